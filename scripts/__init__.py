@@ -1,0 +1,1 @@
+"""The command line, the bootstrap, the benchmarks and the three backfill scripts."""
