@@ -19,9 +19,10 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Iterable, Iterator, NoReturn, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -54,8 +55,9 @@ def require_python() -> None:
     for minor in range(19, OLDEST_PYTHON[1] - 1, -1):
         newer = shutil.which(f"python3.{minor}")
         if newer:
-            os.execv(newer, [newer, __file__, *sys.argv[1:]])
-    stop(f"python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer is needed, {sys.executable} is {platform.python_version()}")
+            os.execv(newer, [newer, __file__, *sys.argv[1:]])  # noqa: S606
+    oldest = ".".join(map(str, OLDEST_PYTHON))
+    stop(f"python {oldest} or newer is needed, {sys.executable} is {platform.python_version()}")
 
 
 def set_up_python() -> None:
@@ -83,12 +85,13 @@ def make_environment() -> None:
     if found and found.stdout.strip() == f"{sys.version_info[:3]} {VENV}":
         return
     # uv needs no pip in the environment, but this way it is there should uv fail now or be gone tomorrow.
-    made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode == 0:
         return
     if "ensurepip" in made.stdout + made.stderr or "No module named venv" in made.stderr:
-        version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        stop(f"{sys.executable} cannot make a virtual environment; install its venv module (Debian: python{version}-venv)")
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+        stop(f"{sys.executable} cannot make a virtual environment; install its venv module (Debian: {package})")
     stop(f"`python -m venv` failed: {last_line(made.stderr or made.stdout)}")
 
 
@@ -106,7 +109,7 @@ def install(*arguments: str) -> None:
     # A user's own pip settings must not send packages elsewhere than into .venv.
     environment = {**os.environ, "PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment.pop("PIP_TARGET", None)
-    # -qq: errors are shown, warnings about other people's indexes are not; --no-compile: python compiles what it imports.
+    # -qq shows errors but no warnings about indexes; --no-compile: python compiles what it imports, when it does.
     command = [str(PYTHON), "-m", "pip", "install", "-qq", "--no-compile", *arguments]
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
         stop("pip could not install the packages, its message is above")
