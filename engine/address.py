@@ -1,0 +1,205 @@
+"""Domains, URLs, LinkedIn profiles, e-mail addresses and phone numbers in the one form that compares equal.
+
+In: a string that is not blank. Out: its canonical form, or an AddressError.
+Must not know: JSON, columns, the network. Every function gives its own output back unchanged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, unquote
+
+import email_validator
+import idna
+import phonenumbers
+
+if TYPE_CHECKING:
+    import tldextract
+
+
+class AddressError(ValueError):
+    """A string that holds no such address. The message says what is wrong with it."""
+
+
+def domain(text: str) -> str:
+    """Return the host of a domain, URL or e-mail address: lower case, without scheme, user, port, path and `www.`.
+
+    Letters beyond ASCII become punycode, the form that DNS and other systems hold. `www.` is cut as often as it stands
+    there, while something with a dot remains: `www.com` is a domain of its own.
+    """
+    host = _host(_split(text).authority)
+    while host.startswith("www.") and "." in host[4:]:
+        host = host[4:]
+    return host
+
+
+def registrable_domain(text: str) -> str:
+    """Return the part of the host that its owner registered: `shop.acme.co.uk` -> `acme.co.uk`.
+
+    By the public suffix list bundled with tldextract, its private part included (`acme.myshopify.com` stays whole). A
+    host without such a part (an address, a single word, `co.uk` itself) is returned as `domain` gives it.
+    """
+    host = domain(text)
+    return _suffixes().extract_str(host).top_domain_under_public_suffix or host
+
+
+def linkedin_url(text: str) -> str:
+    """Return a LinkedIn URL in lower case without trailing slashes, as other URLs too; the scheme stays as it is.
+
+    On LinkedIn's hosts the query and fragment go, locale and mobile hosts become `www.linkedin.com`, and the locale
+    after a profile (`/in/name/de`) goes.
+    """
+    url = _close(text.lower())
+    found = _LINKEDIN.fullmatch(url)
+    if not found:
+        return url
+    scheme, host, path = found.groups(default="")
+    host = "www.linkedin.com" if _LINKEDIN_VARIANT.fullmatch(host) else host
+    path = _close(re.split(r"[?#]", path)[0])
+    return scheme + host + _LINKEDIN_LOCALE.sub(r"\1", path)
+
+
+def url(text: str) -> str:
+    """Return a URL with scheme and host in lower case, the host as `domain` spells it but with its `www.`.
+
+    A default port and a bare `/` go; path, query and fragment stay, with characters beyond ASCII percent-encoded. A URL
+    without scheme gets `https://`.
+    """
+    parts = _split(text)
+    user, at, place = parts.authority.rpartition("@")
+    if re.search(r"\s", text):
+        raise AddressError("a URL holds no white space")
+    if at and not parts.scheme:
+        raise AddressError("it looks like an e-mail address, not like a URL")
+    scheme = parts.scheme or "https"
+    host, port = _host(place), _port(place)
+    host = f"[{host}]" if ":" in host else host
+    port = "" if port in ("", _DEFAULT_PORTS.get(scheme)) else f":{port}"
+    rest = "" if parts.rest == "/" else parts.rest
+    return f"{scheme}://{_percent(user)}{at}{host}{port}{_percent(rest)}"
+
+
+def email(text: str) -> str:
+    """Return an e-mail address with its domain in lower case and punycode; DNS is not asked.
+
+    The part before the `@` keeps its case, which is its owner's business; add `lower` to fold it.
+    """
+    try:
+        found = email_validator.validate_email(text.strip(), check_deliverability=False)
+    except email_validator.EmailNotValidError as error:
+        sentence = str(error).rstrip(".")
+        raise AddressError(sentence[:1].lower() + sentence[1:]) from error
+    return f"{found.local_part}@{found.ascii_domain}"
+
+
+def phone(text: str) -> str:
+    """Return a phone number in E.164 form (`+14155552671`); an extension is dropped.
+
+    The number must say its country, with a leading `+` or `00`.
+    """
+    number = text.strip()
+    number = "+" + number[2:] if number.startswith("00") else number
+    if not number.startswith(("+", "＋")):
+        raise AddressError("the number does not say its country; it must begin with `+` or `00`")
+    written = _e164(number)
+    if _e164(written) != written:
+        raise AddressError("the number can be read in two ways")
+    return written
+
+
+class _Parts(NamedTuple):
+    scheme: str  # lower case; "" where there is none
+    authority: str  # user, host and port as they stand
+    rest: str  # path, query and fragment
+
+
+_SCHEME = re.compile(r"(https?):[/\\]*|([a-z][a-z0-9+.-]*):[/\\]{2}|[/\\]{2}", re.IGNORECASE)
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+_DEFAULT_PORTS = {"http": "80", "https": "443", "ftp": "21", "ws": "80", "wss": "443"}
+_LINKEDIN = re.compile(r"((?:https?:)?//)?((?:[a-z0-9-]+\.)*linkedin\.com)([/?#].*)?", re.DOTALL)
+_LINKEDIN_VARIANT = re.compile(r"(?:[a-z]{2}(?:-[a-z]{2})?|m|mobile|touch)\.linkedin\.com")
+_LINKEDIN_LOCALE = re.compile(r"^(/in/[^/]+)/[a-z]{2}(?:[-_][a-z]{2})?$")
+
+
+def _split(text: str) -> _Parts:
+    """Take a URL apart the forgiving way browsers do: backslashes, and a scheme written twice (the last one counts)."""
+    rest, scheme = text.strip(), ""
+    while found := _SCHEME.match(rest):
+        scheme = (found[1] or found[2] or "").lower() or scheme
+        rest = rest[found.end() :]
+    end = re.search(r"[/\\?#]", rest)
+    cut = end.start() if end else len(rest)
+    return _Parts(scheme, rest[:cut], rest[cut:])
+
+
+def _host(authority: str) -> str:
+    """The host of an authority as DNS spells it, or an IP address in its shortest form."""
+    name = unquote(authority.rpartition("@")[2])
+    bracketed = re.fullmatch(r"\[(.*)\](:[0-9]*)?", name)
+    if bracketed or name.count(":") > 1:
+        return _ipv6(bracketed[1] if bracketed else name)
+    name = _ascii(re.sub(r":[0-9]*$", "", name)).strip(".")
+    if not name:
+        raise AddressError("there is no host in it")
+    if not _NAME.fullmatch(name) or len(name) > 253:
+        raise AddressError("it is not the name of a host")
+    return name
+
+
+def _port(authority: str) -> str:
+    found = re.search(r":([0-9]*)$", authority)
+    return found[1].lstrip("0") if found and (authority.startswith("[") or authority.count(":") == 1) else ""
+
+
+def _ipv6(text: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError as error:
+        raise AddressError("it is not the name of a host") from error
+    if address.scope_id:
+        raise AddressError("it is an address of one network only")
+    return address.compressed
+
+
+def _ascii(name: str) -> str:
+    """Map to lower case and ASCII as browsers do (UTS 46, non-transitional); dots of other scripts become dots."""
+    if name.isascii():
+        return name.lower()
+    try:
+        mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
+    except (idna.IDNAError, UnicodeError) as error:
+        raise AddressError("it holds characters that no host name has") from error
+    labels = (label if label.isascii() else "xn--" + label.encode("punycode").decode() for label in mapped.split("."))
+    return ".".join(labels)
+
+
+def _percent(part: str) -> str:
+    try:
+        return quote(part, safe="%:/?#[]@!$&'()*+,;=~-._|^`{}\"<>\\")
+    except UnicodeEncodeError as error:
+        raise AddressError("it holds a lone surrogate, which is no character") from error
+
+
+def _close(url: str) -> str:
+    return re.sub(r"[\s/]+$", "", url).strip()
+
+
+def _e164(number: str) -> str:
+    try:
+        parsed = phonenumbers.parse(number, None)
+    except phonenumbers.NumberParseException as error:
+        raise AddressError("it is not a phone number") from error
+    if not phonenumbers.is_possible_number(parsed):
+        raise AddressError("no number of that country is that long or that short")
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+@cache
+def _suffixes() -> tldextract.TLDExtract:
+    # Imported here because it loads an HTTP client, a third of a second, which is then never used: no URLs, no cache.
+    import tldextract
+
+    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
