@@ -30,7 +30,10 @@ def domain(text: str) -> str:
     Letters beyond ASCII become punycode, the form that DNS and other systems hold. `www.` is cut as often as it stands
     there, while something with a dot remains: `www.com` is a domain of its own.
     """
-    host = _host(_split(text).authority)
+    parts = _split(text)
+    host = _host(parts.authority)
+    if not parts.marked and "." not in parts.authority and ":" not in host and parts.rest.strip("/"):
+        raise AddressError("a single word before a slash is no host")  # `n/a` would be the domain of many companies
     while host.startswith("www.") and "." in host[4:]:
         host = host[4:]
     return host
@@ -70,12 +73,11 @@ def url(text: str) -> str:
     """
     parts = _split(text)
     user, at, place = parts.authority.rpartition("@")
-    if re.search(r"\s", text):
+    if re.search(r"\s", text.strip()):
         raise AddressError("a URL holds no white space")
-    if at and not parts.scheme:
-        raise AddressError("it looks like an e-mail address, not like a URL")
-    scheme = parts.scheme or "https"
-    host, port = _host(place), _port(place)
+    if not parts.marked and (at or "." not in place):
+        raise AddressError("a URL begins with its scheme, or else with the name of a host and nothing before it")
+    scheme, host, port = parts.scheme or "https", _host(place), _port(place)
     host = f"[{host}]" if ":" in host else host
     port = "" if port in ("", _DEFAULT_PORTS.get(scheme)) else f":{port}"
     rest = "" if parts.rest == "/" else parts.rest
@@ -111,6 +113,7 @@ def phone(text: str) -> str:
 
 
 class _Parts(NamedTuple):
+    marked: bool  # whether a scheme or `//` says that a host follows
     scheme: str  # lower case; "" where there is none
     authority: str  # user, host and port as they stand
     rest: str  # path, query and fragment
@@ -132,7 +135,7 @@ def _split(text: str) -> _Parts:
         rest = rest[found.end() :]
     end = re.search(r"[/\\?#]", rest)
     cut = end.start() if end else len(rest)
-    return _Parts(scheme, rest[:cut], rest[cut:])
+    return _Parts(rest != text.strip(), scheme, rest[:cut], rest[cut:])
 
 
 def _host(authority: str) -> str:
@@ -150,8 +153,11 @@ def _host(authority: str) -> str:
 
 
 def _port(authority: str) -> str:
-    found = re.search(r":([0-9]*)$", authority)
-    return found[1].lstrip("0") if found and (authority.startswith("[") or authority.count(":") == 1) else ""
+    found = re.search(r":0*([0-9]*)$", authority)
+    port = found[1] if found and (authority.startswith("[") or authority.count(":") == 1) else ""
+    if len(port) > 5 or int(port or 0) > 65535:
+        raise AddressError(f"there is no port {port[:10]}")
+    return port
 
 
 def _ipv6(text: str) -> str:

@@ -221,7 +221,7 @@ def _fits_numeric(text: str) -> bool:
     except InvalidOperation:
         return False
     exponent = value.as_tuple().exponent
-    return isinstance(exponent, int) and -16383 <= exponent < 2**30 and (not value or value.adjusted() < 131072)
+    return isinstance(exponent, int) and -16383 <= exponent < 10**9 and (not value or value.adjusted() < 131072)
 
 
 def _number_fault(value: float) -> str:

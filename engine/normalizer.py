@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -140,11 +140,12 @@ def _from_epoch(value: Json, per_second: int) -> Json:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise NormalizeError(f"expected a number or a timestamp with its offset, found {_a(value)}")
     try:
-        micros = round(Decimal(number_text(value)) * 1_000_000 / per_second)
-        moment = _EPOCH + timedelta(microseconds=micros)
-    except (ArithmeticError, ValueError) as error:
+        count = Decimal(number_text(value))
+        count = count if count.adjusted() < 20 else count.scaleb(-count.adjusted() + 20)  # beyond, yet quick to reckon
+        moment = _EPOCH + timedelta(microseconds=round(count * 1_000_000 / per_second))
+    except ArithmeticError as error:
         raise NormalizeError("the moment is not within the years 1 to 9999; check the unit") from error
-    return moment.replace(tzinfo=None).isoformat() + "Z"
+    return moment.isoformat() + "Z"
 
 
 def _is_timestamp(value: Json) -> bool:
@@ -180,7 +181,7 @@ def _on_text(function: Callable[[str], str]) -> Callable[[Json], Json]:
     return normalize
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, which is spelled `Z` at the end
 _THINK = re.compile(r"\A(?:\s*<think>.*?</think>\s*)+", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _ANY = frozenset({"boolean", "number", "string", "array", "object"})
@@ -210,7 +211,7 @@ _ROWS = (
     _row("trim", trim, _ANY, _ANY),
     _row("lower", lower, _ANY, _ANY),
     _row("text", text, _SCALAR, _STRING),
-    _row("json", json, _ANY, _ANY),
+    _row("json", json, _ANY, _ANY - _STRING),
     _row("json_or_text", json_or_text, _ANY, _ANY),
     _row("list", as_list, _ANY, _ARRAY),
     _row("strip_think", strip_think, _ANY, _ANY),

@@ -1,0 +1,211 @@
+"""Plan + document -> rows, or the reason why not.
+
+In: a Plan and one document. Out: an Extraction: the rows, or `filtered` / `rejected` with reasons. It must not know where
+the document comes from nor where rows go: live, backfill and repair all pass through `admit`, which is the one mapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping as MappingType
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engine.column import CastError, missing, shorten
+from engine.exact import Json
+from engine.normalizer import NormalizeError
+from engine.path import Path, PathRaised, truthy
+from engine.plan import Field, Mapping, Plan
+
+Row = dict[str, Any]
+
+#: Code -> what it means. Also the codes of `reasons` in the ledger, and of `detail` in answers of the upsert endpoint.
+REASONS: Final = {
+    "missing_required": "a required value is missing",
+    "path_failed": "evaluating the path raised",
+    "not_normalized": "a normalizer cannot take the value",
+    "wrong_type": "the value cannot be cast to the column's type",
+    "guard": "the guard `when` is falsy",
+    "no_elements": "the array `rows` is empty",
+    "not_an_array": "`rows` gives no array",
+    "unknown_operation": "the spec does not claim this operation",
+    "refused_by_database": "the database refuses the row",
+    "not_found": "the operation found nothing",
+}
+
+
+class _Held:
+    """Stands for a value that stays on the server: present, and not looked at."""
+
+    def __repr__(self) -> str:
+        return "<held by the server>"
+
+
+HELD: Final = _Held()
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a value, an element or a step result did not become a row. `value` is shortened, `element` counts from 0."""
+
+    code: str
+    field: str | None
+    message: str
+    value: str | None = None
+    element: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        words = {"code": self.code, "field": self.field, "message": self.message, "value": self.value}
+        return words if self.element is None else {**words, "element": self.element}
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What one step result gives. `elements` is how many rows it could have given."""
+
+    outcome: str  # "row" | "filtered" | "rejected"
+    rows: tuple[Row, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    elements: int = 1
+
+
+class Rejected(Exception):
+    """A value that cannot be stored. Carries the Reason."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.message)
+        self.reason = reason
+
+
+def extract(
+    plan: Plan, operation: str | None, document: dict[str, Any], held: MappingType[str, bool] | None = None
+) -> Extraction:
+    """Turn the document of one step result of `operation` into rows.
+
+    `held` says of fields whose value never leaves the server whether it is there; their paths are not evaluated. Never
+    raises for what the document holds.
+    """
+    mapping = plan.mapping_for(operation)
+    if mapping is None:
+        known = ", ".join(f"`{known}`" for known in plan.operations)
+        message = f"operation `{operation}` is none of this spec's: {known}"
+        return Extraction("rejected", reasons=(Reason("unknown_operation", None, message),))
+    status = document["operation"]["status"]
+    if status != "found":
+        return Extraction("filtered", reasons=(Reason("not_found", None, f"the operation's status is `{status}`"),))
+    try:
+        if mapping.when is not None and not truthy(_search(mapping.when, document, None)):
+            return Extraction("filtered", reasons=(Reason("guard", None, f"`{mapping.when.text}` is falsy"),))
+        if mapping.rows is None:
+            return Extraction("row", (_row(plan, mapping, document, held or {}),))
+        elements = _search(mapping.rows, document, "rows")
+    except Rejected as rejected:
+        return Extraction("rejected", reasons=(rejected.reason,))
+    return _extract_many(plan, mapping, document, elements)
+
+
+def _extract_many(plan: Plan, mapping: Mapping, document: dict[str, Any], elements: Any) -> Extraction:
+    assert mapping.rows is not None
+    if not isinstance(elements, list):
+        message = f"`{mapping.rows.text}` gives {_kind(elements)}, not an array"
+        return Extraction("rejected", reasons=(Reason("not_an_array", "rows", message, shorten(elements)),), elements=0)
+    if not elements:
+        message = f"`{mapping.rows.text}` is empty"
+        return Extraction("filtered", reasons=(Reason("no_elements", "rows", message),), elements=0)
+    rows, reasons = [], []
+    for index, element in enumerate(elements):
+        try:
+            rows.append(_row(plan, mapping, {**document, "item": element}, {}))
+        except Rejected as rejected:
+            reason = rejected.reason
+            reasons.append(Reason(reason.code, reason.field, reason.message, reason.value, index))
+    return Extraction("row" if rows else "rejected", tuple(rows), tuple(reasons), len(elements))
+
+
+def _row(plan: Plan, mapping: Mapping, document: dict[str, Any], held: MappingType[str, bool]) -> Row:
+    return {
+        field.name: _held(field, held[field.name])
+        if field.name in held
+        else admit(field, _search(path, document, field.name))
+        for field, path in zip(plan.fields, mapping.paths, strict=True)
+    }
+
+
+def _held(field: Field, present: bool) -> Any:
+    return HELD if present else _absent(field)
+
+
+def _search(path: Path, document: dict[str, Any], field: str | None) -> Any:
+    try:
+        return path.search(document)
+    except PathRaised as error:
+        message = f"`{path.text}` raised: {error.message}"
+        raise Rejected(Reason("path_failed", field, message)) from error
+
+
+def admit(field: Field, value: Json, steps: list[tuple[str, Json]] | None = None) -> Any:
+    """Normalize and cast one value; None when it is missing. `steps`, where given, is told each normalizer's result.
+
+    Raises Rejected when a normalizer or the column's type cannot take it, or when it is required and missing.
+    """
+    raw = value
+    for normalizer in field.normalizers:
+        if value is None:
+            break
+        try:
+            value = normalizer.function(value)
+            if steps is not None:
+                steps.append((normalizer.name, value))
+        except NormalizeError as error:
+            message = f"`{normalizer.name}` cannot take it: {error}"
+            raise Rejected(Reason("not_normalized", field.name, message, shorten(raw))) from error
+    if missing(value, field.type):
+        return _absent(field)
+    try:
+        return field.type.cast(value)
+    except CastError as error:
+        raise Rejected(Reason("wrong_type", field.name, str(error), shorten(raw))) from error
+
+
+def _absent(field: Field) -> None:
+    if field.required:
+        raise Rejected(Reason("missing_required", field.name, f"`{field.name}` is required and missing"))
+
+
+def _kind(value: Any) -> str:
+    words = {type(None): "null", bool: "a boolean", str: "a string", dict: "an object"}
+    return words.get(type(value), "a number")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How one field came to its value: `dex extract --explain`."""
+
+    field: str
+    path: str
+    raw: Any
+    steps: tuple[tuple[str, Any], ...]  # (normalizer, its result)
+    result: Any
+    reason: Reason | None
+
+
+def explain(plan: Plan, operation: str | None, document: dict[str, Any]) -> Iterator[Trace]:
+    """Yield a Trace per field (of the first element, under `rows`). Nothing for an operation the spec does not claim."""
+    mapping = plan.mapping_for(operation)
+    if mapping is None:
+        return
+    if mapping.rows is not None:
+        elements = mapping.rows.search(document)
+        document = {**document, "item": elements[0] if isinstance(elements, list) and elements else None}
+    for field, path in zip(plan.fields, mapping.paths, strict=True):
+        yield _trace(field, path, document)
+
+
+def _trace(field: Field, path: Path, document: dict[str, Any]) -> Trace:
+    raw: Any = None
+    steps: list[tuple[str, Any]] = []
+    try:
+        raw = _search(path, document, field.name)
+        result, reason = admit(field, raw, steps), None
+    except Rejected as rejected:
+        result, reason = None, rejected.reason
+    return Trace(field.name, path.text, raw, tuple(steps), result, reason)

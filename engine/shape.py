@@ -1,0 +1,105 @@
+"""What pydantic found wrong with a spec's shape -> Diagnostics at the right place.
+
+In: a Source and pydantic's ValidationError. Out: diagnostics in the source. It must not know what the values mean.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from engine.diagnostic import nearest
+from engine.source import Place, Source
+from engine.spec import IDENTIFIER, FieldOverride, FieldSpec, Override, Spec, TargetSpec
+
+_WORDS = {
+    "string_type": "a string",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "bool_type": "`true` or `false`",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "int_type": "a whole number",
+}
+
+
+def is_identifier(text: str) -> bool:
+    """Whether `text` may name a column: lower case, digits, underscores, at most 63 characters."""
+    return re.match(IDENTIFIER, text) is not None
+
+
+def report(source: Source, error: ValidationError) -> None:
+    """Say every entry of `error` at its place in the source."""
+    for entry in error.errors(include_url=False):
+        place = tuple(entry["loc"])
+        kind = entry["type"]
+        if kind == "extra_forbidden":
+            hint = nearest(str(place[-1]), _model_at(place[:-1]).model_fields)
+            source.say(source.at_key(place), "SPEC201", f"unknown key `{place[-1]}`{_where(place)}", hint)
+        elif kind == "missing":
+            message = f"missing key `{place[-1]}`{_where(place)}"
+            source.say(source.at_key(place[:-1]), "SPEC202", message, f"add `{place[-1]}:`")
+        elif kind in _WORDS:
+            _report_type(source, place, _WORDS[kind], entry["input"])
+        else:
+            _report_value(source, place, kind, entry)
+
+
+def _report_type(source: Source, place: Place, wanted: str, found: Any) -> None:
+    hint = f"write {wanted}"
+    if place[-1] in ("path", "rows", "when"):
+        hint = "quote the path: YAML reads some signs at its start as something else"
+    message = f"`{_name(place)}` takes {wanted}, found {_kind(found)}"
+    source.say(source.at(place), "SPEC203", message, hint)
+
+
+def _report_value(source: Source, place: Place, kind: str, entry: Any) -> None:
+    found = entry["input"]
+    if place == ("spec",):
+        source.say(source.at(place), "SPEC204", f"unknown format version `{found}`", "write `spec: 1`")
+    elif kind == "string_pattern_mismatch" and place[0] == "backfill":
+        source.say(source.at(place), "SPEC313", f"`{found}` is not a UUID", "write 8-4-4-4-12 hexadecimal digits")
+    elif kind == "string_pattern_mismatch":
+        hint = "lower-case words, digits and hyphens" if place == ("slug",) else "lower-case words with underscores"
+        source.say(source.at(place), "SPEC206", f"`{found}` is not a {_name(place)}", f"write {hint}")
+    elif kind == "literal_error":
+        message = f"`{_name(place)}` is {entry['ctx']['expected'].replace(chr(39), '`')}, found `{found}`"
+        source.say(
+            source.at(place), "SPEC209", message, nearest(str(found), re.findall(r"'(\w+)'", entry["ctx"]["expected"]))
+        )
+    else:
+        source.say(source.at(place), "SPEC209", f"`{_name(place)}` is empty", "give it at least one entry")
+
+
+def _where(place: Place) -> str:
+    if len(place) == 1:
+        return ""
+    return f" in `{_name(place[:-1])}`"
+
+
+def _name(place: Place) -> str:
+    """The place as a person would name it: `fields.company_name.path`."""
+    text = ".".join(str(step) for step in place)
+    return text.replace("_", " ") if place == ("row_name",) else text
+
+
+def _kind(value: Any) -> str:
+    words = {type(None): "nothing", bool: "a truth value", str: "a string", list: "a list", dict: "a mapping"}
+    return words.get(type(value), "a number")
+
+
+def _model_at(place: Place) -> type[BaseModel]:
+    """Which model's keys are legal at `place`."""
+    match place:
+        case ("fields", _):
+            return FieldSpec
+        case ("operations", _):
+            return Override
+        case ("operations", _, "fields", _):
+            return FieldOverride
+        case ("backfill", _):
+            return TargetSpec
+        case _:
+            return Spec

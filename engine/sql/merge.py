@@ -1,0 +1,125 @@
+"""Plan -> the statements that merge one batch.
+
+In: a Plan's Reading. Out: SQL text: staging table, copy, merge, ledger. It must not know how rows were extracted.
+
+Rows arrive in a temporary table by COPY, in the order of their keys, so that two writers lock alike and cannot deadlock.
+Held documents are joined in from step_results by the id of the step result they come from.
+"""
+
+from __future__ import annotations
+
+from engine import plan as plans
+from engine.plan import Plan
+from engine.sql.stored import Reading, by_operation, detoast, first_truthy
+from engine.sql.text import SOURCE_COLUMNS, indented, match_key, quote, quoted
+from engine.sql.upsert import differs, not_newer, on_conflict, written_columns
+
+STAGING = "arriving_rows"
+_MOVES = "stored.source_recorded_at is distinct from excluded.source_recorded_at"
+
+
+def staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
+    """(name, type) of the staging table. A held field is staged as the step result to take it from."""
+    plan, held = reading.plan, set(reading.held)
+    return (
+        ("ordinal", "integer"),
+        ("org_id", "uuid"),
+        *((item.name, "uuid" if item in held else item.type.sql) for item in plan.fields),
+        *SOURCE_COLUMNS.items(),
+    )
+
+
+def stage(reading: Reading) -> str:
+    columns = [f"{quote(name)} {kind}" for name, kind in staged_columns(reading)]
+    return f"create temporary table {STAGING} (\n{indented(columns)}\n) on commit drop"
+
+
+def copy(reading: Reading) -> str:
+    return f"copy {STAGING} ({quoted(name for name, _ in staged_columns(reading))}) from stdin"
+
+
+def merge(reading: Reading) -> str:
+    """Write the staged rows. Answers (ordinal, outcome) for each of them."""
+    plan = reading.plan
+    keys = quoted(plan.conflict, "stored.")
+    return f"""
+with upserted as (
+    insert into {quote(plan.table)} as stored ({quoted(written_columns(plan))})
+    select {_arriving(reading)}
+    from (select * from {STAGING} order by ordinal offset 0) as staged
+{_documents(reading)}
+    {on_conflict(plan, _MOVES)}
+    returning {keys}
+)
+select staged.ordinal,
+    case
+        when upserted.org_id is not null then 'written'
+        when {not_newer("stored", "staged")} then 'unchanged'
+        when {_differs_late(reading)} then 'superseded'
+        else 'unchanged'
+    end
+from {STAGING} as staged
+left join upserted on {match_key(plan, "upserted", "staged")}
+left join {quote(plan.table)} as stored on upserted.org_id is null and {match_key(plan, "stored", "staged")}
+"""
+
+
+def _arriving(reading: Reading) -> str:
+    values = {item.name: _document(item) for item in reading.held}
+    return ", ".join(values.get(name, f"staged.{quote(name)}") for name in written_columns(reading.plan))
+
+
+def _document(item: plans.Field) -> str:
+    return f"{quote('held_' + item.name)}.document"
+
+
+def _documents(reading: Reading) -> str:
+    return "\n".join(
+        f"    left join lateral {_source(reading, item)} as {quote('held_' + item.name)} on true"
+        for item in reading.held
+    )
+
+
+def _source(reading: Reading, item: plans.Field) -> str:
+    """One held document, read from the step result that `staged` names, each root of it once."""
+    paths = {name: reading.alternatives(name, item) for name in reading.plan.operations}
+    expression = by_operation(
+        reading, {name: first_truthy(found, "document") for name, found in paths.items()}, "source.operation_id"
+    )
+    roots = {steps[0] for found in paths.values() for steps in found}
+    return (
+        f"(select {expression} as document from step_results as source"
+        f" cross join lateral {detoast('source', roots)} as document"
+        f" where source.id = staged.{quote(item.name)} offset 0)"
+    )
+
+
+def _differs_late(reading: Reading) -> str:
+    """Whether an older source says something else than the stored row: looked at only where nothing was written."""
+    if not reading.held:
+        return differs(reading.plan, "stored", "staged")
+    return f"exists (select from (select {_arriving_row(reading)}) as late where {differs(reading.plan, 'stored', 'late')})"
+
+
+def _arriving_row(reading: Reading) -> str:
+    held = {item.name: f"(select document from {_source(reading, item)} as held)" for item in reading.held}
+    values = (f"{held.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in written_columns(reading.plan))
+    return ", ".join(values)
+
+
+def ledger(plan: Plan) -> str:
+    """Record the outcomes of a batch, in the order of the step results; an entry of the same digest stays unless `again`."""
+    return """
+insert into step_persistence as known
+    (step_result_id, spec, spec_digest, org_id, outcome, element_count, row_count, reasons)
+select id, %(spec)s, %(digest)s, org_id, outcome, elements, rows, reasons::jsonb
+from unnest(%(ids)s::uuid[], %(orgs)s::uuid[], %(outcomes)s::text[], %(elements)s::int[], %(rows)s::int[],
+    %(reasons)s::text[]) as entry (id, org_id, outcome, elements, rows, reasons)
+where exists (select from step_results where step_results.id = entry.id)
+order by id
+on conflict (step_result_id, spec) do update set
+    spec_digest = excluded.spec_digest, org_id = excluded.org_id, outcome = excluded.outcome,
+    element_count = excluded.element_count, row_count = excluded.row_count, reasons = excluded.reasons,
+    recorded_at = now()
+where %(again)s or known.spec_digest <> excluded.spec_digest
+"""

@@ -1,0 +1,122 @@
+"""Submissions: making one with its runs and steps, reading it, bringing its status in line with its runs.
+
+In: nothing but parameters. Out: fixed statements, each one round trip. It must not know HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Runs of one submission get increasing times, so that they are claimed in the order of the inputs.
+CREATE: Final = """
+with submission as (
+    insert into submissions (org_id, company_id, input_payload, source, metadata, status)
+    values (
+        %(org_id)s::uuid, %(company_id)s::uuid, jsonb_build_object('inputs', %(inputs)s::jsonb),
+        %(source)s, %(metadata)s::jsonb, 'queued'
+    )
+    returning *
+), runs as (
+    insert into pipeline_runs (org_id, company_id, submission_id, blueprint_snapshot, status, runner, created_at)
+    select s.org_id, s.company_id, s.id,
+        jsonb_build_object('steps', %(steps)s::jsonb, 'entity', jsonb_build_object('input', input.value)),
+        'queued', %(runner)s, s.created_at + input.place * interval '1 microsecond'
+    from submission as s, jsonb_array_elements(%(inputs)s::jsonb) with ordinality as input(value, place)
+    returning *
+), steps as (
+    insert into step_results (org_id, company_id, submission_id, pipeline_run_id, step_position, status)
+    select r.org_id, r.company_id, r.submission_id, r.id, (step ->> 'position')::int, 'queued'
+    from runs as r, jsonb_array_elements(%(steps)s::jsonb) as step
+)
+select json_build_object(
+    'id', s.id, 'org_id', s.org_id, 'company_id', s.company_id, 'source', s.source, 'metadata', s.metadata,
+    'status', s.status, 'created_at', s.created_at,
+    'pipeline_runs', (
+        select json_agg(json_build_object('id', r.id, 'status', r.status, 'runner', r.runner) order by r.created_at)
+        from runs as r
+    )
+)::text,
+(select array_agg(r.id::text order by r.created_at) from runs as r)
+from submission as s
+"""
+
+COMPANY: Final = "select exists (select from companies where id = %(company_id)s::uuid and org_id = %(org_id)s::uuid)"
+
+READ: Final = """
+select json_build_object(
+    'id', s.id, 'org_id', s.org_id, 'company_id', s.company_id, 'source', s.source, 'metadata', s.metadata,
+    'status', s.status, 'created_at', s.created_at, 'updated_at', s.updated_at,
+    'pipeline_runs', coalesce((
+        select json_agg(json_build_object(
+            'id', r.id, 'status', r.status, 'attempt', r.attempt, 'runner', r.runner,
+            'trigger_run_id', r.trigger_run_id, 'parent_pipeline_run_id', r.parent_pipeline_run_id,
+            'error_message', r.error_message, 'started_at', r.started_at, 'finished_at', r.finished_at,
+            'step_results', coalesce((
+                select json_agg(json_build_object(
+                    'id', t.id, 'step_position', t.step_position, 'status', t.status, 'operation_id', t.operation_id,
+                    'result_status', t.result_status, 'error_message', t.error_message,
+                    'started_at', t.started_at, 'finished_at', t.finished_at
+                ) order by t.step_position, t.attempt)
+                from step_results as t where t.pipeline_run_id = r.id
+            ), '[]'::json)
+        ) order by r.created_at, r.id)
+        from pipeline_runs as r where r.submission_id = s.id
+    ), '[]'::json)
+)::text
+from submissions as s
+where s.id = %(id)s::uuid and s.org_id = %(org_id)s::uuid
+  and (%(company_id)s::uuid is null or s.company_id is not distinct from %(company_id)s::uuid)
+"""
+
+#: A retry is a later attempt over the same entity below the same parent. Only the latest attempt of each counts, and only
+#: below parents that count themselves: what a failed attempt left behind does not keep a submission failed.
+SYNC: Final = """
+with recursive ranked as (
+    select r.id, r.status, r.parent_pipeline_run_id as parent,
+        r.attempt = max(r.attempt) over (
+            partition by r.parent_pipeline_run_id, coalesce(r.blueprint_snapshot -> 'entity', 'null'::jsonb)
+        ) as latest
+    from pipeline_runs as r where r.submission_id = %(id)s::uuid
+), counted as (
+    select ranked.id, ranked.status from ranked
+    where latest and (parent is null or parent not in (select id from ranked))
+    union
+    select ranked.id, ranked.status from ranked join counted on ranked.parent = counted.id where ranked.latest
+), decided as (
+    select case
+        when count(*) = 0 then 'received'
+        when bool_or(status = 'failed') then 'failed'
+        when bool_or(status = 'running') then 'running'
+        when bool_or(status = 'queued') then 'queued'
+        when bool_and(status = 'canceled') then 'canceled'
+        else 'completed'
+    end as status from counted
+), found as (
+    select id, org_id, status from submissions where id = %(id)s::uuid
+), updated as (
+    update submissions as s set status = decided.status
+    from decided, found
+    where s.id = found.id and s.status is distinct from decided.status
+      and (%(org_id)s::uuid is null or found.org_id = %(org_id)s::uuid)
+    returning s.updated_at
+)
+select found.org_id::text, true, json_build_object(
+    'id', found.id, 'org_id', found.org_id, 'status', decided.status, 'was', found.status,
+    'runs', coalesce((
+        select json_object_agg(status, number) from (select status, count(*) as number from counted group by status) as c
+    ), '{}'::json)
+)::text
+from found, decided
+"""
+
+#: Runs made for Trigger.dev that it has not confirmed yet.
+UNDISPATCHED: Final = """
+select r.id::text, r.org_id::text, r.company_id::text
+from pipeline_runs as r
+where r.submission_id = %(id)s::uuid and r.status = 'queued' and r.runner = 'trigger' and r.trigger_run_id is null
+order by r.created_at, r.id
+"""
+
+DISPATCHED: Final = """
+update pipeline_runs set trigger_run_id = %(trigger_run_id)s where id = %(id)s::uuid and trigger_run_id is null
+"""

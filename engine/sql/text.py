@@ -1,0 +1,83 @@
+"""The two doors of SQL: identifiers through `quote`, values as parameters.
+
+In: names and plans. Out: text and parameters for the driver. It must not know psycopg; placeholders are `%(name)s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.plan import Field, Plan
+
+SOURCE_COLUMNS = {
+    "source_submission_id": "uuid",
+    "source_pipeline_run_id": "uuid",
+    "source_recorded_at": "timestamptz",
+}
+_PROVIDED_FIRST = ("id", "org_id")
+_PROVIDED_LAST = (*SOURCE_COLUMNS, "created_at", "updated_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What crosses to the driver."""
+
+    text: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def quote(name: str) -> str:
+    """Quote an identifier. The only function that does."""
+    if "\0" in name:
+        raise ValueError("an identifier cannot contain NUL")
+    return '"' + name.replace('"', '""').replace("%", "%%") + '"'
+
+
+def quoted(names: Iterable[str], prefix: str = "") -> str:
+    """`"a", "b"`, each behind `prefix`."""
+    return ", ".join(prefix + quote(name) for name in names)
+
+
+def indented(lines: Iterable[str], joint: str = ",\n") -> str:
+    return joint.join(f"    {line}" for line in lines)
+
+
+def columns(plan: Plan) -> tuple[str, ...]:
+    """Every column of the plan's table in the order answers show them."""
+    return (*_PROVIDED_FIRST, *(item.name for item in plan.fields), *_PROVIDED_LAST)
+
+
+def is_document(plan: Plan, column: str) -> bool:
+    """Whether the column holds JSON of any size, which answers pass through as text."""
+    return any(item.name == column and item.type.name == "jsonb" for item in plan.fields)
+
+
+def documents(plan: Plan, wanted: Iterable[str]) -> tuple[str, ...]:
+    """The wanted columns that hold documents, in order."""
+    return tuple(name for name in wanted if is_document(plan, name))
+
+
+def shown(plan: Plan, wanted: Sequence[str], source: str) -> str:
+    """The wanted columns of `source` as an answer shows them: one JSON object of the scalars, then each document, as text.
+
+    So a document passes through to the caller without being decoded or encoded again.
+    """
+    pairs = [f"'{name}', {source}.{quote(name)}" for name in wanted if not is_document(plan, name)]
+    scalars = f"json_build_object({', '.join(pairs)})::text as scalars"
+    return ",\n        ".join([scalars, *(f"{source}.{quote(name)}::text" for name in documents(plan, wanted))])
+
+
+def same(left: str, right: str, nullable: bool) -> str:
+    """Equality of two key columns; null equals null where the column may be null."""
+    return f"{left} is not distinct from {right}" if nullable else f"{left} = {right}"
+
+
+def match_key(plan: Plan, left: str, right: str) -> str:
+    """The condition that two row sources agree on the conflict columns."""
+    by_name: dict[str, Field] = {item.name: item for item in plan.key_fields}
+    return "\n    and ".join(
+        same(f"{left}.{quote(name)}", f"{right}.{quote(name)}", name in by_name and not by_name[name].required)
+        for name in plan.conflict
+    )

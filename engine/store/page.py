@@ -1,0 +1,43 @@
+"""One page of a table.
+
+In: a Question. Out: rows as JSON text, and where the next page starts. It must not know HTTP or cursors' spelling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from engine.plan import Plan
+from engine.sql import query
+from engine.sql.query import Question
+from engine.sql.text import documents
+from engine.store.fault import wrap
+from engine.store.raw import read_bytes
+from engine.store.row import join
+from engine.store.tenant import tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows as JSON objects, newest first. `last` is (created_at, id) of the last row where more rows follow."""
+
+    rows: tuple[bytes, ...]
+    last: tuple[str, str] | None
+
+
+async def fetch(connection: AsyncConnection[Any], plan: Plan, question: Question) -> Page:
+    """Answer `question`. Raises StoreUnavailable, StoreRefused."""
+    statement = query.page(plan, question)
+    async with wrap(), tenant(connection, question.org_id) as cursor:
+        read_bytes(cursor)
+        await cursor.execute(statement.text, statement.parameters)
+        found = await cursor.fetchall()
+    names = documents(plan, question.columns)
+    rows = [join(names, shown) for _, _, *shown in found[: question.limit]]
+    if len(found) <= question.limit:
+        return Page(tuple(rows), None)
+    at, row_id, *_ = found[question.limit - 1]
+    return Page(tuple(rows), (at.decode(), row_id.decode()))

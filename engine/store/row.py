@@ -1,0 +1,96 @@
+"""One row, live: admitted values in, the stored row out.
+
+In: a plan's statement, an organisation, values by field. Out: a Stored row with its outcome. It must not know HTTP, nor how
+values were admitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from engine.diagnostic import EngineError
+from engine.plan import Plan
+from engine.sql import upsert
+from engine.sql.text import SOURCE_COLUMNS, columns, documents
+from engine.store.fault import wrap
+from engine.store.raw import RawJson, read_bytes
+from engine.store.tenant import tenant
+
+
+class SourceRefused(EngineError):
+    """The submission or run named as source does not belong to the organisation. `field` is its column."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(
+            f"`{field}` does not belong to this organisation",
+            hint="send the id of a submission or run of the organisation in `x-internal-org-id`",
+        )
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The row as it stands after an upsert. `json` is one JSON object."""
+
+    outcome: str  # "written" | "unchanged" | "superseded"
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    """A plan with its statement spelled: made once, used for every row."""
+
+    plan: Plan
+    text: str
+
+    @classmethod
+    def of(cls, plan: Plan) -> Upsert:
+        return cls(plan, upsert.live(plan))
+
+    async def run(
+        self, connection: AsyncConnection[Any], org_id: str, rows: Sequence[Mapping[str, Any]]
+    ) -> list[Stored]:
+        """Write `rows` for `org_id` in one transaction, each a mapping of fields and source columns to admitted values.
+
+        Raises SourceRefused, StoreRefused for a row the database refuses (nothing is written then), StoreUnavailable.
+        """
+        parameters = [self._parameters(org_id, row) for row in rows]
+        async with wrap(), tenant(connection, org_id) as cursor:
+            read_bytes(cursor)
+            return [await self._write(cursor, values) for values in parameters]
+
+    async def _write(self, cursor: Any, values: dict[str, Any]) -> Stored:
+        while True:
+            await cursor.execute(self.text, values)
+            submission_ok, run_ok, outcome, *shown = await cursor.fetchone()
+            if not submission_ok:
+                raise SourceRefused("source_submission_id")
+            if not run_ok:
+                raise SourceRefused("source_pipeline_run_id")
+            if outcome is not None:  # null: the row slipped in between snapshot and insert
+                return Stored(outcome.decode(), join(self._documents, shown))
+
+    @property
+    def _documents(self) -> tuple[str, ...]:
+        return documents(self.plan, columns(self.plan))
+
+    def _parameters(self, org_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        values = {field.name: _sent(field.type.name, row.get(field.name)) for field in self.plan.fields}
+        return {"org_id": org_id, **{name: row.get(name) for name in SOURCE_COLUMNS}, **values}
+
+
+def _sent(kind: str, value: Any) -> Any:
+    return RawJson(value.encode()) if kind == "jsonb" and isinstance(value, str) else value
+
+
+def join(names: Sequence[str], shown: Sequence[bytes | None]) -> bytes:
+    """One JSON object from the scalars' object and each document's text."""
+    scalars, *texts = shown
+    assert scalars is not None
+    parts = [b'"' + name.encode() + b'":' + (text or b"null") for name, text in zip(names, texts, strict=True)]
+    head = scalars[:-1]
+    return (head + (b"," if parts and head != b"{" else b"") + b",".join(parts)) + b"}"
