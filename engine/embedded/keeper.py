@@ -1,0 +1,51 @@
+"""The keeper: a small process that outlives the users and stops the server after the last one.
+
+In: a data folder, as the one argument. Out: no server, and no socket folder, when nobody holds users.lock any more.
+It must not be anybody's child or share anybody's terminal; `server.keep` sees to that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from pathlib import Path
+
+from engine.embedded import folder, lock, postmaster
+from engine.embedded.folder import Folder
+
+
+def main() -> None:
+    """Wait for the last user to leave, then stop the server."""
+    home = Folder(Path(sys.argv[1]))
+    try:
+        keeping = lock.take(home.keeping, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # there is one already
+    users = lock.take(home.users, fcntl.LOCK_EX)
+    close(home)
+    # In this order: a user who gets hold of users.lock must find that there is no keeper any more.
+    os.close(keeping)
+    os.close(users)
+
+
+def close(home: Folder) -> None:
+    """Stop the server and remove what it leaves outside of its data folder; all of it, when it was temporary."""
+    if server := find(home):
+        postmaster.stop(home.cluster, server)
+    folder.close_socket_folder(home)
+    if home.temporary.exists():
+        folder.remove(home)
+
+
+def find(home: Folder) -> postmaster.Postmaster | None:
+    """Return the server, or the one that appears now: its user may have been killed at the moment of starting it."""
+    deadline = time.monotonic() + 0.5
+    while not (server := postmaster.find(home.cluster)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return server
+
+
+if __name__ == "__main__":
+    main()
