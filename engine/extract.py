@@ -1,12 +1,13 @@
 """Plan + document -> rows, or the reason why not.
 
-In: a Plan and one document. Out: an Extraction: the rows, or `filtered` / `rejected` with reasons. It must not know where
-the document comes from nor where rows go: live, backfill and repair all pass through `admit`, which is the one mapping.
+In: a Plan and one document. Out: an Extraction: the rows, or `filtered` / `rejected` with reasons. It must not know
+where the document comes from nor where rows go: live, backfill and repair all pass through `admit`, the one mapping.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping as MappingType
+from collections.abc import Iterator
+from collections.abc import Mapping as MappingType
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -189,7 +190,7 @@ class Trace:
 
 
 def explain(plan: Plan, operation: str | None, document: dict[str, Any]) -> Iterator[Trace]:
-    """Yield a Trace per field (of the first element, under `rows`). Nothing for an operation the spec does not claim."""
+    """Yield a Trace per field (of the first element, under `rows`); nothing for an operation that is not the spec's."""
     mapping = plan.mapping_for(operation)
     if mapping is None:
         return

@@ -4,8 +4,8 @@ In: nothing. Out: name -> number of arguments, the refused names with reason and
 It must not know documents or specs.
 
 The rule behind the table: Python (backfill, repair) and TypeScript (live) give the same answer, or the same refusal.
-Where jmespath.py follows Python rather than JSON, the implementation here replaces it; where the two languages cannot be
-brought together, the function is refused. Numbers that are computed are IEEE doubles in both.
+Where jmespath.py follows Python rather than JSON, the implementation here replaces it; where the two languages cannot
+be brought together, the function is refused. Numbers that are computed are IEEE doubles in both.
 """
 
 from __future__ import annotations

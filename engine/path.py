@@ -78,7 +78,7 @@ class Path:
         return _alternatives(self.ast)
 
 
-def compile(text: str) -> Path:  # noqa: A001 - the verb of this module; re.compile set the precedent
+def compile(text: str) -> Path:
     """Compile an expression.
 
     Raises PathError naming the code, the character and what to do: syntax, unknown or refused functions, wrong number of

@@ -114,7 +114,7 @@ class Plan:
         return {mapping.operation: mapping for mapping in self.mappings}
 
 
-def compile(spec: Spec, file: str) -> Plan:  # noqa: A001 - the verb of this module
+def compile(spec: Spec, file: str) -> Plan:
     """Compile a checked spec. `file` is the name of its file. Raises PathError only for a spec that was not checked."""
     return Plan(
         name=spec.name,

@@ -1,0 +1,1 @@
+"""The commands of `dex`, by what they are about."""

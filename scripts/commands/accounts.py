@@ -1,0 +1,177 @@
+"""Commands that keep the accounts: backfill, reconcile, coverage."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from engine import load, project
+from engine.account import OUTCOMES
+from engine.plan import Plan
+from engine.sql.find import Scope
+from engine.store import backfill as store
+from engine.store import coverage as coverages
+from engine.store.connect import connect
+from scripts import console
+from scripts.commands.spec import AsJson, Spec
+from scripts.database import database
+
+_NUMBERS = ("found", *OUTCOMES, "pending")
+
+
+def backfill(
+    spec: Spec,
+    org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
+    submission: Annotated[list[str] | None, typer.Option(help="Only this submission; repeatable.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Recorded at or after (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Recorded before (UTC).")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also what the ledger knows already.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show a sample; write nothing.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="What a changed spec would change; write nothing.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many step results.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Step results per transaction.")] = store.BATCH_SIZE,
+    as_json: AsJson = False,
+) -> None:
+    """Turn found step results into rows: the pending ones, oldest first. Interrupted, it resumes."""
+    here = project.find()
+    plan = load.pick(load.load(here), spec)
+    scope = Scope(
+        org_id=_uuid(org, "--org"),
+        submissions=[_uuid(item, "--submission") or "" for item in submission or []],
+        since=_utc(since),
+        until=_utc(until),
+        all=everything or preview,
+        limit=limit,
+    )
+    with database(here) as dsn:
+        words = run_backfill(dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview)
+    _say_backfill(words, dry_run or preview, as_json)
+
+
+def run_backfill(
+    dsn: str,
+    plan: Plan,
+    scope: Scope,
+    *,
+    batch_size: int = store.BATCH_SIZE,
+    dry_run: bool = False,
+    preview: bool = False,
+) -> dict[str, Any]:
+    """Backfill with progress on standard error; return what `--json` prints."""
+    started = time.monotonic()
+
+    def waiting() -> None:
+        console.note(f"{plan.name}: another backfill of this spec is at work; waiting for it")
+
+    with console.progress(plan.name) as progress:
+        result = asyncio.run(
+            store.run(
+                dsn,
+                plan,
+                scope,
+                batch_size=batch_size,
+                dry_run=dry_run,
+                preview=preview,
+                progress=progress,
+                waiting=waiting,
+            )
+        )
+    words = {**result.account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
+    if dry_run:
+        words |= {"dry_run": True, "sample": result.sample}
+    if preview:
+        words |= {"preview": result.changes}
+    return words
+
+
+def _say_backfill(words: dict[str, Any], writes_nothing: bool, as_json: bool) -> None:
+    if as_json:
+        console.emit(words)
+        return
+    console.account(words)
+    for row in words.get("sample", ()):
+        console.say(f"  {row}")
+    for change in words.get("preview", ()):
+        console.say(f"  {change}")
+    console.note(f"{words['seconds']} s{'; nothing was written' if writes_nothing else ''}")
+
+
+def reconcile(as_json: AsJson = False) -> None:
+    """Write whatever is still pending, for every spec. Exit 1 when something stays pending."""
+    here = project.find()
+    plans = load.load(here)
+    with database(here) as dsn:
+        words = [run_backfill(dsn, plan, Scope()) for plan in plans]
+    if as_json:
+        console.emit(words)
+    else:
+        for word in words:
+            console.account(word)
+    raise typer.Exit(1 if any(word["pending"] for word in words) else 0)
+
+
+def coverage(
+    spec: Annotated[str | None, typer.Option(help="Only this spec.")] = None,
+    org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
+    explain: Annotated[
+        str | None, typer.Option(help=f"Name the step results behind a number: {', '.join((*OUTCOMES, 'pending'))}.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many step results of --explain, per spec.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Show the accounts: found = written + unchanged + superseded + filtered + rejected + pending."""
+    if explain is not None and explain not in (*OUTCOMES, "pending"):
+        raise typer.BadParameter(f"`{explain}` is none of {', '.join((*OUTCOMES, 'pending'))}")
+    here = project.find()
+    plans = load.load(here)
+    chosen = [load.pick(plans, spec)] if spec else list(plans)
+    with database(here) as dsn:
+        words = asyncio.run(_coverage(dsn, chosen, _uuid(org, "--org"), explain, limit))
+    if as_json:
+        console.emit(words)
+    elif explain is None:
+        console.table(
+            ("spec", "org_id", *_NUMBERS), [[word[name] for name in ("spec", "org_id", *_NUMBERS)] for word in words]
+        )
+    else:
+        _say_explained(words)
+
+
+async def _coverage(
+    dsn: str, plans: list[Plan], org: str | None, outcome: str | None, limit: int
+) -> list[dict[str, Any]]:
+    async with await connect(dsn) as connection:
+        if outcome is None:
+            return await coverages.fetch(connection, plans, org)
+        found = [(plan, await coverages.explain(connection, plan, outcome, org, limit)) for plan in plans]
+        return [{"spec": plan.name, "outcome": outcome, **row} for plan, rows in found for row in rows]
+
+
+def _say_explained(words: list[dict[str, Any]]) -> None:
+    for word in words:
+        console.say(f"{word['spec']}  {word['step_result_id']}  {word['recorded_at']}  {word['outcome']}")
+        for reason in word["reasons"]:
+            console.say(f"    {reason['field'] or word['spec']}: {reason['message']} ({reason['code']})")
+    console.note(f"{len(words)} step result(s)")
+
+
+def _uuid(text: str | None, option: str) -> str | None:
+    from uuid import UUID
+
+    try:
+        return None if text is None else str(UUID(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: `{text}` is not a UUID") from error
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+COMMANDS = (backfill, reconcile, coverage)

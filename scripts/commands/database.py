@@ -1,0 +1,107 @@
+"""Commands about the database: migrate, query."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from engine import load, project
+from engine.store import migrate as migrations
+from scripts import console
+from scripts.commands.spec import AsJson, Spec
+from scripts.database import database, named
+
+
+def migrate(
+    status: Annotated[bool, typer.Option("--status", help="Show what is applied and what is pending.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be applied.")] = False,
+    baseline: Annotated[
+        int | None, typer.Option(help="Adopt a database in which the first N were applied by hand.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Apply the pending migrations, in order, one transaction each."""
+    here = project.find()
+    with database(here) as dsn:
+        if status:
+            states = asyncio.run(migrations.status(dsn, here.migrations))
+            _say_states(states, as_json)
+            return
+        report = asyncio.run(migrations.migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run))
+    _say_report(report, dry_run, as_json)
+
+
+def _say_states(states: Any, as_json: bool) -> None:
+    words = [state.as_dict() for state in states]
+    if as_json:
+        console.emit({"migrations": words})
+        return
+    console.table(("migration", "state"), [(word["name"], word["state"]) for word in words])
+
+
+def _say_report(report: Any, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        console.emit(report.as_dict())
+        return
+    verb = "would apply" if dry_run else "applied"
+    for name in report.baselined:
+        console.say(f"adopted {name}")
+    for name in report.applied:
+        console.say(f"{verb} {name}")
+    console.note(f"{named()}: {verb} {len(report.applied)} migration(s)")
+
+
+def query(
+    spec: Spec,
+    org: Annotated[str, typer.Option(help="The organisation.")],
+    filters: Annotated[
+        list[str] | None, typer.Option("--filter", help="column=value; repeat a column for a list.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    offset: Annotated[int, typer.Option(min=0)] = 0,
+    fields: Annotated[str | None, typer.Option(help="Columns to show, with commas between. Default: all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a tenant's rows, newest first."""
+    from engine.ask import ask
+    from engine.store.connect import connect
+    from engine.store.page import fetch
+
+    here = project.find()
+    plan = load.pick(load.load(here), spec)
+    wanted = {"fields": fields.split(",")} if fields else {}
+    question = ask(plan, org, {**_filters(filters or []), **wanted, "limit": limit, "offset": offset})
+
+    async def answer() -> Any:
+        with database(here) as dsn:
+            async with await connect(dsn) as connection:
+                return await fetch(connection, plan, question)
+
+    page = asyncio.run(answer())
+    rows = [orjson.Fragment(row) for row in page.rows]
+    if as_json:
+        console.emit({"data": rows, "meta": {"count": len(rows), "more": page.last is not None}})
+        return
+    for row in page.rows:
+        console.say(row.decode())
+    console.note(f"{plan.name}: {len(rows)} row(s){', more follow' if page.last else ''}")
+
+
+def _filters(pairs: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"`{pair}` is not column=value")
+        found[name] = value if name not in found else [*_listed(found[name]), value]
+    return found
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+COMMANDS = (migrate, query)

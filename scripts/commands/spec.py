@@ -1,0 +1,190 @@
+"""Commands about specs and files: check, generate, extract, new, draft-migration."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine import artifact, document, exact, load, project, shown
+from engine.document import Json
+from engine.emit import files
+from engine.extract import Trace, explain, extract
+from engine.plan import Plan
+from engine.project import Project
+from scripts import console
+from scripts.database import database
+
+Spec = Annotated[str, typer.Argument(help="A spec by name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def check(
+    database_too: Annotated[bool, typer.Option("--database", help="Also hold the specs against the database.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every spec; with --database also whether each fits its table."""
+    here = project.find()
+    found = [item.as_dict() for item in load.inspect(here).diagnostics]
+    lines = [str(item) for item in load.inspect(here).diagnostics]
+    if database_too and not found:
+        found, lines = _check_database(here)
+    if as_json:
+        console.emit({"diagnostics": found})
+    else:
+        _say_checked(here, lines, database_too)
+    raise typer.Exit(1 if found else 0)
+
+
+def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
+    from engine.store import table
+
+    plans = load.load(here)
+    with database(here) as dsn:
+        problems = asyncio.run(table.check(dsn, plans, here.migrations))
+    return [item.as_dict() for item in problems], [str(item) for item in problems]
+
+
+def _say_checked(here: Project, lines: list[str], database_too: bool) -> None:
+    count = len(list(here.specs.glob("*.yaml")))
+    for line in lines:
+        console.say(line)
+    where = " and the database" if database_too else ""
+    console.note(f"{len(lines)} mistake(s) in {count} spec(s)" if lines else f"{count} spec(s){where}: nothing wrong")
+
+
+def generate(
+    check_only: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file differs.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write what follows from the specs: persist blocks, typed functions, JSON Schema, reference."""
+    here = project.find()
+    wanted = files.emit(load.load(here))
+    drifts = artifact.diff(here.root, wanted)
+    if check_only:
+        _say_drift(drifts, len(wanted), as_json)
+        raise typer.Exit(1 if drifts else 0)
+    written = artifact.write(here.root, wanted)
+    if as_json:
+        console.emit({"written": written})
+    else:
+        for name in written:
+            console.say(f"wrote {name}")
+        console.note(f"{len(written)} of {len(wanted)} generated files changed")
+
+
+def _say_drift(drifts: Any, total: int, as_json: bool) -> None:
+    if as_json:
+        console.emit({"drift": [{"file": item.file, "what": item.what} for item in drifts]})
+        return
+    for item in drifts:
+        console.say(f"{item.file}: {item.what}")
+    console.note("run `dex generate` and commit what it writes" if drifts else f"{total} generated files: up to date")
+
+
+def extract_(
+    spec: Spec,
+    file: Annotated[str, typer.Argument(help="A step output, a whole output_payload, or `-`.")],
+    operation: Annotated[str | None, typer.Option(help="The operation, where the spec has several.")] = None,
+    explained: Annotated[bool, typer.Option("--explain", help="How each field came to its value.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the row a step output gives, without a database. Exit 1 when it is rejected."""
+    plan = load.pick(load.load(project.find()), spec)
+    found = document.from_file(_read(file), operation or plan.operations[0])
+    name = found["operation"]["id"]
+    result = extract(plan, name, found)
+    if as_json:
+        words = shown.extraction(plan, result)
+        traces = [_trace_words(trace) for trace in explain(plan, name, found)] if explained else None
+        console.emit(words if traces is None else {**words, "explain": traces})
+    else:
+        _say_extracted(plan, result, list(explain(plan, name, found)) if explained else [])
+    raise typer.Exit(1 if result.outcome == "rejected" else 0)
+
+
+def _read(file: str) -> Json:
+    try:
+        return exact.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read `{file}`: {error.strerror}") from error
+    except exact.ExactError as error:
+        raise typer.BadParameter(f"`{file}` is {error}") from error
+
+
+def _trace_words(trace: Trace) -> dict[str, Any]:
+    steps = [{"normalizer": name, "gives": value} for name, value in trace.steps]
+    reason = trace.reason.as_dict() if trace.reason else None
+    return {
+        "field": trace.field,
+        "path": trace.path,
+        "raw": trace.raw,
+        "steps": steps,
+        "result": trace.result,
+        "reason": reason,
+    }
+
+
+def _say_extracted(plan: Plan, result: Any, traces: list[Trace]) -> None:
+    from engine.column import shorten
+
+    for trace in traces:
+        console.say(f"{trace.field}  <- {trace.path}")
+        console.say(f"    raw        {shorten(trace.raw)}")
+        for name, value in trace.steps:
+            console.say(f"    {name:<10} {shorten(value)}")
+        console.say(
+            f"    {'rejected   ' + trace.reason.message if trace.reason else 'stored     ' + str(trace.result)[:80]}"
+        )
+    for row in shown.rows(plan, result.rows):
+        console.say(shown.dumps(row, indent=True).decode())
+    for reason in result.reasons:
+        where = f" in element {reason.element}" if reason.element is not None else ""
+        found = f", found {reason.value}" if reason.value is not None else ""
+        console.say(f"{result.outcome}{where}: {reason.field or plan.name}: {reason.message}{found} ({reason.code})")
+    console.note(f"{plan.name}: {result.outcome}, {len(result.rows)} row(s)")
+
+
+def new(
+    operation: Annotated[str, typer.Argument(help="The operation's id, such as company.derive.customers.")],
+    from_sample: Annotated[Path, typer.Option("--from-sample", help="A step output or a whole output_payload.")],
+    name: Annotated[str | None, typer.Option(help="Name of the spec. Default: from the operation.")] = None,
+) -> None:
+    """Draft a spec and its case from a sample output."""
+    from engine.emit import draft
+
+    here = project.find()
+    drafted = draft.emit(operation, _read(str(from_sample)), name=name)
+    taken = [file for file in drafted if (here.root / file).exists()]
+    if taken:
+        raise typer.BadParameter(f"`{taken[0]}` exists already; choose another `--name`")
+    for file in artifact.write(here.root, drafted):
+        console.say(f"wrote {file}")
+    console.note("next: read the spec's `# unsure` comments, then `dex check` and `dex draft-migration`")
+
+
+def draft_migration(
+    spec: Spec,
+    out: Annotated[bool, typer.Option("--print", help="Print the SQL instead of writing the file.")] = False,
+) -> None:
+    """Write the next numbered migration for a spec: its table, or the columns its table lacks."""
+    from engine.emit import migration
+    from engine.store import table
+
+    here = project.find()
+    plan = load.pick(load.load(here), spec)
+    with database(here) as dsn:
+        columns = asyncio.run(table.columns(dsn, plan.table))
+    file, text = migration.emit(plan, sorted(item.name for item in here.migrations.glob("*.sql")), columns)
+    if out:
+        console.say(text)
+        return
+    (here.migrations / file).write_text(text, encoding="utf-8")
+    console.say(f"wrote migrations/{file}")
+    console.note("next: read it, then `dex migrate`")
+
+
+COMMANDS = (check, generate, extract_, new, draft_migration)

@@ -1,0 +1,62 @@
+"""`dex`, the command line.
+
+In: words. Out: exit 0 fine, 1 found something wrong, 2 wrong usage. Each command says what it did; where a script would
+want it, `--json` puts one JSON document on standard output and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+import typer
+
+from engine.diagnostic import EngineError, SpecErrors
+from engine.load import UnknownSpec
+from scripts import console
+from scripts.commands import accounts, database, pipeline, server, spec
+
+app = typer.Typer(
+    name="dex",
+    help="One YAML spec per operation turns research documents into rows.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+for module in (spec, database, server, pipeline, accounts):
+    for command in module.COMMANDS:
+        app.command(command.__name__.rstrip("_").replace("_", "-"))(command)
+
+
+def main() -> None:
+    """Run one command; say what went wrong in two lines, never in a traceback."""
+    try:
+        outcome: Any = app(standalone_mode=False)
+        sys.exit(outcome if isinstance(outcome, int) else 0)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        console.note("stopped; what was committed stays, the rest is pending")
+        sys.exit(130)
+    except EngineError as error:
+        _complain(error)
+        sys.exit(2 if isinstance(error, UnknownSpec) else 1)
+
+
+def _complain(error: EngineError) -> None:
+    if isinstance(error, SpecErrors):
+        console.note(error.message)
+        return
+    console.note(f"dex: {error.message}")
+    if error.hint:
+        console.note(f"    hint: {error.hint}")
+
+
+if __name__ == "__main__":
+    main()
