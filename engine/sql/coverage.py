@@ -10,17 +10,11 @@ from engine.sql.text import Statement
 
 
 def found(plan: Plan) -> Statement:
-    """(org_id, count) of found step results, from indexes alone; counted by run first, since runs are fewer."""
+    """(org_id, count) of found step results, from an index alone."""
     text = """
-select run.org_id, sum(by_run.count)::bigint
-from (
-    select pipeline_run_id, count(*) as count
-    from step_results
-    where status = 'succeeded' and result_status = 'found' and operation_id = any(%(operations)s)
-    group by pipeline_run_id
-) as by_run
-join pipeline_runs as run on run.id = by_run.pipeline_run_id
-group by run.org_id
+select org_id, count(*) from step_results
+where status = 'succeeded' and result_status = 'found' and operation_id = any(%(operations)s)
+group by org_id
 """
     return Statement(text, {"operations": list(plan.operations)})
 
@@ -40,14 +34,12 @@ def explain(plan: Plan, outcome: str, org_id: str | None, limit: int) -> Stateme
     ledger = "ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s"
     which = "ledger.step_result_id is null" if outcome == "pending" else "ledger.outcome = %(outcome)s"
     text = f"""
-select found.id, run.org_id, found.pipeline_run_id,
-    coalesce(found.finished_at, found.updated_at, found.created_at) as recorded_at, coalesce(ledger.reasons, '[]')
+select found.id, found.org_id, found.pipeline_run_id, found.recorded_at, coalesce(ledger.reasons, '[]')
 from step_results as found
-join pipeline_runs as run on run.id = found.pipeline_run_id
 left join step_persistence as ledger on ledger.step_result_id = found.id and {ledger}
 where found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)
-    and {which} and (%(org_id)s::uuid is null or run.org_id = %(org_id)s::uuid)
-order by recorded_at desc, found.id desc
+    and {which} and (%(org_id)s::uuid is null or found.org_id = %(org_id)s::uuid)
+order by found.recorded_at desc, found.id desc
 limit %(limit)s
 """
     parameters = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}

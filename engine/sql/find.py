@@ -3,7 +3,7 @@
 In: a Plan's Reading and a Scope. Out: a Statement. It must not know who asks: backfill, repair and coverage find alike.
 
 Found means `status = 'succeeded' and result_status = 'found'`, spelled as the partial indexes of migration 020 spell it.
-The organisation is the run's own.
+The organisation of a step result is its run's own: migration 021 holds it to that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from engine.plan import Plan
 from engine.sql.stored import Reading, by_operation, detoast, first_truthy, value
 from engine.sql.text import Statement
 
-RECORDED_AT = "coalesce(found.finished_at, found.updated_at, found.created_at)"
 _FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)"
 
 
@@ -37,34 +36,40 @@ class Scope:
 def count(plan: Plan, scope: Scope) -> Statement:
     """How many step results the scope holds, its limit aside."""
     condition, parameters = _where(plan, scope)
-    return Statement(f"select count(*) from {_FROM}\nwhere {condition}", parameters)
+    return Statement(f"select count(*) from step_results as found\nwhere {condition}", parameters)
 
 
 def step_results(reading: Reading, scope: Scope) -> Statement:
     """The step results of the scope, oldest first.
 
-    Columns: id, org_id (the run's), submission_id, pipeline_run_id, step_position, operation_id, recorded_at, then the
+    Columns: id, org_id , submission_id, pipeline_run_id, step_position, operation_id, recorded_at, then the
     values of `reading.parts` as one JSON array text, then for each held field whether it is there.
+
+    What is pending is settled first, and only then are documents read: one by one, in that order (`offset 0` keeps the
+    planner from reading documents of step results that turn out not to be wanted).
     """
     condition, parameters = _where(reading.plan, scope)
-    limit = "limit %(limit)s" if scope.limit is not None else ""
-    parts = [value(steps, "document") for steps in reading.parts]
+    parts = ", ".join(value(steps, "document") for steps in reading.parts)
     present = [f"{_held(reading, index)} is not null" for index in range(len(reading.held))]
-    columns = ",\n    ".join([f"jsonb_build_array({', '.join(parts)})::text", *present])
     text = f"""
-select found.id, run.org_id, found.submission_id, found.pipeline_run_id, found.step_position, found.operation_id,
-    {RECORDED_AT} as recorded_at,
-    {columns}
-from {_FROM}
-cross join lateral {detoast("found", _roots(reading))} as document
-where {condition}
-order by {RECORDED_AT}, found.id
-{limit}
+select wanted.*, content.*
+from (
+    select found.id, found.org_id, found.submission_id, found.pipeline_run_id, found.step_position,
+        found.operation_id, found.recorded_at
+    from step_results as found
+    where {condition}
+    order by found.recorded_at, found.id
+    limit %(limit)s
+) as wanted
+cross join lateral (
+    select {", ".join([f"array_to_json(array[{parts}]::jsonb[])::text", *present])}
+    from step_results as source
+    cross join lateral {detoast("source", _roots(reading))} as document
+    where source.id = wanted.id
+    offset 0
+) as content
 """
     return Statement(text, {**parameters, "limit": scope.limit})
-
-
-_FROM = "step_results as found join pipeline_runs as run on run.id = found.pipeline_run_id"
 
 
 def _held(reading: Reading, index: int) -> str:
@@ -72,7 +77,7 @@ def _held(reading: Reading, index: int) -> str:
     return by_operation(
         reading,
         {name: first_truthy(reading.alternatives(name, field), "document") for name in reading.plan.operations},
-        "found.operation_id",
+        "source.operation_id",
     )
 
 
@@ -90,11 +95,11 @@ def _where(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
     parameters: dict[str, Any] = {"operations": list(plan.operations)}
     conditions = [_FOUND]
     for name, value_, condition in (
-        ("org_id", scope.org_id, "run.org_id = %(org_id)s::uuid"),
+        ("org_id", scope.org_id, "found.org_id = %(org_id)s::uuid"),
         ("submissions", list(scope.submissions) or None, "found.submission_id = any(%(submissions)s::uuid[])"),
         ("run_id", scope.pipeline_run_id, "found.pipeline_run_id = %(run_id)s::uuid"),
-        ("since", scope.since, f"{RECORDED_AT} >= %(since)s"),
-        ("until", scope.until, f"{RECORDED_AT} < %(until)s"),
+        ("since", scope.since, "found.recorded_at >= %(since)s"),
+        ("until", scope.until, "found.recorded_at < %(until)s"),
     ):
         if value_ is not None:
             conditions.append(condition)
@@ -105,7 +110,9 @@ def _where(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
     return "\n    and ".join(conditions), parameters
 
 
-_PENDING = """not exists (
-        select from step_persistence as ledger
-        where ledger.step_result_id = found.id and ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s
-    )"""
+# A scalar subquery, so that every planner looks each entry up by the ledger's key: guessing from stale statistics, an
+# anti join compares all with all.
+_PENDING = """(
+        select ledger.spec_digest from step_persistence as ledger
+        where ledger.step_result_id = found.id and ledger.spec = %(spec)s
+    ) is distinct from %(digest)s"""

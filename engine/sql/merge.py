@@ -20,11 +20,11 @@ _MOVES = "stored.source_recorded_at is distinct from excluded.source_recorded_at
 
 def staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
     """(name, type) of the staging table. A held field is staged as the step result to take it from."""
-    plan, held = reading.plan, set(reading.held)
+    held = {item.name for item in reading.held}
     return (
         ("ordinal", "integer"),
         ("org_id", "uuid"),
-        *((item.name, "uuid" if item in held else item.type.sql) for item in plan.fields),
+        *((item.name, "uuid" if item.name in held else item.type.sql) for item in reading.plan.fields),
         *SOURCE_COLUMNS.items(),
     )
 

@@ -70,7 +70,8 @@ async def run(
         await _take_lock(reader, plan, waiting)
         result = Result(Account(plan.name, found=await _count(reader, plan, scope)))
         progress(result.account)
-        await _stream(reader, writer, plan, scope, result, batch_size, dry_run, progress)
+        if result.account.found:
+            await _stream(reader, writer, plan, scope, result, batch_size, dry_run, progress)
         return result
 
 

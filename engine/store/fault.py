@@ -21,6 +21,11 @@ from engine.diagnostic import EngineError
 _UNAVAILABLE = ("08", "57P", "58")
 
 
+#: A table or column that is not there: the migrations are not current.
+_ABSENT = ("42P01", "42703")
+_MIGRATE = "run `dex migrate`, then `dex check --database`"
+
+
 class StoreError(EngineError):
     """Something went wrong at the database."""
 
@@ -34,7 +39,8 @@ class StoreRefused(StoreError):
 
     def __init__(self, error: psycopg.Error) -> None:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
-        super().__init__(f"the database refuses: {message}", hint=error.diag.message_hint or "")
+        hint = _MIGRATE if error.sqlstate in _ABSENT else error.diag.message_hint or ""
+        super().__init__(f"the database refuses: {message}", hint=hint)
         self.sqlstate = error.sqlstate or ""
         self.constraint = error.diag.constraint_name
         self.column = error.diag.column_name

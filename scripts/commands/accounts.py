@@ -46,12 +46,12 @@ def backfill(
         submissions=[_uuid(item, "--submission") or "" for item in submission or []],
         since=_utc(since),
         until=_utc(until),
-        all=everything or preview,
+        all=everything,
         limit=limit,
     )
     with database(here) as dsn:
-        words = run_backfill(dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview)
-    _say_backfill(words, dry_run or preview, as_json)
+        words = run_backfill(dsn, plan, scope, batch_size=batch_size, dry_run=dry_run)
+    _say_backfill(words, dry_run, as_json)
 
 
 def run_backfill(
@@ -77,7 +77,6 @@ def run_backfill(
                 scope,
                 batch_size=batch_size,
                 dry_run=dry_run,
-                preview=preview,
                 progress=progress,
                 waiting=waiting,
             )
@@ -85,8 +84,6 @@ def run_backfill(
     words = {**result.account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
     if dry_run:
         words |= {"dry_run": True, "sample": result.sample}
-    if preview:
-        words |= {"preview": result.changes}
     return words
 
 
@@ -97,8 +94,6 @@ def _say_backfill(words: dict[str, Any], writes_nothing: bool, as_json: bool) ->
     console.account(words)
     for row in words.get("sample", ()):
         console.say(f"  {row}")
-    for change in words.get("preview", ()):
-        console.say(f"  {change}")
     console.note(f"{words['seconds']} s{'; nothing was written' if writes_nothing else ''}")
 
 
