@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS users (
     updated_at TIMESTAMPTZ NOT NULL DEFAULT NOW(),
     UNIQUE (org_id, email)
 );
-CREATE INDEX IF NOT EXISTS idx_users_company ON users(company_id);
+CREATE INDEX IF NOT EXISTS idx_users_company ON users(company_id) WHERE company_id IS NOT NULL;
 
 -- The token itself is never stored: token_hash is the hex SHA-256 of it.
 CREATE TABLE IF NOT EXISTS api_tokens (
@@ -64,8 +64,8 @@ CREATE TABLE IF NOT EXISTS api_tokens (
     updated_at TIMESTAMPTZ NOT NULL DEFAULT NOW()
 );
 CREATE INDEX IF NOT EXISTS idx_api_tokens_org ON api_tokens(org_id);
-CREATE INDEX IF NOT EXISTS idx_api_tokens_company ON api_tokens(company_id);
-CREATE INDEX IF NOT EXISTS idx_api_tokens_user ON api_tokens(user_id);
+CREATE INDEX IF NOT EXISTS idx_api_tokens_company ON api_tokens(company_id) WHERE company_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS idx_api_tokens_user ON api_tokens(user_id) WHERE user_id IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS super_admins (
     id UUID PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -1,8 +1,6 @@
 -- What was asked for and what came of it: a submission, its runs, the step results that hold the research.
 --
--- A run, and not its step results, says whose research it is: nothing here forces the organisation of a step result to
--- be that of its run, since refusing to store paid research is worse than storing it under a wrong name. The engine
--- takes the organisation from the run and never from the row below it.
+-- The run says whose research it is; 021 sees to it that its step results say the same.
 
 CREATE TABLE IF NOT EXISTS submissions (
     id UUID PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -17,7 +15,7 @@ CREATE TABLE IF NOT EXISTS submissions (
     updated_at TIMESTAMPTZ NOT NULL DEFAULT NOW()
 );
 CREATE INDEX IF NOT EXISTS idx_submissions_org ON submissions(org_id);
-CREATE INDEX IF NOT EXISTS idx_submissions_company ON submissions(company_id);
+CREATE INDEX IF NOT EXISTS idx_submissions_company ON submissions(company_id) WHERE company_id IS NOT NULL;
 
 -- blueprint_snapshot is frozen when the run is made: the steps, and for a child of a fan-out its entity.
 CREATE TABLE IF NOT EXISTS pipeline_runs (
@@ -40,11 +38,13 @@ CREATE TABLE IF NOT EXISTS pipeline_runs (
     updated_at TIMESTAMPTZ NOT NULL DEFAULT NOW()
 );
 CREATE INDEX IF NOT EXISTS idx_pipeline_runs_org ON pipeline_runs(org_id);
-CREATE INDEX IF NOT EXISTS idx_pipeline_runs_company ON pipeline_runs(company_id);
+CREATE INDEX IF NOT EXISTS idx_pipeline_runs_company ON pipeline_runs(company_id) WHERE company_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_pipeline_runs_submission ON pipeline_runs(submission_id);
-CREATE INDEX IF NOT EXISTS idx_pipeline_runs_parent ON pipeline_runs(parent_pipeline_run_id);
+CREATE INDEX IF NOT EXISTS idx_pipeline_runs_parent ON pipeline_runs(parent_pipeline_run_id)
+    WHERE parent_pipeline_run_id IS NOT NULL;
 
--- output_payload is {"operation_result": {...}, "cumulative_context": {...}}; the operation is known only from inside it.
+-- output_payload is {"operation_result": {...}, "cumulative_context": {...}}; which operation it was, is known only from
+-- inside it.
 CREATE TABLE IF NOT EXISTS step_results (
     id UUID PRIMARY KEY DEFAULT gen_random_uuid(),
     org_id UUID NOT NULL REFERENCES orgs(id) ON DELETE CASCADE,
@@ -68,7 +68,7 @@ CREATE TABLE IF NOT EXISTS step_results (
     UNIQUE (pipeline_run_id, step_position, attempt)
 );
 CREATE INDEX IF NOT EXISTS idx_step_results_org ON step_results(org_id);
-CREATE INDEX IF NOT EXISTS idx_step_results_company ON step_results(company_id);
+CREATE INDEX IF NOT EXISTS idx_step_results_company ON step_results(company_id) WHERE company_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_step_results_submission ON step_results(submission_id);
 
 DO $$
