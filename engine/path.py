@@ -100,6 +100,7 @@ def truthy(value: Any) -> bool:
 
 
 _INTERPRETER = Interpreter()
+_LITERAL = re.compile(r"`((?:\\.|[^\\`])*)`", re.DOTALL)
 
 
 def _parse(text: str) -> _Node:
@@ -144,7 +145,8 @@ def _check_literals(text: str) -> None:
     """jmespath.py still reads `bare words` between backticks as strings; other libraries refuse them."""
     for token in Lexer().tokenize(text):
         if token["type"] == "literal" and text[token["start"]] == "`":
-            inner = text[token["start"] + 1 : token["end"] - 1].replace("\\`", "`")
+            found = _LITERAL.match(text, token["start"])  # the lexer's own `end` is a length, and one short at the end
+            inner = found[1].replace("\\`", "`") if found else ""
             if not _is_json(inner):
                 hint = f"write a string as '{inner.strip()}' in single quotes"
                 raise PathError(
