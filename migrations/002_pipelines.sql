@@ -43,7 +43,7 @@ CREATE INDEX IF NOT EXISTS idx_pipeline_runs_submission ON pipeline_runs(submiss
 CREATE INDEX IF NOT EXISTS idx_pipeline_runs_parent ON pipeline_runs(parent_pipeline_run_id)
     WHERE parent_pipeline_run_id IS NOT NULL;
 
--- output_payload is {"operation_result": {...}, "cumulative_context": {...}}; which operation it was, is known only from
+-- output_payload is {"operation_result": {...}, "cumulative_context": {...}}; the operation is known only from
 -- inside it.
 CREATE TABLE IF NOT EXISTS step_results (
     id UUID PRIMARY KEY DEFAULT gen_random_uuid(),
