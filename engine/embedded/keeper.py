@@ -21,9 +21,9 @@ def main() -> None:
     home = Folder(Path(sys.argv[1]))
     try:
         keeping = lock.take(home.keeping, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return  # there is one already
-    users = lock.take(home.users, fcntl.LOCK_EX)
+        users = lock.take(home.users, fcntl.LOCK_EX)
+    except (BlockingIOError, FileNotFoundError):
+        return  # there is a keeper already, or nothing to keep any more
     close(home)
     # In this order: a user who gets hold of users.lock must find that there is no keeper any more.
     os.close(keeping)

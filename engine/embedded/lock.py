@@ -14,20 +14,9 @@ from pathlib import Path
 
 
 @contextmanager
-def shared(file: Path) -> Iterator[None]:
-    """Hold `file` together with others; waits while somebody holds it alone."""
-    yield from held(file, fcntl.LOCK_SH)
-
-
-@contextmanager
 def alone(file: Path) -> Iterator[None]:
     """Hold `file` with nobody else; waits until everybody has let go."""
-    yield from held(file, fcntl.LOCK_EX)
-
-
-def held(file: Path, kind: int) -> Iterator[None]:
-    """Take the lock, hold it while the caller works, let it go."""
-    descriptor = take(file, kind)
+    descriptor = take(file, fcntl.LOCK_EX)
     try:
         yield
     finally:
@@ -35,9 +24,11 @@ def held(file: Path, kind: int) -> Iterator[None]:
 
 
 def take(file: Path, kind: int) -> int:
-    """Return the descriptor of a locked file; raises BlockingIOError for a LOCK_NB that would wait."""
+    """Return the descriptor of a locked file.
+
+    Raises BlockingIOError for a LOCK_NB that would wait, FileNotFoundError when the file's folder is gone.
+    """
     while True:
-        file.parent.mkdir(parents=True, exist_ok=True)
         # Not inheritable, as all of Python's: a server started while we hold it does not hold it too.
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:

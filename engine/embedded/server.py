@@ -9,6 +9,7 @@ It must not ask who the users are: each holds a lock that the kernel gives back 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -44,8 +45,7 @@ def running(
     Raises EmbeddedError when there is no server to run, or it does not answer within half a minute.
     """
     home = Folder(data_dir.resolve())
-    make(home)
-    with lock.shared(home.users):
+    with use(home):
         with lock.alone(home.starting):
             if temporary:
                 home.temporary.touch()
@@ -53,6 +53,22 @@ def running(
             keep(home)
             socket_folder = join(home) or start(home, binaries, durable=durable)
         yield f"postgresql://postgres@/postgres?host={quote(str(socket_folder), safe='')}&port={postmaster.PORT}"
+
+
+@contextmanager
+def use(home: Folder) -> Iterator[None]:
+    """Be one of the users, as long as the block lasts."""
+    while True:
+        make(home)
+        try:
+            users = lock.take(home.users, fcntl.LOCK_SH)
+            break
+        except FileNotFoundError:
+            continue  # a temporary server's folder was removed while we waited for its end
+    try:
+        yield
+    finally:
+        os.close(users)
 
 
 def make(home: Folder) -> None:
@@ -118,6 +134,7 @@ def launched(
 ) -> bool:
     """Start one server process and wait until it answers; False when it failed over something that passes."""
     pid = postmaster.start(data, programs, runs_as, door, home.log, durable=durable)
+    folder.give(home.log, home.path)
     while time.monotonic() < deadline:
         server = postmaster.find(data)
         if server and postmaster.answers(server):

@@ -1,0 +1,119 @@
+"""One Postgres per run of the tests, one database per test.
+
+The server is the project's own embedded one (or a system Postgres 15, with `--postgres system15`), started on first use
+and thrown away with everything in it. The processes of a parallel run share it. A migrated template is made once; each
+test that asks for `database` gets a clone.
+"""
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from engine.embedded import lock, running, system_binaries
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Names the folder of the run's server to the processes of a parallel run.
+DATA_DIR = "DEX_TEST_DATA_DIR"
+TEMPLATE = "template_migrated"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres",
+        choices=("embedded", "system15"),
+        default=os.environ.get("DEX_TEST_POSTGRES", "embedded"),
+        help="the server the tests run on (default: embedded, or what DEX_TEST_POSTGRES says)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--postgres") == "system15" and not system_binaries(15):
+        raise pytest.UsageError("--postgres system15: this machine has no PostgreSQL 15 programs")
+    if not is_worker(config):
+        # Outside of the repository, and open to the unprivileged user under which root runs a server.
+        folder = Path(tempfile.mkdtemp(prefix="dex-tests-"))
+        folder.chmod(0o711)
+        os.environ[DATA_DIR] = str(folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not is_worker(config) and DATA_DIR in os.environ:
+        data_dir = Path(os.environ.pop(DATA_DIR))
+        with contextlib.suppress(OSError):
+            data_dir.rmdir()  # no test wanted a server
+        # The keeper removes the folder after it has stopped the server; a run ends with nothing of it left behind.
+        deadline = time.monotonic() + 30
+        while data_dir.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Tell whether this is one of the processes of a parallel run."""
+    return hasattr(config, "workerinput")
+
+
+@pytest.fixture(scope="session")
+def server_dsn(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The URL of the run's server, as its superuser."""
+    binaries = system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
+    with running(Path(os.environ[DATA_DIR]), binaries=binaries, durable=False, temporary=True) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def empty_database(server_dsn: str) -> Iterator[str]:
+    """The URL of a new database with nothing in it."""
+    with created(server_dsn, "template0") as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def database(server_dsn: str, template: str) -> Iterator[str]:
+    """The URL of a new database with all migrations applied."""
+    with created(server_dsn, template) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def template(server_dsn: str) -> str:
+    """The name of the migrated database that others are cloned from; made by whichever process comes first."""
+    from engine.store.migrate import migrate
+
+    with (
+        lock.alone(Path(os.environ[DATA_DIR]) / "template.lock"),
+        psycopg.connect(server_dsn, autocommit=True) as server,
+    ):
+        if not server.execute("select from pg_database where datname = %s", [TEMPLATE]).fetchone():
+            server.execute("create database template_unfinished template template0")
+            # In a thread of its own: this one may have an event loop.
+            with ThreadPoolExecutor(1) as thread:
+                migration = migrate(named(server_dsn, "template_unfinished"), ROOT / "migrations")
+                thread.submit(asyncio.run, migration).result()
+            server.execute(f"alter database template_unfinished rename to {TEMPLATE}")
+    return TEMPLATE
+
+
+@contextlib.contextmanager
+def created(server_dsn: str, template: str) -> Iterator[str]:
+    """Make a database for the length of a `with` block."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(server_dsn, autocommit=True) as server:
+        server.execute(f"create database {name} template {template} strategy file_copy")
+    yield named(server_dsn, name)
+    with psycopg.connect(server_dsn, autocommit=True) as server:
+        server.execute(f"drop database {name} with (force)")
+
+
+def named(dsn: str, database: str) -> str:
+    """Return the URL of another database of the same server."""
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
