@@ -32,7 +32,7 @@ def domain(text: str) -> str:
     """
     parts = _split(text)
     host = _host(parts.authority)
-    if not parts.marked and "." not in parts.authority and ":" not in host and parts.rest.strip("/"):
+    if not parts.marked and parts.rest.strip("/") and not set(".:@") & {*host, *parts.authority}:
         raise AddressError("a single word before a slash is no host")  # `n/a` would be the domain of many companies
     while host.startswith("www.") and "." in host[4:]:
         host = host[4:]

@@ -141,8 +141,8 @@ def _from_epoch(value: Json, per_second: int) -> Json:
         raise NormalizeError(f"expected a number or a timestamp with its offset, found {_a(value)}")
     try:
         count = Decimal(number_text(value))
-        count = count if count.adjusted() < 20 else count.scaleb(-count.adjusted() + 20)  # beyond, yet quick to reckon
-        moment = _EPOCH + timedelta(microseconds=round(count * 1_000_000 / per_second))
+        micros = round(count * 1_000_000 / per_second) if count.adjusted() < 20 else _NEVER
+        moment = _EPOCH + timedelta(microseconds=micros)
     except ArithmeticError as error:
         raise NormalizeError("the moment is not within the years 1 to 9999; check the unit") from error
     return moment.isoformat() + "Z"
@@ -181,7 +181,8 @@ def _on_text(function: Callable[[str], str]) -> Callable[[Json], Json]:
     return normalize
 
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, which is spelled `Z` at the end
+_EPOCH = datetime(1970, 1, 1)  # in UTC, which `Z` says when the timestamp is written
+_NEVER = 10**20  # microseconds; larger numbers are not worth reckoning with
 _THINK = re.compile(r"\A(?:\s*<think>.*?</think>\s*)+", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _ANY = frozenset({"boolean", "number", "string", "array", "object"})
