@@ -1,0 +1,9 @@
+/** The operations this runner can execute, by id. */
+import { companyIntelBriefing } from "./company-intel-briefing.js";
+import { icpJobTitles } from "./icp-job-titles.js";
+import type { Operation } from "./operation.js";
+import { personIntelBriefing } from "./person-intel-briefing.js";
+
+export const operations: ReadonlyMap<string, Operation> = new Map(
+  [icpJobTitles, companyIntelBriefing, personIntelBriefing].map((operation) => [operation.id, operation]),
+);
