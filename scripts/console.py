@@ -1,6 +1,6 @@
 """How commands speak.
 
-In: results. Out: JSON alone on standard output, or sentences for a person; progress and complaints go to standard error.
+In: results. Out: JSON alone on standard output, or sentences for a person; progress and complaints on standard error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from engine import shown
 from engine.account import OUTCOMES, Account
+from engine.diagnostic import EngineError, SpecErrors
 
 _OUT = Console(highlight=False, soft_wrap=True)
 _ERR = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -34,6 +35,13 @@ def emit(value: Any) -> None:
     """Print one JSON document to standard output."""
     sys.stdout.buffer.write(shown.dumps(value, indent=True) + b"\n")
     sys.stdout.buffer.flush()
+
+
+def complain(error: EngineError) -> None:
+    """Say what went wrong and what to do, on standard error."""
+    note(error.message if isinstance(error, SpecErrors) else f"dex: {error.message}")
+    if error.hint:
+        note(f"    hint: {error.hint}")
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

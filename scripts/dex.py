@@ -12,7 +12,7 @@ from typing import Any
 import click
 import typer
 
-from engine.diagnostic import EngineError, SpecErrors
+from engine.diagnostic import EngineError
 from engine.load import UnknownSpec
 from scripts import console
 from scripts.commands import accounts, database, pipeline, server, spec
@@ -45,17 +45,8 @@ def main() -> None:
         console.note("stopped; what was committed stays, the rest is pending")
         sys.exit(130)
     except EngineError as error:
-        _complain(error)
+        console.complain(error)
         sys.exit(2 if isinstance(error, UnknownSpec) else 1)
-
-
-def _complain(error: EngineError) -> None:
-    if isinstance(error, SpecErrors):
-        console.note(error.message)
-        return
-    console.note(f"dex: {error.message}")
-    if error.hint:
-        console.note(f"    hint: {error.hint}")
 
 
 if __name__ == "__main__":

@@ -31,9 +31,6 @@ def backfill(
     until: Annotated[datetime | None, typer.Option(help="Recorded before (UTC).")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what the ledger knows already.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show a sample; write nothing.")] = False,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="What a changed spec would change; write nothing.")
-    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many step results.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Step results per transaction.")] = store.BATCH_SIZE,
     as_json: AsJson = False,
@@ -42,8 +39,8 @@ def backfill(
     here = project.find()
     plan = load.pick(load.load(here), spec)
     scope = Scope(
-        org_id=_uuid(org, "--org"),
-        submissions=[_uuid(item, "--submission") or "" for item in submission or []],
+        org_id=as_uuid(org, "--org"),
+        submissions=[as_uuid(item, "--submission") or "" for item in submission or []],
         since=_utc(since),
         until=_utc(until),
         all=everything,
@@ -61,7 +58,6 @@ def run_backfill(
     *,
     batch_size: int = store.BATCH_SIZE,
     dry_run: bool = False,
-    preview: bool = False,
 ) -> dict[str, Any]:
     """Backfill with progress on standard error; return what `--json` prints."""
     started = time.monotonic()
@@ -127,7 +123,7 @@ def coverage(
     plans = load.load(here)
     chosen = [load.pick(plans, spec)] if spec else list(plans)
     with database(here) as dsn:
-        words = asyncio.run(_coverage(dsn, chosen, _uuid(org, "--org"), explain, limit))
+        words = asyncio.run(_coverage(dsn, chosen, as_uuid(org, "--org"), explain, limit))
     if as_json:
         console.emit(words)
     elif explain is None:
@@ -156,7 +152,8 @@ def _say_explained(words: list[dict[str, Any]]) -> None:
     console.note(f"{len(words)} step result(s)")
 
 
-def _uuid(text: str | None, option: str) -> str | None:
+def as_uuid(text: str | None, option: str) -> str | None:
+    """Return a UUID as Postgres spells it. Raises BadParameter naming the option."""
     from uuid import UUID
 
     try:

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from engine import artifact, document, exact, load, project, shown
-from engine.document import Json
-from engine.emit import files
+from engine import document, exact, load, project, shown
+from engine.exact import Json
 from engine.extract import Trace, explain, extract
 from engine.plan import Plan
 from engine.project import Project
@@ -61,6 +60,9 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Write what follows from the specs: persist blocks, typed functions, JSON Schema, reference."""
+    from engine import artifact
+    from engine.emit import files
+
     here = project.find()
     wanted = files.emit(load.load(here))
     drifts = artifact.diff(here.root, wanted)
@@ -154,6 +156,7 @@ def new(
     name: Annotated[str | None, typer.Option(help="Name of the spec. Default: from the operation.")] = None,
 ) -> None:
     """Draft a spec and its case from a sample output."""
+    from engine import artifact
     from engine.emit import draft
 
     here = project.find()

@@ -1,0 +1,18 @@
+"""Backfill `company_intel_briefings` from the submissions its spec names.
+
+    doppler run -p data-engine-x-api -c prd -- uv run python scripts/backfill_company_intel_briefings.py
+
+Takes `--dry-run`, `--all` and `--json`; see `dex backfill --help` for any other scope.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run by its path, the project is not yet importable
+
+from scripts.targets import main
+
+if __name__ == "__main__":
+    main("company_intel_briefings")

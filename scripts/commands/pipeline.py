@@ -1,0 +1,78 @@
+"""Commands that start work: submit, demo."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from engine import exact, load, project
+from scripts import console
+from scripts.commands.accounts import as_uuid
+from scripts.commands.spec import AsJson
+from scripts.database import database
+
+
+def submit(
+    org: Annotated[str, typer.Option(help="The organisation.")],
+    step: Annotated[list[str], typer.Option(help="An operation, in order; repeatable.")],
+    inputs: Annotated[list[str], typer.Option("--input", help="A JSON object, or @FILE; one run each; repeatable.")],
+    company: Annotated[str | None, typer.Option(help="The company to act for.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue one run per input for the local runner (`dex worker`)."""
+    from engine.store import submission
+    from engine.store.connect import connect
+    from engine.store.raw import RawJson
+
+    steps = [
+        {"position": place, "operation_id": operation, "step_config": {}, "is_enabled": True}
+        for place, operation in enumerate(step, start=1)
+    ]
+    new = submission.NewSubmission(
+        org_id=as_uuid(org, "--org") or "",
+        company_id=as_uuid(company, "--company"),
+        steps=RawJson(orjson.dumps(steps)),
+        inputs=RawJson(b"[" + b",".join(exact.dumps(_input(text)) for text in inputs) + b"]"),
+        source="dex submit",
+        metadata=RawJson(b"{}"),
+        runner="local",
+    )
+
+    async def create(dsn: str) -> Any:
+        async with await connect(dsn) as connection:
+            return await submission.create(connection, new)
+
+    here = project.find()
+    load.load(here)
+    with database(here) as dsn:
+        made = asyncio.run(create(dsn))
+    if as_json:
+        console.emit(orjson.Fragment(made.json))
+        return
+    for run_id in made.run_ids:
+        console.say(f"queued run {run_id}")
+    console.note(f"{len(made.run_ids)} run(s) of {len(steps)} step(s); `dex worker` executes them")
+
+
+def _input(text: str) -> dict[str, Any]:
+    try:
+        value = exact.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
+    except (OSError, exact.ExactError) as error:
+        raise typer.BadParameter(f"--input `{text[:80]}`: {error}") from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"--input `{text[:80]}` is not a JSON object")
+    return value
+
+
+def demo() -> None:
+    """Run a pipeline on recorded research, backfill, query, and show that the accounts close. Ends by itself."""
+    from scripts.demo import run
+
+    run(project.find())
+
+
+COMMANDS = (submit, demo)
