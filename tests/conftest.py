@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from engine.embedded import lock, running, system_binaries
+from engine.store.migrate import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Names the folder of the run's server to the processes of a parallel run.
@@ -42,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not is_worker(config):
         # Outside of the repository, and open to the unprivileged user under which root runs a server.
         folder = Path(tempfile.mkdtemp(prefix="dex-tests-"))
-        folder.chmod(0o711)
+        folder.chmod(0o755)
         os.environ[DATA_DIR] = str(folder)
 
 
@@ -87,13 +88,11 @@ def database(server_dsn: str, template: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def template(server_dsn: str) -> str:
     """The name of the migrated database that others are cloned from; made by whichever process comes first."""
-    from engine.store.migrate import migrate
-
     with (
         lock.alone(Path(os.environ[DATA_DIR]) / "template.lock"),
         psycopg.connect(server_dsn, autocommit=True) as server,
     ):
-        if not server.execute("select from pg_database where datname = %s", [TEMPLATE]).fetchone():
+        if not server.execute("select 1 from pg_database where datname = %s", [TEMPLATE]).fetchone():
             server.execute("create database template_unfinished template template0")
             # In a thread of its own: this one may have an event loop.
             with ThreadPoolExecutor(1) as thread:
