@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
@@ -52,6 +53,7 @@ ExactInt.__name__ = "int"
 _Exact = TypeVar("_Exact", ExactFloat, ExactInt)
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _MOST_INT_DIGITS = 640  # up to here Python reads an int whatever `sys.set_int_max_str_digits` says
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS: tuple[tuple[Any, str], ...] = (
     (type(None), "null"),
     (bool, "boolean"),
@@ -133,13 +135,24 @@ def kind(value: object) -> str:
 
 def jsonb_order(value: Json) -> Json:
     """Return `value` with the keys of every object in the order `jsonb` keeps: by UTF-8 length, then by bytes."""
-    return _copy(value, _in_order, None)
-
-
-def mend(value: Json) -> tuple[Json, int]:
-    """Return `value` with every NUL and lone surrogate replaced by U+FFFD, and how many there were."""
-    count = sum(len(_unsound(part)) for _, part in _parts(value) if isinstance(part, str))
-    return (_copy(value, _with_sound_keys, _sound), count) if count else (value, 0)
+    orders: dict[tuple[str, ...], list[str]] = {}  # objects of one document mostly have the same few shapes
+    holder: list[Any] = [value]
+    stack: list[Any] = [holder]
+    while stack:
+        part = stack.pop()
+        places: Iterable[tuple[Any, Any]] = part.items() if type(part) is dict else enumerate(part)
+        for place, child in places:
+            kind = type(child)
+            if kind is dict:
+                keys = tuple(child)
+                order = orders.get(keys) or orders.setdefault(keys, _in_order(keys))
+                part[place] = copy = {key: child[key] for key in order}
+                stack.append(copy)
+            elif kind is list:
+                part[place] = copy = child.copy()
+                stack.append(copy)
+    ordered: Json = holder[0]
+    return ordered
 
 
 def chunks(value: Json) -> Iterator[str]:
@@ -237,6 +250,8 @@ def _finite(value: Json) -> bool:
         part = stack.pop()
         for child in part.values() if isinstance(part, dict) else part:
             kind = type(child)
+            if kind is str:
+                continue
             if kind is dict or kind is list or kind is tuple:
                 stack.append(child)
             elif kind is float and not math.isfinite(child):
@@ -247,20 +262,7 @@ def _finite(value: Json) -> bool:
 def _text_fault(text: str) -> str:
     if "\0" in text:
         return "a NUL character (\\u0000), which Postgres cannot store,"
-    return "a lone surrogate, which is no character and has no UTF-8 form," if _unsound(text) else ""
-
-
-def _unsound(text: str) -> list[str]:
-    """Return the characters of `text` that Postgres refuses."""
-    if text.isascii() and "\0" not in text:
-        return []
-    return [mark for mark in text if mark == "\0" or "\ud800" <= mark <= "\udfff"]
-
-
-def _sound(text: str) -> str:
-    for mark in set(_unsound(text)):
-        text = text.replace(mark, "\ufffd")
-    return text
+    return "a lone surrogate, which is no character and has no UTF-8 form," if _SURROGATE.search(text) else ""
 
 
 def _parts(value: Json) -> Iterator[tuple[Trail, Any]]:
@@ -286,33 +288,11 @@ def _path(trail: Trail) -> str:
     return "$" + "".join(reversed(steps))
 
 
-def _copy(value: Any, keyed: Callable[[dict[str, Json]], dict[str, Json]], text: Callable[[str], str] | None) -> Json:
-    """Copy `value`, each object through `keyed` and each string through `text`."""
-    holder: list[Any] = [value]
-    stack: list[Any] = [holder]
-    while stack:
-        part = stack.pop()
-        places: Iterable[tuple[Any, Any]] = part.items() if type(part) is dict else enumerate(part)
-        for place, child in places:
-            kind = type(child)
-            if kind is dict or kind is list:
-                part[place] = copy = keyed(child) if kind is dict else child.copy()
-                stack.append(copy)
-            elif text and kind is str:
-                part[place] = text(child)
-    copied: Json = holder[0]
-    return copied
-
-
-def _in_order(part: dict[str, Json]) -> dict[str, Json]:
+def _in_order(keys: Iterable[str]) -> list[str]:
     # The order of code points is the order of UTF-8 bytes; only the length differs.
-    length = len if "".join(part).isascii() else _utf8_length
-    return {key: part[key] for key in sorted(sorted(part), key=length)}
+    length = len if "".join(keys).isascii() else _utf8_length
+    return sorted(sorted(keys), key=length)
 
 
 def _utf8_length(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
-
-
-def _with_sound_keys(part: dict[str, Json]) -> dict[str, Json]:
-    return {_sound(key): child for key, child in part.items()}

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine import exact
-from engine.exact import ExactError, Json, check, dumps, jsonb_order, kind, loads, mend, number_text
+from engine.exact import ExactError, dumps, jsonb_order, kind, loads, number_text
 
 NUMBERS = [
     "0",
@@ -203,19 +203,6 @@ def test_jsonb_order_changes_nothing_but_the_order(text: str) -> None:
     ordered = jsonb_order(value)
     assert ordered == value
     assert dumps(jsonb_order(ordered)) == dumps(ordered)
-
-
-def test_mend_replaces_what_postgres_refuses_and_counts_it() -> None:
-    value: Json = {"a\0": ["\ud800b\0", "\U0001f600", 1], "c": "fine"}
-    mended, count = mend(value)
-    assert (mended, count) == ({"a\ufffd": ["\ufffdb\ufffd", "\U0001f600", 1], "c": "fine"}, 3)
-    assert mend(mended) == (mended, 0)
-    check(mended)
-
-
-def test_mend_leaves_sound_documents_as_they_are() -> None:
-    value = loads('{"a": [1.10, null]}')
-    assert mend(value)[0] is value
 
 
 @pytest.mark.parametrize(
