@@ -22,7 +22,7 @@ serve: setup ## leave the API up on an embedded database
 	@$(DEX) serve --dev
 
 test: setup ## every test: embedded Postgres, a system Postgres 15 where there is one, then trigger/
-	@$(PYTHON) scripts/test.py --jobs $(JOBS)
+	@$(RUN) scripts.test --jobs $(JOBS)
 
 lint: setup ## ruff
 	@$(RUN) ruff check
