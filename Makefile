@@ -3,6 +3,8 @@
 PYTHON ?= python3
 DEX := .venv/bin/dex
 RUN := .venv/bin/python -m
+# The node that the set-up chose, the machine's or a wheel's.
+NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --prefix trigger --silent
 # How many processes share the tests.
 JOBS ?= 2
 
@@ -24,16 +26,18 @@ serve: setup ## leave the API up on an embedded database
 test: setup ## every test: embedded Postgres, a system Postgres 15 where there is one, then trigger/
 	@$(RUN) scripts.test --jobs $(JOBS)
 
-lint: setup ## ruff
+lint: setup ## ruff, and eslint in trigger/
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
+	@$(NPM) run lint
 
 format: setup ## let ruff mend what it can
 	@$(RUN) ruff check --fix
 	@$(RUN) ruff format
 
-types: setup ## mypy --strict on engine and api
+types: setup ## mypy --strict on engine and api, tsc on trigger/
 	@$(RUN) mypy
+	@$(NPM) run types
 
 generate: setup ## write everything that follows from specs/
 	@$(DEX) generate
@@ -52,4 +56,6 @@ lock: ## pin the newest allowed versions; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade requirements-bench.in -o requirements-bench.lock
 
 clean: ## remove what the targets above made, the embedded database included
+	@# root's cluster may lie elsewhere, where an unprivileged server reaches it: see engine/embedded/folder.py
+	@for link in .data/*/cluster; do if [ -L "$$link" ]; then rm -rf "$$(dirname "$$(readlink "$$link")")"; fi; done
 	rm -rf .venv .data trigger/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

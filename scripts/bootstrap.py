@@ -7,7 +7,8 @@ Must not know: anything outside the standard library, for nothing else is instal
 Run again it compares fingerprints and does nothing, so every make target may start with it.
 """
 
-from __future__ import annotations
+# Spelled for python 3.6, so that an old one reads far enough to say what is needed instead.
+# ruff: noqa: UP006, UP035, UP045
 
 import argparse
 import fcntl
@@ -19,10 +20,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Iterable, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -31,7 +31,7 @@ OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = 20
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Bring `.venv` and trigger/node_modules up to date; exits with one line on standard error where it cannot."""
     parser = argparse.ArgumentParser(description="set the project up in .venv and trigger/node_modules")
     parser.add_argument("--bench", action="store_true", help="also what `make bench` compares with")
@@ -63,7 +63,7 @@ def require_python() -> None:
 def set_up_python() -> None:
     """Make `.venv` and install what requirements.lock pins, then the project itself, editable."""
     locked = [ROOT / "requirements.lock", ROOT / "pyproject.toml"]
-    mark = fingerprint(locked, str(VENV), sys.executable, platform.python_version())
+    mark = fingerprint(locked, str(VENV), sys.base_prefix, platform.python_version())
     stamp = VENV / ".stamp"
     if PYTHON.exists() and read(stamp) == mark:
         return
@@ -80,9 +80,9 @@ def set_up_python() -> None:
 
 def make_environment() -> None:
     """Make `.venv` anew unless it is a working one of this python at this very place, with pip in it."""
-    wanted = [str(PYTHON), "-c", "import pip, sys; print(sys.version_info[:3], sys.prefix)"]
+    wanted = [str(PYTHON), "-c", "import pip, sys; print(sys.version_info[:3], sys.prefix, sys.base_prefix)"]
     found = subprocess.run(wanted, capture_output=True, text=True, check=False) if PYTHON.exists() else None
-    if found and found.stdout.strip() == f"{sys.version_info[:3]} {VENV}":
+    if found and found.stdout.strip() == f"{sys.version_info[:3]} {VENV} {sys.base_prefix}":
         return
     # uv needs no pip in the environment, but this way it is there should uv fail now or be gone tomorrow.
     command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
@@ -149,7 +149,7 @@ def set_up_node() -> None:
     say(f"trigger/node_modules is ready after {time.monotonic() - began:.0f} s")
 
 
-def find_node() -> tuple[str, list[str]]:
+def find_node() -> Tuple[str, List[str]]:
     """Return the machine's node and npm when node is new enough, otherwise those of a wheel in `.venv`."""
     search = os.pathsep.join(part for part in os.get_exec_path() if Path(part) != VENV / "bin")
     node, npm = shutil.which("node", path=search), shutil.which("npm", path=search)

@@ -20,7 +20,7 @@ ON_BOTH = ("tests/database", "tests/api")
 
 
 def main() -> None:
-    """Run pytest on the embedded server, again on a system Postgres 15 where there is one, then the tests of trigger/."""
+    """Run pytest on the embedded server, on a system Postgres 15 where there is one, then the tests of trigger/."""
     parser = argparse.ArgumentParser(description="run every test")
     parser.add_argument("--jobs", default="2", help="how many processes share the tests (default: 2)")
     jobs = parser.parse_args().jobs
