@@ -1,7 +1,7 @@
 """Whether a plan fits its table, and the SQL that mends it.
 
-In: a Plan and what the catalog says of its table. Out: Problems. It must not know how the catalog was read, nor who asks:
-readiness and `dex check --database` show the same list. Nothing is changed here.
+In: a Plan and what the catalog says of its table. Out: Problems. It must not know how the catalog was read, nor who
+asks: readiness and `dex check --database` show the same list. Nothing is changed here.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 In: nothing but parameters. Out: fixed statements, each one round trip. It must not know HTTP.
 
-Each statement that changes something first reads the row under a lock (`found`), so that one answer tells whether the row
-is missing, belongs to another organisation, or is held by another runner.
+Each statement that changes something first reads the row under a lock (`found`), so that one answer tells whether the
+row is missing, belongs to another organisation, or is held by another runner.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ select r.org_id::text, true, {
 from pipeline_runs as r where r.id = %(id)s::uuid
 """
 
-#: `set_...` tells an absent field (it stays) from a null one (it is cleared). A finished run keeps its lease token, so that
-#: its runner may say so twice, and loses its lease, so that nobody takes it over.
+#: `set_...` tells an absent field (it stays) from a null one (it is cleared). A finished run keeps its lease token, so
+#: that its runner may say so twice, and loses its lease, so that nobody takes it over.
 UPDATE: Final = f"""
 with found as (
     select id, org_id, status,

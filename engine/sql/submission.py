@@ -68,8 +68,8 @@ where s.id = %(id)s::uuid and s.org_id = %(org_id)s::uuid
   and (%(company_id)s::uuid is null or s.company_id is not distinct from %(company_id)s::uuid)
 """
 
-#: A retry is a later attempt over the same entity below the same parent. Only the latest attempt of each counts, and only
-#: below parents that count themselves: what a failed attempt left behind does not keep a submission failed.
+#: A retry is a later attempt over the same entity below the same parent. Only the latest attempt of each counts, and
+#: only below parents that count themselves: what a failed attempt left behind does not keep a submission failed.
 SYNC: Final = """
 with recursive ranked as (
     select r.id, r.status, r.parent_pipeline_run_id as parent,
@@ -103,7 +103,8 @@ with recursive ranked as (
 select found.org_id::text, true, json_build_object(
     'id', found.id, 'org_id', found.org_id, 'status', decided.status, 'was', found.status,
     'runs', coalesce((
-        select json_object_agg(status, number) from (select status, count(*) as number from counted group by status) as c
+        select json_object_agg(status, number)
+        from (select status, count(*) as number from counted group by status) as c
     ), '{}'::json)
 )::text
 from found, decided

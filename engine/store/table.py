@@ -1,0 +1,57 @@
+"""Whether plans fit the tables of a live database.
+
+In: plans and a connection. Out: every Problem, with the SQL that mends it. It must not know what makes a table fit, and
+it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import dict_row
+
+from engine.plan import Plan
+from engine.sql import catalog, fit
+from engine.sql.fit import Problem, Table
+from engine.sql.text import quote
+from engine.store.fault import wrap
+
+Rows = AsyncCursor[dict[str, Any]]
+
+
+async def inspect(connection: AsyncConnection[Any], plans: Iterable[Plan]) -> list[Problem]:
+    """Return what keeps each plan from its table, in the order of specs and codes. Raises StoreUnavailable."""
+    found: list[Problem] = []
+    async with wrap(), connection.cursor(row_factory=dict_row) as cursor:
+        for plan in plans:
+            table = await _read(cursor, plan)
+            found += fit.problems(table) if table else [fit.no_table(plan)]
+    return found
+
+
+async def _read(cursor: Rows, plan: Plan) -> Table | None:
+    asked: dict[str, Any] = {"table": quote(plan.table), "role": fit.TENANT_ROLE}
+    await cursor.execute(catalog.TABLE, asked)
+    facts = await cursor.fetchone()
+    if facts is None:
+        return None
+    asked["oid"] = facts["oid"]
+    columns = await _all(cursor, catalog.COLUMNS, asked)
+    indexes = await _all(cursor, catalog.INDEXES, asked)
+    policies = await _all(cursor, catalog.POLICIES, asked)
+    types = {item.type.sql: await _catalog_type(cursor, item.type.sql) for item in plan.fields}
+    return Table(plan, facts, {row["name"]: row for row in columns}, indexes, policies, types)
+
+
+async def _all(cursor: Rows, text: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    await cursor.execute(text, asked)
+    return await cursor.fetchall()
+
+
+async def _catalog_type(cursor: Rows, name: str) -> str:
+    await cursor.execute(catalog.TYPE, {"name": name})
+    row = await cursor.fetchone()
+    assert row is not None
+    return str(row["type"])
