@@ -1,0 +1,116 @@
+"""Every failure the API answers, in one shape, from one place.
+
+In: a Fault raised by a route, an error of the store, or anything unforeseen. Out: `{"error", "code", "detail", "hint"}`
+with its status. It must not know the routes, and it never shows what the database or a traceback said of our insides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.store.fault import StoreError, StoreUnavailable
+
+log = structlog.get_logger("api")
+
+#: Seconds a caller is asked to wait when the database does not answer.
+RETRY_AFTER = 2
+
+#: Refusals of the framework itself: status -> (code, sentence, hint).
+FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
+    404: ("unknown_route", "there is no `{method} {path}`", "`GET /openapi.json` lists every route"),
+    405: ("method_not_allowed", "`{path}` does not take `{method}`", "use one of the methods in the `Allow` header"),
+    413: ("body_too_large", "the body is too large", "send less at once"),
+}
+
+
+class Fault(Exception):
+    """A refusal with its status. `detail` holds one entry per thing that is wrong, `hint` says what to do."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        hint: str = "",
+        detail: Iterable[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.detail = list(detail)
+        self.headers = dict(headers or {})
+
+
+def invalid(message: str, *, field: str | None = None, hint: str = "", code: str = "invalid_body") -> Fault:
+    """Return the 422 for one thing that is wrong with a body."""
+    return Fault(422, code, message, hint=hint, detail=[{"code": code, "field": field, "message": message}])
+
+
+def answer(fault: Fault) -> Response:
+    """Return the response that says `fault`."""
+    words = {"error": fault.message, "code": fault.code, "detail": fault.detail, "hint": fault.hint}
+    return Response(msgspec.json.encode(words), fault.status, headers=fault.headers, media_type="application/json")
+
+
+async def answer_fault(request: Request, error: Exception) -> Response:
+    """Answer a Fault a route raised."""
+    assert isinstance(error, Fault)
+    return answer(error)
+
+
+async def answer_framework(request: Request, error: Exception) -> Response:
+    """Answer what the framework refuses before any route of ours: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    fallback = (HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"), str(error.detail), "")
+    code, sentence, hint = FRAMEWORK.get(error.status_code, fallback)
+    place = {"method": request.method, "path": request.url.path}
+    headers = dict(error.headers or {})
+    return answer(Fault(error.status_code, code, sentence.format(**place), hint=hint, headers=headers))
+
+
+async def answer_store(request: Request, error: Exception) -> Response:
+    """Answer what the database refused, or that it is away."""
+    assert isinstance(error, StoreError)
+    return answer(of_store(error))
+
+
+def of_store(error: StoreError) -> Fault:
+    """Return the Fault of an error of the store: 503 when the database is away, else what it refused."""
+    if isinstance(error, StoreUnavailable):
+        log.error("database unavailable", reason=error.message)
+        return Fault(
+            503,
+            "database_unavailable",
+            "the database does not answer",
+            hint=f"nothing was changed; ask again in {RETRY_AFTER} seconds",
+            headers={"retry-after": str(RETRY_AFTER)},
+        )
+    log.error("database refused", reason=error.message)
+    return Fault(500, "database_refused", "the database refused the statement", hint="the log names the reason")
+
+
+async def answer_unforeseen(request: Request, error: Exception) -> Response:
+    """Answer an exception nobody foresaw: logged whole under the request id, told to nobody."""
+    request_id = request.scope.get("state", {}).get("request_id", "")
+    log.error("unhandled", request_id=request_id, method=request.method, path=request.url.path, exc_info=error)
+    return answer(
+        Fault(
+            500,
+            "internal_error",
+            "something went wrong on our side",
+            hint=f"the log has the reason under request id `{request_id}`",
+            detail=[{"code": "internal_error", "request_id": request_id}],
+        )
+    )
