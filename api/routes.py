@@ -1,0 +1,129 @@
+"""Plan -> its endpoint.
+
+In: a plan. Out: `POST /api/internal/<slug>/upsert`. It must not know any one plan.
+
+Each request passes through in one direction: who asks, the body, its fields admitted one by one, the store, the answer.
+Documents are never decoded here: their text goes to Postgres, and comes back from it, as it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import models
+from api.auth import (
+    ORG_HEADER,
+    require_internal_key,
+    require_organisation,
+)
+from api.body import read
+from api.context import Context
+from api.endpoint import Endpoint, Json, data
+from api.fault import Fault
+from api.openapi import of_data
+from api.upsert import Admission, Admitted, refused
+from engine.extract import Reason, Row
+from engine.plan import Plan
+from engine.store import organisation
+from engine.store.fault import StoreRefused
+from engine.store.row import SourceRefused, Stored, Upsert
+
+FOREIGN_KEY = "23503"
+STRONGEST = ("written", "unchanged", "superseded")
+
+
+def endpoints(context: Context, plan: Plan) -> list[Endpoint]:
+    """Return the endpoints of `plan`."""
+    return [_upsert_endpoint(context, plan)]
+
+
+def _upsert_endpoint(context: Context, plan: Plan) -> Endpoint:
+    what = "rows" if plan.many else "a row"
+    return Endpoint(
+        method="POST",
+        path=f"/api/internal/{plan.slug}/upsert",
+        name=f"upsert_{plan.row_name}",
+        title=f"{plan.title}: write {what}",
+        text=f"{plan.description} Conflict columns: {', '.join(f'`{name}`' for name in plan.conflict)}.".strip(),
+        tag=plan.name,
+        body=models.upsert_body(plan),
+        answer=of_data(*models.upsert_answer(plan)),
+        security=("internalKey",),
+        headers={ORG_HEADER: (True, "The organisation the row belongs to.")},
+        faults=(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        answers=partial(_upsert, context, Admission(plan), Upsert.of(plan)),
+    )
+
+
+async def _upsert(context: Context, admission: Admission, upsert: Upsert, request: Request) -> Response:
+    require_internal_key(request, context)
+    org_id = require_organisation(request)
+    admitted = admission.admit(await read(request, context.settings.max_body_bytes))
+    stored = await _write(context, upsert, org_id, admitted)
+    for row in stored:
+        context.meters.upserted(upsert.plan.name, row.outcome)
+    return _many_answer(stored, admitted) if upsert.plan.many else _one_answer(stored[0])
+
+
+async def _write(context: Context, upsert: Upsert, org_id: str, admitted: Admitted) -> list[Stored]:
+    async with context.connection() as connection:
+        try:
+            return await upsert.run(connection, org_id, admitted.rows)
+        except SourceRefused as error:
+            raise await _source_refused(connection, org_id, error) from error
+        except StoreRefused as error:
+            if error.sqlstate == FOREIGN_KEY and not await organisation.exists(connection, org_id):
+                raise unknown_organisation() from error
+            if not upsert.plan.many:
+                raise
+        return await _write_singly(connection, upsert, org_id, admitted)
+
+
+async def _write_singly(connection: Any, upsert: Upsert, org_id: str, admitted: Admitted) -> list[Stored]:
+    """The database refuses one row of several: write the others, and tell which one it was."""
+    stored: list[Stored] = []
+    for row in admitted.rows:
+        try:
+            stored += await upsert.run(connection, org_id, [row])
+        except StoreRefused as error:
+            admitted.rejected.append(Reason("refused_by_database", error.column, _said(upsert.plan, row, error)))
+    if not stored:
+        raise refused(admitted.rejected)
+    return stored
+
+
+def _said(plan: Plan, row: Row, error: StoreRefused) -> str:
+    key = ", ".join(f"{item.name} {row[item.name]!r:.80}" for item in plan.key_fields)
+    return f"{error.message} ({key})"
+
+
+async def _source_refused(connection: Any, org_id: str, error: SourceRefused) -> Fault:
+    if not await organisation.exists(connection, org_id):
+        return unknown_organisation()
+    detail = [{"code": "foreign_source", "field": error.field, "message": error.message}]
+    return Fault(403, "foreign_source", error.message, hint=error.hint, detail=detail)
+
+
+def _one_answer(stored: Stored) -> Json:
+    return data(stored.json, {"outcome": stored.outcome})
+
+
+def _many_answer(stored: list[Stored], admitted: Admitted) -> Json:
+    outcomes = Counter(row.outcome for row in stored)
+    meta = {
+        "outcome": next(outcome for outcome in STRONGEST if outcome in outcomes),
+        "outcomes": dict(outcomes),
+        "rejected": [reason.as_dict() for reason in admitted.rejected],
+    }
+    return data(b"[" + b",".join(row.json for row in stored) + b"]", meta)
+
+
+def unknown_organisation() -> Fault:
+    """Return the 404 for an organisation that does not exist."""
+    hint = "check the organisation's id; nothing was changed"
+    return Fault(404, "unknown_organisation", "there is no such organisation", hint=hint)
