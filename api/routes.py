@@ -1,6 +1,6 @@
-"""Plan -> its endpoint.
+"""Plan -> its two endpoints.
 
-In: a plan. Out: `POST /api/internal/<slug>/upsert`. It must not know any one plan.
+In: a plan. Out: `POST /api/internal/<slug>/upsert` and `POST /api/v1/<slug>/query`. It must not know any one plan.
 
 Each request passes through in one direction: who asks, the body, its fields admitted one by one, the store, the answer.
 Documents are never decoded here: their text goes to Postgres, and comes back from it, as it is.
@@ -12,24 +12,31 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api import models
 from api.auth import (
+    COMPANY_HEADER,
     ORG_HEADER,
+    choose_organisation,
     require_internal_key,
     require_organisation,
+    resolve_flexible_auth,
 )
 from api.body import read
 from api.context import Context
+from api.cursor import Cursors
 from api.endpoint import Endpoint, Json, data
 from api.fault import Fault
 from api.openapi import of_data
+from api.question import Questions
 from api.upsert import Admission, Admitted, refused
 from engine.extract import Reason, Row
 from engine.plan import Plan
-from engine.store import organisation
+from engine.sql.query import Question
+from engine.store import organisation, page
 from engine.store.fault import StoreRefused
 from engine.store.row import SourceRefused, Stored, Upsert
 
@@ -39,7 +46,7 @@ STRONGEST = ("written", "unchanged", "superseded")
 
 def endpoints(context: Context, plan: Plan) -> list[Endpoint]:
     """Return the endpoints of `plan`."""
-    return [_upsert_endpoint(context, plan)]
+    return [_upsert_endpoint(context, plan), _query_endpoint(context, plan)]
 
 
 def _upsert_endpoint(context: Context, plan: Plan) -> Endpoint:
@@ -57,6 +64,26 @@ def _upsert_endpoint(context: Context, plan: Plan) -> Endpoint:
         headers={ORG_HEADER: (True, "The organisation the row belongs to.")},
         faults=(400, 401, 403, 404, 409, 413, 415, 422, 503),
         answers=partial(_upsert, context, Admission(plan), Upsert.of(plan)),
+    )
+
+
+def _query_endpoint(context: Context, plan: Plan) -> Endpoint:
+    return Endpoint(
+        method="POST",
+        path=f"/api/v1/{plan.slug}/query",
+        name=f"query_{plan.name}",
+        title=f"{plan.title}: ask for rows, newest first",
+        text=plan.description,
+        tag=plan.name,
+        body=models.query_body(plan),
+        answer=of_data(*models.query_answer(plan)),
+        security=("tenant", "superAdmin"),
+        headers={
+            ORG_HEADER: (False, "With the internal key: the organisation to act for."),
+            COMPANY_HEADER: (False, "With the internal key: the company to act for."),
+        },
+        faults=(400, 401, 403, 404, 413, 415, 422, 503),
+        answers=partial(_query, context, Questions(plan), Cursors.of(context.settings.jwt_secret)),
     )
 
 
@@ -121,6 +148,29 @@ def _many_answer(stored: list[Stored], admitted: Admitted) -> Json:
         "rejected": [reason.as_dict() for reason in admitted.rejected],
     }
     return data(b"[" + b",".join(row.json for row in stored) + b"]", meta)
+
+
+async def _query(context: Context, questions: Questions, cursors: Cursors, request: Request) -> Response:
+    caller = await resolve_flexible_auth(request, context)
+    asked = questions.read(await read(request, context.settings.max_body_bytes))
+    org_id = choose_organisation(caller, asked.org_id)
+    name = questions.plan.name
+    after = cursors.read(name, org_id, asked.filters, asked.cursor) if asked.cursor is not None else None
+    question = Question(
+        org_id=org_id,
+        filters=asked.filters,
+        columns=asked.columns,
+        limit=asked.limit,
+        offset=asked.offset,
+        after=after,
+    )
+    async with context.connection() as connection:
+        found = await page.fetch(connection, questions.plan, question)
+        if not found.rows and not await organisation.exists(connection, org_id):
+            raise unknown_organisation()
+    cursor = cursors.write(name, org_id, asked.filters, found.last) if found.last else None
+    meta = {"limit": asked.limit, "offset": asked.offset, "next_cursor": cursor}
+    return Json(b'{"data":[%b],"meta":%b}' % (b",".join(found.rows), msgspec.json.encode(meta)))
 
 
 def unknown_organisation() -> Fault:
