@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.column import TYPES, CastError, missing, shorten
@@ -163,6 +163,7 @@ _VALUES = st.recursive(
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None)
 @given(value=_VALUES)
 @example(value=float("nan"))
 @example(value=float("inf"))
@@ -174,6 +175,7 @@ def test_a_cast_either_answers_or_raises_cast_error(name: str, value: Json) -> N
     assert kind(value) in TYPES[name].takes
 
 
+@settings(deadline=None)
 @given(moment=st.datetimes(timezones=st.timezones()))
 def test_a_moment_is_the_same_in_every_zone(moment: datetime) -> None:
     try:
@@ -226,6 +228,7 @@ def test_shorten(value: Json, expected: str) -> None:
     assert len(expected) <= 80
 
 
+@settings(deadline=None)
 @given(value=_VALUES)
 def test_what_was_shortened_can_be_stored(value: Json) -> None:
     short = shorten(value)

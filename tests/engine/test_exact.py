@@ -11,7 +11,7 @@ from typing import Any
 
 import jmespath
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine import exact
@@ -90,6 +90,7 @@ def test_a_number_that_keeps_its_text_anyway_is_a_builtin(text: str) -> None:
     assert type(loads(text)).__module__ == "builtins"
 
 
+@settings(deadline=None)
 @given(text=_texts)
 @example(text='{"a":1.10,"b":[1e400,{"c":-0}]}')
 def test_what_was_read_is_written_back(text: str) -> None:
@@ -98,6 +99,7 @@ def test_what_was_read_is_written_back(text: str) -> None:
     assert value == json.loads(text)  # every number computes as the builtin does
 
 
+@settings(deadline=None)
 @given(text=_texts)
 def test_the_slow_way_of_writing_says_the_same(text: str) -> None:
     value = loads(text)
@@ -197,6 +199,7 @@ def test_jsonb_order_is_by_length_in_bytes_then_by_bytes() -> None:
     assert dumps(value).decode() != ordered  # the value given is left as it was
 
 
+@settings(deadline=None)
 @given(text=_texts)
 def test_jsonb_order_changes_nothing_but_the_order(text: str) -> None:
     value = loads(text)

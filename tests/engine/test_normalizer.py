@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.column import TYPES
@@ -50,6 +50,7 @@ _NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]
 
 
 @pytest.mark.parametrize("name", NORMALIZERS)
+@settings(deadline=None)
 @given(value=_STRINGS | _NUMBERS | _VALUES)
 @example(value=[0, {"a": ""}])
 def test_laws(name: str, value: Json) -> None:
@@ -68,6 +69,7 @@ def test_laws(name: str, value: Json) -> None:
     assert repr(normalizer.function(once)) == repr(once)
 
 
+@settings(deadline=None)
 @given(value=_STRINGS)
 def test_a_domain_is_a_host_name_and_nothing_else(value: str) -> None:
     try:
@@ -80,6 +82,7 @@ def test_a_domain_is_a_host_name_and_nothing_else(value: str) -> None:
 _LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True).filter(lambda label: label != "www")
 
 
+@settings(deadline=None)
 @given(host=st.lists(_LABEL, min_size=2, max_size=4).map(".".join), data=st.data())
 def test_however_a_domain_is_written_it_is_the_same(host: str, data: st.DataObject) -> None:
     scheme = data.draw(st.sampled_from(["", "http://", "HTTPS://", "//", "ftp://"]))
@@ -90,6 +93,7 @@ def test_however_a_domain_is_written_it_is_the_same(host: str, data: st.DataObje
     assert NORMALIZERS["domain"].function(scheme + user + www + written + tail) == host
 
 
+@settings(deadline=None)
 @given(path=st.from_regex(r"(in|company)/[a-zA-Z0-9_%-]{1,30}", fullmatch=True), slashes=st.integers(0, 3))
 def test_the_plain_linkedin_rule_holds_for_plain_urls(path: str, slashes: int) -> None:
     written = "https://www.LinkedIn.com/" + path + "/" * slashes
