@@ -17,7 +17,7 @@ from msgspec import Raw
 from api import body
 from api.fault import Fault, invalid
 from api.models import MOST_ROWS, SOURCES
-from engine.column import TYPES, CastError, shorten
+from engine import admission
 from engine.exact import Json, loads
 from engine.extract import Reason, Rejected, Row, admit
 from engine.plan import Field, Plan
@@ -56,7 +56,7 @@ class Admission:
         sources = _sources(fields)
         if self.plan.many:
             return self._many(fields.get("rows"), sources)
-        row, reasons = self._row(fields)
+        row, reasons = admission.row(self.plan, fields, _value)
         if reasons:
             raise refused(reasons)
         return Admitted([{**row, **sources}])
@@ -65,41 +65,19 @@ class Admission:
     def _columns(self) -> tuple[str, ...]:
         return tuple(item.name for item in self.plan.fields)
 
-    def _row(self, fields: Mapping[str, Raw]) -> tuple[Row, list[Reason]]:
-        row: Row = {}
-        reasons = []
-        for item in self.plan.fields:
-            try:
-                row[item.name] = _value(item, fields.get(item.name))
-            except Rejected as rejected:
-                reasons.append(rejected.reason)
-        return row, reasons
-
     def _many(self, rows: Raw | None, sources: Row) -> Admitted:
         found = Admitted()
         for index, fields in enumerate(_elements(rows)):
             if unknown := [name for name in fields if name not in self._columns]:
                 raise body.unknown(unknown, self._columns, f"rows[{index}]")
-            row, reasons = self._row(fields)
+            row, reasons = admission.row(self.plan, fields, _value)
             found.rejected += [Reason(item.code, item.field, item.message, item.value, index) for item in reasons]
             if not reasons:
                 found.rows.append({**row, **sources})
         if not found.rows:
             raise refused(found.rejected)
-        found.rows = self._folded(found.rows)
+        found.rows = admission.fold(self.plan, found.rows)
         return found
-
-    def _folded(self, rows: list[Row]) -> list[Row]:
-        """One row per key (the last wins), in one order for every writer, so that two of them cannot deadlock."""
-        by_key: dict[tuple[Any, ...], Row] = {}
-        for row in rows:
-            key = tuple(row[item.name] for item in self.plan.key_fields)
-            by_key[key] = self._over(by_key[key], row) if key in by_key else row
-        return [by_key[key] for key in sorted(by_key, key=lambda key: [(part is None, str(part)) for part in key])]
-
-    def _over(self, earlier: Row, later: Row) -> Row:
-        kept = {item.name for item in self.plan.fields if item.on_missing == "keep"}
-        return {name: earlier[name] if value is None and name in kept else value for name, value in later.items()}
 
 
 def refused(reasons: list[Reason]) -> Fault:
@@ -152,15 +130,7 @@ def _opened(item: Field, text: bytes) -> Json:
 
 def _sources(fields: Mapping[str, Raw]) -> Row:
     """The source columns that were sent. Raises Fault 422 for what is no UUID and no time."""
-    row: Row = {}
-    reasons = []
-    for name in SOURCES:
-        value = loads(bytes(fields[name])) if name in fields else None
-        kind = TYPES["timestamptz" if name == "source_recorded_at" else "uuid"]
-        try:
-            row[name] = None if value is None else kind.cast(value)
-        except CastError as error:
-            reasons.append(Reason("wrong_type", name, str(error), shorten(value)))
+    row, reasons = admission.sources({name: loads(bytes(fields[name])) for name in SOURCES if name in fields})
     if reasons:
         raise refused(reasons)
     return row

@@ -20,7 +20,7 @@ ENGINE = (
     *("spec", "shape", "check", "plan", "load"),
     *("document", "extract", "account", "shown", "batch"),
     *("migration", "sql", "ask", "admission"),
-    *("store", "embedded", "call"),
+    *("store", "embedded", "portal", "call"),
     *("emit", "artifact", "generated"),
 )
 #: Where a library may be imported; anywhere else it would be in two rooms.
