@@ -31,7 +31,7 @@ PROVIDED = (
 #: Words the endpoints take beside the fields.
 RESERVED = ("limit", "offset", "cursor", "fields", "rows")
 
-PathText = Annotated[str, Field(examples=["output.domain || output.target_company_domain"])]
+PathText = str  # JMESPath; whether it parses is for the checks
 
 
 class _Model(BaseModel):
@@ -41,44 +41,65 @@ class _Model(BaseModel):
 class FieldSpec(_Model):
     """One column: where its value comes from and what is done to it on the way."""
 
-    type: str = Field(description="The column's Postgres type.", json_schema_extra={"enum": [*sorted(TYPES)]})
+    type: str = Field(
+        description="The column's Postgres type. A value of another kind is rejected, never guessed at.",
+        json_schema_extra={"enum": [*sorted(TYPES)]},
+    )
     path: PathText | None = Field(
         default=None,
-        description="JMESPath over `output`, `context`, `run`, `operation` and, under `rows`, `item`. "
+        description="JMESPath over `output`, `context`, `run`, `operation` and, under `rows`, `item`; always quoted. "
         "Null means missing. Needed unless every operation gives its own.",
+        examples=["output.domain || output.target_company_domain", "context.client_name", "item.name", "'a constant'"],
     )
     normalize: list[str] = Field(
         default=[],
         description="Normalizers by name, applied in order, to stored values and to filter values alike.",
         json_schema_extra={"items": {"type": "string", "enum": [*sorted(NORMALIZERS)]}},
+        examples=[["domain"], ["strip_think", "json"]],
     )
-    required: bool = Field(default=False, description="A step result without this value is rejected.")
+    required: bool = Field(
+        default=False, description="A step result (under `rows`: an element) without this value is rejected."
+    )
     on_missing: Literal["keep", "clear"] = Field(
         default="keep",
         description="What a missing value does to a stored one: `keep` leaves it, `clear` overwrites it with NULL.",
     )
-    filter: bool = Field(default=False, description="Offered as a filter by the query endpoint.")
-    description: str = Field(default="", description="One sentence for the reference and the API documentation.")
+    filter: bool = Field(
+        default=False, description="Offered as a filter by the query endpoint; not for `jsonb` and `text[]`."
+    )
+    description: str = Field(
+        default="",
+        description="One sentence for the reference and the API documentation.",
+        examples=["The researched company's domain, without `www.`."],
+    )
 
 
 class FieldOverride(_Model):
     """What one operation says differently about a field."""
 
-    path: PathText = Field(description="The field's path in this operation's output.")
+    path: PathText = Field(
+        description="The field's path in this operation's output.", examples=["output.customer_name"]
+    )
 
 
 class Override(_Model):
     """What one operation says differently: the shape of its output, never the table."""
 
-    rows: PathText | None = Field(default=None, description="This operation's array of rows.")
-    when: PathText | None = Field(default=None, description="This operation's guard.")
-    fields: dict[str, FieldOverride] = Field(default={}, description="Paths by field name.")
+    rows: PathText | None = Field(
+        default=None, description="This operation's array of rows.", examples=["output.results"]
+    )
+    when: PathText | None = Field(
+        default=None, description="This operation's guard.", examples=["output.response.status == 'completed'"]
+    )
+    fields: dict[str, FieldOverride] = Field(default={}, description="This operation's paths, by field name.")
 
 
 class TargetSpec(_Model):
     """Default targets of this spec's backfill script."""
 
-    org_id: str = Field(pattern=UUID, description="The organisation, a UUID.")
+    org_id: str = Field(
+        pattern=UUID, description="The organisation, a UUID.", examples=["b0293785-aa7a-4234-8201-cc47305295f8"]
+    )
     submissions: list[Annotated[str, Field(pattern=UUID)]] = Field(
         min_length=1, description="Submissions to fill from, UUIDs."
     )
@@ -97,36 +118,60 @@ class Spec(_Model):
     """One operation (or several of one kind) and the table its results become rows of."""
 
     spec: Literal[1] = Field(description="Version of the format.")
-    name: str = Field(pattern=IDENTIFIER, description="Equals the file's stem. Names the query function.")
-    title: str = Field(min_length=1, description="For log lines, documentation and the console.")
-    description: str = Field(default="", description="One sentence: what a row is.")
+    name: str = Field(
+        pattern=IDENTIFIER,
+        description="Equals the file's stem. Names the query function, and the spec on the command line.",
+        examples=["company_intel_briefings"],
+    )
+    title: str = Field(
+        min_length=1, description="For log lines, documentation and the console.", examples=["Company intel briefing"]
+    )
+    description: str = Field(
+        default="", description="One sentence: what a row is.", examples=["One row per company and client lens."]
+    )
     operations: Annotated[dict[str, Override], BeforeValidator(_operations)] = Field(
         min_length=1,
         description="Operation ids, as a list; or a mapping from id to what that operation says differently "
         "(`rows`, `when`, `fields.<name>.path`).",
+        examples=[["company.derive.intel_briefing"]],
     )
-    table: str = Field(pattern=IDENTIFIER, description="Target table.")
+    table: str = Field(pattern=IDENTIFIER, description="Target table.", examples=["company_intel_briefings"])
     slug: str | None = Field(
-        default=None, pattern=SLUG, description="Path segment of the endpoints. Default: the table with hyphens."
+        default=None,
+        pattern=SLUG,
+        description="Path segment of the endpoints. Default: the table with hyphens.",
+        examples=["company-intel-briefings"],
     )
-    row_name: str = Field(pattern=IDENTIFIER, description="Singular; names the typed upsert function.")
+    row_name: str = Field(
+        pattern=IDENTIFIER,
+        description="Singular; names the typed upsert function.",
+        examples=["company_intel_briefing"],
+    )
     conflict: list[str] = Field(
         min_length=1,
         description="Columns that make a row the same row. Must contain `org_id` and match a unique index.",
+        examples=[["org_id", "company_domain", "client_company_name"]],
     )
     rows: PathText | None = Field(
-        default=None, description="Path to an array: one row per element, which paths see as `item`."
+        default=None,
+        description="Path to an array: one row per element, which paths see as `item`.",
+        examples=["output.results"],
     )
     on_absent: Literal["keep", "delete"] = Field(
         default="keep",
-        description="With `rows`: what happens to rows of an earlier result whose element is gone from a newer one.",
+        description="With `rows`: what happens to rows of an earlier result whose element is gone from a newer one: "
+        "`keep` leaves them, `delete` removes them.",
     )
     when: PathText | None = Field(
-        default=None, description="Guard: a step result for which it is falsy is filtered, and recorded as such."
+        default=None,
+        description="Guard: a step result for which it is falsy is filtered, and recorded as such.",
+        examples=["output.response.status == 'completed'"],
     )
     fields: dict[str, FieldSpec] = Field(min_length=1, description="The columns, in the order of the table.")
     indexes: list[list[str]] = Field(
-        default=[], description="More indexes for `dex draft-migration`, each a list of columns."
+        default=[],
+        description="More indexes for `dex draft-migration`, each a list of columns.",
+        examples=[[["org_id", "customer_name"]]],
     )
     backfill: list[TargetSpec] = Field(default=[], description="Default targets of the backfill script.")
 
