@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from engine.diagnostic import Diagnostic
+from engine.scalar import Scalar, seek
 
 _Key = str | int
 Place = tuple[_Key, ...]
@@ -39,15 +40,6 @@ class Position:
 
     line: int
     column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """Where a scalar stands in the text and how it is written: enough to find a character inside it."""
-
-    start: int
-    end: int
-    style: str | None
 
 
 @dataclass(slots=True)
@@ -82,7 +74,7 @@ class Source:
         scalar = self.scalars.get(place)
         if scalar is None:
             return self.at(place)
-        return self._position(_seek(self.text, scalar, offset))
+        return self._position(seek(self.text, scalar, offset))
 
     def followed_by_comment(self, place: Place) -> bool:
         """Whether the value at `place` is written without quotes and YAML cut a comment off its line."""
@@ -102,12 +94,17 @@ class Source:
 
 def load(file: Path, shown_as: str) -> Source:
     """Read `file`. `shown_as` is its name in messages. Never raises: what is wrong stands in `diagnostics`."""
+    source = Source(shown_as, "")
     try:
         return parse(file.read_bytes().decode("utf-8-sig"), shown_as)
-    except (OSError, UnicodeDecodeError) as error:
-        source = Source(shown_as, "")
-        source.say(Position(1, 1), "SPEC101", f"cannot be read: {error}", "save the file as UTF-8 text")
-        return source
+    except OSError as error:
+        source.say(Position(1, 1), "SPEC101", f"cannot be read: {error.strerror}", "a spec is a file that can be read")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        place = Position(before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1)
+        message = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+        source.say(place, "SPEC101", message, "save the file as UTF-8 text")
+    return source
 
 
 def parse(text: str, file: str) -> Source:
@@ -118,11 +115,14 @@ def parse(text: str, file: str) -> Source:
     except yaml.YAMLError as error:
         _say_syntax(source, error)
         return source
-    if len(nodes) != 1 or not isinstance(nodes[0], yaml.MappingNode):
-        place = Position(1, 1) if not nodes else _mark(nodes[-1])
-        source.say(place, "SPEC105", "a spec file holds one mapping", "start it with `spec: 1`")
-        return source
-    source.data = _Reader(source).value(nodes[0], ())
+    if not nodes:
+        source.say(Position(1, 1), "SPEC105", "the file holds no spec", "start it with `spec: 1`")
+    elif len(nodes) > 1:
+        source.say(_mark(nodes[1]), "SPEC105", "a second document starts here", "give each spec a file of its own")
+    elif not isinstance(nodes[0], yaml.MappingNode):
+        source.say(_mark(nodes[0]), "SPEC105", "a spec is a mapping of keys to values", "start it with `spec: 1`")
+    else:
+        source.data = _Reader(source).value(nodes[0], ())
     return source
 
 
@@ -141,12 +141,26 @@ def _say_syntax(source: Source, error: yaml.YAMLError) -> None:
     mark = getattr(error, "problem_mark", None)
     position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
     problem = getattr(error, "problem", None) or str(error).split("\n", 1)[0]
-    source.say(
-        position,
-        "SPEC102",
-        f"not YAML: {problem}",
-        "quote a value that starts with a YAML sign such as `*`, `@` or `{`",
-    )
+    begun, where = getattr(error, "context_mark", None), ""
+    if begun and begun.line + 1 < position.line:
+        where = f" {error.context} from line {begun.line + 1} on"  # type: ignore[attr-defined]
+    found = source.text[mark.index : mark.index + 1] if mark else ""
+    hint = "indent with spaces: this is a tab" if found == "\t" else _SYNTAX_HINTS.get(problem, _SYNTAX_HINT)
+    source.say(position, "SPEC102", f"not YAML: {problem}{where}", hint)
+
+
+_SYNTAX_HINT = "quote a value that starts with a YAML sign such as `*`, `@` or `{`"
+#: What libyaml says -> what to do about it.
+_SYNTAX_HINTS = {
+    "mapping values are not allowed in this context": "quote a value that holds `: `",
+    "could not find expected ':'": "a key is followed by `:` and a space",
+    "did not find expected ',' or ']'": "close the list with `]`, and quote what holds `,`, `[` or `]`",
+    "did not find expected ',' or '}'": "close the mapping with `}`, and quote what holds `,`, `{` or `}`",
+    "did not find expected key": "line the keys up, each with `:` and a space behind it",
+    "did not find expected '-' indicator": "line the entries of the list up, each behind `- `",
+    "found unexpected end of stream": "close the quote",
+    "found undefined alias": "quote a value that starts with `*`",
+}
 
 
 def _mark(node: yaml.Node) -> Position:
@@ -158,24 +172,38 @@ class _Reader:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.open: set[int] = set()
+        self.known: dict[int, Any] = {}  # an alias is the very node of its anchor
 
     def value(self, node: yaml.Node, place: Place) -> Any:
+        if id(node) in self.known:
+            return self.known[id(node)]
         self.source.values[place] = _mark(node)
-        if id(node) in self.open or node.tag not in _PLAIN_TAGS:
-            self.source.say(_mark(node), "SPEC104", "aliases and tags are not used in specs", "write the value out")
-            return None
-        self.open.add(id(node))
+        self.known[id(node)] = None
+        self._check_sign(node)
+        value = self.known[id(node)] = self._value(node, place)
+        return value
+
+    def _check_sign(self, node: yaml.Node) -> None:
+        """Anchors and tags show only in the text; an alias has an anchor, so it need not be looked for."""
+        sign = self.source.text[node.start_mark.index : node.start_mark.index + 1]
+        if sign == "&":
+            message = "anchors and aliases are not used in specs"
+            self.source.say(_mark(node), "SPEC104", message, "write the value out where it is needed")
+        elif sign == "!" or node.tag not in _PLAIN_TAGS:
+            self.source.say(_mark(node), "SPEC104", "tags are not used in specs", "write the value alone")
+
+    def _value(self, node: yaml.Node, place: Place) -> Any:
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(child, (*place, index)) for index, child in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)
-        self.source.scalars[place] = Scalar(node.start_mark.index, node.end_mark.index, _style(node))
+        self.source.scalars[place] = Scalar(node.start_mark.index, node.end_mark.index, _style(node), node.value)
         return _resolve(node)
 
     def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        merged: Any = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "":
                 self.source.say(_mark(key_node), "SPEC106", "a key must be a word", "quote it, or write a name")
@@ -183,6 +211,7 @@ class _Reader:
             key = key_node.value
             if key == "<<":
                 self.source.say(_mark(key_node), "SPEC104", "merge keys are not used in specs", "write the keys out")
+                merged = self.value(value_node, (*place, key))
                 continue
             if key in found:
                 first = self.source.keys[(*place, key)]
@@ -191,7 +220,7 @@ class _Reader:
                 continue
             self.source.keys[(*place, key)] = _mark(key_node)
             found[key] = self.value(value_node, (*place, key))
-        return found
+        return {**merged, **found} if isinstance(merged, dict) else found
 
 
 def _style(node: yaml.ScalarNode) -> str | None:
@@ -212,35 +241,3 @@ def _resolve(node: yaml.ScalarNode) -> Any:
     if _FLOAT.fullmatch(text) and not text.isdigit():
         return float(text)
     return text
-
-
-_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
-
-
-def _seek(text: str, scalar: Scalar, offset: int) -> int:
-    """The index in `text` of character `offset` of the scalar's value."""
-    if scalar.style in ("|", ">"):
-        return _seek_block(text, scalar, offset)
-    index = scalar.start + (1 if scalar.style else 0)
-    for _ in range(offset):
-        escape = _ESCAPE.match(text, index) if scalar.style == '"' else None
-        if escape:
-            index = escape.end()
-        elif scalar.style == "'" and text.startswith("''", index):
-            index += 2
-        else:
-            index += 1
-    return min(index, scalar.end)
-
-
-def _seek_block(text: str, scalar: Scalar, offset: int) -> int:
-    """Block scalars: the n-th line of the value is the n-th line of the block, indented (a folded break counts one)."""
-    index = text.index("\n", scalar.start) + 1
-    while True:
-        end = text.find("\n", index)
-        line = text[index : end if end >= 0 else len(text)]
-        indent = len(line) - len(line.lstrip(" "))
-        if offset <= len(line) - indent or end < 0:
-            return min(index + indent + offset, scalar.end)
-        offset -= len(line) - indent + 1
-        index = end + 1
