@@ -114,7 +114,7 @@ def _check_normalizers(source: Source, name: str, field: Data) -> None:
             source.say(source.at(("fields", name, "normalize", index)), "SPEC305", message, "change their order")
     if chain and not NORMALIZERS[chain[-1][1]].fits(kind):
         index, last = chain[-1]
-        message = f"normalizer `{last}` gives no value for a {kind} column"
+        message = f"normalizer `{last}` gives no value for a column of type `{kind}`"
         hint = "take another normalizer, or another type"
         source.say(source.at(("fields", name, "normalize", index)), "SPEC305", message, hint)
 
@@ -128,10 +128,10 @@ def _check_conflict(source: Source, data: Data) -> None:
         place = ("conflict", index)
         if column == "org_id":
             continue
-        if column not in fields:
+        if column not in fields and fields:
             message = f"conflict column `{column}` is not a field"
             source.say(source.at(place), "SPEC302", message, nearest(column, fields))
-        elif fields[column].get("type") in _UNCOMPARED:
+        elif fields.get(column, {}).get("type") in _UNCOMPARED:
             kind = fields[column]["type"]
             source.say(source.at(place), "SPEC310", f"conflict column `{column}` is {kind}", "take a scalar column")
 
@@ -161,41 +161,58 @@ def _check_repeats(source: Source, values: Any, place: Place) -> None:
 
 def _check_overrides(source: Source, data: Data) -> None:
     fields = dict(_fields(data))
-    overrides = {name: override or {} for name, override in _mapping(data.get("operations")).items()}
+    overrides = _overrides(data)
     for operation, override in overrides.items():
-        for name in _mapping(_mapping(override).get("fields")):
+        for name in _mapping(override.get("fields")):
             if name not in fields:
                 place = ("operations", operation, "fields", name)
                 source.say(source.at_key(place), "SPEC308", f"no field `{name}` to override", nearest(name, fields))
     for name, field in fields.items():
-        if "path" in field:
+        if not field or field.get("path") is not None:  # a field that is no mapping is another check's
             continue
-        without = [op for op, override in overrides.items() if name not in _mapping(_mapping(override).get("fields"))]
+        without = [op for op, override in overrides.items() if name not in _mapping(override.get("fields"))]
         if without or not overrides:
-            missing = f" and operation `{without[0]}` gives none" if without else ""
+            named = without and isinstance(data["operations"], dict)  # in a list, none could
+            missing = f" and operation `{without[0]}` gives none" if named else ""
             message = f"field `{name}` has no `path`{missing}"
             source.say(source.at_key(("fields", name)), "SPEC315", message, f"add `path: output.{name}`")
 
 
 def _check_paths(source: Source, data: Data) -> None:
-    rows_anywhere = any(place[-1] == "rows" for place, _ in _paths(data))
     for place, text in _paths(data):
         if source.followed_by_comment(place):
             hint = "quote the path, or put the comment on a line of its own"
             source.say(source.at(place), "SPEC406", f"YAML cuts this unquoted path at ` #`, leaving `{text}`", hint)
         path = _compile(source, place, text)
-        if path and "item" in path.roots and (place[-1] == "rows" or not rows_anywhere):
+        if path and "item" in path.roots and (reason := _item_missing(data, place)):
             offset = max(text.find("item"), 0)
-            message = "`item` exists only below `rows`" if rows_anywhere else "`item` exists only in a spec with `rows`"
-            source.say(source.inside(place, offset), "SPEC407", message, "start the path at `output`")
+            source.say(source.inside(place, offset), "SPEC407", reason, "start the path at `output`")
 
 
 def _compile(source: Source, place: Place, text: str) -> paths.Path | None:
     try:
         return paths.compile(text)
     except paths.PathError as error:
-        source.say(source.inside(place, error.offset), error.code, error.message, error.hint)
+        hint = error.hint
+        if error.code == "SPEC402" and (known := [name for name in NORMALIZERS if f"`{name}`" in error.message]):
+            hint = f"that is a normalizer: take the value as it is and add `normalize: [{known[0]}]`"
+        source.say(source.inside(place, error.offset), error.code, error.message, hint)
         return None
+
+
+def _item_missing(data: Data, place: Place) -> str:
+    """Why `item` is nothing at `place`: it is the element of `rows`, of each operation that reads this path."""
+    if place[-1] != "path":
+        return "`item` exists only in the paths of fields, one element of `rows` at a time"
+    operations = _overrides(data)
+    if place[0] == "operations":
+        readers = [str(place[1])]
+    else:
+        readers = [op for op, override in operations.items() if place[1] not in _mapping(override.get("fields"))]
+    without = [op for op in readers if not (operations[op].get("rows") or data.get("rows"))]
+    if not without or not any("rows" in place_ for place_, _ in _paths(data)):
+        return "`item` exists only in a spec with `rows`" if without else ""
+    return f"`item` exists only under `rows`, which operation `{without[0]}` does not have"
 
 
 def _check_absent(source: Source, data: Data) -> None:
@@ -213,12 +230,17 @@ def _check_absent(source: Source, data: Data) -> None:
 
 def _has_parent_key(data: Data) -> bool:
     """Whether some conflict column gets its value from outside `item` in every operation."""
-    texts: dict[str, list[str]] = {}
-    for place, text in _paths(data):
-        if "fields" in place:
-            texts.setdefault(str(place[place.index("fields") + 1]), []).append(text)
-    keys = set(_texts(data.get("conflict"))) & set(texts)
-    return any(all("item" not in text for text in texts[key]) for key in keys)
+    from_item = {
+        place[place.index("fields") + 1] for place, text in _paths(data) if place[-1] == "path" and _item(text)
+    }
+    return bool(set(_texts(data.get("conflict"))) & {name for name, _ in _fields(data)} - from_item)
+
+
+def _item(text: str) -> bool:
+    try:
+        return "item" in paths.compile(text).roots
+    except paths.PathError:
+        return False
 
 
 _FILE_RULES: tuple[Callable[[Source, Data], None], ...] = (
@@ -259,7 +281,9 @@ def _follows_from_table(what: str, source: Source, owner: Source) -> bool:
 
 def _say_taken(source: Source, position: Position, code: str, what: str, name: str, owner: Source) -> None:
     kind = what.replace("_", " ")
-    hint = "leave it to one of the two" if what == "operation" else f"choose another {kind}"
+    hint = f"choose another {kind}"
+    if what != "row_name":
+        hint = "leave it to one of the two" if what == "operation" else f"{hint}, or let one spec claim both operations"
     source.say(position, code, f"{kind} `{name}` is claimed by `{owner.file}` too", hint)
 
 
@@ -291,6 +315,14 @@ def _items(value: Any) -> list[Any]:
 
 def _texts(value: Any) -> list[str]:
     return [item for item in _items(value) if isinstance(item, str)]
+
+
+def _overrides(data: Data) -> dict[str, Data]:
+    """Operation id -> what it says differently, whether `operations` is a list or a mapping."""
+    operations = data.get("operations")
+    return {name: {} for name in _texts(operations)} | {
+        name: _mapping(override) for name, override in _mapping(operations).items()
+    }
 
 
 def _fields(data: Data) -> Iterator[tuple[str, Data]]:

@@ -20,9 +20,9 @@ from typing import Any
 
 import jmespath
 from jmespath import exceptions as jmes
-from jmespath.lexer import Lexer
 
 from engine.diagnostic import EngineError, nearest
+from engine.exact import kind as kind_of
 from engine.function import FUNCTIONS, REFUSED, Interpreter
 
 #: The roots of the document a path is evaluated over.
@@ -42,7 +42,11 @@ class PathError(EngineError):
 
 
 class PathRaised(EngineError):
-    """Evaluating a path over one document raised: a function was given a value it does not take."""
+    """Evaluating a path over one document raised: a function was given a value it does not take (`found`)."""
+
+    def __init__(self, message: str, found: Any = None) -> None:
+        super().__init__(message)
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Path:
         """Evaluate over `document`; a missing value is None. Raises PathRaised when a function refuses its input."""
         try:
             return _INTERPRETER.visit(self.ast, document)
+        except jmes.JMESPathTypeError as error:
+            raise _raised(error) from error
         except (jmes.JMESPathError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
             raise PathRaised(_sentence(error)) from error
 
@@ -81,13 +87,13 @@ class Path:
 def compile(text: str) -> Path:
     """Compile an expression.
 
-    Raises PathError naming the code, the character and what to do: syntax, unknown or refused functions, wrong number of
-    arguments, roots that do not exist.
+    Raises PathError naming the code, the character and what to do: syntax, unknown or refused functions, wrong number
+    of arguments, roots that do not exist.
     """
     if not text.strip():
         raise PathError("SPEC401", "the path is empty", 0, "write a path such as `output.domain`")
-    path = Path(text, _parse(text))
     _check_literals(text)
+    path = Path(text, _parse(text))
     _check_references(text, path.ast)
     _check_functions(text, path.ast)
     _check_roots(text, path)
@@ -100,7 +106,8 @@ def truthy(value: Any) -> bool:
 
 
 _INTERPRETER = Interpreter()
-_LITERAL = re.compile(r"`((?:\\.|[^\\`])*)`", re.DOTALL)
+#: Everything between quotes; the group is what stands between backticks.
+_QUOTED = re.compile(r"""'(?:\\.|[^\\'])*'|"(?:\\.|[^\\"])*"|`((?:\\.|[^\\`])*)`""", re.DOTALL)
 
 
 def _parse(text: str) -> _Node:
@@ -114,19 +121,39 @@ def _parse(text: str) -> _Node:
 
 
 def _problem(error: jmes.ParseError) -> str:
-    if isinstance(error, jmes.IncompleteExpressionError):
+    if isinstance(error, jmes.IncompleteExpressionError) or error.token_value == "":
         return "the expression ends too early"
-    if isinstance(error, jmes.LexerError):
-        return f"`{error.token_value}` cannot stand here"
-    return f"`{error.token_value}` cannot stand here" if error.token_value else "it cannot be read here"
+    if str(error).startswith("Bad jmespath expression: Unclosed"):
+        return f"the quote before `{error.token_value[1:]}` is not closed"
+    return f"`{error.token_value}` cannot stand here"
 
 
 def _parse_hint(text: str, offset: int) -> str:
-    if '"' in text[:offset] or text[offset : offset + 1] == '"':
-        return "in JMESPath a string is written in single quotes, 'like this'; double quotes hold a key"
-    if "-" in text:
-        return 'a key with a hyphen is written in double quotes, output."like-this"'
-    return "see the JMESPath grammar; paths look like `output.domain || output.company_domain`"
+    before, after = text[:offset], text[offset:]
+    return next(hint for left, right, hint in _PARSE_HINTS if re.search(left, before) and re.match(right, after))
+
+
+#: (what stands before the mistake, what stands at it) -> what to do; the first that fits speaks.
+_PARSE_HINTS = (
+    ("", r"$", "a step, an operand or a closing bracket is missing at the end"),
+    ("", r"-", 'a key with a hyphen is written in double quotes, output."like-this"'),
+    ("", r"=", "equality is written `==`"),
+    ("", r"\$", "a path starts at `output`, `context`, `run`, `operation` or `item`, without `$`"),
+    (r"[<>=!]\s*$", r"[0-9]", "a number is written between backticks, `3`"),
+    (r"\.$", r"[0-9]", 'a key that starts with a digit is written in double quotes, output."1"'),
+    (r"\[$", r"['\"\w]", "a key stands behind a dot, output.name; brackets hold an index, a slice or a filter"),
+    ("", r"['`]", "close the quote"),
+    ("", r'"', "in JMESPath a string is written in single quotes, 'like this'; double quotes hold a key"),
+    ("", r"[^\x00-\x7f]", 'a key with other letters than a to z is written in double quotes, output."größe"'),
+    ("", "", "see the JMESPath grammar; paths look like `output.domain || output.company_domain`"),
+)
+
+
+def _raised(error: jmes.JMESPathTypeError) -> PathRaised:
+    """In our own words: the library's sentence holds the whole value, however large."""
+    wanted = " or ".join(f"`{name}`" for name in error.expected_types)
+    found = kind_of(error.current_value)
+    return PathRaised(f"`{error.function_name}` takes {wanted}, found `{found}`", error.current_value)
 
 
 def _sentence(error: Exception) -> str:
@@ -143,18 +170,17 @@ def _walk(node: Any) -> Iterator[_Node]:
 
 def _check_literals(text: str) -> None:
     """jmespath.py still reads `bare words` between backticks as strings; other libraries refuse them."""
-    for token in Lexer().tokenize(text):
-        if token["type"] == "literal" and text[token["start"]] == "`":
-            found = _LITERAL.match(text, token["start"])  # the lexer's own `end` is a length, and one short at the end
-            inner = found[1].replace("\\`", "`") if found else ""
-            if not _is_json(inner):
-                hint = f"write a string as '{inner.strip()}' in single quotes"
-                raise PathError(
-                    "SPEC408",
-                    f"`{inner}` between backticks is not JSON both languages read alike",
-                    token["start"],
-                    hint,
-                )
+    for found in _QUOTED.finditer(text):
+        if found[1] is not None and not _is_json(found[1].replace("\\`", "`")):
+            raise _bad_literal(found[1], found.start())
+
+
+def _bad_literal(inner: str, offset: int) -> PathError:
+    if re.match(r"\s*[-\[{]*[0-9]", inner):
+        message = f"`{inner}` holds a number of more digits than TypeScript keeps"
+        return PathError("SPEC408", message, offset, "write it as text in single quotes, or with fewer digits")
+    hint = f"write a string as '{inner.strip()}' in single quotes"
+    return PathError("SPEC408", f"`{inner}` between backticks is not JSON", offset, hint)
 
 
 def _check_references(text: str, node: _Node, argument: bool = False) -> None:
@@ -191,8 +217,8 @@ def _check_functions(text: str, ast: _Node) -> None:
             raise PathError("SPEC402", f"unknown function `{name}`", offset, nearest(name, FUNCTIONS))
         low, high = FUNCTIONS[name]
         if count < low or (high is not None and count > high):
-            wanted = f"{low}" if high == low else f"{low} or more"
-            raise PathError("SPEC403", f"function `{name}` takes {wanted} argument(s), found {count}", offset)
+            wanted = f"{low}{'' if high == low else ' or more'} argument{'' if high == low == 1 else 's'}"
+            raise PathError("SPEC403", f"function `{name}` takes {wanted}, found {count}", offset, "mend the call")
 
 
 def _call_offset(text: str, name: str) -> int:
@@ -202,12 +228,19 @@ def _call_offset(text: str, name: str) -> int:
 
 def _check_roots(text: str, path: Path) -> None:
     for root in sorted(path.roots - set(ROOTS)):
-        found = re.search(rf'(?<![\w."]){re.escape(root)}(?![\w])', text)
+        word = re.escape(root)
+        found = re.search(rf"""(?<![\w."'`])({word}(?!\w)|"{word}")""", text)
         offset = found.start() if found else max(text.find(root), 0)
-        hint = nearest(root, ROOTS)
-        if not hint.startswith("did you mean"):
-            hint = f"did you mean `output.{root}`? a path starts at `output`, `context`, `run`, `operation` or `item`"
-        raise PathError("SPEC404", f"root `{root}` does not exist", offset, hint)
+        raise PathError("SPEC404", f"root `{root}` does not exist", offset, _root_hint(root, text[offset]))
+
+
+def _root_hint(root: str, sign: str) -> str:
+    if sign == '"':
+        return f"in JMESPath double quotes hold a key; a string is written '{root}'"
+    near = nearest(root, ROOTS)
+    if near.startswith("did you mean"):
+        return near
+    return f"did you mean `output.{root}`? a path starts at `output`, `context`, `run`, `operation` or `item`"
 
 
 def _alternatives(node: _Node) -> tuple[Steps, ...] | None:

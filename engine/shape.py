@@ -27,7 +27,7 @@ _WORDS = {
 
 def is_identifier(text: str) -> bool:
     """Whether `text` may name a column: lower case, digits, underscores, at most 63 characters."""
-    return re.match(IDENTIFIER, text) is not None
+    return re.fullmatch(IDENTIFIER, text) is not None
 
 
 def report(source: Source, error: ValidationError) -> None:
@@ -51,6 +51,8 @@ def _report_type(source: Source, place: Place, wanted: str, found: Any) -> None:
     hint = f"write {wanted}"
     if place[-1] in ("path", "rows", "when"):
         hint = "quote the path: YAML reads some signs at its start as something else"
+    elif place == ("operations",):
+        wanted, hint = "a list of ids", "write `[company.derive.intel_briefing]`, say"
     message = f"`{_name(place)}` takes {wanted}, found {_kind(found)}"
     source.say(source.at(place), "SPEC203", message, hint)
 
@@ -58,19 +60,24 @@ def _report_type(source: Source, place: Place, wanted: str, found: Any) -> None:
 def _report_value(source: Source, place: Place, kind: str, entry: Any) -> None:
     found = entry["input"]
     if place == ("spec",):
-        source.say(source.at(place), "SPEC204", f"unknown format version `{found}`", "write `spec: 1`")
+        message = f"unknown format version `{found}`" if isinstance(found, int) else "`spec` takes the whole number 1"
+        source.say(source.at(place), "SPEC204", message, "write `spec: 1`")
     elif kind == "string_pattern_mismatch" and place[0] == "backfill":
         source.say(source.at(place), "SPEC313", f"`{found}` is not a UUID", "write 8-4-4-4-12 hexadecimal digits")
     elif kind == "string_pattern_mismatch":
-        hint = "lower-case words, digits and hyphens" if place == ("slug",) else "lower-case words with underscores"
-        source.say(source.at(place), "SPEC206", f"`{found}` is not a {_name(place)}", f"write {hint}")
+        hint = "lower-case words, digits and hyphens" if place == ("slug",) else _IDENTIFIER_HINT
+        source.say(source.at(place), "SPEC206", f"`{found}` is not a {_NAMES[str(place[-1])]}", f"write {hint}")
     elif kind == "literal_error":
-        message = f"`{_name(place)}` is {entry['ctx']['expected'].replace(chr(39), '`')}, found `{found}`"
-        source.say(
-            source.at(place), "SPEC209", message, nearest(str(found), re.findall(r"'(\w+)'", entry["ctx"]["expected"]))
-        )
+        known = re.findall(r"'(\w+)'", entry["ctx"]["expected"])
+        message = f"`{_name(place)}` is {' or '.join(f'`{word}`' for word in known)}, found `{found}`"
+        source.say(source.at(place), "SPEC209", message, nearest(str(found), known))
     else:
-        source.say(source.at(place), "SPEC209", f"`{_name(place)}` is empty", "give it at least one entry")
+        hint = "write a few words" if isinstance(found, str) else "give it at least one entry"
+        source.say(source.at(place), "SPEC209", f"`{_name(place)}` is empty", hint)
+
+
+_IDENTIFIER_HINT = "lower-case words with underscores, at most 63 characters"
+_NAMES = {"name": "spec name", "table": "table name", "row_name": "row name", "slug": "slug"}
 
 
 def _where(place: Place) -> str:
@@ -80,9 +87,8 @@ def _where(place: Place) -> str:
 
 
 def _name(place: Place) -> str:
-    """The place as a person would name it: `fields.company_name.path`."""
-    text = ".".join(str(step) for step in place)
-    return text.replace("_", " ") if place == ("row_name",) else text
+    """The place as a person would name it: `fields.company_name.path`, `backfill[0].org_id`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
 
 
 def _kind(value: Any) -> str:
