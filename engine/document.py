@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine.exact import Json
+from engine.exact import Json, as_stored
 
 #: Where the roots stand inside `step_results.output_payload`.
 STORED = {"output": ("operation_result", "output"), "context": ("cumulative_context",)}
@@ -58,8 +58,10 @@ def from_payload(payload: Json, run: Run) -> dict[str, Any]:
 def from_file(value: Json, operation: str) -> dict[str, Any]:
     """Return the document of a file: a whole `output_payload`, or the output of `operation` alone.
 
-    An output alone is its own context, as it would be after a first step.
+    An output alone is its own context, as it would be after a first step. Either is taken as the database would give it
+    back, so that a path sees here what it sees there.
     """
+    value = as_stored(value)
     if isinstance(value, dict) and isinstance(value.get("operation_result"), dict):
         return from_payload(value, Run())
     return build(value, value if isinstance(value, dict) else {}, Run(), operation)

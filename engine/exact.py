@@ -155,6 +155,22 @@ def jsonb_order(value: Json) -> Json:
     return ordered
 
 
+def as_stored(value: Json) -> Json:
+    """Return `value` as `jsonb` gives it back: keys in its order, numbers without exponent and zero without a sign."""
+    holder: list[Any] = [jsonb_order(value)]
+    stack: list[Any] = [holder]
+    while stack:
+        part = stack.pop()
+        places: Iterable[tuple[Any, Any]] = part.items() if type(part) is dict else enumerate(part)
+        for place, child in places:
+            if type(child) is dict or type(child) is list:
+                stack.append(child)
+            elif isinstance(child, int | float) and not isinstance(child, bool):
+                part[place] = number(_plain_text(child))
+    stored: Json = holder[0]
+    return stored
+
+
 def chunks(value: Json) -> Iterator[str]:
     """Write JSON in pieces: for values too deep for orjson, or too long to be written whole."""
     stack: list[Any] = [value]
@@ -223,6 +239,15 @@ def _fragment(value: object) -> orjson.Fragment:
     if isinstance(value, ExactFloat | ExactInt) and _fits_numeric(value.text):
         return orjson.Fragment(value.text)
     raise TypeError  # `dumps` then finds the place and the reason
+
+
+def _plain_text(value: float) -> str:
+    """A number as `numeric` prints it; one it cannot hold, as it was read."""
+    text = number_text(value)
+    if not ("e" in text or "E" in text or text.startswith("-0")) or not _fits_numeric(text):
+        return text
+    plain = format(Decimal(text), "f")
+    return plain if Decimal(text) else plain.removeprefix("-")
 
 
 def _fits_numeric(text: str) -> bool:

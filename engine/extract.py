@@ -140,7 +140,8 @@ def _search(path: Path, document: dict[str, Any], field: str | None) -> Any:
         return path.search(document)
     except PathRaised as error:
         message = f"`{path.text}` raised: {error.message}"
-        raise Rejected(Reason("path_failed", field, message)) from error
+        found = None if error.found is None else shorten(error.found)
+        raise Rejected(Reason("path_failed", field, message, found)) from error
 
 
 def admit(field: Field, value: Json, steps: list[tuple[str, Json]] | None = None) -> Any:
