@@ -1,0 +1,20 @@
+select wanted.*, content.*
+from (
+    select found.id, found.org_id, found.submission_id, found.pipeline_run_id, found.step_position,
+        found.operation_id, found.recorded_at
+    from step_results as found
+    where found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)
+    and (
+        select ledger.spec_digest from step_persistence as ledger
+        where ledger.step_result_id = found.id and ledger.spec = %(spec)s
+    ) is distinct from %(digest)s
+    order by found.recorded_at, found.id
+    limit %(limit)s
+) as wanted
+cross join lateral (
+    select array_to_json(array[(document.output #> array['exchange']::text[]), (document.output #> array['price']::text[]), (document.output #> array['symbol']::text[]), (document.output #> array['ticker']::text[])]::jsonb[])::text, coalesce(case when (document.output #> array['response', 'content']::text[]) not in ('null', 'false', '""', '[]', '{}') then (document.output #> array['response', 'content']::text[]) end, nullif((document.output #> array['response']::text[]), 'null'::jsonb)) is not null
+    from step_results as source
+    cross join lateral (select source.output_payload -> 'operation_result' -> 'output' as output offset 0) as document
+    where source.id = wanted.id
+    offset 0
+) as content

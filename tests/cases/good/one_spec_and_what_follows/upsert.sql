@@ -1,0 +1,55 @@
+with arriving as materialized (
+    select
+    %(org_id)s::uuid as "org_id",
+    %(symbol)s::text as "symbol",
+    %(exchange)s::text as "exchange",
+    %(price)s::numeric as "price",
+    %(body)s::jsonb as "body",
+    %(source_submission_id)s::uuid as "source_submission_id",
+    %(source_pipeline_run_id)s::uuid as "source_pipeline_run_id",
+    coalesce(%(source_recorded_at)s::timestamptz, clock_timestamp()) as "source_recorded_at"
+), owner as (
+    select
+        (arriving.source_submission_id is null or exists (
+            select from submissions where id = arriving.source_submission_id and org_id = arriving.org_id
+        )) as submission_ok,
+        (arriving.source_pipeline_run_id is null or exists (
+            select from pipeline_runs where id = arriving.source_pipeline_run_id and org_id = arriving.org_id
+        )) as run_ok
+    from arriving
+), upserted as (
+    insert into "quotes" as stored ("org_id", "symbol", "exchange", "price", "body", "source_submission_id", "source_pipeline_run_id", "source_recorded_at")
+    select arriving."org_id", arriving."symbol", arriving."exchange", arriving."price", arriving."body", arriving."source_submission_id", arriving."source_pipeline_run_id", arriving."source_recorded_at"
+    from arriving, owner where owner.submission_ok and owner.run_ok
+    on conflict ("org_id", "symbol", "exchange") do update set
+    "price" = excluded."price",
+    "body" = coalesce(excluded."body", stored."body"),
+    "source_submission_id" = excluded."source_submission_id",
+    "source_pipeline_run_id" = excluded."source_pipeline_run_id",
+    "source_recorded_at" = excluded."source_recorded_at"
+where (stored.source_recorded_at is null or excluded.source_recorded_at is null or stored.source_recorded_at <= excluded.source_recorded_at)
+and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded_at is distinct from excluded.source_recorded_at)
+    or stored."source_submission_id" is distinct from excluded."source_submission_id"
+    or stored."source_pipeline_run_id" is distinct from excluded."source_pipeline_run_id"
+    or stored."price" is distinct from excluded."price"
+    or (excluded."body" is not null and record_image_ne(row(stored."body"), row(excluded."body"))))
+    returning stored.*
+), answer as (
+    select 'written' as outcome, (select row_to_json(small)::text from (select upserted."id", upserted."org_id", upserted."symbol", upserted."exchange", upserted."price", upserted."source_submission_id", upserted."source_pipeline_run_id", upserted."source_recorded_at", upserted."created_at", upserted."updated_at") as small) as scalars,
+        upserted."body"::text from upserted
+    union all
+    select
+        case when (stored.source_recorded_at is null or arriving.source_recorded_at is null or stored.source_recorded_at <= arriving.source_recorded_at) or not (stored."source_submission_id" is distinct from arriving."source_submission_id"
+    or stored."source_pipeline_run_id" is distinct from arriving."source_pipeline_run_id"
+    or stored."price" is distinct from arriving."price"
+    or (arriving."body" is not null and record_image_ne(row(stored."body"), row(arriving."body"))))
+            then 'unchanged' else 'superseded' end,
+        (select row_to_json(small)::text from (select stored."id", stored."org_id", stored."symbol", stored."exchange", stored."price", stored."source_submission_id", stored."source_pipeline_run_id", stored."source_recorded_at", stored."created_at", stored."updated_at") as small) as scalars,
+        stored."body"::text
+    from "quotes" as stored, arriving, owner
+    where not exists (select from upserted) and owner.submission_ok and owner.run_ok
+    and stored."org_id" = arriving."org_id"
+    and stored."symbol" = arriving."symbol"
+    and stored."exchange" is not distinct from arriving."exchange"
+)
+select owner.submission_ok, owner.run_ok, answer.* from owner left join answer on true
