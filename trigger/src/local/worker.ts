@@ -1,0 +1,64 @@
+/**
+ * `npm run worker -- [--until-idle] [--once] [--concurrency N] [--lease SECONDS]`: the local runner as a process.
+ *
+ * Needs DATA_ENGINE_API_URL, DATA_ENGINE_INTERNAL_API_KEY and PARALLEL_API_KEY. SIGTERM and SIGINT stop it at the next safe
+ * point; what it was waiting for is taken up again by the next runner.
+ */
+import { hostname } from "node:os";
+import { parseArgs } from "node:util";
+
+import { internalApi } from "../client.js";
+import { lineLogger, messageOf } from "../logger.js";
+import { parallelProvider } from "../operations/provider.js";
+import { SettingError } from "../settings.js";
+import { work, type Terms } from "./work.js";
+
+const WRONG_USAGE = 2;
+
+function readTerms(): Terms {
+  const { values } = parseArgs({
+    options: {
+      "until-idle": { type: "boolean", default: false },
+      once: { type: "boolean", default: false },
+      concurrency: { type: "string", default: "4" },
+      lease: { type: "string", default: "60" },
+    },
+  });
+  return {
+    worker: `${hostname()}:${process.pid}`,
+    concurrency: wholeNumber("--concurrency", values.concurrency),
+    seconds: wholeNumber("--lease", values.lease),
+    most: values.once ? 1 : Infinity,
+    untilIdle: values["until-idle"] || values.once,
+    idlePauseMs: 500,
+  };
+}
+
+function wholeNumber(option: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new SettingError(`\`${option}\` is \`${text}\`, not a number from 1`);
+  return value;
+}
+
+async function main(): Promise<number> {
+  const logger = lineLogger();
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => {
+      logger.info(`${signal}: stopping`);
+      stop.abort(new Error(`stopped by ${signal}`));
+    });
+  }
+  try {
+    const terms = readTerms();
+    const tally = await work(internalApi(process.env), parallelProvider(process.env), terms, logger, stop.signal);
+    logger.info("Runner stopped", { ...tally });
+    return tally.left > 0 && !stop.signal.aborted ? 1 : 0;
+  } catch (error) {
+    logger.error(messageOf(error));
+    const isUsage = error instanceof SettingError || (error instanceof TypeError && "code" in error);
+    return isUsage ? WRONG_USAGE : 1;
+  }
+}
+
+process.exitCode = await main();
