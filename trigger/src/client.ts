@@ -68,24 +68,44 @@ export function internalApi(env: Environment): InternalApi {
   };
 }
 
+/** What the API made of many rows: those it stored, and why it refused others. */
+export interface StoredRows {
+  readonly rows: JsonObject[];
+  /** `{"element", "field", "code", ...}` each, `element` counting from 0 in what was sent. */
+  readonly rejected: JsonObject[];
+}
+
 /**
- * POST `body` and return the row the API stored, or the rows for a body with many.
+ * POST `body` and return the row the API stored.
  *
  * Throws InternalApiError for any other answer: a 4xx at once; a network error, a timeout, 408, 425, 429 and 5xx after
  * the retries; a 200 that shows no row.
  */
 export async function internalPost(config: InternalConfig, path: string, body: object): Promise<JsonObject> {
-  const data = await internalCall(config, path, body);
-  const rows = Array.isArray(data) ? data : [data];
-  const [first] = rows;
-  if (!isObject(first) || !rows.every(isRow)) {
-    throw new InternalApiError(`POST ${path} answered 200 without the row it should have stored`, path, 200, null, false);
-  }
-  return first;
+  const { data } = await postPatiently(config, path, body);
+  if (isRow(data)) return data;
+  throw new InternalApiError(`POST ${path} answered 200 without the row it should have stored`, path, 200, null, false);
 }
 
-/** POST `body` and return `data` of the answer, whatever it is. Throws InternalApiError as `internalPost` does. */
+/** POST a body with many `rows` and return those the API stored. Throws as `internalPost` does. */
+export async function internalPostRows(config: InternalConfig, path: string, body: object): Promise<StoredRows> {
+  const { data, meta } = await postPatiently(config, path, body);
+  const rejected = isObject(meta) && Array.isArray(meta["rejected"]) ? meta["rejected"].filter(isObject) : [];
+  if (Array.isArray(data) && data.length > 0 && data.every(isRow)) return { rows: data, rejected };
+  throw new InternalApiError(`POST ${path} answered 200 without the rows it should have stored`, path, 200, null, false);
+}
+
+/** POST `body` and return `data` of the answer, whatever it is. Throws as `internalPost` does, but for the row. */
 export async function internalCall(config: InternalConfig, path: string, body: object): Promise<Json> {
+  return (await postPatiently(config, path, body)).data;
+}
+
+interface Answer {
+  readonly data: Json;
+  readonly meta: Json;
+}
+
+async function postPatiently(config: InternalConfig, path: string, body: object): Promise<Answer> {
   const text = stringify(body);
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -100,11 +120,11 @@ export async function internalCall(config: InternalConfig, path: string, body: o
   }
 }
 
-function isRow(value: Json): boolean {
+function isRow(value: Json): value is JsonObject {
   return isObject(value) && typeof value["id"] === "string" && value["id"] !== "";
 }
 
-async function post(config: InternalConfig, path: string, body: string): Promise<Json> {
+async function post(config: InternalConfig, path: string, body: string): Promise<Answer> {
   const { response, text } = await exchange(config, path, body);
   const answer = readAnswer(text);
   if (!response.ok) throw refusal(path, response, answer);
@@ -112,7 +132,7 @@ async function post(config: InternalConfig, path: string, body: string): Promise
     const message = `POST ${path} answered ${response.status} with ${describe(response, text)} instead of {"data": ...}`;
     throw new InternalApiError(message, path, response.status, null, false);
   }
-  return answer["data"] ?? null;
+  return { data: answer["data"] ?? null, meta: answer["meta"] ?? null };
 }
 
 async function exchange(config: InternalConfig, path: string, body: string): Promise<{ response: Response; text: string }> {

@@ -49,7 +49,7 @@ export interface Provider {
   /** Order research; its id. Throws NotBought or MaybeBought. */
   buy(order: Order): Promise<string>;
   /** What became of it, waiting up to `seconds` for the result. */
-  ask(runId: string, seconds: number): Promise<News>;
+  ask(runId: string, seconds: number, signal?: AbortSignal): Promise<News>;
 }
 
 const ACTIVE = ["queued", "running"];
@@ -67,7 +67,7 @@ export function parallelProvider(env: Environment): Provider {
   });
   return {
     buy: (order) => buy(client, order),
-    ask: (runId, seconds) => ask(client, runId, seconds),
+    ask: (runId, seconds, signal) => ask(client, runId, seconds, signal),
   };
 }
 
@@ -91,10 +91,10 @@ function unsold(error: unknown): Error {
   return new NotBought(message, error.status === 429);
 }
 
-async function ask(client: Parallel, runId: string, seconds: number): Promise<News> {
+async function ask(client: Parallel, runId: string, seconds: number, signal?: AbortSignal): Promise<News> {
   try {
-    const timeout = seconds * 1000 + ANSWER_WITHIN_MS;
-    const response = await client.taskRun.result(runId, { timeout: seconds }, { timeout }).asResponse();
+    const options = { timeout: seconds * 1000 + ANSWER_WITHIN_MS, signal: signal ?? null };
+    const response = await client.taskRun.result(runId, { timeout: seconds }, options).asResponse();
     return { kind: "done", envelope: parse(await response.text()) };
   } catch (error) {
     const isNoResult = error instanceof APIError && (error.status === 408 || error.status === 404);

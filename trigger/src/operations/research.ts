@@ -38,6 +38,7 @@ export interface Tools {
   readonly provider: Provider;
   readonly patience: Patience;
   readonly logger: Logger;
+  readonly signal?: AbortSignal;
 }
 
 const TWO_HOURS = 2 * 60 * 60; // the longest that the largest processors take
@@ -64,7 +65,7 @@ export async function conduct(
   await record.noteRequest();
   const bought = await buy({ prompt, processor, metadata: record.metadata }, tools);
   if (!("runId" in bought)) return result.failed(bought.code, bought.message);
-  await record.keepRunId(bought.runId);
+  await keep(bought.runId, record, tools.logger);
   return await follow(bought.runId, "bought");
 
   async function follow(runId: string, action: Attempt["action"]): Promise<OperationResult> {
@@ -90,13 +91,25 @@ async function buy(order: Parameters<Provider["buy"]>[0], { provider, patience, 
   }
 }
 
+/** The one write that must not be lost: where it fails for good, the id is at least in the log. */
+async function keep(runId: string, record: StepRecord, logger: Logger): Promise<void> {
+  try {
+    await record.keepRunId(runId);
+  } catch (error) {
+    const facts = { ...record.metadata, provider_run_id: runId, error: messageOf(error) };
+    logger.error("Research was bought and its id could not be kept", facts);
+    throw error;
+  }
+}
+
 type End = Exclude<News, { kind: "active" | "unreachable" }>;
 
-async function wait(runId: string, seconds: number, { provider, patience, logger }: Tools): Promise<End> {
+async function wait(runId: string, seconds: number, { provider, patience, logger, signal }: Tools): Promise<End> {
   const deadline = Date.now() + seconds * 1000;
   for (let round = 1; ; round += 1) {
-    const news = await provider.ask(runId, patience.blockSeconds);
+    const news = await provider.ask(runId, patience.blockSeconds, signal);
     if (news.kind === "done" || news.kind === "ended") return news;
+    signal?.throwIfAborted();
     if (news.kind === "unreachable") logger.warn(`${news.message}; asking again`, { provider_run_id: runId });
     if (Date.now() >= deadline) return { kind: "ended", status: "timeout", message: tooLong(runId, seconds, news) };
     await patience.pause(round);
