@@ -102,9 +102,9 @@ def _run_pipelines(here: Project, api: str, key: str, provider: str, tenant: Ten
         "PARALLEL_BASE_URL": provider,
     }
     worker = [sys.executable, "-m", "scripts.dex", "worker", "--until-idle"]
-    done = subprocess.run(worker, cwd=here.root, env=_environment(environment), stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(worker, cwd=here.root, env=_environment(environment), capture_output=True, text=True)
     if done.returncode:
-        raise DemoFailed(f"the runner ended with {done.returncode}", hint=done.stdout[-2000:])
+        raise DemoFailed(f"the runner ended with {done.returncode}", hint=(done.stdout + done.stderr)[-2000:])
     shown = _get(api, f"/api/v1/submissions/{answer['data']['id']}", tenant)["data"]
     for item in shown["pipeline_runs"]:
         steps = ", ".join(f"{step['operation_id']} {step['status']}" for step in item["step_results"])
