@@ -63,9 +63,8 @@ def require_python() -> None:
 def set_up_python() -> None:
     """Make `.venv` and install what requirements.lock pins, then the project itself, editable."""
     locked = [ROOT / "requirements.lock", ROOT / "pyproject.toml"]
-    mark = fingerprint(locked, str(VENV), sys.base_prefix, platform.python_version())
     stamp = VENV / ".stamp"
-    if PYTHON.exists() and read(stamp) == mark:
+    if PYTHON.exists() and read(stamp) == fingerprint(locked, str(PYTHON), str(PYTHON.resolve())):
         return
     say("setting up .venv")
     began = time.monotonic()
@@ -74,15 +73,15 @@ def set_up_python() -> None:
     install("--require-hashes", "-r", str(ROOT / "requirements.lock"))
     # compat: the project's folder itself on the path, so that a new package is found without installing again.
     install("--no-build-isolation", "--no-deps", "--config-settings", "editable_mode=compat", "-e", str(ROOT))
-    stamp.write_text(mark)
+    stamp.write_text(fingerprint(locked, str(PYTHON), str(PYTHON.resolve())))
     say(f".venv is ready after {time.monotonic() - began:.0f} s")
 
 
 def make_environment() -> None:
-    """Make `.venv` anew unless it is a working one of this python at this very place, with pip in it."""
-    wanted = [str(PYTHON), "-c", "import pip, sys; print(sys.version_info[:3], sys.prefix, sys.base_prefix)"]
-    found = subprocess.run(wanted, capture_output=True, text=True, check=False) if PYTHON.exists() else None
-    if found and found.stdout.strip() == f"{sys.version_info[:3]} {VENV} {sys.base_prefix}":
+    """Make `.venv` anew unless it is a working one at this very place, of a python that will do, with pip in it."""
+    asked = [str(PYTHON), "-c", f"import pip, sys; print(sys.version_info >= {OLDEST_PYTHON}, sys.prefix)"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False) if PYTHON.exists() else None
+    if found and found.stdout.strip() == f"True {VENV}":
         return
     # uv needs no pip in the environment, but this way it is there should uv fail now or be gone tomorrow.
     command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
