@@ -1,0 +1,399 @@
+"""How migrations are applied: in order, each once, whole or not at all, and never a changed one."""
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from engine.embedded import running, system_binaries
+from engine.migration import MigrationError, load
+from engine.store.connect import connect
+from engine.store.migrate import migrate, pending, status
+from tests.conftest import ROOT, created
+
+FOLDER = ROOT / "migrations"
+NAMES = tuple(sorted(path.name for path in FOLDER.glob("*.sql")))
+BY_HAND = tuple(name for name in NAMES if int(name[:3]) <= 16)
+
+#: Everything a migration can leave behind, spelled the same in every database.
+CATALOG = """
+select 'column', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+    concat_ws(' ', a.attnotnull, a.attgenerated, pg_get_expr(d.adbin, d.adrelid), a.attcompression)
+from pg_attribute a join pg_class c on c.oid = a.attrelid
+left join pg_attrdef d on (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
+where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
+union all select 'index', tablename, indexname, indexdef, '' from pg_indexes where schemaname = 'public'
+union all select 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), ''
+from pg_constraint where connamespace = 'public'::regnamespace and contype <> 'n'
+union all select 'trigger', tgrelid::regclass::text, tgname, pg_get_triggerdef(oid), ''
+from pg_trigger where not tgisinternal
+union all select 'policy', tablename, policyname, concat_ws(' ', roles, cmd, qual, with_check), '' from pg_policies
+union all select 'table', relname, relrowsecurity::text, relacl::text, reloptions::text
+from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
+union all select 'function', proname, prosecdef::text, prosrc, proconfig::text
+from pg_proc where pronamespace = 'public'::regnamespace
+"""
+
+
+def rows(dsn: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(query, parameters).fetchall()
+
+
+def run(dsn: str, text: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(text.encode())
+
+
+def catalog(dsn: str) -> set[tuple[Any, ...]]:
+    return {row for row in rows(dsn, CATALOG) if row[1] != "dex_migrations"}
+
+
+def history(dsn: str) -> list[tuple[Any, ...]]:
+    return rows(dsn, "select number, name, checksum, baseline from dex_migrations order by number")
+
+
+def tables(dsn: str) -> set[str]:
+    return {name for (name,) in rows(dsn, "select tablename from pg_tables where schemaname = 'public'")}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the migrations that a test may spoil."""
+    return Path(shutil.copytree(FOLDER, tmp_path / "migrations"))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A folder of its own, with two migrations that work."""
+    made = tmp_path / "small"
+    made.mkdir()
+    (made / "001_one.sql").write_text("create table one (id integer);\n")
+    (made / "003_three.sql").write_text("create table three (id integer);\n")
+    return made
+
+
+async def test_an_empty_database_gets_them_all_in_order(empty_database: str) -> None:
+    report = await migrate(empty_database, FOLDER)
+    assert report.as_dict() == {"baselined": [], "applied": list(NAMES), "dry_run": False}
+    states = await status(empty_database, FOLDER)
+    assert [(state.name, state.state) for state in states] == [(name, "applied") for name in NAMES]
+    assert all(state.applied_at for state in states)
+
+
+async def test_a_second_time_changes_nothing(empty_database: str) -> None:
+    await migrate(empty_database, FOLDER)
+    before = history(empty_database), catalog(empty_database)
+    assert (await migrate(empty_database, FOLDER)).applied == ()
+    assert (history(empty_database), catalog(empty_database)) == before
+
+
+async def test_several_migrators_at_once_apply_each_once(empty_database: str) -> None:
+    reports = await asyncio.gather(*(migrate(empty_database, FOLDER) for _ in range(4)))
+    assert sorted(name for report in reports for name in report.applied) == list(NAMES)
+    assert [row[1] for row in history(empty_database)] == list(NAMES)
+
+
+async def test_a_dry_run_names_what_it_would_apply_and_writes_nothing(empty_database: str) -> None:
+    report = await migrate(empty_database, FOLDER, dry_run=True)
+    assert (report.applied, report.dry_run) == (NAMES, True)
+    assert tables(empty_database) == set()
+    assert {state.state for state in await status(empty_database, FOLDER)} == {"pending"}
+    assert tables(empty_database) == set()
+
+
+async def test_a_changed_file_is_refused_with_both_checksums(empty_database: str, folder: Path) -> None:
+    await migrate(empty_database, folder)
+    changed = folder / "015_icp_job_titles.sql"
+    was = hashlib.sha256(changed.read_bytes()).hexdigest()
+    changed.write_text(changed.read_text() + "-- one more line\n")
+    now = hashlib.sha256(changed.read_bytes()).hexdigest()
+    (folder / "900_more.sql").write_text("create table more (id integer);")
+
+    for attempt in (migrate(empty_database, folder), migrate(empty_database, folder, dry_run=True)):
+        with pytest.raises(MigrationError) as refused:
+            await attempt
+        assert all(part in refused.value.message for part in ("015_icp_job_titles.sql", was, now))
+        assert "a new migration" in refused.value.hint
+    with pytest.raises(MigrationError, match="is not what was applied"):
+        await status(empty_database, folder)
+    assert "more" not in tables(empty_database)
+
+
+async def test_other_line_ends_are_no_change(empty_database: str, small: Path) -> None:
+    await migrate(empty_database, small)
+    (small / "001_one.sql").write_bytes(b"create table one (id integer);\r\n")
+    assert (await migrate(empty_database, small)).applied == ()
+
+
+async def test_a_missing_file_is_refused(empty_database: str, folder: Path) -> None:
+    await migrate(empty_database, folder)
+    (folder / "016_intel_briefing_tables.sql").unlink()
+    with pytest.raises(MigrationError, match=r"`016_intel_briefing_tables.sql` was applied at .*file is missing"):
+        await migrate(empty_database, folder)
+
+
+async def test_a_renamed_file_is_refused(empty_database: str, small: Path) -> None:
+    await migrate(empty_database, small)
+    (small / "001_one.sql").rename(small / "001_uno.sql")
+    with pytest.raises(MigrationError, match=r"`001_uno.sql` is not what was applied"):
+        await migrate(empty_database, small)
+
+
+async def test_a_file_below_an_applied_one_is_refused(empty_database: str, small: Path) -> None:
+    await migrate(empty_database, small)
+    (small / "002_two.sql").write_text("create table two (id integer);")
+    with pytest.raises(MigrationError, match=r"`002_two.sql` comes before `003_three.sql`"):
+        await migrate(empty_database, small)
+    assert "two" not in tables(empty_database)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("003_other.sql", b"", "`003_other.sql` and `003_three.sql` have the same number"),
+        ("0003_other.sql", b"", "have the same number"),
+        ("four.sql", b"", "`four.sql` is not named as a migration"),
+        ("004-four.sql", b"", "is not named as a migration"),
+        ("004_four.sql", b"select '\xff'", "`004_four.sql` is not UTF-8 text (byte 8)"),
+        ("004_four.sql", b"-- commit;\nselect 1;\nCOMMIT;\n", "004_four.sql:3: `COMMIT` in a migration"),
+        ("004_four.sql", b"begin;\nselect 1;\nend", "004_four.sql:1: `begin` in a migration"),
+        ("004_four.sql", b"select 1; rollback work", "004_four.sql:1: `rollback` in a migration"),
+    ],
+)
+async def test_a_folder_that_cannot_be_applied_is_refused_whole(
+    empty_database: str, small: Path, name: str, text: bytes, said: str
+) -> None:
+    (small / name).write_bytes(text)
+    with pytest.raises(MigrationError) as refused:
+        await migrate(empty_database, small)
+    assert said in refused.value.message
+    assert refused.value.hint
+    assert tables(empty_database) == set()
+
+
+def test_begin_and_commit_inside_a_body_a_string_or_a_comment_are_none(small: Path) -> None:
+    text = """
+    -- begin;
+    /* commit; */
+    do $$ begin perform 1; end $$;
+    do $body$ begin perform ';commit;'; end $body$;
+    select 'it''s; rollback;';
+    create table starting (commit_id text, started text default ';begin;');
+    """
+    (small / "004_four.sql").write_text(text)
+    assert len(load(small)) == 3
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MigrationError, match="there is no folder"):
+        load(tmp_path / "nowhere")
+
+
+async def test_a_failing_file_leaves_those_before_it_and_nothing_of_itself(empty_database: str, small: Path) -> None:
+    text = "create table four (id integer);\ninsert into four values (1);\n\nselect 'naïve', nothing from four;\n"
+    (small / "004_four.sql").write_text(text)
+    (small / "005_five.sql").write_text("create table five (id integer);")
+    with pytest.raises(MigrationError) as failed:
+        await migrate(empty_database, small)
+    assert failed.value.message.startswith('004_four.sql:4: 42703: column "nothing" does not exist')
+    assert tables(empty_database) == {"one", "three", "dex_migrations"}
+    assert [row[1] for row in history(empty_database)] == ["001_one.sql", "003_three.sql"]
+
+    (small / "004_four.sql").write_text(text.replace("nothing", "id"))
+    assert (await migrate(empty_database, small)).applied == ("004_four.sql", "005_five.sql")
+
+
+async def test_a_failure_without_a_position_says_what_the_server_says(empty_database: str, small: Path) -> None:
+    (small / "004_four.sql").write_text(
+        "do $$\nbegin\n  raise exception 'not so' using detail = 'because', hint = 'do this';\nend $$;"
+    )
+    with pytest.raises(MigrationError) as failed:
+        await migrate(empty_database, small)
+    assert failed.value.message.startswith("004_four.sql: P0001: not so\nbecause\n")
+    assert "line 3 at RAISE" in failed.value.message
+    assert failed.value.hint == "do this"
+
+
+async def test_a_database_made_by_hand_is_adopted_and_ends_like_a_fresh_one(empty_database: str, database: str) -> None:
+    for name in BY_HAND:
+        run(empty_database, (FOLDER / name).read_text())
+    foreseen = await migrate(empty_database, FOLDER, baseline=16, dry_run=True)
+    assert "dex_migrations" not in tables(empty_database)
+    report = await migrate(empty_database, FOLDER, baseline=16)
+    assert (report.baselined, report.applied) == (BY_HAND, NAMES[len(BY_HAND) :])
+    assert (foreseen.baselined, foreseen.applied) == (report.baselined, report.applied)
+    states = {state.name: state.state for state in await status(empty_database, FOLDER)}
+    assert states == {name: "baseline" if name in BY_HAND else "applied" for name in NAMES}
+    assert catalog(empty_database) == catalog(database)
+
+
+async def test_a_baseline_twice_adopts_nothing_more(empty_database: str) -> None:
+    await migrate(empty_database, FOLDER)
+    report = await migrate(empty_database, FOLDER, baseline=16)
+    assert (report.baselined, report.applied) == ((), ())
+
+
+@pytest.mark.parametrize("number", [0, -1, 999])
+async def test_a_baseline_outside_the_numbers_is_refused(empty_database: str, number: int) -> None:
+    with pytest.raises(MigrationError, match=f"a baseline of {number} is outside the numbers"):
+        await migrate(empty_database, FOLDER, baseline=number)
+
+
+async def test_a_baseline_of_a_database_that_has_nothing_marks_nothing(empty_database: str) -> None:
+    with pytest.raises(MigrationError, match=r'42P01: relation "\w+" does not exist'):
+        await migrate(empty_database, FOLDER, baseline=16)
+    assert tables(empty_database) == set()
+
+
+async def test_readiness_hears_of_what_is_behind_and_not_of_what_is_ahead(empty_database: str, small: Path) -> None:
+    async with await connect(empty_database) as connection:
+        assert await pending(connection, small) == [
+            "migration `001_one.sql` is pending",
+            "migration `003_three.sql` is pending",
+        ]
+        await migrate(empty_database, small)
+        assert await pending(connection, small) == []
+        (small / "003_three.sql").rename(small / "003_drei.sql")
+        assert "`003_drei.sql` is not what was applied" in (await pending(connection, small))[0]
+        (small / "003_drei.sql").unlink()
+        assert await pending(connection, small) == []
+
+
+async def test_a_short_statement_timeout_does_not_cut_a_migration(empty_database: str, small: Path) -> None:
+    (small / "004_four.sql").write_text("select pg_sleep(0.3);")
+    hurried = f"{empty_database}&options={quote('-c statement_timeout=100')}"
+    assert (await migrate(hurried, small)).applied == ("001_one.sql", "003_three.sql", "004_four.sql")
+
+
+async def test_another_schema_than_public_serves_as_well(empty_database: str) -> None:
+    run(empty_database, "create schema research")
+    await migrate(f"{empty_database}&options={quote('-c search_path=research')}", FOLDER)
+    assert tables(empty_database) == set()
+    run(
+        empty_database,
+        """
+        insert into research.orgs (name, slug) values ('a', 'a'), ('b', 'b');
+        insert into research.submissions (org_id) select id from research.orgs where slug = 'a';
+        insert into research.pipeline_runs (org_id, submission_id) select org_id, id from research.submissions;
+        insert into research.step_results (org_id, submission_id, pipeline_run_id, step_position)
+        select o.id, r.submission_id, r.id, 1 from research.pipeline_runs r, research.orgs o where o.slug = 'b';
+        insert into research.step_persistence (step_result_id, spec, spec_digest, org_id, outcome)
+        select id, 's', 'd', org_id, 'written' from research.step_results;
+        """,
+    )
+    # The triggers find their tables although this session's search_path does not name them.
+    assert rows(
+        empty_database, "select o.slug from research.step_results s join research.orgs o on o.id = s.org_id"
+    ) == [("a",)]
+    run(empty_database, "update research.step_results set status = 'running'")
+    assert rows(empty_database, "select * from research.step_persistence") == []
+
+
+async def test_rows_that_share_a_key_stop_the_dedup_index_with_their_list(empty_database: str) -> None:
+    for name in BY_HAND:
+        run(empty_database, (FOLDER / name).read_text())
+    run(
+        empty_database,
+        """
+        insert into orgs (id, name, slug) values ('aaaaaaaa-0000-4000-8000-000000000000', 'a', 'a');
+        insert into company_intel_briefings (org_id, company_domain, client_company_name, raw_parallel_output)
+        select id, 'coreweave.com', null, '1' from orgs, generate_series(1, 3);
+        insert into company_intel_briefings (org_id, company_domain, client_company_name, raw_parallel_output)
+        select id, 'coreweave.com', 'SecurityPal', '1' from orgs;
+        insert into person_intel_briefings (org_id, person_full_name, client_company_name, raw_parallel_output)
+        select id, 'Jim Higgins', 'SecurityPal', '1' from orgs, generate_series(1, 2);
+        """,
+    )
+    with pytest.raises(MigrationError) as stopped:
+        await migrate(empty_database, FOLDER, baseline=16)
+    said = stopped.value.message
+    assert said.startswith("018_dedup_nulls_not_distinct.sql: 23505: 2 keys are held by more than one row")
+    lines = [line for line in said.splitlines() if line.startswith("  ")]
+    assert len(lines) == 2
+    assert "company_intel_briefings: 3 rows" in lines[0]
+    assert '"company_domain": "coreweave.com"' in lines[0]
+    assert '"client_company_name": null' in lines[0]
+    assert "person_intel_briefings: 2 rows" in lines[1]
+    assert '"person_full_name": "Jim Higgins"' in lines[1]
+    assert "nothing was changed" in stopped.value.hint
+    assert rows(empty_database, "select count(*) from company_intel_briefings") == [(4,)]
+    assert rows(empty_database, "select count(*) from person_intel_briefings") == [(2,)]
+    assert [state.state for state in await status(empty_database, FOLDER)].count("pending") == len(NAMES) - 5
+
+    run(
+        empty_database,
+        "delete from person_intel_briefings where ctid <> (select min(ctid) from person_intel_briefings)",
+    )
+    run(
+        empty_database,
+        "update company_intel_briefings set client_company_name = id::text where client_company_name is null",
+    )
+    assert (await migrate(empty_database, FOLDER)).applied[0] == "018_dedup_nulls_not_distinct.sql"
+
+
+async def test_a_long_list_of_shared_keys_is_cut_and_counted(empty_database: str) -> None:
+    for name in BY_HAND:
+        run(empty_database, (FOLDER / name).read_text())
+    run(
+        empty_database,
+        """
+        insert into orgs (name, slug) values ('a', 'a');
+        insert into company_intel_briefings (org_id, company_domain, raw_parallel_output)
+        select id, format('%s.com', n), '1' from orgs, generate_series(1, 60) n, generate_series(1, 2);
+        """,
+    )
+    with pytest.raises(MigrationError) as stopped:
+        await migrate(empty_database, FOLDER, baseline=16)
+    assert "60 keys are held by more than one row" in stopped.value.message
+    assert "and 10 more" in stopped.value.message
+
+
+async def test_an_owner_who_may_not_take_the_tenant_role_is_told_the_grant(server_dsn: str, template: str) -> None:
+    with created(server_dsn, "template0") as dsn:
+        owner = urlsplit(dsn).path[1:]
+        run(server_dsn, f"create role {owner} login password 'secret'; alter database {owner} owner to {owner}")
+        as_owner = make_conninfo(dsn, user=owner, password="secret")
+        try:
+            with pytest.raises(MigrationError) as refused:
+                await migrate(as_owner, FOLDER)
+            assert refused.value.message.startswith("023_tenant_policies.sql: 42501: ")
+            assert f"GRANT dex_tenant TO {owner};" in refused.value.hint
+            run(server_dsn, f"GRANT dex_tenant TO {owner}")
+            assert (await migrate(as_owner, FOLDER)).applied[0] == "023_tenant_policies.sql"
+        finally:
+            run(dsn, f"reassign owned by {owner} to postgres; drop owned by {owner}; drop role {owner}")
+
+
+@pytest.fixture
+def new_server(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The URL of a server on which nothing was ever migrated."""
+    folder = Path(tempfile.mkdtemp(prefix="dex-server-"))
+    folder.chmod(0o711)
+    binaries = system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
+    with running(folder, binaries=binaries, durable=False, temporary=True) as dsn:
+        yield dsn
+
+
+async def test_plain_owners_of_several_databases_make_the_tenant_role_once(new_server: str) -> None:
+    with psycopg.connect(new_server, autocommit=True) as server:
+        server.execute("create role plain login createrole password 'secret'")
+        for name in "abc":
+            server.execute(f"create database {name} owner plain")
+    owned = [make_conninfo(new_server, dbname=name, user="plain", password="secret") for name in "abc"]
+    await asyncio.gather(*(migrate(dsn, FOLDER) for dsn in owned))
+    role = "select rolcanlogin, rolsuper, rolbypassrls from pg_roles where rolname = 'dex_tenant'"
+    assert rows(new_server, role) == [(False, False, False)]
+    for dsn in owned:
+        assert {state.state for state in await status(dsn, FOLDER)} == {"applied"}
+        with psycopg.connect(dsn) as connection:
+            connection.execute("set local role dex_tenant")
+            assert connection.execute("select current_user").fetchone() == ("dex_tenant",)
