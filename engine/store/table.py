@@ -31,6 +31,21 @@ async def inspect(connection: AsyncConnection[Any], plans: Iterable[Plan]) -> li
     return found
 
 
+async def columns(connection: AsyncConnection[Any], table: str) -> dict[str, str] | None:
+    """Return the columns of a table with their types as the catalog names them; None when there is no such table.
+
+    Raises StoreUnavailable.
+    """
+    asked: dict[str, Any] = {"table": quote(table), "role": fit.TENANT_ROLE}
+    async with wrap(), connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(catalog.TABLE, asked)
+        facts = await cursor.fetchone()
+        if facts is None:
+            return None
+        found = await _all(cursor, catalog.COLUMNS, {"oid": facts["oid"]})
+    return {row["name"]: row["type"] for row in found}
+
+
 async def _read(cursor: Rows, plan: Plan) -> Table | None:
     asked: dict[str, Any] = {"table": quote(plan.table), "role": fit.TENANT_ROLE}
     await cursor.execute(catalog.TABLE, asked)

@@ -14,6 +14,7 @@ from engine.exact import Json
 from engine.extract import Trace, explain, extract
 from engine.plan import Plan
 from engine.project import Project
+from engine.sql.fit import Problem
 from scripts import console
 from scripts.database import database
 
@@ -27,8 +28,8 @@ def check(
 ) -> None:
     """Check every spec; with --database also whether each fits its table."""
     here = project.find()
-    found = [item.as_dict() for item in load.inspect(here).diagnostics]
-    lines = [str(item) for item in load.inspect(here).diagnostics]
+    diagnostics = load.inspect(here).diagnostics
+    found, lines = [item.as_dict() for item in diagnostics], [str(item) for item in diagnostics]
     if database_too and not found:
         found, lines = _check_database(here)
     if as_json:
@@ -39,12 +40,26 @@ def check(
 
 
 def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
-    from engine.store import table
+    from engine.store import migrate, table
+    from engine.store.connect import connect
 
     plans = load.load(here)
+
+    async def ask(dsn: str) -> tuple[list[str], list[Problem]]:
+        async with await connect(dsn) as connection:
+            return await migrate.pending(connection, here.migrations), await table.inspect(connection, plans)
+
     with database(here) as dsn:
-        problems = asyncio.run(table.check(dsn, plans, here.migrations))
-    return [item.as_dict() for item in problems], [str(item) for item in problems]
+        behind, problems = asyncio.run(ask(dsn))
+    problems = [*(Problem("", "TABLE514", sentence, "-- dex migrate") for sentence in behind), *problems]
+    files = {plan.name: plan.file for plan in plans}
+    return [_as_diagnostic(item, files) for item in problems], [str(item) for item in problems]
+
+
+def _as_diagnostic(problem: Problem, files: dict[str, str]) -> dict[str, Any]:
+    """A Problem in the shape of a diagnostic: it stands in no line of a spec, so it is put at the spec's beginning."""
+    place = {"file": files.get(problem.spec, "migrations"), "line": 1, "column": 1}
+    return {**place, "code": problem.code, "message": problem.message, "hint": problem.sql}
 
 
 def _say_checked(here: Project, lines: list[str], database_too: bool) -> None:
@@ -176,11 +191,17 @@ def draft_migration(
     """Write the next numbered migration for a spec: its table, or the columns its table lacks."""
     from engine.emit import migration
     from engine.store import table
+    from engine.store.connect import connect
 
     here = project.find()
     plan = load.pick(load.load(here), spec)
+
+    async def ask(dsn: str) -> dict[str, str] | None:
+        async with await connect(dsn) as connection:
+            return await table.columns(connection, plan.table)
+
     with database(here) as dsn:
-        columns = asyncio.run(table.columns(dsn, plan.table))
+        columns = asyncio.run(ask(dsn))
     file, text = migration.emit(plan, sorted(item.name for item in here.migrations.glob("*.sql")), columns)
     if out:
         console.say(text)
