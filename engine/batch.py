@@ -1,9 +1,11 @@
-"""Step results of one batch -> the rows to write, one candidate after another for each key.
+"""Step results of one batch -> the rows to write, in rounds that hold each key once.
 
-In: extractions with their step results. Out: Groups, sorted by key. It must not know SQL.
+In: extractions with their step results. Out: Groups, sorted by key, newest candidate last. It must not know SQL.
 
-Repeats of a key fold: the newest wins, and a `keep` field that it misses comes from the next newest, which is what one
-upsert after the other would have left.
+Of the candidates for one key the newest is written, and those behind it were overtaken, which is what one upsert after
+the other would have left. Only where the newest misses a `keep` field that one behind it has must that one be written
+first: its value stays where the stored row is older than it, and only the database knows that. So it gets a round
+before.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 from engine.extract import HELD, Extraction, Reason, Row
@@ -26,33 +29,48 @@ class Step:
     submission_id: str
     pipeline_run_id: str
     recorded_at: datetime
+    version: str  # of the step result as it was read
     extraction: Extraction
     outcomes: list[str] = field(default_factory=list)  # of its rows
-    refusals: list[Reason] = field(default_factory=list)  # rows the database refused
+    deletion: str | None = None  # under `on_absent: delete`: the outcome for the rows that are compared
+    notes: list[Reason] = field(
+        default_factory=list
+    )  # what the database refused; rows of earlier results deleted, left
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        return (*self.extraction.reasons, *self.refusals)
+        return (*self.extraction.reasons, *self.notes)
 
     @property
     def outcome(self) -> str:
         """What the ledger says: the strongest thing that happened to any of its rows."""
         if self.extraction.outcome != "row":
             return self.extraction.outcome
-        return next(item for item in ("written", "unchanged", "superseded", "rejected") if item in self.outcomes)
+        happened = (*self.outcomes, self.deletion)
+        return next(item for item in ("written", "unchanged", "superseded", "rejected") if item in happened)
 
     @property
     def rows_out(self) -> int:
         return sum(item in ("written", "unchanged") for item in self.outcomes)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every element became a row that the database took."""
+        return self.extraction.outcome == "row" and not self.reasons
+
 
 @dataclass(slots=True)
 class Candidate:
-    """One extracted row and the step result it comes from."""
+    """One extracted row, the step result it comes from, and the index of its element."""
 
     step: Step
     row: Row
     element: int | None
+
+    @property
+    def values(self) -> Row:
+        """The row, each held value replaced by the id of the step result it is taken from."""
+        return {name: self.step.id if value is HELD else value for name, value in self.row.items()}
 
 
 @dataclass(slots=True)
@@ -74,9 +92,8 @@ class Group:
 
     def refuse(self, reason: Reason) -> Group | None:
         """The database refused the newest candidate: record why, and return the group of those behind it."""
-        refused = self.candidates[-1]
-        refused.step.outcomes.append("rejected")
-        refused.step.refusals.append(reason)
+        self.newest.step.outcomes.append("rejected")
+        self.newest.step.notes.append(reason)
         return Group(self.key, self.candidates[:-1]) if len(self.candidates) > 1 else None
 
 
@@ -91,24 +108,29 @@ def group(plan: Plan, steps: Iterable[Step]) -> list[Group]:
 
 def _candidates(steps: Iterable[Step]) -> Iterator[Candidate]:
     for step in steps:
-        rejected = {reason.element for reason in step.extraction.reasons}
-        elements = [index for index in range(step.extraction.elements) if index not in rejected]
-        many = step.extraction.elements != 1 or rejected
-        for index, row in zip(elements, step.extraction.rows, strict=True):
-            yield Candidate(step, row, index if many else None)
+        found = step.extraction
+        elements = found.indices or (None,) * len(found.rows)
+        yield from (Candidate(step, row, element) for row, element in zip(found.rows, elements, strict=True))
 
 
-def fold(plan: Plan, item: Group) -> Row:
-    """The row to write for a group. A held value is replaced by the id of the step result it is taken from."""
-    folded: Row = {}
-    for field_ in plan.fields:
-        behind = reversed(item.candidates) if field_.on_missing == "keep" else [item.newest]
-        folded[field_.name] = next(
-            (_taken(candidate, field_.name) for candidate in behind if candidate.row[field_.name] is not None), None
-        )
-    return folded
+def rounds(plan: Plan, groups: Iterable[Group]) -> list[list[Group]]:
+    """The groups to write one round after the other; nearly always all in one."""
+    turns = (_turns(plan, item) for item in groups)
+    return [[turn for turn in round_ if turn] for round_ in zip_longest(*turns)]
 
 
-def _taken(candidate: Candidate, name: str) -> Any:
-    value = candidate.row[name]
-    return candidate.step.id if value is HELD else value
+def _turns(plan: Plan, item: Group) -> list[Group]:
+    """A group cut where the newer candidates need the older ones written before them, oldest first."""
+    turns: list[list[Candidate]] = []
+    for candidate in reversed(item.candidates):
+        if turns and not _adds(plan, candidate.row, turns[-1][-1].row):
+            turns[-1].insert(0, candidate)
+        else:
+            turns.append([candidate])
+    return [Group(item.key, turn) for turn in reversed(turns)]
+
+
+def _adds(plan: Plan, older: Row, newer: Row) -> bool:
+    """Whether `older` has a `keep` field that `newer` misses."""
+    keep = (item.name for item in plan.fields if item.on_missing == "keep")
+    return any(older[name] is not None and newer[name] is None for name in keep)

@@ -30,6 +30,8 @@ REASONS: Final = {
     "not_an_array": "`rows` gives no array",
     "unknown_operation": "the spec does not claim this operation",
     "refused_by_database": "the database refuses the row",
+    "absent_deleted": "rows of an earlier result, whose elements are gone, were deleted",
+    "absent_kept": "rows of an earlier result were left, since elements of this one were rejected",
     "not_found": "the operation found nothing",
 }
 
@@ -61,12 +63,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What one step result gives. `elements` is how many rows it could have given."""
+    """What one step result gives."""
 
     outcome: str  # "row" | "filtered" | "rejected"
     rows: tuple[Row, ...] = ()
     reasons: tuple[Reason, ...] = ()
-    elements: int = 1
+    elements: int = 1  # how many rows it could have given
+    indices: tuple[int, ...] = ()  # under `rows`: which element each row is
+    parent: Row | None = None  # under `on_absent: delete`: the key of the rows that are compared
 
 
 class Rejected(Exception):
@@ -109,17 +113,30 @@ def _extract_many(plan: Plan, mapping: Mapping, document: dict[str, Any], elemen
     if not isinstance(elements, list):
         message = f"`{mapping.rows.text}` gives {_kind(elements)}, not an array"
         return Extraction("rejected", reasons=(Reason("not_an_array", "rows", message, shorten(elements)),), elements=0)
-    if not elements:
+    try:
+        parent = _parent(plan, mapping, document)
+    except Rejected as rejected:
+        return Extraction("rejected", reasons=(rejected.reason,), elements=len(elements))
+    if not elements and parent is None:
         message = f"`{mapping.rows.text}` is empty"
         return Extraction("filtered", reasons=(Reason("no_elements", "rows", message),), elements=0)
-    rows, reasons = [], []
+    rows, reasons = {}, []
     for index, element in enumerate(elements):
         try:
-            rows.append(_row(plan, mapping, {**document, "item": element}, {}))
+            rows[index] = _row(plan, mapping, {**document, "item": element}, {})
         except Rejected as rejected:
             reason = rejected.reason
             reasons.append(Reason(reason.code, reason.field, reason.message, reason.value, index))
-    return Extraction("row" if rows else "rejected", tuple(rows), tuple(reasons), len(elements))
+    outcome = "row" if rows or not elements else "rejected"
+    return Extraction(outcome, tuple(rows.values()), tuple(reasons), len(elements), tuple(rows), parent)
+
+
+def _parent(plan: Plan, mapping: Mapping, document: dict[str, Any]) -> Row | None:
+    """Whose rows this result replaces under `on_absent: delete`. An empty array replaces them too: by none."""
+    if plan.on_absent != "delete":
+        return None
+    paths = {field.name: path for field, path in zip(plan.fields, mapping.paths, strict=True)}
+    return {field.name: admit(field, _search(paths[field.name], document, field.name)) for field in plan.parent_key}
 
 
 def _row(plan: Plan, mapping: Mapping, document: dict[str, Any], held: MappingType[str, bool]) -> Row:

@@ -1,0 +1,1 @@
+"""Plans -> SQL text. Nothing here talks to a database."""

@@ -2,8 +2,8 @@
 
 In: a Plan's Reading and a Scope. Out: a Statement. It must not know who asks: backfill, repair and coverage find alike.
 
-Found means `status = 'succeeded' and result_status = 'found'`, spelled as the partial indexes of migration 020 spell it.
-The organisation of a step result is its run's own: migration 021 holds it to that.
+Found means `status = 'succeeded' and result_status = 'found'`, spelled as the partial indexes of migration 020 spell
+it. The organisation of a step result is its run's own: migration 021 holds it to that.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def count(plan: Plan, scope: Scope) -> Statement:
 def step_results(reading: Reading, scope: Scope) -> Statement:
     """The step results of the scope, oldest first.
 
-    Columns: id, org_id , submission_id, pipeline_run_id, step_position, operation_id, recorded_at, then the
+    Columns: id, org_id, submission_id, pipeline_run_id, step_position, operation_id, recorded_at, version, then the
     values of `reading.parts` as one JSON array text, then for each held field whether it is there.
 
     What is pending is settled first, and only then are documents read: one by one, in that order (`offset 0` keeps the
@@ -55,7 +55,7 @@ def step_results(reading: Reading, scope: Scope) -> Statement:
 select wanted.*, content.*
 from (
     select found.id, found.org_id, found.submission_id, found.pipeline_run_id, found.step_position,
-        found.operation_id, found.recorded_at
+        found.operation_id, found.recorded_at, found.xmin::text as version
     from step_results as found
     where {condition}
     order by found.recorded_at, found.id

@@ -2,8 +2,8 @@
 
 In: a Plan's Reading. Out: SQL text: staging table, copy, merge, ledger. It must not know how rows were extracted.
 
-Rows arrive in a temporary table by COPY, in the order of their keys, so that two writers lock alike and cannot deadlock.
-Held documents are joined in from step_results by the id of the step result they come from.
+Rows arrive in a temporary table by COPY, in the order of their keys, so that two writers lock alike and cannot
+deadlock. Held documents are joined in from step_results by the id of the step result they come from.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from engine import plan as plans
 from engine.plan import Plan
 from engine.sql.stored import Reading, by_operation, detoast, first_truthy
-from engine.sql.text import SOURCE_COLUMNS, indented, match_key, quote, quoted
+from engine.sql.text import SOURCE_COLUMNS, indented, match_key, match_parent, quote, quoted
 from engine.sql.upsert import differs, not_newer, on_conflict, written_columns
 
 STAGING = "arriving_rows"
@@ -30,38 +30,66 @@ def staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
 
 
 def stage(reading: Reading) -> str:
+    """Make the staging table; it goes with the transaction."""
     columns = [f"{quote(name)} {kind}" for name, kind in staged_columns(reading)]
     return f"create temporary table {STAGING} (\n{indented(columns)}\n) on commit drop"
 
 
 def copy(reading: Reading) -> str:
+    """Fill it."""
     return f"copy {STAGING} ({quoted(name for name, _ in staged_columns(reading))}) from stdin"
 
 
 def merge(reading: Reading) -> str:
-    """Write the staged rows. Answers (ordinal, outcome) for each of them."""
+    """Write the staged rows. Answers the ordinals of those that were written."""
     plan = reading.plan
-    keys = quoted(plan.conflict, "stored.")
     return f"""
 with upserted as (
     insert into {quote(plan.table)} as stored ({quoted(written_columns(plan))})
     select {_arriving(reading)}
     from (select * from {STAGING} order by ordinal offset 0) as staged
 {_documents(reading)}
+{_not_overtaken(plan)}
     {on_conflict(plan, _MOVES)}
-    returning {keys}
+    returning {quoted(plan.conflict, "stored.")}
 )
+select staged.ordinal
+from {STAGING} as staged
+join upserted on {match_key(plan, "upserted", "staged")}
+"""
+
+
+def settle(reading: Reading) -> str:
+    """Tell of the staged rows `ordinals`, which were not written, why not. Answers (ordinal, outcome).
+
+    A statement of its own: the row in the way is locked by now, and a new snapshot sees it as it is, also when another
+    writer was faster by a moment.
+    """
+    plan = reading.plan
+    return f"""
 select staged.ordinal,
     case
-        when upserted.org_id is not null then 'written'
+        when stored.id is null then 'superseded'
         when {not_newer("stored", "staged")} then 'unchanged'
         when {_differs_late(reading)} then 'superseded'
         else 'unchanged'
     end
 from {STAGING} as staged
-left join upserted on {match_key(plan, "upserted", "staged")}
-left join {quote(plan.table)} as stored on upserted.org_id is null and {match_key(plan, "stored", "staged")}
+left join {quote(plan.table)} as stored on {match_key(plan, "stored", "staged")}
+where staged.ordinal = any(%(ordinals)s::int[])
 """
+
+
+def _not_overtaken(plan: Plan) -> str:
+    """Under `on_absent: delete`: no new row from a result that a newer one has replaced already."""
+    if plan.on_absent != "delete":
+        return ""
+    table = quote(plan.table)
+    return f"""    where exists (select from {table} as known where {match_key(plan, "known", "staged")})
+    or not exists (
+        select from {table} as newer
+        where {match_parent(plan, "newer", "staged")} and newer.source_recorded_at > staged.source_recorded_at
+    )"""
 
 
 def _arriving(reading: Reading) -> str:
@@ -98,7 +126,8 @@ def _differs_late(reading: Reading) -> str:
     """Whether an older source says something else than the stored row: looked at only where nothing was written."""
     if not reading.held:
         return differs(reading.plan, "stored", "staged")
-    return f"exists (select from (select {_arriving_row(reading)}) as late where {differs(reading.plan, 'stored', 'late')})"
+    late = f"(select {_arriving_row(reading)}) as late"
+    return f"exists (select from {late} where {differs(reading.plan, 'stored', 'late')})"
 
 
 def _arriving_row(reading: Reading) -> str:
@@ -107,19 +136,27 @@ def _arriving_row(reading: Reading) -> str:
     return ", ".join(values)
 
 
-def ledger(plan: Plan) -> str:
-    """Record the outcomes of a batch, in the order of the step results; an entry of the same digest stays unless `again`."""
-    return """
+#: Hold the step results still that are as they were read, until the batch is recorded. Answers their ids.
+HOLD = """
+select step.id::text
+from unnest(%(ids)s::uuid[], %(versions)s::text[]) as read (id, version)
+join step_results as step on step.id = read.id and step.xmin::text = read.version
+order by step.id
+for share of step
+"""
+
+#: Record the outcomes of a batch. An entry of the same digest stays when nothing was done this time, unless `again`.
+LEDGER = """
 insert into step_persistence as known
     (step_result_id, spec, spec_digest, org_id, outcome, element_count, row_count, reasons)
 select id, %(spec)s, %(digest)s, org_id, outcome, elements, rows, reasons::jsonb
 from unnest(%(ids)s::uuid[], %(orgs)s::uuid[], %(outcomes)s::text[], %(elements)s::int[], %(rows)s::int[],
     %(reasons)s::text[]) as entry (id, org_id, outcome, elements, rows, reasons)
-where exists (select from step_results where step_results.id = entry.id)
 order by id
 on conflict (step_result_id, spec) do update set
     spec_digest = excluded.spec_digest, org_id = excluded.org_id, outcome = excluded.outcome,
     element_count = excluded.element_count, row_count = excluded.row_count, reasons = excluded.reasons,
     recorded_at = now()
 where %(again)s or known.spec_digest <> excluded.spec_digest
+    or known.outcome = 'rejected' or excluded.outcome = 'written'
 """

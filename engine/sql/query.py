@@ -2,8 +2,8 @@
 
 In: a Plan, filters, a position. Out: a Statement. It must not know callers or HTTP.
 
-Ids are chosen first, by an index that ends in the order of the answer, and documents are fetched for the page only: a sort
-or an offset that carried them would cost a hundred times as much.
+Ids are chosen first, by an index that ends in the order of the answer, and documents are fetched for the page only: a
+sort or an offset that carried them would cost a hundred times as much.
 """
 
 from __future__ import annotations

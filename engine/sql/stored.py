@@ -1,7 +1,7 @@
 """What of a stored step result travels to the client, and what stays on the server.
 
-In: a Plan. Out: the parts of `output_payload` its paths read, and the fields whose value never leaves the server, with the
-SQL that spells their path. It must not know psycopg.
+In: a Plan. Out: the parts of `output_payload` its paths read, and the fields whose value never leaves the server, with
+the SQL that spells their path. It must not know psycopg.
 
 A document of any size behind a plain path (`a.b || c`) without normalizers stays: it is copied from step_results to the
 target inside Postgres, so its numbers arrive as they were, and only the small values beside it travel.
@@ -20,8 +20,8 @@ from engine.document import STORED
 from engine.path import Path, Steps
 from engine.plan import Plan
 
-#: `#>` takes such a step for an array index where JMESPath takes it for a key.
-_INDEX_LIKE = re.compile(r"-?[0-9]+")
+#: `#>` takes such a step for an array index where JMESPath takes it for a key. It reads numbers as C does.
+_INDEX_LIKE = re.compile(r"[ \t\n\v\f\r]*[-+]?[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _put(document: dict[str, Any], steps: Steps, value: Any) -> None:
 
 
 def detoast(source: str, roots: Iterable[str]) -> str:
-    """A subquery that reads each root of `source.output_payload` once: every expression on a toasted column reads it anew."""
+    """A subquery that reads each root of the toasted column once: every expression on it would read it anew."""
     chosen = [f"{source}.output_payload {_arrows(STORED[root])} as {root}" for root in sorted(set(roots))]
     return f"(select {', '.join(chosen) or '1'} offset 0)"
 

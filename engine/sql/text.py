@@ -41,6 +41,7 @@ def quoted(names: Iterable[str], prefix: str = "") -> str:
 
 
 def indented(lines: Iterable[str], joint: str = ",\n") -> str:
+    """The lines, indented and joined."""
     return joint.join(f"    {line}" for line in lines)
 
 
@@ -60,7 +61,7 @@ def documents(plan: Plan, wanted: Iterable[str]) -> tuple[str, ...]:
 
 
 def shown(plan: Plan, wanted: Sequence[str], source: str) -> str:
-    """The wanted columns of `source` as an answer shows them: one JSON object of the scalars, then each document, as text.
+    """The wanted columns of `source` as an answer shows them: the scalars as one JSON object, then each document; as text.
 
     So a document passes through to the caller without being decoded or encoded again.
     """
@@ -76,8 +77,17 @@ def same(left: str, right: str, nullable: bool) -> str:
 
 def match_key(plan: Plan, left: str, right: str) -> str:
     """The condition that two row sources agree on the conflict columns."""
+    return _match(plan, plan.conflict, left, right)
+
+
+def match_parent(plan: Plan, left: str, right: str) -> str:
+    """The condition that they agree on organisation and parent key: that `on_absent: delete` compares them."""
+    return _match(plan, ("org_id", *(item.name for item in plan.parent_key)), left, right)
+
+
+def _match(plan: Plan, names: Iterable[str], left: str, right: str) -> str:
     by_name: dict[str, Field] = {item.name: item for item in plan.key_fields}
     return "\n    and ".join(
         same(f"{left}.{quote(name)}", f"{right}.{quote(name)}", name in by_name and not by_name[name].required)
-        for name in plan.conflict
+        for name in names
     )

@@ -34,6 +34,7 @@ def on_conflict(plan: Plan, moves: str) -> str:
 
 
 def not_newer(stored: str, arriving: str) -> str:
+    """Whether the stored row gives way to the arriving one."""
     return (
         f"({stored}.source_recorded_at is null or {arriving}.source_recorded_at is null"
         f" or {stored}.source_recorded_at <= {arriving}.source_recorded_at)"
@@ -68,6 +69,7 @@ def _values(plan: Plan) -> list[Field]:
 
 
 def parameter(name: str, type_name: str) -> str:
+    """A placeholder with its type."""
     return f"%({name})s::{type_name}"
 
 

@@ -1,6 +1,7 @@
 """Found step results -> rows and accounts. Backfill, repair and reconcile are this one path.
 
-In: a plan and a scope. Out: an Account; rows and ledger entries in the database. It must not know command lines or HTTP.
+In: a plan and a scope. Out: an Account; rows and ledger entries in the database. It must not know command lines or
+HTTP.
 
 The steps of `run`:
   1. take the spec's lock: two backfills of one spec would only repeat each other (repair of one run takes none)
@@ -92,11 +93,10 @@ async def _repair_one(connection: AsyncConnection[Any], plan: Plan, scope: Scope
     reading = Reading(plan)
     statement = find.step_results(reading, scope)
     found = await (await connection.execute(statement.text, statement.parameters)).fetchall()
-    steps = [_step(reading, row) for row in found]
-    if steps:
-        await Merge.of(reading).apply(connection, steps, again=False)
-    account = Account(plan.name, found=len(steps))
-    _count_steps(account, steps)
+    account = Account(plan.name, found=len(found))
+    if found:
+        steps = [_step(reading, row) for row in found]
+        _count_steps(account, await Merge.of(reading).apply(connection, steps, again=False))
     return account
 
 
@@ -129,7 +129,7 @@ async def _stream(
             steps = await anext(batches, None)
             while steps:
                 ahead = asyncio.ensure_future(anext(batches, None))  # extract the next batch while this one is merged
-                await _apply(writer, merge, steps, again=scope.all, dry_run=dry_run)
+                steps = await _apply(writer, merge, steps, again=scope.all, dry_run=dry_run)
                 _take_sample(result, plan, steps, dry_run)
                 _count_steps(result.account, steps)
                 progress(result.account)
@@ -151,14 +151,16 @@ async def _batches(
             yield [_step(reading, row) for row in rows]
 
 
-async def _apply(writer: AsyncConnection[Any], merge: Merge, steps: list[Step], *, again: bool, dry_run: bool) -> None:
+async def _apply(
+    writer: AsyncConnection[Any], merge: Merge, steps: list[Step], *, again: bool, dry_run: bool
+) -> list[Step]:
     async with writer.transaction(force_rollback=dry_run):
-        await merge.apply(writer, steps, again=again)
+        return await merge.apply(writer, steps, again=again)
 
 
 def _step(reading: Reading, row: tuple[Any, ...]) -> Step:
     """Extract one found step result (the columns of find.step_results)."""
-    step_id, org_id, submission_id, run_id, position, operation, recorded_at, parts, *present = row
+    step_id, org_id, submission_id, run_id, position, operation, recorded_at, version, parts, *present = row
     values = exact.loads(parts)
     assert isinstance(values, list)
     roots = reading.document_of(values)
@@ -169,7 +171,7 @@ def _step(reading: Reading, row: tuple[Any, ...]) -> Step:
     extraction = extract(
         reading.plan, operation, document.build(roots["output"], roots["context"], run_, operation), held
     )
-    return Step(str(step_id), str(org_id), str(submission_id), str(run_id), recorded_at, extraction)
+    return Step(str(step_id), str(org_id), str(submission_id), str(run_id), recorded_at, version, extraction)
 
 
 def _count_steps(account: Account, steps: Sequence[Step]) -> None:

@@ -1,13 +1,15 @@
 """One batch of step results, merged and recorded in one transaction.
 
-In: Steps with their extractions. Out: their outcomes, in the table and in the ledger. It must not know how steps were found.
+In: Steps with their extractions. Out: their outcomes, in the table and in the ledger. It must not know how steps were
+found.
 
 The steps of `apply`:
-  1. group the rows by key and fold repeats (engine/batch.py)
-  2. copy the folded rows to a staging table and merge them, in the order of their keys
-  3. where the database refuses, halve until the row is alone, and record it as rejected
-  4. under `on_absent: delete`, remove the rows whose element is gone
-  5. write the ledger
+  1. hold the step results still; one that changed since it was read stays pending
+  2. group the rows by key, in rounds that hold each key once (engine/batch.py)
+  3. copy each round to a staging table and merge it, in the order of the keys
+  4. where the database refuses, halve until the row is alone, and record it as rejected
+  5. under `on_absent: delete`, remove the rows whose element is gone (engine/store/absent.py)
+  6. write the ledger
 """
 
 from __future__ import annotations
@@ -20,15 +22,21 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from engine.batch import Group, Step, fold, group
+from engine.batch import Group, Step, group, rounds
 from engine.column import shorten
 from engine.extract import Reason
 from engine.plan import Plan
 from engine.sql import merge
 from engine.sql.stored import Reading
+from engine.store.absent import Absent
 
-#: What a row can be refused for: its data, a constraint, a limit of the program. Anything else is no fault of a row.
-_REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+#: What a row can be refused for: its data, a constraint, a trigger, a limit of the program. All else is no row's fault.
+_REFUSALS = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.RaiseException,
+    psycopg.errors.ProgramLimitExceeded,
+)
 
 
 @dataclass(frozen=True)
@@ -39,53 +47,75 @@ class Merge:
     stage: str
     copy: str
     merge: str
-    ledger: str
+    settle: str
+    absent: Absent | None
 
     @classmethod
     def of(cls, reading: Reading) -> Merge:
-        spelled = (merge.stage(reading), merge.copy(reading), merge.merge(reading), merge.ledger(reading.plan))
-        return cls(reading.plan, *spelled)
+        spelled = (merge.stage(reading), merge.copy(reading), merge.merge(reading), merge.settle(reading))
+        return cls(reading.plan, *spelled, Absent.of(reading.plan))
 
-    async def apply(self, connection: AsyncConnection[Any], steps: Sequence[Step], *, again: bool) -> None:
-        """Merge and record `steps` (oldest first) inside the caller's transaction. `again` rewrites ledger entries."""
-        await self._write(connection, group(self.plan, steps))
-        await self._record(connection, steps, again)
+    async def apply(self, connection: AsyncConnection[Any], steps: Sequence[Step], *, again: bool) -> list[Step]:
+        """Merge and record `steps` (oldest first) inside the caller's transaction; return those that were recorded.
+
+        One that changed since it was read is left out: it is pending. `again` rewrites ledger entries.
+        """
+        held = await self._hold(connection, steps)
+        if self.absent:
+            await self.absent.lock(connection, held)
+        await self._write(connection, group(self.plan, held))
+        if self.absent:
+            await self.absent.delete(connection, held)
+        await self._record(connection, held, again)
+        return held
+
+    async def _hold(self, connection: AsyncConnection[Any], steps: Sequence[Step]) -> list[Step]:
+        parameters = {"ids": [step.id for step in steps], "versions": [step.version for step in steps]}
+        found = await (await connection.execute(merge.HOLD, parameters)).fetchall()
+        same = {step_id for (step_id,) in found}
+        return [step for step in steps if step.id in same]
 
     async def _write(self, connection: AsyncConnection[Any], groups: list[Group]) -> None:
-        if not groups:
-            return
+        for round_ in rounds(self.plan, groups):
+            await self._try(connection, round_)
+
+    async def _try(self, connection: AsyncConnection[Any], groups: list[Group]) -> None:
         try:
             async with connection.transaction():  # a savepoint: what fails leaves no staging table behind
                 outcomes = await self._merge(connection, groups)
         except _REFUSALS as error:
             await self._halve(connection, groups, error)
         else:
-            for ordinal, outcome in outcomes:
-                groups[ordinal].settle(outcome)
+            for ordinal, item in enumerate(groups):
+                item.settle(outcomes[ordinal])
 
     async def _halve(self, connection: AsyncConnection[Any], groups: list[Group], error: psycopg.Error) -> None:
         if len(groups) > 1:
             middle = len(groups) // 2
-            await self._write(connection, groups[:middle])
-            await self._write(connection, groups[middle:])
+            await self._try(connection, groups[:middle])
+            await self._try(connection, groups[middle:])
             return
         behind = groups[0].refuse(_reason(error, groups[0]))
         if behind:
             await self._write(connection, [behind])
 
-    async def _merge(self, connection: AsyncConnection[Any], groups: list[Group]) -> list[tuple[int, str]]:
+    async def _merge(self, connection: AsyncConnection[Any], groups: list[Group]) -> dict[int, str]:
+        """Merge groups of different keys; their outcomes by ordinal."""
         async with connection.cursor() as cursor:
             await cursor.execute(self.stage)
             async with cursor.copy(self.copy) as copy:
                 for ordinal, item in enumerate(groups):
                     await copy.write_row(self._staged(ordinal, item))
-            await cursor.execute(self.merge)
-            outcomes = await cursor.fetchall()
+            await cursor.execute(self.merge, {})  # with parameters, if none: `%%` is `%` only then
+            outcomes = {ordinal: "written" for (ordinal,) in await cursor.fetchall()}
+            if late := [ordinal for ordinal in range(len(groups)) if ordinal not in outcomes]:
+                await cursor.execute(self.settle, {"ordinals": late})
+                outcomes.update(await cursor.fetchall())
             await cursor.execute(f"drop table {merge.STAGING}")
             return outcomes
 
     def _staged(self, ordinal: int, item: Group) -> tuple[Any, ...]:
-        step, row = item.newest.step, fold(self.plan, item)
+        step, row = item.newest.step, item.newest.values
         values = (row[field.name] for field in self.plan.fields)
         return (ordinal, step.org_id, *values, step.submission_id, step.pipeline_run_id, step.recorded_at)
 
@@ -101,7 +131,7 @@ class Merge:
             "rows": [step.rows_out for step in steps],
             "reasons": [json.dumps([reason.as_dict() for reason in step.reasons]) for step in steps],
         }
-        await connection.execute(self.ledger, parameters)
+        await connection.execute(merge.LEDGER, parameters)
 
 
 def _reason(error: psycopg.Error, item: Group) -> Reason:
