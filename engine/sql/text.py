@@ -61,7 +61,7 @@ def documents(plan: Plan, wanted: Iterable[str]) -> tuple[str, ...]:
 
 
 def shown(plan: Plan, wanted: Sequence[str], source: str) -> str:
-    """The wanted columns of `source` as an answer shows them: the scalars as one JSON object, then each document; as text.
+    """The wanted columns of `source` as answers show them, as text: the scalars as one JSON object, then each document.
 
     So a document passes through to the caller without being decoded or encoded again.
     """
