@@ -66,7 +66,7 @@ def shown(plan: Plan, wanted: Sequence[str], source: str) -> str:
     So a document passes through to the caller without being decoded or encoded again.
     """
     small = ", ".join(f"{source}.{quote(name)}" for name in wanted if not is_document(plan, name))
-    scalars = f"(select row_to_json(small)::text from (select {small}) as small) as scalars"
+    scalars = f"(select row_to_json(small.*)::text from (select {small}) as small) as scalars"
     return ",\n        ".join([scalars, *(f"{source}.{quote(name)}::text" for name in documents(plan, wanted))])
 
 

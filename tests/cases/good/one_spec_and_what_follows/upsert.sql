@@ -35,7 +35,7 @@ and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded
     or (excluded."body" is not null and record_image_ne(row(stored."body"), row(excluded."body"))))
     returning stored.*
 ), answer as (
-    select 'written' as outcome, (select row_to_json(small)::text from (select upserted."id", upserted."org_id", upserted."symbol", upserted."exchange", upserted."price", upserted."source_submission_id", upserted."source_pipeline_run_id", upserted."source_recorded_at", upserted."created_at", upserted."updated_at") as small) as scalars,
+    select 'written' as outcome, (select row_to_json(small.*)::text from (select upserted."id", upserted."org_id", upserted."symbol", upserted."exchange", upserted."price", upserted."source_submission_id", upserted."source_pipeline_run_id", upserted."source_recorded_at", upserted."created_at", upserted."updated_at") as small) as scalars,
         upserted."body"::text from upserted
     union all
     select
@@ -44,7 +44,7 @@ and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded
     or stored."price" is distinct from arriving."price"
     or (arriving."body" is not null and record_image_ne(row(stored."body"), row(arriving."body"))))
             then 'unchanged' else 'superseded' end,
-        (select row_to_json(small)::text from (select stored."id", stored."org_id", stored."symbol", stored."exchange", stored."price", stored."source_submission_id", stored."source_pipeline_run_id", stored."source_recorded_at", stored."created_at", stored."updated_at") as small) as scalars,
+        (select row_to_json(small.*)::text from (select stored."id", stored."org_id", stored."symbol", stored."exchange", stored."price", stored."source_submission_id", stored."source_pipeline_run_id", stored."source_recorded_at", stored."created_at", stored."updated_at") as small) as scalars,
         stored."body"::text
     from "quotes" as stored, arriving, owner
     where not exists (select from upserted) and owner.submission_ok and owner.run_ok
