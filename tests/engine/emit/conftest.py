@@ -1,0 +1,31 @@
+"""Plans from the text of a spec."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine import check, load, plan, project, source
+from engine.plan import Plan
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def compiled() -> Callable[[str], Plan]:
+    """Compile the text of one spec, which must pass the checks."""
+
+    def compile_text(text: str) -> Plan:
+        name = next(line.split(": ")[1] for line in text.splitlines() if line.startswith("name: "))
+        checked = check.check([source.parse(text, f"specs/{name}.yaml")])
+        assert not checked.diagnostics, "\n".join(map(str, checked.diagnostics))
+        ((origin, spec),) = checked.specs
+        return plan.compile(spec, origin.file)
+
+    return compile_text
+
+
+@pytest.fixture(scope="session")
+def plans() -> tuple[Plan, ...]:
+    """The project's own plans."""
+    return load.load(project.find(ROOT))
