@@ -7,9 +7,7 @@ want it, `--json` puts one JSON document on standard output and nothing else.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
-import click
 import typer
 
 from engine.diagnostic import EngineError
@@ -34,16 +32,7 @@ for module in (spec, database, server, pipeline, accounts):
 def main() -> None:
     """Run one command; say what went wrong in two lines, never in a traceback."""
     try:
-        outcome: Any = app(standalone_mode=False)
-        sys.exit(outcome if isinstance(outcome, int) else 0)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        console.note("stopped; what was committed stays, the rest is pending")
-        sys.exit(130)
+        app()
     except EngineError as error:
         console.complain(error)
         sys.exit(2 if isinstance(error, UnknownSpec) else 1)
