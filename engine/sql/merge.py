@@ -80,6 +80,22 @@ where staged.ordinal = any(%(ordinals)s::int[])
 """
 
 
+def snapshot(reading: Reading) -> str:
+    """The stored rows of the staged keys: (ordinal, cells), each document as the hash of its text."""
+    plan = reading.plan
+    cells = (
+        f"md5(stored.{quote(item.name)}::text) as {quote(item.name)}"
+        if item.type.name == "jsonb"
+        else f"stored.{quote(item.name)}"
+        for item in plan.fields
+    )
+    return f"""
+select staged.ordinal, (select to_jsonb(cells) from (select {", ".join(cells)}) as cells)
+from {STAGING} as staged
+join {quote(plan.table)} as stored on {match_key(plan, "stored", "staged")}
+"""
+
+
 def _not_overtaken(plan: Plan) -> str:
     """Under `on_absent: delete`: no new row from a result that a newer one has replaced already."""
     if plan.on_absent != "delete":

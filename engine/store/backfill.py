@@ -32,6 +32,7 @@ from engine.sql.stored import Reading
 from engine.store.batch import Merge
 from engine.store.connect import connect
 from engine.store.fault import wrap
+from engine.store.preview import Preview
 
 BATCH_SIZE = 500  # the best of 50, 100, 500, 2,000 and 10,000 where it was measured
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
@@ -56,12 +57,14 @@ async def run(
     *,
     batch_size: int = BATCH_SIZE,
     dry_run: bool = False,
+    preview: Preview | None = None,
     progress: Progress = lambda account: None,
     waiting: Callable[[], None] = lambda: None,
 ) -> Result:
     """Backfill one spec. `progress` is called after every batch, `waiting` when another backfill holds the lock.
 
-    A dry run does the same and rolls every batch back. Raises StoreUnavailable when the database goes away; what was
+    A dry run does the same and rolls every batch back; `preview`, where given, is told what each batch changes (a key
+    that comes again in a later batch is told again). Raises StoreUnavailable when the database goes away; what was
     committed until then is recorded.
     """
     async with wrap(), AsyncExitStack() as stack:
@@ -72,7 +75,8 @@ async def run(
         result = Result(Account(plan.name, found=await _count(reader, plan, scope)))
         progress(result.account)
         if result.account.found:
-            await _stream(reader, writer, plan, scope, result, batch_size, dry_run, progress)
+            merge = Merge.of(Reading(plan), preview)
+            await _stream(reader, writer, merge, scope, result, batch_size, dry_run, progress)
         return result
 
 
@@ -116,14 +120,14 @@ async def _count(reader: AsyncConnection[Any], plan: Plan, scope: Scope) -> int:
 async def _stream(
     reader: AsyncConnection[Any],
     writer: AsyncConnection[Any],
-    plan: Plan,
+    merge: Merge,
     scope: Scope,
     result: Result,
     batch_size: int,
     dry_run: bool,
     progress: Progress,
 ) -> None:
-    merge, ahead = Merge.of(Reading(plan)), None
+    plan, ahead = merge.plan, None
     async with aclosing(_batches(reader, plan, scope, batch_size)) as batches:
         try:
             steps = await anext(batches, None)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from engine.batch import Group, Step, group, rounds
 from engine.column import shorten
@@ -29,6 +29,7 @@ from engine.plan import Plan
 from engine.sql import merge
 from engine.sql.stored import Reading
 from engine.store.absent import Absent
+from engine.store.preview import Preview
 
 #: What a row can be refused for: its data, a constraint, a trigger, a limit of the program. All else is no row's fault.
 _REFUSALS = (
@@ -48,12 +49,15 @@ class Merge:
     copy: str
     merge: str
     settle: str
+    snapshot: str
     absent: Absent | None
+    preview: Preview | None
 
     @classmethod
-    def of(cls, reading: Reading) -> Merge:
-        spelled = (merge.stage(reading), merge.copy(reading), merge.merge(reading), merge.settle(reading))
-        return cls(reading.plan, *spelled, Absent.of(reading.plan))
+    def of(cls, reading: Reading, preview: Preview | None = None) -> Merge:
+        """Spell the statements of a plan. `preview`, where given, is told what each merge changes."""
+        spelling = (merge.stage, merge.copy, merge.merge, merge.settle, merge.snapshot)
+        return cls(reading.plan, *(spell(reading) for spell in spelling), Absent.of(reading.plan), preview)
 
     async def apply(self, connection: AsyncConnection[Any], steps: Sequence[Step], *, again: bool) -> list[Step]:
         """Merge and record `steps` (oldest first) inside the caller's transaction; return those that were recorded.
@@ -106,13 +110,22 @@ class Merge:
             async with cursor.copy(self.copy) as copy:
                 for ordinal, item in enumerate(groups):
                     await copy.write_row(self._staged(ordinal, item))
+            before = await self._snapshot(cursor)
             await cursor.execute(self.merge, {})  # with parameters, if none: `%%` is `%` only then
             outcomes = {ordinal: "written" for (ordinal,) in await cursor.fetchall()}
             if late := [ordinal for ordinal in range(len(groups)) if ordinal not in outcomes]:
                 await cursor.execute(self.settle, {"ordinals": late})
                 outcomes.update(await cursor.fetchall())
+            if self.preview:
+                self.preview.compare(before, await self._snapshot(cursor))
             await cursor.execute(f"drop table {merge.STAGING}")
             return outcomes
+
+    async def _snapshot(self, cursor: AsyncCursor[Any]) -> dict[int, dict[str, Any]]:
+        if self.preview is None:
+            return {}
+        await cursor.execute(self.snapshot, {})
+        return dict(await cursor.fetchall())
 
     def _staged(self, ordinal: int, item: Group) -> tuple[Any, ...]:
         step, row = item.newest.step, item.newest.values

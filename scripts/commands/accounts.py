@@ -16,6 +16,7 @@ from engine.sql.find import Scope
 from engine.store import backfill as store
 from engine.store import coverage as coverages
 from engine.store.connect import connect
+from engine.store.preview import Preview
 from scripts import console
 from scripts.commands.spec import AsJson, Spec
 from scripts.database import database
@@ -31,6 +32,10 @@ def backfill(
     until: Annotated[datetime | None, typer.Option(help="Recorded before (UTC).")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what the ledger knows already.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show a sample; write nothing.")] = False,
+    preview: Annotated[
+        bool,
+        typer.Option("--preview", help="Which cells a changed spec would change, over all history; write nothing."),
+    ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many step results.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Step results per transaction.")] = store.BATCH_SIZE,
     as_json: AsJson = False,
@@ -43,12 +48,12 @@ def backfill(
         submissions=[as_uuid(item, "--submission") or "" for item in submission or []],
         since=_utc(since),
         until=_utc(until),
-        all=everything,
+        all=everything or preview,
         limit=limit,
     )
     with database(here) as dsn:
-        words = run_backfill(dsn, plan, scope, batch_size=batch_size, dry_run=dry_run)
-    _say_backfill(words, dry_run, as_json)
+        words = run_backfill(dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview)
+    _say_backfill(words, dry_run or preview, as_json)
 
 
 def run_backfill(
@@ -58,9 +63,11 @@ def run_backfill(
     *,
     batch_size: int = store.BATCH_SIZE,
     dry_run: bool = False,
+    preview: bool = False,
 ) -> dict[str, Any]:
     """Backfill with progress on standard error; return what `--json` prints."""
     started = time.monotonic()
+    changes = Preview(plan) if preview else None
 
     def waiting() -> None:
         console.note(f"{plan.name}: another backfill of this spec is at work; waiting for it")
@@ -72,7 +79,8 @@ def run_backfill(
                 plan,
                 scope,
                 batch_size=batch_size,
-                dry_run=dry_run,
+                dry_run=dry_run or preview,
+                preview=changes,
                 progress=progress,
                 waiting=waiting,
             )
@@ -80,6 +88,8 @@ def run_backfill(
     words = {**result.account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
     if dry_run:
         words |= {"dry_run": True, "sample": result.sample}
+    if changes:
+        words |= {"preview": changes.as_dict()}
     return words
 
 
@@ -90,7 +100,18 @@ def _say_backfill(words: dict[str, Any], writes_nothing: bool, as_json: bool) ->
     console.account(words)
     for row in words.get("sample", ()):
         console.say(f"  {row}")
+    if "preview" in words:
+        _say_preview(words["preview"])
     console.note(f"{words['seconds']} s{'; nothing was written' if writes_nothing else ''}")
+
+
+def _say_preview(changes: dict[str, Any]) -> None:
+    console.say(f"would add {changes['new_rows']} row(s) and change {changes['changed_rows']}")
+    for cell in changes["cells"]:
+        console.say(f"  {cell['column']}: {cell['count']} cell(s)")
+    for sample in changes["samples"]:
+        key = ", ".join(f"{name} {value}" for name, value in sample["key"].items())
+        console.say(f"    {key}: {sample['column']}: {sample['from']} -> {sample['to']}")
 
 
 def reconcile(as_json: AsJson = False) -> None:

@@ -1,0 +1,52 @@
+"""What a batch would change, cell by cell.
+
+In: the stored rows of a batch before and after its merge, as `engine.sql.merge.snapshot` shows them. Out: counts and a few
+samples. It must not know that the merge is rolled back afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.column import shorten
+from engine.plan import Plan
+
+_SAMPLES = 20
+
+Cells = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Preview:
+    """Collects the changes of one backfill. A document is shown by the hash of its text."""
+
+    plan: Plan
+    new: int = 0
+    changed: int = 0
+    columns: Counter[str] = field(default_factory=Counter)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+    def compare(self, before: Mapping[int, Cells], after: Mapping[int, Cells]) -> None:
+        """Take in one merge: the rows by ordinal, without those that are not in the table."""
+        self.new += len(after.keys() - before.keys())
+        for ordinal in before.keys() & after.keys():
+            self._compare_row(before[ordinal], after[ordinal])
+
+    def _compare_row(self, before: Cells, after: Cells) -> None:
+        names = [name for name in after if before[name] != after[name]]
+        self.changed += bool(names)
+        self.columns.update(names)
+        for name in names[: _SAMPLES - len(self.samples)]:
+            key = {item.name: after[item.name] for item in self.plan.key_fields}
+            self.samples.append({"key": key, "column": name, "from": _shown(before[name]), "to": _shown(after[name])})
+
+    def as_dict(self) -> dict[str, Any]:
+        columns = [{"column": name, "count": count} for name, count in self.columns.most_common()]
+        return {"new_rows": self.new, "changed_rows": self.changed, "cells": columns, "samples": self.samples}
+
+
+def _shown(value: Any) -> Any:
+    return shorten(value) if isinstance(value, str | list | dict) else value
