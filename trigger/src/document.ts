@@ -25,7 +25,7 @@ export class Document {
   }
 
   /** The exact value behind a path's answer. Throws where two numbers of the document cannot be told apart. */
-  restore(answer: View): Json {
-    return this.twin.restore(answer);
+  restore(answer: View, computed: boolean): Json {
+    return this.twin.restore(answer, computed);
   }
 }

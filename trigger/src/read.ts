@@ -12,8 +12,15 @@ import { Interpreter, type Node } from "./jmespath/interpreter.js";
 import { respell } from "./jmespath/spelling.js";
 import type { View } from "./twin.js";
 
+interface Path {
+  readonly node: Node;
+  /** Whether a number it answers may have been computed. */
+  readonly computed: boolean;
+}
+
 const interpreter = new Interpreter();
-const compiled = new Map<string, Node>();
+const compiled = new Map<string, Path>();
+const COMPUTING = new Set(["abs", "avg", "ceil", "floor", "length", "sum"]);
 
 /** A path that raised: a function was given a value it does not take. Names the path, never the value. */
 export class ReadError extends Error {
@@ -26,7 +33,7 @@ export class ReadError extends Error {
 
 /** Evaluate `expression` over `document`. Throws ReadError. */
 export function read(document: Document, expression: string): Json {
-  return refine(expression, () => document.restore(search(document.roots, expression)));
+  return refine(expression, () => document.restore(search(document.roots, expression), isComputed(expression)));
 }
 
 /** The array `expression` gives, each element as a document with `item`. Throws ReadError when it gives something else. */
@@ -47,9 +54,27 @@ export function truthy(value: Json): boolean {
 
 /** Evaluate over a bare view. Throws whatever the library throws. */
 export function search(view: View, expression: string): View {
-  let node = compiled.get(expression);
-  if (node === undefined) compiled.set(expression, (node = compile(respell(expression))));
-  return interpreter.visit(node, view);
+  return interpreter.visit(path(expression).node, view);
+}
+
+/** Whether a number that `expression` answers may have been computed. */
+export function isComputed(expression: string): boolean {
+  return path(expression).computed;
+}
+
+function path(expression: string): Path {
+  const known = compiled.get(expression);
+  if (known !== undefined) return known;
+  const node = compile(respell(expression));
+  const made = { node, computed: calls(node, COMPUTING) };
+  compiled.set(expression, made);
+  return made;
+}
+
+function calls(node: unknown, names: Set<string>): boolean {
+  if (typeof node !== "object" || node === null) return false;
+  if ("type" in node && node.type === "Function" && "name" in node && names.has(String(node.name))) return true;
+  return Object.values(node).some((part) => calls(part, names));
 }
 
 function refine<Value>(expression: string, evaluate: () => Value): Value {

@@ -29,13 +29,14 @@ export class Twin {
     return view;
   }
 
-  restore(answer: View): Json {
-    if (typeof answer === "number") return this.#restoreNumber(answer);
+  /** The exact value behind `answer`. `computed`: its numbers may have been computed, and not selected from the view. */
+  restore(answer: View, computed = false): Json {
+    if (typeof answer === "number") return this.#restoreNumber(answer, computed);
     if (answer === null || typeof answer !== "object") return answer;
     const original = this.#originals.get(answer);
     if (original !== undefined) return original;
-    if (Array.isArray(answer)) return answer.map((part) => this.restore(part));
-    return Object.fromEntries(Object.entries(answer).map(([key, part]) => [key, this.restore(part)]));
+    if (Array.isArray(answer)) return answer.map((part) => this.restore(part, computed));
+    return Object.fromEntries(Object.entries(answer).map(([key, part]) => [key, this.restore(part, computed)]));
   }
 
   #note(numeral: Numeral): number {
@@ -46,14 +47,14 @@ export class Twin {
   }
 
   /** A single number carries no mark of where it came from, only its value: enough unless two texts share the double. */
-  #restoreNumber(value: number): Json {
+  #restoreNumber(value: number, computed: boolean): Json {
     const texts = [...(this.#texts.get(value) ?? [])];
-    if (texts.length > 0 && this.#plain.has(value)) texts.push(numberText(value));
+    if (texts.length > 0 && (computed || this.#plain.has(value))) texts.push(numberText(value));
     const [first, ...others] = texts;
     if (first === undefined) return value;
     if (others.length === 0) return new Numeral(first);
-    if (others.every((text) => sameValue(text, first))) return Number.isFinite(value) ? value : new Numeral(first);
-    throw new RangeError(`${texts.length} numbers of this document are the same double, ${value}; the backfill tells them apart`);
+    if (others.every((text) => sameValue(text, first))) return value;
+    throw new RangeError(`${value} may be one of several numbers that are the same double; the backfill tells them apart`);
   }
 }
 

@@ -49,7 +49,7 @@ function replaced(visit: Visit): Table {
     min: define([numbersOrTexts], ([values]: [Sortable[]]) => pick(values, values, -1)),
     max_by: define([array, expression], ([values, key]: [View[], unknown]) => pick(values, by(values, key), 1)),
     min_by: define([array, expression], ([values, key]: [View[], unknown]) => pick(values, by(values, key), -1)),
-    merge: define([manyObjects], (objects: object[]) => Object.assign(Object.create(null) as object, ...objects) as View),
+    merge: define([manyObjects], (objects: View[]) => merge(objects)),
     reverse: define([textOrArray], ([value]: [string | View[]]) => reverse(value)),
     sort: define([numbersOrTexts], ([values]: [Sortable[]]) => sort(values, values)),
     sort_by: define([array, expression], ([values, key]: [View[], unknown]) => sort(values, by(values, key))),
@@ -132,6 +132,12 @@ function pick(values: View[], keys: Sortable[], sign: number): View {
 function sort(values: View[], keys: Sortable[]): View[] {
   const pairs = keys.map((key, index): [Sortable, View] => [key, values[index] ?? null]);
   return pairs.sort(([left], [right]) => compare(left, right)).map(([, value]) => value);
+}
+
+/** The library looks at the first argument only. */
+function merge(objects: View[]): View {
+  if (!objects.every(isMapping)) throw new TypeError("merge() takes objects");
+  return Object.assign(Object.create(null) as Record<string, View>, ...objects) as View;
 }
 
 function reverse(value: string | View[]): View {

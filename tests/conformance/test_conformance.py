@@ -1,0 +1,192 @@
+"""One answer in two languages: the tables in Python, then Python beside TypeScript over every path of `specs/`."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jmespath
+import pytest
+
+from engine import load, path, project
+from engine.exact import Json, dumps, jsonb_order, loads
+from engine.function import FUNCTIONS, REFUSED
+from engine.path import PathError, PathRaised
+from engine.plan import Plan
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+TRIGGER = ROOT / "trigger"
+OFFICIAL = ROOT.parent / "shared" / "conformance" / "jmespath"
+
+OWN: Any = loads((HERE / "paths.json").read_bytes())
+
+
+def evaluate(expression: str, document: Json) -> dict[str, Json]:
+    """Python's answer, in the words of `trigger/tests/evaluate.ts`. Roots are not checked: tables have their own."""
+    compiled = path.Path(expression, jmespath.compile(expression).parsed)
+    try:
+        return {"value": compiled.search(jsonb_order(document))}
+    except PathRaised as error:
+        return {"raised": error.message}
+
+
+def written(answer: Json) -> bytes:
+    """JSON with sorted keys: their order in an answer means nothing, that of digits everything."""
+    return dumps(jsonb_order(answer))
+
+
+# --- the tables, in Python --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", OWN, ids=[group["comment"] for group in OWN])
+def test_own_table(group: Any) -> None:
+    for case in group["cases"]:
+        answer = evaluate(case["expression"], group["given"])
+        if "error" in case:
+            assert "raised" in answer, case["expression"]
+        else:
+            assert written(answer.get("value")) == written(case["result"]), (case["expression"], answer)
+
+
+def official() -> Iterator[tuple[str, Json, Any]]:
+    for file in sorted(OFFICIAL.glob("*.json")):
+        for group in json.loads(file.read_text()):
+            for case in group["cases"]:
+                if "result" in case or "error" in case:
+                    yield file.stem, group["given"], case
+
+
+def test_official_cases_of_the_functions_we_allow() -> None:
+    if not OFFICIAL.is_dir():
+        print(f"{OFFICIAL} is not here: our own table alone speaks", file=sys.stderr)
+    checked = 0
+    for file, given, case in official():
+        expression = case["expression"]
+        if any(f"{name}(" in expression for name in REFUSED):
+            continue
+        checked += 1
+        if "result" in case:
+            assert evaluate(expression, given) == {"value": case["result"]}, (file, expression)
+        else:
+            assert is_refused(expression, given), (file, expression)
+    assert checked > 700 or not OFFICIAL.is_dir()
+
+
+def is_refused(expression: str, given: Json) -> bool:
+    """Whether the expression is refused by the check or raises over `given`."""
+    try:
+        path.compile(expression)
+    except PathError as error:
+        if error.code != "SPEC404":  # roots are ours, not JMESPath's
+            return True
+    return "raised" in evaluate(expression, given)
+
+
+def test_every_standard_function_is_allowed_or_refused_with_a_reason() -> None:
+    standard = set(jmespath.functions.Functions.FUNCTION_TABLE)
+    assert set(FUNCTIONS) | set(REFUSED) == standard
+    assert not set(FUNCTIONS) & set(REFUSED)
+    for name, (reason, _instead) in REFUSED.items():
+        with pytest.raises(PathError) as caught:
+            path.compile(f"{name}(output.a)")
+        assert reason in str(caught.value)
+
+
+# --- Python beside TypeScript -----------------------------------------------------------------------------------------
+
+#: What may stand where a path expects something else, numbers as `jsonb` prints them.
+AWKWARD: tuple[Json, ...] = tuple(
+    loads(text)
+    for text in (
+        *("null", "true", "false", "0", "1.10", "100", "123456789012345678901234567890", "1" + "0" * 400),
+        *('""', '" "', '"text"', '"é😀"', '"null"', '"1"'),
+        *("[]", "{}", "[null]", "[[]]", '["a", "b"]', '[{"a": 1}, null, "x", 3]', '{"": 1}', '{"a": {"b": null}}'),
+        *('{"10": 1, "9": 2, "b": 3, "aa": 4}', '{"content": ""}', '{"content": 0}', '{"output": {"content": []}}'),
+        *(
+            '{"output": {"content": "# report"}}',
+            '{"output": {"content": [1.0, 2]}}',
+            '{"output": null}',
+            '{"output": []}',
+        ),
+    )
+)
+
+
+def document(**roots: Json) -> dict[str, Json]:
+    whole: dict[str, Json] = {
+        "output": {},
+        "context": {},
+        "run": {"org_id": "o", "submission_id": None, "pipeline_run_id": "r", "step_position": 1},
+        "operation": {"id": "x", "status": "found"},
+        "item": None,
+    }
+    return {**whole, **roots}
+
+
+def placed(steps: tuple[str, ...], value: Json) -> dict[str, Json]:
+    """A document with `value` at a dotted prefix."""
+    for step in reversed(steps[1:]):
+        value = {"aside": 1, step: value}
+    return document(**{steps[0]: value})
+
+
+def documents_for(compiled: path.Path) -> Iterator[dict[str, Json]]:
+    yield document()
+    for steps in sorted(compiled.reads):
+        for depth in range(1, len(steps) + 1):
+            for value in AWKWARD:
+                yield placed(steps[:depth], value)
+    for first in sorted(compiled.reads):  # two alternatives at once, one blank
+        for second in sorted(compiled.reads):
+            if first[0] == second[0] and len(first) > 1 and len(second) > 1 and first != second:
+                yield document(**{first[0]: {first[1]: "", second[1]: "second"}})
+
+
+def paths_of(plans: tuple[Plan, ...]) -> Iterator[path.Path]:
+    for plan in plans:
+        for mapping in plan.mappings:
+            yield from filter(None, (mapping.rows, mapping.when, *mapping.paths))
+
+
+def in_typescript(documents: list[Any], questions: list[tuple[int, str]]) -> list[Any]:
+    answer = subprocess.run(
+        ["node", "--import", "tsx", "tests/evaluate.ts"],
+        cwd=TRIGGER,
+        input=dumps({"documents": documents, "questions": [list(question) for question in questions]}),
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stderr.decode()
+    found = loads(answer.stdout)
+    assert isinstance(found, list) and len(found) == len(questions)
+    return found
+
+
+def assert_same(documents: list[Any], questions: list[tuple[int, str]]) -> None:
+    for (index, expression), theirs in zip(questions, in_typescript(documents, questions), strict=True):
+        ours = evaluate(expression, documents[index])
+        where = f"{expression} over {dumps(documents[index]).decode()}: Python {ours}, TypeScript {theirs}"
+        assert ours.keys() == theirs.keys(), where
+        if "value" in ours:
+            assert written(ours["value"]) == written(theirs["value"]), where
+
+
+def test_every_path_of_the_specs_answers_alike_over_awkward_documents() -> None:
+    documents: list[Any] = []
+    questions: list[tuple[int, str]] = []
+    for compiled in {each.text: each for each in paths_of(load.load(project.find(ROOT)))}.values():
+        for each in documents_for(compiled):
+            documents.append(each)
+            questions.append((len(documents) - 1, compiled.text))
+    assert len(questions) > 500
+    assert_same(documents, questions)
+
+
+def test_own_table_answers_alike() -> None:
+    documents = [group["given"] for group in OWN]
+    questions = [(index, case["expression"]) for index, group in enumerate(OWN) for case in group["cases"]]
+    assert_same(documents, questions)
