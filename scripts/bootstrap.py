@@ -140,7 +140,8 @@ def set_up_node() -> None:
         return
     say("installing the packages of trigger/")
     began = time.monotonic()
-    environment = {**os.environ, "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
+    search = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, "PATH": search, "NPM_CONFIG_UPDATE_NOTIFIER": "false"}
     command = [*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"]
     if subprocess.run(command, cwd=trigger, env=environment, stdout=sys.stderr, check=False).returncode != 0:
         stop("`npm ci` in trigger/ failed, its message is above")
