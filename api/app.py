@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from api import health, openapi, routes, runs, submissions, telemetry
 from api.context import Context
-from api.endpoint import Endpoint
+from api.endpoint import Direct, Endpoint
 from api.fault import answer_framework
 from api.meters import Meters
 from api.settings import Settings
@@ -28,6 +30,19 @@ TEXT = (
     "Research turned into rows: for each spec an endpoint that writes and one that asks. "
     'Success is `{"data": ...}`, failure `{"error", "code", "detail", "hint"}`.'
 )
+
+
+class App(FastAPI):
+    """FastAPI with our own outermost layers: what is seen of every request, then the short way to an endpoint."""
+
+    def __init__(self, *, endpoints: Sequence[Endpoint], meters: Meters, **options: Any) -> None:
+        self._endpoints = endpoints
+        self._meters = meters
+        super().__init__(**options)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the layers a request passes, outermost first: Telemetry, Direct, then those of FastAPI."""
+        return telemetry.Telemetry(Direct(self._endpoints, super().build_middleware_stack()), self._meters)
 
 
 def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | None = None) -> FastAPI:
@@ -45,7 +60,9 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | Non
         migrations=migrations or project.find().migrations,
     )
     listed = endpoints(context)
-    app = FastAPI(
+    app = App(
+        endpoints=listed,
+        meters=context.meters,
         title=TITLE,
         version=version(),
         lifespan=_lifespan(context),
@@ -54,7 +71,6 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | Non
         redirect_slashes=False,
     )
     app.router.routes.extend(endpoint.route() for endpoint in listed)
-    app.add_middleware(telemetry.Telemetry, meters=context.meters)
     document = openapi.document(TITLE, version(), TEXT, listed)
     app.openapi = lambda: document  # type: ignore[method-assign]
     return app

@@ -1,42 +1,35 @@
 """The body of a query -> what is asked.
 
-In: a body. Out: an Asked: filters normalized as their columns are, a bounded page, the columns to show. It must not
-know who asks, nor SQL.
+In: a body. Out: an Asked, from which `engine.ask` makes the Question once it is known whose rows may be seen. It must
+not know who asks, nor SQL.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import msgspec
-from msgspec import Raw
-
 from api import body
 from api.auth import as_uuid
+from api.cursor import Cursors
 from api.fault import Fault, invalid
-from api.models import MOST_OFFSET, MOST_ROWS, MOST_VALUES
-from api.upsert import refused
-from engine.diagnostic import nearest
-from engine.exact import loads
-from engine.extract import Rejected, admit
-from engine.plan import Field, Plan
-from engine.sql.text import columns
+from api.models import MOST_VALUES
+from engine.ask import WORDS, QuestionRefused, ask
+from engine.exact import ExactError, Json, loads
+from engine.plan import Plan
+from engine.sql.query import Question
 
-_PAGE = ("limit", "offset", "cursor", "fields", "org_id")
-_LIMIT = 100
+_BEYOND = ("cursor", "org_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A query as it was asked. `org_id` is whom the body names, not yet whom the caller may see."""
 
-    filters: dict[str, Any]
-    limit: int
-    offset: int
+    words: Mapping[str, Json]
     cursor: str | None
-    columns: tuple[str, ...]
     org_id: str | None
 
 
@@ -45,108 +38,55 @@ class Questions:
     """Reads the queries of one plan."""
 
     plan: Plan
+    cursors: Cursors
 
     @cached_property
     def known(self) -> tuple[str, ...]:
         """The fields of a body."""
-        return (*(item.name for item in self.plan.filters), *_PAGE)
+        return (*(item.name for item in self.plan.filters), *WORDS, *_BEYOND)
 
     def read(self, raw: bytes) -> Asked:
-        """Return what a body asks. Raises Fault 422 for the first thing that cannot be asked."""
-        given = {name: value for name, value in body.split(raw or b"{}", self.known).items() if bytes(value) != b"null"}
-        asked = Asked(
-            filters={one.name: self._filter(one, given[one.name]) for one in self.plan.filters if one.name in given},
-            limit=_number(given, "limit", 1, MOST_ROWS, _LIMIT),
-            offset=_number(given, "offset", 0, MOST_OFFSET, 0),
-            cursor=_text(given, "cursor"),
-            columns=self._columns(given.get("fields")),
-            org_id=_org_id(given),
-        )
-        if asked.cursor is not None and asked.offset:
-            raise invalid("`cursor` and `offset` are given both", field="offset", hint="a cursor is a place already")
-        return asked
+        """Return what a body asks; an empty one asks for everything. Raises Fault 422."""
+        words = {name: _json(name, bytes(value)) for name, value in body.split(raw or b"{}", self.known).items()}
+        cursor, org_id = words.pop("cursor", None), words.pop("org_id", None)
+        if not isinstance(cursor, str | None):
+            raise invalid("`cursor` is not a string", field="cursor", hint="send `meta.next_cursor` of the page before")
+        if cursor is not None and words.get("offset"):
+            raise invalid("`cursor` and `offset` are both given", field="offset", hint="a cursor is a place already")
+        return Asked(words=words, cursor=cursor, org_id=_organisation(org_id))
 
-    def _filter(self, item: Field, raw: Raw) -> Any:
-        value = _json(item.name, raw)
-        if not isinstance(value, list):
-            return self._one(item, value)
-        if len(value) > MOST_VALUES:
-            sentence = f"`{item.name}` lists {len(value)} values"
-            raise invalid(sentence, field=item.name, hint=f"list at most {MOST_VALUES}")
-        return [self._one(item, element) for element in value]
-
-    def _one(self, item: Field, value: Any) -> Any:
+    def of(self, asked: Asked, org_id: str) -> Question:
+        """Return the Question about one organisation. Raises Fault 422 for its words, 400 for its cursor."""
+        for name, value in asked.words.items():
+            if isinstance(value, list) and len(value) > MOST_VALUES:
+                raise invalid(f"`{name}` lists {len(value)} values", field=name, hint=f"list at most {MOST_VALUES}")
         try:
-            admitted = admit(replace(item, required=False), value)
-        except Rejected as rejected:
-            raise refused_filter(rejected) from rejected
-        if admitted is None:
-            raise invalid(f"`{item.name}` is blank", field=item.name, hint="leave the filter out to ask for every row")
-        return admitted
+            question = ask(self.plan, org_id, asked.words)
+        except QuestionRefused as error:
+            detail = [reason.as_dict() for reason in error.reasons]
+            raise Fault(422, error.reasons[0].code, error.message, detail=detail, hint=error.hint) from error
+        if asked.cursor is None:
+            return question
+        return replace(question, after=self.cursors.read(self.plan.name, org_id, question.filters, asked.cursor))
 
-    def _columns(self, raw: Raw | None) -> tuple[str, ...]:
-        known = columns(self.plan)
-        if raw is None:
-            return known
-        names = _json("fields", raw)
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise invalid("`fields` is not a list of column names", field="fields", hint=_listed(known))
-        for name in names:
-            if name not in known:
-                sentence = f"`fields` names `{name[:100]}`, which is no column"
-                hint = f"{nearest(name, known)} {_listed(known)}"
-                raise invalid(sentence, field="fields", hint=hint, code="unknown_field")
-        return tuple(dict.fromkeys(names))
+    def next(self, question: Question, last: tuple[str, str] | None) -> str | None:
+        """Return the cursor of the page after the one that ended at `last`."""
+        if last is None:
+            return None
+        return self.cursors.write(self.plan.name, question.org_id, question.filters, last)
 
 
-def refused_filter(rejected: Rejected) -> Fault:
-    """Return the 422 for a filter's value."""
-    fault = refused([rejected.reason])
-    fault.hint = "give the filter a value its column could hold"
-    return fault
-
-
-def _json(name: str, raw: Raw) -> Any:
+def _json(name: str, text: bytes) -> Any:
     try:
-        return loads(bytes(raw))
-    except ValueError as error:
+        return loads(text)
+    except ExactError as error:
         raise invalid(f"`{name}`: {error}", field=name) from error
 
 
-def _number(given: dict[str, Raw], name: str, least: int, most: int, default: int) -> int:
-    if name not in given:
-        return default
-    try:
-        number = msgspec.json.decode(given[name], type=int)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise _out_of_range(name, least, most) from error
-    if not least <= number <= most:
-        raise _out_of_range(name, least, most)
-    return number
-
-
-def _out_of_range(name: str, least: int, most: int) -> Fault:
-    return invalid(f"`{name}` is not a whole number from {least} to {most}", field=name, hint="page with `cursor`")
-
-
-def _text(given: dict[str, Raw], name: str) -> str | None:
-    if name not in given:
+def _organisation(value: Json) -> str | None:
+    if value is None:
         return None
-    try:
-        return msgspec.json.decode(given[name], type=str)
-    except msgspec.MsgspecError as error:
-        raise invalid(f"`{name}` is not a string", field=name) from error
-
-
-def _org_id(given: dict[str, Raw]) -> str | None:
-    text = _text(given, "org_id")
-    if text is None:
-        return None
-    org_id = as_uuid(text)
+    org_id = as_uuid(value)
     if org_id is None:
         raise invalid("`org_id` is not a UUID", field="org_id")
     return org_id
-
-
-def _listed(known: tuple[str, ...]) -> str:
-    return "columns: " + ", ".join(f"`{name}`" for name in known)

@@ -35,7 +35,6 @@ from api.question import Questions
 from api.upsert import Admission, Admitted, refused
 from engine.extract import Reason, Row
 from engine.plan import Plan
-from engine.sql.query import Question
 from engine.store import organisation, page
 from engine.store.fault import StoreRefused
 from engine.store.row import SourceRefused, Stored, Upsert
@@ -83,7 +82,7 @@ def _query_endpoint(context: Context, plan: Plan) -> Endpoint:
             COMPANY_HEADER: (False, "With the internal key: the company to act for."),
         },
         faults=(400, 401, 403, 404, 413, 415, 422, 503),
-        answers=partial(_query, context, Questions(plan), Cursors.of(context.settings.jwt_secret)),
+        answers=partial(_query, context, Questions(plan, Cursors.of(context.settings.jwt_secret))),
     )
 
 
@@ -150,26 +149,15 @@ def _many_answer(stored: list[Stored], admitted: Admitted) -> Json:
     return data(b"[" + b",".join(row.json for row in stored) + b"]", meta)
 
 
-async def _query(context: Context, questions: Questions, cursors: Cursors, request: Request) -> Response:
+async def _query(context: Context, questions: Questions, request: Request) -> Response:
     caller = await resolve_flexible_auth(request, context)
     asked = questions.read(await read(request, context.settings.max_body_bytes))
-    org_id = choose_organisation(caller, asked.org_id)
-    name = questions.plan.name
-    after = cursors.read(name, org_id, asked.filters, asked.cursor) if asked.cursor is not None else None
-    question = Question(
-        org_id=org_id,
-        filters=asked.filters,
-        columns=asked.columns,
-        limit=asked.limit,
-        offset=asked.offset,
-        after=after,
-    )
+    question = questions.of(asked, choose_organisation(caller, asked.org_id))
     async with context.connection() as connection:
         found = await page.fetch(connection, questions.plan, question)
-        if not found.rows and not await organisation.exists(connection, org_id):
+        if not found.rows and not await organisation.exists(connection, question.org_id):
             raise unknown_organisation()
-    cursor = cursors.write(name, org_id, asked.filters, found.last) if found.last else None
-    meta = {"limit": asked.limit, "offset": asked.offset, "next_cursor": cursor}
+    meta = {"limit": question.limit, "offset": question.offset, "next_cursor": questions.next(question, found.last)}
     return Json(b'{"data":[%b],"meta":%b}' % (b",".join(found.rows), msgspec.json.encode(meta)))
 
 

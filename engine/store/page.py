@@ -15,9 +15,8 @@ from engine.sql import query
 from engine.sql.query import Question
 from engine.sql.text import documents
 from engine.store.fault import wrap
-from engine.store.raw import read_bytes
 from engine.store.row import join
-from engine.store.tenant import tenant
+from engine.store.tenant import ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +30,13 @@ class Page:
 async def fetch(connection: AsyncConnection[Any], plan: Plan, question: Question) -> Page:
     """Answer `question`. Raises StoreUnavailable, StoreRefused."""
     statement = query.page(plan, question)
-    async with wrap(), tenant(connection, question.org_id) as cursor:
-        read_bytes(cursor)
-        await cursor.execute(statement.text, statement.parameters)
-        found = await cursor.fetchall()
+    async with wrap():
+        (found,) = await ask(connection, question.org_id, statement.text, [statement.parameters])
     names = documents(plan, question.columns)
     rows = [join(names, shown) for _, _, *shown in found[: question.limit]]
     if len(found) <= question.limit:
         return Page(tuple(rows), None)
     at, row_id, *_ = found[question.limit - 1]
+    assert at is not None
+    assert row_id is not None
     return Page(tuple(rows), (at.decode(), row_id.decode()))

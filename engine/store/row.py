@@ -1,13 +1,14 @@
 """One row, live: admitted values in, the stored row out.
 
-In: a plan's statement, an organisation, values by field. Out: a Stored row with its outcome. It must not know HTTP, nor how
-values were admitted.
+In: a plan's statement, an organisation, values by field. Out: a Stored row with its outcome. It must not know HTTP, nor
+how values were admitted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -17,8 +18,10 @@ from engine.plan import Plan
 from engine.sql import upsert
 from engine.sql.text import SOURCE_COLUMNS, columns, documents
 from engine.store.fault import wrap
-from engine.store.raw import RawJson, read_bytes
-from engine.store.tenant import tenant
+from engine.store.raw import RawJson
+from engine.store.tenant import Texts, ask
+
+_YES = b"t"  # true, as Postgres writes it
 
 
 class SourceRefused(EngineError):
@@ -40,7 +43,7 @@ class Stored:
     json: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Upsert:
     """A plan with its statement spelled: made once, used for every row."""
 
@@ -56,31 +59,47 @@ class Upsert:
     ) -> list[Stored]:
         """Write `rows` for `org_id` in one transaction, each a mapping of fields and source columns to admitted values.
 
-        Raises SourceRefused, StoreRefused for a row the database refuses (nothing is written then), StoreUnavailable.
+        Raises SourceRefused (a row without its source is not written; rows of one call share theirs), StoreRefused for
+        a row the database refuses (nothing is written then), StoreUnavailable.
         """
         parameters = [self._parameters(org_id, row) for row in rows]
-        async with wrap(), tenant(connection, org_id) as cursor:
-            read_bytes(cursor)
-            return [await self._write(cursor, values) for values in parameters]
+        async with wrap():
+            answers = await self._ask(connection, org_id, parameters)
+        return [self._stored(answer) for answer in answers]
 
-    async def _write(self, cursor: Any, values: dict[str, Any]) -> Stored:
-        while True:
-            await cursor.execute(self.text, values)
-            submission_ok, run_ok, outcome, *shown = await cursor.fetchone()
-            if not submission_ok:
-                raise SourceRefused("source_submission_id")
-            if not run_ok:
-                raise SourceRefused("source_pipeline_run_id")
-            if outcome is not None:  # null: the row slipped in between snapshot and insert
-                return Stored(outcome.decode(), join(self._documents, shown))
+    async def _ask(
+        self, connection: AsyncConnection[Any], org_id: str, parameters: Sequence[Mapping[str, Any]]
+    ) -> list[Texts]:
+        answers = [answer for (answer,) in await ask(connection, org_id, self.text, parameters)]
+        late = [index for index, (_, _, outcome, *_) in enumerate(answers) if outcome is None]
+        for index in late:
+            _check_sources(answers[index])
+        if late:  # these rows slipped in between snapshot and insert
+            again = await self._ask(connection, org_id, [parameters[index] for index in late])
+            for index, answer in zip(late, again, strict=True):
+                answers[index] = answer
+        return answers
 
-    @property
+    def _stored(self, answer: Texts) -> Stored:
+        _, _, outcome, *shown = answer
+        assert outcome is not None
+        return Stored(outcome.decode(), join(self._documents, shown))
+
+    @cached_property
     def _documents(self) -> tuple[str, ...]:
         return documents(self.plan, columns(self.plan))
 
     def _parameters(self, org_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
         values = {field.name: _sent(field.type.name, row.get(field.name)) for field in self.plan.fields}
         return {"org_id": org_id, **{name: row.get(name) for name in SOURCE_COLUMNS}, **values}
+
+
+def _check_sources(answer: Texts) -> None:
+    submission_ok, run_ok, *_ = answer
+    if submission_ok != _YES:
+        raise SourceRefused("source_submission_id")
+    if run_ok != _YES:
+        raise SourceRefused("source_pipeline_run_id")
 
 
 def _sent(kind: str, value: Any) -> Any:
