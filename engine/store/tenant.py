@@ -60,7 +60,7 @@ async def ask(
 
 @lru_cache(maxsize=1000)
 def _numbered(text: str) -> tuple[bytes, tuple[str, ...]]:
-    """The statement with `$1` for `%(name)s`, and the names in order: psycopg does so anew at each call of a long one."""
+    """The statement with `$1` for `%(name)s`, and the names in order; psycopg does so at each call of a long one."""
     names = tuple(dict.fromkeys(name for name in _PLACE.findall(text) if name))
     numbers = {name: f"${number}" for number, name in enumerate(names, start=1)}
     return _PLACE.sub(lambda place: numbers[place[1]] if place[1] else "%", text).encode(), names
