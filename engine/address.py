@@ -14,7 +14,6 @@ from urllib.parse import quote, unquote
 
 import email_validator
 import idna
-import phonenumbers
 
 if TYPE_CHECKING:
     import tldextract
@@ -194,6 +193,8 @@ def _close(url: str) -> str:
 
 
 def _e164(number: str) -> str:
+    import phonenumbers  # a third of a second, which only who has a phone number pays
+
     try:
         parsed = phonenumbers.parse(number, None)
     except phonenumbers.NumberParseException as error:

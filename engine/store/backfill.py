@@ -22,7 +22,7 @@ from psycopg import AsyncConnection
 
 from engine import document, exact
 from engine.account import Account
-from engine.batch import Step
+from engine.batch import BATCH_SIZE, Step
 from engine.document import Run
 from engine.extract import HELD, extract
 from engine.plan import Plan
@@ -34,7 +34,6 @@ from engine.store.connect import connect
 from engine.store.fault import wrap
 from engine.store.preview import Preview
 
-BATCH_SIZE = 500  # the best of 50, 100, 500, 2,000 and 10,000 where it was measured
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _TRY_LOCK = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _SAMPLE = 3

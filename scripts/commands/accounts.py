@@ -1,4 +1,7 @@
-"""Commands that keep the accounts: backfill, reconcile, coverage."""
+"""Commands that keep the accounts: backfill, reconcile, coverage.
+
+What needs the database is imported where it is used, so that the other commands start without it.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,9 @@ import typer
 
 from engine import load, project
 from engine.account import OUTCOMES
+from engine.batch import BATCH_SIZE
 from engine.plan import Plan
 from engine.sql.find import Scope
-from engine.store import backfill as store
-from engine.store import coverage as coverages
-from engine.store.connect import connect
-from engine.store.preview import Preview
 from scripts import console
 from scripts.commands.spec import AsJson, Spec
 from scripts.database import database
@@ -37,7 +37,7 @@ def backfill(
         typer.Option("--preview", help="Which cells a changed spec would change, over all history; write nothing."),
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many step results.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Step results per transaction.")] = store.BATCH_SIZE,
+    batch_size: Annotated[int, typer.Option(min=1, help="Step results per transaction.")] = BATCH_SIZE,
     as_json: AsJson = False,
 ) -> None:
     """Turn found step results into rows: the pending ones, oldest first. Interrupted, it resumes."""
@@ -61,11 +61,14 @@ def run_backfill(
     plan: Plan,
     scope: Scope,
     *,
-    batch_size: int = store.BATCH_SIZE,
+    batch_size: int = BATCH_SIZE,
     dry_run: bool = False,
     preview: bool = False,
 ) -> dict[str, Any]:
     """Backfill with progress on standard error; return what `--json` prints."""
+    from engine.store import backfill as store
+    from engine.store.preview import Preview
+
     started = time.monotonic()
     changes = Preview(plan) if preview else None
 
@@ -158,6 +161,9 @@ def coverage(
 async def _coverage(
     dsn: str, plans: list[Plan], org: str | None, outcome: str | None, limit: int
 ) -> list[dict[str, Any]]:
+    from engine.store import coverage as coverages
+    from engine.store.connect import connect
+
     async with await connect(dsn) as connection:
         if outcome is None:
             return await coverages.fetch(connection, plans, org)

@@ -9,7 +9,6 @@ import orjson
 import typer
 
 from engine import load, project
-from engine.store import migrate as migrations
 from scripts import console
 from scripts.commands.spec import AsJson, Spec
 from scripts.database import database, named
@@ -24,6 +23,8 @@ def migrate(
     as_json: AsJson = False,
 ) -> None:
     """Apply the pending migrations, in order, one transaction each."""
+    from engine.store import migrate as migrations
+
     here = project.find()
     with database(here) as dsn:
         if status:
