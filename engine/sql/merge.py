@@ -75,7 +75,9 @@ select staged.ordinal,
         else 'unchanged'
     end
 from {STAGING} as staged
-left join {quote(plan.table)} as stored on {match_key(plan, "stored", "staged")}
+left join lateral (
+    select * from {quote(plan.table)} as stored where {match_key(plan, "stored", "staged")} offset 0
+) as stored on true
 where staged.ordinal = any(%(ordinals)s::int[])
 """
 
@@ -153,12 +155,17 @@ def _arriving_row(reading: Reading) -> str:
 
 
 #: Hold the step results still that are as they were read, until the batch is recorded. Answers their ids.
+#: Each is looked up by its key: a join is free to read the whole table for every batch, and does.
 HOLD = """
-select step.id::text
-from unnest(%(ids)s::uuid[], %(versions)s::text[]) as read (id, version)
-join step_results as step on step.id = read.id and step.xmin::text = read.version
-order by step.id
-for share of step
+select held.id::text
+from (
+    select * from unnest(%(ids)s::uuid[], %(versions)s::text[]) as read (id, version) order by id offset 0
+) as read
+cross join lateral (
+    select step.id from step_results as step
+    where step.id = read.id and step.xmin::text = read.version
+    for share
+) as held
 """
 
 #: Record the outcomes of a batch. An entry of the same digest stays when nothing was done this time, unless `again`.
