@@ -1,0 +1,151 @@
+"""A sample output -> a draft of its spec, and the case that holds it.
+
+In: an operation's id and a sample of what it gives: a step output, a whole `output_payload`, or a provider's body. Out:
+files by path: the spec and its case directory. It must not know the disk. What one sample cannot tell stands in the
+spec as `# unsure`; the draft passes the checks, and the sample gives its rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import orjson
+
+from engine import check, document, extract, shown, source
+from engine import plan as plans
+from engine.diagnostic import EngineError
+from engine.emit import words
+from engine.emit.proposal import Column, Proposal, propose
+from engine.exact import ExactFloat, ExactInt, Json
+from engine.plan import Plan
+
+_CASES: Final = "tests/cases/good"
+_HEAD: Final = """\
+# yaml-language-server: $schema=spec.schema.json
+# Drafted by `dex new` from one sample. A value of another kind than the sample's is rejected; `type: text` with
+# `normalize: [text]` takes any scalar. Remove each `# unsure` line once you are sure."""
+
+
+class NotDrafted(EngineError):
+    """There is nothing in the sample that could become a row, or the names cannot be used."""
+
+
+def emit(operation: str, value: Json, *, name: str | None = None) -> dict[str, str]:
+    """Return the text of the spec and of its case by path. `name` is that of the spec, default from the operation.
+
+    Raises NotDrafted for a sample without any output.
+    """
+    whole = _payload(value)
+    output = whole.get("output") if whole is not None else value
+    if output in (None, "", [], {}):
+        raise NotDrafted("the sample holds no output", hint="give a step output, or a whole `output_payload`")
+    context = value.get("cumulative_context") if whole is not None and isinstance(value, dict) else {}
+    made = propose(operation, words.snake(name or words.table(operation)), output, context)
+    if whole is not None and whole.get("operation_id") not in (None, operation):
+        made.doubts.append(f"the sample is of the operation `{whole['operation_id']}`")
+    text = spec(made)
+    return {f"specs/{made.name}.yaml": text, **_case(made, text, value)}
+
+
+def _payload(value: Json) -> dict[str, Json] | None:
+    """The operation's result inside a whole `output_payload`; None when the value is an output alone."""
+    result = value.get("operation_result") if isinstance(value, dict) else None
+    return result if isinstance(result, dict) else None
+
+
+def spec(made: Proposal) -> str:
+    """Return the text of the spec."""
+    title = words.spoken(words.singular(made.name))
+    lines = [
+        _HEAD,
+        *(f"# unsure: {_line(doubt)}" for doubt in made.doubts),
+        "spec: 1",
+        f"name: {made.name}",
+        f"title: {_text(title[:1].upper() + title[1:])}",
+        f"description: {_text(_description(made))}",
+        f"operations: [{_text(made.operation)}]",
+        f"table: {made.name}",
+        f"row_name: {words.singular(made.name)}",
+        f"conflict: [{', '.join(made.conflict)}]",
+        *([f"rows: {_quoted(made.rows)}"] if made.rows else []),
+        *([f"when: {_quoted(made.when)}"] if made.when else []),
+        "fields:",
+        *(line for column in _in_order(made) for line in _field(column)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _description(made: Proposal) -> str:
+    keys = [words.spoken(name) for name in made.conflict[1:]]
+    return f"One row per {' and '.join(filter(None, (', '.join(keys[:-1]), keys[-1])))}."
+
+
+def _in_order(made: Proposal) -> list[Column]:
+    """The key first, as people read a table; the rest as the sample has it."""
+    keys = {name: place for place, name in enumerate(made.conflict)}
+    return sorted(made.columns, key=lambda column: keys.get(column.name, len(keys)))
+
+
+def _field(column: Column) -> Iterator[str]:
+    yield f"  {column.name}:"
+    yield from (f"    # unsure: {_line(doubt)}" for doubt in column.guess.doubts)
+    yield f"    type: {_text(column.guess.type)}"
+    yield f"    path: {_quoted(column.path)}"
+    if column.guess.normalize:
+        yield f"    normalize: [{', '.join(column.guess.normalize)}]"
+    if column.required:
+        yield "    required: true"
+    if column.clear:
+        yield "    on_missing: clear"
+    if column.filter:
+        yield "    filter: true"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _text(text: str) -> str:
+    """A YAML scalar: bare where nothing in it could be read as something else."""
+    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*( [A-Za-z0-9_.]+)*", text) else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)
+
+
+# --- the case -------------------------------------------------------------------------------------------------------
+
+
+def _case(made: Proposal, text: str, value: Json) -> dict[str, str]:
+    """The case directory: the sample, and what the draft makes of it."""
+    plan = _compiled(made, text)
+    found = document.from_file(value, made.operation)
+    extraction = extract.extract(plan, found["operation"]["id"], found)
+    folder = f"{_CASES}/{made.name}"
+    return {
+        f"{folder}/{'step_output' if _payload(value) is None else 'output_payload'}.json": _pretty(value),
+        f"{folder}/extraction.json": shown.dumps(shown.extraction(plan, extraction), indent=True).decode() + "\n",
+    }
+
+
+def _compiled(made: Proposal, text: str) -> Plan:
+    checked = check.check([source.parse(text, f"specs/{made.name}.yaml")])
+    if checked.diagnostics:
+        said = "\n".join(map(str, checked.diagnostics))
+        raise NotDrafted(f"the draft does not pass the checks:\n{said}", hint="choose another `--name`")
+    ((origin, held),) = checked.specs
+    return plans.compile(held, origin.file)
+
+
+def _pretty(value: Json) -> str:
+    option = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_SUBCLASS
+    return orjson.dumps(value, default=_exact, option=option).decode() + "\n"
+
+
+def _exact(value: Any) -> orjson.Fragment:
+    assert isinstance(value, ExactFloat | ExactInt)
+    return orjson.Fragment(value.text)
