@@ -1,1 +1,1 @@
-"""The store: the one room where psycopg is spoken. It takes plans and SQL text, and gives rows, reports and StoreErrors."""
+"""The store: the one room where psycopg is spoken. Plans and SQL text in; rows, reports and StoreErrors out."""
