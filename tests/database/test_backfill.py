@@ -1,0 +1,383 @@
+"""What a backfill finds, writes and records; what the database refuses; what it may not change."""
+
+import asyncio
+import json
+import random
+from datetime import timedelta
+
+import pytest
+
+from engine import exact
+from engine.sql import find
+from engine.sql.find import Scope
+from engine.sql.stored import Reading
+from engine.store import backfill
+from engine.store.backfill import _step
+from engine.store.batch import Merge
+from engine.store.connect import connect
+from engine.store.fault import StoreRefused
+
+COMPANY = "company.derive.intel_briefing"
+TITLES = "company.derive.icp_job_titles"
+QUOTES = "finance.fetch.quotes"
+FIELDS = """
+symbol: {type: text, path: "output.symbol", required: true}
+price: {type: numeric, path: "output.price"}
+body: {type: jsonb, path: "output.body"}
+"""
+
+
+@pytest.fixture
+def plan(world):
+    return world.spec(FIELDS)
+
+
+def quote(symbol="ACME", **more):
+    return {"symbol": symbol, **more}
+
+
+# --- what is found ---
+
+
+def test_good_steps_of_root_and_child_runs_and_of_runs_that_failed_later(world, plan):
+    root = world.run(status="failed")
+    child = world.run(root.org, parent=root)
+    steps = [world.step(root, QUOTES, quote("A")), world.step(child, QUOTES, quote("B"), at=1)]
+    assert world.backfill(plan).outcomes == {"written": 2}
+    assert world.outcomes(plan, *steps) == ["written", "written"]
+    assert [row["source_pipeline_run_id"] for row in world.rows(plan)] == [root.id, child.id]
+
+
+def test_only_what_succeeded_and_was_found(world, plan):
+    run = world.run()
+    world.step(run, QUOTES, quote("A"), status="failed")
+    world.step(run, QUOTES, quote("B"), status="running")
+    world.step(run, QUOTES, quote("C"), found="not_found")
+    world.step(run, QUOTES, quote("D"), found="failed")
+    world.step(run, "finance.fetch.prices", quote("E"))
+    assert world.backfill(plan).found == 0
+    assert world.rows(plan) == [] and world.ledger(plan) == {} and world.accounts(plan) == []
+
+
+def test_a_scope_by_organisation_submission_time_and_limit(world, plan):
+    runs = [world.run() for _ in range(4)]
+    steps = [world.step(run, QUOTES, quote(f"S{at}"), at=at) for at, run in enumerate(runs)]
+    start = world.steps[steps[0]][2]
+    assert world.backfill(plan, org_id=runs[3].org).found == 1
+    assert world.backfill(plan, submissions=[runs[2].submission, runs[3].submission]).found == 1
+    assert world.backfill(plan, since=start + timedelta(seconds=1), until=start + timedelta(seconds=2)).found == 1
+    assert world.outcomes(plan, *steps) == ["pending", "written", "written", "written"]
+    assert world.backfill(plan, all=True, limit=2).recorded == 2
+
+
+def test_a_changed_mapping_makes_its_step_results_pending_again_and_a_changed_description_does_not(world, plan):
+    world.step(world.run(), QUOTES, quote(price=1))
+    assert world.backfill(plan).outcomes == {"written": 1}
+    described = world.plan(FIELDS.replace("price: {", "price: {description: In euros., filter: true, "))
+    assert described.digest == plan.digest
+    changed = world.plan(FIELDS.replace("output.price", "output.cost || output.price"))
+    assert [words["pending"] for words in world.accounts(changed)] == [1]
+    assert world.backfill(changed).outcomes == {"unchanged": 1}
+    assert [words["pending"] for words in world.accounts(changed)] == [0]
+
+
+def test_a_step_result_that_says_something_else_is_pending_again(world, plan):
+    run = world.run()
+    step = world.step(run, QUOTES, '{"symbol": "A", "price": 1.1}')
+    world.backfill(plan)
+    text = world.steps[step][1]
+    world.db.execute("update step_results set output_payload = %s where id = %s", [text, step])
+    assert world.outcomes(plan, step) == ["written"]
+    longer = text.replace("1.1", "1.10")
+    world.db.execute("update step_results set output_payload = %s where id = %s", [longer, step])
+    assert world.outcomes(plan, step) == ["pending"]
+    assert world.backfill(plan).outcomes == {"unchanged": 1}, "1.10 and 1.1 are one number to `numeric`"
+
+
+# --- batches ---
+
+
+def test_one_rejected_and_one_filtered_step_do_not_stop_the_others(world):
+    plan = world.spec(FIELDS, when="\"output.state != 'open'\"")
+    run = world.run()
+    good = world.step(run, QUOTES, quote())
+    bad = world.step(run, QUOTES, quote(" "), at=1)
+    wrong = world.step(run, QUOTES, quote("B", price="1,200"), at=2)
+    guarded = world.step(run, QUOTES, quote("C", state="open"), at=3)
+    account = world.backfill(plan)
+    assert world.outcomes(plan, good, bad, wrong, guarded) == ["written", "rejected", "rejected", "filtered"]
+    assert account.as_dict() == {
+        "spec": "quotes",
+        "found": 4,
+        "written": 1,
+        "unchanged": 0,
+        "superseded": 0,
+        "filtered": 1,
+        "rejected": 2,
+        "pending": 0,
+        "reasons": [
+            {"code": "missing_required", "field": "symbol", "count": 1},
+            {"code": "wrong_type", "field": "price", "count": 1},
+            {"code": "guard", "field": None, "count": 1},
+        ],
+    }
+    (reason,) = world.ledger(plan)[wrong]["reasons"]
+    assert reason == {
+        "code": "wrong_type",
+        "field": "price",
+        "message": "expected a number, found a string",
+        "value": '"1,200"',
+    }
+    world.accounts(plan)
+
+
+def test_a_dry_run_counts_and_writes_nothing(world, plan):
+    run = world.run()
+    steps = [world.step(run, QUOTES, quote(f"S{at}", body={"n": at}), at=at) for at in range(5)]
+    result = asyncio.run(backfill.run(world.dsn, plan, Scope(), batch_size=2, dry_run=True))
+    assert result.account.outcomes == {"written": 5}
+    assert [row["symbol"] for row in result.sample] == ["S0", "S1", "S2"]
+    assert world.rows(plan) == [] and world.outcomes(plan, *steps) == ["pending"] * 5
+
+
+def test_of_repeats_in_a_batch_the_newest_wins(world, plan):
+    run = world.run()
+    steps = [world.step(run, QUOTES, quote(price=at), at=at) for at in (2, 3, 1)]
+    world.backfill(plan)
+    assert [row["price"] for row in world.rows(plan)] == [3]
+    assert world.outcomes(plan, *steps) == ["superseded", "written", "superseded"]
+    assert world.writes(plan) == (1, 0, 0)
+
+
+def test_a_kept_value_of_an_older_repeat_is_kept(world, plan):
+    run = world.run()
+    for at, output in enumerate([quote(price=1, body={"n": 1}), quote(price=2), quote(body={"n": 3}), quote()]):
+        world.step(run, QUOTES, output, at=at)
+    world.backfill(plan)
+    assert [(row["price"], row["body"]) for row in world.rows(plan)] == [(2, '{"n": 3}')]
+
+
+def test_a_kept_value_of_an_older_repeat_never_overwrites_a_newer_stored_one(world, plan):
+    """Stored is 2; then 1 (with a price) and 3 (without) arrive in one batch: 1 came too late, also for its price."""
+    run = world.run()
+    second = world.step(run, QUOTES, quote(price=200), at=2)
+    world.live(plan, second)
+    first = world.step(run, QUOTES, quote(price=100, body=[1]), at=1)
+    third = world.step(run, QUOTES, quote(), at=3)
+    world.backfill(plan)
+    (row,) = world.rows(plan)
+    assert (row["price"], row["body"]) == (200, None)
+    assert row["source_recorded_at"] == world.steps[third][2]
+    assert world.outcomes(plan, first, second, third) == ["superseded", "unchanged", "written"]
+
+
+def test_a_step_that_changes_between_reading_and_recording_stays_pending(world, plan):
+    """Its row would be of the old payload and its ledger entry of the new one: lost without a word."""
+    run = world.run()
+    changed, same = (world.step(run, QUOTES, quote(symbol), at=at) for at, symbol in enumerate("AB"))
+
+    async def interrupted():
+        reading, statement = Reading(plan), find.step_results(Reading(plan), Scope())
+        async with await connect(world.dsn) as connection:
+            read = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+            payload = world.steps[changed][1].replace('"A"', '"C"')
+            world.db.execute("update step_results set output_payload = %s where id = %s", [payload, changed])
+            steps = [_step(reading, row) for row in read]
+            async with connection.transaction():
+                return await Merge.of(reading).apply(connection, steps, again=False)
+
+    assert [step.id for step in asyncio.run(interrupted())] == [same]
+    assert world.outcomes(plan, changed, same) == ["pending", "written"]
+    assert world.backfill(plan).outcomes == {"written": 1}
+    assert [row["symbol"] for row in world.rows(plan)] == ["B", "C"]
+    world.accounts(plan)
+
+
+# --- what the database refuses ---
+
+
+def refused(world, plan, steps, bad, code):
+    """Exactly the `bad` ones are rejected, with the database's reason; all the others are written."""
+    account = world.backfill(plan)
+    assert world.outcomes(plan, *steps) == ["rejected" if step in bad else "written" for step in steps]
+    for step in bad:
+        (reason,) = world.ledger(plan)[step]["reasons"]
+        assert reason["code"] == "refused_by_database" and f"({code})" in reason["message"], reason
+        assert reason["value"], "the key, to know it by"
+    assert account.outcomes["rejected"] == len(bad)
+    world.accounts(plan)
+
+
+def test_a_check_constraint_refuses_one_row_of_its_batch(world, plan):
+    world.db.execute("alter table quotes add constraint cheap check (price < 100)")
+    run = world.run()
+    steps = [world.step(run, QUOTES, quote(f"S{at:03}", price=at), at=at) for at in range(120)]
+    refused(world, plan, steps, steps[100:], "23514")
+
+
+def test_a_key_too_long_for_the_index_refuses_one_row_of_its_batch(world, plan):
+    chance = random.Random(7)
+    long = "".join(chance.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(9000))
+    run = world.run()
+    steps = [world.step(run, QUOTES, quote(symbol), at=at) for at, symbol in enumerate(["A", long, "B"])]
+    refused(world, plan, steps, steps[1:2], "54000")
+
+
+def test_a_trigger_refuses_one_row_of_its_batch(world, plan):
+    world.db.execute("""
+        create function no_b() returns trigger language plpgsql as
+            $$ begin if new.symbol = 'B' then raise exception 'no B here'; end if; return new; end $$;
+        create trigger no_b before insert on quotes for each row execute function no_b();
+    """)
+    run = world.run()
+    steps = [world.step(run, QUOTES, quote(symbol), at=at) for at, symbol in enumerate("ABC")]
+    refused(world, plan, steps, steps[1:2], "P0001")
+    (reason,) = world.ledger(plan)[steps[1]]["reasons"]
+    assert "no B here" in reason["message"]
+
+
+def test_a_number_too_large_for_a_narrower_column_refuses_one_row_of_its_batch(world, plan):
+    world.db.execute("alter table quotes alter price type numeric(6, 2)")
+    run = world.run()
+    steps = [world.step(run, QUOTES, quote(f"S{price}", price=price), at=at) for at, price in enumerate([1, 10**9, 2])]
+    refused(world, plan, steps, steps[1:2], "22003")
+
+
+def test_a_column_that_wants_a_value_refuses_one_row_and_names_the_column(world, plan):
+    world.db.execute("alter table quotes alter body set not null")
+    run = world.run()
+    steps = [world.step(run, QUOTES, quote("A")), world.step(run, QUOTES, quote("B", body=[]))]
+    refused(world, plan, steps, steps[:1], "23502")
+    (reason,) = world.ledger(plan)[steps[0]]["reasons"]
+    assert reason["field"] == "body"
+
+
+def test_where_the_newest_repeat_is_refused_the_one_behind_it_is_written(world, plan):
+    world.db.execute("alter table quotes add constraint cheap check (price < 100)")
+    run = world.run()
+    prices = (1, 2, 1000, 3000)
+    steps = [world.step(run, QUOTES, quote("A", price=price), at=at) for at, price in enumerate(prices)]
+    other = world.step(run, QUOTES, quote("B", price=5))
+    world.backfill(plan)
+    assert world.outcomes(plan, *steps, other) == ["superseded", "written", "rejected", "rejected", "written"]
+    assert [(row["symbol"], row["price"]) for row in world.rows(plan)] == [("A", 2), ("B", 5)]
+    world.accounts(plan)
+
+
+def test_what_was_refused_once_is_written_once_it_fits(world, plan):
+    world.db.execute("alter table quotes add constraint cheap check (price < 100)")
+    run = world.run()
+    step = world.step(run, QUOTES, quote(price=1000))
+    world.backfill(plan)
+    assert world.outcomes(plan, step) == ["rejected"]
+    world.db.execute("alter table quotes drop constraint cheap")
+    assert world.backfill(plan).found == 0, "rejected is an outcome, not pending"
+    assert world.repair(run, plan)[0].outcomes == {"written": 1}
+    assert world.outcomes(plan, step) == ["written"]
+    world.accounts(plan)
+
+
+def test_a_run_deleted_while_its_steps_are_backfilled_takes_them_along(world, plan):
+    """The step results go with their run; nothing of them stays pending, and nothing of the others is lost."""
+    kept, gone = world.run(), world.run()
+    for at in range(4):
+        world.step((kept, gone)[at % 2], QUOTES, quote(f"S{at}"), at=at)
+    calls = []
+
+    def progress(account):
+        if not calls:
+            world.db.execute("delete from pipeline_runs where id = %s", [gone.id])
+        calls.append(account.recorded)
+
+    account = asyncio.run(backfill.run(world.dsn, plan, Scope(), batch_size=1, progress=progress)).account
+    assert account.outcomes == {"written": 2}
+    assert [row["symbol"] for row in world.rows(plan)] == ["S0", "S2"]
+    assert [(words["found"], words["written"]) for words in world.accounts(plan)] == [(2, 2)]
+
+
+def test_a_live_row_the_database_refuses_names_what_it_refuses(world, plan):
+    world.db.execute("alter table quotes add constraint cheap check (price < 100)")
+    with pytest.raises(StoreRefused) as refused_:
+        world.upsert(plan, world.org(), {"symbol": "A", "price": 100}, {"symbol": "B", "price": 1})
+    assert refused_.value.constraint == "cheap"
+    assert world.rows(plan) == []
+
+
+# --- documents ---
+
+NUMBERS = (
+    '{"digits": 123456789012345678901234567890, "price": 1.10, "huge": 1e400, "zero": -0.0, "tiny": 1e-300, "one": 1.0}'
+)
+
+
+@pytest.mark.parametrize("travels", [False, True], ids=["held", "travelling"])
+def test_numbers_arrive_as_they_were(world, travels):
+    chain = ", normalize: [json_or_text]" if travels else ""
+    plan = world.spec(f"""
+        symbol: {{type: text, path: "output.symbol", required: true}}
+        price: {{type: numeric, path: "output.body.price"}}
+        digits: {{type: numeric, path: "output.body.digits"}}
+        body: {{type: jsonb, path: "output.body"{chain}}}
+    """)
+    run = world.run()
+    step = world.step(run, QUOTES, f'{{"symbol": "A", "body": {NUMBERS}}}')
+    world.backfill(plan)
+    (bulk,) = world.rows(plan)
+    assert bulk["body"] == spelled(world, NUMBERS)
+    assert (str(bulk["price"]), str(bulk["digits"])) == ("1.10", "123456789012345678901234567890")
+    world.forget(plan)
+    assert world.live(plan, step) == ["written"]
+    assert world.rows(plan) == [bulk]
+
+
+def spelled(world, text):
+    return world.db.execute("select %s::jsonb::text as text", [text]).fetchone()["text"]
+
+
+def test_documents_of_every_kind_are_stored_as_they_are(world):
+    plan = world.specs["icp_job_titles"]
+    bodies = ["# Titles", ["a", 1], {"titles": []}, 7, True, "", [], {}, False]
+    run = world.run()
+    for at, body in enumerate(bodies):
+        output = {"domain": f"d{at}.example", "parallel_raw_response": {"output": {"content": body}}}
+        world.step(run, TITLES, output, at=at)
+    world.backfill(plan)
+    stored = [json.loads(row["raw_parallel_output"]) for row in world.rows(plan)]
+    # blank content is falsy: the whole response stands in for it
+    assert stored == [body if body else {"output": {"content": body}} for body in bodies]
+
+
+def test_keys_with_signs_of_sql_in_them(world):
+    keys = ["100%", "%(x)s", "it's", 'quo"te', "back\\slash", "a.b", "ünï", "E'", "$1", "{}", "%%"]
+    fields = 'symbol: {type: text, path: "output.symbol", required: true}\n'
+    for number, key in enumerate(keys):
+        quoted = exact.dumps(key).decode().replace("'", "''")
+        fields += f"held_{number}: {{type: jsonb, path: 'output.{quoted}'}}\n"
+        fields += f"travelling_{number}: {{type: jsonb, path: 'output.{quoted}', normalize: [trim]}}\n"
+    plan = world.spec(fields)
+    world.step(world.run(), QUOTES, {"symbol": "A", **{key: f"value of {key}" for key in keys}})
+    assert world.backfill(plan).outcomes == {"written": 1}
+    (row,) = world.rows(plan)
+    for number, key in enumerate(keys):
+        assert json.loads(row[f"held_{number}"]) == json.loads(row[f"travelling_{number}"]) == f"value of {key}"
+
+
+def test_a_document_of_twenty_megabytes(world):
+    plan = world.specs["icp_job_titles"]
+    run = world.run()
+    body = json.dumps({"parts": [{"number": number, "text": "ab" * 1000} for number in range(10_000)]})
+    output = f'{{"domain": "acme.example", "parallel_raw_response": {{"output": {{"content": {body}}}}}}}'
+    step = world.step(run, TITLES, output)
+    assert world.backfill(plan).outcomes == {"written": 1}
+    query = (
+        "select length(raw_parallel_output::text) as size, raw_parallel_output = %s::jsonb as same from icp_job_titles"
+    )
+    found = world.db.execute(query, [body]).fetchone()
+    assert found["size"] > 20_000_000 and found["same"]
+    assert world.live(plan, step) == ["unchanged"]
+
+
+def test_a_deep_document(world, plan):
+    deep = "[" * 3000 + "]" * 3000
+    world.step(world.run(), QUOTES, f'{{"symbol": "A", "body": {deep}}}')
+    assert world.backfill(plan).outcomes == {"written": 1}
