@@ -28,7 +28,8 @@ export interface InternalApi {
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
   readonly logger?: Logger;
-  readonly signal?: AbortSignal;
+  /** Once aborted, nothing is tried again; a request under way is still waited for. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** An InternalApi asked on behalf of one organisation. */
@@ -111,11 +112,11 @@ async function postPatiently(config: InternalConfig, path: string, body: object)
     try {
       return await post(config, path, text);
     } catch (error) {
-      config.signal?.throwIfAborted();
       if (!(error instanceof InternalApiError) || !error.worthRetrying || attempt >= config.retry.attempts) throw error;
       const wait = pauseBefore(config.retry, attempt, error.retryAfterMs);
       config.logger?.warn(`${error.message}; trying again`, { attempt, of: config.retry.attempts, pause_ms: wait });
-      await pause(wait, undefined, config.signal ? { signal: config.signal } : {});
+      await pause(wait, undefined, { signal: config.signal }).catch(() => undefined);
+      if (config.signal?.aborted) throw error;
     }
   }
 }
@@ -143,7 +144,7 @@ async function exchange(config: InternalConfig, path: string, body: string): Pro
       headers: headers(config),
       body,
       redirect: "manual", // a redirected POST loses its body, and the key is for this host only
-      signal: config.signal ? AbortSignal.any([timeout, config.signal]) : timeout,
+      signal: timeout,
     });
     return { response, text: await response.text() };
   } catch (error) {

@@ -85,7 +85,7 @@ async function execute(
     await runPipeline(
       { pipeline_run_id: held.runId, org_id: held.orgId, company_id: held.companyId },
       {
-        internal: { ...api, logger },
+        internal: { ...api, logger, signal },
         provider,
         patience: patience(signal),
         logger,

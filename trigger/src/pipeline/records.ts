@@ -112,7 +112,7 @@ export class Records {
   /** What was paid for is kept whoever holds the run by now, and tried for longer than anything else. */
   async #keepRunId(step: Step, runId: string): Promise<void> {
     const { retry } = this.config;
-    const config = { ...this.config, retry: { ...retry, attempts: retry.attempts * 5 } };
+    const config = { ...this.config, retry: { ...retry, attempts: retry.attempts * 5 }, signal: undefined };
     const body = { step_result_id: step.resultId, provider_run_id: runId };
     await this.#refusing(() => internalPost(config, "/api/internal/step-results/update", body));
   }

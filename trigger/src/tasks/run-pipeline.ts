@@ -29,7 +29,7 @@ export const runPipelineTask = task({
   run: async (payload: RunPayload, { ctx, signal }): Promise<RunOutcome> => {
     try {
       return await runPipeline(payload, {
-        internal: { ...internalApi(process.env), logger },
+        internal: { ...internalApi(process.env), logger, signal },
         provider: parallelProvider(process.env),
         patience,
         logger,
