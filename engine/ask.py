@@ -30,7 +30,7 @@ class QuestionRefused(EngineError):
         self.reasons = reasons
 
 
-def ask(plan: Plan, org_id: str, words: Mapping[str, Any], after: tuple[str, str] | None = None) -> Question:
+def ask(plan: Plan, org_id: str | None, words: Mapping[str, Any], after: tuple[str, str] | None = None) -> Question:
     """Return the Question. A filter is one value or a list of which one must match; null is no filter.
 
     Raises QuestionRefused naming every word that is unknown, out of range, or no value of its column.

@@ -39,9 +39,11 @@ async def tenant(connection: AsyncConnection[Any], org_id: str) -> AsyncIterator
 
 
 async def ask(
-    connection: AsyncConnection[Any], org_id: str, text: str, parameters: Sequence[Mapping[str, Any]]
+    connection: AsyncConnection[Any], org_id: str | None, text: str, parameters: Sequence[Mapping[str, Any]]
 ) -> list[list[Texts]]:
     """Run one statement per set of parameters as the tenant `org_id`; return each one's rows as Postgres wrote them.
+
+    Without an organisation they run as whoever is connected, which row level security may not bind: for operators.
 
     All of them are one transaction and one round trip. Neither `begin` nor `commit` is sent: outside of a transaction
     block, what a pipeline sends up to its end is one transaction, settings included. That, and leaving the values
@@ -51,7 +53,10 @@ async def ask(
     numbered, names = _numbered(text)
     cursors = []
     async with connection.pipeline():
-        await connection.execute(_ENTER, (ROLE, org_id))
+        if org_id is None:
+            await connection.execute("select set_config('timezone', 'UTC', true)")
+        else:
+            await connection.execute(_ENTER, (ROLE, org_id))
         for values in parameters:
             cursor = AsyncRawCursor(connection)
             cursors.append(await cursor.execute(numbered, [values[name] for name in names]))

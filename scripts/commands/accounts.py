@@ -28,8 +28,8 @@ def backfill(
     spec: Spec,
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
     submission: Annotated[list[str] | None, typer.Option(help="Only this submission; repeatable.")] = None,
-    since: Annotated[datetime | None, typer.Option(help="Recorded at or after (UTC).")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Recorded before (UTC).")] = None,
+    since: Annotated[str | None, typer.Option(help="Recorded at or after; UTC where no offset is given.")] = None,
+    until: Annotated[str | None, typer.Option(help="Recorded before; UTC where no offset is given.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what the ledger knows already.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show a sample; write nothing.")] = False,
     preview: Annotated[
@@ -46,8 +46,8 @@ def backfill(
     scope = Scope(
         org_id=as_uuid(org, "--org"),
         submissions=[as_uuid(item, "--submission") or "" for item in submission or []],
-        since=_utc(since),
-        until=_utc(until),
+        since=_time(since, "--since"),
+        until=_time(until, "--until"),
         all=everything or preview,
         limit=limit,
     )
@@ -189,7 +189,11 @@ def as_uuid(text: str | None, option: str) -> str | None:
         raise typer.BadParameter(f"{option}: `{text}` is not a UUID") from error
 
 
-def _utc(value: datetime | None) -> datetime | None:
+def _time(text: str | None, option: str) -> datetime | None:
+    try:
+        value = None if text is None else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: `{text}` is no time such as 2026-11-22 or 2026-11-22T18:00:00Z") from error
     return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
 

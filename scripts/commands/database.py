@@ -10,6 +10,7 @@ import typer
 
 from engine import load, project
 from scripts import console
+from scripts.commands.accounts import as_uuid
 from scripts.commands.spec import AsJson, Spec
 from scripts.database import database, named
 
@@ -57,7 +58,7 @@ def _say_report(report: Any, dry_run: bool, as_json: bool) -> None:
 
 def query(
     spec: Spec,
-    org: Annotated[str, typer.Option(help="The organisation.")],
+    org: Annotated[str | None, typer.Option(help="Only this organisation, as its own callers see it.")] = None,
     filters: Annotated[
         list[str] | None, typer.Option("--filter", help="column=value; repeat a column for a list.")
     ] = None,
@@ -66,7 +67,7 @@ def query(
     fields: Annotated[str | None, typer.Option(help="Columns to show, with commas between. Default: all.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a tenant's rows, newest first."""
+    """Show rows, newest first: of one organisation, or of all."""
     from engine.ask import ask
     from engine.store.connect import connect
     from engine.store.page import fetch
@@ -74,7 +75,7 @@ def query(
     here = project.find()
     plan = load.pick(load.load(here), spec)
     wanted = {"fields": fields.split(",")} if fields else {}
-    question = ask(plan, org, {**_filters(filters or []), **wanted, "limit": limit, "offset": offset})
+    question = ask(plan, as_uuid(org, "--org"), {**_filters(filters or []), **wanted, "limit": limit, "offset": offset})
 
     async def answer() -> Any:
         with database(here) as dsn:
