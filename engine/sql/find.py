@@ -52,7 +52,8 @@ def step_results(reading: Reading, scope: Scope) -> Statement:
     parts = ", ".join(value(steps, "document") for steps in reading.parts)
     present = [f"{_held(reading, index)} is not null" for index in range(len(reading.held))]
     text = f"""
-select wanted.*, content.*
+select wanted.id::text, wanted.org_id::text, wanted.submission_id::text, wanted.pipeline_run_id::text,
+    wanted.step_position, wanted.operation_id, wanted.recorded_at, wanted.version, content.*
 from (
     select found.id, found.org_id, found.submission_id, found.pipeline_run_id, found.step_position,
         found.operation_id, found.recorded_at, found.xmin::text as version

@@ -37,6 +37,7 @@ from engine.store.preview import Preview
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _TRY_LOCK = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _SAMPLE = 3
+_BREATH = 20  # step results, extracted in some two milliseconds
 
 Progress = Callable[[Account], None]
 
@@ -151,7 +152,17 @@ async def _batches(
     async with reader.cursor(name="dex_backfill") as cursor:
         await cursor.execute(statement.text, statement.parameters)
         while rows := await cursor.fetchmany(size):
-            yield [_step(reading, row) for row in rows]
+            yield await _steps(reading, rows)
+
+
+async def _steps(reading: Reading, rows: Sequence[tuple[Any, ...]]) -> list[Step]:
+    """Extract, and look up now and then: the writer's statements must not wait for a whole batch to be extracted."""
+    steps = []
+    for number, row in enumerate(rows, start=1):
+        steps.append(_step(reading, row))
+        if number % _BREATH == 0:
+            await asyncio.sleep(0)
+    return steps
 
 
 async def _apply(
@@ -167,14 +178,12 @@ def _step(reading: Reading, row: tuple[Any, ...]) -> Step:
     values = exact.loads(parts)
     assert isinstance(values, list)
     roots = reading.document_of(values)
-    run_ = Run(
-        org_id=str(org_id), submission_id=str(submission_id), pipeline_run_id=str(run_id), step_position=position
-    )
+    run_ = Run(org_id=org_id, submission_id=submission_id, pipeline_run_id=run_id, step_position=position)
     held = {item.name: there for item, there in zip(reading.held, present, strict=True)}
     extraction = extract(
         reading.plan, operation, document.build(roots["output"], roots["context"], run_, operation), held
     )
-    return Step(str(step_id), str(org_id), str(submission_id), str(run_id), recorded_at, version, extraction)
+    return Step(step_id, org_id, submission_id, run_id, recorded_at, version, extraction)
 
 
 def _count_steps(account: Account, steps: Sequence[Step]) -> None:
