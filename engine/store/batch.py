@@ -56,8 +56,16 @@ class Merge:
     @classmethod
     def of(cls, reading: Reading, preview: Preview | None = None) -> Merge:
         """Spell the statements of a plan. `preview`, where given, is told what each merge changes."""
-        spelling = (merge.stage, merge.copy, merge.merge, merge.settle, merge.snapshot)
-        return cls(reading.plan, *(spell(reading) for spell in spelling), Absent.of(reading.plan), preview)
+        return cls(
+            plan=reading.plan,
+            stage=merge.stage(reading),
+            copy=merge.copy(reading),
+            merge=merge.merge(reading),
+            settle=merge.settle(reading),
+            snapshot=merge.snapshot(reading),
+            absent=Absent.of(reading.plan),
+            preview=preview,
+        )
 
     async def apply(self, connection: AsyncConnection[Any], steps: Sequence[Step], *, again: bool) -> list[Step]:
         """Merge and record `steps` (oldest first) inside the caller's transaction; return those that were recorded.
