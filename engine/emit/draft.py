@@ -19,7 +19,7 @@ from engine import plan as plans
 from engine.diagnostic import EngineError
 from engine.emit import words
 from engine.emit.proposal import Column, Proposal, propose
-from engine.exact import ExactFloat, ExactInt, Json
+from engine.exact import ExactFloat, ExactInt, Json, chunks
 from engine.plan import Plan
 
 _CASES: Final = "tests/cases/good"
@@ -143,7 +143,10 @@ def _compiled(made: Proposal, text: str) -> Plan:
 
 def _pretty(value: Json) -> str:
     option = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_SUBCLASS
-    return orjson.dumps(value, default=_exact, option=option).decode() + "\n"
+    try:
+        return orjson.dumps(value, default=_exact, option=option).decode() + "\n"
+    except orjson.JSONEncodeError:  # deeper than orjson goes, or half a surrogate pair, which becomes its escape
+        return "".join(chunks(value)).encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def _exact(value: Any) -> orjson.Fragment:

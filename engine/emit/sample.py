@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from engine.column import TYPES, CastError
+from engine.column import TYPES, CastError, missing
 from engine.emit.words import snake
 from engine.exact import Json, chunks, kind, loads, number_text
 from engine.normalizer import NORMALIZERS, NormalizeError
@@ -58,7 +58,7 @@ class Guess:
         try:
             for name in self.normalize:
                 value = NORMALIZERS[name].function(value)
-            return value is not None and TYPES[self.type].cast(value) is not None
+            return not missing(value, TYPES[self.type]) and TYPES[self.type].cast(value) is not None
         except (NormalizeError, CastError):
             return False
 
