@@ -73,7 +73,7 @@ class Questions:
         """Return the cursor of the page after the one that ended at `last`."""
         if last is None:
             return None
-        return self.cursors.write(self.plan.name, question.org_id, question.filters, last)
+        return self.cursors.write(self.plan.name, question.tenant, question.filters, last)
 
 
 def _json(name: str, text: bytes) -> Any:

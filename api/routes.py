@@ -155,7 +155,7 @@ async def _query(context: Context, questions: Questions, request: Request) -> Re
     question = questions.of(asked, choose_organisation(caller, asked.org_id))
     async with context.connection() as connection:
         found = await page.fetch(connection, questions.plan, question)
-        if not found.rows and not await organisation.exists(connection, question.org_id):
+        if not found.rows and not await organisation.exists(connection, question.tenant):
             raise unknown_organisation()
     meta = {"limit": question.limit, "offset": question.offset, "next_cursor": questions.next(question, found.last)}
     return Json(b'{"data":[%b],"meta":%b}' % (b",".join(found.rows), msgspec.json.encode(meta)))

@@ -152,7 +152,7 @@ async def _store(statement: Upsert, org_id: str, rows: list[Row], connection: Co
 async def _fetch(plan: Plan, question: Question, connection: Connection) -> tuple[bytes, ...]:
     found = await page.fetch(connection, plan, question)
     if not found.rows:  # an organisation that does not exist must not look like one without rows
-        await _must_exist(connection, question.org_id)
+        await _must_exist(connection, question.tenant)
     return found.rows
 
 

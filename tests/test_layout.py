@@ -25,7 +25,7 @@ ENGINE = (
 )
 #: Where a library may be imported; anywhere else it would be in two rooms.
 ROOMS = {
-    "psycopg": "engine/store/",
+    "psycopg": ("engine/store/", "scripts/bench/"),  # what one would write by hand is the other side of a benchmark
     "psycopg_pool": "engine/store/",
     "yaml": "engine/source.py",
     "jmespath": ("engine/path.py", "engine/function.py"),

@@ -27,6 +27,12 @@ class Question:
     offset: int = 0
     after: tuple[str, str] | None = None  # created_at and id of the last row seen
 
+    @property
+    def tenant(self) -> str:
+        """The organisation of a question that a tenant asks."""
+        assert self.org_id is not None
+        return self.org_id
+
 
 def page(plan: Plan, question: Question) -> Statement:
     """One page, newest first, `id` as tie-break; one row more than `limit` is asked for, to know whether more follow.

@@ -21,7 +21,7 @@ Connection: TypeAlias = AsyncConnection[Any]
 Pool: TypeAlias = AsyncConnectionPool[Connection]
 
 _OURS = "prepare_threshold"
-_WAIT = 10.0  # seconds for a connection to be made, or for one of the pool to be free
+_WAIT = 10  # seconds for a connection to be made, or for one of the pool to be free
 
 
 async def connect(dsn: str) -> Connection:
