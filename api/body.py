@@ -82,7 +82,7 @@ def _decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
             body.decode()
         return decoder.decode(body)
     except UnicodeDecodeError as error:
-        raise invalid(f"byte {error.start} of the body is not UTF-8", code="not_json") from error
+        raise invalid(f"byte {error.start} of the body is not UTF-8", code="not_json", hint="send UTF-8") from error
     except msgspec.ValidationError as error:
         raise _misfit(str(error), decoder) from error
     except msgspec.DecodeError as error:

@@ -6,7 +6,7 @@ with its status. It must not know the routes, and it never shows what the databa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.store.fault import StoreError, StoreUnavailable
+from engine.store.fault import StoreError, StoreRefused, StoreUnavailable
 
 log = structlog.get_logger("api")
 
@@ -55,6 +55,7 @@ class Fault(Exception):
 
 def invalid(message: str, *, field: str | None = None, hint: str = "", code: str = "invalid_body") -> Fault:
     """Return the 422 for one thing that is wrong with a body."""
+    hint = hint or "`GET /openapi.json` describes every body"
     return Fault(422, code, message, hint=hint, detail=[{"code": code, "field": field, "message": message}])
 
 
@@ -97,8 +98,56 @@ def of_store(error: StoreError) -> Fault:
             hint=f"nothing was changed; ask again in {RETRY_AFTER} seconds",
             headers={"retry-after": str(RETRY_AFTER)},
         )
-    log.error("database refused", reason=error.message)
+    assert isinstance(error, StoreRefused)
+    for prefix, told in _REFUSALS:
+        if error.sqlstate.startswith(prefix):
+            return told(error)
+    log.error("database refused", sqlstate=error.sqlstate, reason=error.message)
     return Fault(500, "database_refused", "the database refused the statement", hint="the log names the reason")
+
+
+def _row_refused(error: StoreRefused) -> Fault:
+    """The values are at fault. What Postgres says of them is about the caller's own data, and is passed on."""
+    hint = "nothing was written; mend the value the sentence is about"
+    detail = [{"code": "refused_by_database", "field": error.column, "message": error.message}]
+    return Fault(422, "refused_by_database", error.message, hint=hint, detail=detail)
+
+
+def _conflict(error: StoreRefused) -> Fault:
+    hint = "nothing was written; the value is taken by another row"
+    detail = [{"code": "conflict", "field": error.column, "message": error.message}]
+    return Fault(409, "conflict", error.message, hint=hint, detail=detail)
+
+
+def _misfit(error: StoreRefused) -> Fault:
+    log.error("table does not fit", sqlstate=error.sqlstate, reason=error.message)
+    return Fault(500, "table_misfit", "the table does not fit its spec", hint="`GET /readyz` names what is missing")
+
+
+def _busy(error: StoreRefused) -> Fault:
+    log.warning("database busy", sqlstate=error.sqlstate, reason=error.message)
+    return Fault(
+        503,
+        "database_busy",
+        "the database could not do it now",
+        hint=f"nothing was changed; ask again in {RETRY_AFTER} seconds",
+        headers={"retry-after": str(RETRY_AFTER)},
+    )
+
+
+#: Classes of SQLSTATE, the more exact ones first.
+_REFUSALS: tuple[tuple[str, Callable[[StoreRefused], Fault]], ...] = (
+    ("23505", _conflict),
+    ("22", _row_refused),  # data exception
+    ("23", _row_refused),  # integrity constraint
+    ("54", _row_refused),  # beyond a limit of the program: a key too long for its index, too deep a document
+    ("40", _busy),  # deadlock, serialization
+    ("53", _busy),  # out of connections, disk, memory
+    ("55P03", _busy),  # lock not available
+    ("57014", _busy),  # statement timeout
+    ("25006", _busy),  # read-only: a standby being promoted
+    ("42", _misfit),  # no such table or column, no right to it
+)
 
 
 async def answer_unforeseen(request: Request, error: Exception) -> Response:

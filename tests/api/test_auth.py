@@ -1,0 +1,229 @@
+"""Who gets in, as whom, and with which words the others are turned away."""
+
+import base64
+import json
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+from tests.api.loopback import ADMIN_KEY, ADMIN_SECRET, INTERNAL_KEY, Api, bearer, internal, session, super_admin
+
+UPSERT = "/api/internal/company-intel-briefings/upsert"
+QUERY = "/api/v1/company-intel-briefings/query"
+ROW = {"company_domain": "example.com", "raw_parallel_output": {}}
+
+INTERNAL_PATHS = [
+    UPSERT,
+    "/api/internal/pipeline-runs/claim",
+    "/api/internal/pipeline-runs/heartbeat",
+    "/api/internal/pipeline-runs/get",
+    "/api/internal/pipeline-runs/update-status",
+    "/api/internal/step-results/update",
+    "/api/internal/step-results/mark-remaining-skipped",
+    "/api/internal/submissions/sync-status",
+    "/api/internal/submissions/dispatch",
+]
+
+
+def unsigned(claims: dict[str, Any]) -> str:
+    """A JWT with `alg: none`."""
+    parts = [json.dumps(part).encode() for part in ({"alg": "none", "typ": "JWT"}, claims)]
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + "."
+
+
+@pytest.mark.parametrize("path", INTERNAL_PATHS)
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ({}, "Missing authorization token"),
+        ({"authorization": ""}, "Missing authorization token"),
+        ({"authorization": "Bearer"}, "Missing authorization token"),
+        ({"authorization": INTERNAL_KEY}, "Missing authorization token"),
+        ({"authorization": f"Basic {INTERNAL_KEY}"}, "Missing authorization token"),
+        (bearer("wrong"), "Invalid internal API key"),
+        (bearer(INTERNAL_KEY + "x"), "Invalid internal API key"),
+        (bearer(INTERNAL_KEY[:-1]), "Invalid internal API key"),
+        (bearer("schlüssel"), "Invalid internal API key"),
+        (bearer(ADMIN_KEY), "Invalid internal API key"),
+    ],
+)
+def test_internal_endpoints_want_the_internal_key(api: Api, path: str, headers: dict[str, str], error: str) -> None:
+    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+    answer = api.client.post(path, headers=encoded, content=b"not even JSON")
+    assert (answer.status_code, answer.json()["error"]) == (401, error)
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.json()["hint"]
+
+
+def test_coverage_wants_the_internal_key(api: Api) -> None:
+    assert api.client.get("/api/internal/coverage").status_code == 401
+    assert api.client.get("/api/internal/coverage", headers=internal()).json() == {"data": []}
+
+
+def test_an_upsert_wants_an_organisation(api: Api) -> None:
+    answer = api.post(UPSERT, ROW, headers=internal())
+    assert answer.status_code == 401
+    assert answer.json()["error"] == "Missing x-internal-org-id for internal authorization"
+
+
+@pytest.mark.parametrize(
+    "value", ["x", "123", "b0293785-aa7a-4234-8201-cc47305295f", "{b0293785-aa7a-4234-8201-cc473}"]
+)
+def test_an_organisation_that_is_no_uuid_is_400(api: Api, value: str) -> None:
+    answer = api.post(UPSERT, ROW, headers=internal(value))
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_header")
+    assert api.post(QUERY, {}, headers=internal(value)).status_code == 400
+
+
+def test_the_scheme_is_not_case_sensitive(api: Api, org: str) -> None:
+    headers = {"authorization": f"bearer {INTERNAL_KEY}", "x-internal-org-id": org}
+    assert api.post(QUERY, {}, headers=headers).status_code == 200
+
+
+class TestTenant:
+    """A query as a tenant."""
+
+    def test_internal_key_with_an_organisation(self, api: Api, org: str) -> None:
+        assert api.post(QUERY, {}, headers=internal(org)).status_code == 200
+        assert api.post(QUERY, {}, headers=internal()).status_code == 401
+
+    def test_a_session(self, api: Api, org: str) -> None:
+        assert api.post(QUERY, {}, headers=bearer(session(org))).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("claims", "error"),
+        [
+            ({"type": "super_admin"}, "Invalid JWT type for tenant endpoints"),
+            ({"type": "refresh"}, "Invalid JWT type for tenant endpoints"),
+            ({"type": None}, "Invalid JWT type for tenant endpoints"),
+            ({"exp": 1}, "Session token has expired"),
+            ({"exp": None}, "Session token lacks `exp`"),
+            ({"exp": "soon"}, "Invalid session token"),
+            ({"sub": None}, "Session token lacks `sub` or a valid `org_id`"),
+            ({"org_id": None}, "Session token lacks `sub` or a valid `org_id`"),
+            ({"org_id": "nobody"}, "Session token lacks `sub` or a valid `org_id`"),
+            ({"company_id": "nobody"}, "Session token holds an invalid `company_id`"),
+            ({"nbf": 9_999_999_999}, "Invalid session token"),
+        ],
+    )
+    def test_a_session_that_does_not_hold(self, api: Api, org: str, claims: dict[str, Any], error: str) -> None:
+        answer = api.post(QUERY, {}, headers=bearer(session(**{"org_id": org} | claims)))
+        assert (answer.status_code, answer.json()["error"]) == (401, error)
+
+    def test_a_session_signed_by_somebody_else(self, api: Api, org: str) -> None:
+        good = session(org)
+        head, body, signature = good.split(".")
+        tokens = [
+            session(org, secret="another secret, just as long as the real one"),
+            session(org, secret=ADMIN_SECRET),
+            session(org, algorithm="HS384"),
+            session(org, algorithm="HS512"),
+            unsigned({"type": "session", "sub": "x", "org_id": org, "exp": int(time.time()) + 600}),
+            f"{head}.{body}.",
+            f"{head}.{body}.{signature[::-1]}",
+            f"{head}.{session(str(uuid.uuid4())).split('.')[1]}.{signature}",
+        ]
+        for token in tokens:
+            answer = api.post(QUERY, {}, headers=bearer(token))
+            assert (answer.status_code, answer.json()["error"]) == (401, "Invalid session token"), token
+
+    def test_an_api_token(self, api: Api, org: str) -> None:
+        assert api.post(QUERY, {}, headers=bearer(api.token(org))).status_code == 200
+        later = "2099-01-01T00:00:00Z"
+        assert api.post(QUERY, {}, headers=bearer(api.token(org, expires_at=later))).status_code == 200
+
+    def test_an_api_token_that_does_not_hold(self, api: Api, org: str) -> None:
+        past = "2020-01-01T00:00:00Z"
+        for token, error in [
+            ("dex_unknown", "Invalid API token"),
+            ("a.b.c", "Invalid API token"),
+            (api.token(org, revoked_at=past), "API token has been revoked"),
+            (api.token(org, expires_at=past), "API token has expired"),
+            (api.token(org)[:-1], "Invalid API token"),
+        ]:
+            answer = api.post(QUERY, {}, headers=bearer(token))
+            assert (answer.status_code, answer.json()["error"]) == (401, error)
+
+    def test_the_hash_of_a_token_is_no_token(self, api: Api, org: str) -> None:
+        api.token(org)
+        stored = api.value("select token_hash from api_tokens where org_id = %s", [org])
+        assert api.post(QUERY, {}, headers=bearer(stored)).status_code == 401
+
+    def test_last_use_is_noted_once_a_minute(self, api: Api, org: str) -> None:
+        token = bearer(api.token(org))
+        used = "select last_used_at, xmin::text from api_tokens where org_id = %s"
+        api.post(QUERY, {}, headers=token)
+        first = api.execute(used, [org])
+        assert first[0][0] is not None
+        for _ in range(3):
+            api.post(QUERY, {}, headers=token)
+        assert api.execute(used, [org]) == first
+        api.execute("update api_tokens set last_used_at = now() - interval '2 minutes' where org_id = %s", [org])
+        stale = api.execute(used, [org])
+        api.post(QUERY, {}, headers=token)
+        assert api.execute(used, [org])[0][0] > stale[0][0]
+
+    def test_naming_an_organisation(self, api: Api, org: str) -> None:
+        other = api.organisation()
+        for headers in (internal(org), bearer(session(org)), bearer(api.token(org))):
+            assert api.post(QUERY, {"org_id": org}, headers=headers).status_code == 200
+            assert api.post(QUERY, {"org_id": org.upper()}, headers=headers).status_code == 200
+            answer = api.post(QUERY, {"org_id": other}, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (403, "other_organisation")
+
+    def test_a_session_may_not_write(self, api: Api, org: str) -> None:
+        for token in (session(org), api.token(org), super_admin(), ADMIN_KEY):
+            answer = api.post(UPSERT, ROW, headers={**bearer(token), "x-internal-org-id": org})
+            assert answer.status_code == 401
+        assert api.value("select count(*) from company_intel_briefings where org_id = %s", [org]) == 0
+
+
+class TestSuperAdmin:
+    """A query by whoever may see every organisation, one at a time."""
+
+    def test_names_an_organisation(self, api: Api, org: str) -> None:
+        api.upsert("company-intel-briefings", ROW, org)
+        for token in (ADMIN_KEY, super_admin()):
+            answer = api.post(QUERY, {"org_id": org}, headers=bearer(token))
+            assert [row["company_domain"] for row in answer.json()["data"]] == ["example.com"]
+
+    def test_must_name_one(self, api: Api) -> None:
+        for token in (ADMIN_KEY, super_admin()):
+            answer = api.post(QUERY, {}, headers=bearer(token))
+            assert (answer.status_code, answer.json()["code"]) == (400, "org_id_required")
+            assert "org_id is required for super-admin" in answer.json()["error"]
+
+    def test_must_name_one_that_exists(self, api: Api) -> None:
+        answer = api.post(QUERY, {"org_id": str(uuid.uuid4())}, headers=bearer(ADMIN_KEY))
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_organisation")
+        assert api.post(QUERY, {"org_id": "x"}, headers=bearer(ADMIN_KEY)).status_code == 422
+
+    def test_a_token_that_does_not_hold(self, api: Api, org: str) -> None:
+        claims = {"type": "super_admin", "sub": "x", "exp": int(time.time()) + 600}
+        for token in (
+            super_admin(exp=1),
+            super_admin(type="session"),
+            super_admin(secret="another secret, just as long as the real one"),
+            session(org, type="super_admin"),
+            unsigned(claims),
+            ADMIN_KEY[:-1],
+        ):
+            assert api.post(QUERY, {"org_id": org}, headers=bearer(token)).status_code == 401, token
+
+    def test_who_is_no_longer_active(self, api: Api, org: str) -> None:
+        admin = str(uuid.uuid4())
+        api.execute("insert into super_admins (id, email, is_active) values (%s, 'a@example.com', false)", (admin,))
+        asked = {"org_id": org}
+        assert api.post(QUERY, asked, headers=bearer(super_admin(sub=admin))).status_code == 401
+        api.execute("update super_admins set is_active = true")
+        assert api.post(QUERY, asked, headers=bearer(super_admin(sub=admin))).status_code == 200
+
+    def test_the_door_is_shut_without_its_secrets(self, start: Callable[..., AbstractContextManager[Api]]) -> None:
+        with start(super_admin_api_key=None, super_admin_jwt_secret=None) as api:
+            asked = {"org_id": api.organisation()}
+            assert api.post(QUERY, asked, headers=bearer(ADMIN_KEY)).status_code == 401
+            assert api.post(QUERY, asked, headers=bearer(super_admin())).status_code == 401
