@@ -58,7 +58,7 @@ def write(root: Path, files: Mapping[str, str]) -> list[str]:
 def _drift(file: Path, text: str) -> str:
     try:
         return "" if file.read_bytes() == text.encode() else "differs"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "missing"
 
 

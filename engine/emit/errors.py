@@ -81,6 +81,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "not_an_array": 'Mend `rows`; a single object becomes one row by `rows: "[output.thing]"`.',
     "unknown_operation": "Name the operation under `operations`, or extract with the spec that has it.",
     "refused_by_database": "The message is the database's own: a constraint, a key too long for its index.",
+    "absent_deleted": "Nothing: `on_absent: delete` asks for it.",
+    "absent_kept": "Mend what rejected them; a result whose elements all become rows removes what is gone.",
     "not_found": "Nothing: the research found nothing, and nothing is stored.",
 }
 
@@ -125,7 +127,7 @@ def _spec_section(name: str) -> str:
 
 
 def _reason_section(name: str) -> str:
-    parts = [f"### `{name}`", f"{REASONS[name][0].upper()}{REASONS[name][1:]}. {_ADVICE[name]}"]
+    parts = [f"### `{name}`", f"{REASONS[name][0].upper()}{REASONS[name][1:]}. {_ADVICE.get(name, '')}".rstrip()]
     reason = example.reason(name)
     return "\n\n".join([*parts, block("text", _said(reason))] if reason else parts)
 

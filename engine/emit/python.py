@@ -91,7 +91,8 @@ def _summary(plan: Plan) -> str:
     """The spec's title and description as sentences, on as many lines as they need."""
     text = f"{_line(plan.title)}. {_line(plan.description)}".strip()
     first, *more = textwrap.wrap(text, _WIDTH - 6, break_long_words=False, break_on_hyphens=False)
-    return first + "".join(f"\n{line}" for line in more) + ("\n" if more else "")
+    end = "\n" if more else " " if first.endswith('"') else ""
+    return "\n".join((first, *more)) + end
 
 
 def _upsert(plan: Plan) -> str:
@@ -201,7 +202,7 @@ def _mapping(name: str, columns: Iterable[str]) -> str:
 
 def _line(text: str) -> str:
     """Prose of a spec on one line of a docstring, where nothing in it can end or escape the string."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace('"""', "'''").rstrip('"')
+    return " ".join(text.split()).replace("\\", "\\\\").replace('"""', "'''")
 
 
 def _package(plans: Sequence[Plan]) -> str:
