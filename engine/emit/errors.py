@@ -46,6 +46,7 @@ HTTP: Final[Mapping[str, tuple[int, str, str]]] = {
     "unknown_organisation": (404, "There is no such organisation.", "Check the organisation's id."),
     "unknown_route": (404, "There is no such path.", "`GET /openapi.json` lists every route."),
     "method_not_allowed": (405, "The path takes another method.", "Use one of those in the `Allow` header."),
+    "conflict": (409, "A value is taken by another row.", "Write another, or change that row."),
     "lost_lease": (409, "Another runner holds the run.", "Stop working on it; what is recorded stays."),
     "no_trigger": (409, "`TRIGGER_SECRET_KEY` is not set.", "Set it, or let a local runner work."),
     "provider_run_id_taken": (409, "The step holds another research already.", "Resume that one."),
@@ -63,6 +64,8 @@ HTTP: Final[Mapping[str, tuple[int, str, str]]] = {
     "unstorable_text": (422, "The body holds NUL or half a surrogate pair.", "Remove it, or send U+FFFD instead."),
     "internal_error": (500, "Something went wrong on our side.", "The log has the reason under the request id."),
     "database_refused": (500, "The database refuses the statement.", "The log names the reason."),
+    "table_misfit": (500, "The table does not fit its spec.", "`GET /readyz` names what is missing."),
+    "database_busy": (503, "The database could not do it now; nothing was changed.", "Ask again after `Retry-After`."),
     "database_unavailable": (
         503,
         "The database does not answer; nothing was changed.",
