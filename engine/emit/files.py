@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from engine.emit import errors, jsonschema, normalizers, python, reference, typescript
+from engine.emit import errors, format, jsonschema, normalizers, python, reference, typescript
 from engine.plan import Plan
 
 #: Who writes what. Each takes all plans and returns text by path; no two name the same path.
@@ -19,6 +19,7 @@ EMITTERS: Final[Mapping[str, Callable[[Sequence[Plan]], dict[str, str]]]] = {
     "JSON Schema of a spec": jsonschema.emit,
     "reference of each spec": reference.emit,
     "reference of the normalizers": normalizers.emit,
+    "keys of the format": format.emit,
     "list of errors": errors.emit,
 }
 

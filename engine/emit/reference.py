@@ -87,7 +87,7 @@ def _index(plans: Sequence[Plan]) -> str:
         "the specs",
         "# Reference",
         "One page per spec; what they share is in [normalizers and types](normalizers.md), [errors](../errors.md) and"
-        " [the format](../../specs/README.md).",
+        " [the format](format.md), which [specs/README.md](../../specs/README.md) tells by example.",
         table(("spec", "operations", "table", "key"), rows),
     )
 

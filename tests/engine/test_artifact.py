@@ -61,4 +61,4 @@ def test_the_project_is_up_to_date() -> None:
 def test_the_same_specs_give_the_same_files() -> None:
     plans = load.load(project.find(ROOT))
     assert files.emit(plans) == files.emit(load.load(project.find(ROOT)))
-    assert len(files.emit(plans)) == 3 * len(plans) + 6
+    assert len(files.emit(plans)) == 3 * len(plans) + 7
