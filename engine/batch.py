@@ -35,7 +35,8 @@ class Step:
     version: str  # of the step result as it was read
     extraction: Extraction
     outcomes: list[str] = field(default_factory=list)  # of its rows
-    deletion: str | None = None  # under `on_absent: delete`: the outcome for the rows that are compared
+    overtaken: bool = False  # under `on_absent: delete`: a newer result has replaced its rows already
+    deletion: str | None = None  # and the outcome for the rows that it replaces
     notes: list[Reason] = field(
         default_factory=list
     )  # what the database refused; rows of earlier results deleted, left
@@ -59,7 +60,8 @@ class Step:
     @property
     def complete(self) -> bool:
         """Whether every element became a row that the database took."""
-        return self.extraction.outcome == "row" and not self.reasons
+        found = self.extraction
+        return found.outcome == "row" and len(found.rows) == found.elements and "rejected" not in self.outcomes
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from engine.column import CastError, missing, shorten
-from engine.exact import Json
+from engine.exact import Json, dumps
 from engine.normalizer import NormalizeError
 from engine.path import Path, PathRaised, truthy
 from engine.plan import Field, Mapping, Plan
@@ -117,9 +117,8 @@ def _extract_many(plan: Plan, mapping: Mapping, document: dict[str, Any], elemen
         parent = _parent(plan, mapping, document)
     except Rejected as rejected:
         return Extraction("rejected", reasons=(rejected.reason,), elements=len(elements))
-    if not elements and parent is None:
-        message = f"`{mapping.rows.text}` is empty"
-        return Extraction("filtered", reasons=(Reason("no_elements", "rows", message),), elements=0)
+    if not elements:
+        return _none(mapping.rows, parent)
     rows, reasons = {}, []
     for index, element in enumerate(elements):
         try:
@@ -127,8 +126,22 @@ def _extract_many(plan: Plan, mapping: Mapping, document: dict[str, Any], elemen
         except Rejected as rejected:
             reason = rejected.reason
             reasons.append(Reason(reason.code, reason.field, reason.message, reason.value, index))
-    outcome = "row" if rows or not elements else "rejected"
+    outcome = "row" if rows else "rejected"
     return Extraction(outcome, tuple(rows.values()), tuple(reasons), len(elements), tuple(rows), parent)
+
+
+def _none(rows: Path, parent: Row | None) -> Extraction:
+    """An empty array. Under `on_absent: delete` it is an answer, whose `value` says whose rows are none."""
+    message = f"`{rows.text}` is empty"
+    if parent is None:
+        return Extraction("filtered", reasons=(Reason("no_elements", "rows", message),), elements=0)
+    reason = Reason("no_elements", "rows", message, none_of(parent))
+    return Extraction("row", reasons=(reason,), elements=0, parent=parent)
+
+
+def none_of(parent: Row) -> str:
+    """A parent key as the reason of an empty array names it: whole, since later results are held against it."""
+    return dumps([None if value is None else str(value) for value in parent.values()]).decode()
 
 
 def _parent(plan: Plan, mapping: Mapping, document: dict[str, Any]) -> Row | None:

@@ -11,10 +11,13 @@ from __future__ import annotations
 from engine import plan as plans
 from engine.plan import Plan
 from engine.sql.stored import Reading, by_operation, detoast, first_truthy
-from engine.sql.text import SOURCE_COLUMNS, indented, match_key, match_parent, quote, quoted
+from engine.sql.text import SOURCE_COLUMNS, indented, match_key, quote, quoted
 from engine.sql.upsert import differs, not_newer, on_conflict, written_columns
 
-STAGING = "arriving_rows"
+#: Names of our own have a capital letter, which no table or column of a spec has.
+STAGING = '"Arriving"'
+_ORDINAL = '"Ordinal"'
+_OVERTAKEN = '"Overtaken"'
 _MOVES = "stored.source_recorded_at is distinct from excluded.source_recorded_at"
 
 
@@ -22,7 +25,8 @@ def staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
     """(name, type) of the staging table. A held field is staged as the step result to take it from."""
     held = {item.name for item in reading.held}
     return (
-        ("ordinal", "integer"),
+        ("Ordinal", "integer"),
+        ("Overtaken", "boolean"),
         ("org_id", "uuid"),
         *((item.name, "uuid" if item.name in held else item.type.sql) for item in reading.plan.fields),
         *SOURCE_COLUMNS.items(),
@@ -47,16 +51,24 @@ def merge(reading: Reading) -> str:
 with upserted as (
     insert into {quote(plan.table)} as stored ({quoted(written_columns(plan))})
     select {_arriving(reading)}
-    from (select * from {STAGING} order by ordinal offset 0) as staged
+    from (select * from {STAGING} order by {_ORDINAL} offset 0) as staged
 {_documents(reading)}
-{_not_overtaken(plan)}
+{_timely(plan)}
     {on_conflict(plan, _MOVES)}
     returning {quoted(plan.conflict, "stored.")}
 )
-select staged.ordinal
+select staged.{_ORDINAL}
 from {STAGING} as staged
 join upserted on {match_key(plan, "upserted", "staged")}
 """
+
+
+def _timely(plan: Plan) -> str:
+    """Under `on_absent: delete`: no new row from a result that a newer one has replaced already."""
+    if plan.on_absent != "delete":
+        return ""
+    known = f"(select from {quote(plan.table)} as known where {match_key(plan, 'known', 'staged')})"
+    return f"    where not staged.{_OVERTAKEN} or exists {known}"
 
 
 def settle(reading: Reading) -> str:
@@ -67,7 +79,7 @@ def settle(reading: Reading) -> str:
     """
     plan = reading.plan
     return f"""
-select staged.ordinal,
+select staged.{_ORDINAL},
     case
         when stored.id is null then 'superseded'
         when {not_newer("stored", "staged")} then 'unchanged'
@@ -78,7 +90,7 @@ from {STAGING} as staged
 left join lateral (
     select * from {quote(plan.table)} as stored where {match_key(plan, "stored", "staged")} offset 0
 ) as stored on true
-where staged.ordinal = any(%(ordinals)s::int[])
+where staged.{_ORDINAL} = any(%(ordinals)s::int[])
 """
 
 
@@ -92,37 +104,28 @@ def snapshot(reading: Reading) -> str:
         for item in plan.fields
     )
     return f"""
-select staged.ordinal, (select to_jsonb(cells) from (select {", ".join(cells)}) as cells)
+select staged.{_ORDINAL}, (select to_jsonb(cells) from (select {", ".join(cells)}) as cells)
 from {STAGING} as staged
 join {quote(plan.table)} as stored on {match_key(plan, "stored", "staged")}
 """
 
 
-def _not_overtaken(plan: Plan) -> str:
-    """Under `on_absent: delete`: no new row from a result that a newer one has replaced already."""
-    if plan.on_absent != "delete":
-        return ""
-    table = quote(plan.table)
-    return f"""    where exists (select from {table} as known where {match_key(plan, "known", "staged")})
-    or not exists (
-        select from {table} as newer
-        where {match_parent(plan, "newer", "staged")} and newer.source_recorded_at > staged.source_recorded_at
-    )"""
-
-
 def _arriving(reading: Reading) -> str:
-    values = {item.name: _document(item) for item in reading.held}
+    values = {item.name: _document(reading, item) for item in reading.held}
     return ", ".join(values.get(name, f"staged.{quote(name)}") for name in written_columns(reading.plan))
 
 
-def _document(item: plans.Field) -> str:
-    return f"{quote('held_' + item.name)}.document"
+def _document(reading: Reading, item: plans.Field) -> str:
+    return f"{_held(reading, item)}.document"
+
+
+def _held(reading: Reading, item: plans.Field) -> str:
+    return f"held_{[held.name for held in reading.held].index(item.name)}"
 
 
 def _documents(reading: Reading) -> str:
     return "\n".join(
-        f"    left join lateral {_source(reading, item)} as {quote('held_' + item.name)} on true"
-        for item in reading.held
+        f"    left join lateral {_source(reading, item)} as {_held(reading, item)} on true" for item in reading.held
     )
 
 

@@ -87,10 +87,10 @@ def live(plan: Plan) -> str:
     named = f"{parameter('source_recorded_at', 'timestamptz')} is not null"
     moves = f"({named} and stored.source_recorded_at is distinct from excluded.source_recorded_at)"
     return f"""
-with arriving as materialized (
+with "Arriving" as materialized (
     select
 {indented(values)}
-), owner as (
+), "Owner" as (
     select
         (arriving.source_submission_id is null or exists (
             select from submissions where id = arriving.source_submission_id and org_id = arriving.org_id
@@ -98,23 +98,23 @@ with arriving as materialized (
         (arriving.source_pipeline_run_id is null or exists (
             select from pipeline_runs where id = arriving.source_pipeline_run_id and org_id = arriving.org_id
         )) as run_ok
-    from arriving
-), upserted as (
+    from "Arriving" as arriving
+), "Upserted" as (
     insert into {quote(plan.table)} as stored ({quoted(written_columns(plan))})
     select {quoted(written_columns(plan), "arriving.")}
-    from arriving, owner where owner.submission_ok and owner.run_ok
+    from "Arriving" as arriving, "Owner" as owner where owner.submission_ok and owner.run_ok
     {on_conflict(plan, moves)}
     returning stored.*
 ), answer as (
-    select 'written' as outcome, {shown(plan, columns(plan), "upserted")} from upserted
+    select 'written' as outcome, {shown(plan, columns(plan), "upserted")} from "Upserted" as upserted
     union all
     select
         case when {not_newer("stored", "arriving")} or not ({differs(plan, "stored", "arriving")})
             then 'unchanged' else 'superseded' end,
         {shown(plan, columns(plan), "stored")}
-    from {quote(plan.table)} as stored, arriving, owner
-    where not exists (select from upserted) and owner.submission_ok and owner.run_ok
+    from {quote(plan.table)} as stored, "Arriving" as arriving, "Owner" as owner
+    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok
     and {match_key(plan, "stored", "arriving")}
 )
-select owner.submission_ok, owner.run_ok, answer.* from owner left join answer on true
+select owner.submission_ok, owner.run_ok, answer.* from "Owner" as owner left join answer on true
 """

@@ -16,42 +16,41 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from engine.batch import Step
-from engine.extract import Reason
+from engine.extract import Reason, none_of
 from engine.plan import Plan
 from engine.sql import absent
 
 
 @dataclass(frozen=True)
 class Absent:
-    """A plan under `on_absent: delete` with its statement spelled once."""
+    """A plan under `on_absent: delete` with its statements spelled once."""
 
     plan: Plan
+    overtaken: str
     text: str
 
     @classmethod
     def of(cls, plan: Plan) -> Absent | None:
         """None for a plan that keeps what is absent."""
-        return cls(plan, absent.delete(plan)) if plan.on_absent == "delete" else None
+        return cls(plan, absent.overtaken(plan), absent.delete(plan)) if plan.on_absent == "delete" else None
 
-    async def lock(self, connection: AsyncConnection[Any], steps: Sequence[Step]) -> None:
-        """Take the turn of every parent of `steps`: what others write there is written before or after this batch."""
-        await connection.execute(
-            absent.LOCK, {"parents": [self._turn(step) for step in steps if step.extraction.parent]}
-        )
+    async def prepare(self, connection: AsyncConnection[Any], steps: Sequence[Step]) -> None:
+        """Take the turn of every parent of `steps`, and mark the steps that came too late to add rows there."""
+        steps = _replacing(steps)
+        await connection.execute(absent.LOCK, {"parents": [self._turn(step) for step in steps]})
+        words = {"spec": self.plan.name, "digest": self.plan.digest, "reasons": [_said(step) for step in steps]}
+        found = await connection.execute(self.overtaken, {**self._parameters(steps), **words})
+        for (number,) in await found.fetchall():
+            steps[number - 1].overtaken = True
 
     async def delete(self, connection: AsyncConnection[Any], steps: Sequence[Step]) -> None:
-        """Delete what older results left, oldest step first."""
-        replaced = [step for step in steps if step.extraction.parent]
-        complete = [step for step in replaced if step.complete]
-        for step in replaced:
-            if step.reasons and step.extraction.outcome == "row":
-                step.notes.append(
-                    Reason("absent_kept", None, "rows of earlier results were left: an element was rejected")
-                )
-        if complete:
-            answers = await (await connection.execute(self.text, self._parameters(complete))).fetchall()
-            for number, deleted, newer in answers:
-                _settle(complete[number - 1], deleted, newer)
+        """Delete what older results left under the parents of `steps`, once their own rows are written."""
+        steps = _replacing(steps)
+        complete = [step for step in steps if step.complete]
+        found = await connection.execute(self.text, self._parameters(complete))
+        deleted = {complete[number - 1].id: count for number, count in await found.fetchall()}
+        for step in steps:
+            _settle(step, deleted.get(step.id, 0))
 
     def _parameters(self, steps: Sequence[Step]) -> dict[str, Any]:
         keys = {item.name: [_parent(step)[item.name] for step in steps] for item in self.plan.parent_key}
@@ -61,15 +60,26 @@ class Absent:
         return json.dumps([self.plan.table, step.org_id, *(str(value) for value in _parent(step).values())])
 
 
+def _replacing(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in steps if step.extraction.outcome == "row" and step.extraction.parent is not None]
+
+
 def _parent(step: Step) -> dict[str, Any]:
     assert step.extraction.parent is not None
     return step.extraction.parent
 
 
-def _settle(step: Step, deleted: int, newer: bool) -> None:
-    if deleted:
+def _said(step: Step) -> str:
+    """What the ledger says of an empty result of the same parent."""
+    return json.dumps([{"code": "no_elements", "value": none_of(_parent(step))}])
+
+
+def _settle(step: Step, deleted: int) -> None:
+    if not step.complete:
+        step.notes.append(Reason("absent_kept", None, "rows of earlier results were left: an element was rejected"))
+    elif deleted:
         step.deletion = "written"
         rows = "1 row of an earlier result was" if deleted == 1 else f"{deleted} rows of earlier results were"
         step.notes.append(Reason("absent_deleted", None, f"{rows} deleted: no element of this one is theirs"))
     elif not step.outcomes:
-        step.deletion = "superseded" if newer else "unchanged"
+        step.deletion = "superseded" if step.overtaken else "unchanged"

@@ -74,7 +74,7 @@ class Merge:
         """
         held = await self._hold(connection, steps)
         if self.absent:
-            await self.absent.lock(connection, held)
+            await self.absent.prepare(connection, held)
         await self._write(connection, group(self.plan, held))
         if self.absent:
             await self.absent.delete(connection, held)
@@ -138,7 +138,15 @@ class Merge:
     def _staged(self, ordinal: int, item: Group) -> tuple[Any, ...]:
         step, row = item.newest.step, item.newest.values
         values = (row[field.name] for field in self.plan.fields)
-        return (ordinal, step.org_id, *values, step.submission_id, step.pipeline_run_id, step.recorded_at)
+        return (
+            ordinal,
+            step.overtaken,
+            step.org_id,
+            *values,
+            step.submission_id,
+            step.pipeline_run_id,
+            step.recorded_at,
+        )
 
     async def _record(self, connection: AsyncConnection[Any], steps: Sequence[Step], again: bool) -> None:
         parameters = {

@@ -41,8 +41,9 @@ conflict: [org_id, symbol]
 """
 
 
-def compiled(text: str, name: str = "quotes") -> Plan:
+def compiled(text: str) -> Plan:
     """The plan of one spec."""
+    name = text.split("name: ", 1)[1].split("\n", 1)[0]
     checked = check([source.parse(text, f"specs/{name}.yaml")])
     assert not checked.diagnostics, "\n".join(map(str, checked.diagnostics))
     return plan.compile(checked.specs[0][1], f"{name}.yaml")
@@ -126,8 +127,9 @@ class World:
     def table(self, plan_: Plan) -> None:
         """Make the table of a synthetic spec, as `dex draft-migration` would."""
         columns = "".join(f'"{item.name}" {item.type.sql},' for item in plan_.fields)
+        key = ", ".join(f'"{name}"' for name in plan_.conflict)
         self.db.execute(f"""
-            create table {plan_.table} (
+            create table "{plan_.table}" (
                 id uuid primary key default gen_random_uuid(),
                 org_id uuid not null references orgs (id) on delete cascade, {columns}
                 source_submission_id uuid references submissions (id) on delete set null,
@@ -135,13 +137,13 @@ class World:
                 source_recorded_at timestamptz,
                 created_at timestamptz not null default now(), updated_at timestamptz not null default now()
             );
-            create unique index on {plan_.table} ({", ".join(plan_.conflict)}) nulls not distinct;
-            create trigger touched before update on {plan_.table}
+            create unique index on "{plan_.table}" ({key}) nulls not distinct;
+            create trigger touched before update on "{plan_.table}"
                 for each row execute function update_updated_at_column();
-            alter table {plan_.table} enable row level security;
-            create policy tenant on {plan_.table} to dex_tenant
+            alter table "{plan_.table}" enable row level security;
+            create policy tenant on "{plan_.table}" to dex_tenant
                 using (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
-            grant select, insert, update, delete on {plan_.table} to dex_tenant
+            grant select, insert, update, delete on "{plan_.table}" to dex_tenant
         """)
 
     def plan(self, fields: str, head: str = HEAD, **more: str) -> Plan:
@@ -196,7 +198,7 @@ class World:
         )
         sources = "source_submission_id::text, source_pipeline_run_id::text, source_recorded_at"
         key = ", ".join(f'"{name}"' for name in plan_.conflict)
-        query = f"select org_id::text, {wanted}, {sources} from {plan_.table} order by {key}"
+        query = f'select org_id::text, {wanted}, {sources} from "{plan_.table}" order by {key}'
         return self.db.execute(query).fetchall()
 
     def ledger(self, plan_: Plan) -> dict[str, dict[str, Any]]:
@@ -230,7 +232,7 @@ class World:
 
     def forget(self, plan_: Plan) -> None:
         """Empty the plan's table and its part of the ledger."""
-        self.db.execute(f"delete from {plan_.table}")
+        self.db.execute(f'delete from "{plan_.table}"')
         self.db.execute("delete from step_persistence where spec = %s", [plan_.name])
 
 

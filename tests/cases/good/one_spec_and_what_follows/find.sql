@@ -1,7 +1,8 @@
-select wanted.*, content.*
+select wanted.id::text, wanted.org_id::text, wanted.submission_id::text, wanted.pipeline_run_id::text,
+    wanted.step_position, wanted.operation_id, wanted.recorded_at, wanted.version, content.*
 from (
     select found.id, found.org_id, found.submission_id, found.pipeline_run_id, found.step_position,
-        found.operation_id, found.recorded_at
+        found.operation_id, found.recorded_at, found.xmin::text as version
     from step_results as found
     where found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)
     and (

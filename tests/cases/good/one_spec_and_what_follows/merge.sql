@@ -1,8 +1,9 @@
 with upserted as (
     insert into "quotes" as stored ("org_id", "symbol", "exchange", "price", "body", "source_submission_id", "source_pipeline_run_id", "source_recorded_at")
-    select staged."org_id", staged."symbol", staged."exchange", staged."price", "held_body".document, staged."source_submission_id", staged."source_pipeline_run_id", staged."source_recorded_at"
-    from (select * from arriving_rows order by ordinal offset 0) as staged
-    left join lateral (select coalesce(case when (document.output #> array['response', 'content']::text[]) not in ('null', 'false', '""', '[]', '{}') then (document.output #> array['response', 'content']::text[]) end, nullif((document.output #> array['response']::text[]), 'null'::jsonb)) as document from step_results as source cross join lateral (select source.output_payload -> 'operation_result' -> 'output' as output offset 0) as document where source.id = staged."body" offset 0) as "held_body" on true
+    select staged."org_id", staged."symbol", staged."exchange", staged."price", held_0.document, staged."source_submission_id", staged."source_pipeline_run_id", staged."source_recorded_at"
+    from (select * from "Arriving" order by "Ordinal" offset 0) as staged
+    left join lateral (select coalesce(case when (document.output #> array['response', 'content']::text[]) not in ('null', 'false', '""', '[]', '{}') then (document.output #> array['response', 'content']::text[]) end, nullif((document.output #> array['response']::text[]), 'null'::jsonb)) as document from step_results as source cross join lateral (select source.output_payload -> 'operation_result' -> 'output' as output offset 0) as document where source.id = staged."body" offset 0) as held_0 on true
+
     on conflict ("org_id", "symbol", "exchange") do update set
     "price" = excluded."price",
     "body" = coalesce(excluded."body", stored."body"),
@@ -17,20 +18,8 @@ and (stored.source_recorded_at is distinct from excluded.source_recorded_at
     or (excluded."body" is not null and record_image_ne(row(stored."body"), row(excluded."body"))))
     returning stored."org_id", stored."symbol", stored."exchange"
 )
-select staged.ordinal,
-    case
-        when upserted.org_id is not null then 'written'
-        when (stored.source_recorded_at is null or staged.source_recorded_at is null or stored.source_recorded_at <= staged.source_recorded_at) then 'unchanged'
-        when exists (select from (select staged."org_id" as "org_id", staged."symbol" as "symbol", staged."exchange" as "exchange", staged."price" as "price", (select document from (select coalesce(case when (document.output #> array['response', 'content']::text[]) not in ('null', 'false', '""', '[]', '{}') then (document.output #> array['response', 'content']::text[]) end, nullif((document.output #> array['response']::text[]), 'null'::jsonb)) as document from step_results as source cross join lateral (select source.output_payload -> 'operation_result' -> 'output' as output offset 0) as document where source.id = staged."body" offset 0) as held) as "body", staged."source_submission_id" as "source_submission_id", staged."source_pipeline_run_id" as "source_pipeline_run_id", staged."source_recorded_at" as "source_recorded_at") as late where stored."source_submission_id" is distinct from late."source_submission_id"
-    or stored."source_pipeline_run_id" is distinct from late."source_pipeline_run_id"
-    or stored."price" is distinct from late."price"
-    or (late."body" is not null and record_image_ne(row(stored."body"), row(late."body")))) then 'superseded'
-        else 'unchanged'
-    end
-from arriving_rows as staged
-left join upserted on upserted."org_id" = staged."org_id"
+select staged."Ordinal"
+from "Arriving" as staged
+join upserted on upserted."org_id" = staged."org_id"
     and upserted."symbol" = staged."symbol"
     and upserted."exchange" is not distinct from staged."exchange"
-left join "quotes" as stored on upserted.org_id is null and stored."org_id" = staged."org_id"
-    and stored."symbol" = staged."symbol"
-    and stored."exchange" is not distinct from staged."exchange"

@@ -1,4 +1,4 @@
-with arriving as materialized (
+with "Arriving" as materialized (
     select
     %(org_id)s::uuid as "org_id",
     %(symbol)s::text as "symbol",
@@ -8,7 +8,7 @@ with arriving as materialized (
     %(source_submission_id)s::uuid as "source_submission_id",
     %(source_pipeline_run_id)s::uuid as "source_pipeline_run_id",
     coalesce(%(source_recorded_at)s::timestamptz, clock_timestamp()) as "source_recorded_at"
-), owner as (
+), "Owner" as (
     select
         (arriving.source_submission_id is null or exists (
             select from submissions where id = arriving.source_submission_id and org_id = arriving.org_id
@@ -16,11 +16,11 @@ with arriving as materialized (
         (arriving.source_pipeline_run_id is null or exists (
             select from pipeline_runs where id = arriving.source_pipeline_run_id and org_id = arriving.org_id
         )) as run_ok
-    from arriving
-), upserted as (
+    from "Arriving" as arriving
+), "Upserted" as (
     insert into "quotes" as stored ("org_id", "symbol", "exchange", "price", "body", "source_submission_id", "source_pipeline_run_id", "source_recorded_at")
     select arriving."org_id", arriving."symbol", arriving."exchange", arriving."price", arriving."body", arriving."source_submission_id", arriving."source_pipeline_run_id", arriving."source_recorded_at"
-    from arriving, owner where owner.submission_ok and owner.run_ok
+    from "Arriving" as arriving, "Owner" as owner where owner.submission_ok and owner.run_ok
     on conflict ("org_id", "symbol", "exchange") do update set
     "price" = excluded."price",
     "body" = coalesce(excluded."body", stored."body"),
@@ -36,7 +36,7 @@ and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded
     returning stored.*
 ), answer as (
     select 'written' as outcome, (select row_to_json(small.*)::text from (select upserted."id", upserted."org_id", upserted."symbol", upserted."exchange", upserted."price", upserted."source_submission_id", upserted."source_pipeline_run_id", upserted."source_recorded_at", upserted."created_at", upserted."updated_at") as small) as scalars,
-        upserted."body"::text from upserted
+        upserted."body"::text from "Upserted" as upserted
     union all
     select
         case when (stored.source_recorded_at is null or arriving.source_recorded_at is null or stored.source_recorded_at <= arriving.source_recorded_at) or not (stored."source_submission_id" is distinct from arriving."source_submission_id"
@@ -46,10 +46,10 @@ and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded
             then 'unchanged' else 'superseded' end,
         (select row_to_json(small.*)::text from (select stored."id", stored."org_id", stored."symbol", stored."exchange", stored."price", stored."source_submission_id", stored."source_pipeline_run_id", stored."source_recorded_at", stored."created_at", stored."updated_at") as small) as scalars,
         stored."body"::text
-    from "quotes" as stored, arriving, owner
-    where not exists (select from upserted) and owner.submission_ok and owner.run_ok
+    from "quotes" as stored, "Arriving" as arriving, "Owner" as owner
+    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok
     and stored."org_id" = arriving."org_id"
     and stored."symbol" = arriving."symbol"
     and stored."exchange" is not distinct from arriving."exchange"
 )
-select owner.submission_ok, owner.run_ok, answer.* from owner left join answer on true
+select owner.submission_ok, owner.run_ok, answer.* from "Owner" as owner left join answer on true
