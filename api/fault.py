@@ -23,6 +23,9 @@ log = structlog.get_logger("api")
 #: Seconds a caller is asked to wait when the database does not answer.
 RETRY_AFTER = 2
 
+#: What Postgres says when a row names an organisation that does not exist, among others.
+FOREIGN_KEY = "23503"
+
 #: Refusals of the framework itself: status -> (code, sentence, hint).
 FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
     404: ("unknown_route", "there is no `{method} {path}`", "`GET /openapi.json` lists every route"),
@@ -57,6 +60,12 @@ def invalid(message: str, *, field: str | None = None, hint: str = "", code: str
     """Return the 422 for one thing that is wrong with a body."""
     hint = hint or "`GET /openapi.json` describes every body"
     return Fault(422, code, message, hint=hint, detail=[{"code": code, "field": field, "message": message}])
+
+
+def unknown_organisation() -> Fault:
+    """Return the 404 for an organisation that does not exist."""
+    hint = "check the organisation's id; nothing was changed"
+    return Fault(404, "unknown_organisation", "there is no such organisation", hint=hint)
 
 
 def answer(fault: Fault) -> Response:

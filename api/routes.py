@@ -29,7 +29,7 @@ from api.body import read
 from api.context import Context
 from api.cursor import Cursors
 from api.endpoint import Endpoint, Json, data
-from api.fault import Fault
+from api.fault import FOREIGN_KEY, Fault, unknown_organisation
 from api.openapi import of_data
 from api.question import Questions
 from api.upsert import Admission, Admitted, refused
@@ -39,7 +39,6 @@ from engine.store import organisation, page
 from engine.store.fault import StoreRefused
 from engine.store.row import SourceRefused, Stored, Upsert
 
-FOREIGN_KEY = "23503"
 STRONGEST = ("written", "unchanged", "superseded")
 
 
@@ -159,9 +158,3 @@ async def _query(context: Context, questions: Questions, request: Request) -> Re
             raise unknown_organisation()
     meta = {"limit": question.limit, "offset": question.offset, "next_cursor": questions.next(question, found.last)}
     return Json(b'{"data":[%b],"meta":%b}' % (b",".join(found.rows), msgspec.json.encode(meta)))
-
-
-def unknown_organisation() -> Fault:
-    """Return the 404 for an organisation that does not exist."""
-    hint = "check the organisation's id; nothing was changed"
-    return Fault(404, "unknown_organisation", "there is no such organisation", hint=hint)

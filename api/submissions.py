@@ -23,10 +23,12 @@ from api.auth import COMPANY_HEADER, ORG_HEADER, Caller, as_uuid, require_intern
 from api.body import UNSTORABLE_HINT, decode, read, unstorable
 from api.context import Context
 from api.endpoint import Endpoint, data
-from api.fault import Fault, invalid
+from api.fault import FOREIGN_KEY, Fault, invalid, unknown_organisation
 from api.openapi import of_data
 from api.runs import OneSubmission
+from engine.store import organisation
 from engine.store import submission as store
+from engine.store.fault import StoreRefused
 from engine.store.raw import RawJson
 
 log = structlog.get_logger("api")
@@ -118,14 +120,22 @@ async def _create(context: Context, decoder: msgspec.json.Decoder[NewSubmission]
     if bad := unstorable(raw):
         raise invalid(f"the body holds `{bad}`", code="unstorable_text", hint=UNSTORABLE_HINT)
     new = _new(context, caller, body)
-    try:
-        async with context.connection() as connection:
-            made = await store.create(connection, new)
-    except store.ForeignCompany as error:
-        raise Fault(403, "other_organisation", error.message, hint=error.hint) from error
+    made = await _make(context, new)
     offered = [(run_id, new.org_id, new.company_id) for run_id in made.run_ids] if new.runner == "trigger" else []
     meta = {"runner": new.runner, "operations_without_spec": _unclaimed(context, body)}
     return data(made.json, meta | await _dispatch(context, offered))
+
+
+async def _make(context: Context, new: store.NewSubmission) -> store.Made:
+    async with context.connection() as connection:
+        try:
+            return await store.create(connection, new)
+        except store.ForeignCompany as error:
+            raise Fault(403, "other_organisation", error.message, hint=error.hint) from error
+        except StoreRefused as error:
+            if error.sqlstate == FOREIGN_KEY and not await organisation.exists(connection, new.org_id):
+                raise unknown_organisation() from error
+            raise
 
 
 def _new(context: Context, caller: Caller, body: NewSubmission) -> store.NewSubmission:

@@ -233,20 +233,32 @@ _OURS: Final = "org_id = nullif(current_setting('app.org_id', true), '')::uuid"
 
 
 def _tenant_policies(table: Table) -> Iterator[Problem]:
-    create = f"CREATE POLICY tenant ON {table.name} TO {quote(TENANT_ROLE)} USING ({_OURS}) WITH CHECK ({_OURS});"
+    create = (
+        f"DROP POLICY IF EXISTS tenant ON {table.name};"
+        f" CREATE POLICY tenant ON {table.name} TO {quote(TENANT_ROLE)} USING ({_OURS}) WITH CHECK ({_OURS});"
+    )
     needed = _COMMANDS if table.plan.on_absent == "delete" else _COMMANDS - {"d"}
-    covered = set[str]()
-    for policy in table.policies:
-        covered |= _COMMANDS if policy["command"] == "*" else {policy["command"]}
-        sides = {"r": ("reads",), "a": ("writes",), "d": ("reads",)}.get(policy["command"], ("reads", "writes"))
-        if any("app.org_id" not in policy[side] for side in sides):
-            sql = f"DROP POLICY {quote(policy['name'])} ON {table.name}; {create}"
-            message = f"policy `{policy['name']}` of `{table.plan.table}` does not ask for the organisation"
-            yield table.problem("TABLE509", message, sql)
-    if lacking := needed - covered:
+    wide = [policy for policy in table.policies if _is_wide(policy)]
+    covered = _covered(policy for policy in table.policies if policy not in wide)
+    for policy in wide:
+        drop = f"DROP POLICY {quote(policy['name'])} ON {table.name};"
+        message = f"policy `{policy['name']}` of `{table.plan.table}` does not ask for the organisation"
+        yield table.problem("TABLE509", message, drop if needed <= covered else f"{drop} {create}")
+    if lacking := needed - covered - _covered(wide):
         words = ", ".join(sorted(_WORDS[letter] for letter in lacking))
         message = f"`{table.plan.table}` has no policy that lets `{TENANT_ROLE}` {words}"
         yield table.problem("TABLE508", message, create)
+
+
+def _is_wide(policy: Mapping[str, Any]) -> bool:
+    """Whether a policy lets rows be read or written without looking at the organisation."""
+    sides = {"r": ("reads",), "a": ("writes",), "d": ("reads",)}.get(policy["command"], ("reads", "writes"))
+    return any("app.org_id" not in policy[side] for side in sides)
+
+
+def _covered(policies: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    commands = [_COMMANDS if policy["command"] == "*" else {policy["command"]} for policy in policies]
+    return frozenset().union(*commands)
 
 
 #: The questions, in the order a person would mend them.

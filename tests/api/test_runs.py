@@ -1,0 +1,510 @@
+"""What the runner needs: claims and leases, statuses, payloads, and what happens when a run ends."""
+
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.loopback import Api, internal
+
+COMPANY = "company.derive.intel_briefing"
+
+
+def payload(**output: Any) -> dict[str, Any]:
+    """The `output_payload` of a found company briefing."""
+    words = {
+        "domain": "example.com",
+        "company_name": "Example",
+        "client_company_name": "Client",
+        "parallel_raw_response": {"output": {"content": {"a": 1}}},
+    } | output
+    result = {"operation_id": COMPANY, "status": "found", "output": words}
+    return {"operation_result": result, "cumulative_context": words}
+
+
+def good(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    said = answer.json()
+    assert (answer.status_code, said["code"]) == (status, code), answer.text
+    assert said["hint"]
+    return dict(said)
+
+
+def queued(api: Api, org: str) -> str:
+    _, run = api.submission(org)
+    api.execute("update pipeline_runs set status = 'queued' where id = %s", [run])
+    return run
+
+
+def claim(api: Api, org: str, seconds: int = 60) -> Any:
+    """Claim within one organisation, so that tests do not take each other's runs."""
+    return good(api.run("pipeline-runs/claim", {"worker": "w", "lease_seconds": seconds}, **{"x-internal-org-id": org}))
+
+
+class TestClaim:
+    def test_nothing_to_do_is_null(self, api: Api, org: str) -> None:
+        assert claim(api, org) is None
+
+    def test_the_oldest_queued_run_first(self, api: Api, org: str) -> None:
+        runs = [queued(api, org) for _ in range(3)]
+        for age, run in enumerate(runs):
+            api.execute(
+                "update pipeline_runs set created_at = now() - %s * interval '1 hour' where id = %s", [age, run]
+            )
+        taken = [claim(api, org) for _ in range(4)]
+        assert [one and one["id"] for one in taken] == [*reversed(runs), None]
+
+    def test_what_a_claim_says(self, api: Api, org: str) -> None:
+        run = queued(api, org)
+        taken = claim(api, org)
+        assert set(taken) == {"id", "org_id", "company_id", "submission_id", "lease_token", "lease_expires_at"}
+        assert (taken["id"], taken["org_id"], taken["company_id"]) == (run, org, None)
+        assert uuid.UUID(taken["lease_token"])
+        assert datetime.fromisoformat(taken["lease_expires_at"])
+        row = api.execute("select status, started_at is not null from pipeline_runs where id = %s", [run])
+        assert row == [("running", True)]
+
+    def test_many_runners_never_take_the_same(self, api: Api, org: str) -> None:
+        runs = {queued(api, org) for _ in range(20)}
+        with ThreadPoolExecutor(8) as threads:
+            taken = list(threads.map(lambda _: claim(api, org), range(24)))
+        ids = [one["id"] for one in taken if one]
+        assert sorted(ids) == sorted(runs)
+
+    def test_a_run_whose_runner_died_is_taken_again(self, api: Api, org: str) -> None:
+        run = queued(api, org)
+        first = claim(api, org)
+        assert claim(api, org) is None
+        api.execute("update pipeline_runs set lease_expires_at = now() - interval '1 second' where id = %s", [run])
+        second = claim(api, org)
+        assert second["id"] == run
+        assert second["lease_token"] != first["lease_token"]
+
+    def test_a_run_without_a_lease_is_left_alone(self, api: Api, org: str) -> None:
+        api.submission(org)  # running, and never leased: Trigger.dev executes it
+        assert claim(api, org) is None
+
+    def test_a_run_of_trigger_dev_is_left_alone(self, api: Api, org: str) -> None:
+        run = queued(api, org)
+        api.execute("update pipeline_runs set runner = 'trigger' where id = %s", [run])
+        assert claim(api, org) is None
+
+    @pytest.mark.parametrize("seconds", [0, -1, 86_401, "60", None, 1.5])
+    def test_a_lease_out_of_range_is_422(self, api: Api, seconds: Any) -> None:
+        assert api.run("pipeline-runs/claim", {"worker": "w", "lease_seconds": seconds}).status_code == 422
+
+
+class TestLease:
+    def test_a_heartbeat_prolongs_it(self, api: Api, org: str) -> None:
+        queued(api, org)
+        taken = claim(api, org, seconds=10)
+        beat = {"pipeline_run_id": taken["id"], "lease_token": taken["lease_token"], "lease_seconds": 1000}
+        longer = good(api.run("pipeline-runs/heartbeat", beat))
+        assert set(longer) == {"lease_expires_at"}
+        assert datetime.fromisoformat(longer["lease_expires_at"]) > datetime.fromisoformat(taken["lease_expires_at"])
+
+    def test_a_lost_one_is_409(self, api: Api, org: str) -> None:
+        run = queued(api, org)
+        first = claim(api, org)
+        api.execute("update pipeline_runs set lease_expires_at = now() - interval '1 second' where id = %s", [run])
+        claim(api, org)
+        mine = {"pipeline_run_id": run, "lease_token": first["lease_token"]}
+        refused(api.run("pipeline-runs/heartbeat", {**mine, "lease_seconds": 60}), 409, "lost_lease")
+        refused(api.run("pipeline-runs/update-status", {**mine, "status": "succeeded"}), 409, "lost_lease")
+        step = {"step_result_id": api.step(run), "status": "running", "lease_token": first["lease_token"]}
+        refused(api.run("step-results/update", step), 409, "lost_lease")
+        assert api.value("select status from pipeline_runs where id = %s", [run]) == "running"
+
+    def test_an_ended_run_cannot_be_kept(self, api: Api, org: str) -> None:
+        queued(api, org)
+        taken = claim(api, org)
+        mine = {"pipeline_run_id": taken["id"], "lease_token": taken["lease_token"]}
+        good(api.run("pipeline-runs/update-status", {**mine, "status": "succeeded"}))
+        refused(api.run("pipeline-runs/heartbeat", {**mine, "lease_seconds": 60}), 409, "lost_lease")
+        again = good(api.run("pipeline-runs/update-status", {**mine, "status": "succeeded"}))
+        assert again["status"] == "succeeded", "whoever ended it may say so twice"
+
+    def test_starting_what_another_runner_holds_is_409(self, api: Api, org: str) -> None:
+        queued(api, org)
+        taken = claim(api, org)
+        start = {"pipeline_run_id": taken["id"], "status": "running", "trigger_run_id": "run_x"}
+        refused(api.run("pipeline-runs/update-status", start), 409, "lost_lease")
+
+    def test_nobody_is_404(self, api: Api) -> None:
+        beat = {"pipeline_run_id": str(uuid.uuid4()), "lease_token": str(uuid.uuid4()), "lease_seconds": 60}
+        said = refused(api.run("pipeline-runs/heartbeat", beat), 404, "not_found")
+        assert said["error"] == "Pipeline run not found"
+
+
+class TestGet:
+    def test_a_run_with_all_that_belongs_to_it(self, api: Api, org: str) -> None:
+        submission, run = api.submission(org)
+        second, first = api.step(run, 2), api.step(run, 1)
+        found = good(api.run("pipeline-runs/get", {"pipeline_run_id": run}))
+        assert (found["id"], found["org_id"], found["status"], found["attempt"]) == (run, org, "running", 1)
+        assert found["submissions"]["id"] == submission
+        assert [step["id"] for step in found["step_results"]] == [first, second]
+        keys = {
+            "provider_run_id",
+            "provider_requested_at",
+            "output_payload",
+            "input_payload",
+            "step_position",
+            "status",
+        }
+        assert keys <= set(found["step_results"][0])
+        assert "lease_token" not in found
+
+    def test_numbers_pass_untouched(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        step = api.step(run)
+        numbers = '{"a": 1.10, "b": 123456789012345678901234567890, "c": 1e400}'
+        body = f'{{"step_result_id": "{step}", "output_payload": {numbers}}}'.encode()
+        good(api.run("step-results/update", body))
+        text = api.run("pipeline-runs/get", {"pipeline_run_id": run}).text
+        assert '"a": 1.10, "b": 123456789012345678901234567890, "c": 1' + "0" * 400 in text
+
+    def test_nobody_is_404(self, api: Api) -> None:
+        said = refused(api.run("pipeline-runs/get", {"pipeline_run_id": str(uuid.uuid4())}), 404, "not_found")
+        assert said["error"] == "Pipeline run not found"
+
+
+class TestStatus:
+    def test_the_way_of_a_run(self, api: Api, org: str) -> None:
+        run = queued(api, org)
+        started = good(
+            api.run(
+                "pipeline-runs/update-status",
+                {"pipeline_run_id": run, "status": "running", "trigger_run_id": "run_" + run},
+            )
+        )
+        assert (started["status"], started["trigger_run_id"], started["finished_at"]) == ("running", "run_" + run, None)
+        assert started["started_at"]
+        ended = good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        assert ended["started_at"] == started["started_at"]
+        assert ended["finished_at"]
+        again = good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        assert again["finished_at"] == ended["finished_at"]
+
+    def test_an_error_is_kept_until_it_is_cleared(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        failed = {"pipeline_run_id": run, "status": "failed", "error_message": "it broke", "error_details": {"n": 1.10}}
+        answer = api.run("pipeline-runs/update-status", json.dumps(failed).replace("1.1}", "1.10}").encode())
+        assert '"error_details":{"n": 1.10}' in answer.text.replace('" : ', '":')
+        run_again = {"pipeline_run_id": run, "status": "running"}
+        assert good(api.run("pipeline-runs/update-status", run_again))["error_message"] == "it broke"
+        cleared = good(
+            api.run("pipeline-runs/update-status", {**run_again, "error_message": None, "error_details": None})
+        )
+        assert (cleared["error_message"], cleared["error_details"]) == (None, None)
+
+    def test_a_trigger_run_has_one_run(self, api: Api, org: str) -> None:
+        first, second = queued(api, org), queued(api, org)
+        body = {"status": "running", "trigger_run_id": f"run_{org}"}
+        good(api.run("pipeline-runs/update-status", {"pipeline_run_id": first, **body}))
+        refused(api.run("pipeline-runs/update-status", {"pipeline_run_id": second, **body}), 409, "conflict")
+
+    @pytest.mark.parametrize("status", ["done", "", None, 5, "SUCCEEDED"])
+    def test_a_status_that_is_none_is_422(self, api: Api, org: str, status: Any) -> None:
+        _, run = api.submission(org)
+        assert api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": status}).status_code == 422
+
+
+class TestEnd:
+    def test_what_the_live_block_missed_is_written_before_the_answer(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        good(
+            api.run(
+                "step-results/update",
+                {"step_result_id": api.step(run), "status": "succeeded", "output_payload": payload()},
+            )
+        )
+        ended = good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        (account,) = ended["persistence"]
+        assert account["spec"] == "company_intel_briefings"
+        assert (account["found"], account["written"], account["pending"]) == (1, 1, 0)
+        (row,) = api.query("company-intel-briefings", org).json()["data"]
+        assert (row["company_domain"], row["source_pipeline_run_id"]) == ("example.com", run)
+        coverage = api.client.get("/api/internal/coverage", headers=internal(org)).json()["data"]
+        assert [(one["spec"], one["found"], one["written"]) for one in coverage] == [("company_intel_briefings", 1, 1)]
+
+    def test_what_the_live_block_wrote_is_unchanged(self, api: Api, org: str) -> None:
+        submission, run = api.submission(org)
+        step = good(
+            api.run(
+                "step-results/update",
+                {"step_result_id": api.step(run), "status": "succeeded", "output_payload": payload()},
+            )
+        )
+        live = {
+            "company_domain": "example.com",
+            "company_name": "Example",
+            "client_company_name": "Client",
+            "raw_parallel_output": {"a": 1},
+            "source_submission_id": submission,
+            "source_pipeline_run_id": run,
+            "source_recorded_at": step["finished_at"],
+        }
+        assert api.upsert("company-intel-briefings", live, org).json()["meta"]["outcome"] == "written"
+        ended = good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "failed"}))
+        assert [(one["found"], one["unchanged"]) for one in ended["persistence"]] == [(1, 1)]
+
+    def test_a_rejected_one_says_why(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        body = {"step_result_id": api.step(run), "status": "succeeded", "output_payload": payload(domain=None)}
+        good(api.run("step-results/update", body))
+        ended = good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "canceled"}))
+        (account,) = ended["persistence"]
+        assert account["rejected"] == 1
+        assert account["reasons"] == [{"code": "missing_required", "field": "company_domain", "count": 1}]
+
+    def test_a_run_that_found_nothing_has_no_accounts(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        assert (
+            good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))["persistence"]
+            == []
+        )
+
+    def test_a_repair_that_fails_leaves_the_status_and_says_so(self, own_api: Api) -> None:
+        org = own_api.organisation()
+        _, run = own_api.submission(org)
+        body = {"step_result_id": own_api.step(run), "status": "succeeded", "output_payload": payload()}
+        good(own_api.run("step-results/update", body))
+        own_api.execute("alter table company_intel_briefings rename to elsewhere")
+        ended = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        assert ended["status"] == "succeeded"
+        assert (ended["persistence"], ended["persistence_error"]["code"]) == ([], "repair_failed")
+        (account,) = own_api.client.get("/api/internal/coverage", headers=internal()).json()["data"]
+        assert account["pending"] == 1
+        own_api.execute("alter table elsewhere rename to company_intel_briefings")
+        again = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        assert again["persistence"][0]["written"] == 1
+
+
+class TestStep:
+    def test_the_way_of_a_step(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        step = api.step(run)
+        started = api.run(
+            "step-results/update", {"step_result_id": step, "status": "running", "input_payload": {"a": 1}}
+        )
+        assert started.json()["meta"] == {"replaced": 0}
+        assert (good(started)["status"], good(started)["finished_at"]) == ("running", None)
+        assert good(started)["started_at"]
+        assert "input_payload" not in good(started) and "output_payload" not in good(started)
+        ended = good(
+            api.run("step-results/update", {"step_result_id": step, "status": "succeeded", "output_payload": payload()})
+        )
+        assert (ended["operation_id"], ended["result_status"]) == (COMPANY, "found")
+        assert ended["finished_at"] and ended["duration_ms"] >= 0
+        again = good(
+            api.run("step-results/update", {"step_result_id": step, "status": "succeeded", "output_payload": payload()})
+        )
+        assert again["finished_at"] == ended["finished_at"], "the rows made from it carry that time"
+
+    @pytest.mark.parametrize("text", ['{"a": 1}', "[1, 2]", '"a report"', "5", "false"])
+    def test_a_payload_is_any_json(self, api: Api, org: str, text: str) -> None:
+        _, run = api.submission(org)
+        step = api.step(run)
+        good(api.run("step-results/update", f'{{"step_result_id": "{step}", "output_payload": {text}}}'.encode()))
+        assert api.value("select output_payload::text from step_results where id = %s", [step]) == text
+
+    def test_null_clears_and_absence_keeps(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        step = api.step(run)
+        good(api.run("step-results/update", {"step_result_id": step, "output_payload": [1], "error_message": "x"}))
+        good(api.run("step-results/update", {"step_result_id": step, "status": "running"}))
+        stored = "select output_payload, error_message from step_results where id = %s"
+        assert api.execute(stored, [step]) == [([1], "x")]
+        good(api.run("step-results/update", {"step_result_id": step, "output_payload": None, "error_message": None}))
+        assert api.execute(stored, [step]) == [(None, None)]
+
+    def test_what_postgres_cannot_store_is_replaced_and_counted(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        step = api.step(run)
+        text = r'["a\u0000b", "\ud800", "\udc00x", "\ud83d\ude00", "\\u0000", "\ud83d\ud83d\ude00", "\u00e9"]'
+        body = f'{{"step_result_id": "{step}", "error_message": "n\\u0000", "output_payload": {text}}}'.encode()
+        answer = api.run("step-results/update", body)
+        assert good(answer)["error_message"] == "n\ufffd"
+        assert answer.json()["meta"] == {"replaced": 5}
+        stored = api.value("select output_payload from step_results where id = %s", [step])
+        assert stored == ["a\ufffdb", "\ufffd", "\ufffdx", "😀", "\\u0000", "\ufffd😀", "é"]
+
+    def test_a_second_purchase_is_409(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        step = api.step(run)
+        asked = good(api.run("step-results/update", {"step_result_id": step, "provider_requested_at": True}))
+        assert asked["provider_requested_at"]
+        again = api.run("step-results/update", {"step_result_id": step, "provider_requested_at": True})
+        refused(again, 409, "provider_already_requested")
+        for _ in range(2):
+            good(api.run("step-results/update", {"step_result_id": step, "provider_run_id": "trun_1"}))
+        other = api.run(
+            "step-results/update", {"step_result_id": step, "provider_run_id": "trun_2", "status": "failed"}
+        )
+        refused(other, 409, "provider_run_id_taken")
+        row = api.execute("select provider_run_id, status from step_results where id = %s", [step])
+        assert row == [("trun_1", "queued")]
+
+    def test_two_at_once_buy_once(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        body = {"step_result_id": api.step(run), "provider_requested_at": True}
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda _: api.run("step-results/update", body), range(8)))
+        assert sorted(answer.status_code for answer in answers) == [200] + [409] * 7
+
+    def test_nobody_is_404(self, api: Api) -> None:
+        said = refused(api.run("step-results/update", {"step_result_id": str(uuid.uuid4())}), 404, "not_found")
+        assert said["error"] == "Step result not found"
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            {"status": "done"},
+            {"duration_ms": -1},
+            {"duration_ms": 2**31},
+            {"provider_run_id": ""},
+            {"provider_run_id": 5},
+            {"provider_requested_at": "now"},
+            {"error_message": 5},
+            {"task_run_id": []},
+        ],
+    )
+    def test_what_does_not_fit_is_422(self, api: Api, org: str, words: dict[str, Any]) -> None:
+        _, run = api.submission(org)
+        answer = api.run("step-results/update", {"step_result_id": api.step(run), **words})
+        assert answer.status_code == 422
+        assert answer.json()["detail"][0]["field"] == next(iter(words))
+
+    def test_skipping_the_rest(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        steps = [api.step(run, position) for position in range(1, 5)]
+        api.execute("update step_results set status = 'running' where id = %s", [steps[2]])
+        skipped = good(api.run("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_position": 2}))
+        assert skipped == {"pipeline_run_id": run, "skipped": 2, "step_result_ids": [steps[1], steps[3]]}
+        states = api.execute("select status from step_results where pipeline_run_id = %s order by step_position", [run])
+        assert [state for (state,) in states] == ["queued", "skipped", "running", "skipped"]
+        nobody = {"pipeline_run_id": str(uuid.uuid4()), "from_position": 0}
+        refused(api.run("step-results/mark-remaining-skipped", nobody), 404, "not_found")
+
+
+class TestSync:
+    def runs(self, api: Api, org: str, *runs: dict[str, Any]) -> str:
+        submission = str(uuid.uuid4())
+        api.execute("insert into submissions (id, org_id) values (%s, %s)", [submission, org])
+        for run in runs:
+            entity = {"entity": run.pop("entity")} if "entity" in run else {}
+            row = {"org_id": org, "submission_id": submission, "blueprint_snapshot": json.dumps(entity), **run}
+            names, places = ", ".join(row), ", ".join(["%s"] * len(row))
+            api.execute(f"insert into pipeline_runs ({names}) values ({places})", list(row.values()))
+        return submission
+
+    @pytest.mark.parametrize(
+        ("statuses", "expected"),
+        [
+            ([], "received"),
+            (["queued", "queued"], "queued"),
+            (["succeeded", "queued"], "queued"),
+            (["succeeded", "running", "queued"], "running"),
+            (["succeeded", "succeeded"], "completed"),
+            (["succeeded", "failed"], "failed"),
+            (["running", "failed"], "failed"),
+            (["canceled"], "canceled"),
+            (["succeeded", "canceled"], "completed"),
+        ],
+    )
+    def test_the_status_follows_the_runs(self, api: Api, org: str, statuses: list[str], expected: str) -> None:
+        runs = [{"status": status, "entity": {"n": number}} for number, status in enumerate(statuses)]
+        submission = self.runs(api, org, *runs)
+        answer = good(api.run("submissions/sync-status", {"submission_id": submission}))
+        assert (answer["id"], answer["status"], answer["was"]) == (submission, expected, "received")
+        assert api.value("select status from submissions where id = %s", [submission]) == expected
+
+    def test_a_good_retry_outweighs_the_attempt_that_failed(self, api: Api, org: str) -> None:
+        one = {"entity": {"input": {"domain": "a.com"}}}
+        runs = [{**one, "status": "failed", "attempt": 1}, {**one, "status": "succeeded", "attempt": 2}]
+        assert (
+            good(api.run("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))["status"]
+            == "completed"
+        )
+        other = {"entity": {"input": {"domain": "b.com"}}, "status": "failed"}
+        runs = [{**one, "status": "failed", "attempt": 1}, {**one, "status": "succeeded", "attempt": 2}, other]
+        assert (
+            good(api.run("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))["status"]
+            == "failed"
+        )
+
+    def test_children_of_an_attempt_that_was_retried_do_not_count(self, api: Api, org: str) -> None:
+        old, new = str(uuid.uuid4()), str(uuid.uuid4())
+        child = {"entity": {"n": 1}}
+        runs = [
+            {"id": old, "status": "succeeded", "attempt": 1},
+            {**child, "status": "failed", "parent_pipeline_run_id": old},
+            {"id": new, "status": "succeeded", "attempt": 2},
+            {**child, "status": "succeeded", "parent_pipeline_run_id": new},
+        ]
+        assert (
+            good(api.run("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))["status"]
+            == "completed"
+        )
+        runs = [{"id": str(uuid.uuid4()), "status": "succeeded"}]
+        runs.append({**child, "status": "failed", "parent_pipeline_run_id": runs[0]["id"]})
+        assert (
+            good(api.run("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))["status"]
+            == "failed"
+        )
+
+    def test_nobody_is_404(self, api: Api) -> None:
+        said = refused(api.run("submissions/sync-status", {"submission_id": str(uuid.uuid4())}), 404, "not_found")
+        assert said["error"] == "Submission not found"
+
+
+def bodies(api: Api, org: str) -> dict[str, dict[str, Any]]:
+    submission, run = api.submission(org)
+    return {
+        "pipeline-runs/heartbeat": {"pipeline_run_id": run, "lease_token": str(uuid.uuid4()), "lease_seconds": 5},
+        "pipeline-runs/get": {"pipeline_run_id": run},
+        "pipeline-runs/update-status": {"pipeline_run_id": run, "status": "failed"},
+        "step-results/update": {"step_result_id": api.step(run), "status": "failed", "provider_run_id": "x"},
+        "step-results/mark-remaining-skipped": {"pipeline_run_id": run, "from_position": 0},
+        "submissions/sync-status": {"submission_id": submission},
+    }
+
+
+def test_another_organisation_is_403_everywhere_and_changes_nothing(api: Api, org: str) -> None:
+    asked = bodies(api, org)
+    tables = ("pipeline_runs", "step_results", "submissions")
+    everything = " union all ".join(f"select to_jsonb(t)::text from {table} t where org_id = %(o)s" for table in tables)
+    before = api.execute(everything, {"o": org})
+    for path, body in asked.items():
+        answer = api.run(path, body, **{"x-internal-org-id": str(uuid.uuid4())})
+        refused(answer, 403, "other_organisation")
+    assert api.execute(everything, {"o": org}) == before
+    for path, body in asked.items():
+        answer = api.run(path, body, **{"x-internal-org-id": org})
+        assert answer.status_code == (409 if path.endswith("heartbeat") else 200), answer.text
+
+
+def test_unknown_fields_are_refused_everywhere_naming_the_known_ones(api: Api, org: str) -> None:
+    asked = bodies(api, org) | {"pipeline-runs/claim": {"worker": "w", "lease_seconds": 5}}
+    for path, body in asked.items():
+        said = refused(api.run(path, {**body, "satus": 1}), 422, "unknown_field")
+        assert "`satus`" in said["error"]
+        assert all(f"`{name}`" in said["hint"] for name in body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"{", b'{"pipeline_run_id": NaN}', b"\xff", b'{"pipeline_run_id": "x"}', b"{}"]
+)
+def test_a_body_that_does_not_fit_is_422(api: Api, body: bytes) -> None:
+    answer = api.run("pipeline-runs/get", body)
+    assert answer.status_code == 422
+    assert set(answer.json()) == {"error", "code", "detail", "hint"}

@@ -1,0 +1,306 @@
+"""Starting work, with and without Trigger.dev."""
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.loopback import Api, bearer, internal, session
+
+PATH = "/api/v1/submissions"
+ICP = {"operation_id": "company.derive.icp_job_titles"}
+BODY: dict[str, Any] = {"steps": [ICP], "inputs": [{"domain": "a.com"}]}
+
+
+def good(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+class TestLocal:
+    def test_a_run_per_input_and_a_step_result_per_step(self, api: Api, org: str) -> None:
+        steps = [ICP, {"operation_id": "person.derive.intel_briefing", "step_config": {"processor": "pro"}}]
+        inputs = [{"domain": "a.com"}, {"domain": "b.com"}, {"domain": "a.com"}]
+        body = {"steps": steps, "inputs": inputs, "source": "test", "metadata": {"who": "me"}}
+        answer = api.post(PATH, body, headers=internal(org))
+        made = good(answer)
+        assert answer.json()["meta"] == {"runner": "local", "operations_without_spec": []}
+        assert (made["org_id"], made["status"], made["source"], made["metadata"]) == (
+            org,
+            "queued",
+            "test",
+            {"who": "me"},
+        )
+        runs = api.execute(
+            "select id::text, status, runner, blueprint_snapshot from pipeline_runs"
+            " where submission_id = %s order by created_at",
+            [made["id"]],
+        )
+        assert [run[0] for run in runs] == [run["id"] for run in made["pipeline_runs"]]
+        for (_, status, runner, snapshot), given in zip(runs, inputs, strict=True):
+            assert (status, runner, snapshot["entity"]) == ("queued", "local", {"input": given})
+            assert snapshot["steps"] == [
+                {"position": 1, "operation_id": ICP["operation_id"], "step_config": {}, "is_enabled": True},
+                {
+                    "position": 2,
+                    "operation_id": "person.derive.intel_briefing",
+                    "step_config": {"processor": "pro"},
+                    "is_enabled": True,
+                },
+            ]
+        states = api.execute(
+            "select step_position, status, org_id::text from step_results where submission_id = %s", [made["id"]]
+        )
+        assert sorted(states) == sorted([(1, "queued", org), (2, "queued", org)] * 3)
+
+    def test_they_are_claimed_in_the_order_of_the_inputs(self, api: Api, org: str) -> None:
+        made = good(api.post(PATH, {**BODY, "inputs": [{"n": n} for n in range(5)]}, headers=internal(org)))
+        asked = {"worker": "w", "lease_seconds": 60}
+        taken = [good(api.run("pipeline-runs/claim", asked, **{"x-internal-org-id": org}))["id"] for _ in range(5)]
+        assert taken == [run["id"] for run in made["pipeline_runs"]]
+
+    def test_numbers_of_an_input_stay_as_they_are(self, api: Api, org: str) -> None:
+        body = b'{"steps": [{"operation_id": "a.b"}], "inputs": [{"n": 1.10, "big": 123456789012345678901234567890}]}'
+        made = good(api.post(PATH, body, headers=internal(org)))
+        text = api.value("select blueprint_snapshot::text from pipeline_runs where submission_id = %s", [made["id"]])
+        assert '"n": 1.10' in text and '"big": 123456789012345678901234567890' in text
+
+    def test_an_operation_without_a_spec_is_said(self, api: Api, org: str) -> None:
+        answer = api.post(PATH, {**BODY, "steps": [ICP, {"operation_id": "a.b"}]}, headers=internal(org))
+        assert answer.json()["meta"]["operations_without_spec"] == ["a.b"]
+
+    def test_every_tenant_may(self, api: Api, org: str) -> None:
+        for headers in (internal(org), bearer(session(org)), bearer(api.token(org))):
+            assert good(api.post(PATH, BODY, headers=headers))["org_id"] == org
+        assert api.post(PATH, BODY).status_code == 401
+        assert api.post(PATH, BODY, headers=bearer("wrong")).status_code == 401
+
+
+class TestCompany:
+    def company(self, api: Api, org: str) -> str:
+        made = api.value("insert into companies (org_id, name) values (%s, %s) returning id", [org, str(uuid.uuid4())])
+        return str(made)
+
+    def test_of_the_organisation(self, api: Api, org: str) -> None:
+        company = self.company(api, org)
+        assert good(api.post(PATH, {**BODY, "company_id": company}, headers=internal(org)))["company_id"] == company
+        bound = bearer(session(org, company_id=company))
+        assert good(api.post(PATH, BODY, headers=bound))["company_id"] == company
+        headers = {**internal(org), "x-internal-company-id": company}
+        assert good(api.post(PATH, BODY, headers=headers))["company_id"] == company
+
+    def test_of_another_one_is_403(self, api: Api, org: str) -> None:
+        foreign, own = self.company(api, api.organisation()), self.company(api, org)
+        for company in (foreign, str(uuid.uuid4())):
+            answer = api.post(PATH, {**BODY, "company_id": company}, headers=internal(org))
+            assert (answer.status_code, answer.json()["code"]) == (403, "other_organisation")
+        bound = bearer(session(org, company_id=own))
+        other = self.company(api, org)
+        assert api.post(PATH, {**BODY, "company_id": other}, headers=bound).json()["code"] == "other_company"
+        assert api.value("select count(*) from submissions where org_id = %s", [org]) == 0
+
+
+class TestReading:
+    def test_runs_and_steps_without_payloads(self, api: Api, org: str) -> None:
+        made = good(api.post(PATH, BODY, headers=internal(org)))
+        found = good(api.client.get(f"{PATH}/{made['id']}", headers=bearer(session(org))))
+        assert found["status"] == "queued"
+        (run,) = found["pipeline_runs"]
+        (step,) = run["step_results"]
+        assert (run["status"], step["status"], step["step_position"]) == ("queued", "queued", 1)
+        assert "output_payload" not in step
+
+    def test_of_another_organisation_or_company_is_404(self, api: Api, org: str) -> None:
+        made = good(api.post(PATH, BODY, headers=internal(org)))
+        for headers in (
+            internal(api.organisation()),
+            bearer(session(api.organisation())),
+            bearer(session(org, company_id=str(uuid.uuid4()))),
+        ):
+            assert api.client.get(f"{PATH}/{made['id']}", headers=headers).status_code == 404
+        assert api.client.get(f"{PATH}/{uuid.uuid4()}", headers=internal(org)).status_code == 404
+        assert api.client.get(f"{PATH}/x", headers=internal(org)).status_code == 422
+        assert api.client.get(f"{PATH}/{made['id']}").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": []},
+        {"steps": [ICP] * 51},
+        {"steps": [{}]},
+        {"steps": [{"operation_id": ""}]},
+        {"steps": [{"operation_id": "a b"}]},
+        {"steps": [{"operation_id": "x" * 201}]},
+        {"steps": [{**ICP, "step_config": []}]},
+        {"steps": [{**ICP, "position": 1}]},
+        {"steps": "x"},
+        {"inputs": []},
+        {"inputs": [{}] * 501},
+        {"inputs": ["a.com"]},
+        {"inputs": {}},
+        {"company_id": "x"},
+        {"source": 5},
+        {"metadata": []},
+        {"org_id": "x"},
+        {"input": [{}]},
+    ],
+)
+def test_what_does_not_fit_is_422_and_makes_nothing(api: Api, org: str, change: dict[str, Any]) -> None:
+    answer = api.post(PATH, {**BODY, **change}, headers=internal(org))
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["hint"]
+    assert api.value("select count(*) from submissions where org_id = %s", [org]) == 0
+
+
+def test_an_organisation_that_does_not_exist_is_404(api: Api) -> None:
+    answer = api.post(PATH, BODY, headers=internal(str(uuid.uuid4())))
+    assert (answer.status_code, answer.json()["code"]) == (404, "unknown_organisation")
+
+
+def test_what_postgres_cannot_store_is_422(api: Api, org: str) -> None:
+    for text in (b'"\\u0000"', b'"\\ud800"'):
+        body = b'{"steps": [{"operation_id": "a.b"}], "inputs": [{"a": %b}]}' % text
+        answer = api.post(PATH, body, headers=internal(org))
+        assert (answer.status_code, answer.json()["code"]) == (422, "unstorable_text")
+
+
+@dataclass
+class Trigger:
+    """Stands where Trigger.dev would: records what it is asked, answers as it is told."""
+
+    url: str
+    answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    asked: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)  # path, authorization, body
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, path: str, authorization: str, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        with self.lock:
+            self.asked.append((path, authorization, body))
+            if self.answers:
+                return self.answers.pop(0)
+        return 200, {}, json.dumps({"id": "run_" + body["payload"]["pipeline_run_id"]}).encode()
+
+
+@pytest.fixture
+def trigger() -> Iterator[Trigger]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            status, headers, content = desk.answer(self.path, self.headers["authorization"], body)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    desk = Trigger(f"http://127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield desk
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+
+
+class TestTrigger:
+    @pytest.fixture
+    def api(self, start: Callable[..., AbstractContextManager[Api]], trigger: Trigger) -> Iterator[Api]:
+        with start(trigger_secret_key="tr_dev_secret", trigger_api_url=trigger.url) as api:
+            yield api
+
+    @pytest.fixture
+    def org(self, api: Api) -> str:
+        return api.organisation()
+
+    def test_every_run_is_offered_once_with_its_id_as_key(self, api: Api, org: str, trigger: Trigger) -> None:
+        answer = api.post(PATH, {**BODY, "inputs": [{"n": n} for n in range(20)]}, headers=internal(org))
+        runs = [run["id"] for run in good(answer)["pipeline_runs"]]
+        assert answer.json()["meta"] == {
+            "runner": "trigger",
+            "operations_without_spec": [],
+            "dispatched": 20,
+            "not_dispatched": [],
+        }
+        assert {path for path, _, _ in trigger.asked} == {"/api/v1/tasks/run-pipeline/trigger"}
+        assert {authorization for _, authorization, _ in trigger.asked} == {"Bearer tr_dev_secret"}
+        bodies = sorted(
+            (body for _, _, body in trigger.asked), key=lambda body: runs.index(body["payload"]["pipeline_run_id"])
+        )
+        assert bodies == [
+            {
+                "payload": {"pipeline_run_id": run, "org_id": org, "company_id": None},
+                "options": {"idempotencyKey": run},
+            }
+            for run in runs
+        ]
+        noted = api.execute("select id::text, trigger_run_id, runner, status from pipeline_runs")
+        assert sorted(noted) == sorted((run, f"run_{run}", "trigger", "queued") for run in runs)
+
+    def test_no_local_runner_is_given_them(self, api: Api, org: str, trigger: Trigger) -> None:
+        good(api.post(PATH, BODY, headers=internal(org)))
+        trigger.answers = [(401, {}, b"")]
+        good(api.post(PATH, BODY, headers=internal(org)))
+        assert good(api.run("pipeline-runs/claim", {"worker": "w", "lease_seconds": 60})) is None
+
+    @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503])
+    def test_what_may_pass_is_tried_again(self, api: Api, org: str, trigger: Trigger, status: int) -> None:
+        trigger.answers = [(status, {"retry-after": "0"}, b"<html>Bad Gateway</html>")] * 2
+        answer = api.post(PATH, BODY, headers=internal(org))
+        assert answer.json()["meta"]["dispatched"] == 1
+        assert len(trigger.asked) == 3
+        assert len({body["options"]["idempotencyKey"] for _, _, body in trigger.asked}) == 1
+
+    @pytest.mark.parametrize(
+        ("answer", "times", "said"),
+        [
+            ((401, {}, b'{"error": "Invalid API Key"}'), 1, "Trigger.dev answered 401"),
+            ((404, {}, b""), 1, "Trigger.dev answered 404"),
+            ((422, {}, b""), 1, "Trigger.dev answered 422"),
+            ((503, {"retry-after": "0"}, b""), 4, "Trigger.dev answered 503"),
+            ((200, {}, b"<html>"), 1, "Trigger.dev answered 200 without a run id"),
+            ((200, {}, b"{}"), 1, "Trigger.dev answered 200 without a run id"),
+        ],
+    )
+    def test_what_is_not_taken_stays_queued_and_is_said(
+        self, api: Api, org: str, trigger: Trigger, answer: Any, times: int, said: str
+    ) -> None:
+        trigger.answers = [answer] * 4
+        made = api.post(PATH, BODY, headers=internal(org))
+        (run,) = good(made)["pipeline_runs"]
+        meta = made.json()["meta"]
+        assert (meta["dispatched"], meta["not_dispatched"]) == (0, [{"pipeline_run_id": run["id"], "error": said}])
+        assert "submissions/dispatch" in meta["hint"]
+        assert len(trigger.asked) == times
+        assert api.execute("select status, trigger_run_id from pipeline_runs") == [("queued", None)]
+
+    def test_what_was_left_is_offered_again(self, api: Api, org: str, trigger: Trigger) -> None:
+        trigger.answers = [(401, {}, b"")]
+        made = good(api.post(PATH, BODY, headers=internal(org)))
+        for left in (1, 0):
+            told = good(api.run("submissions/dispatch", {"submission_id": made["id"]}))
+            assert told == {"dispatched": left, "not_dispatched": []}
+        assert len(trigger.asked) == 2
+
+    def test_a_server_that_is_not_there(self, start: Callable[..., AbstractContextManager[Api]]) -> None:
+        with start(trigger_secret_key="tr_dev_secret", trigger_api_url="http://127.0.0.1:9") as api:
+            answer = api.post(PATH, BODY, headers=internal(api.organisation()))
+            assert good(answer)["pipeline_runs"][0]["status"] == "queued"
+            assert "cannot be reached" in answer.json()["meta"]["not_dispatched"][0]["error"]
+
+
+def test_dispatch_without_trigger_dev_is_409(api: Api) -> None:
+    answer = api.run("submissions/dispatch", {"submission_id": str(uuid.uuid4())})
+    assert (answer.status_code, answer.json()["code"]) == (409, "no_trigger")

@@ -1,0 +1,122 @@
+"""Two organisations in one table, for each spec: what one wrote, the other never sees, by whatever door it tries."""
+
+import re
+import uuid
+from typing import Any
+
+import psycopg
+import pytest
+
+from engine import load, project
+from engine.plan import Plan
+from tests.api.loopback import ADMIN_KEY, ROOT, Api, bearer, internal, session
+
+PLANS = load.load(project.find(ROOT))
+EVERY_SPEC = pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+
+
+def body(plan: Plan, mark: str) -> dict[str, Any]:
+    """A body that fills every field of a spec with words that name who wrote it."""
+    return {item.name: {"mark": mark} if item.type.name == "jsonb" else f"{mark}.example.com" for item in plan.fields}
+
+
+def upsert(api: Api, plan: Plan, org: str, mark: str) -> dict[str, Any]:
+    answer = api.upsert(plan.slug, body(plan, mark), org)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json()["data"])
+
+
+@EVERY_SPEC
+def test_no_door_shows_the_other_ones_rows(api: Api, plan: Plan) -> None:
+    mine, theirs = api.organisation(), api.organisation()
+    for number in range(3):
+        upsert(api, plan, mine, f"mine{number}")
+        upsert(api, plan, theirs, f"theirs{number}")
+    doors = [internal(mine), bearer(session(mine)), bearer(api.token(mine))]
+    asked: list[dict[str, Any]] = [{}, {"org_id": mine}, {"limit": 1}, {"offset": 1}, {"offset": 2, "limit": 1000}]
+    asked += [{item.name: f"theirs{number}.example.com"} for item in plan.filters for number in range(3)]
+    asked += [{item.name: ["mine0.example.com", "theirs0.example.com"]} for item in plan.filters]
+    for headers in doors:
+        for words in asked:
+            answer = api.post(f"/api/v1/{plan.slug}/query", words, headers=headers)
+            assert answer.status_code == 200, answer.text
+            assert "theirs" not in answer.text and theirs not in answer.text
+
+
+@EVERY_SPEC
+def test_a_super_admin_sees_the_one_it_names(api: Api, plan: Plan) -> None:
+    mine, theirs = api.organisation(), api.organisation()
+    upsert(api, plan, mine, "mine")
+    upsert(api, plan, theirs, "theirs")
+    for org, mark in ((mine, "mine"), (theirs, "theirs")):
+        answer = api.post(f"/api/v1/{plan.slug}/query", {"org_id": org}, headers=bearer(ADMIN_KEY))
+        assert {row["org_id"] for row in answer.json()["data"]} == {org}
+        assert mark in answer.text
+
+
+@EVERY_SPEC
+def test_the_same_key_in_two_organisations_is_two_rows(api: Api, plan: Plan) -> None:
+    mine, theirs = api.organisation(), api.organisation()
+    first, second = upsert(api, plan, mine, "same"), upsert(api, plan, theirs, "same")
+    assert first["id"] != second["id"]
+    assert (first["org_id"], second["org_id"]) == (mine, theirs)
+
+
+@EVERY_SPEC
+def test_an_upsert_never_touches_the_other_ones_row(api: Api, plan: Plan) -> None:
+    mine, theirs = api.organisation(), api.organisation()
+    before = upsert(api, plan, theirs, "same")
+    changed = body(plan, "same") | {item.name: [1] for item in plan.fields if item.type.name == "jsonb"}
+    assert api.upsert(plan.slug, changed, mine).status_code == 200
+    after = api.query(plan.slug, theirs).json()["data"]
+    assert after == [before]
+
+
+@EVERY_SPEC
+def test_row_level_security_alone_would_do(api: Api, plan: Plan) -> None:
+    """The role every request works as sees one organisation, whatever the statement asks for."""
+    mine, theirs = api.organisation(), api.organisation()
+    upsert(api, plan, mine, "mine")
+    upsert(api, plan, theirs, "theirs")
+    with psycopg.connect(api.dsn) as connection:
+        connection.execute("select set_config('role', 'dex_tenant', true)")
+        assert connection.execute(f"select * from {plan.table}").fetchall() == []
+        connection.execute("select set_config('app.org_id', %s, true)", [mine])
+        seen = connection.execute(f"select distinct org_id::text from {plan.table}").fetchall()
+        assert seen == [(mine,)]
+        assert connection.execute(f"update {plan.table} set processor = 'x' where org_id = %s", [theirs]).rowcount == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute(f"update {plan.table} set org_id = %s", [theirs])
+
+
+def test_the_where_clause_alone_would_do(own_api: Api) -> None:
+    """With row level security off, the statements still name the organisation."""
+    mine, theirs = own_api.organisation(), own_api.organisation()
+    for plan in PLANS:
+        own_api.execute(f"alter table {plan.table} disable row level security")
+        upsert(own_api, plan, mine, "mine")
+        upsert(own_api, plan, theirs, "theirs")
+        answer = own_api.query(plan.slug, mine)
+        assert len(answer.json()["data"]) == 1
+        assert "theirs" not in answer.text
+
+
+def test_no_setting_stays_on_a_connection(api: Api, org: str) -> None:
+    """The pool hands connections on: a session setting would make the next caller somebody else."""
+    plan = PLANS[0]
+    for _ in range(20):
+        upsert(api, plan, org, "mine")
+        assert api.client.get("/api/internal/coverage", headers=internal()).status_code == 200
+        assert api.run("pipeline-runs/get", {"pipeline_run_id": str(uuid.uuid4())}).status_code == 404
+    bound = api.execute("select query from pg_stat_activity where usename = 'dex_tenant'")
+    assert bound == []
+
+
+def test_no_answer_of_one_organisation_names_the_other(api: Api) -> None:
+    mine, theirs = api.organisation(), api.organisation()
+    _, run = api.submission(theirs)
+    answer = api.upsert(
+        "icp-job-titles", {"company_domain": "a.com", "raw_parallel_output": 1, "source_pipeline_run_id": run}, mine
+    )
+    assert answer.status_code == 403
+    assert not re.search(theirs, answer.text)
