@@ -1,0 +1,151 @@
+"""specs/README.md, believed: its examples pass the checks, and its tutorial runs as it stands.
+
+In the page, a comment above a block says what it is: `<!-- file: NAME -->` is saved, `<!-- run -->` is executed and the
+`text` block below it is what it prints (`...` stands for anything), `<!-- is: NAME -->` is what a file says by now, and
+`<!-- after: NAME:LINE -->` is inserted below a line.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from engine import artifact, check, load, project, source
+from engine.emit import files
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "specs" / "README.md"
+BLOCK = re.compile(r"(?:<!-- (?P<note>[^\n]*) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```\n", re.DOTALL)
+TUTORIAL = "## Ten minutes"
+#: What an example of the format does not say itself.
+REST = {
+    "spec": "spec: 1\n",
+    "name": "example\n",
+    "title": "title: Example\n",
+    "operations": "operations: [test.example]\n",
+    "table": "table: example\n",
+    "row_name": "row_name: example\n",
+    "fields": "fields:\n  company_name: {type: text, path: output.name}\n",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block, and the note above it."""
+
+    note: str
+    language: str
+    text: str
+
+
+def blocks(text: str) -> list[Block]:
+    return [Block(found["note"] or "", found["language"], found["text"]) for found in BLOCK.finditer(text)]
+
+
+def halves() -> tuple[str, str]:
+    reference, tutorial = PAGE.read_text().split(TUTORIAL)
+    return reference, tutorial
+
+
+EXAMPLES = [block.text for block in blocks(halves()[0]) if block.language == "yaml"]
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.split("\n")[1].strip())
+def test_an_example_passes_the_checks(text: str) -> None:
+    said = source.parse(text, "specs/example.yaml").data
+    rest = {**REST, "name": "name: example\n"}
+    field = next(iter(said.get("fields", {"company_name": None})))
+    rest["conflict"] = f"conflict: [org_id, {field}]\n"
+    whole = text + "".join(line for key, line in rest.items() if key not in said)
+    assert check.check([source.parse(whole, "specs/example.yaml")]).diagnostics == ()
+
+
+def test_every_key_of_the_format_is_shown() -> None:
+    keys = {"path", "normalize", "required", "on_missing", "filter", "description", "rows", "on_absent", "when"}
+    keys |= {"operations", "slug", "indexes", "backfill", "conflict", "type", "fields"}
+    assert [key for key in keys if not re.search(rf"^\s*{key}:", "\n".join(EXAMPLES), re.MULTILINE)] == []
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of the repository, as far as commands need one, with its generated files up to date."""
+    for name in ("engine", "api", "scripts", "specs", "migrations", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "trigger" / "src", tmp_path / "trigger" / "src")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    artifact.write(tmp_path, files.emit(load.load(project.find(tmp_path))))
+    return tmp_path
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def run(script: str, folder: Path, database: str) -> str:
+    """Run a block as a shell would; what it prints to standard output."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "DATABASE_URL": database},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def matches(wanted: str, found: str) -> bool:
+    """Whether `found` is what the page prints; `...` stands for anything, a line of it for any lines or none."""
+    lines = (_pattern(line) for line in wanted.strip().split("\n"))
+    return re.fullmatch("".join(lines), found.strip() + "\n") is not None
+
+
+def _pattern(line: str) -> str:
+    return r"(?:.*\n)*" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + r"\n"
+
+
+def insert(folder: Path, place: str, text: str) -> None:
+    name, line = place.split(":", 1)
+    said = (folder / name).read_text()
+    assert said.count(line + "\n") == 1, f"{name} has `{line}` once"
+    (folder / name).write_text(said.replace(line + "\n", f"{line}\n{text}"))
+
+
+def steps() -> Iterator[tuple[Block, str | None]]:
+    """Each block of the tutorial with what it is to print."""
+    found = blocks(halves()[1])
+    for index, block in enumerate(found):
+        after = found[index + 1] if index + 1 < len(found) else None
+        yield block, after.text if after and after.language == "text" else None
+
+
+def test_the_tutorial_runs_as_it_stands(clone: Path, empty_database: str) -> None:
+    port = str(free_port())
+    ran = 0
+    for block, printed in steps():
+        what, _, place = block.note.partition(": ")
+        match what:
+            case "file":
+                (clone / place).write_text(block.text)
+            case "is":
+                assert (clone / place).read_text() == block.text, f"{place} says something else by now"
+            case "after":
+                insert(clone, place, block.text)
+            case "run":
+                found = run(block.text.replace("8000", port), clone, empty_database)
+                assert printed is None or matches(printed, found), f"{block.text}\nprinted\n{found}"
+                ran += 1
+            case _:
+                assert block.language in ("text", "sh"), f"what is this for?\n{block.text}"
+    assert ran >= 9
