@@ -54,10 +54,11 @@ def upsert_many(
     Of rows with the same key the last one wins. Raises as `upsert`; a reason's `element` counts rows from 0.
     """
     statement, where = _find(spec)
+    known = {field.name for field in statement.plan.fields}
     admitted, reasons = [], []
     for index, values in enumerate(rows):
         row, against = admission.row(statement.plan, values, _admit)
-        unknown = [Reason("unknown_field", name, f"unknown field `{name}`") for name in values.keys() - row.keys()]
+        unknown = [Reason("unknown_field", name, f"unknown field `{name}`") for name in sorted(values.keys() - known)]
         admitted.append(row)
         reasons += [Reason(one.code, one.field, one.message, one.value, index) for one in (*against, *unknown)]
     return _write(statement, where, org_id, admitted, reasons, source)

@@ -199,7 +199,7 @@ def _example(item: Field) -> Any:
     for normalizer in reversed(item.normalizers):
         if normalizer.name in _BY_NORMALIZER and item.type.name == "text":
             return _BY_NORMALIZER[normalizer.name]
-    return _BY_TYPE.get(item.type.name, f"a {item.name.replace('_', ' ')}")
+    return _BY_TYPE.get(item.type.name, f"the {item.name.replace('_', ' ')}")
 
 
 assert _PROVIDED.keys() >= SOURCE_COLUMNS.keys()

@@ -9,7 +9,7 @@ import pytest
 from engine import document, exact, plan, shown, source
 from engine.check import Checked, check
 from engine.diagnostic import CODES
-from engine.emit import typescript
+from engine.emit import reference, typescript
 from engine.extract import extract
 from engine.plan import Plan
 from engine.sql import find, merge, upsert
@@ -24,6 +24,7 @@ FOLLOWS: dict[str, Callable[[Plan], str]] = {
     "upsert.sql": upsert.live,
     "find.sql": lambda plan_: find.step_results(Reading(plan_), find.Scope()).text,
     "merge.sql": lambda plan_: merge.merge(Reading(plan_)),
+    "reference.md": reference.spec_page,
     "block.ts": lambda plan_: typescript.emit([plan_])[f"{typescript.FOLDER}/{plan_.name}.ts"],
 }
 

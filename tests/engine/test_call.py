@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,8 +14,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import call, generated
+from engine import call, generated, load, project
 from engine.admission import Refused
+from engine.emit import migration
 from engine.exact import dumps, loads
 from engine.generated import (
     query_company_intel_briefings,
@@ -269,3 +271,98 @@ print(sorted(row["company_domain"] for row in query_icp_job_titles(org_id=org)))
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['child.com', 'parent.com']"
+
+
+CUSTOMERS = """\
+spec: 1
+name: customers
+title: Customers
+operations: [test.customers]
+table: customers
+row_name: customer
+conflict: [org_id, name]
+rows: output.customers
+fields:
+  name: {type: text, path: item.name, normalize: [trim, lower], required: true, filter: true}
+  size: {type: integer, path: item.size}
+  note: {type: text, path: item.note, on_missing: clear}
+"""
+
+
+@pytest.fixture
+def customers(org: str, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The organisation, in a project whose one spec has `rows`, with its table made by a drafted migration."""
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "customers.yaml").write_text(CUSTOMERS)
+    monkeypatch.chdir(tmp_path)
+    (plan,) = load.load(project.find())
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(migration.create(plan).encode())
+    return org
+
+
+def test_rows_are_written_together_and_the_last_of_a_key_wins(customers: str) -> None:
+    rows = [{"name": "Meta", "size": 1, "note": "x"}, {"name": "Apple"}, {"name": " META ", "size": None, "note": None}]
+    stored = call.upsert_many("customers", org_id=customers, rows=rows)
+    assert [(row["name"], row["size"], row["note"]) for row in stored] == [("apple", None, None), ("meta", 1, None)]
+    assert len(call.query("customers", org_id=customers, filters={})) == 2
+    assert [row["name"] for row in call.query("customers", org_id=customers, filters={"name": "APPLE"})] == ["apple"]
+
+
+def test_one_bad_row_is_named_and_none_is_written(customers: str) -> None:
+    rows = [{"name": "Meta"}, {"name": ""}, {"name": "Apple", "size": "1,200"}, {"name": "Acme", "colour": "red"}]
+    with pytest.raises(Refused) as caught:
+        call.upsert_many("customers", org_id=customers, rows=rows)
+    found = [(reason.code, reason.field, reason.element) for reason in caught.value.reasons]
+    assert found == [("missing_required", "name", 1), ("wrong_type", "size", 2), ("unknown_field", "colour", 3)]
+    assert "rows[1]: `name` is required and missing" in str(caught.value)
+    assert call.query("customers", org_id=customers, filters={}) == []
+
+
+def test_no_rows_are_no_call(customers: str) -> None:
+    assert call.upsert_many("customers", org_id=customers, rows=[]) == []
+
+
+def test_an_unknown_spec_names_the_known_ones(org: str) -> None:
+    with pytest.raises(load.UnknownSpec) as caught:
+        call.query("company_intel_briefing", org_id=org, filters={})
+    assert "did you mean `company_intel_briefings`?" in caught.value.hint
+
+
+def test_without_a_url_it_is_the_projects_embedded_database(tmp_path: Path) -> None:
+    for name in ("specs", "migrations"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "pyproject.toml").write_text("")
+    program = """
+import asyncio
+from engine import project
+from engine.embedded import running
+from engine.generated import query_icp_job_titles, upsert_icp_job_titles
+from engine.store.connect import connect
+from engine.store.migrate import migrate
+
+async def prepare(dsn, here):
+    await migrate(dsn, here.migrations)
+    async with await connect(dsn) as connection:
+        await connection.execute("insert into orgs (id, name, slug) values (%s, 'a', 'a')", (org,))
+
+org = "b0293785-aa7a-4234-8201-cc47305295f8"
+here = project.find()
+with running(here.data / "postgres", durable=False) as dsn:
+    asyncio.run(prepare(dsn, here))
+upsert_icp_job_titles(org_id=org, company_domain="acme.com", raw_parallel_output={})
+print(len(query_icp_job_titles(org_id=org)))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "1"
+    assert (tmp_path / ".data" / "postgres").is_dir()
