@@ -1,0 +1,348 @@
+"""Several writers at once, a database that goes away, and a backfill that is killed."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.embedded import postmaster, running
+from engine.sql.find import Scope
+from engine.store import backfill
+from engine.store.connect import connect
+from engine.store.fault import StoreUnavailable
+from engine.store.migrate import migrate
+from engine.store.row import Upsert
+
+ROOT = Path(__file__).resolve().parents[2]
+QUOTES = "finance.fetch.quotes"
+FIELDS = """
+symbol: {type: text, path: "output.symbol", required: true}
+venue: {type: text, path: "output.venue"}
+price: {type: numeric, path: "output.price", on_missing: clear}
+body: {type: jsonb, path: "output.body", on_missing: clear}
+"""
+HEAD = """
+spec: 1
+name: quotes
+title: Quotes
+operations: [finance.fetch.quotes]
+table: quotes
+row_name: quote
+conflict: [org_id, symbol, venue]
+"""
+
+
+def quotes(world, run, count, keys, chance):
+    """`count` step results over `keys` keys, some of them with a key that is null, each of its own time."""
+    taken = {recorded for _, _, recorded, _ in world.steps.values()}
+    for at in range(len(taken), len(taken) + count):
+        number = chance.randrange(keys)
+        output = {"symbol": f"S{number}", "venue": "X" if number % 3 else None, "price": at, "body": {"at": at}}
+        world.step(run, QUOTES, output, at=at)
+
+
+def newest(world, plan):
+    """What must stand in the table: of each key the newest source, once."""
+    by_key = {}
+    for step, (run, _, recorded, _) in world.steps.items():
+        for row in world.extracted(plan, step).rows:
+            key = (run.org, row["symbol"], row["venue"])
+            by_key[key] = max(by_key.get(key, ()), (recorded, int(row["price"])))
+    return by_key
+
+
+def stored(world, plan):
+    return {
+        (row["org_id"], row["symbol"], row["venue"]): (row["source_recorded_at"], int(row["price"]))
+        for row in world.rows(plan)
+    }
+
+
+def test_two_backfills_repairs_and_live_upserts_on_the_same_keys_at_once(world):
+    """No deadlock, no stale row, no double."""
+    plan = world.spec(FIELDS, head=HEAD)
+    chance = random.Random(5)
+    org = world.org()
+    runs = [world.run(org) for _ in range(4)]
+    for run in runs:
+        quotes(world, run, 60, 25, chance)
+    rows = []
+    for step, (run, _, recorded, _) in world.steps.items():
+        sources = {"source_submission_id": run.submission, "source_pipeline_run_id": run.id}
+        rows += [{**row, **sources, "source_recorded_at": recorded} for row in world.extracted(plan, step).rows]
+
+    async def live(seed):
+        order = random.Random(seed).sample(rows, len(rows))
+        async with await connect(world.dsn) as connection:
+            for start in range(0, len(order), 8):
+                batch = {(row["symbol"], row["venue"]): row for row in order[start : start + 8]}
+                by_key = sorted(batch, key=lambda key: [(part is None, str(part)) for part in key])
+                await Upsert.of(plan).run(connection, org, [batch[key] for key in by_key])
+
+    async def repaired(run):
+        async with await connect(world.dsn) as connection:
+            await backfill.repair(connection, [plan], run.id)
+
+    async def all_at_once():
+        backfills = (backfill.run(world.dsn, plan, Scope(all=all_), batch_size=40) for all_ in (False, True, False))
+        return await asyncio.wait_for(
+            asyncio.gather(*backfills, *map(live, range(3)), *map(repaired, runs)), timeout=120
+        )
+
+    asyncio.run(all_at_once())
+    assert stored(world, plan) == newest(world, plan)
+    assert len(world.rows(plan)) == len(newest(world, plan))
+    (words,) = world.accounts(plan)
+    assert (words["found"], words["pending"]) == (240, 0)
+
+
+def test_writers_of_one_parent_take_turns(world):
+    """Under `on_absent: delete`: what is left is one result's elements, never a mixture."""
+    head = HEAD.replace("conflict: [org_id, symbol, venue]", "conflict: [org_id, venue, symbol]")
+    head += 'rows: "output.symbols"\non_absent: delete\n'
+    plan = world.spec(
+        'venue: {type: text, path: "output.venue", required: true}\nsymbol: {type: text, path: "item", required: true}',
+        head=head,
+    )
+    chance = random.Random(11)
+    org = world.org()
+    runs = []
+    for at in range(40):
+        run = world.run(org)
+        runs.append(run)
+        symbols = chance.sample("ABCDEFGH", chance.randrange(5))
+        world.step(run, QUOTES, {"venue": chance.choice("XY"), "symbols": symbols}, at=at)
+
+    async def repaired(some):
+        async with await connect(world.dsn) as connection:
+            for run in some:
+                await backfill.repair(connection, [plan], run.id)
+
+    async def all_at_once():
+        shuffled = [random.Random(seed).sample(runs, len(runs)) for seed in range(3)]
+        backfills = (backfill.run(world.dsn, plan, Scope(all=True), batch_size=7) for _ in range(2))
+        await asyncio.wait_for(asyncio.gather(*backfills, *map(repaired, shuffled)), timeout=120)
+
+    asyncio.run(all_at_once())
+    last = {}
+    for step in world.steps:
+        output = json.loads(world.steps[step][1])["operation_result"]["output"]
+        last[output["venue"]] = set(output["symbols"])
+    found = {venue: set() for venue in last}
+    for row in world.rows(plan):
+        found[row["venue"]].add(row["symbol"])
+    assert found == last
+    world.accounts(plan)
+
+
+def test_a_second_backfill_waits_and_finds_nothing_left(world):
+    plan = world.spec(FIELDS, head=HEAD)
+    quotes(world, world.run(), 50, 50, random.Random(3))
+    waited = []
+
+    async def both():
+        first = backfill.run(world.dsn, plan, Scope(), batch_size=10)
+        second = backfill.run(world.dsn, plan, Scope(), waiting=lambda: waited.append(True))
+        return await asyncio.gather(first, second)
+
+    accounts = [result.account for result in asyncio.run(both())]
+    assert sorted(account.recorded for account in accounts) == [0, 50] and waited == [True]
+
+
+# --- a database that goes away ---
+
+#: psycopg cannot close a server's cursor once the server is gone, and complains of it when it is collected.
+CURSOR = pytest.mark.filterwarnings("ignore:<psycopg.AsyncServerCursor:ResourceWarning")
+
+
+def test_a_database_that_is_not_there():
+    with pytest.raises(StoreUnavailable, match="the database does not answer") as said:
+        asyncio.run(connect("postgresql://postgres@127.0.0.1:1/none"))
+    assert "may be run again" in said.value.hint
+
+
+@CURSOR
+@pytest.mark.parametrize("whose", ["reader", "writer", "both"])
+def test_a_connection_cut_in_the_middle_leaves_what_was_committed(world, whose):
+    """The message says that the database is gone; what was committed is recorded, the rest pending, and resumed."""
+    plan = world.spec(FIELDS, head=HEAD)
+    quotes(world, world.run(), 60, 60, random.Random(1))
+    cut = {
+        "reader": "backend_xid is null and state like 'idle in%%'",
+        "writer": "state = 'idle'",
+        "both": "true",
+    }[whose]
+
+    def progress(account):
+        if account.recorded == 20:
+            world.db.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
+                f" and pid not in (pg_backend_pid(), %s) and {cut}",
+                [world.own.info.backend_pid],
+            )
+
+    with pytest.raises(StoreUnavailable, match="the database does not answer"):
+        asyncio.run(backfill.run(world.dsn, plan, Scope(), batch_size=10, progress=progress))
+    gc.collect()
+    (words,) = world.accounts(plan)
+    assert words["found"] == 60 and words["pending"] in (40, 30)
+    assert len(world.rows(plan)) <= words["written"]
+    assert world.backfill(plan).recorded == words["pending"]
+    assert [words["pending"] for words in world.accounts(plan)] == [0]
+    assert stored(world, plan) == newest(world, plan)
+
+
+@CURSOR
+def test_a_stopped_database_is_said_so_and_the_backfill_resumed_once_it_is_back(own_server):
+    data, world = own_server
+    plan = world.spec(FIELDS, head=HEAD)
+    quotes(world, world.run(), 60, 60, random.Random(2))
+
+    def progress(account):
+        if account.recorded == 20:
+            os.kill(postmaster.find(data / "cluster").pid, signal.SIGINT)  # as `pg_ctl stop` does
+
+    with pytest.raises(StoreUnavailable, match="the database does not answer"):
+        asyncio.run(backfill.run(world.dsn, plan, Scope(), batch_size=10, progress=progress))
+    gc.collect()
+    while postmaster.find(data / "cluster"):
+        time.sleep(0.02)
+    with running(data, durable=False) as dsn:
+        assert dsn == world.dsn
+        again = type(world)(dsn)
+        (words,) = again.accounts(plan)
+        assert words["pending"] in (40, 30)
+        assert again.backfill(plan).recorded == words["pending"]
+        assert stored(again, plan) == newest(world, plan)
+        again.accounts(plan)
+        again.close()
+
+
+@pytest.fixture
+def own_server(world):
+    """A world in a server of its own, which may be stopped."""
+    folder = Path(tempfile.mkdtemp(prefix="dex-own-"))
+    folder.chmod(0o711)
+    data = folder / "data"
+    try:
+        with running(data, durable=False, temporary=True) as dsn:
+            asyncio.run(migrate(dsn, ROOT / "migrations"))
+            made = type(world)(dsn)
+            yield data, made
+            made.close()
+    finally:
+        deadline = time.monotonic() + 30
+        while data.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- kill -9 ---
+
+#: Forks a backfill, so that a kill costs no start of Python; says its pid, and on the next line what became of it.
+NURSERY = """
+import asyncio, os, sys
+from pathlib import Path
+from engine import plan, source
+from engine.check import check
+from engine.sql.find import Scope
+from engine.store import backfill
+checked = check([source.load(Path(sys.argv[2]), "specs/quotes.yaml")])
+made = plan.compile(checked.specs[0][1], "quotes.yaml")
+print("ready", flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        asyncio.run(backfill.run(sys.argv[1], made, Scope(), batch_size=5))
+        os._exit(0)
+    print(child, flush=True)
+    sys.stdin.readline()
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+@contextlib.contextmanager
+def nursery(dsn, spec):
+    with subprocess.Popen(
+        [sys.executable, "-c", NURSERY, dsn, spec],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.stdin.close()
+
+
+def run_and_kill(process, after):
+    """Start a backfill and kill it after so many seconds, if it is still alive by then; whether it was."""
+    child = int(asked(process))
+    if after is not None:
+        time.sleep(after)
+        os.kill(child, signal.SIGKILL)
+    status = int(asked(process))
+    assert status in (0, signal.SIGKILL)
+    return status == signal.SIGKILL
+
+
+def asked(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return process.stdout.readline()
+
+
+def state(world, plan):
+    rows = world.db.execute(
+        "select org_id::text, symbol, venue, price, body::text, source_submission_id::text,"
+        " source_pipeline_run_id::text, source_recorded_at from quotes order by 1, 2, 3"
+    )
+    return rows.fetchall(), world.ledger(plan)
+
+
+def test_killed_at_fifty_points_and_resumed_it_ends_as_if_nothing_had_happened(world, tmp_path):
+    """Rejected, filtered, superseded and repeated ones among them: the same table, the same ledger."""
+    (tmp_path / "quotes.yaml").write_text(
+        HEAD.lstrip() + 'when: "output.price != `13`"\nfields:' + FIELDS.replace("\n", "\n  ").rstrip() + "\n"
+    )
+    plan = world.spec(FIELDS, head=HEAD, when='"output.price != `13`"')
+    chance = random.Random(20261122)
+    for _ in range(2):
+        run = world.run()
+        quotes(world, run, 50, 30, chance)
+        world.step(run, QUOTES, {"symbol": " "}, at=30)
+    world.backfill(plan, batch_size=5)
+    wanted = state(world, plan)
+    assert len(wanted[1]) == 102 and {entry["outcome"] for entry in wanted[1].values()} == {
+        "written",
+        "superseded",
+        "filtered",
+        "rejected",
+    }
+    killed, finished = 0, 0
+    with nursery(world.dsn, str(tmp_path / "quotes.yaml")) as process:
+        world.forget(plan)
+        started = time.monotonic()
+        assert not run_and_kill(process, None)
+        whole = time.monotonic() - started
+        while killed < 50 or not finished:
+            if state(world, plan) == wanted:
+                finished += 1
+                world.forget(plan)
+            killed += run_and_kill(process, chance.random() * whole / 2)
+            written = {key for key, entry in world.ledger(plan).items() if entry["outcome"] == "written"}
+            assert bool(written) == bool(world.rows(plan)), "row and entry come together"
+        assert not run_and_kill(process, None)
+    assert state(world, plan) == wanted
+    world.accounts(plan)
