@@ -58,7 +58,9 @@ def upsert_many(
     admitted, reasons = [], []
     for index, values in enumerate(rows):
         row, against = admission.row(statement.plan, values, _admit)
-        unknown = [Reason("unknown_field", name, f"unknown field `{name}`") for name in sorted(values.keys() - known)]
+        unknown = [
+            Reason("unknown_field", name, f"unknown field `{name}`") for name in sorted(values.keys() - known, key=str)
+        ]
         admitted.append(row)
         reasons += [Reason(one.code, one.field, one.message, one.value, index) for one in (*against, *unknown)]
     return _write(statement, where, org_id, admitted, reasons, source)
