@@ -10,7 +10,7 @@ before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import zip_longest
@@ -100,6 +100,25 @@ class Group:
         self.newest.step.outcomes.append("rejected")
         self.newest.step.notes.append(reason)
         return Group(self.key, self.candidates[:-1]) if len(self.candidates) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Step results to merge together, oldest first, and their rows by key."""
+
+    plan: Plan
+    steps: Sequence[Step]
+    groups: Sequence[Group]
+
+    @classmethod
+    def of(cls, plan: Plan, steps: Sequence[Step]) -> Batch:
+        return cls(plan, steps, group(plan, steps))
+
+    def only(self, ids: Collection[str]) -> Batch:
+        """The batch without the step results that are not in `ids`; nearly always the batch itself."""
+        if len(ids) == len(self.steps):
+            return self
+        return Batch.of(self.plan, [step for step in self.steps if step.id in ids])
 
 
 def group(plan: Plan, steps: Iterable[Step]) -> list[Group]:

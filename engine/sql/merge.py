@@ -159,10 +159,13 @@ def _arriving_row(reading: Reading) -> str:
 
 #: Hold the step results still that are as they were read, until the batch is recorded. Answers their ids.
 #: Each is looked up by its key: a join is free to read the whole table for every batch, and does.
+#: Lists that hold no comma travel as one text: making arrays of them takes the client as long as all the rest.
 HOLD = """
 select held.id::text
 from (
-    select * from unnest(%(ids)s::uuid[], %(versions)s::text[]) as read (id, version) order by id offset 0
+    select *
+    from unnest(string_to_array(%(ids)s, ',')::uuid[], string_to_array(%(versions)s, ',')) as read (id, version)
+    order by id offset 0
 ) as read
 cross join lateral (
     select step.id from step_results as step
@@ -175,9 +178,15 @@ cross join lateral (
 LEDGER = """
 insert into step_persistence as known
     (step_result_id, spec, spec_digest, org_id, outcome, element_count, row_count, reasons)
-select id, %(spec)s, %(digest)s, org_id, outcome, elements, rows, reasons::jsonb
-from unnest(%(ids)s::uuid[], %(orgs)s::uuid[], %(outcomes)s::text[], %(elements)s::int[], %(rows)s::int[],
-    %(reasons)s::text[]) as entry (id, org_id, outcome, elements, rows, reasons)
+select id, %(spec)s, %(digest)s, org_id, outcome, elements, rows, reasons
+from rows from (
+    unnest(
+        string_to_array(%(ids)s, ',')::uuid[], string_to_array(%(orgs)s, ',')::uuid[],
+        string_to_array(%(outcomes)s, ','), string_to_array(%(elements)s, ',')::int[],
+        string_to_array(%(rows)s, ',')::int[]
+    ),
+    jsonb_array_elements(%(reasons)s::jsonb)
+) as entry (id, org_id, outcome, elements, rows, reasons)
 order by id
 on conflict (step_result_id, spec) do update set
     spec_digest = excluded.spec_digest, org_id = excluded.org_id, outcome = excluded.outcome,

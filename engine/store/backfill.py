@@ -22,7 +22,7 @@ from psycopg import AsyncConnection
 
 from engine import document, exact
 from engine.account import Account
-from engine.batch import BATCH_SIZE, Step
+from engine.batch import BATCH_SIZE, Batch, Step
 from engine.document import Run
 from engine.extract import HELD, extract
 from engine.plan import Plan
@@ -99,8 +99,8 @@ async def _repair_one(connection: AsyncConnection[Any], plan: Plan, scope: Scope
     found = await (await connection.execute(statement.text, statement.parameters)).fetchall()
     account = Account(plan.name, found=len(found))
     if found:
-        steps = [_step(reading, row) for row in found]
-        _count_steps(account, await Merge.of(reading).apply(connection, steps, again=False))
+        batch = Batch.of(plan, [_step(reading, row) for row in found])
+        _count_steps(account, await Merge.of(reading).apply(connection, batch, again=False))
     return account
 
 
@@ -130,29 +130,27 @@ async def _stream(
     plan, ahead = merge.plan, None
     async with aclosing(_batches(reader, plan, scope, batch_size)) as batches:
         try:
-            steps = await anext(batches, None)
-            while steps:
+            batch = await anext(batches, None)
+            while batch:
                 ahead = asyncio.ensure_future(anext(batches, None))  # extract the next batch while this one is merged
-                steps = await _apply(writer, merge, steps, again=scope.all, dry_run=dry_run)
+                steps = await _apply(writer, merge, batch, again=scope.all, dry_run=dry_run)
                 _take_sample(result, plan, steps, dry_run)
                 _count_steps(result.account, steps)
                 progress(result.account)
-                steps, ahead = await ahead, None
+                batch, ahead = await ahead, None
         finally:
             if ahead:
                 ahead.cancel()
                 await asyncio.gather(ahead, return_exceptions=True)
 
 
-async def _batches(
-    reader: AsyncConnection[Any], plan: Plan, scope: Scope, size: int
-) -> AsyncGenerator[list[Step], None]:
+async def _batches(reader: AsyncConnection[Any], plan: Plan, scope: Scope, size: int) -> AsyncGenerator[Batch, None]:
     reading = Reading(plan)
     statement = find.step_results(reading, scope)
     async with reader.cursor(name="dex_backfill") as cursor:
         await cursor.execute(statement.text, statement.parameters)
         while rows := await cursor.fetchmany(size):
-            yield await _steps(reading, rows)
+            yield Batch.of(plan, await _steps(reading, rows))
 
 
 async def _steps(reading: Reading, rows: Sequence[tuple[Any, ...]]) -> list[Step]:
@@ -166,10 +164,10 @@ async def _steps(reading: Reading, rows: Sequence[tuple[Any, ...]]) -> list[Step
 
 
 async def _apply(
-    writer: AsyncConnection[Any], merge: Merge, steps: list[Step], *, again: bool, dry_run: bool
-) -> list[Step]:
+    writer: AsyncConnection[Any], merge: Merge, batch: Batch, *, again: bool, dry_run: bool
+) -> Sequence[Step]:
     async with writer.transaction(force_rollback=dry_run):
-        return await merge.apply(writer, steps, again=again)
+        return await merge.apply(writer, batch, again=again)
 
 
 def _step(reading: Reading, row: tuple[Any, ...]) -> Step:

@@ -15,14 +15,14 @@ The steps of `apply`:
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 
-from engine.batch import Group, Step, group, rounds
+from engine.batch import Batch, Group, Step, rounds
 from engine.column import shorten
 from engine.extract import Reason
 from engine.plan import Plan
@@ -67,27 +67,26 @@ class Merge:
             preview=preview,
         )
 
-    async def apply(self, connection: AsyncConnection[Any], steps: Sequence[Step], *, again: bool) -> list[Step]:
-        """Merge and record `steps` (oldest first) inside the caller's transaction; return those that were recorded.
+    async def apply(self, connection: AsyncConnection[Any], batch: Batch, *, again: bool) -> Sequence[Step]:
+        """Merge and record a batch inside the caller's transaction; return the steps that were recorded.
 
         One that changed since it was read is left out: it is pending. `again` rewrites ledger entries.
         """
-        held = await self._hold(connection, steps)
+        batch = batch.only(await self._hold(connection, batch.steps))
         if self.absent:
-            await self.absent.prepare(connection, held)
-        await self._write(connection, group(self.plan, held))
+            await self.absent.prepare(connection, batch.steps)
+        await self._write(connection, batch.groups)
         if self.absent:
-            await self.absent.delete(connection, held)
-        await self._record(connection, held, again)
-        return held
+            await self.absent.delete(connection, batch.steps)
+        await self._record(connection, batch.steps, again)
+        return batch.steps
 
-    async def _hold(self, connection: AsyncConnection[Any], steps: Sequence[Step]) -> list[Step]:
-        parameters = {"ids": [step.id for step in steps], "versions": [step.version for step in steps]}
+    async def _hold(self, connection: AsyncConnection[Any], steps: Sequence[Step]) -> set[str]:
+        parameters = {"ids": _listed(step.id for step in steps), "versions": _listed(step.version for step in steps)}
         found = await (await connection.execute(merge.HOLD, parameters)).fetchall()
-        same = {step_id for (step_id,) in found}
-        return [step for step in steps if step.id in same]
+        return {step_id for (step_id,) in found}
 
-    async def _write(self, connection: AsyncConnection[Any], groups: list[Group]) -> None:
+    async def _write(self, connection: AsyncConnection[Any], groups: Iterable[Group]) -> None:
         for round_ in rounds(self.plan, groups):
             await self._try(connection, round_)
 
@@ -153,14 +152,18 @@ class Merge:
             "spec": self.plan.name,
             "digest": self.plan.digest,
             "again": again,
-            "ids": [step.id for step in steps],
-            "orgs": [step.org_id for step in steps],
-            "outcomes": [step.outcome for step in steps],
-            "elements": [step.extraction.elements for step in steps],
-            "rows": [step.rows_out for step in steps],
-            "reasons": [json.dumps([reason.as_dict() for reason in step.reasons]) for step in steps],
+            "ids": _listed(step.id for step in steps),
+            "orgs": _listed(step.org_id for step in steps),
+            "outcomes": _listed(step.outcome for step in steps),
+            "elements": _listed(str(step.extraction.elements) for step in steps),
+            "rows": _listed(str(step.rows_out) for step in steps),
+            "reasons": json.dumps([[reason.as_dict() for reason in step.reasons] for step in steps]),
         }
         await connection.execute(merge.LEDGER, parameters)
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ",".join(words)
 
 
 def _reason(error: psycopg.Error, item: Group) -> Reason:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from engine import exact
+from engine.batch import Batch
 from engine.sql import find
 from engine.sql.find import Scope
 from engine.sql.stored import Reading
@@ -182,9 +183,9 @@ def test_a_step_that_changes_between_reading_and_recording_stays_pending(world, 
             read = await (await connection.execute(statement.text, statement.parameters)).fetchall()
             payload = world.steps[changed][1].replace('"A"', '"C"')
             world.db.execute("update step_results set output_payload = %s where id = %s", [payload, changed])
-            steps = [_step(reading, row) for row in read]
+            batch = Batch.of(plan, [_step(reading, row) for row in read])
             async with connection.transaction():
-                return await Merge.of(reading).apply(connection, steps, again=False)
+                return await Merge.of(reading).apply(connection, batch, again=False)
 
     assert [step.id for step in asyncio.run(interrupted())] == [same]
     assert world.outcomes(plan, changed, same) == ["pending", "written"]
