@@ -97,6 +97,7 @@ def compile(text: str) -> Path:
     _check_literals(text)
     path = Path(text, _parse(text))
     _check_references(text, path.ast)
+    _check_negations(text, path.ast)
     _check_functions(text, path.ast)
     _check_roots(text, path)
     return path
@@ -207,6 +208,19 @@ def _check_references(text: str, node: _Node, argument: bool = False) -> None:
     for child in node.get("children", ()):
         if isinstance(child, dict):
             _check_references(text, child, argument=node["type"] == "function_expression")
+
+
+def _check_negations(text: str, ast: _Node) -> None:
+    """`!a.b` reads as `(!a).b`, a step into true or false: null, whatever the document holds."""
+    for node in _walk(ast):
+        first = next(iter(node.get("children", ())), None)
+        if node["type"] in ("subexpression", "index_expression") and _is_negation(first):
+            hint = "write `!(output.error)`: `!` binds closer than `.`"
+            raise PathError("SPEC401", "`!` negates the first step only, so this is always null", text.find("!"), hint)
+
+
+def _is_negation(node: Any) -> bool:
+    return isinstance(node, dict) and node["type"] == "not_expression"
 
 
 def _is_json(text: str) -> bool:
