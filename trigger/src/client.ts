@@ -34,6 +34,7 @@ export interface InternalApi {
 
 /** An InternalApi asked on behalf of one organisation. */
 export interface InternalConfig extends InternalApi {
+  /** Blank only for a claim of whatever run is next: nobody knows yet whose it will be. */
   readonly orgId: string;
   readonly companyId: string | null;
 }
@@ -157,7 +158,7 @@ function headers(config: InternalConfig): Record<string, string> {
   return {
     authorization: `Bearer ${config.apiKey}`,
     "content-type": "application/json",
-    "x-internal-org-id": config.orgId,
+    ...(config.orgId === "" ? {} : { "x-internal-org-id": config.orgId }),
     "x-internal-company-id": config.companyId ?? "",
   };
 }

@@ -5,7 +5,7 @@ import { describe, test } from "node:test";
 import { InternalApiError } from "../src/client.js";
 import { Document } from "../src/document.js";
 import type { Json } from "../src/exact.js";
-import { postBatch, readBatches, type Row } from "../src/persist/rows.js";
+import { postBatch, readBatches } from "../src/persist/rows.js";
 import { ReadError } from "../src/read.js";
 import { listening } from "./loopback.js";
 

@@ -23,12 +23,14 @@ export interface Claim {
 export interface LeaseTerms {
   readonly worker: string;
   readonly seconds: number;
+  /** Take runs of this organisation only; of any when it is blank. */
+  readonly orgId: string;
 }
 
 /** Take the next run that waits, or whose runner died; null when there is none. Throws InternalApiError. */
-export async function claim(api: InternalApi, { worker, seconds }: LeaseTerms): Promise<Claim | null> {
+export async function claim(api: InternalApi, { worker, seconds, orgId }: LeaseTerms): Promise<Claim | null> {
   // Not repeated here: a claim whose answer was lost holds a run already, and the worker asks again anyway.
-  const config = { ...api, retry: { ...api.retry, attempts: 1 }, orgId: "", companyId: null };
+  const config = { ...api, retry: { ...api.retry, attempts: 1 }, orgId, companyId: null };
   const path = "/api/internal/pipeline-runs/claim";
   const data = await internalCall(config, path, { worker, lease_seconds: seconds });
   if (data === null) return null;

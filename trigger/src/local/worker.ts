@@ -1,5 +1,5 @@
 /**
- * `npm run worker -- [--until-idle] [--once] [--concurrency N] [--lease SECONDS]`: the local runner as a process.
+ * `npm run worker -- [--until-idle] [--once] [--concurrency N] [--lease SECONDS] [--org UUID]`: the local runner.
  *
  * Needs DATA_ENGINE_API_URL, DATA_ENGINE_INTERNAL_API_KEY and PARALLEL_API_KEY. SIGTERM and SIGINT stop it at the next safe
  * point; what it was waiting for is taken up again by the next runner.
@@ -22,12 +22,14 @@ function readTerms(): Terms {
       once: { type: "boolean", default: false },
       concurrency: { type: "string", default: "4" },
       lease: { type: "string", default: "60" },
+      org: { type: "string", default: "" },
     },
   });
   return {
     worker: `${hostname()}:${process.pid}`,
     concurrency: wholeNumber("--concurrency", values.concurrency),
     seconds: wholeNumber("--lease", values.lease),
+    orgId: values.org,
     most: values.once ? 1 : Infinity,
     untilIdle: values["until-idle"] || values.once,
     idlePauseMs: 500,

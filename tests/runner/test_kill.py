@@ -1,0 +1,100 @@
+"""Kill -9 at every request a runner makes, when it is done and its answer not yet seen: nothing is bought twice.
+
+To everybody else that is the same as being killed just before the next request, so every boundary is met.
+"""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from tests.runner.conftest import ICP, PERSON, SECONDS, House, Process, World, moved_in
+from tests.runner.proxy import Cut, Exchange, proxy
+
+CONTEXT = {
+    "company_name": "Northwind Robotics",
+    "domain": "northwind-robotics.example.com",
+    "client_company_name": "Harbor Assurance",
+    "client_company_description": "Insures machines against standing still.",
+    "full_name": "Mara Lindqvist",
+    "current_company_name": "Northwind Robotics",
+}
+AT_ONCE = 4
+MOST_REQUESTS = 60
+
+
+@dataclass
+class Killer:
+    """Kills its victim when the n-th request has been answered, and keeps the answer."""
+
+    at: int
+    victim: Process | None = None
+    seen: list[str] = field(default_factory=list)
+    struck: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, exchange: Exchange) -> None:
+        if exchange.path.endswith("/heartbeat"):
+            return
+        with self.lock:
+            if self.struck:
+                raise Cut
+            if exchange.answer is None:
+                self.seen.append(f"{exchange.path} {exchange.body[:120]!r}")
+                exchange.number = len(self.seen)
+            elif exchange.number == self.at:
+                self.struck = True
+                assert self.victim is not None
+                self.victim.kill()
+                raise Cut
+
+
+def scenario(house: House, at: int) -> bool:
+    """Kill at one point and let another runner finish; False when the run is over before there is such a point."""
+    killer = Killer(at)
+    with moved_in(house) as world, ExitStack() as stack:
+        run_id = world.queue([ICP, PERSON], CONTEXT)
+        api = stack.enter_context(proxy(world.url, killer))
+        provider = stack.enter_context(proxy(world.provider_url, killer))
+        with killer.lock:  # it is known who dies before anything is asked
+            killer.victim = world.worker("--concurrency", "1", DATA_ENGINE_API_URL=api, PARALLEL_BASE_URL=provider)
+        killer.victim.popen.wait(SECONDS)
+        if killer.struck:
+            world.expire(run_id)
+            second = world.work()
+            assert second.popen.returncode == 0, second.text
+        check(world, run_id, f"request {at}: {killer.seen[-1]}")
+    return killer.struck
+
+
+def check(world: World, run_id: str, where: str) -> None:
+    orders = world.orders(run_id)
+    ordered = [order["metadata"]["step_result_id"] for order in orders]
+    assert len(ordered) == len(set(ordered)), f"{where}: bought twice"
+
+    run, steps = world.run_row(run_id), world.steps(run_id)
+    if run["status"] == "succeeded":
+        assert [step["status"] for step in steps] == ["succeeded"] * 2, where
+        assert [step["provider_run_id"] for step in steps] == [order["run_id"] for order in orders], where
+    else:
+        # The one window: requested, and the answer not yet on record. Whether it was bought nobody here can know.
+        assert run["status"] == "failed", where
+        lost = next(step for step in steps if step["status"] == "failed")
+        assert "not ordered again" in lost["error_message"], where
+        assert lost["provider_requested_at"] and not lost["provider_run_id"], where
+        assert any(word in where for word in ("/v1/tasks/runs ", "provider_requested_at", "provider_run_id")), where
+
+    for table, operation in (("icp_job_titles", ICP), ("person_intel_briefings", PERSON)):
+        found = sum(step["operation_id"] == operation and step["result_status"] == "found" for step in steps)
+        assert len(world.rows(table)) == found, f"{where}: {table}"
+    assert all(account["pending"] == 0 for account in world.coverage()), where
+
+
+def test_killed_at_every_request(world: World) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for start in range(1, MOST_REQUESTS, AT_ONCE):
+            struck = list(pool.map(lambda at: scenario(world.house, at), range(start, start + AT_ONCE)))
+            if not all(struck):
+                assert start + struck.index(False) > 20, "that is not the whole run"
+                return
+    raise AssertionError("the run never ends")

@@ -1,0 +1,75 @@
+"""A run from its submission to rows, as one would start it."""
+
+from tests.runner.conftest import COMPANY, ICP, KEY, PERSON, World, httpx
+
+CONTEXT = {
+    "company_name": "Northwind Robotics",
+    "domain": "https://www.northwind-robotics.example.com/",
+    "client_company_name": "Harbor Assurance",
+    "client_company_description": "Insures machines against standing still.",
+    "full_name": "Mara Lindqvist",
+    "current_company_name": "Northwind Robotics",
+}
+
+
+def test_three_operations_become_three_rows(world: World) -> None:
+    answer = httpx.post(
+        f"{world.url}/api/v1/submissions",
+        headers={"authorization": f"Bearer {KEY}", "x-internal-org-id": world.org_id},
+        json={"steps": [{"operation_id": operation} for operation in (ICP, COMPANY, PERSON)], "inputs": [CONTEXT]},
+    )
+    assert answer.is_success, answer.text
+    worker = world.work()
+    assert (worker.popen.returncode, worker.warnings()) == (0, []), worker.text
+
+    run_id, status, submission = world.execute(
+        "select r.id, r.status, s.status from pipeline_runs as r join submissions as s on s.id = r.submission_id"
+        " where r.org_id = %s",
+        (world.org_id,),
+    )[0]
+    assert (status, submission) == ("succeeded", "completed")
+    for table in ("icp_job_titles", "company_intel_briefings", "person_intel_briefings"):
+        (row,) = world.rows(table)
+        assert row["source_pipeline_run_id"] == str(run_id)
+    # Written live: the repair at the end of the run found nothing left to do, and would have written the same.
+    for account in world.coverage():
+        assert (account["found"], account["unchanged"], account["written"]) == (1, 1, 0), account
+
+
+def test_rows_are_those_the_step_results_say(world: World) -> None:
+    run_id = world.queue([COMPANY], CONTEXT)
+    world.work()
+    (row,), (step,) = world.rows("company_intel_briefings"), world.steps(run_id)
+    output = step["output_payload"]["operation_result"]["output"]
+    assert row["company_domain"] == "northwind-robotics.example.com"
+    assert row["parallel_run_id"] == step["provider_run_id"] == world.orders(run_id)[0]["run_id"]
+    assert row["processor"] == "ultra"
+    assert row["source_recorded_at"] == step["finished_at"]
+    same = "select b.raw_parallel_output::text = (s.output_payload #> %s)::text, b.raw_parallel_output::text"
+    same += " from company_intel_briefings as b join step_results as s on s.pipeline_run_id = b.source_pipeline_run_id"
+    path = "{operation_result,output,parallel_raw_response,output,content}"
+    is_same, text = world.execute(f"{same} where b.org_id = %s", (path, world.org_id))[0]
+    assert is_same and output["parallel_raw_response"]["run"]["status"] == "completed"
+    # To the digit, from the provider's text to the table.
+    assert '"register_number": 29384756102938475610293847561,' in text
+    assert '"revenue_eur_millions": 61.10' in text
+
+
+def test_context_grows_from_step_to_step(world: World) -> None:
+    run_id = world.queue([ICP, PERSON], CONTEXT, processor="core")
+    world.work()
+    first, second = world.steps(run_id)
+    assert first["input_payload"] == CONTEXT
+    assert second["input_payload"] == first["output_payload"]["cumulative_context"]
+    assert second["input_payload"]["processor"] == "core"
+    assert second["output_payload"]["cumulative_context"]["title"] == ""
+    assert [order["processor"] for order in world.orders(run_id)] == ["core", "core"]
+
+
+def test_a_run_that_has_ended_is_left_alone(world: World) -> None:
+    run_id = world.queue([ICP], CONTEXT)
+    world.work()
+    world.execute("update pipeline_runs set status = 'running', lease_expires_at = now() where id = %s", (run_id,))
+    assert world.work().warnings() == []
+    assert world.run_row(run_id)["status"] == "succeeded"
+    assert len(world.orders(run_id)) == 1
