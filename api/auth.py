@@ -71,7 +71,7 @@ def require_internal_key(request: Request, context: Context) -> None:
 
 def require_organisation(request: Request) -> str:
     """Return the organisation the internal caller acts for. Raises Fault 401 without it, 400 when it is no UUID."""
-    value = request.headers.get(ORG_HEADER, "").strip()
+    value = request.headers.get(ORG_HEADER)
     if not value:
         raise unauthorized(
             "Missing x-internal-org-id for internal authorization",
@@ -83,8 +83,8 @@ def require_organisation(request: Request) -> str:
 
 def named_organisation(request: Request) -> str | None:
     """Return the organisation an internal caller names, if it names one. Raises Fault 400 when it is no UUID."""
-    value = request.headers.get(ORG_HEADER, "").strip()
-    return header_uuid(ORG_HEADER, value) if value else None
+    value = request.headers.get(ORG_HEADER)
+    return None if value is None else header_uuid(ORG_HEADER, value)
 
 
 async def resolve_flexible_auth(request: Request, context: Context) -> Caller:
@@ -102,8 +102,8 @@ async def resolve_tenant(request: Request, context: Context) -> Caller:
     value = bearer(request)
     if same(value, context.settings.internal_api_key):
         org_id = require_organisation(request)
-        company_id = request.headers.get(COMPANY_HEADER, "").strip()
-        company = header_uuid(COMPANY_HEADER, company_id) if company_id else None
+        company_id = request.headers.get(COMPANY_HEADER)
+        company = None if company_id is None else header_uuid(COMPANY_HEADER, company_id)
         return Caller(kind="internal", org_id=org_id, company_id=company)
     if _is_jwt(value):
         return _session(_claims(value, context.settings.jwt_secret))

@@ -17,7 +17,7 @@ from engine.store.connect import Connection, Pool
 from engine.store.fault import wrap
 
 #: Seconds a request waits for a connection before it is told that the database does not answer.
-PATIENCE = 5.0
+PATIENCE = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ class Endpoint:
     answer: JsonSchema = field(default_factory=dict)
     media_type: str = "application/json"
     body: JsonSchema | type[msgspec.Struct] | None = None
+    body_needed: bool = True
     example: Any = None
     security: tuple[str, ...] = ()
     headers: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # name -> (needed, what it is)

@@ -104,7 +104,7 @@ def of_store(error: StoreError) -> Fault:
             503,
             "database_unavailable",
             "the database does not answer",
-            hint=f"nothing was changed; ask again in {RETRY_AFTER} seconds",
+            hint=f"ask again in {RETRY_AFTER} seconds",
             headers={"retry-after": str(RETRY_AFTER)},
         )
     assert isinstance(error, StoreRefused)

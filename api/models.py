@@ -34,14 +34,9 @@ PROVIDED: Final[Mapping[str, Mapping[str, Any]]] = {
     "updated_at": TIME,
 }
 
-_JSON_TYPES: Final = {
-    "null": "null",
-    "boolean": "boolean",
-    "number": "number",
-    "string": "string",
-    "array": "array",
-    "object": "object",
-}
+_NOT_BLANK: Final = r"\S"
+
+_KINDS: Final = ("boolean", "number", "string", "array", "object")
 
 
 def upsert_body(plan: Plan) -> dict[str, Any]:
@@ -71,8 +66,14 @@ def query_body(plan: Plan) -> dict[str, Any]:
     return _object(
         {
             **filters,
-            "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ROWS, "default": 100},
-            "offset": {"type": "integer", "minimum": 0, "maximum": MOST_OFFSET, "default": 0},
+            "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_ROWS, "default": 100},
+            "offset": {
+                "type": ["integer", "null"],
+                "minimum": 0,
+                "maximum": MOST_OFFSET,
+                "default": 0,
+                "description": "Counted from the cursor, where there is one.",
+            },
             "cursor": {"type": ["string", "null"], "description": "`meta.next_cursor` of the page before."},
             "fields": {
                 "type": ["array", "null"],
@@ -121,11 +122,20 @@ def _row(plan: Plan) -> dict[str, Any]:
 def _given(field: Field) -> dict[str, Any]:
     """What may be sent: what the column takes, or what its first normalizer takes."""
     if field.normalizers:
-        kinds = [_JSON_TYPES[kind] for kind in _JSON_TYPES if kind in field.normalizers[0].accepts]
+        kinds = [kind for kind in _KINDS if kind in field.normalizers[0].accepts]
         schema: dict[str, Any] = {"type": kinds[0] if len(kinds) == 1 else kinds} if kinds else {}
     else:
         schema = dict(field.type.json_schema)
-    return schema if field.required else _nullable(schema)
+    return _present(schema) if field.required else _nullable(schema)
+
+
+def _present(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """`schema` without what counts as missing: null, and a blank text."""
+    if not schema:
+        return {"type": list(_KINDS)}
+    kinds = [schema["type"]] if isinstance(schema.get("type"), str) else list(schema.get("type", ()))
+    blank = {"pattern": _NOT_BLANK} if "string" in kinds and "format" not in schema else {}
+    return {**schema, **blank}
 
 
 def _column(field: Field) -> dict[str, Any]:
@@ -140,10 +150,18 @@ def _described(field: Field, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _filter(field: Field) -> dict[str, Any]:
-    one = _given(field)
+    one = _present(_without_null(_given(field)))
     several = {"type": "array", "items": one, "maxItems": MOST_VALUES}
     words = "One value, or a list of which one must match; normalized as the column is."
     return {"anyOf": [_nullable(one), several], "description": words}
+
+
+def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    kind = schema.get("type")
+    if not isinstance(kind, list):
+        return dict(schema)
+    kinds = [one for one in kind if one != "null"]
+    return {**schema, "type": kinds[0] if len(kinds) == 1 else kinds}
 
 
 def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:

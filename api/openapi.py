@@ -33,7 +33,7 @@ MEANINGS: Mapping[int, str] = {
     415: "the body is compressed",
     422: "the body does not fit",
     500: "something went wrong on our side",
-    503: "the database does not answer; nothing was changed",
+    503: "the database does not answer",
 }
 
 ERROR: Mapping[str, Any] = {
@@ -83,7 +83,7 @@ def _operation(endpoint: Endpoint, body: Mapping[str, Any] | None) -> dict[str, 
         content: dict[str, Any] = {"schema": body}
         if endpoint.example is not None:
             content["example"] = endpoint.example
-        words["requestBody"] = {"required": True, "content": {"application/json": content}}
+        words["requestBody"] = {"required": endpoint.body_needed, "content": {"application/json": content}}
     if endpoint.security:
         words["security"] = [{name: []} for name in endpoint.security]
     return words

@@ -51,8 +51,7 @@ class Questions:
         cursor, org_id = words.pop("cursor", None), words.pop("org_id", None)
         if not isinstance(cursor, str | None):
             raise invalid("`cursor` is not a string", field="cursor", hint="send `meta.next_cursor` of the page before")
-        if cursor is not None and words.get("offset"):
-            raise invalid("`cursor` and `offset` are both given", field="offset", hint="a cursor is a place already")
+        words |= {name: _whole(words[name]) for name in ("limit", "offset") if name in words}
         return Asked(words=words, cursor=cursor, org_id=_organisation(org_id))
 
     def of(self, asked: Asked, org_id: str) -> Question:
@@ -81,6 +80,11 @@ def _json(name: str, text: bytes) -> Any:
         return loads(text)
     except ExactError as error:
         raise invalid(f"`{name}`: {error}", field=name) from error
+
+
+def _whole(value: Json) -> Json:
+    """JSON does not tell 10.0 from 10."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _organisation(value: Json) -> str | None:

@@ -74,6 +74,7 @@ def _query_endpoint(context: Context, plan: Plan) -> Endpoint:
         text=plan.description,
         tag=plan.name,
         body=models.query_body(plan),
+        body_needed=False,
         answer=of_data(*models.query_answer(plan)),
         security=("tenant", "superAdmin"),
         headers={

@@ -37,7 +37,11 @@ OBJECT: Mapping[str, Any] = {"type": "object"}
 
 RunStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
 StepStatus = Literal["queued", "running", "succeeded", "failed", "skipped", "retrying"]
-Seconds = Annotated[int, Meta(ge=1, le=86_400, description="How long the lease lasts without a heartbeat.")]
+#: JSON does not tell 10.0 from 10, so a whole number may be spelled either way.
+Seconds = Annotated[
+    float, Meta(ge=1, le=86_400, multiple_of=1, description="How long the lease lasts without a heartbeat.")
+]
+Count = Annotated[float, Meta(ge=0, le=2_147_483_647, multiple_of=1)]
 Text = Annotated[str, Meta(max_length=100_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
 
@@ -91,7 +95,7 @@ class StepUpdate(Body, frozen=True):
     error_message: Text | UnsetType | None = UNSET
     error_details: Raw | UnsetType = UNSET
     task_run_id: Name | UnsetType | None = UNSET
-    duration_ms: Annotated[int, Meta(ge=0, le=2_147_483_647)] | None = None
+    duration_ms: Count | None = None
     provider_requested_at: Annotated[bool, Meta(extra_json_schema={"enum": [True]})] = False
     provider_run_id: Name | None = None
     lease_token: UUID | None = None
@@ -101,7 +105,7 @@ class SkipRemaining(Body, frozen=True):
     """Skip what is still queued."""
 
     pipeline_run_id: UUID
-    from_position: Annotated[int, Meta(ge=0, le=2_147_483_647)]
+    from_position: Count
 
 
 class OneSubmission(Body, frozen=True):
@@ -166,14 +170,14 @@ def _fault(error: EngineError) -> Exception:
 
 async def _claim(context: Context, body: Claim, org_id: str | None, replaced: int) -> Response:
     async with context.connection() as connection:
-        claimed = await store.claim(connection, body.lease_seconds, org_id)
+        claimed = await store.claim(connection, int(body.lease_seconds), org_id)
     if claimed:
         log.info("claimed", worker=body.worker, pipeline_run_id=msgspec.json.decode(claimed)["id"])
     return data(claimed or "null")
 
 
 async def _heartbeat(context: Context, body: Heartbeat, org_id: str | None, replaced: int) -> Response:
-    asked = (str(body.pipeline_run_id), str(body.lease_token), body.lease_seconds, org_id)
+    asked = (str(body.pipeline_run_id), str(body.lease_token), int(body.lease_seconds), org_id)
     async with context.connection() as connection:
         return data(await store.heartbeat(connection, *asked))
 
@@ -226,7 +230,7 @@ async def _update_step(context: Context, body: StepUpdate, org_id: str | None, r
         id=str(body.step_result_id),
         status=body.status,
         changes=_changes(body, names),
-        duration_ms=body.duration_ms,
+        duration_ms=None if body.duration_ms is None else int(body.duration_ms),
         provider_run_id=body.provider_run_id,
         requested=body.provider_requested_at,
         lease_token=str(body.lease_token) if body.lease_token else None,
@@ -237,7 +241,7 @@ async def _update_step(context: Context, body: StepUpdate, org_id: str | None, r
 
 async def _skip(context: Context, body: SkipRemaining, org_id: str | None, replaced: int) -> Response:
     async with context.connection() as connection:
-        return data(await store.skip_remaining(connection, str(body.pipeline_run_id), body.from_position, org_id))
+        return data(await store.skip_remaining(connection, str(body.pipeline_run_id), int(body.from_position), org_id))
 
 
 async def _sync(context: Context, body: OneSubmission, org_id: str | None, replaced: int) -> Response:

@@ -44,7 +44,7 @@ HEADERS = {
 class Step(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """One step of every run."""
 
-    operation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^\S+$")]
+    operation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
     step_config: dict[str, Raw] | None = None
 
 

@@ -48,6 +48,16 @@ def configure() -> None:
         logger_factory=structlog.BytesLoggerFactory(_StandardError()),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+    for name in ("psycopg", "uvicorn"):
+        logging.getLogger(name).handlers = [_Borrowed()]
+        logging.getLogger(name).propagate = False
+
+
+class _Borrowed(logging.Handler):
+    """Writes what the driver and the server say (a lost connection, a broken request) as a line like ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.log(record.levelno, "library", logger=record.name, message=record.getMessage().split("\n", 1)[0])
 
 
 class _StandardError:

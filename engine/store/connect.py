@@ -1,6 +1,6 @@
 """Connections.
 
-In: a connection URL. Out: a connection, or a pool of them, that sends JSON as text. It must not know what they are used for.
+In: a connection URL. Out: a connection, or a pool of them, that sends JSON as text. It must not know what they are for.
 
 Prepared statements are psycopg's own affair and on by default; behind a pooler in transaction mode they fail, so
 `?prepare_threshold=0` in the URL turns them off.
@@ -22,6 +22,9 @@ Pool: TypeAlias = AsyncConnectionPool[Connection]
 
 _OURS = "prepare_threshold"
 _WAIT = 10  # seconds for a connection to be made, or for one of the pool to be free
+#: Seconds a pool goes on trying by itself, at ever longer intervals; after that whoever asks next makes it try at once.
+#: psycopg's own five minutes would leave a server that is back unused for up to half of an outage.
+_PERSISTENCE = 3.0
 
 
 async def connect(dsn: str) -> Connection:
@@ -42,6 +45,7 @@ def pool(dsn: str, size: int) -> Pool:
         max_size=size,
         open=False,
         timeout=_WAIT,
+        reconnect_timeout=_PERSISTENCE,
         configure=_configure,
         kwargs={"autocommit": True, "connect_timeout": _WAIT, **settings},
     )

@@ -61,6 +61,14 @@ class Api:
     def value(self, statement: str, parameters: Any = None) -> Any:
         return self.execute(statement, parameters)[0][0]
 
+    @contextmanager
+    def blocker(self, statement: str, parameters: Any = None) -> Iterator[None]:
+        """Hold the locks of a statement for the length of a `with` block."""
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(statement, parameters)
+            yield
+            connection.rollback()
+
     def organisation(self) -> str:
         org_id = str(uuid.uuid4())
         self.execute("insert into orgs (id, name, slug) values (%s, %s, %s)", (org_id, f"Org {org_id}", org_id))

@@ -1,0 +1,153 @@
+"""The database goes away, and comes back: what is answered meanwhile, and that nothing is left behind."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import httpx
+import pytest
+
+from tests.api.loopback import Api, bearer, internal, running, session
+
+SLUG = "company-intel-briefings"
+ROW = {"company_domain": "example.com", "raw_parallel_output": {"a": 1}}
+
+
+class Wire:
+    """A port of loopback that leads to the database's socket, until it is cut."""
+
+    def __init__(self, dsn: str) -> None:
+        parts = urlsplit(dsn)
+        (folder,) = parse_qs(parts.query)["host"]
+        (port,) = parse_qs(parts.query).get("port", ["5432"])
+        self._target = f"{folder}/.s.PGSQL.{port}"
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._port = self._listener.getsockname()[1]
+        self.dsn = urlunsplit(parts._replace(netloc=f"postgres@127.0.0.1:{self._port}", query="sslmode=disable"))
+        self._serve()
+
+    def cut(self) -> None:
+        """End every connection and take no new one, as a stopped server does."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open.clear()
+
+    def mend(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._serve()
+
+    def _serve(self) -> None:
+        threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._target)
+                self._open += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=[source, target], daemon=True).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def wire(database: str) -> Iterator[Wire]:
+    one = Wire(database)
+    yield one
+    one.cut()
+
+
+@pytest.fixture
+def wired(database: str, wire: Wire) -> Iterator[Api]:
+    """An API that reaches its database through the wire, while the test reaches it directly."""
+    with running(wire.dsn) as api:
+        api.dsn = database
+        yield api
+
+
+def test_everything_says_so_and_recovers(wired: Api, wire: Wire) -> None:
+    org = wired.organisation()
+    submission, run = wired.submission(org)
+    token = wired.token(org)
+    assert wired.upsert(SLUG, ROW, org).status_code == 200
+    before = wired.execute("select to_jsonb(t)::text from company_intel_briefings t")
+    wire.cut()
+    work = {"steps": [{"operation_id": "a.b"}], "inputs": [{}]}
+    calls: list[Callable[[], httpx.Response]] = [
+        lambda: wired.upsert(SLUG, {**ROW, "raw_parallel_output": 2}, org),
+        lambda: wired.query(SLUG, org),
+        lambda: wired.post(f"/api/v1/{SLUG}/query", {}, headers=bearer(token)),
+        lambda: wired.post("/api/v1/submissions", work, headers=internal(org)),
+        lambda: wired.client.get(f"/api/v1/submissions/{submission}", headers=bearer(session(org))),
+        lambda: wired.run("pipeline-runs/get", {"pipeline_run_id": run}),
+        lambda: wired.client.get("/api/internal/coverage", headers=internal()),
+    ]
+    started = time.monotonic()
+    with ThreadPoolExecutor(len(calls)) as threads:
+        answers = list(threads.map(lambda call: call(), calls))
+    assert time.monotonic() - started < 15
+    for answer in answers:
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable"), answer.text
+        assert answer.headers["retry-after"] == "2"
+        assert answer.json()["hint"]
+        assert "127.0.0.1" not in answer.text and "postgres" not in answer.text
+    ready = wired.client.get("/readyz")
+    assert (ready.status_code, ready.json()["detail"][0]["code"]) == (503, "database_unavailable")
+    assert wired.client.get("/healthz").status_code == 200
+    assert wired.client.get("/metrics").status_code == 200
+    assert wired.post(f"/api/internal/{SLUG}/upsert", ROW, headers=bearer("wrong")).status_code == 401
+    wire.mend()
+    deadline = time.monotonic() + 20
+    while wired.client.get("/readyz").status_code != 200:
+        assert time.monotonic() < deadline, "the API did not find its database again"
+        time.sleep(0.1)
+    assert wired.execute("select to_jsonb(t)::text from company_intel_briefings t") == before
+    assert wired.upsert(SLUG, {**ROW, "raw_parallel_output": 2}, org).json()["meta"]["outcome"] == "written"
+
+
+def test_cut_in_the_middle_of_a_statement(wired: Api, wire: Wire) -> None:
+    org = wired.organisation()
+    assert wired.upsert(SLUG, ROW, org).status_code == 200
+    blocker = wired.blocker("select 1 from company_intel_briefings where org_id = %s for update", [org])
+    with blocker:
+        answers: list[httpx.Response] = []
+        body = {**ROW, "raw_parallel_output": 2}
+        thread = threading.Thread(target=lambda: answers.append(wired.upsert(SLUG, body, org)))
+        thread.start()
+        while not wired.value("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"):
+            time.sleep(0.01)
+        wire.cut()
+        thread.join(30)
+    (answer,) = answers
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    wire.mend()
+
+
+def test_the_api_starts_without_its_database(database: str) -> None:
+    wire = Wire(database)
+    wire.cut()
+    with running(wire.dsn) as api:
+        assert api.client.get("/healthz").status_code == 200
+        assert api.client.get("/readyz").status_code == 503
+        wire.mend()
+        deadline = time.monotonic() + 20
+        while api.client.get("/readyz").status_code != 200:
+            assert time.monotonic() < deadline, "the API did not find its database"
+            time.sleep(0.1)
+    wire.cut()
