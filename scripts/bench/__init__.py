@@ -1,0 +1,1 @@
+"""`make bench`: what the engine costs, beside what one would write by hand."""

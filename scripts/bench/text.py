@@ -1,0 +1,73 @@
+"""Research that never happened: documents of varied text that compress about as well as real reports do.
+
+In: a seed and a size. Out: documents and their small values. It must not know the database, nor who measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from random import Random
+from typing import Any
+
+import orjson
+
+OPERATION = "company.derive.intel_briefing"
+_LETTERS = "etaoinshrdlucmfwypvbgkqjxz"
+_WEIGHTS = (12, 9, 8, 8, 7, 7, 6, 6, 6, 4, 4, 3, 3, 2, 2, 2, 2, 2, 1, 1, 2, 1, 0.3, 0.3, 0.3, 0.3)
+_TOPICS = ("overview", "products", "customers", "competition", "people", "news", "risks", "outlook")
+
+
+@dataclass(frozen=True)
+class Author:
+    """Writes documents. The same seed writes the same ones."""
+
+    sentences: list[str]
+    length: int  # of a sentence, on average
+
+    @classmethod
+    def of(cls, seed: int) -> Author:
+        chance = Random(seed)
+        words = ["".join(chance.choices(_LETTERS, _WEIGHTS, k=chance.randint(2, 11))) for _ in range(4_000)]
+        phrases = list(_joined(chance, words, 2, 4, 1_500))
+        sentences = [text.capitalize() + "." for text in _joined(chance, phrases, 4, 9, 8_000)]
+        return cls(sentences, sum(map(len, sentences)) // len(sentences) + 1)
+
+    def content(self, number: int, size: int) -> dict[str, Any]:
+        """About `size` bytes of JSON: sections of sentences, with the citations that research comes with."""
+        chance = Random(number)
+        share = max(1, (size // len(_TOPICS) - 130) // self.length)
+        return {topic: self._section(chance, topic, share) for topic in _TOPICS}
+
+    def _section(self, chance: Random, topic: str, sentences: int) -> dict[str, Any]:
+        summary = f"{chance.randrange(10**6)} " + " ".join(chance.choices(self.sentences, k=sentences))
+        url = f"https://{chance.randrange(16**8):08x}.example/{topic}/{chance.randrange(10**6)}"
+        return {"summary": summary, "confidence": chance.random(), "citations": [{"url": url, "rank": 1}]}
+
+
+def _joined(chance: Random, parts: list[str], least: int, most: int, count: int) -> Iterator[str]:
+    """Texts of `least` to `most` parts, the first of them most often, as in any language."""
+    ranks = list(accumulate(1 / (place + 5) for place in range(len(parts))))
+    for _ in range(count):
+        yield " ".join(chance.choices(parts, cum_weights=ranks, k=chance.randint(least, most)))
+
+
+def payload(author: Author, number: int, key: int, size: int) -> bytes:
+    """The `output_payload` of one step result: a company and a client told by `key`, research told by `number`."""
+    company, client = divmod(key, 4)
+    output = {
+        "domain": f"https://www.company-{company}.example/",
+        "company_name": f"Company {company}",
+        "client_company_name": f"Client {client}",
+        "client_company_description": author.sentences[client],
+        "parallel_run_id": f"trun_{number:032x}",
+        "processor": "ultra",
+        "parallel_raw_response": {
+            "run": {"run_id": f"trun_{number:032x}", "status": "completed"},
+            "output": {"type": "json", "content": author.content(number, size)},
+        },
+    }
+    result = {"operation_id": OPERATION, "status": "found", "output": output}
+    context = {name: value for name, value in output.items() if name != "parallel_raw_response"}
+    return orjson.dumps({"operation_result": result, "cumulative_context": context})
