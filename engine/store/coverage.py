@@ -6,7 +6,8 @@ organisation. It must not know who asks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -14,40 +15,52 @@ from psycopg import AsyncConnection
 from engine.account import OUTCOMES
 from engine.plan import Plan
 from engine.sql import coverage
+from engine.sql.text import Statement
 from engine.store.fault import wrap
 
 
 async def fetch(
     connection: AsyncConnection[Any], plans: Sequence[Plan], org_id: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return `{spec, org_id, found, written, unchanged, superseded, filtered, rejected, pending}` per spec and organisation.
+    """Return `{spec, org_id, found}` and the six of the identity, per spec and organisation.
 
     An organisation without found step results of a spec does not appear. Raises StoreUnavailable.
     """
-    accounts: list[dict[str, Any]] = []
     async with wrap(), connection.transaction():
         await connection.execute("set transaction isolation level repeatable read")
-        for plan in plans:
-            accounts += await _fetch_one(connection, plan)
-    return [account for account in accounts if org_id in (None, account["org_id"])]
-
-
-async def _fetch_one(connection: AsyncConnection[Any], plan: Plan) -> list[dict[str, Any]]:
-    found, outcomes = coverage.found(plan), coverage.outcomes(plan)
-    by_org: dict[str, dict[str, int]] = {}
-    for org, outcome, count in await (await connection.execute(outcomes.text, outcomes.parameters)).fetchall():
-        by_org.setdefault(str(org), {})[outcome] = count
-    totals = {
-        str(org): count for org, count in await (await connection.execute(found.text, found.parameters)).fetchall()
-    }
+        await connection.execute(coverage.SCANS)
+        found = await _rows(connection, coverage.found(plans))
+        outcomes = await _rows(connection, coverage.outcomes(plans))
+    totals, ledger = _totals(plans, found), _ledger(outcomes)
     return [
-        _identity(plan, org, totals.get(org, 0), by_org.get(org, {})) for org in sorted(totals.keys() | by_org.keys())
+        _identity(spec, org, totals[spec, org], ledger[spec, org])
+        for spec, org in sorted(totals.keys() | ledger.keys())
+        if org_id in (None, org)
     ]
 
 
-def _identity(plan: Plan, org: str, found: int, outcomes: dict[str, int]) -> dict[str, Any]:
-    words = {outcome: outcomes.get(outcome, 0) for outcome in OUTCOMES}
-    return {"spec": plan.name, "org_id": org, "found": found, **words, "pending": found - sum(words.values())}
+async def _rows(connection: AsyncConnection[Any], statement: Statement) -> list[tuple[Any, ...]]:
+    return await (await connection.execute(statement.text, statement.parameters)).fetchall()
+
+
+def _totals(plans: Sequence[Plan], found: Iterable[tuple[Any, ...]]) -> Counter[tuple[str, str]]:
+    specs = {operation: plan.name for plan in plans for operation in plan.operations}
+    totals: Counter[tuple[str, str]] = Counter()
+    for operation, org, count in found:
+        totals[specs[operation], str(org)] += count
+    return totals
+
+
+def _ledger(outcomes: Iterable[tuple[Any, ...]]) -> defaultdict[tuple[str, str], Counter[str]]:
+    ledger: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for spec, org, outcome, count in outcomes:
+        ledger[spec, str(org)][outcome] = count
+    return ledger
+
+
+def _identity(spec: str, org: str, found: int, outcomes: Counter[str]) -> dict[str, Any]:
+    words = {outcome: outcomes[outcome] for outcome in OUTCOMES}
+    return {"spec": spec, "org_id": org, "found": found, **words, "pending": found - sum(words.values())}
 
 
 async def explain(
@@ -56,7 +69,7 @@ async def explain(
     """Return the step results behind one number of the identity, newest first, with the reasons on record."""
     statement = coverage.explain(plan, outcome, org_id, limit)
     async with wrap():
-        rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+        rows = await _rows(connection, statement)
     names = ("step_result_id", "org_id", "pipeline_run_id", "recorded_at", "reasons")
     return [
         dict(zip(names, (str(step), str(org), str(run), at.isoformat(), reasons), strict=True))
