@@ -11,10 +11,21 @@ from __future__ import annotations
 from engine.plan import Plan
 from engine.sql.text import match_parent, quote
 
-#: Take the turn of every parent in `parents`, in one order for every writer, until the transaction ends.
-LOCK = """
-select pg_advisory_xact_lock(hashtextextended(parent, 0))
-from (select distinct parent from unnest(%(parents)s::text[]) as parent order by parent) as ordered
+
+def turn(plan: Plan, row: str) -> str:
+    """The number of the lock that writers of the parent of `row` take."""
+    key = ", ".join(f"{row}.{quote(item.name)}" for item in plan.parent_key)
+    return f"hashtextextended(jsonb_build_array('{plan.table}', {row}.org_id, {key})::text, 0)"
+
+
+def lock(plan: Plan) -> str:
+    """Take the turn of every parent, in one order for every writer, for the transaction. Parameters: as of `delete`."""
+    return f"""
+with parent as (
+{_parents(plan, "array[]::jsonb[]")}
+)
+select pg_advisory_xact_lock(turn)
+from (select distinct {turn(plan, "parent")} as turn from parent order by turn) as ordered
 """
 
 

@@ -12,6 +12,7 @@ What happens to a stored row is decided by three conditions, spelled once here:
 from __future__ import annotations
 
 from engine.plan import Field, Plan
+from engine.sql.absent import turn
 from engine.sql.text import SOURCE_COLUMNS, columns, indented, match_key, quote, quoted, shown
 
 _IDS = ("source_submission_id", "source_pipeline_run_id")
@@ -90,7 +91,7 @@ def live(plan: Plan) -> str:
 with "Arriving" as materialized (
     select
 {indented(values)}
-), "Owner" as (
+){_turn(plan)}, "Owner" as (
     select
         (arriving.source_submission_id is null or exists (
             select from submissions where id = arriving.source_submission_id and org_id = arriving.org_id
@@ -102,7 +103,8 @@ with "Arriving" as materialized (
 ), "Upserted" as (
     insert into {quote(plan.table)} as stored ({quoted(written_columns(plan))})
     select {quoted(written_columns(plan), "arriving.")}
-    from "Arriving" as arriving, "Owner" as owner where owner.submission_ok and owner.run_ok
+    from "Arriving" as arriving, "Owner" as owner{', "Turn"' if plan.on_absent == "delete" else ""}
+    where owner.submission_ok and owner.run_ok
     {on_conflict(plan, moves)}
     returning stored.*
 ), answer as (
@@ -118,3 +120,11 @@ with "Arriving" as materialized (
 )
 select owner.submission_ok, owner.run_ok, answer.* from "Owner" as owner left join answer on true
 """
+
+
+def _turn(plan: Plan) -> str:
+    """Under `on_absent: delete` the writers of one parent take turns (engine/sql/absent.py)."""
+    if plan.on_absent != "delete":
+        return ""
+    lock = f"pg_advisory_xact_lock({turn(plan, 'arriving')})"
+    return f', "Turn" as materialized (\n    select {lock} from "Arriving" as arriving\n)'

@@ -26,20 +26,24 @@ class Absent:
     """A plan under `on_absent: delete` with its statements spelled once."""
 
     plan: Plan
+    turns: str
     overtaken: str
     text: str
 
     @classmethod
     def of(cls, plan: Plan) -> Absent | None:
         """None for a plan that keeps what is absent."""
-        return cls(plan, absent.overtaken(plan), absent.delete(plan)) if plan.on_absent == "delete" else None
+        if plan.on_absent != "delete":
+            return None
+        return cls(plan, absent.lock(plan), absent.overtaken(plan), absent.delete(plan))
 
     async def prepare(self, connection: AsyncConnection[Any], steps: Sequence[Step]) -> None:
         """Take the turn of every parent of `steps`, and mark the steps that came too late to add rows there."""
         steps = _replacing(steps)
-        await connection.execute(absent.LOCK, {"parents": [self._turn(step) for step in steps]})
+        parents = self._parameters(steps)
+        await connection.execute(self.turns, parents)
         words = {"spec": self.plan.name, "digest": self.plan.digest, "reasons": [_said(step) for step in steps]}
-        found = await connection.execute(self.overtaken, {**self._parameters(steps), **words})
+        found = await connection.execute(self.overtaken, {**parents, **words})
         for (number,) in await found.fetchall():
             steps[number - 1].overtaken = True
 
@@ -55,9 +59,6 @@ class Absent:
     def _parameters(self, steps: Sequence[Step]) -> dict[str, Any]:
         keys = {item.name: [_parent(step)[item.name] for step in steps] for item in self.plan.parent_key}
         return {**keys, "orgs": [step.org_id for step in steps], "times": [step.recorded_at for step in steps]}
-
-    def _turn(self, step: Step) -> str:
-        return json.dumps([self.plan.table, step.org_id, *(str(value) for value in _parent(step).values())])
 
 
 def _replacing(steps: Sequence[Step]) -> list[Step]:

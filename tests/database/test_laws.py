@@ -190,7 +190,7 @@ EXPRESSIONS = (
     "[output.a, context.b]",
     "{x: output.a, y: context}",
     "output.a && context.b",
-    "!output.a",
+    "!(output.a)",
     "output.a == context.a",
     "output.a < output.b",
     "length(output.a)",

@@ -20,7 +20,8 @@ with "Arriving" as materialized (
 ), "Upserted" as (
     insert into "quotes" as stored ("org_id", "symbol", "exchange", "price", "body", "source_submission_id", "source_pipeline_run_id", "source_recorded_at")
     select arriving."org_id", arriving."symbol", arriving."exchange", arriving."price", arriving."body", arriving."source_submission_id", arriving."source_pipeline_run_id", arriving."source_recorded_at"
-    from "Arriving" as arriving, "Owner" as owner where owner.submission_ok and owner.run_ok
+    from "Arriving" as arriving, "Owner" as owner
+    where owner.submission_ok and owner.run_ok
     on conflict ("org_id", "symbol", "exchange") do update set
     "price" = excluded."price",
     "body" = coalesce(excluded."body", stored."body"),
