@@ -185,10 +185,10 @@ function refusal(path: string, response: Response, answer: JsonObject | undefine
 /** Which fields `detail` is about, by name and code: its sentences may quote what was sent. */
 function places(answer: JsonObject | undefined): string[] {
   const detail = Array.isArray(answer?.["detail"]) ? answer["detail"] : [];
-  const named = detail.filter(isObject).map((entry) => {
-    const place = Array.isArray(entry["loc"]) ? entry["loc"].map(messageOf).join(".") : messageOf(entry["field"]);
+  const named = detail.filter(isObject).flatMap((entry) => {
+    const place = Array.isArray(entry["loc"]) ? entry["loc"].map(messageOf).join(".") : entry["field"];
     const code = entry["code"] ?? entry["type"];
-    return `\`${place}\`${typeof code === "string" ? ` (${code})` : ""}`;
+    return typeof place === "string" ? [`\`${place}\`${typeof code === "string" ? ` (${code})` : ""}`] : [];
   });
   return named.length > 0 ? [`at ${named.slice(0, 5).join(", ")}`] : [];
 }
