@@ -115,6 +115,11 @@ def of_store(error: StoreError) -> Fault:
     return Fault(500, "database_refused", "the database refused the statement", hint="the log names the reason")
 
 
+def is_of_row(error: StoreRefused) -> bool:
+    """Whether the values are at fault: sent again, they would be refused again."""
+    return error.sqlstate.startswith(("22", "23", "54"))
+
+
 def _row_refused(error: StoreRefused) -> Fault:
     """The values are at fault. What Postgres says of them is about the caller's own data, and is passed on."""
     hint = "nothing was written; mend the value the sentence is about"

@@ -29,11 +29,11 @@ from api.body import read
 from api.context import Context
 from api.cursor import Cursors
 from api.endpoint import Endpoint, Json, data
-from api.fault import FOREIGN_KEY, Fault, unknown_organisation
+from api.fault import FOREIGN_KEY, Fault, is_of_row, unknown_organisation
 from api.openapi import of_data
 from api.question import Questions
 from api.upsert import Admission, Admitted, refused
-from engine.extract import Reason, Row
+from engine.extract import Reason
 from engine.plan import Plan
 from engine.store import organisation, page
 from engine.store.fault import StoreRefused
@@ -105,7 +105,7 @@ async def _write(context: Context, upsert: Upsert, org_id: str, admitted: Admitt
         except StoreRefused as error:
             if error.sqlstate == FOREIGN_KEY and not await organisation.exists(connection, org_id):
                 raise unknown_organisation() from error
-            if not upsert.plan.many:
+            if not (upsert.plan.many and is_of_row(error)):
                 raise
         return await _write_singly(connection, upsert, org_id, admitted)
 
@@ -113,19 +113,17 @@ async def _write(context: Context, upsert: Upsert, org_id: str, admitted: Admitt
 async def _write_singly(connection: Any, upsert: Upsert, org_id: str, admitted: Admitted) -> list[Stored]:
     """The database refuses one row of several: write the others, and tell which one it was."""
     stored: list[Stored] = []
-    for row in admitted.rows:
+    for row, element in zip(admitted.rows, admitted.elements, strict=True):
         try:
             stored += await upsert.run(connection, org_id, [row])
         except StoreRefused as error:
-            admitted.rejected.append(Reason("refused_by_database", error.column, _said(upsert.plan, row, error)))
+            if not is_of_row(error):
+                raise
+            reason = Reason("refused_by_database", error.column, error.message, element=element)
+            admitted.rejected.append(reason)
     if not stored:
         raise refused(admitted.rejected)
     return stored
-
-
-def _said(plan: Plan, row: Row, error: StoreRefused) -> str:
-    key = ", ".join(f"{item.name} {row[item.name]!r:.80}" for item in plan.key_fields)
-    return f"{error.message} ({key})"
 
 
 async def _source_refused(connection: Any, org_id: str, error: SourceRefused) -> Fault:

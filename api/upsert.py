@@ -29,9 +29,10 @@ _ROWS: msgspec.json.Decoder[list[dict[str, Raw]]] = msgspec.json.Decoder(list[di
 
 @dataclass(slots=True)
 class Admitted:
-    """The rows to write, in the order of their keys, and why other elements are none."""
+    """The rows to write, in the order of their keys, which element of the body each is, and why others are none."""
 
     rows: list[Row] = field(default_factory=list)
+    elements: list[int] = field(default_factory=list)
     rejected: list[Reason] = field(default_factory=list)
 
 
@@ -67,6 +68,7 @@ class Admission:
 
     def _many(self, rows: Raw | None, sources: Row) -> Admitted:
         found = Admitted()
+        last: dict[tuple[Any, ...], int] = {}  # of repeats of a key
         for index, fields in enumerate(_elements(rows)):
             if unknown := [name for name in fields if name not in self._columns]:
                 raise body.unknown(unknown, self._columns, f"rows[{index}]")
@@ -74,10 +76,15 @@ class Admission:
             found.rejected += [Reason(item.code, item.field, item.message, item.value, index) for item in reasons]
             if not reasons:
                 found.rows.append({**row, **sources})
+                last[self._key(row)] = index
         if not found.rows:
             raise refused(found.rejected)
         found.rows = admission.fold(self.plan, found.rows)
+        found.elements = [last[self._key(row)] for row in found.rows]
         return found
+
+    def _key(self, row: Row) -> tuple[Any, ...]:
+        return tuple(row[item.name] for item in self.plan.key_fields)
 
 
 def refused(reasons: list[Reason]) -> Fault:
