@@ -79,3 +79,10 @@ def known(user: int | str) -> Account | None:
     except KeyError:
         return None
     return Account(entry.pw_uid, entry.pw_gid, entry.pw_name) if entry.pw_uid else None
+
+
+def give(path: Path, like: Path) -> None:
+    """Let `path` belong to the owner of `like`: root at work in somebody's folder leaves nothing they cannot remove."""
+    if os.getuid() == 0:
+        owner = like.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.embedded.account import give
 from engine.embedded.fault import EmbeddedError
 
 OVERRIDE = "DEX_POSTGRES_BIN"
@@ -109,6 +110,7 @@ def copy(folder: Path, destination: Path) -> Path:
     for path in (unfinished, *unfinished.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        give(path, destination.parent)
     shutil.rmtree(destination, ignore_errors=True)
     unfinished.rename(destination)
     return copied

@@ -7,14 +7,13 @@ It must not start or stop anything.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.embedded.account import Account
+from engine.embedded.account import Account, give
 from engine.embedded.fault import EmbeddedError
 
 #: A Unix socket's address has room for about a hundred bytes, `/.s.PGSQL.5432.lock` among them.
@@ -74,13 +73,6 @@ class Folder:
             if not lock.exists():
                 lock.touch(mode=0o600)
                 give(lock, self.path)
-
-
-def give(path: Path, like: Path) -> None:
-    """Let `path` belong to the owner of `like`: root at work in somebody's folder leaves nothing they cannot remove."""
-    if os.getuid() == 0:
-        owner = like.stat()
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def place(folder: Folder, account: Account) -> Path:

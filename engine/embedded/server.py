@@ -134,7 +134,7 @@ def launched(
 ) -> bool:
     """Start one server process and wait until it answers; False when it failed over something that passes."""
     pid = postmaster.start(data, programs, runs_as, door, home.log, durable=durable)
-    folder.give(home.log, home.path)
+    account.give(home.log, home.path)
     while time.monotonic() < deadline:
         server = postmaster.find(data)
         if server and postmaster.answers(server):
