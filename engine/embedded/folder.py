@@ -7,6 +7,7 @@ It must not start or stop anything.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import tempfile
@@ -101,10 +102,20 @@ def make_shelter(folder: Folder) -> Path:
     temporary = Path(tempfile.gettempdir()).resolve()
     base = temporary if folder.path.is_relative_to(temporary) else SHELTERS
     base.mkdir(parents=True, exist_ok=True)
+    if base == temporary:
+        remove_abandoned(base)
     shelter = Path(tempfile.mkdtemp(prefix="dex-", dir=base))
     shelter.chmod(0o755)
     (shelter / "of").write_text(str(folder.path))
     return shelter
+
+
+def remove_abandoned(temporary: Path) -> None:
+    """Remove the shelters of temporary data folders that are gone, by us or by a cleaner of temporary files."""
+    for note in temporary.glob("dex-*/of"):
+        running = (note.parent / "cluster" / "postmaster.pid").exists()
+        if os.access(note.parent, os.W_OK) and not running and not Path(read(note)).exists():
+            shutil.rmtree(note.parent, ignore_errors=True)
 
 
 def socket_folder(folder: Folder, account: Account) -> Path:
