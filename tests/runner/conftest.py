@@ -119,8 +119,9 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def node(script: str, *arguments: str) -> list[str | Path]:
-    return ["node", "--import", "tsx", TRIGGER / script, *arguments]
+def node(script: str, *arguments: str) -> list[str]:
+    """The words that run a file of trigger/, from there."""
+    return ["node", "--import", "tsx", script, *arguments]
 
 
 @dataclass
@@ -132,6 +133,7 @@ class House:
     provider_url: str
     stack: ExitStack = field(repr=False)
     api: Process | None = field(default=None, repr=False)
+    root: Path = ROOT
 
     @property
     def url(self) -> str:
@@ -139,7 +141,7 @@ class House:
 
     def start_api(self) -> None:
         env = {"DATABASE_URL": self.dsn, "INTERNAL_API_KEY": KEY, "JWT_SECRET": "a session secret of the runner tests"}
-        self.api = self.stack.enter_context(started([BIN / "dex", "serve", "--port", str(self.port)], env))
+        self.api = self.stack.enter_context(started([BIN / "dex", "serve", "--port", str(self.port)], env, self.root))
         self.api.hear("serving on")
         deadline = time.monotonic() + SECONDS
         while not self.answers():  # it listens before it answers
@@ -249,7 +251,7 @@ class World:
     def worker(self, *arguments: str, **changes: str) -> Process:
         """Start a worker that takes this organisation's runs and ends when there are none."""
         command = node("src/local/worker.ts", "--until-idle", "--org", self.org_id, *arguments)
-        return self.stack.enter_context(started(command, self.environment(**changes), TRIGGER))
+        return self.stack.enter_context(started(command, self.environment(**changes), self.house.root / "trigger"))
 
     def work(self, *arguments: str, **changes: str) -> Process:
         """Run a worker to its end."""

@@ -1,0 +1,89 @@
+"""A project of one's own: a spec whose one step result is many rows, from the spec to rows without a line of code."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import created
+from tests.runner.conftest import BIN, ICP, ROOT, TRIGGER, House, World, free_port, moved_in
+from tests.runner.test_pipeline import CONTEXT
+
+SPEC = f"""\
+spec: 1
+name: buyer_titles
+title: Buyer titles
+description: One row per job title of a buyer.
+operations: [{ICP}]
+table: buyer_titles
+row_name: buyer_title
+conflict: [org_id, company_domain, title]
+rows: "output.parallel_raw_response.output.content.titles || output.parallel_raw_response.output.content"
+when: "context.domain"
+fields:
+  company_domain: {{type: text, path: "context.domain", normalize: [domain], required: true, filter: true}}
+  title: {{type: text, path: "item.title", required: true}}
+  buyer_role: {{type: text, path: "item.buyer_role"}}
+  is_head: {{type: boolean, path: "item.title && starts_with(item.title, 'Head')"}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the repository, as a user makes one, with one spec of its own."""
+    copy = tmp_path / "a project"
+    copy.mkdir()
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    shutil.copytree(ROOT / "migrations", copy / "migrations")
+    (copy / "specs").mkdir()
+    (copy / "specs" / "buyer_titles.yaml").write_text(SPEC)
+    shutil.copytree(TRIGGER, copy / "trigger", ignore=shutil.ignore_patterns("node_modules", "generated", "tests"))
+    (copy / "trigger" / "node_modules").symlink_to(TRIGGER / "node_modules")
+    for command in ("check", "draft-migration buyer_titles", "generate"):
+        dex(copy, command)
+    return copy
+
+
+def dex(project: Path, command: str, **env: str) -> None:
+    done = subprocess.run([BIN / "dex", *command.split()], cwd=project, capture_output=True, text=True, env=env or None)
+    assert done.returncode == 0, f"dex {command}: {done.stdout}{done.stderr}"
+
+
+@pytest.fixture
+def own(house: House, project: Path, server_dsn: str, template: str) -> Iterator[World]:
+    """That project at work: its own database and API, the recorded provider of the house."""
+    with ExitStack() as stack:
+        dsn = stack.enter_context(created(server_dsn, template))
+        dex(project, "migrate", DATABASE_URL=dsn)
+        mine = House(dsn, free_port(), house.provider_url, stack, root=project)
+        mine.start_api()
+        yield stack.enter_context(moved_in(mine))
+
+
+def test_every_title_is_a_row_and_none_is_left_to_the_repair(own: World) -> None:
+    own.queue([ICP], CONTEXT)
+    worker = own.work()
+    assert (worker.popen.returncode, worker.warnings()) == (0, []), worker.text
+    rows = own.rows("buyer_titles")
+    assert len(rows) == 15
+    assert {row["company_domain"] for row in rows} == {"northwind-robotics.example.com"}
+    assert {row["title"] for row in rows if row["is_head"]} == {
+        "Head of Warehouse Automation",
+        "Head of Procurement",
+        "Head of Logistics Strategy",
+    }
+    (account,) = own.coverage()
+    assert (account["found"], account["unchanged"]) == (1, 1), account
+
+
+def test_bad_elements_are_named_and_the_good_one_is_written(own: World) -> None:
+    own.queue([ICP], {**CONTEXT, "company_description": "[recorded:array]"})
+    worker = own.work()
+    assert [line["message"] for line in worker.warnings() if "element" in line["message"]] == [
+        "Buyer titles: element 1 left out, `title` is refused (missing_required)",
+        "Buyer titles: element 2 left out, `title` is refused (missing_required)",
+    ]
+    assert [row["title"] for row in own.rows("buyer_titles")] == ["Head of Operations"]
