@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping as MappingType
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from engine.column import CastError, missing, shorten
@@ -55,6 +55,7 @@ class Reason:
     message: str
     value: str | None = None
     element: int | None = None
+    advice: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         words = {"code": self.code, "field": self.field, "message": self.message, "value": self.value}
@@ -74,11 +75,16 @@ class Extraction:
 
 
 class Rejected(Exception):
-    """A value that cannot be stored. Carries the Reason."""
+    """What cannot be stored. Carries a Reason per value of it."""
 
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason.message)
-        self.reason = reason
+    def __init__(self, *reasons: Reason) -> None:
+        super().__init__("; ".join(reason.message for reason in reasons))
+        self.reasons = reasons
+
+    @property
+    def reason(self) -> Reason:
+        """The first of them; of a single value there is no other."""
+        return self.reasons[0]
 
 
 def extract(
@@ -104,7 +110,7 @@ def extract(
             return Extraction("row", (_row(plan, mapping, document, held or {}),))
         elements = _search(mapping.rows, document, "rows")
     except Rejected as rejected:
-        return Extraction("rejected", reasons=(rejected.reason,))
+        return Extraction("rejected", reasons=rejected.reasons)
     return _extract_many(plan, mapping, document, elements)
 
 
@@ -116,16 +122,16 @@ def _extract_many(plan: Plan, mapping: Mapping, document: dict[str, Any], elemen
     try:
         parent = _parent(plan, mapping, document)
     except Rejected as rejected:
-        return Extraction("rejected", reasons=(rejected.reason,), elements=len(elements))
+        return Extraction("rejected", reasons=rejected.reasons, elements=len(elements))
     if not elements:
         return _none(mapping.rows, parent)
-    rows, reasons = {}, []
+    rows: dict[int, Row] = {}
+    reasons: list[Reason] = []
     for index, element in enumerate(elements):
         try:
             rows[index] = _row(plan, mapping, {**document, "item": element}, {})
         except Rejected as rejected:
-            reason = rejected.reason
-            reasons.append(Reason(reason.code, reason.field, reason.message, reason.value, index))
+            reasons += [replace(reason, element=index) for reason in rejected.reasons]
     outcome = "row" if rows else "rejected"
     return Extraction(outcome, tuple(rows.values()), tuple(reasons), len(elements), tuple(rows), parent)
 
@@ -153,16 +159,29 @@ def _parent(plan: Plan, mapping: Mapping, document: dict[str, Any]) -> Row | Non
 
 
 def _row(plan: Plan, mapping: Mapping, document: dict[str, Any], held: MappingType[str, bool]) -> Row:
-    return {
-        field.name: _held(field, held[field.name])
-        if field.name in held
-        else admit(field, _search(path, document, field.name))
-        for field, path in zip(plan.fields, mapping.paths, strict=True)
-    }
+    """Every value that cannot be stored is told at once, not the first alone."""
+    row: Row = {}
+    reasons: list[Reason] = []
+    for field, path in zip(plan.fields, mapping.paths, strict=True):
+        try:
+            row[field.name] = _value(field, path, document, held)
+        except Rejected as rejected:
+            reasons += [_explained(reason, path) for reason in rejected.reasons]
+    if reasons:
+        raise Rejected(*reasons)
+    return row
 
 
-def _held(field: Field, present: bool) -> Any:
-    return HELD if present else _absent(field)
+def _explained(reason: Reason, path: Path) -> Reason:
+    """With what concerns whoever wrote the spec, and which a caller of the API could not follow."""
+    more = f"`{path.text}` gives nothing" if reason.code == "missing_required" else reason.advice
+    return replace(reason, message=f"{reason.message} ({more})") if more else reason
+
+
+def _value(field: Field, path: Path, document: dict[str, Any], held: MappingType[str, bool]) -> Any:
+    if field.name in held:
+        return HELD if held[field.name] else _absent(field)
+    return admit(field, _search(path, document, field.name))
 
 
 def _search(path: Path, document: dict[str, Any], field: str | None) -> Any:
@@ -195,7 +214,7 @@ def admit(field: Field, value: Json, steps: list[tuple[str, Json]] | None = None
     try:
         return field.type.cast(value)
     except CastError as error:
-        raise Rejected(Reason("wrong_type", field.name, str(error), shorten(raw))) from error
+        raise Rejected(Reason("wrong_type", field.name, error.message, shorten(raw), advice=error.hint)) from error
 
 
 def _absent(field: Field) -> None:
@@ -226,10 +245,17 @@ def explain(plan: Plan, operation: str | None, document: dict[str, Any]) -> Iter
     if mapping is None:
         return
     if mapping.rows is not None:
-        elements = mapping.rows.search(document)
-        document = {**document, "item": elements[0] if isinstance(elements, list) and elements else None}
+        document = {**document, "item": _first(mapping.rows, document)}
     for field, path in zip(plan.fields, mapping.paths, strict=True):
         yield _trace(field, path, document)
+
+
+def _first(rows: Path, document: dict[str, Any]) -> Any:
+    try:
+        elements = rows.search(document)
+    except PathRaised:
+        return None
+    return elements[0] if isinstance(elements, list) and elements else None
 
 
 def _trace(field: Field, path: Path, document: dict[str, Any]) -> Trace:

@@ -126,7 +126,7 @@ def test_one_rejected_and_one_filtered_step_do_not_stop_the_others(world):
     assert reason == {
         "code": "wrong_type",
         "field": "price",
-        "message": "expected a number, found a string",
+        "message": "expected a number, found a string (add the normalizer `number` to read it from a string)",
         "value": '"1,200"',
     }
     world.accounts(plan)
