@@ -8,7 +8,7 @@ else we do outside Postgres, and would read the body before asking who sends it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,3 +104,9 @@ def data(raw: bytes | str, meta: Mapping[str, Any] | None = None) -> Json:
     if meta is None:
         return Json(b'{"data":%b}' % body)
     return Json(b'{"data":%b,"meta":%b}' % (body, msgspec.json.encode(meta)))
+
+
+def data_list(rows: Sequence[bytes], meta: Mapping[str, Any]) -> Json:
+    """Answer `{"data": [...], "meta": ...}`. A page may hold megabytes: it is put together in one copy."""
+    pieces = [piece for row in rows for piece in (b",", row)][1:]
+    return Json(b"".join((b'{"data":[', *pieces, b'],"meta":', msgspec.json.encode(meta), b"}")))

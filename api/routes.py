@@ -12,7 +12,6 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,7 +27,7 @@ from api.auth import (
 from api.body import read
 from api.context import Context
 from api.cursor import Cursors
-from api.endpoint import Endpoint, Json, data
+from api.endpoint import Endpoint, Json, data, data_list
 from api.fault import FOREIGN_KEY, Fault, is_of_row, unknown_organisation
 from api.openapi import of_data
 from api.question import Questions
@@ -144,7 +143,7 @@ def _many_answer(stored: list[Stored], admitted: Admitted) -> Json:
         "outcomes": dict(outcomes),
         "rejected": [reason.as_dict() for reason in admitted.rejected],
     }
-    return data(b"[" + b",".join(row.json for row in stored) + b"]", meta)
+    return data_list([row.json for row in stored], meta)
 
 
 async def _query(context: Context, questions: Questions, request: Request) -> Response:
@@ -156,4 +155,4 @@ async def _query(context: Context, questions: Questions, request: Request) -> Re
         if not found.rows and not await organisation.exists(connection, question.tenant):
             raise unknown_organisation()
     meta = {"limit": question.limit, "offset": question.offset, "next_cursor": questions.next(question, found.last)}
-    return Json(b'{"data":[%b],"meta":%b}' % (b",".join(found.rows), msgspec.json.encode(meta)))
+    return data_list(found.rows, meta)

@@ -111,7 +111,7 @@ class Telemetry:
         return None
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope["state"].get("route", UNMATCHED)
+        route = scope["state"].get("route") or getattr(scope.get("route"), "path", UNMATCHED)
         method = scope["method"] if route != UNMATCHED else "*"
         self.meters.answered(method, route, status, seconds)
         if route in QUIET and status < 400:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,8 @@ from api.settings import Settings
 
 TASK: Final = "run-pipeline"
 ATTEMPTS: Final = 4
-TIMEOUT: Final = 15.0
+TIMEOUT: Final = 10.0
+PATIENCE: Final = 30.0  # for all runs of one call together: its caller is waiting
 AT_ONCE: Final = 8
 LONGEST_PAUSE: Final = 10.0
 #: Worth asking again; any other refusal will be the same next time.
@@ -37,23 +39,28 @@ class Dispatch:
 async def start(settings: Settings, runs: list[tuple[str, str, str | None]]) -> list[Dispatch]:
     """Start the task for each run (id, organisation, company), a few at a time. What failed is said, never raised."""
     gate = asyncio.Semaphore(AT_ONCE)
+    deadline = time.monotonic() + PATIENCE
     headers = {"authorization": f"Bearer {settings.trigger_secret_key}"}
     async with httpx.AsyncClient(base_url=settings.trigger_api_url, headers=headers, timeout=TIMEOUT) as client:
 
         async def one(run: tuple[str, str, str | None]) -> Dispatch:
             async with gate:
-                return await _start_one(client, *run)
+                return await _start_one(client, deadline, *run)
 
         return list(await asyncio.gather(*(one(run) for run in runs)))
 
 
-async def _start_one(client: httpx.AsyncClient, run_id: str, org_id: str, company_id: str | None) -> Dispatch:
+async def _start_one(
+    client: httpx.AsyncClient, deadline: float, run_id: str, org_id: str, company_id: str | None
+) -> Dispatch:
     body = {
         "payload": {"pipeline_run_id": run_id, "org_id": org_id, "company_id": company_id},
         "options": {"idempotencyKey": run_id},
     }
-    error = ""
+    error = "Trigger.dev was not asked: the runs before took too long"
     for attempt in range(ATTEMPTS):
+        if time.monotonic() > deadline:
+            break
         pause = min(0.25 * 2**attempt, LONGEST_PAUSE) * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
         try:
             response = await client.post(f"/api/v1/tasks/{TASK}/trigger", json=body)

@@ -107,9 +107,10 @@ def _sent(kind: str, value: Any) -> Any:
 
 
 def join(names: Sequence[str], shown: Sequence[bytes | None]) -> bytes:
-    """One JSON object from the scalars' object and each document's text."""
+    """One JSON object from the scalars' object and each document's text. Documents are large: they are copied once."""
     scalars, *texts = shown
     assert scalars is not None
-    parts = [b'"' + name.encode() + b'":' + (text or b"null") for name, text in zip(names, texts, strict=True)]
-    head = scalars[:-1]
-    return (head + (b"," if parts and head != b"{" else b"") + b",".join(parts)) + b"}"
+    pieces = [scalars[:-1]]
+    for name, text in zip(names, texts, strict=True):
+        pieces += (b"," if pieces != [b"{"] else b"", b'"', name.encode(), b'":', text or b"null")
+    return b"".join((*pieces, b"}"))
