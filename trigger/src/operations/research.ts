@@ -43,7 +43,6 @@ export interface Tools {
 
 const TWO_HOURS = 2 * 60 * 60; // the longest that the largest processors take
 const BUYING_ATTEMPTS = 6;
-const NOT_AGAIN = "the research may have been bought, so it is not ordered again";
 
 /** Conduct the research of one step. */
 export async function conduct(
@@ -57,7 +56,7 @@ export async function conduct(
   const processor = config.processor ?? operation.processor;
   const result = outcomeOf(operation, processor);
   if (record.providerRunId !== null) return await follow(record.providerRunId, "resumed");
-  if (record.providerRequestedAt !== null) return result.failed("maybe_bought", lostAnswer(record.providerRequestedAt));
+  if (record.providerRequestedAt !== null) return result.failed("maybe_bought", lostAnswer(record));
   const missing = missingInputs(inputs, operation.inputs);
   if (missing.length > 0) return result.missing(missing);
 
@@ -83,7 +82,7 @@ async function buy(order: Parameters<Provider["buy"]>[0], { provider, patience, 
       return { runId: await provider.buy(order) };
     } catch (error) {
       const message = messageOf(error);
-      if (!(error instanceof NotBought)) return { code: "maybe_bought", message: `${message}; ${NOT_AGAIN}` };
+      if (!(error instanceof NotBought)) return { code: "maybe_bought", message: `${message}; ${notAgain(order)}` };
       if (!error.worthRetrying || attempt >= BUYING_ATTEMPTS) return { code: "not_bought", message: `${message}; nothing was bought` };
       logger.warn(`${message}; nothing was bought, trying again`, { attempt, of: BUYING_ATTEMPTS });
       await patience.pause(attempt);
@@ -157,8 +156,14 @@ function isEmpty(content: Json): boolean {
   return typeof content === "object" && Object.keys(content).length === 0;
 }
 
-function lostAnswer(requestedAt: string): string {
-  return `research was requested at ${requestedAt} and the answer was lost; ${NOT_AGAIN}`;
+function lostAnswer(record: StepRecord): string {
+  return `research was requested at ${record.providerRequestedAt ?? ""} and the answer was lost; ${notAgain(record)}`;
+}
+
+/** For a person who wants to look: the provider keeps the metadata with the research. */
+function notAgain({ metadata }: { metadata: Record<string, string> }): string {
+  const marks = Object.entries(metadata).map(([key, value]) => `\`${key}\` \`${value}\``);
+  return `the research may have been bought, so it is not ordered again; at the provider it carries ${marks.join(" and ")}`;
 }
 
 function tooLong(runId: string, seconds: number, news: News): string {
