@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from engine.embedded import postmaster, running
@@ -157,18 +158,24 @@ def test_writers_of_one_parent_take_turns(world):
     world.accounts(plan)
 
 
-def test_a_second_backfill_waits_and_finds_nothing_left(world):
+def test_backfills_of_one_spec_wait_for_each_other_and_find_nothing_left(world):
     plan = world.spec(FIELDS, head=HEAD)
     quotes(world, world.run(), 50, 50, random.Random(3))
     waited = []
+    with psycopg.connect(world.dsn) as holder:
+        holder.execute("select pg_advisory_xact_lock(hashtextextended('dex backfill quotes', 0))")
 
-    async def both():
-        first = backfill.run(world.dsn, plan, Scope(), batch_size=10)
-        second = backfill.run(world.dsn, plan, Scope(), waiting=lambda: waited.append(True))
-        return await asyncio.gather(first, second)
+        def waiting():
+            waited.append(True)
+            if len(waited) == 2:
+                holder.rollback()
 
-    accounts = [result.account for result in asyncio.run(both())]
-    assert sorted(account.recorded for account in accounts) == [0, 50] and waited == [True]
+        async def both():
+            two = (backfill.run(world.dsn, plan, Scope(), batch_size=10, waiting=waiting) for _ in range(2))
+            return await asyncio.wait_for(asyncio.gather(*two), timeout=60)
+
+        accounts = [result.account for result in asyncio.run(both())]
+    assert sorted(account.recorded for account in accounts) == [0, 50]
 
 
 # --- a database that goes away ---
