@@ -1,8 +1,8 @@
 """What a caller asks of a table -> a Question.
 
-In: a plan, an organisation, and the words of a query: filters, `limit`, `offset`, `fields`. Out: a Question whose filter
-values went through the same normalizers and casts as the stored ones. It must not know HTTP; API, command line and typed
-functions all ask through here.
+In: a plan, an organisation, and the words of a query: filters, `limit`, `offset`, `fields`. Out: a Question whose
+filter values went through the same normalizers and casts as the stored ones. It must not know HTTP; API, command line
+and typed functions all ask through here.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ def ask(plan: Plan, org_id: str | None, words: Mapping[str, Any], after: tuple[s
     """
     reasons: list[Reason] = []
     known = (*(item.name for item in plan.filters), *WORDS)
-    for word in words:
-        if word not in known:
-            reasons.append(Reason("unknown_field", word, f"unknown field `{word}`; {nearest(word, known)}"))
+    reasons += [
+        Reason("unknown_field", word, f"unknown field `{word}`; {nearest(word, known)}")
+        for word in words
+        if word not in known
+    ]
     question = Question(
         org_id=org_id,
         filters=_filters(plan, words, reasons),
@@ -83,9 +85,11 @@ def _columns(plan: Plan, wanted: Any, reasons: list[Reason]) -> tuple[str, ...]:
     if not isinstance(wanted, list) or not wanted or not all(isinstance(name, str) for name in wanted):
         reasons.append(Reason("wrong_type", "fields", "`fields` takes a list of column names"))
         return known
-    for name in wanted:
-        if name not in known:
-            reasons.append(Reason("unknown_column", "fields", f"unknown column `{name}`; {nearest(name, known)}"))
+    reasons += [
+        Reason("unknown_column", "fields", f"unknown column `{name}`; {nearest(name, known)}")
+        for name in wanted
+        if name not in known
+    ]
     return tuple(name for name in known if name in wanted)
 
 

@@ -1,7 +1,7 @@
 """Spec -> Plan: what every room downstream sees, frozen.
 
-In: a Spec that passed the checks. Out: a Plan with compiled paths, types and normalizers looked up. It must not know YAML,
-locations or the database; nothing after it knows the Spec.
+In: a Spec that passed the checks. Out: a Plan with compiled paths, types and normalizers looked up. It must not know
+YAML, locations or the database; nothing after it knows the Spec.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a batch would change, cell by cell.
 
-In: the stored rows of a batch before and after its merge, as `engine.sql.merge.snapshot` shows them. Out: counts and some
-samples. It must not know that the merge is rolled back afterwards.
+In: the stored rows of a batch before and after its merge, as `engine.sql.merge.snapshot` shows them. Out: counts and
+some samples. It must not know that the merge is rolled back afterwards.
 """
 
 from __future__ import annotations
