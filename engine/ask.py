@@ -8,6 +8,7 @@ and typed functions all ask through here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from engine.diagnostic import EngineError, nearest
@@ -71,7 +72,7 @@ def _filters(plan: Plan, words: Mapping[str, Any], reasons: list[Reason]) -> dic
 
 
 def _value(item: Field, value: Any) -> Any:
-    admitted = admit(item, value)
+    admitted = admit(replace(item, required=False), value)  # a filter is not a row: nothing is missing from it
     if admitted is None:
         message = f"`{item.name}` is blank: a filter needs a value"
         raise Rejected(Reason("blank_filter", item.name, message))
