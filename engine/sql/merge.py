@@ -72,7 +72,8 @@ def _timely(plan: Plan) -> str:
 
 
 def settle(reading: Reading) -> str:
-    """Tell of the staged rows `ordinals`, which were not written, why not. Answers (ordinal, outcome).
+    """Tell of the staged rows `ordinals`, which were not written, why not. Answers (ordinal, outcome); `swallowed` is
+    a row that is not there afterwards, and of which the database did not complain.
 
     A statement of its own: the row in the way is locked by now, and a new snapshot sees it as it is, also when another
     writer was faster by a moment.
@@ -81,7 +82,7 @@ def settle(reading: Reading) -> str:
     return f"""
 select staged.{_ORDINAL},
     case
-        when stored.id is null then 'superseded'
+        when stored.id is null then case when staged.{_OVERTAKEN} then 'superseded' else 'swallowed' end
         when {not_newer("stored", "staged")} then 'unchanged'
         when {_differs_late(reading)} then 'superseded'
         else 'unchanged'

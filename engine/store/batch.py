@@ -98,7 +98,13 @@ class Merge:
             await self._halve(connection, groups, error)
         else:
             for ordinal, item in enumerate(groups):
-                item.settle(outcomes[ordinal])
+                await self._settle(connection, item, outcomes[ordinal])
+
+    async def _settle(self, connection: AsyncConnection[Any], item: Group, outcome: str) -> None:
+        if outcome == "swallowed":
+            await self._refuse(connection, item, "the database took the row and did not keep it: a trigger, or a rule")
+        else:
+            item.settle(outcome)
 
     async def _halve(self, connection: AsyncConnection[Any], groups: list[Group], error: psycopg.Error) -> None:
         if len(groups) > 1:
@@ -106,7 +112,15 @@ class Merge:
             await self._try(connection, groups[:middle])
             await self._try(connection, groups[middle:])
             return
-        behind = groups[0].refuse(_reason(error, groups[0]))
+        said = f"the database refuses the row: {error.diag.message_primary or error} ({error.sqlstate})"
+        await self._refuse(connection, groups[0], said, error.diag.column_name)
+
+    async def _refuse(
+        self, connection: AsyncConnection[Any], item: Group, message: str, column: str | None = None
+    ) -> None:
+        """Record why the newest candidate is not stored, and try those behind it."""
+        value = shorten([str(part) for part in item.key[1:]])
+        behind = item.refuse(Reason("refused_by_database", column, message, value, item.newest.element))
         if behind:
             await self._write(connection, [behind])
 
@@ -164,11 +178,3 @@ class Merge:
 
 def _listed(words: Iterable[str]) -> str:
     return ",".join(words)
-
-
-def _reason(error: psycopg.Error, item: Group) -> Reason:
-    column = error.diag.column_name
-    message = f"the database refuses the row: {error.diag.message_primary or error} ({error.sqlstate})"
-    return Reason(
-        "refused_by_database", column, message, shorten([str(part) for part in item.key[1:]]), item.newest.element
-    )

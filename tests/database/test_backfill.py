@@ -237,6 +237,22 @@ def test_a_trigger_refuses_one_row_of_its_batch(world, plan):
     assert "no B here" in reason["message"]
 
 
+def test_a_row_a_trigger_swallows_is_not_lost_without_a_word(world, plan):
+    world.db.execute("""
+        create function no_b() returns trigger language plpgsql as
+            $$ begin if new.symbol = 'B' then return null; end if; return new; end $$;
+        create trigger no_b before insert on quotes for each row execute function no_b();
+    """)
+    run = world.run()
+    steps = [world.step(run, QUOTES, quote(symbol), at=at) for at, symbol in enumerate("ABC")]
+    world.backfill(plan)
+    assert world.outcomes(plan, *steps) == ["written", "rejected", "written"]
+    (reason,) = world.ledger(plan)[steps[1]]["reasons"]
+    assert reason["code"] == "refused_by_database" and "did not keep it" in reason["message"]
+    assert reason["value"] == '["B"]'
+    world.accounts(plan)
+
+
 def test_a_number_too_large_for_a_narrower_column_refuses_one_row_of_its_batch(world, plan):
     world.db.execute("alter table quotes alter price type numeric(6, 2)")
     run = world.run()
@@ -276,6 +292,22 @@ def test_what_was_refused_once_is_written_once_it_fits(world, plan):
     assert world.repair(run, plan)[0].outcomes == {"written": 1}
     assert world.outcomes(plan, step) == ["written"]
     world.accounts(plan)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("drop table quotes", 'relation "quotes" does not exist'),
+        ("alter table quotes drop column price", 'column "price" of relation "quotes" does not exist'),
+        ("drop index quotes_org_id_symbol_idx", "no unique or exclusion constraint"),
+    ],
+)
+def test_a_table_that_does_not_fit_stops_the_backfill_and_leaves_everything_pending(world, plan, spoil, said):
+    step = world.step(world.run(), QUOTES, quote(price=1))
+    world.db.execute(spoil)
+    with pytest.raises(StoreRefused, match=said):
+        world.backfill(plan)
+    assert world.outcomes(plan, step) == ["pending"]
 
 
 def test_a_run_deleted_while_its_steps_are_backfilled_takes_them_along(world, plan):
