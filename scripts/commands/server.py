@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -65,20 +64,21 @@ def _development_secrets(here: Project) -> dict[str, str]:
 
 def worker(
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop when no run is waiting.")] = False,
-    concurrency: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 4,
 ) -> None:
     """Claim queued runs and execute them here, without Trigger.dev. Needs the runner's environment (see README)."""
     arguments = ["--concurrency", str(concurrency), *(["--until-idle"] if until_idle else [])]
-    raise typer.Exit(subprocess.run(node(project.find(), "src/local/worker.ts", *arguments)).returncode)
+    command = node(project.find(), "src/local/worker.ts", *arguments)
+    os.execv(command[0], command)  # the worker takes this process over, so that a signal reaches it
 
 
 def node(here: Project, script: str, *arguments: str) -> list[str]:
-    """The words that run a TypeScript file of trigger/ with the node that `make setup` chose."""
-    runner = here.root / "trigger" / "node_modules" / "tsx" / "dist" / "cli.mjs"
-    if not runner.exists():
+    """The words that run a TypeScript file of trigger/, in one process, with the node that `make setup` chose."""
+    loader = here.root / "trigger" / "node_modules" / "tsx" / "dist" / "esm" / "index.mjs"
+    chosen = Path(sys.executable).parent / "node"
+    if not loader.exists() or not chosen.exists():
         raise typer.BadParameter("trigger/node_modules is not there: run `make setup` first")
-    beside = Path(sys.executable).parent / "node"
-    return [str(beside if beside.exists() else "node"), str(runner), str(here.root / "trigger" / script), *arguments]
+    return [str(chosen), "--import", loader.as_uri(), str(here.root / "trigger" / script), *arguments]
 
 
 COMMANDS = (serve, worker)
