@@ -34,10 +34,13 @@ from scripts.commands.server import node
 from scripts.database import database, named
 
 STEPS = ("company.derive.icp_job_titles", "company.derive.intel_briefing", "person.derive.intel_briefing")
-CLIENT = {"client_company_name": "Harbourlight", "client_company_description": "Answers security questionnaires."}
+CLIENT = {
+    "client_company_name": "Harbor Assurance",
+    "client_company_description": "Insures companies against cyber risk.",
+}
 INPUTS = (
-    {"domain": "northwind-robotics.example", "company_name": "Northwind Robotics", "full_name": "Ada Marlowe"},
-    {"domain": "www.Bluefin-Labs.example/", "company_name": "Bluefin Labs", "full_name": "Tomás Íñigo"},
+    {"domain": "northwind-robotics.example", "company_name": "Northwind Robotics", "full_name": "Mara Lindqvist"},
+    {"domain": "www.Bluepeak-Analytics.example/", "company_name": "Bluepeak Analytics", "full_name": "Tomas Okafor"},
 )
 
 
