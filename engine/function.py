@@ -11,7 +11,8 @@ be brought together, the function is refused. Numbers that are computed are IEEE
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from jmespath import exceptions, functions, visitor
@@ -64,7 +65,7 @@ def _total(values: Iterable[Any]) -> float:
 
 
 class Functions(functions.Functions):  # type: ignore[misc]
-    """The standard functions, with the five replaced on which Python is not JSON."""
+    """The standard functions, with those replaced on which Python is not JSON."""
 
     @functions.signature({"types": ["number"]})  # type: ignore[untyped-decorator]
     def _func_abs(self, value: Any) -> Any:
@@ -94,14 +95,38 @@ class Functions(functions.Functions):  # type: ignore[misc]
             raise exceptions.JMESPathTypeError("contains", search, type(search).__name__, ["string"])
         return search in subject
 
+    @functions.signature({"types": ["object"], "variadic": True})  # type: ignore[untyped-decorator]
+    def _func_merge(self, *objects: Any) -> Any:
+        """The base class checks the first argument alone."""
+        merged: dict[str, Any] = {}
+        for item in objects:
+            if not isinstance(item, dict):
+                raise exceptions.JMESPathTypeError("merge", item, type(item).__name__, ["object"])
+            merged.update(item)
+        return merged
+
+
+def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """Numbers are compared as doubles, as JavaScript holds them; strings by code point; one with the other raises."""
+
+    def compared(left: Any, right: Any) -> bool:
+        if _is_number(left) and _is_number(right):
+            return compare(_double(left), _double(right))
+        return compare(left, right)
+
+    return compared
+
 
 class Interpreter(visitor.TreeInterpreter):  # type: ignore[misc]
     """Evaluates a parsed expression with the functions and the equality of this module."""
 
     COMPARATOR_FUNC = {  # noqa: RUF012 - the base class's own name and shape
-        **visitor.TreeInterpreter.COMPARATOR_FUNC,
         "eq": equal,
         "ne": lambda left, right: not equal(left, right),
+        "lt": _ordered(operator.lt),
+        "lte": _ordered(operator.le),
+        "gt": _ordered(operator.gt),
+        "gte": _ordered(operator.ge),
     }
 
     def __init__(self) -> None:
