@@ -17,9 +17,10 @@ from engine.diagnostic import EngineError
 from engine.plan import Plan
 from engine.sql import upsert
 from engine.sql.text import SOURCE_COLUMNS, columns, documents
+from engine.store.exchange import Texts
 from engine.store.fault import wrap
 from engine.store.raw import RawJson
-from engine.store.tenant import Texts, ask
+from engine.store.tenant import ask
 
 _YES = b"t"  # true, as Postgres writes it
 

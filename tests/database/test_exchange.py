@@ -1,0 +1,180 @@
+"""Statements that travel together: one transaction, one round trip, and a connection that is whole afterwards."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from engine.store import exchange as module
+from engine.store.connect import Connection, connect
+from engine.store.exchange import exchange
+from engine.store.raw import RawJson
+from engine.store.tenant import ask
+
+T = TypeVar("T")
+WRITE = "insert into notes (n) values (%(n)s::integer) returning n"
+WHO = "select current_user::text, coalesce(current_setting('app.org_id', true), '')"
+ORG = "b0293785-aa7a-4234-8201-cc47305295f8"
+
+
+@pytest.fixture
+def run(database: str) -> Callable[[Callable[[Connection], Awaitable[T]]], T]:
+    """Give a function a connection, on an event loop."""
+    with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute("create table notes (n integer primary key check (n < 1000), body jsonb)")
+
+    async def alone(function: Callable[[Connection], Awaitable[T]]) -> T:
+        async with await connect(database) as connection:
+            return await function(connection)
+
+    return lambda function: asyncio.run(alone(function))
+
+
+def notes(dsn: str) -> list[int]:
+    with psycopg.connect(dsn) as owner:
+        return [row[0] for row in owner.execute("select n from notes order by n").fetchall()]
+
+
+def test_each_statement_answers_its_rows_as_text(run: Any) -> None:
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("select 1, null, 'a%%b', %(word)s::text", {"word": "é"}),
+        ("select n from generate_series(1, 3) as n", {}),
+        ("select %(document)s::jsonb, %(list)s::text[]", {"document": RawJson(b'{"a": 1.10}'), "list": ['x"', None]}),
+        ("select from generate_series(1, 2)", {}),
+    ]
+    assert run(lambda connection: exchange(connection, calls)) == [
+        [(b"1", None, b"a%b", "é".encode())],
+        [(b"1",), (b"2",), (b"3",)],
+        [(b'{"a": 1.10}', b'{"x\\"",NULL}')],
+        [(), ()],
+    ]
+
+
+def test_all_or_none(run: Any, database: str) -> None:
+    async def twice(connection: Connection) -> None:
+        with pytest.raises(errors.UniqueViolation):
+            await exchange(connection, [(WRITE, {"n": 1}), (WRITE, {"n": 2}), (WRITE, {"n": 1}), (WRITE, {"n": 3})])
+        await exchange(connection, [(WRITE, {"n": 4}), (WRITE, {"n": 5})])
+
+    run(twice)
+    assert notes(database) == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "error"),
+    [
+        ("selec 1", {}, errors.SyntaxError),
+        ("select * from nowhere", {}, errors.UndefinedTable),
+        ("select %(n)s::integer", {"n": "x"}, errors.InvalidTextRepresentation),
+        ("select %(n)s::jsonb", {"n": RawJson(b"{")}, errors.InvalidTextRepresentation),
+        (WRITE, {"n": 5000}, errors.CheckViolation),
+        ("select %(n)s::text", {"n": "a\0b"}, psycopg.DataError),
+    ],
+)
+def test_an_error_is_psycopgs_and_the_connection_goes_on(run: Any, text: str, values: Any, error: Any) -> None:
+    async def again(connection: Connection) -> list[Any]:
+        for _ in range(3):
+            with pytest.raises(error):
+                await exchange(connection, [("select 1", {}), (text, values), ("select 2", {})])
+        return await exchange(connection, [("select 3", {})])
+
+    assert run(again) == [[(b"3",)]]
+
+
+def test_role_and_organisation_end_with_the_transaction(run: Any) -> None:
+    async def who(connection: Connection) -> list[Any]:
+        inside = await ask(connection, ORG, WHO, [{}, {}])
+        outside = await ask(connection, None, WHO, [{}])
+        with pytest.raises(errors.DivisionByZero):
+            await ask(connection, ORG, "select 1 / 0", [{}])
+        return [*inside, *outside, *await exchange(connection, [(WHO, {})])]
+
+    tenant = [(b"dex_tenant", ORG.encode())]
+    assert run(who) == [tenant, tenant, [(b"postgres", b"")], [(b"postgres", b"")]]
+
+
+def test_a_value_may_change_its_kind(run: Any) -> None:
+    """A statement is prepared without types: what the first value was binds no later one."""
+
+    async def several(connection: Connection) -> list[Any]:
+        text = "select %(n)s::numeric"
+        return [await exchange(connection, [(text, {"n": value})]) for value in (1, None, "2", 10**30, 1.5)]
+
+    assert run(several) == [[[(b"1",)]], [[(None,)]], [[(b"2",)]], [[(b"1" + b"0" * 30,)]], [[(b"1.5",)]]]
+
+
+def test_what_was_discarded_is_prepared_again(run: Any) -> None:
+    async def discarded(connection: Connection) -> list[Any]:
+        await exchange(connection, [("select 1", {})])
+        await connection.execute("deallocate all")
+        return await exchange(connection, [("select 1", {})])
+
+    assert run(discarded) == [[(b"1",)]]
+
+
+def test_a_table_that_changes_is_planned_again(run: Any, database: str) -> None:
+    async def changed(connection: Connection) -> list[Any]:
+        text = "select n from notes"
+        await exchange(connection, [(WRITE, {"n": 1}), (text, {})])
+        with psycopg.connect(database, autocommit=True) as owner:
+            owner.execute("alter table notes add column more text")
+        return await exchange(connection, [(text, {})])
+
+    assert run(changed) == [[(b"1",)]]
+
+
+def test_no_connection_keeps_more_than_a_hundred_statements(run: Any) -> None:
+    async def many(connection: Connection) -> Any:
+        for number in range(250):
+            assert await exchange(connection, [(f"select {number}", {}), ("select -1", {})]) == [
+                [(str(number).encode(),)],
+                [(b"-1",)],
+            ]
+        cursor = await connection.execute("select count(*) from pg_prepared_statements where name like 'dex_%'")
+        return await cursor.fetchone()
+
+    assert run(many) == (module._MOST_PREPARED,)
+
+
+def test_behind_a_pooler_nothing_is_prepared(database: str) -> None:
+    async def unprepared() -> Any:
+        async with await connect(f"{database}&prepare_threshold=0") as connection:
+            assert await exchange(connection, [("select %(n)s::text", {"n": "x"})]) == [[(b"x",)]]
+            return await (await connection.execute("select count(*) from pg_prepared_statements")).fetchone()
+
+    assert asyncio.run(unprepared()) == (0,)
+
+
+def test_a_batch_larger_than_every_buffer(run: Any) -> None:
+    async def large(connection: Connection) -> int:
+        document = RawJson(b'"' + b"x" * 100_000 + b'"')
+        text = "select %(d)s::jsonb::text"
+        answers = await exchange(connection, [(text, {"d": document})] * 200)
+        return sum(len(answer[0][0] or b"") for answer in answers)
+
+    assert run(large) == 200 * 100_002
+
+
+def test_a_connection_that_is_killed_says_so(run: Any, database: str) -> None:
+    async def killed(connection: Connection) -> None:
+        with psycopg.connect(database, autocommit=True) as owner:
+            owner.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
+        with pytest.raises(psycopg.OperationalError):
+            await exchange(connection, [("select 1", {})])
+
+    run(killed)
+
+
+def test_a_caller_that_goes_away_leaves_no_half_read_connection(run: Any) -> None:
+    async def cancelled(connection: Connection) -> Any:
+        task = asyncio.create_task(exchange(connection, [("select pg_sleep(30)", {}), ("select 1", {})]))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+        return connection.closed or await exchange(connection, [("select 2", {})])
+
+    assert run(cancelled) in (True, [[(b"2",)]])
