@@ -67,7 +67,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 #: code -> (title, what it means, what to do). A retired code stays listed and is never used for something else.
 CODES: Mapping[str, tuple[str, str, str]] = {
     # 1xx: the file as YAML
-    "SPEC101": ("unreadable file", "The file cannot be read as UTF-8 text.", "Save it as UTF-8."),
+    "SPEC101": (
+        "unreadable file",
+        "The file cannot be read as UTF-8 text, or its name does not end in `.yaml`.",
+        "Save it as UTF-8, under the name of its spec.",
+    ),
     "SPEC102": ("YAML syntax", "The text is not YAML.", "Mend the syntax at the place named."),
     "SPEC103": ("duplicate key", "A mapping names the same key twice.", "Keep one of the two."),
     "SPEC104": (

@@ -20,8 +20,11 @@ class UnknownSpec(EngineError):
 
 
 def inspect(project: Project) -> Checked:
-    """Read and check every `*.yaml` of the project's specs folder. Never raises for what is wrong in a spec."""
-    files = sorted(project.specs.glob("*.yaml"))
+    """Read and check every spec of the project's specs folder. Never raises for what is wrong in one.
+
+    A spec is a `*.yaml`. A `*.yml` is told of: overlooked without a word, its operation would have no rows.
+    """
+    files = sorted(file for suffix in ("yaml", "yml") for file in project.specs.glob(f"*.{suffix}"))
     return check([source.load(file, file.relative_to(project.root).as_posix()) for file in files])
 
 

@@ -95,6 +95,10 @@ class Source:
 def load(file: Path, shown_as: str) -> Source:
     """Read `file`. `shown_as` is its name in messages. Never raises: what is wrong stands in `diagnostics`."""
     source = Source(shown_as, "")
+    if file.suffix != ".yaml":
+        message = f"`{file.name}` does not end in `.yaml`, as the file of a spec does"
+        source.say(Position(1, 1), "SPEC101", message, f"rename it to `{file.stem}.yaml`")
+        return source
     try:
         return parse(file.read_bytes().decode("utf-8-sig"), shown_as)
     except OSError as error:

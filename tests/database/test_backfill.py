@@ -12,7 +12,7 @@ from engine.batch import Batch
 from engine.sql import find
 from engine.sql.find import Scope
 from engine.sql.stored import Reading
-from engine.store import backfill
+from engine.store import backfill, coverage
 from engine.store.backfill import _step
 from engine.store.batch import Merge
 from engine.store.connect import connect
@@ -130,6 +130,24 @@ def test_one_rejected_and_one_filtered_step_do_not_stop_the_others(world):
         "value": '"1,200"',
     }
     world.accounts(plan)
+
+
+def test_the_step_results_behind_a_number(world, plan):
+    run = world.run()
+    bad = world.step(run, QUOTES, quote("A", price="1,200"), at=1)
+    world.step(run, QUOTES, quote("B"), at=2)
+    world.backfill(plan)
+    pending = [world.step(run, QUOTES, quote(symbol), at=at) for at, symbol in ((3, "C"), (4, "D"))]
+
+    def explained(outcome, **more):
+        return world.loop.run(coverage.explain(world.own, plan, outcome, **more))
+
+    (rejected,) = explained("rejected")
+    assert (rejected["step_result_id"], rejected["pipeline_run_id"]) == (bad, run.id)
+    assert [reason["code"] for reason in rejected["reasons"]] == ["wrong_type"]
+    assert [row["step_result_id"] for row in explained("pending")] == pending[::-1], "newest first"
+    assert [row["step_result_id"] for row in explained("pending", limit=1)] == pending[1:]
+    assert explained("pending", org_id=world.org()) == []
 
 
 def test_a_dry_run_counts_and_writes_nothing(world, plan):
