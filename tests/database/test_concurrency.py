@@ -190,6 +190,20 @@ def test_a_database_that_is_not_there():
     assert "may be run again" in said.value.hint
 
 
+def test_the_command_says_so_in_two_lines_and_exits_with_1():
+    dsn = "postgresql://postgres@127.0.0.1:1/none"
+    said = subprocess.run(
+        [sys.executable, "-m", "scripts.dex", "backfill", "icp_job_titles", "--json"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": dsn},
+        capture_output=True,
+        text=True,
+    )
+    assert (said.returncode, said.stdout) == (1, "")
+    first, second = said.stderr.strip().split("\n")
+    assert first.startswith("dex: the database does not answer: ") and second.startswith("    hint: start it")
+
+
 @CURSOR
 @pytest.mark.parametrize("whose", ["reader", "writer", "both"])
 def test_a_connection_cut_in_the_middle_leaves_what_was_committed(world, whose):
