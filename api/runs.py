@@ -7,6 +7,7 @@ step does. When a run ends, what its live persist blocks missed is written befor
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -44,6 +45,7 @@ Seconds = Annotated[
 Count = Annotated[float, Meta(ge=0, le=2_147_483_647, multiple_of=1)]
 Text = Annotated[str, Meta(max_length=100_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
+Time = Annotated[datetime, Meta(tz=True, description="Where it is not the time of the call.")]
 
 
 Call = Callable[[Context, Any, str | None, int], Awaitable[Response]]
@@ -82,6 +84,8 @@ class RunUpdate(Body, frozen=True):
     error_message: Text | UnsetType | None = UNSET
     error_details: Raw | UnsetType = UNSET
     trigger_run_id: Name | UnsetType | None = UNSET
+    started_at: Time | None = None
+    finished_at: Time | None = None
     lease_token: UUID | None = None
 
 
@@ -96,6 +100,8 @@ class StepUpdate(Body, frozen=True):
     error_details: Raw | UnsetType = UNSET
     task_run_id: Name | UnsetType | None = UNSET
     duration_ms: Count | None = None
+    started_at: Time | None = None
+    finished_at: Time | None = None
     provider_requested_at: Annotated[bool, Meta(extra_json_schema={"enum": [True]})] = False
     provider_run_id: Name | None = None
     lease_token: UUID | None = None
@@ -192,6 +198,8 @@ async def _update(context: Context, body: RunUpdate, org_id: str | None, replace
         id=str(body.pipeline_run_id),
         status=body.status,
         changes=_changes(body, ("error_message", "error_details", "trigger_run_id")),
+        started_at=body.started_at,
+        finished_at=body.finished_at,
         lease_token=str(body.lease_token) if body.lease_token else None,
     )
     async with context.connection() as connection:
@@ -214,13 +222,19 @@ async def _persistence(context: Context, run_id: str) -> str:
         told = {"code": "repair_failed", "message": "what this run found is pending; `dex reconcile` writes it"}
         return msgspec.json.encode({"persistence": [], "persistence_error": told}).decode()
     _note(context, run_id, accounts)
-    return msgspec.json.encode({"persistence": [account.as_dict() for account in accounts]}).decode()
+    words: dict[str, Any] = {"persistence": [account.as_dict() for account in accounts]}
+    if left := [account.spec for account in accounts if account.trouble]:
+        message = f"pending: {', '.join(f'`{spec}`' for spec in left)}; mend the table, then `dex reconcile` writes it"
+        words["persistence_error"] = {"code": "repair_failed", "message": message}
+    return msgspec.json.encode(words).decode()
 
 
 def _note(context: Context, run_id: str, accounts: list[Account]) -> None:
     for account in accounts:
         for outcome, number in account.outcomes.items():
             context.meters.repaired(account.spec, outcome, number)
+        if account.trouble:
+            log.error("repair failed", pipeline_run_id=run_id, spec=account.spec, reason=account.trouble)
         log.info("repaired", pipeline_run_id=run_id, spec=account.spec, **dict(account.outcomes))
 
 
@@ -233,6 +247,8 @@ async def _update_step(context: Context, body: StepUpdate, org_id: str | None, r
         duration_ms=None if body.duration_ms is None else int(body.duration_ms),
         provider_run_id=body.provider_run_id,
         requested=body.provider_requested_at,
+        started_at=body.started_at,
+        finished_at=body.finished_at,
         lease_token=str(body.lease_token) if body.lease_token else None,
     )
     async with context.connection() as connection:

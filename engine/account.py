@@ -24,6 +24,7 @@ class Account:
     found: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    trouble: str = ""  # why nothing could be done about what is pending
 
     def record(self, outcome: str, reasons: Iterable[Reason] = ()) -> None:
         self.outcomes[outcome] += 1
@@ -38,8 +39,8 @@ class Account:
         return max(self.found - self.recorded, 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """The identity, then the reasons, most frequent first."""
-        return {
+        """The identity, then the reasons, most frequent first; `error` where there was trouble."""
+        words: dict[str, Any] = {
             "spec": self.spec,
             "found": self.recorded + self.pending,
             **{outcome: self.outcomes[outcome] for outcome in OUTCOMES},
@@ -48,3 +49,4 @@ class Account:
                 {"code": code, "field": name, "count": count} for (code, name), count in self.reasons.most_common()
             ],
         }
+        return {**words, "error": self.trouble} if self.trouble else words

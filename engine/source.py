@@ -99,6 +99,10 @@ def load(file: Path, shown_as: str) -> Source:
         message = f"`{file.name}` does not end in `.yaml`, as the file of a spec does"
         source.say(Position(1, 1), "SPEC101", message, f"rename it to `{file.stem}.yaml`")
         return source
+    if file.suffix != ".yaml":
+        source = Source(shown_as, "")
+        source.say(Position(1, 1), "SPEC101", f"a spec's file ends in `.yaml`, not `{file.suffix}`", "rename the file")
+        return source
     try:
         return parse(file.read_bytes().decode("utf-8-sig"), shown_as)
     except OSError as error:

@@ -102,11 +102,14 @@ from pipeline_runs as r where r.id = %(id)s::uuid
 """
 
 #: `set_...` tells an absent field (it stays) from a null one (it is cleared). A finished run keeps its lease token, so
-#: that its runner may say so twice, and loses its lease, so that nobody takes it over.
+#: that its runner may say so twice, and loses its lease, so that nobody takes it over. A canceled run is its runner's no
+#: more; what its steps found is recorded all the same.
 UPDATE: Final = f"""
 with found as (
     select id, org_id, status,
-        case when %(lease_token)s::uuid is not null then lease_token is not distinct from %(lease_token)s::uuid
+        case when %(lease_token)s::uuid is not null
+             then lease_token is not distinct from %(lease_token)s::uuid
+                  and (status <> 'canceled' or %(status)s = 'canceled')
              else not (%(status)s = 'running' and status = 'running' and coalesce(lease_expires_at > now(), false))
         end as held
     from pipeline_runs where id = %(id)s::uuid for update
@@ -116,8 +119,9 @@ with found as (
         error_message = case when %(set_error_message)s then %(error_message)s else r.error_message end,
         error_details = case when %(set_error_details)s then %(error_details)s::jsonb else r.error_details end,
         trigger_run_id = case when %(set_trigger_run_id)s then %(trigger_run_id)s else r.trigger_run_id end,
-        started_at = case when %(status)s = 'queued' then r.started_at else coalesce(r.started_at, now()) end,
-        finished_at = case when %(ended)s then coalesce(r.finished_at, now()) end,
+        started_at = case when %(status)s = 'queued' then r.started_at
+                          else coalesce(%(started_at)s::timestamptz, r.started_at, now()) end,
+        finished_at = case when %(ended)s then coalesce(%(finished_at)s::timestamptz, r.finished_at, now()) end,
         lease_expires_at = case when %(status)s = 'running' then r.lease_expires_at end
     from found
     where r.id = found.id and found.held and (%(org_id)s::uuid is null or found.org_id = %(org_id)s::uuid)
@@ -148,9 +152,10 @@ with found as (
         provider_run_id = coalesce(%(provider_run_id)s, s.provider_run_id),
         provider_requested_at = case when %(requested)s then now() else s.provider_requested_at end,
         started_at = case when %(status)s is null or %(status)s in ('queued', 'skipped') then s.started_at
-                          else coalesce(s.started_at, now()) end,
+                          else coalesce(%(started_at)s::timestamptz, s.started_at, now()) end,
         finished_at = case
             when %(status)s is null then s.finished_at
+            when %(finished_at)s::timestamptz is not null and %(ended)s then %(finished_at)s::timestamptz
             when %(ended)s then case when s.status = %(status)s then coalesce(s.finished_at, now()) else now() end
         end,
         duration_ms = case

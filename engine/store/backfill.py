@@ -31,7 +31,7 @@ from engine.sql.find import Scope
 from engine.sql.stored import Reading
 from engine.store.batch import Merge
 from engine.store.connect import connect
-from engine.store.fault import wrap
+from engine.store.fault import StoreRefused, wrap
 from engine.store.preview import Preview
 
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
@@ -81,16 +81,27 @@ async def run(
 
 
 async def repair(connection: AsyncConnection[Any], plans: Sequence[Plan], pipeline_run_id: str) -> list[Account]:
-    """Do the same for the step results of one run: one Account per spec that found any. Takes no lock."""
+    """Do the same for the step results of one run: one Account per spec that found any. Takes no lock.
+
+    A spec whose table does not fit keeps nothing from the others: its Account says what is pending and why.
+    Raises StoreUnavailable.
+    """
     accounts = []
-    scope = Scope(pipeline_run_id=pipeline_run_id, all=True)
-    async with wrap():
-        for plan in plans:
-            async with connection.transaction():
-                account = await _repair_one(connection, plan, scope)
-            if account.found:
-                accounts.append(account)
+    for plan in plans:
+        try:
+            async with wrap(), connection.transaction():
+                account = await _repair_one(connection, plan, Scope(pipeline_run_id=pipeline_run_id, all=True))
+        except StoreRefused as error:
+            account = await pending(connection, plan, error, Scope(pipeline_run_id=pipeline_run_id))
+        if account.found:
+            accounts.append(account)
     return accounts
+
+
+async def pending(connection: AsyncConnection[Any], plan: Plan, error: StoreRefused, scope: Scope) -> Account:
+    """Return the Account of a spec that could not be backfilled: everything of `scope` is pending, `error` says why."""
+    async with wrap():
+        return Account(plan.name, found=await _count(connection, plan, scope), trouble=error.message)
 
 
 async def _repair_one(connection: AsyncConnection[Any], plan: Plan, scope: Scope) -> Account:

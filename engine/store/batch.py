@@ -95,6 +95,8 @@ class Merge:
             async with connection.transaction():  # a savepoint: what fails leaves no staging table behind
                 outcomes = await self._merge(connection, groups)
         except _REFUSALS as error:
+            if isinstance(error, psycopg.errors.NotNullViolation) and error.diag.column_name not in self._columns:
+                raise  # a column nobody feeds: no row is at fault, and what is pending is written once it is mended
             await self._halve(connection, groups, error)
         else:
             for ordinal, item in enumerate(groups):
@@ -105,6 +107,10 @@ class Merge:
             await self._refuse(connection, item, "the database took the row and did not keep it: a trigger, or a rule")
         else:
             item.settle(outcome)
+
+    @property
+    def _columns(self) -> set[str]:
+        return {field.name for field in self.plan.fields}
 
     async def _halve(self, connection: AsyncConnection[Any], groups: list[Group], error: psycopg.Error) -> None:
         if len(groups) > 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -48,6 +49,8 @@ class RunChange:
     id: str
     status: str
     changes: Mapping[str, Any]
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
     lease_token: str | None = None
 
 
@@ -61,6 +64,8 @@ class StepChange:
     duration_ms: int | None = None
     provider_run_id: str | None = None
     requested: bool = False
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
     lease_token: str | None = None
 
 
@@ -90,6 +95,8 @@ async def update(connection: AsyncConnection[Any], change: RunChange, org_id: st
         "id": change.id,
         "status": change.status,
         "ended": change.status in ENDED,
+        "started_at": change.started_at,
+        "finished_at": change.finished_at,
         "lease_token": change.lease_token,
         "org_id": org_id,
         **sent,
@@ -107,6 +114,8 @@ async def update_step(connection: AsyncConnection[Any], change: StepChange, org_
         "duration_ms": change.duration_ms,
         "provider_run_id": change.provider_run_id,
         "requested": change.requested,
+        "started_at": change.started_at,
+        "finished_at": change.finished_at,
         "lease_token": change.lease_token,
         "org_id": org_id,
         **_sent(change.changes, names),

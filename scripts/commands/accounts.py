@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine import load, project
+from engine import load, project, shown
 from engine.account import OUTCOMES
 from engine.batch import BATCH_SIZE
 from engine.plan import Plan
@@ -102,7 +102,7 @@ def _say_backfill(words: dict[str, Any], writes_nothing: bool, as_json: bool) ->
         return
     console.account(words)
     for row in words.get("sample", ()):
-        console.say(f"  {row}")
+        console.say(f"  {shown.dumps(row).decode()}")
     if "preview" in words:
         _say_preview(words["preview"])
     console.note(f"{words['seconds']} s{'; nothing was written' if writes_nothing else ''}")
@@ -122,13 +122,30 @@ def reconcile(as_json: AsJson = False) -> None:
     here = project.find()
     plans = load.load(here)
     with database(here) as dsn:
-        words = [run_backfill(dsn, plan, Scope()) for plan in plans]
+        words = [_reconcile_one(dsn, plan) for plan in plans]
     if as_json:
         console.emit(words)
     else:
         for word in words:
             console.account(word)
-    raise typer.Exit(1 if any(word["pending"] for word in words) else 0)
+    raise typer.Exit(1 if any(word["pending"] or "error" in word for word in words) else 0)
+
+
+def _reconcile_one(dsn: str, plan: Plan) -> dict[str, Any]:
+    """Backfill one spec; one whose table does not fit is told, and keeps nothing from the others."""
+    from engine.store import backfill as store
+    from engine.store.connect import connect
+    from engine.store.fault import StoreRefused
+
+    async def left(error: StoreRefused) -> dict[str, Any]:
+        async with await connect(dsn) as connection:
+            return (await store.pending(connection, plan, error, Scope())).as_dict()
+
+    try:
+        return run_backfill(dsn, plan, Scope())
+    except StoreRefused as error:
+        console.complain(error)
+        return {**asyncio.run(left(error)), "seconds": 0.0}
 
 
 def coverage(
@@ -175,7 +192,11 @@ def _say_explained(words: list[dict[str, Any]]) -> None:
     for word in words:
         console.say(f"{word['spec']}  {word['step_result_id']}  {word['recorded_at']}  {word['outcome']}")
         for reason in word["reasons"]:
-            console.say(f"    {reason['field'] or word['spec']}: {reason['message']} ({reason['code']})")
+            element = f"element {reason['element']}: " if reason.get("element") is not None else ""
+            value = f", found {reason['value']}" if reason.get("value") is not None else ""
+            console.say(
+                f"    {element}{reason['field'] or word['spec']}: {reason['message']}{value} ({reason['code']})"
+            )
     console.note(f"{len(words)} step result(s)")
 
 

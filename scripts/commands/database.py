@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from engine import load, project
+from engine.diagnostic import nearest
 from scripts import console
 from scripts.commands.accounts import as_uuid
 from scripts.commands.spec import AsJson, Spec
@@ -75,7 +76,11 @@ def query(
     here = project.find()
     plan = load.pick(load.load(here), spec)
     wanted = {"fields": fields.split(",")} if fields else {}
-    question = ask(plan, as_uuid(org, "--org"), {**_filters(filters or []), **wanted, "limit": limit, "offset": offset})
+    question = ask(
+        plan,
+        as_uuid(org, "--org"),
+        {**_filters(filters or [], [item.name for item in plan.filters]), **wanted, "limit": limit, "offset": offset},
+    )
 
     async def answer() -> Any:
         with database(here) as dsn:
@@ -92,12 +97,14 @@ def query(
     console.note(f"{plan.name}: {len(rows)} row(s){', more follow' if page.last else ''}")
 
 
-def _filters(pairs: list[str]) -> dict[str, Any]:
+def _filters(pairs: list[str], known: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise typer.BadParameter(f"`{pair}` is not column=value")
+        if name not in known:
+            raise typer.BadParameter(f"`{name}` is no filter of this spec; {nearest(name, known)}")
         found[name] = value if name not in found else [*_listed(found[name]), value]
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,16 +13,22 @@ from typing import Annotated
 import typer
 
 from engine import load, project
+from engine.diagnostic import EngineError
 from engine.project import Project
 from scripts import console
 from scripts.database import database
+
+
+class CannotListen(EngineError):
+    """The address is taken, or not ours."""
+
 
 _SECRETS = ("INTERNAL_API_KEY", "JWT_SECRET", "SUPER_ADMIN_JWT_SECRET", "SUPER_ADMIN_API_KEY")
 
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one and says which.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one and says which.")] = 8000,
     dev: Annotated[
         bool, typer.Option("--dev", help="Make random secrets where none are set, and apply the migrations.")
     ] = False,
@@ -41,10 +48,22 @@ def serve(
         if dev:
             asyncio.run(migrate.migrate(dsn, here.migrations))
         app = create_app(settings.load(environment, database_url=dsn), plans, here.migrations)
-        config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="on")
-        listener = config.bind_socket()
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on")
+        listener = _listen(host, port)
         console.note(f"serving on http://{host}:{listener.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises CannotListen naming the address."""
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
+    except OSError as error:
+        raise CannotListen(
+            f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another `--port`"
+        ) from error
 
 
 def _development_secrets(here: Project) -> dict[str, str]:

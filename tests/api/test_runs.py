@@ -132,6 +132,17 @@ class TestLease:
         again = good(api.run("pipeline-runs/update-status", {**mine, "status": "succeeded"}))
         assert again["status"] == "succeeded", "whoever ended it may say so twice"
 
+    def test_a_canceled_run_is_its_runners_no_more_but_its_research_is_kept(self, api: Api, org: str) -> None:
+        queued(api, org)
+        taken = claim(api, org)
+        run, lease = taken["id"], {"lease_token": taken["lease_token"]}
+        good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "canceled"}))
+        refused(api.run("pipeline-runs/heartbeat", {"pipeline_run_id": run, **lease}), 409, "lost_lease")
+        said = api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded", **lease})
+        refused(said, 409, "lost_lease")
+        late = {"step_result_id": api.step(run), "status": "succeeded", "output_payload": payload(), **lease}
+        assert good(api.run("step-results/update", late))["result_status"] == "found"
+
     def test_starting_what_another_runner_holds_is_409(self, api: Api, org: str) -> None:
         queued(api, org)
         taken = claim(api, org)
@@ -281,12 +292,39 @@ class TestEnd:
         own_api.execute("alter table company_intel_briefings rename to elsewhere")
         ended = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
         assert ended["status"] == "succeeded"
-        assert (ended["persistence"], ended["persistence_error"]["code"]) == ([], "repair_failed")
+        (left,) = ended["persistence"]
+        assert (left["spec"], left["pending"], left["written"]) == ("company_intel_briefings", 1, 0)
+        assert "company_intel_briefings" in left["error"]
+        assert ended["persistence_error"]["code"] == "repair_failed"
         (account,) = own_api.client.get("/api/internal/coverage", headers=internal()).json()["data"]
         assert account["pending"] == 1
         own_api.execute("alter table elsewhere rename to company_intel_briefings")
         again = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
         assert again["persistence"][0]["written"] == 1
+
+    def test_a_table_that_does_not_fit_keeps_nothing_from_the_other_specs(self, own_api: Api) -> None:
+        _, run = own_api.submission(own_api.organisation())
+        outputs = {
+            "company.derive.intel_briefing": {"domain": "a.com", "parallel_raw_response": {"x": 1}},
+            "person.derive.intel_briefing": {"full_name": "Ada", "parallel_raw_response": {"x": 1}},
+        }
+        for position, (operation, output) in enumerate(outputs.items(), start=1):
+            result = {"operation_id": operation, "status": "found", "output": output}
+            body = {
+                "step_result_id": own_api.step(run, position),
+                "status": "succeeded",
+                "output_payload": {"operation_result": result, "cumulative_context": output},
+            }
+            good(own_api.run("step-results/update", body))
+        own_api.execute("alter table company_intel_briefings rename column processor to elsewhere")
+        ended = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        told = {account["spec"]: (account["written"], account["pending"]) for account in ended["persistence"]}
+        assert told == {"company_intel_briefings": (0, 1), "person_intel_briefings": (1, 0)}
+
+    def test_the_times_of_a_run_may_be_said(self, api: Api) -> None:
+        _, run = api.submission(api.organisation())
+        body = {"pipeline_run_id": run, "status": "succeeded", "finished_at": "2026-01-02T03:04:05Z"}
+        assert good(api.run("pipeline-runs/update-status", body))["finished_at"].startswith("2026-01-02T03:04:05")
 
 
 class TestStep:
