@@ -1,7 +1,7 @@
 """`python -m scripts.bench`: measure against what one would write by hand.
 
-Both sides in one run, one after the other, medians. Nothing is asserted: a bound that is missed is marked. `--full` takes
-the sizes the bounds were set for, and half an hour.
+Both sides in one run, one after the other, medians. Nothing is asserted: a bound that is missed is marked. `--full`
+takes the sizes the bounds were set for, and half an hour.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from scripts.bench import backfill
+from scripts.bench import backfill, coverage, live, page
 from scripts.bench.ground import Server, serve, with_lz4
 from scripts.bench.result import Group, show
 
@@ -56,7 +56,24 @@ def _backfill(server: Server, options: argparse.Namespace) -> Group:
     return backfill.measure(server, rows, options.rounds if server.lz4 else 1, _say)
 
 
-PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {"backfill": _backfill}
+def _live(server: Server, options: argparse.Namespace) -> Group:
+    return live.measure(server, options.rounds, 10 if options.full else 4, _say)
+
+
+def _page(server: Server, options: argparse.Namespace) -> Group:
+    return page.measure(server, 60_000 if options.full else 6_000, options.rounds, 6 if options.full else 2, _say)
+
+
+def _coverage(server: Server, options: argparse.Namespace) -> Group:
+    return coverage.measure(server, 1_000_000 if options.full else 100_000, options.rounds, _say)
+
+
+PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {
+    "backfill": _backfill,
+    "live": _live,
+    "query": _page,
+    "coverage": _coverage,
+}
 
 
 def _say(sentence: str) -> None:

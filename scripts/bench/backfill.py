@@ -2,8 +2,8 @@
 
 In: a server and a number of step results. Out: a Group. It must not know how the engine works, nor the others.
 
-Every way is a process of its own, times its own work, and fills the same empty table; one after the other in each round,
-so that a busy machine is busy for all of them.
+Every way is a process of its own, times its own work, and fills the same empty table; one after the other in each
+round, so that a busy machine is busy for all of them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import psycopg
 from scripts.bench.ground import Server, fill
 from scripts.bench.process import Done, dex, module, run
 from scripts.bench.result import Group, Line
+from scripts.bench.text import TABLE
 
 SIZE = 20_000  # bytes of a document
-TABLE = "company_intel_briefings"
 _BACKFILL = dex("backfill", TABLE, "--json")
 
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
@@ -19,6 +20,7 @@ import psycopg
 
 from engine import project
 from engine.embedded import running, system_binaries
+from engine.embedded.binaries import choose
 from engine.store.migrate import migrate
 from scripts.bench.text import Author, payload
 
@@ -42,6 +44,7 @@ class Server:
     """A running server, as its superuser."""
 
     dsn: str
+    programs: Path
     lz4: bool
     version: str
 
@@ -72,7 +75,7 @@ def serve(binaries: Path | None) -> Iterator[Server]:
         ).fetchone()
         connection.close()
         assert version and known
-        yield Server(dsn, known[0], version[0].split()[0])
+        yield Server(dsn, choose(binaries), known[0], version[0].split()[0])
 
 
 def with_lz4() -> Path | None:
@@ -80,25 +83,35 @@ def with_lz4() -> Path | None:
     return next(filter(None, map(system_binaries, range(30, 14, -1))), None)
 
 
-def fill(dsn: str, rows: int, size: int, first: int = 0) -> int:
-    """Add `rows` found step results of about `size` bytes each, one per run; about 16 % repeat a key. Return the bytes."""
+def people(connection: psycopg.Connection[Any], runs: range) -> list[tuple[UUID, UUID, UUID]]:
+    """Make organisations, a submission for each, and runs of these numbers; return (run, org, submission) of each."""
+    for org in range(ORGS):
+        for statement in _ENTITIES:
+            connection.execute(statement, {"org": ident(1, org), "n": org, "submission": ident(2, org)})
+    made = [(ident(3, number), ident(1, number % ORGS), ident(2, number % ORGS)) for number in runs]
+    connection.execute(_RUNS, list(map(list, zip(*made, strict=True))))
+    return made
+
+
+def fill(dsn: str, rows: int, size: int) -> int:
+    """Add `rows` found step results of about `size` bytes each, one per run; return the bytes."""
     author, written = Author.of(1), 0
     with psycopg.connect(dsn) as connection:
-        for org in range(ORGS):
-            for statement in _ENTITIES:
-                connection.execute(statement, {"org": ident(1, org), "n": org, "submission": ident(2, org)})
-        numbers = range(first, first + rows)
-        runs = [(ident(3, number), ident(1, number % ORGS), ident(2, number % ORGS)) for number in numbers]
-        connection.execute(_RUNS, list(map(list, zip(*runs, strict=True))))
+        runs = people(connection, range(rows))
         with connection.cursor().copy(_STEPS) as copy:
-            for number, (run, org, submission) in zip(numbers, runs, strict=True):
+            for number, (run, org, submission) in enumerate(runs):
                 document = payload(author, number, _key(number, rows), size)
                 written += len(document)
-                when = f"2026-01-01 00:00:00+00".replace("00:00:00", _clock(number))
+                when = f"2026-01-01 {_clock(number)}+00"
                 copy.write_row((ident(4, number), org, submission, run, 0, "succeeded", when, document.decode()))
+    settle(dsn)
+    return written
+
+
+def settle(dsn: str) -> None:
+    """Do what autovacuum would have done by tomorrow."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("vacuum analyze")
-    return written
 
 
 def _key(number: int, rows: int) -> int:

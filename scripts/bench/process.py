@@ -22,7 +22,7 @@ _LOOK = 0.02  # seconds between two looks at the memory
 class Done:
     """How a process went. `seconds` is its own measure of its work, where it prints one, without its start."""
 
-    words: dict[str, Any]
+    words: Any
     wall: float
     peak: float  # MB
 
@@ -31,8 +31,8 @@ class Done:
         return float(self.words.get("seconds", self.wall))
 
 
-def run(command: Sequence[str], environment: Mapping[str, str]) -> Done:
-    """Run to the end. Raises RuntimeError with what it said when it fails."""
+def run(command: Sequence[str], environment: Mapping[str, str], *, reads: bool = True) -> Done:
+    """Run to the end, and read the JSON it prints. Raises RuntimeError with what it said when it fails."""
     started, peak = time.monotonic(), 0.0
     child = subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -46,7 +46,7 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> Done:
             continue
     if child.returncode != 0:
         raise RuntimeError(f"`{' '.join(command)}` failed:\n{complaint[-2000:]}")
-    return Done(json.loads(output), time.monotonic() - started, peak)
+    return Done(json.loads(output) if reads else None, time.monotonic() - started, peak)
 
 
 def _peak(pid: int) -> float:

@@ -1,6 +1,7 @@
 """What was measured, and how it is shown.
 
-In: numbers with the bounds one wants of them. Out: a table that fits a screen, or JSON. It must not know how they came about.
+In: numbers with the bounds one wants of them. Out: a table that fits a screen, or JSON. It must not know how they came
+about.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def show(groups: Iterable[Group]) -> Iterator[str]:
     for group in groups:
         yield group.title
         for line in group.lines:
-            yield f"  {line.name:<60}{_number(line):>10}   {_wanted(line):<10}{'' if line.holds else '<- missed'}".rstrip()
+            missed = "" if line.holds else "<- missed"
+            yield f"  {line.name:<64}{_number(line):>14}   {_wanted(line):<9}{missed}".rstrip()
             if line.note:
                 yield f"      {line.note}"
         for loss in group.losses:

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -21,9 +22,8 @@ from engine import load, project
 from engine.normalizer import NORMALIZERS
 from engine.sql.text import quoted
 from engine.sql.upsert import on_conflict, written_columns
-from scripts.bench.text import OPERATION
+from scripts.bench.text import OPERATION, TABLE
 
-TABLE = "company_intel_briefings"
 _FOUND = f"status = 'succeeded' and result_status = 'found' and operation_id = '{OPERATION}'"
 _DOMAIN = """rtrim(regexp_replace(split_part(split_part(regexp_replace(lower(btrim(
     coalesce(nullif(output ->> 'domain', ''), output ->> 'target_company_domain')
@@ -45,20 +45,19 @@ def whole(dsn: str) -> None:
 
 def parts(dsn: str) -> None:
     """One INSERT ... SELECT per 500 step results."""
-    places = f"""
-        select recorded_at, id from (
-            select recorded_at, id, row_number() over (order by recorded_at, id) as place from step_results where {_FOUND}
-        ) as numbered where place % 500 = 0 order by recorded_at, id
-    """
+    numbers = "row_number() over (order by recorded_at, id) as place"
+    ordered = f"select recorded_at, id, {numbers} from step_results where {_FOUND}"
+    places = f"select recorded_at, id from ({ordered}) as numbered where place % 500 = 0 order by recorded_at, id"
+    place = "(%s::timestamptz, %s::uuid)"
+    text = _insert(f"(recorded_at, id) > {place} and (recorded_at, id) <= {place}")
+    first, last = ("-infinity", _LEAST), ("infinity", _MOST)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("set work_mem = '256MB'")
-        ends: list[tuple[Any, ...]] = [("-infinity", None), *connection.execute(places), ("infinity", None)]
-        text = _insert(
-            "(recorded_at, id) > (%s::timestamptz, %s::uuid) and (recorded_at, id) <= (%s::timestamptz, %s::uuid)"
-        )
-        least, most = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"
-        for after, until in zip(ends, ends[1:], strict=False):
-            connection.execute(text, (after[0], after[1] or least, until[0], until[1] or most))
+        for after, until in pairwise([first, *connection.execute(places), last]):
+            connection.execute(text, (*after, *until))
+
+
+_LEAST, _MOST = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 def _insert(condition: str) -> str:

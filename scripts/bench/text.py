@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+TABLE = "company_intel_briefings"
 OPERATION = "company.derive.intel_briefing"
 _LETTERS = "etaoinshrdlucmfwypvbgkqjxz"
 _WEIGHTS = (12, 9, 8, 8, 7, 7, 6, 6, 6, 4, 4, 3, 3, 2, 2, 2, 2, 2, 1, 1, 2, 1, 0.3, 0.3, 0.3, 0.3)
