@@ -102,8 +102,8 @@ from pipeline_runs as r where r.id = %(id)s::uuid
 """
 
 #: `set_...` tells an absent field (it stays) from a null one (it is cleared). A finished run keeps its lease token, so
-#: that its runner may say so twice, and loses its lease, so that nobody takes it over. A canceled run is its runner's no
-#: more; what its steps found is recorded all the same.
+#: that its runner may say so twice, and loses its lease, so that nobody takes it over. A canceled run is its runner's
+#: no more; what its steps found is recorded all the same.
 UPDATE: Final = f"""
 with found as (
     select id, org_id, status,
