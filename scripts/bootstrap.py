@@ -55,7 +55,7 @@ def require_python() -> None:
     for minor in range(19, OLDEST_PYTHON[1] - 1, -1):
         newer = shutil.which(f"python3.{minor}")
         if newer:
-            os.execv(newer, [newer, __file__, *sys.argv[1:]])  # noqa: S606
+            os.execv(newer, [newer, __file__, *sys.argv[1:]])
     oldest = ".".join(map(str, OLDEST_PYTHON))
     stop(f"python {oldest} or newer is needed, {sys.executable} is {platform.python_version()}")
 
