@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -37,7 +37,7 @@ class Text:
 
     sql: bytes
     names: tuple[str, ...]
-    handle: bytes
+    digest: bytes
 
 
 @lru_cache(maxsize=1000)
@@ -46,7 +46,7 @@ def numbered(text: str) -> Text:
     names = tuple(dict.fromkeys(name for name in _PLACE.findall(text) if name))
     numbers = {name: f"${number}" for number, name in enumerate(names, start=1)}
     sql = _PLACE.sub(lambda place: numbers[place[1]] if place[1] else "%", text).encode()
-    return Text(sql, names, b"dex_" + hashlib.sha256(sql).hexdigest()[:24].encode())
+    return Text(sql, names, hashlib.sha256(sql).hexdigest()[:24].encode())
 
 
 async def exchange(
@@ -59,13 +59,31 @@ async def exchange(
     assert connection.autocommit, "a pipeline is a transaction of its own only in autocommit mode"
     try:
         return await _exchange(connection, calls)
-    except errors.InvalidSqlStatementName:  # somebody discarded what was prepared
-        _PREPARED.pop(connection, None)
+    except errors.InvalidSqlStatementName:
+        _PREPARED[connection].forget()
         return await _exchange(connection, calls)
 
 
-#: Handles of what each connection has prepared, the one used last at the end.
-_PREPARED: WeakKeyDictionary[AsyncConnection[Any], dict[bytes, None]] = WeakKeyDictionary()
+@dataclass(slots=True)
+class Prepared:
+    """What a connection has prepared: digests, the one made first in front.
+
+    psycopg discards everything prepared after a rollback, ours included, and a pooler may do so at any time. Then names
+    of a new generation are given: of the old ones nobody knows which are still there.
+    """
+
+    generation: int = 0
+    digests: dict[bytes, None] = field(default_factory=dict)
+
+    def handle(self, digest: bytes) -> bytes:
+        return b"dex_%d_%b" % (self.generation, digest)
+
+    def forget(self) -> None:
+        self.generation += 1
+        self.digests.clear()
+
+
+_PREPARED: WeakKeyDictionary[AsyncConnection[Any], Prepared] = WeakKeyDictionary()
 
 
 async def _exchange(
@@ -95,47 +113,44 @@ def _talk(
 ) -> PQGen[list[PGresult]]:
     """Fill the buffer, send it, read to the end of the pipeline. Returns a result per command, statements last."""
     pgconn = connection.pgconn
+    prepared = _PREPARED.setdefault(connection, Prepared())
     pgconn.enter_pipeline_mode()
-    made = _prepare(connection, texts)
+    new, old = _prepare(connection, prepared, texts)
     for text, row in zip(texts, values, strict=True):
-        if connection.prepare_threshold is None:
+        if connection.prepare_threshold is None:  # behind a pooler nothing can be prepared
             pgconn.send_query_params(text.sql, row)
         else:
-            pgconn.send_query_prepared(text.handle, row)
+            pgconn.send_query_prepared(prepared.handle(text.digest), row)
     pgconn.pipeline_sync()
     yield from send(pgconn)
     results: list[PGresult] = []
-    for _ in range(len(made) + len(texts)):
+    for _ in range(len(new) + len(old) + len(texts)):
         results += yield from fetch_many(pgconn)
     yield from fetch_many(pgconn)  # the answer to the end
     pgconn.exit_pipeline_mode()
-    _settle(connection, made, results)
+    done = [result.status == ExecStatus.COMMAND_OK for result in results]  # what comes after an error is not done
+    prepared.digests.update((digest, None) for digest, well in zip(new, done, strict=False) if well)
+    for digest, well in zip(old, done[len(new) :], strict=False):
+        if well:
+            prepared.digests.pop(digest)
     return results
 
 
-def _prepare(connection: AsyncConnection[Any], texts: Sequence[Text]) -> list[bytes]:
-    """Ask for what is not prepared yet, and let go of what was not used for longest. Returns a handle per command."""
-    if connection.prepare_threshold is None:  # behind a pooler nothing can be prepared
-        return []
-    known = _PREPARED.setdefault(connection, {})
-    wanted = {text.handle: text for text in texts}
-    new = [handle for handle in wanted if handle not in known]
-    for handle in new:
-        connection.pgconn.send_prepare(handle, wanted[handle].sql)
-    old = [handle for handle in known if handle not in wanted][: max(len(known) + len(new) - _MOST_PREPARED, 0)]
-    for handle in old:
-        connection.pgconn.send_query_params(b"deallocate " + handle, None)
-    return [*new, *old]
-
-
-def _settle(connection: AsyncConnection[Any], made: Sequence[bytes], results: Sequence[PGresult]) -> None:
-    """Note what is prepared now. What came after an error was not done."""
-    known = _PREPARED.get(connection, {})
-    for handle, result in zip(made, results, strict=False):
-        if result.status == ExecStatus.COMMAND_OK and handle not in known:
-            known[handle] = None
-        else:
-            known.pop(handle, None)
+def _prepare(
+    connection: AsyncConnection[Any], prepared: Prepared, texts: Sequence[Text]
+) -> tuple[list[bytes], list[bytes]]:
+    """Ask for what is not prepared yet, and let go of what was made first. Returns the digests of both."""
+    if connection.prepare_threshold is None:
+        return [], []
+    wanted = {text.digest: text for text in texts}
+    new = [digest for digest in wanted if digest not in prepared.digests]
+    for digest in new:
+        connection.pgconn.send_prepare(prepared.handle(digest), wanted[digest].sql)
+    surplus = max(len(prepared.digests) + len(new) - _MOST_PREPARED, 0)
+    old = [digest for digest in prepared.digests if digest not in wanted][:surplus]
+    for digest in old:
+        connection.pgconn.send_query_params(b"deallocate " + prepared.handle(digest), None)
+    return new, old
 
 
 def _rows(result: PGresult) -> list[Texts]:

@@ -107,6 +107,20 @@ class TestCompany:
         assert api.value("select count(*) from submissions where org_id = %s", [org]) == 0
 
 
+def test_a_refusal_leaves_the_pools_connections_whole(api: Api, org: str) -> None:
+    """What a transaction block rolls back makes psycopg discard what is prepared; upserts go on."""
+    body = {"company_domain": "a.com", "raw_parallel_output": 1}
+    for number in range(10):
+        refused = api.post(PATH, {**BODY, "company_id": str(uuid.uuid4())}, headers=internal(org))
+        assert refused.status_code == 403
+        for slug in ("icp-job-titles", "company-intel-briefings"):
+            assert api.upsert(slug, {**body, "raw_parallel_output": number}, org).status_code == 200
+        assert (
+            api.query("icp-job-titles", org, {"fields": ["id", "org_id", "processor"][: number % 3 + 1]}).status_code
+            == 200
+        )
+
+
 class TestReading:
     def test_runs_and_steps_without_payloads(self, api: Api, org: str) -> None:
         made = good(api.post(PATH, BODY, headers=internal(org)))

@@ -108,11 +108,39 @@ def test_a_value_may_change_its_kind(run: Any) -> None:
 
 def test_what_was_discarded_is_prepared_again(run: Any) -> None:
     async def discarded(connection: Connection) -> list[Any]:
-        await exchange(connection, [("select 1", {})])
+        await exchange(connection, [("select 1", {}), ("select 2", {})])
         await connection.execute("deallocate all")
-        return await exchange(connection, [("select 1", {})])
+        again = await exchange(connection, [("select 3", {}), ("select 1", {})])
+        return [*again, *await exchange(connection, [("select 2", {}), ("select 3", {})])]
 
-    assert run(discarded) == [[(b"1",)]]
+    assert run(discarded) == [[(b"3",)], [(b"1",)], [(b"2",)], [(b"3",)]]
+
+
+def test_a_rollback_by_psycopg_discards_and_nothing_is_lost(run: Any, database: str) -> None:
+    async def rolled_back(connection: Connection) -> list[Any]:
+        answers = []
+        for number in range(3):
+            answers += await exchange(connection, [(WRITE, {"n": number})])
+            with pytest.raises(errors.DivisionByZero):
+                async with connection.transaction():
+                    await connection.execute("select 1 / 0")
+            answers += await exchange(connection, [(f"select {number}", {}), (WRITE, {"n": 10 + number})])
+        return answers
+
+    assert len(run(rolled_back)) == 9
+    assert notes(database) == [0, 1, 2, 10, 11, 12]
+
+
+def test_a_statement_that_cannot_be_prepared_leaves_the_others(run: Any) -> None:
+    async def broken(connection: Connection) -> list[Any]:
+        for number in range(module._MOST_PREPARED):
+            await exchange(connection, [(f"select {number}", {})])
+        for _ in range(3):
+            with pytest.raises(errors.UndefinedTable):
+                await exchange(connection, [("select * from nowhere", {}), ("select 0", {})])
+        return [await exchange(connection, [(f"select {number}", {})]) for number in range(3)]
+
+    assert run(broken) == [[[(b"0",)]], [[(b"1",)]], [[(b"2",)]]]
 
 
 def test_a_table_that_changes_is_planned_again(run: Any, database: str) -> None:
