@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,8 @@ from engine.embedded.folder import Folder
 
 def main() -> None:
     """Wait for the last user to leave, then stop the server."""
+    for request in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(request, signal.SIG_IGN)  # whoever ends everything ends the users, and so us, the server first
     home = Folder(Path(sys.argv[1]))
     try:
         keeping = lock.take(home.keeping, fcntl.LOCK_EX | fcntl.LOCK_NB)

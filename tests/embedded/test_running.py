@@ -122,6 +122,11 @@ def pid(data_dir: Path) -> int:
     return server.pid
 
 
+def keeper(data_dir: Path) -> int:
+    command = ["pgrep", "-f", f"engine.embedded.keeper {data_dir}$"]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 def socket_folder(data_dir: Path) -> Path:
     return Path((data_dir / "socket").read_text())
 
@@ -204,11 +209,21 @@ def test_the_id_of_a_dead_server_may_be_another_process_now(data_dir: Path) -> N
         assert ask(dsn, "select 1") == 1
 
 
+def test_a_keeper_asked_to_end_does_its_work_first(data_dir: Path, start: Callable[[Path], User]) -> None:
+    user = start(data_dir)
+    user.dsn()
+    for request in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(keeper(data_dir), request)
+    time.sleep(0.2)
+    assert postmaster.find(data_dir / "cluster")
+    user.leave()
+    wait_until_stopped(data_dir)
+
+
 def test_a_killed_keeper_is_replaced_by_the_next_user(data_dir: Path, start: Callable[[Path], User]) -> None:
     user = start(data_dir)
     user.dsn()
-    keeper = subprocess.run(["pgrep", "-f", f"engine.embedded.keeper {data_dir}$"], capture_output=True, text=True)
-    os.kill(int(keeper.stdout), signal.SIGKILL)
+    os.kill(keeper(data_dir), signal.SIGKILL)
     user.leave()
     time.sleep(0.3)
     assert postmaster.find(data_dir / "cluster")
