@@ -41,7 +41,7 @@ class Folder:
 
     @property
     def keeping(self) -> Path:
-        """Held by the keeper as long as it lives."""
+        """Held by the keeper as long as it lives, with the id of its process inside."""
         return self.path / "keeping.lock"
 
     @property

@@ -24,11 +24,14 @@ def main() -> None:
     home = Folder(Path(sys.argv[1]))
     try:
         keeping = lock.take(home.keeping, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(keeping, 0)
+        os.write(keeping, b"%d" % os.getpid())  # for who wonders
         users = lock.take(home.users, fcntl.LOCK_EX)
     except (BlockingIOError, FileNotFoundError):
         return  # there is a keeper already, or nothing to keep any more
     close(home)
     # In this order: a user who gets hold of users.lock must find that there is no keeper any more.
+    os.truncate(keeping, 0)
     os.close(keeping)
     os.close(users)
 

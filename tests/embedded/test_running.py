@@ -123,8 +123,8 @@ def pid(data_dir: Path) -> int:
 
 
 def keeper(data_dir: Path) -> int:
-    command = ["pgrep", "-f", f"engine.embedded.keeper {data_dir}$"]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    wait_until(lambda: (data_dir / "keeping.lock").read_text() != "")
+    return int((data_dir / "keeping.lock").read_text())
 
 
 def socket_folder(data_dir: Path) -> Path:
