@@ -111,13 +111,19 @@ class Telemetry:
         return None
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope["state"].get("route") or getattr(scope.get("route"), "path", UNMATCHED)
+        route = scope["state"].get("route") or _literal(scope)
         method = scope["method"] if route != UNMATCHED else "*"
         self.meters.answered(method, route, status, seconds)
         if route in QUIET and status < 400:
             return
         write = log.error if status >= 500 else log.info
         write("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2))
+
+
+def _literal(scope: Scope) -> str:
+    """The path of a route of the framework's own, such as /docs; those have no parameters."""
+    matched = "endpoint" in scope and not scope.get("path_params")
+    return str(scope["path"]) if matched else UNMATCHED
 
 
 class _Seen:

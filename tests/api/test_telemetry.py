@@ -85,6 +85,8 @@ class TestMetrics:
         api.upsert(SLUG, ROW, org)
         api.post(UPSERT, ROW)
         api.client.get("/api/v1/submissions/b0293785-aa7a-4234-8201-cc47305295f8", headers=internal(org))
+        api.client.get("/docs")
+        api.client.put("/api/v1/submissions/b0293785-aa7a-4234-8201-cc47305295f8")
         for number in range(3):
             api.client.get(f"/nowhere/{number}")
         after = samples(api, "dex_http_requests_total")
@@ -97,6 +99,8 @@ class TestMetrics:
             ("POST", UPSERT, "200"): 1,
             ("POST", UPSERT, "401"): 1,
             ("GET", "/api/v1/submissions/{submission_id}", "404"): 1,
+            ("GET", "/docs", "200"): 1,
+            ("*", "(no route)", "405"): 1,
             ("*", "(no route)", "404"): 3,
         }
 
