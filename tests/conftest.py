@@ -21,6 +21,7 @@ import pytest
 
 from engine.embedded import lock, running, system_binaries
 from engine.store.migrate import migrate
+from scripts.test import REAL
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Names the folder of the run's server to the processes of a parallel run.
@@ -40,6 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--postgres") == "system15" and not system_binaries(15):
         raise pytest.UsageError("--postgres system15: this machine has no PostgreSQL 15 programs")
+    for name in [name for name in os.environ if name.startswith(REAL)]:
+        del os.environ[name]
     if not is_worker(config):
         # Outside of the repository, and open to the unprivileged user under which root runs a server.
         folder = Path(tempfile.mkdtemp(prefix="dex-tests-"))
