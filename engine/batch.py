@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from itertools import zip_longest
 from typing import Any
+from zlib import crc32
 
 from engine.extract import HELD, Extraction, Reason, Row
 from engine.plan import Plan
@@ -121,13 +123,28 @@ class Batch:
         return Batch.of(self.plan, [step for step in self.steps if step.id in ids])
 
 
+def share(plan: Plan, step: Step, count: int) -> int:
+    """Which of `count` writers merges `step`, whose rows are at most one.
+
+    Step results of one key share a writer, so that they are merged in their order; and they do so in every process, so
+    that one that resumes cuts the same batches.
+    """
+    parts = (part for row in step.extraction.rows for part in _key(plan, step, row))
+    spelled = (hash(part) if isinstance(part, Decimal) else part for part in parts)  # 1.10 and 1.1 are one key
+    return crc32(repr(list(spelled)).encode()) % count
+
+
 def group(plan: Plan, steps: Iterable[Step]) -> list[Group]:
     """Group the rows of `steps` (oldest first) by key, in one order for every writer."""
     groups: dict[tuple[Any, ...], Group] = {}
     for candidate in _candidates(steps):
-        key = (candidate.step.org_id, *(candidate.row[item.name] for item in plan.key_fields))
+        key = _key(plan, candidate.step, candidate.row)
         groups.setdefault(key, Group(key, [])).candidates.append(candidate)
     return sorted(groups.values(), key=lambda item: [(part is None, str(part)) for part in item.key])
+
+
+def _key(plan: Plan, step: Step, row: Row) -> tuple[Any, ...]:
+    return (step.org_id, *(row[item.name] for item in plan.key_fields))
 
 
 def _candidates(steps: Iterable[Step]) -> Iterator[Candidate]:

@@ -6,23 +6,24 @@ HTTP.
 The steps of `run`:
   1. take the spec's lock: two backfills of one spec would only repeat each other (repair of one run takes none)
   2. stream the scope's step results, oldest first, over one connection; extract
-  3. meanwhile merge and record the batch before, over another connection, one transaction a batch
+  3. meanwhile merge and record what was extracted before, over two other connections, one transaction a batch; step
+     results of one key are always with the same of them (engine/batch.py: share)
 So it may be killed anywhere: what was committed is in the ledger, the rest is pending.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from psycopg import AsyncConnection
 
 from engine import document, exact
 from engine.account import Account
-from engine.batch import BATCH_SIZE, Batch, Step
+from engine.batch import BATCH_SIZE, Batch, Step, share
 from engine.document import Run
 from engine.extract import HELD, extract
 from engine.plan import Plan
@@ -36,10 +37,12 @@ from engine.store.preview import Preview
 
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _TRY_LOCK = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
+_WRITERS = 2  # most of the work is compressing documents, which one connection does on one core
 _SAMPLE = 3
 _BREATH = 20  # step results, extracted in some two milliseconds
 
 Progress = Callable[[Account], None]
+Queue: TypeAlias = "asyncio.Queue[Batch | None]"  # None is the end
 
 
 @dataclass(slots=True)
@@ -69,14 +72,15 @@ async def run(
     """
     async with wrap(), AsyncExitStack() as stack:
         reader = await stack.enter_async_context(await connect(dsn))
-        writer = await stack.enter_async_context(await connect(dsn))
         await stack.enter_async_context(reader.transaction())
         await _take_lock(reader, plan, waiting)
         result = Result(Account(plan.name, found=await _count(reader, plan, scope)))
         progress(result.account)
         if result.account.found:
+            alone = dry_run or plan.many or result.account.found <= batch_size
+            writers = [await stack.enter_async_context(await connect(dsn)) for _ in range(1 if alone else _WRITERS)]
             merge = Merge.of(Reading(plan), preview)
-            await _stream(reader, writer, merge, scope, result, batch_size, dry_run, progress)
+            await _stream(reader, writers, merge, scope, result, batch_size, dry_run, progress)
         return result
 
 
@@ -130,7 +134,7 @@ async def _count(reader: AsyncConnection[Any], plan: Plan, scope: Scope) -> int:
 
 async def _stream(
     reader: AsyncConnection[Any],
-    writer: AsyncConnection[Any],
+    writers: Sequence[AsyncConnection[Any]],
     merge: Merge,
     scope: Scope,
     result: Result,
@@ -138,30 +142,48 @@ async def _stream(
     dry_run: bool,
     progress: Progress,
 ) -> None:
-    plan, ahead = merge.plan, None
-    async with aclosing(_batches(reader, plan, scope, batch_size)) as batches:
-        try:
-            batch = await anext(batches, None)
-            while batch:
-                ahead = asyncio.ensure_future(anext(batches, None))  # extract the next batch while this one is merged
-                steps = await _apply(writer, merge, batch, again=scope.all, dry_run=dry_run)
-                _take_sample(result, plan, steps, dry_run)
-                _count_steps(result.account, steps)
-                progress(result.account)
-                batch, ahead = await ahead, None
-        finally:
-            if ahead:
-                ahead.cancel()
-                await asyncio.gather(ahead, return_exceptions=True)
+    queues: list[Queue] = [asyncio.Queue(1) for _ in writers]  # a batch waits for each writer while it merges another
+
+    async def write(writer: AsyncConnection[Any], queue: Queue) -> None:
+        while batch := await queue.get():
+            async with writer.transaction(force_rollback=dry_run):
+                steps = await merge.apply(writer, batch, again=scope.all)
+            _take_sample(result, merge.plan, steps, dry_run)
+            _count_steps(result.account, steps)
+            progress(result.account)
+
+    await _together(_read(reader, merge.plan, scope, batch_size, queues), *map(write, writers, queues))
 
 
-async def _batches(reader: AsyncConnection[Any], plan: Plan, scope: Scope, size: int) -> AsyncGenerator[Batch, None]:
+async def _together(*work: Coroutine[Any, Any, None]) -> None:
+    """Run all of them until the last is done; where one raises, stop the others first."""
+    tasks = [asyncio.ensure_future(item) for item in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _read(reader: AsyncConnection[Any], plan: Plan, scope: Scope, size: int, queues: Sequence[Queue]) -> None:
+    """Extract what is found and deal it out, in batches of `size` step results per writer."""
     reading = Reading(plan)
     statement = find.step_results(reading, scope)
+    dealt: list[list[Step]] = [[] for _ in queues]
     async with reader.cursor(name="dex_backfill") as cursor:
         await cursor.execute(statement.text, statement.parameters)
         while rows := await cursor.fetchmany(size):
-            yield Batch.of(plan, await _steps(reading, rows))
+            for step in await _steps(reading, rows):
+                number = share(plan, step, len(queues)) if len(queues) > 1 else 0
+                dealt[number].append(step)
+                if len(dealt[number]) == size:
+                    await queues[number].put(Batch.of(plan, dealt[number]))
+                    dealt[number] = []
+    for queue, steps in zip(queues, dealt, strict=True):
+        if steps:
+            await queue.put(Batch.of(plan, steps))
+        await queue.put(None)
 
 
 async def _steps(reading: Reading, rows: Sequence[tuple[Any, ...]]) -> list[Step]:
@@ -172,13 +194,6 @@ async def _steps(reading: Reading, rows: Sequence[tuple[Any, ...]]) -> list[Step
         if number % _BREATH == 0:
             await asyncio.sleep(0)
     return steps
-
-
-async def _apply(
-    writer: AsyncConnection[Any], merge: Merge, batch: Batch, *, again: bool, dry_run: bool
-) -> Sequence[Step]:
-    async with writer.transaction(force_rollback=dry_run):
-        return await merge.apply(writer, batch, again=again)
 
 
 def _step(reading: Reading, row: tuple[Any, ...]) -> Step:

@@ -209,7 +209,7 @@ def test_the_command_says_so_in_two_lines_and_exits_with_1():
 def test_a_connection_cut_in_the_middle_leaves_what_was_committed(world, whose):
     """The message says that the database is gone; what was committed is recorded, the rest pending, and resumed."""
     plan = world.spec(FIELDS, head=HEAD)
-    quotes(world, world.run(), 60, 60, random.Random(1))
+    quotes(world, world.run(), 200, 60, random.Random(1))
     cut = {
         "reader": "backend_xid is null and state like 'idle in%%'",
         "writer": "state = 'idle'",
@@ -228,7 +228,7 @@ def test_a_connection_cut_in_the_middle_leaves_what_was_committed(world, whose):
         asyncio.run(backfill.run(world.dsn, plan, Scope(), batch_size=10, progress=progress))
     gc.collect()
     (words,) = world.accounts(plan)
-    assert words["found"] == 60 and words["pending"] in (40, 30)
+    assert words["found"] == 200 and 0 < words["pending"] <= 180
     assert len(world.rows(plan)) <= words["written"]
     assert world.backfill(plan).recorded == words["pending"]
     assert [words["pending"] for words in world.accounts(plan)] == [0]
@@ -239,7 +239,7 @@ def test_a_connection_cut_in_the_middle_leaves_what_was_committed(world, whose):
 def test_a_stopped_database_is_said_so_and_the_backfill_resumed_once_it_is_back(own_server):
     data, world = own_server
     plan = world.spec(FIELDS, head=HEAD)
-    quotes(world, world.run(), 60, 60, random.Random(2))
+    quotes(world, world.run(), 200, 60, random.Random(2))
 
     def progress(account):
         if account.recorded == 20:
@@ -254,7 +254,7 @@ def test_a_stopped_database_is_said_so_and_the_backfill_resumed_once_it_is_back(
         assert dsn == world.dsn
         again = type(world)(dsn)
         (words,) = again.accounts(plan)
-        assert words["pending"] in (40, 30)
+        assert 0 < words["pending"] <= 180
         assert again.backfill(plan).recorded == words["pending"]
         assert stored(again, plan) == newest(world, plan)
         again.accounts(plan)

@@ -1,12 +1,16 @@
 """Repeats of a key in one batch: what is written leaves what one upsert after the other would have left."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import plan, source
-from engine.batch import Batch, Step, group, rounds
+from engine.batch import Batch, Step, group, rounds, share
 from engine.check import check
 from engine.extract import HELD, Extraction, Reason
 
@@ -81,6 +85,24 @@ def test_groups_stand_in_the_order_of_their_keys():
     symbols = ["b", None, "B", "10", "9", "é", ""]
     groups = group(PLAN, [step(at, row(symbol)) for at, symbol in enumerate(symbols)])
     assert [item.key[1] for item in groups] == ["", "10", "9", "B", "b", "é", None]
+
+
+def test_what_one_key_has_to_do_with_goes_to_one_writer():
+    written = [Decimal("1.10"), Decimal("1.1")]
+    assert len({share(PLAN, step(at, row(number)), 1000) for at, number in enumerate(written)}) == 1
+    assert share(PLAN, step(0, outcome="filtered"), 2) == share(PLAN, step(1, outcome="rejected"), 2)
+    assert {share(PLAN, step(at, row(f"S{at}")), 2) for at in range(20)} == {0, 1}
+
+
+def test_a_process_that_resumes_deals_out_as_the_killed_one_did():
+    program = (
+        "from tests.engine.test_batch import *; print([share(PLAN, step(0, row(s)), 9) for s in ('A', None, 'é')])"
+    )
+    said = [
+        subprocess.check_output([sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed})
+        for seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
 
 
 def test_steps_without_rows_are_in_no_group():
