@@ -23,6 +23,8 @@ from engine.plan import Plan
 
 #: Step results per transaction: the best of 50, 100, 500, 2,000 and 10,000 where it was measured.
 BATCH_SIZE = 500
+#: Rows at which a batch is full whatever its size: lists of a thousand elements would fill the memory otherwise.
+MOST_ROWS = 10_000
 
 
 @dataclass(slots=True)
@@ -121,6 +123,27 @@ class Batch:
         if len(ids) == len(self.steps):
             return self
         return Batch.of(self.plan, [step for step in self.steps if step.id in ids])
+
+
+@dataclass(slots=True)
+class Filling:
+    """A batch that fills up, `size` step results or MOST_ROWS rows at most (and a step result at least)."""
+
+    plan: Plan
+    size: int
+    steps: list[Step] = field(default_factory=list)
+    rows: int = 0
+
+    def add(self, step: Step) -> Batch | None:
+        """Take one more; return the batch once it is full."""
+        self.steps.append(step)
+        self.rows += len(step.extraction.rows)
+        return self.cut() if len(self.steps) >= self.size or self.rows >= MOST_ROWS else None
+
+    def cut(self) -> Batch | None:
+        """Return what there is and begin anew; None when there is nothing."""
+        steps, self.steps, self.rows = self.steps, [], 0
+        return Batch.of(self.plan, steps) if steps else None
 
 
 def share(plan: Plan, step: Step, count: int) -> int:

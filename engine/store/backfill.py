@@ -23,7 +23,7 @@ from psycopg import AsyncConnection
 
 from engine import document, exact
 from engine.account import Account
-from engine.batch import BATCH_SIZE, Batch, Step, share
+from engine.batch import BATCH_SIZE, Batch, Filling, Step, share
 from engine.document import Run
 from engine.extract import HELD, extract
 from engine.plan import Plan
@@ -38,6 +38,7 @@ from engine.store.preview import Preview
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _TRY_LOCK = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _WRITERS = 2  # most of the work is compressing documents, which one connection does on one core
+_FETCHED = 100  # step results at a time; more of them save nothing
 _SAMPLE = 3
 _BREATH = 20  # step results, extracted in some two milliseconds
 
@@ -170,19 +171,17 @@ async def _read(reader: AsyncConnection[Any], plan: Plan, scope: Scope, size: in
     """Extract what is found and deal it out, in batches of `size` step results per writer."""
     reading = Reading(plan)
     statement = find.step_results(reading, scope)
-    dealt: list[list[Step]] = [[] for _ in queues]
+    dealt = [Filling(plan, size) for _ in queues]
     async with reader.cursor(name="dex_backfill") as cursor:
         await cursor.execute(statement.text, statement.parameters)
-        while rows := await cursor.fetchmany(size):
+        while rows := await cursor.fetchmany(min(size, _FETCHED)):
             for step in await _steps(reading, rows):
                 number = share(plan, step, len(queues)) if len(queues) > 1 else 0
-                dealt[number].append(step)
-                if len(dealt[number]) == size:
-                    await queues[number].put(Batch.of(plan, dealt[number]))
-                    dealt[number] = []
-    for queue, steps in zip(queues, dealt, strict=True):
-        if steps:
-            await queue.put(Batch.of(plan, steps))
+                if batch := dealt[number].add(step):
+                    await queues[number].put(batch)
+    for queue, filling in zip(queues, dealt, strict=True):
+        if batch := filling.cut():
+            await queue.put(batch)
         await queue.put(None)
 
 

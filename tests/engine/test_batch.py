@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import plan, source
-from engine.batch import Batch, Step, group, rounds, share
+from engine.batch import MOST_ROWS, Batch, Filling, Step, group, rounds, share
 from engine.check import check
 from engine.extract import HELD, Extraction, Reason
 
@@ -85,6 +85,15 @@ def test_groups_stand_in_the_order_of_their_keys():
     symbols = ["b", None, "B", "10", "9", "é", ""]
     groups = group(PLAN, [step(at, row(symbol)) for at, symbol in enumerate(symbols)])
     assert [item.key[1] for item in groups] == ["", "10", "9", "B", "b", "é", None]
+
+
+def test_a_batch_is_full_at_its_size_or_at_so_many_rows_of_lists():
+    filling = Filling(PLAN, 3)
+    cut = [filling.add(step(at, row(f"S{at}"))) for at in range(4)]
+    assert [batch and len(batch.steps) for batch in cut] == [None, None, 3, None]
+    long = [row(f"L{at}") for at in range(MOST_ROWS)]
+    assert [item.id for item in filling.add(step(4, *long)).steps] == ["s3", "s4"]
+    assert filling.cut() is None
 
 
 def test_what_one_key_has_to_do_with_goes_to_one_writer():
