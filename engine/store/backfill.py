@@ -38,9 +38,8 @@ from engine.store.preview import Preview
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _TRY_LOCK = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _WRITERS = 2  # most of the work is compressing documents, which one connection does on one core
-_FETCHED = 100  # step results at a time; more of them save nothing
+_FETCHED = 20  # step results at a time: some two milliseconds of extracting, for which the writers' statements wait
 _SAMPLE = 3
-_BREATH = 20  # step results, extracted in some two milliseconds
 
 Progress = Callable[[Account], None]
 Queue: TypeAlias = "asyncio.Queue[Batch | None]"  # None is the end
@@ -174,8 +173,8 @@ async def _read(reader: AsyncConnection[Any], plan: Plan, scope: Scope, size: in
     dealt = [Filling(plan, size) for _ in queues]
     async with reader.cursor(name="dex_backfill") as cursor:
         await cursor.execute(statement.text, statement.parameters)
-        while rows := await cursor.fetchmany(min(size, _FETCHED)):
-            for step in await _steps(reading, rows):
+        while rows := await cursor.fetchmany(_FETCHED):
+            for step in (_step(reading, row) for row in rows):
                 number = share(plan, step, len(queues)) if len(queues) > 1 else 0
                 if batch := dealt[number].add(step):
                     await queues[number].put(batch)
@@ -183,16 +182,6 @@ async def _read(reader: AsyncConnection[Any], plan: Plan, scope: Scope, size: in
         if batch := filling.cut():
             await queue.put(batch)
         await queue.put(None)
-
-
-async def _steps(reading: Reading, rows: Sequence[tuple[Any, ...]]) -> list[Step]:
-    """Extract, and look up now and then: the writer's statements must not wait for a whole batch to be extracted."""
-    steps = []
-    for number, row in enumerate(rows, start=1):
-        steps.append(_step(reading, row))
-        if number % _BREATH == 0:
-            await asyncio.sleep(0)
-    return steps
 
 
 def _step(reading: Reading, row: tuple[Any, ...]) -> Step:
