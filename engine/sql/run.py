@@ -103,13 +103,14 @@ from pipeline_runs as r where r.id = %(id)s::uuid
 
 #: `set_...` tells an absent field (it stays) from a null one (it is cleared). A finished run keeps its lease token, so
 #: that its runner may say so twice, and loses its lease, so that nobody takes it over. A canceled run is its runner's
-#: no more; what its steps found is recorded all the same.
+#: no more; what its steps found is recorded all the same. `status` first stands beside its column, so that it takes the
+#: column's type: text here, an enum in a database that was adopted.
 UPDATE: Final = f"""
 with found as (
     select id, org_id, status,
         case when %(lease_token)s::uuid is not null
              then lease_token is not distinct from %(lease_token)s::uuid
-                  and (status <> 'canceled' or %(status)s = 'canceled')
+                  and (status <> 'canceled' or status = %(status)s)
              else not (%(status)s = 'running' and status = 'running' and coalesce(lease_expires_at > now(), false))
         end as held
     from pipeline_runs where id = %(id)s::uuid for update

@@ -69,7 +69,8 @@ where s.id = %(id)s::uuid and s.org_id = %(org_id)s::uuid
 """
 
 #: A retry is a later attempt over the same entity below the same parent. Only the latest attempt of each counts, and
-#: only below parents that count themselves: what a failed attempt left behind does not keep a submission failed.
+#: only below parents that count themselves: what a failed attempt left behind does not keep a submission failed. The
+#: word decided takes the type of its column: text here, an enum in a database that was adopted.
 SYNC: Final = """
 with recursive ranked as (
     select r.id, r.status, r.parent_pipeline_run_id as parent,
@@ -83,14 +84,14 @@ with recursive ranked as (
     union
     select ranked.id, ranked.status from ranked join counted on ranked.parent = counted.id where ranked.latest
 ), decided as (
-    select case
+    select (jsonb_populate_record(null::submissions, jsonb_build_object('status', case
         when count(*) = 0 then 'received'
         when bool_or(status = 'failed') then 'failed'
         when bool_or(status = 'running') then 'running'
         when bool_or(status = 'queued') then 'queued'
         when bool_and(status = 'canceled') then 'canceled'
         else 'completed'
-    end as status from counted
+    end))).status from counted
 ), found as (
     select id, org_id, status from submissions where id = %(id)s::uuid
 ), updated as (
