@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
 import typer
 
-from engine import load, project
+from engine import exact, load, project
 from engine.diagnostic import nearest
+from engine.plan import Field
 from scripts import console
 from scripts.commands.accounts import as_uuid
 from scripts.commands.spec import AsJson, Spec
@@ -79,7 +81,7 @@ def query(
     question = ask(
         plan,
         as_uuid(org, "--org"),
-        {**_filters(filters or [], [item.name for item in plan.filters]), **wanted, "limit": limit, "offset": offset},
+        {**_filters(filters or [], plan.filters), **wanted, "limit": limit, "offset": offset},
     )
 
     async def answer() -> Any:
@@ -97,16 +99,29 @@ def query(
     console.note(f"{plan.name}: {len(rows)} row(s){', more follow' if page.last else ''}")
 
 
-def _filters(pairs: list[str], known: list[str]) -> dict[str, Any]:
+def _filters(pairs: list[str], known: Sequence[Field]) -> dict[str, Any]:
+    fields = {field.name: field for field in known}
     found: dict[str, Any] = {}
     for pair in pairs:
-        name, equals, value = pair.partition("=")
+        name, equals, text = pair.partition("=")
         if not equals:
             raise typer.BadParameter(f"`{pair}` is not column=value")
-        if name not in known:
-            raise typer.BadParameter(f"`{name}` is no filter of this spec; {nearest(name, known)}")
+        if name not in fields:
+            raise typer.BadParameter(f"`{name}` is no filter of this spec; {nearest(name, fields)}")
+        value = _value(fields[name], text)
         found[name] = value if name not in found else [*_listed(found[name]), value]
     return found
+
+
+def _value(field: Field, text: str) -> exact.Json:
+    """What a word of the command line stands for: a number or a boolean where the column takes no string."""
+    if "string" in field.type.takes:
+        return text
+    try:
+        value = exact.loads(text)
+    except exact.ExactError:
+        return text
+    return value if exact.kind(value) in field.type.takes else text
 
 
 def _listed(value: Any) -> list[Any]:
