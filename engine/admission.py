@@ -23,7 +23,7 @@ class Refused(EngineError):
 
     def __init__(self, reasons: Iterable[Reason], *, hint: str = "nothing was written; mend the value named") -> None:
         self.reasons = tuple(reasons)
-        super().__init__("; ".join(map(_sentence, self.reasons)), hint=hint)
+        super().__init__("; ".join(reason.sentence for reason in self.reasons), hint=hint)
 
     @property
     def field(self) -> str | None:
@@ -73,9 +73,3 @@ def fold(plan: Plan, rows: Iterable[Row]) -> list[Row]:
 def _over(plan: Plan, earlier: Row, later: Row) -> Row:
     kept = {field.name for field in plan.fields if field.on_missing == "keep"}
     return {name: earlier[name] if value is None and name in kept else value for name, value in later.items()}
-
-
-def _sentence(reason: Reason) -> str:
-    place = "" if reason.field is None or f"`{reason.field}`" in reason.message else f"`{reason.field}`: "
-    element = "" if reason.element is None else f"rows[{reason.element}]: "
-    return f"{element}{place}{reason.message}"

@@ -27,7 +27,7 @@ class QuestionRefused(EngineError):
     """A query that cannot be asked. `reasons` names each word that is wrong."""
 
     def __init__(self, reasons: list[Reason], hint: str) -> None:
-        super().__init__("; ".join(reason.message for reason in reasons), hint=hint)
+        super().__init__("; ".join(reason.sentence for reason in reasons), hint=hint)
         self.reasons = reasons
 
 

@@ -61,6 +61,13 @@ class Reason:
         words = {"code": self.code, "field": self.field, "message": self.message, "value": self.value}
         return words if self.element is None else {**words, "element": self.element}
 
+    @property
+    def sentence(self) -> str:
+        """The message with its place: read alone, it says which value is meant."""
+        place = "" if self.field is None or f"`{self.field}`" in self.message else f"`{self.field}`: "
+        element = "" if self.element is None else f"rows[{self.element}]: "
+        return f"{element}{place}{self.message}"
+
 
 @dataclass(frozen=True, slots=True)
 class Extraction:

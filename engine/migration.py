@@ -28,6 +28,10 @@ class MigrationError(EngineError):
     """A migration cannot be read, may not be applied, or failed. The database is as it was before that migration."""
 
 
+class NoSuchBaseline(MigrationError):
+    """The number named as baseline is none of the folder's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
     """One file: its number, its name, its text, and the SHA-256 of that text."""
@@ -91,11 +95,11 @@ def check(files: Iterable[Migration], history: History) -> None:
 
 
 def check_baseline(files: Iterable[Migration], baseline: int) -> None:
-    """Raise MigrationError when `baseline` lies outside the numbers there are."""
+    """Raise NoSuchBaseline when `baseline` lies outside the numbers there are."""
     numbers = [file.number for file in files]
     if not numbers or not min(numbers) <= baseline <= max(numbers):
         known = f"{min(numbers):03} to {max(numbers):03}" if numbers else "none"
-        raise MigrationError(
+        raise NoSuchBaseline(
             f"a baseline of {baseline} is outside the numbers of the migrations ({known})",
             hint="name the number of the last migration that was applied by hand",
         )

@@ -10,8 +10,10 @@ import sys
 
 import typer
 
+from engine.ask import QuestionRefused
 from engine.diagnostic import EngineError
 from engine.load import UnknownSpec
+from engine.migration import NoSuchBaseline
 from scripts import console
 from scripts.commands import accounts, database, pipeline, server, spec
 
@@ -24,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+#: What the engine refuses because the command asked for what cannot be.
+USAGE = (UnknownSpec, QuestionRefused, NoSuchBaseline)
+
 for module in (spec, database, server, pipeline, accounts):
     for command in module.COMMANDS:
         app.command(command.__name__.rstrip("_").replace("_", "-"))(command)
@@ -35,7 +40,7 @@ def main() -> None:
         app()
     except EngineError as error:
         console.complain(error)
-        sys.exit(2 if isinstance(error, UnknownSpec) else 1)
+        sys.exit(2 if isinstance(error, USAGE) else 1)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, created
 
 Dex = Callable[..., "subprocess.CompletedProcess[str]"]
 BIN = Path(sys.executable).parent
@@ -31,24 +31,30 @@ fields:
 """ + "".join(f'  a_{kind}: {{type: {kind}, path: "output.a_{kind}", filter: true}}\n' for kind in TYPES)
 
 
-@pytest.fixture
-def dex(tmp_path: Path, database: str) -> Dex:
+@pytest.fixture(scope="module")
+def dex(tmp_path_factory: pytest.TempPathFactory, server_dsn: str, template: str) -> Iterator[Dex]:
     """Run `dex` in a project with the table of one spec, in which one row has a value in every column."""
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
-    (tmp_path / "specs").mkdir()
-    (tmp_path / "specs" / "quotes.yaml").write_text(SPEC)
+    project = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / "pyproject.toml", project)
+    shutil.copytree(ROOT / "migrations", project / "migrations")
+    (project / "specs").mkdir()
+    (project / "specs" / "quotes.yaml").write_text(SPEC)
+    with created(server_dsn, template) as database:
+        run = runner(project, database)
+        for words in (("draft-migration", "quotes"), ("migrate",)):
+            assert (done := run(*words)).returncode == 0, done.stderr
+        with psycopg.connect(database) as connection:
+            connection.execute("insert into orgs (id, name, slug) values (%s, 'a', 'a')", [ORG])
+            names, places = ", ".join(COLUMNS), ", ".join(["%s"] * len(ROW))
+            connection.execute(f"insert into quotes (org_id, {names}) values (%s, {places})".encode(), [ORG, *ROW])
+        yield run
 
+
+def runner(project: Path, database: str) -> Dex:
     def run(*words: str) -> "subprocess.CompletedProcess[str]":
         env = {"PATH": "/usr/bin:/bin", "DATABASE_URL": database}
-        return subprocess.run([BIN / "dex", *words], cwd=tmp_path, env=env, capture_output=True, text=True)
+        return subprocess.run([BIN / "dex", *words], cwd=project, env=env, capture_output=True, text=True)
 
-    for words in (("draft-migration", "quotes"), ("migrate",)):
-        assert (done := run(*words)).returncode == 0, done.stderr
-    with psycopg.connect(database) as connection:
-        connection.execute("insert into orgs (id, name, slug) values (%s, 'a', 'a')", [ORG])
-        names, places = ", ".join(COLUMNS), ", ".join(["%s"] * len(ROW))
-        connection.execute(f"insert into quotes (org_id, {names}) values (%s, {places})".encode(), [ORG, *ROW])
     return run
 
 
@@ -66,3 +72,23 @@ def test_a_filter_is_typed_as_its_column_is(dex: Dex) -> None:
     assert asked(dex, *words) == 1
     assert asked(dex, "a_integer=8", "a_integer=7") == 1
     assert [asked(dex, word) for word in ("a_text=7", "a_integer=8", "a_bigint=9007199254740992")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["query", "quotes", "--filter", "a_integer=seven"], "`a_integer`: expected a whole number, found a string"),
+        (["query", "quotes", "--filter", "a_integer=null"], "`a_integer`: expected a whole number, found a string"),
+        (["query", "quotes", "--filter", "a_boolean=1"], "`a_boolean`: expected true or false, found a string"),
+        (["query", "quotes", "--filter", "a_text="], "`a_text` is blank"),
+        (["query", "quotes", "--fields", "b_text"], "unknown column `b_text`"),
+        (["query", "quotes", "--filter", "b_text=1"], "`b_text` is no filter of this spec"),
+        (["query", "quote"], "unknown spec `quote`"),
+        (["migrate", "--baseline", "0"], "a baseline of 0 is outside the numbers"),
+        (["migrate", "--baseline", "999"], "a baseline of 999 is outside the numbers"),
+    ],
+)
+def test_what_cannot_be_asked_is_wrong_usage(dex: Dex, words: list[str], said: str) -> None:
+    done = dex(*words, "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
