@@ -1,8 +1,8 @@
 """A sample output -> a draft of its spec, and the case that holds it.
 
-In: an operation's id and a sample of what it gives: a step output, a whole `output_payload`, or a provider's body. Out:
-files by path: the spec and its case directory. It must not know the disk. What one sample cannot tell stands in the
-spec as `# unsure`; the draft passes the checks, and the sample gives its rows.
+In: an operation's id and, where there is one, a sample of what it gives: a step output, a whole `output_payload`, or a
+provider's body. Out: files by path: the spec and its case directory. It must not know the disk. What one sample cannot
+tell stands in the spec as `# unsure`; the draft passes the checks, and the sample gives its rows.
 """
 
 from __future__ import annotations
@@ -28,6 +28,15 @@ _HEAD: Final = """\
 # Drafted by `dex new` from one sample. A value of another kind than the sample's is rejected; `type: text` with
 # `normalize: [text]` takes any scalar. Remove each `# unsure` line once you are sure."""
 
+#: What most research has in common; drafted from where nobody has a sample yet.
+_COMMON: Final[dict[str, Json]] = {
+    "domain": "example.com",
+    "company_name": "Example",
+    "parallel_run_id": "trun_1",
+    "processor": "pro",
+    "parallel_raw_response": {"output": {"content": {"answer": "as the provider gives it"}}},
+}
+
 
 class NotDrafted(EngineError):
     """There is nothing in the sample that could become a row, or the names cannot be used."""
@@ -46,6 +55,17 @@ def emit(operation: str, value: Json, *, name: str | None = None) -> dict[str, s
     made = propose(operation, words.snake(name or words.table(operation)), output, context)
     if whole is not None and whole.get("operation_id") not in (None, operation):
         made.doubts.append(f"the sample is of the operation `{whole['operation_id']}`")
+    return _files(made, value)
+
+
+def begin(operation: str, *, name: str | None = None) -> dict[str, str]:
+    """Return the same without a sample: the fields most research has, to be replaced by the operation's own."""
+    made = propose(operation, words.snake(name or words.table(operation)), _COMMON, {})
+    made.doubts.append("there was no sample: put the operation's own output into the case, and its fields in here")
+    return _files(made, _COMMON)
+
+
+def _files(made: Proposal, value: Json) -> dict[str, str]:
     text = spec(made)
     return {f"specs/{made.name}.yaml": text, **_case(made, text, value)}
 

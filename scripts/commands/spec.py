@@ -167,15 +167,20 @@ def _say_extracted(plan: Plan, result: Any, traces: list[Trace]) -> None:
 
 def new(
     operation: Annotated[str, typer.Argument(help="The operation's id, such as company.derive.customers.")],
-    from_sample: Annotated[Path, typer.Option("--from-sample", help="A step output or a whole output_payload.")],
+    from_sample: Annotated[
+        Path | None, typer.Option("--from-sample", help="A step output or a whole output_payload.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the spec. Default: from the operation.")] = None,
 ) -> None:
-    """Draft a spec and its case from a sample output."""
+    """Draft a spec and its case: from a sample output, or from what most research has in common."""
     from engine import artifact
     from engine.emit import draft
 
     here = project.find()
-    drafted = draft.emit(operation, _read(str(from_sample)), name=name)
+    if from_sample is None:
+        drafted = draft.begin(operation, name=name)
+    else:
+        drafted = draft.emit(operation, _read(str(from_sample)), name=name)
     taken = [file for file in drafted if (here.root / file).exists()]
     if taken:
         raise typer.BadParameter(f"`{taken[0]}` exists already; choose another `--name`")

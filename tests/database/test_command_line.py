@@ -92,3 +92,17 @@ def test_what_cannot_be_asked_is_wrong_usage(dex: Dex, words: list[str], said: s
     done = dex(*words, "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_a_draft_needs_no_sample(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "specs").mkdir()
+    dex = runner(tmp_path, "")
+    done = dex("new", "company.derive.customers")
+    assert done.returncode == 0, done.stderr
+    spec, extraction, sample = (tmp_path / line.removeprefix("wrote ") for line in done.stdout.splitlines())
+    assert "# unsure: there was no sample" in spec.read_text()
+    assert dex("check").returncode == 0
+    extracted = dex("extract", "company_customers", str(sample), "--json")
+    assert json.loads(extracted.stdout) == json.loads(extraction.read_text())
+    assert [row["company_domain"] for row in json.loads(extracted.stdout)["rows"]] == ["example.com"]
