@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import orjson
 import typer
 
@@ -24,19 +25,20 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Queue one run per input for the local runner (`dex worker`)."""
-    from engine.store import submission
+    from engine.store import organisation, submission
     from engine.store.connect import connect
+    from engine.store.fault import StoreRefused
     from engine.store.raw import RawJson
 
     steps = [
-        {"position": place, "operation_id": operation, "step_config": {}, "is_enabled": True}
+        {"position": place, "operation_id": _operation(operation), "step_config": {}, "is_enabled": True}
         for place, operation in enumerate(step, start=1)
     ]
     new = submission.NewSubmission(
         org_id=as_uuid(org, "--org") or "",
         company_id=as_uuid(company, "--company"),
         steps=RawJson(orjson.dumps(steps)),
-        inputs=RawJson(b"[" + b",".join(exact.dumps(_input(text)) for text in inputs) + b"]"),
+        inputs=RawJson(b"[" + b",".join(map(_input, inputs)) + b"]"),
         source="dex submit",
         metadata=RawJson(b"{}"),
         runner="local",
@@ -44,7 +46,12 @@ def submit(
 
     async def create(dsn: str) -> Any:
         async with await connect(dsn) as connection:
-            return await submission.create(connection, new)
+            try:
+                return await submission.create(connection, new)
+            except StoreRefused as error:
+                if not await organisation.exists(connection, new.org_id):
+                    raise typer.BadParameter(f"--org: there is no organisation `{org}`") from error
+                raise
 
     here = project.find()
     load.load(here)
@@ -58,14 +65,24 @@ def submit(
     console.note(f"{len(made.run_ids)} run(s) of {len(steps)} step(s); `dex worker` executes them")
 
 
-def _input(text: str) -> dict[str, Any]:
+def _operation(text: str) -> str:
+    from api.submissions import Step
+
+    try:
+        return msgspec.convert({"operation_id": text}, Step).operation_id
+    except msgspec.ValidationError as error:
+        raise typer.BadParameter(f"--step `{text[:80]}` is no operation's id: {error}") from error
+
+
+def _input(text: str) -> bytes:
     try:
         value = exact.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
+        written = exact.dumps(value)
     except (OSError, exact.ExactError) as error:
         raise typer.BadParameter(f"--input `{text[:80]}`: {error}") from error
     if not isinstance(value, dict):
         raise typer.BadParameter(f"--input `{text[:80]}` is not a JSON object")
-    return value
+    return written
 
 
 def demo() -> None:
