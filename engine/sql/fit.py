@@ -119,15 +119,14 @@ _PROVIDED_TAIL: Final[Mapping[str, str]] = {
 
 
 def _types(table: Table) -> Iterator[Problem]:
-    wanted = {name: kind for name, (kind, _) in PROVIDED.items()}
-    wanted |= {item.name: table.types[item.type.sql] for item in table.plan.fields}
-    for name, kind in wanted.items():
+    fields = {item.name: table.types[item.type.sql] for item in table.plan.fields}
+    spoken = {kind: name for name, kind in table.types.items()}
+    for name, kind in {**{name: kind for name, (kind, _) in PROVIDED.items()}, **fields}.items():
         column = table.columns.get(name)
         if column and column["type"] != kind:
-            sql = (
-                f"ALTER TABLE {table.name} ALTER COLUMN {quote(name)} TYPE {kind} USING {quote(name)}::{kind};"
-                f" -- or write `type: {column['type']}` in the spec"
-            )
+            sql = f"ALTER TABLE {table.name} ALTER COLUMN {quote(name)} TYPE {kind} USING {quote(name)}::{kind};"
+            if name in fields and column["type"] in spoken:
+                sql += f" -- or write `type: {spoken[column['type']]}` in the spec"
             message = f"column `{name}` of `{table.plan.table}` is `{column['type']}`, the spec says `{kind}`"
             yield table.problem("TABLE503", message, sql)
 

@@ -12,6 +12,7 @@ from typing import Any
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.rows import dict_row
 
+from engine.column import TYPES
 from engine.plan import Plan
 from engine.sql import catalog, fit
 from engine.sql.fit import Problem, Table
@@ -56,7 +57,7 @@ async def _read(cursor: Rows, plan: Plan) -> Table | None:
     columns = await _all(cursor, catalog.COLUMNS, asked)
     indexes = await _all(cursor, catalog.INDEXES, asked)
     policies = await _all(cursor, catalog.POLICIES, asked)
-    types = {item.type.sql: await _catalog_type(cursor, item.type.sql) for item in plan.fields}
+    types = {kind.sql: await _catalog_type(cursor, kind.sql) for kind in TYPES.values()}
     return Table(plan, facts, {row["name"]: row for row in columns}, indexes, policies, types)
 
 

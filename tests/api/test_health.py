@@ -146,6 +146,21 @@ def test_what_does_not_fit_is_named_and_its_sql_mends_it(own_api: Api, sql: str,
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ("parallel_run_id type timestamptz using now()", "-- or write `type: timestamptz` in the spec"),
+        ("parallel_run_id type varchar(10)", ""),
+        ("source_recorded_at type text", ""),
+    ],
+)
+def test_the_spec_is_told_to_say_only_what_a_spec_can_say(own_api: Api, change: str, advice: str) -> None:
+    own_api.execute(f"alter table {TABLE} alter column {change}")
+    (reason,) = reasons(own_api)
+    assert reason["code"] == "TABLE503"
+    assert reason["sql"].partition(";")[2].strip() == advice
+
+
 def test_a_table_that_is_not_there(own_api: Api) -> None:
     own_api.execute(f"drop table {TABLE} cascade")
     assert [(reason["code"], reason["sql"]) for reason in reasons(own_api)] == [
