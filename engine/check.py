@@ -23,7 +23,7 @@ from engine.column import TYPES
 from engine.diagnostic import Diagnostic, nearest
 from engine.normalizer import NORMALIZERS
 from engine.source import Place, Position, Source
-from engine.spec import PROVIDED, RESERVED, Spec
+from engine.spec import CORE_TABLES, GENERATED, PROVIDED, RESERVED, SYSTEM, Spec
 
 #: Columns of these types are neither keys nor filters.
 _UNCOMPARED = ("jsonb", "text[]")
@@ -58,11 +58,17 @@ def check(sources: Sequence[Source]) -> Checked:
 # --- one file -------------------------------------------------------------------------------------------------------
 
 
-def _check_name(source: Source, data: Data) -> None:
+def _check_names(source: Source, data: Data) -> None:
     name = data.get("name")
     if isinstance(name, str) and name != source.stem:
         hint = f"rename the file to `{name}.yaml`, or the spec to `{source.stem}`"
         source.say(source.at(("name",)), "SPEC205", f"name `{name}` is not the file's, `{source.stem}`", hint)
+    if name in GENERATED:
+        message = f"`dex generate` writes something of its own under the name `{name}`"
+        source.say(source.at(("name",)), "SPEC207", message, f"call the spec `{name}_rows`, say; its table may stay")
+    if (table := data.get("table")) in CORE_TABLES:
+        hint = f"give the rows a table of their own, `{table}_found`, say"
+        source.say(source.at(("table",)), "SPEC207", f"table `{table}` is the engine's", hint)
 
 
 def _check_fields(source: Source, data: Data) -> None:
@@ -89,6 +95,9 @@ def _check_field_name(source: Source, name: str) -> None:
     if name in PROVIDED:
         hint = "leave it out: the engine fills it"
         source.say(source.at_key(place), "SPEC207", f"column `{name}` is provided by the engine", hint)
+    elif name in SYSTEM:
+        hint = f"call it `{name}_value`, say"
+        source.say(source.at_key(place), "SPEC207", f"`{name}` is a column Postgres gives every table", hint)
     elif name in RESERVED:
         hint = f"call it `{name}_value`, say"
         source.say(source.at_key(place), "SPEC207", f"`{name}` is a parameter of the endpoints", hint)
@@ -244,7 +253,7 @@ def _item(text: str) -> bool:
 
 
 _FILE_RULES: tuple[Callable[[Source, Data], None], ...] = (
-    _check_name,
+    _check_names,
     _check_fields,
     _check_conflict,
     _check_lists,

@@ -94,7 +94,8 @@ CODES: Mapping[str, tuple[str, str, str]] = {
     ),
     "SPEC207": (
         "reserved name",
-        "The column is provided by the engine, or the word is a parameter of the endpoints.",
+        "The column is provided by the engine or by Postgres, the word is a parameter of the endpoints, or the table or"
+        " the spec's name is one the engine uses itself.",
         "Leave a provided column out; rename anything else.",
     ),
     "SPEC208": ("said twice", "A list names the same thing twice.", "Keep one of the two."),

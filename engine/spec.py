@@ -30,6 +30,23 @@ PROVIDED = (
 )
 #: Words the endpoints take beside the fields.
 RESERVED = ("limit", "offset", "cursor", "fields", "rows")
+#: Columns Postgres itself gives every table.
+SYSTEM = ("cmax", "cmin", "ctid", "tableoid", "xmax", "xmin")
+#: The tables the engine stands on; no spec fills them.
+CORE_TABLES = (
+    "api_tokens",
+    "companies",
+    "dex_migrations",
+    "orgs",
+    "pipeline_runs",
+    "step_persistence",
+    "step_results",
+    "submissions",
+    "super_admins",
+    "users",
+)
+#: Names under which `dex generate` writes files and functions of its own.
+GENERATED = ("format", "index", "normalizers", "readme", "step_result")
 
 PathText = str  # JMESPath; whether it parses is for the checks
 

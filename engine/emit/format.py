@@ -14,7 +14,7 @@ from engine.emit.jsonschema import schema
 from engine.emit.markdown import code, page, table
 from engine.function import FUNCTIONS, REFUSED
 from engine.plan import Plan
-from engine.spec import PROVIDED, RESERVED
+from engine.spec import CORE_TABLES, GENERATED, PROVIDED, RESERVED, SYSTEM
 
 FILE: Final = "docs/reference/format.md"
 _PARTS: Final = (
@@ -52,7 +52,8 @@ def emit(plans: Sequence[Plan] = ()) -> dict[str, str]:
         table(("function", "why", "instead"), [(code(name), *words) for name, words in REFUSED.items()]),
         "## Names that are taken",
         f"Columns every table has, which no spec writes: {', '.join(map(code, PROVIDED))}. Words of the endpoints:"
-        f" {', '.join(map(code, RESERVED))}.",
+        f" {', '.join(map(code, RESERVED))}. Columns of Postgres: {', '.join(map(code, SYSTEM))}. Tables of the engine:"
+        f" {', '.join(map(code, CORE_TABLES))}. Names `dex generate` uses itself: {', '.join(map(code, GENERATED))}.",
     )
     return {FILE: text}
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from engine.emit.header import header
 from engine.normalizer import NORMALIZERS
 from engine.plan import Plan
-from engine.spec import IDENTIFIER, PROVIDED, RESERVED, Spec
+from engine.spec import CORE_TABLES, GENERATED, IDENTIFIER, PROVIDED, RESERVED, SYSTEM, Spec
 
 FILE: Final = "specs/spec.schema.json"
 Json = dict[str, Any]
@@ -48,6 +48,8 @@ def schema() -> Json:
     _describe_operations(models["properties"]["operations"])
     _describe_fields(models["properties"]["fields"], models["$defs"]["FieldSpec"])
     _describe_lists(models)
+    models["properties"]["name"] |= {"not": {"enum": [*GENERATED]}}
+    models["properties"]["table"] |= {"not": {"enum": [*CORE_TABLES]}}
     models["properties"]["on_absent"] |= _told(_ON_ABSENT_DOCS)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -82,7 +84,7 @@ def _describe_operations(operations: Json) -> None:
 
 
 def _describe_fields(fields: Json, field: Json) -> None:
-    fields["propertyNames"] = {"pattern": IDENTIFIER, "not": {"enum": [*PROVIDED, *RESERVED]}}
+    fields["propertyNames"] = {"pattern": IDENTIFIER, "not": {"enum": [*PROVIDED, *RESERVED, *SYSTEM]}}
     properties = field["properties"]
     properties["type"] |= _told([TYPE_DOCS[name] for name in properties["type"]["enum"]])
     names = properties["normalize"]["items"]["enum"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from engine.spec import PROVIDED, RESERVED
+from engine.spec import CORE_TABLES, GENERATED, PROVIDED, RESERVED, SYSTEM
 
 _LONGEST = 50  # leaves room for what indexes and triggers put around a name
 
@@ -24,7 +24,7 @@ def snake(text: str) -> str:
 def column(text: str, owner: str, taken: Container[str]) -> str:
     """Return a free column name for a key of `owner`: a name the engine keeps for itself gets the owner in front."""
     name = snake(text)
-    if name in PROVIDED or name in RESERVED:
+    if name in (*PROVIDED, *RESERVED, *SYSTEM):
         name = f"{owner}_{name}"
     return free(name, taken)
 
@@ -35,10 +35,13 @@ def free(name: str, taken: Container[str]) -> str:
 
 
 def table(operation: str) -> str:
-    """Return the table of an operation: `company.derive.intel_briefing` gives `company_intel_briefings`."""
+    """Return the table of an operation: `company.derive.intel_briefing` gives `company_intel_briefings`.
+
+    What the engine uses itself gets a word behind it: `companies` gives `companies_found`.
+    """
     first, *_, last = (snake(part) for part in f"{operation}.{operation}".split("."))
-    name = last if last.startswith(first) else f"{first}_{last}"
-    return plural(name)
+    name = plural(last if last.startswith(first) else f"{first}_{last}")
+    return f"{name}_found" if name in (*CORE_TABLES, *GENERATED) else name
 
 
 def owner(operation: str) -> str:

@@ -199,7 +199,18 @@ JSON = st.recursive(
 )
 NAMED = st.dictionaries(
     st.sampled_from(
-        ["domain", "company_domain", "email", "linkedin_url", "name", "status", "raw_response", "results", "url", "id"]
+        [
+            "domain",
+            "company_domain",
+            "email",
+            "linkedin_url",
+            "name",
+            "status",
+            "raw_response",
+            "results",
+            "url",
+            "ctid",
+        ]
     ),
     JSON | st.lists(st.dictionaries(st.sampled_from(["name", "domain", "id", "x"]), JSON, min_size=1), max_size=4),
     min_size=1,
@@ -207,7 +218,7 @@ NAMED = st.dictionaries(
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(JSON | NAMED, st.sampled_from(["company.derive.x", "person.y", "z", "Weird Op/1", "a.b.c.d", "company"]))
+@given(JSON | NAMED, st.sampled_from(["company.derive.x", "person.y", "Weird Op/1", "a.b.c.d", "company", "users"]))
 def test_every_draft_passes_the_checks(sample: Any, operation: str) -> None:
     try:
         files = draft.emit(operation, exact.loads(json.dumps(sample)))
