@@ -7,6 +7,7 @@ operation, the endpoint and the paths, and calls what `trigger/src` has for the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final
@@ -29,8 +30,12 @@ def emit(plans: Sequence[Plan]) -> dict[str, str]:
 
 
 def function(plan: Plan) -> str:
-    """Return the name of the plan's function: `company_intel_briefings` gives `persistCompanyIntelBriefings`."""
-    return "persist" + "".join(word.capitalize() for word in plan.name.split("_"))
+    """Return the name of the plan's function: `company_intel_briefings` gives `persistCompanyIntelBriefings`.
+
+    Only a `_` before a letter goes, so that no two names give one function: `a1` is not `a_1`, `a_b` not `a__b`.
+    """
+    name = re.sub(r"(?<=.)_([a-z])", lambda found: found[1].upper(), plan.name)
+    return f"persist{name[:1].upper()}{name[1:]}"
 
 
 def _index(plans: Sequence[Plan]) -> str:
@@ -121,8 +126,8 @@ def _guard(plan: Plan, text: str) -> Iterable[str]:
 
 
 def _post(plan: Plan, mapping: Mapping) -> Iterable[str]:
-    stored = "{ rows: [row] }" if plan.many else "row"
-    yield f"      const {stored} = await {_call(plan)}(internalConfig, {_string(_endpoint(plan))}, {{"
+    stored = f"const {'{ rows: [row] }' if plan.many else 'row'} = " if plan.key_fields else ""
+    yield f"      {stored}await {_call(plan)}(internalConfig, {_string(_endpoint(plan))}, {{"
     fields = [
         f"{_key(item.name)}: read(document, {_string(path.text)}),"
         for item, path in zip(plan.fields, mapping.paths, strict=True)

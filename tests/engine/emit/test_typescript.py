@@ -41,6 +41,33 @@ fields:
   company: {type: text, path: context.domain, required: true}
   name: {type: text, path: item.name, required: true}
 """
+#: One row per organisation, so that there is nothing to tell the row by; from an operation of its own, and from a list.
+KEYLESS = """
+spec: 1
+name: {name}
+title: Settings
+operations: [test.{name}]
+table: {name}
+row_name: {name}
+conflict: [org_id]
+fields:
+  plan: {{type: text, path: output.plan}}
+"""
+KEYLESS_LIST = """
+spec: 1
+name: last_seen
+title: Last seen
+table: last_seen
+row_name: last_seen
+conflict: [org_id]
+operations:
+  test.list: {rows: output.list}
+  test.one: {}
+fields:
+  plan: {type: text, path: output.plan}
+"""
+#: Names that differ in nothing but an underscore.
+ALIKE = ("a1", "a_1", "_a1", "ab", "a_b", "a__b", "_a_b", "_ab", "ab_", "_", "__")
 
 
 def block(plan: Plan) -> str:
@@ -53,7 +80,8 @@ def test_it_passes_the_runners_own_checks(
     copy = tmp_path / "trigger"
     shutil.copytree(TRIGGER, copy, ignore=shutil.ignore_patterns("node_modules", "generated", "tests"))
     (copy / "node_modules").symlink_to(TRIGGER / "node_modules")
-    for name, text in typescript.emit([*plans, compiled(HARD), compiled(SHAPES)]).items():
+    more = [HARD, SHAPES, KEYLESS_LIST, *(KEYLESS.format(name=name) for name in ALIKE)]
+    for name, text in typescript.emit([*plans, *map(compiled, more)]).items():
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
