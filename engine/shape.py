@@ -71,6 +71,9 @@ def _report_value(source: Source, place: Place, kind: str, entry: Any) -> None:
         known = re.findall(r"'(\w+)'", entry["ctx"]["expected"])
         message = f"`{_name(place)}` is {' or '.join(f'`{word}`' for word in known)}, found `{found}`"
         source.say(source.at(place), "SPEC209", message, nearest(str(found), known))
+    elif kind == "too_long":
+        message = f"`{_name(place)}` has more than {entry['ctx']['max_length']} entries, which Postgres cannot hold"
+        source.say(source.at(place), "SPEC209", message, "leave some out; a document fits one `jsonb` column")
     else:
         hint = "write a few words" if isinstance(found, str) else "give it at least one entry"
         source.say(source.at(place), "SPEC209", f"`{_name(place)}` is empty", hint)

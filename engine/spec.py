@@ -30,6 +30,9 @@ PROVIDED = (
 )
 #: Words the endpoints take beside the fields.
 RESERVED = ("limit", "offset", "cursor", "fields", "rows")
+#: What Postgres holds: columns of a table beside PROVIDED, and of an index.
+MOST_FIELDS = 1600 - len(PROVIDED)
+MOST_INDEXED = 32
 #: Columns Postgres itself gives every table.
 SYSTEM = ("cmax", "cmin", "ctid", "tableoid", "xmax", "xmin")
 #: The tables the engine stands on; no spec fills them.
@@ -166,6 +169,7 @@ class Spec(_Model):
     )
     conflict: list[str] = Field(
         min_length=1,
+        max_length=MOST_INDEXED,
         description="Columns that make a row the same row. Must contain `org_id` and match a unique index.",
         examples=[["org_id", "company_domain", "client_company_name"]],
     )
@@ -184,8 +188,10 @@ class Spec(_Model):
         description="Guard: a step result for which it is falsy is filtered, and recorded as such.",
         examples=["output.response.status == 'completed'"],
     )
-    fields: dict[str, FieldSpec] = Field(min_length=1, description="The columns, in the order of the table.")
-    indexes: list[list[str]] = Field(
+    fields: dict[str, FieldSpec] = Field(
+        min_length=1, max_length=MOST_FIELDS, description="The columns, in the order of the table."
+    )
+    indexes: list[Annotated[list[str], Field(min_length=1, max_length=MOST_INDEXED)]] = Field(
         default=[],
         description="More indexes for `dex draft-migration`, each a list of columns.",
         examples=[[["org_id", "customer_name"]]],

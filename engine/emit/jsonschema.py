@@ -104,7 +104,6 @@ def _describe_fields(fields: Json, field: Json) -> None:
 
 def _describe_lists(models: Json) -> None:
     models["properties"]["conflict"] |= {"uniqueItems": True, "contains": {"const": "org_id"}}
-    models["properties"]["indexes"]["items"] |= {"minItems": 1}
     models["$defs"]["TargetSpec"]["properties"]["submissions"] |= {"uniqueItems": True}
 
 

@@ -168,6 +168,17 @@ def test_any_text_is_read_without_raising(text):
     assert read.diagnostics or read.data is not None
 
 
+def test_a_table_holds_so_many_columns_and_no_more():
+    def said(count):
+        fields = {f"c{index}": {"type": "text", "path": "output.c"} for index in range(count)}
+        text = json.dumps({**GOOD, "on_absent": "keep", "conflict": ["org_id", "c1"], "fields": fields, "indexes": []})
+        text = text.replace('"fields": {"symbol": {"path": "output.symbol"}, "price": {"path": "output.price"}}', "")
+        return [item.message for item in check([source.parse(text, "specs/quotes.yaml")]).diagnostics]
+
+    assert said(1593) == []
+    assert said(1594) == ["`fields` has more than 1593 entries, which Postgres cannot hold"]
+
+
 def test_two_files_of_anything_do_not_raise_together():
     odd = [
         source.parse(json.dumps({"table": value, "operations": value, "name": value}), "specs/odd.yaml")
