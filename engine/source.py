@@ -29,7 +29,7 @@ except ImportError:  # a PyYAML built without libyaml reads the same, slower
 
 _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")  # more digits than any key takes stay text
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _PLAIN_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "", None}
 
@@ -99,10 +99,6 @@ def load(file: Path, shown_as: str) -> Source:
         message = f"`{file.name}` does not end in `.yaml`, as the file of a spec does"
         source.say(Position(1, 1), "SPEC101", message, f"rename it to `{file.stem}.yaml`")
         return source
-    if file.suffix != ".yaml":
-        source = Source(shown_as, "")
-        source.say(Position(1, 1), "SPEC101", f"a spec's file ends in `.yaml`, not `{file.suffix}`", "rename the file")
-        return source
     try:
         return parse(file.read_bytes().decode("utf-8-sig"), shown_as)
     except OSError as error:
@@ -119,10 +115,14 @@ def parse(text: str, file: str) -> Source:
     """Turn YAML text into a Source. Never raises: what is wrong stands in `diagnostics` and `data` may be None."""
     source = Source(file, text)
     try:
-        nodes = list(_compose(text))
+        _read(source, list(_compose(text)))
     except yaml.YAMLError as error:
         _say_syntax(source, error)
-        return source
+    return source
+
+
+def _read(source: Source, nodes: list[yaml.Node]) -> None:
+    """Take the one mapping of a spec into the source, or say what stands there instead."""
     if not nodes:
         source.say(Position(1, 1), "SPEC105", "the file holds no spec", "start it with `spec: 1`")
     elif len(nodes) > 1:
@@ -131,10 +131,10 @@ def parse(text: str, file: str) -> Source:
         source.say(_mark(nodes[0]), "SPEC105", "a spec is a mapping of keys to values", "start it with `spec: 1`")
     else:
         source.data = _Reader(source).value(nodes[0], ())
-    return source
 
 
 def _compose(text: str) -> Iterator[yaml.Node]:
+    _check_depth(text)
     loader = _BaseLoader(text)
     try:
         while loader.check_node():
@@ -145,7 +145,21 @@ def _compose(text: str) -> Iterator[yaml.Node]:
         loader.dispose()
 
 
+def _check_depth(text: str) -> None:
+    """Nodes are read by recursion, libyaml's own included, which ends the process where the stack does."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_BaseLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=event.start_mark)  # type: ignore[arg-type]
+
+
 def _say_syntax(source: Source, error: yaml.YAMLError) -> None:
+    if isinstance(error, yaml.reader.ReaderError):
+        place = source._position(max(source.text.find(chr(error.character)), 0))
+        message = f"not YAML: the character U+{error.character:04X} cannot stand in a text"
+        source.say(place, "SPEC102", message, "take it out; in double quotes it is written as an escape")
+        return
     mark = getattr(error, "problem_mark", None)
     position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
     problem = getattr(error, "problem", None) or str(error).split("\n", 1)[0]
@@ -157,6 +171,8 @@ def _say_syntax(source: Source, error: yaml.YAMLError) -> None:
     source.say(position, "SPEC102", f"not YAML: {problem}{where}", hint)
 
 
+_DEEPEST = 50  # a spec has six levels
+_TOO_DEEP = "this nests deeper than any spec"
 _SYNTAX_HINT = "quote a value that starts with a YAML sign such as `*`, `@` or `{`"
 #: What libyaml says -> what to do about it.
 _SYNTAX_HINTS = {
@@ -167,6 +183,7 @@ _SYNTAX_HINTS = {
     "did not find expected key": "line the keys up, each with `:` and a space behind it",
     "did not find expected '-' indicator": "line the entries of the list up, each behind `- `",
     "found unexpected end of stream": "close the quote",
+    _TOO_DEEP: "a spec is a few levels deep",
     "found undefined alias": "quote a value that starts with `*`",
 }
 

@@ -162,6 +162,10 @@ def test_what_the_checks_pass_compiles_and_can_be_spelled(changes):
 @example("&a [*a]")
 @example("a: &a {b: *a}")
 @example("{<<: [1]}")
+@example("a: " + "[" * 100_000 + "]" * 100_000)
+@example("a: " + "{a: " * 2_000 + "}" * 2_000)
+@example("spec: " + "1" * 5_000)
+@example("a: 'b\0c'")
 def test_any_text_is_read_without_raising(text):
     read = source.parse(text, "specs/any.yaml")
     check([read])
