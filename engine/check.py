@@ -21,6 +21,7 @@ from engine import path as paths
 from engine import shape
 from engine.column import TYPES
 from engine.diagnostic import Diagnostic, nearest
+from engine.expression import PathError
 from engine.normalizer import NORMALIZERS
 from engine.source import Place, Position, Source
 from engine.spec import CORE_TABLES, GENERATED, PROVIDED, RESERVED, SYSTEM, Spec
@@ -199,14 +200,13 @@ def _check_paths(source: Source, data: Data) -> None:
 
 
 def _compile(source: Source, place: Place, text: str) -> paths.Path | None:
-    try:
-        return paths.compile(text)
-    except paths.PathError as error:
+    wrong = paths.mistakes(text)
+    for error in wrong:
         hint = error.hint
         if error.code == "SPEC402" and (known := [name for name in NORMALIZERS if f"`{name}`" in error.message]):
             hint = f"that is a normalizer: take the value as it is and add `normalize: [{known[0]}]`"
         source.say(source.inside(place, error.offset), error.code, error.message, hint)
-        return None
+    return None if wrong else paths.compile(text)
 
 
 def _item_missing(data: Data, place: Place) -> str:
@@ -248,7 +248,7 @@ def _has_parent_key(data: Data) -> bool:
 def _item(text: str) -> bool:
     try:
         return "item" in paths.compile(text).roots
-    except paths.PathError:
+    except PathError:
         return False
 
 

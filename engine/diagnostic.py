@@ -151,7 +151,8 @@ CODES: Mapping[str, tuple[str, str, str]] = {
     "SPEC403": ("wrong number of arguments", "The function takes another number of arguments.", "Mend the call."),
     "SPEC404": (
         "root does not exist",
-        "A path starts at `output`, `context`, `run`, `operation`, or (under `rows`) `item`.",
+        "A path starts at `output`, `context`, `run`, `operation`, or (under `rows`) `item`; `run` holds `org_id`,"
+        " `submission_id`, `pipeline_run_id` and `step_position`, `operation` holds `id` and `status`.",
         "Start it at one of those.",
     ),
     "SPEC405": (
@@ -169,5 +170,11 @@ CODES: Mapping[str, tuple[str, str, str]] = {
         "literal is not JSON",
         "Between backticks stands JSON; a bare word there means something else in every library.",
         "Write a string as 'text' in single quotes.",
+    ),
+    "SPEC409": (
+        "argument with or without `&`",
+        "`sort_by`, `max_by` and `min_by` take an expression `&name` as their second argument, `map` as its first; no"
+        " other argument of a function is one.",
+        "Write the `&`, or drop it.",
     ),
 }

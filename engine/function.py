@@ -154,3 +154,11 @@ REFUSED: Mapping[str, tuple[str, str]] = {
 FUNCTIONS: Mapping[str, Arity] = {
     name: _arity(entry["signature"]) for name, entry in sorted(Functions.FUNCTION_TABLE.items()) if name not in REFUSED
 }
+
+#: name -> which argument is an expression over elements, `&name`; in no other place is one taken
+REFERENCES: Mapping[str, int] = {
+    name: index
+    for name, entry in sorted(Functions.FUNCTION_TABLE.items())
+    for index, argument in enumerate(entry["signature"])
+    if "expref" in argument["types"]
+}

@@ -16,7 +16,7 @@ HOUSE = ("scripts", "api", "engine")
 ENGINE = (
     *("diagnostic", "project", "exact"),
     *("scalar", "source"),
-    *("function", "path", "address", "column", "normalizer"),
+    *("function", "expression", "path", "address", "column", "normalizer"),
     *("spec", "shape", "check", "plan", "load"),
     *("document", "extract", "account", "shown", "batch"),
     *("migration", "sql", "ask", "admission"),
@@ -28,7 +28,7 @@ ROOMS = {
     "psycopg": ("engine/store/", "scripts/bench/"),  # what one would write by hand is the other side of a benchmark
     "psycopg_pool": "engine/store/",
     "yaml": "engine/source.py",
-    "jmespath": ("engine/path.py", "engine/function.py"),
+    "jmespath": ("engine/expression.py", "engine/path.py", "engine/function.py"),
     "fastapi": "api/",
     "starlette": "api/",
     "uvicorn": ("api/", "scripts/"),

@@ -81,6 +81,7 @@ _WRONG: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC406": ('"output.size"', "output.size # of the company"),
     "SPEC407": ('"output.size"', '"item.size"'),
     "SPEC408": ('"output.size"', '"output.size || `none`"'),
+    "SPEC409": ('"output.size"', '"max_by(output.offices, size).size"'),
 }
 #: Codes that take two files to show: the good spec keeps its name and meets this one beside it.
 _FOLDER: Final = ("SPEC306", "SPEC307")
