@@ -15,6 +15,7 @@ from typing import Final
 
 from engine.diagnostic import EngineError
 from engine.plan import Field, Plan
+from engine.sql.fit import SPELT
 from engine.sql.text import quote
 
 #: Provided columns: those before the fields, and those behind.
@@ -41,8 +42,6 @@ localtime localtimestamp natural not notnull null offset on only or order outer 
 returning right select session_user similar some symmetric system_user table tablesample then to trailing true union
 unique user using variadic verbose when where window with
 """
-#: Type names of the catalog -> the spec's.
-_CATALOG: Final[Mapping[str, str]] = {"timestamp with time zone": "timestamptz"}
 
 
 class NothingToDraft(EngineError):
@@ -207,7 +206,7 @@ def _wider_key(plan: Plan, added: Sequence[Field]) -> Iterator[str]:
 def _not_touched(plan: Plan, columns: Mapping[str, str]) -> Iterator[str]:
     """What differs and is left to a person."""
     for item in plan.fields:
-        found = _CATALOG.get(columns.get(item.name, ""), columns.get(item.name, ""))
+        found = SPELT.get(columns.get(item.name, ""), columns.get(item.name, ""))
         if found and found != item.type.sql:
             yield f"-- `{item.name}` is {found} here and {item.type.sql} in the spec; changing a type may lose values:"
             yield (

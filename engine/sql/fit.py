@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from engine.column import TYPES
 from engine.plan import Plan
 from engine.sql.text import quote, quoted
 
@@ -39,6 +40,9 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     "TABLE513": ("role missing", "The role every tenant works as is not in the database, or is not bound by policies."),
     "TABLE514": ("migration pending", "A migration of the project has not been applied to the database."),
 }
+
+#: Type names of the catalog -> the spec's, where they differ.
+SPELT: Final[Mapping[str, str]] = {"timestamp with time zone": "timestamptz"}
 
 #: Provided columns: name -> (type, whether it must have a default).
 PROVIDED: Final[Mapping[str, tuple[str, bool]]] = {
@@ -151,7 +155,8 @@ def _unique_index(table: Table) -> Iterator[Problem]:
 
 
 def _index_sql(table: Table) -> str:
-    nullable = any(not table.columns[name]["not_null"] for name in table.plan.conflict if name in table.columns)
+    missing = {"not_null": False}  # as the SQL that adds a column makes it
+    nullable = any(not table.columns.get(name, missing)["not_null"] for name in table.plan.conflict if name != "org_id")
     columns = quoted(table.plan.conflict)
     return f"CREATE UNIQUE INDEX ON {table.name} ({columns}){' NULLS NOT DISTINCT' if nullable else ''};"
 

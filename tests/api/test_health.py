@@ -161,6 +161,15 @@ def test_the_spec_is_told_to_say_only_what_a_spec_can_say(own_api: Api, change: 
     assert reason["sql"].partition(";")[2].strip() == advice
 
 
+def test_a_key_column_that_is_gone_comes_back_with_an_index_that_counts_its_nulls(own_api: Api) -> None:
+    own_api.execute("alter table icp_job_titles drop column company_domain")
+    found = reasons(own_api)
+    assert [item["code"] for item in found] == ["TABLE502", "TABLE504"]
+    for reason in found:
+        own_api.execute(reason["sql"])
+    assert reasons(own_api) == []
+
+
 def test_a_table_that_is_not_there(own_api: Api) -> None:
     own_api.execute(f"drop table {TABLE} cascade")
     assert [(reason["code"], reason["sql"]) for reason in reasons(own_api)] == [
