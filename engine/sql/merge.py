@@ -17,6 +17,7 @@ from engine.sql.upsert import differs, not_newer, on_conflict, written_columns
 #: Names of our own have a capital letter, which no table or column of a spec has.
 STAGING = '"Arriving"'
 _ORDINAL = '"Ordinal"'
+SHOWN = 60  # characters of a document in a preview
 _OVERTAKEN = '"Overtaken"'
 _MOVES = "stored.source_recorded_at is distinct from excluded.source_recorded_at"
 
@@ -96,10 +97,10 @@ where staged.{_ORDINAL} = any(%(ordinals)s::int[])
 
 
 def snapshot(reading: Reading) -> str:
-    """The stored rows of the staged keys: (ordinal, cells), each document as the hash of its text."""
+    """The stored rows of the staged keys: (ordinal, cells), each document as the hash of its text and its beginning."""
     plan = reading.plan
     cells = (
-        f"md5(stored.{quote(item.name)}::text) as {quote(item.name)}"
+        "md5(stored.{0}::text) || left(stored.{0}::text, {1}) as {0}".format(quote(item.name), SHOWN)
         if item.type.name == "jsonb"
         else f"stored.{quote(item.name)}"
         for item in plan.fields

@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.column import shorten
 from engine.plan import Plan
+from engine.sql.merge import SHOWN
 
 _SAMPLES = 20
 
@@ -21,7 +22,7 @@ Cells = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Preview:
-    """Collects the changes of one backfill. A document is shown by the hash of its text."""
+    """Collects the changes of one backfill. Of a long document its beginning is shown, and its hash."""
 
     plan: Plan
     new: int = 0
@@ -41,12 +42,17 @@ class Preview:
         self.columns.update(names)
         for name in names[: _SAMPLES - len(self.samples)]:
             key = {item.name: after[item.name] for item in self.plan.key_fields}
-            self.samples.append({"key": key, "column": name, "from": _shown(before[name]), "to": _shown(after[name])})
+            self.samples.append(
+                {"key": key, "column": name, "from": self._shown(name, before), "to": self._shown(name, after)}
+            )
+
+    def _shown(self, name: str, cells: Cells) -> Any:
+        value = cells[name]
+        if self.plan.field(name).type.name == "jsonb" and value is not None:
+            digest, text = value[:32], value[32:]
+            return text if len(text) < SHOWN else f"{text}… #{digest[:8]}"
+        return shorten(value) if isinstance(value, str | list) else value
 
     def as_dict(self) -> dict[str, Any]:
         columns = [{"column": name, "count": count} for name, count in self.columns.most_common()]
         return {"new_rows": self.new, "changed_rows": self.changed, "cells": columns, "samples": self.samples}
-
-
-def _shown(value: Any) -> Any:
-    return shorten(value) if isinstance(value, str | list | dict) else value

@@ -114,7 +114,8 @@ def _say_preview(changes: dict[str, Any]) -> None:
         console.say(f"  {cell['column']}: {cell['count']} cell(s)")
     for sample in changes["samples"]:
         key = ", ".join(f"{name} {value}" for name, value in sample["key"].items())
-        console.say(f"    {key}: {sample['column']}: {sample['from']} -> {sample['to']}")
+        before, after = ("nothing" if cell is None else cell for cell in (sample["from"], sample["to"]))
+        console.say(f"    {key}: {sample['column']}: {before} -> {after}")
 
 
 def reconcile(as_json: AsJson = False) -> None:
