@@ -238,6 +238,7 @@ def _kind(value: Any) -> str:
 class Trace:
     """How one field came to its value: `dex extract --explain`."""
 
+    element: int | None  # which one of `rows`
     field: str
     path: str
     raw: Any
@@ -247,25 +248,29 @@ class Trace:
 
 
 def explain(plan: Plan, operation: str | None, document: dict[str, Any]) -> Iterator[Trace]:
-    """Yield a Trace per field (of the first element, under `rows`); nothing for an operation that is not the spec's."""
+    """Yield a Trace per field, under `rows` of every element; nothing for an operation that is not the spec's."""
     mapping = plan.mapping_for(operation)
     if mapping is None:
         return
-    if mapping.rows is not None:
-        document = {**document, "item": _first(mapping.rows, document)}
-    for field, path in zip(plan.fields, mapping.paths, strict=True):
-        yield _trace(field, path, document)
+    for element, seen in _seen(mapping.rows, document):
+        for field, path in zip(plan.fields, mapping.paths, strict=True):
+            yield _trace(element, field, path, seen)
 
 
-def _first(rows: Path, document: dict[str, Any]) -> Any:
+def _seen(rows: Path | None, document: dict[str, Any]) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    """The document as each element sees it; as it is where `rows` gives none."""
     try:
-        elements = rows.search(document)
+        elements = rows.search(document) if rows else None
     except PathRaised:
-        return None
-    return elements[0] if isinstance(elements, list) and elements else None
+        elements = None
+    if not isinstance(elements, list) or not elements:
+        yield None, document
+        return
+    for index, element in enumerate(elements):
+        yield index, {**document, "item": element}
 
 
-def _trace(field: Field, path: Path, document: dict[str, Any]) -> Trace:
+def _trace(element: int | None, field: Field, path: Path, document: dict[str, Any]) -> Trace:
     raw: Any = None
     steps: list[tuple[str, Any]] = []
     try:
@@ -273,4 +278,4 @@ def _trace(field: Field, path: Path, document: dict[str, Any]) -> Trace:
         result, reason = admit(field, raw, steps), None
     except Rejected as rejected:
         result, reason = None, rejected.reason
-    return Trace(field.name, path.text, raw, tuple(steps), result, reason)
+    return Trace(element, field.name, path.text, raw, tuple(steps), result, reason)

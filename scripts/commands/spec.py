@@ -136,6 +136,7 @@ def _trace_words(trace: Trace) -> dict[str, Any]:
     steps = [{"normalizer": name, "gives": value} for name, value in trace.steps]
     reason = trace.reason.as_dict() if trace.reason else None
     return {
+        "element": trace.element,
         "field": trace.field,
         "path": trace.path,
         "raw": trace.raw,
@@ -149,13 +150,13 @@ def _say_extracted(plan: Plan, result: Any, traces: list[Trace]) -> None:
     from engine.column import shorten
 
     for trace in traces:
-        console.say(f"{trace.field}  <- {trace.path}")
+        where = "" if trace.element is None else f" of element {trace.element}"
+        console.say(f"{trace.field}{where}  <- {trace.path}")
         console.say(f"    raw        {shorten(trace.raw)}")
         for name, value in trace.steps:
             console.say(f"    {name:<10} {shorten(value)}")
-        console.say(
-            f"    {'rejected   ' + trace.reason.message if trace.reason else 'stored     ' + str(trace.result)[:80]}"
-        )
+        stored = "nothing" if trace.result is None else str(trace.result)[:80]
+        console.say(f"    {'rejected   ' + trace.reason.message if trace.reason else 'stored     ' + stored}")
     for row in shown.rows(plan, result.rows):
         console.say(shown.dumps(row, indent=True).decode())
     for reason in result.reasons:
