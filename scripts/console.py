@@ -16,8 +16,8 @@ from engine import shown
 from engine.account import OUTCOMES, Account
 from engine.diagnostic import EngineError, SpecErrors
 
-_OUT = Console(highlight=False, soft_wrap=True)
-_ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+_OUT = Console(highlight=False, soft_wrap=True, emoji=False)
+_ERR = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def say(sentence: str = "") -> None:
