@@ -22,9 +22,9 @@ class UnknownSpec(EngineError):
 def inspect(project: Project) -> Checked:
     """Read and check every spec of the project's specs folder. Never raises for what is wrong in one.
 
-    A spec is a `*.yaml`. A `*.yml` is told of: overlooked without a word, its operation would have no rows.
+    A spec is a `*.yaml`. A `*.yml` or `*.YAML` is told of: overlooked without a word, its operation would have no rows.
     """
-    files = sorted(file for suffix in ("yaml", "yml") for file in project.specs.glob(f"*.{suffix}"))
+    files = sorted(file for file in project.specs.glob("*") if file.suffix.lower() in (".yaml", ".yml"))
     return check([source.load(file, file.relative_to(project.root).as_posix()) for file in files])
 
 

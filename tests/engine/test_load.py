@@ -46,10 +46,11 @@ def test_no_specs_are_no_plans(tmp_path):
     assert load.load(Project(tmp_path)) == ()
 
 
-def test_a_spec_that_ends_in_yml_is_not_overlooked(tmp_path):
+@pytest.mark.parametrize("name", ["quotes.yml", "quotes.YAML"])
+def test_a_spec_of_another_suffix_is_not_overlooked(tmp_path, name):
     found = project(tmp_path, quotes="output.a")
-    (tmp_path / "specs" / "quotes.yaml").rename(tmp_path / "specs" / "quotes.yml")
-    with pytest.raises(SpecErrors, match=r"specs/quotes.yml:1:1: SPEC101 `quotes.yml` does not end in `.yaml`"):
+    (tmp_path / "specs" / "quotes.yaml").rename(tmp_path / "specs" / name)
+    with pytest.raises(SpecErrors, match=rf"specs/{name}:1:1: SPEC101 `{name}` does not end in `.yaml`"):
         load.load(found)
 
 
