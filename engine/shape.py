@@ -48,6 +48,9 @@ def report(source: Source, error: ValidationError) -> None:
 
 
 def _report_type(source: Source, place: Place, wanted: str, found: Any) -> None:
+    if place == ("operations",) and isinstance(found, list):
+        wanted, index = "a string", next(at for at, item in enumerate(found) if not isinstance(item, str))
+        place, found = (*place, index), found[index]
     hint = f"write {wanted}"
     if place[-1] in ("path", "rows", "when"):
         hint = "quote the path: YAML reads some signs at its start as something else"
