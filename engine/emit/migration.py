@@ -15,7 +15,6 @@ from typing import Final
 
 from engine.diagnostic import EngineError
 from engine.plan import Field, Plan
-from engine.sql.fit import SPELT
 from engine.sql.text import quote
 
 #: Provided columns: those before the fields, and those behind.
@@ -30,6 +29,8 @@ _BEHIND: Final[dict[str, str]] = {
     "created_at": "TIMESTAMPTZ NOT NULL DEFAULT NOW()",
     "updated_at": "TIMESTAMPTZ NOT NULL DEFAULT NOW()",
 }
+#: Type names of the catalog -> the spec's, where they differ.
+_CATALOG: Final[Mapping[str, str]] = {"timestamp with time zone": "timestamptz"}
 _NEWEST: Final = ("created_at DESC", "id DESC")
 _LONGEST: Final = 63  # bytes of an identifier; Postgres cuts what is longer, and two names may then be one
 #: What Postgres takes for itself, so that it has to be quoted (`pg_get_keywords`, reserved, of version 18).
@@ -206,7 +207,7 @@ def _wider_key(plan: Plan, added: Sequence[Field]) -> Iterator[str]:
 def _not_touched(plan: Plan, columns: Mapping[str, str]) -> Iterator[str]:
     """What differs and is left to a person."""
     for item in plan.fields:
-        found = SPELT.get(columns.get(item.name, ""), columns.get(item.name, ""))
+        found = _CATALOG.get(columns.get(item.name, ""), columns.get(item.name, ""))
         if found and found != item.type.sql:
             yield f"-- `{item.name}` is {found} here and {item.type.sql} in the spec; changing a type may lose values:"
             yield (

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from engine.column import TYPES
 from engine.plan import Plan
 from engine.sql.text import quote, quoted
 
@@ -40,9 +39,6 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     "TABLE513": ("role missing", "The role every tenant works as is not in the database, or is not bound by policies."),
     "TABLE514": ("migration pending", "A migration of the project has not been applied to the database."),
 }
-
-#: Type names of the catalog -> the spec's, where they differ.
-SPELT: Final[Mapping[str, str]] = {"timestamp with time zone": "timestamptz"}
 
 #: Provided columns: name -> (type, whether it must have a default).
 PROVIDED: Final[Mapping[str, tuple[str, bool]]] = {
