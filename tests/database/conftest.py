@@ -7,6 +7,7 @@
 import asyncio
 import json
 import textwrap
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -223,7 +224,20 @@ class World:
         return found
 
     def writes(self, plan_: Plan) -> tuple[int, int, int]:
-        """Tuples inserted, updated and deleted so far in the plan's table, as Postgres counts them."""
+        """Tuples inserted, updated and deleted so far in the plan's table, as Postgres counts them.
+
+        A session adds what it did to the count once a second, when it is told to, and when it ends: some time after its
+        client has gone on.
+        """
+        self.loop.run(self.own.execute("select pg_stat_force_next_flush()"))
+        others = (
+            "select count(*) as others from pg_stat_activity where datname = current_database()"
+            " and backend_type = 'client backend' and pid not in (pg_backend_pid(), %s)"
+        )
+        deadline = time.monotonic() + 60
+        while self.db.execute(others, [self.own.info.backend_pid]).fetchone()["others"]:
+            assert time.monotonic() < deadline, "somebody is still connected"
+            time.sleep(0.01)
         self.db.execute("select pg_stat_clear_snapshot()")
         query = "select n_tup_ins, n_tup_upd, n_tup_del from pg_stat_user_tables where relname = %s"
         found = self.db.execute(query, [plan_.table]).fetchone()
