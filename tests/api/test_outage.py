@@ -101,7 +101,7 @@ def test_everything_says_so_and_recovers(wired: Api, wire: Wire) -> None:
     started = time.monotonic()
     with ThreadPoolExecutor(len(calls)) as threads:
         answers = list(threads.map(lambda call: call(), calls))
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30
     for answer in answers:
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable"), answer.text
         assert answer.headers["retry-after"] == "2"
@@ -130,7 +130,8 @@ def test_cut_in_the_middle_of_a_statement(wired: Api, wire: Wire) -> None:
         body = {**ROW, "raw_parallel_output": 2}
         thread = threading.Thread(target=lambda: answers.append(wired.upsert(SLUG, body, org)))
         thread.start()
-        while not wired.value("select count(*) from pg_stat_activity where wait_event_type = 'Lock'"):
+        mine = "select count(*) from pg_stat_activity where datname = current_database()"
+        while not wired.value(f"{mine} and wait_event_type = 'Lock'"):
             time.sleep(0.01)
         wire.cut()
         thread.join(30)
