@@ -46,7 +46,7 @@ class Caller:
     subject: str | None = None
 
 
-def unauthorized(message: str, *, code: str = "unauthorized", hint: str = "") -> Fault:
+def unauthorized(message: str, *, code: str, hint: str = "") -> Fault:
     """Return a 401."""
     return Fault(401, code, message, hint=hint, headers={"www-authenticate": "Bearer"})
 

@@ -74,12 +74,6 @@ def answer(fault: Fault) -> Response:
     return Response(msgspec.json.encode(words), fault.status, headers=fault.headers, media_type="application/json")
 
 
-async def answer_fault(request: Request, error: Exception) -> Response:
-    """Answer a Fault a route raised."""
-    assert isinstance(error, Fault)
-    return answer(error)
-
-
 async def answer_framework(request: Request, error: Exception) -> Response:
     """Answer what the framework refuses before any route of ours: no such path, no such method."""
     assert isinstance(error, HTTPException)
@@ -88,12 +82,6 @@ async def answer_framework(request: Request, error: Exception) -> Response:
     place = {"method": request.method, "path": request.url.path}
     headers = dict(error.headers or {})
     return answer(Fault(error.status_code, code, sentence.format(**place), hint=hint, headers=headers))
-
-
-async def answer_store(request: Request, error: Exception) -> Response:
-    """Answer what the database refused, or that it is away."""
-    assert isinstance(error, StoreError)
-    return answer(of_store(error))
 
 
 def of_store(error: StoreError) -> Fault:
