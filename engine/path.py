@@ -3,8 +3,8 @@
 In: one expression. Out: a Path that searches a document, and knows which parts of the document it reads.
 It must not know specs or columns.
 
-Paths are evaluated by Python here and by TypeScript in the runner's persist blocks; `tests/conformance` holds both
-languages to the same answers.
+Paths are evaluated by Python here and by TypeScript in the runner's persist blocks, so only the functions on which both
+give the same answer are allowed. `engine/function.py` has their table; `tests/conformance` holds both languages to it.
 """
 
 from __future__ import annotations

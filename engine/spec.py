@@ -1,7 +1,8 @@
 """A spec as it is written: the pydantic models of the YAML format.
 
 In: plain values. Out: a Spec, or pydantic's list of what is wrong. It must not know locations, other specs, or SQL.
-The `description` of each field is the one sentence about that key: editor help and `specs/README.md` are made from it.
+The `description` of each field is the one sentence about that key: editor help and `docs/reference/format.md` are made
+from it.
 """
 
 from __future__ import annotations

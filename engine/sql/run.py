@@ -2,8 +2,8 @@
 
 In: nothing but parameters. Out: fixed statements, each one round trip. It must not know HTTP.
 
-Each statement that changes something first reads the row under a lock (`found`), so that one answer tells whether the
-row is missing, belongs to another organisation, or is held by another runner.
+Each statement that changes something first reads the row (`found`), so that one answer tells whether the row is missing
+or belongs to another organisation; under a lock, where it also tells whether another runner holds the run.
 """
 
 from __future__ import annotations
