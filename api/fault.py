@@ -23,9 +23,6 @@ log = structlog.get_logger("api")
 #: Seconds a caller is asked to wait when the database does not answer.
 RETRY_AFTER = 2
 
-#: What Postgres says when a row names an organisation that does not exist, among others.
-FOREIGN_KEY = "23503"
-
 #: Refusals of the framework itself: status -> (code, sentence, hint).
 FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
     404: ("unknown_route", "there is no `{method} {path}`", "`GET /openapi.json` lists every route"),

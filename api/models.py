@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from engine.ask import LIMIT, MOST, MOST_OFFSET
 from engine.plan import Field, Plan
 from engine.sql.text import columns
 
 UUID: Final[Mapping[str, Any]] = {"type": "string", "format": "uuid"}
 TIME: Final[Mapping[str, Any]] = {"type": "string", "format": "date-time"}
 
-MOST_ROWS: Final = 1000  # of one page, and of one upsert of a spec with `rows`
+MOST_ROWS: Final = 1000  # of one upsert of a spec with `rows`
 MOST_VALUES: Final = 1000  # of one filter
-MOST_OFFSET: Final = 2**31 - 1
 
 SOURCES: Final[Mapping[str, Mapping[str, Any]]] = {
     "source_submission_id": {**UUID, "description": "The submission it comes from; of the same organisation."},
@@ -66,7 +66,7 @@ def query_body(plan: Plan) -> dict[str, Any]:
     return _object(
         {
             **filters,
-            "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_ROWS, "default": 100},
+            "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": MOST, "default": LIMIT},
             "offset": {
                 "type": ["integer", "null"],
                 "minimum": 0,

@@ -28,14 +28,14 @@ from api.body import read
 from api.context import Context
 from api.cursor import Cursors
 from api.endpoint import Endpoint, Json, data, data_list
-from api.fault import FOREIGN_KEY, Fault, is_of_row, unknown_organisation
+from api.fault import Fault, is_of_row, unknown_organisation
 from api.openapi import of_data
 from api.question import Questions
 from api.upsert import Admission, Admitted, refused
 from engine.extract import Reason
 from engine.plan import Plan
 from engine.store import organisation, page
-from engine.store.fault import StoreRefused
+from engine.store.fault import FOREIGN_KEY, StoreRefused
 from engine.store.row import SourceRefused, Stored, Upsert
 
 STRONGEST = ("written", "unchanged", "superseded")

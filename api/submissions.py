@@ -23,12 +23,12 @@ from api.auth import COMPANY_HEADER, ORG_HEADER, Caller, as_uuid, require_intern
 from api.body import UNSTORABLE_HINT, decode, read, unstorable
 from api.context import Context
 from api.endpoint import Endpoint, data
-from api.fault import FOREIGN_KEY, Fault, invalid, unknown_organisation
+from api.fault import Fault, invalid, unknown_organisation
 from api.openapi import of_data
 from api.runs import OneSubmission
 from engine.store import organisation
 from engine.store import submission as store
-from engine.store.fault import StoreRefused
+from engine.store.fault import FOREIGN_KEY, StoreRefused
 from engine.store.raw import RawJson
 
 log = structlog.get_logger("api")

@@ -7,7 +7,7 @@ stay text. It must not know the database.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -73,7 +73,7 @@ class Admission:
             if unknown := [name for name in fields if name not in self._columns]:
                 raise body.unknown(unknown, self._columns, f"rows[{index}]")
             row, reasons = admission.row(self.plan, fields, _value)
-            found.rejected += [Reason(item.code, item.field, item.message, item.value, index) for item in reasons]
+            found.rejected += [replace(reason, element=index) for reason in reasons]
             if not reasons:
                 found.rows.append({**row, **sources})
                 last[self._key(row)] = index

@@ -19,6 +19,7 @@ from engine.sql.text import columns
 
 LIMIT = 100
 MOST = 1000
+MOST_OFFSET = 2**31 - 1
 #: The words of a query that are no filters.
 WORDS = ("limit", "offset", "fields")
 
@@ -48,7 +49,7 @@ def ask(plan: Plan, org_id: str | None, words: Mapping[str, Any], after: tuple[s
         filters=_filters(plan, words, reasons),
         columns=_columns(plan, words.get("fields"), reasons),
         limit=_number(words, "limit", LIMIT, 1, MOST, reasons),
-        offset=_number(words, "offset", 0, 0, 2**31 - 1, reasons),
+        offset=_number(words, "offset", 0, 0, MOST_OFFSET, reasons),
         after=after,
     )
     if reasons:

@@ -9,6 +9,7 @@ The store is async and stays so; `engine/portal.py` is where a plain call waits 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,14 +26,13 @@ from engine.project import Project, ProjectNotFound
 from engine.sql.query import Question
 from engine.store import organisation, page
 from engine.store.connect import Connection
-from engine.store.fault import StoreRefused
+from engine.store.fault import FOREIGN_KEY, StoreRefused
 from engine.store.row import SourceRefused, Upsert
 
 __all__ = ["Refused", "SourceRefused", "close", "query", "upsert", "upsert_many"]
 
 #: The project these functions were generated in: `engine/call.py` lies two levels below it.
 HOME: Final = Project(Path(__file__).resolve().parents[1])
-_FOREIGN_KEY: Final = "23503"
 
 
 def upsert(spec: str, *, org_id: str, values: Mapping[str, Any], **source: str | None) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def upsert_many(
             Reason("unknown_field", name, f"unknown field `{name}`") for name in sorted(values.keys() - known, key=str)
         ]
         admitted.append(row)
-        reasons += [Reason(one.code, one.field, one.message, one.value, index) for one in (*against, *unknown)]
+        reasons += [replace(reason, element=index) for reason in (*against, *unknown)]
     return _write(statement, where, org_id, admitted, reasons, source)
 
 
@@ -147,7 +147,7 @@ async def _store(statement: Upsert, org_id: str, rows: list[Row], connection: Co
     try:
         return [stored.json for stored in await statement.run(connection, org_id, rows)]
     except (SourceRefused, StoreRefused) as error:
-        if isinstance(error, SourceRefused) or error.sqlstate == _FOREIGN_KEY:
+        if isinstance(error, SourceRefused) or error.sqlstate == FOREIGN_KEY:
             await _must_exist(connection, org_id)
         raise
 

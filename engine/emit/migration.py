@@ -15,6 +15,7 @@ from typing import Final
 
 from engine.diagnostic import EngineError
 from engine.plan import Field, Plan
+from engine.sql.fit import TENANT_POLICY, TENANT_ROLE
 from engine.sql.text import quote
 
 #: Provided columns: those before the fields, and those behind.
@@ -151,12 +152,12 @@ def _trigger(plan: Plan) -> str:
 
 def _security(plan: Plan) -> str:
     table = _name(plan.table)
-    ours = "org_id = nullif(current_setting('app.org_id', true), '')::uuid"
     return (
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;\n"
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO dex_tenant;\n"
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {TENANT_ROLE};\n"
         f"DROP POLICY IF EXISTS tenant ON {table};\n"
-        f"CREATE POLICY tenant ON {table} TO dex_tenant\n    USING ({ours})\n    WITH CHECK ({ours});"
+        f"CREATE POLICY tenant ON {table} TO {TENANT_ROLE}\n"
+        f"    USING ({TENANT_POLICY})\n    WITH CHECK ({TENANT_POLICY});"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.plan import Plan
+from engine.sql.find import FOUND
 from engine.sql.text import Statement
 
 #: After a load and before the first vacuum an index-only scan visits the table for every entry, and takes several times
@@ -23,10 +24,10 @@ from unnest(array['enable_indexscan', 'enable_bitmapscan', 'enable_indexonlyscan
 
 def found(plans: Sequence[Plan]) -> Statement:
     """(operation, org_id, count) of found step results, for all plans in one pass over an index."""
-    text = """
-select operation_id, org_id, count(*) from step_results
-where status = 'succeeded' and result_status = 'found' and operation_id = any(%(operations)s)
-group by operation_id, org_id
+    text = f"""
+select found.operation_id, found.org_id, count(*) from step_results as found
+where {FOUND}
+group by found.operation_id, found.org_id
 """
     return Statement(text, {"operations": [operation for plan in plans for operation in plan.operations]})
 
@@ -49,7 +50,7 @@ def explain(plan: Plan, outcome: str, org_id: str | None, limit: int) -> Stateme
 select found.id, found.org_id, found.pipeline_run_id, found.recorded_at, coalesce(ledger.reasons, '[]')
 from step_results as found
 left join step_persistence as ledger on ledger.step_result_id = found.id and {ledger}
-where found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)
+where {FOUND}
     and {which} and (%(org_id)s::uuid is null or found.org_id = %(org_id)s::uuid)
 order by found.recorded_at desc, found.id desc
 limit %(limit)s

@@ -17,7 +17,8 @@ from engine.plan import Plan
 from engine.sql.stored import Reading, by_operation, detoast, first_truthy, value
 from engine.sql.text import Statement
 
-_FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)"
+#: Of a row of step_results called `found`.
+FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ def _roots(reading: Reading) -> set[str]:
 
 def _where(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
     parameters: dict[str, Any] = {"operations": list(plan.operations)}
-    conditions = [_FOUND]
+    conditions = [FOUND]
     for name, value_, condition in (
         ("org_id", scope.org_id, "found.org_id = %(org_id)s::uuid"),
         ("submissions", list(scope.submissions) or None, "found.submission_id = any(%(submissions)s::uuid[])"),

@@ -14,6 +14,8 @@ from engine.plan import Plan
 from engine.sql.text import quote, quoted
 
 TENANT_ROLE: Final = "dex_tenant"
+#: What a policy of that role asks of a row.
+TENANT_POLICY: Final = "org_id = nullif(current_setting('app.org_id', true), '')::uuid"
 
 #: Code -> (title, what it means). The SQL that mends it comes with each Problem.
 PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
@@ -229,13 +231,13 @@ def _security(table: Table) -> Iterator[Problem]:
 
 _WORDS: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}  # as pg_policy spells commands
 _COMMANDS: Final = frozenset(_WORDS)
-_OURS: Final = "org_id = nullif(current_setting('app.org_id', true), '')::uuid"
 
 
 def _tenant_policies(table: Table) -> Iterator[Problem]:
     create = (
         f"DROP POLICY IF EXISTS tenant ON {table.name};"
-        f" CREATE POLICY tenant ON {table.name} TO {quote(TENANT_ROLE)} USING ({_OURS}) WITH CHECK ({_OURS});"
+        f" CREATE POLICY tenant ON {table.name} TO {quote(TENANT_ROLE)}"
+        f" USING ({TENANT_POLICY}) WITH CHECK ({TENANT_POLICY});"
     )
     needed = _COMMANDS if table.plan.on_absent == "delete" else _COMMANDS - {"d"}
     wide = [policy for policy in table.policies if _is_wide(policy)]

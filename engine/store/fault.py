@@ -19,8 +19,8 @@ from engine.diagnostic import EngineError
 
 #: The classes of SQLSTATE that say the server is the trouble: connection, operator intervention, system error.
 _UNAVAILABLE = ("08", "57P", "58")
-
-
+#: The SQLSTATE of a row that names an organisation that does not exist, among others.
+FOREIGN_KEY = "23503"
 #: A table or column that is not there: the migrations are not current.
 _ABSENT = ("42P01", "42703")
 _MIGRATE = "run `dex migrate`, then `dex check --database`"

@@ -14,9 +14,8 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
+from engine.sql.fit import TENANT_ROLE
 from engine.store.exchange import Texts, exchange
-
-ROLE = "dex_tenant"
 
 _ENTER = """
 select set_config('role', %(role)s, true), set_config('app.org_id', %(org_id)s, true),
@@ -32,7 +31,7 @@ async def tenant(connection: AsyncConnection[Any], org_id: str) -> AsyncIterator
     `begin`, the settings and the first statement travel together (pipeline mode), so binding costs no round trip.
     """
     async with connection.pipeline(), connection.transaction():
-        await connection.execute(_ENTER, {"role": ROLE, "org_id": org_id})
+        await connection.execute(_ENTER, {"role": TENANT_ROLE, "org_id": org_id})
         async with connection.cursor() as cursor:
             yield cursor
 
@@ -45,6 +44,6 @@ async def ask(
     Without an organisation they run as whoever is connected, which row level security may not bind: for operators.
     Returns the rows of each as Postgres wrote them.
     """
-    enter = (_UTC, {}) if org_id is None else (_ENTER, {"role": ROLE, "org_id": org_id})
+    enter = (_UTC, {}) if org_id is None else (_ENTER, {"role": TENANT_ROLE, "org_id": org_id})
     _, *answers = await exchange(connection, [enter, *((text, values) for values in parameters)])
     return answers
