@@ -20,6 +20,11 @@ FILE: Final = "docs/errors.md"
 
 #: Code of an HTTP answer -> (status, what it means, what to do). The codes under "rows" are answered with 422 as well.
 HTTP: Final[Mapping[str, tuple[int, str, str]]] = {
+    "repair_failed": (
+        200,
+        "`persistence_error` of a run that has ended: what it found is pending.",
+        "Mend the table, then `dex reconcile`.",
+    ),
     "invalid_cursor": (400, "The cursor was made for another query.", "Send the one of the page before, unchanged."),
     "invalid_header": (400, "A header holds no UUID.", "Send the id as it stands in the database."),
     "org_id_required": (400, "A super-admin's query names no organisation.", "Name it in the body's `org_id`."),
@@ -61,10 +66,18 @@ HTTP: Final[Mapping[str, tuple[int, str, str]]] = {
     "too_deep": (422, "Arrays and objects are nested too deeply.", "Nest fewer."),
     "unknown_field": (422, "The body names a field the endpoint does not know.", "Take one the hint names."),
     "invalid_body": (422, "A value of the body is out of range or of the wrong type.", "See `detail`."),
+    "out_of_range": (422, "`limit` or `offset` is beyond its range.", "Send a whole number within it."),
+    "unknown_column": (422, "`fields` names a column the table does not have.", "Take one the sentence names."),
+    "blank_filter": (422, "A filter is blank.", "Send a value, or leave the filter out."),
     "unstorable_text": (422, "The body holds NUL or half a surrogate pair.", "Remove it, or send U+FFFD instead."),
     "internal_error": (500, "Something went wrong on our side.", "The log has the reason under the request id."),
     "database_refused": (500, "The database refuses the statement.", "The log names the reason."),
     "table_misfit": (500, "The table does not fit its spec.", "`GET /readyz` names what is missing."),
+    "not_ready": (
+        503,
+        "`/readyz`: the database does not answer, a migration is pending, or a spec does not fit its table.",
+        "Each entry of `detail` names the SQL or the command that mends it.",
+    ),
     "database_busy": (503, "The database could not do it now; nothing was changed.", "Ask again after `Retry-After`."),
     "database_unavailable": (
         503,

@@ -61,16 +61,24 @@ def test_every_problem_of_a_table_is_explained() -> None:
     assert all(f"`{name}`" in page for name in PROBLEMS)
 
 
+#: Where codes of answers stand.
+CODED = [*sorted((ROOT / "api").glob("*.py")), ROOT / "engine" / "ask.py", ROOT / "engine" / "store" / "run.py"]
+
+
 def http_codes() -> Iterator[tuple[str, str]]:
     """File and code of every answer the API can give that is no success."""
-    for file in [*sorted((ROOT / "api").glob("*.py")), ROOT / "engine" / "store" / "run.py"]:
+    for file in CODED:
         for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Dict):
+                said = {getattr(key, "value", None): value for key, value in zip(node.keys, node.values, strict=True)}
+                if isinstance(code_ := said.get("code"), ast.Constant):
+                    yield file.name, code_.value
             if isinstance(node, ast.Call):
                 name = getattr(node.func, "id", getattr(node.func, "attr", ""))
                 strings = [part.value for part in node.args if isinstance(part, ast.Constant)]
                 if name == "Fault" and len(strings) > 1:
                     yield file.name, strings[1]
-                if name == "PaidTwice":
+                if name in ("PaidTwice", "Reason") and strings:
                     yield file.name, strings[0]
                 if name in ("invalid", "unauthorized"):
                     yield from (
@@ -81,14 +89,14 @@ def http_codes() -> Iterator[tuple[str, str]]:
 
 
 def test_every_code_of_the_api_is_explained() -> None:
-    known = errors.HTTP.keys() | REASONS.keys()
+    known = errors.HTTP.keys() | REASONS.keys() | PROBLEMS.keys()
     unknown = [(file, word) for file, word in http_codes() if word not in known]
     assert not unknown
     assert len(set(http_codes())) > 20, "the codes are found where they stand"
 
 
 def test_no_code_is_explained_that_the_api_never_gives() -> None:
-    said = "".join(file.read_text() for file in [*(ROOT / "api").glob("*.py"), ROOT / "engine" / "store" / "run.py"])
+    said = "".join(file.read_text() for file in CODED)
     assert [name for name in errors.HTTP if f'"{name}"' not in said] == []
 
 
