@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import plan, source
@@ -56,6 +56,7 @@ numbers = st.none() | st.integers(0, 3)
 rows = st.builds(row, st.sampled_from("AB") | st.none(), numbers, numbers, numbers)
 
 
+@settings(deadline=None)
 @given(st.lists(rows, max_size=8), st.lists(st.tuples(st.integers(0, 8), rows), max_size=2))
 def test_rounds_leave_what_single_upserts_would_have_left(arriving, before):
     one_by_one, in_rounds = {}, {}

@@ -31,7 +31,7 @@ ICP = "company.derive.icp_job_titles"
 COMPANY = "company.derive.intel_briefing"
 PERSON = "person.derive.intel_briefing"
 
-SECONDS = 60  # what anything here may take at most
+SECONDS = 180  # what anything here may take at most
 
 
 @dataclass
