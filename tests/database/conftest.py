@@ -21,6 +21,7 @@ from psycopg.rows import dict_row
 from engine import document, exact, load, plan, source
 from engine.account import Account
 from engine.check import check
+from engine.emit import migration
 from engine.extract import Extraction, extract
 from engine.plan import Plan
 from engine.project import Project
@@ -126,26 +127,8 @@ class World:
         return step
 
     def table(self, plan_: Plan) -> None:
-        """Make the table of a synthetic spec, as `dex draft-migration` would."""
-        columns = "".join(f'"{item.name}" {item.type.sql},' for item in plan_.fields)
-        key = ", ".join(f'"{name}"' for name in plan_.conflict)
-        self.db.execute(f"""
-            create table "{plan_.table}" (
-                id uuid primary key default gen_random_uuid(),
-                org_id uuid not null references orgs (id) on delete cascade, {columns}
-                source_submission_id uuid references submissions (id) on delete set null,
-                source_pipeline_run_id uuid references pipeline_runs (id) on delete set null,
-                source_recorded_at timestamptz,
-                created_at timestamptz not null default now(), updated_at timestamptz not null default now()
-            );
-            create unique index on "{plan_.table}" ({key}) nulls not distinct;
-            create trigger touched before update on "{plan_.table}"
-                for each row execute function update_updated_at_column();
-            alter table "{plan_.table}" enable row level security;
-            create policy tenant on "{plan_.table}" to dex_tenant
-                using (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
-            grant select, insert, update, delete on "{plan_.table}" to dex_tenant
-        """)
+        """Make the table of a synthetic spec: what `dex draft-migration` writes."""
+        self.db.execute(migration.create(plan_))
 
     def plan(self, fields: str, head: str = HEAD, **more: str) -> Plan:
         """A synthetic plan."""

@@ -317,7 +317,7 @@ def test_what_was_refused_once_is_written_once_it_fits(world, plan):
     [
         ("drop table quotes", 'relation "quotes" does not exist'),
         ("alter table quotes drop column price", 'column "price" of relation "quotes" does not exist'),
-        ("drop index quotes_org_id_symbol_idx", "no unique or exclusion constraint"),
+        ("drop index idx_quotes_dedup", "no unique or exclusion constraint"),
     ],
 )
 def test_a_table_that_does_not_fit_stops_the_backfill_and_leaves_everything_pending(world, plan, spoil, said):
