@@ -77,7 +77,7 @@ class OneRun(Body, frozen=True):
 
 
 class RunUpdate(Body, frozen=True):
-    """Say how a run goes. A field sent as null is cleared, one that is left out stays."""
+    """Say how a run goes; its submission follows. A field sent as null is cleared, one that is left out stays."""
 
     pipeline_run_id: UUID
     status: RunStatus

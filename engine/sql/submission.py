@@ -68,6 +68,13 @@ where s.id = %(id)s::uuid and s.org_id = %(org_id)s::uuid
   and (%(company_id)s::uuid is null or s.company_id is not distinct from %(company_id)s::uuid)
 """
 
+#: The submission of a run, held: of several runs that end at once, each sees what the one before has written.
+HOLD: Final = """
+select s.id::text
+from submissions as s join pipeline_runs as r on r.submission_id = s.id
+where r.id = %(run_id)s::uuid for no key update of s
+"""
+
 #: A retry is a later attempt over the same entity below the same parent. Only the latest attempt of each counts, and
 #: only below parents that count themselves: what a failed attempt left behind does not keep a submission failed. The
 #: word decided takes the type of its column: text here, an enum in a database that was adopted.

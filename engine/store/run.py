@@ -89,7 +89,7 @@ async def get(connection: AsyncConnection[Any], run_id: str, org_id: str | None)
 
 
 async def update(connection: AsyncConnection[Any], change: RunChange, org_id: str | None) -> str:
-    """Change a run. Raises NotHere, ForeignRun, LostLease."""
+    """Change a run, and its submission's status with it: both or neither. Raises NotHere, ForeignRun, LostLease."""
     sent = _sent(change.changes, ("error_message", "error_details", "trigger_run_id"))
     asked = {
         "id": change.id,
@@ -101,7 +101,12 @@ async def update(connection: AsyncConnection[Any], change: RunChange, org_id: st
         "org_id": org_id,
         **sent,
     }
-    return _held(await _ask(connection, sql.UPDATE, asked), "Pipeline run", org_id)
+    async with wrap(), connection.transaction():
+        row = await _ask(connection, sql.UPDATE, asked)
+        if row and row[2]:
+            (submission_id,) = await _ask(connection, submission_sql.HOLD, {"run_id": change.id})
+            await _ask(connection, submission_sql.SYNC, {"id": submission_id, "org_id": org_id})
+    return _held(row, "Pipeline run", org_id)
 
 
 async def update_step(connection: AsyncConnection[Any], change: StepChange, org_id: str | None) -> str:

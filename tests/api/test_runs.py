@@ -466,6 +466,22 @@ class TestSync:
         assert (answer["id"], answer["status"], answer["was"]) == (submission, expected, "received")
         assert api.value("select status from submissions where id = %s", [submission]) == expected
 
+    def test_it_follows_by_itself_what_is_said_of_a_run(self, api: Api, org: str) -> None:
+        submission = self.runs(api, org, *({"entity": {"n": n}} for n in range(6)))
+        runs = [
+            run for (run,) in api.execute("select id::text from pipeline_runs where submission_id = %s", [submission])
+        ]
+
+        def say(run: str, status: str = "succeeded") -> str:
+            good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": status}))
+            return str(api.value("select status from submissions where id = %s", [submission]))
+
+        assert say(runs[0], "running") == "running"
+        with ThreadPoolExecutor(6) as threads:  # each sees the others' ends, whoever is last
+            list(threads.map(say, runs))
+        assert api.value("select status from submissions where id = %s", [submission]) == "completed"
+        assert say(runs[3], "failed") == "failed"
+
     def test_a_good_retry_outweighs_the_attempt_that_failed(self, api: Api, org: str) -> None:
         one = {"entity": {"input": {"domain": "a.com"}}}
         runs = [{**one, "status": "failed", "attempt": 1}, {**one, "status": "succeeded", "attempt": 2}]

@@ -109,7 +109,7 @@ def test_every_answer_lost_once(world: World) -> None:
 
     run_id = world.queue([ICP], CONTEXT)
     worker = through(world, cut)
-    assert len(lost) >= 9
+    assert len(lost) >= 8
     assert_done(world, run_id, worker)
 
 

@@ -45,10 +45,9 @@ export class Records {
     return readRun(await this.#post("pipeline-runs/get", { pipeline_run_id: this.runId }));
   }
 
-  async runStarted(run: Run): Promise<void> {
+  async runStarted(): Promise<void> {
     const { triggerRunId } = this.execution;
     await this.#updateRun({ status: "running", ...(triggerRunId === undefined ? {} : { trigger_run_id: triggerRunId }) });
-    await this.#syncSubmission(run.submissionId);
   }
 
   /** Returns what each spec made of the run: the engine repairs before it answers. */
@@ -126,17 +125,13 @@ export class Records {
 
   async #endRun(change: object): Promise<Persistence[]> {
     const row = await this.#updateRun(change);
-    if (typeof row["submission_id"] === "string") await this.#syncSubmission(row["submission_id"]);
     return Array.isArray(row["persistence"]) ? row["persistence"].filter(isObject) : [];
   }
 
+  /** The engine brings the submission's status in line in the same transaction. */
   #updateRun(change: object): Promise<JsonObject> {
     const body = { pipeline_run_id: this.runId, ...change, ...this.#lease() };
     return this.#post("pipeline-runs/update-status", body);
-  }
-
-  async #syncSubmission(submissionId: string): Promise<void> {
-    await this.#call("submissions/sync-status", { submission_id: submissionId });
   }
 
   #updateStep(step: Step, change: object): Promise<JsonObject> {

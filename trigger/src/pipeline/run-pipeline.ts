@@ -54,7 +54,7 @@ export async function runPipeline(payload: RunPayload, deps: Dependencies): Prom
   const run = await records.load().catch(brokenRun);
   if (run instanceof RunError) return await ending.fail(run.message, { code: "broken_run" });
   if (isTerminal(run)) return { pipeline_run_id, status: run.status, persistence: [] };
-  await records.runStarted(run);
+  await records.runStarted();
 
   let cumulativeContext = run.input;
   for (const step of run.steps) {
