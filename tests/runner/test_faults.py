@@ -120,9 +120,12 @@ def test_api_restarted_during_a_run(world: World) -> None:
     while world.steps(run_id)[0]["provider_run_id"] is None:
         threading.Event().wait(0.05)
     world.house.stop_api()
+    worker.hear("No run could be claimed")
     worker.hear("trying again")
+    waiting = world.queue([ICP], {**CONTEXT, "company_description": "[recorded:empty]"})
     world.house.start_api()
-    worker.finish()
+    assert worker.finish() == 0, worker.text
+    assert world.run_row(waiting)["status"] == "succeeded", "it went on claiming"
     assert_done(world, run_id, worker)
 
 

@@ -39,7 +39,7 @@ export async function work(api: InternalApi, provider: Provider, terms: Terms, l
       await Promise.race(underWay);
       continue;
     }
-    const held = await claimOrNull(api, terms, logger);
+    const held = await claimOrNull(api, terms, logger, underWay.size > 0);
     if (held !== null) {
       taken += 1;
       const run = execute(api, provider, held, terms, logger, stop, tally).finally(() => underWay.delete(run));
@@ -56,12 +56,13 @@ export async function work(api: InternalApi, provider: Provider, terms: Terms, l
   return tally;
 }
 
-async function claimOrNull(api: InternalApi, terms: Terms, logger: Logger): Promise<Claim | null> {
+/** While a run is under way the API is asked again; a runner with nothing in hand that is to stop when idle stops. */
+async function claimOrNull(api: InternalApi, terms: Terms, logger: Logger, isBusy: boolean): Promise<Claim | null> {
   try {
     return await claim(api, terms);
   } catch (error) {
     logger.warn(`No run could be claimed: ${messageOf(error)}`);
-    if (terms.untilIdle) throw error;
+    if (terms.untilIdle && !isBusy) throw error;
     return null;
   }
 }
