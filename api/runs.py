@@ -103,6 +103,7 @@ class StepUpdate(Body, frozen=True):
     started_at: Time | None = None
     finished_at: Time | None = None
     provider_requested_at: Annotated[bool, Meta(extra_json_schema={"enum": [True]})] = False
+    provider_request_withdrawn_by: Name | None = None
     provider_run_id: Name | None = None
     lease_token: UUID | None = None
 
@@ -247,6 +248,7 @@ async def _update_step(context: Context, body: StepUpdate, org_id: str | None, r
         duration_ms=None if body.duration_ms is None else int(body.duration_ms),
         provider_run_id=body.provider_run_id,
         requested=body.provider_requested_at,
+        withdrawn_by=body.provider_request_withdrawn_by,
         started_at=body.started_at,
         finished_at=body.finished_at,
         lease_token=str(body.lease_token) if body.lease_token else None,

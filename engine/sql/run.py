@@ -131,8 +131,9 @@ with found as (
 select found.org_id::text, found.held, (select shown from updated)::text from found
 """
 
-#: The provider's run id is written once: a second one would be a second purchase. The end of a step is noted when it
-#: first ends so, and stays when its runner repeats itself, since the rows made from it carry that time.
+#: The provider's run id is written once: a second one would be a second purchase. The note of a request is taken back
+#: only by the execution that made it. The end of a step is noted when it first ends so, and stays when its runner
+#: repeats itself, since the rows made from it carry that time.
 UPDATE_STEP: Final = f"""
 with found as (
     select s.id, s.org_id, s.status, r.org_id as run_org_id,
@@ -151,7 +152,11 @@ with found as (
         error_details = case when %(set_error_details)s then %(error_details)s::jsonb else s.error_details end,
         task_run_id = case when %(set_task_run_id)s then %(task_run_id)s else s.task_run_id end,
         provider_run_id = coalesce(%(provider_run_id)s, s.provider_run_id),
-        provider_requested_at = case when %(requested)s then now() else s.provider_requested_at end,
+        provider_requested_at = case
+            when %(requested)s then now()
+            when s.task_run_id = %(withdrawn_by)s and s.provider_run_id is null then null
+            else s.provider_requested_at
+        end,
         started_at = case when %(status)s is null or %(status)s in ('queued', 'skipped') then s.started_at
                           else coalesce(%(started_at)s::timestamptz, s.started_at, now()) end,
         finished_at = case

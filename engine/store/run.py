@@ -64,6 +64,7 @@ class StepChange:
     duration_ms: int | None = None
     provider_run_id: str | None = None
     requested: bool = False
+    withdrawn_by: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     lease_token: str | None = None
@@ -119,6 +120,7 @@ async def update_step(connection: AsyncConnection[Any], change: StepChange, org_
         "duration_ms": change.duration_ms,
         "provider_run_id": change.provider_run_id,
         "requested": change.requested,
+        "withdrawn_by": change.withdrawn_by,
         "started_at": change.started_at,
         "finished_at": change.finished_at,
         "lease_token": change.lease_token,

@@ -392,6 +392,19 @@ class TestStep:
         row = api.execute("select provider_run_id, status from step_results where id = %s", [step])
         assert row == [("trun_1", "queued")]
 
+    def test_a_request_that_was_not_accepted_is_taken_back_by_whoever_noted_it(self, api: Api, org: str) -> None:
+        _, run = api.submission(org)
+        step = {"step_result_id": api.step(run)}
+        note = {**step, "provider_requested_at": True}
+        assert good(api.run("step-results/update", {**note, "task_run_id": "mine"}))["provider_requested_at"]
+        for name, left in (("another", True), ("mine", False), ("mine", False)):
+            words = good(api.run("step-results/update", {**step, "provider_request_withdrawn_by": name}))
+            assert (words["provider_requested_at"] is not None, words["task_run_id"]) == (left, "mine")
+        good(api.run("step-results/update", {**note, "task_run_id": "mine"}))
+        good(api.run("step-results/update", {**step, "provider_run_id": "trun_1"}))
+        words = good(api.run("step-results/update", {**step, "provider_request_withdrawn_by": "mine"}))
+        assert words["provider_requested_at"] and words["provider_run_id"] == "trun_1"
+
     def test_two_at_once_buy_once(self, api: Api, org: str) -> None:
         _, run = api.submission(org)
         body = {"step_result_id": api.step(run), "provider_requested_at": True}

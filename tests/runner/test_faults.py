@@ -3,7 +3,7 @@
 import threading
 from typing import Any
 
-from tests.runner.conftest import COMPANY, ICP, PERSON, Process, World
+from tests.runner.conftest import COMPANY, ICP, PERSON, Process, World, free_port
 from tests.runner.proxy import Cut, Exchange, proxy
 from tests.runner.test_kill import CONTEXT
 
@@ -186,6 +186,16 @@ def test_sigterm_gives_the_run_back(world: World) -> None:
     assert world.value(
         "select lease_expires_at < now() + interval '2 seconds' from pipeline_runs where id = %s", (run_id,)
     )
+    world.expire(run_id)
+    assert_done(world, run_id, world.work())
+
+
+def test_killed_while_the_provider_is_away_it_is_bought_by_the_next_runner(world: World) -> None:
+    """Refused, the request certainly was not accepted: nothing about the step says that it may have been paid."""
+    run_id = world.queue([ICP], CONTEXT)
+    first = world.worker(PARALLEL_BASE_URL=f"http://127.0.0.1:{free_port()}")
+    first.hear("ECONNREFUSED; nothing was bought, trying again")
+    first.kill()
     world.expire(run_id)
     assert_done(world, run_id, world.work())
 

@@ -55,6 +55,7 @@ async function research(setting: Setting = {}): Promise<{ result: OperationResul
     providerRequestedAt: null,
     providerRunId: null,
     noteRequest: () => Promise.resolve(void events.push(`noted before ${bought()} orders`)),
+    withdrawRequest: () => Promise.resolve(void events.push(`withdrawn after ${bought()} orders`)),
     keepRunId: (id) => Promise.resolve(void events.push(`kept ${id === studio.book.at(-1)?.run_id ? "the" : "another"} run after ${bought()} orders`)),
     metadata: { pipeline_run_id: "p", step_result_id: "s" },
     ...setting.record,
@@ -168,8 +169,9 @@ describe("each end at the provider", () => {
   });
 
   test("busy: ordered again, for nothing was bought", async () => {
-    const { result, bought } = await research({ context: cue("busy") });
+    const { result, events, bought } = await research({ context: cue("busy") });
     assert.deepEqual([result.status, bought], ["found", 1]);
+    assert.deepEqual(events, ["noted before 0 orders", "withdrawn after 0 orders", "noted before 0 orders", "kept the run after 1 orders"]);
   });
 
   test("mumbled: an answer that cannot be read is asked for again", async () => {

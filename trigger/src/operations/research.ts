@@ -5,7 +5,7 @@
  * never make it throw. It must not know HTTP or the engine; it keeps records through a StepRecord.
  *
  * The order is what protects the money: note that a request is about to be made, make it, keep the provider's run id
- * before anything else can fail. Killed at any point, a later execution sees from the record whether to buy, to resume,
+ * before anything else can fail; the note is taken back when the request certainly was not accepted. Killed at any point, a later execution sees from the record whether to buy, to resume,
  * or to stop because a request may have been paid whose answer was lost.
  */
 import { randomUUID } from "node:crypto";
@@ -15,7 +15,7 @@ import { messageOf, type Logger } from "../logger.js";
 import { missingInputs, readInputs, type Inputs } from "./inputs.js";
 import type { Attempt, Operation, OperationResult, StepConfig } from "./operation.js";
 import { fillPrompt } from "./prompt.js";
-import { NotBought, type News, type Provider } from "./provider.js";
+import { NotBought, type News, type Order, type Provider } from "./provider.js";
 
 /** What the engine keeps of a purchase, and how to keep it. */
 export interface StepRecord {
@@ -23,6 +23,8 @@ export interface StepRecord {
   readonly providerRunId: string | null;
   /** Note that a request is about to be made. Throws when another execution has noted the same. */
   noteRequest(): Promise<void>;
+  /** Take that note back: nothing was bought. */
+  withdrawRequest(): Promise<void>;
   /** Keep the provider's run id. */
   keepRunId(runId: string): Promise<void>;
   readonly metadata: Record<string, string>;
@@ -61,8 +63,7 @@ export async function conduct(
   if (missing.length > 0) return result.missing(missing);
 
   const prompt = fillPrompt(operation.prompt, inputs);
-  await record.noteRequest();
-  const bought = await buy({ prompt, processor, metadata: record.metadata }, tools);
+  const bought = await buy({ prompt, processor, metadata: record.metadata }, record, tools);
   if (!("runId" in bought)) return result.failed(bought.code, bought.message);
   await keep(bought.runId, record, tools.logger);
   return await follow(bought.runId, "bought");
@@ -76,13 +77,15 @@ export async function conduct(
 type Purchase = { runId: string } | { code: string; message: string };
 
 /** Buy, repeating only what certainly never was accepted. */
-async function buy(order: Parameters<Provider["buy"]>[0], { provider, patience, logger }: Tools): Promise<Purchase> {
+async function buy(order: Order, record: StepRecord, { provider, patience, logger }: Tools): Promise<Purchase> {
   for (let attempt = 1; ; attempt += 1) {
+    await record.noteRequest();
     try {
       return { runId: await provider.buy(order) };
     } catch (error) {
       const message = messageOf(error);
       if (!(error instanceof NotBought)) return { code: "maybe_bought", message: `${message}; ${notAgain(order)}` };
+      await record.withdrawRequest();
       if (!error.worthRetrying || attempt >= BUYING_ATTEMPTS) return { code: "not_bought", message: `${message}; nothing was bought` };
       logger.warn(`${message}; nothing was bought, trying again`, { attempt, of: BUYING_ATTEMPTS });
       await patience.pause(attempt);

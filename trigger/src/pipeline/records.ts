@@ -92,6 +92,7 @@ export class Records {
       providerRunId: step.providerRunId,
       metadata: { pipeline_run_id: this.runId, step_result_id: step.resultId },
       noteRequest: () => this.#noteRequest(step),
+      withdrawRequest: () => this.#withdrawRequest(step),
       keepRunId: (runId) => this.#keepRunId(step, runId),
     };
   }
@@ -106,6 +107,10 @@ export class Records {
     } catch (error) {
       if (!(error instanceof Overtaken) || error.code !== "provider_already_requested" || !(await this.#isOurs(step))) throw error;
     }
+  }
+
+  async #withdrawRequest(step: Step): Promise<void> {
+    await this.#updateStep(step, { provider_request_withdrawn_by: this.execution.id });
   }
 
   /** What was paid for is kept whoever holds the run by now, and tried for longer than anything else. */
