@@ -29,6 +29,7 @@ after(() => {
   server.closeAllConnections();
 });
 
+const ORDERED = { status: 202, body: '{"run_id": "trun_1", "status": "queued"}' };
 const CLIENT = { client_company_name: "Harbor Assurance", client_company_description: "Insures machines." };
 const CONTEXTS: Record<string, JsonObject> = {
   "company.derive.icp_job_titles": { company_name: "Northwind Robotics", domain: "northwind-robotics.example.com" },
@@ -179,6 +180,22 @@ describe("each end at the provider", () => {
     assert.deepEqual([result.status, bought], ["found", 1]);
   });
 
+  test("a proxy's page in place of a status is no end: what was paid for is asked for again", async () => {
+    const page = { status: 200, body: "<html>Back soon</html>", headers: { "content-type": "text/html" } };
+    const active = { status: 408, body: '{"type": "error", "error": {"message": "run is still active"}}' };
+    await using provider = await loopback(ORDERED, active, page, { status: 200, body: '{"output": {"content": {"a": 1}}}' });
+    const { result } = await research({ base: provider.url });
+    assert.equal(result.status, "found");
+  });
+
+  test("refused to the end of its time: the provider's own words are told", async () => {
+    const refused = { status: 401, body: '{"type": "error", "error": {"ref_id": "ref_1", "message": "the key was revoked"}}' };
+    await using provider = await loopback(ORDERED, refused);
+    const { result } = await research({ base: provider.url, config: { timeout_seconds: 0.1 } });
+    assert.equal(result.error?.code, "provider_timeout");
+    assert.match(result.error.message, /`trun_1` gave no result within 0\.1 s; at last the provider answered 401: the key was revoked/);
+  });
+
   test("nobody listens: ordered again until it is clear that nothing was bought", async () => {
     const nowhere = await loopback({ status: 200, body: "" });
     await nowhere[Symbol.asyncDispose]();
@@ -189,8 +206,7 @@ describe("each end at the provider", () => {
 
   test("NUL and half surrogates are replaced before anything is stored", async () => {
     const body = '{"run": {}, "output": {"content": {"a\\u0000": "x\\ud800y"}}}';
-    const answers = [{ status: 202, body: '{"run_id": "trun_1", "status": "queued"}' }, { status: 200, body }];
-    await using provider = await loopback(...answers);
+    await using provider = await loopback(ORDERED, { status: 200, body });
     const { result } = await research({ base: provider.url });
     assert.deepEqual(result.output?.["parallel_raw_response"], parse('{"run": {}, "output": {"content": {"a\uFFFD": "x\uFFFDy"}}}'));
   });

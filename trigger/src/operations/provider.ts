@@ -106,6 +106,7 @@ async function ask(client: Parallel, runId: string, seconds: number, signal?: Ab
 async function status(client: Parallel, runId: string): Promise<News> {
   try {
     const run = await client.taskRun.retrieve(runId);
+    if (typeof run.status !== "string") return { kind: "unreachable", message: "the provider's answer names no status" };
     if (run.status === "completed" || ACTIVE.includes(run.status)) return { kind: "active", status: run.status };
     return { kind: "ended", status: run.status, message: ending(runId, run.status, run.error?.message) };
   } catch (error) {

@@ -169,7 +169,7 @@ function notAgain({ metadata }: { metadata: Record<string, string> }): string {
   return `the research may have been bought, so it is not ordered again; at the provider it carries ${marks.join(" and ")}`;
 }
 
-function tooLong(runId: string, seconds: number, news: News): string {
-  const last = news.kind === "active" ? `it is still ${news.status}` : "the provider could not be reached at last";
-  return `research \`${runId}\` gave no result within ${seconds} s; ${last}, and its result may still come`;
+function tooLong(runId: string, seconds: number, news: Exclude<News, End>): string {
+  const last = news.kind === "active" ? `it is still ${news.status}` : `at last ${news.message}`;
+  return `research \`${runId}\` gave no result within ${seconds} s; ${last}; its result may still come`;
 }
