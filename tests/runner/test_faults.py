@@ -83,6 +83,21 @@ def test_a_value_the_engine_refuses_is_named_and_stays_on_record(world: World) -
     assert reasons[0]["field"] == "company_domain"
 
 
+def test_a_repair_that_fails_is_warned_of(world: World) -> None:
+    """The run is green, and its rows are nowhere: the runner's log has to say so, too."""
+
+    def without_the_ledger(exchange: Exchange) -> None:
+        if exchange.path.endswith("update-status") and b'"succeeded"' in exchange.body:
+            names = ("step_persistence", "step_persistence_aside")
+            names = names if exchange.answer is None else names[::-1]
+            world.execute(f"alter table {names[0]} rename to {names[1]}")
+
+    run_id = world.queue([ICP], CONTEXT)
+    worker = through(world, without_the_ledger)
+    assert world.run_row(run_id)["status"] == "succeeded"
+    assert "Persistence is not complete repair_failed: what this run found is pending" in said(worker), worker.text
+
+
 def test_a_proxys_page_is_no_answer(world: World) -> None:
     pages = iter([True, True])
 

@@ -5,6 +5,7 @@
  */
 import { internalCall, InternalApiError, internalPost, type InternalConfig } from "../client.js";
 import { isObject, type JsonObject } from "../exact.js";
+import { messageOf } from "../logger.js";
 import type { Failure } from "../operations/operation.js";
 import type { StepRecord } from "../operations/research.js";
 import { readRun, type Run, type Step } from "./run.js";
@@ -32,6 +33,13 @@ export interface Execution {
 /** What one spec made of a run when it ended. */
 export type Persistence = JsonObject;
 
+/** What the engine's repair told of a run when it ended. */
+export interface Repair {
+  readonly persistence: Persistence[];
+  /** Why it could not do all of it. */
+  readonly error: string | null;
+}
+
 const CONFLICT = 409;
 
 export class Records {
@@ -51,11 +59,11 @@ export class Records {
   }
 
   /** Returns what each spec made of the run: the engine repairs before it answers. */
-  async runSucceeded(): Promise<Persistence[]> {
+  async runSucceeded(): Promise<Repair> {
     return this.#endRun({ status: "succeeded" });
   }
 
-  async runFailed(message: string, details: object): Promise<Persistence[]> {
+  async runFailed(message: string, details: object): Promise<Repair> {
     return this.#endRun({ status: "failed", error_message: message, error_details: details });
   }
 
@@ -128,9 +136,12 @@ export class Records {
     return result?.["task_run_id"] === this.execution.id && result["provider_run_id"] === null;
   }
 
-  async #endRun(change: object): Promise<Persistence[]> {
-    const row = await this.#updateRun(change);
-    return Array.isArray(row["persistence"]) ? row["persistence"].filter(isObject) : [];
+  async #endRun(change: object): Promise<Repair> {
+    const { persistence, persistence_error: error } = await this.#updateRun(change);
+    return {
+      persistence: Array.isArray(persistence) ? persistence.filter(isObject) : [],
+      error: isObject(error) ? `${messageOf(error["code"])}: ${messageOf(error["message"])}` : null,
+    };
   }
 
   /** The engine brings the submission's status in line in the same transaction. */

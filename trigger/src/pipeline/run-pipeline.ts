@@ -15,7 +15,7 @@ import { readStepConfig, unknownOperation, type Failure, type OperationResult } 
 import type { Provider } from "../operations/provider.js";
 import { conduct, type Patience } from "../operations/research.js";
 import { persistStepResult } from "../persist/generated/index.js";
-import { Records, type Execution, type Persistence } from "./records.js";
+import { Records, type Execution, type Persistence, type Repair } from "./records.js";
 import { isTerminal, mergeContext, RunError, type Step } from "./run.js";
 
 export interface RunPayload {
@@ -152,26 +152,27 @@ class Ending {
   ) {}
 
   async succeed(): Promise<RunOutcome> {
-    const persistence = await this.records.runSucceeded();
+    const repair = await this.records.runSucceeded();
     this.logger.info("Run succeeded", { pipeline_run_id: this.pipeline_run_id });
-    return this.#outcome({ status: "succeeded", persistence });
+    return this.#outcome({ status: "succeeded" }, repair);
   }
 
   async fail(message: string, details: { step_position?: number; code?: string }): Promise<RunOutcome> {
     await this.records.laterStepsSkipped(details.step_position ?? 0);
-    const persistence = await this.records.runFailed(message, details);
+    const repair = await this.records.runFailed(message, details);
     this.logger.error("Run failed", { pipeline_run_id: this.pipeline_run_id, ...details, error: message });
-    return this.#outcome({ status: "failed", error: message, persistence });
+    return this.#outcome({ status: "failed", error: message }, repair);
   }
 
   /** What the engine's repair counted when the run ended: what is not written has to be seen. */
-  #outcome(end: Omit<RunOutcome, "pipeline_run_id">): RunOutcome {
+  #outcome(end: Pick<RunOutcome, "status" | "error">, { persistence, error }: Repair): RunOutcome {
     const { pipeline_run_id } = this;
-    for (const account of end.persistence) {
+    if (error !== null) this.logger.warn("Persistence is not complete", { pipeline_run_id, error });
+    for (const account of persistence) {
       const isOpen = Number(account["rejected"] ?? 0) + Number(account["pending"] ?? 0) > 0;
       if (isOpen) this.logger.warn("Persistence is not complete", { pipeline_run_id, ...account });
       else this.logger.info("Persistence is complete", { pipeline_run_id, ...account });
     }
-    return { pipeline_run_id, ...end };
+    return { pipeline_run_id, ...end, persistence };
   }
 }
