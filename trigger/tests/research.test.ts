@@ -175,6 +175,14 @@ describe("each end at the provider", () => {
     assert.deepEqual(events, ["noted before 0 orders", "withdrawn after 0 orders", "noted before 0 orders", "kept the run after 1 orders"]);
   });
 
+  test("busy for a minute: the pauses of the local runner outlast it", async () => {
+    const busy = { status: 429, body: '{"type": "error", "error": {"message": "2000 requests per minute"}}' };
+    const answers = [...Array<typeof busy>(11).fill(busy), ORDERED, { status: 200, body: '{"output": {"content": {"a": 1}}}' }];
+    await using provider = await loopback(...answers);
+    const { result } = await research({ base: provider.url });
+    assert.equal(result.status, "found");
+  });
+
   test("mumbled: an answer that cannot be read is asked for again", async () => {
     const { result, bought } = await research({ context: cue("mumbled") });
     assert.deepEqual([result.status, bought], ["found", 1]);

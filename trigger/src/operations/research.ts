@@ -44,7 +44,7 @@ export interface Tools {
 }
 
 const TWO_HOURS = 2 * 60 * 60; // the longest that the largest processors take
-const BUYING_ATTEMPTS = 6;
+const BUYING_ATTEMPTS = 12; // the provider counts requests by the minute; these take longer than one
 
 /** Conduct the research of one step. */
 export async function conduct(
