@@ -2,6 +2,7 @@
 
 In: a project. Out: sentences and tables on standard output; it ends by itself and raises when something is not as it
 should be. Nothing in it knows more than a user could: it speaks to the API over HTTP and to `dex` as a process.
+It keeps to an organisation of its own: `DATABASE_URL` may hold the work of others.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def run(here: Project) -> None:
         _run_pipelines(here, api, key, provider, tenant)
         _backfill(here, dsn, tenant, [plan.name for plan in plans])
         _query(api, tenant, {plan.slug: [plan.conflict[1], "parallel_run_id"] for plan in plans})
-        _close(here, dsn)
+        _close(here, dsn, tenant)
     console.say(f'\nDone in {time.monotonic() - began:.0f} s. Next: `make serve`, then README.md, "Add an operation".')
 
 
@@ -104,7 +105,7 @@ def _run_pipelines(here: Project, api: str, key: str, provider: str, tenant: Ten
         "PARALLEL_API_KEY": "recorded",
         "PARALLEL_BASE_URL": provider,
     }
-    worker = [sys.executable, "-m", "scripts.dex", "worker", "--until-idle"]
+    worker = [sys.executable, "-m", "scripts.dex", "worker", "--until-idle", "--org", tenant.org_id]
     done = subprocess.run(worker, cwd=here.root, env=_environment(environment), capture_output=True, text=True)
     if done.returncode:
         raise DemoFailed(f"the runner ended with {done.returncode}", hint=(done.stdout + done.stderr)[-2000:])
@@ -130,7 +131,7 @@ def _backfill(here: Project, dsn: str, tenant: Tenant, specs: list[str]) -> None
     console.say("\n3. Research from before the tables: a step result nobody made a row of, and a backfill")
     asyncio.run(_remember(dsn, tenant))
     for spec in specs:
-        words = _dex(here, dsn, "backfill", spec, "--json")
+        words = _dex(here, dsn, "backfill", spec, "--org", tenant.org_id, "--json")
         written = {name: count for name, count in words.items() if isinstance(count, int) and count}
         console.say(f"   dex backfill {spec}: {written or 'nothing pending'}")
 
@@ -181,9 +182,9 @@ def _query(api: str, tenant: Tenant, shown: Mapping[str, list[str]]) -> None:
             raise DemoFailed(f"`{slug}` answered no rows")
 
 
-def _close(here: Project, dsn: str) -> None:
+def _close(here: Project, dsn: str, tenant: Tenant) -> None:
     console.say("\n5. The accounts: found = written + unchanged + superseded + filtered + rejected + pending")
-    for account in _dex(here, dsn, "coverage", "--json"):
+    for account in _dex(here, dsn, "coverage", "--org", tenant.org_id, "--json"):
         parts = {name: account[name] for name in account if name not in ("spec", "org_id", "found")}
         console.say(f"   {account['spec']}: {account['found']} = {' + '.join(f'{n} {k}' for k, n in parts.items())}")
         if account["found"] != sum(parts.values()) or account["pending"]:
@@ -196,7 +197,12 @@ def _close(here: Project, dsn: str) -> None:
 
 @contextmanager
 def _api(here: Project, dsn: str, key: str) -> Iterator[str]:
-    environment = {"DATABASE_URL": dsn, "INTERNAL_API_KEY": key, "JWT_SECRET": secrets.token_urlsafe(32)}
+    environment = {
+        "DATABASE_URL": dsn,
+        "INTERNAL_API_KEY": key,
+        "JWT_SECRET": secrets.token_urlsafe(32),
+        "TRIGGER_SECRET_KEY": "",  # whoever has one set is not asking for recorded research there
+    }
     command = [sys.executable, "-m", "scripts.dex", "serve", "--port", "0"]
     with _process(here, command, environment, "stderr") as lines:
         yield _await_line(lines, "serving on ").rsplit(" ", 1)[-1]

@@ -16,6 +16,7 @@ from engine import load, project
 from engine.diagnostic import EngineError
 from engine.project import Project
 from scripts import console
+from scripts.commands.accounts import as_uuid
 from scripts.database import database
 
 
@@ -84,9 +85,11 @@ def _development_secrets(here: Project) -> dict[str, str]:
 def worker(
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop when no run is waiting.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 4,
+    org: Annotated[str | None, typer.Option(help="Only this organisation's runs.")] = None,
 ) -> None:
     """Claim queued runs and execute them here, without Trigger.dev. Needs the runner's environment (see README)."""
     arguments = ["--concurrency", str(concurrency), *(["--until-idle"] if until_idle else [])]
+    arguments += ["--org", as_uuid(org, "--org") or ""] if org else []
     command = node(project.find(), "src/local/worker.ts", *arguments)
     os.execv(command[0], command)  # the worker takes this process over, so that a signal reaches it
 
