@@ -163,6 +163,24 @@ def test_api_away_for_good_leaves_the_run_to_the_next_runner(world: World) -> No
     assert world.steps(run_id)[0]["output_payload"]["operation_result"]["provider_attempts"][0]["action"] == "resumed"
 
 
+def test_a_run_that_cannot_be_recorded_is_not_tried_again_at_once(world: World) -> None:
+    """Something before the API refuses the result. A runner that took the run up each second would ask for ever."""
+
+    def refuse(exchange: Exchange) -> Any:
+        is_result = b'"output_payload"' in exchange.body and b"refused.example" in exchange.body
+        return (403, "text/html", b"<html>Forbidden</html>") if is_result else None
+
+    refused = world.queue([ICP], {**CONTEXT, "domain": "refused.example.com"})
+    other = world.queue([ICP], {**CONTEXT, "company_description": "[recorded:slow]"})
+    worker = through(world, refuse)
+    assert worker.popen.returncode == 1 and "answered 403: text/html instead of JSON" in said(worker)
+    assert worker.text.count("Run left to be taken up again") == 1, worker.text
+    assert world.run_row(other)["status"] == "succeeded"
+    world.expire(refused)
+    assert world.work().popen.returncode == 0
+    assert world.run_row(refused)["status"] == "succeeded" and len(world.orders(refused)) == 1
+
+
 def test_several_runners_side_by_side_take_every_run_once(world: World) -> None:
     runs = [world.queue([ICP], {**CONTEXT, "domain": f"company-{index}.example.com"}) for index in range(9)]
     workers = [world.worker("--concurrency", "2") for _ in range(3)]

@@ -98,7 +98,8 @@ async function execute(
   } catch (error) {
     tally.left += 1;
     logger.warn("Run left to be taken up again", { pipeline_run_id: held.runId, error: messageOf(error) });
-    if (!lost.signal.aborted) await giveBack(api, held, logger);
+    // Whatever was in the way is there a second later, too: only a runner that goes gives its run back before the lease is over.
+    if (stop.aborted && !lost.signal.aborted) await giveBack(api, held, logger);
   } finally {
     done.abort();
     await beating;
