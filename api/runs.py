@@ -109,7 +109,7 @@ class StepUpdate(Body, frozen=True):
 
 
 class SkipRemaining(Body, frozen=True):
-    """Skip what is still queued."""
+    """Skip what is still queued after a position, which is that of the step that failed."""
 
     pipeline_run_id: UUID
     from_position: Count

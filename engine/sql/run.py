@@ -185,7 +185,7 @@ with found as (
 ), skipped as (
     update step_results as s set status = 'skipped', finished_at = now()
     from found
-    where s.pipeline_run_id = found.id and s.step_position >= %(position)s and s.status = 'queued'
+    where s.pipeline_run_id = found.id and s.step_position > %(position)s and s.status = 'queued'
       and (%(org_id)s::uuid is null or found.org_id = %(org_id)s::uuid)
     returning s.id, s.step_position
 )

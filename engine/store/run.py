@@ -134,7 +134,7 @@ async def update_step(connection: AsyncConnection[Any], change: StepChange, org_
 
 
 async def skip_remaining(connection: AsyncConnection[Any], run_id: str, position: int, org_id: str | None) -> str:
-    """Skip the queued steps of a run from `position` on. Raises NotHere, ForeignRun."""
+    """Skip the queued steps of a run after `position`. Raises NotHere, ForeignRun."""
     asked = {"id": run_id, "position": position, "org_id": org_id}
     return _held(await _ask(connection, sql.SKIP, asked), "Pipeline run", org_id)
 

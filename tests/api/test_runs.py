@@ -439,7 +439,7 @@ class TestStep:
         _, run = api.submission(org)
         steps = [api.step(run, position) for position in range(1, 5)]
         api.execute("update step_results set status = 'running' where id = %s", [steps[2]])
-        skipped = good(api.run("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_position": 2}))
+        skipped = good(api.run("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_position": 1}))
         assert skipped == {"pipeline_run_id": run, "skipped": 2, "step_result_ids": [steps[1], steps[3]]}
         states = api.execute("select status from step_results where pipeline_run_id = %s order by step_position", [run])
         assert [state for (state,) in states] == ["queued", "skipped", "running", "skipped"]
