@@ -112,7 +112,7 @@ class SkipRemaining(Body, frozen=True):
     """Skip what is still queued after a position, which is that of the step that failed."""
 
     pipeline_run_id: UUID
-    from_position: Count
+    from_step_position: Count
 
 
 class OneSubmission(Body, frozen=True):
@@ -259,7 +259,9 @@ async def _update_step(context: Context, body: StepUpdate, org_id: str | None, r
 
 async def _skip(context: Context, body: SkipRemaining, org_id: str | None, replaced: int) -> Response:
     async with context.connection() as connection:
-        return data(await store.skip_remaining(connection, str(body.pipeline_run_id), int(body.from_position), org_id))
+        return data(
+            await store.skip_remaining(connection, str(body.pipeline_run_id), int(body.from_step_position), org_id)
+        )
 
 
 async def _sync(context: Context, body: OneSubmission, org_id: str | None, replaced: int) -> Response:

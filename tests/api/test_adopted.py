@@ -55,7 +55,7 @@ def test_a_run_goes_its_way(adopted_api: Api) -> None:
     assert sync() == "running"
     for words in ({"status": "running"}, {"status": "succeeded", "output_payload": payload()}):
         good(api.run("step-results/update", {"step_result_id": found, "lease_token": lease, **words}))
-    good(api.run("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_position": 2}))
+    good(api.run("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_step_position": 1}))
     done = {"pipeline_run_id": run, "status": "succeeded", "lease_token": lease}
     assert good(api.run("pipeline-runs/update-status", done))["persistence"][0]["written"] == 1
     assert sync() == "completed"

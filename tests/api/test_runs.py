@@ -439,11 +439,13 @@ class TestStep:
         _, run = api.submission(org)
         steps = [api.step(run, position) for position in range(1, 5)]
         api.execute("update step_results set status = 'running' where id = %s", [steps[2]])
-        skipped = good(api.run("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_position": 1}))
+        skipped = good(
+            api.run("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_step_position": 1})
+        )
         assert skipped == {"pipeline_run_id": run, "skipped": 2, "step_result_ids": [steps[1], steps[3]]}
         states = api.execute("select status from step_results where pipeline_run_id = %s order by step_position", [run])
         assert [state for (state,) in states] == ["queued", "skipped", "running", "skipped"]
-        nobody = {"pipeline_run_id": str(uuid.uuid4()), "from_position": 0}
+        nobody = {"pipeline_run_id": str(uuid.uuid4()), "from_step_position": 0}
         refused(api.run("step-results/mark-remaining-skipped", nobody), 404, "not_found")
 
 
@@ -541,7 +543,7 @@ def bodies(api: Api, org: str) -> dict[str, dict[str, Any]]:
         "pipeline-runs/get": {"pipeline_run_id": run},
         "pipeline-runs/update-status": {"pipeline_run_id": run, "status": "failed"},
         "step-results/update": {"step_result_id": api.step(run), "status": "failed", "provider_run_id": "x"},
-        "step-results/mark-remaining-skipped": {"pipeline_run_id": run, "from_position": 0},
+        "step-results/mark-remaining-skipped": {"pipeline_run_id": run, "from_step_position": 0},
         "submissions/sync-status": {"submission_id": submission},
     }
 

@@ -89,7 +89,7 @@ export class Records {
   }
 
   async laterStepsSkipped(position: number): Promise<void> {
-    const body = { pipeline_run_id: this.runId, from_position: position };
+    const body = { pipeline_run_id: this.runId, from_step_position: position };
     await this.#call("step-results/mark-remaining-skipped", body);
   }
 
