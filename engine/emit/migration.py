@@ -1,4 +1,4 @@
-"""Plan -> the next migration: its table, or the columns its table lacks.
+"""Plan -> the next migration: its table, or the columns and indexes its table lacks.
 
 In: a plan, the names of the migrations there are, and the columns of the table if it is there. Out: file name and SQL
 in the pattern of migrations 015 to 024. It must not know a database. It never drops and never narrows: what could lose
@@ -15,6 +15,7 @@ from typing import Final
 
 from engine.diagnostic import EngineError
 from engine.plan import Field, Plan
+from engine.sql.catalog import Existing
 from engine.sql.fit import TENANT_POLICY, TENANT_ROLE
 from engine.sql.text import quote
 
@@ -47,28 +48,27 @@ unique user using variadic verbose when where window with
 
 
 class NothingToDraft(EngineError):
-    """The table has every column of the spec, or a migration that is not applied yet makes it."""
+    """The table has every column and index of the spec, or a migration that is not applied yet makes it."""
 
 
-def emit(plan: Plan, migrations: Iterable[str], columns: Mapping[str, str] | None) -> tuple[str, str]:
+def emit(plan: Plan, migrations: Iterable[str], table: Existing | None) -> tuple[str, str]:
     """Return file name and text of the next migration.
 
-    `migrations` are the names of the files there are; `columns` is name -> type as the catalog spells it, None when the
-    table does not exist. Raises NothingToDraft when there is nothing to add.
+    `migrations` are the names of the files there are; `table` is None when it does not exist. Raises NothingToDraft
+    when there is nothing to add.
     """
     names = list(migrations)
     number = 1 + max((int(found[0]) for name in names if (found := re.match(r"\d+", name))), default=0)
-    if columns is None:
+    if table is None:
         _must_be_new(plan, names)
         return f"{number:03d}_{plan.table}.sql", create(plan)
-    added = [item for item in plan.fields if item.name not in columns]
-    provided = [name for name in (*_BEFORE, *_BEHIND) if name not in columns]
-    if not added and not provided:
-        hint = "`dex check --database` says whether types, indexes and policies fit too"
-        raise NothingToDraft(f"table `{plan.table}` has every column of `{plan.name}`", hint=hint)
-    what = [*provided, *(item.name for item in added)]
-    suffix = what[0] if len(what) == 1 else "columns"
-    return f"{number:03d}_{plan.table}_{suffix}.sql", alter(plan, columns)
+    provided = [name for name in (*_BEFORE, *_BEHIND) if name not in table.columns]
+    added = [*provided, *(item.name for item in plan.fields if item.name not in table.columns)]
+    if not added and not list(_lacking(plan, table)):
+        hint = "`dex check --database` says whether types, keys and policies fit too"
+        raise NothingToDraft(f"table `{plan.table}` has every column and index of `{plan.name}`", hint=hint)
+    what = added[0] if len(added) == 1 else "columns" if added else "indexes"
+    return f"{number:03d}_{plan.table}_{what}.sql", alter(plan, table)
 
 
 def _must_be_new(plan: Plan, names: Iterable[str]) -> None:
@@ -93,16 +93,16 @@ def create(plan: Plan) -> str:
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def alter(plan: Plan, columns: Mapping[str, str]) -> str:
-    """Return the SQL that adds to a table with `columns` what the plan has more."""
-    added = [item for item in plan.fields if item.name not in columns]
+def alter(plan: Plan, table: Existing) -> str:
+    """Return the SQL that adds to `table` what the plan has more."""
+    added = [item for item in plan.fields if item.name not in table.columns]
     blocks = (
         _comment(f"{plan.title}: what {plan.file} has more.", f"Drafted by `dex draft-migration {plan.name}`."),
-        "\n".join(_additions(plan, columns)),
-        "\n".join(_filter_index(plan, item) for item in added if item.filter),
+        "\n".join(_additions(plan, table.columns)),
+        "\n".join(_lacking(plan, table)),
         _compression(plan, added),
         "\n".join(_wider_key(plan, added)),
-        "\n".join(_not_touched(plan, columns)),
+        "\n".join(_not_touched(plan, table.columns)),
     )
     return "\n\n".join(filter(None, blocks)) + "\n"
 
@@ -119,8 +119,7 @@ def _table(plan: Plan) -> str:
 def _indexes(plan: Plan) -> Iterator[str]:
     yield _dedup_index(plan, "dedup")
     yield _index(plan, "org", ("org_id", *_NEWEST))
-    yield from (_filter_index(plan, item) for item in plan.filters)
-    yield from (_index(plan, f"by_{'_'.join(columns)}", columns) for columns in plan.indexes)
+    yield from (_index(plan, suffix, columns) for suffix, columns in _asked(plan))
     yield _index(plan, "source_submission", ("source_submission_id",))
     yield _index(plan, "source_run", ("source_pipeline_run_id",))
 
@@ -130,8 +129,10 @@ def _dedup_index(plan: Plan, suffix: str) -> str:
     return _index(plan, suffix, plan.conflict, unique=True, tail=" NULLS NOT DISTINCT" if nullable else "")
 
 
-def _filter_index(plan: Plan, item: Field) -> str:
-    return _index(plan, f"{item.name}_newest", ("org_id", item.name, *_NEWEST))
+def _asked(plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What the spec asks an index for: a filter's ends in the order of the answer."""
+    yield from ((f"{item.name}_newest", ("org_id", item.name, *_NEWEST)) for item in plan.filters)
+    yield from ((f"by_{'_'.join(columns)}", columns) for columns in plan.indexes)
 
 
 def _index(plan: Plan, suffix: str, columns: Sequence[str], *, unique: bool = False, tail: str = "") -> str:
@@ -186,6 +187,14 @@ def _additions(plan: Plan, columns: Mapping[str, str]) -> Iterator[str]:
         if item.name not in columns:
             yield from _reason_to_be_nullable(plan, item)
             yield f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {_name(item.name)} {_type(item)};"
+
+
+def _lacking(plan: Plan, table: Existing) -> Iterator[str]:
+    """The indexes the spec asks for and the table has not, under whatever name; a longer one serves as well."""
+    for suffix, columns in _asked(plan):
+        bare = tuple(column.partition(" ")[0] for column in columns)
+        if not any(known[: len(bare)] == bare for known in table.indexes):
+            yield _index(plan, suffix, columns)
 
 
 def _reason_to_be_nullable(plan: Plan, item: Field) -> Iterator[str]:

@@ -1,7 +1,22 @@
 """What the catalog says of a table.
 
-In: nothing but names, as parameters. Out: the text of five questions. It must not know plans.
+In: nothing but names, as parameters. Out: the text of five questions, and what a draft looks at of their answers. It
+must not know plans.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A table that is there: name -> type of its columns, and the columns of each index that covers every row."""
+
+    columns: Mapping[str, str]
+    indexes: tuple[tuple[str, ...], ...]
+
 
 TABLE = """
 select c.oid::bigint as oid, c.relrowsecurity as secured,
@@ -24,14 +39,15 @@ where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
 
 INDEXES = """
 select c.relname as name, i.indisvalid as valid, i.indimmediate as immediate,
-       i.indpred is not null as partial, i.indexprs is not null as expressions, i.indnullsnotdistinct as nulls_equal,
+       i.indisunique as unique, i.indpred is not null as partial, i.indexprs is not null as expressions,
+       i.indnullsnotdistinct as nulls_equal,
        array(
            select coalesce(a.attname, '') from unnest(i.indkey::int2[]) with ordinality as k(number, place)
            left join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.number
            where k.place <= i.indnkeyatts order by k.place
        )::text[] as columns
 from pg_index as i join pg_class as c on c.oid = i.indexrelid
-where i.indrelid = %(oid)s and i.indisunique
+where i.indrelid = %(oid)s
 """
 
 POLICIES = """

@@ -15,6 +15,7 @@ from psycopg.rows import dict_row
 from engine.column import TYPES
 from engine.plan import Plan
 from engine.sql import catalog, fit
+from engine.sql.catalog import Existing
 from engine.sql.fit import Problem, Table
 from engine.sql.text import quote
 from engine.store.fault import wrap
@@ -32,19 +33,20 @@ async def inspect(connection: AsyncConnection[Any], plans: Iterable[Plan]) -> li
     return found
 
 
-async def columns(connection: AsyncConnection[Any], table: str) -> dict[str, str] | None:
-    """Return the columns of a table with their types as the catalog names them; None when there is no such table.
-
-    Raises StoreUnavailable.
-    """
+async def existing(connection: AsyncConnection[Any], table: str) -> Existing | None:
+    """Return what a table has; None when there is no such table. Raises StoreUnavailable."""
     asked: dict[str, Any] = {"table": quote(table), "role": fit.TENANT_ROLE}
     async with wrap(), connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(catalog.TABLE, asked)
         facts = await cursor.fetchone()
         if facts is None:
             return None
-        found = await _all(cursor, catalog.COLUMNS, {"oid": facts["oid"]})
-    return {row["name"]: row["type"] for row in found}
+        columns = await _all(cursor, catalog.COLUMNS, {"oid": facts["oid"]})
+        indexes = await _all(cursor, catalog.INDEXES, {"oid": facts["oid"]})
+    return Existing(
+        {row["name"]: row["type"] for row in columns},
+        tuple(tuple(row["columns"]) for row in indexes if row["valid"] and not row["partial"]),
+    )
 
 
 async def _read(cursor: Rows, plan: Plan) -> Table | None:
@@ -55,7 +57,7 @@ async def _read(cursor: Rows, plan: Plan) -> Table | None:
         return None
     asked["oid"] = facts["oid"]
     columns = await _all(cursor, catalog.COLUMNS, asked)
-    indexes = await _all(cursor, catalog.INDEXES, asked)
+    indexes = [row for row in await _all(cursor, catalog.INDEXES, asked) if row["unique"]]
     policies = await _all(cursor, catalog.POLICIES, asked)
     types = {kind.sql: await _catalog_type(cursor, kind.sql) for kind in TYPES.values()}
     return Table(plan, facts, {row["name"]: row for row in columns}, indexes, policies, types)

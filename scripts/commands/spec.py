@@ -194,21 +194,22 @@ def draft_migration(
     spec: Spec,
     out: Annotated[bool, typer.Option("--print", help="Print the SQL instead of writing the file.")] = False,
 ) -> None:
-    """Write the next numbered migration for a spec: its table, or the columns its table lacks."""
+    """Write the next numbered migration for a spec: its table, or the columns and indexes its table lacks."""
     from engine.emit import migration
+    from engine.sql.catalog import Existing
     from engine.store import table
     from engine.store.connect import connect
 
     here = project.find()
     plan = load.pick(load.load(here), spec)
 
-    async def ask(dsn: str) -> dict[str, str] | None:
+    async def ask(dsn: str) -> Existing | None:
         async with await connect(dsn) as connection:
-            return await table.columns(connection, plan.table)
+            return await table.existing(connection, plan.table)
 
     with database(here) as dsn:
-        columns = asyncio.run(ask(dsn))
-    file, text = migration.emit(plan, sorted(item.name for item in here.migrations.glob("*.sql")), columns)
+        found = asyncio.run(ask(dsn))
+    file, text = migration.emit(plan, sorted(item.name for item in here.migrations.glob("*.sql")), found)
     if out:
         console.say(text)
         return

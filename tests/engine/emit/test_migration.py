@@ -74,7 +74,7 @@ def apply(dsn: str, folder: Path, plan: Plan) -> str:
 
     async def work() -> str:
         async with await connect(dsn) as connection:
-            found = await table.columns(connection, plan.table)
+            found = await table.existing(connection, plan.table)
         name, text = migration.emit(plan, names, found)
         (folder / name).write_text(text)
         await migrate(dsn, folder)
@@ -201,6 +201,21 @@ def test_nothing_is_dropped_or_narrowed(database: str, folder: Path, compiled: C
     with psycopg.connect(database) as connection:
         connection.execute('select tags, large from "order"')
     with pytest.raises(NothingToDraft, match="has every column"):
+        apply(database, folder, after)
+
+
+def test_an_index_asked_for_later_comes_with_the_next_draft(
+    database: str, folder: Path, compiled: Callable[[str], Plan]
+) -> None:
+    before = EVERYTHING.replace("output.exact, filter: true", "output.exact").replace(", [tags]]", "]")
+    apply(database, folder, compiled(before))
+    after = compiled(EVERYTHING.replace("[tags]]", "[tags], [org_id, day]]"))
+    name = apply(database, folder, after)
+    assert name.endswith("_order_indexes.sql")
+    text = (folder / name).read_text()
+    assert "(org_id, exact, created_at DESC, id DESC)" in text and "(tags)" in text
+    assert text.count("CREATE INDEX") == 2, "one that begins with org_id, day is there: the filter's"
+    with pytest.raises(NothingToDraft):
         apply(database, folder, after)
 
 
