@@ -12,7 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run by its path, the project is not yet importable
 
-from scripts.targets import main
+try:
+    from scripts.targets import main
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: run `make setup` first")
 
 if __name__ == "__main__":
     main("person_intel_briefings")
