@@ -2,7 +2,7 @@
 
     doppler run -p data-engine-x-api -c prd -- uv run python scripts/backfill_company_intel_briefings.py
 
-Takes `--dry-run`, `--all` and `--json`; see `dex backfill --help` for any other scope.
+Takes what `dex backfill` takes; `--org` or `--submission` stand in for the spec's own.
 """
 
 from __future__ import annotations

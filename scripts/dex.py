@@ -34,10 +34,10 @@ for module in (spec, database, server, pipeline, accounts):
         app.command(command.__name__.rstrip("_").replace("_", "-"))(command)
 
 
-def main() -> None:
-    """Run one command; say what went wrong in two lines, never in a traceback."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command (default: this process's); say what went wrong in two lines, never in a traceback."""
     try:
-        app()
+        app(arguments)
     except EngineError as error:
         console.complain(error)
         sys.exit(2 if isinstance(error, USAGE) else 1)

@@ -25,7 +25,7 @@ FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.
 class Scope:
     """Which step results of a spec are meant. Everything None or empty: all that are pending."""
 
-    org_id: str | None = None
+    org_ids: Sequence[str] = ()
     submissions: Sequence[str] = ()
     pipeline_run_id: str | None = None
     since: datetime | None = None
@@ -97,7 +97,7 @@ def _where(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
     parameters: dict[str, Any] = {"operations": list(plan.operations)}
     conditions = [FOUND]
     for name, value_, condition in (
-        ("org_id", scope.org_id, "found.org_id = %(org_id)s::uuid"),
+        ("org_ids", list(scope.org_ids) or None, "found.org_id = any(%(org_ids)s::uuid[])"),
         ("submissions", list(scope.submissions) or None, "found.submission_id = any(%(submissions)s::uuid[])"),
         ("run_id", scope.pipeline_run_id, "found.pipeline_run_id = %(run_id)s::uuid"),
         ("since", scope.since, "found.recorded_at >= %(since)s"),

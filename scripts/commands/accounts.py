@@ -38,14 +38,16 @@ def backfill(
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many step results.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Step results per transaction.")] = BATCH_SIZE,
+    targets: Annotated[bool, typer.Option("--targets", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn found step results into rows: the pending ones, oldest first. Interrupted, it resumes."""
     here = project.find()
     plan = load.pick(load.load(here), spec)
+    orgs, submissions = _where(plan, org, submission or [], targets)
     scope = Scope(
-        org_id=as_uuid(org, "--org"),
-        submissions=[as_uuid(item, "--submission") or "" for item in submission or []],
+        org_ids=orgs,
+        submissions=submissions,
         since=_time(since, "--since"),
         until=_time(until, "--until"),
         all=everything or preview,
@@ -54,6 +56,18 @@ def backfill(
     with database(here) as dsn:
         words = run_backfill(dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview)
     _say_backfill(words, dry_run or preview, as_json)
+
+
+def _where(plan: Plan, org: str | None, submissions: list[str], targets: bool) -> tuple[list[str], list[str]]:
+    """The organisations and submissions that are meant: those named, else (in a backfill script) the spec's own."""
+    if targets and org is None and not submissions:
+        if not plan.targets:
+            raise typer.BadParameter(f"the spec `{plan.name}` has no `backfill` targets; name --org or --submission")
+        for target in plan.targets:
+            console.note(f"{plan.name}: organisation {target.org_id}, submissions {', '.join(target.submissions)}")
+        return [item.org_id for item in plan.targets], [name for item in plan.targets for name in item.submissions]
+    named = [as_uuid(item, "--submission") or "" for item in submissions]
+    return [as_uuid(org, "--org") or ""] if org is not None else [], named
 
 
 def run_backfill(

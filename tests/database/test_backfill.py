@@ -64,7 +64,7 @@ def test_a_scope_by_organisation_submission_time_and_limit(world, plan):
     runs = [world.run() for _ in range(4)]
     steps = [world.step(run, QUOTES, quote(f"S{at}"), at=at) for at, run in enumerate(runs)]
     start = world.steps[steps[0]][2]
-    assert world.backfill(plan, org_id=runs[3].org).found == 1
+    assert world.backfill(plan, org_ids=[runs[3].org]).found == 1
     assert world.backfill(plan, submissions=[runs[2].submission, runs[3].submission]).found == 1
     assert world.backfill(plan, since=start + timedelta(seconds=1), until=start + timedelta(seconds=2)).found == 1
     assert world.outcomes(plan, *steps) == ["pending", "written", "written", "written"]

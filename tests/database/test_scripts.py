@@ -1,0 +1,70 @@
+"""The three backfill scripts, as an operator runs them."""
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.database.conftest import START, World
+
+COMPANY = "company.derive.intel_briefing"
+BOUGHT = {"domain": "a.com", "client_company_name": "K", "parallel_raw_response": {"output": {"content": {"a": 1.10}}}}
+
+
+def started(world: World, *words: str) -> "subprocess.Popen[str]":
+    """A process of ours in a folder that is not ours, with what a secret store would put into its environment."""
+    env = {"PATH": "/usr/bin:/bin", "DATABASE_URL": world.dsn}
+    command = [sys.executable, *words]
+    return subprocess.Popen(command, cwd="/", env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ran(world: World, *words: str, name: str = "company_intel_briefings") -> tuple[int, str, str]:
+    process = started(world, str(ROOT / "scripts" / f"backfill_{name}.py"), *words)
+    out, complaint = process.communicate(timeout=60)
+    return process.returncode, out, complaint
+
+
+def targeted(world: World, name: str) -> list[str]:
+    """The organisation and the submissions a spec names, with one step result in each; and one elsewhere."""
+    (target,) = world.specs[name].targets
+    world.db.execute("insert into orgs (id, name, slug) values (%s, 'Acme', 'acme')", [target.org_id])
+    operation = world.specs[name].operations[0]
+    for at, submission in enumerate(target.submissions):
+        run = world.run(target.org_id)
+        run.submission = submission
+        values = [submission, target.org_id]
+        world.db.execute(
+            "insert into submissions (id, org_id, input_payload, status) values (%s, %s, '{}', 'completed')", values
+        )
+        world.db.execute("update pipeline_runs set submission_id = %s where id = %s", [submission, run.id])
+        world.step(run, operation, {**BOUGHT, "domain": f"{at}.com", "person_full_name": f"{at}"}, at=at)
+    world.step(world.run(target.org_id), operation, {**BOUGHT, "person_full_name": "Else"}, at=9)
+    return list(target.submissions)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("icp_job_titles", 1), ("company_intel_briefings", 3), ("person_intel_briefings", 1)]
+)
+def test_the_defaults_are_the_targets_of_the_spec(world: World, name: str, count: int) -> None:
+    submissions = targeted(world, name)
+    code, out, _ = ran(world, "--json", name=name)
+    words = json.loads(out)
+    assert (code, words["spec"], words["found"], words["written"]) == (0, name, count, count)
+    assert sorted(row["source_submission_id"] for row in world.rows(world.specs[name])) == sorted(submissions)
+    assert [words["pending"] for words in world.accounts(world.specs[name])] == [1], "what no target names"
+
+
+def test_a_script_takes_what_the_command_takes(world: World) -> None:
+    submissions = targeted(world, "company_intel_briefings")
+    until = (START + timedelta(seconds=2)).isoformat()
+    code, out, _ = ran(world, "--json", "--dry-run", "--until", until, "--batch-size", "1", "--limit", "1")
+    words = json.loads(out)
+    assert (code, words["found"], words["written"], words["pending"]) == (0, 2, 1, 1)
+    assert words["dry_run"] and [row["company_domain"] for row in words["sample"]] == ["0.com"]
+    assert world.rows(world.specs["company_intel_briefings"]) == []
+    code, out, _ = ran(world, "--json", "--submission", submissions[2])
+    assert (code, json.loads(out)["found"]) == (0, 1), "named, it stands in for the spec's own"
+    assert ran(world, "--since", "yesterday")[:2] == (2, "")
