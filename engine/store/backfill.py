@@ -159,9 +159,11 @@ async def _together(*work: Coroutine[Any, Any, None]) -> None:
     """Run all of them until the last is done; where one raises, stop the others first."""
     tasks = [asyncio.ensure_future(item) for item in work]
     try:
-        await asyncio.gather(*tasks)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
     finally:
-        for task in tasks:
+        for task in tasks:  # once: a second time would stop the statements from being taken back at the server
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 

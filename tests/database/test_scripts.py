@@ -1,8 +1,11 @@
-"""The three backfill scripts, as an operator runs them."""
+"""The three backfill scripts, and an interrupted backfill, as an operator runs them."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from datetime import timedelta
 
 import pytest
@@ -68,3 +71,23 @@ def test_a_script_takes_what_the_command_takes(world: World) -> None:
     code, out, _ = ran(world, "--json", "--submission", submissions[2])
     assert (code, json.loads(out)["found"]) == (0, 1), "named, it stands in for the spec's own"
     assert ran(world, "--since", "yesterday")[:2] == (2, "")
+
+
+def test_an_interrupted_backfill_says_nothing_odd_and_leaves_nothing_behind_at_the_server(world: World) -> None:
+    targeted(world, "company_intel_briefings")
+    with world.db.transaction():
+        world.db.execute("lock table company_intel_briefings in exclusive mode")
+        process = started(world, str(ROOT / "scripts" / "backfill_company_intel_briefings.py"))
+        waiting = "select count(*) as n from pg_stat_activity where datname = current_database() and wait_event = %s"
+        deadline = time.monotonic() + 30
+        while world.db.execute(waiting, ["relation"]).fetchone() == {"n": 0} and time.monotonic() < deadline:
+            world.db.execute("select pg_stat_clear_snapshot()")
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGINT)
+        _, complaint = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "Traceback" not in complaint and "psycopg" not in complaint and "cancel" not in complaint.lower()
+        world.db.execute("select pg_stat_clear_snapshot()")
+        assert world.db.execute(waiting, ["relation"]).fetchone() == {"n": 0}
+    assert ran(world, "--json")[0] == 0
+    assert [words["pending"] for words in world.accounts(world.specs["company_intel_briefings"])] == [1]
