@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.store.fault import StoreError, StoreRefused, StoreUnavailable
+from engine.store.fault import StoreError, StoreRefused, StoreUnavailable, is_of_row
 
 log = structlog.get_logger("api")
 
@@ -96,13 +96,10 @@ def of_store(error: StoreError) -> Fault:
     for prefix, told in _REFUSALS:
         if error.sqlstate.startswith(prefix):
             return told(error)
+    if is_of_row(error.sqlstate):
+        return _row_refused(error)
     log.error("database refused", sqlstate=error.sqlstate, reason=error.message)
     return Fault(500, "database_refused", "the database refused the statement", hint="the log names the reason")
-
-
-def is_of_row(error: StoreRefused) -> bool:
-    """Whether the values are at fault: sent again, they would be refused again."""
-    return error.sqlstate.startswith(("22", "23", "54"))
 
 
 def _row_refused(error: StoreRefused) -> Fault:
@@ -137,9 +134,6 @@ def _busy(error: StoreRefused) -> Fault:
 #: Classes of SQLSTATE, the more exact ones first.
 _REFUSALS: tuple[tuple[str, Callable[[StoreRefused], Fault]], ...] = (
     ("23505", _conflict),
-    ("22", _row_refused),  # data exception
-    ("23", _row_refused),  # integrity constraint
-    ("54", _row_refused),  # beyond a limit of the program: a key too long for its index, too deep a document
     ("40", _busy),  # deadlock, serialization
     ("53", _busy),  # out of connections, disk, memory
     ("55P03", _busy),  # lock not available

@@ -28,14 +28,14 @@ from api.body import read
 from api.context import Context
 from api.cursor import Cursors
 from api.endpoint import Endpoint, Json, data, data_list
-from api.fault import Fault, is_of_row, unknown_organisation
+from api.fault import Fault, unknown_organisation
 from api.openapi import of_data
 from api.question import Questions
 from api.upsert import Admission, Admitted, refused
 from engine.extract import Reason
 from engine.plan import Plan
 from engine.store import organisation, page
-from engine.store.fault import FOREIGN_KEY, StoreRefused
+from engine.store.fault import FOREIGN_KEY, StoreRefused, is_of_row
 from engine.store.row import SourceRefused, Stored, Upsert
 
 STRONGEST = ("written", "unchanged", "superseded")
@@ -104,7 +104,7 @@ async def _write(context: Context, upsert: Upsert, org_id: str, admitted: Admitt
         except StoreRefused as error:
             if error.sqlstate == FOREIGN_KEY and not await organisation.exists(connection, org_id):
                 raise unknown_organisation() from error
-            if not (upsert.plan.many and is_of_row(error)):
+            if not (upsert.plan.many and is_of_row(error.sqlstate)):
                 raise
         return await _write_singly(connection, upsert, org_id, admitted)
 
@@ -116,7 +116,7 @@ async def _write_singly(connection: Any, upsert: Upsert, org_id: str, admitted: 
         try:
             stored += await upsert.run(connection, org_id, [row])
         except StoreRefused as error:
-            if not is_of_row(error):
+            if not is_of_row(error.sqlstate):
                 raise
             reason = Reason("refused_by_database", error.column, error.message, element=element)
             admitted.rejected.append(reason)

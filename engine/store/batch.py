@@ -6,7 +6,7 @@ found.
 The steps of `apply`:
   1. hold the step results still; one that changed since it was read stays pending
   2. group the rows by key, in rounds that hold each key once (engine/batch.py)
-  3. copy each round to a staging table and merge it, in the order of the keys
+  3. copy them to a staging table and merge each round, in the order of the keys (engine/store/stage.py)
   4. where the database refuses, halve until the row is alone, and record it as rejected
   5. under `on_absent: delete`, remove the rows whose element is gone (engine/store/absent.py)
   6. write the ledger
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection
 
 from engine.batch import Batch, Group, Step, rounds
 from engine.column import shorten
@@ -29,15 +29,9 @@ from engine.plan import Plan
 from engine.sql import merge
 from engine.sql.stored import Reading
 from engine.store.absent import Absent
+from engine.store.fault import is_of_row
 from engine.store.preview import Preview
-
-#: What a row can be refused for: its data, a constraint, a trigger, a limit of the program. All else is no row's fault.
-_REFUSALS = (
-    psycopg.DataError,
-    psycopg.IntegrityError,
-    psycopg.errors.RaiseException,
-    psycopg.errors.ProgramLimitExceeded,
-)
+from engine.store.stage import Stage, Staging
 
 
 @dataclass(frozen=True)
@@ -45,27 +39,13 @@ class Merge:
     """A plan with the statements of its batches spelled once."""
 
     plan: Plan
-    stage: str
-    copy: str
-    merge: str
-    settle: str
-    snapshot: str
+    staging: Staging
     absent: Absent | None
-    preview: Preview | None
 
     @classmethod
     def of(cls, reading: Reading, preview: Preview | None = None) -> Merge:
         """Spell the statements of a plan. `preview`, where given, is told what each merge changes."""
-        return cls(
-            plan=reading.plan,
-            stage=merge.stage(reading),
-            copy=merge.copy(reading),
-            merge=merge.merge(reading),
-            settle=merge.settle(reading),
-            snapshot=merge.snapshot(reading),
-            absent=Absent.of(reading.plan),
-            preview=preview,
-        )
+        return cls(reading.plan, Staging.of(reading, preview), Absent.of(reading.plan))
 
     async def apply(self, connection: AsyncConnection[Any], batch: Batch, *, again: bool) -> Sequence[Step]:
         """Merge and record a batch inside the caller's transaction; return the steps that were recorded.
@@ -75,7 +55,8 @@ class Merge:
         batch = batch.only(await self._hold(connection, batch.steps))
         if self.absent:
             await self.absent.prepare(connection, batch.steps)
-        await self._write(connection, batch.groups)
+        if batch.groups:
+            await self._write(await self.staging.open(connection), batch.groups)
         if self.absent:
             await self.absent.delete(connection, batch.steps)
         await self._record(connection, batch.steps, again)
@@ -86,25 +67,34 @@ class Merge:
         found = await (await connection.execute(merge.HOLD, parameters)).fetchall()
         return {step_id for (step_id,) in found}
 
-    async def _write(self, connection: AsyncConnection[Any], groups: Iterable[Group]) -> None:
-        for round_ in rounds(self.plan, groups):
-            await self._try(connection, round_)
+    async def _write(self, stage: Stage, groups: Iterable[Group]) -> None:
+        turns = rounds(self.plan, groups)
+        numbers = await stage.copy([item for round_ in turns for item in round_])
+        for round_ in turns:
+            await self._try(stage, numbers[: len(round_)])
+            numbers = numbers[len(round_) :]
 
-    async def _try(self, connection: AsyncConnection[Any], groups: list[Group]) -> None:
+    async def _try(self, stage: Stage, numbers: range) -> None:
         try:
-            async with connection.transaction():  # a savepoint: what fails leaves no staging table behind
-                outcomes = await self._merge(connection, groups)
-        except _REFUSALS as error:
-            if isinstance(error, psycopg.errors.NotNullViolation) and error.diag.column_name not in self._columns:
-                raise  # a column nobody feeds: no row is at fault, and what is pending is written once it is mended
-            await self._halve(connection, groups, error)
+            async with stage.connection.transaction():
+                outcomes = await stage.merge(numbers)
+        except psycopg.Error as error:
+            if not self._blames_row(error):
+                raise
+            await self._halve(stage, numbers, error)
         else:
-            for ordinal, item in enumerate(groups):
-                await self._settle(connection, item, outcomes[ordinal])
+            for number in numbers:
+                await self._settle(stage, stage.groups[number], outcomes[number])
 
-    async def _settle(self, connection: AsyncConnection[Any], item: Group, outcome: str) -> None:
+    def _blames_row(self, error: psycopg.Error) -> bool:
+        """A column nobody feeds is no row's fault: what is pending is written once the table is mended."""
+        unfed = isinstance(error, psycopg.errors.NotNullViolation) and error.diag.column_name not in self._columns
+        return is_of_row(error.sqlstate) and not unfed
+
+    async def _settle(self, stage: Stage, item: Group, outcome: str) -> None:
         if outcome == "swallowed":
-            await self._refuse(connection, item, "the database took the row and did not keep it: a trigger, or a rule")
+            said = "the database took the row and did not keep it under its key: a trigger, a rule, or a rounded key"
+            await self._refuse(stage, item, said)
         else:
             item.settle(outcome)
 
@@ -112,60 +102,21 @@ class Merge:
     def _columns(self) -> set[str]:
         return {field.name for field in self.plan.fields}
 
-    async def _halve(self, connection: AsyncConnection[Any], groups: list[Group], error: psycopg.Error) -> None:
-        if len(groups) > 1:
-            middle = len(groups) // 2
-            await self._try(connection, groups[:middle])
-            await self._try(connection, groups[middle:])
+    async def _halve(self, stage: Stage, numbers: range, error: psycopg.Error) -> None:
+        if len(numbers) > 1:
+            middle = len(numbers) // 2
+            await self._try(stage, numbers[:middle])
+            await self._try(stage, numbers[middle:])
             return
         said = f"the database refuses the row: {error.diag.message_primary or error} ({error.sqlstate})"
-        await self._refuse(connection, groups[0], said, error.diag.column_name)
+        await self._refuse(stage, stage.groups[numbers[0]], said, error.diag.column_name)
 
-    async def _refuse(
-        self, connection: AsyncConnection[Any], item: Group, message: str, column: str | None = None
-    ) -> None:
+    async def _refuse(self, stage: Stage, item: Group, message: str, column: str | None = None) -> None:
         """Record why the newest candidate is not stored, and try those behind it."""
         value = shorten([str(part) for part in item.key[1:]])
         behind = item.refuse(Reason("refused_by_database", column, message, value, item.newest.element))
         if behind:
-            await self._write(connection, [behind])
-
-    async def _merge(self, connection: AsyncConnection[Any], groups: list[Group]) -> dict[int, str]:
-        """Merge groups of different keys; their outcomes by ordinal."""
-        async with connection.cursor() as cursor:
-            await cursor.execute(self.stage)
-            async with cursor.copy(self.copy) as copy:
-                for ordinal, item in enumerate(groups):
-                    await copy.write_row(self._staged(ordinal, item))
-            before = await self._snapshot(cursor)
-            await cursor.execute(self.merge, {})  # with parameters, if none: `%%` is `%` only then
-            outcomes = {ordinal: "written" for (ordinal,) in await cursor.fetchall()}
-            if late := [ordinal for ordinal in range(len(groups)) if ordinal not in outcomes]:
-                await cursor.execute(self.settle, {"ordinals": late})
-                outcomes.update(await cursor.fetchall())
-            if self.preview:
-                self.preview.compare(before, await self._snapshot(cursor))
-            await cursor.execute(f"drop table {merge.STAGING}")
-            return outcomes
-
-    async def _snapshot(self, cursor: AsyncCursor[Any]) -> dict[int, dict[str, Any]]:
-        if self.preview is None:
-            return {}
-        await cursor.execute(self.snapshot, {})
-        return dict(await cursor.fetchall())
-
-    def _staged(self, ordinal: int, item: Group) -> tuple[Any, ...]:
-        step, row = item.newest.step, item.newest.values
-        values = (row[field.name] for field in self.plan.fields)
-        return (
-            ordinal,
-            step.overtaken,
-            step.org_id,
-            *values,
-            step.submission_id,
-            step.pipeline_run_id,
-            step.recorded_at,
-        )
+            await self._write(stage, [behind])
 
     async def _record(self, connection: AsyncConnection[Any], steps: Sequence[Step], again: bool) -> None:
         parameters = {

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
+from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from engine.diagnostic import EngineError
@@ -21,6 +22,10 @@ from engine.diagnostic import EngineError
 _UNAVAILABLE = ("08", "57P", "58")
 #: The SQLSTATE of a row that names an organisation that does not exist, among others.
 FOREIGN_KEY = "23503"
+#: The classes that blame a row: a key that comes twice once its column has rounded it, data, a constraint, a trigger, a
+#: view's check, a limit of the program, PL/pgSQL.
+_OF_ROW = ("21", "22", "23", "27", "44", "54", "P0")
+
 #: A table or column that is not there: the migrations are not current.
 _ABSENT = ("42P01", "42703")
 _MIGRATE = "run `dex migrate`, then `dex check --database`"
@@ -45,6 +50,18 @@ class StoreRefused(StoreError):
         self.constraint = error.diag.constraint_name
         self.column = error.diag.column_name
         self.detail = error.diag.message_detail or ""
+
+
+def is_of_row(sqlstate: str | None) -> bool:
+    """Whether a row is at fault: sent again, it would be refused again. A code that is not Postgres' is a trigger's."""
+    return sqlstate is not None and (sqlstate.startswith(_OF_ROW) or not _known(sqlstate))
+
+
+def _known(sqlstate: str) -> bool:
+    try:
+        return bool(errors.lookup(sqlstate))
+    except KeyError:
+        return False
 
 
 @asynccontextmanager

@@ -115,6 +115,23 @@ def test_a_row_the_database_refuses_does_not_sink_the_others(api: Api, org: str)
     assert [(one["element"], one["code"]) for one in meta["rejected"]] == [(1, "refused_by_database")]
 
 
+@pytest.mark.parametrize("code", ["raise_exception", "ZZ001"])
+def test_a_row_a_trigger_refuses_does_not_sink_the_others(api: Api, org: str, code: str) -> None:
+    api.execute(f"""
+        create function no_bob() returns trigger language plpgsql as $$ begin
+            if new.customer = 'Bob' then raise exception 'no Bob here' using errcode = '{code}'; end if; return new;
+        end $$;
+        create trigger no_bob before insert on customers for each row execute function no_bob();
+    """)
+    try:
+        stored, meta = good(api.upsert(SLUG, {"rows": [row("Zoe"), row("Bob"), row("Ada")]}, org))
+    finally:
+        api.execute("drop function no_bob cascade")
+    assert [one["customer"] for one in stored] == ["Ada", "Zoe"]
+    assert [(one["element"], one["code"]) for one in meta["rejected"]] == [(1, "refused_by_database")]
+    assert "no Bob here" in meta["rejected"][0]["message"]
+
+
 def test_when_no_element_is_good_nothing_is_written(api: Api, org: str) -> None:
     answer = api.upsert(SLUG, {"rows": [row("Ada", size=0.5), row(" ")]}, org)
     assert (answer.status_code, answer.json()["code"]) == (422, "wrong_type")

@@ -17,6 +17,7 @@ from engine.store.backfill import _step
 from engine.store.batch import Merge
 from engine.store.connect import connect
 from engine.store.fault import StoreRefused
+from tests.database.conftest import HEAD
 
 COMPANY = "company.derive.intel_briefing"
 TITLES = "company.derive.icp_job_titles"
@@ -253,6 +254,61 @@ def test_a_trigger_refuses_one_row_of_its_batch(world, plan):
     refused(world, plan, steps, steps[1:2], "P0001")
     (reason,) = world.ledger(plan)[steps[1]]["reasons"]
     assert "no B here" in reason["message"]
+
+
+@pytest.mark.parametrize("code", ["ZZ001", "no_data_found"])
+def test_a_trigger_refuses_one_row_with_a_code_of_its_choice(world, plan, code):
+    world.db.execute(f"""
+        create function no_b() returns trigger language plpgsql as $$ begin
+            if new.symbol = 'B' then raise exception 'no B here' using errcode = '{code}'; end if; return new;
+        end $$;
+        create trigger no_b before insert on quotes for each row execute function no_b();
+    """)
+    run = world.run()
+    steps = [world.step(run, QUOTES, quote(symbol), at=at) for at, symbol in enumerate("ABC")]
+    refused(world, plan, steps, steps[1:2], "ZZ001" if code == "ZZ001" else "P0002")
+
+
+def test_keys_that_the_table_rounds_to_one_do_not_stop_their_batch(world):
+    plan = world.spec(
+        """
+        symbol: {type: text, path: "output.symbol", required: true}
+        price: {type: numeric, path: "output.price", required: true}
+        """,
+        head=HEAD.replace("[org_id, symbol]", "[org_id, symbol, price]"),
+    )
+    world.db.execute("alter table quotes alter price type numeric(6, 2)")
+    run = world.run()
+    steps = [world.step(run, QUOTES, quote(price=price), at=price) for price in (1.001, 1.002, 2)]
+    world.backfill(plan)
+    assert world.outcomes(plan, *steps) == ["rejected", "rejected", "written"]
+    for step in steps[:2]:
+        assert "rounded key" in world.ledger(plan)[step]["reasons"][0]["message"]
+    world.accounts(plan)
+
+
+def test_a_list_of_which_half_is_refused(world):
+    """Each row is tried alone, all in one transaction: the locks it holds must not add up, the server has so many."""
+    plan = world.spec(
+        """
+        symbol: {type: text, path: "item.symbol", required: true}
+        price: {type: numeric, path: "item.price"}
+        """,
+        rows="output.quotes",
+    )
+    world.db.execute("""
+        alter table quotes add constraint cheap check (price < 100);
+        create table held as select 0 as locks;
+        create function hold() returns trigger language plpgsql as
+            $$ begin insert into held select count(*) from pg_locks where pid = pg_backend_pid(); return new; end $$;
+        create trigger hold after insert on quotes for each row execute function hold();
+    """)
+    quotes = [quote(f"S{at:03}", price=1 + at % 2 * 100) for at in range(200)]
+    step = world.step(world.run(), QUOTES, {"quotes": quotes})
+    assert world.backfill(plan).outcomes == {"written": 1}
+    assert world.ledger(plan)[step]["row_count"] == len(world.rows(plan)) == 100
+    assert len(world.ledger(plan)[step]["reasons"]) == 100
+    assert world.db.execute("select max(locks) < 100 as few from held").fetchone() == {"few": True}
 
 
 def test_a_row_a_trigger_swallows_is_not_lost_without_a_word(world, plan):
