@@ -11,7 +11,7 @@ before.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import zip_longest
@@ -44,6 +44,10 @@ class Step:
     notes: list[Reason] = field(
         default_factory=list
     )  # what the database refused; rows of earlier results deleted, left
+
+    def anew(self) -> Step:
+        """The step result as it was extracted, whatever became of it since."""
+        return replace(self, outcomes=[], overtaken=False, deletion=None, notes=[])
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
@@ -117,6 +121,10 @@ class Batch:
     @classmethod
     def of(cls, plan: Plan, steps: Sequence[Step]) -> Batch:
         return cls(plan, steps, group(plan, steps))
+
+    def anew(self) -> Batch:
+        """The batch as it was before anybody tried to merge it."""
+        return Batch.of(self.plan, [step.anew() for step in self.steps])
 
     def only(self, ids: Collection[str]) -> Batch:
         """The batch without the step results that are not in `ids`; nearly always the batch itself."""

@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, errors
 
 from engine import document, exact
 from engine.account import Account
@@ -40,6 +40,7 @@ _TRY_LOCK = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' |
 _WRITERS = 2  # most of the work is compressing documents, which one connection does on one core
 _FETCHED = 20  # step results at a time: some two milliseconds of extracting, for which the writers' statements wait
 _SAMPLE = 3
+_TRIES = 5
 
 Progress = Callable[[Account], None]
 Queue: TypeAlias = "asyncio.Queue[Batch | None]"  # None is the end
@@ -93,7 +94,7 @@ async def repair(connection: AsyncConnection[Any], plans: Sequence[Plan], pipeli
     accounts = []
     for plan in plans:
         try:
-            async with wrap(), connection.transaction():
+            async with wrap():
                 account = await _repair_one(connection, plan, Scope(pipeline_run_id=pipeline_run_id, all=True))
         except StoreRefused as error:
             account = await pending(connection, plan, error, Scope(pipeline_run_id=pipeline_run_id))
@@ -115,7 +116,7 @@ async def _repair_one(connection: AsyncConnection[Any], plan: Plan, scope: Scope
     account = Account(plan.name, found=len(found))
     if found:
         batch = Batch.of(plan, [_step(reading, row) for row in found])
-        _count_steps(account, await Merge.of(reading).apply(connection, batch, again=False))
+        _count_steps(account, await _merge(connection, Merge.of(reading), batch, again=False))
     return account
 
 
@@ -146,13 +147,27 @@ async def _stream(
 
     async def write(writer: AsyncConnection[Any], queue: Queue) -> None:
         while batch := await queue.get():
-            async with writer.transaction(force_rollback=dry_run):
-                steps = await merge.apply(writer, batch, again=scope.all)
+            steps = await _merge(writer, merge, batch, again=scope.all, dry_run=dry_run)
             _take_sample(result, merge.plan, steps, dry_run)
             _count_steps(result.account, steps)
             progress(result.account)
 
     await _together(_read(reader, merge.plan, scope, batch_size, queues), *map(write, writers, queues))
+
+
+async def _merge(
+    writer: AsyncConnection[Any], merge: Merge, batch: Batch, *, again: bool, dry_run: bool = False
+) -> Sequence[Step]:
+    """Merge a batch in a transaction of its own. One that loses a deadlock (with who deletes its run) begins anew."""
+    tries = 1
+    while True:
+        try:
+            async with writer.transaction(force_rollback=dry_run):
+                return await merge.apply(writer, batch, again=again)
+        except errors.DeadlockDetected:
+            if tries == _TRIES:
+                raise
+            tries, batch = tries + 1, batch.anew()
 
 
 async def _together(*work: Coroutine[Any, Any, None]) -> None:

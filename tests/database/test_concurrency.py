@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -176,6 +177,46 @@ def test_backfills_of_one_spec_wait_for_each_other_and_find_nothing_left(world):
 
         accounts = [result.account for result in asyncio.run(both())]
     assert sorted(account.recorded for account in accounts) == [0, 50]
+
+
+def test_a_deadlock_with_who_deletes_a_run_is_lost_and_the_batch_begun_anew(world):
+    """The step results are held, then their run is asked for; who deletes the run goes the other way."""
+    plan = world.spec(FIELDS, head=HEAD)
+    kept, gone = world.run(), world.run()
+    for at, run in enumerate((kept, gone, kept)):
+        world.step(run, QUOTES, {"symbol": f"S{at}"}, at=at)
+    world.db.execute("""
+        create function pause() returns trigger language plpgsql as
+            $$ begin perform pg_advisory_xact_lock(7); return new; end $$;
+        create trigger pause before insert on quotes for each row execute function pause();
+    """)
+    with psycopg.connect(world.dsn) as holder, ThreadPoolExecutor() as pool:
+        holder.execute("select pg_advisory_xact_lock(7)")
+        filled = pool.submit(asyncio.run, backfill.run(world.dsn, plan, Scope()))
+        blocked(world, "advisory")
+        deleted = pool.submit(delete_run, world.dsn, gone.id)
+        blocked(world, "transactionid", "tuple")
+        holder.rollback()
+        deleted.result(timeout=30)
+        account = filled.result(timeout=30).account
+    assert account.outcomes == {"written": 2}
+    assert [row["symbol"] for row in world.rows(plan)] == ["S0", "S2"]
+    assert [words["pending"] for words in world.accounts(plan)] == [0]
+
+
+def delete_run(dsn, run):
+    with psycopg.connect(dsn) as connection:
+        connection.execute("set deadlock_timeout = '1min'")  # so that it is the backfill that loses
+        connection.execute("delete from pipeline_runs where id = %s", [run])
+
+
+def blocked(world, *events):
+    """Wait until a session of the database waits for one of `events`."""
+    query = "select from pg_stat_activity where datname = current_database() and wait_event = any(%s)"
+    deadline = time.monotonic() + 30
+    while not world.db.execute(query, [list(events)]).fetchall():
+        assert time.monotonic() < deadline, f"nobody waits for {events}"
+        time.sleep(0.02)
 
 
 # --- a database that goes away ---
