@@ -43,11 +43,15 @@ group by spec, org_id, outcome
 
 
 def explain(plan: Plan, outcome: str, org_id: str | None, limit: int) -> Statement:
-    """The step results behind one number: (id, org_id, pipeline_run_id, recorded_at, reasons), newest first."""
+    """The step results behind one number of the identity, `found` included, newest first.
+
+    Columns: id, org_id, pipeline_run_id, recorded_at, outcome, reasons.
+    """
     ledger = "ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s"
-    which = "ledger.step_result_id is null" if outcome == "pending" else "ledger.outcome = %(outcome)s"
+    which = {"found": "true", "pending": "ledger.step_result_id is null"}.get(outcome, "ledger.outcome = %(outcome)s")
     text = f"""
-select found.id, found.org_id, found.pipeline_run_id, found.recorded_at, coalesce(ledger.reasons, '[]')
+select found.id, found.org_id, found.pipeline_run_id, found.recorded_at,
+    coalesce(ledger.outcome, 'pending'), coalesce(ledger.reasons, '[]')
 from step_results as found
 left join step_persistence as ledger on ledger.step_result_id = found.id and {ledger}
 where {FOUND}

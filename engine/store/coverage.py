@@ -70,8 +70,8 @@ async def explain(
     statement = coverage.explain(plan, outcome, org_id, limit)
     async with wrap():
         rows = await _rows(connection, statement)
-    names = ("step_result_id", "org_id", "pipeline_run_id", "recorded_at", "reasons")
+    names = ("step_result_id", "org_id", "pipeline_run_id", "recorded_at", "outcome", "reasons")
     return [
-        dict(zip(names, (str(step), str(org), str(run), at.isoformat(), reasons), strict=True))
-        for step, org, run, at, reasons in rows
+        dict(zip(names, (str(step), str(org), str(run), at.isoformat(), became, reasons), strict=True))
+        for step, org, run, at, became, reasons in rows
     ]

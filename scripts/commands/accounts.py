@@ -167,14 +167,14 @@ def coverage(
     spec: Annotated[str | None, typer.Option(help="Only this spec.")] = None,
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
     explain: Annotated[
-        str | None, typer.Option(help=f"Name the step results behind a number: {', '.join((*OUTCOMES, 'pending'))}.")
+        str | None, typer.Option(help=f"Name the step results behind a number: {', '.join(_NUMBERS)}.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many step results of --explain, per spec.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """Show the accounts: found = written + unchanged + superseded + filtered + rejected + pending."""
-    if explain is not None and explain not in (*OUTCOMES, "pending"):
-        raise typer.BadParameter(f"`{explain}` is none of {', '.join((*OUTCOMES, 'pending'))}")
+    if explain is not None and explain not in _NUMBERS:
+        raise typer.BadParameter(f"`{explain}` is none of {', '.join(_NUMBERS)}")
     here = project.find()
     plans = load.load(here)
     chosen = [load.pick(plans, spec)] if spec else list(plans)
@@ -200,7 +200,7 @@ async def _coverage(
         if outcome is None:
             return await coverages.fetch(connection, plans, org)
         found = [(plan, await coverages.explain(connection, plan, outcome, org, limit)) for plan in plans]
-        return [{"spec": plan.name, "outcome": outcome, **row} for plan, rows in found for row in rows]
+        return [{"spec": plan.name, **row} for plan, rows in found for row in rows]
 
 
 def _say_explained(words: list[dict[str, Any]]) -> None:

@@ -136,7 +136,7 @@ def test_one_rejected_and_one_filtered_step_do_not_stop_the_others(world):
 def test_the_step_results_behind_a_number(world, plan):
     run = world.run()
     bad = world.step(run, QUOTES, quote("A", price="1,200"), at=1)
-    world.step(run, QUOTES, quote("B"), at=2)
+    good = world.step(run, QUOTES, quote("B"), at=2)
     world.backfill(plan)
     pending = [world.step(run, QUOTES, quote(symbol), at=at) for at, symbol in ((3, "C"), (4, "D"))]
 
@@ -149,6 +149,8 @@ def test_the_step_results_behind_a_number(world, plan):
     assert [row["step_result_id"] for row in explained("pending")] == pending[::-1], "newest first"
     assert [row["step_result_id"] for row in explained("pending", limit=1)] == pending[1:]
     assert explained("pending", org_id=world.org()) == []
+    found = [(row["step_result_id"], row["outcome"]) for row in explained("found")]
+    assert found == [(pending[1], "pending"), (pending[0], "pending"), (good, "written"), (bad, "rejected")]
 
 
 def test_a_dry_run_counts_and_writes_nothing(world, plan):
