@@ -101,9 +101,7 @@ where staged.{_ORDINAL} = any(%(ordinals)s::int[])
 
 
 def snapshot(reading: Reading) -> str:
-    """The stored rows of the staged keys `first` to `last`: (ordinal, cells), each document as the hash of its text and its
-    beginning.
-    """
+    """The stored rows of the staged keys `first` to `last`: (ordinal, cells), each document as hash and beginning."""
     plan = reading.plan
     cells = (
         "md5(stored.{0}::text) || left(stored.{0}::text, {1}) as {0}".format(quote(item.name), SHOWN)

@@ -25,7 +25,6 @@ FOREIGN_KEY = "23503"
 #: The classes that blame a row: a key that comes twice once its column has rounded it, data, a constraint, a trigger, a
 #: view's check, a limit of the program, PL/pgSQL.
 _OF_ROW = ("21", "22", "23", "27", "44", "54", "P0")
-
 #: A table or column that is not there: the migrations are not current.
 _ABSENT = ("42P01", "42703")
 _MIGRATE = "run `dex migrate`, then `dex check --database`"

@@ -16,6 +16,16 @@ from tests.database.conftest import START, World
 COMPANY = "company.derive.intel_briefing"
 BOUGHT = {"domain": "a.com", "client_company_name": "K", "parallel_raw_response": {"output": {"content": {"a": 1.10}}}}
 
+ORDERED = {
+    "icp_job_titles": ["0921f10b-890b-47ab-8ceb-b1986df51cbb"],
+    "company_intel_briefings": [
+        "b8001673-d0a4-4c4f-824a-9904964d8400",
+        "5d1cb2b3-bbf9-4582-a29f-3167d22dec51",
+        "31484f3a-5285-42ad-a8a9-892e79e9eabe",
+    ],
+    "person_intel_briefings": ["35d818c4-2159-4e5d-89a7-dddf92470c57"],
+}
+
 
 def started(world: World, *words: str) -> "subprocess.Popen[str]":
     """A process of ours in a folder that is not ours, with what a secret store would put into its environment."""
@@ -48,14 +58,13 @@ def targeted(world: World, name: str) -> list[str]:
     return list(target.submissions)
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("icp_job_titles", 1), ("company_intel_briefings", 3), ("person_intel_briefings", 1)]
-)
-def test_the_defaults_are_the_targets_of_the_spec(world: World, name: str, count: int) -> None:
+@pytest.mark.parametrize("name", ORDERED)
+def test_the_defaults_are_the_targets_of_the_order(world: World, name: str) -> None:
     submissions = targeted(world, name)
+    assert submissions == ORDERED[name]
     code, out, _ = ran(world, "--json", name=name)
     words = json.loads(out)
-    assert (code, words["spec"], words["found"], words["written"]) == (0, name, count, count)
+    assert (code, words["spec"], words["found"], words["written"]) == (0, name, len(submissions), len(submissions))
     assert sorted(row["source_submission_id"] for row in world.rows(world.specs[name])) == sorted(submissions)
     assert [words["pending"] for words in world.accounts(world.specs[name])] == [1], "what no target names"
 
@@ -71,6 +80,12 @@ def test_a_script_takes_what_the_command_takes(world: World) -> None:
     code, out, _ = ran(world, "--json", "--submission", submissions[2])
     assert (code, json.loads(out)["found"]) == (0, 1), "named, it stands in for the spec's own"
     assert ran(world, "--since", "yesterday")[:2] == (2, "")
+
+
+def test_without_the_packages_a_script_says_what_to_run() -> None:
+    bare = [sys.executable, "-I", "-S", ROOT / "scripts" / "backfill_icp_job_titles.py"]
+    done = subprocess.run(bare, capture_output=True, text=True)
+    assert done.returncode == 1 and "run `make setup` first" in done.stderr, done.stderr
 
 
 def test_an_interrupted_backfill_says_nothing_odd_and_leaves_nothing_behind_at_the_server(world: World) -> None:
