@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from psycopg import AsyncConnection, errors
 
@@ -30,6 +30,7 @@ from engine.plan import Plan
 from engine.sql import find
 from engine.sql.find import Scope
 from engine.sql.stored import Reading
+from engine.sql.text import Statement
 from engine.store.batch import Merge
 from engine.store.connect import connect
 from engine.store.fault import StoreRefused, wrap
@@ -41,9 +42,11 @@ _WRITERS = 2  # most of the work is compressing documents, which one connection 
 _FETCHED = 20  # step results at a time: some two milliseconds of extracting, for which the writers' statements wait
 _SAMPLE = 3
 _TRIES = 5
+_PATIENCE = "5s"  # of a repair with who holds a lock: somebody waits for its answer, and what is pending stays visible
 
 Progress = Callable[[Account], None]
-Queue: TypeAlias = "asyncio.Queue[Batch | None]"  # None is the end
+T = TypeVar("T")
+Queue: TypeAlias = asyncio.Queue[T | None]  # None is the end
 
 
 @dataclass(slots=True)
@@ -116,7 +119,8 @@ async def _repair_one(connection: AsyncConnection[Any], plan: Plan, scope: Scope
     account = Account(plan.name, found=len(found))
     if found:
         batch = Batch.of(plan, [_step(reading, row) for row in found])
-        _count_steps(account, await _merge(connection, Merge.of(reading), batch, again=False))
+        steps = await _merge(connection, Merge.of(reading), batch, again=False, lock_timeout=_PATIENCE)
+        _count_steps(account, steps)
     return account
 
 
@@ -143,26 +147,40 @@ async def _stream(
     dry_run: bool,
     progress: Progress,
 ) -> None:
-    queues: list[Queue] = [asyncio.Queue(1) for _ in writers]  # a batch waits for each writer while it merges another
+    found: Queue[list[Any]] = asyncio.Queue(1)  # the server makes ready what follows while this is extracted
+    queues: list[Queue[Batch]] = [asyncio.Queue(1) for _ in writers]  # a batch waits while the one before is merged
 
-    async def write(writer: AsyncConnection[Any], queue: Queue) -> None:
+    async def write(writer: AsyncConnection[Any], queue: Queue[Batch]) -> None:
         while batch := await queue.get():
             steps = await _merge(writer, merge, batch, again=scope.all, dry_run=dry_run)
             _take_sample(result, merge.plan, steps, dry_run)
             _count_steps(result.account, steps)
             progress(result.account)
 
-    await _together(_read(reader, merge.plan, scope, batch_size, queues), *map(write, writers, queues))
+    reading = Reading(merge.plan)
+    await _together(
+        _fetch(reader, find.step_results(reading, scope), found),
+        _extract(reading, found, queues, batch_size),
+        *map(write, writers, queues),
+    )
 
 
 async def _merge(
-    writer: AsyncConnection[Any], merge: Merge, batch: Batch, *, again: bool, dry_run: bool = False
+    writer: AsyncConnection[Any],
+    merge: Merge,
+    batch: Batch,
+    *,
+    again: bool,
+    dry_run: bool = False,
+    lock_timeout: str | None = None,
 ) -> Sequence[Step]:
     """Merge a batch in a transaction of its own. One that loses a deadlock (with who deletes its run) begins anew."""
     tries = 1
     while True:
         try:
             async with writer.transaction(force_rollback=dry_run):
+                if lock_timeout:
+                    await writer.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
                 return await merge.apply(writer, batch, again=again)
         except errors.DeadlockDetected:
             if tries == _TRIES:
@@ -183,18 +201,23 @@ async def _together(*work: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _read(reader: AsyncConnection[Any], plan: Plan, scope: Scope, size: int, queues: Sequence[Queue]) -> None:
-    """Extract what is found and deal it out, in batches of `size` step results per writer."""
-    reading = Reading(plan)
-    statement = find.step_results(reading, scope)
-    dealt = [Filling(plan, size) for _ in queues]
+async def _fetch(reader: AsyncConnection[Any], statement: Statement, found: Queue[list[Any]]) -> None:
     async with reader.cursor(name="dex_backfill") as cursor:
         await cursor.execute(statement.text, statement.parameters)
         while rows := await cursor.fetchmany(_FETCHED):
-            for step in (_step(reading, row) for row in rows):
-                number = share(plan, step, len(queues)) if len(queues) > 1 else 0
-                if batch := dealt[number].add(step):
-                    await queues[number].put(batch)
+            await found.put(rows)
+    await found.put(None)
+
+
+async def _extract(reading: Reading, found: Queue[list[Any]], queues: Sequence[Queue[Batch]], size: int) -> None:
+    """Extract what is found and deal it out, in batches of `size` step results per writer."""
+    plan = reading.plan
+    dealt = [Filling(plan, size) for _ in queues]
+    while rows := await found.get():
+        for step in (_step(reading, row) for row in rows):
+            number = share(plan, step, len(queues)) if len(queues) > 1 else 0
+            if batch := dealt[number].add(step):
+                await queues[number].put(batch)
     for queue, filling in zip(queues, dealt, strict=True):
         if batch := filling.cut():
             await queue.put(batch)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.api.loopback import Api, internal
@@ -299,6 +300,19 @@ class TestEnd:
         (account,) = own_api.client.get("/api/internal/coverage", headers=internal()).json()["data"]
         assert account["pending"] == 1
         own_api.execute("alter table elsewhere rename to company_intel_briefings")
+        again = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        assert again["persistence"][0]["written"] == 1
+
+    def test_a_table_somebody_holds_is_waited_for_only_so_long(self, own_api: Api) -> None:
+        org = own_api.organisation()
+        _, run = own_api.submission(org)
+        body = {"step_result_id": own_api.step(run), "status": "succeeded", "output_payload": payload()}
+        good(own_api.run("step-results/update", body))
+        with psycopg.connect(own_api.dsn) as holder:
+            holder.execute("lock table company_intel_briefings in exclusive mode")
+            ended = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        assert (ended["status"], ended["persistence_error"]["code"]) == ("succeeded", "repair_failed")
+        assert (ended["persistence"][0]["pending"], "lock timeout" in ended["persistence"][0]["error"]) == (1, True)
         again = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
         assert again["persistence"][0]["written"] == 1
 
