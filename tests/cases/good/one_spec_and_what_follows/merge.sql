@@ -1,7 +1,7 @@
 with upserted as (
     insert into "quotes" as stored ("org_id", "symbol", "exchange", "price", "body", "source_submission_id", "source_pipeline_run_id", "source_recorded_at")
     select staged."org_id", staged."symbol", staged."exchange", staged."price", held_0.document, staged."source_submission_id", staged."source_pipeline_run_id", staged."source_recorded_at"
-    from (select * from "Arriving" order by "Ordinal" offset 0) as staged
+    from (select * from "Arriving" where coalesce("Ordinal" between %(first)s::int and %(last)s::int, false) order by "Ordinal" offset 0) as staged
     left join lateral (select coalesce(case when (document.output #> array['response', 'content']::text[]) not in ('null', 'false', '""', '[]', '{}') then (document.output #> array['response', 'content']::text[]) end, nullif((document.output #> array['response']::text[]), 'null'::jsonb)) as document from step_results as source cross join lateral (select source.output_payload -> 'operation_result' -> 'output' as output offset 0) as document where source.id = staged."body" offset 0) as held_0 on true
 
     on conflict ("org_id", "symbol", "exchange") do update set
@@ -23,3 +23,4 @@ from "Arriving" as staged
 join upserted on upserted."org_id" = staged."org_id"
     and upserted."symbol" = staged."symbol"
     and upserted."exchange" is not distinct from staged."exchange"
+where coalesce("Ordinal" between %(first)s::int and %(last)s::int, false)
