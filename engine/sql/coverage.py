@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.plan import Plan
-from engine.sql.find import FOUND
+from engine.sql.find import FOUND, RECORDED_AT
 from engine.sql.text import Statement
 
 #: After a load and before the first vacuum an index-only scan visits the table for every entry, and takes several times
@@ -50,7 +50,7 @@ def explain(plan: Plan, outcome: str, org_id: str | None, limit: int) -> Stateme
     ledger = "ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s"
     which = {"found": "true", "pending": "ledger.step_result_id is null"}.get(outcome, "ledger.outcome = %(outcome)s")
     text = f"""
-select found.id, found.org_id, found.pipeline_run_id, found.recorded_at,
+select found.id, found.org_id, found.pipeline_run_id, {RECORDED_AT},
     coalesce(ledger.outcome, 'pending'), coalesce(ledger.reasons, '[]')
 from step_results as found
 left join step_persistence as ledger on ledger.step_result_id = found.id and {ledger}

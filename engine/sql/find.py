@@ -20,6 +20,9 @@ from engine.sql.text import Statement
 #: Of a row of step_results called `found`.
 FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)"
 
+#: When it was recorded, within the years Python has: a `timestamptz` written by hand may be later, `infinity` included.
+RECORDED_AT = "greatest('0001-01-02 00:00+00', least('9999-12-30 00:00+00', found.recorded_at))"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
@@ -57,7 +60,7 @@ select wanted.id::text, wanted.org_id::text, wanted.submission_id::text, wanted.
     wanted.step_position, wanted.operation_id, wanted.recorded_at, wanted.version, content.*
 from (
     select found.id, found.org_id, found.submission_id, found.pipeline_run_id, found.step_position,
-        found.operation_id, found.recorded_at, found.xmin::text as version
+        found.operation_id, {RECORDED_AT} as recorded_at, found.xmin::text as version
     from step_results as found
     where {condition}
     order by found.recorded_at, found.id

@@ -50,6 +50,17 @@ def test_good_steps_of_root_and_child_runs_and_of_runs_that_failed_later(world, 
     assert [row["source_pipeline_run_id"] for row in world.rows(plan)] == [root.id, child.id]
 
 
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "20000-01-01", "0044-03-15 BC"])
+def test_a_time_no_client_can_hold_stops_nothing(world, plan, moment):
+    run = world.run()
+    odd, plain = world.step(run, QUOTES, quote("A")), world.step(run, QUOTES, quote("B"), at=1)
+    world.db.execute("update step_results set finished_at = %s where id = %s", [moment, odd])
+    explained = world.loop.run(coverage.explain(world.own, plan, "pending"))
+    assert {row["step_result_id"] for row in explained} == {odd, plain}
+    assert world.backfill(plan).outcomes == {"written": 2}
+    assert world.backfill(plan, all=True).outcomes == {"unchanged": 2}
+
+
 def test_only_what_succeeded_and_was_found(world, plan):
     run = world.run()
     world.step(run, QUOTES, quote("A"), status="failed")
