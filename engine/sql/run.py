@@ -132,7 +132,7 @@ select found.org_id::text, found.held, (select shown from updated)::text from fo
 """
 
 #: The provider's run id is written once: a second one would be a second purchase. The note of a request is taken back
-#: only by the execution that made it. The end of a step is noted when it first ends so, and stays when its runner
+#: only under the name it was made with. The end of a step is noted when it first ends so, and stays when its runner
 #: repeats itself, since the rows made from it carry that time.
 UPDATE_STEP: Final = f"""
 with found as (

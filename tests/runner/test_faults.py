@@ -3,6 +3,8 @@
 import threading
 from typing import Any
 
+import httpx
+
 from tests.runner.conftest import COMPANY, ICP, PERSON, Process, World, free_port
 from tests.runner.proxy import Cut, Exchange, proxy
 from tests.runner.test_kill import CONTEXT
@@ -231,6 +233,25 @@ def test_killed_while_the_provider_is_away_it_is_bought_by_the_next_runner(world
     first.kill()
     world.expire(run_id)
     assert_done(world, run_id, world.work())
+
+
+def test_a_note_that_is_taken_back_late_is_not_the_one_of_a_later_order(world: World) -> None:
+    """The first order is refused; its withdrawal arrives once more while the second one is under way, as a copy may."""
+    withdrawals: list[Exchange] = []
+    noted: list[bool] = []
+
+    def again(exchange: Exchange) -> None:
+        if exchange.answer is None and b'"provider_request_withdrawn_by"' in exchange.body:
+            withdrawals.append(exchange)
+        if exchange.answer is None and b'"provider_run_id"' in exchange.body:
+            late = withdrawals[0]
+            httpx.post(f"{world.url}{late.path}", content=late.body, headers=late.headers).raise_for_status()
+            noted.append(world.steps(run_id)[0]["provider_requested_at"] is not None)
+
+    run_id = world.queue([ICP], {**CONTEXT, "company_description": "[recorded:busy]"})
+    worker = through(world, again)
+    assert noted == [True], "whoever came next would have bought it again"
+    assert_done(world, run_id, worker)
 
 
 def test_a_failed_step_ends_the_run_and_skips_the_rest(world: World) -> None:

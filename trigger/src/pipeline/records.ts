@@ -93,14 +93,19 @@ export class Records {
     await this.#call("step-results/mark-remaining-skipped", body);
   }
 
-  /** How one step's purchase is kept. */
+  /** How one step's purchase is kept. Each note has a name of its own: a withdrawal that arrives late takes back no later one. */
   purchaseOf(step: Step): StepRecord {
+    let notes = 0;
+    const name = () => `${this.execution.id}/${notes}`;
     return {
       providerRequestedAt: step.providerRequestedAt,
       providerRunId: step.providerRunId,
       metadata: { pipeline_run_id: this.runId, step_result_id: step.resultId },
-      noteRequest: () => this.#noteRequest(step),
-      withdrawRequest: () => this.#withdrawRequest(step),
+      noteRequest: () => {
+        notes += 1;
+        return this.#noteRequest(step, name());
+      },
+      withdrawRequest: () => this.#withdrawRequest(step, name()),
       keepRunId: (runId) => this.#keepRunId(step, runId),
     };
   }
@@ -109,16 +114,16 @@ export class Records {
    * A note that was stored while its answer was lost is refused on repetition; whose it is shows on the step. So nothing
    * else may write `task_run_id`.
    */
-  async #noteRequest(step: Step): Promise<void> {
+  async #noteRequest(step: Step, name: string): Promise<void> {
     try {
-      await this.#updateStep(step, { provider_requested_at: true, task_run_id: this.execution.id });
+      await this.#updateStep(step, { provider_requested_at: true, task_run_id: name });
     } catch (error) {
       if (!(error instanceof Overtaken) || error.code !== "provider_already_requested" || !(await this.#isOurs(step))) throw error;
     }
   }
 
-  async #withdrawRequest(step: Step): Promise<void> {
-    await this.#updateStep(step, { provider_request_withdrawn_by: this.execution.id });
+  async #withdrawRequest(step: Step, name: string): Promise<void> {
+    await this.#updateStep(step, { provider_request_withdrawn_by: name });
   }
 
   /** What was paid for is kept whoever holds the run by now, and tried for longer than anything else. */
@@ -133,7 +138,8 @@ export class Records {
     const run = await this.#post("pipeline-runs/get", { pipeline_run_id: this.runId });
     const results = Array.isArray(run["step_results"]) ? run["step_results"].filter(isObject) : [];
     const result = results.find((row) => row["id"] === step.resultId);
-    return result?.["task_run_id"] === this.execution.id && result["provider_run_id"] === null;
+    const name = result?.["task_run_id"];
+    return typeof name === "string" && name.startsWith(`${this.execution.id}/`) && result?.["provider_run_id"] === null;
   }
 
   async #endRun(change: object): Promise<Repair> {
