@@ -89,7 +89,7 @@ def worker(
 ) -> None:
     """Claim queued runs and execute them here, without Trigger.dev. Needs the runner's environment (see README)."""
     arguments = ["--concurrency", str(concurrency), *(["--until-idle"] if until_idle else [])]
-    arguments += ["--org", as_uuid(org, "--org") or ""] if org else []
+    arguments += ["--org", as_uuid(org, "--org") or ""] if org is not None else []
     command = node(project.find(), "src/local/worker.ts", *arguments)
     os.execv(command[0], command)  # the worker takes this process over, so that a signal reaches it
 

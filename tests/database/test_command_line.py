@@ -100,6 +100,12 @@ def test_what_cannot_be_asked_is_wrong_usage(dex: Dex, words: list[str], said: s
     assert said in done.stderr
 
 
+def test_a_worker_of_no_organisation_is_not_one_of_all(dex: Dex) -> None:
+    """`--org "$ORG"` where nobody has set it."""
+    done = dex("worker", "--until-idle", "--org", "")
+    assert (done.returncode, "--org: `` is not a UUID" in done.stderr) == (2, True), done.stderr
+
+
 def test_a_draft_needs_no_sample(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "specs").mkdir()
