@@ -1,8 +1,8 @@
 """Plan -> the next migration: its table, or the columns and indexes its table lacks.
 
-In: a plan, the names of the migrations there are, and the columns of the table if it is there. Out: file name and SQL
-in the pattern of migrations 015 to 024. It must not know a database. It never drops and never narrows: what could lose
-data stands as a comment, for a person to decide.
+In: a plan, the names of the migrations there are, and what the table has if it is there. Out: file name and SQL in the
+pattern of migrations 015 to 024. It must not know a database. It never drops and never narrows: what could lose data
+stands as a comment, for a person to decide.
 """
 
 from __future__ import annotations
