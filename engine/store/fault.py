@@ -52,8 +52,11 @@ class StoreRefused(StoreError):
 
 
 def is_of_row(sqlstate: str | None) -> bool:
-    """Whether a row is at fault: sent again, it would be refused again. A code that is not Postgres' is a trigger's."""
-    return sqlstate is not None and (sqlstate.startswith(_OF_ROW) or not _known(sqlstate))
+    """Whether a row is at fault: sent again, it would be refused again. A code that is not Postgres' is a trigger's.
+
+    The driver's own errors have none.
+    """
+    return sqlstate is not None and sqlstate != "" and (sqlstate.startswith(_OF_ROW) or not _known(sqlstate))
 
 
 def _known(sqlstate: str) -> bool:

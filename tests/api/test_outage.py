@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import httpx
+import psycopg
 import pytest
 
+from api.fault import of_store
+from engine.store.fault import StoreRefused
 from tests.api.loopback import Api, bearer, internal, running, session
 
 SLUG = "company-intel-briefings"
@@ -152,3 +155,10 @@ def test_the_api_starts_without_its_database(database: str) -> None:
             assert time.monotonic() < deadline, "the API did not find its database"
             time.sleep(0.1)
     wire.cut()
+
+
+def test_what_the_driver_says_of_itself_is_no_fault_of_the_callers_values() -> None:
+    """Such an error has no SQLSTATE."""
+    fault = of_store(StoreRefused(psycopg.InterfaceError("the cursor is closed")))
+    assert (fault.status, fault.code) == (500, "database_refused")
+    assert "cursor" not in str(fault)
