@@ -31,7 +31,17 @@ def started(world: World, *words: str) -> "subprocess.Popen[str]":
     """A process of ours in a folder that is not ours, with what a secret store would put into its environment."""
     env = {"PATH": "/usr/bin:/bin", "DATABASE_URL": world.dsn}
     command = [sys.executable, *words]
-    return subprocess.Popen(command, cwd="/", env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd="/",
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored in what a shell put in the background
+    )
 
 
 def ran(world: World, *words: str, name: str = "company_intel_briefings") -> tuple[int, str, str]:
