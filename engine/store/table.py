@@ -35,10 +35,8 @@ async def inspect(connection: AsyncConnection[Any], plans: Iterable[Plan]) -> li
 
 async def existing(connection: AsyncConnection[Any], table: str) -> Existing | None:
     """Return what a table has; None when there is no such table. Raises StoreUnavailable."""
-    asked: dict[str, Any] = {"table": quote(table), "role": fit.TENANT_ROLE}
     async with wrap(), connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(catalog.TABLE, asked)
-        facts = await cursor.fetchone()
+        facts = await _facts(cursor, table)
         if facts is None:
             return None
         columns = await _all(cursor, catalog.COLUMNS, {"oid": facts["oid"]})
@@ -50,17 +48,20 @@ async def existing(connection: AsyncConnection[Any], table: str) -> Existing | N
 
 
 async def _read(cursor: Rows, plan: Plan) -> Table | None:
-    asked: dict[str, Any] = {"table": quote(plan.table), "role": fit.TENANT_ROLE}
-    await cursor.execute(catalog.TABLE, asked)
-    facts = await cursor.fetchone()
+    facts = await _facts(cursor, plan.table)
     if facts is None:
         return None
-    asked["oid"] = facts["oid"]
+    asked = {"oid": facts["oid"], "role": fit.TENANT_ROLE}
     columns = await _all(cursor, catalog.COLUMNS, asked)
     indexes = [row for row in await _all(cursor, catalog.INDEXES, asked) if row["unique"]]
     policies = await _all(cursor, catalog.POLICIES, asked)
     types = {kind.sql: await _catalog_type(cursor, kind.sql) for kind in TYPES.values()}
     return Table(plan, facts, {row["name"]: row for row in columns}, indexes, policies, types)
+
+
+async def _facts(cursor: Rows, table: str) -> dict[str, Any] | None:
+    await cursor.execute(catalog.TABLE, {"table": quote(table), "role": fit.TENANT_ROLE})
+    return await cursor.fetchone()
 
 
 async def _all(cursor: Rows, text: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
