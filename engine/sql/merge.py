@@ -17,8 +17,8 @@ from engine.sql.upsert import differs, not_newer, on_conflict, written_columns
 
 #: Names of our own have a capital letter, which no table or column of a spec has.
 STAGING = '"Arriving"'
-_ORDINAL = '"Ordinal"'
 SHOWN = 60  # characters of a document in a preview
+_ORDINAL = '"Ordinal"'
 _OVERTAKEN = '"Overtaken"'
 #: The staged rows to merge. The planner guesses one row in 200 of a bare `between`, and then compares all with all.
 _PART = f"coalesce({_ORDINAL} between %(first)s::int and %(last)s::int, false)"

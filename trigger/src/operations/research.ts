@@ -5,8 +5,9 @@
  * never make it throw. It must not know HTTP or the engine; it keeps records through a StepRecord.
  *
  * The order is what protects the money: note that a request is about to be made, make it, keep the provider's run id
- * before anything else can fail; the note is taken back when the request certainly was not accepted. Killed at any point, a later execution sees from the record whether to buy, to resume,
- * or to stop because a request may have been paid whose answer was lost.
+ * before anything else can fail; the note is taken back when the request certainly was not accepted. Killed at any point, a
+ * later execution sees from the record whether to buy, to resume, or to stop because a request may have been paid whose
+ * answer was lost.
  */
 import { randomUUID } from "node:crypto";
 
