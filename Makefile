@@ -39,12 +39,14 @@ types: setup ## mypy --strict on engine and api, tsc on trigger/
 	@$(RUN) mypy
 	@$(NPM) run types
 
-generate: setup ## write everything that follows from specs/
+generate: setup ## write everything that follows from specs/, and the pages that follow from the engine
 	@$(DEX) generate
+	@$(RUN) scripts.docs
 
 check: setup ## check the specs, and that the generated files follow from them
 	@$(DEX) check
 	@$(DEX) generate --check
+	@$(RUN) scripts.docs --check
 
 bench: ## measure against what one would write by hand
 	@$(PYTHON) scripts/bootstrap.py --bench
@@ -56,6 +58,6 @@ lock: ## pin the newest allowed versions; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade requirements-bench.in -o requirements-bench.lock
 
 clean: ## remove what the targets above made, the embedded database included
-	@# root's cluster may lie elsewhere, where an unprivileged server reaches it: see engine/embedded/folder.py
+	@# root's cluster may lie elsewhere, where an unprivileged server reaches it: see engine/embedded_postgres/data_folder.py
 	@for link in .data/*/cluster; do if [ -L "$$link" ]; then rm -rf "$$(dirname "$$(readlink "$$link")")"; fi; done
 	rm -rf .venv .data trigger/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -15,15 +15,19 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from api import health, openapi, routes, runs, submissions, telemetry
+from api import operator
 from api.context import Context
-from api.endpoint import Direct, Endpoint
-from api.fault import answer_framework
-from api.meters import Meters
+from api.http import openapi, telemetry
+from api.http.endpoint import Direct, Endpoint
+from api.http.errors import answer_framework
+from api.http.metrics import Meters
+from api.rows import routes
+from api.runs import routes as runs
+from api.runs import submissions
 from api.settings import Settings
 from engine import project
 from engine.plan import Plan
-from engine.store.connect import pool
+from engine.store.connection import pool
 
 TITLE = "data-engine-x"
 TEXT = (
@@ -82,7 +86,7 @@ def endpoints(context: Context) -> list[Endpoint]:
         *(endpoint for plan in context.plans for endpoint in routes.endpoints(context, plan)),
         *runs.endpoints(context),
         *submissions.endpoints(context),
-        *health.endpoints(context),
+        *operator.endpoints(context),
     ]
 
 

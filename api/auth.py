@@ -24,8 +24,8 @@ from jwt.warnings import InsecureKeyLengthWarning
 from starlette.requests import Request
 
 from api.context import Context
-from api.fault import Fault
-from engine.store import token
+from api.http.errors import Fault
+from engine.store import identity
 
 #: Told once by the start (`telemetry.warn_of_weak_secrets`), not at each request.
 warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
@@ -177,7 +177,7 @@ async def _super_admin(value: str, context: Context) -> Caller | None:
 
 async def _is_retired(context: Context, admin_id: str) -> bool:
     async with context.connection() as connection:
-        return await token.is_retired(connection, admin_id)
+        return await identity.is_retired(connection, admin_id)
 
 
 def _is_jwt(value: str) -> bool:
@@ -217,7 +217,7 @@ def _session(claims: Mapping[str, Any]) -> Caller:
 
 async def _token(value: str, context: Context) -> Caller:
     async with context.connection() as connection:
-        found = await token.find(connection, hashlib.sha256(value.encode()).hexdigest())
+        found = await identity.find(connection, hashlib.sha256(value.encode()).hexdigest())
     if found is None:
         raise unauthorized("Invalid API token", code="invalid_token", hint="check that the whole token was sent")
     if found.revoked:

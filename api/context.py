@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.meters import Meters
+from api.http.metrics import Meters
 from api.settings import Settings
 from engine.plan import Plan
-from engine.store.connect import Connection, Pool
-from engine.store.fault import wrap
+from engine.store.connection import Connection, Pool
+from engine.store.errors import wrap
 
 #: Seconds a request waits for a connection before it is told that the database does not answer.
 PATIENCE = 4.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.diagnostic import EngineError
+from engine.errors import EngineError
 
 TRIGGER_API_URL = "https://api.trigger.dev"
 MAX_BODY_BYTES = 32 * 1024 * 1024  # a 20 MB document and its wrapping pass

@@ -11,11 +11,11 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from engine import path
-from engine.column import TYPES, ColumnType
-from engine.normalizer import NORMALIZERS, Normalizer
-from engine.path import Path
-from engine.spec import FieldSpec, Override, Spec
+from engine.jmespath import path
+from engine.jmespath.path import Path
+from engine.spec.models import FieldSpec, Override, Spec
+from engine.values.column_types import TYPES, ColumnType
+from engine.values.normalizers import NORMALIZERS, Normalizer
 
 #: Part of every digest. Raise it when the engine itself extracts differently from the same spec.
 EXTRACTION = 1

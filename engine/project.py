@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.diagnostic import EngineError
+from engine.errors import EngineError
 
 
 class ProjectNotFound(EngineError):

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run by its path, the project is not yet importable
 
 try:
-    from scripts.targets import main
+    from scripts.backfill_targets import main
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: run `make setup` first")
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from rich.console import Console
 
-from engine import shown
-from engine.account import OUTCOMES, Account
-from engine.diagnostic import EngineError, SpecErrors
+from engine.errors import EngineError
+from engine.rows import render
+from engine.rows.accounts import OUTCOMES, Account
+from engine.spec.diagnostics import SpecErrors
 
 _OUT = Console(highlight=False, soft_wrap=True, emoji=False)
 _ERR = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -32,7 +33,7 @@ def note(sentence: str) -> None:
 
 def emit(value: Any) -> None:
     """Print one JSON document to standard output."""
-    sys.stdout.buffer.write(shown.dumps(value, indent=True) + b"\n")
+    sys.stdout.buffer.write(render.dumps(value, indent=True) + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -25,14 +25,15 @@ from typing import IO, Any
 
 import httpx
 
-from engine import exact, load
-from engine.diagnostic import EngineError
+from engine import plans as load
+from engine.errors import EngineError
 from engine.project import Project
-from engine.store import migrate
-from engine.store.connect import connect
+from engine.store.connection import connect
+from engine.tables import migrate
+from engine.values import exact_json
 from scripts import console
 from scripts.commands.server import node
-from scripts.database import database, named
+from scripts.database_url import database, named
 
 STEPS = ("company.derive.icp_job_titles", "company.derive.intel_briefing", "person.derive.intel_briefing")
 CLIENT = {
@@ -166,7 +167,7 @@ async def _remember(dsn: str, tenant: Tenant) -> None:
             "insert into step_results (org_id, submission_id, pipeline_run_id, step_position, status, output_payload,"
             " finished_at) values (%(org)s, %(submission)s, %(run)s, 1, 'succeeded', %(payload)s::jsonb,"
             " now() - interval '1 year')",
-            {**ids, "payload": exact.dumps(payload).decode()},
+            {**ids, "payload": exact_json.dumps(payload).decode()},
         )
 
 

@@ -10,12 +10,12 @@ import sys
 
 import typer
 
-from engine.ask import QuestionRefused
-from engine.diagnostic import EngineError
-from engine.load import UnknownSpec
-from engine.migration import NoSuchBaseline
+from engine.errors import EngineError
+from engine.plans import UnknownSpec
+from engine.rows.query_words import QuestionRefused
+from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
-from scripts.commands import accounts, database, pipeline, server, spec
+from scripts.commands import backfill, database, runs, server, spec
 
 app = typer.Typer(
     name="dex",
@@ -29,7 +29,7 @@ app = typer.Typer(
 #: What the engine refuses because the command asked for what cannot be.
 USAGE = (UnknownSpec, QuestionRefused, NoSuchBaseline)
 
-for module in (spec, database, server, pipeline, accounts):
+for module in (spec, database, server, runs, backfill):
     for command in module.COMMANDS:
         app.command(command.__name__.rstrip("_").replace("_", "-"))(command)
 

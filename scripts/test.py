@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from engine.embedded import system_binaries
+from engine.embedded_postgres import system_binaries
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"

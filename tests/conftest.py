@@ -19,8 +19,8 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
-from engine.embedded import lock, running, system_binaries
-from engine.store.migrate import migrate
+from engine.embedded_postgres import lock, running, system_binaries
+from engine.tables.migrate import migrate
 from scripts.test import REAL
 
 ROOT = Path(__file__).resolve().parent.parent

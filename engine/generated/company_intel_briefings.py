@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from engine import call
+from engine.functions import call
 
 
 def upsert_company_intel_briefing(

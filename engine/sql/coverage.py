@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.plan import Plan
-from engine.sql.find import FOUND, RECORDED_AT
-from engine.sql.text import Statement
+from engine.sql.identifiers import Statement
+from engine.sql.step_results import FOUND, RECORDED_AT
 
 #: After a load and before the first vacuum an index-only scan visits the table for every entry, and takes several times
 #: as long as reading the table once. The planner does not see that coming, so it is told. For one transaction.

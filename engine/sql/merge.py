@@ -10,9 +10,11 @@ the id of the step result they come from.
 from __future__ import annotations
 
 from engine import plan as plans
+from engine.columns import SOURCE_COLUMNS
 from engine.plan import Plan
-from engine.sql.stored import Reading, by_operation, detoast, first_truthy
-from engine.sql.text import SOURCE_COLUMNS, indented, match_key, quote, quoted
+from engine.rows.reading import Reading
+from engine.sql.identifiers import indented, match_key, quote, quoted
+from engine.sql.json_paths import by_operation, detoast, first_truthy
 from engine.sql.upsert import differs, not_newer, on_conflict, written_columns
 
 #: Names of our own have a capital letter, which no table or column of a spec has.

@@ -11,9 +11,10 @@ What happens to a stored row is decided by three conditions, spelled once here:
 
 from __future__ import annotations
 
+from engine.columns import SOURCE_COLUMNS, columns
 from engine.plan import Field, Plan
-from engine.sql.absent import turn
-from engine.sql.text import SOURCE_COLUMNS, columns, indented, match_key, quote, quoted, shown
+from engine.sql.identifiers import indented, match_key, quote, quoted, shown
+from engine.sql.replace import turn
 
 _IDS = ("source_submission_id", "source_pipeline_run_id")
 
@@ -123,7 +124,7 @@ select owner.submission_ok, owner.run_ok, answer.* from "Owner" as owner left jo
 
 
 def _turn(plan: Plan) -> str:
-    """Under `on_absent: delete` the writers of one parent take turns (engine/sql/absent.py)."""
+    """Under `on_absent: delete` the writers of one parent take turns (engine/sql/replace.py)."""
     if plan.on_absent != "delete":
         return ""
     lock = f"pg_advisory_xact_lock({turn(plan, 'arriving')})"

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from engine.store.fault import wrap
+from engine.store.errors import wrap
 
 _EXISTS = "select exists (select from orgs where id = %s::uuid)"
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
-from engine.sql.fit import TENANT_ROLE
-from engine.store.exchange import Texts, exchange
+from engine.sql.tenant import TENANT_ROLE
+from engine.store.round_trip import Texts, exchange
 
 _ENTER = """
 select set_config('role', %(role)s, true), set_config('app.org_id', %(org_id)s, true),

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from scripts.bench import backfill, coverage, live, page
-from scripts.bench.ground import Server, serve, with_lz4
+from scripts.bench.dataset import Server, serve, with_lz4
 from scripts.bench.result import Group, show
 
 

@@ -15,7 +15,7 @@ from statistics import median
 
 import psycopg
 
-from scripts.bench.ground import Server, fill
+from scripts.bench.dataset import Server, fill
 from scripts.bench.process import Done, dex, module, run
 from scripts.bench.result import Group, Line
 from scripts.bench.text import TABLE

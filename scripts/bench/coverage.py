@@ -10,8 +10,9 @@ from statistics import median
 
 import psycopg
 
-from engine import load, project
-from scripts.bench.ground import ORGS, Server, people, settle
+from engine import plans as load
+from engine import project
+from scripts.bench.dataset import ORGS, Server, people, settle
 from scripts.bench.process import dex, run
 from scripts.bench.result import Group, Line
 

@@ -14,10 +14,10 @@ from statistics import median
 from typing import Any
 
 from scripts.bench import load, loop
-from scripts.bench.ground import Server, fill, ident
+from scripts.bench.api_process import serve
+from scripts.bench.dataset import Server, fill, ident
 from scripts.bench.process import module, run
 from scripts.bench.result import Group, Line
-from scripts.bench.served import serve
 from scripts.bench.text import Author
 
 SIZE = 28_500  # bytes of a document; with what is around it 29 KB

@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 from psycopg import AsyncConnection
 
-from engine import load, project
+from engine import plans, project
 from engine.sql import upsert
 from engine.store.raw import RawJson, register
 from scripts.bench.load import words
@@ -57,7 +57,7 @@ def _value(item: tuple[str, msgspec.Raw]) -> tuple[str, Any]:
 
 async def run(job: Job) -> dict[str, float]:
     """Write for `seconds` over all connections at once; each takes the next row."""
-    plan = load.pick(load.load(project.find()), TABLE)
+    plan = plans.pick(plans.load(project.find()), TABLE)
     text, rows = upsert.live(plan), parameters(job)
     connections = [await AsyncConnection.connect(job.dsn, autocommit=True) for _ in range(job.connections)]
     began = time.perf_counter()

@@ -21,10 +21,10 @@ import orjson
 import psycopg
 
 from scripts.bench import load
-from scripts.bench.ground import Server, ident, people, settle
+from scripts.bench.api_process import Served, serve
+from scripts.bench.dataset import Server, ident, people, settle
 from scripts.bench.process import module, run
 from scripts.bench.result import Group, Line
-from scripts.bench.served import Served, serve
 from scripts.bench.text import TABLE, Author
 
 SIZE = 30_000

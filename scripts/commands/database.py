@@ -9,13 +9,14 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from engine import exact, load, project
-from engine.diagnostic import nearest
+from engine import plans, project
+from engine.errors import nearest
 from engine.plan import Field
+from engine.values import exact_json
 from scripts import console
-from scripts.commands.accounts import as_uuid
+from scripts.commands.backfill import as_uuid
 from scripts.commands.spec import AsJson, Spec
-from scripts.database import database, named
+from scripts.database_url import database, named
 
 
 def migrate(
@@ -27,7 +28,7 @@ def migrate(
     as_json: AsJson = False,
 ) -> None:
     """Apply the pending migrations, in order, one transaction each."""
-    from engine.store import migrate as migrations
+    from engine.tables import migrate as migrations
 
     here = project.find()
     with database(here) as dsn:
@@ -71,12 +72,12 @@ def query(
     as_json: AsJson = False,
 ) -> None:
     """Show rows, newest first: of one organisation, or of all."""
-    from engine.ask import ask
-    from engine.store.connect import connect
-    from engine.store.page import fetch
+    from engine.rows.query_words import ask
+    from engine.store.connection import connect
+    from engine.store.select import fetch
 
     here = project.find()
-    plan = load.pick(load.load(here), spec)
+    plan = plans.pick(plans.load(here), spec)
     wanted = {"fields": fields.split(",")} if fields else {}
     question = ask(
         plan,
@@ -113,15 +114,15 @@ def _filters(pairs: list[str], known: Sequence[Field]) -> dict[str, Any]:
     return found
 
 
-def _value(field: Field, text: str) -> exact.Json:
+def _value(field: Field, text: str) -> exact_json.Json:
     """What a word of the command line stands for: a number or a boolean where the column takes no string."""
     if "string" in field.type.takes:
         return text
     try:
-        value = exact.loads(text)
-    except exact.ExactError:
+        value = exact_json.loads(text)
+    except exact_json.ExactError:
         return text
-    return value if exact.kind(value) in field.type.takes else text
+    return value if exact_json.kind(value) in field.type.takes else text
 
 
 def _listed(value: Any) -> list[Any]:

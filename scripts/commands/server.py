@@ -12,12 +12,13 @@ from typing import Annotated
 
 import typer
 
-from engine import load, project
-from engine.diagnostic import EngineError
+from engine import plans as load
+from engine import project
+from engine.errors import EngineError
 from engine.project import Project
 from scripts import console
-from scripts.commands.accounts import as_uuid
-from scripts.database import database
+from scripts.commands.backfill import as_uuid
+from scripts.database_url import database
 
 
 class CannotListen(EngineError):
@@ -39,7 +40,7 @@ def serve(
 
     from api import settings
     from api.app import create_app
-    from engine.store import migrate
+    from engine.tables import migrate
 
     here = project.find()
     environment = {**os.environ, **(_development_secrets(here) if dev else {})}

@@ -9,14 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from engine import document, exact, load, project, shown
-from engine.exact import Json
-from engine.extract import Trace, explain, extract
+from engine import plans as load
+from engine import project
 from engine.plan import Plan
 from engine.project import Project
-from engine.sql.fit import Problem
+from engine.rows import document, render
+from engine.rows.extract import Trace, explain, extract
+from engine.tables.compare import Problem
+from engine.values import exact_json
+from engine.values.exact_json import Json
 from scripts import console
-from scripts.database import database
+from scripts.database_url import database
 
 Spec = Annotated[str, typer.Argument(help="A spec by name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
@@ -40,20 +43,20 @@ def check(
 
 
 def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
-    from engine.store import migrate, table
-    from engine.store.connect import connect
+    from engine.store.connection import connect
+    from engine.tables import inspect, migrate
 
     plans = load.load(here)
 
     async def ask(dsn: str) -> tuple[list[str], list[Problem]]:
         async with await connect(dsn) as connection:
-            return await migrate.pending(connection, here.migrations), await table.inspect(connection, plans)
+            return await migrate.pending(connection, here.migrations), await inspect.inspect(connection, plans)
 
     with database(here) as dsn:
         behind, problems = asyncio.run(ask(dsn))
     problems = [*(Problem("", "TABLE514", sentence, "-- dex migrate") for sentence in behind), *problems]
-    files = {plan.name: plan.file for plan in plans}
-    return [_as_diagnostic(item, files) for item in problems], [str(item) for item in problems]
+    emitters = {plan.name: plan.file for plan in plans}
+    return [_as_diagnostic(item, emitters) for item in problems], [str(item) for item in problems]
 
 
 def _as_diagnostic(problem: Problem, files: dict[str, str]) -> dict[str, Any]:
@@ -75,11 +78,11 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Write what follows from the specs: persist blocks, typed functions, JSON Schema, reference."""
-    from engine import artifact
-    from engine.emit import files
+    from engine.generate import emitters
+    from engine.generate import files as artifact
 
     here = project.find()
-    wanted = files.emit(load.load(here))
+    wanted = emitters.emit(load.load(here))
     drifts = artifact.diff(here.root, wanted)
     if check_only:
         _say_drift(drifts, len(wanted), as_json)
@@ -115,7 +118,7 @@ def extract_(
     name = found["operation"]["id"]
     result = extract(plan, name, found)
     if as_json:
-        words = shown.extraction(plan, result)
+        words = render.extraction(plan, result)
         traces = [_trace_words(trace) for trace in explain(plan, name, found)] if explained else None
         console.emit(words if traces is None else {**words, "explain": traces})
     else:
@@ -125,10 +128,10 @@ def extract_(
 
 def _read(file: str) -> Json:
     try:
-        return exact.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
+        return exact_json.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except OSError as error:
         raise typer.BadParameter(f"cannot read `{file}`: {error.strerror}") from error
-    except exact.ExactError as error:
+    except exact_json.ExactError as error:
         raise typer.BadParameter(f"`{file}` is {error}") from error
 
 
@@ -147,7 +150,7 @@ def _trace_words(trace: Trace) -> dict[str, Any]:
 
 
 def _say_extracted(plan: Plan, result: Any, traces: list[Trace]) -> None:
-    from engine.column import shorten
+    from engine.values.column_types import shorten
 
     for trace in traces:
         where = "" if trace.element is None else f" of element {trace.element}"
@@ -157,8 +160,8 @@ def _say_extracted(plan: Plan, result: Any, traces: list[Trace]) -> None:
             console.say(f"    {name:<10} {shorten(value)}")
         stored = "nothing" if trace.result is None else str(trace.result)[:80]
         console.say(f"    {'rejected   ' + trace.reason.message if trace.reason else 'stored     ' + stored}")
-    for row in shown.rows(plan, result.rows):
-        console.say(shown.dumps(row, indent=True).decode())
+    for row in render.rows(plan, result.rows):
+        console.say(render.dumps(row, indent=True).decode())
     for reason in result.reasons:
         where = f" in element {reason.element}" if reason.element is not None else ""
         found = f", found {reason.value}" if reason.value is not None else ""
@@ -174,14 +177,14 @@ def new(
     name: Annotated[str | None, typer.Option(help="Name of the spec. Default: from the operation.")] = None,
 ) -> None:
     """Draft a spec and its case: from a sample output, or from what most research has in common."""
-    from engine import artifact
-    from engine.emit import draft
+    from engine.draft import spec_text
+    from engine.generate import files as artifact
 
     here = project.find()
     if from_sample is None:
-        drafted = draft.begin(operation, name=name)
+        drafted = spec_text.begin(operation, name=name)
     else:
-        drafted = draft.emit(operation, _read(str(from_sample)), name=name)
+        drafted = spec_text.emit(operation, _read(str(from_sample)), name=name)
     taken = [file for file in drafted if (here.root / file).exists()]
     if taken:
         raise typer.BadParameter(f"`{taken[0]}` exists already; choose another `--name`")
@@ -195,17 +198,17 @@ def draft_migration(
     out: Annotated[bool, typer.Option("--print", help="Print the SQL instead of writing the file.")] = False,
 ) -> None:
     """Write the next numbered migration for a spec: its table, or the columns and indexes its table lacks."""
-    from engine.emit import migration
-    from engine.sql.catalog import Existing
-    from engine.store import table
-    from engine.store.connect import connect
+    from engine.store.connection import connect
+    from engine.tables import draft_migration as migration
+    from engine.tables import inspect
+    from engine.tables.catalog import Existing
 
     here = project.find()
     plan = load.pick(load.load(here), spec)
 
     async def ask(dsn: str) -> Existing | None:
         async with await connect(dsn) as connection:
-            return await table.existing(connection, plan.table)
+            return await inspect.existing(connection, plan.table)
 
     with database(here) as dsn:
         found = asyncio.run(ask(dsn))

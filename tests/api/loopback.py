@@ -19,7 +19,8 @@ import uvicorn
 
 from api.app import create_app
 from api.settings import Settings
-from engine import load, project
+from engine import plans as load
+from engine import project
 from engine.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from engine.store.migrate import migrate
+from engine.tables.migrate import migrate
 from tests.api.loopback import ROOT, Api, internal, running
 from tests.api.test_runs import claim, good, payload, queued
 

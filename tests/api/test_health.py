@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from engine import load, project
+from engine import plans, project
 from tests.api.loopback import ROOT, Api, serving, settings
 
 TABLE = "company_intel_briefings"
@@ -199,7 +199,7 @@ def test_a_pending_migration(database: str, tmp_path: Path) -> None:
     folder = tmp_path / "migrations"
     shutil.copytree(ROOT / "migrations", folder)
     (folder / "999_one_more.sql").write_text("select 1;", encoding="utf-8")
-    app = create_app(settings(database), load.load(project.find(ROOT)), folder)
+    app = create_app(settings(database), plans.load(project.find(ROOT)), folder)
     with serving(app) as url:
         answer = httpx.get(f"{url}/readyz")
     (reason,) = answer.json()["detail"]
@@ -208,7 +208,7 @@ def test_a_pending_migration(database: str, tmp_path: Path) -> None:
 
 
 def test_an_empty_database_is_alive_and_not_ready(empty_database: str) -> None:
-    app = create_app(settings(empty_database), load.load(project.find(ROOT)), ROOT / "migrations")
+    app = create_app(settings(empty_database), plans.load(project.find(ROOT)), ROOT / "migrations")
     with serving(app) as url:
         assert httpx.get(f"{url}/healthz").status_code == 200
         codes = {reason["code"] for reason in httpx.get(f"{url}/readyz").json()["detail"]}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from engine.sql.text import columns
+from engine.columns import columns
 from tests.api.loopback import INTERNAL_KEY, Api
 
 

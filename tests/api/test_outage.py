@@ -12,8 +12,8 @@ import httpx
 import psycopg
 import pytest
 
-from api.fault import of_store
-from engine.store.fault import StoreRefused
+from api.http.errors import of_store
+from engine.store.errors import StoreRefused
 from tests.api.loopback import Api, bearer, internal, running, session
 
 SLUG = "company-intel-briefings"

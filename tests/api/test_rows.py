@@ -8,10 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from engine import plan, source
-from engine.check import check
-from engine.emit import migration
+from engine import plan
 from engine.plan import Plan
+from engine.spec import yaml_source
+from engine.spec.checks import check
+from engine.tables import draft_migration
 from tests.api.loopback import Api, running
 from tests.conftest import created
 
@@ -40,7 +41,7 @@ SLUG = "customers"
 
 
 def compiled() -> Plan:
-    checked = check([source.parse(SPEC, "specs/customers.yaml")])
+    checked = check([yaml_source.parse(SPEC, "specs/customers.yaml")])
     assert not checked.diagnostics
     ((origin, spec),) = checked.specs
     return plan.compile(spec, origin.file)
@@ -50,7 +51,7 @@ def compiled() -> Plan:
 def api(server_dsn: str, template: str) -> Iterator[Api]:
     customers = compiled()
     with created(server_dsn, template) as dsn, running(dsn, (customers,)) as api:
-        api.execute(migration.create(customers))
+        api.execute(draft_migration.create(customers))
         yield api
 
 

@@ -6,20 +6,22 @@ one answer of our own.
 
 from typing import Any
 
-from engine import document, exact, load
-from engine.extract import extract
+from engine import plans
+from engine.rows import document
+from engine.rows.extract import extract
+from engine.values import exact_json
 from tests.api.loopback import ROOT, Api
 
 SAMPLES = ROOT.parent / "shared" / "samples"
 OPERATION = "company.derive.intel_briefing"
-OWN = exact.loads('{"output": {"content": {"a": [1.10, 1E2, 123456789012345678901234567890, "é😀\\\\u0000"]}}}')
+OWN = exact_json.loads('{"output": {"content": {"a": [1.10, 1E2, 123456789012345678901234567890, "é😀\\\\u0000"]}}}')
 
 
-def responses() -> dict[str, exact.Json]:
+def responses() -> dict[str, exact_json.Json]:
     """Each answer by its name; a file that holds several, one per key, gives them all."""
-    found: dict[str, exact.Json] = {}
+    found: dict[str, exact_json.Json] = {}
     for file in sorted(SAMPLES.glob("*.json")):
-        value = exact.loads(file.read_bytes())
+        value = exact_json.loads(file.read_bytes())
         assert isinstance(value, dict)
         found |= value if "_note" in value else {file.stem: value}
     return {name.replace("_", "-"): body for name, body in found.items() if name != "_note"}
@@ -30,14 +32,14 @@ def test_what_comes_back_is_what_went_in(api: Api, org: str) -> None:
     if not found:
         print(f"no samples beside the repository, at {SAMPLES}: an answer of our own is all there is to try")
     for name, response in {**found, "own": OWN}.items():
-        output: dict[str, exact.Json] = {"domain": f"{name}.example.com", "parallel_raw_response": response}
+        output: dict[str, exact_json.Json] = {"domain": f"{name}.example.com", "parallel_raw_response": response}
         goes_through(api, org, output)
 
 
 def goes_through(api: Api, org: str, output: dict[str, Any]) -> None:
-    plan = load.pick(api.plans, "company_intel_briefings")
+    plan = plans.pick(api.plans, "company_intel_briefings")
     extraction = extract(plan, OPERATION, document.from_file(output, OPERATION))
-    domain, raw = output["domain"], "".join(exact.chunks(output["parallel_raw_response"]))
+    domain, raw = output["domain"], "".join(exact_json.chunks(output["parallel_raw_response"]))
     if extraction.outcome == "row":
         raw = extraction.rows[0]["raw_parallel_output"]
     body = f'{{"company_domain": "{domain}", "raw_parallel_output": {raw}}}'.encode()
@@ -46,6 +48,8 @@ def goes_through(api: Api, org: str, output: dict[str, Any]) -> None:
         assert (answer.status_code, answer.json()["code"]) == (422, extraction.reasons[0].code), domain
         return
     assert answer.status_code == 200, answer.text
-    asked: Any = exact.loads(api.query(plan.slug, org, {"company_domain": domain}).content)
+    asked: Any = exact_json.loads(api.query(plan.slug, org, {"company_domain": domain}).content)
     (row,) = asked["data"]
-    assert exact.dumps(row["raw_parallel_output"]) == exact.dumps(exact.as_stored(exact.loads(raw))), domain
+    assert exact_json.dumps(row["raw_parallel_output"]) == exact_json.dumps(
+        exact_json.as_stored(exact_json.loads(raw))
+    ), domain

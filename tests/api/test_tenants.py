@@ -6,11 +6,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import load, project
+from engine import plans, project
 from engine.plan import Plan
 from tests.api.loopback import ADMIN_KEY, ROOT, Api, bearer, internal, session
 
-PLANS = load.load(project.find(ROOT))
+PLANS = plans.load(project.find(ROOT))
 EVERY_SPEC = pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 
 

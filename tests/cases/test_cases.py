@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from engine import document, exact, plan, shown, source
-from engine.check import Checked, check
-from engine.diagnostic import CODES
-from engine.emit import reference, typescript
-from engine.extract import extract
+from engine import plan
+from engine.generate import typescript
+from engine.generate.docs import spec_pages
 from engine.plan import Plan
-from engine.sql import find, merge, upsert
-from engine.sql.stored import Reading
+from engine.rows import document, render
+from engine.rows.extract import extract
+from engine.rows.reading import Reading
+from engine.spec import yaml_source
+from engine.spec.checks import Checked, check
+from engine.spec.diagnostics import CODES
+from engine.sql import merge, step_results, upsert
+from engine.values import exact_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -22,9 +26,9 @@ UPDATE = bool(os.environ.get("DEX_UPDATE_CASES"))
 #: What else a good case may hold, and what it must equal.
 FOLLOWS: dict[str, Callable[[Plan], str]] = {
     "upsert.sql": upsert.live,
-    "find.sql": lambda plan_: find.step_results(Reading(plan_), find.Scope()).text,
+    "find.sql": lambda plan_: step_results.step_results(Reading(plan_), step_results.Scope()).text,
     "merge.sql": lambda plan_: merge.merge(Reading(plan_)),
-    "reference.md": reference.spec_page,
+    "reference.md": spec_pages.spec_page,
     "block.ts": lambda plan_: typescript.emit([plan_])[f"{typescript.FOLDER}/{plan_.name}.ts"],
 }
 
@@ -35,7 +39,7 @@ def folders(kind: str) -> list[Path]:
 
 def checked(folder: Path) -> Checked:
     files = sorted(folder.glob("*.yaml")) or [ROOT / "specs" / f"{folder.name}.yaml"]
-    return check([source.load(file, f"specs/{file.name}") for file in files])
+    return check([yaml_source.load(file, f"specs/{file.name}") for file in files])
 
 
 def plans(folder: Path) -> list[Plan]:
@@ -55,9 +59,9 @@ def holds(golden: Path, text: str) -> None:
 
 def extracted(plan_: Plan, file: Path) -> str:
     operation = plan_.operations[0]
-    value = document.from_file(exact.loads(file.read_bytes()), operation)
+    value = document.from_file(exact_json.loads(file.read_bytes()), operation)
     found = extract(plan_, value["operation"]["id"], value)
-    return shown.dumps(shown.extraction(plan_, found), indent=True).decode()
+    return render.dumps(render.extraction(plan_, found), indent=True).decode()
 
 
 @pytest.mark.parametrize("folder", folders("wrong"), ids=lambda folder: folder.name)

@@ -6,11 +6,15 @@ They are read and never copied; where the folder is not there, the test says so 
 import json
 from pathlib import Path
 
-from engine import document, exact, load, plan, source
-from engine.check import check
-from engine.extract import extract
+from engine import plan
+from engine import plans as load
 from engine.plan import Plan
 from engine.project import Project
+from engine.rows import document
+from engine.rows.extract import extract
+from engine.spec import yaml_source
+from engine.spec.checks import check
+from engine.values import exact_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -34,16 +38,16 @@ NO_ANSWER = ("incomplete", "refusal", "failed", "pending", "error")
 
 
 def plans() -> dict[str, Plan]:
-    specs = [source.load(file, file.name) for file in sorted(HERE.glob("providers/*/*.yaml"))]
+    specs = [yaml_source.load(file, file.name) for file in sorted(HERE.glob("providers/*/*.yaml"))]
     found = [plan.compile(spec, origin.file) for origin, spec in check(specs).specs]
     return {item.name: item for item in (*found, *load.load(Project(ROOT)))}
 
 
-def bodies() -> dict[str, exact.Json]:
+def bodies() -> dict[str, exact_json.Json]:
     """Each body by its name; a file that holds several, one per key, gives them all."""
-    found: dict[str, exact.Json] = {}
+    found: dict[str, exact_json.Json] = {}
     for file in sorted(SAMPLES.glob("*.json")):
-        value = exact.loads(file.read_bytes())
+        value = exact_json.loads(file.read_bytes())
         assert isinstance(value, dict)
         found |= value if "_note" in value else {file.stem: value}
     return {name.replace("-", "_"): body for name, body in found.items() if name != "_note"}
@@ -56,7 +60,7 @@ def test_every_answer_becomes_a_row_and_nothing_else_does() -> None:
     known = plans()
     for name, body in found.items():
         spec, operation = next(READERS[start] for start in READERS if name.startswith(start))
-        output: dict[str, exact.Json] = {"domain": "acme.example", "response": body, "parallel_raw_response": body}
+        output: dict[str, exact_json.Json] = {"domain": "acme.example", "response": body, "parallel_raw_response": body}
         whole = document.from_file(output, operation)
         result = extract(known[spec], operation, whole)
         if name.startswith("parallel"):
@@ -74,4 +78,4 @@ def stored(name: str, result, body) -> None:
         assert [reason.code for reason in result.reasons] == ["wrong_type"] and "NUL" in result.reasons[0].message, name
         return
     content = (body.get("output") or {}).get("content") or body
-    assert exact.loads(result.rows[0]["raw_parallel_output"]) == exact.as_stored(content), name
+    assert exact_json.loads(result.rows[0]["raw_parallel_output"]) == exact_json.as_stored(content), name

@@ -10,11 +10,13 @@ from typing import Any
 import jmespath
 import pytest
 
-from engine import load, path, project
-from engine.exact import Json, dumps, jsonb_order, loads
-from engine.function import FUNCTIONS, REFUSED
-from engine.path import PathError, PathRaised
+from engine import plans as load
+from engine import project
+from engine.jmespath import path
+from engine.jmespath.functions import FUNCTIONS, REFUSED
+from engine.jmespath.path import PathError, PathRaised
 from engine.plan import Plan
+from engine.values.exact_json import Json, dumps, jsonb_order, loads
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

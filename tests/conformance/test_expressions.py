@@ -6,7 +6,7 @@ from typing import Any
 import jmespath
 import pytest
 
-from engine.exact import Json, loads
+from engine.values.exact_json import Json, loads
 from tests.conformance.test_conformance import assert_same
 
 KEYS = ("a", "b", "c", "aa", "10", "é")

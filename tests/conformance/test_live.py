@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from api.fault import Fault
-from api.upsert import Admission
-from engine import document, exact, plan, source
-from engine.check import check
-from engine.emit import typescript
-from engine.exact import Json, dumps, jsonb_order, loads
-from engine.extract import Extraction, extract
+from api.http.errors import Fault
+from api.rows.upsert_body import Admission
+from engine import plan
+from engine.generate import typescript
 from engine.plan import Field, Plan
+from engine.rows import document
+from engine.rows.extract import Extraction, extract
+from engine.spec import yaml_source
+from engine.spec.checks import check
+from engine.values import exact_json
+from engine.values.exact_json import Json, dumps, jsonb_order, loads
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIGGER = ROOT / "trigger"
@@ -36,7 +39,7 @@ class Case:
 
 def load_plan(folder: Path) -> Plan | None:
     files = sorted(folder.glob("*.yaml")) or [ROOT / "specs" / f"{folder.name}.yaml"]
-    checked = check([source.load(file, f"specs/{file.name}") for file in files])
+    checked = check([yaml_source.load(file, f"specs/{file.name}") for file in files])
     plans = [plan.compile(spec, origin.file) for origin, spec in checked.specs]
     return plans[0] if plans else None
 
@@ -53,7 +56,7 @@ def is_storable(payload: Json) -> bool:
     """Whether a step result can hold it at all."""
     try:
         return bool(dumps(payload))
-    except exact.ExactError:
+    except exact_json.ExactError:
         return False
 
 
@@ -133,7 +136,7 @@ def live(given: list[Case], tmp_path_factory: pytest.TempPathFactory) -> list[An
 def test_every_case_says_live_what_it_says_in_the_backfill(given: list[Case], live: list[Any]) -> None:
     assert len(given) > 30
     for case, answer in zip(given, live, strict=True):
-        value = document.from_payload(exact.as_stored(case.payload), RUN)
+        value = document.from_payload(exact_json.as_stored(case.payload), RUN)
         compare(case, extract(case.plan, value["operation"]["id"], value), answer)
 
 

@@ -18,17 +18,22 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from engine import document, exact, load, plan, source
-from engine.account import Account
-from engine.check import check
-from engine.emit import migration
-from engine.extract import Extraction, extract
+from engine import plan
+from engine import plans as load
+from engine.backfill import coverage
+from engine.backfill import run as backfill
 from engine.plan import Plan
 from engine.project import Project
-from engine.sql.find import Scope
-from engine.store import backfill, coverage
-from engine.store.connect import connect
-from engine.store.row import Stored, Upsert
+from engine.rows import document
+from engine.rows.accounts import Account
+from engine.rows.extract import Extraction, extract
+from engine.spec import yaml_source
+from engine.spec.checks import check
+from engine.sql.step_results import Scope
+from engine.store.connection import connect
+from engine.store.upsert import Stored, Upsert
+from engine.tables import draft_migration
+from engine.values import exact_json
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -46,7 +51,7 @@ conflict: [org_id, symbol]
 def compiled(text: str) -> Plan:
     """The plan of one spec."""
     name = text.split("name: ", 1)[1].split("\n", 1)[0]
-    checked = check([source.parse(text, f"specs/{name}.yaml")])
+    checked = check([yaml_source.parse(text, f"specs/{name}.yaml")])
     assert not checked.diagnostics, "\n".join(map(str, checked.diagnostics))
     return plan.compile(checked.specs[0][1], f"{name}.yaml")
 
@@ -128,7 +133,7 @@ class World:
 
     def table(self, plan_: Plan) -> None:
         """Make the table of a synthetic spec: what `dex draft-migration` writes."""
-        self.db.execute(migration.create(plan_))
+        self.db.execute(draft_migration.create(plan_))
 
     def plan(self, fields: str, head: str = HEAD, **more: str) -> Plan:
         """A synthetic plan."""
@@ -146,7 +151,7 @@ class World:
     def document(self, step: str) -> dict[str, Any]:
         run, text, _, position = self.steps[step]
         of = document.Run(org_id=run.org, submission_id=run.submission, pipeline_run_id=run.id, step_position=position)
-        return document.from_payload(exact.as_stored(exact.loads(text)), of)
+        return document.from_payload(exact_json.as_stored(exact_json.loads(text)), of)
 
     def extracted(self, plan_: Plan, step: str) -> Extraction:
         whole = self.document(step)

@@ -7,16 +7,17 @@ from datetime import timedelta
 
 import pytest
 
-from engine import exact
-from engine.batch import Batch
-from engine.sql import find
-from engine.sql.find import Scope
-from engine.sql.stored import Reading
-from engine.store import backfill, coverage
-from engine.store.backfill import _step
-from engine.store.batch import Merge
-from engine.store.connect import connect
-from engine.store.fault import StoreRefused
+from engine.backfill import coverage
+from engine.backfill import run as backfill
+from engine.backfill.merge import Merge
+from engine.backfill.run import _step
+from engine.rows.grouping import Batch
+from engine.rows.reading import Reading
+from engine.sql import step_results
+from engine.sql.step_results import Scope
+from engine.store.connection import connect
+from engine.store.errors import StoreRefused
+from engine.values import exact_json
 from tests.database.conftest import HEAD
 
 COMPANY = "company.derive.intel_briefing"
@@ -210,7 +211,7 @@ def test_a_step_that_changes_between_reading_and_recording_stays_pending(world, 
     changed, same = (world.step(run, QUOTES, quote(symbol), at=at) for at, symbol in enumerate("AB"))
 
     async def interrupted():
-        reading, statement = Reading(plan), find.step_results(Reading(plan), Scope())
+        reading, statement = Reading(plan), step_results.step_results(Reading(plan), Scope())
         async with await connect(world.dsn) as connection:
             read = await (await connection.execute(statement.text, statement.parameters)).fetchall()
             payload = world.steps[changed][1].replace('"A"', '"C"')
@@ -471,7 +472,7 @@ def test_keys_with_signs_of_sql_in_them(world):
     keys = ["100%", "%(x)s", "it's", 'quo"te', "back\\slash", "a.b", "ünï", "E'", "$1", "{}", "%%"]
     fields = 'symbol: {type: text, path: "output.symbol", required: true}\n'
     for number, key in enumerate(keys):
-        quoted = exact.dumps(key).decode().replace("'", "''")
+        quoted = exact_json.dumps(key).decode().replace("'", "''")
         fields += f"held_{number}: {{type: jsonb, path: 'output.{quoted}'}}\n"
         fields += f"travelling_{number}: {{type: jsonb, path: 'output.{quoted}', normalize: [trim]}}\n"
     plan = world.spec(fields)

@@ -18,13 +18,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from engine.embedded import postmaster, running
-from engine.sql.find import Scope
-from engine.store import backfill
-from engine.store.connect import connect
-from engine.store.fault import StoreUnavailable
-from engine.store.migrate import migrate
-from engine.store.row import Upsert
+from engine.backfill import run as backfill
+from engine.embedded_postgres import postmaster, running
+from engine.sql.step_results import Scope
+from engine.store.connection import connect
+from engine.store.errors import StoreUnavailable
+from engine.store.upsert import Upsert
+from engine.tables.migrate import migrate
 
 ROOT = Path(__file__).resolve().parents[2]
 QUOTES = "finance.fetch.quotes"
@@ -325,11 +325,12 @@ def own_server(world):
 NURSERY = """
 import asyncio, os, sys
 from pathlib import Path
-from engine import plan, source
-from engine.check import check
-from engine.sql.find import Scope
-from engine.store import backfill
-checked = check([source.load(Path(sys.argv[2]), "specs/quotes.yaml")])
+from engine import plan
+from engine.backfill import run as backfill
+from engine.spec import yaml_source
+from engine.spec.checks import check
+from engine.sql.step_results import Scope
+checked = check([yaml_source.load(Path(sys.argv[2]), "specs/quotes.yaml")])
 made = plan.compile(checked.specs[0][1], "quotes.yaml")
 print("ready", flush=True)
 for line in sys.stdin:

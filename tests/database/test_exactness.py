@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.column import TYPES
-from engine.exact import ExactError, dumps, jsonb_order, loads
+from engine.values.column_types import TYPES
+from engine.values.exact_json import ExactError, dumps, jsonb_order, loads
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from engine.store import exchange as module
-from engine.store.connect import Connection, connect
-from engine.store.exchange import exchange
+from engine.store import round_trip as module
+from engine.store.connection import Connection, connect
 from engine.store.raw import RawJson
+from engine.store.round_trip import exchange
 from engine.store.tenant import ask
 
 T = TypeVar("T")

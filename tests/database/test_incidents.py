@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from engine.store.row import SourceRefused
+from engine.store.upsert import SourceRefused
 
 COMPANY = "company.derive.intel_briefing"
 PERSON = "person.derive.intel_briefing"

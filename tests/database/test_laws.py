@@ -10,11 +10,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import tuple_row
 
-from engine import exact, path
-from engine.sql import find
-from engine.sql.find import Scope
-from engine.sql.stored import _INDEX_LIKE, Reading, first_truthy
-from engine.store.backfill import _step
+from engine.backfill.run import _step
+from engine.jmespath import path
+from engine.rows.reading import _INDEX_LIKE, Reading
+from engine.sql import step_results
+from engine.sql.json_paths import first_truthy
+from engine.sql.step_results import Scope
+from engine.values import exact_json
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OPERATION = ("finance.fetch.quotes",)
@@ -30,7 +32,7 @@ NUMBERS = (
     "123456789012345678901234567890",
     "0.30000000000000004",
 )
-numbers = st.sampled_from(NUMBERS).map(exact.number)
+numbers = st.sampled_from(NUMBERS).map(exact_json.number)
 texts = st.one_of(
     st.sampled_from(["", " ", "a", "Acme", "acme.example", "null", "1", "ü", "日本", "100%", "it's", "\\"]),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
@@ -125,7 +127,7 @@ SPECS = {
 
 
 def text(value):
-    return exact.dumps(value).decode()
+    return exact_json.dumps(value).decode()
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -241,7 +243,7 @@ def test_a_pruned_document_gives_what_the_whole_gives(world):
         for output, context in documents:
             world.step(run, "finance.fetch.quotes", text(output), context=text(context))
         for expression, plan in zip(EXPRESSIONS, plans, strict=True):
-            statement = find.step_results(Reading(plan), Scope())
+            statement = step_results.step_results(Reading(plan), Scope())
             with world.db.cursor(row_factory=tuple_row) as cursor:
                 rows = cursor.execute(statement.text, statement.parameters).fetchall()
             for step in [_step(Reading(plan), row) for row in rows]:
@@ -262,7 +264,7 @@ def test_first_truthy_in_sql_is_jmespath(world):
         expression = " || ".join(".".join(["output", *map(quoted, steps)]) for steps in alternatives)
         compiled = path.compile(expression)
         assert compiled.alternatives == tuple(("output", *steps) for steps in alternatives)
-        wanted = compiled.search({"output": exact.as_stored(output)})
+        wanted = compiled.search({"output": exact_json.as_stored(output)})
         query = (
             f"select ({first_truthy(compiled.alternatives, 'document')})::text as found,"
             " %(wanted)s::jsonb::text as wanted from (select %(output)s::jsonb as output) as document"
@@ -337,7 +339,7 @@ def test_twice_is_once(world):
     run = world.run()
     for number in range(20):
         output = {"domain": f"acme{number}.example", "parallel_raw_response": {"n": 1.10, "body": "x" * 5000}}
-        world.step(run, "company.derive.icp_job_titles", text(exact.loads(text(output))), at=number)
+        world.step(run, "company.derive.icp_job_titles", text(exact_json.loads(text(output))), at=number)
     assert world.backfill(plan).outcomes["written"] == 20
     shown = f"select id, ctid, xmin, updated_at from {plan.table} order by id"
     before, counted = world.db.execute(shown).fetchall(), world.writes(plan)

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from engine.embedded import running, system_binaries
-from engine.migration import MigrationError, load
-from engine.store.connect import connect
-from engine.store.migrate import migrate, pending, status
+from engine.embedded_postgres import running, system_binaries
+from engine.store.connection import connect
+from engine.tables.migrate import migrate, pending, status
+from engine.tables.migration_files import MigrationError, load
 from tests.conftest import ROOT, created
 
 FOLDER = ROOT / "migrations"

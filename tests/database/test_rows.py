@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.batch import Step
+from engine.rows.grouping import Step
 
 CUSTOMERS = "company.derive.customers"
 HEAD = """
@@ -361,7 +361,7 @@ def test_the_last_complete_result_is_what_stands_there_in_any_batches(world, rep
 
 
 def test_a_step_says_the_strongest_thing_that_happened_to_a_row():
-    from engine.extract import Extraction
+    from engine.rows.extract import Extraction
 
     step = Step("s", "o", "u", "r", None, "1", Extraction("row", rows=({}, {}, {}), elements=3))
     for outcome in ("superseded", "rejected", "unchanged"):

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import artifact, check, load, project, source
-from engine.emit import files
+from engine import plans, project
+from engine.generate import emitters
+from engine.generate import files as artifact
+from engine.spec import checks, yaml_source
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "specs" / "README.md"
@@ -59,12 +61,12 @@ EXAMPLES = [block.text for block in blocks(halves()[0]) if block.language == "ya
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.split("\n")[1].strip())
 def test_an_example_passes_the_checks(text: str) -> None:
-    said = source.parse(text, "specs/example.yaml").data
+    said = yaml_source.parse(text, "specs/example.yaml").data
     rest = {**REST, "name": "name: example\n"}
     field = next(iter(said.get("fields", {"company_name": None})))
     rest["conflict"] = f"conflict: [org_id, {field}]\n"
     whole = text + "".join(line for key, line in rest.items() if key not in said)
-    assert check.check([source.parse(whole, "specs/example.yaml")]).diagnostics == ()
+    assert checks.check([yaml_source.parse(whole, "specs/example.yaml")]).diagnostics == ()
 
 
 def test_every_key_of_the_format_is_shown() -> None:
@@ -80,7 +82,7 @@ def clone(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "trigger" / "src", tmp_path / "trigger" / "src")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    artifact.write(tmp_path, files.emit(load.load(project.find(tmp_path))))
+    artifact.write(tmp_path, emitters.emit(plans.load(project.find(tmp_path))))
     return tmp_path
 
 

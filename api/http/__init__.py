@@ -1,0 +1,1 @@
+"""What every endpoint shares: requests, bodies, errors, OpenAPI, telemetry and metrics."""

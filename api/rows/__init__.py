@@ -1,0 +1,1 @@
+"""The two endpoints of every spec: upsert and query."""

@@ -1,0 +1,1 @@
+"""Backfill: stored step results become rows, ledger entries and accounts."""

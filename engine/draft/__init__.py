@@ -1,0 +1,1 @@
+"""Drafts of new specs from sample outputs."""

@@ -1,0 +1,1 @@
+"""The typed Python functions and the event loop they run on."""

@@ -1,0 +1,1 @@
+"""Generated files: what follows from the specs, as text."""

@@ -1,0 +1,1 @@
+"""JMESPath: the grammar, the allowed functions and compiled paths."""

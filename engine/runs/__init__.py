@@ -1,0 +1,1 @@
+"""Pipeline runs, step results and submissions."""

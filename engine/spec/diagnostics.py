@@ -1,0 +1,159 @@
+"""Mistakes in specs: each with its place, its code and what to do; `CODES` explains every code once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import EngineError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Diagnostic:
+    """One mistake in a spec: where (1-based line and column), which (`code`), what, and what to do (`hint`)."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        first = f"{self.file}:{self.line}:{self.column}: {self.code} {self.message}"
+        return f"{first}\n    hint: {self.hint}" if self.hint else first
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "file": self.file,
+            "line": self.line,
+            "column": self.column,
+            "code": self.code,
+            "message": self.message,
+            "hint": self.hint,
+        }
+
+
+class SpecErrors(EngineError):
+    """The specs of a project do not pass the checks. Carries every diagnostic found, in file order."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(sorted(diagnostics))
+        super().__init__("\n".join(map(str, self.diagnostics)), hint="run `dex check` after mending them")
+
+
+#: code -> (title, what it means, what to do). A retired code stays listed and is never used for something else.
+CODES: Mapping[str, tuple[str, str, str]] = {
+    # 1xx: the file as YAML
+    "SPEC101": (
+        "unreadable file",
+        "The file cannot be read as UTF-8 text, or its name does not end in `.yaml`.",
+        "Save it as UTF-8, under the name of its spec.",
+    ),
+    "SPEC102": ("YAML syntax", "The text is not YAML.", "Mend the syntax at the place named."),
+    "SPEC103": ("duplicate key", "A mapping names the same key twice.", "Keep one of the two."),
+    "SPEC104": (
+        "YAML feature not used here",
+        "Anchors, aliases, merge keys and tags are off: a spec says everything where it stands.",
+        "Write the value out.",
+    ),
+    "SPEC105": ("not one mapping", "A spec file holds exactly one YAML mapping.", "Start the file with `spec: 1`."),
+    "SPEC106": ("key is not a word", "A key of a mapping is not a plain string.", "Quote it, or write a name."),
+    # 2xx: the shape of a spec
+    "SPEC201": ("unknown key", "The format has no such key here.", "Take the name the hint proposes."),
+    "SPEC202": ("missing key", "A key that every spec (or field) needs is absent.", "Add it."),
+    "SPEC203": ("wrong type", "The value is of another type than the key takes.", "Write the type named."),
+    "SPEC204": ("unknown format version", "`spec:` names a version this engine does not read.", "Write `spec: 1`."),
+    "SPEC205": ("name is not the file's", "`name` differs from the file's stem.", "Rename one of the two."),
+    "SPEC206": (
+        "not an identifier",
+        "Names of specs, tables, columns and rows are lower-case words with underscores, at most 63 characters.",
+        "Rename it.",
+    ),
+    "SPEC207": (
+        "reserved name",
+        "The column is provided by the engine or by Postgres, the word is a parameter of the endpoints, or the table or"
+        " the spec's name is one the engine uses itself.",
+        "Leave a provided column out; rename anything else.",
+    ),
+    "SPEC208": ("said twice", "A list names the same thing twice.", "Keep one of the two."),
+    "SPEC209": ("value out of range", "The value is none of those the key takes.", "Take one of those named."),
+    # 3xx: what the spec means
+    "SPEC301": ("unknown type", "There is no such column type.", "Take one of the types the hint names."),
+    "SPEC302": ("conflict column is not a field", "A column under `conflict` is no field.", "Add it to `fields`."),
+    "SPEC303": (
+        "conflict without the organisation",
+        "`conflict` must contain `org_id`: two organisations must never share a row.",
+        "Add `org_id`.",
+    ),
+    "SPEC304": ("unknown normalizer", "There is no normalizer of that name.", "Take the name the hint proposes."),
+    "SPEC305": (
+        "normalizer does not fit",
+        "The chain of normalizers cannot give what the column's type takes.",
+        "Change the chain or the type.",
+    ),
+    "SPEC306": ("name taken", "Two specs claim the same table, slug or row name.", "Rename one of them."),
+    "SPEC307": (
+        "operation taken",
+        "Two specs claim the same operation: one step result would have two owners.",
+        "Leave it to one of them.",
+    ),
+    "SPEC308": ("override of nothing", "An operation overrides a field that does not exist.", "Name a field."),
+    "SPEC309": ("filter on this type", "A jsonb or text[] column cannot be a filter.", "Drop `filter`."),
+    "SPEC310": (
+        "conflict on this type",
+        "A jsonb or text[] column cannot be part of the key.",
+        "Take a scalar column for the key.",
+    ),
+    "SPEC311": ("index on nothing", "`indexes` names a column that does not exist.", "Name a field."),
+    "SPEC312": (
+        "nothing to delete by",
+        "`on_absent: delete` needs `rows`, and a conflict column that does not come from `item`:"
+        " it says whose rows are compared.",
+        "Use `keep`, or add such a column to the key.",
+    ),
+    "SPEC313": ("not a UUID", "Organisations and submissions are named by UUID.", "Write the UUID."),
+    "SPEC314": (
+        "clear on a key or required column",
+        "A column that may never be empty cannot be cleared.",
+        "Drop `on_missing: clear` or `required`.",
+    ),
+    "SPEC315": (
+        "field without a path",
+        "A field needs a `path`, its own or one from every operation.",
+        "Add `path`.",
+    ),
+    # 4xx: inside a JMESPath string
+    "SPEC401": ("path does not parse", "The text is not JMESPath.", "Mend it at the character named."),
+    "SPEC402": ("unknown function", "JMESPath has no such function.", "Take the name the hint proposes."),
+    "SPEC403": ("wrong number of arguments", "The function takes another number of arguments.", "Mend the call."),
+    "SPEC404": (
+        "root does not exist",
+        "A path starts at `output`, `context`, `run`, `operation`, or (under `rows`) `item`; `run` holds `org_id`,"
+        " `submission_id`, `pipeline_run_id` and `step_position`, `operation` holds `id` and `status`.",
+        "Start it at one of those.",
+    ),
+    "SPEC405": (
+        "function refused",
+        "Python and TypeScript do not give the same answer for it, so the live row could differ from the backfilled.",
+        "Use what the hint proposes.",
+    ),
+    "SPEC406": (
+        "path cut by YAML",
+        "An unquoted path is followed by ` #`, which YAML reads as a comment.",
+        "Quote the path, or put the comment on a line of its own.",
+    ),
+    "SPEC407": ("`item` without `rows`", "`item` exists only in a spec that has `rows`.", "Use `output`."),
+    "SPEC408": (
+        "literal is not JSON",
+        "Between backticks stands JSON; a bare word there means something else in every library.",
+        "Write a string as 'text' in single quotes.",
+    ),
+    "SPEC409": (
+        "argument with or without `&`",
+        "`sort_by`, `max_by` and `min_by` take an expression `&name` as their second argument, `map` as its first; no"
+        " other argument of a function is one.",
+        "Write the `&`, or drop it.",
+    ),
+}

@@ -1,0 +1,204 @@
+"""A spec as it is written: the pydantic models of the YAML format.
+
+In: plain values. Out: a Spec, or pydantic's list of what is wrong. It must not know locations, other specs, or SQL.
+The `description` of each field is the one sentence about that key: editor help and `docs/reference/format.md` are made
+from it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from engine.values.column_types import TYPES
+from engine.values.normalizers import NORMALIZERS
+
+#: A lower-case SQL identifier, at most Postgres's 63 characters.
+IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
+SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+
+#: Columns every table has and no spec writes.
+PROVIDED = (
+    "id",
+    "org_id",
+    "source_submission_id",
+    "source_pipeline_run_id",
+    "source_recorded_at",
+    "created_at",
+    "updated_at",
+)
+#: Words the endpoints take beside the fields.
+RESERVED = ("limit", "offset", "cursor", "fields", "rows")
+#: What Postgres holds: columns of a table beside PROVIDED, and of an index.
+MOST_FIELDS = 1600 - len(PROVIDED)
+MOST_INDEXED = 32
+#: Columns Postgres itself gives every table.
+SYSTEM = ("cmax", "cmin", "ctid", "tableoid", "xmax", "xmin")
+#: The tables the engine stands on; no spec fills them.
+CORE_TABLES = (
+    "api_tokens",
+    "companies",
+    "dex_migrations",
+    "orgs",
+    "pipeline_runs",
+    "step_persistence",
+    "step_results",
+    "submissions",
+    "super_admins",
+    "users",
+)
+#: Names under which `dex generate` writes files and functions of its own.
+GENERATED = ("format", "index", "normalizers", "readme", "step_result")
+
+PathText = str  # JMESPath; whether it parses is for the checks
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FieldSpec(_Model):
+    """One column: where its value comes from and what is done to it on the way."""
+
+    type: str = Field(
+        description="The column's Postgres type. A value of another kind is rejected, never guessed at.",
+        json_schema_extra={"enum": [*sorted(TYPES)]},
+    )
+    path: PathText | None = Field(
+        default=None,
+        description="JMESPath over `output`, `context`, `run`, `operation` and, under `rows`, `item`; always quoted. "
+        "Null means missing. Needed unless every operation gives its own.",
+        examples=["output.domain || output.target_company_domain", "context.client_name", "item.name", "'a constant'"],
+    )
+    normalize: list[str] = Field(
+        default=[],
+        description="Normalizers by name, applied in order, to stored values and to filter values alike.",
+        json_schema_extra={"items": {"type": "string", "enum": [*sorted(NORMALIZERS)]}},
+        examples=[["domain"], ["strip_think", "json"]],
+    )
+    required: bool = Field(
+        default=False, description="A step result (under `rows`: an element) without this value is rejected."
+    )
+    on_missing: Literal["keep", "clear"] = Field(
+        default="keep",
+        description="What a missing value does to a stored one: `keep` leaves it, `clear` overwrites it with NULL.",
+    )
+    filter: bool = Field(
+        default=False, description="Offered as a filter by the query endpoint; not for `jsonb` and `text[]`."
+    )
+    description: str = Field(
+        default="",
+        description="One sentence for the reference and the API documentation.",
+        examples=["The researched company's domain, without `www.`."],
+    )
+
+
+class FieldOverride(_Model):
+    """What one operation says differently about a field."""
+
+    path: PathText = Field(
+        description="The field's path in this operation's output.", examples=["output.customer_name"]
+    )
+
+
+class Override(_Model):
+    """What one operation says differently: the shape of its output, never the table."""
+
+    rows: PathText | None = Field(
+        default=None, description="This operation's array of rows.", examples=["output.results"]
+    )
+    when: PathText | None = Field(
+        default=None, description="This operation's guard.", examples=["output.response.status == 'completed'"]
+    )
+    fields: dict[str, FieldOverride] = Field(default={}, description="This operation's paths, by field name.")
+
+
+class TargetSpec(_Model):
+    """Default targets of this spec's backfill script."""
+
+    org_id: str = Field(
+        pattern=UUID, description="The organisation, a UUID.", examples=["b0293785-aa7a-4234-8201-cc47305295f8"]
+    )
+    submissions: list[Annotated[str, Field(pattern=UUID)]] = Field(
+        min_length=1, description="Submissions to fill from, UUIDs."
+    )
+
+
+def _operations(value: Any) -> Any:
+    """A list of ids is a mapping without overrides; `id:` with nothing behind it is one too."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return dict.fromkeys(value, Override())
+    if isinstance(value, dict):
+        return {name: Override() if override is None else override for name, override in value.items()}
+    return value
+
+
+class Spec(_Model):
+    """One operation (or several of one kind) and the table its results become rows of."""
+
+    spec: Literal[1] = Field(description="Version of the format.")
+    name: str = Field(
+        pattern=IDENTIFIER,
+        description="Equals the file's stem. Names the query function, and the spec on the command line.",
+        examples=["company_intel_briefings"],
+    )
+    title: str = Field(
+        min_length=1, description="For log lines, documentation and the console.", examples=["Company intel briefing"]
+    )
+    description: str = Field(
+        default="", description="One sentence: what a row is.", examples=["One row per company and client lens."]
+    )
+    operations: Annotated[dict[str, Override], BeforeValidator(_operations)] = Field(
+        min_length=1,
+        description="Operation ids, as a list; or a mapping from id to what that operation says differently "
+        "(`rows`, `when`, `fields.<name>.path`).",
+        examples=[["company.derive.intel_briefing"]],
+    )
+    table: str = Field(pattern=IDENTIFIER, description="Target table.", examples=["company_intel_briefings"])
+    slug: str | None = Field(
+        default=None,
+        pattern=SLUG,
+        description="Path segment of the endpoints. Default: the table with hyphens.",
+        examples=["company-intel-briefings"],
+    )
+    row_name: str = Field(
+        pattern=IDENTIFIER,
+        description="Singular; names the typed upsert function.",
+        examples=["company_intel_briefing"],
+    )
+    conflict: list[str] = Field(
+        min_length=1,
+        max_length=MOST_INDEXED,
+        description="Columns that make a row the same row. Must contain `org_id` and match a unique index.",
+        examples=[["org_id", "company_domain", "client_company_name"]],
+    )
+    rows: PathText | None = Field(
+        default=None,
+        description="Path to an array: one row per element, which paths see as `item`.",
+        examples=["output.results"],
+    )
+    on_absent: Literal["keep", "delete"] = Field(
+        default="keep",
+        description="With `rows`: what happens to rows of an earlier result whose element is gone from a newer one: "
+        "`keep` leaves them, `delete` removes them.",
+    )
+    when: PathText | None = Field(
+        default=None,
+        description="Guard: a step result for which it is falsy is filtered, and recorded as such.",
+        examples=["output.response.status == 'completed'"],
+    )
+    fields: dict[str, FieldSpec] = Field(
+        min_length=1, max_length=MOST_FIELDS, description="The columns, in the order of the table."
+    )
+    indexes: list[Annotated[list[str], Field(min_length=1, max_length=MOST_INDEXED)]] = Field(
+        default=[],
+        description="More indexes for `dex draft-migration`, each a list of columns.",
+        examples=[[["org_id", "customer_name"]]],
+    )
+    backfill: list[TargetSpec] = Field(default=[], description="Default targets of the backfill script.")
+
+    @property
+    def endpoint(self) -> str:
+        return self.slug or self.table.replace("_", "-")

@@ -1,0 +1,154 @@
+"""The folder of migrations, beside what a database remembers of it.
+
+In: a folder of `NNN_what.sql`, and the history of a database. Out: Migrations in order, those still to be done, or what
+is wrong. It must not know how the history was read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from engine.errors import EngineError
+
+_NAME = re.compile(r"(\d{3,9})_\w+\.sql", re.ASCII)
+#: Comments, strings and dollar-quoted bodies: what stands in them is not a statement of the file.
+_OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|(\$\w*\$).*?\1", re.DOTALL)
+_ENDS_TRANSACTION = re.compile(
+    r"(?:^|;)\s*(begin|start\s+transaction|commit|rollback|abort)\s*(?:work|transaction)?\s*(?:;|$)", re.IGNORECASE
+)
+
+
+class MigrationError(EngineError):
+    """A migration cannot be read, may not be applied, or failed. The database is as it was before that migration."""
+
+
+class NoSuchBaseline(MigrationError):
+    """The number named as baseline is none of the folder's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One file: its number, its name, its text, and the SHA-256 of that text."""
+
+    number: int
+    name: str
+    text: str
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a database remembers of one migration; `baseline`: applied by hand, and only marked."""
+
+    number: int
+    name: str
+    checksum: str
+    applied_at: str
+    baseline: bool
+
+
+#: By number.
+History: TypeAlias = Mapping[int, Applied]
+
+
+def load(folder: Path) -> tuple[Migration, ...]:
+    """Return the migrations of `folder` in order; numbers may have gaps.
+
+    Raises MigrationError for a folder that is not there, a file that is not named `NNN_what.sql`, a number taken twice,
+    text that is not UTF-8, or a file that begins or ends a transaction of its own.
+    """
+    if not folder.is_dir():
+        raise MigrationError(f"there is no folder `{folder}`", hint="migrations are files named `NNN_what.sql` in it")
+    found = sorted((_read(path) for path in sorted(folder.glob("*.sql"))), key=lambda migration: migration.number)
+    for one, other in itertools.pairwise(found):
+        if one.number == other.number:
+            raise MigrationError(
+                f"`{one.name}` and `{other.name}` have the same number",
+                hint="give the one that is not applied anywhere yet the next free number",
+            )
+    return tuple(found)
+
+
+def pending(files: Iterable[Migration], history: History) -> list[Migration]:
+    """Return the files that are not applied, in order."""
+    return [file for file in files if file.number not in history]
+
+
+def check(files: Iterable[Migration], history: History) -> None:
+    """Raise MigrationError when what was applied is not what the folder holds, or a new file is numbered below it."""
+    by_number = {file.number: file for file in files}
+    for applied in history.values():
+        _check_same(applied, by_number.get(applied.number))
+    last = max(history, default=0)
+    for file in pending(by_number.values(), history):
+        if file.number < last:
+            raise MigrationError(
+                f"`{file.name}` comes before `{history[last].name}`, which is applied already",
+                hint="migrations are only ever added at the end: give it the next free number",
+            )
+
+
+def check_baseline(files: Iterable[Migration], baseline: int) -> None:
+    """Raise NoSuchBaseline when `baseline` lies outside the numbers there are."""
+    numbers = [file.number for file in files]
+    if not numbers or not min(numbers) <= baseline <= max(numbers):
+        known = f"{min(numbers):03} to {max(numbers):03}" if numbers else "none"
+        raise NoSuchBaseline(
+            f"a baseline of {baseline} is outside the numbers of the migrations ({known})",
+            hint="name the number of the last migration that was applied by hand",
+        )
+
+
+def _check_same(applied: Applied, file: Migration | None) -> None:
+    if file is None:
+        raise MigrationError(
+            f"`{applied.name}` was applied at {applied.applied_at}, and the file is missing",
+            hint="restore it: a migration that was applied anywhere stays as it is",
+        )
+    if (file.name, file.checksum) != (applied.name, applied.checksum):
+        raise MigrationError(
+            f"`{file.name}` is not what was applied at {applied.applied_at}:"
+            f" `{applied.name}` had the checksum {applied.checksum}, `{file.name}` has {file.checksum}",
+            hint="restore the file as it was, and put the change into a new migration",
+        )
+
+
+def _read(path: Path) -> Migration:
+    number = _NAME.fullmatch(path.name)
+    if number is None:
+        raise MigrationError(
+            f"`{path.name}` is not named as a migration",
+            hint="name it `NNN_what.sql`, for example `031_pricing.sql`, or move it out of the folder",
+        )
+    text = _text(path)
+    _check_transaction(path.name, text)
+    return Migration(
+        number=int(number[1]), name=path.name, text=text, checksum=hashlib.sha256(text.encode()).hexdigest()
+    )
+
+
+def _text(path: Path) -> str:
+    """The text with plain line ends, so that a checkout with other ones has the same checksum."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MigrationError(
+            f"`{path.name}` is not UTF-8 text (byte {error.start})", hint="save it as UTF-8"
+        ) from error
+
+
+def _check_transaction(name: str, text: str) -> None:
+    """A COMMIT inside would keep half of a migration whose other half fails, and release its lock."""
+    plain = _OPAQUE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    if found := _ENDS_TRANSACTION.search(plain):
+        line = plain.count("\n", 0, found.start(1)) + 1
+        raise MigrationError(
+            f"{name}:{line}: `{found[1]}` in a migration: each file is run in one transaction already",
+            hint="take it out",
+        )

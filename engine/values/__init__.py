@@ -1,0 +1,1 @@
+"""Values: exact JSON, column types, normalizers, addresses."""

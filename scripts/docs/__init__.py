@@ -1,0 +1,1 @@
+"""Builders of the product documentation under docs/."""

@@ -1,0 +1,44 @@
+"""Write the pages about the product itself, or check them: `python -m scripts.docs [--check]`.
+
+These pages (errors, normalizers, keys of the format) follow from the engine's tables and not from any spec, so they are
+no business of `dex generate`, which works on whatever project it is run in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from scripts.docs import errors, normalizers, spec_format
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def build_pages() -> dict[str, str]:
+    """Return the text of every page by its path below the repository."""
+    return {**errors.emit(), **normalizers.emit(), **spec_format.emit()}
+
+
+def main() -> int:
+    """Write the pages; with `--check`, name those that differ and return 1."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.docs", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a page differs")
+    if parser.parse_args().check:
+        outdated = [name for name, text in build_pages().items() if not is_current(name, text)]
+        for name in outdated:
+            print(f"{name} differs: run `make generate`")
+        return 1 if outdated else 0
+    for name, text in build_pages().items():
+        (ROOT / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+def is_current(name: str, text: str) -> bool:
+    """Return whether the page on disk holds exactly this text."""
+    path = ROOT / name
+    return path.is_file() and path.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

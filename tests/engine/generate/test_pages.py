@@ -1,0 +1,151 @@
+"""The generated pages: complete, true, and links that lead somewhere."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.generate import emitters
+from engine.generate.docs import spec_pages
+from engine.generate.docs.markdown import block, cell, code
+from engine.plan import Plan
+from engine.rows.extract import REASONS
+from engine.spec.diagnostics import CODES
+from engine.tables.compare import PROBLEMS
+from engine.values.normalizers import NORMALIZERS
+from scripts.docs import error_examples, errors, normalizers
+
+ROOT = Path(__file__).resolve().parents[3]
+MANY = """\
+spec: 1
+name: people
+title: People | of companies
+description: One row per person.
+operations:
+  test.search: {rows: output.results}
+  test.lookup: {rows: "[output.person]", fields: {name: {path: "item.full || item.name"}}}
+table: people
+row_name: person
+conflict: [org_id, company_domain, name]
+on_absent: delete
+when: output.ok
+fields:
+  company_domain: {type: text, path: output.domain, normalize: [domain], required: true, filter: true}
+  name: {type: text, path: item.name, required: true, description: "A | bar"}
+"""
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_every_code_is_explained_by_an_example_that_says_it(name: str) -> None:
+    page = errors.emit()[errors.FILE]
+    assert f"### {name}: {CODES[name][0]}" in page
+    wrong = error_examples.wrong(name)
+    if wrong is None:
+        assert name == "SPEC101", "only bytes that are no text cannot be shown"
+    else:
+        assert wrong.said.code == name
+        assert str(wrong.said) in page
+        assert wrong.snippet.strip()
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_every_reason_is_explained(name: str) -> None:
+    page = errors.emit()[errors.FILE]
+    assert f"### `{name}`" in page
+    reason = error_examples.reason(name)
+    assert reason is None or reason.code == name
+
+
+def test_every_problem_of_a_table_is_explained() -> None:
+    page = errors.emit()[errors.FILE]
+    assert all(f"`{name}`" in page for name in PROBLEMS)
+
+
+#: Where codes of answers stand.
+CODED = [
+    *sorted((ROOT / "api").rglob("*.py")),
+    ROOT / "engine" / "rows" / "query_words.py",
+    ROOT / "engine" / "runs" / "runs.py",
+]
+
+
+def http_codes() -> Iterator[tuple[str, str]]:
+    """File and code of every answer the API can give that is no success."""
+    for file in CODED:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Dict):
+                said = {getattr(key, "value", None): value for key, value in zip(node.keys, node.values, strict=True)}
+                if isinstance(code_ := said.get("code"), ast.Constant):
+                    yield file.name, code_.value
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                strings = [part.value for part in node.args if isinstance(part, ast.Constant)]
+                if name == "Fault" and len(strings) > 1:
+                    yield file.name, strings[1]
+                if name in ("PaidTwice", "Reason") and strings:
+                    yield file.name, strings[0]
+                if name in ("invalid", "unauthorized"):
+                    yield from (
+                        (file.name, part.value.value)
+                        for part in node.keywords
+                        if part.arg == "code" and isinstance(part.value, ast.Constant)
+                    )
+
+
+def test_every_code_of_the_api_is_explained() -> None:
+    known = errors.HTTP.keys() | REASONS.keys() | PROBLEMS.keys()
+    unknown = [(file, word) for file, word in http_codes() if word not in known]
+    assert not unknown
+    assert len(set(http_codes())) > 20, "the codes are found where they stand"
+
+
+def test_no_code_is_explained_that_the_api_never_gives() -> None:
+    said = "".join(file.read_text() for file in CODED)
+    assert [name for name in errors.HTTP if f'"{name}"' not in said] == []
+
+
+def test_every_normalizer_and_type_has_examples() -> None:
+    page = normalizers.emit()[normalizers.FILE]
+    for name, item in NORMALIZERS.items():
+        section = page.split(f"## `{name}`\n")[1].split("\n## ")[0]
+        assert " ".join(item.doc.split()) in section
+        assert section.count("\n|") >= 3, f"{name} has no example"
+
+
+def test_a_page_tells_what_a_spec_says(plans: tuple[Plan, ...]) -> None:
+    for plan in plans:
+        page = spec_pages.emit(plans)[f"docs/reference/{plan.name}.md"]
+        for field in plan.fields:
+            assert f"| `{field.name}` |" in page
+            assert cell(field.description) in page
+        assert f"POST /api/internal/{plan.slug}/upsert" in page
+        assert f"POST /api/v1/{plan.slug}/query" in page
+        assert f"def query_{plan.name}(" in page
+        assert all(submission in page for target in plan.targets for submission in target.submissions)
+
+
+def test_a_page_of_rows_and_several_operations(compiled: Callable[[str], Plan]) -> None:
+    page = spec_pages.spec_page(compiled(MANY))
+    assert "# People | of companies" in page
+    assert "`test.search`: `output.results`<br>`test.lookup`: `[output.person]`" in page
+    assert "| rows whose element is gone | deleted |" in page
+    assert "| only when | `output.ok` |" in page
+    assert "A \\| bar" in page
+    assert '"rows": [' in page
+
+
+def test_every_link_leads_somewhere(plans: tuple[Plan, ...]) -> None:
+    pages = {name: text for name, text in emitters.emit(plans).items() if name.endswith(".md")}
+    for name, text in pages.items():
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+            found = (ROOT / name).parent / target
+            assert found.resolve().exists(), f"{name}: {target}"
+
+
+def test_code_survives_what_stands_in_it() -> None:
+    assert code("a `b` c") == "``a `b` c``"
+    assert code("`a`") == "`` `a` ``"
+    assert block("text", "```\nx\n```").startswith("````text")
+    assert cell("a | b\nc") == "a \\| b c"

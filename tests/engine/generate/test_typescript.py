@@ -1,0 +1,131 @@
+"""The text of the persist blocks: it type-checks and lints with the runner's own settings, and says what it should."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.generate import typescript
+from engine.plan import Plan
+
+TRIGGER = Path(__file__).resolve().parents[3] / "trigger"
+
+HARD = r"""
+spec: 1
+name: class
+title: 'Ends in a "quote" and `ticks`'
+description: 'Has a \ and */ in it.'
+operations: [test.hard]
+table: class
+row_name: lambda
+conflict: [org_id, from]
+fields:
+  from: {type: text, path: "output.\"a b\" || 'it\\'s'", required: true, filter: true}
+  __proto__: {type: jsonb, path: "output.b[?c == `1`] | [0]"}
+  constructor: {type: text, path: output.constructor}
+"""
+SHAPES = """
+spec: 1
+name: customers
+title: Customers
+table: customers
+row_name: customer
+conflict: [org_id, company, name]
+rows: output.customers
+operations:
+  test.first: {}
+  test.second: {}
+  test.guarded: {when: "context.is_public"}
+  test.other: {rows: "output.found[]", fields: {name: {path: "item.label"}}}
+fields:
+  company: {type: text, path: context.domain, required: true}
+  name: {type: text, path: item.name, required: true}
+"""
+#: One row per organisation, so that there is nothing to tell the row by; from an operation of its own, and from a list.
+KEYLESS = """
+spec: 1
+name: {name}
+title: Settings
+operations: [test.{name}]
+table: {name}
+row_name: {name}
+conflict: [org_id]
+fields:
+  plan: {{type: text, path: output.plan}}
+"""
+KEYLESS_LIST = """
+spec: 1
+name: last_seen
+title: Last seen
+table: last_seen
+row_name: last_seen
+conflict: [org_id]
+operations:
+  test.list: {rows: output.list}
+  test.one: {}
+fields:
+  plan: {type: text, path: output.plan}
+"""
+#: Names that differ in nothing but an underscore.
+ALIKE = ("a1", "a_1", "_a1", "ab", "a_b", "a__b", "_a_b", "_ab", "ab_", "_", "__")
+
+
+def block(plan: Plan) -> str:
+    return typescript.emit([plan])[f"{typescript.FOLDER}/{plan.name}.ts"]
+
+
+def test_it_passes_the_runners_own_checks(
+    plans: tuple[Plan, ...], compiled: Callable[[str], Plan], tmp_path: Path
+) -> None:
+    copy = tmp_path / "trigger"
+    shutil.copytree(TRIGGER, copy, ignore=shutil.ignore_patterns("node_modules", "generated", "tests"))
+    (copy / "node_modules").symlink_to(TRIGGER / "node_modules")
+    more = [HARD, SHAPES, KEYLESS_LIST, *(KEYLESS.format(name=name) for name in ALIKE)]
+    for name, text in typescript.emit([*plans, *map(compiled, more)]).items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    for command in (["tsc", "--noEmit"], ["eslint", "src/persist"]):
+        done = subprocess.run(
+            ["node", f"node_modules/.bin/{command[0]}", *command[1:]], cwd=copy, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_block_reads_as_the_directive_wrote_it(plans: tuple[Plan, ...]) -> None:
+    (company,) = (plan for plan in plans if plan.name == "company_intel_briefings")
+    text = block(company)
+    condition = 'if (operationId === "company.derive.intel_briefing" && result.status === "found" && result.output) {'
+    for part in (
+        "from specs/company_intel_briefings.yaml",
+        condition,
+        'internalPost(internalConfig, "/api/internal/company-intel-briefings/upsert", {',
+        'company_domain: read(document, "output.domain || output.target_company_domain"),',
+        "source_submission_id: run.submission_id,",
+        "source_pipeline_run_id: pipeline_run_id,",
+        'logger.info("Company intel briefing persisted to dedicated table", {',
+        'logger.warn("Failed to persist company intel briefing to dedicated table", {',
+    ):
+        assert part in text
+    assert "throw" not in text
+
+
+def test_titles_inside_a_sentence(plans: tuple[Plan, ...]) -> None:
+    (icp,) = (plan for plan in plans if plan.name == "icp_job_titles")
+    assert '"Failed to persist ICP job titles to dedicated table"' in block(icp)
+
+
+def test_operations_of_one_shape_share_a_block(compiled: Callable[[str], Plan]) -> None:
+    text = block(compiled(SHAPES))
+    assert '["test.first", "test.second"].includes(operationId)' in text
+    assert text.count("if (operationId ===") == 2
+    assert 'logger.info("Customers filtered: `context.is_public` is falsy"' in text
+    assert text.index('rows: "output.customers"') < text.index('rows: "output.found[]"')
+
+
+def test_every_plan_is_called_in_one_order(plans: tuple[Plan, ...]) -> None:
+    forwards, backwards = typescript.emit(plans), typescript.emit(plans[::-1])
+    index = f"{typescript.FOLDER}/index.ts"
+    assert forwards[index] == backwards[index]
+    for plan in plans:
+        assert f"await {typescript.function(plan)}(step);" in forwards[index]

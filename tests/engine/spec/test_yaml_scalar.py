@@ -1,0 +1,42 @@
+"""Every character of a string is found where it stands in the file, however YAML lets it be written."""
+
+import pytest
+import yaml
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from engine.spec import yaml_source
+
+STYLES = {"plain": None, "single": "'", "double": '"', "literal": "|", "folded": ">"}
+texts = st.text(alphabet="ab|&.'\"\\ \n\té🚀\x07", min_size=1, max_size=60)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@settings(deadline=None, max_examples=300)
+@given(value=texts, width=st.integers(5, 40), indent=st.sampled_from([0, 2]))
+@example(value="output.a || 'x' || lenght(b)", width=8, indent=2)
+@example(value="a\n\nb\n c\n\nd", width=80, indent=0)
+@example(value="\n\n  a\nb", width=80, indent=0)
+def test_every_character_is_found(style, value, width, indent):
+    text = yaml.dump({"spec": {"path": value, "next": 1}}, default_style=STYLES[style], allow_unicode=True, width=width)
+    text = "\n".join(" " * indent + line for line in text.split("\n")) if indent else text
+    read = yaml_source.parse(text, "specs/any.yaml")
+    assume(read.data is not None and read.data["spec"]["path"] == value)
+    lines = text.split("\n")
+    for offset, wanted in enumerate(value):
+        position = read.inside(("spec", "path"), offset)
+        found = lines[position.line - 1][position.column - 1 : position.column]
+        folded = wanted in " \n" and found in ("", " ", "\t")  # a break of the file stands for it
+        # so does an escape, or the indentation of the line that a folded break ends at
+        assert found == wanted or found == "\\" or folded, (text, offset, wanted, position)
+
+
+def test_beyond_the_end_is_the_end():
+    read = yaml_source.parse('a: "bc"  # d\n', "specs/any.yaml")
+    assert read.inside(("a",), 2) == read.inside(("a",), 99) == yaml_source.Position(1, 7)
+
+
+def test_a_place_without_a_scalar_is_where_it_stands():
+    read = yaml_source.parse("a: [b]\n", "specs/any.yaml")
+    assert read.inside(("a",), 5) == yaml_source.Position(1, 4)
+    assert read.at(("a", 7, "c")) == yaml_source.Position(1, 4)
