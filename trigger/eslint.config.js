@@ -17,13 +17,25 @@ export default defineConfig(
       // JSON keys are strings, whatever they look like.
       "@typescript-eslint/dot-notation": "off",
       "no-console": "error",
+      curly: ["error", "multi-line"],
     },
   },
   {
     files: ["tests/**"],
     rules: {
       // node:test awaits what `test` and `describe` return by itself.
-      "@typescript-eslint/no-floating-promises": ["error", { allowForKnownSafeCalls: [{ from: "package", package: "node:test", name: ["test", "describe", "it", "before", "after", "beforeEach", "afterEach"] }] }],
+      "@typescript-eslint/no-floating-promises": [
+        "error",
+        {
+          allowForKnownSafeCalls: [
+            {
+              from: "package",
+              package: "node:test",
+              name: ["test", "describe", "it", "before", "after", "beforeEach", "afterEach"],
+            },
+          ],
+        },
+      ],
     },
   },
 );

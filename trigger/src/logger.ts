@@ -1,8 +1,7 @@
 /**
- * Where sentences about the work go.
+ * Logs messages with facts (ids, counts, statuses; never research) as JSON lines.
  *
- * In: a sentence and facts (ids, counts, statuses; never research). Out: one JSON line each. It must not know what for.
- * Trigger.dev's `logger` has the same shape and takes this one's place there.
+ * Trigger.dev's `logger` has the same interface and is used in its place there.
  */
 export type Facts = Record<string, unknown>;
 
@@ -12,15 +11,17 @@ export interface Logger {
   error(message: string, facts?: Facts): void;
 }
 
-/** A logger that writes JSON lines, to standard error unless told otherwise. */
-export function lineLogger(write: (line: string) => void = (line) => process.stderr.write(line)): Logger {
-  const say = (level: string) => (message: string, facts: Facts = {}) => {
-    write(`${JSON.stringify({ at: new Date().toISOString(), level, message, ...facts })}\n`);
-  };
-  return { info: say("info"), warn: say("warn"), error: say("error") };
+/** Create a logger that writes JSON lines, by default to standard error. */
+export function createLineLogger(write: (line: string) => void = (line) => process.stderr.write(line)): Logger {
+  const createWriter =
+    (level: string) =>
+    (message: string, facts: Facts = {}) => {
+      write(`${JSON.stringify({ at: new Date().toISOString(), level, message, ...facts })}\n`);
+    };
+  return { info: createWriter("info"), warn: createWriter("warn"), error: createWriter("error") };
 }
 
-/** What an error says, for a log line. */
-export function messageOf(error: unknown): string {
+/** Return the message of an error, or any other value as text, for a log line. */
+export function toMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

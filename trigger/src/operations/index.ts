@@ -1,7 +1,7 @@
-/** The operations this runner can execute, by id. */
+/** The operations that this runner can execute, by id. */
+import type { Operation } from "../research/operation.js";
 import { companyIntelBriefing } from "./company-intel-briefing.js";
 import { icpJobTitles } from "./icp-job-titles.js";
-import type { Operation } from "./operation.js";
 import { personIntelBriefing } from "./person-intel-briefing.js";
 
 export const operations: ReadonlyMap<string, Operation> = new Map(

@@ -1,16 +1,16 @@
 /**
- * One step's result -> the rows of a spec with `rows`, in batches.
+ * The rows that a spec with `rows` makes of one result: read element by element, sent in batches of bounded size.
  *
- * In: a document, the path of the array, a path per field. Out: batches small enough for one request. An element whose path
- * raises, or which the engine refuses, is left out with a warning; the repair at the end of the run puts it on record. It
- * must not know endpoints.
+ * An element whose path raises, or which the engine refuses, is left out with a warning; the repair at the end of the run
+ * puts it on record.
  */
-import { InternalApiError, type StoredRows } from "../client.js";
-import type { Document } from "../document.js";
-import { stringify, type Json } from "../exact.js";
-import { messageOf, type Facts, type Logger } from "../logger.js";
-import { read, readItems } from "../read.js";
+import { InternalApiError, type StoredRows } from "../api/client.js";
+import type { Document } from "../paths/document.js";
+import { stringifyJson, type Json } from "../json/exact.js";
+import { toMessage, type Facts, type Logger } from "../logger.js";
+import { readPath, readItems } from "../paths/read.js";
 
+/** Where the rows come from, and what a warning about one of them says. */
 export interface RowSource {
   /** For warnings: whose rows these are. */
   readonly title: string;
@@ -24,23 +24,24 @@ export interface RowSource {
 
 export type Row = Record<string, Json>;
 
-/** A row and which element of the array it is. */
+/** A row, and the index of its element in the array. */
 interface Element {
   readonly index: number;
   readonly row: Row;
 }
 
-const MOST_ROWS = 100;
-const MOST_CHARACTERS = 4_000_000;
+/** Of one batch. A single row may be larger. */
+const MAX_ROWS = 100;
+const MAX_CHARACTERS = 4_000_000;
 const UNPROCESSABLE = 422;
 
-/** Read the rows, batch by batch. Throws ReadError when `rows` gives no array. */
+/** Read the rows of a document, batch by batch. Throws ReadError when the path `rows` gives no array. */
 export function* readBatches(document: Document, source: RowSource): Generator<Element[]> {
   let batch: Element[] = [];
   let characters = 0;
   for (const element of readElements(document, source)) {
-    const size = stringify(element.row).length;
-    if (batch.length > 0 && (batch.length >= MOST_ROWS || characters + size > MOST_CHARACTERS)) {
+    const size = stringifyJson(element.row).length;
+    if (batch.length > 0 && (batch.length >= MAX_ROWS || characters + size > MAX_CHARACTERS)) {
       yield batch;
       [batch, characters] = [[], 0];
     }
@@ -50,18 +51,26 @@ export function* readBatches(document: Document, source: RowSource): Generator<E
   if (batch.length > 0) yield batch;
 }
 
-/** Post a batch and return how many rows the engine stored; of an element it refuses it says so. Throws otherwise. */
-export async function postBatch(batch: Element[], source: RowSource, post: (rows: Row[]) => Promise<StoredRows>): Promise<number> {
+/**
+ * Post a batch and return how many of its rows the engine stored. Logs a warning for each element that it refuses.
+ *
+ * Throws what `post` throws, unless that is an answer 422: then none of the batch can be stored.
+ */
+export async function postBatch(
+  batch: Element[],
+  source: RowSource,
+  post: (rows: Row[]) => Promise<StoredRows>,
+): Promise<number> {
   try {
     const { rows, rejected } = await post(batch.map(({ row }) => row));
     for (const { element, field, code } of rejected) {
-      leftOut(source, batch[Number(element)]?.index ?? 0, `\`${messageOf(field)}\` is refused (${messageOf(code)})`);
+      logLeftOut(source, batch[Number(element)]?.index ?? 0, `\`${toMessage(field)}\` is refused (${toMessage(code)})`);
     }
     return rows.length;
   } catch (error) {
-    // None of the batch can be stored; those of the next one may be.
+    // The next batch may still be stored.
     if (!(error instanceof InternalApiError) || error.status !== UNPROCESSABLE) throw error;
-    for (const { index } of batch) leftOut(source, index, "it is refused", error);
+    for (const { index } of batch) logLeftOut(source, index, "it is refused", error);
     return 0;
   }
 }
@@ -71,16 +80,16 @@ function* readElements(document: Document, source: RowSource): Generator<Element
     const row: Row = {};
     let field = "";
     try {
-      for (const [name, path] of Object.entries(source.fields)) row[(field = name)] = read(item, path);
+      for (const [name, path] of Object.entries(source.fields)) row[(field = name)] = readPath(item, path);
     } catch (error) {
-      leftOut(source, index, `\`${field}\` cannot be read`, error);
+      logLeftOut(source, index, `\`${field}\` cannot be read`, error);
       continue;
     }
     yield { index, row };
   }
 }
 
-function leftOut({ title, facts, logger }: RowSource, index: number, why: string, error?: unknown): void {
-  const cause = error === undefined ? {} : { error: messageOf(error) };
+function logLeftOut({ title, facts, logger }: RowSource, index: number, why: string, error?: unknown): void {
+  const cause = error === undefined ? {} : { error: toMessage(error) };
   logger.warn(`${title}: element ${index} left out, ${why}`, { ...facts, ...cause });
 }

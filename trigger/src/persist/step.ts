@@ -1,15 +1,11 @@
-/**
- * A step whose result is on record, as the persist blocks take it.
- *
- * In: a step's result and the context it led to. Out: the document the specs' paths are evaluated over. It must not know
- * any spec.
- */
-import type { InternalConfig } from "../client.js";
-import { Document } from "../document.js";
-import type { JsonObject } from "../exact.js";
+/** What a persist block is given: one step whose result is on record. */
+import type { InternalConfig } from "../api/client.js";
+import { Document } from "../paths/document.js";
+import type { JsonObject } from "../json/exact.js";
 import type { Logger } from "../logger.js";
-import type { OperationResult } from "../operations/operation.js";
+import type { OperationResult } from "../research/operation.js";
 
+/** One step of a run: its result, the context it led to, and what to work with. */
 export interface PersistStep {
   readonly operationId: string;
   readonly result: OperationResult;
@@ -21,14 +17,14 @@ export interface PersistStep {
     readonly pipeline_run_id: string;
     readonly step_position: number;
   };
-  /** When the engine recorded the result: of two rows for one key the later one stays. */
+  /** When the engine recorded the result: of two rows with one key, the one recorded later stays. */
   readonly recordedAt: string | null;
   readonly internalConfig: InternalConfig;
   readonly logger: Logger;
 }
 
-/** The document of one step, with the roots `output`, `context`, `run` and `operation`. */
-export function documentOf({ result, context, run, operationId }: PersistStep): Document {
+/** Build the document that paths are evaluated over, with the roots `output`, `context`, `run` and `operation`. */
+export function buildDocument({ result, context, run, operationId }: PersistStep): Document {
   const operation = { id: operationId, status: result.status };
-  return Document.of({ output: result.output, context, run: { ...run }, operation });
+  return Document.fromRoots({ output: result.output, context, run: { ...run }, operation });
 }

@@ -1,18 +1,20 @@
-/**
- * The engine's words about a run -> a Run.
- *
- * In: `data` of `pipeline-runs/get`. Out: the run, its steps in order with what is on record of each. It must not know
- * HTTP or operations. Throws RunError for a run that cannot be executed as it stands.
- */
-import { isObject, type Json, type JsonObject } from "../exact.js";
+/** A run and its steps, parsed from the engine's answer to `pipeline-runs/get`. */
+import { isObject, type Json, type JsonObject } from "../json/exact.js";
+
+const RUN_STATUSES = ["queued", "running", "succeeded", "failed", "canceled"] as const;
+const ENDED_STATUSES: readonly RunStatus[] = ["succeeded", "failed", "canceled"];
+const STEP_STATUSES = ["queued", "running", "succeeded", "failed", "skipped", "retrying"] as const;
+
+export type RunStatus = (typeof RUN_STATUSES)[number];
+export type StepStatus = (typeof STEP_STATUSES)[number];
 
 export interface Run {
   readonly id: string;
   readonly orgId: string;
   readonly companyId: string | null;
   readonly submissionId: string;
-  readonly status: string;
-  /** What the first step starts from. */
+  readonly status: RunStatus;
+  /** The context of the first step. */
   readonly input: JsonObject;
   readonly steps: readonly Step[];
 }
@@ -24,7 +26,7 @@ export interface Step {
   readonly isEnabled: boolean;
   /** The step result of the newest attempt. */
   readonly resultId: string;
-  readonly status: string;
+  readonly status: StepStatus;
   readonly output: Json;
   readonly context: Json;
   readonly finishedAt: string | null;
@@ -33,79 +35,86 @@ export interface Step {
   readonly providerRequestedAt: string | null;
 }
 
+/** A run that cannot be executed as it is recorded. */
 export class RunError extends Error {
   override readonly name = "RunError";
 }
 
-const TERMINAL = ["succeeded", "failed", "canceled"];
-
-export function isTerminal(run: Run): boolean {
-  return TERMINAL.includes(run.status);
+/** Tell whether there is nothing left to execute. */
+export function hasEnded(run: Run): boolean {
+  return ENDED_STATUSES.includes(run.status);
 }
 
-/** Read a run row with its `submissions` and `step_results`. Throws RunError naming what is missing. */
-export function readRun(row: JsonObject): Run {
-  const snapshot = object(row["blueprint_snapshot"]);
-  const results = list(row["step_results"]).map(object);
+/** Parse a run with its `submissions` and `step_results`, steps in order. Throws RunError naming what is missing. */
+export function parseRun(row: JsonObject): Run {
+  const snapshot = asObject(row["blueprint_snapshot"]);
+  const results = asList(row["step_results"]).map(asObject);
   return {
-    id: text(row["id"], "id"),
-    orgId: text(row["org_id"], "org_id"),
-    companyId: optionalText(row["company_id"]),
-    submissionId: text(row["submission_id"], "submission_id"),
-    status: text(row["status"], "status"),
-    input: startingContext(snapshot, object(row["submissions"])),
-    steps: list(snapshot["steps"])
-      .map((step) => readStep(object(step), results))
+    id: requireText(row["id"], "id"),
+    orgId: requireText(row["org_id"], "org_id"),
+    companyId: textOrNull(row["company_id"]),
+    submissionId: requireText(row["submission_id"], "submission_id"),
+    status: requireStatus(row["status"], RUN_STATUSES),
+    input: readStartingContext(snapshot, asObject(row["submissions"])),
+    steps: asList(snapshot["steps"])
+      .map((step) => parseStep(asObject(step), results))
       .sort((left, right) => left.position - right.position),
   };
 }
 
-/** Merge an operation's output into the context: shallow, the output's keys win. */
+/** Merge an operation's output into the context: shallow, the keys of the output win. */
 export function mergeContext(context: JsonObject, output: Json): JsonObject {
   return isObject(output) ? { ...context, ...output } : context;
 }
 
-function startingContext(snapshot: JsonObject, submission: JsonObject): JsonObject {
-  const entity = object(snapshot["entity"])["input"];
-  return isObject(entity) ? entity : object(submission["input_payload"]);
+function readStartingContext(snapshot: JsonObject, submission: JsonObject): JsonObject {
+  const entity = asObject(snapshot["entity"])["input"];
+  return isObject(entity) ? entity : asObject(submission["input_payload"]);
 }
 
-function readStep(step: JsonObject, results: JsonObject[]): Step {
+function parseStep(step: JsonObject, results: JsonObject[]): Step {
   const position = step["position"];
   if (typeof position !== "number") throw new RunError("a step of `blueprint_snapshot.steps` has no `position`");
   const attempts = results.filter((result) => result["step_position"] === position);
   const newest = attempts.sort((left, right) => Number(right["attempt"]) - Number(left["attempt"]))[0];
   if (newest === undefined) throw new RunError(`step ${position} has no step result`);
-  const payload = object(newest["output_payload"]);
+  const payload = asObject(newest["output_payload"]);
   return {
     position,
-    operationId: optionalText(step["operation_id"]) ?? "",
+    operationId: textOrNull(step["operation_id"]) ?? "",
     config: step["step_config"] ?? null,
     isEnabled: step["is_enabled"] !== false,
-    resultId: text(newest["id"], "id"),
-    status: text(newest["status"], "status"),
-    output: object(payload["operation_result"])["output"] ?? null,
+    resultId: requireText(newest["id"], "id"),
+    status: requireStatus(newest["status"], STEP_STATUSES),
+    output: asObject(payload["operation_result"])["output"] ?? null,
     context: payload["cumulative_context"] ?? null,
-    finishedAt: optionalText(newest["finished_at"]),
-    error: optionalText(newest["error_message"]),
-    providerRunId: optionalText(newest["provider_run_id"]),
-    providerRequestedAt: optionalText(newest["provider_requested_at"]),
+    finishedAt: textOrNull(newest["finished_at"]),
+    error: textOrNull(newest["error_message"]),
+    providerRunId: textOrNull(newest["provider_run_id"]),
+    providerRequestedAt: textOrNull(newest["provider_requested_at"]),
   };
 }
 
-function object(value: Json | undefined): JsonObject {
+function asObject(value: Json | undefined): JsonObject {
   return isObject(value) ? value : {};
 }
 
-function list(value: Json | undefined): Json[] {
+function asList(value: Json | undefined): Json[] {
   return Array.isArray(value) ? value : [];
 }
 
-function text(value: Json | undefined, key: string): string {
+function requireText(value: Json | undefined, key: string): string {
   if (typeof value === "string") return value;
   throw new RunError(`the engine's answer has no \`${key}\``);
 }
 
-function optionalText(value: Json | undefined): string | null {
+function requireStatus<Status extends string>(value: Json | undefined, statuses: readonly Status[]): Status {
+  const text = requireText(value, "status");
+  const status = statuses.find((known) => known === text);
+  if (status === undefined) throw new RunError(`the engine's answer has the unknown \`status\` \`${text}\``);
+  return status;
+}
+
+function textOrNull(value: Json | undefined): string | null {
   return typeof value === "string" ? value : null;
 }

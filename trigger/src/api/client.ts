@@ -1,0 +1,235 @@
+/**
+ * The client of the engine's internal API.
+ *
+ * Every request carries the key, the organisation and the company. For 22 days persist calls were once sent without the
+ * organisation and answered with 401, and nobody noticed. So the headers are set in one place, and a write counts as
+ * done only when the answer contains the row.
+ */
+import { setTimeout as pause } from "node:timers/promises";
+
+import { isObject, parseJson, stringifyJson, type Json, type JsonObject } from "../json/exact.js";
+import { toMessage, type Logger } from "../logger.js";
+import { readRequired, readRequiredUrl, type Environment } from "../settings.js";
+
+export interface RetryPolicy {
+  /** The largest number of requests, the first one included. */
+  readonly attempts: number;
+  readonly firstPauseMs: number;
+  /** Also the longest `Retry-After` that is waited for. */
+  readonly longestPauseMs: number;
+}
+
+/** Where the internal API is, and for how long it is retried. */
+export interface InternalApi {
+  readonly apiUrl: string;
+  readonly apiKey: string;
+  readonly timeoutMs: number;
+  readonly retry: RetryPolicy;
+  readonly logger?: Logger;
+  /** Once aborted, no request is retried; one that was sent is still waited for. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** An InternalApi, called on behalf of one organisation. */
+export interface InternalConfig extends InternalApi {
+  /** Blank only for a claim of the next run of any organisation. */
+  readonly orgId: string;
+  readonly companyId: string | null;
+}
+
+/** A call that failed. Carries the path, the status and the API's message, never what was sent. */
+export class InternalApiError extends Error {
+  override readonly name = "InternalApiError";
+
+  constructor(
+    message: string,
+    readonly path: string,
+    /** 0 when there was no answer. */
+    readonly status: number,
+    readonly code: string | null,
+    readonly isRetryable: boolean,
+    readonly retryAfterMs: number | null = null,
+  ) {
+    super(message);
+  }
+}
+
+const MS_PER_SECOND = 1000;
+// About two minutes in all, longer than a deployment of the API takes.
+const DEFAULT_RETRY: RetryPolicy = { attempts: 10, firstPauseMs: 500, longestPauseMs: 20 * MS_PER_SECOND };
+
+/** Read DATA_ENGINE_API_URL and DATA_ENGINE_INTERNAL_API_KEY. Throws SettingError naming the one that is missing. */
+export function readInternalApi(env: Environment): InternalApi {
+  return {
+    apiUrl: readRequiredUrl(env, "DATA_ENGINE_API_URL", "the address of the engine's API"),
+    apiKey: readRequired(env, "DATA_ENGINE_INTERNAL_API_KEY", "the API's `INTERNAL_API_KEY`"),
+    timeoutMs: 60 * MS_PER_SECOND,
+    retry: DEFAULT_RETRY,
+  };
+}
+
+/** The rows that the API stored, and why it rejected others. */
+export interface StoredRows {
+  readonly rows: JsonObject[];
+  /** `{"element", "field", "code", ...}` each, where `element` is the index in the rows that were sent. */
+  readonly rejected: JsonObject[];
+}
+
+/**
+ * POST `body` and return the row the API stored.
+ *
+ * Throws InternalApiError: for a 4xx at once; for a network error, a timeout, 408, 425, 429 and 5xx after the retries;
+ * for a 200 without a row.
+ */
+export async function internalPost(config: InternalConfig, path: string, body: object): Promise<JsonObject> {
+  const { data } = await postWithRetries(config, path, body);
+  if (isRow(data)) return data;
+  throw new InternalApiError(`POST ${path} answered 200 without the row it should have stored`, path, 200, null, false);
+}
+
+/** POST a body with many `rows` and return those the API stored. Throws as `internalPost` does. */
+export async function internalPostRows(config: InternalConfig, path: string, body: object): Promise<StoredRows> {
+  const { data, meta } = await postWithRetries(config, path, body);
+  const rejected = isObject(meta) && Array.isArray(meta["rejected"]) ? meta["rejected"].filter(isObject) : [];
+  if (Array.isArray(data) && data.length > 0 && data.every(isRow)) return { rows: data, rejected };
+  throw new InternalApiError(
+    `POST ${path} answered 200 without the rows it should have stored`,
+    path,
+    200,
+    null,
+    false,
+  );
+}
+
+/** POST `body` and return `data` of the answer, which need not be a row. Throws as `internalPost` does. */
+export async function internalCall(config: InternalConfig, path: string, body: object): Promise<Json> {
+  return (await postWithRetries(config, path, body)).data;
+}
+
+interface Answer {
+  readonly data: Json;
+  readonly meta: Json;
+}
+
+async function postWithRetries(config: InternalConfig, path: string, body: object): Promise<Answer> {
+  const text = stringifyJson(body);
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await postOnce(config, path, text);
+    } catch (error) {
+      if (!(error instanceof InternalApiError) || !error.isRetryable || attempt >= config.retry.attempts) throw error;
+      const pauseMs = computePause(config.retry, attempt, error.retryAfterMs);
+      config.logger?.warn(`${error.message}; trying again`, { attempt, of: config.retry.attempts, pause_ms: pauseMs });
+      await pause(pauseMs, undefined, { signal: config.signal }).catch(() => undefined);
+      if (config.signal?.aborted) throw error;
+    }
+  }
+}
+
+function isRow(value: Json): value is JsonObject {
+  return isObject(value) && typeof value["id"] === "string" && value["id"] !== "";
+}
+
+async function postOnce(config: InternalConfig, path: string, body: string): Promise<Answer> {
+  const { response, text } = await sendRequest(config, path, body);
+  const answer = parseAnswer(text);
+  if (!response.ok) throw buildError(path, response, answer);
+  if (answer === undefined || !("data" in answer)) {
+    const received = describeBody(response, text);
+    const message = `POST ${path} answered ${response.status} with ${received} instead of {"data": ...}`;
+    throw new InternalApiError(message, path, response.status, null, false);
+  }
+  return { data: answer["data"] ?? null, meta: answer["meta"] ?? null };
+}
+
+async function sendRequest(
+  config: InternalConfig,
+  path: string,
+  body: string,
+): Promise<{ response: Response; text: string }> {
+  const timeout = AbortSignal.timeout(config.timeoutMs);
+  try {
+    const response = await fetch(config.apiUrl + path, {
+      method: "POST",
+      headers: buildHeaders(config),
+      body,
+      redirect: "manual", // a redirected POST loses its body, and the key is for this host only
+      signal: timeout,
+    });
+    return { response, text: await response.text() };
+  } catch (error) {
+    const reason = timeout.aborted ? `no answer within ${config.timeoutMs} ms` : describeNetworkError(error);
+    throw new InternalApiError(`POST ${path} failed: ${reason}`, path, 0, null, true);
+  }
+}
+
+function buildHeaders(config: InternalConfig): Record<string, string> {
+  return {
+    authorization: `Bearer ${config.apiKey}`,
+    "content-type": "application/json",
+    ...(config.orgId === "" ? {} : { "x-internal-org-id": config.orgId }),
+    "x-internal-company-id": config.companyId ?? "",
+  };
+}
+
+/** Parse the answer; undefined when it is not a JSON object, as a proxy's HTML page is not. */
+function parseAnswer(text: string): JsonObject | undefined {
+  try {
+    const answer = parseJson(text);
+    return isObject(answer) ? answer : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function buildError(path: string, response: Response, answer: JsonObject | undefined): InternalApiError {
+  const { status } = response;
+  const code = typeof answer?.["code"] === "string" ? answer["code"] : null;
+  const sentence =
+    typeof answer?.["error"] === "string" ? answer["error"] : `${describeBody(response, "")} instead of JSON`;
+  const message = [
+    `POST ${path} answered ${status}${code === null ? "" : ` ${code}`}: ${sentence}`,
+    ...listRefusedFields(answer),
+  ];
+  const isRetryable = status >= 500 || [408, 425, 429].includes(status);
+  return new InternalApiError(message.join("; "), path, status, code, isRetryable, readRetryAfter(response));
+}
+
+/** List the fields in `detail` by name and code. Its messages are left out: they may quote what was sent. */
+function listRefusedFields(answer: JsonObject | undefined): string[] {
+  const detail = Array.isArray(answer?.["detail"]) ? answer["detail"] : [];
+  const fields = detail.filter(isObject).flatMap((entry) => {
+    const field = Array.isArray(entry["loc"]) ? entry["loc"].map(toMessage).join(".") : entry["field"];
+    const code = entry["code"] ?? entry["type"];
+    return typeof field === "string" ? [`\`${field}\`${typeof code === "string" ? ` (${code})` : ""}`] : [];
+  });
+  return fields.length > 0 ? [`at ${fields.slice(0, 5).join(", ")}`] : [];
+}
+
+function describeBody(response: Response, text: string): string {
+  const type = response.headers.get("content-type")?.split(";")[0] ?? "no content type";
+  return text === "" ? type : `${text.length} characters of ${type}`;
+}
+
+function describeNetworkError(error: unknown): string {
+  const cause = error instanceof Error ? (error.cause ?? error) : error;
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  return code === "" ? toMessage(cause) : `${code} ${toMessage(cause)}`;
+}
+
+function readRetryAfter(response: Response): number | null {
+  const value = response.headers.get("retry-after")?.trim();
+  if (!value) return null;
+  if (/^\d+$/.test(value)) return Number(value) * MS_PER_SECOND;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? null : Math.max(0, date - Date.now());
+}
+
+/**
+ * Compute the pause: doubled each time, capped, with jitter over its upper half so that runners do not retry together.
+ */
+function computePause(retry: RetryPolicy, attempt: number, requestedMs: number | null): number {
+  const doubled = Math.min(retry.longestPauseMs, retry.firstPauseMs * 2 ** (attempt - 1));
+  const jittered = doubled * (0.5 + Math.random() / 2);
+  return Math.round(Math.min(retry.longestPauseMs, Math.max(jittered, requestedMs ?? 0)));
+}

@@ -1,0 +1,76 @@
+/**
+ * Claims queued runs and keeps their leases.
+ *
+ * A runner that dies stops prolonging its leases, so that another runner claims its runs. A runner that has lost a
+ * lease learns it from the engine and stops executing the run.
+ */
+import { setTimeout as pause } from "node:timers/promises";
+
+import { internalCall, InternalApiError, type InternalApi, type InternalConfig } from "../api/client.js";
+import { isObject } from "../json/exact.js";
+import type { Logger } from "../logger.js";
+
+export interface Claim {
+  readonly runId: string;
+  readonly orgId: string;
+  readonly companyId: string | null;
+  readonly leaseToken: string;
+}
+
+export interface LeaseOptions {
+  readonly worker: string;
+  readonly leaseSeconds: number;
+  /** Claim runs of this organisation only; of any when it is blank. */
+  readonly orgId: string;
+}
+
+/** Claim the next run that is queued or whose lease is over; null when there is none. Throws InternalApiError. */
+export async function claimRun(api: InternalApi, options: LeaseOptions): Promise<Claim | null> {
+  // Without retries: a claim whose answer was lost has leased a run already, and the loop asks again anyway.
+  const config = { ...api, retry: { ...api.retry, attempts: 1 }, orgId: options.orgId, companyId: null };
+  const path = "/api/internal/pipeline-runs/claim";
+  const data = await internalCall(config, path, { worker: options.worker, lease_seconds: options.leaseSeconds });
+  if (data === null) return null;
+  const { id: runId, org_id: orgId, company_id: companyId, lease_token: leaseToken } = isObject(data) ? data : {};
+  if (typeof runId !== "string" || typeof orgId !== "string" || typeof leaseToken !== "string") {
+    throw new InternalApiError(`POST ${path} answered 200 without a run`, path, 200, null, false);
+  }
+  return { runId, orgId, companyId: typeof companyId === "string" ? companyId : null, leaseToken };
+}
+
+/** Prolong the lease until `signal` is aborted; call `onLost` when another runner has the run. Never throws. */
+export async function keepLease(
+  api: InternalApi,
+  claim: Claim,
+  { leaseSeconds }: LeaseOptions,
+  logger: Logger,
+  signal: AbortSignal,
+  onLost: () => void,
+): Promise<void> {
+  const waitForHeartbeat = async () => !(await pause((leaseSeconds * 1000) / 3, false, { signal }).catch(() => true));
+  while (await waitForHeartbeat()) {
+    if (await sendHeartbeat(api, claim, leaseSeconds, logger)) continue;
+    onLost();
+    return;
+  }
+}
+
+/** Shorten the lease to a second, so that another runner can claim the run at once. Never throws. */
+export async function releaseLease(api: InternalApi, claim: Claim, logger: Logger): Promise<void> {
+  await sendHeartbeat(api, claim, 1, logger);
+}
+
+/** Prolong the lease; false when the engine answers that the run is not leased to this runner any more. */
+async function sendHeartbeat(api: InternalApi, claim: Claim, seconds: number, logger: Logger): Promise<boolean> {
+  const retry = { ...api.retry, attempts: 1 }; // the next heartbeat is the retry
+  const config: InternalConfig = { ...api, retry, orgId: claim.orgId, companyId: claim.companyId };
+  const body = { pipeline_run_id: claim.runId, lease_token: claim.leaseToken, lease_seconds: seconds };
+  try {
+    await internalCall(config, "/api/internal/pipeline-runs/heartbeat", body);
+    return true;
+  } catch (error) {
+    if (!(error instanceof InternalApiError)) throw error;
+    logger.warn(error.message, { pipeline_run_id: claim.runId });
+    return error.status !== 409 && error.status !== 404;
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * Executes one pipeline run, from its first open step to its end.
+ *
+ * An execution may be killed at any line and started again with the same ids: steps on record are not executed again,
+ * and research that was bought is waited for and not bought again. `executeRun` throws when the run should be resumed
+ * later (the engine cannot be reached, another execution has the run). A fault of the run itself ends the run as
+ * failed.
+ */
+import { InternalApiError, type InternalApi, type InternalConfig } from "../api/client.js";
+import { isObject, type JsonObject } from "../json/exact.js";
+import { toMessage, type Logger } from "../logger.js";
+import { operations } from "../operations/index.js";
+import { persistStepResult } from "../persist/generated/index.js";
+import {
+  parseStepConfig,
+  buildUnknownOperationResult,
+  type Failure,
+  type OperationResult,
+} from "../research/operation.js";
+import type { Provider } from "../research/parallel.js";
+import { conductResearch, type Polling } from "../research/research.js";
+import { RunRecords, type Execution, type Persistence, type Repair } from "./records.js";
+import { hasEnded, mergeContext, RunError, type RunStatus, type Step } from "./run.js";
+
+/** A wire object: the payload of the task. */
+export interface RunPayload {
+  readonly pipeline_run_id: string;
+  readonly org_id: string;
+  readonly company_id?: string | null;
+}
+
+export interface Dependencies {
+  readonly internal: InternalApi;
+  readonly provider: Provider;
+  readonly polling: Polling;
+  readonly logger: Logger;
+  readonly execution: Execution;
+  /** Aborted when another runner has the run, or when this process has to end. */
+  readonly signal?: AbortSignal;
+}
+
+/** A wire object: how a run ended, the output of the task. */
+export interface RunOutcome {
+  readonly pipeline_run_id: string;
+  readonly status: RunStatus;
+  readonly error?: string;
+  /** The report of the repair for each spec, when the run ended here. */
+  readonly persistence: Persistence[];
+}
+
+/** Execute a run to its end. Throws InternalApiError or ConflictError when it has to be resumed later. */
+export async function executeRun(payload: RunPayload, deps: Dependencies): Promise<RunOutcome> {
+  const { pipeline_run_id: runId, org_id: orgId } = payload;
+  const { logger, signal } = deps;
+  const internalConfig: InternalConfig = { ...deps.internal, orgId, companyId: payload.company_id ?? null };
+  const records = new RunRecords(internalConfig, runId, deps.execution);
+  const ending = new RunEnd(runId, records, logger);
+
+  const run = await records.loadRun().catch(returnRunError);
+  if (run instanceof RunError) return await ending.endFailed(run.message, { code: "broken_run" });
+  if (hasEnded(run)) return { pipeline_run_id: runId, status: run.status, persistence: [] };
+  await records.recordRunStarted();
+
+  let context = run.input;
+  for (const step of run.steps) {
+    signal?.throwIfAborted();
+    const { operationId, position } = step;
+    if (step.status === "skipped") continue;
+    if (step.status === "succeeded") {
+      context = isObject(step.context) ? step.context : mergeContext(context, step.output);
+      continue;
+    }
+    if (step.status === "failed") {
+      return await ending.endFailed(step.error ?? "the step failed", { step_position: position });
+    }
+    if (!step.isEnabled) {
+      await records.recordStepSkipped(step);
+      continue;
+    }
+
+    const facts = { pipeline_run_id: runId, step_position: position, operation_id: operationId };
+    const startedAt = Date.now();
+    if (step.status !== "running") await records.recordStepStarted(step, context);
+    logger.info("Step started", facts);
+    const result = await executeStep(step, context, records, deps);
+    signal?.throwIfAborted();
+
+    const recorded = await recordResult(step, result, context, records, Date.now() - startedAt);
+    if ("failure" in recorded) {
+      const { code, message } = recorded.failure;
+      logger.warn("Step failed", { ...facts, code, error: message });
+      return await ending.endFailed(message, { step_position: position, code });
+    }
+    logger.info(`Step succeeded: ${result.status}`, { ...facts, duration_ms: Date.now() - startedAt });
+
+    // The result is on record: the engine's repair writes what a persist block misses when the run ends.
+    await persistStepResult({
+      operationId,
+      result,
+      context: mergeContext(context, result.output),
+      run: { org_id: orgId, submission_id: run.submissionId, pipeline_run_id: runId, step_position: position },
+      recordedAt: recorded.at,
+      internalConfig,
+      logger,
+    });
+    context = mergeContext(context, result.output);
+  }
+  return await ending.endSucceeded();
+}
+
+function returnRunError(error: unknown): RunError {
+  if (error instanceof RunError) return error;
+  throw error;
+}
+
+async function executeStep(
+  step: Step,
+  context: JsonObject,
+  records: RunRecords,
+  deps: Dependencies,
+): Promise<OperationResult> {
+  const operation = operations.get(step.operationId);
+  if (operation === undefined) return buildUnknownOperationResult(step.operationId, [...operations.keys()]);
+  return await conductResearch(operation, context, parseStepConfig(step.config), records.createStepRecord(step), deps);
+}
+
+type Recorded = { at: string | null } | { failure: Failure };
+
+/** Record the result of a step, a failed one with the output it has. */
+async function recordResult(
+  step: Step,
+  result: OperationResult,
+  context: JsonObject,
+  records: RunRecords,
+  durationMs: number,
+): Promise<Recorded> {
+  const payload = { operation_result: result, cumulative_context: mergeContext(context, result.output) };
+  if (result.status === "failed") {
+    const failure = result.error ?? { code: "failed", message: "the operation failed" };
+    await records.recordStepFailed(step, failure, payload);
+    return { failure };
+  }
+  try {
+    return { at: await records.recordStepSucceeded(step, payload, durationMs) };
+  } catch (error) {
+    if (!isRefusedBody(error)) throw error;
+    // The engine would refuse it again whenever the run is resumed. The research stays at the provider.
+    const failure = { code: "not_recorded", message: `the result cannot be recorded: ${toMessage(error)}` };
+    await records.recordStepFailed(step, failure);
+    return { failure };
+  }
+}
+
+function isRefusedBody(error: unknown): boolean {
+  return error instanceof InternalApiError && (error.status === 413 || error.status === 422);
+}
+
+/** Ends a run in one of two ways, and logs it. */
+class RunEnd {
+  readonly #runId: string;
+  readonly #records: RunRecords;
+  readonly #logger: Logger;
+
+  constructor(runId: string, records: RunRecords, logger: Logger) {
+    this.#runId = runId;
+    this.#records = records;
+    this.#logger = logger;
+  }
+
+  async endSucceeded(): Promise<RunOutcome> {
+    const repair = await this.#records.recordRunSucceeded();
+    this.#logger.info("Run succeeded", { pipeline_run_id: this.#runId });
+    return this.#buildOutcome({ status: "succeeded" }, repair);
+  }
+
+  async endFailed(message: string, details: { step_position?: number; code?: string }): Promise<RunOutcome> {
+    await this.#records.recordLaterStepsSkipped(details.step_position ?? 0);
+    const repair = await this.#records.recordRunFailed(message, details);
+    this.#logger.error("Run failed", { pipeline_run_id: this.#runId, ...details, error: message });
+    return this.#buildOutcome({ status: "failed", error: message }, repair);
+  }
+
+  /** Build the outcome, and warn of rows that the engine's repair could not write. */
+  #buildOutcome(end: Pick<RunOutcome, "status" | "error">, { persistence, error }: Repair): RunOutcome {
+    const pipelineRun = { pipeline_run_id: this.#runId };
+    if (error !== null) this.#logger.warn("Persistence is not complete", { ...pipelineRun, error });
+    for (const account of persistence) {
+      const isOpen = Number(account["rejected"] ?? 0) + Number(account["pending"] ?? 0) > 0;
+      if (isOpen) this.#logger.warn("Persistence is not complete", { ...pipelineRun, ...account });
+      else this.#logger.info("Persistence is complete", { ...pipelineRun, ...account });
+    }
+    return { ...pipelineRun, ...end, persistence };
+  }
+}

@@ -1,0 +1,67 @@
+/** The types of an operation, of its configuration by a step, and of its result. */
+import type { Json, JsonObject } from "../json/exact.js";
+import type { Input, Inputs } from "./inputs.js";
+
+/** One kind of Deep Research. */
+export interface Operation {
+  readonly id: string;
+  /** A file under `src/prompts/`. */
+  readonly prompt: string;
+  /** The processor, unless the step's config names another one. */
+  readonly processor: string;
+  readonly inputs: Record<string, Input>;
+  /** The keys of the output besides those every operation has. */
+  buildOutput(inputs: Inputs): Record<string, string>;
+}
+
+/** Whether the research has content, has none, or did not come to an end. */
+export type ResultStatus = "found" | "not_found" | "failed";
+
+/** A wire object: `operation_result` of `step_results.output_payload`. */
+export interface OperationResult {
+  readonly run_id: string;
+  readonly operation_id: string;
+  readonly status: ResultStatus;
+  readonly output: JsonObject | null;
+  readonly provider_attempts: Attempt[];
+  readonly missing_inputs?: string[];
+  readonly error?: Failure;
+}
+
+/** A wire object: one order or resumption at the provider. */
+export interface Attempt {
+  readonly provider: "parallel";
+  readonly action: "bought" | "resumed";
+  readonly run_id: string | null;
+  readonly processor: string;
+  readonly status: string;
+}
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** A wire object: the `step_config` of a step. */
+export interface StepConfig {
+  readonly processor?: string;
+  readonly timeout_seconds?: number;
+}
+
+/** Parse a step's config; a key that is absent or of another type is left to the default. */
+export function parseStepConfig(value: Json): StepConfig {
+  const config = (typeof value === "object" && value !== null ? value : {}) as JsonObject;
+  const { processor, timeout_seconds: timeoutSeconds } = config;
+  return {
+    ...(typeof processor === "string" && processor.trim() !== "" ? { processor: processor.trim() } : {}),
+    ...(typeof timeoutSeconds === "number" && timeoutSeconds > 0 ? { timeout_seconds: timeoutSeconds } : {}),
+  };
+}
+
+/** Build the result of a step whose operation is not among `known`. */
+export function buildUnknownOperationResult(operationId: string, known: string[]): OperationResult {
+  const names = known.map((id) => `\`${id}\``).join(", ");
+  const message = `operation \`${operationId}\` is not one this runner knows: ${names}`;
+  const error = { code: "unknown_operation", message };
+  return { run_id: "", operation_id: operationId, status: "failed", output: null, provider_attempts: [], error };
+}

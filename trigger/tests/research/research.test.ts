@@ -1,0 +1,322 @@
+/** One Deep Research against the recorded provider: bought once, followed to whatever end it has. */
+import assert from "node:assert/strict";
+import type { AddressInfo } from "node:net";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+
+import { BEHAVIOURS, RecordedProvider } from "../../recorded-provider/provider.js";
+import { loadRecordings } from "../../recorded-provider/recordings.js";
+import { createRecordedServer } from "../../recorded-provider/server.js";
+import { isObject, parseJson, stringifyJson, type JsonObject } from "../../src/json/exact.js";
+import { operations } from "../../src/operations/index.js";
+import type { Operation, OperationResult, StepConfig } from "../../src/research/operation.js";
+import { createParallelProvider } from "../../src/research/parallel.js";
+import { conductResearch, type StepRecord } from "../../src/research/research.js";
+import { SettingError } from "../../src/settings.js";
+import { createRecordingLogger, startScriptedServer } from "../loopback.js";
+
+const recordedProvider = new RecordedProvider(loadRecordings(), 20);
+const server = createRecordedServer(recordedProvider);
+const KEY = { PARALLEL_API_KEY: "a-key" };
+let url = "";
+
+before(async () => {
+  await new Promise<void>((ready) => server.listen(0, "127.0.0.1", ready));
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+after(() => {
+  server.close();
+  server.closeAllConnections();
+});
+
+const ORDERED = { status: 202, body: '{"run_id": "trun_1", "status": "queued"}' };
+const CLIENT = { client_company_name: "Harbor Assurance", client_company_description: "Insures machines." };
+const CONTEXTS: Record<string, JsonObject> = {
+  "company.derive.icp_job_titles": { company_name: "Northwind Robotics", domain: "northwind-robotics.example.com" },
+  "company.derive.intel_briefing": {
+    ...CLIENT,
+    company_name: "Northwind Robotics",
+    domain: "northwind-robotics.example.com",
+  },
+  "person.derive.intel_briefing": {
+    ...CLIENT,
+    full_name: "Mara Lindqvist",
+    current_company_name: "Northwind Robotics",
+  },
+};
+
+interface Setting {
+  operation?: Operation;
+  context?: JsonObject;
+  config?: StepConfig;
+  record?: Partial<StepRecord>;
+  base?: string;
+  logger?: ReturnType<typeof createRecordingLogger>;
+}
+
+/** Conduct research and tell what was put on record, in order, and how many orders the provider had by then. */
+async function conduct(setting: Setting = {}): Promise<{ result: OperationResult; events: string[]; bought: number }> {
+  const operation = setting.operation ?? getOperation("company.derive.icp_job_titles");
+  const events: string[] = [];
+  const earlier = recordedProvider.orders.length;
+  const bought = () => recordedProvider.orders.length - earlier;
+  const record: StepRecord = {
+    providerRequestedAt: null,
+    providerRunId: null,
+    noteRequest: () => Promise.resolve(void events.push(`noted before ${bought()} orders`)),
+    withdrawRequest: () => Promise.resolve(void events.push(`withdrawn after ${bought()} orders`)),
+    keepRunId: (id) =>
+      Promise.resolve(
+        void events.push(
+          `kept ${id === recordedProvider.orders.at(-1)?.run_id ? "the" : "another"} run after ${bought()} orders`,
+        ),
+      ),
+    metadata: { pipeline_run_id: "p", step_result_id: "s" },
+    ...setting.record,
+  };
+  const result = await conductResearch(
+    operation,
+    setting.context ?? CONTEXTS[operation.id] ?? {},
+    setting.config ?? {},
+    record,
+    {
+      provider: createParallelProvider({ ...KEY, PARALLEL_BASE_URL: setting.base ?? url }),
+      polling: { blockSeconds: 1, pause: () => pause(10) },
+      logger: setting.logger ?? createRecordingLogger(),
+    },
+  );
+  return { result, events, bought: bought() };
+}
+
+function getOperation(id: string): Operation {
+  const operation = operations.get(id);
+  assert.ok(operation);
+  return operation;
+}
+
+function createCue(behaviour: keyof typeof BEHAVIOURS): JsonObject {
+  return {
+    ...CONTEXTS["company.derive.icp_job_titles"],
+    company_description: `[recorded:${behaviour}] ${crypto.randomUUID()}`,
+  };
+}
+
+describe("each operation", () => {
+  for (const operation of operations.values()) {
+    test(`${operation.id} finds, with the output's keys in place`, async () => {
+      const { result, events, bought } = await conduct({ operation });
+      assert.equal(result.status, "found");
+      assert.equal(bought, 1);
+      assert.deepEqual(events, ["noted before 0 orders", "kept the run after 1 orders"]);
+      const { output } = result;
+      assert.ok(output);
+      assert.equal(output["processor"], operation.processor);
+      assert.equal(output["parallel_run_id"], recordedProvider.orders.at(-1)?.run_id);
+      const envelope = output["parallel_raw_response"];
+      assert.ok(isObject(envelope ?? null) && isObject((envelope as JsonObject)["run"] ?? null));
+      for (const name of Object.keys(operation.inputs)) assert.equal(typeof output[name], "string", name);
+    });
+  }
+
+  test("the metadata names the step, the step's config the processor", async () => {
+    const { result } = await conduct({ config: { processor: "core" } });
+    assert.equal(result.output?.["processor"], "core");
+    assert.deepEqual(recordedProvider.orders.at(-1)?.metadata, { pipeline_run_id: "p", step_result_id: "s" });
+  });
+
+  test("numbers of the research are kept to the digit", async () => {
+    const { result } = await conduct({ operation: getOperation("company.derive.intel_briefing") });
+    const text = stringifyJson(result.output);
+    assert.match(text, /"register_number":29384756102938475610293847561,/);
+    assert.match(text, /"revenue_eur_millions":61\.10[,}]/);
+  });
+
+  test("aliases and camel case are read, blanks are not", async () => {
+    const context = {
+      companyName: "Northwind Robotics",
+      domain: "  ",
+      canonical_domain: "northwind-robotics.example.com",
+    };
+    const { result } = await conduct({ context });
+    assert.equal(result.output?.["domain"], "northwind-robotics.example.com");
+    assert.equal(result.output["company_description"], "");
+  });
+
+  test("missing inputs fail the step before anything is noted or bought", async () => {
+    const { result, events, bought } = await conduct({
+      operation: getOperation("company.derive.intel_briefing"),
+      context: { domain: "x.example" },
+    });
+    assert.deepEqual(result.missing_inputs, [
+      "client_company_name",
+      "client_company_description",
+      "target_company_name",
+    ]);
+    assert.equal(result.status, "failed");
+    assert.match(
+      result.error?.message ?? "",
+      /`client_company_name`, `client_company_description`, `target_company_name`/,
+    );
+    assert.deepEqual([events, bought], [[], 0]);
+  });
+});
+
+describe("each end at the provider", () => {
+  const ENDS: [keyof typeof BEHAVIOURS, string, RegExp, number][] = [
+    ["failed", "provider_failed", /failed at the provider: the research could not be completed/, 1],
+    ["cancelled", "provider_cancelled", /was cancelled/, 1],
+    ["cancelling", "provider_cancelling", /is being cancelled/, 1],
+    ["action_required", "provider_action_required", /an action by a person/, 1],
+    ["forgotten", "provider_unknown", /does not know run `trun_/, 1],
+    ["unpaid", "not_bought", /402: insufficient credit.*nothing was bought/, 0],
+    ["invalid", "not_bought", /422.*nothing was bought/, 0],
+    ["broken", "maybe_bought", /502.*not ordered again/, 1],
+    ["cut", "maybe_bought", /cannot be reached.*not ordered again/, 1],
+  ];
+  for (const [behaviour, code, message, orders] of ENDS) {
+    test(`${behaviour}: ${BEHAVIOURS[behaviour]}`, async () => {
+      const { result, bought } = await conduct({ context: createCue(behaviour) });
+      assert.equal(result.status, "failed");
+      assert.equal(result.output, null);
+      assert.equal(result.error?.code, code);
+      assert.match(result.error.message, message);
+      assert.equal(bought, orders);
+      assert.equal(result.provider_attempts.length, 1);
+    });
+  }
+
+  test("forever: the step's time is up, and the run is named for whoever looks for it", async () => {
+    const { result } = await conduct({ context: createCue("forever"), config: { timeout_seconds: 0.2 } });
+    assert.equal(result.error?.code, "provider_timeout");
+    assert.match(result.error.message, /`trun_\w+` gave no result within 0\.2 s; it is still running/);
+  });
+
+  test("empty: found nothing, which is no failure", async () => {
+    const { result } = await conduct({ context: createCue("empty") });
+    assert.deepEqual([result.status, result.output], ["not_found", null]);
+  });
+
+  test("text and array bodies are bodies", async () => {
+    for (const behaviour of ["text", "array"] as const) {
+      const { result } = await conduct({ context: createCue(behaviour) });
+      assert.equal(result.status, "found");
+      const envelope = result.output?.["parallel_raw_response"] as { output: { content: unknown } };
+      assert.ok(
+        behaviour === "text" ? typeof envelope.output.content === "string" : Array.isArray(envelope.output.content),
+      );
+    }
+  });
+
+  test("busy: ordered again, for nothing was bought", async () => {
+    const { result, events, bought } = await conduct({ context: createCue("busy") });
+    assert.deepEqual([result.status, bought], ["found", 1]);
+    assert.deepEqual(events, [
+      "noted before 0 orders",
+      "withdrawn after 0 orders",
+      "noted before 0 orders",
+      "kept the run after 1 orders",
+    ]);
+  });
+
+  test("busy for a minute: the pauses of the local runner outlast it", async () => {
+    const busy = { status: 429, body: '{"type": "error", "error": {"message": "2000 requests per minute"}}' };
+    const answers = [
+      ...Array<typeof busy>(11).fill(busy),
+      ORDERED,
+      { status: 200, body: '{"output": {"content": {"a": 1}}}' },
+    ];
+    await using provider = await startScriptedServer(...answers);
+    const { result } = await conduct({ base: provider.url });
+    assert.equal(result.status, "found");
+  });
+
+  test("mumbled: an answer that cannot be read is asked for again", async () => {
+    const { result, bought } = await conduct({ context: createCue("mumbled") });
+    assert.deepEqual([result.status, bought], ["found", 1]);
+  });
+
+  test("a proxy's page in place of a status is no end: what was paid for is asked for again", async () => {
+    const page = { status: 200, body: "<html>Back soon</html>", headers: { "content-type": "text/html" } };
+    const active = { status: 408, body: '{"type": "error", "error": {"message": "run is still active"}}' };
+    await using provider = await startScriptedServer(ORDERED, active, page, {
+      status: 200,
+      body: '{"output": {"content": {"a": 1}}}',
+    });
+    const { result } = await conduct({ base: provider.url });
+    assert.equal(result.status, "found");
+  });
+
+  test("refused to the end of its time: the provider's own words are told", async () => {
+    const refused = {
+      status: 401,
+      body: '{"type": "error", "error": {"ref_id": "ref_1", "message": "the key was revoked"}}',
+    };
+    await using provider = await startScriptedServer(ORDERED, refused);
+    const { result } = await conduct({ base: provider.url, config: { timeout_seconds: 0.1 } });
+    assert.equal(result.error?.code, "provider_timeout");
+    assert.match(
+      result.error.message,
+      /`trun_1` gave no result within 0\.1 s; at last the provider answered 401: the key was revoked/,
+    );
+  });
+
+  test("nobody listens: ordered again until it is clear that nothing was bought", async () => {
+    const nowhere = await startScriptedServer({ status: 200, body: "" });
+    await nowhere[Symbol.asyncDispose]();
+    const { result } = await conduct({ base: nowhere.url });
+    assert.equal(result.error?.code, "not_bought");
+    assert.match(result.error.message, /ECONNREFUSED/);
+  });
+
+  test("NUL and half surrogates are replaced before anything is stored", async () => {
+    const body = '{"run": {}, "output": {"content": {"a\\u0000": "x\\ud800y"}}}';
+    await using provider = await startScriptedServer(ORDERED, { status: 200, body });
+    const { result } = await conduct({ base: provider.url });
+    assert.deepEqual(
+      result.output?.["parallel_raw_response"],
+      parseJson('{"run": {}, "output": {"content": {"a\uFFFD": "x\uFFFDy"}}}'),
+    );
+  });
+});
+
+describe("what is on record of an earlier purchase", () => {
+  test("a run id: that research is followed, nothing is noted or bought", async () => {
+    await conduct();
+    const runId = recordedProvider.orders.at(-1)?.run_id ?? "";
+    const { result, events, bought } = await conduct({
+      record: { providerRequestedAt: "2026-11-22T10:00:00Z", providerRunId: runId },
+    });
+    assert.equal(result.output?.["parallel_run_id"], runId);
+    assert.equal(result.provider_attempts[0]?.action, "resumed");
+    assert.deepEqual([events, bought], [[], 0]);
+  });
+
+  test("a note without a run id: the answer was lost, and it is not bought again", async () => {
+    const { result, events, bought } = await conduct({ record: { providerRequestedAt: "2026-11-22T10:00:00Z" } });
+    assert.equal(result.error?.code, "maybe_bought");
+    assert.match(result.error.message, /requested at 2026-11-22T10:00:00Z and the answer was lost/);
+    assert.deepEqual([events, bought], [[], 0]);
+  });
+
+  test("a note that is refused: nothing is bought", async () => {
+    const earlier = recordedProvider.orders.length;
+    await assert.rejects(conduct({ record: { noteRequest: () => Promise.reject(new Error("taken")) } }), /taken/);
+    assert.equal(recordedProvider.orders.length, earlier);
+  });
+
+  test("a run id that cannot be kept stands in the log", async () => {
+    const logger = createRecordingLogger();
+    const keepRunId = () => Promise.reject(new Error("the engine is away"));
+    await assert.rejects(conduct({ record: { keepRunId }, logger }), /away/);
+    const [line] = logger.lines;
+    assert.equal(line?.level, "error");
+    assert.equal(line.facts["provider_run_id"], recordedProvider.orders.at(-1)?.run_id);
+  });
+});
+
+test("without a key there is no provider", () => {
+  assert.throws(
+    () => createParallelProvider({ PARALLEL_BASE_URL: url }),
+    (error) => error instanceof SettingError && error.message.includes("PARALLEL_API_KEY"),
+  );
+});
