@@ -1,7 +1,6 @@
-"""Names made from other names: columns from JSON keys, tables from operation ids, one from many.
+"""Names made from other names: columns from JSON keys, tables from operation ids, plurals and singulars.
 
-In: words. Out: lower-case identifiers. It must not know samples or specs. The rules are those of plain English plurals;
-what they get wrong is for the reader of a draft to mend.
+The rules are those of plain English plurals; the reader of a draft corrects what they get wrong.
 """
 
 from __future__ import annotations
@@ -9,48 +8,51 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from engine.spec.models import CORE_TABLES, GENERATED, PROVIDED, RESERVED, SYSTEM
+from engine.provided_columns import PROVIDED_COLUMNS
+from engine.spec.models import CORE_TABLES, RESERVED_PARAMETERS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS
 
-_LONGEST = 50  # leaves room for what indexes and triggers put around a name
+#: Characters. Postgres allows 63; the rest is for what the names of indexes and triggers add.
+_MAX_LENGTH = 50
 
 
-def snake(text: str) -> str:
+def to_snake_case(text: str) -> str:
     """Return `text` as a lower-case identifier: `companyName`, `Company-Name` and `company name` are `company_name`."""
     text = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", text)
-    text = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:_LONGEST].strip("_")
+    text = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:_MAX_LENGTH].strip("_")
     return f"_{text}" if text[:1].isdigit() else text or "value"
 
 
-def column(text: str, owner: str, taken: Container[str]) -> str:
-    """Return a free column name for a key of `owner`: a name the engine keeps for itself gets the owner in front."""
-    name = snake(text)
-    if name in (*PROVIDED, *RESERVED, *SYSTEM):
+def choose_column_name(text: str, owner: str, taken: Container[str]) -> str:
+    """Return a column name that is not `taken`, for a JSON key of `owner`; a reserved name gets the owner as prefix."""
+    name = to_snake_case(text)
+    if name in (*PROVIDED_COLUMNS, *RESERVED_PARAMETERS, *SYSTEM_COLUMNS):
         name = f"{owner}_{name}"
-    return free(name, taken)
+    return find_free_name(name, taken)
 
 
-def free(name: str, taken: Container[str]) -> str:
-    """Return `name`, with a number behind it where it is taken."""
-    return next(one for one in (name, *(f"{name}_{count}" for count in range(2, 10_000))) if one not in taken)
+def find_free_name(name: str, taken: Container[str]) -> str:
+    """Return `name`, or `name_2`, `name_3`, ... when it is taken."""
+    candidates = (name, *(f"{name}_{count}" for count in range(2, 10_000)))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
-def table(operation: str) -> str:
-    """Return the table of an operation: `company.derive.intel_briefing` gives `company_intel_briefings`.
+def build_table_name(operation: str) -> str:
+    """Return a table name for an operation: `company.derive.intel_briefing` gives `company_intel_briefings`.
 
-    What the engine uses itself gets a word behind it: `companies` gives `companies_found`.
+    A name that the engine uses itself gets a suffix: `companies` gives `companies_found`.
     """
-    first, *_, last = (snake(part) for part in f"{operation}.{operation}".split("."))
-    name = plural(last if last.startswith(first) else f"{first}_{last}")
-    return f"{name}_found" if name in (*CORE_TABLES, *GENERATED) else name
+    first, *_, last = (to_snake_case(part) for part in f"{operation}.{operation}".split("."))
+    name = to_plural(last if last.startswith(first) else f"{first}_{last}")
+    return f"{name}_found" if name in (*CORE_TABLES, *RESERVED_SPEC_NAMES) else name
 
 
-def owner(operation: str) -> str:
-    """Return whom an operation is about: `company.derive.intel_briefing` gives `company`."""
-    return snake(operation.split(".")[0])
+def extract_owner(operation: str) -> str:
+    """Return the entity an operation is about: `company.derive.intel_briefing` gives `company`."""
+    return to_snake_case(operation.split(".")[0])
 
 
-def plural(word: str) -> str:
-    """Return the plural, or `word` where it looks like one."""
+def to_plural(word: str) -> str:
+    """Return the plural of a noun, or `word` itself when it looks like one."""
     if word.endswith("s"):
         return word
     if re.search(r"[^aeiou]y$", word):
@@ -58,8 +60,8 @@ def plural(word: str) -> str:
     return f"{word}es" if re.search(r"(x|z|ch|sh)$", word) else f"{word}s"
 
 
-def singular(word: str) -> str:
-    """Return the singular, or `word` where it looks like one."""
+def to_singular(word: str) -> str:
+    """Return the singular of a noun, or `word` itself when it looks like one."""
     if word.endswith("ies") and len(word) > 4:
         return f"{word[:-3]}y"
     if re.search(r"(x|z|ch|sh|ss)es$", word):
@@ -67,6 +69,6 @@ def singular(word: str) -> str:
     return word[:-1] if re.search(r"[^su]s$", word) else word
 
 
-def spoken(name: str) -> str:
-    """Return an identifier as words: `company_domain` gives `company domain`."""
+def to_words(name: str) -> str:
+    """Return an identifier as separate words: `company_domain` gives `company domain`."""
     return " ".join(name.split("_")).strip()

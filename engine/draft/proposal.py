@@ -1,7 +1,6 @@
-"""A sample output -> the columns, rows and key a spec for it might have.
+"""A proposal for a spec from one sample output: its columns, its rows and its key.
 
-In: an operation's id, an output and the context around it. Out: a Proposal, with what one sample cannot tell among its
-doubts. It must not know how a spec is written down.
+What one sample cannot tell is listed among the doubts of the proposal or of a column.
 """
 
 from __future__ import annotations
@@ -11,32 +10,41 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine.draft import names, sample
-from engine.draft.sample import Guess, Steps
-from engine.jmespath.path import compile as compile_path
+from engine.draft.sample import Guess, KeyPath
+from engine.jmespath.path import compile_path
 from engine.values.exact_json import Json
 
-#: Keys of an output that say how the research was done: a newer row takes them over, missing ones included.
+#: Keys of an output that say how the research was done: a newer result overwrites them, with NULL if need be.
 _PROVENANCE: Final = ("parallel_run_id", "run_id", "processor", "model")
-#: Where providers keep an answer in prose.
-_ANSWERS: Final = (
+#: Paths under which providers keep an answer in prose.
+_ANSWER_PATHS: Final = (
     "output[?type == 'message'].content[] | [?type == 'output_text'].text | [0]",
     "choices[0].message.content",
     "candidates[0].content.parts[?text].text | [0]",
     "outputs[?type == 'text'].text | [-1]",
 )
-#: What a body says of itself while it is no result yet, or never will be.
-_UNFINISHED: Final = ("pending", "queued", "in_progress", "running", "failed", "error", "cancelled", "incomplete")
-#: What makes a row the same row, most telling first, by whom the operation is about.
+#: Values of a body's `status` while it is no result yet, or when it never will be one.
+_UNFINISHED_STATUSES: Final = (
+    "pending",
+    "queued",
+    "in_progress",
+    "running",
+    "failed",
+    "error",
+    "cancelled",
+    "incomplete",
+)
+#: Entity an operation is about -> words of columns that identify it, the best first; "" is any other entity.
 _IDENTITIES: Final = {"person": ("email", "linkedin", "full_name", "name"), "": ("domain", "email", "linkedin", "name")}
 _ELEMENT_IDENTITIES: Final = ("domain", "email", "linkedin", "id", "url", "name", "title")
-#: Keys that say little without whom they are about.
-_OF_OWNER: Final = ("domain", "name", "full_name", "email", "linkedin_url")
-_OF_ELEMENT: Final = (*_OF_OWNER, "id", "title", "url", "description", "type", "status")
+#: Keys that need the name of their owner, or of the element, as a prefix to be understood in a table.
+_KEYS_NEEDING_OWNER: Final = ("domain", "name", "full_name", "email", "linkedin_url")
+_KEYS_NEEDING_ELEMENT: Final = (*_KEYS_NEEDING_OWNER, "id", "title", "url", "description", "type", "status")
 
 
 @dataclass(slots=True)
 class Column:
-    """One column: where its value comes from, what the sample has there, and what to make of it."""
+    """A column of the proposal: the path of its value, the values of the sample there, the type guessed from them."""
 
     name: str
     path: str
@@ -47,18 +55,19 @@ class Column:
     clear: bool = False
 
     @property
-    def tells(self) -> bool:
-        """Whether it may be part of a key: a scalar that is never missing in the sample."""
-        return self.guess.type not in ("jsonb", "text[]") and all(map(self.guess.takes, self.values))
+    def may_be_key(self) -> bool:
+        """Whether the column may be part of a key: a scalar that is never missing in the sample."""
+        return self.guess.type not in ("jsonb", "text[]") and all(map(self.guess.accepts_value, self.values))
 
     @property
-    def distinct(self) -> bool:
+    def has_distinct_values(self) -> bool:
+        """Whether no two elements of the sample share a value, apart from case and surrounding blanks."""
         return len({str(value).strip().lower() for value in self.values}) == len(self.values)
 
 
 @dataclass(slots=True)
 class Proposal:
-    """What a spec might say, as far as the sample tells."""
+    """The parts of a spec, as far as the sample tells."""
 
     operation: str
     name: str
@@ -72,110 +81,120 @@ class Proposal:
 
     @property
     def owner(self) -> str:
-        """Whom the operation is about: `company`, `person`."""
-        return names.owner(self.operation)
+        """The entity the operation is about: `company`, `person`."""
+        return names.extract_owner(self.operation)
 
-    def add(self, name: str, path: str, values: Iterable[Json], guess: Guess | None = None, owner: str = "") -> Column:
-        """Add a column; one that the engine keeps for itself gets the owner's name in front."""
-        free = names.column(name, owner or "provider", [column.name for column in self.columns])
-        told = tuple(values)
-        made = Column(free, path, guess or sample.guess(free, told), told, clear=free in _PROVENANCE)
-        self.columns.append(made)
-        return made
+    def add_column(
+        self, name: str, path: str, values: Iterable[Json], guess: Guess | None = None, owner: str = ""
+    ) -> Column:
+        """Add a column, under a free name, and return it; without `guess`, the values tell its type."""
+        name = names.choose_column_name(name, owner or "provider", [column.name for column in self.columns])
+        values = tuple(values)
+        column = Column(name, path, guess or sample.guess_column(name, values), values, clear=name in _PROVENANCE)
+        self.columns.append(column)
+        return column
 
-    def key(self, made: Column, *, required: bool) -> None:
-        """Make a column part of the key."""
-        self.conflict.append(made.name)
-        made.filter, made.required, made.clear = True, required, False
+    def add_to_key(self, column: Column, *, required: bool) -> None:
+        """Make a column part of the key, and a filter."""
+        self.conflict.append(column.name)
+        column.filter, column.required, column.clear = True, required, False
 
-    def find(self, path: str) -> Json:
-        """What the sample has at a path that begins with `output`."""
-        found: Json = compile_path(path).search({"output": self.output})
-        return found
+    def search_output(self, path: str) -> Json:
+        """Return the sample's value at a path that begins with `output`."""
+        value: Json = compile_path(path).search({"output": self.output})
+        return value
 
 
-def propose(operation: str, name: str, output: Json, context: Json) -> Proposal:
-    """Return the proposal for one sample."""
-    made = Proposal(operation, name, output, context)
-    raw = sample.raw_body(output)
-    root = sample.path(("output", *(raw or ())))
-    answer = next((path for path in _ANSWERS if isinstance(made.find(f"{root}.{path}"), str)), None)
-    steps = None if answer and not raw else sample.main_array(output, raw)
-    if steps is None:
-        _propose_one(made, raw, root, answer)
+def propose_spec(operation: str, name: str, output: Json, context: Json) -> Proposal:
+    """Return the proposal for an operation from one sample of its output and the context around it."""
+    proposal = Proposal(operation, name, output, context)
+    raw = sample.find_raw_body(output)
+    root = sample.build_path(("output", *(raw or ())))
+    answer = next((path for path in _ANSWER_PATHS if isinstance(proposal.search_output(f"{root}.{path}"), str)), None)
+    array_keys = None if answer and not raw else sample.find_main_array(output, raw)
+    if array_keys is None:
+        _propose_single_row(proposal, raw, root, answer)
     else:
-        _propose_many(made, raw, steps)
-    _key_by_client(made)
-    _guard(made, root)
-    for other in sample.other_arrays(output, steps)[:3]:
-        path = sample.path(("output", *other))
-        made.doubts.append(f"one row per element of `{path}`? then that is `rows`, and paths begin with `item`")
-    return made
+        _propose_rows(proposal, raw, array_keys)
+    _add_client_to_key(proposal)
+    _propose_guard(proposal, root)
+    for other in sample.find_other_arrays(output, array_keys)[:3]:
+        path = sample.build_path(("output", *other))
+        proposal.doubts.append(f"one row per element of `{path}`? then that is `rows`, and paths begin with `item`")
+    return proposal
 
 
 # --- one row --------------------------------------------------------------------------------------------------------
 
 
-def _propose_one(made: Proposal, raw: Steps | None, root: str, answer: str | None) -> None:
+def _propose_single_row(proposal: Proposal, raw: KeyPath | None, root: str, answer: str | None) -> None:
     empty = []
-    for keys, value in _merged(made.output, set(raw or ())):
+    for keys, value in _merge_synonyms(proposal.output, set(raw or ())):
         if value is None:
-            empty.append(sample.path(("output", keys[-1])))
+            empty.append(sample.build_path(("output", keys[-1])))
         else:
-            made.add(_named(made.owner, keys), _alternatives("output", keys), [value])
-    _leave_out(made, empty, "null in the sample, so nothing tells their type")
+            proposal.add_column(_choose_key(proposal.owner, keys), _build_alternatives("output", keys), [value])
+    _note_left_out(proposal, empty, "null in the sample, so nothing tells their type")
     if answer:
         doubts = ["the answer in prose; if it is always JSON, say `type: jsonb` and `normalize: [json]`"]
         path = f"{root}.{answer}"
-        made.add("answer", path, [made.find(path)], Guess("text", doubts=doubts))
-    _add_raw(made, raw, root)
-    identities = _IDENTITIES.get(made.owner, _IDENTITIES[""])
-    found = _identity([column for column in made.columns if not _is_client(column)], identities)
+        proposal.add_column("answer", path, [proposal.search_output(path)], Guess("text", doubts=doubts))
+    _add_raw_body(proposal, raw, root)
+    identities = _IDENTITIES.get(proposal.owner, _IDENTITIES[""])
+    found = _find_identity([column for column in proposal.columns if not _is_client_column(column)], identities)
     if found:
-        made.key(found, required=True)
+        proposal.add_to_key(found, required=True)
     else:
-        _key_by_run(made)
+        _add_run_to_key(proposal)
 
 
-def _leave_out(made: Proposal, paths: Sequence[str], why: str) -> None:
+def _note_left_out(proposal: Proposal, paths: Sequence[str], why: str) -> None:
     if paths:
-        made.doubts.append(f"left out, {why}: {', '.join(f'`{path}`' for path in paths[:20])}")
+        proposal.doubts.append(f"left out, {why}: {', '.join(f'`{path}`' for path in paths[:20])}")
 
 
-def _merged(output: Json, aside: set[str]) -> Iterator[tuple[list[str], Json]]:
-    """The keys of an object in order, a short and a long name of one thing (`domain`, `company_domain`) as one."""
+def _merge_synonyms(output: Json, skipped: set[str]) -> Iterator[tuple[list[str], Json]]:
+    """Yield the keys of an object with their value, in order.
+
+    Keys that are a short and a long name of one value (`domain`, `company_domain`) come together, the shortest first.
+    """
     if not isinstance(output, dict):
         return
-    left = [key for key in output if key not in aside]
+    left = [key for key in output if key not in skipped]
     while left:
         key = left.pop(0)
         value = output[key]
-        alike = [other for other in left if isinstance(value, str) and value and output[other] == value]
-        same = [other for other in alike if other.endswith(f"_{key}") or key.endswith(f"_{other}")]
-        left = [other for other in left if other not in same]
-        yield sorted([key, *same], key=len), value
+        equal = [other for other in left if isinstance(value, str) and value and output[other] == value]
+        synonyms = [other for other in equal if other.endswith(f"_{key}") or key.endswith(f"_{other}")]
+        left = [other for other in left if other not in synonyms]
+        yield sorted([key, *synonyms], key=len), value
 
 
-def _named(owner: str, keys: Sequence[str]) -> str:
-    """The column for some keys: the one that names the owner, else the owner before a word that needs it."""
-    named = [key for key in keys if names.snake(key).startswith(f"{owner}_")]
-    if named:
-        return named[0]
-    return f"{owner}_{keys[0]}" if names.snake(keys[0]) in _OF_OWNER else keys[-1]
+def _choose_key(owner: str, keys: Sequence[str]) -> str:
+    """Return a column name for synonymous keys, the shortest first.
+
+    That is a key that names the owner; else the shortest after the owner, where it needs that; else the longest.
+    """
+    prefixed = [key for key in keys if names.to_snake_case(key).startswith(f"{owner}_")]
+    if prefixed:
+        return prefixed[0]
+    return f"{owner}_{keys[0]}" if names.to_snake_case(keys[0]) in _KEYS_NEEDING_OWNER else keys[-1]
 
 
-def _alternatives(root: str, keys: Iterable[str]) -> str:
-    return " || ".join(sample.path((root, key)) for key in keys)
+def _build_alternatives(root: str, keys: Iterable[str]) -> str:
+    return " || ".join(sample.build_path((root, key)) for key in keys)
 
 
-def _add_raw(made: Proposal, raw: Steps | None, root: str) -> None:
-    """The provider's body: its content where it has one, as the other specs do, else the whole."""
-    content = made.find(f"{root}.output.content") if isinstance(made.find(f"{root}.output"), dict) else None
+def _add_raw_body(proposal: Proposal, raw: KeyPath | None, root: str) -> None:
+    """Add the provider's body as a column: its `output.content` where there is one, as in the other specs, else all."""
+    has_output = isinstance(proposal.search_output(f"{root}.output"), dict)
+    content = proposal.search_output(f"{root}.output.content") if has_output else None
     path = f"{root}.output.content || {root}" if content not in (None, "", [], {}) else root
     doubts = [] if raw else ["no key looks like the provider's body, so the whole output is kept"]
-    provider = "_".join(word for word in names.snake(raw[0]).split("_") if word not in _BODY_WORDS) if raw else ""
-    name = "_".join(filter(None, ("raw", provider, "output")))
-    made.add(name, path, [made.find(path)], Guess("jsonb", doubts=doubts)).required = True
+    words = names.to_snake_case(raw[0]).split("_") if raw else []
+    provider = [word for word in words if word not in _BODY_WORDS]
+    name = "_".join(("raw", *provider, "output"))
+    proposal.add_column(name, path, [proposal.search_output(path)], Guess("jsonb", doubts=doubts)).required = True
 
 
 _BODY_WORDS: Final = ("raw", "response", "output", "body", "result", "payload")
@@ -184,109 +203,112 @@ _BODY_WORDS: Final = ("raw", "response", "output", "body", "result", "payload")
 # --- one row per element --------------------------------------------------------------------------------------------
 
 
-def _propose_many(made: Proposal, raw: Steps | None, steps: Steps) -> None:
-    made.rows = sample.path(("output", *steps))
-    found = made.find(made.rows)
-    elements = [element for element in found if isinstance(element, dict)] if isinstance(found, list) else []
-    parent = _add_parent(made, set(raw or ()) | set(steps[:1]))
-    thing = _thing(made, steps)
+def _propose_rows(proposal: Proposal, raw: KeyPath | None, array_keys: KeyPath) -> None:
+    proposal.rows = sample.build_path(("output", *array_keys))
+    array = proposal.search_output(proposal.rows)
+    elements = [element for element in array if isinstance(element, dict)] if isinstance(array, list) else []
+    parent = _add_parent_columns(proposal, set(raw or ()) | set(array_keys[:1]))
+    element_name = _name_element(proposal, array_keys)
     keys = dict.fromkeys(key for element in elements for key in element)
-    told = [key for key in keys if any(element.get(key) is not None for element in elements)]
-    own = [_add_element(made, key, thing, elements) for key in told]
-    empty = [sample.path(("item", key)) for key in keys if key not in told]
-    _leave_out(made, empty, "null in the sample, so nothing tells their type")
-    made.add(f"raw_{thing}", "item", elements, Guess("jsonb")).required = True
+    present = [key for key in keys if any(element.get(key) is not None for element in elements)]
+    columns = [_add_element_column(proposal, key, element_name, elements) for key in present]
+    empty = [sample.build_path(("item", key)) for key in keys if key not in present]
+    _note_left_out(proposal, empty, "null in the sample, so nothing tells their type")
+    proposal.add_column(f"raw_{element_name}", "item", elements, Guess("jsonb")).required = True
     if parent:
-        made.key(parent, required=True)
-    _key_by_element(made, own)
+        proposal.add_to_key(parent, required=True)
+    _add_element_to_key(proposal, columns)
 
 
-def _thing(made: Proposal, steps: Steps) -> str:
-    """What one element is called."""
-    word = names.singular(names.snake(steps[-1])) if steps else ""
-    return word if word not in ("", *_BODY_WORDS, "item", "data", "value") else names.singular(made.name)
+def _name_element(proposal: Proposal, array_keys: KeyPath) -> str:
+    """Return the noun for one element: the singular of the array's key, or of the spec's name for a key like `data`."""
+    word = names.to_singular(names.to_snake_case(array_keys[-1])) if array_keys else ""
+    return word if word not in ("", *_BODY_WORDS, "item", "data", "value") else names.to_singular(proposal.name)
 
 
-def _add_element(made: Proposal, key: str, thing: str, elements: Sequence[dict[str, Json]]) -> Column:
-    name = f"{thing}_{key}" if names.snake(key) in _OF_ELEMENT else key
-    return made.add(name, sample.path(("item", key)), (element.get(key) for element in elements), owner=thing)
+def _add_element_column(proposal: Proposal, key: str, element_name: str, elements: Sequence[dict[str, Json]]) -> Column:
+    name = f"{element_name}_{key}" if names.to_snake_case(key) in _KEYS_NEEDING_ELEMENT else key
+    return proposal.add_column(
+        name, sample.build_path(("item", key)), (element.get(key) for element in elements), owner=element_name
+    )
 
 
-def _add_parent(made: Proposal, aside: set[str]) -> Column | None:
-    """Add what all elements share: whom they belong to, which is returned, the client, how they were found."""
+def _add_parent_columns(proposal: Proposal, skipped: set[str]) -> Column | None:
+    """Add what all elements share (parent, client, provenance), and return the parent's domain, part of the key."""
     parent, left = None, []
-    for keys, value in _merged(made.output, aside):
-        name = names.snake(_named(made.owner, keys))
+    for keys, value in _merge_synonyms(proposal.output, skipped):
+        name = names.to_snake_case(_choose_key(proposal.owner, keys))
         if parent is None and name.endswith("domain") and not name.startswith("client_"):
-            parent = made.add(name, _alternatives("output", keys), [value])
-        elif name in _PROVENANCE or name.startswith("client_") or name == f"{made.owner}_name":
-            made.add(name, _alternatives("output", keys), [value])
+            parent = proposal.add_column(name, _build_alternatives("output", keys), [value])
+        elif name in _PROVENANCE or name.startswith("client_") or name == f"{proposal.owner}_name":
+            proposal.add_column(name, _build_alternatives("output", keys), [value])
         else:
-            left.append(sample.path(("output", keys[-1])))
-    parent = parent or _from_context(made)
-    _leave_out(made, left, "they are the same for every element")
-    if parent is None or not parent.tells:
-        made.doubts.append(
+            left.append(sample.build_path(("output", keys[-1])))
+    parent = parent or _add_domain_from_context(proposal)
+    _note_left_out(proposal, left, "they are the same for every element")
+    if parent is None or not parent.may_be_key:
+        proposal.doubts.append(
             "neither output nor context has a domain, so rows of two results meet by their own key alone"
         )
         return None
     return parent
 
 
-def _from_context(made: Proposal) -> Column | None:
-    for keys, value in _merged(made.context, set()):
-        name = names.snake(_named(made.owner, keys))
+def _add_domain_from_context(proposal: Proposal) -> Column | None:
+    for keys, value in _merge_synonyms(proposal.context, set()):
+        name = names.to_snake_case(_choose_key(proposal.owner, keys))
         if name.endswith("domain") and not name.startswith("client_") and isinstance(value, str):
-            return made.add(name, _alternatives("context", keys), [value])
+            return proposal.add_column(name, _build_alternatives("context", keys), [value])
     return None
 
 
-def _key_by_element(made: Proposal, own: Sequence[Column]) -> None:
-    told = [column for column in own if column.tells]
-    found = _identity([column for column in told if column.distinct], _ELEMENT_IDENTITIES)
-    if found is None and (found := _identity(told, _ELEMENT_IDENTITIES)):
+def _add_element_to_key(proposal: Proposal, columns: Sequence[Column]) -> None:
+    candidates = [column for column in columns if column.may_be_key]
+    found = _find_identity([column for column in candidates if column.has_distinct_values], _ELEMENT_IDENTITIES)
+    if found is None and (found := _find_identity(candidates, _ELEMENT_IDENTITIES)):
         found.guess.doubts.append("part of the key, but two elements of the sample share a value: the last one wins")
     if found:
-        made.key(found, required=True)
+        proposal.add_to_key(found, required=True)
         return
-    made.doubts.append("nothing tells the elements apart, so all of them are one row: add a column to `conflict`")
-    if len(made.conflict) == 1:
-        _key_by_run(made)
+    proposal.doubts.append("nothing tells the elements apart, so all of them are one row: add a column to `conflict`")
+    if len(proposal.conflict) == 1:
+        _add_run_to_key(proposal)
 
 
 # --- the key, the guard ---------------------------------------------------------------------------------------------
 
 
-def _identity(columns: Sequence[Column], telling: Iterable[str]) -> Column | None:
-    """The column whose name holds the most telling word."""
-    for word in telling:
+def _find_identity(columns: Sequence[Column], words: Iterable[str]) -> Column | None:
+    """Return the column whose name holds the first of `words` that any column holds."""
+    for word in words:
         for column in columns:
-            if column.tells and f"_{word}_" in f"_{column.name}_":
+            if column.may_be_key and f"_{word}_" in f"_{column.name}_":
                 return column
     return None
 
 
-def _is_client(column: Column) -> bool:
+def _is_client_column(column: Column) -> bool:
     return column.name.startswith("client_")
 
 
-def _key_by_client(made: Proposal) -> None:
-    """The same research through another client's eyes is another row."""
-    found = _identity([column for column in made.columns if _is_client(column)], ("domain", "name"))
+def _add_client_to_key(proposal: Proposal) -> None:
+    """Add the client to the key, where there is one: each client has research, and so a row, of its own."""
+    found = _find_identity([column for column in proposal.columns if _is_client_column(column)], ("domain", "name"))
     if found:
-        made.key(found, required=False)
+        proposal.add_to_key(found, required=False)
         found.guess.doubts.append("part of the key, so that each client has a row of its own; drop it to share one")
 
 
-def _key_by_run(made: Proposal) -> None:
+def _add_run_to_key(proposal: Proposal) -> None:
     doubts = ["nothing in the sample says what makes two results the same, so each run has rows of its own"]
-    made.key(made.add("pipeline_run", "run.pipeline_run_id", [None], Guess("uuid", doubts=doubts)), required=False)
+    column = proposal.add_column("pipeline_run", "run.pipeline_run_id", [None], Guess("uuid", doubts=doubts))
+    proposal.add_to_key(column, required=False)
 
 
-def _guard(made: Proposal, root: str) -> None:
-    """A body that says of itself how far it is: only a completed one is a result."""
-    status = made.find(f"{root}.status")
+def _propose_guard(proposal: Proposal, root: str) -> None:
+    """Guard a body that has a status: only a completed one is a result."""
+    status = proposal.search_output(f"{root}.status")
     if status == "completed":
-        made.when = f"{root}.status == 'completed'"
-    elif isinstance(status, str) and status.lower() in _UNFINISHED:
-        made.doubts.append(f"the sample's status is `{status}`: draft from a completed one, and add a guard `when`")
+        proposal.when = f"{root}.status == 'completed'"
+    elif isinstance(status, str) and status.lower() in _UNFINISHED_STATUSES:
+        proposal.doubts.append(f"the sample's status is `{status}`: draft from a completed one, and add a guard `when`")

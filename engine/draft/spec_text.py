@@ -1,8 +1,7 @@
-"""A sample output -> a draft of its spec, and the case that holds it.
+"""The text of a drafted spec, and of the case that tests it.
 
-In: an operation's id and, where there is one, a sample of what it gives: a step output, a whole `output_payload`, or a
-provider's body. Out: files by path: the spec and its case directory. It must not know the disk. What one sample cannot
-tell stands in the spec as `# unsure`; the draft passes the checks, and the sample gives its rows.
+A draft is built from a sample: a step output, a whole `output_payload`, or a provider's body. What one sample cannot
+tell stands in the spec as `# unsure`. Every draft passes the checks, and its sample gives its rows.
 """
 
 from __future__ import annotations
@@ -14,23 +13,22 @@ from typing import Any, Final
 
 import orjson
 
-from engine import plan as plans
 from engine.draft import names
-from engine.draft.proposal import Column, Proposal, propose
+from engine.draft.proposal import Column, Proposal, propose_spec
 from engine.errors import EngineError
-from engine.plan import Plan
+from engine.plan import Plan, compile_spec
 from engine.rows import document, extract, render
 from engine.spec import checks, yaml_source
-from engine.values.exact_json import ExactFloat, ExactInt, Json, chunks
+from engine.values.exact_json import ExactFloat, ExactInt, Json, write_chunks
 
-_CASES: Final = "tests/cases/good"
+_CASES_FOLDER: Final = "tests/cases/good"
 _HEAD: Final = """\
 # yaml-language-server: $schema=spec.schema.json
 # Drafted by `dex new` from one sample. A value of another kind than the sample's is rejected; `type: text` with
 # `normalize: [text]` takes any scalar. Remove each `# unsure` line once you are sure."""
 
-#: What most research has in common; drafted from where nobody has a sample yet.
-_COMMON: Final[dict[str, Json]] = {
+#: The sample when there is none: what most research has in common.
+_COMMON_SAMPLE: Final[dict[str, Json]] = {
     "domain": "example.com",
     "company_name": "Example",
     "parallel_run_id": "trun_1",
@@ -40,81 +38,86 @@ _COMMON: Final[dict[str, Json]] = {
 
 
 class NotDrafted(EngineError):
-    """There is nothing in the sample that could become a row, or the names cannot be used."""
+    """A sample that holds no output, or names that no spec may have."""
 
 
-def emit(operation: str, value: Json, *, name: str | None = None) -> dict[str, str]:
-    """Return the text of the spec and of its case by path. `name` is that of the spec, default from the operation.
+def draft_from_sample(operation: str, value: Json, *, name: str | None = None) -> dict[str, str]:
+    """Return the text of the spec and of its case by path; `name` defaults to one from the operation's id.
 
-    Raises NotDrafted for a sample without any output.
+    Raises NotDrafted when the sample holds no output, or the name cannot be used.
     """
-    whole = _payload(value)
-    output = whole.get("output") if whole is not None else value
+    result = _find_operation_result(value)
+    output = result.get("output") if result is not None else value
     if output in (None, "", [], {}):
         raise NotDrafted("the sample holds no output", hint="give a step output, or a whole `output_payload`")
-    context = value.get("cumulative_context") if whole is not None and isinstance(value, dict) else {}
-    made = propose(operation, names.snake(name or names.table(operation)), output, context)
-    if whole is not None and whole.get("operation_id") not in (None, operation):
-        made.doubts.append(f"the sample is of the operation `{whole['operation_id']}`")
-    return _files(made, value)
+    context = value.get("cumulative_context") if result is not None and isinstance(value, dict) else {}
+    proposal = propose_spec(operation, names.to_snake_case(name or names.build_table_name(operation)), output, context)
+    if result is not None and result.get("operation_id") not in (None, operation):
+        proposal.doubts.append(f"the sample is of the operation `{result['operation_id']}`")
+    return _build_files(proposal, value)
 
 
-def begin(operation: str, *, name: str | None = None) -> dict[str, str]:
-    """Return the same without a sample: the fields most research has, to be replaced by the operation's own."""
-    made = propose(operation, names.snake(name or names.table(operation)), _COMMON, {})
-    made.doubts.append("there was no sample: put the operation's own output into the case, and its fields in here")
-    return _files(made, _COMMON)
+def draft_without_sample(operation: str, *, name: str | None = None) -> dict[str, str]:
+    """Return the same as `draft_from_sample` with the fields most research has, to be replaced by the operation's own.
+
+    Raises NotDrafted when the name cannot be used.
+    """
+    proposal = propose_spec(
+        operation, names.to_snake_case(name or names.build_table_name(operation)), _COMMON_SAMPLE, {}
+    )
+    proposal.doubts.append("there was no sample: put the operation's own output into the case, and its fields in here")
+    return _build_files(proposal, _COMMON_SAMPLE)
 
 
-def _files(made: Proposal, value: Json) -> dict[str, str]:
-    text = spec(made)
-    return {f"specs/{made.name}.yaml": text, **_case(made, text, value)}
+def _build_files(proposal: Proposal, value: Json) -> dict[str, str]:
+    text = build_spec_text(proposal)
+    return {f"specs/{proposal.name}.yaml": text, **_build_case(proposal, text, value)}
 
 
-def _payload(value: Json) -> dict[str, Json] | None:
-    """The operation's result inside a whole `output_payload`; None when the value is an output alone."""
+def _find_operation_result(value: Json) -> dict[str, Json] | None:
+    """Return the operation's result inside a whole `output_payload`; None when the value is an output alone."""
     result = value.get("operation_result") if isinstance(value, dict) else None
     return result if isinstance(result, dict) else None
 
 
-def spec(made: Proposal) -> str:
-    """Return the text of the spec."""
-    title = names.spoken(names.singular(made.name))
+def build_spec_text(proposal: Proposal) -> str:
+    """Return the YAML text of the spec."""
+    title = names.to_words(names.to_singular(proposal.name))
     lines = [
         _HEAD,
-        *(f"# unsure: {_line(doubt)}" for doubt in made.doubts),
+        *(f"# unsure: {_flatten_line(doubt)}" for doubt in proposal.doubts),
         "spec: 1",
-        f"name: {made.name}",
-        f"title: {_text(title[:1].upper() + title[1:])}",
-        f"description: {_text(_description(made))}",
-        f"operations: [{_text(made.operation)}]",
-        f"table: {made.name}",
-        f"row_name: {names.singular(made.name)}",
-        f"conflict: [{', '.join(made.conflict)}]",
-        *([f"rows: {_quoted(made.rows)}"] if made.rows else []),
-        *([f"when: {_quoted(made.when)}"] if made.when else []),
+        f"name: {proposal.name}",
+        f"title: {_format_scalar(title[:1].upper() + title[1:])}",
+        f"description: {_format_scalar(_build_description(proposal))}",
+        f"operations: [{_format_scalar(proposal.operation)}]",
+        f"table: {proposal.name}",
+        f"row_name: {names.to_singular(proposal.name)}",
+        f"conflict: [{', '.join(proposal.conflict)}]",
+        *([f"rows: {_quote_scalar(proposal.rows)}"] if proposal.rows else []),
+        *([f"when: {_quote_scalar(proposal.when)}"] if proposal.when else []),
         "fields:",
-        *(line for column in _in_order(made) for line in _field(column)),
+        *(line for column in _order_columns(proposal) for line in _build_field(column)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _description(made: Proposal) -> str:
-    keys = [names.spoken(name) for name in made.conflict[1:]]
+def _build_description(proposal: Proposal) -> str:
+    keys = [names.to_words(name) for name in proposal.conflict[1:]]
     return f"One row per {' and '.join(filter(None, (', '.join(keys[:-1]), keys[-1])))}."
 
 
-def _in_order(made: Proposal) -> list[Column]:
-    """The key first, as people read a table; the rest as the sample has it."""
-    keys = {name: place for place, name in enumerate(made.conflict)}
-    return sorted(made.columns, key=lambda column: keys.get(column.name, len(keys)))
+def _order_columns(proposal: Proposal) -> list[Column]:
+    """Return the columns of the key first, then the others in the order of the sample."""
+    keys = {name: place for place, name in enumerate(proposal.conflict)}
+    return sorted(proposal.columns, key=lambda column: keys.get(column.name, len(keys)))
 
 
-def _field(column: Column) -> Iterator[str]:
+def _build_field(column: Column) -> Iterator[str]:
     yield f"  {column.name}:"
-    yield from (f"    # unsure: {_line(doubt)}" for doubt in column.guess.doubts)
-    yield f"    type: {_text(column.guess.type)}"
-    yield f"    path: {_quoted(column.path)}"
+    yield from (f"    # unsure: {_flatten_line(doubt)}" for doubt in column.guess.doubts)
+    yield f"    type: {_format_scalar(column.guess.type)}"
+    yield f"    path: {_quote_scalar(column.path)}"
     if column.guess.normalize:
         yield f"    normalize: [{', '.join(column.guess.normalize)}]"
     if column.required:
@@ -125,51 +128,50 @@ def _field(column: Column) -> Iterator[str]:
         yield "    filter: true"
 
 
-def _line(text: str) -> str:
+def _flatten_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _text(text: str) -> str:
-    """A YAML scalar: bare where nothing in it could be read as something else."""
-    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*( [A-Za-z0-9_.]+)*", text) else _quoted(text)
+def _format_scalar(text: str) -> str:
+    """Return a YAML scalar, bare where YAML can read it only as this text."""
+    return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*( [A-Za-z0-9_.]+)*", text) else _quote_scalar(text)
 
 
-def _quoted(text: str) -> str:
+def _quote_scalar(text: str) -> str:
     return json.dumps(text)
 
 
 # --- the case -------------------------------------------------------------------------------------------------------
 
 
-def _case(made: Proposal, text: str, value: Json) -> dict[str, str]:
-    """The case directory: the sample, and what the draft makes of it."""
-    plan = _compiled(made, text)
-    found = document.from_file(value, made.operation)
-    extraction = extract.extract(plan, found["operation"]["id"], found)
-    folder = f"{_CASES}/{made.name}"
-    return {
-        f"{folder}/{'step_output' if _payload(value) is None else 'output_payload'}.json": _pretty(value),
-        f"{folder}/extraction.json": render.dumps(render.extraction(plan, extraction), indent=True).decode() + "\n",
-    }
+def _build_case(proposal: Proposal, text: str, value: Json) -> dict[str, str]:
+    """Return the files of the case directory: the sample, and the rows the draft extracts from it."""
+    plan = _compile_draft(proposal, text)
+    step_document = document.build_from_file(value, proposal.operation)
+    extraction = extract.extract_rows(plan, step_document["operation"]["id"], step_document)
+    rendered = render.dump_json(render.render_extraction(plan, extraction), indent=True).decode()
+    folder = f"{_CASES_FOLDER}/{proposal.name}"
+    sample_file = "step_output" if _find_operation_result(value) is None else "output_payload"
+    return {f"{folder}/{sample_file}.json": _format_json(value), f"{folder}/extraction.json": f"{rendered}\n"}
 
 
-def _compiled(made: Proposal, text: str) -> Plan:
-    checked = checks.check([yaml_source.parse(text, f"specs/{made.name}.yaml")])
+def _compile_draft(proposal: Proposal, text: str) -> Plan:
+    checked = checks.check_sources([yaml_source.parse_source(text, f"specs/{proposal.name}.yaml")])
     if checked.diagnostics:
-        said = "\n".join(map(str, checked.diagnostics))
-        raise NotDrafted(f"the draft does not pass the checks:\n{said}", hint="choose another `--name`")
-    ((origin, held),) = checked.specs
-    return plans.compile(held, origin.file)
+        diagnostics = "\n".join(map(str, checked.diagnostics))
+        raise NotDrafted(f"the draft does not pass the checks:\n{diagnostics}", hint="choose another `--name`")
+    ((source, spec),) = checked.specs
+    return compile_spec(spec, source.file, checked.paths)
 
 
-def _pretty(value: Json) -> str:
+def _format_json(value: Json) -> str:
     option = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_SUBCLASS
     try:
-        return orjson.dumps(value, default=_exact, option=option).decode() + "\n"
+        return orjson.dumps(value, default=_encode_number, option=option).decode() + "\n"
     except orjson.JSONEncodeError:  # deeper than orjson goes, or half a surrogate pair, which becomes its escape
-        return "".join(chunks(value)).encode("utf-8", "backslashreplace").decode() + "\n"
+        return "".join(write_chunks(value)).encode("utf-8", "backslashreplace").decode() + "\n"
 
 
-def _exact(value: Any) -> orjson.Fragment:
+def _encode_number(value: Any) -> orjson.Fragment:
     assert isinstance(value, ExactFloat | ExactInt)
     return orjson.Fragment(value.text)

@@ -1,81 +1,102 @@
-"""Generated files on disk.
-
-In: a project's root and the files that ought to be in it, path -> text. Out: what differs, or the files themselves. It
-must not know how a file comes about; it is the one place where generated text meets the disk.
-"""
+"""Compare generated files with the disk and write them: the one place where generated text meets it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import unified_diff
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from engine.errors import EngineError
 from engine.generate.header import is_generated
 
-#: Folders that hold nothing but generated files: one in there that nothing yields any more is stale.
-OWNED: Final = ("engine/generated", "trigger/src/persist/generated", "docs/reference")
+#: Folders that hold nothing but generated files: one in there that no generator makes any more is stale.
+GENERATED_FOLDERS: Final = ("engine/generated", "trigger/src/persist/generated", "docs/reference")
 
 
 class NotWritten(EngineError):
     """A file that could not be written or removed. The message names it."""
 
 
+class DriftKind(StrEnum):
+    """How a file on disk differs from the generated one."""
+
+    MISSING = "missing"
+    DIFFERS = "differs"
+    STALE = "stale"
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One file that is not as it ought to be."""
+    """A file that differs from the generated one. `diff_text` is a unified diff from the disk to the generated text.
+
+    It is empty for a file that is missing or stale: all of it differs.
+    """
 
     file: str
-    what: str  # "missing" | "differs" | "stale"
+    kind: DriftKind
+    diff_text: str = field(default="", compare=False, repr=False)
 
 
-def diff(root: Path, files: Mapping[str, str]) -> list[Drift]:
-    """Return what differs below `root` from `files`, by path.
+def compare_files(root: Path, files: Mapping[str, str]) -> list[Drift]:
+    """Return the files below `root` that differ from `files` (path -> text), by path.
 
-    Stale is a file of an owned folder that says of itself that it is generated and is not in `files`; a folder is
-    looked at when `files` puts something into it.
+    A file is stale when it stands in a folder of GENERATED_FOLDERS that `files` puts something into, says of itself
+    that it is generated, and is not among `files`.
     """
-    drifts = [Drift(name, what) for name, text in files.items() if (what := _drift(root / name, text))]
-    return sorted([*drifts, *(Drift(name, "stale") for name in _stale(root, files))], key=lambda item: item.file)
+    drifts = [drift for name, text in files.items() if (drift := _compare_file(root, name, text))]
+    drifts += (Drift(name, DriftKind.STALE) for name in _find_stale_files(root, files))
+    return sorted(drifts, key=lambda drift: drift.file)
 
 
-def write(root: Path, files: Mapping[str, str]) -> list[str]:
-    """Make the files below `root` what they ought to be, stale ones removed; return the names of those that changed.
+def write_files(root: Path, files: Mapping[str, str]) -> list[str]:
+    """Write `files` (path -> text) below `root` and remove stale ones; return the paths of those that changed.
 
-    Raises NotWritten naming the file the disk refuses.
+    Raises NotWritten, naming the file, when the operating system refuses to write or remove it.
     """
-    drifts = diff(root, files)
+    drifts = compare_files(root, files)
     for drift in drifts:
         try:
-            _mend(root / drift.file, files.get(drift.file))
+            _write_or_remove(root / drift.file, files.get(drift.file))
         except OSError as error:
             hint = "the files before it are written; run it again once that is mended"
             raise NotWritten(f"cannot write `{drift.file}`: {error.strerror or error}", hint=hint) from error
     return [drift.file for drift in drifts]
 
 
-def _drift(file: Path, text: str) -> str:
+def _compare_file(root: Path, name: str, text: str) -> Drift | None:
     try:
-        return "" if file.read_bytes() == text.encode() else "differs"
+        stored = (root / name).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        return "missing"
+        return Drift(name, DriftKind.MISSING)
+    if stored == text.encode():
+        return None
+    return Drift(name, DriftKind.DIFFERS, _build_diff_text(name, stored.decode("utf-8", "replace"), text))
 
 
-def _stale(root: Path, files: Mapping[str, str]) -> Iterator[str]:
+def _build_diff_text(name: str, stored: str, generated: str) -> str:
+    lines = unified_diff(
+        stored.splitlines(), generated.splitlines(), f"{name} (on disk)", f"{name} (generated)", lineterm=""
+    )
+    return "\n".join(lines)
+
+
+def _find_stale_files(root: Path, files: Mapping[str, str]) -> Iterator[str]:
     folders = {PurePosixPath(name).parent.as_posix() for name in files}
-    for folder in OWNED:
+    for folder in GENERATED_FOLDERS:
         for file in sorted((root / folder).glob("*")) if folder in folders else ():
             name = f"{folder}/{file.name}"
-            if name not in files and file.is_file() and _says_generated(file):
+            if name not in files and file.is_file() and _is_generated_file(file):
                 yield name
 
 
-def _says_generated(file: Path) -> bool:
+def _is_generated_file(file: Path) -> bool:
     return is_generated(file.read_bytes()[:1000].decode("utf-8", "replace"))
 
 
-def _mend(file: Path, text: str | None) -> None:
+def _write_or_remove(file: Path, text: str | None) -> None:
     if text is None:
         file.unlink()
         return

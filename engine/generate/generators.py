@@ -8,20 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from engine.generate import json_schema, python, typescript
-from engine.generate.docs import spec_pages
+from engine.generate.docs.spec_pages import build_spec_pages
+from engine.generate.json_schema import build_json_schema_files
+from engine.generate.python import build_python_files
+from engine.generate.typescript import build_typescript_files
 from engine.plan import Plan
 
-#: Who writes what. Each takes all plans and returns text by path; no two name the same path.
-EMITTERS: Final[Mapping[str, Callable[[Sequence[Plan]], dict[str, str]]]] = {
-    "typed Python functions": python.emit,
-    "TypeScript persist blocks": typescript.emit,
-    "JSON Schema of a spec": json_schema.emit,
-    "reference of each spec": spec_pages.emit,
+#: What is generated -> its generator, which takes all plans and returns text by path. No two return the same path.
+GENERATORS: Final[Mapping[str, Callable[[Sequence[Plan]], dict[str, str]]]] = {
+    "typed Python functions": build_python_files,
+    "TypeScript persist blocks": build_typescript_files,
+    "JSON Schema of a spec": lambda _: build_json_schema_files(),
+    "reference of each spec": build_spec_pages,
 }
 
 
-def emit(plans: Sequence[Plan]) -> dict[str, str]:
+def build_generated_files(plans: Sequence[Plan]) -> dict[str, str]:
     """Return the text of every generated file by path, in the order of the paths."""
-    files = {name: text for write in EMITTERS.values() for name, text in write(plans).items()}
+    files = {path: text for build_files in GENERATORS.values() for path, text in build_files(plans).items()}
     return dict(sorted(files.items()))

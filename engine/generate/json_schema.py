@@ -1,22 +1,28 @@
-"""The models of a spec -> `specs/spec.schema.json`, which editors complete and flag by.
+"""Build `specs/spec.schema.json` from the models of a spec, so that editors complete and flag its keys.
 
-In: nothing but the models. Out: JSON Schema text. It must not know any spec: what needs more than one key's view, such
-as a path that does not parse, stays with `dex check`.
+What takes more than the view of one key, such as a path that does not parse, stays with `dex check`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, Final
 
-from engine.generate.header import header
-from engine.plan import Plan
-from engine.spec.models import CORE_TABLES, GENERATED, IDENTIFIER, PROVIDED, RESERVED, SYSTEM, Spec
+from engine.generate.header import build_header
+from engine.provided_columns import PROVIDED_COLUMNS
+from engine.spec.models import (
+    CORE_TABLES,
+    IDENTIFIER,
+    RESERVED_PARAMETERS,
+    RESERVED_SPEC_NAMES,
+    SYSTEM_COLUMNS,
+    Spec,
+)
 from engine.values.normalizers import NORMALIZERS
 
-FILE: Final = "specs/spec.schema.json"
-Json = dict[str, Any]
+SCHEMA_FILE: Final = "specs/spec.schema.json"
+#: A JSON Schema, or a part of one.
+Schema = dict[str, Any]
 
 #: Column type -> what it takes, for editors and the reference.
 TYPE_DOCS: Final = {
@@ -37,23 +43,23 @@ _ON_MISSING_DOCS: Final = ["A missing value leaves the stored one.", "A missing 
 _ON_ABSENT_DOCS: Final = ["Rows whose element is gone stay.", "Rows whose element is gone are deleted."]
 
 
-def emit(plans: Sequence[Plan] = ()) -> dict[str, str]:
-    """Return the schema's text by path. It is the same whatever the plans."""
-    return {FILE: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"}
+def build_json_schema_files() -> dict[str, str]:
+    """Return the schema's text by path."""
+    return {SCHEMA_FILE: json.dumps(build_json_schema(), indent=2, ensure_ascii=False) + "\n"}
 
 
-def schema() -> Json:
-    """Return the JSON Schema (draft 2020-12) of a spec as YAML holds it."""
-    models = _plain(Spec.model_json_schema())
+def build_json_schema() -> Schema:
+    """Return the JSON Schema (draft 2020-12) of a spec as it is written in YAML."""
+    models = _remove_titles_and_nulls(Spec.model_json_schema())
     _describe_operations(models["properties"]["operations"])
     _describe_fields(models["properties"]["fields"], models["$defs"]["FieldSpec"])
-    _describe_lists(models)
-    models["properties"]["name"] |= {"not": {"enum": [*GENERATED]}}
+    _constrain_lists(models)
+    models["properties"]["name"] |= {"not": {"enum": [*RESERVED_SPEC_NAMES]}}
     models["properties"]["table"] |= {"not": {"enum": [*CORE_TABLES]}}
-    models["properties"]["on_absent"] |= _told(_ON_ABSENT_DOCS)
+    models["properties"]["on_absent"] |= _describe_enum(_ON_ABSENT_DOCS)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$comment": header("engine/spec/models.py"),
+        "$comment": build_header("engine/spec/models.py"),
         "title": "A spec of data-engine-x",
         **models,
         "if": {"properties": {"operations": {"type": "array"}}},
@@ -61,35 +67,38 @@ def schema() -> Json:
     }
 
 
-def _plain(node: Any) -> Any:
-    """Drop what pydantic adds and no editor needs: titles made from names, and null beside the real type."""
+def _remove_titles_and_nulls(node: Any) -> Any:
+    """Remove what pydantic adds and no editor needs: titles made from names, and null beside the real type."""
     if isinstance(node, list):
-        return [_plain(child) for child in node]
+        return [_remove_titles_and_nulls(child) for child in node]
     if not isinstance(node, dict):
         return node
     if "anyOf" in node and {"type": "null"} in node["anyOf"]:
-        (real,) = (child for child in node["anyOf"] if child != {"type": "null"})
+        (non_null,) = (child for child in node["anyOf"] if child != {"type": "null"})
         rest = {key: child for key, child in node.items() if key not in ("anyOf", "default")}
-        return _plain({**real, **rest})
-    made = [key for key, child in node.items() if key == "title" and isinstance(child, str)]
-    return {key: _plain(child) for key, child in node.items() if key not in made}
+        return _remove_titles_and_nulls({**non_null, **rest})
+    titles = [key for key, child in node.items() if key == "title" and isinstance(child, str)]
+    return {key: _remove_titles_and_nulls(child) for key, child in node.items() if key not in titles}
 
 
-def _describe_operations(operations: Json) -> None:
-    """`operations` is written as a list, or as a mapping whose values may stay empty."""
+def _describe_operations(operations: Schema) -> None:
+    """Allow `operations` as a list of ids, and as a mapping whose values may stay empty."""
     mapping = {key: operations.pop(key) for key in ("type", "minProperties", "additionalProperties")}
     mapping["additionalProperties"] = {"anyOf": [mapping["additionalProperties"], {"type": "null"}]}
     ids = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
     operations["anyOf"] = [ids, mapping]
 
 
-def _describe_fields(fields: Json, field: Json) -> None:
-    fields["propertyNames"] = {"pattern": IDENTIFIER, "not": {"enum": [*PROVIDED, *RESERVED, *SYSTEM]}}
+def _describe_fields(fields: Schema, field: Schema) -> None:
+    fields["propertyNames"] = {
+        "pattern": IDENTIFIER,
+        "not": {"enum": [*PROVIDED_COLUMNS, *RESERVED_PARAMETERS, *SYSTEM_COLUMNS]},
+    }
     properties = field["properties"]
-    properties["type"] |= _told([TYPE_DOCS[name] for name in properties["type"]["enum"]])
+    properties["type"] |= _describe_enum([TYPE_DOCS[name] for name in properties["type"]["enum"]])
     names = properties["normalize"]["items"]["enum"]
-    properties["normalize"]["items"] |= _told([" ".join(NORMALIZERS[name].doc.split()) for name in names])
-    properties["on_missing"] |= _told(_ON_MISSING_DOCS)
+    properties["normalize"]["items"] |= _describe_enum([" ".join(NORMALIZERS[name].doc.split()) for name in names])
+    properties["on_missing"] |= _describe_enum(_ON_MISSING_DOCS)
     field["allOf"] = [
         {
             "if": {"properties": {"type": {"enum": ["jsonb", "text[]"]}}, "required": ["type"]},
@@ -102,11 +111,11 @@ def _describe_fields(fields: Json, field: Json) -> None:
     ]
 
 
-def _describe_lists(models: Json) -> None:
+def _constrain_lists(models: Schema) -> None:
     models["properties"]["conflict"] |= {"uniqueItems": True, "contains": {"const": "org_id"}}
     models["$defs"]["TargetSpec"]["properties"]["submissions"] |= {"uniqueItems": True}
 
 
-def _told(texts: list[str]) -> Json:
-    """What each word of an enum means, in the keys that editors read."""
+def _describe_enum(texts: list[str]) -> Schema:
+    """Return the descriptions of the values of an enum, under the keys that editors read."""
     return {"enumDescriptions": texts, "markdownEnumDescriptions": texts}

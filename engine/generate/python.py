@@ -1,177 +1,236 @@
-"""Plans -> the typed functions of `engine/generated`.
+"""Build the typed functions of `engine/generated` from plans.
 
-In: plans. Out: Python text by path. It must not know how a row is stored: each function only names its parameters and
-calls `engine.functions.call`.
+A module holds the types of one spec (the row, the filters) and two functions, which only name their parameters and call
+`engine.functions.call`.
 """
 
 from __future__ import annotations
 
 import keyword
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from engine.generate.header import header
+from engine.columns import list_columns
+from engine.generate.header import build_header
+from engine.generate.type_names import build_type_name
 from engine.plan import Field, Plan
+from engine.provided_columns import SOURCE_COLUMNS
+from engine.spec.vocabulary import OnMissing
 
 FOLDER: Final = "engine/generated"
-#: Names a generated module uses itself.
-_TAKEN: Final = ("Any", "call")
+#: Names that a generated module uses itself and that a parameter would hide.
+_RESERVED_NAMES: Final = ("Any", "call", "_cast")
+#: Names of the types in the body of a TypedDict, where a column of that name would hide them.
+_TYPE_NAMES: Final = frozenset(("Any", "bool", "float", "int", "list", "str"))
 _WIDTH: Final = 120
-_SOURCES: Final = ("source_submission_id", "source_pipeline_run_id")
+_SOURCE_PARAMETERS: Final = ("source_submission_id", "source_pipeline_run_id")
 
 
-def emit(plans: Sequence[Plan]) -> dict[str, str]:
-    """Return the text of `engine/generated/*.py` by path: one module per plan, and the package that re-exports them."""
-    files = {f"{FOLDER}/{module(plan)}.py": _module(plan) for plan in plans}
-    return {f"{FOLDER}/__init__.py": _package(plans), **files}
+def build_python_files(plans: Sequence[Plan]) -> dict[str, str]:
+    """Return the text of `engine/generated/*.py` by path: a module per plan, and the package that exports them all."""
+    files = {f"{FOLDER}/{build_module_name(plan)}.py": _build_module(plan) for plan in plans}
+    return {f"{FOLDER}/__init__.py": _build_package(plans), **files}
 
 
-def module(plan: Plan) -> str:
+def build_module_name(plan: Plan) -> str:
     """Return the name of the plan's module."""
     return f"{plan.name}_" if keyword.iskeyword(plan.name) or plan.name.startswith("__") else plan.name
 
 
-def parameter(name: str) -> str:
+def build_parameter_name(name: str) -> str:
     """Return the parameter that stands for a column: its name, with `_` behind a word that is taken already."""
-    return f"{name}_" if keyword.iskeyword(name) or name in _TAKEN else name
+    return f"{name}_" if keyword.iskeyword(name) or name in _RESERVED_NAMES else name
 
 
-def upsert_signature(plan: Plan) -> str:
+def build_upsert_signature(plan: Plan) -> str:
     """Return the head of the upsert function, from `def` to the colon."""
-    parameters = ["rows: list[dict[str, Any]]"] if plan.many else list(map(_value, plan.fields))
-    answer = "list[dict[str, Any]]" if plan.many else "dict[str, Any]"
-    sources = [f"{name}: str | None = None" for name in _SOURCES]
-    return _signature(f"upsert_{plan.row_name}", ["org_id: str", *parameters, *sources], answer)
-
-
-def query_signature(plan: Plan) -> str:
-    """Return the head of the query function, from `def` to the colon."""
-    filters = [f"{parameter(item.name)}: {_optional(item)} = None" for item in plan.filters]
-    parameters = ["org_id: str", *filters, "limit: int = 100", "offset: int = 0"]
-    return _signature(f"query_{plan.name}", parameters, "list[dict[str, Any]]")
-
-
-def _signature(name: str, parameters: Iterable[str], answer: str) -> str:
-    listed = "".join(f"    {item},\n" for item in ("*", *parameters))
-    return f"def {name}(\n{listed}) -> {answer}:"
-
-
-def _value(item: Field) -> str:
-    if item.required:
-        return f"{parameter(item.name)}: {item.type.annotation}"
-    return f"{parameter(item.name)}: {_optional(item)} = None"
-
-
-def _optional(item: Field) -> str:
-    return "Any" if item.type.annotation == "Any" else f"{item.type.annotation} | None"
-
-
-def _module(plan: Plan) -> str:
-    return "\n".join(
-        (
-            f"# {header(plan.file)}",
-            f'"""{_summary(plan)}"""',
-            "",
-            "from typing import Any",
-            "",
-            "from engine.functions import call",
-            "",
-            "",
-            _upsert_many(plan) if plan.many else _upsert(plan),
-            "",
-            "",
-            _query(plan),
-            "",
-        )
+    parameters = ["rows: list[dict[str, Any]]"] if plan.many else list(map(_build_value_parameter, plan.fields))
+    row = build_type_name(plan, "Row")
+    sources = [f"{name}: str | None = None" for name in _SOURCE_PARAMETERS]
+    return _build_signature(
+        f"upsert_{plan.row_name}", ["org_id: str", *parameters, *sources], f"list[{row}]" if plan.many else row
     )
 
 
-def _summary(plan: Plan) -> str:
-    """The spec's title and description as sentences, on as many lines as they need."""
-    text = f"{_line(plan.title)}. {_line(plan.description)}".strip()
+def build_query_signature(plan: Plan) -> str:
+    """Return the head of the query function, from `def` to the colon."""
+    filters = [
+        f"{build_parameter_name(column.name)}: {_build_optional_annotation(column)} = None" for column in plan.filters
+    ]
+    parameters = ["org_id: str", *filters, "limit: int = 100", "offset: int = 0"]
+    return _build_signature(f"query_{plan.name}", parameters, f"list[{build_type_name(plan, 'Row')}]")
+
+
+def _build_signature(name: str, parameters: Iterable[str], answer: str) -> str:
+    lines = "".join(f"    {parameter},\n" for parameter in ("*", *parameters))
+    return f"def {name}(\n{lines}) -> {answer}:"
+
+
+def _build_value_parameter(column: Field) -> str:
+    if column.required:
+        return f"{build_parameter_name(column.name)}: {column.type.annotation}"
+    return f"{build_parameter_name(column.name)}: {_build_optional_annotation(column)} = None"
+
+
+def _build_optional_annotation(column: Field) -> str:
+    return "Any" if column.type.annotation == "Any" else f"{column.type.annotation} | None"
+
+
+def _build_module(plan: Plan) -> str:
+    row, filters = build_type_name(plan, "Row"), build_type_name(plan, "Filters")
+    filter_types = {column.name: _build_optional_annotation(column) for column in plan.filters}
+    parts = (
+        _build_typed_dict(row, f"A row of `{plan.table}`, every number as it was written.", _list_row_types(plan)),
+        _build_typed_dict(filters, f"The filters of `query_{plan.name}`.", filter_types, total=False),
+        _build_upsert_many(plan) if plan.many else _build_upsert(plan),
+        _build_query(plan),
+    )
+    gap = (
+        "\n\n\n" if parts[0].startswith("class ") else "\n\n"
+    )  # behind imports, ruff formats a class and a constant differently
+    return _build_module_head(plan) + gap + "\n\n\n".join(parts) + "\n"
+
+
+def _build_module_head(plan: Plan) -> str:
+    needs_any = plan.many or any(column.type.annotation == "Any" for column in plan.fields)
+    lines = (
+        f"# {build_header(plan.file)}",
+        f'"""{_build_summary(plan)}"""',
+        "",
+        f"from typing import {'Any, ' if needs_any else ''}TypedDict",
+        "from typing import cast as _cast",
+        "",
+        "from engine.functions import call",
+    )
+    return "\n".join(lines)
+
+
+def _list_row_types(plan: Plan) -> dict[str, str]:
+    """Return every column of the plan's table with the type its values have in a row that is read."""
+    optional = dict.fromkeys(SOURCE_COLUMNS, "str | None")
+    fields = {
+        column.name: column.type.annotation if column.required else _build_optional_annotation(column)
+        for column in plan.fields
+    }
+    return {name: fields.get(name, optional.get(name, "str")) for name in list_columns(plan)}
+
+
+def _build_typed_dict(name: str, summary: str, types: Mapping[str, str], *, total: bool = True) -> str:
+    """Return a TypedDict, as a class where each key may be a name in a class body."""
+    if any(keyword.iskeyword(key) or key in _TYPE_NAMES or key.startswith("__") for key in types):
+        return "\n".join(_build_typed_dict_call(name, summary, types, total=total))
+    lines = (f"    {key}: {annotation}" for key, annotation in types.items())
+    head = f"class {name}(TypedDict{'' if total else ', total=False'}):"
+    return "\n".join((head, f'    """{summary}"""', *([""] if types else []), *lines))
+
+
+def _build_typed_dict_call(name: str, summary: str, types: Mapping[str, str], *, total: bool) -> Iterator[str]:
+    yield f"#: {summary}"
+    yield f"{name} = TypedDict("
+    yield f'    "{name}",'
+    yield "    {"
+    yield from (f'        "{key}": {annotation},' for key, annotation in types.items())
+    yield "    },"
+    if not total:
+        yield "    total=False,"
+    yield ")"
+
+
+def _build_summary(plan: Plan) -> str:
+    """Return the spec's title and description as sentences, on as many lines as they need."""
+    text = f"{_escape_prose(plan.title)}. {_escape_prose(plan.description)}".strip()
     first, *more = textwrap.wrap(text, _WIDTH - 6, break_long_words=False, break_on_hyphens=False)
     end = "\n" if more else " " if first.endswith('"') else ""
     return "\n".join((first, *more)) + end
 
 
-def _upsert(plan: Plan) -> str:
-    lines = (
-        upsert_signature(plan),
-        _docstring("Insert one row, or update the stored one that has its key.", [_key(plan), *_upsert_facts(plan)]),
-        "    return call.upsert(",
-        f'        "{plan.name}",',
-        "        org_id=org_id,",
-        _mapping("values", (item.name for item in plan.fields)),
-        *(f"        {name}={name}," for name in _SOURCES),
-        "    )",
+def _build_upsert(plan: Plan) -> str:
+    facts = [_describe_key(plan), *_describe_upsert(plan)]
+    return _build_function(
+        build_upsert_signature(plan),
+        _build_docstring("Insert one row, or update the stored one that has its key.", facts),
+        build_type_name(plan, "Row"),
+        "call.upsert",
+        f'"{plan.name}",',
+        "org_id=org_id,",
+        *_build_mapping("values", [column.name for column in plan.fields]),
+        *(f"{name}={name}," for name in _SOURCE_PARAMETERS),
     )
-    return "\n".join(lines)
 
 
-def _upsert_many(plan: Plan) -> str:
-    fields = ", ".join(f"`{item.name}`" for item in plan.fields)
+def _build_upsert_many(plan: Plan) -> str:
+    fields = ", ".join(f"`{column.name}`" for column in plan.fields)
     facts = [f"Each of `rows` is a mapping of {fields}.", "Of rows with one key the last wins."]
-    lines = (
-        upsert_signature(plan),
-        _docstring("Insert rows, or update the stored ones, all or none.", [*facts, _key(plan), *_upsert_facts(plan)]),
-        "    return call.upsert_many(",
-        f'        "{plan.name}",',
-        "        org_id=org_id,",
-        "        rows=rows,",
-        *(f"        {name}={name}," for name in _SOURCES),
-        "    )",
+    facts += [_describe_key(plan), *_describe_upsert(plan)]
+    return _build_function(
+        build_upsert_signature(plan),
+        _build_docstring("Insert rows, or update the stored ones, all or none.", facts),
+        f'"list[{build_type_name(plan, "Row")}]"',  # a string, as a parameter may be called `list`
+        "call.upsert_many",
+        f'"{plan.name}",',
+        "org_id=org_id,",
+        "rows=rows,",
+        *(f"{name}={name}," for name in _SOURCE_PARAMETERS),
     )
-    return "\n".join(lines)
 
 
-def _query(plan: Plan) -> str:
-    normalized = [item for item in plan.filters if item.normalizers]
-    facts = [_normalized(normalized, "as the stored values are")] if normalized else []
-    filters = _mapping("filters", (item.name for item in plan.filters)) if plan.filters else "        filters={},"
-    lines = (
-        query_signature(plan),
-        _docstring(
+def _build_query(plan: Plan) -> str:
+    normalized = [column for column in plan.filters if column.normalizers]
+    facts = [_describe_normalizers(normalized, "as the stored values are")] if normalized else []
+    return _build_function(
+        build_query_signature(plan),
+        _build_docstring(
             "Return the rows that match every filter given, newest first.",
             ["`limit` is 1 to 1000.", *facts],
             "Refused for a value that cannot be used, StoreUnavailable.",
         ),
-        "    return call.query(",
-        f'        "{plan.name}",',
-        "        org_id=org_id,",
-        filters,
-        "        limit=limit,",
-        "        offset=offset,",
-        "    )",
+        f'"list[{build_type_name(plan, "Row")}]"',  # a string, as a parameter may be called `list`
+        "call.query",
+        f'"{plan.name}",',
+        "org_id=org_id,",
+        *_build_mapping("filters", [column.name for column in plan.filters]),
+        "limit=limit,",
+        "offset=offset,",
     )
-    return "\n".join(lines)
 
 
-def _key(plan: Plan) -> str:
-    return f"The key is {_listed(plan.conflict)}."
+def _build_function(signature: str, docstring: str, answer: str, function: str, *arguments: str) -> str:
+    """Return a function that does nothing but call the engine; the cast gives its untyped answer the generated type."""
+    lines = ("    return _cast(", f"        {answer},", f"        {function}(")
+    body = (f"            {argument}" for argument in arguments)
+    return "\n".join((signature, docstring, *lines, *body, "        ),", "    )"))
 
 
-def _upsert_facts(plan: Plan) -> list[str]:
-    normalized = [item for item in plan.fields if item.normalizers]
-    kept = [item for item in plan.fields if item.on_missing == "keep" and not item.required and not item.key]
-    facts = [_normalized(normalized)] if normalized else []
+def _describe_key(plan: Plan) -> str:
+    return f"The key is {_join_names(plan.conflict)}."
+
+
+def _describe_upsert(plan: Plan) -> list[str]:
+    normalized = [column for column in plan.fields if column.normalizers]
+    optional = [column for column in plan.fields if not column.required and not column.key]
+    kept = [column for column in optional if column.on_missing is OnMissing.KEEP]
+    facts = [_describe_normalizers(normalized)] if normalized else []
     if kept:
-        cleared = [item.name for item in plan.fields if item.on_missing == "clear"]
-        rest = f"; for {_listed(cleared)} it clears it" if cleared else ""
+        cleared = [column.name for column in plan.fields if column.on_missing is OnMissing.CLEAR]
+        rest = f"; for {_join_names(cleared)} it clears it" if cleared else ""
         facts.append(f"None leaves what is stored{rest}.")
     return facts
 
 
-def _normalized(items: Sequence[Field], how: str = "") -> str:
-    pairs = [f"`{item.name}` by {_listed([one.name for one in item.normalizers])}" for item in items]
+def _describe_normalizers(columns: Sequence[Field], how: str = "") -> str:
+    pairs = [
+        f"`{column.name}` by {_join_names([normalizer.name for normalizer in column.normalizers])}"
+        for column in columns
+    ]
     return f"Normalized{' ' if how else ''}{how}: {', '.join(pairs)}."
 
 
-def _listed(names: Sequence[str]) -> str:
-    return _joined([f"`{name}`" for name in names])
+def _join_names(names: Sequence[str]) -> str:
+    return _join_words([f"`{name}`" for name in names])
 
 
-def _joined(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
@@ -181,39 +240,43 @@ _UPSERT_RAISES: Final = (
 )
 
 
-def _docstring(summary: str, facts: Sequence[str], raises: str = _UPSERT_RAISES) -> str:
-    """A docstring in three paragraphs: what it does, the facts of this plan, what may be raised."""
-    paragraphs = [_wrapped(text) for text in (summary, " ".join(facts), f"Raises {raises}")]
+def _build_docstring(summary: str, facts: Sequence[str], raises: str = _UPSERT_RAISES) -> str:
+    """Return a docstring in three paragraphs: what it does, the facts of this plan, what may be raised."""
+    paragraphs = [_wrap_paragraph(text) for text in (summary, " ".join(facts), f"Raises {raises}")]
     return "\n\n".join(paragraphs).replace("    ", '    """', 1) + '\n    """'
 
 
-def _wrapped(text: str) -> str:
+def _wrap_paragraph(text: str) -> str:
     margin = "    "
-    line = _line(text)
+    line = _escape_prose(text)
     return textwrap.fill(
         line, 116, initial_indent=margin, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
     )
 
 
-def _mapping(name: str, columns: Iterable[str]) -> str:
-    pairs = "".join(f'            "{column}": {parameter(column)},\n' for column in columns)
-    return f"        {name}={{\n{pairs}        }},"
+def _build_mapping(name: str, columns: Sequence[str]) -> Iterator[str]:
+    if not columns:
+        yield f"{name}={{}},"
+        return
+    yield f"{name}={{"
+    yield from (f'    "{column}": {build_parameter_name(column)},' for column in columns)
+    yield "},"
 
 
-def _line(text: str) -> str:
-    """Prose of a spec on one line of a docstring, where nothing in it can end or escape the string."""
+def _escape_prose(text: str) -> str:
+    """Return prose of a spec on one line of a docstring, where nothing in it can end or escape the string."""
     return " ".join(text.split()).replace("\\", "\\\\").replace('"""', "'''")
 
 
-def _package(plans: Sequence[Plan]) -> str:
-    ordered = sorted(plans, key=module)
-    names = sorted(name for plan in plans for name in _functions(plan))
+def _build_package(plans: Sequence[Plan]) -> str:
+    ordered = sorted(plans, key=build_module_name)
+    names = sorted(name for plan in plans for name in _list_exported_names(plan))
     exported = "".join(f'    "{name}",\n' for name in names)
     lines = (
-        f"# {header('the specs')}",
-        '"""A typed upsert and a typed query per spec."""',
+        f"# {build_header('the specs')}",
+        '"""A typed upsert and a typed query per spec, and the types of their rows and filters."""',
         "",
-        *(_import(plan) for plan in ordered),
+        *(_build_import(plan) for plan in ordered),
         *([""] if plans else []),
         f"__all__ = [\n{exported}]" if names else "__all__: list[str] = []",
         "",
@@ -221,11 +284,12 @@ def _package(plans: Sequence[Plan]) -> str:
     return "\n".join(lines)
 
 
-def _functions(plan: Plan) -> tuple[str, str]:
-    return f"query_{plan.name}", f"upsert_{plan.row_name}"
+def _list_exported_names(plan: Plan) -> tuple[str, ...]:
+    types = (build_type_name(plan, kind) for kind in ("Filters", "Row"))
+    return (*types, f"query_{plan.name}", f"upsert_{plan.row_name}")
 
 
-def _import(plan: Plan) -> str:
-    head, names = f"from engine.generated.{module(plan)} import ", _functions(plan)
+def _build_import(plan: Plan) -> str:
+    head, names = f"from engine.generated.{build_module_name(plan)} import ", _list_exported_names(plan)
     line = head + ", ".join(names)
     return line if len(line) <= _WIDTH else f"{head}(\n" + "".join(f"    {name},\n" for name in names) + ")"

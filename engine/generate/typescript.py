@@ -1,216 +1,298 @@
-"""Plans -> the persist blocks of the runner, `trigger/src/persist/generated`.
+"""Build the persist blocks of the runner, `trigger/src/persist/generated`, from plans.
 
-In: plans. Out: TypeScript text by path. It must not know how a path is evaluated or a row is sent: a block names the
-operation, the endpoint and the paths, and calls what `trigger/src` has for the rest.
+A module holds the types of one spec (the row, the body, the filters) and its block. The block names what is particular
+to the spec: the operation, the endpoint, the paths and the sentences. What all blocks do alike stands once, in
+`trigger/src/persist/store.ts`.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
-from engine.generate.header import header
-from engine.plan import Mapping, Plan
+from engine.generate.header import build_header
+from engine.generate.type_names import build_type_name, to_pascal_case
+from engine.plan import Field, OperationMapping, Plan
 
 FOLDER: Final = "trigger/src/persist/generated"
-_SOURCES: Final = (
+_WIDTH: Final = 120
+_SOURCE_VALUES: Final = (
     ("source_submission_id", "run.submission_id"),
     ("source_pipeline_run_id", "pipeline_run_id"),
     ("source_recorded_at", "recordedAt"),
 )
+#: Column type -> the TypeScript type of a stored value that is not null.
+_VALUE_TYPES: Final[Mapping[str, str]] = {
+    "text": "string",
+    "jsonb": "Json",
+    "boolean": "boolean",
+    "integer": "number | Numeral",
+    "bigint": "number | Numeral",
+    "numeric": "number | Numeral",
+    "date": "string",
+    "timestamptz": "string",
+    "uuid": "string",
+    "text[]": "readonly string[]",
+}
 
 
-def emit(plans: Sequence[Plan]) -> dict[str, str]:
+def build_typescript_files(plans: Sequence[Plan]) -> dict[str, str]:
     """Return the text of `trigger/src/persist/generated/*.ts` by path: a block per plan, `index.ts` calls them all."""
-    modules = {f"{FOLDER}/{plan.name}.ts": _module(plan) for plan in plans}
-    return {f"{FOLDER}/index.ts": _index(plans), **modules}
+    modules = {f"{FOLDER}/{build_file_name(plan)}": _build_module(plan) for plan in plans}
+    return {f"{FOLDER}/index.ts": _build_index(plans), **modules}
 
 
-def function(plan: Plan) -> str:
-    """Return the name of the plan's function: `company_intel_briefings` gives `persistCompanyIntelBriefings`.
-
-    Only a `_` before a letter goes, so that no two names give one function: `a1` is not `a_1`, `a_b` not `a__b`.
-    """
-    name = re.sub(r"(?<=.)_([a-z])", lambda found: found[1].upper(), plan.name)
-    return f"persist{name[:1].upper()}{name[1:]}"
+def build_file_name(plan: Plan) -> str:
+    """Return the name of the plan's module: `company_intel_briefings` gives `company-intel-briefings.ts`."""
+    return f"{plan.name.replace('_', '-')}.ts"
 
 
-def _index(plans: Sequence[Plan]) -> str:
+def build_function_name(plan: Plan) -> str:
+    """Return the name of the plan's function: `company_intel_briefings` gives `persistCompanyIntelBriefings`."""
+    return f"persist{to_pascal_case(plan.name)}"
+
+
+def _build_index(plans: Sequence[Plan]) -> str:
     ordered = sorted(plans, key=lambda plan: plan.name)
-    imports = [f'import {{ {function(plan)} }} from "./{plan.name}.js";' for plan in ordered]
-    calls = [f"  await {function(plan)}(step);" for plan in ordered]
-    return _text(
-        f"// {header('the specs')}",
+    modules = {plan.name: f"./{build_file_name(plan).removesuffix('.ts')}.js" for plan in ordered}
+    return _join_lines(
+        f"// {build_header('the specs')}",
         'import type { PersistStep } from "../step.js";',
-        *imports,
+        *(f'import {{ {build_function_name(plan)} }} from "{modules[plan.name]}";' for plan in ordered),
+        *([""] if plans else []),
+        *(_build_name_list("export type", _list_type_names(plan), modules[plan.name]) for plan in ordered),
         "",
         "/** Offer a step's result to every spec; each takes what its operations found. Never throws. */",
         "export async function persistStepResult(step: PersistStep): Promise<void> {",
-        *calls,
+        *(f"  await {build_function_name(plan)}(step);" for plan in ordered),
         "}",
     )
 
 
-def _module(plan: Plan) -> str:
-    description = f" {_line(plan.description)}" if plan.description else ""
-    blocks = [line for mappings in _alike(plan.mappings) for line in _block(plan, mappings)]
-    names = ["operationId", "result", "run", "recordedAt", "internalConfig", "logger"]
-    return _text(
-        f"// {header(plan.file)}",
-        *_imports(plan),
+def _build_module(plan: Plan) -> str:
+    title = f"{_flatten_prose(plan.title).rstrip('.')}. {_flatten_prose(plan.description)}".rstrip()
+    blocks = [line for mappings in _group_by_paths(plan.mappings) for line in _build_block(plan, mappings)]
+    return _join_lines(
+        f"// {build_header(plan.file)}",
+        *_build_imports(plan),
         "",
-        f"/** {_line(plan.title)}.{description} */",
-        f"export async function {function(plan)}(step: PersistStep): Promise<void> {{",
-        f"  const {{ {', '.join(names)} }} = step;",
+        *_build_row_type(plan),
+        "",
+        *_build_body_type(plan),
+        "",
+        *_build_filters_type(plan),
+        "",
+        f"/** {title} */",
+        f"export async function {build_function_name(plan)}(step: PersistStep): Promise<void> {{",
+        "  const { operationId, result, run, recordedAt } = step;",
         "  const { pipeline_run_id } = run;",
         *blocks,
         "}",
     )
 
 
-def _imports(plan: Plan) -> Iterable[str]:
-    yield f'import {{ {_call(plan)} }} from "../../client.js";'
-    yield 'import { messageOf } from "../../logger.js";'
-    guarded = any(mapping.when for mapping in plan.mappings)
-    if guarded:
-        yield 'import { read, truthy } from "../../read.js";'
-    elif any(mapping.rows is None for mapping in plan.mappings):
-        yield 'import { read } from "../../read.js";'
+def _build_imports(plan: Plan) -> Iterator[str]:
+    has_single = any(mapping.rows is None for mapping in plan.mappings)
+    has_batched = any(mapping.rows is not None for mapping in plan.mappings)
+    has_numbers = any("Numeral" in _VALUE_TYPES[column.type.name] for column in plan.fields)
+    imported = {
+        _choose_store_function(plan): has_single,
+        "storeRows": has_batched,
+        "type FilterValue": bool(plan.filters),
+        "type ProvidedColumns": True,
+        "type RowBlock": has_single,
+        "type RowsBlock": has_batched,
+        "type SourceColumns": True,
+    }
+    yield f'import type {{ Json{", Numeral" if has_numbers else ""} }} from "../../json/exact.js";'
+    if has_single:
+        yield 'import { readPath } from "../../paths/read.js";'
+    yield 'import type { PersistStep } from "../step.js";'
+    yield _build_name_list("import", [name for name, is_used in imported.items() if is_used], "../store.js")
+
+
+# --- types ----------------------------------------------------------------------------------------------------------
+
+
+def _list_type_names(plan: Plan) -> list[str]:
+    kinds = ("Body", "Element", "Filters", "Row") if plan.many else ("Body", "Filters", "Row")
+    return [build_type_name(plan, kind) for kind in kinds]
+
+
+def _build_row_type(plan: Plan) -> Iterator[str]:
+    yield f"/** A row of `{plan.table}`, as the API answers it. */"
+    yield f"export interface {build_type_name(plan, 'Row')} extends ProvidedColumns {{"
+    yield from (f"  readonly {_build_object_key(column.name)}: {_build_column_type(column)};" for column in plan.fields)
+    yield "}"
+
+
+def _build_body_type(plan: Plan) -> Iterator[str]:
+    body, element = build_type_name(plan, "Body"), build_type_name(plan, "Element")
+    columns = [f"  readonly {_build_object_key(column.name)}: Json;" for column in plan.fields]
     if plan.many:
-        yield 'import { postBatch, readBatches } from "../rows.js";'
-    yield 'import { documentOf, type PersistStep } from "../step.js";'
+        yield "/** One of the `rows` of a body: values as the research has them; the API normalizes and checks them. */"
+        yield from (f"export interface {element} {{", *columns, "}", "")
+        columns = [f"  readonly rows: readonly {element}[];"]
+        yield f"/** The body of `POST {_build_endpoint(plan)}`. */"
+    else:
+        yield "/**"
+        yield f" * The body of `POST {_build_endpoint(plan)}`: values as the research has them, which the"
+        yield " * API normalizes and checks."
+        yield " */"
+    yield from (f"export interface {body} extends SourceColumns {{", *columns, "}")
 
 
-def _alike(mappings: Iterable[Mapping]) -> list[list[Mapping]]:
-    """The mappings, those that differ in nothing but the operation together."""
+def _build_filters_type(plan: Plan) -> Iterator[str]:
+    name = build_type_name(plan, "Filters")
+    yield f"/** The filters of `POST /api/v1/{plan.slug}/query`. */"
+    if not plan.filters:
+        yield f"export type {name} = Record<string, never>;"
+        return
+    yield f"export interface {name} {{"
+    for column in plan.filters:
+        yield f"  readonly {_build_object_key(column.name)}?: FilterValue<{_VALUE_TYPES[column.type.name]}>;"
+    yield "}"
 
-    def sameness(mapping: Mapping) -> tuple[str, ...]:
+
+def _build_column_type(column: Field) -> str:
+    value = _VALUE_TYPES[column.type.name]
+    return value if column.required or value == "Json" else f"{value} | null"
+
+
+# --- the block ------------------------------------------------------------------------------------------------------
+
+
+def _group_by_paths(mappings: Iterable[OperationMapping]) -> list[list[OperationMapping]]:
+    """Return the mappings in groups that differ in nothing but the operation, ordered by their first operation."""
+
+    def list_texts(mapping: OperationMapping) -> tuple[str, ...]:
         guards = (path.text if path else "" for path in (mapping.rows, mapping.when))
         return (*guards, *(path.text for path in mapping.paths))
 
     order = {mapping.operation: place for place, mapping in enumerate(mappings)}
-    groups = [list(group) for _, group in groupby(sorted(mappings, key=sameness), key=sameness)]
+    groups = [list(group) for _, group in groupby(sorted(mappings, key=list_texts), key=list_texts)]
     return sorted(groups, key=lambda group: order[group[0].operation])
 
 
-def _block(plan: Plan, mappings: Sequence[Mapping]) -> Iterable[str]:
+def _build_block(plan: Plan, mappings: Sequence[OperationMapping]) -> Iterator[str]:
     mapping = mappings[0]
-    yield f'  if ({_named(mappings)} && result.status === "found" && result.output) {{'
-    yield "    try {"
-    yield "      const document = documentOf(step);"
+    yield f'  if ({_build_operation_condition(mappings)} && result.status === "found" && result.output) {{'
+    if mapping.rows is None:
+        types = f"RowBlock<{build_type_name(plan, 'Row')}, {build_type_name(plan, 'Body')}>"
+        lines = [*_build_body(plan, mapping), *_build_logged_columns(plan)]
+        yield f"    await {_choose_store_function(plan)}(step, {{"
+    else:
+        types = f"RowsBlock<{build_type_name(plan, 'Element')}>"
+        lines = [*_build_rows(plan, mapping, mapping.rows.text)]
+        yield "    await storeRows(step, {"
     if mapping.when is not None:
-        yield from _guard(plan, mapping.when.text)
-    yield from _post(plan, mapping) if mapping.rows is None else _post_many(plan, mapping, mapping.rows.text)
-    yield "    } catch (error) {"
-    yield f"      logger.warn({_string(f'Failed to persist {_within(plan.title)} to dedicated table')}, {{"
-    yield "        pipeline_run_id,"
-    yield "        error: messageOf(error),"
-    yield "      });"
-    yield "    }"
+        yield from _build_guard(plan, mapping.when.text)
+    yield f"      endpoint: {_quote_string(_build_endpoint(plan))},"
+    yield from lines
+    yield f"      persisted: {_quote_string(f'{plan.title} persisted to dedicated table')},"
+    yield f"      failed: {_quote_string(f'Failed to persist {_lower_first_letter(plan.title)} to dedicated table')},"
+    yield f"    }} satisfies {types});"
     yield "  }"
 
 
-def _named(mappings: Sequence[Mapping]) -> str:
-    ids = [_string(mapping.operation) for mapping in mappings]
+def _build_operation_condition(mappings: Sequence[OperationMapping]) -> str:
+    ids = [_quote_string(mapping.operation) for mapping in mappings]
     return f"operationId === {ids[0]}" if len(ids) == 1 else f"[{', '.join(ids)}].includes(operationId)"
 
 
-def _guard(plan: Plan, text: str) -> Iterable[str]:
-    yield f"      if (!truthy(read(document, {_string(text)}))) {{"
-    yield f"        logger.info({_string(f'{plan.title} filtered: `{text}` is falsy')}, {{ pipeline_run_id }});"
-    yield "        return;"
-    yield "      }"
+def _build_guard(plan: Plan, text: str) -> Iterator[str]:
+    yield "      guard: {"
+    yield f"        path: {_quote_string(text)},"
+    yield f"        filtered: {_quote_string(f'{plan.title} filtered: `{text}` is falsy')},"
+    yield "      },"
 
 
-def _post(plan: Plan, mapping: Mapping) -> Iterable[str]:
-    stored = f"const {'{ rows: [row] }' if plan.many else 'row'} = " if plan.key_fields else ""
-    yield f"      {stored}await {_call(plan)}(internalConfig, {_string(_endpoint(plan))}, {{"
+def _build_body(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
+    indent = " " * (12 if plan.many else 8)
     fields = [
-        f"{_key(item.name)}: read(document, {_string(path.text)}),"
-        for item, path in zip(plan.fields, mapping.paths, strict=True)
+        _build_read_line(indent, _build_object_key(column.name), path.text)
+        for column, path in zip(plan.fields, mapping.paths, strict=True)
     ]
+    yield "      body: (document) => ({"
     if plan.many:  # an endpoint that takes many rows takes nothing else
-        yield from (
-            "        rows: [",
-            "          {",
-            *(f"            {line}" for line in fields),
-            "          },",
-            "        ],",
-        )
+        yield from ("        rows: [", "          {", *fields, "          },", "        ],")
     else:
-        yield from (f"        {line}" for line in fields)
-    yield from (f"        {_property(name, value)}," for name, value in _SOURCES)
-    yield "      });"
-    yield f"      logger.info({_string(f'{plan.title} persisted to dedicated table')}, {{"
-    row = "row?." if plan.many else "row"
-    yield from (f'        {_key(item.name)}: {row}["{item.name}"],' for item in plan.key_fields)
-    yield "        pipeline_run_id,"
-    yield "      });"
+        yield from fields
+    yield from _build_sources(8)
+    yield "      }),"
 
 
-def _post_many(plan: Plan, mapping: Mapping, rows: str) -> Iterable[str]:
-    yield "      const source = {"
-    yield f"        title: {_string(plan.title)},"
-    yield f"        rows: {_string(rows)},"
-    yield "        fields: {"
-    for item, path in zip(plan.fields, mapping.paths, strict=True):
-        yield f"          {_key(item.name)}: {_string(path.text)},"
-    yield "        },"
-    yield "        facts: { pipeline_run_id },"
-    yield "        logger,"
-    yield "      };"
-    yield "      let rowCount = 0;"
-    yield "      for (const batch of readBatches(document, source)) {"
-    yield "        rowCount += await postBatch(batch, source, (rows) =>"
-    yield f"          {_call(plan)}(internalConfig, {_string(_endpoint(plan))}, {{"
-    yield "            rows,"
-    yield from (f"            {_property(name, value)}," for name, value in _SOURCES)
-    yield "          }),"
-    yield "        );"
-    yield "      }"
-    yield f"      logger.info({_string(f'{plan.title} persisted to dedicated table')}, {{"
-    yield "        rows: rowCount,"
-    yield "        pipeline_run_id,"
-    yield "      });"
+def _build_read_line(indent: str, key: str, path: str) -> str:
+    line = f"{indent}{key}: readPath(document, {_quote_string(path)}),"
+    if len(line) <= _WIDTH:
+        return line
+    arguments = (f"{indent}  document,", f"{indent}  {_quote_string(path)},")
+    return "\n".join((f"{indent}{key}: readPath(", *arguments, f"{indent}),"))
 
 
-def _call(plan: Plan) -> str:
-    return "internalPostRows" if plan.many else "internalPost"
+def _build_logged_columns(plan: Plan) -> Iterator[str]:
+    yield f"      logged: [{', '.join(_quote_string(column.name) for column in plan.key_fields)}],"
 
 
-def _endpoint(plan: Plan) -> str:
+def _build_rows(plan: Plan, mapping: OperationMapping, rows: str) -> Iterator[str]:
+    yield f"      title: {_quote_string(plan.title)},"
+    yield f"      rows: {_quote_string(rows)},"
+    yield "      fields: {"
+    for column, path in zip(plan.fields, mapping.paths, strict=True):
+        yield f"        {_build_object_key(column.name)}: {_quote_string(path.text)},"
+    yield "      },"
+    yield "      sources: {"
+    yield from _build_sources(8)
+    yield "      },"
+
+
+def _build_sources(indent: int) -> Iterator[str]:
+    return (f"{' ' * indent}{name}: {value}," for name, value in _SOURCE_VALUES)
+
+
+def _choose_store_function(plan: Plan) -> str:
+    return "storeSingleRow" if plan.many else "storeRow"
+
+
+def _build_endpoint(plan: Plan) -> str:
     return f"/api/internal/{plan.slug}/upsert"
 
 
-def _property(name: str, value: str) -> str:
-    return name if name == value else f"{name}: {value}"
+# --- spelling -------------------------------------------------------------------------------------------------------
 
 
-def _key(name: str) -> str:
-    """A column as a key of an object literal, where this one name would set the prototype."""
+def _build_name_list(keyword: str, names: Sequence[str], module: str) -> str:
+    """Return an import or export statement, on one line where it fits."""
+    line = f'{keyword} {{ {", ".join(names)} }} from "{module}";'
+    if len(line) <= _WIDTH:
+        return line
+    return "\n".join((f"{keyword} {{", *(f"  {name}," for name in names), f'}} from "{module}";'))
+
+
+def _build_object_key(name: str) -> str:
+    """Return a column as a key of an object literal, where this one name would set the prototype."""
     return '["__proto__"]' if name == "__proto__" else name
 
 
-def _within(title: str) -> str:
-    """A title inside a sentence: `Company intel briefing` gives `company intel briefing`, `ICP job titles` stays."""
+def _lower_first_letter(title: str) -> str:
+    """Return a title for the middle of a sentence: `Company intel briefing` is lowered, `ICP job titles` stays."""
     first, _, rest = title.partition(" ")
     if first.isupper() and len(first) > 1:
         return title
     return f"{first[:1].lower()}{first[1:]}{f' {rest}' if rest else ''}"
 
 
-def _string(text: str) -> str:
-    """A TypeScript string; JSON's spelling is one."""
+def _quote_string(text: str) -> str:
+    """Return a TypeScript string literal; JSON's spelling is one."""
     return json.dumps(text, ensure_ascii=False)
 
 
-def _line(text: str) -> str:
-    """Prose of a spec on one line of a comment, where nothing in it can end the comment."""
-    return " ".join(text.split()).replace("*/", "* /").rstrip(".") if text else ""
+def _flatten_prose(text: str) -> str:
+    """Return prose of a spec on one line of a comment, where nothing in it can end the comment."""
+    return " ".join(text.split()).replace("*/", "* /")
 
 
-def _text(*lines: str) -> str:
+def _join_lines(*lines: str) -> str:
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """Write the pages about the product itself, or check them: `python -m scripts.docs [--check]`.
 
-These pages (errors, normalizers, keys of the format) follow from the engine's tables and not from any spec, so they are
-no business of `dex generate`, which works on whatever project it is run in.
+These pages (errors, normalizers, keys of the format) follow from the engine's own tables and not from any spec. So
+`dex generate`, which works on the project it is run in, does not write them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from scripts.docs import errors, normalizers, spec_format
+from scripts.docs.errors import ERRORS_PAGE, build_errors_page
+from scripts.docs.normalizers import NORMALIZERS_PAGE, build_normalizers_page
+from scripts.docs.spec_format import FORMAT_PAGE, build_format_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def build_pages() -> dict[str, str]:
     """Return the text of every page by its path below the repository."""
-    return {**errors.emit(), **normalizers.emit(), **spec_format.emit()}
+    return {
+        ERRORS_PAGE: build_errors_page(),
+        NORMALIZERS_PAGE: build_normalizers_page(),
+        FORMAT_PAGE: build_format_page(),
+    }
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
-"""A wrong spec for every code of `dex check`, and a document for every reason not to give a row.
+"""A wrong spec for every code of `dex check`, and a step output for every reason not to give a row.
 
-In: nothing. Out: small examples together with what the engine really says of them, so that the list of errors cannot
-differ from the errors. It must not know how they are printed.
+What is said of each example is what the engine itself says when the pages are written, so the list of errors cannot
+differ from the errors.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from engine import plan as plans
-from engine.plan import Plan
+from engine.plan import Plan, compile_spec
 from engine.rows import document, extract
 from engine.rows.document import Run
 from engine.rows.extract import Reason
 from engine.spec import checks, yaml_source
 from engine.spec.diagnostics import Diagnostic
 
-_GOOD: Final = """\
+_GOOD_SPEC: Final = """\
 spec: 1
 name: customers
 title: Customers
@@ -40,15 +39,15 @@ fields:
     path: "output"
     required: true
 """
-_ROWS: Final = "conflict: [org_id, domain]\nrows: output.list\n"
-_CONFLICT: Final = "conflict: [org_id, domain]\n"
+_ROWS_LINES: Final = "conflict: [org_id, domain]\nrows: output.list\n"
+_CONFLICT_LINE: Final = "conflict: [org_id, domain]\n"
 
-#: Code -> (words of the good spec, what stands there instead).
-_WRONG: Final[Mapping[str, tuple[str, str]]] = {
+#: Code -> (text of the good spec, text that replaces it).
+_REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC102": ("title: Customers", "title: [Customers"),
     "SPEC103": ("title: Customers", "title: Customers\ntitle: Clients"),
     "SPEC104": ("title: Customers", "title: !text Customers"),
-    "SPEC105": (_GOOD, "- spec: 1\n- name: customers\n"),
+    "SPEC105": (_GOOD_SPEC, "- spec: 1\n- name: customers\n"),
     "SPEC106": ("title: Customers", "title: Customers\n[a, b]: c"),
     "SPEC201": ("title: Customers", "titel: Customers"),
     "SPEC202": ("row_name: customer\n", ""),
@@ -57,21 +56,21 @@ _WRONG: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC205": ("name: customers", "name: clients"),
     "SPEC206": ("table: customers", "table: Customers"),
     "SPEC207": ("  size:", "  created_at:"),
-    "SPEC208": (_CONFLICT, "conflict: [org_id, domain, domain]\n"),
+    "SPEC208": (_CONFLICT_LINE, "conflict: [org_id, domain, domain]\n"),
     "SPEC209": ("required: true\n  size", "required: true\n    on_missing: drop\n  size"),
     "SPEC301": ("type: integer", "type: int"),
-    "SPEC302": (_CONFLICT, "conflict: [org_id, domian]\n"),
-    "SPEC303": (_CONFLICT, "conflict: [domain]\n"),
+    "SPEC302": (_CONFLICT_LINE, "conflict: [org_id, domian]\n"),
+    "SPEC303": (_CONFLICT_LINE, "conflict: [domain]\n"),
     "SPEC304": ("normalize: [domain]", "normalize: [domian]"),
     "SPEC305": ("type: integer", "type: integer\n    normalize: [lower, text]"),
     "SPEC306": ("name: customers", "name: clients"),
     "SPEC307": ("name: customers", "name: clients"),
     "SPEC308": ("[company.derive.customers]", "{company.derive.customers: {fields: {sise: {path: output.n}}}}"),
     "SPEC309": ("type: jsonb", "type: jsonb\n    filter: true"),
-    "SPEC310": (_CONFLICT, "conflict: [org_id, raw]\n"),
-    "SPEC311": (_CONFLICT, _CONFLICT + "indexes: [[org_id, sise]]\n"),
-    "SPEC312": (_CONFLICT, _CONFLICT + "on_absent: delete\n"),
-    "SPEC313": (_CONFLICT, _CONFLICT + "backfill:\n  - org_id: acme\n    submissions: [first]\n"),
+    "SPEC310": (_CONFLICT_LINE, "conflict: [org_id, raw]\n"),
+    "SPEC311": (_CONFLICT_LINE, _CONFLICT_LINE + "indexes: [[org_id, sise]]\n"),
+    "SPEC312": (_CONFLICT_LINE, _CONFLICT_LINE + "on_absent: delete\n"),
+    "SPEC313": (_CONFLICT_LINE, _CONFLICT_LINE + "backfill:\n  - org_id: acme\n    submissions: [first]\n"),
     "SPEC314": ("normalize: [domain]", "normalize: [domain]\n    on_missing: clear"),
     "SPEC315": ('    path: "output.size"\n', ""),
     "SPEC401": ('"output.size"', '"output..size"'),
@@ -84,41 +83,42 @@ _WRONG: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC408": ('"output.size"', '"output.size || `none`"'),
     "SPEC409": ('"output.size"', '"max_by(output.offices, size).size"'),
 }
-#: Codes that take two files to show: the good spec keeps its name and meets this one beside it.
-_FOLDER: Final = ("SPEC306", "SPEC307")
+#: Codes that take two files to show: the good spec and, beside it, the one with the replacement.
+_TWO_FILE_CODES: Final = ("SPEC306", "SPEC307")
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
-    """A piece of a wrong spec, and what `dex check` says of it."""
+class WrongExample:
+    """Lines of a wrong spec, and the diagnostic of `dex check` for them."""
 
     snippet: str
-    said: Diagnostic
+    diagnostic: Diagnostic
 
 
-def wrong(code: str) -> Wrong | None:
-    """Return the example of a code; None for SPEC101, which is about bytes."""
-    if code not in _WRONG:
+def build_wrong_example(code: str) -> WrongExample | None:
+    """Return the example of a code; None for SPEC101, which is about a file that is no text."""
+    if code not in _REPLACEMENTS:
         return None
-    good, bad = _WRONG[code]
-    assert _GOOD.count(good) == 1, f"the example of {code} replaces one place"
-    name = "clients" if code in _FOLDER else "customers"
-    sources = [yaml_source.parse(_GOOD.replace(good, bad), f"specs/{name}.yaml")]
-    if code in _FOLDER:
-        sources.insert(0, yaml_source.parse(_GOOD, "specs/customers.yaml"))
-    said = next(item for item in checks.check(sources).diagnostics if item.code == code)
-    return Wrong(_snippet(sources[-1].text, said, good, bad), said)
+    good, bad = _REPLACEMENTS[code]
+    assert _GOOD_SPEC.count(good) == 1, f"the example of {code} replaces one place"
+    name = "clients" if code in _TWO_FILE_CODES else "customers"
+    sources = [yaml_source.parse_source(_GOOD_SPEC.replace(good, bad), f"specs/{name}.yaml")]
+    if code in _TWO_FILE_CODES:
+        sources.insert(0, yaml_source.parse_source(_GOOD_SPEC, "specs/customers.yaml"))
+    diagnostics = checks.check_sources(sources).diagnostics
+    diagnostic = next(diagnostic for diagnostic in diagnostics if diagnostic.code == code)
+    return WrongExample(_cut_snippet(sources[-1].text, diagnostic, bad), diagnostic)
 
 
-def _snippet(text: str, said: Diagnostic, good: str, bad: str) -> str:
-    """The lines that differ from the good spec, and the line the message names."""
+def _cut_snippet(text: str, diagnostic: Diagnostic, bad: str) -> str:
+    """Return the lines that were replaced by `bad`, up to the line that the diagnostic names."""
     lines = text.splitlines()
-    first = text[: text.index(bad)].count("\n") if bad else said.line - 1
+    first = text[: text.index(bad)].count("\n") if bad else diagnostic.line - 1
     last = first + max(bad.rstrip("\n").count("\n"), 0)
-    return "\n".join(lines[min(first, said.line - 1) : max(last, said.line - 1) + 1])
+    return "\n".join(lines[min(first, diagnostic.line - 1) : max(last, diagnostic.line - 1) + 1])
 
 
-#: Reason -> the output of an operation that gives it.
+#: Code of a reason -> an output that the engine rejects with it.
 _OUTPUTS: Final[Mapping[str, Any]] = {
     "missing_required": {"domain": " ", "list": [{}]},
     "path_failed": {"domain": "acme.com", "list": [{"name": 7}]},
@@ -130,25 +130,26 @@ _OUTPUTS: Final[Mapping[str, Any]] = {
     "unknown_operation": {},
     "not_found": None,
 }
-_STRICT: Final = (
-    _GOOD.replace(_CONFLICT, _ROWS + "when: \"output.status != 'pending'\"\n")
+_STRICT_SPEC: Final = (
+    _GOOD_SPEC.replace(_CONFLICT_LINE, _ROWS_LINES + "when: \"output.status != 'pending'\"\n")
     .replace('"output.size"', '"item.size"')
     .replace('path: "output"', 'path: "item.name && length(item.name) || item"')
 )
 
 
-def reason(code: str) -> Reason | None:
-    """Return the Reason the engine gives in an example of `code`; None where it takes a database."""
+def build_reason_example(code: str) -> Reason | None:
+    """Return the engine's reason for the example of `code`; None for a reason that takes a database."""
     if code not in _OUTPUTS:
         return None
-    plan = _strict()
+    plan = _compile_strict_spec()
     operation = "company.derive.titles" if code == "unknown_operation" else plan.operations[0]
     status = "not_found" if code == "not_found" else "found"
-    found = extract.extract(plan, operation, document.build(_OUTPUTS[code], {}, Run(), operation, status))
-    return next(item for item in found.reasons if item.code == code)
+    step_document = document.build_document(_OUTPUTS[code], {}, Run(), operation, status)
+    reasons = extract.extract_rows(plan, operation, step_document).reasons
+    return next(reason for reason in reasons if reason.code == code)
 
 
-def _strict() -> Plan:
-    checked = checks.check([yaml_source.parse(_STRICT, "specs/customers.yaml")])
-    ((held, spec),) = checked.specs
-    return plans.compile(spec, held.file)
+def _compile_strict_spec() -> Plan:
+    checked = checks.check_sources([yaml_source.parse_source(_STRICT_SPEC, "specs/customers.yaml")])
+    ((source, spec),) = checked.specs
+    return compile_spec(spec, source.file, checked.paths)

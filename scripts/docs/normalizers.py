@@ -1,21 +1,20 @@
-"""The normalizers -> `docs/reference/normalizers.md`.
+"""Build `docs/reference/normalizers.md` from the table of normalizers.
 
-In: nothing but the table of normalizers. Out: one page. Each example is run when the page is written, so it cannot be
-wrong; the full tables stand in `tests/conformance/normalizers.json`. It must not know any spec.
+Each example is run when the page is written, so it cannot be wrong; the full tables stand in
+`tests/conformance/normalizers.json`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from engine.generate.docs.markdown import code, codes, page, table
+from engine.generate.docs.markdown import build_page, build_table, format_code, format_codes
 from engine.generate.json_schema import TYPE_DOCS
-from engine.plan import Plan
-from engine.values.column_types import shorten
+from engine.values.column_types import shorten_json
 from engine.values.normalizers import NORMALIZERS, NormalizeError, Normalizer
 
-FILE: Final = "docs/reference/normalizers.md"
+NORMALIZERS_PAGE: Final = "docs/reference/normalizers.md"
 _KINDS: Final = ("boolean", "number", "string", "array", "object")
 
 #: Normalizer -> values worth showing.
@@ -41,41 +40,40 @@ _EXAMPLES: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 
 
-def emit(plans: Sequence[Plan] = ()) -> dict[str, str]:
-    """Return the page by path. It is the same whatever the plans."""
+def build_normalizers_page() -> str:
+    """Return the text of the page."""
     head = (
         "A normalizer is a small function from one JSON value to another, named in a field's `normalize` list and"
         " applied in order, to stored values and to filter values alike. Each is idempotent and leaves null alone. A"
         " value it refuses makes the row rejected, with the reason `not_normalized`."
     )
-    text = page(
+    return build_page(
         "engine/values/normalizers.py",
         "# Normalizers and types",
         head,
-        *(_section(item) for item in NORMALIZERS.values()),
+        *(_build_section(normalizer) for normalizer in NORMALIZERS.values()),
         "## Types",
         "What a column takes, after its normalizers. A value of another kind is rejected as `wrong_type`, never guessed"
         " at.",
-        table(("type", "takes"), [(code(name), doc) for name, doc in TYPE_DOCS.items()]),
+        build_table(("type", "takes"), [(format_code(name), doc) for name, doc in TYPE_DOCS.items()]),
         maker="written by `make generate`",
     )
-    return {FILE: text}
 
 
-def _section(item: Normalizer) -> str:
-    takes = f"Takes {_kinds(item.accepts)}; gives {_kinds(item.returns)}."
-    rows = [(code(shorten(value)), _result(item, value)) for value in _EXAMPLES[item.name]]
-    return "\n\n".join(
-        (f"## `{item.name}`", f"{' '.join(item.doc.split())} {takes}", table(("value", "becomes"), rows))
-    )
+def _build_section(normalizer: Normalizer) -> str:
+    takes = f"Takes {_format_kinds(normalizer.accepts)}; gives {_format_kinds(normalizer.returns)}."
+    examples = _EXAMPLES[normalizer.name]
+    rows = [(format_code(shorten_json(value)), _format_result(normalizer, value)) for value in examples]
+    text = f"{' '.join(normalizer.doc.split())} {takes}"
+    return "\n\n".join((f"## `{normalizer.name}`", text, build_table(("value", "becomes"), rows)))
 
 
-def _kinds(kinds: frozenset[str]) -> str:
-    return "any JSON" if len(kinds) == len(_KINDS) else codes(kind for kind in _KINDS if kind in kinds)
+def _format_kinds(kinds: frozenset[str]) -> str:
+    return "any JSON" if len(kinds) == len(_KINDS) else format_codes(kind for kind in _KINDS if kind in kinds)
 
 
-def _result(item: Normalizer, value: Any) -> str:
+def _format_result(normalizer: Normalizer, value: Any) -> str:
     try:
-        return code(shorten(item.function(value)))
+        return format_code(shorten_json(normalizer.function(value)))
     except NormalizeError as error:
         return f"refused: {error}"

@@ -1,22 +1,20 @@
-"""The models of a spec -> `docs/reference/format.md`: every key, in the words editors show.
+"""Build `docs/reference/format.md`: every key of a spec, in the words that editors show for it.
 
-In: nothing but the JSON Schema of a spec. Out: one page. It must not know any spec; how to write one is told by example
-in `specs/README.md`.
+How to write a spec is told by example in `specs/README.md`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any, Final
 
-from engine.generate.docs.markdown import code, page, table
-from engine.generate.json_schema import schema
+from engine.generate.docs.markdown import build_page, build_table, format_code, format_codes
+from engine.generate.json_schema import build_json_schema
 from engine.jmespath.functions import FUNCTIONS, REFUSED
-from engine.plan import Plan
-from engine.spec.models import CORE_TABLES, GENERATED, PROVIDED, RESERVED, SYSTEM
+from engine.provided_columns import PROVIDED_COLUMNS
+from engine.spec.models import CORE_TABLES, RESERVED_PARAMETERS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS
 
-FILE: Final = "docs/reference/format.md"
+FORMAT_PAGE: Final = "docs/reference/format.md"
 _PARTS: Final = (
     ("FieldSpec", "Keys of a field", "Under `fields`, by column name."),
     ("Override", "Keys of an operation", "Under `operations`, where that is a mapping from id to what differs."),
@@ -32,63 +30,73 @@ _ROOTS: Final = (
 )
 
 
-def emit(plans: Sequence[Plan] = ()) -> dict[str, str]:
-    """Return the page by path. It is the same whatever the plans."""
-    whole = schema()
-    parts = [part for name, title, where in _PARTS for part in (f"## {title}", where, _keys(whole["$defs"][name]))]
-    text = page(
+def build_format_page() -> str:
+    """Return the text of the page."""
+    schema = build_json_schema()
+    parts = [
+        part
+        for name, title, where in _PARTS
+        for part in (f"## {title}", where, _build_keys_table(schema["$defs"][name]))
+    ]
+    return build_page(
         "engine/spec/models.py",
         "# The format, key by key",
         "By example it is told in [specs/README.md](../../specs/README.md); types and normalizers have"
         " [a page of their own](normalizers.md).",
         "## Keys of a spec",
-        _keys(whole),
+        _build_keys_table(schema),
         *parts,
         "## Paths",
-        "JMESPath, over a document with these roots; null means missing. Functions:"
-        f" {', '.join(code(name) for name in FUNCTIONS)}.",
-        table(("root", "holds"), [(code(name), what) for name, what in _ROOTS]),
+        f"JMESPath, over a document with these roots; null means missing. Functions: {format_codes(FUNCTIONS)}.",
+        build_table(("root", "holds"), [(format_code(name), what) for name, what in _ROOTS]),
         "Refused, since the live block (TypeScript) and the backfill (Python) would not give the same answer:",
-        table(("function", "why", "instead"), [(code(name), *words) for name, words in REFUSED.items()]),
+        build_table(("function", "why", "instead"), [(format_code(name), *texts) for name, texts in REFUSED.items()]),
         "## Names that are taken",
-        f"Columns every table has, which no spec writes: {', '.join(map(code, PROVIDED))}. Words of the endpoints:"
-        f" {', '.join(map(code, RESERVED))}. Columns of Postgres: {', '.join(map(code, SYSTEM))}. Tables of the engine:"
-        f" {', '.join(map(code, CORE_TABLES))}. Names `dex generate` uses itself: {', '.join(map(code, GENERATED))}.",
+        f"Columns every table has, which no spec writes: {format_codes(PROVIDED_COLUMNS)}."
+        f" Words of the endpoints: {format_codes(RESERVED_PARAMETERS)}."
+        f" Columns of Postgres: {format_codes(SYSTEM_COLUMNS)}."
+        f" Tables of the engine: {format_codes(CORE_TABLES)}."
+        f" Names `dex generate` uses itself: {format_codes(RESERVED_SPEC_NAMES)}.",
         maker="written by `make generate`",
     )
-    return {FILE: text}
 
 
-def _keys(part: dict[str, Any]) -> str:
+def _build_keys_table(part: dict[str, Any]) -> str:
     required = part.get("required", [])
     rows = [
-        (code(name), _kind(key), "needed" if name in required else _default(key), key["description"], _example(key))
+        (
+            format_code(name),
+            _describe_kind(key),
+            "needed" if name in required else _format_default(key),
+            key["description"],
+            _format_examples(key),
+        )
         for name, key in part["properties"].items()
     ]
-    return table(("key", "is", "default", "what it says", "example"), rows)
+    return build_table(("key", "is", "default", "what it says", "example"), rows)
 
 
-def _kind(key: dict[str, Any]) -> str:
+def _describe_kind(key: dict[str, Any]) -> str:
     if "anyOf" in key:
-        return " or ".join(_kind(one) for one in key["anyOf"])
+        return " or ".join(_describe_kind(choice) for choice in key["anyOf"])
     if "const" in key:
-        return code(json.dumps(key["const"]))
-    words = {"string": "text", "boolean": "true or false", "array": "list", "object": "mapping"}
+        return format_code(json.dumps(key["const"]))
+    type_names = {"string": "text", "boolean": "true or false", "array": "list", "object": "mapping"}
     if "enum" in key and len(key["enum"]) <= 3:
-        return " or ".join(map(code, key["enum"]))
-    return words[key["type"]]
+        return " or ".join(map(format_code, key["enum"]))
+    return type_names[key["type"]]
 
 
-def _default(key: dict[str, Any]) -> str:
+def _format_default(key: dict[str, Any]) -> str:
     default = key.get("default")
-    return "" if default in (None, "", [], {}) else code(json.dumps(default).strip('"'))
+    return "" if default in (None, "", [], {}) else format_code(json.dumps(default).strip('"'))
 
 
-def _example(key: dict[str, Any]) -> str:
+def _format_examples(key: dict[str, Any]) -> str:
     examples = key.get("examples", ())
-    return "<br>".join(code(one if isinstance(one, str) else _flow(one)) for one in examples)
+    return "<br>".join(format_code(_format_flow(example)) for example in examples)
 
 
-def _flow(value: Any) -> str:
-    """A list as YAML writes it on one line."""
-    return f"[{', '.join(map(_flow, value))}]" if isinstance(value, list) else str(value)
+def _format_flow(value: Any) -> str:
+    """Return a list as YAML writes it on one line."""
+    return f"[{', '.join(map(_format_flow, value))}]" if isinstance(value, list) else str(value)

@@ -1,26 +1,29 @@
-"""Real responses of providers, where they lie beside the repository, through the specs of providers/ and our own.
+"""Real responses of providers, extracted through the specs of providers/ and of the project.
 
-They are read and never copied; where the folder is not there, the test says so and looks at what else there is.
+They stand beside the repository and are never copied into it. Where they are absent, the test is skipped.
 """
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from engine import plan
 from engine import plans as load
 from engine.plan import Plan
 from engine.project import Project
 from engine.rows import document
-from engine.rows.extract import extract
+from engine.rows.extract import extract_rows
 from engine.spec import yaml_source
-from engine.spec.checks import check
+from engine.spec.checks import check_sources
 from engine.values import exact_json
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SAMPLES = ROOT.parent / "shared" / "samples"
-#: Which spec and operation a body is for, by the beginning of its name.
-READERS = {
+#: Beginning of a response's name -> the spec and operation that read it.
+OPERATIONS = {
     "openai": ("openai_reports", "company.research.openai"),
     "perplexity_async": ("perplexity_reports", "company.research.sonar_async"),
     "perplexity_agent": ("perplexity_reports", "company.research.perplexity_agent"),
@@ -33,18 +36,19 @@ READERS = {
     "tavily": ("tavily_reports", "company.research.tavily"),
     "parallel": ("company_intel_briefings", "company.derive.intel_briefing"),
 }
-#: Words in a body's name that say there is no answer in it.
+#: Words in the name of a response that holds no answer.
 NO_ANSWER = ("incomplete", "refusal", "failed", "pending", "error")
 
 
-def plans() -> dict[str, Plan]:
-    specs = [yaml_source.load(file, file.name) for file in sorted(HERE.glob("providers/*/*.yaml"))]
-    found = [plan.compile(spec, origin.file) for origin, spec in check(specs).specs]
-    return {item.name: item for item in (*found, *load.load(Project(ROOT)))}
+def load_known_plans() -> dict[str, Plan]:
+    specs = [yaml_source.load_source(file, file.name) for file in sorted(HERE.glob("providers/*/*.yaml"))]
+    checked = check_sources(specs)
+    found = [plan.compile_spec(spec, origin.file, checked.paths) for origin, spec in checked.specs]
+    return {item.name: item for item in (*found, *load.load_plans(Project(ROOT)))}
 
 
-def bodies() -> dict[str, exact_json.Json]:
-    """Each body by its name; a file that holds several, one per key, gives them all."""
+def load_responses() -> dict[str, exact_json.Json]:
+    """Return each response by its name; a file with `_note` holds several, one per key."""
     found: dict[str, exact_json.Json] = {}
     for file in sorted(SAMPLES.glob("*.json")):
         value = exact_json.loads(file.read_bytes())
@@ -54,28 +58,28 @@ def bodies() -> dict[str, exact_json.Json]:
 
 
 def test_every_answer_becomes_a_row_and_nothing_else_does() -> None:
-    found = bodies()
-    if not found:
-        print(f"no samples beside the repository, at {SAMPLES}: the answers under providers/ are all there is to try")
-    known = plans()
-    for name, body in found.items():
-        spec, operation = next(READERS[start] for start in READERS if name.startswith(start))
+    known = load_known_plans()
+    assert len(known) >= 8
+    responses = load_responses()
+    if not responses:
+        pytest.skip(f"no samples beside the repository, at {SAMPLES}")
+    for name, body in responses.items():
+        spec, operation = next(OPERATIONS[start] for start in OPERATIONS if name.startswith(start))
         output: dict[str, exact_json.Json] = {"domain": "acme.example", "response": body, "parallel_raw_response": body}
-        whole = document.from_file(output, operation)
-        result = extract(known[spec], operation, whole)
+        whole = document.build_from_file(output, operation)
+        result = extract_rows(known[spec], operation, whole)
         if name.startswith("parallel"):
-            stored(name, result, body)
+            assert_stored(name, result, body)
         elif any(word in name for word in NO_ANSWER):
             assert (result.outcome, [reason.code for reason in result.reasons]) == ("filtered", ["guard"]), name
         else:
             assert result.outcome == "row", (name, result.reasons)
-    assert len(known) >= 8
 
 
-def stored(name: str, result, body) -> None:
-    """The raw column holds the content, else the whole response; a NUL cannot be stored and is named."""
+def assert_stored(name: str, result: Any, body: Any) -> None:
+    """Assert that the raw column holds the content, else the response; a NUL cannot be stored and is named."""
     if "\\u0000" in json.dumps(body):
         assert [reason.code for reason in result.reasons] == ["wrong_type"] and "NUL" in result.reasons[0].message, name
         return
     content = (body.get("output") or {}).get("content") or body
-    assert exact_json.loads(result.rows[0]["raw_parallel_output"]) == exact_json.as_stored(content), name
+    assert exact_json.loads(result.rows[0]["raw_parallel_output"]) == exact_json.convert_to_stored(content), name

@@ -1,7 +1,4 @@
-"""Pieces of Markdown.
-
-In: words. Out: Markdown in which those words look as they are. It must not know what the words say.
-"""
+"""Build pieces of Markdown in which the given texts look as they are."""
 
 from __future__ import annotations
 
@@ -10,43 +7,43 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from engine.generate.header import MAKER, header
+from engine.generate.header import MAKER, build_header
 
 
-def page(source: str, *blocks: str, maker: str = MAKER) -> str:
-    """Return a page: the generated header, then each block that is not empty, an empty line between."""
-    return "\n\n".join((f"<!-- {header(source, maker)} -->", *filter(None, blocks))) + "\n"
+def build_page(source: str, *blocks: str, maker: str = MAKER) -> str:
+    """Return a page: the generated header, then each block that is not empty, with an empty line between."""
+    return "\n\n".join((f"<!-- {build_header(source, maker)} -->", *filter(None, blocks))) + "\n"
 
 
-def code(text: str) -> str:
-    """Return a code span; in a table it stands as it is, bars included (`cell` sees to those)."""
+def format_code(text: str) -> str:
+    """Return a code span, empty for an empty text. Bars are not escaped: `escape_cell` does that, where needed."""
     fence = "``" if "`" in text else "`"
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}" if text else ""
 
 
-def codes(names: Iterable[str]) -> str:
-    """Return names as code spans with commas between."""
-    return ", ".join(map(code, names))
+def format_codes(names: Iterable[str]) -> str:
+    """Return names as code spans, joined by commas."""
+    return ", ".join(map(format_code, names))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table."""
+def build_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table with a heading row; bars and line ends in the cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(escape_cell, line))} |" for line in lines)
 
 
-def cell(text: str) -> str:
-    """Return `text` on one line, its bars escaped: that is needed within code spans too, and not shown there."""
+def escape_cell(text: str) -> str:
+    """Return `text` as the cell of a table: on one line, its bars escaped, which is needed within code spans too."""
     return text.replace("\n", " ").replace("|", "\\|")
 
 
-def block(language: str, text: str) -> str:
-    """Return a fenced block."""
+def build_code_block(language: str, text: str) -> str:
+    """Return a fenced code block, with a fence that is longer than any in the text."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def json_block(value: Any) -> str:
-    """Return a fenced block of JSON."""
-    return block("json", json.dumps(value, indent=2, ensure_ascii=False))
+def build_json_block(value: Any) -> str:
+    """Return a fenced code block of JSON."""
+    return build_code_block("json", json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,48 +1,56 @@
-"""Plans -> `docs/reference`: a page per spec, and the index.
+"""Build `docs/reference`, a page per spec and the index, from plans.
 
-In: plans. Out: Markdown by path. It must not know how the endpoints answer beyond their shapes; examples are made of
-the plan's own columns.
+The examples of bodies and answers are made from the plan's own columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping as MappingType
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from engine.columns import SOURCE_COLUMNS, columns
-from engine.generate import python
-from engine.generate.docs.markdown import block, code, codes, json_block, page, table
-from engine.plan import Field, Mapping, Plan
+from engine.columns import list_columns
+from engine.generate.docs.markdown import (
+    build_code_block,
+    build_json_block,
+    build_page,
+    build_table,
+    format_code,
+    format_codes,
+)
+from engine.generate.python import build_query_signature, build_upsert_signature
+from engine.jmespath.path import CompiledPath
+from engine.plan import Field, OperationMapping, Plan
+from engine.provided_columns import SOURCE_COLUMNS
+from engine.spec.vocabulary import OnAbsent, OnMissing
 
 FOLDER: Final = "docs/reference"
-_RUN: Final = "5f0b1c1e-3f0a-4b1e-9f7e-0a6f3b1d2c4e"
-_SUBMISSION: Final = "0921f10b-890b-47ab-8ceb-b1986df51cbb"
-_ORG: Final = "b0293785-aa7a-4234-8201-cc47305295f8"
-_MOMENT: Final = "2026-05-15T18:52:36+00:00"
-_PROVIDED: Final[MappingType[str, Any]] = {
+_RUN_ID: Final = "5f0b1c1e-3f0a-4b1e-9f7e-0a6f3b1d2c4e"
+_SUBMISSION_ID: Final = "0921f10b-890b-47ab-8ceb-b1986df51cbb"
+_ORG_ID: Final = "b0293785-aa7a-4234-8201-cc47305295f8"
+_TIMESTAMP: Final = "2026-05-15T18:52:36+00:00"
+_PROVIDED_EXAMPLES: Final[Mapping[str, Any]] = {
     "id": "7d4f0f5e-5b0a-4c43-9a86-1f3c2b9d8e70",
-    "org_id": _ORG,
-    "source_submission_id": _SUBMISSION,
-    "source_pipeline_run_id": _RUN,
-    "source_recorded_at": _MOMENT,
-    "created_at": _MOMENT,
-    "updated_at": _MOMENT,
+    "org_id": _ORG_ID,
+    "source_submission_id": _SUBMISSION_ID,
+    "source_pipeline_run_id": _RUN_ID,
+    "source_recorded_at": _TIMESTAMP,
+    "created_at": _TIMESTAMP,
+    "updated_at": _TIMESTAMP,
 }
 
-#: What an example shows for a type, and for a type behind a normalizer.
-_BY_TYPE: Final[MappingType[str, Any]] = {
+#: Column type -> the value that examples show; a normalizer of a text column -> the value instead.
+_EXAMPLE_BY_TYPE: Final[Mapping[str, Any]] = {
     "jsonb": {"summary": "as the provider wrote it"},
     "boolean": True,
     "integer": 12,
     "bigint": 1200,
     "numeric": 55.6,
     "date": "2026-05-15",
-    "timestamptz": _MOMENT,
+    "timestamptz": _TIMESTAMP,
     "uuid": "3f8e2f0a-6f7c-4d39-8d0d-2a3b1c4d5e6f",
     "text[]": ["one", "two"],
 }
-_BY_NORMALIZER: Final[MappingType[str, str]] = {
+_EXAMPLE_BY_NORMALIZER: Final[Mapping[str, str]] = {
     "domain": "acme.com",
     "registrable_domain": "acme.com",
     "linkedin_url": "https://www.linkedin.com/in/ada-lovelace",
@@ -52,154 +60,166 @@ _BY_NORMALIZER: Final[MappingType[str, str]] = {
 }
 
 
-def emit(plans: Sequence[Plan]) -> dict[str, str]:
-    """Return the pages by path."""
-    return {f"{FOLDER}/README.md": _index(plans), **{f"{FOLDER}/{plan.name}.md": spec_page(plan) for plan in plans}}
+def build_spec_pages(plans: Sequence[Plan]) -> dict[str, str]:
+    """Return the text of `docs/reference/*.md` by path."""
+    return {
+        f"{FOLDER}/README.md": _build_index(plans),
+        **{f"{FOLDER}/{plan.name}.md": build_spec_page(plan) for plan in plans},
+    }
 
 
-def spec_page(plan: Plan) -> str:
-    """Return the page of one spec."""
-    return page(
+def build_spec_page(plan: Plan) -> str:
+    """Return the text of the page of one spec."""
+    return build_page(
         plan.file,
         f"# {plan.title}",
         plan.description,
-        table(("", ""), _facts(plan)),
+        build_table(("", ""), _list_facts(plan)),
         "## Columns",
-        table(("column", "type", "path", "normalized", "missing", "filter", "what it is"), _columns(plan)),
-        f"Every table has {codes(_PROVIDED)} beside them; a spec never names those.",
+        build_table(("column", "type", "path", "normalized", "missing", "filter", "what it is"), _list_columns(plan)),
+        f"Every table has {format_codes(_PROVIDED_EXAMPLES)} beside them; a spec never names those.",
         "## Write",
-        *_write(plan),
+        *_build_write_section(plan),
         "## Ask",
-        *_ask(plan),
+        *_build_query_section(plan),
         "## From Python",
-        block("python", _signatures(plan)),
+        build_code_block("python", _build_signatures(plan)),
         "## From stored step results",
-        *_backfill(plan),
+        *_build_backfill_section(plan),
     )
 
 
-def _index(plans: Sequence[Plan]) -> str:
+def _build_index(plans: Sequence[Plan]) -> str:
     rows = [
-        (f"[{plan.title}]({plan.name}.md)", codes(plan.operations), code(plan.table), codes(plan.conflict))
+        (
+            f"[{plan.title}]({plan.name}.md)",
+            format_codes(plan.operations),
+            format_code(plan.table),
+            format_codes(plan.conflict),
+        )
         for plan in plans
     ]
-    return page(
+    return build_page(
         "the specs",
         "# Reference",
         "One page per spec; what they share is in [normalizers and types](normalizers.md), [errors](../errors.md) and"
         " [the format](format.md), which [specs/README.md](../../specs/README.md) tells by example.",
-        table(("spec", "operations", "table", "key"), rows),
+        build_table(("spec", "operations", "table", "key"), rows),
     )
 
 
-def _facts(plan: Plan) -> list[tuple[str, str]]:
+def _list_facts(plan: Plan) -> list[tuple[str, str]]:
     facts = [
-        ("spec", code(plan.file)),
-        ("operations", codes(plan.operations)),
-        ("table", code(plan.table)),
-        ("key", codes(plan.conflict)),
+        ("spec", format_code(plan.file)),
+        ("operations", format_codes(plan.operations)),
+        ("table", format_code(plan.table)),
+        ("key", format_codes(plan.conflict)),
     ]
-    for name, paths in (("rows", _by_operation(plan, "rows")), ("only when", _by_operation(plan, "when"))):
-        facts += [(name, paths)] if paths else []
+    guards = {
+        "rows": {mapping.operation: mapping.rows for mapping in plan.mappings},
+        "only when": {mapping.operation: mapping.when for mapping in plan.mappings},
+    }
+    facts += [(name, text) for name, paths in guards.items() if (text := _format_alternatives(paths))]
     if plan.many:
-        gone = "deleted" if plan.on_absent == "delete" else "kept"
+        gone = "deleted" if plan.on_absent is OnAbsent.DELETE else "kept"
         facts.append(("rows whose element is gone", gone))
     return facts
 
 
-def _by_operation(plan: Plan, what: str) -> str:
-    return _alternatives({mapping.operation: getattr(mapping, what) for mapping in plan.mappings})
-
-
-def _alternatives(paths: MappingType[str, Any]) -> str:
-    """One path, or one per operation where they differ."""
+def _format_alternatives(paths: Mapping[str, CompiledPath | None]) -> str:
+    """Return the path of all operations, or one per operation where they differ."""
     texts = {operation: path.text if path else "" for operation, path in paths.items()}
     if len(set(texts.values())) == 1:
-        return code(next(iter(texts.values())))
-    return "<br>".join(f"{code(operation)}: {code(text) or 'none'}" for operation, text in texts.items())
+        return format_code(next(iter(texts.values())))
+    return "<br>".join(f"{format_code(operation)}: {format_code(text) or 'none'}" for operation, text in texts.items())
 
 
-def _columns(plan: Plan) -> list[tuple[str, ...]]:
+def _list_columns(plan: Plan) -> list[tuple[str, ...]]:
     return [
         (
-            code(item.name),
-            code(item.type.name),
-            _alternatives({mapping.operation: _path(plan, mapping, item) for mapping in plan.mappings}),
-            codes(one.name for one in item.normalizers),
-            _missing(item),
-            "yes" if item.filter else "",
-            item.description,
+            format_code(column.name),
+            format_code(column.type.name),
+            _format_alternatives({mapping.operation: _find_path(plan, mapping, column) for mapping in plan.mappings}),
+            format_codes(normalizer.name for normalizer in column.normalizers),
+            _describe_missing(column),
+            "yes" if column.filter else "",
+            column.description,
         )
-        for item in plan.fields
+        for column in plan.fields
     ]
 
 
-def _path(plan: Plan, mapping: Mapping, item: Field) -> Any:
-    return mapping.paths[plan.fields.index(item)]
+def _find_path(plan: Plan, mapping: OperationMapping, column: Field) -> CompiledPath:
+    return mapping.paths[plan.fields.index(column)]
 
 
-def _missing(item: Field) -> str:
-    if item.required:
+def _describe_missing(column: Field) -> str:
+    if column.required:
         return "the row is rejected"
-    if item.key:
+    if column.key:
         return "is a key of its own"
-    return "the stored value stays" if item.on_missing == "keep" else "is stored as NULL"
+    return "the stored value stays" if column.on_missing is OnMissing.KEEP else "is stored as NULL"
 
 
-def _write(plan: Plan) -> tuple[str, ...]:
-    row = {item.name: _example(item) for item in plan.fields}
+def _build_write_section(plan: Plan) -> tuple[str, ...]:
+    row = {column.name: _choose_example(column) for column in plan.fields}
     body = {"rows": [row]} if plan.many else row
-    sources = {"source_submission_id": _SUBMISSION, "source_pipeline_run_id": _RUN}
-    answer: Any = {"data": [_stored(plan)] if plan.many else _stored(plan), "meta": {"outcome": "written"}}
-    required = [item.name for item in plan.fields if item.required]
+    sources = {"source_submission_id": _SUBMISSION_ID, "source_pipeline_run_id": _RUN_ID}
+    answer: Any = {
+        "data": [_build_example_row(plan)] if plan.many else _build_example_row(plan),
+        "meta": {"outcome": "written"},
+    }
+    required = [column.name for column in plan.fields if column.required]
+    needed = f" Needed: {format_codes(required)}." if required else ""
     return (
-        f"`POST /api/internal/{plan.slug}/upsert` with the internal key and `x-internal-org-id`."
-        f"{f' Needed: {codes(required)}.' if required else ''} `meta.outcome` is `written`, `unchanged` or `superseded`"
-        " (the stored row comes from a newer source).",
-        json_block({**body, **sources}),
-        json_block(answer),
+        f"`POST /api/internal/{plan.slug}/upsert` with the internal key and `x-internal-org-id`.{needed} `meta.outcome`"
+        " is `written`, `unchanged` or `superseded` (the stored row comes from a newer source).",
+        build_json_block({**body, **sources}),
+        build_json_block(answer),
     )
 
 
-def _ask(plan: Plan) -> tuple[str, ...]:
-    filters = {item.name: _example(item) for item in plan.filters[:1]}
+def _build_query_section(plan: Plan) -> tuple[str, ...]:
+    filters = {column.name: _choose_example(column) for column in plan.filters[:1]}
     offered = (
-        f"Filters: {codes(item.name for item in plan.filters)}; each takes one value or a list." if filters else ""
+        f"Filters: {format_codes(column.name for column in plan.filters)}; each takes one value or a list."
+        if filters
+        else ""
     )
     return (
         f"`POST /api/v1/{plan.slug}/query` as a tenant, or as a super-admin who names `org_id`. {offered} `limit` 1 to"
         " 1000 (100), then `cursor` with `meta.next_cursor`, or `offset`; `fields` names the columns to show."
         " `data` holds rows like the one above, newest first.",
-        json_block({**filters, "limit": 10}),
+        build_json_block({**filters, "limit": 10}),
     )
 
 
-def _signatures(plan: Plan) -> str:
+def _build_signatures(plan: Plan) -> str:
     imported = f"from engine.generated import query_{plan.name}, upsert_{plan.row_name}"
-    return "\n\n".join((imported, python.upsert_signature(plan) + " ...", python.query_signature(plan) + " ..."))
+    return "\n\n".join((imported, build_upsert_signature(plan) + " ...", build_query_signature(plan) + " ..."))
 
 
-def _backfill(plan: Plan) -> tuple[str, ...]:
+def _build_backfill_section(plan: Plan) -> tuple[str, ...]:
     command = f"`dex backfill {plan.name}` writes what is pending; `dex coverage` shows the accounts."
     if not plan.targets:
         return (command,)
-    rows = [(code(target.org_id), codes(target.submissions)) for target in plan.targets]
-    return (command, "Default targets of the backfill script:", table(("organisation", "submissions"), rows))
+    rows = [(format_code(target.org_id), format_codes(target.submissions)) for target in plan.targets]
+    return (command, "Default targets of the backfill script:", build_table(("organisation", "submissions"), rows))
 
 
-def _stored(plan: Plan) -> dict[str, Any]:
-    """A row as answers show it: documents last."""
-    values = {**_PROVIDED, **{item.name: _example(item) for item in plan.fields}}
-    names = columns(plan)
-    documents = [name for name in names if name not in _PROVIDED and plan.field(name).type.name == "jsonb"]
+def _build_example_row(plan: Plan) -> dict[str, Any]:
+    """Return a row as answers show it: the documents last."""
+    values = {**_PROVIDED_EXAMPLES, **{column.name: _choose_example(column) for column in plan.fields}}
+    names = list_columns(plan)
+    documents = [name for name in names if name not in _PROVIDED_EXAMPLES and plan.field(name).type.name == "jsonb"]
     return {name: values[name] for name in (*(name for name in names if name not in documents), *documents)}
 
 
-def _example(item: Field) -> Any:
-    for normalizer in reversed(item.normalizers):
-        if normalizer.name in _BY_NORMALIZER and item.type.name == "text":
-            return _BY_NORMALIZER[normalizer.name]
-    return _BY_TYPE.get(item.type.name, f"the {item.name.replace('_', ' ')}")
+def _choose_example(column: Field) -> Any:
+    for normalizer in reversed(column.normalizers):
+        if normalizer.name in _EXAMPLE_BY_NORMALIZER and column.type.name == "text":
+            return _EXAMPLE_BY_NORMALIZER[normalizer.name]
+    return _EXAMPLE_BY_TYPE.get(column.type.name, f"the {column.name.replace('_', ' ')}")
 
 
-assert _PROVIDED.keys() >= SOURCE_COLUMNS.keys()
+assert _PROVIDED_EXAMPLES.keys() >= SOURCE_COLUMNS.keys()

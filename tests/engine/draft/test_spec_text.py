@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine import plan
 from engine.draft import names, spec_text
-from engine.draft.sample import guess
+from engine.draft.sample import guess_column
 from engine.draft.spec_text import NotDrafted
 from engine.plan import Plan
 from engine.rows import document, extract
@@ -45,51 +45,51 @@ PERSON = {
 }
 
 
-def compiled(files: dict[str, str]) -> Plan:
+def compile_draft(files: dict[str, str]) -> Plan:
     """Compile the spec among some drafted files; it must pass the checks."""
     name, text = next((name, text) for name, text in files.items() if name.startswith("specs/"))
-    checked = checks.check([yaml_source.parse(text, name)])
+    checked = checks.check_sources([yaml_source.parse_source(text, name)])
     assert not checked.diagnostics, "\n".join(map(str, checked.diagnostics)) + "\n" + text
     ((origin, spec),) = checked.specs
-    return plan.compile(spec, origin.file)
+    return plan.compile_spec(spec, origin.file, checked.paths)
 
 
-def texts(made: Plan) -> dict[str, str]:
+def list_path_texts(built: Plan) -> dict[str, str]:
     """Column -> path."""
-    return {field.name: path.text for field, path in zip(made.fields, made.mappings[0].paths, strict=True)}
+    return {field.name: path.text for field, path in zip(built.fields, built.mappings[0].paths, strict=True)}
 
 
-def normalized(made: Plan) -> dict[str, list[str]]:
-    return {field.name: [one.name for one in field.normalizers] for field in made.fields if field.normalizers}
+def list_normalizers(built: Plan) -> dict[str, list[str]]:
+    return {field.name: [one.name for one in field.normalizers] for field in built.fields if field.normalizers}
 
 
 def test_an_array_of_objects_becomes_rows() -> None:
-    made = compiled(spec_text.emit("company.derive.customers", CUSTOMERS))
-    assert (made.name, made.row_name, made.slug) == ("company_customers", "company_customer", "company-customers")
-    assert made.mappings[0].rows is not None
-    assert made.mappings[0].rows.text == "output.customers"
-    assert made.conflict == ("org_id", "company_domain", "customer_domain")
-    assert texts(made)["company_domain"] == "output.domain"
-    assert texts(made)["customer_domain"] == "item.domain"
-    assert normalized(made) == {"company_domain": ["domain"], "customer_domain": ["domain"]}
-    assert {field.name: field.type.name for field in made.fields}["confidence"] == "numeric"
-    assert made.field("processor").on_missing == "clear"
-    assert made.field("raw_customer").required
+    built = compile_draft(spec_text.draft_from_sample("company.derive.customers", CUSTOMERS))
+    assert (built.name, built.row_name, built.slug) == ("company_customers", "company_customer", "company-customers")
+    assert built.mappings[0].rows is not None
+    assert built.mappings[0].rows.text == "output.customers"
+    assert built.conflict == ("org_id", "company_domain", "customer_domain")
+    assert list_path_texts(built)["company_domain"] == "output.domain"
+    assert list_path_texts(built)["customer_domain"] == "item.domain"
+    assert list_normalizers(built) == {"company_domain": ["domain"], "customer_domain": ["domain"]}
+    assert {field.name: field.type.name for field in built.fields}["confidence"] == "numeric"
+    assert built.field("processor").on_missing == "clear"
+    assert built.field("raw_customer").required
 
 
 def test_an_object_becomes_one_row_with_its_body_as_the_other_specs_keep_it() -> None:
-    made = compiled(spec_text.emit("company.derive.intel_briefing", BRIEFING))
-    assert made.conflict == ("org_id", "company_domain", "client_company_name")
-    assert texts(made)["company_domain"] == "output.domain || output.target_company_domain"
+    built = compile_draft(spec_text.draft_from_sample("company.derive.intel_briefing", BRIEFING))
+    assert built.conflict == ("org_id", "company_domain", "client_company_name")
+    assert list_path_texts(built)["company_domain"] == "output.domain || output.target_company_domain"
     raw = "output.parallel_raw_response.output.content || output.parallel_raw_response"
-    assert texts(made)["raw_parallel_output"] == raw
-    assert [field.name for field in made.filters] == ["company_domain", "client_company_name"]
+    assert list_path_texts(built)["raw_parallel_output"] == raw
+    assert [field.name for field in built.filters] == ["company_domain", "client_company_name"]
 
 
 def test_a_person_is_told_by_linkedin() -> None:
-    made = compiled(spec_text.emit("person.derive.intel_briefing", PERSON))
-    assert made.conflict == ("org_id", "person_linkedin_url")
-    assert texts(made)["person_full_name"] == "output.full_name || output.person_full_name"
+    built = compile_draft(spec_text.draft_from_sample("person.derive.intel_briefing", PERSON))
+    assert built.conflict == ("org_id", "person_linkedin_url")
+    assert list_path_texts(built)["person_full_name"] == "output.full_name || output.person_full_name"
 
 
 def test_what_only_the_context_has_is_taken_from_there() -> None:
@@ -98,13 +98,13 @@ def test_what_only_the_context_has_is_taken_from_there() -> None:
         "operation_result": {"operation_id": "company.derive.customers", "status": "found", "output": output},
         "cumulative_context": {"company_domain": "coreweave.com", **output},
     }
-    files = spec_text.emit("company.derive.customers", payload)
-    assert texts(compiled(files))["company_domain"] == "context.company_domain"
+    files = spec_text.draft_from_sample("company.derive.customers", payload)
+    assert list_path_texts(compile_draft(files))["company_domain"] == "context.company_domain"
     assert "tests/cases/good/company_customers/output_payload.json" in files
 
 
 def test_the_case_says_what_the_draft_makes_of_the_sample() -> None:
-    files = spec_text.emit("company.derive.customers", CUSTOMERS)
+    files = spec_text.draft_from_sample("company.derive.customers", CUSTOMERS)
     found = json.loads(files["tests/cases/good/company_customers/extraction.json"])
     assert found["outcome"] == "row"
     assert [row["customer_domain"] for row in found["rows"]] == ["microsoft.com", "meta.com", "mistral.ai"]
@@ -113,7 +113,7 @@ def test_the_case_says_what_the_draft_makes_of_the_sample() -> None:
 
 def test_numbers_of_the_sample_keep_their_text() -> None:
     value = exact_json.loads('{"domain": "acme.com", "score": 1.10, "large": 123456789012345678901234567890}')
-    files = spec_text.emit("company.derive.score", value)
+    files = spec_text.draft_from_sample("company.derive.score", value)
     assert '"score": 1.10' in files["tests/cases/good/company_scores/step_output.json"]
     assert "123456789012345678901234567890" in files["tests/cases/good/company_scores/extraction.json"]
 
@@ -135,18 +135,18 @@ def test_numbers_of_the_sample_keep_their_text() -> None:
     ],
 )
 def test_what_one_sample_cannot_tell_is_said(sample: Any, doubt: str) -> None:
-    files = spec_text.emit("company.derive.things", sample)
-    compiled(files)
+    files = spec_text.draft_from_sample("company.derive.things", sample)
+    compile_draft(files)
     assert f"# unsure: {doubt}" in files["specs/company_things.yaml"] or doubt in files["specs/company_things.yaml"]
 
 
 def test_an_answer_that_is_not_completed_is_guarded() -> None:
     body = {"status": "completed", "domain": "acme.com", "content": {"a": 1}}
-    made = compiled(spec_text.emit("company.derive.things", body))
-    assert made.mappings[0].when is not None
-    assert made.mappings[0].when.text == "output.status == 'completed'"
-    pending = document.build({**body, "status": "in_progress"}, {}, document.Run(), made.operations[0])
-    assert extract.extract(made, made.operations[0], pending).outcome == "filtered"
+    built = compile_draft(spec_text.draft_from_sample("company.derive.things", body))
+    assert built.mappings[0].when is not None
+    assert built.mappings[0].when.text == "output.status == 'completed'"
+    pending = document.build_document({**body, "status": "in_progress"}, {}, document.Run(), built.operations[0])
+    assert extract.extract_rows(built, built.operations[0], pending).outcome == "filtered"
 
 
 def test_the_answer_of_a_known_provider_is_found() -> None:
@@ -157,37 +157,37 @@ def test_the_answer_of_a_known_provider_is_found() -> None:
             {"type": "message", "content": [{"type": "output_text", "text": "the answer"}]},
         ],
     }
-    made = compiled(spec_text.emit("company.derive.things", body))
-    found = extract.extract(made, made.operations[0], document.from_file(body, made.operations[0]))
+    built = compile_draft(spec_text.draft_from_sample("company.derive.things", body))
+    found = extract.extract_rows(built, built.operations[0], document.build_from_file(body, built.operations[0]))
     assert found.rows[0]["answer"] == "the answer"
 
 
 def test_names_the_engine_keeps_and_keys_that_are_no_words() -> None:
     body = {"id": "x", "created_at": "y", "limit": 1, "Größe (cm)": 3, "companyName": "Acme", "a-b": "c", "": "d"}
-    made = compiled(spec_text.emit("company.derive.things", body))
-    assert texts(made)["provider_id"] == "output.id"
-    assert texts(made)["provider_limit"] == "output.limit"
-    assert texts(made)["company_name"] == "output.companyName"
-    assert texts(made)["a_b"] == 'output."a-b"'
-    found = extract.extract(made, made.operations[0], document.from_file(body, made.operations[0]))
+    built = compile_draft(spec_text.draft_from_sample("company.derive.things", body))
+    assert list_path_texts(built)["provider_id"] == "output.id"
+    assert list_path_texts(built)["provider_limit"] == "output.limit"
+    assert list_path_texts(built)["company_name"] == "output.companyName"
+    assert list_path_texts(built)["a_b"] == 'output."a-b"'
+    found = extract.extract_rows(built, built.operations[0], document.build_from_file(body, built.operations[0]))
     assert found.rows[0]["a_b"] == "c"
 
 
 def test_a_name_of_ones_own() -> None:
-    files = spec_text.emit("company.derive.customers", CUSTOMERS, name="clients")
-    assert compiled(files).table == "clients"
+    files = spec_text.draft_from_sample("company.derive.customers", CUSTOMERS, name="clients")
+    assert compile_draft(files).table == "clients"
     assert "tests/cases/good/clients/step_output.json" in files
 
 
 @pytest.mark.parametrize("empty", [None, "", [], {}, {"operation_result": {"output": None}}])
 def test_nothing_gives_no_draft(empty: Any) -> None:
     with pytest.raises(NotDrafted):
-        spec_text.emit("company.derive.customers", empty)
+        spec_text.draft_from_sample("company.derive.customers", empty)
 
 
 def test_another_operations_payload_is_noticed() -> None:
     payload = {"operation_result": {"operation_id": "company.other", "status": "found", "output": {"domain": "a.com"}}}
-    text = spec_text.emit("company.derive.things", payload)["specs/company_things.yaml"]
+    text = spec_text.draft_from_sample("company.derive.things", payload)["specs/company_things.yaml"]
     assert "the sample is of the operation `company.other`" in text
 
 
@@ -224,14 +224,14 @@ NAMED = st.dictionaries(
 @given(JSON | NAMED, st.sampled_from(["company.derive.x", "person.y", "Weird Op/1", "a.b.c.d", "company", "users"]))
 def test_every_draft_passes_the_checks(sample: Any, operation: str) -> None:
     try:
-        files = spec_text.emit(operation, exact_json.loads(json.dumps(sample)))
+        files = spec_text.draft_from_sample(operation, exact_json.loads(json.dumps(sample)))
     except NotDrafted as error:
         assert "the sample holds no output" in error.message, error.message
         return
-    made = compiled(files)
-    assert made.conflict[0] == "org_id"
-    assert len(made.conflict) > 1
-    folder = f"tests/cases/good/{made.name}"
+    built = compile_draft(files)
+    assert built.conflict[0] == "org_id"
+    assert len(built.conflict) > 1
+    folder = f"tests/cases/good/{built.name}"
     found = json.loads(files[f"{folder}/extraction.json"])
     unstorable = any(mark in json.dumps(sample) for mark in ("\\u0000", "\\ud8", "\\ud9", "\\uda", "\\udb", "\\udc"))
     assert found["outcome"] in ("row", "filtered") or unstorable, found
@@ -269,8 +269,8 @@ def test_every_draft_passes_the_checks(sample: Any, operation: str) -> None:
     ],
 )
 def test_guesses(key: str, values: list[Any], wanted: tuple[str, tuple[str, ...]]) -> None:
-    made = guess(key, values)
-    assert (made.type, made.normalize) == wanted
+    built = guess_column(key, values)
+    assert (built.type, built.normalize) == wanted
 
 
 @pytest.mark.parametrize(
@@ -278,13 +278,13 @@ def test_guesses(key: str, values: list[Any], wanted: tuple[str, tuple[str, ...]
     [("customer", "customers"), ("company", "companies"), ("box", "boxes"), ("search", "searches"), ("key", "keys")],
 )
 def test_plurals(one: str, many: str) -> None:
-    assert names.plural(one) == many
-    assert names.singular(many) == one
-    assert names.plural(many) == many
+    assert names.to_plural(one) == many
+    assert names.to_singular(many) == one
+    assert names.to_plural(many) == many
 
 
 def test_the_names_of_operations() -> None:
-    assert names.table("company.derive.intel_briefing") == "company_intel_briefings"
-    assert names.table("person.derive.intel_briefing") == "person_intel_briefings"
-    assert names.table("company.company_ads") == "company_ads"
-    assert names.table("customers") == "customers"
+    assert names.build_table_name("company.derive.intel_briefing") == "company_intel_briefings"
+    assert names.build_table_name("person.derive.intel_briefing") == "person_intel_briefings"
+    assert names.build_table_name("company.company_ads") == "company_ads"
+    assert names.build_table_name("customers") == "customers"

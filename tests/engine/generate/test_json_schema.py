@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from engine.generate.json_schema import FILE, TYPE_DOCS, emit, schema
+from engine.generate.json_schema import SCHEMA_FILE, TYPE_DOCS, build_json_schema, build_json_schema_files
 from engine.spec import checks, yaml_source
 from engine.spec.models import Spec
 from engine.values.column_types import TYPES
@@ -19,31 +19,31 @@ GOOD = [*sorted((ROOT / "specs").glob("*.yaml")), *sorted((ROOT / "tests" / "cas
 SEEN = frozenset(("SPEC201", "SPEC202", "SPEC203", "SPEC204", "SPEC301", "SPEC303", "SPEC304", "SPEC309", "SPEC313"))
 
 
-def validator() -> jsonschema.Draft202012Validator:
-    jsonschema.Draft202012Validator.check_schema(schema())
-    return jsonschema.Draft202012Validator(schema())
+def build_validator() -> jsonschema.Draft202012Validator:
+    jsonschema.Draft202012Validator.check_schema(build_json_schema())
+    return jsonschema.Draft202012Validator(build_json_schema())
 
 
-def said(data: Any) -> list[str]:
-    return [error.message for error in validator().iter_errors(data)]
+def list_errors(data: Any) -> list[str]:
+    return [error.message for error in build_validator().iter_errors(data)]
 
 
 @pytest.mark.parametrize("file", GOOD, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_a_good_spec_is_valid(file: Path) -> None:
-    assert said(yaml_source.load(file, file.name).data) == []
+    assert list_errors(yaml_source.load_source(file, file.name).data) == []
 
 
-def wrong() -> Iterator[Any]:
+def list_wrong_specs() -> Iterator[Any]:
     for file in sorted((ROOT / "tests" / "cases" / "wrong").glob("*/*.yaml")):
-        origin = yaml_source.load(file, f"specs/{file.name}")
-        codes = {item.code for item in checks.check([origin]).diagnostics}
+        origin = yaml_source.load_source(file, f"specs/{file.name}")
+        codes = {item.code for item in checks.check_sources([origin]).diagnostics}
         if origin.data is not None and codes & SEEN:
             yield pytest.param(origin.data, id=f"{file.parent.name}/{file.stem}")
 
 
-@pytest.mark.parametrize("data", list(wrong()))
+@pytest.mark.parametrize("data", list(list_wrong_specs()))
 def test_a_wrong_spec_is_flagged(data: Any) -> None:
-    assert said(data)
+    assert list_errors(data)
 
 
 BASE: dict[str, Any] = {
@@ -84,8 +84,8 @@ BASE: dict[str, Any] = {
     ],
 )
 def test_each_slip_is_flagged(change: dict[str, Any]) -> None:
-    assert said(BASE) == []
-    assert said({**BASE, **change})
+    assert list_errors(BASE) == []
+    assert list_errors({**BASE, **change})
 
 
 @pytest.mark.parametrize(
@@ -97,16 +97,16 @@ def test_each_slip_is_flagged(change: dict[str, Any]) -> None:
     ],
 )
 def test_operations_may_be_a_mapping(change: dict[str, Any]) -> None:
-    assert said({**BASE, **change}) == []
+    assert list_errors({**BASE, **change}) == []
 
 
 def test_it_is_complete() -> None:
-    made = schema()
-    assert made["properties"].keys() == Spec.model_fields.keys()
-    for name, part in [("Spec", made), *made["$defs"].items()]:
+    built = build_json_schema()
+    assert built["properties"].keys() == Spec.model_fields.keys()
+    for name, part in [("Spec", built), *built["$defs"].items()]:
         for key, value in part["properties"].items():
             assert value.get("description"), f"{name}.{key} has no description"
-    field = made["$defs"]["FieldSpec"]["properties"]
+    field = built["$defs"]["FieldSpec"]["properties"]
     assert TYPE_DOCS.keys() == TYPES.keys()
     assert field["type"]["enum"] == sorted(TYPES)
     assert field["normalize"]["items"]["enum"] == sorted(NORMALIZERS)
@@ -114,8 +114,8 @@ def test_it_is_complete() -> None:
 
 
 def test_every_example_is_valid_where_it_stands() -> None:
-    definitions = schema()["$defs"]
-    for part in (schema(), *definitions.values()):
+    definitions = build_json_schema()["$defs"]
+    for part in (build_json_schema(), *definitions.values()):
         for key, value in part["properties"].items():
             for example in value.get("examples", ()):
                 errors = jsonschema.Draft202012Validator({**value, "$defs": definitions}).iter_errors(example)
@@ -123,7 +123,7 @@ def test_every_example_is_valid_where_it_stands() -> None:
 
 
 def test_the_file_in_the_project_is_this_one() -> None:
-    assert (ROOT / FILE).read_text() == emit()[FILE]
+    assert (ROOT / SCHEMA_FILE).read_text() == build_json_schema_files()[SCHEMA_FILE]
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "specs").glob("*.yaml")), ids=lambda file: file.stem)

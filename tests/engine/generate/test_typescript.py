@@ -1,5 +1,6 @@
 """The text of the persist blocks: it type-checks and lints with the runner's own settings, and says what it should."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from engine.generate import typescript
 from engine.plan import Plan
+from engine.provided_columns import PROVIDED_COLUMNS
 
 TRIGGER = Path(__file__).resolve().parents[3] / "trigger"
 
@@ -70,8 +72,8 @@ fields:
 ALIKE = ("a1", "a_1", "_a1", "ab", "a_b", "a__b", "_a_b", "_ab", "ab_", "_", "__")
 
 
-def block(plan: Plan) -> str:
-    return typescript.emit([plan])[f"{typescript.FOLDER}/{plan.name}.ts"]
+def build_block(plan: Plan) -> str:
+    return typescript.build_typescript_files([plan])[f"{typescript.FOLDER}/{typescript.build_file_name(plan)}"]
 
 
 def test_it_passes_the_runners_own_checks(
@@ -81,7 +83,7 @@ def test_it_passes_the_runners_own_checks(
     shutil.copytree(TRIGGER, copy, ignore=shutil.ignore_patterns("node_modules", "generated", "tests"))
     (copy / "node_modules").symlink_to(TRIGGER / "node_modules")
     more = [HARD, SHAPES, KEYLESS_LIST, *(KEYLESS.format(name=name) for name in ALIKE)]
-    for name, text in typescript.emit([*plans, *map(compiled, more)]).items():
+    for name, text in typescript.build_typescript_files([*plans, *map(compiled, more)]).items():
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(text)
@@ -94,38 +96,82 @@ def test_it_passes_the_runners_own_checks(
 
 def test_a_block_reads_as_the_directive_wrote_it(plans: tuple[Plan, ...]) -> None:
     (company,) = (plan for plan in plans if plan.name == "company_intel_briefings")
-    text = block(company)
+    text = build_block(company)
     condition = 'if (operationId === "company.derive.intel_briefing" && result.status === "found" && result.output) {'
-    for part in (
+    assert_in_order(
+        text,
         "from specs/company_intel_briefings.yaml",
+        "/** Company intel briefing. One row per company and client lens. */",
         condition,
-        'internalPost(internalConfig, "/api/internal/company-intel-briefings/upsert", {',
-        'company_domain: read(document, "output.domain || output.target_company_domain"),',
+        "storeRow(step, {",
+        'endpoint: "/api/internal/company-intel-briefings/upsert",',
+        'company_domain: readPath(document, "output.domain || output.target_company_domain"),',
+        'processor: readPath(document, "output.processor"),',
         "source_submission_id: run.submission_id,",
         "source_pipeline_run_id: pipeline_run_id,",
-        'logger.info("Company intel briefing persisted to dedicated table", {',
-        'logger.warn("Failed to persist company intel briefing to dedicated table", {',
-    ):
-        assert part in text
+        'persisted: "Company intel briefing persisted to dedicated table",',
+        'failed: "Failed to persist company intel briefing to dedicated table",',
+    )
+    assert_in_order(
+        (TRIGGER / "src" / "persist" / "store.ts").read_text(),
+        "export async function storeRow(",
+        "internalPost(step.internalConfig, block.endpoint, block.body(document))",
+        "try {",
+        "logger.info(block.persisted, {",
+        "} catch (error) {",
+        "logger.warn(block.failed, { pipeline_run_id, error: toMessage(error) });",
+    )
     assert "throw" not in text
+
+
+def assert_in_order(text: str, *parts: str) -> None:
+    place = 0
+    for part in parts:
+        assert part in text[place:], part
+        place = text.index(part, place) + len(part)
+
+
+def test_a_module_exports_the_types_of_its_spec(plans: tuple[Plan, ...], compiled: Callable[[str], Plan]) -> None:
+    (company,) = (plan for plan in plans if plan.name == "company_intel_briefings")
+    text = build_block(company)
+    assert (
+        "export interface CompanyIntelBriefingRow extends ProvidedColumns {\n  readonly company_domain: string;\n"
+        in text
+    )
+    assert "  readonly company_name: string | null;\n" in text
+    assert (
+        "export interface CompanyIntelBriefingBody extends SourceColumns {\n  readonly company_domain: Json;\n" in text
+    )
+    assert "  readonly company_domain?: FilterValue<string>;\n" in text
+    many = build_block(compiled(SHAPES))
+    assert (
+        "export interface CustomerBody extends SourceColumns {\n  readonly rows: readonly CustomerElement[];\n}" in many
+    )
+    assert "export type CustomerFilters = Record<string, never>;" in many
+
+
+def test_the_provided_columns_are_those_of_the_engine() -> None:
+    text = (TRIGGER / "src" / "persist" / "store.ts").read_text()
+    interface = text.split("export interface ProvidedColumns {")[1].split("}")[0]
+    assert re.findall(r"readonly (\w+):", interface) == list(PROVIDED_COLUMNS)
 
 
 def test_titles_inside_a_sentence(plans: tuple[Plan, ...]) -> None:
     (icp,) = (plan for plan in plans if plan.name == "icp_job_titles")
-    assert '"Failed to persist ICP job titles to dedicated table"' in block(icp)
+    assert '"Failed to persist ICP job titles to dedicated table"' in build_block(icp)
 
 
 def test_operations_of_one_shape_share_a_block(compiled: Callable[[str], Plan]) -> None:
-    text = block(compiled(SHAPES))
+    text = build_block(compiled(SHAPES))
     assert '["test.first", "test.second"].includes(operationId)' in text
     assert text.count("if (operationId ===") == 2
-    assert 'logger.info("Customers filtered: `context.is_public` is falsy"' in text
+    assert 'filtered: "Customers filtered: `context.is_public` is falsy"' in text
     assert text.index('rows: "output.customers"') < text.index('rows: "output.found[]"')
 
 
 def test_every_plan_is_called_in_one_order(plans: tuple[Plan, ...]) -> None:
-    forwards, backwards = typescript.emit(plans), typescript.emit(plans[::-1])
+    forwards, backwards = typescript.build_typescript_files(plans), typescript.build_typescript_files(plans[::-1])
     index = f"{typescript.FOLDER}/index.ts"
     assert forwards[index] == backwards[index]
     for plan in plans:
-        assert f"await {typescript.function(plan)}(step);" in forwards[index]
+        assert f"await {typescript.build_function_name(plan)}(step);" in forwards[index]
