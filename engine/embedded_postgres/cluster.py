@@ -1,8 +1,4 @@
-"""The cluster: Postgres's own folder, made once.
-
-In: the place, the programs, the account. Out: a cluster that only the account's owner and root can log in to.
-It must not know whether a server runs on it.
-"""
+"""Create the cluster, the folder in which Postgres keeps its data, and say who may log in to it."""
 
 from __future__ import annotations
 
@@ -14,17 +10,17 @@ import tempfile
 from pathlib import Path
 
 from engine.embedded_postgres import binaries
-from engine.embedded_postgres.data_folder import Folder, read
+from engine.embedded_postgres.data_folder import DataFolder, read_text_or_empty
 from engine.embedded_postgres.errors import EmbeddedError
-from engine.embedded_postgres.os_user import Account, known
+from engine.embedded_postgres.os_user import OsUser, find_unprivileged_user
 
-#: Only over the socket. The database's own superuser is for who runs the server; other roles bring a password.
-RULES = """\
+#: The text of `pg_hba.conf`. The superuser is for the users that `build_ident_map` lists; other roles need a password.
+HBA_RULES = """\
 local all postgres peer map=dex
 local all all scram-sha-256
 """
 
-SETTINGS = """\
+SERVER_SETTINGS = """\
 # written by engine/embedded_postgres
 listen_addresses = ''
 unix_socket_permissions = 0700
@@ -35,61 +31,70 @@ log_min_error_statement = panic
 log_error_verbosity = terse
 """
 
+#: Environment variables that the server inherits from us.
+INHERITED_VARIABLES = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
-INHERITED = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
-
-def ensure(folder: Folder, place: Path, programs: Path, account: Account, *, durable: bool) -> Path:
-    """Return the cluster of a folder, made if there is none.
+def ensure_cluster(folder: DataFolder, storage: Path, programs: Path, user: OsUser, *, durable: bool) -> Path:
+    """Return the cluster of a data folder; create it in the storage folder when there is none.
 
     Raises EmbeddedError when `initdb` fails, or when the cluster is of another major version than the programs.
     """
-    cluster = place / "cluster"
+    cluster = storage / "cluster"
     if not cluster.is_dir():
-        make(cluster, programs, account, admitted(folder), durable=durable)
-    if place != folder.path and not folder.cluster.is_symlink():
+        create_cluster(cluster, programs, user, build_ident_map(folder), durable=durable)
+    if storage != folder.path and not folder.cluster.is_symlink():
         folder.cluster.symlink_to(cluster)
-    made, runs = read(cluster / "PG_VERSION").strip(), binaries.major_version(programs)
-    if made != str(runs):
+    required, major = read_text_or_empty(cluster / "PG_VERSION").strip(), binaries.read_major_version(programs)
+    if required != str(major):
         raise EmbeddedError(
-            f"the cluster in `{folder.cluster}` is of PostgreSQL {made}, the programs in `{programs}` are {runs}",
-            hint=f"name the `bin` folder of a PostgreSQL {made} in `{binaries.OVERRIDE}`, or remove `{folder.path}`",
+            f"the cluster in `{folder.cluster}` is of PostgreSQL {required}, the programs in `{programs}` are {major}",
+            hint=f"name the `bin` folder of a PostgreSQL {required} in `{binaries.BIN_VARIABLE}`,"
+            f" or remove `{folder.path}`",
         )
     return cluster
 
 
-def make(cluster: Path, programs: Path, account: Account, logins: str, *, durable: bool) -> None:
-    """Make a cluster beside its place and move it there when it is whole: killed half-way, it leaves none."""
+def create_cluster(cluster: Path, programs: Path, user: OsUser, logins: str, *, durable: bool) -> None:
+    """Create a cluster under another name and rename it when it is complete, so that a killed process leaves none."""
     for abandoned in cluster.parent.glob("unfinished-*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cluster.parent))
-    account.own(unfinished)
+    user.give_path(unfinished)
     # The C locale sorts the same on every version and every machine.
     command = [str(programs / "initdb"), "-D", str(unfinished), "-U", "postgres", "--encoding=UTF8", "--no-locale"]
     command += ["--auth-local=peer", "--auth-host=reject", "--no-instructions", *([] if durable else ["--no-sync"])]
-    done = subprocess.run(  # noqa: S603
-        command, cwd="/", env=environment(), capture_output=True, text=True, check=False, **account.drop()
+    result = subprocess.run(  # noqa: S603
+        command,
+        cwd="/",
+        env=build_server_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        **user.build_run_options(),
     )
-    if done.returncode != 0:
-        raise EmbeddedError(f"`{command[0]}` could not make a cluster: {done.stderr.strip() or done.stdout.strip()}")
-    (unfinished / "pg_hba.conf").write_text(RULES)
+    if result.returncode != 0:
+        raise EmbeddedError(
+            f"`{command[0]}` could not make a cluster: {result.stderr.strip() or result.stdout.strip()}"
+        )
+    (unfinished / "pg_hba.conf").write_text(HBA_RULES)
     (unfinished / "pg_ident.conf").write_text(logins)
     with (unfinished / "postgresql.conf").open("a") as settings:
-        settings.write(SETTINGS)
+        settings.write(SERVER_SETTINGS)
     unfinished.rename(cluster)
 
 
-def admitted(folder: Folder) -> str:
-    """Return who may log in as the superuser: whose folder it is, we, and root, who could anyway.
+def build_ident_map(folder: DataFolder) -> str:
+    """Return the text of `pg_ident.conf`: root, the current user and the data folder's owner may be the superuser.
 
-    Not the server's own user as such: other programs run as `nobody` too.
+    The user that runs the server is not among them, because other programs run as `nobody` too.
     """
-    names = {pwd.getpwuid(user).pw_name for user in (0, os.getuid())}
-    if (owner := known(folder.path.stat().st_uid)) is not None:
+    names = {pwd.getpwuid(uid).pw_name for uid in (0, os.getuid())}
+    if (owner := find_unprivileged_user(folder.path.stat().st_uid)) is not None:
         names.add(owner.name)
     return "".join(f'dex "{name}" postgres\n' for name in sorted(names))
 
 
-def environment() -> dict[str, str]:
-    """Return what the server gets of our environment: none of its own variables, no language, no secrets."""
-    return {**{name: os.environ[name] for name in INHERITED if name in os.environ}, "LC_ALL": "C"}
+def build_server_environment() -> dict[str, str]:
+    """Return the environment of the server: without `PG*` variables, language and secrets of ours."""
+    return {**{name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}, "LC_ALL": "C"}

@@ -1,7 +1,7 @@
-"""The files of one embedded server, and where they can be.
+"""The data folder of one embedded server: its locks, log, cluster and socket, and where else they have to be.
 
-In: the data folder a project names. Out: where locks, log, cluster and socket are, so that the server reaches its own.
-It must not start or stop anything.
+The server may run as another user than we do (`engine/embedded_postgres/os_user.py`). Where that user cannot enter the
+project's folder, cluster and programs lie outside of it, and the data folder has a link to the cluster.
 """
 
 from __future__ import annotations
@@ -15,164 +15,164 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.embedded_postgres.errors import EmbeddedError
-from engine.embedded_postgres.os_user import Account, give
+from engine.embedded_postgres.os_user import OsUser, copy_owner
 
-#: A Unix socket's address has room for about a hundred bytes, `/.s.PGSQL.5432.lock` among them.
+#: In bytes. The address of a Unix socket has room for about a hundred, `/.s.PGSQL.5432.lock` included.
 LONGEST_SOCKET_FOLDER = 60
-#: Where root keeps a cluster that an unprivileged user could not reach in the project's own folder.
-SHELTERS = Path("/var/lib/data-engine-x")
+#: Where root keeps clusters that an unprivileged user could not reach in the projects' own folders.
+OUTSIDE_ROOT = Path("/var/lib/data-engine-x")
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
-    """One data folder. Its locks lie in it, so whoever may not write to it cannot hold up its users."""
+class DataFolder:
+    """One data folder. Its locks are files in it, so only users who may write to it can block others."""
 
     path: Path
 
     @property
-    def users(self) -> Path:
-        """Held shared by every user; whoever holds it alone knows that nobody uses the server."""
+    def users_lock(self) -> Path:
+        """Held shared by every user of the server; the keeper acquires it exclusively once there are none."""
         return self.path / "users.lock"
 
     @property
-    def starting(self) -> Path:
-        """Held by the one user who looks whether the server runs, and starts it."""
+    def start_lock(self) -> Path:
+        """Held while a user checks whether the server runs, and starts it."""
         return self.path / "starting.lock"
 
     @property
-    def keeping(self) -> Path:
-        """Held by the keeper as long as it lives, with the id of its process inside."""
+    def keeper_lock(self) -> Path:
+        """Held by the keeper while it runs; contains the id of its process."""
         return self.path / "keeping.lock"
 
     @property
     def cluster(self) -> Path:
-        """Postgres's own folder, or a link to it."""
+        """The folder in which Postgres keeps its data, or a link to it."""
         return self.path / "cluster"
 
     @property
-    def log(self) -> Path:
-        """What the server said since it was last started."""
+    def server_log(self) -> Path:
+        """The output of the server since its last start."""
         return self.path / "server.log"
 
     @property
     def socket_note(self) -> Path:
-        """Names the folder of the server's socket."""
+        """Contains the path of the folder of the server's socket."""
         return self.path / "socket"
 
     @property
-    def temporary(self) -> Path:
-        """Stands for the wish that the keeper removes everything when the last user has left."""
+    def temporary_marker(self) -> Path:
+        """Exists when the keeper is to remove everything once the last user has left."""
         return self.path / "temporary"
 
-    def make(self) -> None:
-        """Make the folder and its locks, as property of whoever owns the folder it stands in."""
+    def create(self) -> None:
+        """Create the folder and its lock files; they belong to the owner of the folder around it."""
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in reversed(missing):
-            give(folder, folder.parent)
-        for lock in (self.users, self.starting, self.keeping):
+            copy_owner(folder, folder.parent)
+        for lock in (self.users_lock, self.start_lock, self.keeper_lock):
             if not lock.exists():
                 lock.touch(mode=0o600)
-                give(lock, self.path)
+                copy_owner(lock, self.path)
 
 
-def place(folder: Folder, account: Account) -> Path:
-    """Return the folder that holds cluster and copied programs: the data folder, or a shelter where it is out of reach.
+def choose_storage_folder(folder: DataFolder, user: OsUser) -> Path:
+    """Return the folder for the cluster and copied programs: the data folder, or one outside that the user can reach.
 
     Raises EmbeddedError when a cluster is there that the server's user cannot reach.
     """
     if folder.cluster.is_symlink():
-        shelter = folder.cluster.resolve().parent
-        if read(shelter / "of") == str(folder.path):
-            return shelter
-        # The project was copied or moved together with the link: the cluster behind it is another project's.
+        outside = folder.cluster.resolve().parent
+        if read_text_or_empty(outside / "of") == str(folder.path):
+            return outside
+        # The project was copied or moved together with the link, so the cluster belongs to another data folder.
         folder.cluster.unlink()
-    if account.reads(folder.path):
+    if user.can_read(folder.path):
         return folder.path
     if folder.cluster.exists():
         raise EmbeddedError(
-            f"the user `{account.name}`, who runs the server, cannot reach `{folder.cluster}`",
+            f"the user `{user.name}`, who runs the server, cannot reach `{folder.cluster}`",
             hint="move the project to a folder that other users may enter, or run as the owner of the cluster",
         )
-    return make_shelter(folder)
+    return create_outside_folder(folder)
 
 
-def make_shelter(folder: Folder) -> Path:
-    """Make a folder outside of the project, known by the link that will stand where the cluster would."""
+def create_outside_folder(folder: DataFolder) -> Path:
+    """Create a storage folder outside of the project; the data folder's link to the cluster will lead to it."""
     temporary = Path(tempfile.gettempdir()).resolve()
-    base = temporary if folder.path.is_relative_to(temporary) else SHELTERS
+    base = temporary if folder.path.is_relative_to(temporary) else OUTSIDE_ROOT
     base.mkdir(parents=True, exist_ok=True)
     if base == temporary:
-        remove_abandoned(base)
-    shelter = Path(tempfile.mkdtemp(prefix="dex-", dir=base))
-    shelter.chmod(0o755)
-    (shelter / "of").write_text(str(folder.path))
-    return shelter
+        remove_abandoned_folders(base)
+    outside = Path(tempfile.mkdtemp(prefix="dex-", dir=base))
+    outside.chmod(0o755)
+    (outside / "of").write_text(str(folder.path))
+    return outside
 
 
-def remove_abandoned(temporary: Path) -> None:
-    """Remove the shelters of temporary data folders that are gone, by us or by a cleaner of temporary files."""
+def remove_abandoned_folders(temporary: Path) -> None:
+    """Remove the outside folders of temporary data folders that no longer exist."""
     for note in temporary.glob("dex-*/of"):
         running = (note.parent / "cluster" / "postmaster.pid").exists()
-        if os.access(note.parent, os.W_OK) and not running and not Path(read(note)).exists():
+        if os.access(note.parent, os.W_OK) and not running and not Path(read_text_or_empty(note)).exists():
             shutil.rmtree(note.parent, ignore_errors=True)
 
 
-def socket_folder(folder: Folder, account: Account) -> Path:
-    """Return the private folder for the server's socket, the one of the last start when it is still there.
+def ensure_socket_folder(folder: DataFolder, user: OsUser) -> Path:
+    """Return the private folder for the server's socket: that of the last start if it still exists, else a new one.
 
-    It is short, whatever the data folder is called, and keeps its name as long as there are users: a connection URL
-    stays true when somebody has to start the server again.
+    Its path is short, whatever the data folder is called. It stays the same as long as the server has users, so that
+    their connection URL is valid also after a restart.
     """
-    noted = read(folder.socket_note)
-    if noted and is_private(Path(noted), account):
-        return Path(noted)
-    made = Path(tempfile.mkdtemp(prefix="dex-", dir=short_temporary_folder()))
-    account.own(made)
+    recorded = read_text_or_empty(folder.socket_note)
+    if recorded and is_private(Path(recorded), user):
+        return Path(recorded)
+    created = Path(tempfile.mkdtemp(prefix="dex-", dir=find_short_temporary_folder()))
+    user.give_path(created)
     folder.socket_note.unlink(missing_ok=True)
     with folder.socket_note.open("x") as note:
-        note.write(str(made))
-    give(folder.socket_note, folder.path)
-    return made
+        note.write(str(created))
+    copy_owner(folder.socket_note, folder.path)
+    return created
 
 
-def short_temporary_folder() -> str:
-    """Return the user's folder for temporary files, or the common one where a socket's address would not fit."""
+def find_short_temporary_folder() -> str:
+    """Return the user's folder for temporary files, or `/tmp` where the address of a socket would be too long."""
     preferred = str(Path(tempfile.gettempdir()).resolve())
     fits = len(preferred.encode()) <= LONGEST_SOCKET_FOLDER and re.fullmatch(r"[\w./-]+", preferred, re.ASCII)
     return preferred if fits else "/tmp"  # noqa: S108 - mkdtemp makes a private folder in it
 
 
-def is_private(path: Path, account: Account) -> bool:
-    """Tell whether a path is a folder that only this account can enter: temporary folders are everybody's."""
+def is_private(path: Path, user: OsUser) -> bool:
+    """Whether a path is a folder that only this user can enter; anybody can create one in a temporary folder."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return False
-    return found.st_mode == 0o040700 and found.st_uid == account.uid
+    return status.st_mode == 0o040700 and status.st_uid == user.uid
 
 
-def close_socket_folder(folder: Folder) -> None:
-    """Remove the folder of a socket that no server serves any more, and nothing else that might be in it."""
-    noted = read(folder.socket_note)
-    if not noted:
+def remove_socket_folder(folder: DataFolder) -> None:
+    """Remove the socket and its folder after the server has stopped; other files in the folder stay."""
+    recorded = read_text_or_empty(folder.socket_note)
+    if not recorded:
         return
-    for file in Path(noted).glob(".s.PGSQL.*"):
+    for file in Path(recorded).glob(".s.PGSQL.*"):
         file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        Path(noted).rmdir()
+        Path(recorded).rmdir()
     folder.socket_note.unlink(missing_ok=True)
 
 
-def remove(folder: Folder) -> None:
-    """Remove everything of a temporary server."""
-    shelter = folder.cluster.resolve().parent
-    if folder.cluster.is_symlink() and read(shelter / "of") == str(folder.path):
-        shutil.rmtree(shelter, ignore_errors=True)
+def remove_data_folder(folder: DataFolder) -> None:
+    """Remove all files of a temporary server."""
+    outside = folder.cluster.resolve().parent
+    if folder.cluster.is_symlink() and read_text_or_empty(outside / "of") == str(folder.path):
+        shutil.rmtree(outside, ignore_errors=True)
     shutil.rmtree(folder.path, ignore_errors=True)
 
 
-def read(file: Path) -> str:
+def read_text_or_empty(file: Path) -> str:
     """Return the text of a file, empty when there is none."""
     try:
         return file.read_text()

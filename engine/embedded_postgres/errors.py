@@ -1,8 +1,4 @@
-"""What can go wrong while starting the embedded server, as one kind of error.
-
-In: a sentence and advice. Out: an EngineError the command line prints as it stands.
-It must not know which step failed.
-"""
+"""The error of the embedded server."""
 
 from engine.errors import EngineError
 

@@ -1,7 +1,6 @@
-"""The keeper: a small process that outlives the users and stops the server after the last one.
+"""The keeper: a process that outlives the users of a server and stops it after the last one. Argument: the data folder.
 
-In: a data folder, as the one argument. Out: no server, and no socket folder, when nobody holds users.lock any more.
-It must not be anybody's child or share anybody's terminal; `server.keep` sees to that.
+It is detached from the process that started it (`server.ensure_keeper`), so that it outlives a terminal too.
 """
 
 from __future__ import annotations
@@ -14,41 +13,42 @@ import time
 from pathlib import Path
 
 from engine.embedded_postgres import data_folder, lock, postmaster
-from engine.embedded_postgres.data_folder import Folder
+from engine.embedded_postgres.data_folder import DataFolder
 
 
 def main() -> None:
-    """Wait for the last user to leave, then stop the server."""
+    """Wait until the server has no users, then stop it."""
     for request in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(request, signal.SIG_IGN)  # whoever ends everything ends the users, and so us, the server first
-    home = Folder(Path(sys.argv[1]))
+        # What ends all processes ends the users too; then the keeper stops the server, and ends by itself.
+        signal.signal(request, signal.SIG_IGN)
+    folder = DataFolder(Path(sys.argv[1]))
     try:
-        keeping = lock.take(home.keeping, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.truncate(keeping, 0)
-        os.write(keeping, b"%d" % os.getpid())  # for who wonders
-        users = lock.take(home.users, fcntl.LOCK_EX)
+        keeper = lock.acquire_lock(folder.keeper_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(keeper, 0)
+        os.write(keeper, b"%d" % os.getpid())  # for a person who looks for it
+        users = lock.acquire_lock(folder.users_lock, fcntl.LOCK_EX)
     except (BlockingIOError, FileNotFoundError):
-        return  # there is a keeper already, or nothing to keep any more
-    close(home)
-    # In this order: a user who gets hold of users.lock must find that there is no keeper any more.
-    os.truncate(keeping, 0)
-    os.close(keeping)
+        return  # there is another keeper, or the data folder is gone
+    stop_and_clean_up(folder)
+    # In this order: a user that acquires users.lock must see that it has to start another keeper.
+    os.truncate(keeper, 0)
+    os.close(keeper)
     os.close(users)
 
 
-def close(home: Folder) -> None:
-    """Stop the server and remove what it leaves outside of its data folder; all of it, when it was temporary."""
-    if server := find(home):
-        postmaster.stop(home.cluster, server)
-    data_folder.close_socket_folder(home)
-    if home.temporary.exists():
-        data_folder.remove(home)
+def stop_and_clean_up(folder: DataFolder) -> None:
+    """Stop the server and remove its socket folder, and the data folder if it was temporary."""
+    if server := wait_for_server(folder):
+        postmaster.stop_postmaster(folder.cluster, server)
+    data_folder.remove_socket_folder(folder)
+    if folder.temporary_marker.exists():
+        data_folder.remove_data_folder(folder)
 
 
-def find(home: Folder) -> postmaster.Postmaster | None:
-    """Return the server, or the one that appears now: its user may have been killed at the moment of starting it."""
+def wait_for_server(folder: DataFolder) -> postmaster.Postmaster | None:
+    """Return the server; wait half a second for one whose user was killed while starting it."""
     deadline = time.monotonic() + 0.5
-    while not (server := postmaster.find(home.cluster)) and time.monotonic() < deadline:
+    while not (server := postmaster.find_postmaster(folder.cluster)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return server
 

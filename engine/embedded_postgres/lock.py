@@ -1,8 +1,4 @@
-"""Locks that the kernel gives back when their holder dies, kill -9 included.
-
-In: a file. Out: a hold on it, shared or exclusive, until it is let go or the process ends.
-It must not know what is locked.
-"""
+"""File locks that the kernel releases when their process ends, also after `kill -9`."""
 
 from __future__ import annotations
 
@@ -14,36 +10,37 @@ from pathlib import Path
 
 
 @contextmanager
-def alone(file: Path) -> Iterator[None]:
-    """Hold `file` with nobody else; waits until everybody has let go."""
-    descriptor = take(file, fcntl.LOCK_EX)
+def hold_exclusively(file: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `file` during the block; waits until all other holders have released theirs."""
+    descriptor = acquire_lock(file, fcntl.LOCK_EX)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def take(file: Path, kind: int) -> int:
-    """Return the descriptor of a locked file.
+def acquire_lock(file: Path, kind: int) -> int:
+    """Lock a file and return its descriptor; closing the descriptor releases the lock.
 
-    Raises BlockingIOError for a LOCK_NB that would wait, FileNotFoundError when the file's folder is gone.
+    `kind` is LOCK_SH or LOCK_EX, with LOCK_NB not to wait. Raises BlockingIOError for a LOCK_NB that would wait,
+    FileNotFoundError when the file's folder is gone.
     """
     while True:
-        # Not inheritable, as all of Python's: a server started while we hold it does not hold it too.
+        # Python's descriptors are not inheritable, so a server started under the lock does not hold it as well.
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, kind)
         except BaseException:
             os.close(descriptor)
             raise
-        if is_still(file, descriptor):
+        if is_same_file(file, descriptor):
             return descriptor
-        # It was removed while we waited: whoever comes next would lock another file of the same name.
+        # The file was removed while we waited, and the next process would lock another file of the same name.
         os.close(descriptor)
 
 
-def is_still(file: Path, descriptor: int) -> bool:
-    """Tell whether the path names the file that the descriptor holds."""
+def is_same_file(file: Path, descriptor: int) -> bool:
+    """Whether the path still names the file of the descriptor."""
     try:
         return os.path.samestat(file.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -51,9 +48,9 @@ def is_still(file: Path, descriptor: int) -> bool:
 
 
 def is_free(file: Path) -> bool:
-    """Tell whether nobody holds `file`."""
+    """Whether nobody holds a lock on `file`."""
     try:
-        os.close(take(file, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        os.close(acquire_lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     return True

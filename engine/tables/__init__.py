@@ -1,1 +1,1 @@
-"""Tables and migrations: compare a table with its plan, draft and apply migrations."""
+"""Tables and migrations: compare them with their plans, draft and apply migrations."""

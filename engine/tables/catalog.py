@@ -1,45 +1,103 @@
-"""What the catalog says of a table.
-
-In: nothing but names, as parameters. Out: the text of five questions, and what a draft looks at of their answers. It
-must not know plans.
-"""
+"""What the catalog of Postgres holds about a table: the queries, and the rows they return."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
-class Existing:
-    """A table that is there: name -> type of its columns, and the columns of each index that covers every row."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """A table, and what the role of every tenant may do with it."""
 
-    columns: Mapping[str, str]
-    indexes: tuple[tuple[str, ...], ...]
+    oid: int
+    row_security: bool
+    role_exists: bool
+    role_unbound: bool  # a superuser, or one that bypasses row level security
+    denied: list[str]  # privileges that the role lacks
 
 
-TABLE = """
-select c.oid::bigint as oid, c.relrowsecurity as secured,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnRow:
+    """A column; `type` is spelled as `format_type` does."""
+
+    name: str
+    type: str
+    not_null: bool
+    has_default: bool
+    generated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRow:
+    """An index. `columns` has an empty name for each expression."""
+
+    name: str
+    columns: list[str]
+    valid: bool  # False when its build failed
+    immediate: bool  # False when it belongs to a deferrable constraint
+    unique: bool
+    partial: bool
+    has_expressions: bool
+    nulls_equal: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRow:
+    """A permissive policy that binds the role of every tenant, with the expressions for reading and for writing."""
+
+    name: str
+    command: str  # r, a, w, d, or * for all
+    reads: str
+    writes: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeRow:
+    """A column type: its name in specs, and as `format_type` spells it."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table with its columns, indexes and policies."""
+
+    row: TableRow
+    columns: Mapping[str, ColumnRow]
+    indexes: Sequence[IndexRow]
+    policies: Sequence[PolicyRow]
+    types: Mapping[str, str]  # the name of a type in specs -> its name in the catalog
+
+    def spell_spec_type(self, column: str) -> str:
+        """Return the type of a column as specs name it, or as the catalog does where no spec can name it."""
+        type_ = self.columns[column].type
+        return next((name for name, catalog_name in self.types.items() if catalog_name == type_), type_)
+
+
+SELECT_TABLE = """
+select c.oid::bigint as oid, c.relrowsecurity as row_security,
        r.oid is not null as role_exists,
        coalesce(r.rolsuper or r.rolbypassrls, false) as role_unbound,
        case when r.oid is null then array[]::text[] else array(
-           select word from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as word
-           where not has_table_privilege(r.oid, c.oid, word)
+           select privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as privilege
+           where not has_table_privilege(r.oid, c.oid, privilege)
        ) end as denied
 from pg_class as c left join pg_roles as r on r.rolname = %(role)s
 where c.oid = to_regclass(%(table)s)
 """
 
-COLUMNS = """
+SELECT_COLUMNS = """
 select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
        a.atthasdef or a.attidentity <> '' as has_default, a.attgenerated <> '' as generated
 from pg_attribute as a
 where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
 """
 
-INDEXES = """
+SELECT_INDEXES = """
 select c.relname as name, i.indisvalid as valid, i.indimmediate as immediate,
-       i.indisunique as unique, i.indpred is not null as partial, i.indexprs is not null as expressions,
+       i.indisunique as unique, i.indpred is not null as partial, i.indexprs is not null as has_expressions,
        i.indnullsnotdistinct as nulls_equal,
        array(
            select coalesce(a.attname, '') from unnest(i.indkey::int2[]) with ordinality as k(number, place)
@@ -50,7 +108,7 @@ from pg_index as i join pg_class as c on c.oid = i.indexrelid
 where i.indrelid = %(oid)s
 """
 
-POLICIES = """
+SELECT_POLICIES = """
 select polname as name, polcmd::text as command,
        coalesce(pg_get_expr(polqual, polrelid), '') as reads,
        coalesce(pg_get_expr(polwithcheck, polrelid), pg_get_expr(polqual, polrelid), '') as writes
@@ -59,4 +117,4 @@ where polrelid = %(oid)s and polpermissive
   and (0 = any(polroles) or (select oid from pg_roles where rolname = %(role)s) = any(polroles))
 """
 
-TYPE = "select format_type(%(name)s::text::regtype, null) as type"
+SELECT_TYPES = "select name, format_type(name::regtype, null) as type from unnest(%(names)s::text[]) as name"

@@ -1,77 +1,56 @@
-"""Whether plans fit the tables of a live database.
-
-In: plans and a connection. Out: every Problem, with the SQL that mends it. It must not know what makes a table fit, and
-it changes nothing.
-"""
+"""Read tables from a live database and find what keeps plans from them. Nothing is changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
-from psycopg import AsyncConnection, AsyncCursor
-from psycopg.rows import dict_row
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
 
 from engine.plan import Plan
-from engine.sql import tenant
 from engine.sql.identifiers import quote
-from engine.store.errors import wrap
-from engine.tables import catalog, compare
-from engine.tables.catalog import Existing
-from engine.tables.compare import Problem, Table
+from engine.sql.tenant import TENANT_ROLE
+from engine.store.errors import wrap_errors
+from engine.tables import catalog
+from engine.tables.catalog import ColumnRow, IndexRow, PolicyRow, Table, TableRow, TypeRow
+from engine.tables.compare import compare_table
+from engine.tables.differences import Difference, report_missing_table
 from engine.values.column_types import TYPES
 
-Rows = AsyncCursor[dict[str, Any]]
+Connection = AsyncConnection[Any]
+Row = TypeVar("Row")
 
 
-async def inspect(connection: AsyncConnection[Any], plans: Iterable[Plan]) -> list[Problem]:
-    """Return what keeps each plan from its table, in the order of specs and codes. Raises StoreUnavailable."""
-    found: list[Problem] = []
-    async with wrap(), connection.cursor(row_factory=dict_row) as cursor:
-        for plan in plans:
-            table = await _read(cursor, plan)
-            found += compare.problems(table) if table else [compare.no_table(plan)]
-    return found
+async def find_differences(connection: Connection, plans: Iterable[Plan]) -> list[Difference]:
+    """Return what keeps each plan from its table, in the order of plans and codes. Raises StoreUnavailable."""
+    differences: list[Difference] = []
+    for plan in plans:
+        table = await read_table(connection, plan.table)
+        differences += sorted(compare_table(plan, table)) if table else [report_missing_table(plan.name, plan.table)]
+    return differences
 
 
-async def existing(connection: AsyncConnection[Any], table: str) -> Existing | None:
-    """Return what a table has; None when there is no such table. Raises StoreUnavailable."""
-    async with wrap(), connection.cursor(row_factory=dict_row) as cursor:
-        facts = await _facts(cursor, table)
-        if facts is None:
+async def read_table(connection: Connection, name: str) -> Table | None:
+    """Return a table as the catalog describes it; None when there is none. Raises StoreUnavailable."""
+    async with wrap_errors():
+        rows = await _fetch_rows(
+            connection, TableRow, catalog.SELECT_TABLE, {"table": quote(name), "role": TENANT_ROLE}
+        )
+        if not rows:
             return None
-        columns = await _all(cursor, catalog.COLUMNS, {"oid": facts["oid"]})
-        indexes = await _all(cursor, catalog.INDEXES, {"oid": facts["oid"]})
-    return Existing(
-        {row["name"]: row["type"] for row in columns},
-        tuple(tuple(row["columns"]) for row in indexes if row["valid"] and not row["partial"]),
-    )
+        parameters = {"oid": rows[0].oid, "role": TENANT_ROLE, "names": [type_.sql for type_ in TYPES.values()]}
+        columns = await _fetch_rows(connection, ColumnRow, catalog.SELECT_COLUMNS, parameters)
+        types = await _fetch_rows(connection, TypeRow, catalog.SELECT_TYPES, parameters)
+        return Table(
+            row=rows[0],
+            columns={column.name: column for column in columns},
+            indexes=await _fetch_rows(connection, IndexRow, catalog.SELECT_INDEXES, parameters),
+            policies=await _fetch_rows(connection, PolicyRow, catalog.SELECT_POLICIES, parameters),
+            types={row.name: row.type for row in types},
+        )
 
 
-async def _read(cursor: Rows, plan: Plan) -> Table | None:
-    facts = await _facts(cursor, plan.table)
-    if facts is None:
-        return None
-    asked = {"oid": facts["oid"], "role": tenant.TENANT_ROLE}
-    columns = await _all(cursor, catalog.COLUMNS, asked)
-    indexes = [row for row in await _all(cursor, catalog.INDEXES, asked) if row["unique"]]
-    policies = await _all(cursor, catalog.POLICIES, asked)
-    types = {kind.sql: await _catalog_type(cursor, kind.sql) for kind in TYPES.values()}
-    return Table(plan, facts, {row["name"]: row for row in columns}, indexes, policies, types)
-
-
-async def _facts(cursor: Rows, table: str) -> dict[str, Any] | None:
-    await cursor.execute(catalog.TABLE, {"table": quote(table), "role": tenant.TENANT_ROLE})
-    return await cursor.fetchone()
-
-
-async def _all(cursor: Rows, text: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    await cursor.execute(text, asked)
-    return await cursor.fetchall()
-
-
-async def _catalog_type(cursor: Rows, name: str) -> str:
-    await cursor.execute(catalog.TYPE, {"name": name})
-    row = await cursor.fetchone()
-    assert row is not None
-    return str(row["type"])
+async def _fetch_rows(connection: Connection, kind: type[Row], query: str, parameters: Mapping[str, Any]) -> list[Row]:
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return await (await cursor.execute(query, parameters)).fetchall()

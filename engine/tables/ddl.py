@@ -1,0 +1,109 @@
+"""DDL of a plan's table: the statements that a drafted migration and the hint of a problem have in common."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from engine.plan import Field
+from engine.provided_columns import ProvidedColumn
+from engine.sql.identifiers import quote
+from engine.sql.tenant import TENANT_POLICY, TENANT_ROLE
+
+_MAX_IDENTIFIER_BYTES: Final = 63  # Postgres cuts what is longer, and two names may then be one
+_PLAIN: Final = re.compile(r"[a-z_][a-z0-9_]*")
+#: Key words that Postgres reserves, so that they have to be quoted (`pg_get_keywords` of version 18).
+_RESERVED: Final = """
+all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
+column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
+current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze
+from full grant group having ilike in initially inner intersect into is isnull join lateral leading left like limit
+localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references
+returning right select session_user similar some symmetric system_user table tablesample then to trailing true union
+unique user using variadic verbose when where window with
+"""
+
+
+def spell_identifier(name: str) -> str:
+    """Return an identifier as a person would write it: quoted only where SQL demands it."""
+    return name if _PLAIN.fullmatch(name) and name not in _RESERVED.split() else quote(name)
+
+
+def shorten_identifier(name: str) -> str:
+    """Return a name that Postgres stores whole; a hash at its end keeps two long names apart."""
+    if len(name) <= _MAX_IDENTIFIER_BYTES:
+        return name
+    return f"{name[: _MAX_IDENTIFIER_BYTES - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def spell_type(column: Field) -> str:
+    """Return the SQL type of a field's column."""
+    return column.type.sql.upper()
+
+
+def build_provided_definition(column: ProvidedColumn) -> str:
+    """Return type and constraint of a provided column."""
+    return f"{column.type.upper()} {column.constraint}".strip()
+
+
+def build_add_column(table: str, column: str, definition: str) -> str:
+    """Return the statement that adds a column, or leaves one of that name as it is."""
+    return f"ALTER TABLE {spell_identifier(table)} ADD COLUMN IF NOT EXISTS {spell_identifier(column)} {definition};"
+
+
+def build_alter_column(table: str, column: str, action: str) -> str:
+    """Return the statement that changes one column, for example by the action `DROP NOT NULL`."""
+    return f"ALTER TABLE {spell_identifier(table)} ALTER COLUMN {spell_identifier(column)} {action};"
+
+
+def build_alter_type(table: str, column: str, type_: str) -> str:
+    """Return the statement that casts a column to another type; the cast may fail, or lose a part of the values."""
+    return build_alter_column(table, column, f"TYPE {type_} USING {spell_identifier(column)}::{type_}")
+
+
+def build_index(table: str, suffix: str, columns: Sequence[str]) -> str:
+    """Return the statement for the index `idx_<table>_<suffix>`; a column may have an order, as in `id DESC`."""
+    name = shorten_identifier(f"idx_{table}_{suffix}")
+    return f"CREATE INDEX IF NOT EXISTS {spell_identifier(name)}\n    ON {_build_index_target(table, columns)};"
+
+
+def build_unique_index(table: str, columns: Sequence[str], *, nulls_equal: bool, suffix: str = "") -> str:
+    """Return the statement for the unique index of the conflict columns.
+
+    Without a suffix Postgres chooses the name: an unusable index may have the usual one already.
+    """
+    name = spell_identifier(shorten_identifier(f"idx_{table}_{suffix}"))
+    head = f"IF NOT EXISTS {name}\n    ON" if suffix else "ON"
+    tail = " NULLS NOT DISTINCT" if nulls_equal else ""
+    return f"CREATE UNIQUE INDEX {head} {_build_index_target(table, columns)}{tail};"
+
+
+def _build_index_target(table: str, columns: Sequence[str]) -> str:
+    return f"{spell_identifier(table)} ({', '.join(map(_spell_index_column, columns))})"
+
+
+def _spell_index_column(column: str) -> str:
+    name, _, order = column.partition(" ")
+    return f"{spell_identifier(name)} {order}".strip()
+
+
+def build_row_security(table: str) -> str:
+    """Return the statement that puts a table under row level security."""
+    return f"ALTER TABLE {spell_identifier(table)} ENABLE ROW LEVEL SECURITY;"
+
+
+def build_grant(table: str, privileges: Sequence[str]) -> str:
+    """Return the statement that grants privileges, such as `SELECT`, to the role of every tenant."""
+    return f"GRANT {', '.join(privileges)} ON {spell_identifier(table)} TO {TENANT_ROLE};"
+
+
+def build_tenant_policy(table: str) -> str:
+    """Return the statements that let a tenant reach its own rows and no others."""
+    name = spell_identifier(table)
+    return (
+        f"DROP POLICY IF EXISTS tenant ON {name};\n"
+        f"CREATE POLICY tenant ON {name} TO {TENANT_ROLE}\n"
+        f"    USING ({TENANT_POLICY})\n    WITH CHECK ({TENANT_POLICY});"
+    )

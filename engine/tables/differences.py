@@ -1,0 +1,113 @@
+"""The ways in which a database differs from the plans, each with the SQL that mends it.
+
+`engine/tables/compare.py` finds them. `dex check --database` and `/readyz` show them all;
+`engine/tables/draft_migration.py` puts those into a migration that can be mended without losing data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+
+class Code(StrEnum):
+    """What differs, by the code that users see."""
+
+    TABLE_MISSING = "TABLE501"
+    COLUMN_MISSING = "TABLE502"
+    TYPE_DIFFERS = "TABLE503"
+    NO_UNIQUE_INDEX = "TABLE504"
+    NULLABLE_KEY = "TABLE505"
+    COLUMN_UNFILLED = "TABLE506"
+    ROW_SECURITY_OFF = "TABLE507"
+    NO_TENANT_POLICY = "TABLE508"
+    POLICY_TOO_WIDE = "TABLE509"
+    PRIVILEGE_MISSING = "TABLE510"
+    COLUMN_GENERATED = "TABLE511"
+    COLUMN_NOT_NULL = "TABLE512"
+    ROLE_UNFIT = "TABLE513"
+    MIGRATION_PENDING = "TABLE514"
+
+
+#: Code -> (title, what it means), as `docs/errors.md` lists them.
+PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
+    Code.TABLE_MISSING: ("table missing", "The spec's table is not in the database."),
+    Code.COLUMN_MISSING: ("column missing", "A field, or a column every table has, is not in the table."),
+    Code.TYPE_DIFFERS: ("type differs", "The column has another type than the spec says."),
+    Code.NO_UNIQUE_INDEX: (
+        "no unique index",
+        "`ON CONFLICT` needs a valid, immediate, unique index on exactly the conflict columns, without a predicate and"
+        " without expressions.",
+    ),
+    Code.NULLABLE_KEY: (
+        "nullable key",
+        "NULL is never equal to NULL in a plain unique index, so a key column that may be NULL doubles rows.",
+    ),
+    Code.COLUMN_UNFILLED: (
+        "column nobody feeds",
+        "A NOT NULL column has no default and no field, so every insert fails.",
+    ),
+    Code.ROW_SECURITY_OFF: (
+        "row level security off",
+        "Without it a tenant is kept apart by the WHERE clause alone.",
+    ),
+    Code.NO_TENANT_POLICY: (
+        "no tenant policy",
+        "Row level security is on, but no policy lets the tenant reach its own rows.",
+    ),
+    Code.POLICY_TOO_WIDE: (
+        "policy too wide",
+        "A policy lets the tenant's role reach rows without looking at the organisation.",
+    ),
+    Code.PRIVILEGE_MISSING: ("right missing", "The tenant's role may not read or write the table."),
+    Code.COLUMN_GENERATED: ("column cannot be written", "A generated column takes no value, and a field feeds it."),
+    Code.COLUMN_NOT_NULL: ("value may be missing", "The column is NOT NULL while its field may be missing."),
+    Code.ROLE_UNFIT: (
+        "role missing",
+        "The role every tenant works as is not in the database, or is not bound by policies.",
+    ),
+    Code.MIGRATION_PENDING: (
+        "migration pending",
+        "A migration of the project has not been applied to the database.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Difference:
+    """One way in which the database differs from a plan. `spec` is empty where it concerns the whole database."""
+
+    spec: str
+    code: Code
+    message: str
+    sql: str = field(default="", compare=False)  # mends it; empty where SQL alone does not
+    advice: str = field(default="", compare=False)  # what a person can do instead
+    column: str = field(default="", compare=False)  # the column that the message is about
+
+    @property
+    def hint(self) -> str:
+        """The SQL in one line, with the advice as its comment."""
+        sql = self.sql.replace("\n    ", " ").replace("\n", " ")
+        return f"{sql} -- {self.advice}".strip() if self.advice else sql
+
+    def __str__(self) -> str:
+        first = f"{self.spec}: {self.code} {self.message}"
+        return f"{first}\n    hint: {self.hint}" if self.hint else first
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the entry of `/readyz`."""
+        spec = {"spec": self.spec} if self.spec else {}
+        return {**spec, "code": self.code.value, "message": self.message, "sql": self.hint}
+
+
+def report_missing_table(spec: str, table: str) -> Difference:
+    """Return the difference of a spec whose table does not exist."""
+    advice = f"dex draft-migration {spec}, then dex migrate"
+    return Difference(spec, Code.TABLE_MISSING, f"table `{table}` does not exist", advice=advice)
+
+
+def report_pending_migration(reason: str) -> Difference:
+    """Return the difference of a database that is behind the migrations."""
+    return Difference("", Code.MIGRATION_PENDING, reason, advice="dex migrate")
