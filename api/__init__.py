@@ -1,1 +1,1 @@
-"""The HTTP side: routes built from plans, who may call them, and how a failure is answered. It imports the engine."""
+"""The HTTP API: endpoints built from plans, authentication, and how failures are answered."""

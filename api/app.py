@@ -1,12 +1,9 @@
-"""The application, put together.
-
-In: settings and plans. Out: a FastAPI app. It must not know what any endpoint does.
-"""
+"""Create the FastAPI app from settings and plans."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,90 +12,91 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from api import operator
 from api.context import Context
 from api.http import openapi, telemetry
-from api.http.endpoint import Direct, Endpoint
-from api.http.errors import answer_framework
-from api.http.metrics import Meters
-from api.rows import routes
-from api.runs import routes as runs
-from api.runs import submissions
+from api.http.endpoint import Endpoint, ExactPathMiddleware
+from api.http.errors import answer_framework_error
+from api.http.metrics import Metrics
+from api.operator import OPERATOR_ENDPOINTS
+from api.rows.routes import build_endpoints
+from api.runs.routes import RUN_ENDPOINTS
+from api.runs.submissions import SUBMISSION_ENDPOINTS
 from api.settings import Settings
 from engine import project
 from engine.plan import Plan
-from engine.store.connection import pool
+from engine.store.connection import build_pool
 
 TITLE = "data-engine-x"
-TEXT = (
+DESCRIPTION = (
     "Research turned into rows: for each spec an endpoint that writes and one that asks. "
     'Success is `{"data": ...}`, failure `{"error", "code", "detail", "hint"}`.'
 )
 
 
 class App(FastAPI):
-    """FastAPI with our own outermost layers: what is seen of every request, then the short way to an endpoint."""
+    """FastAPI with Telemetry and the short way to an endpoint as its outermost layers."""
 
-    def __init__(self, *, endpoints: Sequence[Endpoint], meters: Meters, **options: Any) -> None:
+    def __init__(self, *, endpoints: Sequence[Endpoint], context: Context, **options: Any) -> None:
         self._endpoints = endpoints
-        self._meters = meters
+        self._context = context
         super().__init__(**options)
+        self.router.routes.extend(endpoint.build_route(context) for endpoint in endpoints)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the layers a request passes, outermost first: Telemetry, Direct, then those of FastAPI."""
-        return telemetry.Telemetry(Direct(self._endpoints, super().build_middleware_stack()), self._meters)
+        """Return the layers a request passes, outermost first: Telemetry, ExactPathMiddleware, those of FastAPI."""
+        direct = ExactPathMiddleware(super().build_middleware_stack(), self._endpoints, self._context)
+        return telemetry.Telemetry(direct, self._context.metrics)
 
 
 def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | None = None) -> FastAPI:
-    """Return the API over `plans`. Without a database it starts too: alive, but not ready.
+    """Return the API over `plans`. It starts without a database too: alive, but not ready.
 
-    `migrations` is the folder readiness compares the database with; by default that of the project around the working
+    Readiness compares the database with the folder `migrations`; by default that of the project around the working
     folder.
     """
-    telemetry.configure()
+    telemetry.configure_logging()
     context = Context(
         settings=settings,
         plans=tuple(plans),
-        pool=pool(settings.database_url, settings.pool_size),
-        meters=Meters(),
-        migrations=migrations or project.find().migrations,
+        pool=build_pool(settings.database_url, settings.pool_size),
+        metrics=Metrics(),
+        migrations=migrations or project.find_project().migrations,
     )
-    listed = endpoints(context)
+    endpoints = list_endpoints(plans)
     app = App(
-        endpoints=listed,
-        meters=context.meters,
+        endpoints=endpoints,
+        context=context,
         title=TITLE,
-        version=version(),
-        lifespan=_lifespan(context),
-        exception_handlers={HTTPException: answer_framework},
+        version=find_version(),
+        lifespan=_build_lifespan(context),
+        exception_handlers={HTTPException: answer_framework_error},
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.router.routes.extend(endpoint.route() for endpoint in listed)
-    document = openapi.document(TITLE, version(), TEXT, listed)
+    document = openapi.build_document(TITLE, find_version(), DESCRIPTION, endpoints)
     app.openapi = lambda: document  # type: ignore[method-assign]
     return app
 
 
-def endpoints(context: Context) -> list[Endpoint]:
-    """Return every endpoint, those of plans first: the router looks at them in this order."""
+def list_endpoints(plans: Sequence[Plan]) -> list[Endpoint]:
+    """Return every endpoint, those of plans first: the router tries them in this order."""
     return [
-        *(endpoint for plan in context.plans for endpoint in routes.endpoints(context, plan)),
-        *runs.endpoints(context),
-        *submissions.endpoints(context),
-        *operator.endpoints(context),
+        *(endpoint for plan in plans for endpoint in build_endpoints(plan)),
+        *RUN_ENDPOINTS,
+        *SUBMISSION_ENDPOINTS,
+        *OPERATOR_ENDPOINTS,
     ]
 
 
-def version() -> str:
-    """Return the installed version."""
+def find_version() -> str:
+    """Return the installed version, or "0" where the package is not installed."""
     try:
         return metadata.version("data-engine-x")
     except metadata.PackageNotFoundError:
         return "0"
 
 
-def _lifespan(context: Context):  # type: ignore[no-untyped-def]
+def _build_lifespan(context: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         telemetry.warn_of_weak_secrets(context.settings)

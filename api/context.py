@@ -1,7 +1,4 @@
-"""What every route may use: settings, plans, the pool, the meters.
-
-In: what `create_app` was given. Out: one frozen Context. It must not know any route.
-"""
+"""The Context that every endpoint gets: settings, plans, the connection pool and the metrics of one app."""
 
 from __future__ import annotations
 
@@ -10,28 +7,28 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.http.metrics import Meters
+from api.http.metrics import Metrics
 from api.settings import Settings
 from engine.plan import Plan
 from engine.store.connection import Connection, Pool
-from engine.store.errors import wrap
+from engine.store.errors import wrap_errors
 
-#: Seconds a request waits for a connection before it is told that the database does not answer.
-PATIENCE = 4.0
+#: Seconds a request waits for a connection before it is answered that the database does not answer.
+CHECKOUT_TIMEOUT = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The parts of one running API, handed to the functions that build routes."""
+    """What one running app shares with its endpoints."""
 
     settings: Settings
     plans: tuple[Plan, ...]
     pool: Pool
-    meters: Meters
+    metrics: Metrics
     migrations: Path
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection of the pool. Raises StoreUnavailable when none can be had."""
-        async with wrap(), self.pool.connection(timeout=PATIENCE) as connection:
+        """Check out a connection of the pool. Raises StoreUnavailable when none is free in time."""
+        async with wrap_errors(), self.pool.connection(timeout=CHECKOUT_TIMEOUT) as connection:
             yield connection

@@ -1,31 +1,30 @@
-"""Whether it lives, whether it is ready, what it has counted, and whether the accounts close.
+"""The operator's endpoints: health, readiness, metrics, and the accounts of every spec.
 
-In: nothing, or the internal key. Out: small answers. It must not know routes of plans. Ready means: the database
-answers, every migration of the project is applied, and every spec fits its table.
+The API is ready when the database answers, every migration of the project is applied, and every spec fits its table.
 """
 
 from __future__ import annotations
-
-from functools import partial
-from typing import Any
 
 import msgspec
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import ORG_HEADER, named_organisation, require_internal_key
+from api.auth import ORG_HEADER, read_optional_organisation, require_internal_key
 from api.context import Context
-from api.http.endpoint import Endpoint, Json, data
-from api.http.openapi import of_data
-from engine.backfill import coverage
+from api.http.endpoint import build_data_response, endpoint
+from api.http.errors import Fault
+from api.http.openapi import build_data_schema
+from engine.backfill.coverage import fetch_coverage
+from engine.rows.outcomes import Outcome
 from engine.store.errors import StoreError
 from engine.tables import inspect, migrate
+from engine.tables.differences import report_pending_migration
 
 log = structlog.get_logger("api")
 
 METRICS_TYPE = "text/plain; version=0.0.4"
-STATE = of_data({"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}})
+STATE = build_data_schema({"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}})
 ACCOUNT = {
     "type": "object",
     "required": ["spec", "org_id", "found", "pending"],
@@ -34,85 +33,82 @@ ACCOUNT = {
         "org_id": {"type": "string", "format": "uuid"},
         **{
             name: {"type": "integer", "minimum": 0}
-            for name in ("found", "written", "unchanged", "superseded", "filtered", "rejected", "pending")
+            for name in ("found", *(outcome.value for outcome in Outcome), "pending")
         },
     },
 }
 
 
-def endpoints(context: Context) -> list[Endpoint]:
-    """Return the endpoints an operator looks at."""
-    return [
-        _open("/healthz", "health", "Whether the process answers", partial(_health, context), STATE),
-        _open("/readyz", "readiness", "Whether it can work, and why not", partial(_ready, context), STATE, (503,)),
-        _open("/metrics", "metrics", "What it has counted", partial(_metrics, context), {"type": "string"}),
-        Endpoint(
-            method="GET",
-            path="/api/internal/coverage",
-            name="coverage",
-            title="The accounts: found = written + unchanged + superseded + filtered + rejected + pending",
-            tag="operation",
-            answer=of_data({"type": "array", "items": ACCOUNT}),
-            security=("internalKey",),
-            headers={ORG_HEADER: (False, "When sent, only the accounts of this organisation.")},
-            faults=(400, 401, 503),
-            answers=partial(_coverage, context),
-        ),
-    ]
+@endpoint("GET", "/healthz", name="health", title="Whether the process answers", tag="operation", response_schema=STATE)
+async def answer_health(context: Context, request: Request) -> Response:
+    """Answer that the process lives."""
+    return build_data_response(b'{"status":"ok"}')
 
 
-def _open(path: str, name: str, title: str, answers: Any, answer: Any, faults: tuple[int, ...] = ()) -> Endpoint:
-    media_type = METRICS_TYPE if name == "metrics" else "application/json"
-    return Endpoint(
-        method="GET",
-        path=path,
-        name=name,
-        title=title,
-        tag="operation",
-        answers=answers,
-        answer=answer,
-        faults=faults,
-        media_type=media_type,
-    )
-
-
-async def _health(context: Context, request: Request) -> Response:
-    return data(b'{"status":"ok"}')
-
-
-async def _ready(context: Context, request: Request) -> Response:
-    reasons = await _reasons(context)
-    context.meters.ready(not reasons)
+@endpoint(
+    "GET",
+    "/readyz",
+    name="readiness",
+    title="Whether it can work, and why not",
+    tag="operation",
+    response_schema=STATE,
+    error_statuses=(503,),
+)
+async def answer_readiness(context: Context, request: Request) -> Response:
+    """Answer 200 when the API can work; otherwise 503 with every reason."""
+    reasons = await _find_problems(context)
+    context.metrics.set_ready(not reasons)
     if not reasons:
-        return data(b'{"status":"ready"}')
+        return build_data_response(b'{"status":"ready"}')
     log.warning("not ready", reasons=len(reasons), first=reasons[0]["message"])
-    words = {
-        "error": f"not ready: {reasons[0]['message']}" + (f" (and {len(reasons) - 1} more)" if reasons[1:] else ""),
-        "code": "not_ready",
-        "detail": reasons,
-        "hint": "each reason under `detail` names the SQL or the command that mends it",
-    }
-    return Json(msgspec.json.encode(words), 503)
+    more = f" (and {len(reasons) - 1} more)" if reasons[1:] else ""
+    hint = "each reason under `detail` names the SQL or the command that mends it"
+    raise Fault("not_ready", f"not ready: {reasons[0]['message']}{more}", detail=reasons, hint=hint)
 
 
-async def _reasons(context: Context) -> list[dict[str, str]]:
+@endpoint(
+    "GET",
+    "/metrics",
+    name="metrics",
+    title="What it has counted",
+    tag="operation",
+    response_schema={"type": "string"},
+    media_type=METRICS_TYPE,
+)
+async def answer_metrics(context: Context, request: Request) -> Response:
+    """Answer the metrics of this process."""
+    return Response(context.metrics.format_text(), media_type=METRICS_TYPE)
+
+
+@endpoint(
+    "GET",
+    "/api/internal/coverage",
+    name="coverage",
+    title="The accounts: found = written + unchanged + superseded + filtered + rejected + pending",
+    tag="operation",
+    response_schema=build_data_schema({"type": "array", "items": ACCOUNT}),
+    security=("internalKey",),
+    headers={ORG_HEADER: (False, "When sent, only the accounts of this organisation.")},
+    error_statuses=(400, 401, 503),
+)
+async def answer_coverage(context: Context, request: Request) -> Response:
+    """Answer the accounts of every spec and organisation."""
+    require_internal_key(request, context)
+    org_id = read_optional_organisation(request)
+    async with context.connection() as connection:
+        accounts = await fetch_coverage(connection, context.plans, org_id)
+    return build_data_response(msgspec.json.encode(accounts))
+
+
+OPERATOR_ENDPOINTS = (answer_health, answer_readiness, answer_metrics, answer_coverage)
+
+
+async def _find_problems(context: Context) -> list[dict[str, str]]:
     try:
         async with context.connection() as connection:
-            behind = await migrate.pending(connection, context.migrations)
-            problems = await inspect.inspect(connection, context.plans)
+            pending = map(report_pending_migration, await migrate.list_pending(connection, context.migrations))
+            differences = [*pending, *await inspect.find_differences(connection, context.plans)]
     except StoreError as error:
         log.error("database unavailable", reason=error.message)
         return [{"code": "database_unavailable", "message": "the database does not answer", "sql": ""}]
-    waiting = [{"code": "TABLE514", "message": sentence, "sql": "-- dex migrate"} for sentence in behind]
-    return [*waiting, *(problem.as_dict() for problem in problems)]
-
-
-async def _metrics(context: Context, request: Request) -> Response:
-    return Response(context.meters.text(), media_type=METRICS_TYPE)
-
-
-async def _coverage(context: Context, request: Request) -> Response:
-    require_internal_key(request, context)
-    org_id = named_organisation(request)
-    async with context.connection() as connection:
-        return data(msgspec.json.encode(await coverage.fetch(connection, context.plans, org_id)))
+    return [difference.as_dict() for difference in differences]

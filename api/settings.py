@@ -1,8 +1,4 @@
-"""What the API is told by its environment.
-
-In: environment variables. Out: one frozen Settings, or every variable that is missing or wrong, by name.
-It must not know who reads the settings, and no secret in it has a default.
-"""
+"""The settings of the API, read from environment variables. No secret has a default."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ REQUIRED = ("DATABASE_URL", "INTERNAL_API_KEY", "JWT_SECRET")
 
 
 class SettingsError(EngineError):
-    """The environment does not say what the API needs. `names` lists the variables at fault."""
+    """A variable is missing, blank or wrong. `names` lists those variables."""
 
     def __init__(self, message: str, names: tuple[str, ...], *, hint: str) -> None:
         super().__init__(message, hint=hint)
@@ -29,43 +25,43 @@ class SettingsError(EngineError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One start's settings. Secrets are kept out of `repr`, so that no log line can show them."""
+    """The settings of one start. Secrets are left out of `repr`, so that no log line can show them."""
 
     database_url: str = field(repr=False)
     internal_api_key: str = field(repr=False)
     jwt_secret: str = field(repr=False)
-    super_admin_jwt_secret: str | None = field(default=None, repr=False)  # without it that door stays shut
-    super_admin_api_key: str | None = field(default=None, repr=False)  # likewise
-    trigger_secret_key: str | None = field(default=None, repr=False)  # set: runs go to Trigger.dev
+    super_admin_jwt_secret: str | None = field(default=None, repr=False)  # None: no super-admin signs in with a JWT
+    super_admin_api_key: str | None = field(default=None, repr=False)  # None: no super-admin has a static key
+    trigger_secret_key: str | None = field(default=None, repr=False)  # None: the local runner executes the runs
     trigger_api_url: str = TRIGGER_API_URL
     max_body_bytes: int = MAX_BODY_BYTES
     pool_size: int = POOL_SIZE
 
 
-def load(environ: Mapping[str, str], *, database_url: str | None = None) -> Settings:
-    """Return the settings in `environ`; `database_url` stands in for the variable (the embedded server has one).
+def load_settings(environ: Mapping[str, str], *, database_url: str | None = None) -> Settings:
+    """Return the settings in `environ`; `database_url` replaces the variable (for the embedded server).
 
     Raises SettingsError naming every required variable that is missing or blank, and every number that is none.
     """
-    told = {name: value.strip() for name, value in environ.items() if value.strip()}
+    variables = {name: value.strip() for name, value in environ.items() if value.strip()}
     if database_url:
-        told["DATABASE_URL"] = database_url
-    _check_required(told)
+        variables["DATABASE_URL"] = database_url
+    _check_required(variables)
     return Settings(
-        database_url=told["DATABASE_URL"],
-        internal_api_key=told["INTERNAL_API_KEY"],
-        jwt_secret=told["JWT_SECRET"],
-        super_admin_jwt_secret=told.get("SUPER_ADMIN_JWT_SECRET"),
-        super_admin_api_key=told.get("SUPER_ADMIN_API_KEY"),
-        trigger_secret_key=told.get("TRIGGER_SECRET_KEY"),
-        trigger_api_url=told.get("TRIGGER_API_URL", TRIGGER_API_URL).rstrip("/"),
-        max_body_bytes=_number(told, "DATA_ENGINE_MAX_BODY_BYTES", MAX_BODY_BYTES),
-        pool_size=_number(told, "DATA_ENGINE_POOL_SIZE", POOL_SIZE),
+        database_url=variables["DATABASE_URL"],
+        internal_api_key=variables["INTERNAL_API_KEY"],
+        jwt_secret=variables["JWT_SECRET"],
+        super_admin_jwt_secret=variables.get("SUPER_ADMIN_JWT_SECRET"),
+        super_admin_api_key=variables.get("SUPER_ADMIN_API_KEY"),
+        trigger_secret_key=variables.get("TRIGGER_SECRET_KEY"),
+        trigger_api_url=variables.get("TRIGGER_API_URL", TRIGGER_API_URL).rstrip("/"),
+        max_body_bytes=_parse_number(variables, "DATA_ENGINE_MAX_BODY_BYTES", MAX_BODY_BYTES),
+        pool_size=_parse_number(variables, "DATA_ENGINE_POOL_SIZE", POOL_SIZE),
     )
 
 
-def _check_required(told: Mapping[str, str]) -> None:
-    missing = tuple(name for name in REQUIRED if name not in told)
+def _check_required(variables: Mapping[str, str]) -> None:
+    missing = tuple(name for name in REQUIRED if name not in variables)
     if missing:
         named = ", ".join(f"`{name}`" for name in missing)
         raise SettingsError(
@@ -75,8 +71,8 @@ def _check_required(told: Mapping[str, str]) -> None:
         )
 
 
-def _number(told: Mapping[str, str], name: str, default: int) -> int:
-    text = told.get(name)
+def _parse_number(variables: Mapping[str, str], name: str, default: int) -> int:
+    text = variables.get(name)
     if text is None:
         return default
     if not (text.isascii() and text.isdigit()) or int(text) < 1:

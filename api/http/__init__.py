@@ -1,1 +1,1 @@
-"""What every endpoint shares: requests, bodies, errors, OpenAPI, telemetry and metrics."""
+"""What all endpoints share: bodies, responses, errors, OpenAPI, logs and metrics."""

@@ -1,7 +1,7 @@
-"""Request bodies: bounded, split, and opened only as far as needed.
+"""Read request bodies within a size limit, and decode only as much of their JSON as needed.
 
-In: a request. Out: its bytes, the fields of its JSON object as raw JSON, or a typed struct. It must not know what the
-fields mean. Large JSON is never decoded here: whoever needs a field decodes that field.
+A body may hold documents of megabytes. Their text goes to Postgres as it came; each reader of a field decodes only
+that field.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Raw
 from starlette.requests import ClientDisconnect, Request
 
-from api.http.errors import Fault, invalid
-from engine.errors import nearest
+from api.http.errors import Fault, InvalidBody
+from engine.errors import suggest_name
 
 T = TypeVar("T")
 
@@ -30,13 +30,13 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 
 
-async def read(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
     """Return the body. Raises Fault 413 beyond `limit`, 415 when compressed; ClientDisconnect when cut off."""
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
-        raise too_large(limit)
+        raise _build_too_large(limit)
     if request.headers.get("content-encoding", "identity") != "identity":
-        raise Fault(415, "unsupported_encoding", "the body is compressed", hint="send it without `content-encoding`")
+        raise Fault("unsupported_encoding", "the body is compressed", hint="send it without `content-encoding`")
     chunks, size = [], 0
     while True:
         message = await request.receive()
@@ -45,106 +45,107 @@ async def read(request: Request, limit: int) -> bytes:
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            raise too_large(limit)
+            raise _build_too_large(limit)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def too_large(limit: int) -> Fault:
-    """Return the 413."""
+def _build_too_large(limit: int) -> Fault:
     return Fault(
-        413,
         "body_too_large",
         f"the body is larger than {limit} bytes",
         hint="send less, or raise `DATA_ENGINE_MAX_BODY_BYTES` on the server",
     )
 
 
-def split(body: bytes, known: Iterable[str]) -> dict[str, Raw]:
-    """Return the fields of a JSON object, undecoded. Raises Fault 422 for what is no object, and for unknown fields."""
-    fields = _decode(body, _FIELDS)
+def split_fields(body: bytes, known: Iterable[str]) -> dict[str, Raw]:
+    """Return the fields of a JSON object, undecoded. Raises Fault 422 for another JSON value and for unknown fields."""
+    fields = decode_body(body, _FIELDS)
     known = tuple(known)
-    strange = [name for name in fields if name not in known]
-    if strange:
-        raise unknown(strange, known)
+    unknown = [name for name in fields if name not in known]
+    if unknown:
+        raise build_unknown_field_fault(unknown, known)
     return fields
 
 
-def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Return the body as a struct. Raises Fault 422 for the first thing that does not fit, naming the known fields."""
-    return _decode(body, decoder)
-
-
-def _decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Decode the body. Raises Fault 422 for the first thing that does not fit, naming the known fields."""
     try:
         if not body.isascii():
             body.decode()
         return decoder.decode(body)
     except UnicodeDecodeError as error:
-        raise invalid(f"byte {error.start} of the body is not UTF-8", code="not_json", hint="send UTF-8") from error
+        raise InvalidBody(f"byte {error.start} of the body is not UTF-8", code="not_json", hint="send UTF-8") from error
     except msgspec.ValidationError as error:
-        raise _misfit(str(error), decoder) from error
+        raise _build_type_fault(str(error), decoder) from error
     except msgspec.DecodeError as error:
-        raise _not_json(body, error) from error
+        raise _build_syntax_fault(body, error) from error
     except RecursionError as error:
-        raise invalid("the body is nested too deeply", code="too_deep", hint="nest fewer arrays and objects") from error
+        raise InvalidBody(
+            "the body is nested too deeply", code="too_deep", hint="nest fewer arrays and objects"
+        ) from error
 
 
-def _misfit(message: str, decoder: msgspec.json.Decoder[T]) -> Fault:
-    if (found := _UNKNOWN.fullmatch(message.partition(" - at ")[0])) and issubclass(decoder.type, msgspec.Struct):
+def _build_type_fault(message: str, decoder: msgspec.json.Decoder[T]) -> Fault:
+    if (unknown := _UNKNOWN.fullmatch(message.partition(" - at ")[0])) and issubclass(decoder.type, msgspec.Struct):
         known = tuple(field.encode_name for field in msgspec.structs.fields(decoder.type))
-        return unknown([found[1]], known)
+        return build_unknown_field_fault([unknown[1]], known)
     place = _PLACE.search(message)
     sentence = _PLACE.sub("", message)
     field = place[1] if place else None
-    named = f"`{field}`: " if field else ""
-    return invalid(named + sentence[:1].lower() + sentence[1:], field=field)
+    prefix = f"`{field}`: " if field else ""
+    return InvalidBody(prefix + sentence[:1].lower() + sentence[1:], field=field)
 
 
-def unknown(names: list[str], known: tuple[str, ...], place: str = "") -> Fault:
-    """Return the 422 for fields nobody knows, naming those that are known; `place` says where inside the body."""
-    listed = ", ".join(f"`{name}`" for name in known)
+def build_unknown_field_fault(names: list[str], known: tuple[str, ...], place: str = "") -> Fault:
+    """Return the 422 for unknown fields, naming the known ones; `place` says where inside the body."""
     detail = [
-        {"code": "unknown_field", "field": name, "message": f"unknown field `{name[:100]}`; {nearest(name, known)}"}
+        {
+            "code": "unknown_field",
+            "field": name,
+            "message": f"unknown field `{name[:100]}`; {suggest_name(name, known)}",
+        }
         for name in names[:20]
     ]
-    shown = ", ".join(f"`{name[:100]}`" for name in names[:20])
+    unknown = ", ".join(f"`{name[:100]}`" for name in names[:20])
     where = f" in `{place}`" if place else ""
-    return Fault(422, "unknown_field", f"unknown field {shown}{where}", hint=f"known fields: {listed}", detail=detail)
+    hint = "known fields: " + ", ".join(f"`{name}`" for name in known)
+    return Fault("unknown_field", f"unknown field {unknown}{where}", hint=hint, detail=detail)
 
 
-def _not_json(body: bytes, error: msgspec.DecodeError) -> Fault:
-    bad = unstorable(body)
-    if bad and bad != "\\u0000":
-        return invalid(f"the body holds a lone surrogate `{bad}`", code="unstorable_text", hint=UNSTORABLE_HINT)
+def _build_syntax_fault(body: bytes, error: msgspec.DecodeError) -> Fault:
+    escape = find_unstorable_escape(body)
+    if escape and escape != "\\u0000":
+        return InvalidBody(f"the body holds a lone surrogate `{escape}`", code="unstorable_text", hint=UNSTORABLE_HINT)
     if not body.strip():
-        return invalid("the body is empty", code="not_json", hint="send a JSON object")
-    words = str(error).removeprefix("JSON is malformed: ")
-    return invalid(f"the body is not JSON: {words[:1].lower() + words[1:]}", code="not_json", hint="send a JSON object")
+        return InvalidBody("the body is empty", code="not_json", hint="send a JSON object")
+    message = str(error).removeprefix("JSON is malformed: ")
+    sentence = f"the body is not JSON: {message[:1].lower() + message[1:]}"
+    return InvalidBody(sentence, code="not_json", hint="send a JSON object")
 
 
 UNSTORABLE_HINT = "Postgres stores neither NUL nor half a surrogate pair: remove it, or send U+FFFD instead"
 
 
-def unstorable(raw: bytes) -> str | None:
+def find_unstorable_escape(raw: bytes) -> str | None:
     """Return the first escape in a JSON text that Postgres cannot store: NUL, or half a surrogate pair."""
     if b"\\u" not in raw:
         return None
     return next((match[0].decode() for match in _ESCAPE.finditer(raw) if match[1]), None)
 
 
-def mend(raw: bytes) -> tuple[bytes, int]:
-    """Return the JSON text with U+FFFD for each NUL and each half of a surrogate pair, and how many there were."""
+def replace_unstorable_escapes(raw: bytes) -> tuple[bytes, int]:
+    """Put U+FFFD for each escaped NUL and each half of a surrogate pair; return the JSON text and their number."""
     if b"\\u" not in raw:
         return raw, 0
     replaced = 0
 
-    def put(match: re.Match[bytes]) -> bytes:
+    def replace_escape(match: re.Match[bytes]) -> bytes:
         nonlocal replaced
         if match[1] is None:
             return match[0]
         replaced += 1
         return b"\\ufffd"
 
-    return _ESCAPE.sub(put, raw), replaced
+    return _ESCAPE.sub(replace_escape, raw), replaced

@@ -1,9 +1,7 @@
-"""One endpoint: how it is called, what it answers, and the function that does.
+"""Endpoints: what the router and the OpenAPI document need to know of each, and the responses they build.
 
-In: a request. Out: the function's response, or the answer to what it raised. It must not know any particular endpoint.
-
-Endpoints are plain ASGI apps on Starlette routes. A FastAPI function with dependencies costs more per request than all
-else we do outside Postgres, and would read the body before asking who sends it.
+Endpoints are plain ASGI apps on Starlette routes. A FastAPI function with dependencies costs more per request than
+everything else outside Postgres, and reads the body before the caller's credentials are checked.
 """
 
 from __future__ import annotations
@@ -18,95 +16,115 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.http.errors import Fault, answer, of_store
+from api.context import Context
+from api.http.errors import Fault, build_response, build_store_fault
 from engine.store.errors import StoreError
 
-Answers = Callable[[Request], Awaitable[Response]]
+Respond = Callable[[Context, Request], Awaitable[Response]]
 JsonSchema = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """What the router and the OpenAPI document need to know. `security`: names of schemes, any one of which opens."""
+    """One endpoint. `respond` returns its response or raises Fault or StoreError."""
 
     method: str
     path: str
-    name: str
+    name: str  # the OpenAPI operation id
     title: str
     tag: str
-    answers: Answers
-    answer: JsonSchema = field(default_factory=dict)
+    respond: Respond
+    response_schema: JsonSchema = field(default_factory=dict)
     media_type: str = "application/json"
     body: JsonSchema | type[msgspec.Struct] | None = None
-    body_needed: bool = True
+    body_required: bool = True
     example: Any = None
-    security: tuple[str, ...] = ()
-    headers: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # name -> (needed, what it is)
-    faults: tuple[int, ...] = ()
-    text: str = ""
+    security: tuple[str, ...] = ()  # names of security schemes; any one of them is enough
+    headers: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # name -> (required, description)
+    error_statuses: tuple[int, ...] = ()  # beside 500
+    description: str = ""
 
-    def route(self) -> Route:
-        """Return the route that calls it."""
-        return Route(self.path, self.app(), methods=[self.method], name=self.name)
+    def build_route(self, context: Context) -> Route:
+        """Return the Starlette route of the endpoint."""
+        return Route(self.path, self.build_app(context), methods=[self.method], name=self.name)
 
-    def app(self) -> ASGIApp:
-        """Return the ASGI app that calls it."""
-        return _App(self.path, self.answers)
+    def build_app(self, context: Context) -> ASGIApp:
+        """Return the ASGI app of the endpoint."""
+        return _EndpointApp(self, context)
 
 
-class _App:
-    """Calls the function and answers what it raises. Leaves the route's template where Telemetry reads it."""
+def endpoint(
+    method: str, path: str, *, name: str, title: str, tag: str, **options: Any
+) -> Callable[[Respond], Endpoint]:
+    """Make an Endpoint of the decorated function; `options` are further fields of Endpoint."""
 
-    __slots__ = ("answers", "template")
+    def build_endpoint(respond: Respond) -> Endpoint:
+        return Endpoint(method=method, path=path, name=name, title=title, tag=tag, respond=respond, **options)
 
-    def __init__(self, template: str, answers: Answers) -> None:
-        self.template = template
-        self.answers = answers
+    return build_endpoint
+
+
+class _EndpointApp:
+    """ASGI app of one endpoint. It stores the path template in the scope, where Telemetry reads it."""
+
+    __slots__ = ("context", "path", "respond")
+
+    def __init__(self, endpoint: Endpoint, context: Context) -> None:
+        self.path = endpoint.path
+        self.respond = endpoint.respond
+        self.context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"]["route"] = self.template
+        scope["state"]["route"] = self.path
         try:
-            response = await self.answers(Request(scope, receive))
+            response = await self.respond(self.context, Request(scope, receive))
         except Fault as fault:
-            response = answer(fault)
+            response = build_response(fault)
         except StoreError as error:
-            response = answer(of_store(error))
+            response = build_response(build_store_fault(error))
         except ClientDisconnect:
-            return  # nobody is there to be answered
+            return  # there is nobody left to answer
         await response(scope, receive, send)
 
 
-class Direct:
-    """Hands a request whose method and path are exactly an endpoint's to it; passes everything else on.
+class ExactPathMiddleware:
+    """Call the endpoint whose method and path equal the request's; pass every other request on.
 
-    The router would try one pattern after the other, below six layers of which an endpoint of ours needs none.
+    Starlette's router tries one pattern after the other, below six layers of which an endpoint needs none.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint], other: ASGIApp) -> None:
-        self._apps = {(item.method, item.path): item.app() for item in endpoints if "{" not in item.path}
-        self._other = other
+    def __init__(self, app: ASGIApp, endpoints: Iterable[Endpoint], context: Context) -> None:
+        self._app = app
+        self._apps = {
+            (endpoint.method, endpoint.path): endpoint.build_app(context)
+            for endpoint in endpoints
+            if "{" not in endpoint.path
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Pass the request to its endpoint or to the wrapped app."""
         app = self._apps.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        await (app or self._other)(scope, receive, send)
+        await (app or self._app)(scope, receive, send)
 
 
-class Json(Response):
-    """A response whose body is JSON bytes already."""
+class EncodedJsonResponse(Response):
+    """A response whose content is encoded JSON already."""
 
     media_type = "application/json"
 
 
-def data(raw: bytes | str, meta: Mapping[str, Any] | None = None) -> Json:
-    """Answer `{"data": raw}`, with `meta` where there is more to say."""
-    body = raw.encode() if isinstance(raw, str) else raw
+def build_data_response(data: bytes | str, meta: Mapping[str, Any] | None = None) -> EncodedJsonResponse:
+    """Return the response `{"data": ...}` around JSON text, with `meta` where it is given."""
+    text = data.encode() if isinstance(data, str) else data
     if meta is None:
-        return Json(b'{"data":%b}' % body)
-    return Json(b'{"data":%b,"meta":%b}' % (body, msgspec.json.encode(meta)))
+        return EncodedJsonResponse(b'{"data":%b}' % text)
+    return EncodedJsonResponse(b'{"data":%b,"meta":%b}' % (text, msgspec.json.encode(meta)))
 
 
-def data_list(rows: Sequence[bytes], meta: Mapping[str, Any]) -> Json:
-    """Answer `{"data": [...], "meta": ...}`. A page may hold megabytes: it is put together in one copy."""
+def build_list_response(rows: Sequence[bytes], meta: Mapping[str, Any]) -> EncodedJsonResponse:
+    """Return the response `{"data": [...], "meta": ...}` around the JSON texts of rows.
+
+    A page may hold megabytes, so its pieces are joined once.
+    """
     pieces = [piece for row in rows for piece in (b",", row)][1:]
-    return Json(b"".join((b'{"data":[', *pieces, b'],"meta":', msgspec.json.encode(meta), b"}")))
+    return EncodedJsonResponse(b"".join((b'{"data":[', *pieces, b'],"meta":', msgspec.json.encode(meta), b"}")))

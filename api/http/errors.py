@@ -1,7 +1,10 @@
-"""Every failure the API answers, in one shape, from one place.
+"""How every failure becomes `{"error", "code", "detail", "hint"}`.
 
-In: a Fault raised by a route, an error of the store, or anything unforeseen. Out: `{"error", "code", "detail", "hint"}`
-with its status. It must not know the routes, and it never shows what the database or a traceback said of our insides.
+What Postgres or a traceback says about the server's own insides goes to the log, never into an answer.
+
+Fault
+├── Unauthorized           the request lacks credentials, or they are wrong
+└── InvalidBody            one thing is wrong with the body of the request
 """
 
 from __future__ import annotations
@@ -16,7 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.store.errors import StoreError, StoreRefused, StoreUnavailable, is_of_row
+from api.http.codes import find_status
+from engine.store.errors import StoreError, StoreRefused, StoreUnavailable, UnknownOrganisation, is_row_error
 
 log = structlog.get_logger("api")
 
@@ -32,20 +36,23 @@ FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
 
 
 class Fault(Exception):
-    """A refusal with its status. `detail` holds one entry per thing that is wrong, `hint` says what to do."""
+    """A failed request, answered with `code` and its status of `api.http.codes`.
+
+    `detail` holds one entry per thing that is wrong, `hint` says what to do.
+    """
 
     def __init__(
         self,
-        status: int,
         code: str,
         message: str,
         *,
         hint: str = "",
         detail: Iterable[Mapping[str, Any]] = (),
         headers: Mapping[str, str] | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.status = status
+        self.status = find_status(code) if status is None else status
         self.code = code
         self.message = message
         self.hint = hint
@@ -53,77 +60,82 @@ class Fault(Exception):
         self.headers = dict(headers or {})
 
 
-def invalid(message: str, *, field: str | None = None, hint: str = "", code: str = "invalid_body") -> Fault:
-    """Return the 422 for one thing that is wrong with a body."""
-    hint = hint or "`GET /openapi.json` describes every body"
-    return Fault(422, code, message, hint=hint, detail=[{"code": code, "field": field, "message": message}])
+class Unauthorized(Fault):
+    """The request lacks credentials, or they are wrong."""
+
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+        super().__init__(code, message, hint=hint, headers={"www-authenticate": "Bearer"})
 
 
-def unknown_organisation() -> Fault:
-    """Return the 404 for an organisation that does not exist."""
-    hint = "check the organisation's id; nothing was changed"
-    return Fault(404, "unknown_organisation", "there is no such organisation", hint=hint)
+class InvalidBody(Fault):
+    """One thing is wrong with the body of the request; `field` names where."""
+
+    def __init__(self, message: str, *, field: str | None = None, hint: str = "", code: str = "invalid_body") -> None:
+        hint = hint or "`GET /openapi.json` describes every body"
+        super().__init__(code, message, hint=hint, detail=[{"code": code, "field": field, "message": message}])
 
 
-def answer(fault: Fault) -> Response:
-    """Return the response that says `fault`."""
-    words = {"error": fault.message, "code": fault.code, "detail": fault.detail, "hint": fault.hint}
-    return Response(msgspec.json.encode(words), fault.status, headers=fault.headers, media_type="application/json")
+def build_response(fault: Fault) -> Response:
+    """Return the JSON response of a fault."""
+    payload = {"error": fault.message, "code": fault.code, "detail": fault.detail, "hint": fault.hint}
+    return Response(msgspec.json.encode(payload), fault.status, headers=fault.headers, media_type="application/json")
 
 
-async def answer_framework(request: Request, error: Exception) -> Response:
-    """Answer what the framework refuses before any route of ours: no such path, no such method."""
+async def answer_framework_error(request: Request, error: Exception) -> Response:
+    """Answer what Starlette refuses before it calls an endpoint: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)
     fallback = (HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"), str(error.detail), "")
     code, sentence, hint = FRAMEWORK.get(error.status_code, fallback)
     place = {"method": request.method, "path": request.url.path}
     headers = dict(error.headers or {})
-    return answer(Fault(error.status_code, code, sentence.format(**place), hint=hint, headers=headers))
+    fault = Fault(code, sentence.format(**place), hint=hint, headers=headers, status=error.status_code)
+    return build_response(fault)
 
 
-def of_store(error: StoreError) -> Fault:
-    """Return the Fault of an error of the store: 503 when the database is away, else what it refused."""
+def build_store_fault(error: StoreError) -> Fault:
+    """Map an error of the database to a fault: 503 when it cannot be reached, otherwise by SQLSTATE."""
     if isinstance(error, StoreUnavailable):
         log.error("database unavailable", reason=error.message)
         return Fault(
-            503,
             "database_unavailable",
             "the database does not answer",
             hint=f"ask again in {RETRY_AFTER} seconds",
             headers={"retry-after": str(RETRY_AFTER)},
         )
+    if isinstance(error, UnknownOrganisation):
+        hint = "check the organisation's id; nothing was changed"
+        return Fault("unknown_organisation", error.message, hint=hint)
     assert isinstance(error, StoreRefused)
-    for prefix, told in _REFUSALS:
+    for prefix, build_fault in _BY_SQLSTATE:
         if error.sqlstate.startswith(prefix):
-            return told(error)
-    if is_of_row(error.sqlstate):
-        return _row_refused(error)
+            return build_fault(error)
+    if is_row_error(error.sqlstate):
+        return _build_row_fault(error)
     log.error("database refused", sqlstate=error.sqlstate, reason=error.message)
-    return Fault(500, "database_refused", "the database refused the statement", hint="the log names the reason")
+    return Fault("database_refused", "the database refused the statement", hint="the log names the reason")
 
 
-def _row_refused(error: StoreRefused) -> Fault:
+def _build_row_fault(error: StoreRefused) -> Fault:
     """The values are at fault. What Postgres says of them is about the caller's own data, and is passed on."""
     hint = "nothing was written; mend the value the sentence is about"
     detail = [{"code": "refused_by_database", "field": error.column, "message": error.message}]
-    return Fault(422, "refused_by_database", error.message, hint=hint, detail=detail)
+    return Fault("refused_by_database", error.message, hint=hint, detail=detail)
 
 
-def _conflict(error: StoreRefused) -> Fault:
+def _build_conflict(error: StoreRefused) -> Fault:
     hint = "nothing was written; the value is taken by another row"
     detail = [{"code": "conflict", "field": error.column, "message": error.message}]
-    return Fault(409, "conflict", error.message, hint=hint, detail=detail)
+    return Fault("conflict", error.message, hint=hint, detail=detail)
 
 
-def _misfit(error: StoreRefused) -> Fault:
+def _build_misfit(error: StoreRefused) -> Fault:
     log.error("table does not fit", sqlstate=error.sqlstate, reason=error.message)
-    return Fault(500, "table_misfit", "the table does not fit its spec", hint="`GET /readyz` names what is missing")
+    return Fault("table_misfit", "the table does not fit its spec", hint="`GET /readyz` names what is missing")
 
 
-def _busy(error: StoreRefused) -> Fault:
+def _build_busy(error: StoreRefused) -> Fault:
     log.warning("database busy", sqlstate=error.sqlstate, reason=error.message)
     return Fault(
-        503,
         "database_busy",
         "the database could not do it now",
         hint=f"nothing was changed; ask again in {RETRY_AFTER} seconds",
@@ -132,24 +144,23 @@ def _busy(error: StoreRefused) -> Fault:
 
 
 #: Classes of SQLSTATE, the more exact ones first.
-_REFUSALS: tuple[tuple[str, Callable[[StoreRefused], Fault]], ...] = (
-    ("23505", _conflict),
-    ("40", _busy),  # deadlock, serialization
-    ("53", _busy),  # out of connections, disk, memory
-    ("55P03", _busy),  # lock not available
-    ("57014", _busy),  # statement timeout
-    ("25006", _busy),  # read-only: a standby being promoted
-    ("42", _misfit),  # no such table or column, no right to it
+_BY_SQLSTATE: tuple[tuple[str, Callable[[StoreRefused], Fault]], ...] = (
+    ("23505", _build_conflict),
+    ("40", _build_busy),  # deadlock, serialization
+    ("53", _build_busy),  # out of connections, disk, memory
+    ("55P03", _build_busy),  # lock not available
+    ("57014", _build_busy),  # statement timeout
+    ("25006", _build_busy),  # read-only: a standby being promoted
+    ("42", _build_misfit),  # no such table or column, no right to it
 )
 
 
-async def answer_unforeseen(request: Request, error: Exception) -> Response:
-    """Answer an exception nobody foresaw: logged whole under the request id, told to nobody."""
+async def answer_unexpected_error(request: Request, error: Exception) -> Response:
+    """Log an unexpected exception with its traceback; answer 500 with nothing but the request id."""
     request_id = request.scope.get("state", {}).get("request_id", "")
     log.error("unhandled", request_id=request_id, method=request.method, path=request.url.path, exc_info=error)
-    return answer(
+    return build_response(
         Fault(
-            500,
             "internal_error",
             "something went wrong on our side",
             hint=f"the log has the reason under request id `{request_id}`",

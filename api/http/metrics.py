@@ -1,7 +1,6 @@
-"""What is counted.
+"""Metrics of one app, in Prometheus' text format.
 
-In: what happened. Out: the text Prometheus reads. It must not know HTTP nor the database. One registry per app, so
-that two apps in one process do not share numbers.
+Each app has a registry of its own, so that two apps in one process do not share numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Meters:
+class Metrics:
     """The counters of one app."""
 
     def __init__(self) -> None:
@@ -34,8 +33,8 @@ class Meters:
         self._ready = Gauge("dex_ready", "1 when the last readiness check found no problem.", registry=self.registry)
         self._route_cache: dict[tuple[str, str], tuple[Histogram, dict[int, Counter]]] = {}
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request. `route` is a template, never a path: a path would make a series per caller."""
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request. `route` is the path template: with the path itself every id would make a time series."""
         key = (method, route)
         if key not in self._route_cache:
             self._route_cache[key] = (self._seconds.labels(method, route), {})
@@ -45,19 +44,19 @@ class Meters:
         histogram.observe(seconds)
         statuses[status].inc()
 
-    def upserted(self, spec: str, outcome: str, rows: int = 1) -> None:
-        """Count what became of rows of a live upsert."""
+    def count_upsert(self, spec: str, outcome: str, rows: int = 1) -> None:
+        """Count the rows of a live upsert by outcome."""
         self._upserts.labels(spec, outcome).inc(rows)
 
-    def repaired(self, spec: str, outcome: str, number: int) -> None:
-        """Count what the repair at a run's end did."""
+    def count_repair(self, spec: str, outcome: str, number: int) -> None:
+        """Count the step results that the repair at a run's end took up, by outcome."""
         if number:
             self._repairs.labels(spec, outcome).inc(number)
 
-    def ready(self, is_ready: bool) -> None:
-        """Note the answer of a readiness check."""
+    def set_ready(self, is_ready: bool) -> None:
+        """Record the result of the last readiness check."""
         self._ready.set(int(is_ready))
 
-    def text(self) -> bytes:
-        """Return everything counted in Prometheus' text format."""
+    def format_text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,7 +1,4 @@
-"""Endpoints -> the OpenAPI document.
-
-In: endpoints. Out: one JSON document. It must not know plans: what a column is called stands in an endpoint's schemas.
-"""
+"""Build the OpenAPI 3.1 document of the endpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ SECURITY: Mapping[str, Mapping[str, Any]] = {
     "superAdmin": {"type": "http", "scheme": "bearer", "description": "The static key or a JWT of type `super_admin`."},
 }
 
-#: What each status means here. 500 can happen anywhere.
+#: Every endpoint may answer 500.
 MEANINGS: Mapping[int, str] = {
     400: "a header, a cursor or `org_id` that cannot be used",
     401: "no credentials, or wrong ones",
@@ -50,8 +47,8 @@ ERROR: Mapping[str, Any] = {
 _SCHEMAS = "#/components/schemas/"
 
 
-def document(title: str, version: str, text: str, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of `endpoints`."""
+def build_document(title: str, version: str, description: str, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    """Return the OpenAPI document; each body that is a struct becomes a component."""
     endpoints = tuple(endpoints)
     structs = [endpoint.body for endpoint in endpoints if isinstance(endpoint.body, type)]
     bodies, schemas = msgspec.json.schema_components(structs, ref_template=_SCHEMAS + "{name}")
@@ -59,65 +56,65 @@ def document(title: str, version: str, text: str, endpoints: Iterable[Endpoint])
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         body = by_struct[endpoint.body] if isinstance(endpoint.body, type) else endpoint.body
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, body)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _build_operation(endpoint, body)
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": version, "description": text},
+        "info": {"title": title, "version": version, "description": description},
         "paths": paths,
         "components": {"schemas": {"Error": ERROR, **schemas}, "securitySchemes": SECURITY},
     }
 
 
-def _operation(endpoint: Endpoint, body: Mapping[str, Any] | None) -> dict[str, Any]:
-    words: dict[str, Any] = {
+def _build_operation(endpoint: Endpoint, body: Mapping[str, Any] | None) -> dict[str, Any]:
+    operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.title,
         "tags": [endpoint.tag],
-        "responses": _responses(endpoint),
+        "responses": _build_responses(endpoint),
     }
-    if endpoint.text:
-        words["description"] = endpoint.text
-    if parameters := [*_path_parameters(endpoint), *_header_parameters(endpoint)]:
-        words["parameters"] = parameters
+    if endpoint.description:
+        operation["description"] = endpoint.description
+    if parameters := [*_list_path_parameters(endpoint), *_list_header_parameters(endpoint)]:
+        operation["parameters"] = parameters
     if body is not None:
         content: dict[str, Any] = {"schema": body}
         if endpoint.example is not None:
             content["example"] = endpoint.example
-        words["requestBody"] = {"required": endpoint.body_needed, "content": {"application/json": content}}
+        operation["requestBody"] = {"required": endpoint.body_required, "content": {"application/json": content}}
     if endpoint.security:
-        words["security"] = [{name: []} for name in endpoint.security]
-    return words
+        operation["security"] = [{name: []} for name in endpoint.security]
+    return operation
 
 
-def _responses(endpoint: Endpoint) -> dict[str, Any]:
-    fine = {"description": "done", "content": {endpoint.media_type: {"schema": endpoint.answer}}}
-    refused = {"application/json": {"schema": {"$ref": _SCHEMAS + "Error"}}}
-    faults = {str(status): {"description": MEANINGS[status], "content": refused} for status in (*endpoint.faults, 500)}
-    return {"200": fine, **faults}
+def _build_responses(endpoint: Endpoint) -> dict[str, Any]:
+    success = {"description": "done", "content": {endpoint.media_type: {"schema": endpoint.response_schema}}}
+    error = {"application/json": {"schema": {"$ref": _SCHEMAS + "Error"}}}
+    statuses = (*endpoint.error_statuses, 500)
+    return {"200": success, **{str(status): {"description": MEANINGS[status], "content": error} for status in statuses}}
 
 
-def _path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+def _list_path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in endpoint.path.split("/") if part.startswith("{")]
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}} for name in names
     ]
 
 
-def _header_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+def _list_header_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
             "in": "header",
-            "required": needed,
-            "description": text,
+            "required": required,
+            "description": description,
             "schema": {"type": "string", "format": "uuid"},
         }
-        for name, (needed, text) in endpoint.headers.items()
+        for name, (required, description) in endpoint.headers.items()
     ]
 
 
-def of_data(schema: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the schema of `{"data": ...}`, with `meta` where the endpoint has one."""
+def build_data_schema(schema: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the schema of `{"data": ...}`, with `meta` where the endpoint returns one."""
     properties: dict[str, Any] = {"data": schema}
     if meta is not None:
         properties["meta"] = meta

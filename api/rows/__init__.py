@@ -1,1 +1,1 @@
-"""The two endpoints of every spec: upsert and query."""
+"""The two endpoints of every plan: upsert and query."""

@@ -1,7 +1,6 @@
-"""Where the next page starts, as a caller carries it.
+"""Encode the position after which the next page starts as an opaque cursor, and decode it again.
 
-In: the position of the last row, and what the page was about. Out: an opaque text, and back. It must not know SQL.
-A cursor is good for the spec, organisation and filters it was made for and for nothing else: its signature covers them.
+A cursor is valid only for the spec, organisation and filters it was made for: its signature covers them.
 """
 
 from __future__ import annotations
@@ -20,44 +19,43 @@ from api.http.errors import Fault
 
 Position = tuple[str, str]  # created_at and id of the last row seen
 _POSITION: msgspec.json.Decoder[Position] = msgspec.json.Decoder(Position)
-_SIGNATURE = 16  # bytes of it that travel
+_SIGNATURE_LENGTH = 16  # bytes of the digest that a cursor carries
 
 
 @dataclass(frozen=True, slots=True)
-class Cursors:
-    """Signs and reads cursors with a key of its own, derived from the server's secret."""
+class CursorSigner:
+    """Encodes and decodes cursors, signed with a key derived from the server's secret."""
 
     key: bytes
 
     @classmethod
-    def of(cls, secret: str) -> Cursors:
+    def from_secret(cls, secret: str) -> CursorSigner:
         return cls(hmac.digest(secret.encode(), b"data-engine-x cursor", "sha256"))
 
-    def write(self, spec: str, org_id: str, filters: Mapping[str, Any], position: Position) -> str:
-        """Return the cursor of a page's last row."""
+    def encode_cursor(self, spec: str, org_id: str, filters: Mapping[str, Any], position: Position) -> str:
+        """Return the cursor of the last row of a page."""
         place = msgspec.json.encode(position)
         signature = self._sign(spec, org_id, filters, place)
         return base64.urlsafe_b64encode(signature + place).rstrip(b"=").decode()
 
-    def read(self, spec: str, org_id: str, filters: Mapping[str, Any], text: str) -> Position:
-        """Return the position. Raises Fault 400 when the cursor was not made here, for this question."""
+    def decode_cursor(self, spec: str, org_id: str, filters: Mapping[str, Any], text: str) -> Position:
+        """Return the position. Raises Fault 400 when the cursor was not made for this query by this server."""
         try:
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            signature, place = raw[:_SIGNATURE], raw[_SIGNATURE:]
+            signature, place = raw[:_SIGNATURE_LENGTH], raw[_SIGNATURE_LENGTH:]
             if not hmac.compare_digest(signature, self._sign(spec, org_id, filters, place)):
-                raise _foreign()
+                raise _build_cursor_fault()
             return _POSITION.decode(place)
         except (UnicodeEncodeError, binascii.Error, msgspec.MsgspecError) as error:
-            raise _foreign() from error
+            raise _build_cursor_fault() from error
 
     def _sign(self, spec: str, org_id: str, filters: Mapping[str, Any], place: bytes) -> bytes:
-        asked = msgspec.json.encode([spec, org_id, sorted(filters.items())], enc_hook=str)
-        return hmac.digest(self.key, hashlib.sha256(asked).digest() + place, "sha256")[:_SIGNATURE]
+        query = msgspec.json.encode([spec, org_id, sorted(filters.items())], enc_hook=str)
+        return hmac.digest(self.key, hashlib.sha256(query).digest() + place, "sha256")[:_SIGNATURE_LENGTH]
 
 
-def _foreign() -> Fault:
+def _build_cursor_fault() -> Fault:
     return Fault(
-        400,
         "invalid_cursor",
         "`cursor` does not belong to this query",
         hint="send `meta.next_cursor` of the page before, with the same filters and organisation; or leave it out",

@@ -1,95 +1,73 @@
-"""The body of a query -> what is asked.
-
-In: a body. Out: an Asked, from which `engine.rows.query_words` makes the Question once it is known whose rows may be
-seen. It must not know who asks, nor SQL.
-"""
+"""Parse the body of a query and build the query from it, once it is known whose rows the caller may see."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
-from api.auth import as_uuid
-from api.http import body
-from api.http.errors import Fault, invalid
-from api.rows.cursor import Cursors
-from api.rows.json_schemas import MOST_VALUES
+from api.http.body import split_fields
+from api.http.errors import Fault, InvalidBody
+from api.rows.cursor import CursorSigner
+from api.rows.json_schemas import MAX_FILTER_VALUES
 from engine.plan import Plan
-from engine.rows.query_words import WORDS, Question, QuestionRefused, ask
+from engine.rows.query import OPTIONS, Query, QueryRejected, build_query
 from engine.values.exact_json import ExactError, Json, loads
-
-_BEYOND = ("cursor", "org_id")
+from engine.values.uuid_text import parse_uuid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A query as it was asked. `org_id` is whom the body names, not yet whom the caller may see."""
+class QueryBody:
+    """The body of a query. `org_id` is the organisation it names, which the caller need not be allowed to see."""
 
-    words: Mapping[str, Json]
+    parameters: Mapping[str, Json]  # filters, `limit`, `offset` and `fields`
     cursor: str | None
     org_id: str | None
 
-
-@dataclass(frozen=True)
-class Questions:
-    """Reads the queries of one plan."""
-
-    plan: Plan
-    cursors: Cursors
-
-    @cached_property
-    def known(self) -> tuple[str, ...]:
-        """The fields of a body."""
-        return (*(item.name for item in self.plan.filters), *WORDS, *_BEYOND)
-
-    def read(self, raw: bytes) -> Asked:
-        """Return what a body asks; an empty one asks for everything. Raises Fault 422."""
-        words = {name: _json(name, bytes(value)) for name, value in body.split(raw or b"{}", self.known).items()}
-        cursor, org_id = words.pop("cursor", None), words.pop("org_id", None)
+    @classmethod
+    def parse(cls, plan: Plan, raw: bytes) -> QueryBody:
+        """Parse the body of a query; an empty one asks for every row. Raises Fault 422."""
+        known = (*(column.name for column in plan.filters), *OPTIONS, "cursor", "org_id")
+        fields = {name: _decode_value(name, bytes(value)) for name, value in split_fields(raw or b"{}", known).items()}
+        cursor, org_id = fields.pop("cursor", None), fields.pop("org_id", None)
         if not isinstance(cursor, str | None):
-            raise invalid("`cursor` is not a string", field="cursor", hint="send `meta.next_cursor` of the page before")
-        words |= {name: _whole(words[name]) for name in ("limit", "offset") if name in words}
-        return Asked(words=words, cursor=cursor, org_id=_organisation(org_id))
+            hint = "send `meta.next_cursor` of the page before"
+            raise InvalidBody("`cursor` is not a string", field="cursor", hint=hint)
+        fields |= {name: _convert_whole_number(fields[name]) for name in ("limit", "offset") if name in fields}
+        for name, value in fields.items():
+            if isinstance(value, list) and len(value) > MAX_FILTER_VALUES:
+                hint = f"list at most {MAX_FILTER_VALUES}"
+                raise InvalidBody(f"`{name}` lists {len(value)} values", field=name, hint=hint)
+        return cls(parameters=fields, cursor=cursor, org_id=_parse_organisation(org_id))
 
-    def of(self, asked: Asked, org_id: str) -> Question:
-        """Return the Question about one organisation. Raises Fault 422 for its words, 400 for its cursor."""
-        for name, value in asked.words.items():
-            if isinstance(value, list) and len(value) > MOST_VALUES:
-                raise invalid(f"`{name}` lists {len(value)} values", field=name, hint=f"list at most {MOST_VALUES}")
+    def build_query(self, plan: Plan, org_id: str, signer: CursorSigner) -> Query:
+        """Build the query for the rows of `org_id`. Raises Fault 422 for a parameter, 400 for the cursor."""
         try:
-            question = ask(self.plan, org_id, asked.words)
-        except QuestionRefused as error:
+            query = build_query(plan, org_id, self.parameters)
+        except QueryRejected as error:
             detail = [reason.as_dict() for reason in error.reasons]
-            raise Fault(422, error.reasons[0].code, error.message, detail=detail, hint=error.hint) from error
-        if asked.cursor is None:
-            return question
-        return replace(question, after=self.cursors.read(self.plan.name, org_id, question.filters, asked.cursor))
-
-    def next(self, question: Question, last: tuple[str, str] | None) -> str | None:
-        """Return the cursor of the page after the one that ended at `last`."""
-        if last is None:
-            return None
-        return self.cursors.write(self.plan.name, question.tenant, question.filters, last)
+            raise Fault(error.reasons[0].code, error.message, detail=detail, hint=error.hint) from error
+        if self.cursor is None:
+            return query
+        return replace(query, after=signer.decode_cursor(plan.name, org_id, query.filters, self.cursor))
 
 
-def _json(name: str, text: bytes) -> Any:
+def _decode_value(name: str, text: bytes) -> Any:
     try:
         return loads(text)
     except ExactError as error:
-        raise invalid(f"`{name}`: {error}", field=name) from error
+        raise InvalidBody(f"`{name}`: {error}", field=name) from error
 
 
-def _whole(value: Json) -> Json:
-    """JSON does not tell 10.0 from 10."""
+def _convert_whole_number(value: Json) -> Json:
+    """Return 10 for 10.0, which JSON does not distinguish."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _organisation(value: Json) -> str | None:
+def _parse_organisation(value: Json) -> str | None:
     if value is None:
         return None
-    org_id = as_uuid(value)
+    org_id = parse_uuid(value)
     if org_id is None:
-        raise invalid("`org_id` is not a UUID", field="org_id")
+        raise InvalidBody("`org_id` is not a UUID", field="org_id")
     return org_id

@@ -1,143 +1,117 @@
-"""The body of an upsert -> admitted rows.
+"""Parse the body of an upsert into rows.
 
-In: a body. Out: a row per element, its values normalized and cast by the same `admit` that backfill uses; documents
-stay text. It must not know the database.
+Values pass the same normalizers and casts as in a backfill. Documents stay JSON text, as Postgres takes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from api.http import body
-from api.http.errors import Fault, invalid
-from api.rows.json_schemas import MOST_ROWS, SOURCES
+from api.http.body import build_unknown_field_fault, find_unstorable_escape, split_fields
+from api.http.errors import Fault, InvalidBody
+from api.rows.json_schemas import MAX_ROWS, SOURCES
 from engine.plan import Field, Plan
-from engine.rows import given_values
-from engine.rows.extract import Reason, Rejected, Row, admit
-from engine.store.raw import RawJson
+from engine.rows.extract import Reason, Rejected, Row, convert_value
+from engine.rows.given_values import convert_sources, convert_values
+from engine.rows.keys import fold_elements
+from engine.store.connection import RawJson
 from engine.values.exact_json import Json, loads
 
 _NULL = b"null"
 _ROWS: msgspec.json.Decoder[list[dict[str, Raw]]] = msgspec.json.Decoder(list[dict[str, Raw]])
 
 
-@dataclass(slots=True)
-class Admitted:
-    """The rows to write, in the order of their keys, which element of the body each is, and why others are none."""
+class RowsRejected(Fault):
+    """No row of the body can be stored."""
 
-    rows: list[Row] = field(default_factory=list)
-    elements: list[int] = field(default_factory=list)
-    rejected: list[Reason] = field(default_factory=list)
+    def __init__(self, reasons: Sequence[Reason]) -> None:
+        first = reasons[0]
+        more = f" (and {len(reasons) - 1} more)" if reasons[1:] else ""
+        place = f"`{first.field}`: " if first.field and f"`{first.field}`" not in first.message else ""
+        hint = "nothing was written; each entry of `detail` names a field and what is wrong with it"
+        detail = [reason.as_dict() for reason in reasons]
+        super().__init__(first.code, f"{place}{first.message}{more}", detail=detail, hint=hint, status=422)
 
 
-@dataclass(frozen=True)
-class Admission:
-    """Admits the bodies of one plan."""
+@dataclass(frozen=True, slots=True)
+class UpsertBody:
+    """The rows to write in the order of their keys, the element of the body each is, and why others are rejected."""
 
-    plan: Plan
+    rows: list[Row]
+    elements: list[int]
+    rejected: list[Reason]
 
-    @cached_property
-    def known(self) -> tuple[str, ...]:
-        """The fields of a body."""
-        names = ("rows",) if self.plan.many else self._columns
-        return (*names, *SOURCES)
+    @classmethod
+    def parse(cls, plan: Plan, raw: bytes) -> UpsertBody:
+        """Parse the body of an upsert. Raises Fault 422 naming every field that cannot be stored.
 
-    def admit(self, raw: bytes) -> Admitted:
-        """Return what a body holds. Raises Fault 422 naming every field that cannot be stored.
-
-        Of a spec with `rows` one bad element does not sink the others, as long as any is good.
+        Where the spec has `rows`, invalid elements are rejected and the others written, as long as one is valid.
         """
-        fields = body.split(raw, self.known)
-        sources = _sources(fields)
-        if self.plan.many:
-            return self._many(fields.get("rows"), sources)
-        row, reasons = given_values.row(self.plan, fields, _value)
-        if reasons:
-            raise refused(reasons)
-        return Admitted([{**row, **sources}])
-
-    @cached_property
-    def _columns(self) -> tuple[str, ...]:
-        return tuple(item.name for item in self.plan.fields)
-
-    def _many(self, rows: Raw | None, sources: Row) -> Admitted:
-        found = Admitted()
-        last: dict[tuple[Any, ...], int] = {}  # of repeats of a key
-        for index, fields in enumerate(_elements(rows)):
-            if unknown := [name for name in fields if name not in self._columns]:
-                raise body.unknown(unknown, self._columns, f"rows[{index}]")
-            row, reasons = given_values.row(self.plan, fields, _value)
-            found.rejected += [replace(reason, element=index) for reason in reasons]
+        columns = tuple(column.name for column in plan.fields)
+        fields = split_fields(raw, (*(("rows",) if plan.many else columns), *SOURCES))
+        sources = _convert_sources(fields)
+        elements = _decode_elements(fields.get("rows"), columns) if plan.many else [fields]
+        converted: list[tuple[int, Row]] = []
+        rejected: list[Reason] = []
+        for index, values in enumerate(elements):
+            row, reasons = convert_values(plan, values, _convert_raw_value)
+            rejected += [replace(reason, element=index) if plan.many else reason for reason in reasons]
             if not reasons:
-                found.rows.append({**row, **sources})
-                last[self._key(row)] = index
-        if not found.rows:
-            raise refused(found.rejected)
-        found.rows = given_values.fold(self.plan, found.rows)
-        found.elements = [last[self._key(row)] for row in found.rows]
-        return found
-
-    def _key(self, row: Row) -> tuple[Any, ...]:
-        return tuple(row[item.name] for item in self.plan.key_fields)
+                converted.append((index, {**row, **sources}))
+        if not converted:
+            raise RowsRejected(rejected)
+        folded = fold_elements(plan, converted)
+        return cls([row for _, row in folded], [index for index, _ in folded], rejected)
 
 
-def refused(reasons: list[Reason]) -> Fault:
-    """Return the 422 for values that cannot be stored."""
-    first = reasons[0].message
-    more = f" (and {len(reasons) - 1} more)" if reasons[1:] else ""
-    place = f"`{reasons[0].field}`: " if reasons[0].field and f"`{reasons[0].field}`" not in first else ""
-    hint = "nothing was written; each entry of `detail` names a field and what is wrong with it"
-    return Fault(422, reasons[0].code, f"{place}{first}{more}", detail=[item.as_dict() for item in reasons], hint=hint)
-
-
-def _elements(rows: Raw | None) -> list[dict[str, Raw]]:
+def _decode_elements(rows: Raw | None, columns: tuple[str, ...]) -> list[dict[str, Raw]]:
     if rows is None:
-        raise invalid("`rows` is missing", field="rows", hint="send `rows`, an array of objects")
+        raise InvalidBody("`rows` is missing", field="rows", hint="send `rows`, an array of objects")
     try:
         elements = _ROWS.decode(rows)
     except msgspec.ValidationError as error:
-        raise invalid(f"`rows` is not an array of objects: {error}", field="rows") from error
-    if not 1 <= len(elements) <= MOST_ROWS:
-        raise invalid(f"`rows` holds {len(elements)} elements", field="rows", hint=f"send 1 to {MOST_ROWS} at once")
+        raise InvalidBody(f"`rows` is not an array of objects: {error}", field="rows") from error
+    if not 1 <= len(elements) <= MAX_ROWS:
+        raise InvalidBody(f"`rows` holds {len(elements)} elements", field="rows", hint=f"send 1 to {MAX_ROWS} at once")
+    for index, fields in enumerate(elements):
+        if unknown := [name for name in fields if name not in columns]:
+            raise build_unknown_field_fault(unknown, columns, f"rows[{index}]")
     return elements
 
 
-def _value(item: Field, raw: Raw | None) -> Any:
-    if raw is None:
-        return admit(item, None)
-    text = bytes(raw)
+def _convert_sources(fields: Mapping[str, Raw]) -> Row:
+    """Convert the source columns that were sent. Raises RowsRejected for values that are no UUID or no time."""
+    row, reasons = convert_sources({name: loads(bytes(fields[name])) for name in SOURCES if name in fields})
+    if reasons:
+        raise RowsRejected(reasons)
+    return row
+
+
+def _convert_raw_value(column: Field, raw: Raw | None) -> Any:
+    text = _NULL if raw is None else bytes(raw)
     if text == _NULL:
-        return admit(item, None)
-    if item.type.name == "jsonb" and not item.normalizers:
-        return _document(item, text)
-    return admit(item, _opened(item, text))
+        return convert_value(column, None)
+    if column.type.name == "jsonb" and not column.normalizers:
+        return _check_document(column, text)
+    return convert_value(column, _decode_value(column, text))
 
 
-def _document(item: Field, text: bytes) -> RawJson:
-    """A document passes as it is, once it is known to hold nothing that Postgres cannot store."""
-    if bad := body.unstorable(text):
-        raise Rejected(Reason("wrong_type", item.name, f"it holds `{bad}`, which Postgres cannot store", None))
+def _check_document(column: Field, text: bytes) -> RawJson:
+    """Return a document as it came. Raises Rejected for an escape that Postgres cannot store."""
+    if escape := find_unstorable_escape(text):
+        raise Rejected(Reason("wrong_type", column.name, f"it holds `{escape}`, which Postgres cannot store", None))
     return RawJson(text)
 
 
-def _opened(item: Field, text: bytes) -> Json:
+def _decode_value(column: Field, text: bytes) -> Json:
     if text.startswith(b'"'):
-        return msgspec.json.decode(text, type=str)  # many times faster, and strings hold no numbers
+        return msgspec.json.decode(text, type=str)  # faster than `loads`, which is needed for exact numbers only
     try:
         return loads(text)
     except ValueError as error:
-        raise Rejected(Reason("wrong_type", item.name, str(error))) from error
-
-
-def _sources(fields: Mapping[str, Raw]) -> Row:
-    """The source columns that were sent. Raises Fault 422 for what is no UUID and no time."""
-    row, reasons = given_values.sources({name: loads(bytes(fields[name])) for name in SOURCES if name in fields})
-    if reasons:
-        raise refused(reasons)
-    return row
+        raise Rejected(Reason("wrong_type", column.name, str(error))) from error

@@ -1,1 +1,1 @@
-"""The endpoints of the runner and of whoever starts work."""
+"""The endpoints of the runner and of submissions."""

@@ -1,15 +1,15 @@
-"""What the runner needs: claim a run, read it, say how it goes.
+"""The endpoints of the runner: claim a run, read it, report how its steps go.
 
-In: small bodies, and step payloads of any size as JSON text. Out: rows as Postgres wrote them. It must not know what a
-step does. When a run ends, what its live persist blocks missed is written before the answer goes out.
+Step payloads may be of any size; they pass as JSON text. When a run ends, the rows its live persist blocks missed are
+written before the answer goes out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -18,26 +18,25 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import ORG_HEADER, named_organisation, require_internal_key
+from api.auth import ORG_HEADER, read_optional_organisation, require_internal_key
 from api.context import Context
-from api.http.body import decode, mend, read
-from api.http.endpoint import Endpoint, JsonSchema, data
+from api.http.body import decode_body, read_body, replace_unstorable_escapes
+from api.http.endpoint import Endpoint, JsonSchema, build_data_response
 from api.http.errors import Fault
-from api.http.openapi import of_data
-from engine.backfill.run import repair
-from engine.errors import EngineError
+from api.http.openapi import build_data_schema
+from engine.backfill.run import repair_run
 from engine.rows.accounts import Account
-from engine.runs import runs as store
-from engine.store.raw import RawJson
+from engine.runs import runs
+from engine.runs.errors import AlreadyRequested, ForeignRecord, LostLease, ProviderRunIdTaken, RecordNotFound, RunError
+from engine.runs.statuses import RunStatus, StepStatus
+from engine.store.connection import RawJson
 
 log = structlog.get_logger("api")
 
-FAULTS = (400, 401, 403, 404, 409, 413, 415, 422, 503)
+ERROR_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 503)
 HEADERS = {ORG_HEADER: (False, "When sent, it must be the organisation of the run.")}
 OBJECT: Mapping[str, Any] = {"type": "object"}
 
-RunStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
-StepStatus = Literal["queued", "running", "succeeded", "failed", "skipped", "retrying"]
 #: JSON does not tell 10.0 from 10, so a whole number may be spelled either way.
 Seconds = Annotated[
     float, Meta(ge=1, le=86_400, multiple_of=1, description="How long the lease lasts without a heartbeat.")
@@ -48,11 +47,11 @@ Name = Annotated[str, Meta(min_length=1, max_length=500)]
 Time = Annotated[datetime, Meta(tz=True, description="Where it is not the time of the call.")]
 
 
-Call = Callable[[Context, Any, str | None, int], Awaitable[Response]]
-
-
 class Body(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """A body of this module: what it does not name is refused."""
+    """A body of the runner's endpoints. Fields it does not name are refused."""
+
+
+BodyT = TypeVar("BodyT", bound=Body)
 
 
 class Claim(Body, frozen=True):
@@ -109,7 +108,7 @@ class StepUpdate(Body, frozen=True):
 
 
 class SkipRemaining(Body, frozen=True):
-    """Skip what is still queued after a position, which is that of the step that failed."""
+    """Skip the queued steps after a position, that of the step that failed."""
 
     pipeline_run_id: UUID
     from_step_position: Count
@@ -121,162 +120,185 @@ class OneSubmission(Body, frozen=True):
     submission_id: UUID
 
 
-def endpoints(context: Context) -> list[Endpoint]:
-    """Return the endpoints of the runner."""
-    calls: tuple[tuple[str, type[Body], Call, str, JsonSchema], ...] = (
-        ("pipeline-runs/claim", Claim, _claim, "Take the next queued run, or one whose runner died", {}),
-        ("pipeline-runs/heartbeat", Heartbeat, _heartbeat, "Prolong the lease of a run", OBJECT),
-        ("pipeline-runs/get", OneRun, _get, "Read a run with its submission and step results", OBJECT),
-        ("pipeline-runs/update-status", RunUpdate, _update, "Say how a run goes; its end is repaired", OBJECT),
-        ("step-results/update", StepUpdate, _update_step, "Say how a step goes", OBJECT),
-        ("step-results/mark-remaining-skipped", SkipRemaining, _skip, "Skip the queued steps of a run", OBJECT),
-        ("submissions/sync-status", OneSubmission, _sync, "Bring a submission's status in line with its runs", OBJECT),
-    )
-    return [_endpoint(context, *call) for call in calls]
+@dataclass(frozen=True, slots=True)
+class RunnerCall(Generic[BodyT]):
+    """One call of the runner, authenticated and decoded."""
+
+    context: Context
+    body: BodyT
+    org_id: str | None  # the organisation the runner named
+    replaced: int  # escapes in the body that Postgres cannot store, replaced by U+FFFD
 
 
-def _endpoint(context: Context, path: str, body: type[Body], call: Call, title: str, answer: JsonSchema) -> Endpoint:
-    return Endpoint(
-        method="POST",
-        path=f"/api/internal/{path}",
-        name=path.replace("/", "_").replace("-", "_"),
-        title=title,
-        tag="runner",
-        body=body,
-        answer=of_data(answer),
-        security=("internalKey",),
-        headers=HEADERS,
-        faults=FAULTS,
-        answers=partial(_answer, context, msgspec.json.Decoder(body), call),
-    )
+Respond = Callable[[RunnerCall[BodyT]], Awaitable[Response]]
+
+RUN_ENDPOINTS: list[Endpoint] = []
 
 
-async def _answer(context: Context, decoder: msgspec.json.Decoder[Any], call: Call, request: Request) -> Response:
-    require_internal_key(request, context)
-    org_id = named_organisation(request)
-    raw, replaced = mend(await read(request, context.settings.max_body_bytes))
-    try:
-        return await call(context, decode(raw, decoder), org_id, replaced)
-    except EngineError as error:
-        raise _fault(error) from error
+def runner_endpoint(
+    path: str, body: type[BodyT], title: str, response_schema: JsonSchema = OBJECT
+) -> Callable[[Respond[BodyT]], Respond[BodyT]]:
+    """Add the decorated function to RUN_ENDPOINTS. RunErrors it raises are answered with their status."""
+    decoder = msgspec.json.Decoder(body)
+
+    def add_endpoint(respond: Respond[BodyT]) -> Respond[BodyT]:
+        async def respond_to_request(context: Context, request: Request) -> Response:
+            require_internal_key(request, context)
+            org_id = read_optional_organisation(request)
+            raw, replaced = replace_unstorable_escapes(await read_body(request, context.settings.max_body_bytes))
+            try:
+                return await respond(RunnerCall(context, decode_body(raw, decoder), org_id, replaced))
+            except RunError as error:
+                raise _build_run_fault(error) from error
+
+        RUN_ENDPOINTS.append(
+            Endpoint(
+                method="POST",
+                path=f"/api/internal/{path}",
+                name=path.replace("/", "_").replace("-", "_"),
+                title=title,
+                tag="runner",
+                body=body,
+                respond=respond_to_request,
+                response_schema=build_data_schema(response_schema),
+                security=("internalKey",),
+                headers=HEADERS,
+                error_statuses=ERROR_STATUSES,
+            )
+        )
+        return respond
+
+    return add_endpoint
 
 
-def _fault(error: EngineError) -> Exception:
-    """What the store found in the way, as a status. Errors of the store itself are answered elsewhere."""
+def _build_run_fault(error: RunError) -> Fault:
+    """Map an error about a run to its code, and say which header names the organisation."""
     match error:
-        case store.NotHere():
-            return Fault(404, "not_found", error.message, hint=error.hint)
-        case store.ForeignRun():
-            return Fault(403, "other_organisation", error.message, hint=error.hint)
-        case store.LostLease():
-            return Fault(409, "lost_lease", error.message, hint=error.hint)
-        case store.PaidTwice():
-            return Fault(409, error.code, error.message, hint=error.hint)
-    return error
+        case RecordNotFound():
+            return Fault("not_found", error.message, hint=error.hint)
+        case ForeignRecord():
+            hint = f"send the organisation of the run in `{ORG_HEADER}`"
+            return Fault("other_organisation", error.message, hint=hint)
+        case LostLease():
+            return Fault("lost_lease", error.message, hint=error.hint)
+        case ProviderRunIdTaken():
+            return Fault("provider_run_id_taken", error.message, hint=error.hint)
+        case AlreadyRequested():
+            return Fault("provider_already_requested", error.message, hint=error.hint)
+    raise error
 
 
-async def _claim(context: Context, body: Claim, org_id: str | None, replaced: int) -> Response:
-    async with context.connection() as connection:
-        claimed = await store.claim(connection, int(body.lease_seconds), org_id)
-    if claimed:
-        log.info("claimed", worker=body.worker, pipeline_run_id=msgspec.json.decode(claimed)["id"])
-    return data(claimed or "null")
+@runner_endpoint("pipeline-runs/claim", Claim, "Take the next queued run, or one whose runner died", {})
+async def claim_run(call: RunnerCall[Claim]) -> Response:
+    """Lease the next run; answer null when none waits."""
+    async with call.context.connection() as connection:
+        run = await runs.claim_run(connection, int(call.body.lease_seconds), call.org_id)
+    if run:
+        log.info("claimed", worker=call.body.worker, pipeline_run_id=msgspec.json.decode(run)["id"])
+    return build_data_response(run or "null")
 
 
-async def _heartbeat(context: Context, body: Heartbeat, org_id: str | None, replaced: int) -> Response:
-    asked = (str(body.pipeline_run_id), str(body.lease_token), int(body.lease_seconds), org_id)
-    async with context.connection() as connection:
-        return data(await store.heartbeat(connection, *asked))
+@runner_endpoint("pipeline-runs/heartbeat", Heartbeat, "Prolong the lease of a run")
+async def renew_lease(call: RunnerCall[Heartbeat]) -> Response:
+    """Extend the lease of a run."""
+    run_id, lease_token = str(call.body.pipeline_run_id), str(call.body.lease_token)
+    async with call.context.connection() as connection:
+        lease = await runs.renew_lease(connection, run_id, lease_token, int(call.body.lease_seconds), call.org_id)
+    return build_data_response(lease)
 
 
-async def _get(context: Context, body: OneRun, org_id: str | None, replaced: int) -> Response:
-    async with context.connection() as connection:
-        return data(await store.get(connection, str(body.pipeline_run_id), org_id))
+@runner_endpoint("pipeline-runs/get", OneRun, "Read a run with its submission and step results")
+async def read_run(call: RunnerCall[OneRun]) -> Response:
+    """Answer a run with everything its runner needs."""
+    async with call.context.connection() as connection:
+        return build_data_response(await runs.read_run(connection, str(call.body.pipeline_run_id), call.org_id))
 
 
-async def _update(context: Context, body: RunUpdate, org_id: str | None, replaced: int) -> Response:
-    change = store.RunChange(
-        id=str(body.pipeline_run_id),
-        status=body.status,
-        changes=_changes(body, ("error_message", "error_details", "trigger_run_id")),
-        started_at=body.started_at,
-        finished_at=body.finished_at,
-        lease_token=str(body.lease_token) if body.lease_token else None,
-    )
-    async with context.connection() as connection:
-        shown = await store.update(connection, change, org_id)
-    if body.status not in store.ENDED:
-        return data(shown)
-    return data(shown[:-1].rstrip() + "," + (await _persistence(context, change.id))[1:])
+@runner_endpoint("pipeline-runs/update-status", RunUpdate, "Say how a run goes; its end is repaired")
+async def update_run(call: RunnerCall[RunUpdate]) -> Response:
+    """Update a run; when it ends, add what the repair of its rows did."""
+    change = runs.RunChange(**_list_changes(call.body))
+    async with call.context.connection() as connection:
+        run = await runs.update_run(connection, change, call.org_id)
+    if not change.status.is_final:
+        return build_data_response(run)
+    fields = msgspec.json.decode(run, type=dict[str, Raw])  # undecoded, so that no number changes
+    report = await _repair_run(call.context, change.pipeline_run_id)
+    return build_data_response(msgspec.json.encode({**fields, **report}))
 
 
-async def _persistence(context: Context, run_id: str) -> str:
-    """Repair the run; return `{"persistence": [...]}`. A failure is told, never raised: the run has ended all the same.
+@runner_endpoint("step-results/update", StepUpdate, "Say how a step goes")
+async def update_step(call: RunnerCall[StepUpdate]) -> Response:
+    """Update a step result."""
+    change = runs.StepChange(**_list_changes(call.body))
+    async with call.context.connection() as connection:
+        step = await runs.update_step(connection, change, call.org_id)
+    return build_data_response(step, {"replaced": call.replaced})
 
-    What is not written now stays pending in the accounts, and `dex reconcile` takes it up.
+
+@runner_endpoint("step-results/mark-remaining-skipped", SkipRemaining, "Skip the queued steps of a run")
+async def skip_remaining_steps(call: RunnerCall[SkipRemaining]) -> Response:
+    """Skip the queued steps of a run after a position."""
+    run_id, position = str(call.body.pipeline_run_id), int(call.body.from_step_position)
+    async with call.context.connection() as connection:
+        return build_data_response(await runs.skip_remaining_steps(connection, run_id, position, call.org_id))
+
+
+@runner_endpoint("submissions/sync-status", OneSubmission, "Bring a submission's status in line with its runs")
+async def sync_submission_status(call: RunnerCall[OneSubmission]) -> Response:
+    """Derive the status of a submission from its runs."""
+    submission_id = str(call.body.submission_id)
+    async with call.context.connection() as connection:
+        return build_data_response(await runs.sync_submission_status(connection, submission_id, call.org_id))
+
+
+def _list_changes(body: RunUpdate | StepUpdate) -> dict[str, Any]:
+    """Return the fields that were sent, as Postgres takes them. JSON stays text; null, in JSON too, clears a field."""
+    values = {name: getattr(body, name) for name in body.__struct_fields__}
+    return {name: _convert_value(value) for name, value in values.items() if value is not UNSET}
+
+
+def _convert_value(value: Any) -> Any:
+    match value:
+        case Raw():
+            return None if bytes(value) == b"null" else RawJson(value)
+        case UUID():
+            return str(value)
+        case float():
+            return int(value)
+    return value
+
+
+async def _repair_run(context: Context, run_id: str) -> dict[str, Any]:
+    """Write the rows of a run that are missing; return the `persistence` fields of the answer.
+
+    A failure is reported, never raised, since the run has ended all the same. What is not written now stays pending in
+    the accounts, until `dex reconcile` writes it.
     """
     try:
         async with context.connection() as connection:
-            accounts = await repair(connection, context.plans, run_id)
+            accounts = await repair_run(connection, context.plans, run_id)
     except Exception as error:
         log.error("repair failed", pipeline_run_id=run_id, exc_info=error)
-        told = {"code": "repair_failed", "message": "what this run found is pending; `dex reconcile` writes it"}
-        return msgspec.json.encode({"persistence": [], "persistence_error": told}).decode()
-    _note(context, run_id, accounts)
-    words: dict[str, Any] = {"persistence": [account.as_dict() for account in accounts]}
-    if left := [account.spec for account in accounts if account.trouble]:
-        message = f"pending: {', '.join(f'`{spec}`' for spec in left)}; mend the table, then `dex reconcile` writes it"
-        words["persistence_error"] = {"code": "repair_failed", "message": message}
-    return msgspec.json.encode(words).decode()
+        return _build_repair_report([], "what this run found is pending; `dex reconcile` writes it")
+    _record_accounts(context, run_id, accounts)
+    pending = ", ".join(f"`{account.spec}`" for account in accounts if account.error)
+    message = f"pending: {pending}; mend the table, then `dex reconcile` writes it" if pending else None
+    return _build_repair_report(accounts, message)
 
 
-def _note(context: Context, run_id: str, accounts: list[Account]) -> None:
+def _build_repair_report(accounts: list[Account], message: str | None) -> dict[str, Any]:
+    report: dict[str, Any] = {"persistence": [account.as_dict() for account in accounts]}
+    if message:
+        report["persistence_error"] = {"code": "repair_failed", "message": message}
+    return report
+
+
+def _record_accounts(context: Context, run_id: str, accounts: list[Account]) -> None:
+    """Count and log what the repair did, spec by spec."""
     for account in accounts:
         for outcome, number in account.outcomes.items():
-            context.meters.repaired(account.spec, outcome, number)
-        if account.trouble:
-            log.error("repair failed", pipeline_run_id=run_id, spec=account.spec, reason=account.trouble)
+            context.metrics.count_repair(account.spec, outcome, number)
+        if account.error:
+            log.error("repair failed", pipeline_run_id=run_id, spec=account.spec, reason=account.error)
         log.info("repaired", pipeline_run_id=run_id, spec=account.spec, **dict(account.outcomes))
-
-
-async def _update_step(context: Context, body: StepUpdate, org_id: str | None, replaced: int) -> Response:
-    names = ("input_payload", "output_payload", "error_message", "error_details", "task_run_id")
-    change = store.StepChange(
-        id=str(body.step_result_id),
-        status=body.status,
-        changes=_changes(body, names),
-        duration_ms=None if body.duration_ms is None else int(body.duration_ms),
-        provider_run_id=body.provider_run_id,
-        requested=body.provider_requested_at,
-        withdrawn_by=body.provider_request_withdrawn_by,
-        started_at=body.started_at,
-        finished_at=body.finished_at,
-        lease_token=str(body.lease_token) if body.lease_token else None,
-    )
-    async with context.connection() as connection:
-        return data(await store.update_step(connection, change, org_id), {"replaced": replaced})
-
-
-async def _skip(context: Context, body: SkipRemaining, org_id: str | None, replaced: int) -> Response:
-    async with context.connection() as connection:
-        return data(
-            await store.skip_remaining(connection, str(body.pipeline_run_id), int(body.from_step_position), org_id)
-        )
-
-
-async def _sync(context: Context, body: OneSubmission, org_id: str | None, replaced: int) -> Response:
-    async with context.connection() as connection:
-        return data(await store.sync_submission(connection, str(body.submission_id), org_id))
-
-
-def _changes(body: Body, names: tuple[str, ...]) -> dict[str, Any]:
-    """The fields that were sent. JSON stays the text it came as; null, in JSON too, clears."""
-    sent = {name: getattr(body, name) for name in names}
-    return {name: _change(value) for name, value in sent.items() if value is not UNSET}
-
-
-def _change(value: Any) -> Any:
-    if not isinstance(value, Raw):
-        return value
-    text = bytes(value)
-    return None if text == b"null" else RawJson(text)

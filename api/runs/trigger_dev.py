@@ -1,8 +1,6 @@
-"""Starting a task at Trigger.dev, over its HTTP API.
+"""Start tasks at Trigger.dev over its HTTP API.
 
-In: a run. Out: Trigger.dev's id of it, or why it was not taken. It must not know the database.
-
-The idempotency key is the run's id: asking again after a lost answer starts nothing twice.
+The idempotency key of a task is the run's id, so that a repeated request starts nothing twice.
 """
 
 from __future__ import annotations
@@ -18,39 +16,39 @@ import httpx
 from api.settings import Settings
 
 TASK: Final = "run-pipeline"
-ATTEMPTS: Final = 4
-TIMEOUT: Final = 10.0
-PATIENCE: Final = 30.0  # for all runs of one call together: its caller is waiting
-AT_ONCE: Final = 8
-LONGEST_PAUSE: Final = 10.0
-#: Worth asking again; any other refusal will be the same next time.
-AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+MAX_ATTEMPTS: Final = 4
+REQUEST_TIMEOUT: Final = 10.0  # seconds
+TOTAL_TIMEOUT: Final = 30.0  # seconds for all runs of one call together, since its caller waits
+MAX_CONCURRENT: Final = 8
+MAX_PAUSE: Final = 10.0  # seconds between two attempts
+#: Statuses after which a request is repeated; any other failure would be the same next time.
+RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """What became of one run: `trigger_run_id`, or the `error`."""
+    """The result of offering one run: `trigger_run_id`, or the `error`."""
 
     run_id: str
     trigger_run_id: str | None = None
     error: str | None = None
 
 
-async def start(settings: Settings, runs: list[tuple[str, str, str | None]]) -> list[Dispatch]:
-    """Start the task for each run (id, organisation, company), a few at a time. What failed is said, never raised."""
-    gate = asyncio.Semaphore(AT_ONCE)
-    deadline = time.monotonic() + PATIENCE
+async def start_runs(settings: Settings, runs: list[tuple[str, str, str | None]]) -> list[Dispatch]:
+    """Start the task for each run (id, organisation, company), a few at a time. Failures are returned, never raised."""
+    semaphore = asyncio.Semaphore(MAX_CONCURRENT)
+    deadline = time.monotonic() + TOTAL_TIMEOUT
     headers = {"authorization": f"Bearer {settings.trigger_secret_key}"}
-    async with httpx.AsyncClient(base_url=settings.trigger_api_url, headers=headers, timeout=TIMEOUT) as client:
+    async with httpx.AsyncClient(base_url=settings.trigger_api_url, headers=headers, timeout=REQUEST_TIMEOUT) as client:
 
-        async def one(run: tuple[str, str, str | None]) -> Dispatch:
-            async with gate:
-                return await _start_one(client, deadline, *run)
+        async def start_run(run: tuple[str, str, str | None]) -> Dispatch:
+            async with semaphore:
+                return await _start_run(client, deadline, *run)
 
-        return list(await asyncio.gather(*(one(run) for run in runs)))
+        return list(await asyncio.gather(*(start_run(run) for run in runs)))
 
 
-async def _start_one(
+async def _start_run(
     client: httpx.AsyncClient, deadline: float, run_id: str, org_id: str, company_id: str | None
 ) -> Dispatch:
     body = {
@@ -58,38 +56,38 @@ async def _start_one(
         "options": {"idempotencyKey": run_id},
     }
     error = "Trigger.dev was not asked: the runs before took too long"
-    for attempt in range(ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         if time.monotonic() > deadline:
             break
-        pause = min(0.25 * 2**attempt, LONGEST_PAUSE) * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
+        pause = min(0.25 * 2**attempt, MAX_PAUSE) * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
         try:
             response = await client.post(f"/api/v1/tasks/{TASK}/trigger", json=body)
         except httpx.HTTPError as failure:
             error = f"Trigger.dev cannot be reached: {type(failure).__name__}"
         else:
             if response.is_success:
-                return _taken(run_id, response)
+                return _read_dispatch(run_id, response)
             error = f"Trigger.dev answered {response.status_code}"
-            if response.status_code not in AGAIN:
+            if response.status_code not in RETRIED:
                 break
-            pause = _asked_pause(response) or pause
-        if attempt + 1 < ATTEMPTS:
+            pause = _read_retry_after(response) or pause
+        if attempt + 1 < MAX_ATTEMPTS:
             await asyncio.sleep(pause)
     return Dispatch(run_id, error=error)
 
 
-def _taken(run_id: str, response: httpx.Response) -> Dispatch:
+def _read_dispatch(run_id: str, response: httpx.Response) -> Dispatch:
     try:
-        words = response.json()
+        answer = response.json()
     except ValueError:
-        words = None
-    trigger_run_id = words.get("id") if isinstance(words, dict) else None
+        answer = None
+    trigger_run_id = answer.get("id") if isinstance(answer, dict) else None
     if not isinstance(trigger_run_id, str) or not trigger_run_id:
         return Dispatch(run_id, error=f"Trigger.dev answered {response.status_code} without a run id")
     return Dispatch(run_id, trigger_run_id=trigger_run_id)
 
 
-def _asked_pause(response: httpx.Response) -> float | None:
+def _read_retry_after(response: httpx.Response) -> float | None:
     """Return `Retry-After` in seconds, where it is a number."""
     text = response.headers.get("retry-after", "")
-    return min(float(text), LONGEST_PAUSE) if text.isdigit() else None
+    return min(float(text), MAX_PAUSE) if text.isdigit() else None

@@ -1,1 +1,1 @@
-"""Pipeline runs, step results and submissions."""
+"""Pipeline runs, step results and submissions: reading them, claiming them, and recording how they go."""

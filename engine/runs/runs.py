@@ -1,54 +1,45 @@
-"""Runs and step results, as the runner reads and changes them.
+"""Read, claim and change pipeline runs and step results.
 
-In: ids, statuses, payloads as JSON text. Out: JSON text as Postgres wrote it, so that no number changes on the way. It
-must not know HTTP, nor what a step does.
+Rows come back as the JSON text Postgres wrote, so that no number changes on the way to the runner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
-from psycopg import AsyncConnection
+from engine.runs.errors import AlreadyRequested, ForeignRecord, LostLease, ProviderRunIdTaken, RecordNotFound
+from engine.runs.statuses import RunStatus, StepStatus
+from engine.sql.named_queries import read_named_queries
+from engine.store.connection import Connection, RawJson
+from engine.store.errors import wrap_errors
 
-from engine.errors import EngineError
-from engine.runs import statements as sql
-from engine.runs import submission_statements as submission_sql
-from engine.store.errors import wrap
-
-ENDED = ("succeeded", "failed", "canceled")
-STEP_ENDED = ("succeeded", "failed", "skipped")
-
-
-class NotHere(EngineError):
-    """There is no such run, step result or submission."""
+RUN_QUERIES: Final = read_named_queries("engine.runs", "runs.sql")
+SUBMISSION_QUERIES: Final = read_named_queries("engine.runs", "submissions.sql")
 
 
-class ForeignRun(EngineError):
-    """The row belongs to another organisation than the caller named."""
+class Keep(Enum):
+    """The type of KEEP."""
+
+    KEEP = "keep"
 
 
-class LostLease(EngineError):
-    """Another runner holds the run."""
-
-
-class PaidTwice(EngineError):
-    """The step's research has been asked for already: asking again would buy it twice. `code` says how it shows."""
-
-    def __init__(self, code: str, message: str, *, hint: str) -> None:
-        super().__init__(message, hint=hint)
-        self.code = code
+#: The value of a field that an update leaves as it is; None clears the field.
+KEEP: Final = Keep.KEEP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunChange:
-    """What is to become of a run. `changes` holds the fields that were sent: None clears one."""
+    """An update of one run. Each field is a parameter of the query `update_run`."""
 
-    id: str
-    status: str
-    changes: Mapping[str, Any]
+    pipeline_run_id: str
+    status: RunStatus
+    error_message: str | Keep | None = KEEP
+    error_details: RawJson | Keep | None = KEEP
+    trigger_run_id: str | Keep | None = KEEP
     started_at: datetime | None = None
     finished_at: datetime | None = None
     lease_token: str | None = None
@@ -56,130 +47,128 @@ class RunChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepChange:
-    """What is to become of a step result. `changes` holds the fields that were sent: None clears one."""
+    """An update of one step result. Each field is a parameter of the query `update_step`."""
 
-    id: str
-    status: str | None
-    changes: Mapping[str, Any]
+    step_result_id: str
+    status: StepStatus | None = None
+    input_payload: RawJson | Keep | None = KEEP
+    output_payload: RawJson | Keep | None = KEEP
+    error_message: str | Keep | None = KEEP
+    error_details: RawJson | Keep | None = KEEP
+    task_run_id: str | Keep | None = KEEP
     duration_ms: int | None = None
-    provider_run_id: str | None = None
-    requested: bool = False
-    withdrawn_by: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    provider_requested_at: bool = False  # whether research is requested now
+    provider_request_withdrawn_by: str | None = None  # the task run whose request did not reach the provider
+    provider_run_id: str | None = None
     lease_token: str | None = None
 
 
-async def claim(connection: AsyncConnection[Any], seconds: int, org_id: str | None) -> str | None:
-    """Take the next run (a dead runner's first, then the oldest queued one) for `seconds`; None when there is none."""
-    row = await _ask(connection, sql.CLAIM, {"seconds": seconds, "org_id": org_id})
+async def claim_run(connection: Connection, lease_seconds: int, org_id: str | None) -> str | None:
+    """Lease the next run for `lease_seconds`; return None when no run waits.
+
+    A run whose runner died comes before the oldest queued one.
+    """
+    parameters = {"seconds": lease_seconds, "org_id": org_id}
+    row = await _fetch_row(connection, RUN_QUERIES["claim_run"], parameters)
     return row[0] if row else None
 
 
-async def heartbeat(
-    connection: AsyncConnection[Any], run_id: str, lease_token: str, seconds: int, org_id: str | None
+async def renew_lease(
+    connection: Connection, run_id: str, lease_token: str, lease_seconds: int, org_id: str | None
 ) -> str:
-    """Prolong a lease. Raises NotHere, ForeignRun, LostLease."""
-    asked = {"id": run_id, "lease_token": lease_token, "seconds": seconds, "org_id": org_id}
-    return _held(await _ask(connection, sql.HEARTBEAT, asked), "Pipeline run", org_id)
+    """Extend the lease of a run to `lease_seconds` from now. Raises RecordNotFound, ForeignRecord, LostLease."""
+    parameters = {"pipeline_run_id": run_id, "lease_token": lease_token, "seconds": lease_seconds, "org_id": org_id}
+    row = await _fetch_row(connection, RUN_QUERIES["renew_lease"], parameters)
+    return _check_access(row, "Pipeline run", org_id)
 
 
-async def get(connection: AsyncConnection[Any], run_id: str, org_id: str | None) -> str:
-    """Return a run with its submission and its step results. Raises NotHere, ForeignRun."""
-    return _held(await _ask(connection, sql.GET, {"id": run_id}), "Pipeline run", org_id)
+async def read_run(connection: Connection, run_id: str, org_id: str | None) -> str:
+    """Return a run with its submission and its step results. Raises RecordNotFound, ForeignRecord."""
+    row = await _fetch_row(connection, RUN_QUERIES["read_run"], {"pipeline_run_id": run_id})
+    return _check_access(row, "Pipeline run", org_id)
 
 
-async def update(connection: AsyncConnection[Any], change: RunChange, org_id: str | None) -> str:
-    """Change a run, and its submission's status with it: both or neither. Raises NotHere, ForeignRun, LostLease."""
-    sent = _sent(change.changes, ("error_message", "error_details", "trigger_run_id"))
-    asked = {
-        "id": change.id,
-        "status": change.status,
-        "ended": change.status in ENDED,
-        "started_at": change.started_at,
-        "finished_at": change.finished_at,
-        "lease_token": change.lease_token,
-        "org_id": org_id,
-        **sent,
-    }
-    async with wrap(), connection.transaction():
-        row = await _ask(connection, sql.UPDATE, asked)
+async def update_run(connection: Connection, change: RunChange, org_id: str | None) -> str:
+    """Update a run and the status of its submission in one transaction.
+
+    Raises RecordNotFound, ForeignRecord, LostLease.
+    """
+    parameters = {**_build_parameters(change), "ended": change.status.is_final, "org_id": org_id}
+    async with wrap_errors(), connection.transaction():
+        row = await _fetch_row(connection, RUN_QUERIES["update_run"], parameters)
         if row and row[2]:
-            (submission_id,) = await _ask(connection, submission_sql.HOLD, {"run_id": change.id})
-            await _ask(connection, submission_sql.SYNC, {"id": submission_id, "org_id": org_id})
-    return _held(row, "Pipeline run", org_id)
+            query = SUBMISSION_QUERIES["lock_submission_of_run"]
+            (submission_id,) = await _fetch_row(connection, query, {"pipeline_run_id": change.pipeline_run_id})
+            await _fetch_synced_status(connection, submission_id, org_id)
+    return _check_access(row, "Pipeline run", org_id)
 
 
-async def update_step(connection: AsyncConnection[Any], change: StepChange, org_id: str | None) -> str:
-    """Change a step result. Raises NotHere, ForeignRun, LostLease, PaidTwice."""
-    names = ("input_payload", "output_payload", "error_message", "error_details", "task_run_id")
-    asked = {
-        "id": change.id,
-        "status": change.status,
-        "ended": change.status in STEP_ENDED,
-        "duration_ms": change.duration_ms,
-        "provider_run_id": change.provider_run_id,
-        "requested": change.requested,
-        "withdrawn_by": change.withdrawn_by,
-        "started_at": change.started_at,
-        "finished_at": change.finished_at,
-        "lease_token": change.lease_token,
-        "org_id": org_id,
-        **_sent(change.changes, names),
-    }
-    row = await _ask(connection, sql.UPDATE_STEP, asked)
-    if row and row[1] and (org_id is None or org_id == row[0]):
-        _check_research(same=row[3], first=row[4])
-    return _held(row, "Step result", org_id)
+async def update_step(connection: Connection, change: StepChange, org_id: str | None) -> str:
+    """Update a step result. Raises RecordNotFound, ForeignRecord, LostLease, DuplicateResearch."""
+    ended = change.status is not None and change.status.is_final
+    parameters = {**_build_parameters(change), "ended": ended, "org_id": org_id}
+    row = await _fetch_row(connection, RUN_QUERIES["update_step"], parameters)
+    step = _check_access(row, "Step result", org_id)
+    _check_research(same_research=row[3], first_request=row[4])
+    return step
 
 
-async def skip_remaining(connection: AsyncConnection[Any], run_id: str, position: int, org_id: str | None) -> str:
-    """Skip the queued steps of a run after `position`. Raises NotHere, ForeignRun."""
-    asked = {"id": run_id, "position": position, "org_id": org_id}
-    return _held(await _ask(connection, sql.SKIP, asked), "Pipeline run", org_id)
+async def skip_remaining_steps(connection: Connection, run_id: str, position: int, org_id: str | None) -> str:
+    """Skip the queued steps of a run after `position`. Raises RecordNotFound, ForeignRecord."""
+    parameters = {"pipeline_run_id": run_id, "position": position, "org_id": org_id}
+    row = await _fetch_row(connection, RUN_QUERIES["skip_remaining_steps"], parameters)
+    return _check_access(row, "Pipeline run", org_id)
 
 
-async def sync_submission(connection: AsyncConnection[Any], submission_id: str, org_id: str | None) -> str:
-    """Bring a submission's status in line with its runs. Raises NotHere, ForeignRun."""
-    asked = {"id": submission_id, "org_id": org_id}
-    return _held(await _ask(connection, submission_sql.SYNC, asked), "Submission", org_id)
+async def sync_submission_status(connection: Connection, submission_id: str, org_id: str | None) -> str:
+    """Derive the status of a submission from its runs. Raises RecordNotFound, ForeignRecord."""
+    return _check_access(await _fetch_synced_status(connection, submission_id, org_id), "Submission", org_id)
 
 
-async def _ask(connection: AsyncConnection[Any], text: str, asked: Mapping[str, Any]) -> Any:
-    async with wrap():
-        return await (await connection.execute(text, asked)).fetchone()
+async def _fetch_synced_status(connection: Connection, submission_id: str, org_id: str | None) -> Any:
+    parameters = {"submission_id": submission_id, "org_id": org_id}
+    return await _fetch_row(connection, SUBMISSION_QUERIES["sync_submission_status"], parameters)
 
 
-def _sent(changes: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    flags = {f"set_{name}": name in changes for name in names}
-    return {**flags, **{name: changes.get(name) for name in names}}
+async def _fetch_row(connection: Connection, query: str, parameters: Mapping[str, Any]) -> Any:
+    async with wrap_errors():
+        return await (await connection.execute(query, parameters)).fetchone()
 
 
-def _held(row: Any, what: str, org_id: str | None) -> str:
+def _build_parameters(change: RunChange | StepChange) -> dict[str, Any]:
+    """Return the fields of `change` by name, and `set_<name>` for each that can be kept."""
+    parameters: dict[str, Any] = {}
+    for field in fields(change):
+        value = getattr(change, field.name)
+        if field.default is KEEP:
+            parameters[f"set_{field.name}"] = value is not KEEP
+        parameters[field.name] = None if value is KEEP else value
+    return parameters
+
+
+def _check_access(row: Any, kind: str, org_id: str | None) -> str:
+    """Return the JSON text of a row (owner, whether the caller holds its lease, text) that the caller may see."""
     if row is None:
-        raise NotHere(f"{what} not found", hint="check the id, and that it is of this database")
-    owner, held, shown = row[:3]
+        raise RecordNotFound(f"{kind} not found", hint="check the id, and that it is of this database")
+    owner, holds_lease, text = row[:3]
     if org_id is not None and owner != org_id:
-        raise ForeignRun(
-            f"{what} belongs to another organisation", hint="send the organisation of the run in `x-internal-org-id`"
-        )
-    if not held:
+        raise ForeignRecord(f"{kind} belongs to another organisation")
+    if not holds_lease:
         raise LostLease(
             "another runner holds this run", hint="stop working on it: what is recorded already stays recorded"
         )
-    return str(shown)
+    return str(text)
 
 
-def _check_research(*, same: bool, first: bool) -> None:
-    if not same:
-        raise PaidTwice(
-            "provider_run_id_taken",
-            "the step already holds another `provider_run_id`",
-            hint="resume that research instead of starting one",
+def _check_research(*, same_research: bool, first_request: bool) -> None:
+    if not same_research:
+        raise ProviderRunIdTaken(
+            "the step already holds another `provider_run_id`", hint="resume that research instead of starting one"
         )
-    if not first:
-        raise PaidTwice(
-            "provider_already_requested",
+    if not first_request:
+        raise AlreadyRequested(
             "research for this step was requested before",
             hint="resume by `provider_run_id`; without one the request may have been paid and its answer lost",
         )

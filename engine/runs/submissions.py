@@ -1,30 +1,24 @@
-"""Submissions: made whole or not at all.
-
-In: an organisation, steps and inputs as JSON text. Out: JSON text as Postgres wrote it, and the runs' ids. It must not
-know who executes them.
-"""
+"""Create and read submissions, and record which of their runs Trigger.dev has taken."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Final
 
-from psycopg import AsyncConnection
+from engine.runs.errors import ForeignCompany
+from engine.runs.statuses import Runner
+from engine.sql.named_queries import read_named_queries
+from engine.store.connection import Connection, RawJson
+from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, wrap_errors
+from engine.store.identity import check_organisation
+from engine.store.tenant import open_tenant_transaction
 
-from engine.errors import EngineError
-from engine.runs import submission_statements as sql
-from engine.store.errors import wrap
-from engine.store.raw import RawJson
-from engine.store.tenant import tenant
-
-
-class ForeignCompany(EngineError):
-    """The company is not one of the organisation's."""
+QUERIES: Final = read_named_queries("engine.runs", "submissions.sql")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSubmission:
-    """What is asked for. `runner` is who executes it: "local" or "trigger"."""
+    """A submission to create. Each field is a parameter of the query `create_submission`."""
 
     org_id: str
     company_id: str | None
@@ -32,58 +26,67 @@ class NewSubmission:
     inputs: RawJson
     source: str | None
     metadata: RawJson
-    runner: str
+    runner: Runner
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A submission as it was made, and its runs in the order of the inputs."""
+class CreatedSubmission:
+    """A submission as Postgres stored it, as JSON text, and its runs in the order of the inputs."""
 
     json: str
     run_ids: tuple[str, ...]
 
 
-async def create(connection: AsyncConnection[Any], new: NewSubmission) -> Made:
+async def create_submission(connection: Connection, submission: NewSubmission) -> CreatedSubmission:
     """Store a submission, a run per input and its queued steps in one transaction.
 
-    Raises ForeignCompany, StoreRefused for an organisation that does not exist, StoreUnavailable.
+    Raises ForeignCompany, UnknownOrganisation, StoreRefused, StoreUnavailable.
     """
-    asked = {name: getattr(new, name) for name in NewSubmission.__slots__}
-    async with wrap(), tenant(connection, new.org_id) as cursor:
-        if new.company_id and not await _owns(cursor, asked):
-            raise ForeignCompany(
-                "`company_id` does not belong to this organisation", hint="send one of the organisation's own, or none"
-            )
-        await cursor.execute(sql.CREATE, asked)
+    try:
+        return await _insert_submission(connection, submission)
+    except StoreRefused as error:
+        if error.sqlstate == FOREIGN_KEY_VIOLATION:
+            await check_organisation(connection, submission.org_id)
+        raise
+
+
+async def _insert_submission(connection: Connection, submission: NewSubmission) -> CreatedSubmission:
+    parameters = {field.name: getattr(submission, field.name) for field in fields(submission)}
+    async with wrap_errors(), open_tenant_transaction(connection, submission.org_id) as cursor:
+        if submission.company_id:
+            await cursor.execute(QUERIES["find_company"], parameters)
+            if await cursor.fetchone() != (True,):
+                raise ForeignCompany(
+                    "`company_id` does not belong to this organisation",
+                    hint="send one of the organisation's own, or none",
+                )
+        await cursor.execute(QUERIES["create_submission"], parameters)
         row = await cursor.fetchone()
     assert row is not None
-    shown, run_ids = row
-    return Made(shown, tuple(run_ids))
+    text, run_ids = row
+    return CreatedSubmission(text, tuple(run_ids))
 
 
-async def read(
-    connection: AsyncConnection[Any], submission_id: str, org_id: str, company_id: str | None = None
+async def read_submission(
+    connection: Connection, submission_id: str, org_id: str, company_id: str | None = None
 ) -> str | None:
     """Return a submission with its runs and steps, without payloads; None when the organisation has none of that id."""
-    asked = {"id": submission_id, "org_id": org_id, "company_id": company_id}
-    async with wrap(), tenant(connection, org_id) as cursor:
-        await cursor.execute(sql.READ, asked)
+    parameters = {"submission_id": submission_id, "org_id": org_id, "company_id": company_id}
+    async with wrap_errors(), open_tenant_transaction(connection, org_id) as cursor:
+        await cursor.execute(QUERIES["read_submission"], parameters)
         row = await cursor.fetchone()
     return row[0] if row else None
 
 
-async def undispatched(connection: AsyncConnection[Any], submission_id: str) -> list[tuple[str, str, str | None]]:
+async def find_undispatched_runs(connection: Connection, submission_id: str) -> list[tuple[str, str, str | None]]:
     """Return id, organisation and company of each queued run that Trigger.dev has not confirmed."""
-    async with wrap():
-        return await (await connection.execute(sql.UNDISPATCHED, {"id": submission_id})).fetchall()
+    async with wrap_errors():
+        cursor = await connection.execute(QUERIES["find_undispatched_runs"], {"submission_id": submission_id})
+        return await cursor.fetchall()
 
 
-async def dispatched(connection: AsyncConnection[Any], run_id: str, trigger_run_id: str) -> None:
-    """Note that Trigger.dev has a run."""
-    async with wrap():
-        await connection.execute(sql.DISPATCHED, {"id": run_id, "trigger_run_id": trigger_run_id})
-
-
-async def _owns(cursor: Any, asked: dict[str, Any]) -> bool:
-    await cursor.execute(sql.COMPANY, asked)
-    return bool((await cursor.fetchone())[0])
+async def record_dispatch(connection: Connection, run_id: str, trigger_run_id: str) -> None:
+    """Store Trigger.dev's id of a run."""
+    parameters = {"pipeline_run_id": run_id, "trigger_run_id": trigger_run_id}
+    async with wrap_errors():
+        await connection.execute(QUERIES["record_dispatch"], parameters)

@@ -1,4 +1,4 @@
-"""The real API on loopback, over a database of its own, and the people who call it."""
+"""The real API on loopback over a database of its own, and the credentials of its callers."""
 
 import asyncio
 import hashlib
@@ -19,9 +19,10 @@ import uvicorn
 
 from api.app import create_app
 from api.settings import Settings
-from engine import plans as load
-from engine import project
 from engine.plan import Plan
+from engine.plans import load_plans
+from engine.project import find_project
+from tests import world
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +34,7 @@ ADMIN_SECRET = "super-admin secret of the tests, long enough for every algorithm
 
 @dataclass
 class Api:
-    """One running API: where it is, and who may call it."""
+    """One running API, its database, and the calls tests make."""
 
     url: str
     dsn: str
@@ -45,101 +46,102 @@ class Api:
         return self.client.post(path, content=content, json=None if content is not None else body, **options)
 
     def upsert(self, slug: str, body: Any, org_id: str, **headers: str) -> httpx.Response:
-        return self.post(f"/api/internal/{slug}/upsert", body, headers={**internal(org_id), **headers})
+        return self.post(f"/api/internal/{slug}/upsert", body, headers={**internal_headers(org_id), **headers})
 
     def query(self, slug: str, org_id: str, body: Any = None) -> httpx.Response:
-        return self.post(f"/api/v1/{slug}/query", body or {}, headers=internal(org_id))
+        return self.post(f"/api/v1/{slug}/query", body or {}, headers=internal_headers(org_id))
 
-    def run(self, path: str, body: Any, **headers: str) -> httpx.Response:
-        return self.post(f"/api/internal/{path}", body, headers={**internal(), **headers})
+    def call_runner(self, path: str, body: Any, **headers: str) -> httpx.Response:
+        return self.post(f"/api/internal/{path}", body, headers={**internal_headers(), **headers})
 
     def execute(self, statement: str, parameters: Any = None) -> list[Any]:
-        """Look into the database, or change it, as its owner."""
+        """Run one statement as the owner of the database; return its rows."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def value(self, statement: str, parameters: Any = None) -> Any:
+    def fetch_value(self, statement: str, parameters: Any = None) -> Any:
         return self.execute(statement, parameters)[0][0]
 
     @contextmanager
-    def blocker(self, statement: str, parameters: Any = None) -> Iterator[None]:
-        """Hold the locks of a statement for the length of a `with` block."""
+    def hold_locks(self, statement: str, parameters: Any = None) -> Iterator[None]:
+        """Hold the locks of a statement within a `with` block."""
         with psycopg.connect(self.dsn) as connection:
             connection.execute(statement, parameters)
             yield
             connection.rollback()
 
-    def organisation(self) -> str:
-        org_id = str(uuid.uuid4())
-        self.execute("insert into orgs (id, name, slug) values (%s, %s, %s)", (org_id, f"Org {org_id}", org_id))
-        return org_id
+    def insert_organisation(self) -> str:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            return world.insert_organisation(connection)
 
-    def submission(self, org_id: str) -> tuple[str, str]:
-        """A submission and a run of it."""
-        submission_id, run_id = str(uuid.uuid4()), str(uuid.uuid4())
-        self.execute(
-            "insert into submissions (id, org_id, input_payload, status) values (%s, %s, '{}', 'running')",
-            (submission_id, org_id),
-        )
-        self.execute(
-            "insert into pipeline_runs (id, org_id, submission_id, status) values (%s, %s, %s, 'running')",
-            (run_id, org_id, submission_id),
-        )
-        return submission_id, run_id
+    def insert_submission(self, org_id: str) -> tuple[str, str]:
+        """Insert a running submission and a run of it; return their ids."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            submission_id = world.insert_submission(connection, org_id, status="running")
+            return submission_id, world.insert_run(connection, org_id, submission_id, status="running")
 
-    def step(self, run_id: str, position: int = 1, status: str = "queued") -> str:
-        return str(
-            self.value(
-                "insert into step_results (org_id, submission_id, pipeline_run_id, step_position, status)"
-                " select org_id, submission_id, id, %s, %s from pipeline_runs where id = %s returning id",
-                (position, status, run_id),
-            )
-        )
+    def insert_step(self, run_id: str, position: int = 1, status: str = "queued") -> str:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            return world.insert_step(connection, run_id, position=position, status=status)
 
-    def token(self, org_id: str, **columns: Any) -> str:
-        """An API token of the organisation, as it is sent."""
-        sent = f"dex_{uuid.uuid4().hex}"
+    def insert_token(self, org_id: str, **columns: Any) -> str:
+        """Insert an API token of the organisation; return it as a caller sends it."""
+        token = f"dex_{uuid.uuid4().hex}"
         row = {
             "org_id": org_id,
             "name": "test",
-            "token_hash": hashlib.sha256(sent.encode()).hexdigest(),
+            "token_hash": hashlib.sha256(token.encode()).hexdigest(),
             "role": "member",
         }
         row |= columns
         names, places = ", ".join(row), ", ".join(["%s"] * len(row))
         self.execute(f"insert into api_tokens ({names}) values ({places})", list(row.values()))
-        return sent
+        return token
 
 
-def bearer(value: str, **headers: str) -> dict[str, str]:
+def read_data(answer: httpx.Response) -> Any:
+    """Return the `data` of a successful answer."""
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+def read_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Return a failed answer, which has this status and code and a hint."""
+    error = answer.json()
+    assert (answer.status_code, error["code"]) == (status, code), answer.text
+    assert error["hint"]
+    return dict(error)
+
+
+def bearer_headers(value: str, **headers: str) -> dict[str, str]:
     return {"authorization": f"Bearer {value}", **headers}
 
 
-def internal(org_id: str | None = None) -> dict[str, str]:
-    return bearer(INTERNAL_KEY, **({"x-internal-org-id": org_id} if org_id else {}))
+def internal_headers(org_id: str | None = None) -> dict[str, str]:
+    return bearer_headers(INTERNAL_KEY, **({"x-internal-org-id": org_id} if org_id else {}))
 
 
-def session(org_id: str | None, secret: str = JWT_SECRET, algorithm: str = "HS256", **claims: Any) -> str:
-    """A session JWT; a claim given as None is left out."""
-    words = {
+def session_jwt(org_id: str | None, secret: str = JWT_SECRET, algorithm: str = "HS256", **claims: Any) -> str:
+    """Build a session JWT. A claim given as None is left out."""
+    defaults = {
         "type": "session",
         "sub": str(uuid.uuid4()),
         "org_id": org_id,
         "company_id": None,
         "role": "member",
         "exp": int(time.time()) + 600,
-    } | claims
-    kept = {name: value for name, value in words.items() if value is not None}
-    return jwt.encode(kept, secret, algorithm=algorithm)
+    }
+    payload = {name: value for name, value in (defaults | claims).items() if value is not None}
+    return jwt.encode(payload, secret, algorithm=algorithm)
 
 
-def super_admin(secret: str = ADMIN_SECRET, **claims: Any) -> str:
+def admin_jwt(secret: str = ADMIN_SECRET, **claims: Any) -> str:
     return jwt.encode({"type": "super_admin", "sub": str(uuid.uuid4()), "exp": int(time.time()) + 600} | claims, secret)
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[str]:
+def serve_app(app: Any) -> Iterator[str]:
     """Run an app on a free port of loopback, in a thread with a loop of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on")
@@ -157,8 +159,8 @@ def serving(app: Any) -> Iterator[str]:
         listener.close()
 
 
-def settings(dsn: str, **changes: Any) -> Settings:
-    words: dict[str, Any] = {
+def build_settings(dsn: str, **changes: Any) -> Settings:
+    defaults: dict[str, Any] = {
         "database_url": dsn,
         "internal_api_key": INTERNAL_KEY,
         "jwt_secret": JWT_SECRET,
@@ -166,13 +168,13 @@ def settings(dsn: str, **changes: Any) -> Settings:
         "super_admin_api_key": ADMIN_KEY,
         "pool_size": 4,
     }
-    return Settings(**(words | changes))
+    return Settings(**(defaults | changes))
 
 
 @contextmanager
-def running(dsn: str, plans: tuple[Plan, ...] | None = None, **changes: Any) -> Iterator[Api]:
-    """The API over a database; by default with the project's own specs."""
-    plans = load.load(project.find(ROOT)) if plans is None else plans
-    app = create_app(settings(dsn, **changes), plans, ROOT / "migrations")
-    with serving(app) as url, httpx.Client(base_url=url, timeout=60) as client:
+def run_api(dsn: str, plans: tuple[Plan, ...] | None = None, **changes: Any) -> Iterator[Api]:
+    """Run the API over a database, by default with the specs of the project."""
+    plans = load_plans(find_project(ROOT)) if plans is None else plans
+    app = create_app(build_settings(dsn, **changes), plans, ROOT / "migrations")
+    with serve_app(app) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield Api(url, dsn, plans, client)

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 
 from engine.tables.migrate import migrate
-from tests.api.loopback import ROOT, Api, internal, running
-from tests.api.test_runs import claim, good, payload, queued
+from tests.api.loopback import ROOT, Api, internal_headers, read_data, run_api
+from tests.api.test_runs import build_payload, claim_run, insert_queued_run
 
 FOLDER = ROOT / "migrations"
 #: table -> the words of its status, as the system this grew out of has them.
@@ -38,26 +38,26 @@ async def adopted(empty_database: str) -> str:
 
 @pytest.fixture
 def adopted_api(adopted: str) -> Iterator[Api]:
-    with running(adopted) as running_api:
+    with run_api(adopted) as running_api:
         yield running_api
 
 
 def test_a_run_goes_its_way(adopted_api: Api) -> None:
-    api, org = adopted_api, adopted_api.organisation()
-    run = queued(api, org)
-    submission = api.value("select submission_id::text from pipeline_runs where id = %s", [run])
-    found, skipped = api.step(run, 1), api.step(run, 2)
-    lease = claim(api, org)["lease_token"]
+    api, org = adopted_api, adopted_api.insert_organisation()
+    run = insert_queued_run(api, org)
+    submission = api.fetch_value("select submission_id::text from pipeline_runs where id = %s", [run])
+    found, skipped = api.insert_step(run, 1), api.insert_step(run, 2)
+    lease = claim_run(api, org)["lease_token"]
 
     def sync() -> str:
-        return str(good(api.run("submissions/sync-status", {"submission_id": submission}))["status"])
+        return str(read_data(api.call_runner("submissions/sync-status", {"submission_id": submission}))["status"])
 
     assert sync() == "running"
-    for words in ({"status": "running"}, {"status": "succeeded", "output_payload": payload()}):
-        good(api.run("step-results/update", {"step_result_id": found, "lease_token": lease, **words}))
-    good(api.run("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_step_position": 1}))
+    for words in ({"status": "running"}, {"status": "succeeded", "output_payload": build_payload()}):
+        read_data(api.call_runner("step-results/update", {"step_result_id": found, "lease_token": lease, **words}))
+    read_data(api.call_runner("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_step_position": 1}))
     done = {"pipeline_run_id": run, "status": "succeeded", "lease_token": lease}
-    assert good(api.run("pipeline-runs/update-status", done))["persistence"][0]["written"] == 1
+    assert read_data(api.call_runner("pipeline-runs/update-status", done))["persistence"][0]["written"] == 1
     assert sync() == "completed"
     statuses = api.execute("select status::text from step_results where id = any(%s) order by 1", [[found, skipped]])
     assert statuses == [("skipped",), ("succeeded",)]
@@ -65,12 +65,14 @@ def test_a_run_goes_its_way(adopted_api: Api) -> None:
 
 @pytest.mark.parametrize("status", STATUSES["pipeline_runs"].split())
 def test_every_status_of_a_run_is_taken(adopted_api: Api, status: str) -> None:
-    _, run = adopted_api.submission(adopted_api.organisation())
-    said = good(adopted_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": status}))
+    _, run = adopted_api.insert_submission(adopted_api.insert_organisation())
+    said = read_data(adopted_api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": status}))
     assert said["status"] == status
 
 
 def test_a_submission_is_made(adopted_api: Api) -> None:
     body = {"steps": [{"operation_id": "company.derive.icp_job_titles"}], "inputs": [{"domain": "a.com"}]}
-    made = good(adopted_api.post("/api/v1/submissions", body, headers=internal(adopted_api.organisation())))
+    made = read_data(
+        adopted_api.post("/api/v1/submissions", body, headers=internal_headers(adopted_api.insert_organisation()))
+    )
     assert (made["status"], len(made["pipeline_runs"])) == ("queued", 1)

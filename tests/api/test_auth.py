@@ -1,4 +1,4 @@
-"""Who gets in, as whom, and with which words the others are turned away."""
+"""Which callers are authenticated, as whom, and with which errors the others are refused."""
 
 import base64
 import json
@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.api.loopback import ADMIN_KEY, ADMIN_SECRET, INTERNAL_KEY, Api, bearer, internal, session, super_admin
+from tests.api.loopback import (
+    ADMIN_KEY,
+    ADMIN_SECRET,
+    INTERNAL_KEY,
+    Api,
+    admin_jwt,
+    bearer_headers,
+    internal_headers,
+    session_jwt,
+)
 
 UPSERT = "/api/internal/company-intel-briefings/upsert"
 QUERY = "/api/v1/company-intel-briefings/query"
@@ -29,7 +38,7 @@ INTERNAL_PATHS = [
 ]
 
 
-def unsigned(claims: dict[str, Any]) -> str:
+def build_unsigned_jwt(claims: dict[str, Any]) -> str:
     """A JWT with `alg: none`."""
     parts = [json.dumps(part).encode() for part in ({"alg": "none", "typ": "JWT"}, claims)]
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + "."
@@ -44,11 +53,11 @@ def unsigned(claims: dict[str, Any]) -> str:
         ({"authorization": "Bearer"}, "Missing authorization token"),
         ({"authorization": INTERNAL_KEY}, "Missing authorization token"),
         ({"authorization": f"Basic {INTERNAL_KEY}"}, "Missing authorization token"),
-        (bearer("wrong"), "Invalid internal API key"),
-        (bearer(INTERNAL_KEY + "x"), "Invalid internal API key"),
-        (bearer(INTERNAL_KEY[:-1]), "Invalid internal API key"),
-        (bearer("schlüssel"), "Invalid internal API key"),
-        (bearer(ADMIN_KEY), "Invalid internal API key"),
+        (bearer_headers("wrong"), "Invalid internal API key"),
+        (bearer_headers(INTERNAL_KEY + "x"), "Invalid internal API key"),
+        (bearer_headers(INTERNAL_KEY[:-1]), "Invalid internal API key"),
+        (bearer_headers("schlüssel"), "Invalid internal API key"),
+        (bearer_headers(ADMIN_KEY), "Invalid internal API key"),
     ],
 )
 def test_internal_endpoints_want_the_internal_key(api: Api, path: str, headers: dict[str, str], error: str) -> None:
@@ -61,11 +70,11 @@ def test_internal_endpoints_want_the_internal_key(api: Api, path: str, headers: 
 
 def test_coverage_wants_the_internal_key(api: Api) -> None:
     assert api.client.get("/api/internal/coverage").status_code == 401
-    assert api.client.get("/api/internal/coverage", headers=internal()).json() == {"data": []}
+    assert api.client.get("/api/internal/coverage", headers=internal_headers()).json() == {"data": []}
 
 
 def test_an_upsert_wants_an_organisation(api: Api) -> None:
-    answer = api.post(UPSERT, ROW, headers=internal())
+    answer = api.post(UPSERT, ROW, headers=internal_headers())
     assert answer.status_code == 401
     assert answer.json()["error"] == "Missing x-internal-org-id for internal authorization"
 
@@ -74,9 +83,9 @@ def test_an_upsert_wants_an_organisation(api: Api) -> None:
     "value", ["x", "123", "b0293785-aa7a-4234-8201-cc47305295f", "{b0293785-aa7a-4234-8201-cc473}"]
 )
 def test_an_organisation_that_is_no_uuid_is_400(api: Api, value: str) -> None:
-    answer = api.post(UPSERT, ROW, headers=internal(value))
+    answer = api.post(UPSERT, ROW, headers=internal_headers(value))
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_header")
-    assert api.post(QUERY, {}, headers=internal(value)).status_code == 400
+    assert api.post(QUERY, {}, headers=internal_headers(value)).status_code == 400
 
 
 def test_the_scheme_is_not_case_sensitive(api: Api, org: str) -> None:
@@ -88,11 +97,11 @@ class TestTenant:
     """A query as a tenant."""
 
     def test_internal_key_with_an_organisation(self, api: Api, org: str) -> None:
-        assert api.post(QUERY, {}, headers=internal(org)).status_code == 200
-        assert api.post(QUERY, {}, headers=internal()).status_code == 401
+        assert api.post(QUERY, {}, headers=internal_headers(org)).status_code == 200
+        assert api.post(QUERY, {}, headers=internal_headers()).status_code == 401
 
     def test_a_session(self, api: Api, org: str) -> None:
-        assert api.post(QUERY, {}, headers=bearer(session(org))).status_code == 200
+        assert api.post(QUERY, {}, headers=bearer_headers(session_jwt(org))).status_code == 200
 
     @pytest.mark.parametrize(
         ("claims", "error"),
@@ -111,50 +120,50 @@ class TestTenant:
         ],
     )
     def test_a_session_that_does_not_hold(self, api: Api, org: str, claims: dict[str, Any], error: str) -> None:
-        answer = api.post(QUERY, {}, headers=bearer(session(**{"org_id": org} | claims)))
+        answer = api.post(QUERY, {}, headers=bearer_headers(session_jwt(**{"org_id": org} | claims)))
         assert (answer.status_code, answer.json()["error"]) == (401, error)
 
     def test_a_session_signed_by_somebody_else(self, api: Api, org: str) -> None:
-        good = session(org)
+        good = session_jwt(org)
         head, body, signature = good.split(".")
         tokens = [
-            session(org, secret="another secret, just as long as the real one"),
-            session(org, secret=ADMIN_SECRET),
-            session(org, algorithm="HS384"),
-            session(org, algorithm="HS512"),
-            unsigned({"type": "session", "sub": "x", "org_id": org, "exp": int(time.time()) + 600}),
+            session_jwt(org, secret="another secret, just as long as the real one"),
+            session_jwt(org, secret=ADMIN_SECRET),
+            session_jwt(org, algorithm="HS384"),
+            session_jwt(org, algorithm="HS512"),
+            build_unsigned_jwt({"type": "session", "sub": "x", "org_id": org, "exp": int(time.time()) + 600}),
             f"{head}.{body}.",
             f"{head}.{body}.{signature[::-1]}",
-            f"{head}.{session(str(uuid.uuid4())).split('.')[1]}.{signature}",
+            f"{head}.{session_jwt(str(uuid.uuid4())).split('.')[1]}.{signature}",
         ]
         for token in tokens:
-            answer = api.post(QUERY, {}, headers=bearer(token))
+            answer = api.post(QUERY, {}, headers=bearer_headers(token))
             assert (answer.status_code, answer.json()["error"]) == (401, "Invalid session token"), token
 
     def test_an_api_token(self, api: Api, org: str) -> None:
-        assert api.post(QUERY, {}, headers=bearer(api.token(org))).status_code == 200
+        assert api.post(QUERY, {}, headers=bearer_headers(api.insert_token(org))).status_code == 200
         later = "2099-01-01T00:00:00Z"
-        assert api.post(QUERY, {}, headers=bearer(api.token(org, expires_at=later))).status_code == 200
+        assert api.post(QUERY, {}, headers=bearer_headers(api.insert_token(org, expires_at=later))).status_code == 200
 
     def test_an_api_token_that_does_not_hold(self, api: Api, org: str) -> None:
         past = "2020-01-01T00:00:00Z"
         for token, error in [
             ("dex_unknown", "Invalid API token"),
             ("a.b.c", "Invalid API token"),
-            (api.token(org, revoked_at=past), "API token has been revoked"),
-            (api.token(org, expires_at=past), "API token has expired"),
-            (api.token(org)[:-1], "Invalid API token"),
+            (api.insert_token(org, revoked_at=past), "API token has been revoked"),
+            (api.insert_token(org, expires_at=past), "API token has expired"),
+            (api.insert_token(org)[:-1], "Invalid API token"),
         ]:
-            answer = api.post(QUERY, {}, headers=bearer(token))
+            answer = api.post(QUERY, {}, headers=bearer_headers(token))
             assert (answer.status_code, answer.json()["error"]) == (401, error)
 
     def test_the_hash_of_a_token_is_no_token(self, api: Api, org: str) -> None:
-        api.token(org)
-        stored = api.value("select token_hash from api_tokens where org_id = %s", [org])
-        assert api.post(QUERY, {}, headers=bearer(stored)).status_code == 401
+        api.insert_token(org)
+        stored = api.fetch_value("select token_hash from api_tokens where org_id = %s", [org])
+        assert api.post(QUERY, {}, headers=bearer_headers(stored)).status_code == 401
 
     def test_last_use_is_noted_once_a_minute(self, api: Api, org: str) -> None:
-        token = bearer(api.token(org))
+        token = bearer_headers(api.insert_token(org))
         used = "select last_used_at, xmin::text from api_tokens where org_id = %s"
         api.post(QUERY, {}, headers=token)
         first = api.execute(used, [org])
@@ -168,62 +177,66 @@ class TestTenant:
         assert api.execute(used, [org])[0][0] > stale[0][0]
 
     def test_naming_an_organisation(self, api: Api, org: str) -> None:
-        other = api.organisation()
-        for headers in (internal(org), bearer(session(org)), bearer(api.token(org))):
+        other = api.insert_organisation()
+        for headers in (
+            internal_headers(org),
+            bearer_headers(session_jwt(org)),
+            bearer_headers(api.insert_token(org)),
+        ):
             assert api.post(QUERY, {"org_id": org}, headers=headers).status_code == 200
             assert api.post(QUERY, {"org_id": org.upper()}, headers=headers).status_code == 200
             answer = api.post(QUERY, {"org_id": other}, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (403, "other_organisation")
 
     def test_a_session_may_not_write(self, api: Api, org: str) -> None:
-        for token in (session(org), api.token(org), super_admin(), ADMIN_KEY):
-            answer = api.post(UPSERT, ROW, headers={**bearer(token), "x-internal-org-id": org})
+        for token in (session_jwt(org), api.insert_token(org), admin_jwt(), ADMIN_KEY):
+            answer = api.post(UPSERT, ROW, headers={**bearer_headers(token), "x-internal-org-id": org})
             assert answer.status_code == 401
-        assert api.value("select count(*) from company_intel_briefings where org_id = %s", [org]) == 0
+        assert api.fetch_value("select count(*) from company_intel_briefings where org_id = %s", [org]) == 0
 
 
 class TestSuperAdmin:
-    """A query by whoever may see every organisation, one at a time."""
+    """A super-admin may query every organisation, one at a time."""
 
     def test_names_an_organisation(self, api: Api, org: str) -> None:
         api.upsert("company-intel-briefings", ROW, org)
-        for token in (ADMIN_KEY, super_admin()):
-            answer = api.post(QUERY, {"org_id": org}, headers=bearer(token))
+        for token in (ADMIN_KEY, admin_jwt()):
+            answer = api.post(QUERY, {"org_id": org}, headers=bearer_headers(token))
             assert [row["company_domain"] for row in answer.json()["data"]] == ["example.com"]
 
     def test_must_name_one(self, api: Api) -> None:
-        for token in (ADMIN_KEY, super_admin()):
-            answer = api.post(QUERY, {}, headers=bearer(token))
+        for token in (ADMIN_KEY, admin_jwt()):
+            answer = api.post(QUERY, {}, headers=bearer_headers(token))
             assert (answer.status_code, answer.json()["code"]) == (400, "org_id_required")
             assert "org_id is required for super-admin" in answer.json()["error"]
 
     def test_must_name_one_that_exists(self, api: Api) -> None:
-        answer = api.post(QUERY, {"org_id": str(uuid.uuid4())}, headers=bearer(ADMIN_KEY))
+        answer = api.post(QUERY, {"org_id": str(uuid.uuid4())}, headers=bearer_headers(ADMIN_KEY))
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_organisation")
-        assert api.post(QUERY, {"org_id": "x"}, headers=bearer(ADMIN_KEY)).status_code == 422
+        assert api.post(QUERY, {"org_id": "x"}, headers=bearer_headers(ADMIN_KEY)).status_code == 422
 
     def test_a_token_that_does_not_hold(self, api: Api, org: str) -> None:
         claims = {"type": "super_admin", "sub": "x", "exp": int(time.time()) + 600}
         for token in (
-            super_admin(exp=1),
-            super_admin(type="session"),
-            super_admin(secret="another secret, just as long as the real one"),
-            session(org, type="super_admin"),
-            unsigned(claims),
+            admin_jwt(exp=1),
+            admin_jwt(type="session"),
+            admin_jwt(secret="another secret, just as long as the real one"),
+            session_jwt(org, type="super_admin"),
+            build_unsigned_jwt(claims),
             ADMIN_KEY[:-1],
         ):
-            assert api.post(QUERY, {"org_id": org}, headers=bearer(token)).status_code == 401, token
+            assert api.post(QUERY, {"org_id": org}, headers=bearer_headers(token)).status_code == 401, token
 
     def test_who_is_no_longer_active(self, api: Api, org: str) -> None:
         admin = str(uuid.uuid4())
         api.execute("insert into super_admins (id, email, is_active) values (%s, 'a@example.com', false)", (admin,))
         asked = {"org_id": org}
-        assert api.post(QUERY, asked, headers=bearer(super_admin(sub=admin))).status_code == 401
+        assert api.post(QUERY, asked, headers=bearer_headers(admin_jwt(sub=admin))).status_code == 401
         api.execute("update super_admins set is_active = true")
-        assert api.post(QUERY, asked, headers=bearer(super_admin(sub=admin))).status_code == 200
+        assert api.post(QUERY, asked, headers=bearer_headers(admin_jwt(sub=admin))).status_code == 200
 
-    def test_the_door_is_shut_without_its_secrets(self, start: Callable[..., AbstractContextManager[Api]]) -> None:
+    def test_no_super_admin_without_its_secrets(self, start: Callable[..., AbstractContextManager[Api]]) -> None:
         with start(super_admin_api_key=None, super_admin_jwt_secret=None) as api:
-            asked = {"org_id": api.organisation()}
-            assert api.post(QUERY, asked, headers=bearer(ADMIN_KEY)).status_code == 401
-            assert api.post(QUERY, asked, headers=bearer(super_admin())).status_code == 401
+            asked = {"org_id": api.insert_organisation()}
+            assert api.post(QUERY, asked, headers=bearer_headers(ADMIN_KEY)).status_code == 401
+            assert api.post(QUERY, asked, headers=bearer_headers(admin_jwt())).status_code == 401

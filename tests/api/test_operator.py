@@ -11,14 +11,14 @@ import pytest
 
 from api.app import create_app
 from engine import plans, project
-from tests.api.loopback import ROOT, Api, serving, settings
+from tests.api.loopback import ROOT, Api, build_settings, serve_app
 
 TABLE = "company_intel_briefings"
 INDEX = "idx_company_intel_briefings_dedup"
 KEY = "(org_id, company_domain, client_company_name)"
 
 
-def reasons(api: Api) -> list[dict[str, Any]]:
+def list_reasons(api: Api) -> list[dict[str, Any]]:
     answer = api.client.get("/readyz")
     if answer.status_code == 200:
         assert answer.json() == {"data": {"status": "ready"}}
@@ -33,7 +33,7 @@ def test_alive(api: Api) -> None:
 
 
 def test_ready(api: Api) -> None:
-    assert reasons(api) == []
+    assert list_reasons(api) == []
     assert "dex_ready 1.0" in api.client.get("/metrics").text
 
 
@@ -132,16 +132,16 @@ BROKEN: list[tuple[str, str, str, str]] = [
 @pytest.mark.parametrize(("sql", "code", "word"), [pytest.param(*case[1:], id=case[0]) for case in BROKEN])
 def test_what_does_not_fit_is_named_and_its_sql_mends_it(own_api: Api, sql: str, code: str, word: str) -> None:
     own_api.execute(sql)
-    (reason,) = reasons(own_api)
+    (reason,) = list_reasons(own_api)
     assert (reason["spec"], reason["code"]) == (TABLE, code)
     assert word in reason["message"]
     assert "dex_ready 0.0" in own_api.client.get("/metrics").text
     own_api.execute(reason["sql"])
     if code == "TABLE504" and "`u` is" in reason["message"]:
         own_api.execute(f"alter table {TABLE} drop constraint if exists u; drop index if exists u")
-    assert reasons(own_api) == []
+    assert list_reasons(own_api) == []
     answer = own_api.upsert(
-        "company-intel-briefings", {"company_domain": "a.com", "raw_parallel_output": 1}, own_api.organisation()
+        "company-intel-briefings", {"company_domain": "a.com", "raw_parallel_output": 1}, own_api.insert_organisation()
     )
     assert answer.status_code == 200, answer.text
 
@@ -156,23 +156,23 @@ def test_what_does_not_fit_is_named_and_its_sql_mends_it(own_api: Api, sql: str,
 )
 def test_the_spec_is_told_to_say_only_what_a_spec_can_say(own_api: Api, change: str, advice: str) -> None:
     own_api.execute(f"alter table {TABLE} alter column {change}")
-    (reason,) = reasons(own_api)
+    (reason,) = list_reasons(own_api)
     assert reason["code"] == "TABLE503"
     assert reason["sql"].partition(";")[2].strip() == advice
 
 
 def test_a_key_column_that_is_gone_comes_back_with_an_index_that_counts_its_nulls(own_api: Api) -> None:
     own_api.execute("alter table icp_job_titles drop column company_domain")
-    found = reasons(own_api)
+    found = list_reasons(own_api)
     assert [item["code"] for item in found] == ["TABLE502", "TABLE504"]
     for reason in found:
         own_api.execute(reason["sql"])
-    assert reasons(own_api) == []
+    assert list_reasons(own_api) == []
 
 
 def test_a_table_that_is_not_there(own_api: Api) -> None:
     own_api.execute(f"drop table {TABLE} cascade")
-    assert [(reason["code"], reason["sql"]) for reason in reasons(own_api)] == [
+    assert [(reason["code"], reason["sql"]) for reason in list_reasons(own_api)] == [
         ("TABLE501", f"-- dex draft-migration {TABLE}, then dex migrate")
     ]
 
@@ -180,7 +180,7 @@ def test_a_table_that_is_not_there(own_api: Api) -> None:
 def test_an_upsert_into_a_table_that_does_not_fit_points_at_readiness(own_api: Api) -> None:
     own_api.execute(f"alter table {TABLE} drop column processor")
     body = {"company_domain": "a.com", "raw_parallel_output": 1}
-    answer = own_api.upsert("company-intel-briefings", body, own_api.organisation())
+    answer = own_api.upsert("company-intel-briefings", body, own_api.insert_organisation())
     assert (answer.status_code, answer.json()["code"]) == (500, "table_misfit")
     assert "/readyz" in answer.json()["hint"]
 
@@ -188,7 +188,7 @@ def test_an_upsert_into_a_table_that_does_not_fit_points_at_readiness(own_api: A
 def test_every_problem_is_named_at_once(own_api: Api) -> None:
     own_api.execute(f"alter table {TABLE} drop column processor, disable row level security")
     own_api.execute("drop index idx_icp_job_titles_dedup")
-    assert [(reason["spec"], reason["code"]) for reason in reasons(own_api)] == [
+    assert [(reason["spec"], reason["code"]) for reason in list_reasons(own_api)] == [
         (TABLE, "TABLE502"),
         (TABLE, "TABLE507"),
         ("icp_job_titles", "TABLE504"),
@@ -199,8 +199,8 @@ def test_a_pending_migration(database: str, tmp_path: Path) -> None:
     folder = tmp_path / "migrations"
     shutil.copytree(ROOT / "migrations", folder)
     (folder / "999_one_more.sql").write_text("select 1;", encoding="utf-8")
-    app = create_app(settings(database), plans.load(project.find(ROOT)), folder)
-    with serving(app) as url:
+    app = create_app(build_settings(database), plans.load_plans(project.find_project(ROOT)), folder)
+    with serve_app(app) as url:
         answer = httpx.get(f"{url}/readyz")
     (reason,) = answer.json()["detail"]
     assert (answer.status_code, reason["code"], reason["sql"]) == (503, "TABLE514", "-- dex migrate")
@@ -208,8 +208,8 @@ def test_a_pending_migration(database: str, tmp_path: Path) -> None:
 
 
 def test_an_empty_database_is_alive_and_not_ready(empty_database: str) -> None:
-    app = create_app(settings(empty_database), plans.load(project.find(ROOT)), ROOT / "migrations")
-    with serving(app) as url:
+    app = create_app(build_settings(empty_database), plans.load_plans(project.find_project(ROOT)), ROOT / "migrations")
+    with serve_app(app) as url:
         assert httpx.get(f"{url}/healthz").status_code == 200
         codes = {reason["code"] for reason in httpx.get(f"{url}/readyz").json()["detail"]}
     assert codes == {"TABLE514", "TABLE501"}

@@ -1,4 +1,4 @@
-"""The database goes away, and comes back: what is answered meanwhile, and that nothing is left behind."""
+"""The database goes away and comes back: what is answered meanwhile, and that nothing is left behind."""
 
 import contextlib
 import socket
@@ -12,9 +12,9 @@ import httpx
 import psycopg
 import pytest
 
-from api.http.errors import of_store
+from api.http.errors import build_store_fault
 from engine.store.errors import StoreRefused
-from tests.api.loopback import Api, bearer, internal, running, session
+from tests.api.loopback import Api, bearer_headers, internal_headers, run_api, session_jwt
 
 SLUG = "company-intel-briefings"
 ROW = {"company_domain": "example.com", "raw_parallel_output": {"a": 1}}
@@ -79,15 +79,15 @@ def wire(database: str) -> Iterator[Wire]:
 @pytest.fixture
 def wired(database: str, wire: Wire) -> Iterator[Api]:
     """An API that reaches its database through the wire, while the test reaches it directly."""
-    with running(wire.dsn) as api:
+    with run_api(wire.dsn) as api:
         api.dsn = database
         yield api
 
 
 def test_everything_says_so_and_recovers(wired: Api, wire: Wire) -> None:
-    org = wired.organisation()
-    submission, run = wired.submission(org)
-    token = wired.token(org)
+    org = wired.insert_organisation()
+    submission, run = wired.insert_submission(org)
+    token = wired.insert_token(org)
     assert wired.upsert(SLUG, ROW, org).status_code == 200
     before = wired.execute("select to_jsonb(t)::text from company_intel_briefings t")
     wire.cut()
@@ -95,11 +95,11 @@ def test_everything_says_so_and_recovers(wired: Api, wire: Wire) -> None:
     calls: list[Callable[[], httpx.Response]] = [
         lambda: wired.upsert(SLUG, {**ROW, "raw_parallel_output": 2}, org),
         lambda: wired.query(SLUG, org),
-        lambda: wired.post(f"/api/v1/{SLUG}/query", {}, headers=bearer(token)),
-        lambda: wired.post("/api/v1/submissions", work, headers=internal(org)),
-        lambda: wired.client.get(f"/api/v1/submissions/{submission}", headers=bearer(session(org))),
-        lambda: wired.run("pipeline-runs/get", {"pipeline_run_id": run}),
-        lambda: wired.client.get("/api/internal/coverage", headers=internal()),
+        lambda: wired.post(f"/api/v1/{SLUG}/query", {}, headers=bearer_headers(token)),
+        lambda: wired.post("/api/v1/submissions", work, headers=internal_headers(org)),
+        lambda: wired.client.get(f"/api/v1/submissions/{submission}", headers=bearer_headers(session_jwt(org))),
+        lambda: wired.call_runner("pipeline-runs/get", {"pipeline_run_id": run}),
+        lambda: wired.client.get("/api/internal/coverage", headers=internal_headers()),
     ]
     started = time.monotonic()
     with ThreadPoolExecutor(len(calls)) as threads:
@@ -114,7 +114,7 @@ def test_everything_says_so_and_recovers(wired: Api, wire: Wire) -> None:
     assert (ready.status_code, ready.json()["detail"][0]["code"]) == (503, "database_unavailable")
     assert wired.client.get("/healthz").status_code == 200
     assert wired.client.get("/metrics").status_code == 200
-    assert wired.post(f"/api/internal/{SLUG}/upsert", ROW, headers=bearer("wrong")).status_code == 401
+    assert wired.post(f"/api/internal/{SLUG}/upsert", ROW, headers=bearer_headers("wrong")).status_code == 401
     wire.mend()
     deadline = time.monotonic() + 20
     while wired.client.get("/readyz").status_code != 200:
@@ -125,16 +125,16 @@ def test_everything_says_so_and_recovers(wired: Api, wire: Wire) -> None:
 
 
 def test_cut_in_the_middle_of_a_statement(wired: Api, wire: Wire) -> None:
-    org = wired.organisation()
+    org = wired.insert_organisation()
     assert wired.upsert(SLUG, ROW, org).status_code == 200
-    blocker = wired.blocker("select 1 from company_intel_briefings where org_id = %s for update", [org])
+    blocker = wired.hold_locks("select 1 from company_intel_briefings where org_id = %s for update", [org])
     with blocker:
         answers: list[httpx.Response] = []
         body = {**ROW, "raw_parallel_output": 2}
         thread = threading.Thread(target=lambda: answers.append(wired.upsert(SLUG, body, org)))
         thread.start()
         mine = "select count(*) from pg_stat_activity where datname = current_database()"
-        while not wired.value(f"{mine} and wait_event_type = 'Lock'"):
+        while not wired.fetch_value(f"{mine} and wait_event_type = 'Lock'"):
             time.sleep(0.01)
         wire.cut()
         thread.join(30)
@@ -146,7 +146,7 @@ def test_cut_in_the_middle_of_a_statement(wired: Api, wire: Wire) -> None:
 def test_the_api_starts_without_its_database(database: str) -> None:
     wire = Wire(database)
     wire.cut()
-    with running(wire.dsn) as api:
+    with run_api(wire.dsn) as api:
         assert api.client.get("/healthz").status_code == 200
         assert api.client.get("/readyz").status_code == 503
         wire.mend()
@@ -159,6 +159,6 @@ def test_the_api_starts_without_its_database(database: str) -> None:
 
 def test_what_the_driver_says_of_itself_is_no_fault_of_the_callers_values() -> None:
     """Such an error has no SQLSTATE."""
-    fault = of_store(StoreRefused(psycopg.InterfaceError("the cursor is closed")))
+    fault = build_store_fault(StoreRefused(psycopg.InterfaceError("the cursor is closed")))
     assert (fault.status, fault.code) == (500, "database_refused")
     assert "cursor" not in str(fault)

@@ -1,4 +1,4 @@
-"""Asking: filters, pages, columns, cursors."""
+"""Queries: filters, pages, columns, cursors."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.loopback import ADMIN_KEY, Api, bearer, internal, session
+from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, session_jwt
 
 SLUG = "company-intel-briefings"
 PERSON = "person-intel-briefings"
@@ -36,17 +36,17 @@ def rows(api: Api, org: str) -> list[str]:
     return [row[0] for row in ids]
 
 
-def ids(answer: Any) -> list[str]:
+def list_ids(answer: Any) -> list[str]:
     assert answer.status_code == 200, answer.text
     return [row["id"] for row in answer.json()["data"]]
 
 
-def pages(api: Api, org: str, body: dict[str, Any]) -> Iterator[list[str]]:
+def walk_pages(api: Api, org: str, body: dict[str, Any]) -> Iterator[list[str]]:
     """Follow the cursor to the end."""
     cursor = None
     while True:
         answer = api.query(SLUG, org, {**body, "cursor": cursor})
-        yield ids(answer)
+        yield list_ids(answer)
         cursor = answer.json()["meta"]["next_cursor"]
         if cursor is None:
             return
@@ -54,8 +54,8 @@ def pages(api: Api, org: str, body: dict[str, Any]) -> Iterator[list[str]]:
 
 def test_an_empty_body_asks_for_everything(api: Api, org: str, rows: list[str]) -> None:
     for content in (b"", b"{}"):
-        answer = api.post(QUERY, content, headers=internal(org))
-        assert ids(answer) == rows
+        answer = api.post(QUERY, content, headers=internal_headers(org))
+        assert list_ids(answer) == rows
         assert answer.json()["meta"] == {"limit": 100, "offset": 0, "next_cursor": None}
 
 
@@ -65,7 +65,7 @@ def test_an_organisation_without_rows_has_none(api: Api, org: str) -> None:
 
 def test_an_organisation_that_does_not_exist_is_404(api: Api) -> None:
     nobody = str(uuid.uuid4())
-    for headers in (internal(nobody), bearer(session(nobody))):
+    for headers in (internal_headers(nobody), bearer_headers(session_jwt(nobody))):
         answer = api.post(QUERY, {}, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_organisation")
 
@@ -77,7 +77,7 @@ class TestFilters:
 
     def test_a_value_is_normalized_as_its_column(self, api: Api, org: str, rows: list[str]) -> None:
         for spelling in ("c3.example.com", "https://www.C3.Example.com/about", " C3.EXAMPLE.COM. "):
-            assert len(ids(api.query(SLUG, org, {"company_domain": spelling}))) == 1
+            assert len(list_ids(api.query(SLUG, org, {"company_domain": spelling}))) == 1
         person = {
             "person_full_name": "Ada",
             "raw_parallel_output": 1,
@@ -85,20 +85,20 @@ class TestFilters:
         }
         assert api.upsert(PERSON, person, org).status_code == 200
         asked = {"person_linkedin_url": "https://LinkedIn.com/in/Ada/"}
-        assert len(ids(api.query(PERSON, org, asked))) == 1
+        assert len(list_ids(api.query(PERSON, org, asked))) == 1
 
     def test_a_list_of_values(self, api: Api, org: str, rows: list[str]) -> None:
         asked = {"company_domain": ["www.c1.example.com", "c2.example.com", "nobody.example.com"]}
-        assert len(ids(api.query(SLUG, org, asked))) == 2
-        assert ids(api.query(SLUG, org, {"company_domain": []})) == []
+        assert len(list_ids(api.query(SLUG, org, asked))) == 2
+        assert list_ids(api.query(SLUG, org, {"company_domain": []})) == []
 
     def test_two_filters_both_hold(self, api: Api, org: str, rows: list[str]) -> None:
         asked = {"company_domain": ["c1.example.com", "c2.example.com"], "client_company_name": "Odd"}
-        assert len(ids(api.query(SLUG, org, asked))) == 1
+        assert len(list_ids(api.query(SLUG, org, asked))) == 1
 
     def test_null_is_no_filter(self, api: Api, org: str, rows: list[str]) -> None:
         asked = {"company_domain": None, "client_company_name": None, "fields": None, "cursor": None, "org_id": None}
-        assert ids(api.query(SLUG, org, asked)) == rows
+        assert list_ids(api.query(SLUG, org, asked)) == rows
 
     @pytest.mark.parametrize("value", ["", "  ", 5, True, {}, [None], ["a.com", 5], [["a.com"]], "a\u0000b"])
     def test_a_value_the_column_cannot_hold_is_422(self, api: Api, org: str, value: Any) -> None:
@@ -117,8 +117,8 @@ class TestFilters:
         assert "`company_domain`" in answer.json()["hint"] and "`client_company_name`" in answer.json()["hint"]
 
     def test_a_filter_is_a_value_and_no_sql(self, api: Api, org: str, rows: list[str]) -> None:
-        assert ids(api.query(SLUG, org, {"client_company_name": "' or true --"})) == []
-        assert ids(api.query(SLUG, org, {"client_company_name": ["%", "_", "{a,b}", '"', "\\"]})) == []
+        assert list_ids(api.query(SLUG, org, {"client_company_name": "' or true --"})) == []
+        assert list_ids(api.query(SLUG, org, {"client_company_name": ["%", "_", "{a,b}", '"', "\\"]})) == []
 
 
 class TestPages:
@@ -133,29 +133,29 @@ class TestPages:
         assert api.query(SLUG, org, {"offset": offset}).status_code == 422
 
     def test_limits_at_the_ends(self, api: Api, org: str, rows: list[str]) -> None:
-        assert ids(api.query(SLUG, org, {"limit": 1})) == rows[:1]
-        assert ids(api.query(SLUG, org, {"limit": 1000})) == rows
-        assert ids(api.query(SLUG, org, {"offset": 2**31 - 1})) == []
+        assert list_ids(api.query(SLUG, org, {"limit": 1})) == rows[:1]
+        assert list_ids(api.query(SLUG, org, {"limit": 1000})) == rows
+        assert list_ids(api.query(SLUG, org, {"offset": 2**31 - 1})) == []
 
     @pytest.mark.parametrize("limit", [1, 3, 4, 10])
     def test_offset_and_cursor_go_the_same_way(self, api: Api, org: str, rows: list[str], limit: int) -> None:
-        by_offset = [ids(api.query(SLUG, org, {"limit": limit, "offset": start})) for start in range(0, 10, limit)]
-        assert list(pages(api, org, {"limit": limit})) == by_offset
+        by_offset = [list_ids(api.query(SLUG, org, {"limit": limit, "offset": start})) for start in range(0, 10, limit)]
+        assert list(walk_pages(api, org, {"limit": limit})) == by_offset
         assert [row for page in by_offset for row in page] == rows
 
     def test_a_cursor_keeps_its_filters(self, api: Api, org: str, rows: list[str]) -> None:
         asked = {"client_company_name": "Odd", "limit": 2}
-        assert [len(page) for page in pages(api, org, asked)] == [2, 2, 1]
+        assert [len(page) for page in walk_pages(api, org, asked)] == [2, 2, 1]
 
     def test_a_row_that_arrives_between_pages_moves_nothing(self, api: Api, org: str, rows: list[str]) -> None:
         first = api.query(SLUG, org, {"limit": 5})
         assert api.upsert(SLUG, {"company_domain": "new.example.com", "raw_parallel_output": 1}, org).status_code == 200
         second = api.query(SLUG, org, {"limit": 5, "cursor": first.json()["meta"]["next_cursor"]})
-        assert ids(first) + ids(second) == rows
+        assert list_ids(first) + list_ids(second) == rows
 
     def test_the_limit_and_the_columns_may_change_between_pages(self, api: Api, org: str, rows: list[str]) -> None:
         cursor = api.query(SLUG, org, {"limit": 2, "fields": ["id"]}).json()["meta"]["next_cursor"]
-        assert ids(api.query(SLUG, org, {"limit": 3, "cursor": cursor})) == rows[2:5]
+        assert list_ids(api.query(SLUG, org, {"limit": 3, "cursor": cursor})) == rows[2:5]
 
 
 class TestForgedCursors:
@@ -183,9 +183,9 @@ class TestForgedCursors:
             self.refused(api.query(SLUG, org, {"cursor": base64.urlsafe_b64encode(signature + place).decode()}))
 
     def test_of_another_organisation(self, api: Api, org: str, cursor: str) -> None:
-        other = api.organisation()
+        other = api.insert_organisation()
         self.refused(api.query(SLUG, other, {"cursor": cursor}))
-        admin = api.post(QUERY, {"cursor": cursor, "org_id": other}, headers=bearer(ADMIN_KEY))
+        admin = api.post(QUERY, {"cursor": cursor, "org_id": other}, headers=bearer_headers(ADMIN_KEY))
         self.refused(admin)
 
     def test_of_another_spec(self, api: Api, org: str, cursor: str) -> None:
@@ -202,10 +202,10 @@ class TestForgedCursors:
             api.upsert(SLUG, body, org)
         cursor = api.query(SLUG, org, {"company_domain": "a.com", "limit": 1}).json()["meta"]["next_cursor"]
         again = api.query(SLUG, org, {"company_domain": "https://www.A.com/", "limit": 5, "cursor": cursor})
-        assert len(ids(again)) == 2
+        assert len(list_ids(again)) == 2
 
     def test_an_offset_counts_from_the_cursor(self, api: Api, org: str, rows: list[str], cursor: str) -> None:
-        assert ids(api.query(SLUG, org, {"cursor": cursor, "offset": 3, "limit": 2})) == rows[5:7]
+        assert list_ids(api.query(SLUG, org, {"cursor": cursor, "offset": 3, "limit": 2})) == rows[5:7]
 
     def test_that_is_no_string(self, api: Api, org: str) -> None:
         assert api.query(SLUG, org, {"cursor": 5}).status_code == 422
@@ -241,6 +241,6 @@ class TestColumns:
     "body", [b"[]", b"null", b"5", b"{", b'{"limit": NaN}', b'{"company_domain": "\\ud800"}', b"\xff"]
 )
 def test_a_body_that_is_no_object_is_422(api: Api, org: str, body: bytes) -> None:
-    answer = api.post(QUERY, body, headers=internal(org))
+    answer = api.post(QUERY, body, headers=internal_headers(org))
     assert answer.status_code == 422
     assert set(answer.json()) == {"error", "code", "detail", "hint"}

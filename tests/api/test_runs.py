@@ -6,16 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
-from tests.api.loopback import Api, internal
+from tests.api.loopback import Api, internal_headers, read_data, read_error
 
 COMPANY = "company.derive.intel_briefing"
 
 
-def payload(**output: Any) -> dict[str, Any]:
+def build_payload(**output: Any) -> dict[str, Any]:
     """The `output_payload` of a found company briefing."""
     words = {
         "domain": "example.com",
@@ -27,45 +26,35 @@ def payload(**output: Any) -> dict[str, Any]:
     return {"operation_result": result, "cumulative_context": words}
 
 
-def good(answer: httpx.Response) -> Any:
-    assert answer.status_code == 200, answer.text
-    return answer.json()["data"]
-
-
-def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    said = answer.json()
-    assert (answer.status_code, said["code"]) == (status, code), answer.text
-    assert said["hint"]
-    return dict(said)
-
-
-def queued(api: Api, org: str) -> str:
-    _, run = api.submission(org)
+def insert_queued_run(api: Api, org: str) -> str:
+    _, run = api.insert_submission(org)
     api.execute("update pipeline_runs set status = 'queued' where id = %s", [run])
     return run
 
 
-def claim(api: Api, org: str, seconds: int = 60) -> Any:
+def claim_run(api: Api, org: str, seconds: int = 60) -> Any:
     """Claim within one organisation, so that tests do not take each other's runs."""
-    return good(api.run("pipeline-runs/claim", {"worker": "w", "lease_seconds": seconds}, **{"x-internal-org-id": org}))
+    return read_data(
+        api.call_runner("pipeline-runs/claim", {"worker": "w", "lease_seconds": seconds}, **{"x-internal-org-id": org})
+    )
 
 
 class TestClaim:
     def test_nothing_to_do_is_null(self, api: Api, org: str) -> None:
-        assert claim(api, org) is None
+        assert claim_run(api, org) is None
 
     def test_the_oldest_queued_run_first(self, api: Api, org: str) -> None:
-        runs = [queued(api, org) for _ in range(3)]
+        runs = [insert_queued_run(api, org) for _ in range(3)]
         for age, run in enumerate(runs):
             api.execute(
                 "update pipeline_runs set created_at = now() - %s * interval '1 hour' where id = %s", [age, run]
             )
-        taken = [claim(api, org) for _ in range(4)]
+        taken = [claim_run(api, org) for _ in range(4)]
         assert [one and one["id"] for one in taken] == [*reversed(runs), None]
 
     def test_what_a_claim_says(self, api: Api, org: str) -> None:
-        run = queued(api, org)
-        taken = claim(api, org)
+        run = insert_queued_run(api, org)
+        taken = claim_run(api, org)
         assert set(taken) == {"id", "org_id", "company_id", "submission_id", "lease_token", "lease_expires_at"}
         assert (taken["id"], taken["org_id"], taken["company_id"]) == (run, org, None)
         assert uuid.UUID(taken["lease_token"])
@@ -74,93 +63,98 @@ class TestClaim:
         assert row == [("running", True)]
 
     def test_many_runners_never_take_the_same(self, api: Api, org: str) -> None:
-        runs = {queued(api, org) for _ in range(20)}
+        runs = {insert_queued_run(api, org) for _ in range(20)}
         with ThreadPoolExecutor(8) as threads:
-            taken = list(threads.map(lambda _: claim(api, org), range(24)))
+            taken = list(threads.map(lambda _: claim_run(api, org), range(24)))
         ids = [one["id"] for one in taken if one]
         assert sorted(ids) == sorted(runs)
 
     def test_a_run_whose_runner_died_is_taken_again(self, api: Api, org: str) -> None:
-        run = queued(api, org)
-        first = claim(api, org)
-        assert claim(api, org) is None
+        run = insert_queued_run(api, org)
+        first = claim_run(api, org)
+        assert claim_run(api, org) is None
         api.execute("update pipeline_runs set lease_expires_at = now() - interval '1 second' where id = %s", [run])
-        second = claim(api, org)
+        second = claim_run(api, org)
         assert second["id"] == run
         assert second["lease_token"] != first["lease_token"]
 
     def test_a_run_without_a_lease_is_left_alone(self, api: Api, org: str) -> None:
-        api.submission(org)  # running, and never leased: Trigger.dev executes it
-        assert claim(api, org) is None
+        api.insert_submission(org)  # running, and never leased: Trigger.dev executes it
+        assert claim_run(api, org) is None
 
     def test_a_run_of_trigger_dev_is_left_alone(self, api: Api, org: str) -> None:
-        run = queued(api, org)
+        run = insert_queued_run(api, org)
         api.execute("update pipeline_runs set runner = 'trigger' where id = %s", [run])
-        assert claim(api, org) is None
+        assert claim_run(api, org) is None
 
     @pytest.mark.parametrize("seconds", [0, -1, 86_401, "60", None, 1.5])
     def test_a_lease_out_of_range_is_422(self, api: Api, seconds: Any) -> None:
-        assert api.run("pipeline-runs/claim", {"worker": "w", "lease_seconds": seconds}).status_code == 422
+        assert api.call_runner("pipeline-runs/claim", {"worker": "w", "lease_seconds": seconds}).status_code == 422
 
 
 class TestLease:
     def test_a_heartbeat_prolongs_it(self, api: Api, org: str) -> None:
-        queued(api, org)
-        taken = claim(api, org, seconds=10)
+        insert_queued_run(api, org)
+        taken = claim_run(api, org, seconds=10)
         beat = {"pipeline_run_id": taken["id"], "lease_token": taken["lease_token"], "lease_seconds": 1000}
-        longer = good(api.run("pipeline-runs/heartbeat", beat))
+        longer = read_data(api.call_runner("pipeline-runs/heartbeat", beat))
         assert set(longer) == {"lease_expires_at"}
         assert datetime.fromisoformat(longer["lease_expires_at"]) > datetime.fromisoformat(taken["lease_expires_at"])
 
     def test_a_lost_one_is_409(self, api: Api, org: str) -> None:
-        run = queued(api, org)
-        first = claim(api, org)
+        run = insert_queued_run(api, org)
+        first = claim_run(api, org)
         api.execute("update pipeline_runs set lease_expires_at = now() - interval '1 second' where id = %s", [run])
-        claim(api, org)
+        claim_run(api, org)
         mine = {"pipeline_run_id": run, "lease_token": first["lease_token"]}
-        refused(api.run("pipeline-runs/heartbeat", {**mine, "lease_seconds": 60}), 409, "lost_lease")
-        refused(api.run("pipeline-runs/update-status", {**mine, "status": "succeeded"}), 409, "lost_lease")
-        step = {"step_result_id": api.step(run), "status": "running", "lease_token": first["lease_token"]}
-        refused(api.run("step-results/update", step), 409, "lost_lease")
-        assert api.value("select status from pipeline_runs where id = %s", [run]) == "running"
+        read_error(api.call_runner("pipeline-runs/heartbeat", {**mine, "lease_seconds": 60}), 409, "lost_lease")
+        read_error(api.call_runner("pipeline-runs/update-status", {**mine, "status": "succeeded"}), 409, "lost_lease")
+        step = {"step_result_id": api.insert_step(run), "status": "running", "lease_token": first["lease_token"]}
+        read_error(api.call_runner("step-results/update", step), 409, "lost_lease")
+        assert api.fetch_value("select status from pipeline_runs where id = %s", [run]) == "running"
 
     def test_an_ended_run_cannot_be_kept(self, api: Api, org: str) -> None:
-        queued(api, org)
-        taken = claim(api, org)
+        insert_queued_run(api, org)
+        taken = claim_run(api, org)
         mine = {"pipeline_run_id": taken["id"], "lease_token": taken["lease_token"]}
-        good(api.run("pipeline-runs/update-status", {**mine, "status": "succeeded"}))
-        refused(api.run("pipeline-runs/heartbeat", {**mine, "lease_seconds": 60}), 409, "lost_lease")
-        again = good(api.run("pipeline-runs/update-status", {**mine, "status": "succeeded"}))
-        assert again["status"] == "succeeded", "whoever ended it may say so twice"
+        read_data(api.call_runner("pipeline-runs/update-status", {**mine, "status": "succeeded"}))
+        read_error(api.call_runner("pipeline-runs/heartbeat", {**mine, "lease_seconds": 60}), 409, "lost_lease")
+        again = read_data(api.call_runner("pipeline-runs/update-status", {**mine, "status": "succeeded"}))
+        assert again["status"] == "succeeded", "its runner may report the end twice"
 
     def test_a_canceled_run_is_its_runners_no_more_but_its_research_is_kept(self, api: Api, org: str) -> None:
-        queued(api, org)
-        taken = claim(api, org)
+        insert_queued_run(api, org)
+        taken = claim_run(api, org)
         run, lease = taken["id"], {"lease_token": taken["lease_token"]}
-        good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "canceled"}))
-        refused(api.run("pipeline-runs/heartbeat", {"pipeline_run_id": run, **lease}), 409, "lost_lease")
-        said = api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded", **lease})
-        refused(said, 409, "lost_lease")
-        late = {"step_result_id": api.step(run), "status": "succeeded", "output_payload": payload(), **lease}
-        assert good(api.run("step-results/update", late))["result_status"] == "found"
+        read_data(api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "canceled"}))
+        read_error(api.call_runner("pipeline-runs/heartbeat", {"pipeline_run_id": run, **lease}), 409, "lost_lease")
+        said = api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded", **lease})
+        read_error(said, 409, "lost_lease")
+        late = {
+            "step_result_id": api.insert_step(run),
+            "status": "succeeded",
+            "output_payload": build_payload(),
+            **lease,
+        }
+        assert read_data(api.call_runner("step-results/update", late))["result_status"] == "found"
 
     def test_starting_what_another_runner_holds_is_409(self, api: Api, org: str) -> None:
-        queued(api, org)
-        taken = claim(api, org)
+        insert_queued_run(api, org)
+        taken = claim_run(api, org)
         start = {"pipeline_run_id": taken["id"], "status": "running", "trigger_run_id": "run_x"}
-        refused(api.run("pipeline-runs/update-status", start), 409, "lost_lease")
+        read_error(api.call_runner("pipeline-runs/update-status", start), 409, "lost_lease")
 
     def test_nobody_is_404(self, api: Api) -> None:
         beat = {"pipeline_run_id": str(uuid.uuid4()), "lease_token": str(uuid.uuid4()), "lease_seconds": 60}
-        said = refused(api.run("pipeline-runs/heartbeat", beat), 404, "not_found")
+        said = read_error(api.call_runner("pipeline-runs/heartbeat", beat), 404, "not_found")
         assert said["error"] == "Pipeline run not found"
 
 
 class TestGet:
     def test_a_run_with_all_that_belongs_to_it(self, api: Api, org: str) -> None:
-        submission, run = api.submission(org)
-        second, first = api.step(run, 2), api.step(run, 1)
-        found = good(api.run("pipeline-runs/get", {"pipeline_run_id": run}))
+        submission, run = api.insert_submission(org)
+        second, first = api.insert_step(run, 2), api.insert_step(run, 1)
+        found = read_data(api.call_runner("pipeline-runs/get", {"pipeline_run_id": run}))
         assert (found["id"], found["org_id"], found["status"], found["attempt"]) == (run, org, "running", 1)
         assert found["submissions"]["id"] == submission
         assert [step["id"] for step in found["step_results"]] == [first, second]
@@ -176,84 +170,95 @@ class TestGet:
         assert "lease_token" not in found
 
     def test_numbers_pass_untouched(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
-        step = api.step(run)
+        _, run = api.insert_submission(org)
+        step = api.insert_step(run)
         numbers = '{"a": 1.10, "b": 123456789012345678901234567890, "c": 1e400}'
         body = f'{{"step_result_id": "{step}", "output_payload": {numbers}}}'.encode()
-        good(api.run("step-results/update", body))
-        text = api.run("pipeline-runs/get", {"pipeline_run_id": run}).text
+        read_data(api.call_runner("step-results/update", body))
+        text = api.call_runner("pipeline-runs/get", {"pipeline_run_id": run}).text
         assert '"a": 1.10, "b": 123456789012345678901234567890, "c": 1' + "0" * 400 in text
 
     def test_nobody_is_404(self, api: Api) -> None:
-        said = refused(api.run("pipeline-runs/get", {"pipeline_run_id": str(uuid.uuid4())}), 404, "not_found")
+        said = read_error(
+            api.call_runner("pipeline-runs/get", {"pipeline_run_id": str(uuid.uuid4())}), 404, "not_found"
+        )
         assert said["error"] == "Pipeline run not found"
 
 
 class TestStatus:
     def test_the_way_of_a_run(self, api: Api, org: str) -> None:
-        run = queued(api, org)
-        started = good(
-            api.run(
+        run = insert_queued_run(api, org)
+        started = read_data(
+            api.call_runner(
                 "pipeline-runs/update-status",
                 {"pipeline_run_id": run, "status": "running", "trigger_run_id": "run_" + run},
             )
         )
         assert (started["status"], started["trigger_run_id"], started["finished_at"]) == ("running", "run_" + run, None)
         assert started["started_at"]
-        ended = good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        ended = read_data(
+            api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
+        )
         assert ended["started_at"] == started["started_at"]
         assert ended["finished_at"]
-        again = good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        again = read_data(
+            api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
+        )
         assert again["finished_at"] == ended["finished_at"]
 
     def test_an_error_is_kept_until_it_is_cleared(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
+        _, run = api.insert_submission(org)
         failed = {"pipeline_run_id": run, "status": "failed", "error_message": "it broke", "error_details": {"n": 1.10}}
-        answer = api.run("pipeline-runs/update-status", json.dumps(failed).replace("1.1}", "1.10}").encode())
+        answer = api.call_runner("pipeline-runs/update-status", json.dumps(failed).replace("1.1}", "1.10}").encode())
         assert '"error_details":{"n": 1.10}' in answer.text.replace('" : ', '":')
         run_again = {"pipeline_run_id": run, "status": "running"}
-        assert good(api.run("pipeline-runs/update-status", run_again))["error_message"] == "it broke"
-        cleared = good(
-            api.run("pipeline-runs/update-status", {**run_again, "error_message": None, "error_details": None})
+        assert read_data(api.call_runner("pipeline-runs/update-status", run_again))["error_message"] == "it broke"
+        cleared = read_data(
+            api.call_runner("pipeline-runs/update-status", {**run_again, "error_message": None, "error_details": None})
         )
         assert (cleared["error_message"], cleared["error_details"]) == (None, None)
 
     def test_a_trigger_run_has_one_run(self, api: Api, org: str) -> None:
-        first, second = queued(api, org), queued(api, org)
+        first, second = insert_queued_run(api, org), insert_queued_run(api, org)
         body = {"status": "running", "trigger_run_id": f"run_{org}"}
-        good(api.run("pipeline-runs/update-status", {"pipeline_run_id": first, **body}))
-        refused(api.run("pipeline-runs/update-status", {"pipeline_run_id": second, **body}), 409, "conflict")
+        read_data(api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": first, **body}))
+        read_error(api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": second, **body}), 409, "conflict")
 
     @pytest.mark.parametrize("status", ["done", "", None, 5, "SUCCEEDED"])
     def test_a_status_that_is_none_is_422(self, api: Api, org: str, status: Any) -> None:
-        _, run = api.submission(org)
-        assert api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": status}).status_code == 422
+        _, run = api.insert_submission(org)
+        assert (
+            api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": status}).status_code
+            == 422
+        )
 
 
 class TestEnd:
     def test_what_the_live_block_missed_is_written_before_the_answer(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
-        good(
-            api.run(
+        _, run = api.insert_submission(org)
+        read_data(
+            api.call_runner(
                 "step-results/update",
-                {"step_result_id": api.step(run), "status": "succeeded", "output_payload": payload()},
+                {"step_result_id": api.insert_step(run), "status": "succeeded", "output_payload": build_payload()},
             )
         )
-        ended = good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        ended = read_data(
+            api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
+        )
         (account,) = ended["persistence"]
         assert account["spec"] == "company_intel_briefings"
         assert (account["found"], account["written"], account["pending"]) == (1, 1, 0)
         (row,) = api.query("company-intel-briefings", org).json()["data"]
         assert (row["company_domain"], row["source_pipeline_run_id"]) == ("example.com", run)
-        coverage = api.client.get("/api/internal/coverage", headers=internal(org)).json()["data"]
+        coverage = api.client.get("/api/internal/coverage", headers=internal_headers(org)).json()["data"]
         assert [(one["spec"], one["found"], one["written"]) for one in coverage] == [("company_intel_briefings", 1, 1)]
 
     def test_what_the_live_block_wrote_is_unchanged(self, api: Api, org: str) -> None:
-        submission, run = api.submission(org)
-        step = good(
-            api.run(
+        submission, run = api.insert_submission(org)
+        step = read_data(
+            api.call_runner(
                 "step-results/update",
-                {"step_result_id": api.step(run), "status": "succeeded", "output_payload": payload()},
+                {"step_result_id": api.insert_step(run), "status": "succeeded", "output_payload": build_payload()},
             )
         )
         live = {
@@ -266,58 +271,74 @@ class TestEnd:
             "source_recorded_at": step["finished_at"],
         }
         assert api.upsert("company-intel-briefings", live, org).json()["meta"]["outcome"] == "written"
-        ended = good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "failed"}))
+        ended = read_data(api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "failed"}))
         assert [(one["found"], one["unchanged"]) for one in ended["persistence"]] == [(1, 1)]
 
     def test_a_rejected_one_says_why(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
-        body = {"step_result_id": api.step(run), "status": "succeeded", "output_payload": payload(domain=None)}
-        good(api.run("step-results/update", body))
-        ended = good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "canceled"}))
+        _, run = api.insert_submission(org)
+        body = {
+            "step_result_id": api.insert_step(run),
+            "status": "succeeded",
+            "output_payload": build_payload(domain=None),
+        }
+        read_data(api.call_runner("step-results/update", body))
+        ended = read_data(
+            api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "canceled"})
+        )
         (account,) = ended["persistence"]
         assert account["rejected"] == 1
         assert account["reasons"] == [{"code": "missing_required", "field": "company_domain", "count": 1}]
 
     def test_a_run_that_found_nothing_has_no_accounts(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
+        _, run = api.insert_submission(org)
         assert (
-            good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))["persistence"]
+            read_data(api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))[
+                "persistence"
+            ]
             == []
         )
 
     def test_a_repair_that_fails_leaves_the_status_and_says_so(self, own_api: Api) -> None:
-        org = own_api.organisation()
-        _, run = own_api.submission(org)
-        body = {"step_result_id": own_api.step(run), "status": "succeeded", "output_payload": payload()}
-        good(own_api.run("step-results/update", body))
+        org = own_api.insert_organisation()
+        _, run = own_api.insert_submission(org)
+        body = {"step_result_id": own_api.insert_step(run), "status": "succeeded", "output_payload": build_payload()}
+        read_data(own_api.call_runner("step-results/update", body))
         own_api.execute("alter table company_intel_briefings rename to elsewhere")
-        ended = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        ended = read_data(
+            own_api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
+        )
         assert ended["status"] == "succeeded"
         (left,) = ended["persistence"]
         assert (left["spec"], left["pending"], left["written"]) == ("company_intel_briefings", 1, 0)
         assert "company_intel_briefings" in left["error"]
         assert ended["persistence_error"]["code"] == "repair_failed"
-        (account,) = own_api.client.get("/api/internal/coverage", headers=internal()).json()["data"]
+        (account,) = own_api.client.get("/api/internal/coverage", headers=internal_headers()).json()["data"]
         assert account["pending"] == 1
         own_api.execute("alter table elsewhere rename to company_intel_briefings")
-        again = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        again = read_data(
+            own_api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
+        )
         assert again["persistence"][0]["written"] == 1
 
     def test_a_table_somebody_holds_is_waited_for_only_so_long(self, own_api: Api) -> None:
-        org = own_api.organisation()
-        _, run = own_api.submission(org)
-        body = {"step_result_id": own_api.step(run), "status": "succeeded", "output_payload": payload()}
-        good(own_api.run("step-results/update", body))
+        org = own_api.insert_organisation()
+        _, run = own_api.insert_submission(org)
+        body = {"step_result_id": own_api.insert_step(run), "status": "succeeded", "output_payload": build_payload()}
+        read_data(own_api.call_runner("step-results/update", body))
         with psycopg.connect(own_api.dsn) as holder:
             holder.execute("lock table company_intel_briefings in exclusive mode")
-            ended = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+            ended = read_data(
+                own_api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
+            )
         assert (ended["status"], ended["persistence_error"]["code"]) == ("succeeded", "repair_failed")
         assert (ended["persistence"][0]["pending"], "lock timeout" in ended["persistence"][0]["error"]) == (1, True)
-        again = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        again = read_data(
+            own_api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
+        )
         assert again["persistence"][0]["written"] == 1
 
     def test_a_table_that_does_not_fit_keeps_nothing_from_the_other_specs(self, own_api: Api) -> None:
-        _, run = own_api.submission(own_api.organisation())
+        _, run = own_api.insert_submission(own_api.insert_organisation())
         outputs = {
             "company.derive.intel_briefing": {"domain": "a.com", "parallel_raw_response": {"x": 1}},
             "person.derive.intel_briefing": {"full_name": "Ada", "parallel_raw_response": {"x": 1}},
@@ -325,109 +346,135 @@ class TestEnd:
         for position, (operation, output) in enumerate(outputs.items(), start=1):
             result = {"operation_id": operation, "status": "found", "output": output}
             body = {
-                "step_result_id": own_api.step(run, position),
+                "step_result_id": own_api.insert_step(run, position),
                 "status": "succeeded",
                 "output_payload": {"operation_result": result, "cumulative_context": output},
             }
-            good(own_api.run("step-results/update", body))
+            read_data(own_api.call_runner("step-results/update", body))
         own_api.execute("alter table company_intel_briefings rename column processor to elsewhere")
-        ended = good(own_api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"}))
+        ended = read_data(
+            own_api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
+        )
         told = {account["spec"]: (account["written"], account["pending"]) for account in ended["persistence"]}
         assert told == {"company_intel_briefings": (0, 1), "person_intel_briefings": (1, 0)}
 
     def test_the_times_of_a_run_may_be_said(self, api: Api) -> None:
-        _, run = api.submission(api.organisation())
+        _, run = api.insert_submission(api.insert_organisation())
         body = {"pipeline_run_id": run, "status": "succeeded", "finished_at": "2026-01-02T03:04:05Z"}
-        assert good(api.run("pipeline-runs/update-status", body))["finished_at"].startswith("2026-01-02T03:04:05")
+        assert read_data(api.call_runner("pipeline-runs/update-status", body))["finished_at"].startswith(
+            "2026-01-02T03:04:05"
+        )
 
 
 class TestStep:
     def test_the_way_of_a_step(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
-        step = api.step(run)
-        started = api.run(
+        _, run = api.insert_submission(org)
+        step = api.insert_step(run)
+        started = api.call_runner(
             "step-results/update", {"step_result_id": step, "status": "running", "input_payload": {"a": 1}}
         )
         assert started.json()["meta"] == {"replaced": 0}
-        assert (good(started)["status"], good(started)["finished_at"]) == ("running", None)
-        assert good(started)["started_at"]
-        assert "input_payload" not in good(started) and "output_payload" not in good(started)
-        ended = good(
-            api.run("step-results/update", {"step_result_id": step, "status": "succeeded", "output_payload": payload()})
+        assert (read_data(started)["status"], read_data(started)["finished_at"]) == ("running", None)
+        assert read_data(started)["started_at"]
+        assert "input_payload" not in read_data(started) and "output_payload" not in read_data(started)
+        ended = read_data(
+            api.call_runner(
+                "step-results/update",
+                {"step_result_id": step, "status": "succeeded", "output_payload": build_payload()},
+            )
         )
         assert (ended["operation_id"], ended["result_status"]) == (COMPANY, "found")
         assert ended["finished_at"] and ended["duration_ms"] >= 0
-        again = good(
-            api.run("step-results/update", {"step_result_id": step, "status": "succeeded", "output_payload": payload()})
+        again = read_data(
+            api.call_runner(
+                "step-results/update",
+                {"step_result_id": step, "status": "succeeded", "output_payload": build_payload()},
+            )
         )
         assert again["finished_at"] == ended["finished_at"], "the rows made from it carry that time"
 
     @pytest.mark.parametrize("text", ['{"a": 1}', "[1, 2]", '"a report"', "5", "false"])
     def test_a_payload_is_any_json(self, api: Api, org: str, text: str) -> None:
-        _, run = api.submission(org)
-        step = api.step(run)
-        good(api.run("step-results/update", f'{{"step_result_id": "{step}", "output_payload": {text}}}'.encode()))
-        assert api.value("select output_payload::text from step_results where id = %s", [step]) == text
+        _, run = api.insert_submission(org)
+        step = api.insert_step(run)
+        read_data(
+            api.call_runner("step-results/update", f'{{"step_result_id": "{step}", "output_payload": {text}}}'.encode())
+        )
+        assert api.fetch_value("select output_payload::text from step_results where id = %s", [step]) == text
 
     def test_null_clears_and_absence_keeps(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
-        step = api.step(run)
-        good(api.run("step-results/update", {"step_result_id": step, "output_payload": [1], "error_message": "x"}))
-        good(api.run("step-results/update", {"step_result_id": step, "status": "running"}))
+        _, run = api.insert_submission(org)
+        step = api.insert_step(run)
+        read_data(
+            api.call_runner(
+                "step-results/update", {"step_result_id": step, "output_payload": [1], "error_message": "x"}
+            )
+        )
+        read_data(api.call_runner("step-results/update", {"step_result_id": step, "status": "running"}))
         stored = "select output_payload, error_message from step_results where id = %s"
         assert api.execute(stored, [step]) == [([1], "x")]
-        good(api.run("step-results/update", {"step_result_id": step, "output_payload": None, "error_message": None}))
+        read_data(
+            api.call_runner(
+                "step-results/update", {"step_result_id": step, "output_payload": None, "error_message": None}
+            )
+        )
         assert api.execute(stored, [step]) == [(None, None)]
 
     def test_what_postgres_cannot_store_is_replaced_and_counted(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
-        step = api.step(run)
+        _, run = api.insert_submission(org)
+        step = api.insert_step(run)
         text = r'["a\u0000b", "\ud800", "\udc00x", "\ud83d\ude00", "\\u0000", "\ud83d\ud83d\ude00", "\u00e9"]'
         body = f'{{"step_result_id": "{step}", "error_message": "n\\u0000", "output_payload": {text}}}'.encode()
-        answer = api.run("step-results/update", body)
-        assert good(answer)["error_message"] == "n\ufffd"
+        answer = api.call_runner("step-results/update", body)
+        assert read_data(answer)["error_message"] == "n\ufffd"
         assert answer.json()["meta"] == {"replaced": 5}
-        stored = api.value("select output_payload from step_results where id = %s", [step])
+        stored = api.fetch_value("select output_payload from step_results where id = %s", [step])
         assert stored == ["a\ufffdb", "\ufffd", "\ufffdx", "😀", "\\u0000", "\ufffd😀", "é"]
 
     def test_a_second_purchase_is_409(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
-        step = api.step(run)
-        asked = good(api.run("step-results/update", {"step_result_id": step, "provider_requested_at": True}))
+        _, run = api.insert_submission(org)
+        step = api.insert_step(run)
+        asked = read_data(
+            api.call_runner("step-results/update", {"step_result_id": step, "provider_requested_at": True})
+        )
         assert asked["provider_requested_at"]
-        again = api.run("step-results/update", {"step_result_id": step, "provider_requested_at": True})
-        refused(again, 409, "provider_already_requested")
+        again = api.call_runner("step-results/update", {"step_result_id": step, "provider_requested_at": True})
+        read_error(again, 409, "provider_already_requested")
         for _ in range(2):
-            good(api.run("step-results/update", {"step_result_id": step, "provider_run_id": "trun_1"}))
-        other = api.run(
+            read_data(api.call_runner("step-results/update", {"step_result_id": step, "provider_run_id": "trun_1"}))
+        other = api.call_runner(
             "step-results/update", {"step_result_id": step, "provider_run_id": "trun_2", "status": "failed"}
         )
-        refused(other, 409, "provider_run_id_taken")
+        read_error(other, 409, "provider_run_id_taken")
         row = api.execute("select provider_run_id, status from step_results where id = %s", [step])
         assert row == [("trun_1", "queued")]
 
-    def test_a_request_that_was_not_accepted_is_taken_back_by_whoever_noted_it(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
-        step = {"step_result_id": api.step(run)}
+    def test_a_request_that_was_not_accepted_is_removed_by_the_task_that_noted_it(self, api: Api, org: str) -> None:
+        _, run = api.insert_submission(org)
+        step = {"step_result_id": api.insert_step(run)}
         note = {**step, "provider_requested_at": True}
-        assert good(api.run("step-results/update", {**note, "task_run_id": "mine"}))["provider_requested_at"]
+        assert read_data(api.call_runner("step-results/update", {**note, "task_run_id": "mine"}))[
+            "provider_requested_at"
+        ]
         for name, left in (("another", True), ("mine", False), ("mine", False)):
-            words = good(api.run("step-results/update", {**step, "provider_request_withdrawn_by": name}))
+            words = read_data(api.call_runner("step-results/update", {**step, "provider_request_withdrawn_by": name}))
             assert (words["provider_requested_at"] is not None, words["task_run_id"]) == (left, "mine")
-        good(api.run("step-results/update", {**note, "task_run_id": "mine"}))
-        good(api.run("step-results/update", {**step, "provider_run_id": "trun_1"}))
-        words = good(api.run("step-results/update", {**step, "provider_request_withdrawn_by": "mine"}))
+        read_data(api.call_runner("step-results/update", {**note, "task_run_id": "mine"}))
+        read_data(api.call_runner("step-results/update", {**step, "provider_run_id": "trun_1"}))
+        words = read_data(api.call_runner("step-results/update", {**step, "provider_request_withdrawn_by": "mine"}))
         assert words["provider_requested_at"] and words["provider_run_id"] == "trun_1"
 
     def test_two_at_once_buy_once(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
-        body = {"step_result_id": api.step(run), "provider_requested_at": True}
+        _, run = api.insert_submission(org)
+        body = {"step_result_id": api.insert_step(run), "provider_requested_at": True}
         with ThreadPoolExecutor(8) as threads:
-            answers = list(threads.map(lambda _: api.run("step-results/update", body), range(8)))
+            answers = list(threads.map(lambda _: api.call_runner("step-results/update", body), range(8)))
         assert sorted(answer.status_code for answer in answers) == [200] + [409] * 7
 
     def test_nobody_is_404(self, api: Api) -> None:
-        said = refused(api.run("step-results/update", {"step_result_id": str(uuid.uuid4())}), 404, "not_found")
+        said = read_error(
+            api.call_runner("step-results/update", {"step_result_id": str(uuid.uuid4())}), 404, "not_found"
+        )
         assert said["error"] == "Step result not found"
 
     @pytest.mark.parametrize(
@@ -444,23 +491,23 @@ class TestStep:
         ],
     )
     def test_what_does_not_fit_is_422(self, api: Api, org: str, words: dict[str, Any]) -> None:
-        _, run = api.submission(org)
-        answer = api.run("step-results/update", {"step_result_id": api.step(run), **words})
+        _, run = api.insert_submission(org)
+        answer = api.call_runner("step-results/update", {"step_result_id": api.insert_step(run), **words})
         assert answer.status_code == 422
         assert answer.json()["detail"][0]["field"] == next(iter(words))
 
     def test_skipping_the_rest(self, api: Api, org: str) -> None:
-        _, run = api.submission(org)
-        steps = [api.step(run, position) for position in range(1, 5)]
+        _, run = api.insert_submission(org)
+        steps = [api.insert_step(run, position) for position in range(1, 5)]
         api.execute("update step_results set status = 'running' where id = %s", [steps[2]])
-        skipped = good(
-            api.run("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_step_position": 1})
+        skipped = read_data(
+            api.call_runner("step-results/mark-remaining-skipped", {"pipeline_run_id": run, "from_step_position": 1})
         )
         assert skipped == {"pipeline_run_id": run, "skipped": 2, "step_result_ids": [steps[1], steps[3]]}
         states = api.execute("select status from step_results where pipeline_run_id = %s order by step_position", [run])
         assert [state for (state,) in states] == ["queued", "skipped", "running", "skipped"]
         nobody = {"pipeline_run_id": str(uuid.uuid4()), "from_step_position": 0}
-        refused(api.run("step-results/mark-remaining-skipped", nobody), 404, "not_found")
+        read_error(api.call_runner("step-results/mark-remaining-skipped", nobody), 404, "not_found")
 
 
 class TestSync:
@@ -491,9 +538,9 @@ class TestSync:
     def test_the_status_follows_the_runs(self, api: Api, org: str, statuses: list[str], expected: str) -> None:
         runs = [{"status": status, "entity": {"n": number}} for number, status in enumerate(statuses)]
         submission = self.runs(api, org, *runs)
-        answer = good(api.run("submissions/sync-status", {"submission_id": submission}))
+        answer = read_data(api.call_runner("submissions/sync-status", {"submission_id": submission}))
         assert (answer["id"], answer["status"], answer["was"]) == (submission, expected, "received")
-        assert api.value("select status from submissions where id = %s", [submission]) == expected
+        assert api.fetch_value("select status from submissions where id = %s", [submission]) == expected
 
     def test_it_follows_by_itself_what_is_said_of_a_run(self, api: Api, org: str) -> None:
         submission = self.runs(api, org, *({"entity": {"n": n}} for n in range(6)))
@@ -502,26 +549,30 @@ class TestSync:
         ]
 
         def say(run: str, status: str = "succeeded") -> str:
-            good(api.run("pipeline-runs/update-status", {"pipeline_run_id": run, "status": status}))
-            return str(api.value("select status from submissions where id = %s", [submission]))
+            read_data(api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": status}))
+            return str(api.fetch_value("select status from submissions where id = %s", [submission]))
 
         assert say(runs[0], "running") == "running"
-        with ThreadPoolExecutor(6) as threads:  # each sees the others' ends, whoever is last
+        with ThreadPoolExecutor(6) as threads:  # the last one to end sees the ends of the others
             list(threads.map(say, runs))
-        assert api.value("select status from submissions where id = %s", [submission]) == "completed"
+        assert api.fetch_value("select status from submissions where id = %s", [submission]) == "completed"
         assert say(runs[3], "failed") == "failed"
 
     def test_a_good_retry_outweighs_the_attempt_that_failed(self, api: Api, org: str) -> None:
         one = {"entity": {"input": {"domain": "a.com"}}}
         runs = [{**one, "status": "failed", "attempt": 1}, {**one, "status": "succeeded", "attempt": 2}]
         assert (
-            good(api.run("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))["status"]
+            read_data(api.call_runner("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))[
+                "status"
+            ]
             == "completed"
         )
         other = {"entity": {"input": {"domain": "b.com"}}, "status": "failed"}
         runs = [{**one, "status": "failed", "attempt": 1}, {**one, "status": "succeeded", "attempt": 2}, other]
         assert (
-            good(api.run("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))["status"]
+            read_data(api.call_runner("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))[
+                "status"
+            ]
             == "failed"
         )
 
@@ -535,51 +586,57 @@ class TestSync:
             {**child, "status": "succeeded", "parent_pipeline_run_id": new},
         ]
         assert (
-            good(api.run("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))["status"]
+            read_data(api.call_runner("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))[
+                "status"
+            ]
             == "completed"
         )
         runs = [{"id": str(uuid.uuid4()), "status": "succeeded"}]
         runs.append({**child, "status": "failed", "parent_pipeline_run_id": runs[0]["id"]})
         assert (
-            good(api.run("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))["status"]
+            read_data(api.call_runner("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))[
+                "status"
+            ]
             == "failed"
         )
 
     def test_nobody_is_404(self, api: Api) -> None:
-        said = refused(api.run("submissions/sync-status", {"submission_id": str(uuid.uuid4())}), 404, "not_found")
+        said = read_error(
+            api.call_runner("submissions/sync-status", {"submission_id": str(uuid.uuid4())}), 404, "not_found"
+        )
         assert said["error"] == "Submission not found"
 
 
-def bodies(api: Api, org: str) -> dict[str, dict[str, Any]]:
-    submission, run = api.submission(org)
+def build_bodies(api: Api, org: str) -> dict[str, dict[str, Any]]:
+    submission, run = api.insert_submission(org)
     return {
         "pipeline-runs/heartbeat": {"pipeline_run_id": run, "lease_token": str(uuid.uuid4()), "lease_seconds": 5},
         "pipeline-runs/get": {"pipeline_run_id": run},
         "pipeline-runs/update-status": {"pipeline_run_id": run, "status": "failed"},
-        "step-results/update": {"step_result_id": api.step(run), "status": "failed", "provider_run_id": "x"},
+        "step-results/update": {"step_result_id": api.insert_step(run), "status": "failed", "provider_run_id": "x"},
         "step-results/mark-remaining-skipped": {"pipeline_run_id": run, "from_step_position": 0},
         "submissions/sync-status": {"submission_id": submission},
     }
 
 
 def test_another_organisation_is_403_everywhere_and_changes_nothing(api: Api, org: str) -> None:
-    asked = bodies(api, org)
+    asked = build_bodies(api, org)
     tables = ("pipeline_runs", "step_results", "submissions")
     everything = " union all ".join(f"select to_jsonb(t)::text from {table} t where org_id = %(o)s" for table in tables)
     before = api.execute(everything, {"o": org})
     for path, body in asked.items():
-        answer = api.run(path, body, **{"x-internal-org-id": str(uuid.uuid4())})
-        refused(answer, 403, "other_organisation")
+        answer = api.call_runner(path, body, **{"x-internal-org-id": str(uuid.uuid4())})
+        read_error(answer, 403, "other_organisation")
     assert api.execute(everything, {"o": org}) == before
     for path, body in asked.items():
-        answer = api.run(path, body, **{"x-internal-org-id": org})
+        answer = api.call_runner(path, body, **{"x-internal-org-id": org})
         assert answer.status_code == (409 if path.endswith("heartbeat") else 200), answer.text
 
 
 def test_unknown_fields_are_refused_everywhere_naming_the_known_ones(api: Api, org: str) -> None:
-    asked = bodies(api, org) | {"pipeline-runs/claim": {"worker": "w", "lease_seconds": 5}}
+    asked = build_bodies(api, org) | {"pipeline-runs/claim": {"worker": "w", "lease_seconds": 5}}
     for path, body in asked.items():
-        said = refused(api.run(path, {**body, "satus": 1}), 422, "unknown_field")
+        said = read_error(api.call_runner(path, {**body, "satus": 1}), 422, "unknown_field")
         assert "`satus`" in said["error"]
         assert all(f"`{name}`" in said["hint"] for name in body)
 
@@ -588,6 +645,6 @@ def test_unknown_fields_are_refused_everywhere_naming_the_known_ones(api: Api, o
     "body", [b"", b"[]", b"null", b"{", b'{"pipeline_run_id": NaN}', b"\xff", b'{"pipeline_run_id": "x"}', b"{}"]
 )
 def test_a_body_that_does_not_fit_is_422(api: Api, body: bytes) -> None:
-    answer = api.run("pipeline-runs/get", body)
+    answer = api.call_runner("pipeline-runs/get", body)
     assert answer.status_code == 422
     assert set(answer.json()) == {"error", "code", "detail", "hint"}

@@ -1,14 +1,14 @@
-"""What the environment says, and what it must say."""
+"""The settings read from the environment, and the variables it must have."""
 
 import pytest
 
-from api.settings import MAX_BODY_BYTES, SettingsError, load
+from api.settings import MAX_BODY_BYTES, SettingsError, load_settings
 
 GOOD = {"DATABASE_URL": "postgresql:///x", "INTERNAL_API_KEY": "key", "JWT_SECRET": "secret"}
 
 
 def test_the_required_ones_are_enough() -> None:
-    settings = load(GOOD)
+    settings = load_settings(GOOD)
     assert (settings.internal_api_key, settings.jwt_secret) == ("key", "secret")
     assert settings.super_admin_api_key is None
     assert settings.super_admin_jwt_secret is None
@@ -21,38 +21,40 @@ def test_the_required_ones_are_enough() -> None:
 def test_a_missing_or_blank_one_is_named(name: str, value: str | None) -> None:
     environ = {key: text for key, text in {**GOOD, name: value}.items() if text is not None}
     with pytest.raises(SettingsError) as caught:
-        load(environ)
+        load_settings(environ)
     assert caught.value.names == (name,)
     assert f"`{name}`" in caught.value.message
 
 
 def test_all_missing_ones_are_named_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        load({})
+        load_settings({})
     assert caught.value.names == ("DATABASE_URL", "INTERNAL_API_KEY", "JWT_SECRET")
 
 
 def test_a_blank_optional_one_is_not_set() -> None:
-    assert load({**GOOD, "SUPER_ADMIN_API_KEY": " ", "TRIGGER_SECRET_KEY": ""}).super_admin_api_key is None
+    assert load_settings({**GOOD, "SUPER_ADMIN_API_KEY": " ", "TRIGGER_SECRET_KEY": ""}).super_admin_api_key is None
 
 
 def test_the_embedded_server_stands_in_for_the_database_url() -> None:
     environ = {name: value for name, value in GOOD.items() if name != "DATABASE_URL"}
-    assert load(environ, database_url="postgresql:///embedded").database_url == "postgresql:///embedded"
+    assert load_settings(environ, database_url="postgresql:///embedded").database_url == "postgresql:///embedded"
 
 
 def test_white_space_around_a_secret_is_not_part_of_it() -> None:
-    assert load({**GOOD, "JWT_SECRET": "from a file\n"}).jwt_secret == "from a file"
+    assert load_settings({**GOOD, "JWT_SECRET": "from a file\n"}).jwt_secret == "from a file"
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "1e6", "many", "٣"])
 def test_a_number_that_is_none_is_named(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load({**GOOD, "DATA_ENGINE_MAX_BODY_BYTES": text})
+        load_settings({**GOOD, "DATA_ENGINE_MAX_BODY_BYTES": text})
     assert caught.value.names == ("DATA_ENGINE_MAX_BODY_BYTES",)
 
 
 def test_no_secret_is_shown() -> None:
-    shown = repr(load({**GOOD, "SUPER_ADMIN_API_KEY": "hush", "TRIGGER_SECRET_KEY": "hush", "JWT_SECRET": "hush"}))
+    shown = repr(
+        load_settings({**GOOD, "SUPER_ADMIN_API_KEY": "hush", "TRIGGER_SECRET_KEY": "hush", "JWT_SECRET": "hush"})
+    )
     assert "hush" not in shown
     assert "key'" not in shown

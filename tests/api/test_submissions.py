@@ -9,19 +9,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.api.loopback import Api, bearer, internal, session
+from tests.api.loopback import Api, bearer_headers, internal_headers, read_data, session_jwt
 
 PATH = "/api/v1/submissions"
 ICP = {"operation_id": "company.derive.icp_job_titles"}
 BODY: dict[str, Any] = {"steps": [ICP], "inputs": [{"domain": "a.com"}]}
-
-
-def good(answer: httpx.Response) -> Any:
-    assert answer.status_code == 200, answer.text
-    return answer.json()["data"]
 
 
 class TestLocal:
@@ -29,8 +23,8 @@ class TestLocal:
         steps = [ICP, {"operation_id": "person.derive.intel_briefing", "step_config": {"processor": "pro"}}]
         inputs = [{"domain": "a.com"}, {"domain": "b.com"}, {"domain": "a.com"}]
         body = {"steps": steps, "inputs": inputs, "source": "test", "metadata": {"who": "me"}}
-        answer = api.post(PATH, body, headers=internal(org))
-        made = good(answer)
+        answer = api.post(PATH, body, headers=internal_headers(org))
+        made = read_data(answer)
         assert answer.json()["meta"] == {"runner": "local", "operations_without_spec": []}
         assert (made["org_id"], made["status"], made["source"], made["metadata"]) == (
             org,
@@ -61,57 +55,73 @@ class TestLocal:
         assert sorted(states) == sorted([(1, "queued", org), (2, "queued", org)] * 3)
 
     def test_they_are_claimed_in_the_order_of_the_inputs(self, api: Api, org: str) -> None:
-        made = good(api.post(PATH, {**BODY, "inputs": [{"n": n} for n in range(5)]}, headers=internal(org)))
+        made = read_data(
+            api.post(PATH, {**BODY, "inputs": [{"n": n} for n in range(5)]}, headers=internal_headers(org))
+        )
         asked = {"worker": "w", "lease_seconds": 60}
-        taken = [good(api.run("pipeline-runs/claim", asked, **{"x-internal-org-id": org}))["id"] for _ in range(5)]
+        taken = [
+            read_data(api.call_runner("pipeline-runs/claim", asked, **{"x-internal-org-id": org}))["id"]
+            for _ in range(5)
+        ]
         assert taken == [run["id"] for run in made["pipeline_runs"]]
 
     def test_numbers_of_an_input_stay_as_they_are(self, api: Api, org: str) -> None:
         body = b'{"steps": [{"operation_id": "a.b"}], "inputs": [{"n": 1.10, "big": 123456789012345678901234567890}]}'
-        made = good(api.post(PATH, body, headers=internal(org)))
-        text = api.value("select blueprint_snapshot::text from pipeline_runs where submission_id = %s", [made["id"]])
+        made = read_data(api.post(PATH, body, headers=internal_headers(org)))
+        text = api.fetch_value(
+            "select blueprint_snapshot::text from pipeline_runs where submission_id = %s", [made["id"]]
+        )
         assert '"n": 1.10' in text and '"big": 123456789012345678901234567890' in text
 
     def test_an_operation_without_a_spec_is_said(self, api: Api, org: str) -> None:
-        answer = api.post(PATH, {**BODY, "steps": [ICP, {"operation_id": "a.b"}]}, headers=internal(org))
+        answer = api.post(PATH, {**BODY, "steps": [ICP, {"operation_id": "a.b"}]}, headers=internal_headers(org))
         assert answer.json()["meta"]["operations_without_spec"] == ["a.b"]
 
     def test_every_tenant_may(self, api: Api, org: str) -> None:
-        for headers in (internal(org), bearer(session(org)), bearer(api.token(org))):
-            assert good(api.post(PATH, BODY, headers=headers))["org_id"] == org
+        for headers in (
+            internal_headers(org),
+            bearer_headers(session_jwt(org)),
+            bearer_headers(api.insert_token(org)),
+        ):
+            assert read_data(api.post(PATH, BODY, headers=headers))["org_id"] == org
         assert api.post(PATH, BODY).status_code == 401
-        assert api.post(PATH, BODY, headers=bearer("wrong")).status_code == 401
+        assert api.post(PATH, BODY, headers=bearer_headers("wrong")).status_code == 401
 
 
 class TestCompany:
     def company(self, api: Api, org: str) -> str:
-        made = api.value("insert into companies (org_id, name) values (%s, %s) returning id", [org, str(uuid.uuid4())])
+        made = api.fetch_value(
+            "insert into companies (org_id, name) values (%s, %s) returning id", [org, str(uuid.uuid4())]
+        )
         return str(made)
 
     def test_of_the_organisation(self, api: Api, org: str) -> None:
         company = self.company(api, org)
-        assert good(api.post(PATH, {**BODY, "company_id": company}, headers=internal(org)))["company_id"] == company
-        bound = bearer(session(org, company_id=company))
-        assert good(api.post(PATH, BODY, headers=bound))["company_id"] == company
-        headers = {**internal(org), "x-internal-company-id": company}
-        assert good(api.post(PATH, BODY, headers=headers))["company_id"] == company
+        assert (
+            read_data(api.post(PATH, {**BODY, "company_id": company}, headers=internal_headers(org)))["company_id"]
+            == company
+        )
+        bound = bearer_headers(session_jwt(org, company_id=company))
+        assert read_data(api.post(PATH, BODY, headers=bound))["company_id"] == company
+        headers = {**internal_headers(org), "x-internal-company-id": company}
+        assert read_data(api.post(PATH, BODY, headers=headers))["company_id"] == company
 
     def test_of_another_one_is_403(self, api: Api, org: str) -> None:
-        foreign, own = self.company(api, api.organisation()), self.company(api, org)
+        foreign, own = self.company(api, api.insert_organisation()), self.company(api, org)
         for company in (foreign, str(uuid.uuid4())):
-            answer = api.post(PATH, {**BODY, "company_id": company}, headers=internal(org))
+            answer = api.post(PATH, {**BODY, "company_id": company}, headers=internal_headers(org))
             assert (answer.status_code, answer.json()["code"]) == (403, "other_organisation")
-        bound = bearer(session(org, company_id=own))
+        bound = bearer_headers(session_jwt(org, company_id=own))
         other = self.company(api, org)
         assert api.post(PATH, {**BODY, "company_id": other}, headers=bound).json()["code"] == "other_company"
-        assert api.value("select count(*) from submissions where org_id = %s", [org]) == 0
+        assert api.fetch_value("select count(*) from submissions where org_id = %s", [org]) == 0
 
 
 def test_a_refusal_leaves_the_pools_connections_whole(api: Api, org: str) -> None:
     """What a transaction block rolls back makes psycopg discard what is prepared; upserts go on."""
     body = {"company_domain": "a.com", "raw_parallel_output": 1}
     for number in range(10):
-        refused = api.post(PATH, {**BODY, "company_id": str(uuid.uuid4())}, headers=internal(org))
+        refused = api.post(PATH, {**BODY, "company_id": str(uuid.uuid4())}, headers=internal_headers(org))
         assert refused.status_code == 403
         for slug in ("icp-job-titles", "company-intel-briefings"):
             assert api.upsert(slug, {**body, "raw_parallel_output": number}, org).status_code == 200
@@ -123,8 +133,8 @@ def test_a_refusal_leaves_the_pools_connections_whole(api: Api, org: str) -> Non
 
 class TestReading:
     def test_runs_and_steps_without_payloads(self, api: Api, org: str) -> None:
-        made = good(api.post(PATH, BODY, headers=internal(org)))
-        found = good(api.client.get(f"{PATH}/{made['id']}", headers=bearer(session(org))))
+        made = read_data(api.post(PATH, BODY, headers=internal_headers(org)))
+        found = read_data(api.client.get(f"{PATH}/{made['id']}", headers=bearer_headers(session_jwt(org))))
         assert found["status"] == "queued"
         (run,) = found["pipeline_runs"]
         (step,) = run["step_results"]
@@ -132,15 +142,15 @@ class TestReading:
         assert "output_payload" not in step
 
     def test_of_another_organisation_or_company_is_404(self, api: Api, org: str) -> None:
-        made = good(api.post(PATH, BODY, headers=internal(org)))
+        made = read_data(api.post(PATH, BODY, headers=internal_headers(org)))
         for headers in (
-            internal(api.organisation()),
-            bearer(session(api.organisation())),
-            bearer(session(org, company_id=str(uuid.uuid4()))),
+            internal_headers(api.insert_organisation()),
+            bearer_headers(session_jwt(api.insert_organisation())),
+            bearer_headers(session_jwt(org, company_id=str(uuid.uuid4()))),
         ):
             assert api.client.get(f"{PATH}/{made['id']}", headers=headers).status_code == 404
-        assert api.client.get(f"{PATH}/{uuid.uuid4()}", headers=internal(org)).status_code == 404
-        assert api.client.get(f"{PATH}/x", headers=internal(org)).status_code == 422
+        assert api.client.get(f"{PATH}/{uuid.uuid4()}", headers=internal_headers(org)).status_code == 404
+        assert api.client.get(f"{PATH}/x", headers=internal_headers(org)).status_code == 422
         assert api.client.get(f"{PATH}/{made['id']}").status_code == 401
 
 
@@ -168,21 +178,21 @@ class TestReading:
     ],
 )
 def test_what_does_not_fit_is_422_and_makes_nothing(api: Api, org: str, change: dict[str, Any]) -> None:
-    answer = api.post(PATH, {**BODY, **change}, headers=internal(org))
+    answer = api.post(PATH, {**BODY, **change}, headers=internal_headers(org))
     assert answer.status_code == 422, answer.text
     assert answer.json()["hint"]
-    assert api.value("select count(*) from submissions where org_id = %s", [org]) == 0
+    assert api.fetch_value("select count(*) from submissions where org_id = %s", [org]) == 0
 
 
 def test_an_organisation_that_does_not_exist_is_404(api: Api) -> None:
-    answer = api.post(PATH, BODY, headers=internal(str(uuid.uuid4())))
+    answer = api.post(PATH, BODY, headers=internal_headers(str(uuid.uuid4())))
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_organisation")
 
 
 def test_what_postgres_cannot_store_is_422(api: Api, org: str) -> None:
     for text in (b'"\\u0000"', b'"\\ud800"'):
         body = b'{"steps": [{"operation_id": "a.b"}], "inputs": [{"a": %b}]}' % text
-        answer = api.post(PATH, body, headers=internal(org))
+        answer = api.post(PATH, body, headers=internal_headers(org))
         assert (answer.status_code, answer.json()["code"]) == (422, "unstorable_text")
 
 
@@ -237,11 +247,11 @@ class TestTrigger:
 
     @pytest.fixture
     def org(self, api: Api) -> str:
-        return api.organisation()
+        return api.insert_organisation()
 
     def test_every_run_is_offered_once_with_its_id_as_key(self, api: Api, org: str, trigger: Trigger) -> None:
-        answer = api.post(PATH, {**BODY, "inputs": [{"n": n} for n in range(20)]}, headers=internal(org))
-        runs = [run["id"] for run in good(answer)["pipeline_runs"]]
+        answer = api.post(PATH, {**BODY, "inputs": [{"n": n} for n in range(20)]}, headers=internal_headers(org))
+        runs = [run["id"] for run in read_data(answer)["pipeline_runs"]]
         assert answer.json()["meta"] == {
             "runner": "trigger",
             "operations_without_spec": [],
@@ -264,15 +274,15 @@ class TestTrigger:
         assert sorted(noted) == sorted((run, f"run_{run}", "trigger", "queued") for run in runs)
 
     def test_no_local_runner_is_given_them(self, api: Api, org: str, trigger: Trigger) -> None:
-        good(api.post(PATH, BODY, headers=internal(org)))
+        read_data(api.post(PATH, BODY, headers=internal_headers(org)))
         trigger.answers = [(401, {}, b"")]
-        good(api.post(PATH, BODY, headers=internal(org)))
-        assert good(api.run("pipeline-runs/claim", {"worker": "w", "lease_seconds": 60})) is None
+        read_data(api.post(PATH, BODY, headers=internal_headers(org)))
+        assert read_data(api.call_runner("pipeline-runs/claim", {"worker": "w", "lease_seconds": 60})) is None
 
     @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503])
     def test_what_may_pass_is_tried_again(self, api: Api, org: str, trigger: Trigger, status: int) -> None:
         trigger.answers = [(status, {"retry-after": "0"}, b"<html>Bad Gateway</html>")] * 2
-        answer = api.post(PATH, BODY, headers=internal(org))
+        answer = api.post(PATH, BODY, headers=internal_headers(org))
         assert answer.json()["meta"]["dispatched"] == 1
         assert len(trigger.asked) == 3
         assert len({body["options"]["idempotencyKey"] for _, _, body in trigger.asked}) == 1
@@ -292,8 +302,8 @@ class TestTrigger:
         self, api: Api, org: str, trigger: Trigger, answer: Any, times: int, said: str
     ) -> None:
         trigger.answers = [answer] * 4
-        made = api.post(PATH, BODY, headers=internal(org))
-        (run,) = good(made)["pipeline_runs"]
+        made = api.post(PATH, BODY, headers=internal_headers(org))
+        (run,) = read_data(made)["pipeline_runs"]
         meta = made.json()["meta"]
         assert (meta["dispatched"], meta["not_dispatched"]) == (0, [{"pipeline_run_id": run["id"], "error": said}])
         assert "submissions/dispatch" in meta["hint"]
@@ -302,19 +312,19 @@ class TestTrigger:
 
     def test_what_was_left_is_offered_again(self, api: Api, org: str, trigger: Trigger) -> None:
         trigger.answers = [(401, {}, b"")]
-        made = good(api.post(PATH, BODY, headers=internal(org)))
+        made = read_data(api.post(PATH, BODY, headers=internal_headers(org)))
         for left in (1, 0):
-            told = good(api.run("submissions/dispatch", {"submission_id": made["id"]}))
+            told = read_data(api.call_runner("submissions/dispatch", {"submission_id": made["id"]}))
             assert told == {"dispatched": left, "not_dispatched": []}
         assert len(trigger.asked) == 2
 
     def test_a_server_that_is_not_there(self, start: Callable[..., AbstractContextManager[Api]]) -> None:
         with start(trigger_secret_key="tr_dev_secret", trigger_api_url="http://127.0.0.1:9") as api:
-            answer = api.post(PATH, BODY, headers=internal(api.organisation()))
-            assert good(answer)["pipeline_runs"][0]["status"] == "queued"
+            answer = api.post(PATH, BODY, headers=internal_headers(api.insert_organisation()))
+            assert read_data(answer)["pipeline_runs"][0]["status"] == "queued"
             assert "cannot be reached" in answer.json()["meta"]["not_dispatched"][0]["error"]
 
 
 def test_dispatch_without_trigger_dev_is_409(api: Api) -> None:
-    answer = api.run("submissions/dispatch", {"submission_id": str(uuid.uuid4())})
+    answer = api.call_runner("submissions/dispatch", {"submission_id": str(uuid.uuid4())})
     assert (answer.status_code, answer.json()["code"]) == (409, "no_trigger")

@@ -1,4 +1,4 @@
-"""What is seen of a request: an id, a line, a number. Never a body, never a secret."""
+"""Every request gets an id, a log line and a measurement, none of which holds a body or a secret."""
 
 import json
 import re
@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.api.loopback import INTERNAL_KEY, Api, bearer, internal
+from tests.api.loopback import INTERNAL_KEY, Api, bearer_headers, internal_headers
 
 SLUG = "company-intel-briefings"
 UPSERT = f"/api/internal/{SLUG}/upsert"
 ROW = {"company_domain": "example.com", "raw_parallel_output": {"secret": "the body of the research"}}
 
 
-def said(api: Api, capfd: pytest.CaptureFixture[str]) -> str:
+def read_log(api: Api, capfd: pytest.CaptureFixture[str]) -> str:
     """What the API has written about the requests so far.
 
     It writes a line once the answer is gone, so the caller may be ahead of it. One more request, of which it says
@@ -24,11 +24,11 @@ def said(api: Api, capfd: pytest.CaptureFixture[str]) -> str:
     return capfd.readouterr().err
 
 
-def lines(api: Api, capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in said(api, capfd).splitlines() if line.startswith("{")]
+def read_log_lines(api: Api, capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in read_log(api, capfd).splitlines() if line.startswith("{")]
 
 
-def samples(api: Api, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+def read_metric(api: Api, name: str) -> dict[tuple[tuple[str, str], ...], float]:
     text = api.client.get("/metrics").text
     families = text_string_to_metric_families(text)
     return {
@@ -64,7 +64,7 @@ class TestLog:
         self, api: Api, org: str, capfd: pytest.CaptureFixture[str]
     ) -> None:
         api.upsert(SLUG, ROW, org, **{"x-request-id": "mine"})
-        (line,) = [line for line in lines(api, capfd) if line["event"] == "request"]
+        (line,) = [line for line in read_log_lines(api, capfd) if line["event"] == "request"]
         assert line["request_id"] == "mine"
         assert (line["method"], line["route"], line["status"], line["level"]) == ("POST", UPSERT, 200, "info")
         assert line["ms"] > 0 and line["timestamp"]
@@ -72,13 +72,13 @@ class TestLog:
     def test_neither_body_nor_secret_is_in_any_line(
         self, api: Api, org: str, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        token = api.token(org)
+        token = api.insert_token(org)
         api.upsert(SLUG, ROW, org)
         api.upsert(SLUG, {**ROW, "processor": ["the body of the research"]}, org)
         api.upsert(SLUG, b'{"the body of the research', org)
-        api.post(f"/api/v1/{SLUG}/query", {}, headers=bearer(token))
-        api.post(f"/api/v1/{SLUG}/query?secret=the+body", {}, headers=bearer("wrong-token"))
-        text = said(api, capfd)
+        api.post(f"/api/v1/{SLUG}/query", {}, headers=bearer_headers(token))
+        api.post(f"/api/v1/{SLUG}/query?secret=the+body", {}, headers=bearer_headers("wrong-token"))
+        text = read_log(api, capfd)
         assert '"request"' in text
         for word in ("the body", INTERNAL_KEY, token, "wrong-token", "example.com"):
             assert word not in text
@@ -86,20 +86,20 @@ class TestLog:
     def test_what_is_asked_every_second_is_not_logged(self, api: Api, capfd: pytest.CaptureFixture[str]) -> None:
         for path in ("/healthz", "/readyz", "/metrics"):
             assert api.client.get(path).status_code == 200
-        assert lines(api, capfd) == []
+        assert read_log_lines(api, capfd) == []
 
 
 class TestMetrics:
     def test_requests_are_counted_by_template(self, api: Api, org: str) -> None:
-        before = samples(api, "dex_http_requests_total")
+        before = read_metric(api, "dex_http_requests_total")
         api.upsert(SLUG, ROW, org)
         api.post(UPSERT, ROW)
-        api.client.get("/api/v1/submissions/b0293785-aa7a-4234-8201-cc47305295f8", headers=internal(org))
+        api.client.get("/api/v1/submissions/b0293785-aa7a-4234-8201-cc47305295f8", headers=internal_headers(org))
         api.client.get("/docs")
         api.client.put("/api/v1/submissions/b0293785-aa7a-4234-8201-cc47305295f8")
         for number in range(3):
             api.client.get(f"/nowhere/{number}")
-        after = samples(api, "dex_http_requests_total")
+        after = read_metric(api, "dex_http_requests_total")
         grown = {key: value - before.get(key, 0) for key, value in after.items() if value != before.get(key, 0)}
         counted = {
             (dict(key)["method"], dict(key)["route"], dict(key)["status"]): value for key, value in grown.items()
@@ -116,14 +116,14 @@ class TestMetrics:
 
     def test_durations_are_measured(self, api: Api, org: str) -> None:
         api.upsert(SLUG, ROW, org)
-        seconds = samples(api, "dex_http_request_seconds_sum")
+        seconds = read_metric(api, "dex_http_request_seconds_sum")
         assert seconds[(("method", "POST"), ("route", UPSERT))] > 0
 
     def test_outcomes_are_counted_by_spec(self, api: Api, org: str) -> None:
-        before = samples(api, "dex_upsert_outcomes_total")
+        before = read_metric(api, "dex_upsert_outcomes_total")
         for _ in range(3):
             api.upsert(SLUG, ROW, org)
-        after = samples(api, "dex_upsert_outcomes_total")
+        after = read_metric(api, "dex_upsert_outcomes_total")
         grown = {
             dict(key)["outcome"]: after[key] - before.get(key, 0)
             for key in after

@@ -1,4 +1,4 @@
-"""Two organisations in one table, for each spec: what one wrote, the other never sees, by whatever door it tries."""
+"""Two organisations in one table, for each spec: neither sees the rows of the other, whatever credentials it uses."""
 
 import re
 from typing import Any
@@ -8,34 +8,38 @@ import pytest
 
 from engine import plans, project
 from engine.plan import Plan
-from tests.api.loopback import ADMIN_KEY, ROOT, Api, bearer, internal, session
+from tests.api.loopback import ADMIN_KEY, ROOT, Api, bearer_headers, internal_headers, session_jwt
 
-PLANS = plans.load(project.find(ROOT))
+PLANS = plans.load_plans(project.find_project(ROOT))
 EVERY_SPEC = pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 
 
-def body(plan: Plan, mark: str) -> dict[str, Any]:
+def build_body(plan: Plan, mark: str) -> dict[str, Any]:
     """A body that fills every field of a spec with words that name who wrote it."""
     return {item.name: {"mark": mark} if item.type.name == "jsonb" else f"{mark}.example.com" for item in plan.fields}
 
 
-def upsert(api: Api, plan: Plan, org: str, mark: str) -> dict[str, Any]:
-    answer = api.upsert(plan.slug, body(plan, mark), org)
+def upsert_row(api: Api, plan: Plan, org: str, mark: str) -> dict[str, Any]:
+    answer = api.upsert(plan.slug, build_body(plan, mark), org)
     assert answer.status_code == 200, answer.text
     return dict(answer.json()["data"])
 
 
 @EVERY_SPEC
-def test_no_door_shows_the_other_ones_rows(api: Api, plan: Plan) -> None:
-    mine, theirs = api.organisation(), api.organisation()
+def test_no_credentials_show_the_rows_of_the_other(api: Api, plan: Plan) -> None:
+    mine, theirs = api.insert_organisation(), api.insert_organisation()
     for number in range(3):
-        upsert(api, plan, mine, f"mine{number}")
-        upsert(api, plan, theirs, f"theirs{number}")
-    doors = [internal(mine), bearer(session(mine)), bearer(api.token(mine))]
+        upsert_row(api, plan, mine, f"mine{number}")
+        upsert_row(api, plan, theirs, f"theirs{number}")
+    credentials = [
+        internal_headers(mine),
+        bearer_headers(session_jwt(mine)),
+        bearer_headers(api.insert_token(mine)),
+    ]
     asked: list[dict[str, Any]] = [{}, {"org_id": mine}, {"limit": 1}, {"offset": 1}, {"offset": 2, "limit": 1000}]
     asked += [{item.name: f"theirs{number}.example.com"} for item in plan.filters for number in range(3)]
     asked += [{item.name: ["mine0.example.com", "theirs0.example.com"]} for item in plan.filters]
-    for headers in doors:
+    for headers in credentials:
         for words in asked:
             answer = api.post(f"/api/v1/{plan.slug}/query", words, headers=headers)
             assert answer.status_code == 200, answer.text
@@ -44,28 +48,28 @@ def test_no_door_shows_the_other_ones_rows(api: Api, plan: Plan) -> None:
 
 @EVERY_SPEC
 def test_a_super_admin_sees_the_one_it_names(api: Api, plan: Plan) -> None:
-    mine, theirs = api.organisation(), api.organisation()
-    upsert(api, plan, mine, "mine")
-    upsert(api, plan, theirs, "theirs")
+    mine, theirs = api.insert_organisation(), api.insert_organisation()
+    upsert_row(api, plan, mine, "mine")
+    upsert_row(api, plan, theirs, "theirs")
     for org, mark in ((mine, "mine"), (theirs, "theirs")):
-        answer = api.post(f"/api/v1/{plan.slug}/query", {"org_id": org}, headers=bearer(ADMIN_KEY))
+        answer = api.post(f"/api/v1/{plan.slug}/query", {"org_id": org}, headers=bearer_headers(ADMIN_KEY))
         assert {row["org_id"] for row in answer.json()["data"]} == {org}
         assert mark in answer.text
 
 
 @EVERY_SPEC
 def test_the_same_key_in_two_organisations_is_two_rows(api: Api, plan: Plan) -> None:
-    mine, theirs = api.organisation(), api.organisation()
-    first, second = upsert(api, plan, mine, "same"), upsert(api, plan, theirs, "same")
+    mine, theirs = api.insert_organisation(), api.insert_organisation()
+    first, second = upsert_row(api, plan, mine, "same"), upsert_row(api, plan, theirs, "same")
     assert first["id"] != second["id"]
     assert (first["org_id"], second["org_id"]) == (mine, theirs)
 
 
 @EVERY_SPEC
 def test_an_upsert_never_touches_the_other_ones_row(api: Api, plan: Plan) -> None:
-    mine, theirs = api.organisation(), api.organisation()
-    before = upsert(api, plan, theirs, "same")
-    changed = body(plan, "same") | {item.name: [1] for item in plan.fields if item.type.name == "jsonb"}
+    mine, theirs = api.insert_organisation(), api.insert_organisation()
+    before = upsert_row(api, plan, theirs, "same")
+    changed = build_body(plan, "same") | {item.name: [1] for item in plan.fields if item.type.name == "jsonb"}
     assert api.upsert(plan.slug, changed, mine).status_code == 200
     after = api.query(plan.slug, theirs).json()["data"]
     assert after == [before]
@@ -74,9 +78,9 @@ def test_an_upsert_never_touches_the_other_ones_row(api: Api, plan: Plan) -> Non
 @EVERY_SPEC
 def test_row_level_security_alone_would_do(api: Api, plan: Plan) -> None:
     """The role every request works as sees one organisation, whatever the statement asks for."""
-    mine, theirs = api.organisation(), api.organisation()
-    upsert(api, plan, mine, "mine")
-    upsert(api, plan, theirs, "theirs")
+    mine, theirs = api.insert_organisation(), api.insert_organisation()
+    upsert_row(api, plan, mine, "mine")
+    upsert_row(api, plan, theirs, "theirs")
     with psycopg.connect(api.dsn) as connection:
         connection.execute("select set_config('role', 'dex_tenant', true)")
         assert connection.execute(f"select * from {plan.table}").fetchall() == []
@@ -90,11 +94,11 @@ def test_row_level_security_alone_would_do(api: Api, plan: Plan) -> None:
 
 def test_the_where_clause_alone_would_do(own_api: Api) -> None:
     """With row level security off, the statements still name the organisation."""
-    mine, theirs = own_api.organisation(), own_api.organisation()
+    mine, theirs = own_api.insert_organisation(), own_api.insert_organisation()
     for plan in PLANS:
         own_api.execute(f"alter table {plan.table} disable row level security")
-        upsert(own_api, plan, mine, "mine")
-        upsert(own_api, plan, theirs, "theirs")
+        upsert_row(own_api, plan, mine, "mine")
+        upsert_row(own_api, plan, theirs, "theirs")
         answer = own_api.query(plan.slug, mine)
         assert len(answer.json()["data"]) == 1
         assert "theirs" not in answer.text
@@ -103,15 +107,15 @@ def test_the_where_clause_alone_would_do(own_api: Api) -> None:
 def test_no_setting_stays_on_a_connection(api: Api, org: str) -> None:
     """The pool hands connections on: a session setting would make the next caller somebody else."""
     plan = PLANS[0]
-    _, run = api.submission(api.organisation())
+    _, run = api.insert_submission(api.insert_organisation())
     for number in range(20):
-        upsert(api, plan, org, f"mine{number}")
-        assert api.run("pipeline-runs/get", {"pipeline_run_id": run}).status_code == 200, "still bound to `org`"
+        upsert_row(api, plan, org, f"mine{number}")
+        assert api.call_runner("pipeline-runs/get", {"pipeline_run_id": run}).status_code == 200, "still bound to `org`"
 
 
 def test_no_answer_of_one_organisation_names_the_other(api: Api) -> None:
-    mine, theirs = api.organisation(), api.organisation()
-    _, run = api.submission(theirs)
+    mine, theirs = api.insert_organisation(), api.insert_organisation()
+    _, run = api.insert_submission(theirs)
     answer = api.upsert(
         "icp-job-titles", {"company_domain": "a.com", "raw_parallel_output": 1, "source_pipeline_run_id": run}, mine
     )

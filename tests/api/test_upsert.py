@@ -1,4 +1,4 @@
-"""Rows through the front door: what is written, what is refused, and that a refusal changes nothing."""
+"""Upserts over HTTP: what is written, what is refused, and that a refusal changes nothing."""
 
 import json
 import secrets
@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.loopback import Api, internal
+from tests.api.loopback import Api, internal_headers, read_data
 
 SLUG = "company-intel-briefings"
 UPSERT = f"/api/internal/{SLUG}/upsert"
@@ -19,23 +19,18 @@ PERSON = "person-intel-briefings"
 ICP = "icp-job-titles"
 
 
-def row(**fields: Any) -> dict[str, Any]:
+def build_row(**fields: Any) -> dict[str, Any]:
     return {"company_domain": "example.com", "client_company_name": "Client", "raw_parallel_output": {"a": 1}} | fields
 
 
-def count(api: Api, org: str, table: str = "company_intel_briefings") -> int:
-    return int(api.value(f"select count(*) from {table} where org_id = %s", [org]))
-
-
-def written(answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json()["data"])
+def count_rows(api: Api, org: str, table: str = "company_intel_briefings") -> int:
+    return int(api.fetch_value(f"select count(*) from {table} where org_id = %s", [org]))
 
 
 class TestOutcomes:
     def test_a_new_row_is_answered_whole(self, api: Api, org: str) -> None:
-        submission, run = api.submission(org)
-        body = row(
+        submission, run = api.insert_submission(org)
+        body = build_row(
             company_name=" Example Inc ",
             parallel_run_id="trun_1",
             processor="ultra",
@@ -45,7 +40,7 @@ class TestOutcomes:
         )
         answer = api.upsert(SLUG, body, org)
         assert answer.json()["meta"] == {"outcome": "written"}
-        stored = written(answer)
+        stored = read_data(answer)
         assert stored.pop("id") and stored.pop("created_at") and stored.pop("updated_at")
         assert stored == {
             "org_id": org,
@@ -62,33 +57,35 @@ class TestOutcomes:
         }
 
     def test_the_same_again_is_unchanged(self, api: Api, org: str) -> None:
-        first = written(api.upsert(SLUG, row(), org))
-        again = api.upsert(SLUG, row(), org)
+        first = read_data(api.upsert(SLUG, build_row(), org))
+        again = api.upsert(SLUG, build_row(), org)
         assert again.json()["meta"] == {"outcome": "unchanged"}
-        assert written(again) == first
+        assert read_data(again) == first
 
     def test_other_content_is_written(self, api: Api, org: str) -> None:
-        first = written(api.upsert(SLUG, row(), org))
-        second = api.upsert(SLUG, row(raw_parallel_output=[2]), org)
+        first = read_data(api.upsert(SLUG, build_row(), org))
+        second = api.upsert(SLUG, build_row(raw_parallel_output=[2]), org)
         assert second.json()["meta"] == {"outcome": "written"}
-        assert written(second)["id"] == first["id"]
-        assert written(second)["raw_parallel_output"] == [2]
-        assert count(api, org) == 1
+        assert read_data(second)["id"] == first["id"]
+        assert read_data(second)["raw_parallel_output"] == [2]
+        assert count_rows(api, org) == 1
 
     def test_an_older_source_is_superseded(self, api: Api, org: str) -> None:
-        newer = written(api.upsert(SLUG, row(source_recorded_at="2026-03-02T00:00:00Z"), org))
-        older = api.upsert(SLUG, row(raw_parallel_output={"old": 1}, source_recorded_at="2026-03-01T00:00:00Z"), org)
+        newer = read_data(api.upsert(SLUG, build_row(source_recorded_at="2026-03-02T00:00:00Z"), org))
+        older = api.upsert(
+            SLUG, build_row(raw_parallel_output={"old": 1}, source_recorded_at="2026-03-01T00:00:00Z"), org
+        )
         assert older.json()["meta"] == {"outcome": "superseded"}
-        assert written(older) == newer
+        assert read_data(older) == newer
 
     def test_null_in_the_key_is_one_row(self, api: Api, org: str) -> None:
         for number in range(3):
-            api.upsert(SLUG, row(client_company_name=None, raw_parallel_output=number), org)
-        assert count(api, org) == 1
+            api.upsert(SLUG, build_row(client_company_name=None, raw_parallel_output=number), org)
+        assert count_rows(api, org) == 1
 
     def test_missing_keeps_or_clears_as_the_spec_says(self, api: Api, org: str) -> None:
-        api.upsert(SLUG, row(company_name="Example", parallel_run_id="trun_1"), org)
-        stored = written(api.upsert(SLUG, row(company_name="  "), org))
+        api.upsert(SLUG, build_row(company_name="Example", parallel_run_id="trun_1"), org)
+        stored = read_data(api.upsert(SLUG, build_row(company_name="  "), org))
         assert (stored["company_name"], stored["parallel_run_id"]) == ("Example", None)
 
     def test_each_spec_has_its_endpoint(self, api: Api, org: str) -> None:
@@ -97,21 +94,21 @@ class TestOutcomes:
             "raw_parallel_output": "text",
             "person_linkedin_url": "LinkedIn.com/in/Ada/",
         }
-        assert written(api.upsert(PERSON, person, org))["person_full_name"] == "Ada"
+        assert read_data(api.upsert(PERSON, person, org))["person_full_name"] == "Ada"
         assert (
-            written(api.upsert(ICP, {"company_domain": "A.com", "raw_parallel_output": []}, org))["company_domain"]
+            read_data(api.upsert(ICP, {"company_domain": "A.com", "raw_parallel_output": []}, org))["company_domain"]
             == "a.com"
         )
 
     def test_sixteen_writers_of_one_key_leave_one_row(self, api: Api, org: str) -> None:
-        bodies = [row(raw_parallel_output={"writer": number}) for number in range(16)]
+        bodies = [build_row(raw_parallel_output={"writer": number}) for number in range(16)]
         with ThreadPoolExecutor(16) as threads:
             answers = list(
-                threads.map(lambda body: httpx.post(api.url + UPSERT, json=body, headers=internal(org)), bodies)
+                threads.map(lambda body: httpx.post(api.url + UPSERT, json=body, headers=internal_headers(org)), bodies)
             )
         assert [answer.status_code for answer in answers] == [200] * 16
         assert {answer.json()["data"]["id"] for answer in answers} == {
-            str(api.value("select id from company_intel_briefings where org_id = %s", [org]))
+            str(api.fetch_value("select id from company_intel_briefings where org_id = %s", [org]))
         }
 
 
@@ -123,7 +120,7 @@ class TestDocuments:
     def test_any_json_is_stored(self, api: Api, org: str, text: str) -> None:
         body = b'{"company_domain": "example.com", "raw_parallel_output": ' + text.encode() + b"}"
         answer = api.upsert(SLUG, body, org)
-        assert written(answer)["raw_parallel_output"] == json.loads(text)
+        assert read_data(answer)["raw_parallel_output"] == json.loads(text)
 
     def test_numbers_arrive_as_they_were_written(self, api: Api, org: str) -> None:
         numbers = "[1.10, 1.0, 123456789012345678901234567890, 0.1000000000000000055511151231257827, -0.0]"
@@ -139,7 +136,9 @@ class TestDocuments:
     def test_a_twenty_megabyte_document_is_stored(self, api: Api, org: str) -> None:
         report = "x" * (20 * 1024 * 1024)
         assert len(
-            written(api.upsert(SLUG, row(raw_parallel_output={"report": report}), org))["raw_parallel_output"]["report"]
+            read_data(api.upsert(SLUG, build_row(raw_parallel_output={"report": report}), org))["raw_parallel_output"][
+                "report"
+            ]
         ) == len(report)
 
 
@@ -281,7 +280,7 @@ REFUSED: list[tuple[str, bytes, int, str, str | None]] = [
     ),
     (
         "a key too long for its index",
-        json.dumps(row(client_company_name=secrets.token_hex(9000))).encode(),
+        json.dumps(build_row(client_company_name=secrets.token_hex(9000))).encode(),
         422,
         "refused_by_database",
         None,
@@ -304,7 +303,7 @@ class TestBadInput:
         assert not said["error"].endswith(".")
         if field:
             assert [entry["field"] for entry in said["detail"]] == [field]
-        assert count(api, org) == 0
+        assert count_rows(api, org) == 0
 
     def test_every_bad_field_is_named_at_once(self, api: Api, org: str) -> None:
         said = api.upsert(SLUG, {"company_name": 5, "processor": []}, org).json()
@@ -316,35 +315,37 @@ class TestBadInput:
         ]
 
     def test_an_unknown_field_names_the_known_ones(self, api: Api, org: str) -> None:
-        said = api.upsert(SLUG, row(company_nam="x", whatever=1), org).json()
+        said = api.upsert(SLUG, build_row(company_nam="x", whatever=1), org).json()
         assert "`company_nam`, `whatever`" in said["error"]
         assert "`company_name`" in said["hint"]
         assert "did you mean `company_name`?" in said["detail"][0]["message"]
 
     def test_an_organisation_that_does_not_exist_is_404(self, api: Api) -> None:
         nobody = str(uuid.uuid4())
-        for body in (row(), row(source_submission_id=str(uuid.uuid4()))):
+        for body in (build_row(), build_row(source_submission_id=str(uuid.uuid4()))):
             said = api.upsert(SLUG, body, nobody)
             assert (said.status_code, said.json()["code"]) == (404, "unknown_organisation")
-        assert count(api, nobody) == 0
+        assert count_rows(api, nobody) == 0
 
     def test_a_source_of_another_organisation_is_403(self, api: Api, org: str) -> None:
-        submission, run = api.submission(api.organisation())
+        submission, run = api.insert_submission(api.insert_organisation())
         for source in (
             {"source_submission_id": submission},
             {"source_pipeline_run_id": run},
             {"source_submission_id": str(uuid.uuid4())},
             {"source_pipeline_run_id": str(uuid.uuid4())},
         ):
-            answer = api.upsert(SLUG, row(**source), org)
+            answer = api.upsert(SLUG, build_row(**source), org)
             assert (answer.status_code, answer.json()["code"]) == (403, "foreign_source")
             assert answer.json()["detail"][0]["field"] == next(iter(source))
-        assert count(api, org) == 0
+        assert count_rows(api, org) == 0
 
     def test_a_refused_update_leaves_the_row(self, api: Api, org: str) -> None:
-        before = written(api.upsert(SLUG, row(), org))
-        _, foreign = api.submission(api.organisation())
-        assert api.upsert(SLUG, row(raw_parallel_output=2, source_pipeline_run_id=foreign), org).status_code == 403
+        before = read_data(api.upsert(SLUG, build_row(), org))
+        _, foreign = api.insert_submission(api.insert_organisation())
+        assert (
+            api.upsert(SLUG, build_row(raw_parallel_output=2, source_pipeline_run_id=foreign), org).status_code == 403
+        )
         assert (
             api.upsert(SLUG, b'{"company_domain": "example.com", "raw_parallel_output": "\\u0000"}', org).status_code
             == 422
@@ -352,7 +353,7 @@ class TestBadInput:
         assert api.query(SLUG, org).json()["data"] == [before]
 
     def test_a_compressed_body_is_415(self, api: Api, org: str) -> None:
-        headers = {**internal(org), "content-encoding": "gzip"}
+        headers = {**internal_headers(org), "content-encoding": "gzip"}
         assert api.client.post(UPSERT, content=b"\x1f\x8b", headers=headers).status_code == 415
 
     def test_no_answer_names_the_driver(self, api: Api, org: str) -> None:
@@ -368,32 +369,32 @@ class TestSize:
             yield api
 
     def test_a_body_over_the_limit_is_413(self, small: Api) -> None:
-        org = small.organisation()
-        body = json.dumps(row(raw_parallel_output="x" * 100_000)).encode()
+        org = small.insert_organisation()
+        body = json.dumps(build_row(raw_parallel_output="x" * 100_000)).encode()
         announced = small.upsert(SLUG, body, org)
-        chunked = small.client.post(UPSERT, content=iter([body[:60_000], body[60_000:]]), headers=internal(org))
+        chunked = small.client.post(UPSERT, content=iter([body[:60_000], body[60_000:]]), headers=internal_headers(org))
         for answer in (announced, chunked):
             assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
             assert "100000" in answer.json()["error"]
-        assert count(small, org) == 0
+        assert count_rows(small, org) == 0
 
     def test_a_body_far_over_the_limit_is_413_and_the_connection_lives(self, small: Api) -> None:
-        org = small.organisation()
-        body = json.dumps(row(raw_parallel_output="x" * 30_000_000)).encode()
+        org = small.insert_organisation()
+        body = json.dumps(build_row(raw_parallel_output="x" * 30_000_000)).encode()
         assert small.upsert(SLUG, body, org).status_code == 413
         chunks = (body[start : start + 1_000_000] for start in range(0, len(body), 1_000_000))
-        assert small.client.post(UPSERT, content=chunks, headers=internal(org)).status_code == 413
-        assert small.upsert(SLUG, row(), org).status_code == 200
+        assert small.client.post(UPSERT, content=chunks, headers=internal_headers(org)).status_code == 413
+        assert small.upsert(SLUG, build_row(), org).status_code == 200
 
     def test_a_body_at_the_limit_passes(self, small: Api) -> None:
-        body = json.dumps(row()).encode()
+        body = json.dumps(build_row()).encode()
         padded = body + b" " * (100_000 - len(body))
-        assert small.upsert(SLUG, padded, small.organisation()).status_code == 200
-        assert small.upsert(SLUG, padded + b" ", small.organisation()).status_code == 413
+        assert small.upsert(SLUG, padded, small.insert_organisation()).status_code == 200
+        assert small.upsert(SLUG, padded + b" ", small.insert_organisation()).status_code == 413
 
     def test_chunks_are_put_together(self, api: Api, org: str) -> None:
-        body = json.dumps(row()).encode()
+        body = json.dumps(build_row()).encode()
         answer = api.client.post(
-            UPSERT, content=(body[i : i + 7] for i in range(0, len(body), 7)), headers=internal(org)
+            UPSERT, content=(body[i : i + 7] for i in range(0, len(body), 7)), headers=internal_headers(org)
         )
         assert answer.status_code == 200

@@ -1,14 +1,13 @@
-"""Submissions: making one with its runs and steps, reading it, bringing its status in line with its runs.
+-- Queries about submissions: create one with its runs and steps, read it, derive its status from its runs. Each is one
+-- round trip.
 
-In: nothing but parameters. Out: fixed statements, each one round trip. It must not know HTTP.
-"""
+-- fragment: submission_fields
+-- A submission as the API returns it, without its inputs: the arguments of json_build_object for the row `s`.
+'id', s.id, 'org_id', s.org_id, 'company_id', s.company_id, 'source', s.source, 'metadata', s.metadata,
+'status', s.status, 'created_at', s.created_at
 
-from __future__ import annotations
-
-from typing import Final
-
-#: Runs of one submission get increasing times, so that they are claimed in the order of the inputs.
-CREATE: Final = """
+-- name: create_submission
+-- The runs of one submission get increasing times, so that they are claimed in the order of the inputs.
 with submission as (
     insert into submissions (org_id, company_id, input_payload, source, metadata, status)
     values (
@@ -29,8 +28,7 @@ with submission as (
     from runs as r, jsonb_array_elements(%(steps)s::jsonb) as step
 )
 select json_build_object(
-    'id', s.id, 'org_id', s.org_id, 'company_id', s.company_id, 'source', s.source, 'metadata', s.metadata,
-    'status', s.status, 'created_at', s.created_at,
+    {submission_fields},
     'pipeline_runs', (
         select json_agg(json_build_object('id', r.id, 'status', r.status, 'runner', r.runner) order by r.created_at)
         from runs as r
@@ -38,14 +36,13 @@ select json_build_object(
 )::text,
 (select array_agg(r.id::text order by r.created_at) from runs as r)
 from submission as s
-"""
 
-COMPANY: Final = "select exists (select from companies where id = %(company_id)s::uuid and org_id = %(org_id)s::uuid)"
+-- name: find_company
+select exists (select from companies where id = %(company_id)s::uuid and org_id = %(org_id)s::uuid)
 
-READ: Final = """
+-- name: read_submission
 select json_build_object(
-    'id', s.id, 'org_id', s.org_id, 'company_id', s.company_id, 'source', s.source, 'metadata', s.metadata,
-    'status', s.status, 'created_at', s.created_at, 'updated_at', s.updated_at,
+    {submission_fields}, 'updated_at', s.updated_at,
     'pipeline_runs', coalesce((
         select json_agg(json_build_object(
             'id', r.id, 'status', r.status, 'attempt', r.attempt, 'runner', r.runner,
@@ -64,27 +61,25 @@ select json_build_object(
     ), '[]'::json)
 )::text
 from submissions as s
-where s.id = %(id)s::uuid and s.org_id = %(org_id)s::uuid
+where s.id = %(submission_id)s::uuid and s.org_id = %(org_id)s::uuid
   and (%(company_id)s::uuid is null or s.company_id is not distinct from %(company_id)s::uuid)
-"""
 
-#: The submission of a run, held: of several runs that end at once, each sees what the one before has written.
-HOLD: Final = """
+-- name: lock_submission_of_run
+-- When several runs of a submission end at once, each waits here and then sees the statuses the ones before it wrote.
 select s.id::text
 from submissions as s join pipeline_runs as r on r.submission_id = s.id
-where r.id = %(run_id)s::uuid for no key update of s
-"""
+where r.id = %(pipeline_run_id)s::uuid for no key update of s
 
-#: A retry is a later attempt over the same entity below the same parent. Only the latest attempt of each counts, and
-#: only below parents that count themselves: what a failed attempt left behind does not keep a submission failed. The
-#: word decided takes the type of its column: text here, an enum in a database that was adopted.
-SYNC: Final = """
+-- name: sync_submission_status
+-- A retry is a later attempt over the same entity below the same parent. Only the latest attempt of each counts, and
+-- only below parents that count themselves: what a failed attempt left behind does not keep a submission failed.
+-- jsonb_populate_record gives the new status the type of its column: text here, an enum in an adopted database.
 with recursive ranked as (
     select r.id, r.status, r.parent_pipeline_run_id as parent,
         r.attempt = max(r.attempt) over (
             partition by r.parent_pipeline_run_id, coalesce(r.blueprint_snapshot -> 'entity', 'null'::jsonb)
         ) as latest
-    from pipeline_runs as r where r.submission_id = %(id)s::uuid
+    from pipeline_runs as r where r.submission_id = %(submission_id)s::uuid
 ), counted as (
     select ranked.id, ranked.status from ranked
     where latest and (parent is null or parent not in (select id from ranked))
@@ -99,33 +94,32 @@ with recursive ranked as (
         when bool_and(status = 'canceled') then 'canceled'
         else 'completed'
     end))).status from counted
-), found as (
-    select id, org_id, status from submissions where id = %(id)s::uuid
+), target as (
+    select id, org_id, status from submissions where id = %(submission_id)s::uuid
 ), updated as (
     update submissions as s set status = decided.status
-    from decided, found
-    where s.id = found.id and s.status is distinct from decided.status
-      and (%(org_id)s::uuid is null or found.org_id = %(org_id)s::uuid)
+    from decided, target
+    where s.id = target.id and s.status is distinct from decided.status
+      and (%(org_id)s::uuid is null or target.org_id = %(org_id)s::uuid)
     returning s.updated_at
 )
-select found.org_id::text, true, json_build_object(
-    'id', found.id, 'org_id', found.org_id, 'status', decided.status, 'was', found.status,
+select target.org_id::text, true, json_build_object(
+    'id', target.id, 'org_id', target.org_id, 'status', decided.status, 'was', target.status,
     'runs', coalesce((
         select json_object_agg(status, number)
         from (select status, count(*) as number from counted group by status) as c
     ), '{}'::json)
 )::text
-from found, decided
-"""
+from target, decided
 
-#: Runs made for Trigger.dev that it has not confirmed yet.
-UNDISPATCHED: Final = """
+-- name: find_undispatched_runs
+-- Runs made for Trigger.dev that it has not confirmed yet.
 select r.id::text, r.org_id::text, r.company_id::text
 from pipeline_runs as r
-where r.submission_id = %(id)s::uuid and r.status = 'queued' and r.runner = 'trigger' and r.trigger_run_id is null
+where r.submission_id = %(submission_id)s::uuid and r.status = 'queued' and r.runner = 'trigger'
+  and r.trigger_run_id is null
 order by r.created_at, r.id
-"""
 
-DISPATCHED: Final = """
-update pipeline_runs set trigger_run_id = %(trigger_run_id)s where id = %(id)s::uuid and trigger_run_id is null
-"""
+-- name: record_dispatch
+update pipeline_runs set trigger_run_id = %(trigger_run_id)s
+where id = %(pipeline_run_id)s::uuid and trigger_run_id is null

@@ -1,0 +1,107 @@
+"""The code of every answer of the API that reports a problem, with its status, its meaning and what to do.
+
+`docs/errors.md` is written from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+
+class HttpCode(NamedTuple):
+    """The status a code is answered with, and the two sentences of its documentation."""
+
+    status: int
+    meaning: str
+    advice: str
+
+
+HTTP_CODES: Final[Mapping[str, HttpCode]] = {
+    "repair_failed": HttpCode(
+        200,
+        "`persistence_error` of a run that has ended: what it found is pending.",
+        "Mend the table, then `dex reconcile`.",
+    ),
+    "invalid_cursor": HttpCode(
+        400, "The cursor was made for another query.", "Send the one of the page before, unchanged."
+    ),
+    "invalid_header": HttpCode(400, "A header holds no UUID.", "Send the id as it stands in the database."),
+    "org_id_required": HttpCode(400, "A super-admin's query names no organisation.", "Name it in the body's `org_id`."),
+    "missing_token": HttpCode(401, "There is no `Authorization: Bearer`.", "Send a key or a token."),
+    "invalid_internal_key": HttpCode(401, "The key is not the internal one.", "Send the value of `INTERNAL_API_KEY`."),
+    "missing_organisation": HttpCode(
+        401,
+        "The internal key came without `x-internal-org-id`.",
+        "Send the organisation's UUID.",
+    ),
+    "invalid_token": HttpCode(
+        401, "The token is unknown, forged, or lacks a claim.", "Check that the whole of it was sent."
+    ),
+    "invalid_token_type": HttpCode(401, "The JWT is not one of a session.", "Sign in as a tenant."),
+    "expired_token": HttpCode(401, "The token has expired.", "Sign in again, or make a new token."),
+    "revoked_token": HttpCode(401, "The API token has been revoked.", "Make a new token."),
+    "inactive_super_admin": HttpCode(401, "The super-admin is not active.", "Activate it, or ask as somebody else."),
+    "foreign_source": HttpCode(
+        403,
+        "A source submission or run belongs to another organisation, or does not exist.",
+        "Send one of the organisation in `x-internal-org-id`.",
+    ),
+    "other_organisation": HttpCode(
+        403, "The row or the body's `org_id` is another organisation's.", "Leave `org_id` out."
+    ),
+    "other_company": HttpCode(403, "The body's `company_id` is another company's.", "Leave `company_id` out."),
+    "not_found": HttpCode(
+        404, "There is no such run, step result or submission.", "Check the id and the organisation."
+    ),
+    "unknown_organisation": HttpCode(404, "There is no such organisation.", "Check the organisation's id."),
+    "unknown_route": HttpCode(404, "There is no such path.", "`GET /openapi.json` lists every route."),
+    "method_not_allowed": HttpCode(405, "The path takes another method.", "Use one of those in the `Allow` header."),
+    "conflict": HttpCode(409, "A value is taken by another row.", "Write another, or change that row."),
+    "lost_lease": HttpCode(409, "Another runner holds the run.", "Stop working on it; what is recorded stays."),
+    "no_trigger": HttpCode(409, "`TRIGGER_SECRET_KEY` is not set.", "Set it, or let a local runner work."),
+    "provider_run_id_taken": HttpCode(409, "The step holds another research already.", "Resume that one."),
+    "provider_already_requested": HttpCode(
+        409,
+        "Research for the step was requested before, and its answer may be lost.",
+        "Resume by `provider_run_id`; a second request is paid a second time.",
+    ),
+    "body_too_large": HttpCode(413, "The body is over the limit.", "Send less, or raise `DATA_ENGINE_MAX_BODY_BYTES`."),
+    "unsupported_encoding": HttpCode(415, "The body is compressed.", "Send it without `content-encoding`."),
+    "not_json": HttpCode(422, "The body is empty, not UTF-8, or not JSON.", "Send a JSON object."),
+    "too_deep": HttpCode(422, "Arrays and objects are nested too deeply.", "Nest fewer."),
+    "unknown_field": HttpCode(422, "The body names a field the endpoint does not know.", "Take one the hint names."),
+    "invalid_body": HttpCode(422, "A value of the body is out of range or of the wrong type.", "See `detail`."),
+    "out_of_range": HttpCode(422, "`limit` or `offset` is beyond its range.", "Send a whole number within it."),
+    "unknown_column": HttpCode(422, "`fields` names a column the table does not have.", "Take one the sentence names."),
+    "blank_filter": HttpCode(422, "A filter is blank.", "Send a value, or leave the filter out."),
+    "unstorable_text": HttpCode(
+        422, "The body holds NUL or half a surrogate pair.", "Remove it, or send U+FFFD instead."
+    ),
+    "internal_error": HttpCode(
+        500, "Something went wrong on our side.", "The log has the reason under the request id."
+    ),
+    "database_refused": HttpCode(500, "The database refuses the statement.", "The log names the reason."),
+    "table_misfit": HttpCode(500, "The table does not fit its spec.", "`GET /readyz` names what is missing."),
+    "not_ready": HttpCode(
+        503,
+        "`/readyz`: the database does not answer, a migration is pending, or a spec does not fit its table.",
+        "Each entry of `detail` names the SQL or the command that mends it.",
+    ),
+    "database_busy": HttpCode(
+        503, "The database could not do it now; nothing was changed.", "Ask again after `Retry-After`."
+    ),
+    "database_unavailable": HttpCode(
+        503,
+        "The database does not answer; nothing was changed.",
+        "Ask again after `Retry-After`.",
+    ),
+}
+
+#: The status of codes that are not listed above: the reasons for which a value is rejected (`engine.rows.extract`).
+_REJECTED: Final = 422
+
+
+def find_status(code: str) -> int:
+    """Return the HTTP status of a code."""
+    return HTTP_CODES[code].status if code in HTTP_CODES else _REJECTED

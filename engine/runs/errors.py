@@ -1,0 +1,50 @@
+"""Errors about pipeline runs, step results and submissions.
+
+EngineError
+└── RunError
+    ├── RecordNotFound           there is no such run, step result or submission
+    ├── ForeignRecord            it belongs to another organisation than the caller named
+    ├── ForeignCompany           the company does not belong to the organisation
+    ├── LostLease                another runner holds the run
+    └── DuplicateResearch
+        ├── ProviderRunIdTaken   the step already has another provider run id
+        └── AlreadyRequested     research for the step was requested before
+
+Messages and hints name no header and no option: the API and the command line add what their callers can do.
+"""
+
+from __future__ import annotations
+
+from engine.errors import EngineError
+
+
+class RunError(EngineError):
+    """Base of the errors of this package."""
+
+
+class RecordNotFound(RunError):
+    """There is no such run, step result or submission."""
+
+
+class ForeignRecord(RunError):
+    """The record belongs to another organisation than the caller named."""
+
+
+class ForeignCompany(RunError):
+    """The company does not belong to the organisation."""
+
+
+class LostLease(RunError):
+    """Another runner holds the run."""
+
+
+class DuplicateResearch(RunError):
+    """Going on would pay the provider a second time for the research of one step."""
+
+
+class ProviderRunIdTaken(DuplicateResearch):
+    """The step already has another provider run id."""
+
+
+class AlreadyRequested(DuplicateResearch):
+    """Research for the step was requested before."""

@@ -1,0 +1,172 @@
+-- Queries of the runner about pipeline runs and their step results. Each is one round trip.
+--
+-- A query that changes a row first reads it (`target`), so that one answer tells whether the row is missing or belongs
+-- to another organisation, and, where the row is locked, whether another runner holds the run.
+
+-- fragment: run_fields
+-- A pipeline run as the API returns it: the arguments of json_build_object for the row `r`.
+'id', r.id, 'org_id', r.org_id, 'company_id', r.company_id, 'submission_id', r.submission_id,
+'parent_pipeline_run_id', r.parent_pipeline_run_id, 'trigger_run_id', r.trigger_run_id,
+'runner', r.runner, 'blueprint_snapshot', r.blueprint_snapshot, 'blueprint_version', r.blueprint_version,
+'status', r.status, 'attempt', r.attempt, 'error_message', r.error_message, 'error_details', r.error_details,
+'started_at', r.started_at, 'finished_at', r.finished_at, 'created_at', r.created_at, 'updated_at', r.updated_at
+
+-- fragment: step_fields
+-- A step result as the API returns it, without its payloads: the arguments of json_build_object for the row `s`.
+'id', s.id, 'org_id', s.org_id, 'company_id', s.company_id, 'submission_id', s.submission_id,
+'pipeline_run_id', s.pipeline_run_id, 'step_position', s.step_position, 'status', s.status,
+'attempt', s.attempt, 'operation_id', s.operation_id, 'result_status', s.result_status,
+'error_message', s.error_message, 'error_details', s.error_details, 'duration_ms', s.duration_ms,
+'task_run_id', s.task_run_id, 'provider_run_id', s.provider_run_id,
+'provider_requested_at', s.provider_requested_at,
+'started_at', s.started_at, 'finished_at', s.finished_at, 'created_at', s.created_at, 'updated_at', s.updated_at
+
+-- name: claim_run
+-- A run whose runner died comes first: it is older, and part of it may be paid for. Each of the two selects reads one
+-- row of a partial index.
+with expired as (
+    select id from pipeline_runs
+    where status = 'running' and lease_expires_at is not null and lease_expires_at < now()
+      and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid)
+    order by lease_expires_at, id limit 1 for update skip locked
+), queued as (
+    select id from pipeline_runs
+    where status = 'queued' and runner = 'local' and not exists (select from expired)
+      and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid)
+    order by created_at, id limit 1 for update skip locked
+)
+update pipeline_runs as r
+set status = 'running', started_at = coalesce(r.started_at, now()), finished_at = null,
+    error_message = null, error_details = null,
+    lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => %(seconds)s)
+where r.id in (select id from expired union all select id from queued)
+returning json_build_object(
+    'id', r.id, 'org_id', r.org_id, 'company_id', r.company_id, 'submission_id', r.submission_id,
+    'lease_token', r.lease_token, 'lease_expires_at', r.lease_expires_at
+)::text
+
+-- name: renew_lease
+with target as (
+    select id, org_id, status = 'running' and lease_token = %(lease_token)s::uuid as holds_lease
+    from pipeline_runs where id = %(pipeline_run_id)s::uuid for update
+), renewed as (
+    update pipeline_runs as r set lease_expires_at = now() + make_interval(secs => %(seconds)s)
+    from target
+    where r.id = target.id and target.holds_lease and (%(org_id)s::uuid is null or target.org_id = %(org_id)s::uuid)
+    returning json_build_object('lease_expires_at', r.lease_expires_at)
+)
+select target.org_id::text, coalesce(target.holds_lease, false), (select * from renewed)::text from target
+
+-- name: read_run
+select r.org_id::text, true, json_build_object(
+    {run_fields},
+    'submissions', (
+        select json_build_object(
+            'id', u.id, 'org_id', u.org_id, 'company_id', u.company_id, 'input_payload', u.input_payload,
+            'source', u.source, 'metadata', u.metadata, 'status', u.status,
+            'created_at', u.created_at, 'updated_at', u.updated_at
+        ) from submissions as u where u.id = r.submission_id
+    ),
+    'step_results', coalesce((
+        select json_agg(json_build_object(
+            {step_fields}, 'input_payload', s.input_payload, 'output_payload', s.output_payload
+        ) order by s.step_position, s.attempt)
+        from step_results as s where s.pipeline_run_id = r.id
+    ), '[]'::json)
+)::text
+from pipeline_runs as r where r.id = %(pipeline_run_id)s::uuid
+
+-- name: update_run
+-- `set_...` tells a field that was not sent (it stays) from one sent as null (it is cleared). A finished run keeps its
+-- lease token, so that its runner may report the end twice, and loses its lease, so that nobody takes it over. The
+-- runner of a canceled run no longer holds it; what its steps found is recorded all the same. The first use of `status`
+-- stands beside its column, so that the parameter takes the column's type: text here, an enum in an adopted database.
+with target as (
+    select id, org_id, status,
+        case when %(lease_token)s::uuid is not null
+             then lease_token is not distinct from %(lease_token)s::uuid
+                  and (status <> 'canceled' or status = %(status)s)
+             else not (%(status)s = 'running' and status = 'running' and coalesce(lease_expires_at > now(), false))
+        end as holds_lease
+    from pipeline_runs where id = %(pipeline_run_id)s::uuid for update
+), updated as (
+    update pipeline_runs as r set
+        status = %(status)s,
+        error_message = case when %(set_error_message)s then %(error_message)s else r.error_message end,
+        error_details = case when %(set_error_details)s then %(error_details)s::jsonb else r.error_details end,
+        trigger_run_id = case when %(set_trigger_run_id)s then %(trigger_run_id)s else r.trigger_run_id end,
+        started_at = case when %(status)s = 'queued' then r.started_at
+                          else coalesce(%(started_at)s::timestamptz, r.started_at, now()) end,
+        finished_at = case when %(ended)s then coalesce(%(finished_at)s::timestamptz, r.finished_at, now()) end,
+        lease_expires_at = case when %(status)s = 'running' then r.lease_expires_at end
+    from target
+    where r.id = target.id and target.holds_lease and (%(org_id)s::uuid is null or target.org_id = %(org_id)s::uuid)
+    returning json_build_object({run_fields}) as run
+)
+select target.org_id::text, target.holds_lease, (select run from updated)::text from target
+
+-- name: update_step
+-- The provider's run id is written once: a second one would be a second purchase. The time of a request is removed only
+-- by the task run that wrote it. `finished_at` is written when the step first ends with that status and stays when its
+-- runner repeats the report, since the rows made from the step carry that time.
+with target as (
+    select s.id, s.org_id, s.status, r.org_id as run_org_id,
+        (%(lease_token)s::uuid is null or r.lease_token is not distinct from %(lease_token)s::uuid) as holds_lease,
+        (s.provider_run_id is null or %(provider_run_id)s::text is null or s.provider_run_id = %(provider_run_id)s)
+            as same_research,
+        (s.provider_requested_at is null or not %(provider_requested_at)s) as first_request
+    from step_results as s join pipeline_runs as r on r.id = s.pipeline_run_id
+    where s.id = %(step_result_id)s::uuid for update of s
+), updated as (
+    update step_results as s set
+        status = coalesce(%(status)s, s.status),
+        input_payload = case when %(set_input_payload)s then %(input_payload)s::jsonb else s.input_payload end,
+        output_payload = case when %(set_output_payload)s then %(output_payload)s::jsonb else s.output_payload end,
+        error_message = case when %(set_error_message)s then %(error_message)s else s.error_message end,
+        error_details = case when %(set_error_details)s then %(error_details)s::jsonb else s.error_details end,
+        task_run_id = case when %(set_task_run_id)s then %(task_run_id)s else s.task_run_id end,
+        provider_run_id = coalesce(%(provider_run_id)s, s.provider_run_id),
+        provider_requested_at = case
+            when %(provider_requested_at)s then now()
+            when s.task_run_id = %(provider_request_withdrawn_by)s and s.provider_run_id is null then null
+            else s.provider_requested_at
+        end,
+        started_at = case when %(status)s is null or %(status)s in ('queued', 'skipped') then s.started_at
+                          else coalesce(%(started_at)s::timestamptz, s.started_at, now()) end,
+        finished_at = case
+            when %(status)s is null then s.finished_at
+            when %(finished_at)s::timestamptz is not null and %(ended)s then %(finished_at)s::timestamptz
+            when %(ended)s then case when s.status = %(status)s then coalesce(s.finished_at, now()) else now() end
+        end,
+        duration_ms = case
+            when %(duration_ms)s::int is not null then %(duration_ms)s::int
+            when %(status)s in ('succeeded', 'failed') and s.status <> %(status)s and s.started_at is not null
+                then least(extract(epoch from now() - s.started_at) * 1000, 2147483647)::int
+            else s.duration_ms
+        end
+    from target
+    where s.id = target.id and target.holds_lease and target.same_research and target.first_request
+      and (%(org_id)s::uuid is null or target.run_org_id = %(org_id)s::uuid)
+    returning json_build_object({step_fields}) as step
+)
+select target.run_org_id::text, target.holds_lease, (select step from updated)::text,
+    target.same_research, target.first_request
+from target
+
+-- name: skip_remaining_steps
+with target as (
+    select id, org_id from pipeline_runs where id = %(pipeline_run_id)s::uuid
+), skipped as (
+    update step_results as s set status = 'skipped', finished_at = now()
+    from target
+    where s.pipeline_run_id = target.id and s.step_position > %(position)s and s.status = 'queued'
+      and (%(org_id)s::uuid is null or target.org_id = %(org_id)s::uuid)
+    returning s.id, s.step_position
+)
+select target.org_id::text, true, (
+    select json_build_object(
+        'pipeline_run_id', target.id, 'skipped', count(skipped.id),
+        'step_result_ids', coalesce(json_agg(skipped.id order by skipped.step_position), '[]'::json)
+    ) from skipped
+)::text
+from target
