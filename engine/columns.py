@@ -5,30 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.plan import Plan
-
-SOURCE_COLUMNS = {
-    "source_submission_id": "uuid",
-    "source_pipeline_run_id": "uuid",
-    "source_recorded_at": "timestamptz",
-}
+from engine.provided_columns import LEADING_COLUMNS, TRAILING_COLUMNS
 
 
-_PROVIDED_FIRST = ("id", "org_id")
+def list_columns(plan: Plan) -> tuple[str, ...]:
+    """Return every column of the plan's table, in the order of API answers."""
+    leading, trailing = (tuple(column.name for column in columns) for columns in (LEADING_COLUMNS, TRAILING_COLUMNS))
+    return (*leading, *(column.name for column in plan.fields), *trailing)
 
 
-_PROVIDED_LAST = (*SOURCE_COLUMNS, "created_at", "updated_at")
+def is_document_column(plan: Plan, name: str) -> bool:
+    """Return whether the column holds JSON of any size, which answers pass through as text."""
+    return any(column.name == name and column.type.name == "jsonb" for column in plan.fields)
 
 
-def columns(plan: Plan) -> tuple[str, ...]:
-    """Every column of the plan's table in the order answers show them."""
-    return (*_PROVIDED_FIRST, *(item.name for item in plan.fields), *_PROVIDED_LAST)
-
-
-def is_document(plan: Plan, column: str) -> bool:
-    """Whether the column holds JSON of any size, which answers pass through as text."""
-    return any(item.name == column and item.type.name == "jsonb" for item in plan.fields)
-
-
-def documents(plan: Plan, wanted: Iterable[str]) -> tuple[str, ...]:
-    """The wanted columns that hold documents, in order."""
-    return tuple(name for name in wanted if is_document(plan, name))
+def list_document_columns(plan: Plan, names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of `names` that hold documents, in order."""
+    return tuple(name for name in names if is_document_column(plan, name))

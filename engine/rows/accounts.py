@@ -1,7 +1,6 @@
-"""The accounts of one spec: what was found and what became of it.
+"""The accounts of one spec: how many step results were found, and how many of them have each outcome.
 
-In: outcomes and reasons. Out: the identity found = written + unchanged + superseded + filtered + rejected + pending.
-It must not know where the numbers come from.
+They close when found = written + unchanged + superseded + filtered + rejected + pending.
 """
 
 from __future__ import annotations
@@ -12,41 +11,48 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.rows.extract import Reason
-
-OUTCOMES = ("written", "unchanged", "superseded", "filtered", "rejected")
+from engine.rows.outcomes import Outcome
 
 
 @dataclass(slots=True)
 class Account:
-    """Counts of step results by outcome. `found` is a number of its own, so that what is missing shows as pending."""
+    """Counts of step results by outcome. `found` is counted separately, so that missing ones show as pending."""
 
     spec: str
     found: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str | None]] = field(default_factory=Counter)
-    trouble: str = ""  # why nothing could be done about what is pending
+    error: str = ""  # why pending step results could not be processed
 
-    def record(self, outcome: str, reasons: Iterable[Reason] = ()) -> None:
+    def record_outcome(self, outcome: str, reasons: Iterable[Reason] = ()) -> None:
+        """Count one step result with `outcome` and each of its reasons."""
         self.outcomes[outcome] += 1
         self.reasons.update((reason.code, reason.field) for reason in reasons)
 
     @property
     def recorded(self) -> int:
+        """How many step results have an outcome."""
         return sum(self.outcomes.values())
 
     @property
     def pending(self) -> int:
+        """How many found step results have no outcome yet."""
         return max(self.found - self.recorded, 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """The identity, then the reasons, most frequent first; `error` where there was trouble."""
-        words: dict[str, Any] = {
+        """Return the identity, then the reasons by falling count, and `error` when step results were not processed."""
+        report: dict[str, Any] = {
             "spec": self.spec,
             "found": self.recorded + self.pending,
-            **{outcome: self.outcomes[outcome] for outcome in OUTCOMES},
+            **count_outcomes(self.outcomes),
             "pending": self.pending,
             "reasons": [
                 {"code": code, "field": name, "count": count} for (code, name), count in self.reasons.most_common()
             ],
         }
-        return {**words, "error": self.trouble} if self.trouble else words
+        return {**report, "error": self.error} if self.error else report
+
+
+def count_outcomes(outcomes: Counter[str]) -> dict[str, int]:
+    """Return the count of every outcome in the order of Outcome, 0 for those that did not occur."""
+    return {outcome.value: outcomes[outcome] for outcome in Outcome}

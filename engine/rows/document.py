@@ -1,23 +1,19 @@
-"""What a runner or a database holds -> the document paths are evaluated over.
-
-In: a step output, a whole `output_payload`, or parts of one. Out: `{output, context, run, operation}`.
-It must not know specs.
-"""
+"""Build the document that paths are evaluated over: `{output, context, run, operation}` of one step result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from engine.values.exact_json import Json, as_stored
+from engine.values.exact_json import Json, convert_to_stored
 
-#: Where the roots stand inside `step_results.output_payload`.
-STORED = {"output": ("operation_result", "output"), "context": ("cumulative_context",)}
+#: Root of a path -> where its value stands inside `step_results.output_payload`.
+PAYLOAD_PATHS = {"output": ("operation_result", "output"), "context": ("cumulative_context",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a path may read of the run a step result belongs to."""
+    """The values below `run` in a document: the run that a step result belongs to."""
 
     org_id: str | None = None
     submission_id: str | None = None
@@ -33,8 +29,10 @@ class Run:
         }
 
 
-def build(output: Json, context: Json, run: Run, operation: str | None, status: str | None = "found") -> dict[str, Any]:
-    """Return the document of one step result."""
+def build_document(
+    output: Json, context: Json, run: Run, operation: str | None, status: str | None = "found"
+) -> dict[str, Any]:
+    """Build the document of one step result."""
     return {
         "output": output,
         "context": context,
@@ -43,29 +41,29 @@ def build(output: Json, context: Json, run: Run, operation: str | None, status: 
     }
 
 
-def from_payload(payload: Json, run: Run) -> dict[str, Any]:
-    """Return the document of a stored `output_payload` (see STORED)."""
-    result = _get(payload, "operation_result")
-    return build(
-        _get(result, "output"),
-        _get(payload, "cumulative_context"),
+def build_from_payload(payload: Json, run: Run) -> dict[str, Any]:
+    """Build the document of a stored `output_payload`."""
+    result = _get_key(payload, "operation_result")
+    return build_document(
+        _get_key(result, "output"),
+        _get_key(payload, "cumulative_context"),
         run,
-        _get(result, "operation_id"),
-        _get(result, "status"),
+        _get_key(result, "operation_id"),
+        _get_key(result, "status"),
     )
 
 
-def from_file(value: Json, operation: str) -> dict[str, Any]:
-    """Return the document of a file: a whole `output_payload`, or the output of `operation` alone.
+def build_from_file(value: Json, operation: str) -> dict[str, Any]:
+    """Build the document of a file's JSON: a whole `output_payload`, or the output of `operation` alone.
 
-    An output alone is its own context, as it would be after a first step. Either is taken as the database would give it
-    back, so that a path sees here what it sees there.
+    An output alone is its own context, as after a first step. The JSON is converted to what Postgres would return for
+    it, so that a path gives the same value here and in a backfill.
     """
-    value = as_stored(value)
+    value = convert_to_stored(value)
     if isinstance(value, dict) and isinstance(value.get("operation_result"), dict):
-        return from_payload(value, Run())
-    return build(value, value if isinstance(value, dict) else {}, Run(), operation)
+        return build_from_payload(value, Run())
+    return build_document(value, value if isinstance(value, dict) else {}, Run(), operation)
 
 
-def _get(value: Json, key: str) -> Any:
+def _get_key(value: Json, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None

@@ -1,25 +1,26 @@
-"""Plan + document -> rows, or the reason why not.
+"""Extract rows from the document of one step result, or the reasons why it gives none.
 
-In: a Plan and one document. Out: an Extraction: the rows, or `filtered` / `rejected` with reasons. It must not know
-where the document comes from nor where rows go: live, backfill and repair all pass through `admit`, the one mapping.
+Live upserts, backfill and repair convert every value with `convert_value`, so that they store the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Mapping as MappingType
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from engine.jmespath.path import Path, PathRaised, truthy
-from engine.plan import Field, Mapping, Plan
-from engine.values.column_types import CastError, missing, shorten
+from engine.errors import EngineError
+from engine.jmespath.path import CompiledPath, EvaluationError, is_truthy
+from engine.plan import Field, OperationMapping, Plan
+from engine.rows.outcomes import ExtractionOutcome
+from engine.spec.vocabulary import OnAbsent
+from engine.values.column_types import CastError, is_missing, shorten_json
 from engine.values.exact_json import Json, dumps
 from engine.values.normalizers import NormalizeError
 
-Row = dict[str, Any]
+Row = dict[str, Any]  # column -> value as Postgres takes it
 
-#: Code -> what it means. Also the codes of `reasons` in the ledger, and of `detail` in answers of the upsert endpoint.
+#: Code -> meaning. The codes stand in `reasons` of the ledger and in `detail` of the upsert endpoint's answers.
 REASONS: Final = {
     "missing_required": "a required value is missing",
     "path_failed": "evaluating the path raised",
@@ -37,12 +38,13 @@ REASONS: Final = {
 
 
 class _Held:
-    """Stands for a value that stays on the server: present, and not looked at."""
+    """The type of HELD."""
 
     def __repr__(self) -> str:
         return "<held by the server>"
 
 
+#: Placeholder for a document that stays on the server: it is present, and was not read.
 HELD: Final = _Held()
 
 
@@ -55,15 +57,16 @@ class Reason:
     message: str
     value: str | None = None
     element: int | None = None
-    advice: str = ""
+    advice: str = ""  # for the author of the spec
 
     def as_dict(self) -> dict[str, Any]:
-        words = {"code": self.code, "field": self.field, "message": self.message, "value": self.value}
-        return words if self.element is None else {**words, "element": self.element}
+        """Return the JSON object of the ledger and of API answers; `element` only where there is one."""
+        payload = {"code": self.code, "field": self.field, "message": self.message, "value": self.value}
+        return payload if self.element is None else {**payload, "element": self.element}
 
     @property
     def sentence(self) -> str:
-        """The message with its place: read alone, it says which value is meant."""
+        """The message, preceded by the element and the field it is about unless the message names them."""
         place = "" if self.field is None or f"`{self.field}`" in self.message else f"`{self.field}`: "
         element = "" if self.element is None else f"rows[{self.element}]: "
         return f"{element}{place}{self.message}"
@@ -71,18 +74,18 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What one step result gives."""
+    """The rows of one step result, and the reasons why it or its elements give none."""
 
-    outcome: str  # "row" | "filtered" | "rejected"
+    outcome: ExtractionOutcome
     rows: tuple[Row, ...] = ()
     reasons: tuple[Reason, ...] = ()
-    elements: int = 1  # how many rows it could have given
-    indices: tuple[int, ...] = ()  # under `rows`: which element each row is
-    parent: Row | None = None  # under `on_absent: delete`: the key of the rows that are compared
+    elements: int = 1  # how many rows it would give if every element were valid
+    indices: tuple[int, ...] = ()  # under `rows`: the element index of each row
+    parent: Row | None = None  # under `on_absent: delete`: the parent key whose rows it replaces
 
 
-class Rejected(Exception):
-    """What cannot be stored. Carries a Reason per value of it."""
+class Rejected(EngineError):
+    """Raised for values that cannot be stored. Carries one Reason per value."""
 
     def __init__(self, *reasons: Reason) -> None:
         super().__init__("; ".join(reason.message for reason in reasons))
@@ -90,120 +93,139 @@ class Rejected(Exception):
 
     @property
     def reason(self) -> Reason:
-        """The first of them; of a single value there is no other."""
+        """The first reason, which is the only one when a single value was converted."""
         return self.reasons[0]
 
 
-def extract(
-    plan: Plan, operation: str | None, document: dict[str, Any], held: MappingType[str, bool] | None = None
+def extract_rows(
+    plan: Plan, operation: str | None, document: dict[str, Any], held: Mapping[str, bool] | None = None
 ) -> Extraction:
-    """Turn the document of one step result of `operation` into rows.
+    """Extract the rows of one step result of `operation` from its document.
 
-    `held` says of fields whose value never leaves the server whether it is there; their paths are not evaluated. Never
-    raises for what the document holds.
+    `held` maps the fields whose document stays on the server to whether it is present; their paths are not evaluated.
+    No content of the document makes this function raise: the reasons are in the Extraction.
     """
-    mapping = plan.mapping_for(operation)
+    mapping = plan.find_mapping(operation)
     if mapping is None:
         known = ", ".join(f"`{known}`" for known in plan.operations)
         message = f"operation `{operation}` is none of this spec's: {known}"
-        return Extraction("rejected", reasons=(Reason("unknown_operation", None, message),))
+        return Extraction(ExtractionOutcome.REJECTED, reasons=(Reason("unknown_operation", None, message),))
     status = document["operation"]["status"]
     if status != "found":
-        return Extraction("filtered", reasons=(Reason("not_found", None, f"the operation's status is `{status}`"),))
+        return Extraction(
+            ExtractionOutcome.FILTERED, reasons=(Reason("not_found", None, f"the operation's status is `{status}`"),)
+        )
     try:
-        if mapping.when is not None and not truthy(_search(mapping.when, document, None)):
-            return Extraction("filtered", reasons=(Reason("guard", None, f"`{mapping.when.text}` is falsy"),))
+        if mapping.when is not None and not is_truthy(evaluate_path(mapping.when, document, None)):
+            return Extraction(
+                ExtractionOutcome.FILTERED, reasons=(Reason("guard", None, f"`{mapping.when.text}` is falsy"),)
+            )
         if mapping.rows is None:
-            return Extraction("row", (_row(plan, mapping, document, held or {}),))
-        elements = _search(mapping.rows, document, "rows")
+            return Extraction(ExtractionOutcome.ROW, (_extract_row(plan, mapping, document, held or {}),))
+        elements = evaluate_path(mapping.rows, document, "rows")
     except Rejected as rejected:
-        return Extraction("rejected", reasons=rejected.reasons)
-    return _extract_many(plan, mapping, document, elements)
+        return Extraction(ExtractionOutcome.REJECTED, reasons=rejected.reasons)
+    return _extract_elements(plan, mapping, document, elements)
 
 
-def _extract_many(plan: Plan, mapping: Mapping, document: dict[str, Any], elements: Any) -> Extraction:
+def _extract_elements(plan: Plan, mapping: OperationMapping, document: dict[str, Any], elements: Any) -> Extraction:
     assert mapping.rows is not None
     if not isinstance(elements, list):
-        message = f"`{mapping.rows.text}` gives {_kind(elements)}, not an array"
-        return Extraction("rejected", reasons=(Reason("not_an_array", "rows", message, shorten(elements)),), elements=0)
+        message = f"`{mapping.rows.text}` gives {_describe_kind(elements)}, not an array"
+        return Extraction(
+            ExtractionOutcome.REJECTED,
+            reasons=(Reason("not_an_array", "rows", message, shorten_json(elements)),),
+            elements=0,
+        )
     try:
-        parent = _parent(plan, mapping, document)
+        parent = _extract_parent_key(plan, mapping, document)
     except Rejected as rejected:
-        return Extraction("rejected", reasons=rejected.reasons, elements=len(elements))
+        return Extraction(ExtractionOutcome.REJECTED, reasons=rejected.reasons, elements=len(elements))
     if not elements:
-        return _none(mapping.rows, parent)
+        return _build_empty_extraction(mapping.rows, parent)
     rows: dict[int, Row] = {}
     reasons: list[Reason] = []
     for index, element in enumerate(elements):
         try:
-            rows[index] = _row(plan, mapping, {**document, "item": element}, {})
+            rows[index] = _extract_row(plan, mapping, {**document, "item": element}, {})
         except Rejected as rejected:
             reasons += [replace(reason, element=index) for reason in rejected.reasons]
-    outcome = "row" if rows else "rejected"
+    outcome = ExtractionOutcome.ROW if rows else ExtractionOutcome.REJECTED
     return Extraction(outcome, tuple(rows.values()), tuple(reasons), len(elements), tuple(rows), parent)
 
 
-def _none(rows: Path, parent: Row | None) -> Extraction:
-    """An empty array. Under `on_absent: delete` it is an answer, whose `value` says whose rows are none."""
+def _build_empty_extraction(rows: CompiledPath, parent: Row | None) -> Extraction:
+    """Return the Extraction of an empty array: `filtered`, or under `on_absent: delete` a result that replaces rows.
+
+    The ledger keeps the parent key in the reason, so that older results which are merged later are found to be stale.
+    """
     message = f"`{rows.text}` is empty"
     if parent is None:
-        return Extraction("filtered", reasons=(Reason("no_elements", "rows", message),), elements=0)
-    reason = Reason("no_elements", "rows", message, none_of(parent))
-    return Extraction("row", reasons=(reason,), elements=0, parent=parent)
+        return Extraction(ExtractionOutcome.FILTERED, reasons=(Reason("no_elements", "rows", message),), elements=0)
+    reason = Reason("no_elements", "rows", message, serialize_parent_key(parent))
+    return Extraction(ExtractionOutcome.ROW, reasons=(reason,), elements=0, parent=parent)
 
 
-def none_of(parent: Row) -> str:
-    """A parent key as the reason of an empty array names it: whole, since later results are held against it."""
+def serialize_parent_key(parent: Row) -> str:
+    """Serialize a parent key for the `no_elements` reason.
+
+    Never shortened: `engine.sql.replace.build_stale_results_sql` compares it for equality.
+    """
     return dumps([None if value is None else str(value) for value in parent.values()]).decode()
 
 
-def _parent(plan: Plan, mapping: Mapping, document: dict[str, Any]) -> Row | None:
-    """Whose rows this result replaces under `on_absent: delete`. An empty array replaces them too: by none."""
-    if plan.on_absent != "delete":
+def _extract_parent_key(plan: Plan, mapping: OperationMapping, document: dict[str, Any]) -> Row | None:
+    """Return the parent key whose rows the result replaces under `on_absent: delete`, else None."""
+    if plan.on_absent is not OnAbsent.DELETE:
         return None
-    paths = {field.name: path for field, path in zip(plan.fields, mapping.paths, strict=True)}
-    return {field.name: admit(field, _search(paths[field.name], document, field.name)) for field in plan.parent_key}
+    paths = {column.name: path for column, path in zip(plan.fields, mapping.paths, strict=True)}
+    return {
+        column.name: convert_value(column, evaluate_path(paths[column.name], document, column.name))
+        for column in plan.parent_key
+    }
 
 
-def _row(plan: Plan, mapping: Mapping, document: dict[str, Any], held: MappingType[str, bool]) -> Row:
-    """Every value that cannot be stored is told at once, not the first alone."""
+def _extract_row(plan: Plan, mapping: OperationMapping, document: dict[str, Any], held: Mapping[str, bool]) -> Row:
+    """Extract one row. Raises Rejected with a reason for every value that cannot be stored, not only the first."""
     row: Row = {}
     reasons: list[Reason] = []
-    for field, path in zip(plan.fields, mapping.paths, strict=True):
+    for column, path in zip(plan.fields, mapping.paths, strict=True):
         try:
-            row[field.name] = _value(field, path, document, held)
+            row[column.name] = _extract_value(column, path, document, held)
         except Rejected as rejected:
-            reasons += [_explained(reason, path) for reason in rejected.reasons]
+            reasons += [_add_advice(reason, path) for reason in rejected.reasons]
     if reasons:
         raise Rejected(*reasons)
     return row
 
 
-def _explained(reason: Reason, path: Path) -> Reason:
-    """With what concerns whoever wrote the spec, and which a caller of the API could not follow."""
+def _add_advice(reason: Reason, path: CompiledPath) -> Reason:
+    """Add the path or advice for the spec's author. API callers do not get it: they did not write the spec."""
     more = f"`{path.text}` gives nothing" if reason.code == "missing_required" else reason.advice
     return replace(reason, message=f"{reason.message} ({more})") if more else reason
 
 
-def _value(field: Field, path: Path, document: dict[str, Any], held: MappingType[str, bool]) -> Any:
+def _extract_value(field: Field, path: CompiledPath, document: dict[str, Any], held: Mapping[str, bool]) -> Any:
     if field.name in held:
-        return HELD if held[field.name] else _absent(field)
-    return admit(field, _search(path, document, field.name))
+        return HELD if held[field.name] else _resolve_missing(field)
+    return convert_value(field, evaluate_path(path, document, field.name))
 
 
-def _search(path: Path, document: dict[str, Any], field: str | None) -> Any:
+def evaluate_path(path: CompiledPath, document: dict[str, Any], field: str | None) -> Any:
+    """Evaluate `path` over the document. Raises Rejected naming `field` when the evaluation fails."""
     try:
         return path.search(document)
-    except PathRaised as error:
+    except EvaluationError as error:
         message = f"`{path.text}` raised: {error.message}"
-        found = None if error.found is None else shorten(error.found)
-        raise Rejected(Reason("path_failed", field, message, found)) from error
+        value = None if error.found is None else shorten_json(error.found)
+        raise Rejected(Reason("path_failed", field, message, value)) from error
 
 
-def admit(field: Field, value: Json, steps: list[tuple[str, Json]] | None = None) -> Any:
-    """Normalize and cast one value; None when it is missing. `steps`, where given, is told each normalizer's result.
+def convert_value(field: Field, value: Json, steps: list[tuple[str, Json]] | None = None) -> Any:
+    """Normalize one JSON value and cast it to the column's type; return None when it is missing.
 
-    Raises Rejected when a normalizer or the column's type cannot take it, or when it is required and missing.
+    Appends (normalizer, its result) to `steps` when given. Raises Rejected when a normalizer or the type does not
+    accept the value, or when it is required and missing.
     """
     raw = value
     for normalizer in field.normalizers:
@@ -215,67 +237,21 @@ def admit(field: Field, value: Json, steps: list[tuple[str, Json]] | None = None
                 steps.append((normalizer.name, value))
         except NormalizeError as error:
             message = f"`{normalizer.name}` cannot take it: {error}"
-            raise Rejected(Reason("not_normalized", field.name, message, shorten(raw))) from error
-    if missing(value, field.type):
-        return _absent(field)
+            raise Rejected(Reason("not_normalized", field.name, message, shorten_json(raw))) from error
+    if is_missing(value, field.type):
+        return _resolve_missing(field)
     try:
         return field.type.cast(value)
     except CastError as error:
-        raise Rejected(Reason("wrong_type", field.name, error.message, shorten(raw), advice=error.hint)) from error
+        raise Rejected(Reason("wrong_type", field.name, error.message, shorten_json(raw), advice=error.hint)) from error
 
 
-def _absent(field: Field) -> None:
+def _resolve_missing(field: Field) -> None:
+    """Return None for a missing value. Raises Rejected when the field is required."""
     if field.required:
         raise Rejected(Reason("missing_required", field.name, f"`{field.name}` is required and missing"))
 
 
-def _kind(value: Any) -> str:
-    words = {type(None): "null", bool: "a boolean", str: "a string", dict: "an object"}
-    return words.get(type(value), "a number")
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """How one field came to its value: `dex extract --explain`."""
-
-    element: int | None  # which one of `rows`
-    field: str
-    path: str
-    raw: Any
-    steps: tuple[tuple[str, Any], ...]  # (normalizer, its result)
-    result: Any
-    reason: Reason | None
-
-
-def explain(plan: Plan, operation: str | None, document: dict[str, Any]) -> Iterator[Trace]:
-    """Yield a Trace per field, under `rows` of every element; nothing for an operation that is not the spec's."""
-    mapping = plan.mapping_for(operation)
-    if mapping is None:
-        return
-    for element, seen in _seen(mapping.rows, document):
-        for field, path in zip(plan.fields, mapping.paths, strict=True):
-            yield _trace(element, field, path, seen)
-
-
-def _seen(rows: Path | None, document: dict[str, Any]) -> Iterator[tuple[int | None, dict[str, Any]]]:
-    """The document as each element sees it; as it is where `rows` gives none."""
-    try:
-        elements = rows.search(document) if rows else None
-    except PathRaised:
-        elements = None
-    if not isinstance(elements, list) or not elements:
-        yield None, document
-        return
-    for index, element in enumerate(elements):
-        yield index, {**document, "item": element}
-
-
-def _trace(element: int | None, field: Field, path: Path, document: dict[str, Any]) -> Trace:
-    raw: Any = None
-    steps: list[tuple[str, Any]] = []
-    try:
-        raw = _search(path, document, field.name)
-        result, reason = admit(field, raw, steps), None
-    except Rejected as rejected:
-        result, reason = None, rejected.reason
-    return Trace(element, field.name, path.text, raw, tuple(steps), result, reason)
+def _describe_kind(value: Any) -> str:
+    kinds = {type(None): "null", bool: "a boolean", str: "a string", dict: "an object"}
+    return kinds.get(type(value), "a number")

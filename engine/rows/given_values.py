@@ -1,7 +1,7 @@
-"""Values handed over by name -> rows that may be written.
+"""Validate field values given by name and build rows from them, or list every reason why not.
 
-In: a plan and values by field, from whoever calls: a request, a typed function. Out: admitted rows, or every reason why
-not. It must not know HTTP, nor how a value is spelled before it is JSON: that is for the `read` a caller hands in.
+Requests and typed functions pass values in different forms. The caller's `convert` turns a raw value into JSON and
+converts it to the column, so this module is independent of HTTP.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from engine.columns import SOURCE_COLUMNS
 from engine.errors import EngineError
 from engine.plan import Field, Plan
+from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.extract import Reason, Rejected, Row
-from engine.values.column_types import TYPES, CastError, shorten
+from engine.rows.keys import fold_elements
+from engine.values.column_types import TYPES, CastError, shorten_json
 
 V = TypeVar("V")
 
 
 class Refused(EngineError):
-    """Values that cannot be stored or asked for. `reasons` names each; `field` is the first one's."""
+    """Raised for values that cannot be stored or used in a query. `reasons` names each value."""
 
     def __init__(self, reasons: Iterable[Reason], *, hint: str = "nothing was written; mend the value named") -> None:
         self.reasons = tuple(reasons)
@@ -27,49 +28,41 @@ class Refused(EngineError):
 
     @property
     def field(self) -> str | None:
+        """The field of the first reason."""
         return self.reasons[0].field
 
 
-def row(plan: Plan, values: Mapping[str, V], read: Callable[[Field, V | None], Any]) -> tuple[Row, list[Reason]]:
-    """Return the admitted row and every reason against it. A field without a value is missing; other names are ignored.
+def convert_values(
+    plan: Plan, values: Mapping[str, V], convert: Callable[[Field, V | None], Any]
+) -> tuple[Row, list[Reason]]:
+    """Convert `values` to a row of `plan`; return it with every reason why a value cannot be stored.
 
-    `read` is `extract.admit`, or what makes a JSON value of V first.
+    A field without a value counts as missing; names that are no fields are ignored. `convert` is
+    `engine.rows.extract.convert_value`, or a function that decodes V to JSON first.
     """
-    admitted: Row = {}
+    row: Row = {}
     reasons = []
-    for field in plan.fields:
+    for column in plan.fields:
         try:
-            admitted[field.name] = read(field, values.get(field.name))
+            row[column.name] = convert(column, values.get(column.name))
         except Rejected as rejected:
             reasons.append(rejected.reason)
-    return admitted, reasons
+    return row, reasons
 
 
-def sources(values: Mapping[str, Any]) -> tuple[Row, list[Reason]]:
-    """Return the source columns among JSON values, null where there is none, and every reason against them."""
-    admitted: Row = {}
+def convert_sources(values: Mapping[str, Any]) -> tuple[Row, list[Reason]]:
+    """Convert the source columns among JSON values; return them, None where absent, and the reasons against them."""
+    row: Row = {}
     reasons = []
     for name, kind in SOURCE_COLUMNS.items():
         value = values.get(name)
         try:
-            admitted[name] = None if value is None else TYPES[kind].cast(value)
+            row[name] = None if value is None else TYPES[kind].cast(value)
         except CastError as error:
-            reasons.append(Reason("wrong_type", name, str(error), shorten(value)))
-    return admitted, reasons
+            reasons.append(Reason("wrong_type", name, str(error), shorten_json(value)))
+    return row, reasons
 
 
-def fold(plan: Plan, rows: Iterable[Row]) -> list[Row]:
-    """One row per key, in one order for every writer, so that two of them cannot deadlock. The last of a key wins.
-
-    A `keep` field that the last one misses comes from the one before it, as one upsert after the other would leave it.
-    """
-    by_key: dict[tuple[Any, ...], Row] = {}
-    for item in rows:
-        key = tuple(item[field.name] for field in plan.key_fields)
-        by_key[key] = _over(plan, by_key[key], item) if key in by_key else item
-    return [by_key[key] for key in sorted(by_key, key=lambda key: [(part is None, str(part)) for part in key])]
-
-
-def _over(plan: Plan, earlier: Row, later: Row) -> Row:
-    kept = {field.name for field in plan.fields if field.on_missing == "keep"}
-    return {name: earlier[name] if value is None and name in kept else value for name, value in later.items()}
+def fold_rows(plan: Plan, rows: Iterable[Row]) -> list[Row]:
+    """Reduce `rows` to one per key, sorted by key: the last wins, and keeps `keep` fields that it misses."""
+    return [row for _, row in fold_elements(plan, enumerate(rows))]

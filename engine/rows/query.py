@@ -1,8 +1,7 @@
-"""What a caller asks of a table -> a Question.
+"""Build the query of one table from its parameters: filters, `limit`, `offset` and `fields`.
 
-In: a plan, an organisation, and the words of a query: filters, `limit`, `offset`, `fields`. Out: a Question whose
-filter values went through the same normalizers and casts as the stored ones. It must not know HTTP; API, command line
-and typed functions all ask through here.
+Filter values pass the same normalizers and casts as stored values, so that a caller finds a row by the value it was
+written with. The API, the command line and the typed functions share this module.
 """
 
 from __future__ import annotations
@@ -11,91 +10,115 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.columns import columns
-from engine.errors import EngineError, nearest
+from engine.columns import list_columns
+from engine.errors import EngineError, suggest_name
 from engine.plan import Field, Plan
-from engine.rows.extract import Reason, Rejected, admit
+from engine.rows.extract import Reason, Rejected, convert_value
 
-LIMIT = 100
-MOST = 1000
-MOST_OFFSET = 2**31 - 1
-#: The words of a query that are no filters.
-WORDS = ("limit", "offset", "fields")
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 1000
+MAX_OFFSET = 2**31 - 1
+#: The parameters of a query that are no filters.
+OPTIONS = ("limit", "offset", "fields")
 
 
-class QuestionRefused(EngineError):
-    """A query that cannot be asked. `reasons` names each word that is wrong."""
+class QueryRejected(EngineError):
+    """Raised for an invalid query. `reasons` has one entry per invalid parameter."""
 
     def __init__(self, reasons: list[Reason], hint: str) -> None:
         super().__init__("; ".join(reason.sentence for reason in reasons), hint=hint)
         self.reasons = reasons
 
 
-def ask(plan: Plan, org_id: str | None, words: Mapping[str, Any], after: tuple[str, str] | None = None) -> Question:
-    """Return the Question. A filter is one value or a list of which one must match; null is no filter.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One page of one table. `filters`: column -> a value, or a list of alternatives."""
 
-    Raises QuestionRefused naming every word that is unknown, out of range, or no value of its column.
+    org_id: str | None  # None: every organisation, which the API never allows
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    columns: Sequence[str]
+    limit: int
+    offset: int = 0
+    after: tuple[str, str] | None = None  # (created_at, id) of the last row of the page before
+
+    @property
+    def tenant(self) -> str:
+        """The organisation of a query that is limited to one."""
+        assert self.org_id is not None
+        return self.org_id
+
+
+def build_query(
+    plan: Plan, org_id: str | None, parameters: Mapping[str, Any], after: tuple[str, str] | None = None
+) -> Query:
+    """Build the query for the rows of `org_id`. A filter is a value or a list of alternatives; null is no filter.
+
+    Raises QueryRejected naming every parameter that is unknown, out of range, or no value of its column.
     """
     reasons: list[Reason] = []
-    known = (*(item.name for item in plan.filters), *WORDS)
+    known = (*(column.name for column in plan.filters), *OPTIONS)
     reasons += [
-        Reason("unknown_field", word, f"unknown field `{word}`; {nearest(word, known)}")
-        for word in words
-        if word not in known
+        Reason("unknown_field", name, f"unknown field `{name}`; {suggest_name(name, known)}")
+        for name in parameters
+        if name not in known
     ]
-    question = Question(
+    query = Query(
         org_id=org_id,
-        filters=_filters(plan, words, reasons),
-        columns=_columns(plan, words.get("fields"), reasons),
-        limit=_number(words, "limit", LIMIT, 1, MOST, reasons),
-        offset=_number(words, "offset", 0, 0, MOST_OFFSET, reasons),
+        filters=_convert_filters(plan, parameters, reasons),
+        columns=_select_columns(plan, parameters.get("fields"), reasons),
+        limit=_read_number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT, reasons),
+        offset=_read_number(parameters, "offset", 0, 0, MAX_OFFSET, reasons),
         after=after,
     )
     if reasons:
-        raise QuestionRefused(reasons, "known fields: " + ", ".join(f"`{name}`" for name in known))
-    return question
+        raise QueryRejected(reasons, "known fields: " + ", ".join(f"`{name}`" for name in known))
+    return query
 
 
-def _filters(plan: Plan, words: Mapping[str, Any], reasons: list[Reason]) -> dict[str, Any]:
-    found = {}
-    for item in plan.filters:
-        value = words.get(item.name)
+def _convert_filters(plan: Plan, parameters: Mapping[str, Any], reasons: list[Reason]) -> dict[str, Any]:
+    filters: dict[str, Any] = {}
+    for column in plan.filters:
+        value = parameters.get(column.name)
         if value is None:
             continue
         try:
-            found[item.name] = (
-                [_value(item, part) for part in value] if isinstance(value, list) else _value(item, value)
+            filters[column.name] = (
+                [_convert_filter(column, part) for part in value]
+                if isinstance(value, list)
+                else _convert_filter(column, value)
             )
         except Rejected as rejected:
             reasons.append(rejected.reason)
-    return found
+    return filters
 
 
-def _value(item: Field, value: Any) -> Any:
-    admitted = admit(replace(item, required=False), value)  # a filter is not a row: nothing is missing from it
-    if admitted is None:
-        message = f"`{item.name}` is blank: a filter needs a value"
-        raise Rejected(Reason("blank_filter", item.name, message))
-    return admitted
+def _convert_filter(column: Field, value: Any) -> Any:
+    converted = convert_value(replace(column, required=False), value)  # only rows have required fields
+    if converted is None:
+        message = f"`{column.name}` is blank: a filter needs a value"
+        raise Rejected(Reason("blank_filter", column.name, message))
+    return converted
 
 
-def _columns(plan: Plan, wanted: Any, reasons: list[Reason]) -> tuple[str, ...]:
-    known = columns(plan)
+def _select_columns(plan: Plan, wanted: Any, reasons: list[Reason]) -> tuple[str, ...]:
+    known = list_columns(plan)
     if wanted is None:
         return known
     if not isinstance(wanted, list) or not wanted or not all(isinstance(name, str) for name in wanted):
         reasons.append(Reason("wrong_type", "fields", "`fields` takes a list of column names"))
         return known
     reasons += [
-        Reason("unknown_column", "fields", f"unknown column `{name}`; {nearest(name, known)}")
+        Reason("unknown_column", "fields", f"unknown column `{name}`; {suggest_name(name, known)}")
         for name in wanted
         if name not in known
     ]
     return tuple(name for name in known if name in wanted)
 
 
-def _number(words: Mapping[str, Any], name: str, default: int, low: int, high: int, reasons: list[Reason]) -> int:
-    value = words.get(name)
+def _read_number(
+    parameters: Mapping[str, Any], name: str, default: int, low: int, high: int, reasons: list[Reason]
+) -> int:
+    value = parameters.get(name)
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -104,21 +127,3 @@ def _number(words: Mapping[str, Any], name: str, default: int, low: int, high: i
         )
         return default
     return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a caller asks of one table. `filters`: column -> one value, or a list of which one must match."""
-
-    org_id: str | None  # None: every organisation, which no caller of the API may ask
-    filters: Mapping[str, Any] = field(default_factory=dict)
-    columns: Sequence[str]
-    limit: int
-    offset: int = 0
-    after: tuple[str, str] | None = None  # created_at and id of the last row seen
-
-    @property
-    def tenant(self) -> str:
-        """The organisation of a question that a tenant asks."""
-        assert self.org_id is not None
-        return self.org_id

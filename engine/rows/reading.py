@@ -1,4 +1,9 @@
-"""Which parts of a stored step result travel to the client, and which documents stay on the server."""
+"""Decide which parts of a stored step result are fetched and which documents stay on the server.
+
+A document at a plain path (`a.b || c`) without normalizers is *held*: Postgres copies it from `step_results` to the
+target table, so its numbers keep their text and only the small values beside it are fetched (`engine/sql/json_paths.py`
+has the SQL).
+"""
 
 from __future__ import annotations
 
@@ -8,85 +13,91 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from engine import plan as plans
-from engine.jmespath.path import Path, Steps
-from engine.plan import Plan
-from engine.rows.document import STORED
+from engine.jmespath.path import CompiledPath, Steps
+from engine.plan import Field, Plan
+from engine.rows.document import PAYLOAD_PATHS
 
-#: `#>` takes such a step for an array index where JMESPath takes it for a key. It reads numbers as C does.
+#: Steps that `#>` takes for an array index and JMESPath for a key. Postgres parses them as C does.
 _INDEX_LIKE = re.compile(r"[ \t\n\v\f\r]*[-+]?[0-9]+")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a plan reads stored step results."""
+    """What a plan reads of stored step results."""
 
     plan: Plan
 
     @cached_property
     def parts(self) -> tuple[Steps, ...]:
-        """The prefixes below `output` and `context` that travel, none of them inside another."""
-        wanted = {_cut(steps) for path in self._travelling() for steps in _expand(path.reads) if steps[0] in STORED}
+        """The paths below `output` and `context` whose values are fetched, none of them inside another."""
+        wanted = {
+            _cut_at_index(steps)
+            for path in self._list_fetched_paths()
+            for steps in _expand_roots(path.reads)
+            if steps[0] in PAYLOAD_PATHS
+        }
         return tuple(
             sorted(steps for steps in wanted if not any(steps[:end] in wanted for end in range(1, len(steps))))
         )
 
     @cached_property
-    def held(self) -> tuple[plans.Field, ...]:
-        """Fields that stay on the server in every operation (so that a batch has one shape)."""
-        return tuple(item for index, item in enumerate(self.plan.fields) if self._stays(index, item))
+    def held_fields(self) -> tuple[Field, ...]:
+        """The fields whose document stays on the server in every operation: all rows of a batch have one shape."""
+        return tuple(column for index, column in enumerate(self.plan.fields) if self._is_held(index, column))
 
-    def alternatives(self, operation: str, field: plans.Field) -> tuple[Steps, ...]:
-        """The dotted paths of a held field in `operation`, in order."""
-        mapping = self.plan.mapping_for(operation)
+    def find_alternatives(self, operation: str, field: Field) -> tuple[Steps, ...]:
+        """Return the dotted paths of a held field in `operation`, in order of preference."""
+        mapping = self.plan.find_mapping(operation)
         assert mapping is not None
-        found = mapping.paths[self.plan.fields.index(field)].alternatives
-        assert found is not None
-        return found
+        alternatives = mapping.paths[self.plan.fields.index(field)].alternatives
+        assert alternatives is not None
+        return alternatives
 
-    def document_of(self, values: Iterable[Any]) -> dict[str, Any]:
-        """Rebuild `{output, context}` from the values of `parts`, as far as the plan's paths look."""
+    def build_document(self, values: Iterable[Any]) -> dict[str, Any]:
+        """Build `{output, context}` from the values of `parts`: all that the plan's paths read."""
         document: dict[str, Any] = {"output": None, "context": None}
         for steps, value in zip(self.parts, values, strict=True):
-            _put(document, steps, value)
+            _put_value(document, steps, value)
         return document
 
-    def _stays(self, index: int, item: plans.Field) -> bool:
+    def _is_held(self, index: int, column: Field) -> bool:
         return (
-            item.type.name == "jsonb"
-            and not item.normalizers
-            and all(mapping.rows is None and _plain(mapping.paths[index]) for mapping in self.plan.mappings)
+            column.type.name == "jsonb"
+            and not column.normalizers
+            and all(mapping.rows is None and _is_plain_path(mapping.paths[index]) for mapping in self.plan.mappings)
         )
 
-    def _travelling(self) -> Iterable[Path]:
-        held = {self.plan.fields.index(item) for item in self.held}
+    def _list_fetched_paths(self) -> Iterable[CompiledPath]:
+        held = {self.plan.fields.index(column) for column in self.held_fields}
         for mapping in self.plan.mappings:
             yield from (path for path in (mapping.rows, mapping.when) if path)
             yield from (path for index, path in enumerate(mapping.paths) if index not in held)
 
 
-def _plain(path: Path) -> bool:
+def _is_plain_path(path: CompiledPath) -> bool:
+    """Return whether `#>` reads every alternative of the path as JMESPath does."""
     return path.alternatives is not None and all(
-        steps[0] in STORED and len(steps) > 1 and not any(map(_INDEX_LIKE.fullmatch, steps))
+        steps[0] in PAYLOAD_PATHS and len(steps) > 1 and not any(map(_INDEX_LIKE.fullmatch, steps))
         for steps in path.alternatives
     )
 
 
-def _expand(reads: Iterable[Steps]) -> Iterable[Steps]:
-    """A path that reads the whole document reads every root."""
+def _expand_roots(reads: Iterable[Steps]) -> Iterable[Steps]:
+    """Replace the empty prefix, which reads the whole document, by every root."""
     for steps in reads:
-        yield from [steps] if steps else [(root,) for root in STORED]
+        yield from [steps] if steps else [(root,) for root in PAYLOAD_PATHS]
 
 
-def _cut(steps: Steps) -> Steps:
-    """The prefix that `#>` reads as JMESPath does: up to the first step that looks like an index."""
+def _cut_at_index(steps: Steps) -> Steps:
+    """Return the prefix that `#>` and JMESPath read alike: up to the first step that looks like an index."""
     for end, step in enumerate(steps):
         if _INDEX_LIKE.fullmatch(step):
             return steps[:end]
     return steps
 
 
-def _put(document: dict[str, Any], steps: Steps, value: Any) -> None:
+def _put_value(document: dict[str, Any], steps: Steps, value: Any) -> None:
+    """Set the value at a dotted path, making the objects on the way."""
     for step in steps[:-1]:
         inner = document.get(step)
         if not isinstance(inner, dict):

@@ -1,7 +1,4 @@
-"""Rows -> JSON as people and other programs see them.
-
-In: admitted values. Out: JSON text in which every number keeps its text. It must not know where rows go.
-"""
+"""Render extracted rows as JSON for people and other programs; every number keeps its text."""
 
 from __future__ import annotations
 
@@ -15,14 +12,14 @@ from engine.plan import Plan
 from engine.rows.extract import Extraction, Row
 
 
-def dumps(value: Any, *, indent: bool = False) -> bytes:
-    """Write `value`, which may hold the values of `rows`, as JSON."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_INDENT_2 if indent else None)
+def dump_json(value: Any, *, indent: bool = False) -> bytes:
+    """Encode `value` as JSON; it may contain the result of `render_rows`, decimals and dates."""
+    return orjson.dumps(value, default=_encode_value, option=orjson.OPT_INDENT_2 if indent else None)
 
 
-def rows(plan: Plan, extracted: tuple[Row, ...]) -> list[dict[str, Any]]:
-    """The rows with each document as JSON of its own rather than as text, to be given to `dumps`."""
-    documents = {field.name for field in plan.fields if field.type.name == "jsonb"}
+def render_rows(plan: Plan, extracted: tuple[Row, ...]) -> list[dict[str, Any]]:
+    """Return `extracted` with each document as embedded JSON rather than as text, for `dump_json`."""
+    documents = {column.name for column in plan.fields if column.type.name == "jsonb"}
     return [
         {
             name: orjson.Fragment(value) if name in documents and isinstance(value, str) else value
@@ -32,16 +29,16 @@ def rows(plan: Plan, extracted: tuple[Row, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def extraction(plan: Plan, found: Extraction) -> dict[str, Any]:
-    """`{"outcome", "rows", "reasons"}`, to be given to `dumps`."""
+def render_extraction(plan: Plan, extraction: Extraction) -> dict[str, Any]:
+    """Return `{"outcome", "rows", "reasons"}` for `dump_json`."""
     return {
-        "outcome": found.outcome,
-        "rows": rows(plan, found.rows),
-        "reasons": [reason.as_dict() for reason in found.reasons],
+        "outcome": extraction.outcome,
+        "rows": render_rows(plan, extraction.rows),
+        "reasons": [reason.as_dict() for reason in extraction.reasons],
     }
 
 
-def _plain(value: Any) -> Any:
+def _encode_value(value: Any) -> Any:
     if isinstance(value, Decimal):
         return orjson.Fragment(format(value, "f"))
     if isinstance(value, date):

@@ -1,1 +1,1 @@
-"""Plans -> SQL text. Nothing here talks to a database."""
+"""Build SQL text from plans. Nothing here connects to a database."""

@@ -1,7 +1,4 @@
-"""The accounting identity in SQL.
-
-In: Plans. Out: Statements counting what was found and what became of it, by organisation. It must not know psycopg.
-"""
+"""Build the statements that count step results for the accounts: found ones, and recorded ones by outcome."""
 
 from __future__ import annotations
 
@@ -11,9 +8,10 @@ from engine.plan import Plan
 from engine.sql.identifiers import Statement
 from engine.sql.step_results import FOUND, RECORDED_AT
 
-#: After a load and before the first vacuum an index-only scan visits the table for every entry, and takes several times
-#: as long as reading the table once. The planner does not see that coming, so it is told. For one transaction.
-SCANS = """
+#: Disable index scans for the transaction while the tables are not vacuumed. After a load and before the first vacuum
+#: an index-only scan visits the table for every entry, which takes several times as long as a sequential scan, and the
+#: planner does not expect it.
+SET_INDEX_SCANS_SQL = """
 select set_config(name, vacuumed::text, true)
 from unnest(array['enable_indexscan', 'enable_bitmapscan', 'enable_indexonlyscan']) as name, (
     select sum(relallvisible) >= 0.8 * sum(pg_relation_size(oid)) / current_setting('block_size')::int as vacuumed
@@ -22,8 +20,8 @@ from unnest(array['enable_indexscan', 'enable_bitmapscan', 'enable_indexonlyscan
 """
 
 
-def found(plans: Sequence[Plan]) -> Statement:
-    """(operation, org_id, count) of found step results, for all plans in one pass over an index."""
+def build_found_counts_statement(plans: Sequence[Plan]) -> Statement:
+    """Count found step results of all plans by (operation, org_id), in one pass over an index."""
     text = f"""
 select found.operation_id, found.org_id, count(*) from step_results as found
 where {FOUND}
@@ -32,8 +30,8 @@ group by found.operation_id, found.org_id
     return Statement(text, {"operations": [operation for plan in plans for operation in plan.operations]})
 
 
-def outcomes(plans: Sequence[Plan]) -> Statement:
-    """(spec, org_id, outcome, count) of the ledger under the plans' present digests, in one pass over an index."""
+def build_outcome_counts_statement(plans: Sequence[Plan]) -> Statement:
+    """Count ledger entries with the plans' present digests by (spec, org_id, outcome), in one pass over an index."""
     text = """
 select spec, org_id, outcome, count(*) from step_persistence
 where (spec, spec_digest) in (select * from unnest(%(specs)s::text[], %(digests)s::text[]))
@@ -42,20 +40,22 @@ group by spec, org_id, outcome
     return Statement(text, {"specs": [plan.name for plan in plans], "digests": [plan.digest for plan in plans]})
 
 
-def explain(plan: Plan, outcome: str, org_id: str | None, limit: int) -> Statement:
-    """The step results behind one number of the identity, `found` included, newest first.
+def build_results_by_outcome_statement(plan: Plan, outcome: str, org_id: str | None, limit: int) -> Statement:
+    """Select the step results behind one count of the accounts (an outcome, `found` or `pending`), newest first.
 
     Columns: id, org_id, pipeline_run_id, recorded_at, outcome, reasons.
     """
     ledger = "ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s"
-    which = {"found": "true", "pending": "ledger.step_result_id is null"}.get(outcome, "ledger.outcome = %(outcome)s")
+    condition = {"found": "true", "pending": "ledger.step_result_id is null"}.get(
+        outcome, "ledger.outcome = %(outcome)s"
+    )
     text = f"""
 select found.id, found.org_id, found.pipeline_run_id, {RECORDED_AT},
     coalesce(ledger.outcome, 'pending'), coalesce(ledger.reasons, '[]')
 from step_results as found
 left join step_persistence as ledger on ledger.step_result_id = found.id and {ledger}
 where {FOUND}
-    and {which} and (%(org_id)s::uuid is null or found.org_id = %(org_id)s::uuid)
+    and {condition} and (%(org_id)s::uuid is null or found.org_id = %(org_id)s::uuid)
 order by found.recorded_at desc, found.id desc
 limit %(limit)s
 """

@@ -1,10 +1,6 @@
-"""What of a stored step result travels to the client, and what stays on the server.
+"""Build the SQL that evaluates dotted paths over `step_results.output_payload` as JMESPath would.
 
-In: a Plan. Out: the parts of `output_payload` its paths read, and the fields whose value never leaves the server, with
-the SQL that spells their path. It must not know psycopg.
-
-A document of any size behind a plain path (`a.b || c`) without normalizers stays: it is copied from step_results to the
-target inside Postgres, so its numbers arrive as they were, and only the small values beside it travel.
+Which paths are evaluated by Postgres is decided in `engine/rows/reading.py`.
 """
 
 from __future__ import annotations
@@ -12,52 +8,49 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from engine.jmespath.path import Steps
-from engine.rows.document import STORED
-from engine.rows.reading import Reading
-
-# --- SQL ------------------------------------------------------------------------------------------------------------
+from engine.rows.document import PAYLOAD_PATHS
 
 
-def detoast(source: str, roots: Iterable[str]) -> str:
-    """A subquery that reads each root of the toasted column once: every expression on it would read it anew."""
-    chosen = [f"{source}.output_payload {_arrows(STORED[root])} as {root}" for root in sorted(set(roots))]
-    return f"(select {', '.join(chosen) or '1'} offset 0)"
+def build_detoast_subquery(source: str, roots: Iterable[str]) -> str:
+    """Build a subquery that decompresses the payload once per root; separate expressions would each do it again."""
+    columns = [f"{source}.output_payload {_build_arrows(PAYLOAD_PATHS[root])} as {root}" for root in sorted(set(roots))]
+    return f"(select {', '.join(columns) or '1'} offset 0)"
 
 
-def value(steps: Steps, source: str) -> str:
-    """The value at a dotted path, null where JMESPath says null."""
+def build_path_value(steps: Steps, source: str) -> str:
+    """Build the value at a dotted path, null where JMESPath gives null."""
     root, *rest = steps
-    return f"({source}.{root} #> {_array(rest)})" if rest else f"{source}.{root}"
+    return f"({source}.{root} #> {_build_text_array(rest)})" if rest else f"{source}.{root}"
 
 
-def first_truthy(alternatives: tuple[Steps, ...], source: str) -> str:
-    """`a || b || c` by JMESPath's truth, SQL null where the answer is null."""
-    *earlier, last = [value(steps, source) for steps in alternatives]
-    parts = [f"case when {item} not in ('null', 'false', '\"\"', '[]', '{{}}') then {item} end" for item in earlier]
-    return f"coalesce({', '.join([*parts, _not_null(last)])})" if parts else _not_null(last)
+def build_first_truthy(alternatives: tuple[Steps, ...], source: str) -> str:
+    """Build `a || b || c` with JMESPath's truthiness, SQL null where it gives null."""
+    *earlier, last = [build_path_value(steps, source) for steps in alternatives]
+    parts = [f"case when {value} not in ('null', 'false', '\"\"', '[]', '{{}}') then {value} end" for value in earlier]
+    return f"coalesce({', '.join([*parts, _build_null_conversion(last)])})" if parts else _build_null_conversion(last)
 
 
-def _not_null(item: str) -> str:
-    return f"nullif({item}, 'null'::jsonb)"
+def _build_null_conversion(value: str) -> str:
+    return f"nullif({value}, 'null'::jsonb)"
 
 
-def _arrows(steps: Steps) -> str:
-    return " ".join(f"-> {_literal(step)}" for step in steps)
+def _build_arrows(steps: Steps) -> str:
+    return " ".join(f"-> {_quote_literal(step)}" for step in steps)
 
 
-def _array(steps: Iterable[str]) -> str:
-    return f"array[{', '.join(map(_literal, steps))}]::text[]"
+def _build_text_array(steps: Iterable[str]) -> str:
+    return f"array[{', '.join(map(_quote_literal, steps))}]::text[]"
 
 
-def _literal(text: str) -> str:
-    """A text constant. Keys of a path come from a checked spec, and still go through no door but this one."""
+def _quote_literal(text: str) -> str:
+    """Quote a text constant. Keys of a path come from a checked spec, and are escaped all the same."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("%", "%%")
     return f"E'{escaped}'" if "\\" in escaped else f"'{escaped}'"
 
 
-def by_operation(reading: Reading, expression: Mapping[str, str], column: str) -> str:
-    """`case` over the operation where the operations' expressions differ, the expression itself where they do not."""
-    if len(set(expression.values())) == 1:
-        return next(iter(expression.values()))
-    cases = " ".join(f"when {_literal(operation)} then {text}" for operation, text in expression.items())
+def build_operation_case(expressions: Mapping[str, str], column: str) -> str:
+    """Build a `case` over the operation in `column`, or the expression itself when all operations share one."""
+    if len(set(expressions.values())) == 1:
+        return next(iter(expressions.values()))
+    cases = " ".join(f"when {_quote_literal(operation)} then {text}" for operation, text in expressions.items())
     return f"case {column} {cases} end"

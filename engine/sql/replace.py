@@ -1,48 +1,49 @@
-"""Plan -> the statements of `on_absent: delete`.
+"""Build the statements of `on_absent: delete`: a step result replaces all rows of its parent key.
 
-In: a Plan. Out: SQL text. It must not know which step results there are.
-
-The rows of one parent key (the conflict columns that do not come from `item`) are replaced as a whole: a result removes
-what older results left there. So writers of one parent take turns, by an advisory lock each takes before its first row.
+The parent key is the conflict columns that do not come from `item`. A result deletes the rows that older results left
+under it, so each writer takes an advisory lock on the parent key before its first row.
 """
 
 from __future__ import annotations
 
 from engine.plan import Plan
-from engine.sql.identifiers import match_parent, quote
+from engine.sql.identifiers import build_parent_match, quote
 
 
-def turn(plan: Plan, row: str) -> str:
-    """The number of the lock that writers of the parent of `row` take."""
-    key = ", ".join(f"{row}.{quote(item.name)}" for item in plan.parent_key)
+def build_parent_lock_key(plan: Plan, row: str) -> str:
+    """Build the advisory lock key of the parent of `row`."""
+    key = ", ".join(f"{row}.{quote(column.name)}" for column in plan.parent_key)
     return f"hashtextextended(jsonb_build_array('{plan.table}', {row}.org_id, {key})::text, 0)"
 
 
-def lock(plan: Plan) -> str:
-    """Take the turn of every parent, in one order for every writer, for the transaction. Parameters: as of `delete`."""
-    return f"""
-with parent as (
-{_parents(plan, "array[]::jsonb[]")}
-)
-select pg_advisory_xact_lock(turn)
-from (select distinct {turn(plan, "parent")} as turn from parent order by turn) as ordered
-"""
+def build_parent_lock_sql(plan: Plan) -> str:
+    """Build the statement that locks every parent until the end of the transaction, in one order for every writer.
 
-
-def overtaken(plan: Plan) -> str:
-    """Tell which of the step results came too late: a newer one has rows under its parent, or said that there are none.
-
-    Parameters: as of `delete`, and `spec`, `digest`, `reasons`: what the ledger says of an empty result of that parent.
-    Answers their numbers, from 1.
+    Parameters: those of `build_delete_sql`.
     """
     return f"""
 with parent as (
-{_parents(plan, "%(reasons)s::jsonb[]")}
+{_build_parents_select(plan, "array[]::jsonb[]")}
+)
+select pg_advisory_xact_lock(lock_key)
+from (select distinct {build_parent_lock_key(plan, "parent")} as lock_key from parent order by lock_key) as ordered
+"""
+
+
+def build_stale_results_sql(plan: Plan) -> str:
+    """Build the query for stale step results: a newer one wrote rows for the parent key, or recorded an empty list.
+
+    Parameters: those of `build_delete_sql`, and `spec`, `digest` and `reasons`, the reasons that the ledger has for an
+    empty result of the parent key. Returns the numbers of the stale step results, from 1.
+    """
+    return f"""
+with parent as (
+{_build_parents_select(plan, "%(reasons)s::jsonb[]")}
 )
 select parent."Number" from parent
 where exists (
     select from {quote(plan.table)} as newer
-    where {match_parent(plan, "newer", "parent")} and newer.source_recorded_at > parent.source_recorded_at
+    where {build_parent_match(plan, "newer", "parent")} and newer.source_recorded_at > parent.source_recorded_at
 ) or exists (
     select from step_persistence as ledger join step_results as newer on newer.id = ledger.step_result_id
     where ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s and ledger.org_id = parent.org_id
@@ -52,18 +53,18 @@ where exists (
 """
 
 
-def delete(plan: Plan) -> str:
-    """Delete what older results left under each parent.
+def build_delete_sql(plan: Plan) -> str:
+    """Build the statement that deletes the rows older results left under each parent.
 
-    Parameters: `orgs`, `times`, a list per field of the parent key by its name; entry n of each is one step result.
-    Answers (number from 1, rows deleted).
+    Parameters: `orgs`, `times`, and a list per field of the parent key under its name; entry n of each list is one step
+    result. Returns (number of the step result from 1, rows deleted).
     """
     return f"""
 with parent as (
-{_parents(plan, "array[]::jsonb[]")}
+{_build_parents_select(plan, "array[]::jsonb[]")}
 ), deleted as (
     delete from {quote(plan.table)} as stored using parent
-    where {match_parent(plan, "stored", "parent")}
+    where {build_parent_match(plan, "stored", "parent")}
     and (stored.source_recorded_at is null or stored.source_recorded_at < parent.source_recorded_at)
     returning parent."Number"
 )
@@ -71,9 +72,9 @@ select "Number", count(*) from deleted group by "Number"
 """
 
 
-def _parents(plan: Plan, reasons: str) -> str:
-    """The parents as rows. Names of our own have a capital letter, which no column of a spec has."""
-    keys = [(item.name, item.type.sql) for item in plan.parent_key]
+def _build_parents_select(plan: Plan, reasons: str) -> str:
+    """Select the parents as rows. Names that are no columns have a capital letter, which no column of a spec has."""
+    keys = [(column.name, column.type.sql) for column in plan.parent_key]
     arrays = [
         "%(orgs)s::uuid[]",
         "%(times)s::timestamptz[]",

@@ -1,9 +1,7 @@
-"""Plan -> the query that finds its step results.
+"""Build the statements that find the step results of a plan, for backfill, repair and coverage alike.
 
-In: a Plan's Reading and a Scope. Out: a Statement. It must not know who asks: backfill, repair and coverage find alike.
-
-Found means `status = 'succeeded' and result_status = 'found'`, spelled as the partial indexes of migration 020 spell
-it. The organisation of a step result is its run's own: migration 021 holds it to that.
+Found means `status = 'succeeded' and result_status = 'found'`, spelled as in the partial indexes of migration 020. The
+organisation of a step result is that of its run, which migration 021 enforces.
 """
 
 from __future__ import annotations
@@ -16,46 +14,54 @@ from typing import Any
 from engine.plan import Plan
 from engine.rows.reading import Reading
 from engine.sql.identifiers import Statement
-from engine.sql.json_paths import by_operation, detoast, first_truthy, value
+from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case, build_path_value
 
-#: Of a row of step_results called `found`.
+#: The condition on a row of step_results under the alias `found`.
 FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)"
 
-#: When it was recorded, within the years Python has: a `timestamptz` written by hand may be later, `infinity` included.
+#: When it was recorded, limited to the years Python supports: a `timestamptz` written by hand may be `infinity`.
 RECORDED_AT = "greatest('0001-01-02 00:00+00', least('9999-12-30 00:00+00', found.recorded_at))"
+
+#: Not recorded under the present digest. A scalar subquery, so that the planner looks up each entry by the ledger's
+#: key: with stale statistics it would choose an anti join that compares all pairs.
+_PENDING = """(
+        select ledger.spec_digest from step_persistence as ledger
+        where ledger.step_result_id = found.id and ledger.spec = %(spec)s
+    ) is distinct from %(digest)s"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Which step results of a spec are meant. Everything None or empty: all that are pending."""
+    """Selects step results of a spec. The default selects all that are pending."""
 
     org_ids: Sequence[str] = ()
     submissions: Sequence[str] = ()
     pipeline_run_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    all: bool = False  # also those the ledger knows under the present digest
+    all: bool = False  # also those recorded in the ledger with the present digest
     limit: int | None = None
 
 
-def count(plan: Plan, scope: Scope) -> Statement:
-    """How many step results the scope holds, its limit aside."""
-    condition, parameters = _where(plan, scope)
+def build_count_statement(plan: Plan, scope: Scope) -> Statement:
+    """Count the step results of the scope, ignoring its limit."""
+    condition, parameters = _build_conditions(plan, scope)
     return Statement(f"select count(*) from step_results as found\nwhere {condition}", parameters)
 
 
-def step_results(reading: Reading, scope: Scope) -> Statement:
-    """The step results of the scope, oldest first.
+def build_step_results_statement(reading: Reading, scope: Scope) -> Statement:
+    """Select the step results of the scope, oldest first.
 
     Columns: id, org_id, submission_id, pipeline_run_id, step_position, operation_id, recorded_at, version, then the
-    values of `reading.parts` as one JSON array text, then for each held field whether it is there.
+    values of `reading.parts` as one JSON array text, then for each held field whether it
+    is present.
 
-    What is pending is settled first, and only then are documents read: one by one, in that order (`offset 0` keeps the
-    planner from reading documents of step results that turn out not to be wanted).
+    Step results are selected before their documents are read, one by one and in order: `offset 0` keeps the planner
+    from reading documents of step results that are not selected.
     """
-    condition, parameters = _where(reading.plan, scope)
-    parts = ", ".join(value(steps, "document") for steps in reading.parts)
-    present = [f"{_held(reading, index)} is not null" for index in range(len(reading.held))]
+    condition, parameters = _build_conditions(reading.plan, scope)
+    parts = ", ".join(build_path_value(steps, "document") for steps in reading.parts)
+    present = [f"{_build_held_value(reading, index)} is not null" for index in range(len(reading.held_fields))]
     text = f"""
 select wanted.id::text, wanted.org_id::text, wanted.submission_id::text, wanted.pipeline_run_id::text,
     wanted.step_position, wanted.operation_id, wanted.recorded_at, wanted.version, content.*
@@ -70,7 +76,7 @@ from (
 cross join lateral (
     select {", ".join([f"array_to_json(array[{parts}]::jsonb[])::text", *present])}
     from step_results as source
-    cross join lateral {detoast("source", _roots(reading))} as document
+    cross join lateral {build_detoast_subquery("source", _collect_roots(reading))} as document
     where source.id = wanted.id
     offset 0
 ) as content
@@ -78,47 +84,41 @@ cross join lateral (
     return Statement(text, {**parameters, "limit": scope.limit})
 
 
-def _held(reading: Reading, index: int) -> str:
-    field = reading.held[index]
-    return by_operation(
-        reading,
-        {name: first_truthy(reading.alternatives(name, field), "document") for name in reading.plan.operations},
+def _build_held_value(reading: Reading, index: int) -> str:
+    field = reading.held_fields[index]
+    return build_operation_case(
+        {
+            name: build_first_truthy(reading.find_alternatives(name, field), "document")
+            for name in reading.plan.operations
+        },
         "source.operation_id",
     )
 
 
-def _roots(reading: Reading) -> set[str]:
+def _collect_roots(reading: Reading) -> set[str]:
     held = {
         steps[0]
-        for field in reading.held
+        for field in reading.held_fields
         for operation in reading.plan.operations
-        for steps in reading.alternatives(operation, field)
+        for steps in reading.find_alternatives(operation, field)
     }
     return held | {steps[0] for steps in reading.parts}
 
 
-def _where(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
+def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
     parameters: dict[str, Any] = {"operations": list(plan.operations)}
     conditions = [FOUND]
-    for name, value_, condition in (
+    for name, value, condition in (
         ("org_ids", list(scope.org_ids) or None, "found.org_id = any(%(org_ids)s::uuid[])"),
         ("submissions", list(scope.submissions) or None, "found.submission_id = any(%(submissions)s::uuid[])"),
         ("run_id", scope.pipeline_run_id, "found.pipeline_run_id = %(run_id)s::uuid"),
         ("since", scope.since, "found.recorded_at >= %(since)s"),
         ("until", scope.until, "found.recorded_at < %(until)s"),
     ):
-        if value_ is not None:
+        if value is not None:
             conditions.append(condition)
-            parameters[name] = value_
+            parameters[name] = value
     if not scope.all:
         conditions.append(_PENDING)
         parameters |= {"spec": plan.name, "digest": plan.digest}
     return "\n    and ".join(conditions), parameters
-
-
-# A scalar subquery, so that every planner looks each entry up by the ledger's key: guessing from stale statistics, an
-# anti join compares all with all.
-_PENDING = """(
-        select ledger.spec_digest from step_persistence as ledger
-        where ledger.step_result_id = found.id and ledger.spec = %(spec)s
-    ) is distinct from %(digest)s"""

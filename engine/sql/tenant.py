@@ -6,6 +6,5 @@ from typing import Final
 
 TENANT_ROLE: Final = "dex_tenant"
 
-
-#: What a policy of that role asks of a row.
+#: The condition that the policy of TENANT_ROLE puts on a row.
 TENANT_POLICY: Final = "org_id = nullif(current_setting('app.org_id', true), '')::uuid"

@@ -1,98 +1,31 @@
-"""Plan -> the upsert, the same conditions live and in bulk.
+"""Build the upsert of one live row, and the conditions that live and bulk upserts share.
 
-In: a Plan. Out: SQL text. It must not know where values come from nor who sends the text.
-
-What happens to a stored row is decided by three conditions, spelled once here:
-  differs   a field or a source id would change
-  newer     the stored row comes from a newer source: it stays, whatever arrives
-  moves     the source is newer than the stored one, so its time is recorded even where the content is the same;
-            otherwise an even older source could still overwrite it
+Three conditions decide what happens to a stored row:
+  not newer     the source of the stored row is not newer than the arriving one; otherwise the stored row stays
+  difference    a field or a source id would change
+  source time   the arriving source is newer, so its time is recorded even if the content is the same; otherwise a
+                source older than it could still overwrite the row
 """
 
 from __future__ import annotations
 
-from engine.columns import SOURCE_COLUMNS, columns
+from engine.columns import list_columns
 from engine.plan import Field, Plan
-from engine.sql.identifiers import indented, match_key, quote, quoted, shown
-from engine.sql.replace import turn
+from engine.provided_columns import SOURCE_COLUMNS
+from engine.spec.vocabulary import OnAbsent, OnMissing
+from engine.sql.identifiers import build_answer_columns, build_key_match, indent_lines, quote, quote_names
+from engine.sql.replace import build_parent_lock_key
 
 _IDS = ("source_submission_id", "source_pipeline_run_id")
 
+#: A source time is recorded only when the caller names one: the clock differs in every call.
+_SOURCE_TIME_CHANGES = (
+    "(%(source_recorded_at)s::timestamptz is not null"
+    " and stored.source_recorded_at is distinct from excluded.source_recorded_at)"
+)
 
-def written_columns(plan: Plan) -> tuple[str, ...]:
-    """The columns an upsert writes, in the order of its value list."""
-    return ("org_id", *(item.name for item in plan.fields), *SOURCE_COLUMNS)
-
-
-def on_conflict(plan: Plan, moves: str) -> str:
-    """The `on conflict` clause. `moves` says when a mere move of the source time is written."""
-    changes = [f"{quote(item.name)} = {_new(item)}" for item in _values(plan)]
-    changes += [f"{quote(name)} = excluded.{quote(name)}" for name in SOURCE_COLUMNS]
-    return (
-        f"on conflict ({quoted(plan.conflict)}) do update set\n{indented(changes)}\n"
-        f"where {not_newer('stored', 'excluded')}\n"
-        f"and ({moves}\n    or {differs(plan, 'stored', 'excluded')})"
-    )
-
-
-def not_newer(stored: str, arriving: str) -> str:
-    """Whether the stored row gives way to the arriving one."""
-    return (
-        f"({stored}.source_recorded_at is null or {arriving}.source_recorded_at is null"
-        f" or {stored}.source_recorded_at <= {arriving}.source_recorded_at)"
-    )
-
-
-def differs(plan: Plan, stored: str, arriving: str) -> str:
-    """Whether writing would change a field or a source id. Small columns first: documents are compared last."""
-    fields = sorted(_values(plan), key=lambda item: item.type.name == "jsonb")
-    tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in _IDS]
-    tests += [_differs(item, stored, arriving) for item in fields]
-    return "\n    or ".join(tests)
-
-
-def _differs(item: Field, stored: str, arriving: str) -> str:
-    old, new = f"{stored}.{quote(item.name)}", f"{arriving}.{quote(item.name)}"
-    # jsonb takes 1.10 and 1.1 for the same; the image is compared, which is also cheaper than walking both documents
-    changed = (
-        f"record_image_ne(row({old}), row({new}))" if item.type.name == "jsonb" else f"{old} is distinct from {new}"
-    )
-    return f"({new} is not null and {changed})" if item.on_missing == "keep" else changed
-
-
-def _new(item: Field) -> str:
-    name = quote(item.name)
-    return f"coalesce(excluded.{name}, stored.{name})" if item.on_missing == "keep" else f"excluded.{name}"
-
-
-def _values(plan: Plan) -> list[Field]:
-    """The fields an update may change: all but the key."""
-    return [item for item in plan.fields if not item.key]
-
-
-def parameter(name: str, type_name: str) -> str:
-    """A placeholder with its type."""
-    return f"%({name})s::{type_name}"
-
-
-def live(plan: Plan) -> str:
-    """The statement of one live upsert.
-
-    Parameters: `org_id`, every field by name, the three source columns by name (`source_recorded_at` null: the clock).
-    Answers one row: `submission_ok`, `run_ok`, `outcome`, then the stored row: its scalar columns as one JSON text, and
-    each document as text. `outcome` is null when the row slipped in between snapshot and insert: ask again.
-    """
-    types = {"org_id": "uuid", **{item.name: item.type.sql for item in plan.fields}, **SOURCE_COLUMNS}
-    values = [f"{parameter(name, types[name])} as {quote(name)}" for name in written_columns(plan)]
-    clock = f"coalesce({parameter('source_recorded_at', 'timestamptz')}, clock_timestamp())"
-    values[-1] = f"{clock} as {quote('source_recorded_at')}"
-    named = f"{parameter('source_recorded_at', 'timestamptz')} is not null"
-    moves = f"({named} and stored.source_recorded_at is distinct from excluded.source_recorded_at)"
-    return f"""
-with "Arriving" as materialized (
-    select
-{indented(values)}
-){_turn(plan)}, "Owner" as (
+#: Whether the submission and the run named as source belong to the organisation.
+_OWNER_CHECK = """\
     select
         (arriving.source_submission_id is null or exists (
             select from submissions where id = arriving.source_submission_id and org_id = arriving.org_id
@@ -100,32 +33,122 @@ with "Arriving" as materialized (
         (arriving.source_pipeline_run_id is null or exists (
             select from pipeline_runs where id = arriving.source_pipeline_run_id and org_id = arriving.org_id
         )) as run_ok
-    from "Arriving" as arriving
+    from "Arriving" as arriving"""
+
+
+def list_written_columns(plan: Plan) -> tuple[str, ...]:
+    """Return the columns an upsert writes, in the order of its value list."""
+    return ("org_id", *(column.name for column in plan.fields), *SOURCE_COLUMNS)
+
+
+def build_on_conflict(plan: Plan, source_time_changes: str) -> str:
+    """Build the `on conflict` clause. Under the condition `source_time_changes` a row of equal content is written."""
+    changes = [f"{quote(column.name)} = {_build_new_value(column)}" for column in _list_updated_fields(plan)]
+    changes += [f"{quote(name)} = excluded.{quote(name)}" for name in SOURCE_COLUMNS]
+    return (
+        f"on conflict ({quote_names(plan.conflict)}) do update set\n{indent_lines(changes)}\n"
+        f"where {build_not_newer_condition('stored', 'excluded')}\n"
+        f"and ({source_time_changes}\n    or {build_difference_condition(plan, 'stored', 'excluded')})"
+    )
+
+
+def build_not_newer_condition(stored: str, arriving: str) -> str:
+    """Build the condition that the source of the stored row is not newer than the arriving one."""
+    return (
+        f"({stored}.source_recorded_at is null or {arriving}.source_recorded_at is null"
+        f" or {stored}.source_recorded_at <= {arriving}.source_recorded_at)"
+    )
+
+
+def build_difference_condition(plan: Plan, stored: str, arriving: str) -> str:
+    """Build the condition that writing would change a field or a source id. Documents are compared last."""
+    fields = sorted(_list_updated_fields(plan), key=lambda column: column.type.name == "jsonb")
+    tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in _IDS]
+    tests += [_build_field_difference(column, stored, arriving) for column in fields]
+    return "\n    or ".join(tests)
+
+
+def _build_field_difference(column: Field, stored: str, arriving: str) -> str:
+    old, new = f"{stored}.{quote(column.name)}", f"{arriving}.{quote(column.name)}"
+    # for jsonb 1.10 equals 1.1, so the binary images are compared, which is also faster than comparing documents
+    changed = (
+        f"record_image_ne(row({old}), row({new}))" if column.type.name == "jsonb" else f"{old} is distinct from {new}"
+    )
+    return f"({new} is not null and {changed})" if column.on_missing is OnMissing.KEEP else changed
+
+
+def _build_new_value(column: Field) -> str:
+    name = quote(column.name)
+    return f"coalesce(excluded.{name}, stored.{name})" if column.on_missing is OnMissing.KEEP else f"excluded.{name}"
+
+
+def _list_updated_fields(plan: Plan) -> list[Field]:
+    """Return the fields an update may change: all but those of the key."""
+    return [column for column in plan.fields if not column.key]
+
+
+def build_placeholder(name: str, type_name: str) -> str:
+    """Build a parameter's placeholder with a cast to its type."""
+    return f"%({name})s::{type_name}"
+
+
+def build_upsert_sql(plan: Plan) -> str:
+    """Build the statement of one live upsert.
+
+    Parameters: `org_id`, every field and the three source columns by name; `source_recorded_at` null means now.
+    Returns one row: `submission_ok`, `run_ok`, `outcome`, then the stored row: its scalar columns as one JSON text, and
+    each document as text. `outcome` is null when another writer inserted the row after the snapshot of this statement:
+    execute it again.
+    """
+    columns = list_written_columns(plan)
+    answer_columns = build_answer_columns(plan, list_columns(plan), "upserted")
+    return f"""
+with "Arriving" as materialized (
+    select
+{indent_lines(_build_arriving_values(plan))}
+){_build_parent_lock(plan)}, "Owner" as (
+{_OWNER_CHECK}
 ), "Upserted" as (
-    insert into {quote(plan.table)} as stored ({quoted(written_columns(plan))})
-    select {quoted(written_columns(plan), "arriving.")}
-    from "Arriving" as arriving, "Owner" as owner{', "Turn"' if plan.on_absent == "delete" else ""}
+    insert into {quote(plan.table)} as stored ({quote_names(columns)})
+    select {quote_names(columns, "arriving.")}
+    from "Arriving" as arriving, "Owner" as owner{', "Lock"' if plan.on_absent is OnAbsent.DELETE else ""}
     where owner.submission_ok and owner.run_ok
-    {on_conflict(plan, moves)}
+    {build_on_conflict(plan, _SOURCE_TIME_CHANGES)}
     returning stored.*
 ), answer as (
-    select 'written' as outcome, {shown(plan, columns(plan), "upserted")} from "Upserted" as upserted
+    select 'written' as outcome, {answer_columns} from "Upserted" as upserted
     union all
-    select
-        case when {not_newer("stored", "arriving")} or not ({differs(plan, "stored", "arriving")})
-            then 'unchanged' else 'superseded' end,
-        {shown(plan, columns(plan), "stored")}
-    from {quote(plan.table)} as stored, "Arriving" as arriving, "Owner" as owner
-    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok
-    and {match_key(plan, "stored", "arriving")}
+{_build_unwritten_answer(plan)}
 )
 select owner.submission_ok, owner.run_ok, answer.* from "Owner" as owner left join answer on true
 """
 
 
-def _turn(plan: Plan) -> str:
-    """Under `on_absent: delete` the writers of one parent take turns (engine/sql/replace.py)."""
-    if plan.on_absent != "delete":
+def _build_arriving_values(plan: Plan) -> list[str]:
+    """Build the parameters as named columns; without a source time the row is as new as the clock."""
+    types = {"org_id": "uuid", **{column.name: column.type.sql for column in plan.fields}, **SOURCE_COLUMNS}
+    values = [f"{build_placeholder(name, types[name])} as {quote(name)}" for name in list_written_columns(plan)]
+    clock = f"coalesce({build_placeholder('source_recorded_at', 'timestamptz')}, clock_timestamp())"
+    values[-1] = f"{clock} as {quote('source_recorded_at')}"
+    return values
+
+
+def _build_unwritten_answer(plan: Plan) -> str:
+    """Select the stored row that was not written, with the outcome that tells why."""
+    not_newer = build_not_newer_condition("stored", "arriving")
+    difference = build_difference_condition(plan, "stored", "arriving")
+    return f"""    select
+        case when {not_newer} or not ({difference})
+            then 'unchanged' else 'superseded' end,
+        {build_answer_columns(plan, list_columns(plan), "stored")}
+    from {quote(plan.table)} as stored, "Arriving" as arriving, "Owner" as owner
+    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok
+    and {build_key_match(plan, "stored", "arriving")}"""
+
+
+def _build_parent_lock(plan: Plan) -> str:
+    """Build the CTE that locks the parent key under `on_absent: delete` (engine/sql/replace.py)."""
+    if plan.on_absent is not OnAbsent.DELETE:
         return ""
-    lock = f"pg_advisory_xact_lock({turn(plan, 'arriving')})"
-    return f', "Turn" as materialized (\n    select {lock} from "Arriving" as arriving\n)'
+    lock = f"pg_advisory_xact_lock({build_parent_lock_key(plan, 'arriving')})"
+    return f', "Lock" as materialized (\n    select {lock} from "Arriving" as arriving\n)'
