@@ -1,1 +1,1 @@
-"""Backfill: stored step results become rows, ledger entries and accounts."""
+"""Write the rows, ledger entries and accounts of stored step results."""

@@ -1,137 +1,164 @@
-"""One batch of step results, merged and recorded in one transaction.
+"""Merge one batch of step results into its table and record their outcomes, in one transaction.
 
-In: Steps with their extractions. Out: their outcomes, in the table and in the ledger. It must not know how steps were
-found.
-
-The steps of `apply`:
-  1. hold the step results still; one that changed since it was read stays pending
+The steps of `BatchMerge.merge_batch`:
+  1. lock the step results; one that changed since it was read stays pending
   2. group the rows by key, in rounds that hold each key once (engine/rows/grouping.py)
-  3. copy them to a staging table and merge each round, in the order of the keys (engine/backfill/staging.py)
-  4. where the database refuses, halve until the row is alone, and record it as rejected
-  5. under `on_absent: delete`, remove the rows whose element is gone (engine/backfill/replace.py)
-  6. write the ledger
+  3. copy the rows to a staging table and merge each round in key order (engine/backfill/staging.py)
+  4. where the database refuses, halve the round until the row is alone, and record the row as rejected
+  5. under `on_absent: delete`, delete the rows whose element is gone (engine/backfill/replace.py)
+  6. record the outcomes in the ledger
 """
 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import psycopg
-from psycopg import AsyncConnection
 
 from engine.backfill.preview import Preview
-from engine.backfill.replace import Absent
-from engine.backfill.staging import Stage, Staging
+from engine.backfill.replace import Replacement
+from engine.backfill.staging import StagingStatements, StagingTable
 from engine.plan import Plan
 from engine.rows.extract import Reason
-from engine.rows.grouping import Batch, Group, Step, rounds
+from engine.rows.grouping import Batch, Group, Step, split_into_rounds
 from engine.rows.reading import Reading
 from engine.sql import merge
-from engine.store.errors import is_of_row
-from engine.values.column_types import shorten
+from engine.store.connection import Connection
+from engine.store.errors import is_row_error
+from engine.values.column_types import shorten_json
+
+_DISCARDED_MESSAGE = "the database took the row and did not keep it under its key: a trigger, a rule, or a rounded key"
 
 
 @dataclass(frozen=True)
-class Merge:
-    """A plan with the statements of its batches spelled once."""
+class BatchMerge:
+    """A plan with the statements that merge its batches, built once."""
 
     plan: Plan
-    staging: Staging
-    absent: Absent | None
+    staging: StagingStatements
+    replacement: Replacement | None
 
     @classmethod
-    def of(cls, reading: Reading, preview: Preview | None = None) -> Merge:
-        """Spell the statements of a plan. `preview`, where given, is told what each merge changes."""
-        return cls(reading.plan, Staging.of(reading, preview), Absent.of(reading.plan))
+    def build(cls, reading: Reading, preview: Preview | None = None) -> BatchMerge:
+        """Build the statements of a plan. `preview`, where given, collects what each merge changes."""
+        return cls(reading.plan, StagingStatements.build(reading, preview), Replacement.build(reading.plan))
 
-    async def apply(self, connection: AsyncConnection[Any], batch: Batch, *, again: bool) -> Sequence[Step]:
+    async def merge_batch(self, connection: Connection, batch: Batch, *, again: bool) -> Sequence[Step]:
         """Merge and record a batch inside the caller's transaction; return the steps that were recorded.
 
-        One that changed since it was read is left out: it is pending. `again` rewrites ledger entries.
+        A step result that changed since it was read is left out and stays pending. `again` overwrites ledger entries.
+        Raises psycopg's errors for what is no row's fault.
         """
-        batch = batch.only(await self._hold(connection, batch.steps))
-        if self.absent:
-            await self.absent.prepare(connection, batch.steps)
+        batch = batch.select_steps(await self._lock_steps(connection, batch.steps))
+        if self.replacement:
+            await self.replacement.lock_parents(connection, batch.steps)
         if batch.groups:
-            await self._write(await self.staging.open(connection), batch.groups)
-        if self.absent:
-            await self.absent.delete(connection, batch.steps)
-        await self._record(connection, batch.steps, again)
+            table = await self.staging.create_table(connection)
+            await _BatchWriter(self.plan, table).write_groups(batch.groups)
+        if self.replacement:
+            await self.replacement.delete_rows(connection, batch.steps)
+        await self._record_steps(connection, batch.steps, again)
         return batch.steps
 
-    async def _hold(self, connection: AsyncConnection[Any], steps: Sequence[Step]) -> set[str]:
-        parameters = {"ids": _listed(step.id for step in steps), "versions": _listed(step.version for step in steps)}
-        found = await (await connection.execute(merge.HOLD, parameters)).fetchall()
-        return {step_id for (step_id,) in found}
+    async def _lock_steps(self, connection: Connection, steps: Sequence[Step]) -> set[str]:
+        """Lock the step results against changes; return the ids of those that are as they were when read."""
+        ids, versions = _join_list(step.id for step in steps), _join_list(step.version for step in steps)
+        cursor = await connection.execute(merge.LOCK_STEP_RESULTS_SQL, {"ids": ids, "versions": versions})
+        return {step_id for (step_id,) in await cursor.fetchall()}
 
-    async def _write(self, stage: Stage, groups: Iterable[Group]) -> None:
-        turns = rounds(self.plan, groups)
-        numbers = await stage.copy([item for round_ in turns for item in round_])
-        for round_ in turns:
-            await self._try(stage, numbers[: len(round_)])
-            numbers = numbers[len(round_) :]
-
-    async def _try(self, stage: Stage, numbers: range) -> None:
-        try:
-            async with stage.connection.transaction():
-                outcomes = await stage.merge(numbers)
-        except psycopg.Error as error:
-            if not self._blames_row(error):
-                raise
-            await self._halve(stage, numbers, error)
-        else:
-            for number in numbers:
-                await self._settle(stage, stage.groups[number], outcomes[number])
-
-    def _blames_row(self, error: psycopg.Error) -> bool:
-        """A column nobody feeds is no row's fault: what is pending is written once the table is mended."""
-        unfed = isinstance(error, psycopg.errors.NotNullViolation) and error.diag.column_name not in self._columns
-        return is_of_row(error.sqlstate) and not unfed
-
-    async def _settle(self, stage: Stage, item: Group, outcome: str) -> None:
-        if outcome == "swallowed":
-            said = "the database took the row and did not keep it under its key: a trigger, a rule, or a rounded key"
-            await self._refuse(stage, item, said)
-        else:
-            item.settle(outcome)
-
-    @property
-    def _columns(self) -> set[str]:
-        return {field.name for field in self.plan.fields}
-
-    async def _halve(self, stage: Stage, numbers: range, error: psycopg.Error) -> None:
-        if len(numbers) > 1:
-            middle = len(numbers) // 2
-            await self._try(stage, numbers[:middle])
-            await self._try(stage, numbers[middle:])
-            return
-        said = f"the database refuses the row: {error.diag.message_primary or error} ({error.sqlstate})"
-        await self._refuse(stage, stage.groups[numbers[0]], said, error.diag.column_name)
-
-    async def _refuse(self, stage: Stage, item: Group, message: str, column: str | None = None) -> None:
-        """Record why the newest candidate is not stored, and try those behind it."""
-        value = shorten([str(part) for part in item.key[1:]])
-        behind = item.refuse(Reason("refused_by_database", column, message, value, item.newest.element))
-        if behind:
-            await self._write(stage, [behind])
-
-    async def _record(self, connection: AsyncConnection[Any], steps: Sequence[Step], again: bool) -> None:
+    async def _record_steps(self, connection: Connection, steps: Sequence[Step], again: bool) -> None:
         parameters = {
             "spec": self.plan.name,
             "digest": self.plan.digest,
             "again": again,
-            "ids": _listed(step.id for step in steps),
-            "orgs": _listed(step.org_id for step in steps),
-            "outcomes": _listed(step.outcome for step in steps),
-            "elements": _listed(str(step.extraction.elements) for step in steps),
-            "rows": _listed(str(step.rows_out) for step in steps),
+            "ids": _join_list(step.id for step in steps),
+            "orgs": _join_list(step.org_id for step in steps),
+            "outcomes": _join_list(step.outcome for step in steps),
+            "elements": _join_list(str(step.extraction.elements) for step in steps),
+            "rows": _join_list(str(step.row_count) for step in steps),
             "reasons": json.dumps([[reason.as_dict() for reason in step.reasons] for step in steps]),
         }
-        await connection.execute(merge.LEDGER, parameters)
+        await connection.execute(merge.RECORD_OUTCOMES_SQL, parameters)
 
 
-def _listed(words: Iterable[str]) -> str:
-    return ",".join(words)
+@dataclass(slots=True)
+class _BatchWriter:
+    """Writes the groups of one batch through its staging table.
+
+    `pending` holds ranges of staged row numbers, to be merged from the left. A range that the database refuses is
+    replaced by its halves; a row that it refuses alone by the older candidates for the same key.
+    """
+
+    plan: Plan
+    table: StagingTable
+    pending: deque[range] = field(default_factory=deque)
+
+    async def write_groups(self, groups: Iterable[Group]) -> None:
+        """Write the newest candidate of each group that the database accepts, and record the outcome of every one."""
+        await self._stage_groups(groups)
+        while self.pending:
+            older = await self._merge_range(self.pending.popleft())
+            if older:
+                await self._stage_groups(older)
+
+    async def _stage_groups(self, groups: Iterable[Group]) -> None:
+        """Copy `groups` to the staging table and put them before the pending ranges, one range per round."""
+        rounds = split_into_rounds(self.plan, groups)
+        numbers = await self.table.copy_groups([group for round_ in rounds for group in round_])
+        ranges = []
+        for round_ in rounds:
+            ranges.append(numbers[: len(round_)])
+            numbers = numbers[len(round_) :]
+        self.pending.extendleft(reversed(ranges))
+
+    async def _merge_range(self, numbers: range) -> list[Group]:
+        """Merge staged rows in a savepoint; return the older candidates of those that were rejected."""
+        try:
+            async with self.table.connection.transaction():
+                outcomes = await self.table.merge_range(numbers)
+        except psycopg.Error as error:
+            if not self._is_row_error(error):
+                raise
+            if len(numbers) > 1:
+                self._split_range(numbers)
+                return []
+            message = f"the database refuses the row: {error.diag.message_primary or error} ({error.sqlstate})"
+            older = [_reject_row(self.table.groups[numbers[0]], message, error.diag.column_name)]
+        else:
+            older = [_record_row(self.table.groups[number], outcomes[number]) for number in numbers]
+        return [group for group in older if group]
+
+    def _split_range(self, numbers: range) -> None:
+        middle = len(numbers) // 2
+        self.pending.extendleft((numbers[middle:], numbers[:middle]))
+
+    def _is_row_error(self, error: psycopg.Error) -> bool:
+        """Return whether a row caused the error.
+
+        No row causes a null in a column that is none of the spec's fields: those step results stay pending, and are
+        written once the table is repaired.
+        """
+        columns = {column.name for column in self.plan.fields}
+        unfed = isinstance(error, psycopg.errors.NotNullViolation) and error.diag.column_name not in columns
+        return is_row_error(error.sqlstate) and not unfed
+
+
+def _record_row(group: Group, outcome: str) -> Group | None:
+    """Record the outcome of a merged row; return the older candidates for its key where the row was not kept."""
+    if outcome == merge.DISCARDED:
+        return _reject_row(group, _DISCARDED_MESSAGE)
+    group.record_outcome(outcome)
+    return None
+
+
+def _reject_row(group: Group, message: str, column: str | None = None) -> Group | None:
+    """Record why the newest candidate is not stored; return the group of the older ones, which may be stored."""
+    value = shorten_json([str(part) for part in group.key[1:]])
+    return group.reject_newest(Reason("refused_by_database", column, message, value, group.newest.element))
+
+
+def _join_list(texts: Iterable[str]) -> str:
+    return ",".join(texts)

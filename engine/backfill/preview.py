@@ -1,8 +1,4 @@
-"""What a batch would change, cell by cell.
-
-In: the stored rows of a batch before and after its merge, as `engine.sql.merge.snapshot` shows them. Out: counts and
-some samples. It must not know that the merge is rolled back afterwards.
-"""
+"""Collect what a backfill would change, cell by cell, for the report of a dry run."""
 
 from __future__ import annotations
 
@@ -12,17 +8,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.plan import Plan
-from engine.sql.merge import SHOWN
-from engine.values.column_types import shorten
+from engine.sql.merge import PREVIEW_LENGTH
+from engine.values.column_types import shorten_json
 
-_SAMPLES = 20
+_MAX_SAMPLES = 20
 
 Cells = Mapping[str, Any]
 
 
 @dataclass(slots=True)
 class Preview:
-    """Collects the changes of one backfill. Of a long document its beginning is shown, and its hash."""
+    """Counts and samples of the changed cells of one backfill. A long document is shown by its beginning and hash."""
 
     plan: Plan
     new: int = 0
@@ -30,28 +26,28 @@ class Preview:
     columns: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, Any]] = field(default_factory=list)
 
-    def compare(self, before: Mapping[int, Cells], after: Mapping[int, Cells]) -> None:
-        """Take in one merge: the rows by ordinal, without those that are not in the table."""
+    def compare_rows(self, before: Mapping[int, Cells], after: Mapping[int, Cells]) -> None:
+        """Count the changes of one merge, given the stored rows before and after it, by number of the staged row."""
         self.new += len(after.keys() - before.keys())
-        for ordinal in before.keys() & after.keys():
-            self._compare_row(before[ordinal], after[ordinal])
+        for number in before.keys() & after.keys():
+            self._compare_row(before[number], after[number])
 
     def _compare_row(self, before: Cells, after: Cells) -> None:
         names = [name for name in after if before[name] != after[name]]
         self.changed += bool(names)
         self.columns.update(names)
-        for name in names[: _SAMPLES - len(self.samples)]:
-            key = {item.name: after[item.name] for item in self.plan.key_fields}
-            self.samples.append(
-                {"key": key, "column": name, "from": self._shown(name, before), "to": self._shown(name, after)}
-            )
+        for name in names[: _MAX_SAMPLES - len(self.samples)]:
+            key = {column.name: after[column.name] for column in self.plan.key_fields}
+            old, new = self._render_cell(name, before), self._render_cell(name, after)
+            self.samples.append({"key": key, "column": name, "from": old, "to": new})
 
-    def _shown(self, name: str, cells: Cells) -> Any:
+    def _render_cell(self, name: str, cells: Cells) -> Any:
+        """Return the value to show. The snapshot has a document as its MD5 (32 characters) and its beginning."""
         value = cells[name]
         if self.plan.field(name).type.name == "jsonb" and value is not None:
             digest, text = value[:32], value[32:]
-            return text if len(text) < SHOWN else f"{text}… #{digest[:8]}"
-        return shorten(value) if isinstance(value, str | list) else value
+            return text if len(text) < PREVIEW_LENGTH else f"{text}… #{digest[:8]}"
+        return shorten_json(value) if isinstance(value, str | list) else value
 
     def as_dict(self) -> dict[str, Any]:
         columns = [{"column": name, "count": count} for name, count in self.columns.most_common()]

@@ -1,14 +1,11 @@
-"""Found step results -> rows and accounts. Backfill, repair and reconcile are this one path.
+"""Turn stored step results into rows and accounts. Backfill, repair and reconcile share this one path.
 
-In: a plan and a scope. Out: an Account; rows and ledger entries in the database. It must not know command lines or
-HTTP.
-
-The steps of `run`:
+The steps of `run_backfill`:
   1. take the spec's lock: two backfills of one spec would only repeat each other (repair of one run takes none)
-  2. stream the scope's step results, oldest first, over one connection; extract
-  3. meanwhile merge and record what was extracted before, over two other connections, one transaction a batch; step
-     results of one key are always with the same of them (engine/rows/grouping.py: share)
-So it may be killed anywhere: what was committed is in the ledger, the rest is pending.
+  2. read the scope's step results over one connection, oldest first, and extract their rows
+  3. meanwhile merge and record the batches extracted before, over two other connections, one transaction per batch; all
+     step results of one key go to the same connection (`assign_writer` in engine/rows/grouping.py)
+The process may be killed at any time: what was committed is in the ledger, the rest is pending.
 """
 
 from __future__ import annotations
@@ -19,46 +16,47 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
-from psycopg import AsyncConnection, errors
+from psycopg import errors
 
-from engine.backfill.merge import Merge
+from engine.backfill.merge import BatchMerge
 from engine.backfill.preview import Preview
 from engine.plan import Plan
-from engine.rows import document
 from engine.rows.accounts import Account
-from engine.rows.document import Run
-from engine.rows.extract import HELD, extract
-from engine.rows.grouping import BATCH_SIZE, Batch, Filling, Step, assign_writer
+from engine.rows.document import Run, build_document
+from engine.rows.extract import HELD, extract_rows
+from engine.rows.grouping import BATCH_SIZE, Batch, BatchBuilder, Step, assign_writer
 from engine.rows.reading import Reading
 from engine.sql import step_results
-from engine.sql.identifiers import Statement
 from engine.sql.step_results import Scope
-from engine.store.connection import connect
-from engine.store.errors import StoreRefused, wrap
+from engine.store.connection import Connection, connect
+from engine.store.errors import StoreRefused, wrap_errors
 from engine.values import exact_json
 
-_LOCK = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
-_TRY_LOCK = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
-_WRITERS = 2  # most of the work is compressing documents, which one connection does on one core
-_FETCHED = 20  # step results at a time: some two milliseconds of extracting, for which the writers' statements wait
-_SAMPLE = 3
-_TRIES = 5
-_PATIENCE = "5s"  # of a repair with who holds a lock: somebody waits for its answer, and what is pending stays visible
+_LOCK_SPEC = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
+_TRY_LOCK_SPEC = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
+_WRITER_COUNT = 2  # most of the work is compressing documents, which one connection does on one core
+#: Step results per fetch: some two milliseconds of extracting, during which the writers' statements wait.
+_FETCH_SIZE = 20
+_SAMPLE_SIZE = 3
+_MAX_ATTEMPTS = 5
+#: How long a repair waits for a lock: a caller waits for its answer, and what stays pending is visible.
+_REPAIR_LOCK_TIMEOUT = "5s"
 
 Progress = Callable[[Account], None]
 T = TypeVar("T")
 Queue: TypeAlias = asyncio.Queue[T | None]  # None is the end
+StepResultRow: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(slots=True)
-class Result:
+class BackfillResult:
     """What a backfill did: the account, and in a dry run a few of the rows it would write."""
 
     account: Account
     sample: list[dict[str, Any]] = field(default_factory=list)
 
 
-async def run(
+async def run_backfill(
     dsn: str,
     plan: Plan,
     scope: Scope,
@@ -68,184 +66,204 @@ async def run(
     preview: Preview | None = None,
     progress: Progress = lambda account: None,
     waiting: Callable[[], None] = lambda: None,
-) -> Result:
+) -> BackfillResult:
     """Backfill one spec. `progress` is called after every batch, `waiting` when another backfill holds the lock.
 
-    A dry run does the same and rolls every batch back; `preview`, where given, is told what each batch changes (a key
-    that comes again in a later batch is told again). Raises StoreUnavailable when the database goes away; what was
+    A dry run does the same and rolls every batch back; `preview`, where given, collects what each batch changes (a key
+    that occurs in several batches is counted in each). Raises StoreUnavailable when the database goes away; what was
     committed until then is recorded.
     """
-    async with wrap(), AsyncExitStack() as stack:
+    async with wrap_errors(), AsyncExitStack() as stack:
         reader = await stack.enter_async_context(await connect(dsn))
         await stack.enter_async_context(reader.transaction())
-        await _take_lock(reader, plan, waiting)
-        result = Result(Account(plan.name, found=await _count(reader, plan, scope)))
+        await _lock_spec(reader, plan, waiting)
+        result = BackfillResult(Account(plan.name, found=await _count_found(reader, plan, scope)))
         progress(result.account)
         if result.account.found:
-            alone = dry_run or plan.many or result.account.found <= batch_size
-            writers = [await stack.enter_async_context(await connect(dsn)) for _ in range(1 if alone else _WRITERS)]
-            merge = Merge.of(Reading(plan), preview)
-            await _stream(reader, writers, merge, scope, result, batch_size, dry_run, progress)
+            one_writer = dry_run or plan.many or result.account.found <= batch_size
+            writer_count = 1 if one_writer else _WRITER_COUNT
+            writers = [await stack.enter_async_context(await connect(dsn)) for _ in range(writer_count)]
+            stream = _Stream(Reading(plan), scope, preview, batch_size, dry_run, result, progress)
+            await stream.process_scope(reader, writers)
         return result
 
 
-async def repair(connection: AsyncConnection[Any], plans: Sequence[Plan], pipeline_run_id: str) -> list[Account]:
-    """Do the same for the step results of one run: one Account per spec that found any. Takes no lock.
+async def repair_run(connection: Connection, plans: Sequence[Plan], pipeline_run_id: str) -> list[Account]:
+    """Backfill the step results of one run: one Account per spec that found any. Takes no lock.
 
-    A spec whose table does not fit keeps nothing from the others: its Account says what is pending and why.
-    Raises StoreUnavailable.
+    A spec whose table does not fit does not keep the others from being repaired: its Account says what is pending and
+    why. Raises StoreUnavailable.
     """
     accounts = []
     for plan in plans:
         try:
-            async with wrap():
-                account = await _repair_one(connection, plan, Scope(pipeline_run_id=pipeline_run_id, all=True))
+            async with wrap_errors():
+                account = await _repair_plan(connection, plan, Scope(pipeline_run_id=pipeline_run_id, all=True))
         except StoreRefused as error:
-            account = await pending(connection, plan, error, Scope(pipeline_run_id=pipeline_run_id))
+            account = await build_pending_account(connection, plan, error, Scope(pipeline_run_id=pipeline_run_id))
         if account.found:
             accounts.append(account)
     return accounts
 
 
-async def pending(connection: AsyncConnection[Any], plan: Plan, error: StoreRefused, scope: Scope) -> Account:
-    """Return the Account of a spec that could not be backfilled: everything of `scope` is pending, `error` says why."""
-    async with wrap():
-        return Account(plan.name, found=await _count(connection, plan, scope), trouble=error.message)
+async def build_pending_account(connection: Connection, plan: Plan, error: StoreRefused, scope: Scope) -> Account:
+    """Return the Account of a spec that could not be backfilled: all of `scope` is pending, because of `error`."""
+    async with wrap_errors():
+        return Account(plan.name, found=await _count_found(connection, plan, scope), error=error.message)
 
 
-async def _repair_one(connection: AsyncConnection[Any], plan: Plan, scope: Scope) -> Account:
+async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Account:
     reading = Reading(plan)
-    statement = step_results.step_results(reading, scope)
-    found = await (await connection.execute(statement.text, statement.parameters)).fetchall()
-    account = Account(plan.name, found=len(found))
-    if found:
-        batch = Batch.of(plan, [_step(reading, row) for row in found])
-        steps = await _merge(connection, Merge.of(reading), batch, again=False, lock_timeout=_PATIENCE)
-        _count_steps(account, steps)
+    statement = step_results.build_step_results_statement(reading, scope)
+    rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+    account = Account(plan.name, found=len(rows))
+    if rows:
+        merge, batch = BatchMerge.build(reading), Batch.build(plan, [extract_step(reading, row) for row in rows])
+        steps = await _merge_with_retry(connection, merge, batch, again=False, lock_timeout=_REPAIR_LOCK_TIMEOUT)
+        _record_outcomes(account, steps)
     return account
 
 
-async def _take_lock(reader: AsyncConnection[Any], plan: Plan, waiting: Callable[[], None]) -> None:
-    free = await (await reader.execute(_TRY_LOCK, (plan.name,))).fetchone()
-    if not free or not free[0]:
+async def _lock_spec(reader: Connection, plan: Plan, waiting: Callable[[], None]) -> None:
+    row = await (await reader.execute(_TRY_LOCK_SPEC, (plan.name,))).fetchone()
+    if not row or not row[0]:
         waiting()
-        await reader.execute(_LOCK, (plan.name,))
+        await reader.execute(_LOCK_SPEC, (plan.name,))
 
 
-async def _count(reader: AsyncConnection[Any], plan: Plan, scope: Scope) -> int:
-    statement = step_results.count(plan, scope)
+async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
+    statement = step_results.build_count_statement(plan, scope)
     row = await (await reader.execute(statement.text, statement.parameters)).fetchone()
     return int(row[0]) if row else 0
 
 
-async def _stream(
-    reader: AsyncConnection[Any],
-    writers: Sequence[AsyncConnection[Any]],
-    merge: Merge,
-    scope: Scope,
-    result: Result,
-    batch_size: int,
-    dry_run: bool,
-    progress: Progress,
-) -> None:
-    found: Queue[list[Any]] = asyncio.Queue(1)  # the server makes ready what follows while this is extracted
-    queues: list[Queue[Batch]] = [asyncio.Queue(1) for _ in writers]  # a batch waits while the one before is merged
+class _Stream:
+    """The stages of one backfill, which run concurrently and pass their results on through queues.
 
-    async def write(writer: AsyncConnection[Any], queue: Queue[Batch]) -> None:
-        while batch := await queue.get():
-            steps = await _merge(writer, merge, batch, again=scope.all, dry_run=dry_run)
-            _take_sample(result, merge.plan, steps, dry_run)
-            _count_steps(result.account, steps)
-            progress(result.account)
+    fetch_step_results -> rows -> extract_step_results -> batches of each writer -> write_batches (per writer)
 
-    reading = Reading(merge.plan)
-    await _together(
-        _fetch(reader, step_results.step_results(reading, scope), found),
-        _extract(reading, found, queues, batch_size),
-        *map(write, writers, queues),
-    )
+    A queue holds one item: the server prepares the next rows while these are extracted, and the next batch waits while
+    the one before is merged.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        scope: Scope,
+        preview: Preview | None,
+        batch_size: int,
+        dry_run: bool,
+        result: BackfillResult,
+        progress: Progress,
+    ) -> None:
+        self.reading = reading
+        self.scope = scope
+        self.merge = BatchMerge.build(reading, preview)
+        self.batch_size = batch_size
+        self.dry_run = dry_run
+        self.result = result
+        self.progress = progress
+
+    async def process_scope(self, reader: Connection, writers: Sequence[Connection]) -> None:
+        """Fetch, extract and write the step results of the scope."""
+        rows: Queue[list[StepResultRow]] = asyncio.Queue(1)
+        batches: list[Queue[Batch]] = [asyncio.Queue(1) for _ in writers]
+        await _run_stages(
+            self.fetch_step_results(reader, rows),
+            self.extract_step_results(rows, batches),
+            *map(self.write_batches, writers, batches),
+        )
+
+    async def fetch_step_results(self, reader: Connection, fetched: Queue[list[StepResultRow]]) -> None:
+        """Fetch the step results of the scope, oldest first."""
+        statement = step_results.build_step_results_statement(self.reading, self.scope)
+        async with reader.cursor(name="dex_backfill") as cursor:
+            await cursor.execute(statement.text, statement.parameters)
+            while rows := await cursor.fetchmany(_FETCH_SIZE):
+                await fetched.put(rows)
+        await fetched.put(None)
+
+    async def extract_step_results(self, fetched: Queue[list[StepResultRow]], batches: Sequence[Queue[Batch]]) -> None:
+        """Extract step results and collect them, for each writer, into batches of `batch_size`."""
+        plan = self.reading.plan
+        builders = [BatchBuilder(plan, self.batch_size) for _ in batches]
+        while rows := await fetched.get():
+            for step in (extract_step(self.reading, row) for row in rows):
+                writer = assign_writer(plan, step, len(batches)) if len(batches) > 1 else 0
+                if batch := builders[writer].add_step(step):
+                    await batches[writer].put(batch)
+        for queue, builder in zip(batches, builders, strict=True):
+            if batch := builder.take_batch():
+                await queue.put(batch)
+            await queue.put(None)
+
+    async def write_batches(self, writer: Connection, batches: Queue[Batch]) -> None:
+        """Merge batches one after the other and add their outcomes to the result."""
+        while batch := await batches.get():
+            steps = await _merge_with_retry(writer, self.merge, batch, again=self.scope.all, dry_run=self.dry_run)
+            if self.dry_run:
+                _collect_sample(self.result.sample, steps)
+            _record_outcomes(self.result.account, steps)
+            self.progress(self.result.account)
 
 
-async def _merge(
-    writer: AsyncConnection[Any],
-    merge: Merge,
+async def _merge_with_retry(
+    writer: Connection,
+    merge: BatchMerge,
     batch: Batch,
     *,
     again: bool,
     dry_run: bool = False,
     lock_timeout: str | None = None,
 ) -> Sequence[Step]:
-    """Merge a batch in a transaction of its own. One that loses a deadlock (with who deletes its run) begins anew."""
-    tries = 1
+    """Merge a batch in its own transaction; repeat it after a deadlock, such as one with a deletion of its run."""
+    attempts = 1
     while True:
         try:
             async with writer.transaction(force_rollback=dry_run):
                 if lock_timeout:
                     await writer.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
-                return await merge.apply(writer, batch, again=again)
+                return await merge.merge_batch(writer, batch, again=again)
         except errors.DeadlockDetected:
-            if tries == _TRIES:
+            if attempts == _MAX_ATTEMPTS:
                 raise
-            tries, batch = tries + 1, batch.anew()
+            attempts, batch = attempts + 1, batch.copy_unmerged()
 
 
-async def _together(*work: Coroutine[Any, Any, None]) -> None:
-    """Run all of them until the last is done; where one raises, stop the others first."""
-    tasks = [asyncio.ensure_future(item) for item in work]
+async def _run_stages(*stages: Coroutine[Any, Any, None]) -> None:
+    """Run coroutines concurrently until the last has ended; where one raises, cancel the others and raise its error."""
+    tasks = [asyncio.ensure_future(stage) for stage in stages]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
     finally:
-        for task in tasks:  # once: a second time would stop the statements from being taken back at the server
+        for task in tasks:  # once only: a second cancellation would keep psycopg from cancelling the statement
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _fetch(reader: AsyncConnection[Any], statement: Statement, found: Queue[list[Any]]) -> None:
-    async with reader.cursor(name="dex_backfill") as cursor:
-        await cursor.execute(statement.text, statement.parameters)
-        while rows := await cursor.fetchmany(_FETCHED):
-            await found.put(rows)
-    await found.put(None)
-
-
-async def _extract(reading: Reading, found: Queue[list[Any]], queues: Sequence[Queue[Batch]], size: int) -> None:
-    """Extract what is found and deal it out, in batches of `size` step results per writer."""
-    plan = reading.plan
-    dealt = [Filling(plan, size) for _ in queues]
-    while rows := await found.get():
-        for step in (_step(reading, row) for row in rows):
-            number = assign_writer(plan, step, len(queues)) if len(queues) > 1 else 0
-            if batch := dealt[number].add(step):
-                await queues[number].put(batch)
-    for queue, filling in zip(queues, dealt, strict=True):
-        if batch := filling.cut():
-            await queue.put(batch)
-        await queue.put(None)
-
-
-def _step(reading: Reading, row: tuple[Any, ...]) -> Step:
-    """Extract one found step result (the columns of find.step_results)."""
+def extract_step(reading: Reading, row: StepResultRow) -> Step:
+    """Extract the rows of one stored step result (the columns of `build_step_results_statement`)."""
     step_id, org_id, submission_id, run_id, position, operation, recorded_at, version, parts, *present = row
     values = exact_json.loads(parts)
     assert isinstance(values, list)
-    roots = reading.document_of(values)
-    run_ = Run(org_id=org_id, submission_id=submission_id, pipeline_run_id=run_id, step_position=position)
-    held = {item.name: there for item, there in zip(reading.held, present, strict=True)}
-    extraction = extract(
-        reading.plan, operation, document.build(roots["output"], roots["context"], run_, operation), held
-    )
+    roots = reading.build_document(values)
+    run = Run(org_id=org_id, submission_id=submission_id, pipeline_run_id=run_id, step_position=position)
+    document = build_document(roots["output"], roots["context"], run, operation)
+    held = {column.name: is_present for column, is_present in zip(reading.held_fields, present, strict=True)}
+    extraction = extract_rows(reading.plan, operation, document, held)
     return Step(step_id, org_id, submission_id, run_id, recorded_at, version, extraction)
 
 
-def _count_steps(account: Account, steps: Sequence[Step]) -> None:
+def _record_outcomes(account: Account, steps: Sequence[Step]) -> None:
     for step in steps:
-        account.record(step.outcome, step.reasons)
+        account.record_outcome(step.outcome, step.reasons)
 
 
-def _take_sample(result: Result, plan: Plan, steps: Sequence[Step], dry_run: bool) -> None:
-    for step in steps if dry_run else ():
-        for row in step.extraction.rows[: _SAMPLE - len(result.sample)]:
-            shown = {name: str(value) if value is HELD else value for name, value in row.items()}
-            result.sample.append({"step_result_id": step.id, "outcome": step.outcome, **shown})
+def _collect_sample(sample: list[dict[str, Any]], steps: Sequence[Step]) -> None:
+    """Add rows of `steps` to `sample` until it is full; a document that stays on the server is named, not shown."""
+    for step in steps:
+        for row in step.extraction.rows[: _SAMPLE_SIZE - len(sample)]:
+            values = {name: str(value) if value is HELD else value for name, value in row.items()}
+            sample.append({"step_result_id": step.id, "outcome": step.outcome, **values})

@@ -1,1 +1,1 @@
-"""The typed Python functions and the event loop they run on."""
+"""What the generated typed functions call, and the event loop it runs on."""

@@ -1,9 +1,7 @@
-"""The doors of the typed functions: plain calls into the async store.
+"""Write and query rows by plain calls: what the generated typed functions are made of.
 
-In: a spec by name, an organisation, values as Python holds JSON. Out: rows as Python holds JSON, every number as it was
-written. It must not know any spec in particular, nor HTTP.
-
-The store is async and stays so; `engine/functions/event_loop.py` is where a plain call waits for it.
+The store is async; `engine/functions/event_loop.py` runs it while the caller's thread waits. Values are plain Python
+objects as JSON has them, and every number comes back with the digits it was written with.
 """
 
 from __future__ import annotations
@@ -15,56 +13,57 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from engine import plans, project
-from engine.functions.event_loop import close, run
+from engine import plans
+from engine.functions.event_loop import call_with_connection, close
 from engine.plan import Field, Plan
-from engine.project import Project, ProjectNotFound
+from engine.project import Project, ProjectNotFound, find_project
 from engine.rows import given_values
-from engine.rows.extract import Reason, Rejected, Row, admit
+from engine.rows.extract import Reason, Rejected, Row, convert_value
 from engine.rows.given_values import Refused
-from engine.rows.query_words import Question, QuestionRefused, ask
-from engine.store import organisation, select
+from engine.rows.query import Query, QueryRejected, build_query
 from engine.store.connection import Connection
-from engine.store.errors import FOREIGN_KEY, StoreRefused
+from engine.store.errors import UnknownOrganisation
+from engine.store.identity import check_organisation
+from engine.store.select import fetch_page
 from engine.store.upsert import SourceRefused, Upsert
 from engine.values import exact_json
-from engine.values.column_types import TYPES, CastError, shorten
+from engine.values.column_types import shorten_json
+from engine.values.uuid_text import parse_uuid
 
 __all__ = ["Refused", "SourceRefused", "close", "query", "upsert", "upsert_many"]
 
 #: The project these functions were generated in: `engine/functions/call.py` lies two levels below it.
 HOME: Final = Project(Path(__file__).resolve().parents[2])
 
+_EXPECTED_UUID: Final = "expected a UUID such as `0921f10b-890b-47ab-8ceb-b1986df51cbb`"
+
 
 def upsert(spec: str, *, org_id: str, values: Mapping[str, Any], **source: str | None) -> dict[str, Any]:
-    """Write one row of `spec` and return it as it stands then. `source` holds source columns.
+    """Write one row of `spec` and return it as it is stored then. `source` holds source columns.
 
     Raises Refused naming every value that cannot be stored, SourceRefused for a source of another organisation,
     StoreRefused for what the database refuses, StoreUnavailable when it does not answer. Nothing is written then.
     """
-    statement, where = _find(spec)
-    row, reasons = given_values.row(statement.plan, values, _admit)
-    return _write(statement, where, org_id, [row], reasons, source)[0]
+    statement, home = _find_statement(spec)
+    row, reasons = given_values.convert_values(statement.plan, values, _convert_value)
+    return _write_rows(statement, home, org_id, [row], reasons, source)[0]
 
 
 def upsert_many(
     spec: str, *, org_id: str, rows: Iterable[Mapping[str, Any]], **source: str | None
 ) -> list[dict[str, Any]]:
-    """Write rows of `spec`, all or none, and return them as they stand then, in the order of their keys.
+    """Write rows of `spec`, all or none, and return them as they are stored then, in the order of their keys.
 
     Of rows with the same key the last one wins. Raises as `upsert`; a reason's `element` counts rows from 0.
     """
-    statement, where = _find(spec)
-    known = {field.name for field in statement.plan.fields}
-    admitted, reasons = [], []
+    statement, home = _find_statement(spec)
+    converted, reasons = [], []
     for index, values in enumerate(rows):
-        row, against = given_values.row(statement.plan, values, _admit)
-        unknown = [
-            Reason("unknown_field", name, f"unknown field `{name}`") for name in sorted(values.keys() - known, key=str)
-        ]
-        admitted.append(row)
-        reasons += [replace(reason, element=index) for reason in (*against, *unknown)]
-    return _write(statement, where, org_id, admitted, reasons, source)
+        row, row_reasons = given_values.convert_values(statement.plan, values, _convert_value)
+        row_reasons += _list_unknown_fields(statement.plan, values)
+        converted.append(row)
+        reasons += [replace(reason, element=index) for reason in row_reasons]
+    return _write_rows(statement, home, org_id, converted, reasons, source)
 
 
 def query(
@@ -75,49 +74,65 @@ def query(
     Raises Refused for a value that cannot be used and for an organisation that does not exist, StoreUnavailable when
     the database does not answer.
     """
-    statement, where = _find(spec)
-    _must_be_json(filters)
+    statement, home = _find_statement(spec)
+    _check_filters_are_json(filters)
+    parameters = {**filters, "limit": limit, "offset": offset}
     try:
-        question = ask(statement.plan, _organisation(org_id), {**filters, "limit": limit, "offset": offset})
-    except QuestionRefused as error:
+        page_query = build_query(statement.plan, _parse_organisation(org_id), parameters)
+    except QueryRejected as error:
         raise Refused(error.reasons, hint=error.hint) from error
-    return [_loaded(row) for row in run(where, partial(_fetch, statement.plan, question))]
+    return [_load_row(row) for row in call_with_connection(home, partial(_fetch_rows, statement.plan, page_query))]
 
 
-def _write(
+# --- values and rows ------------------------------------------------------------------------------------------------
+
+
+def _write_rows(
     statement: Upsert,
-    where: Project,
+    home: Project,
     org_id: str,
     rows: list[Row],
     reasons: list[Reason],
     source: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    sources, against = given_values.sources({name: _plain(value) for name, value in source.items()})
-    org_id = _organisation(org_id)
-    if reasons or against:
-        raise Refused([*reasons, *against])
-    folded = given_values.fold(statement.plan, ({**row, **sources} for row in rows))
-    return [_loaded(row) for row in run(where, partial(_store, statement, org_id, folded))] if folded else []
+    sources, source_reasons = given_values.convert_sources(
+        {name: _convert_uuid(value) for name, value in source.items()}
+    )
+    org_id = _parse_organisation(org_id)
+    if reasons or source_reasons:
+        raise Refused([*reasons, *source_reasons])
+    folded = given_values.fold_rows(statement.plan, ({**row, **sources} for row in rows))
+    if not folded:
+        return []
+    return [_load_row(row) for row in call_with_connection(home, partial(_store_rows, statement, org_id, folded))]
 
 
-def _admit(field: Field, value: Any) -> Any:
+def _list_unknown_fields(plan: Plan, values: Mapping[str, Any]) -> list[Reason]:
+    unknown = values.keys() - {column.name for column in plan.fields}
+    return [Reason("unknown_field", name, f"unknown field `{name}`") for name in sorted(unknown, key=str)]
+
+
+def _convert_value(field: Field, value: Any) -> Any:
     try:
-        return admit(field, _plain(value))
+        return convert_value(field, _convert_uuid(value))
     except (TypeError, exact_json.ExactError) as error:  # a Python object that is no JSON value
-        raise Rejected(Reason("wrong_type", field.name, _not_json(value) or str(error))) from error
+        raise Rejected(Reason("wrong_type", field.name, _explain_non_json(value) or str(error))) from error
 
 
-def _plain(value: Any) -> Any:
+def _convert_uuid(value: Any) -> Any:
+    """Return a UUID object as text, any other value unchanged."""
     return str(value) if isinstance(value, UUID) else value
 
 
-def _must_be_json(filters: Mapping[str, Any]) -> None:
-    reasons = [Reason("wrong_type", name, said) for name, value in filters.items() if (said := _not_json(value))]
+def _check_filters_are_json(filters: Mapping[str, Any]) -> None:
+    messages = {name: _explain_non_json(value) for name, value in filters.items()}
+    reasons = [Reason("wrong_type", name, message) for name, message in messages.items() if message]
     if reasons:
         raise Refused(reasons, hint="give the filter a value its column could hold")
 
 
-def _not_json(value: Any) -> str:
+def _explain_non_json(value: Any) -> str:
+    """Return why `value` cannot be written as JSON, empty when it can."""
     try:
         exact_json.dumps(value)
     except exact_json.ExactError as error:
@@ -125,66 +140,71 @@ def _not_json(value: Any) -> str:
     return ""
 
 
-def _organisation(org_id: Any) -> str:
-    org_id = _plain(org_id)
-    if said := _not_json(org_id):
-        raise Refused([Reason("wrong_type", "org_id", said)])
-    try:
-        return str(TYPES["uuid"].cast(org_id))
-    except CastError as error:
-        raise Refused([Reason("wrong_type", "org_id", str(error), shorten(org_id))]) from error
+def _parse_organisation(org_id: Any) -> str:
+    if text := parse_uuid(org_id):
+        return text
+    if message := _explain_non_json(org_id):
+        raise Refused([Reason("wrong_type", "org_id", message)])
+    raise Refused([Reason("wrong_type", "org_id", _EXPECTED_UUID, shorten_json(org_id))])
 
 
-def _loaded(row: bytes) -> dict[str, Any]:
+def _load_row(row: bytes) -> dict[str, Any]:
     value = exact_json.loads(row)
     assert isinstance(value, dict)
     return value
 
 
-# --- what runs on the event loop ------------------------------------------------------------------------------------
+# --- coroutines that run on the event loop --------------------------------------------------------------------------
 
 
-async def _store(statement: Upsert, org_id: str, rows: list[Row], connection: Connection) -> list[bytes]:
+async def _store_rows(statement: Upsert, org_id: str, rows: list[Row], connection: Connection) -> list[bytes]:
     try:
-        return [stored.json for stored in await statement.run(connection, org_id, rows)]
-    except (SourceRefused, StoreRefused) as error:
-        if isinstance(error, SourceRefused) or error.sqlstate == FOREIGN_KEY:
-            await _must_exist(connection, org_id)
-        raise
+        return [stored.json for stored in await statement.write_rows(connection, org_id, rows)]
+    except UnknownOrganisation as error:
+        raise _refuse_organisation(org_id) from error
+    except SourceRefused as error:
+        hint = "pass the id of a submission or run of the organisation in `org_id`"
+        raise SourceRefused(error.field, hint=hint) from error
 
 
-async def _fetch(plan: Plan, question: Question, connection: Connection) -> tuple[bytes, ...]:
-    found = await select.fetch(connection, plan, question)
-    if not found.rows:  # an organisation that does not exist must not look like one without rows
-        await _must_exist(connection, question.tenant)
-    return found.rows
+async def _fetch_rows(plan: Plan, page_query: Query, connection: Connection) -> tuple[bytes, ...]:
+    page = await fetch_page(connection, plan, page_query)
+    if not page.rows:  # an organisation that does not exist must not look like one without rows
+        try:
+            await check_organisation(connection, page_query.tenant)
+        except UnknownOrganisation as error:
+            raise _refuse_organisation(page_query.tenant) from error
+    return page.rows
 
 
-async def _must_exist(connection: Connection, org_id: str) -> None:
-    if not await organisation.exists(connection, org_id):
-        message = f"there is no organisation `{org_id}`"
-        raise Refused([Reason("unknown_organisation", "org_id", message)], hint="check the organisation's id")
+def _refuse_organisation(org_id: str) -> Refused:
+    message = f"there is no organisation `{org_id}`"
+    return Refused([Reason("unknown_organisation", "org_id", message)], hint="check the organisation's id")
 
 
-# --- which project, which plan --------------------------------------------------------------------------------------
+# --- the project and the plan of a call -----------------------------------------------------------------------------
 
 
-def _find(spec: str) -> tuple[Upsert, Project]:
-    """The plan with its statement, and its project: that of the working folder where it has the spec, else our own."""
-    where = _here()
-    if not (where.specs / f"{spec}.yaml").is_file():
-        where = HOME
-    statements = _statements(where)
-    return statements[plans.pick([one.plan for one in statements.values()], spec).name], where
+def _find_statement(spec: str) -> tuple[Upsert, Project]:
+    """Return the upsert of `spec` and its project: that of the working folder if it has the spec, otherwise HOME.
+
+    Raises UnknownSpec.
+    """
+    project = _find_project()
+    if not (project.specs / f"{spec}.yaml").is_file():
+        project = HOME
+    statements = _load_statements(project)
+    plan = plans.find_plan([statement.plan for statement in statements.values()], spec)
+    return statements[plan.name], project
 
 
-def _here() -> Project:
+def _find_project() -> Project:
     try:
-        return project.find()
+        return find_project()
     except ProjectNotFound:
         return HOME
 
 
 @lru_cache(maxsize=8)
-def _statements(where: Project) -> dict[str, Upsert]:
-    return {plan.name: Upsert.of(plan) for plan in plans.load(where)}
+def _load_statements(project: Project) -> dict[str, Upsert]:
+    return {plan.name: Upsert.build(plan) for plan in plans.load_plans(project)}

@@ -1,10 +1,7 @@
-"""Plain calls into async code: one event loop in a thread of its own, and a few connections on it.
+"""Run async store functions from plain calls: one event loop in its own thread, and a few connections on it.
 
-In: a project and a coroutine function that wants a connection. Out: its answer, in the caller's thread. It must not
-know what is asked of the database.
-
-`DATABASE_URL` decides which database it is; without it, the project's embedded Postgres. The first call starts the
-loop; any thread may call, and a forked child starts a loop of its own.
+`DATABASE_URL` names the database; without it, the project's embedded Postgres is started. The first call starts the
+loop. Any thread may call, and a forked child starts a loop of its own.
 """
 
 from __future__ import annotations
@@ -21,45 +18,46 @@ from typing import Final, TypeVar
 import anyio
 from anyio.from_thread import BlockingPortal
 
-from engine.embedded_postgres import running
+from engine.embedded_postgres import run_server
 from engine.project import Project
-from engine.store.connection import Connection, Pool, connect, pool
-from engine.store.errors import wrap
+from engine.store.connection import Connection, Pool, build_pool, connect
+from engine.store.errors import wrap_errors
 
 T = TypeVar("T")
 
-_CONNECTIONS: Final = 4
+_POOL_SIZE: Final = 4
 
 
-class _Doors:
-    """The one event loop of the process and the pools on it, by URL."""
+class _EventLoop:
+    """The one event loop of the process, and its connection pools by URL."""
 
     def __init__(self) -> None:
         self.lock = Lock()
         self.stack = ExitStack()
         self.portal: BlockingPortal | None = None
-        self.urls: dict[Path, str] = {}  # of embedded servers, which live as long as we do
+        self.urls: dict[Path, str] = {}  # of the embedded servers, which run until `close`
         self.pools: dict[str, Pool] = {}
 
-    def open(self, where: Project) -> tuple[BlockingPortal, Pool]:
+    def open_pool(self, project: Project) -> tuple[BlockingPortal, Pool]:
+        """Return the loop's portal and the pool for the database of `project`, started if they are not running."""
         with self.lock:
             if self.portal is None:
-                self.portal = _start()
-            url = os.environ.get("DATABASE_URL", "").strip() or self._embedded(where.data / "postgres")
+                self.portal = _start_thread()
+            url = os.environ.get("DATABASE_URL", "").strip() or self._start_embedded(project.data / "postgres")
             if url not in self.pools:
-                self.pools[url] = self.portal.call(_opened, url)
+                self.pools[url] = self.portal.call(_open_pool, url)
             return self.portal, self.pools[url]
 
-    def _embedded(self, folder: Path) -> str:
+    def _start_embedded(self, folder: Path) -> str:
         if folder not in self.urls:
-            self.urls[folder] = self.stack.enter_context(running(folder))
+            self.urls[folder] = self.stack.enter_context(run_server(folder))
         return self.urls[folder]
 
     def close(self) -> None:
         with self.lock:
             if self.portal is not None:
-                for one in self.pools.values():
-                    self.portal.call(one.close)
+                for pool in self.pools.values():
+                    self.portal.call(pool.close)
                 self.portal.call(self.portal.stop)
             self.portal = None
             self.pools.clear()
@@ -67,54 +65,55 @@ class _Doors:
             self.stack.close()
 
 
-def _start() -> BlockingPortal:
-    """Start the event loop's thread.
+def _start_thread() -> BlockingPortal:
+    """Start the event loop's thread and return the portal that other threads call it through.
 
-    Not by anyio's `start_blocking_portal`: a child forked later would hang closing that context, for want of a thread.
+    anyio's `start_blocking_portal` is not used: a child forked later would hang on closing that context, since the
+    thread does not exist in the child.
     """
     ready: Future[BlockingPortal] = Future()
-    Thread(target=anyio.run, args=(_serve, ready), name="dex-call", daemon=True).start()
+    Thread(target=anyio.run, args=(_serve_portal, ready), name="dex-call", daemon=True).start()
     return ready.result()
 
 
-async def _serve(ready: Future[BlockingPortal]) -> None:
+async def _serve_portal(ready: Future[BlockingPortal]) -> None:
     async with BlockingPortal() as portal:
         ready.set_result(portal)
         await portal.sleep_until_stopped()
 
 
-async def _opened(url: str) -> Pool:
-    """A pool, once the database has answered: a wrong URL is heard of at once and not after a pool's patience."""
+async def _open_pool(url: str) -> Pool:
+    """Open a pool after one connection has succeeded, so that a wrong URL fails at once and not by a pool's timeout."""
     await (await connect(url)).close()
-    made = pool(url, _CONNECTIONS)
-    await made.open()
-    return made
+    pool = build_pool(url, _POOL_SIZE)
+    await pool.open()
+    return pool
 
 
-_doors = _Doors()
+_event_loop = _EventLoop()
 
 
 def close() -> None:
-    """Close the connections, and let go of an embedded server. The next call opens them anew."""
-    _doors.close()
+    """Close the connections and stop the embedded server this process started. The next call opens them again."""
+    _event_loop.close()
 
 
-def _forget() -> None:
-    """In a forked child the event loop's thread is gone: start afresh, and leave the parent's connections alone."""
-    global _doors
-    _doors = _Doors()
+def _reset_after_fork() -> None:
+    """Start afresh in a forked child, which has no event loop thread, and leave the parent's connections alone."""
+    global _event_loop
+    _event_loop = _EventLoop()
 
 
 atexit.register(close)
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def run(where: Project, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Do `work` with a connection to the database of `where`, and wait for its answer. Raises StoreUnavailable."""
-    portal, connections = _doors.open(where)
-    return portal.call(_with_connection, connections, work)
+def call_with_connection(project: Project, function: Callable[[Connection], Awaitable[T]]) -> T:
+    """Call `function` with a connection to the database of `project`; wait for its result. Raises StoreUnavailable."""
+    portal, pool = _event_loop.open_pool(project)
+    return portal.call(_call_on_loop, pool, function)
 
 
-async def _with_connection(connections: Pool, work: Callable[[Connection], Awaitable[T]]) -> T:
-    async with wrap(), connections.connection() as connection:
-        return await work(connection)
+async def _call_on_loop(pool: Pool, function: Callable[[Connection], Awaitable[T]]) -> T:
+    async with wrap_errors(), pool.connection() as connection:
+        return await function(connection)

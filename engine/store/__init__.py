@@ -1,1 +1,1 @@
-"""The store: the one room where psycopg is spoken. Plans and SQL text in; rows, reports and StoreErrors out."""
+"""Run the statements of engine/sql: connections, the errors of the database, single rows and pages of rows."""

@@ -1,10 +1,12 @@
-"""Driver errors stop here.
+"""Turn psycopg's exceptions into the engine's, the cause attached.
 
-In: psycopg's exceptions. Out: StoreError, with the cause attached.
+    EngineError
+    └── StoreError
+        ├── StoreUnavailable      the server is not there, or went away: nothing is wrong with the request
+        ├── StoreRefused          the server refuses the statement: SQLSTATE and its message
+        └── UnknownOrganisation   the organisation of the request does not exist
 
-    StoreError
-    ├── StoreUnavailable   the server is not there, or went away: nothing is wrong with the request
-    └── StoreRefused       the server refuses the statement: SQLSTATE and what it says
+They carry what the database reported. The advice in `hint` is for whoever set the database up; the API answers its own.
 """
 
 from __future__ import annotations
@@ -18,16 +20,17 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from engine.errors import EngineError
 
-#: The classes of SQLSTATE that say the server is the trouble: connection, operator intervention, system error.
+#: Classes of SQLSTATE for trouble of the server itself: connection, operator intervention, system error.
 _UNAVAILABLE = ("08", "57P", "58")
-#: The SQLSTATE of a row that names an organisation that does not exist, among others.
-FOREIGN_KEY = "23503"
-#: The classes that blame a row: a key that comes twice once its column has rounded it, data, a constraint, a trigger, a
-#: view's check, a limit of the program, PL/pgSQL.
-_OF_ROW = ("21", "22", "23", "27", "44", "54", "P0")
-#: A table or column that is not there: the migrations are not current.
-_ABSENT = ("42P01", "42703")
-_MIGRATE = "run `dex migrate`, then `dex check --database`"
+#: The SQLSTATE of, among others, a row that names an organisation that does not exist.
+FOREIGN_KEY_VIOLATION = "23503"
+#: Classes of SQLSTATE caused by a row: a key that occurs twice once its column has rounded it, data, a constraint, a
+#: trigger, a view's check, a limit of the program, PL/pgSQL.
+_ROW_ERRORS = ("21", "22", "23", "27", "44", "54", "P0")
+#: A table or column that does not exist: the migrations are not current.
+_UNDEFINED = ("42P01", "42703")
+_MIGRATE_HINT = "run `dex migrate`, then `dex check --database`"
+_START_HINT = "start it, or correct `DATABASE_URL`; what was committed is kept, and the command may be run again"
 
 
 class StoreError(EngineError):
@@ -35,7 +38,7 @@ class StoreError(EngineError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached, or went away in the middle. Nothing of the open transaction was kept."""
+    """The database cannot be reached, or went away during a transaction, of which nothing was kept."""
 
 
 class StoreRefused(StoreError):
@@ -43,7 +46,7 @@ class StoreRefused(StoreError):
 
     def __init__(self, error: psycopg.Error) -> None:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
-        hint = _MIGRATE if error.sqlstate in _ABSENT else error.diag.message_hint or ""
+        hint = _MIGRATE_HINT if error.sqlstate in _UNDEFINED else error.diag.message_hint or ""
         super().__init__(f"the database refuses: {message}", hint=hint)
         self.sqlstate = error.sqlstate or ""
         self.constraint = error.diag.constraint_name
@@ -51,15 +54,27 @@ class StoreRefused(StoreError):
         self.detail = error.diag.message_detail or ""
 
 
-def is_of_row(sqlstate: str | None) -> bool:
-    """Whether a row is at fault: sent again, it would be refused again. A code that is not Postgres' is a trigger's.
+class UnknownOrganisation(StoreError):
+    """There is no organisation with the id `org_id`."""
 
-    The driver's own errors have none.
+    def __init__(self, org_id: str) -> None:
+        super().__init__("there is no such organisation")
+        self.org_id = org_id
+
+
+def is_row_error(sqlstate: str | None) -> bool:
+    """Return whether a row caused the error, so that the same row would be refused again.
+
+    A code that Postgres does not define comes from a trigger. The driver's own errors have no code.
     """
-    return sqlstate is not None and sqlstate != "" and (sqlstate.startswith(_OF_ROW) or not _known(sqlstate))
+    return (
+        sqlstate is not None
+        and sqlstate != ""
+        and (sqlstate.startswith(_ROW_ERRORS) or not _is_known_sqlstate(sqlstate))
+    )
 
 
-def _known(sqlstate: str) -> bool:
+def _is_known_sqlstate(sqlstate: str) -> bool:
     try:
         return bool(errors.lookup(sqlstate))
     except KeyError:
@@ -67,21 +82,24 @@ def _known(sqlstate: str) -> bool:
 
 
 @asynccontextmanager
-async def wrap() -> AsyncIterator[None]:
-    """Turn psycopg's errors into ours. Raises StoreUnavailable or StoreRefused, the cause attached."""
+async def wrap_errors() -> AsyncIterator[None]:
+    """Raise StoreUnavailable or StoreRefused in place of psycopg's errors, the cause attached."""
     try:
         yield
     except psycopg.Error as error:
-        raise _ours(error) from error
+        raise _convert_error(error) from error
 
 
-def _ours(error: psycopg.Error) -> StoreError:
-    state = error.sqlstate or ""
-    gone = isinstance(error, PoolTimeout | PoolClosed | TooManyRequests)
-    if gone or state.startswith(_UNAVAILABLE) or (isinstance(error, psycopg.OperationalError) and not state):
-        said = str(error).strip().split("\n", 1)[0]
-        return StoreUnavailable(
-            f"the database does not answer: {said}",
-            hint="start it, or correct `DATABASE_URL`; what was committed is kept, and the command may be run again",
-        )
-    return StoreRefused(error)
+def _convert_error(error: psycopg.Error) -> StoreError:
+    if not _is_unavailable(error):
+        return StoreRefused(error)
+    reason = str(error).strip().split("\n", 1)[0]
+    return StoreUnavailable(f"the database does not answer: {reason}", hint=_START_HINT)
+
+
+def _is_unavailable(error: psycopg.Error) -> bool:
+    if isinstance(error, PoolTimeout | PoolClosed | TooManyRequests):
+        return True
+    if not error.sqlstate:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate.startswith(_UNAVAILABLE)

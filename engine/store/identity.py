@@ -1,20 +1,14 @@
-"""Credentials that only the database knows.
-
-In: the SHA-256 of a token, the id of a super-admin. Out: what the database says of them. It must not know headers, nor
-the token itself.
-"""
+"""Look up the API tokens, super-admins and organisations that exist in the database."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from psycopg import AsyncConnection
-
-from engine.store.errors import wrap
+from engine.store.connection import Connection
+from engine.store.errors import UnknownOrganisation, wrap_errors
 
 #: `touched` writes at most once a minute and token, so that a busy token does not cost a write per call.
-_FIND = """
+_FIND_BY_HASH = """
 with found as (
     select id, org_id, company_id, role::text as role, last_used_at,
            revoked_at is not null as revoked,
@@ -29,7 +23,9 @@ with found as (
 select id::text, org_id::text, company_id::text, role, revoked, expired from found
 """
 
-_RETIRED = "select exists (select from super_admins where id = %s::uuid and not is_active)"
+_IS_RETIRED_ADMIN = "select exists (select from super_admins where id = %s::uuid and not is_active)"
+
+_ORGANISATION_EXISTS = "select exists (select from orgs where id = %s::uuid)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +40,36 @@ class Token:
     expired: bool
 
 
-async def find(connection: AsyncConnection[Any], token_hash: str) -> Token | None:
-    """Return the token of that hash, None when there is none, and note that it was used.
+async def find_token(connection: Connection, token_hash: str) -> Token | None:
+    """Return the token with this SHA-256 hash, None when there is none, and update the time of its last use.
 
     Raises StoreUnavailable.
     """
-    async with wrap():
-        row = await (await connection.execute(_FIND, (token_hash,))).fetchone()
+    async with wrap_errors():
+        row = await (await connection.execute(_FIND_BY_HASH, (token_hash,))).fetchone()
     return Token(*row) if row else None
 
 
-async def is_retired(connection: AsyncConnection[Any], admin_id: str) -> bool:
-    """Whether the super-admin is on record and not active. Raises StoreUnavailable."""
-    async with wrap():
-        row = await (await connection.execute(_RETIRED, (admin_id,))).fetchone()
+async def is_retired_admin(connection: Connection, admin_id: str) -> bool:
+    """Return whether the super-admin is in the database and not active. Raises StoreUnavailable."""
+    return await _fetch_flag(connection, _IS_RETIRED_ADMIN, admin_id)
+
+
+async def organisation_exists(connection: Connection, org_id: str) -> bool:
+    """Return whether there is an organisation with this id. Raises StoreUnavailable."""
+    return await _fetch_flag(connection, _ORGANISATION_EXISTS, org_id)
+
+
+async def check_organisation(connection: Connection, org_id: str) -> None:
+    """Raise UnknownOrganisation when there is no organisation with this id.
+
+    Called where a statement failed or found nothing, so that the common case costs no query.
+    """
+    if not await organisation_exists(connection, org_id):
+        raise UnknownOrganisation(org_id)
+
+
+async def _fetch_flag(connection: Connection, sql: str, row_id: str) -> bool:
+    async with wrap_errors():
+        row = await (await connection.execute(sql, (row_id,))).fetchone()
     return bool(row and row[0])

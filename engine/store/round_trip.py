@@ -1,10 +1,8 @@
-"""One round trip: statements sent together, answered together, and one transaction.
+"""Send several statements in one message, as one transaction, and read their rows in Postgres' text format.
 
-In: a connection, statements and their values. Out: rows as the text Postgres wrote. It must not know what is asked.
-
-psycopg's pipeline goes to the server and back for every statement it is given and for its end. Here everything is put
-into libpq's buffer first and leaves as one message, which takes a third of the time of the client. No `begin` is sent:
-outside of a transaction block, all that a pipeline sends up to its end (`sync`) is one transaction.
+psycopg's pipeline mode makes a round trip for every statement and one for the end. Here everything is put into libpq's
+buffer first and leaves as one message, which takes a third of the client's time. No `begin` is sent: outside of a
+transaction block, all that a pipeline sends up to its end (`sync`) is one transaction.
 """
 
 from __future__ import annotations
@@ -17,23 +15,25 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from psycopg import AsyncConnection, errors
+from psycopg import errors
 from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, PipelineStatus
 from psycopg.pq.abc import PGresult
 
-#: A row as Postgres wrote it, in text.
-Texts = tuple[bytes | None, ...]
+from engine.store.connection import Connection
 
-_PLACE = re.compile(r"%\((\w+)\)s|%%")
-_MOST_PREPARED = 100  # of a connection, as psycopg's own default
+#: The values of a row in Postgres' text format.
+TextRow = tuple[bytes | None, ...]
+
+_PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
+_MOST_PREPARED = 100  # statements of one connection, which is psycopg's default
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A statement with `$1` for `%(name)s`. Its types are those the statement casts its values to."""
+class NumberedStatement:
+    """A statement with `$1` for `%(name)s`. Parameters have the types that the statement casts them to."""
 
     sql: bytes
     names: tuple[str, ...]
@@ -41,118 +41,136 @@ class Text:
 
 
 @lru_cache(maxsize=1000)
-def numbered(text: str) -> Text:
-    """Return the statement as the server takes it."""
-    names = tuple(dict.fromkeys(name for name in _PLACE.findall(text) if name))
+def number_placeholders(sql: str) -> NumberedStatement:
+    """Convert `%(name)s` placeholders to `$1, $2, ...`; return the SQL and the order of its parameters."""
+    names = tuple(dict.fromkeys(name for name in _PLACEHOLDER.findall(sql) if name))
     numbers = {name: f"${number}" for number, name in enumerate(names, start=1)}
-    sql = _PLACE.sub(lambda place: numbers[place[1]] if place[1] else "%", text).encode()
-    return Text(sql, names, hashlib.sha256(sql).hexdigest()[:24].encode())
+    numbered = _PLACEHOLDER.sub(lambda match: numbers[match[1]] if match[1] else "%", sql).encode()
+    return NumberedStatement(numbered, names, hashlib.sha256(numbered).hexdigest()[:24].encode())
 
 
-async def exchange(
-    connection: AsyncConnection[Any], calls: Sequence[tuple[str, Mapping[str, Any]]]
-) -> list[list[Texts]]:
-    """Run statements (text and values by name), all or none; return the rows of each.
+async def send_statements(
+    connection: Connection, calls: Sequence[tuple[str, Mapping[str, Any]]]
+) -> list[list[TextRow]]:
+    """Run statements (SQL and parameters by name), all or none; return the rows of each.
 
-    Raises psycopg's error of the first one that failed; the connection can be used again then.
+    Raises psycopg's error of the first statement that failed; the connection stays usable.
     """
     assert connection.autocommit, "a pipeline is a transaction of its own only in autocommit mode"
     try:
-        return await _exchange(connection, calls)
+        return await _send_statements(connection, calls)
     except errors.InvalidSqlStatementName:
-        _PREPARED[connection].forget()
-        return await _exchange(connection, calls)
+        _PREPARED[connection].forget_all()
+        return await _send_statements(connection, calls)
 
 
 @dataclass(slots=True)
-class Prepared:
-    """What a connection has prepared: digests, the one made first in front.
+class PreparedStatements:
+    """The statements prepared on one connection: their digests, oldest first.
 
-    psycopg discards everything prepared after a rollback, ours included, and a pooler may do so at any time. Then names
-    of a new generation are given: of the old ones nobody knows which are still there.
+    psycopg discards everything prepared after a rollback, these statements included, and a pooler may do so at any
+    time. Which of them still exist is unknown then, so `forget_all` starts a new generation of names.
     """
 
     generation: int = 0
     digests: dict[bytes, None] = field(default_factory=dict)
 
-    def handle(self, digest: bytes) -> bytes:
+    def build_name(self, digest: bytes) -> bytes:
         return b"dex_%d_%b" % (self.generation, digest)
 
-    def forget(self) -> None:
+    def forget_all(self) -> None:
         self.generation += 1
         self.digests.clear()
 
 
-_PREPARED: WeakKeyDictionary[AsyncConnection[Any], Prepared] = WeakKeyDictionary()
+_PREPARED: WeakKeyDictionary[Connection, PreparedStatements] = WeakKeyDictionary()
 
 
-async def _exchange(
-    connection: AsyncConnection[Any], calls: Sequence[tuple[str, Mapping[str, Any]]]
-) -> list[list[Texts]]:
-    texts = [numbered(text) for text, _ in calls]
-    values = [_dump(connection, text, given) for text, (_, given) in zip(texts, calls, strict=True)]
+async def _send_statements(
+    connection: Connection, calls: Sequence[tuple[str, Mapping[str, Any]]]
+) -> list[list[TextRow]]:
+    statements = [number_placeholders(sql) for sql, _ in calls]
+    values = [
+        _dump_parameters(connection, statement, parameters)
+        for statement, (_, parameters) in zip(statements, calls, strict=True)
+    ]
     async with connection.lock:
         try:
-            results = await connection.wait(_talk(connection, texts, values))
+            results = await connection.wait(_run_pipeline(connection, statements, values))
         finally:
-            if connection.pgconn.pipeline_status != PipelineStatus.OFF:  # left in the middle: nobody can go on with it
+            if connection.pgconn.pipeline_status != PipelineStatus.OFF:  # interrupted: the connection is unusable
                 connection.pgconn.finish()
     for result in results:
         if result.status == ExecStatus.FATAL_ERROR:
             raise errors.error_from_result(result)
-    return [_rows(result) for result in results[-len(texts) :]]
+    return [_read_rows(result) for result in results[-len(statements) :]]
 
 
-def _dump(connection: AsyncConnection[Any], text: Text, given: Mapping[str, Any]) -> Sequence[Any]:
-    formats = [PyFormat.TEXT] * len(text.names)
-    return Transformer(connection).dump_sequence([given[name] for name in text.names], formats)
+def _dump_parameters(
+    connection: Connection, statement: NumberedStatement, parameters: Mapping[str, Any]
+) -> Sequence[Any]:
+    formats = [PyFormat.TEXT] * len(statement.names)
+    return Transformer(connection).dump_sequence([parameters[name] for name in statement.names], formats)
 
 
-def _talk(
-    connection: AsyncConnection[Any], texts: Sequence[Text], values: Sequence[Sequence[Any]]
+def _run_pipeline(
+    connection: Connection, statements: Sequence[NumberedStatement], values: Sequence[Sequence[Any]]
 ) -> PQGen[list[PGresult]]:
-    """Fill the buffer, send it, read to the end of the pipeline. Returns a result per command, statements last."""
+    """Fill the buffer, send it, and read to the end of the pipeline.
+
+    Returns one result per command, in the order sent: prepare, deallocate, then the statements.
+    """
     pgconn = connection.pgconn
-    prepared = _PREPARED.setdefault(connection, Prepared())
+    prepared = _PREPARED.setdefault(connection, PreparedStatements())
     pgconn.enter_pipeline_mode()
-    new, old = _prepare(connection, prepared, texts)
-    for text, row in zip(texts, values, strict=True):
+    new, evicted = _send_prepare(connection, prepared, statements)
+    for statement, row in zip(statements, values, strict=True):
         if connection.prepare_threshold is None:  # behind a pooler nothing can be prepared
-            pgconn.send_query_params(text.sql, row)
+            pgconn.send_query_params(statement.sql, row)
         else:
-            pgconn.send_query_prepared(prepared.handle(text.digest), row)
+            pgconn.send_query_prepared(prepared.build_name(statement.digest), row)
     pgconn.pipeline_sync()
     yield from send(pgconn)
     results: list[PGresult] = []
-    for _ in range(len(new) + len(old) + len(texts)):
+    for _ in range(len(new) + len(evicted) + len(statements)):
         results += yield from fetch_many(pgconn)
-    yield from fetch_many(pgconn)  # the answer to the end
+    yield from fetch_many(pgconn)  # the result of the sync
     pgconn.exit_pipeline_mode()
-    done = [result.status == ExecStatus.COMMAND_OK for result in results]  # what comes after an error is not done
-    prepared.digests.update((digest, None) for digest, well in zip(new, done, strict=False) if well)
-    for digest, well in zip(old, done[len(new) :], strict=False):
-        if well:
-            prepared.digests.pop(digest)
+    _record_prepared(prepared, new, evicted, results)
     return results
 
 
-def _prepare(
-    connection: AsyncConnection[Any], prepared: Prepared, texts: Sequence[Text]
+def _send_prepare(
+    connection: Connection, prepared: PreparedStatements, statements: Sequence[NumberedStatement]
 ) -> tuple[list[bytes], list[bytes]]:
-    """Ask for what is not prepared yet, and let go of what was made first. Returns the digests of both."""
+    """Prepare the statements that are not prepared yet, and deallocate the oldest ones beyond the limit.
+
+    Returns the digests of both.
+    """
     if connection.prepare_threshold is None:
         return [], []
-    wanted = {text.digest: text for text in texts}
+    wanted = {statement.digest: statement for statement in statements}
     new = [digest for digest in wanted if digest not in prepared.digests]
     for digest in new:
-        connection.pgconn.send_prepare(prepared.handle(digest), wanted[digest].sql)
+        connection.pgconn.send_prepare(prepared.build_name(digest), wanted[digest].sql)
     surplus = max(len(prepared.digests) + len(new) - _MOST_PREPARED, 0)
-    old = [digest for digest in prepared.digests if digest not in wanted][:surplus]
-    for digest in old:
-        connection.pgconn.send_query_params(b"deallocate " + prepared.handle(digest), None)
-    return new, old
+    evicted = [digest for digest in prepared.digests if digest not in wanted][:surplus]
+    for digest in evicted:
+        connection.pgconn.send_query_params(b"deallocate " + prepared.build_name(digest), None)
+    return new, evicted
 
 
-def _rows(result: PGresult) -> list[Texts]:
+def _record_prepared(
+    prepared: PreparedStatements, new: Sequence[bytes], evicted: Sequence[bytes], results: Sequence[PGresult]
+) -> None:
+    """Note which statements were prepared and deallocated: none of those after an error were."""
+    succeeded = [result.status == ExecStatus.COMMAND_OK for result in results]
+    prepared.digests.update((digest, None) for digest, well in zip(new, succeeded, strict=False) if well)
+    for digest, well in zip(evicted, succeeded[len(new) :], strict=False):
+        if well:
+            prepared.digests.pop(digest)
+
+
+def _read_rows(result: PGresult) -> list[TextRow]:
     columns = range(result.nfields)
     return [tuple(result.get_value(row, column) for column in columns) for row in range(result.ntuples)]

@@ -1,22 +1,17 @@
-"""One page of a table.
-
-In: a Question. Out: rows as JSON text, and where the next page starts. It must not know HTTP or cursors' spelling.
-"""
+"""Fetch one page of a table as JSON text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from psycopg import AsyncConnection
-
-from engine.columns import documents
+from engine.columns import list_document_columns
 from engine.plan import Plan
-from engine.rows.query_words import Question
+from engine.rows.query import Query
 from engine.sql import select
-from engine.store.errors import wrap
-from engine.store.tenant import ask
-from engine.store.upsert import join
+from engine.store.connection import Connection
+from engine.store.errors import wrap_errors
+from engine.store.tenant import run_as_tenant
+from engine.store.upsert import join_row_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +22,16 @@ class Page:
     last: tuple[str, str] | None
 
 
-async def fetch(connection: AsyncConnection[Any], plan: Plan, question: Question) -> Page:
-    """Answer `question`. Raises StoreUnavailable, StoreRefused."""
-    statement = select.page(plan, question)
-    async with wrap():
-        (found,) = await ask(connection, question.org_id, statement.text, [statement.parameters])
-    names = documents(plan, question.columns)
-    rows = [join(names, shown) for _, _, *shown in found[: question.limit]]
-    if len(found) <= question.limit:
-        return Page(tuple(rows), None)
-    at, row_id, *_ = found[question.limit - 1]
-    assert at is not None
+async def fetch_page(connection: Connection, plan: Plan, query: Query) -> Page:
+    """Return the page of `plan`'s table that `query` selects. Raises StoreUnavailable, StoreRefused."""
+    statement = select.build_page_statement(plan, query)
+    async with wrap_errors():
+        (rows,) = await run_as_tenant(connection, query.org_id, statement.text, [statement.parameters])
+    names = list_document_columns(plan, query.columns)
+    page = tuple(join_row_json(names, texts) for _, _, *texts in rows[: query.limit])
+    if len(rows) <= query.limit:  # the statement selects one row more than the page holds
+        return Page(page, None)
+    created_at, row_id, *_ = rows[query.limit - 1]
+    assert created_at is not None
     assert row_id is not None
-    return Page(tuple(rows), (at.decode(), row_id.decode()))
+    return Page(page, (created_at.decode(), row_id.decode()))

@@ -1,9 +1,6 @@
-"""What one organisation sees.
+"""Run statements as one organisation, bound by row level security.
 
-In: a connection and an organisation. Out: a cursor, or answers, bound by row level security. It must not know what is
-asked.
-
-Role and organisation are set for the transaction only: what a session sets, a pooler hands to the next caller.
+Role and organisation are set for the transaction only: a pooler would hand the settings of a session to its next user.
 """
 
 from __future__ import annotations
@@ -12,38 +9,39 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncCursor
 
 from engine.sql.tenant import TENANT_ROLE
-from engine.store.round_trip import Texts, exchange
+from engine.store.connection import Connection
+from engine.store.round_trip import TextRow, send_statements
 
-_ENTER = """
+_ENTER_TENANT = """
 select set_config('role', %(role)s, true), set_config('app.org_id', %(org_id)s, true),
        set_config('timezone', 'UTC', true)
 """
-_UTC = "select set_config('timezone', 'UTC', true)"
+_SET_UTC = "select set_config('timezone', 'UTC', true)"
 
 
 @asynccontextmanager
-async def tenant(connection: AsyncConnection[Any], org_id: str) -> AsyncIterator[AsyncCursor[Any]]:
+async def open_tenant_transaction(connection: Connection, org_id: str) -> AsyncIterator[AsyncCursor[Any]]:
     """Open a transaction as the tenant `org_id`; commit on leaving, roll back on an error.
 
-    `begin`, the settings and the first statement travel together (pipeline mode), so binding costs no round trip.
+    `begin`, the settings and the first statement are sent together (pipeline mode), so the settings cost no round trip.
     """
     async with connection.pipeline(), connection.transaction():
-        await connection.execute(_ENTER, {"role": TENANT_ROLE, "org_id": org_id})
+        await connection.execute(_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
         async with connection.cursor() as cursor:
             yield cursor
 
 
-async def ask(
-    connection: AsyncConnection[Any], org_id: str | None, text: str, parameters: Sequence[Mapping[str, Any]]
-) -> list[list[Texts]]:
-    """Run one statement per set of parameters as the tenant `org_id`, all or none, in one round trip.
+async def run_as_tenant(
+    connection: Connection, org_id: str | None, sql: str, parameter_sets: Sequence[Mapping[str, Any]]
+) -> list[list[TextRow]]:
+    """Run `sql` once per set of parameters as the tenant `org_id`, all or none, in one round trip.
 
-    Without an organisation they run as whoever is connected, which row level security may not bind: for operators.
-    Returns the rows of each as Postgres wrote them.
+    For operators: without an organisation it runs as the connected user, whom row level security may not bind.
+    Returns the rows of each run in Postgres' text format.
     """
-    enter = (_UTC, {}) if org_id is None else (_ENTER, {"role": TENANT_ROLE, "org_id": org_id})
-    _, *answers = await exchange(connection, [enter, *((text, values) for values in parameters)])
-    return answers
+    settings = (_SET_UTC, {}) if org_id is None else (_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
+    _, *results = await send_statements(connection, [settings, *((sql, parameters) for parameters in parameter_sets)])
+    return results

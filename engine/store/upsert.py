@@ -1,8 +1,4 @@
-"""One row, live: admitted values in, the stored row out.
-
-In: a plan's statement, an organisation, values by field. Out: a Stored row with its outcome. It must not know HTTP, nor
-how values were admitted.
-"""
+"""Write rows one statement each, as the API and the typed functions do, and return each row as it is stored then."""
 
 from __future__ import annotations
 
@@ -11,107 +7,147 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from psycopg import AsyncConnection
-
-from engine.columns import SOURCE_COLUMNS, columns, documents
+from engine.columns import list_columns, list_document_columns
 from engine.errors import EngineError
 from engine.plan import Plan
+from engine.provided_columns import SOURCE_COLUMNS
+from engine.rows.outcomes import Outcome
 from engine.sql import upsert
-from engine.store.errors import wrap
-from engine.store.raw import RawJson
-from engine.store.round_trip import Texts
-from engine.store.tenant import ask
+from engine.store.connection import Connection, RawJson
+from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, is_row_error, wrap_errors
+from engine.store.identity import check_organisation
+from engine.store.round_trip import TextRow
+from engine.store.tenant import run_as_tenant
 
-_YES = b"t"  # true, as Postgres writes it
+_TRUE = b"t"  # in Postgres' text format
 
 
 class SourceRefused(EngineError):
-    """The submission or run named as source does not belong to the organisation. `field` is its column."""
+    """The submission or run named as source does not belong to the organisation. `field` is its column.
 
-    def __init__(self, field: str) -> None:
-        super().__init__(
-            f"`{field}` does not belong to this organisation",
-            hint="send the id of a submission or run of the organisation in `x-internal-org-id`",
-        )
+    It has no hint of its own: an HTTP caller names the organisation in a header, a Python caller in an argument.
+    """
+
+    def __init__(self, field: str, *, hint: str = "") -> None:
+        super().__init__(f"`{field}` does not belong to this organisation", hint=hint)
         self.field = field
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """The row as it stands after an upsert. `json` is one JSON object."""
+class StoredRow:
+    """The row as it is stored after an upsert. `json` is one JSON object."""
 
-    outcome: str  # "written" | "unchanged" | "superseded"
+    outcome: Outcome  # one of `outcomes.ACCEPTED`
     json: bytes
 
 
 @dataclass(frozen=True)
 class Upsert:
-    """A plan with its statement spelled: made once, used for every row."""
+    """A plan with its upsert statement, built once and used for every row."""
 
     plan: Plan
-    text: str
+    sql: str
 
     @classmethod
-    def of(cls, plan: Plan) -> Upsert:
-        return cls(plan, upsert.live(plan))
+    def build(cls, plan: Plan) -> Upsert:
+        return cls(plan, upsert.build_upsert_sql(plan))
 
-    async def run(
-        self, connection: AsyncConnection[Any], org_id: str, rows: Sequence[Mapping[str, Any]]
-    ) -> list[Stored]:
-        """Write `rows` for `org_id` in one transaction, each a mapping of fields and source columns to admitted values.
+    async def write_rows(
+        self, connection: Connection, org_id: str, rows: Sequence[Mapping[str, Any]]
+    ) -> list[StoredRow]:
+        """Write `rows` for `org_id` in one transaction. Each maps fields and source columns to converted values.
 
-        Raises SourceRefused (a row without its source is not written; rows of one call share theirs), StoreRefused for
-        a row the database refuses (nothing is written then), StoreUnavailable.
+        Raises UnknownOrganisation, SourceRefused (rows of one call share their source), StoreRefused for a row the
+        database refuses, StoreUnavailable. Nothing is written then.
         """
-        parameters = [self._parameters(org_id, row) for row in rows]
-        async with wrap():
-            answers = await self._ask(connection, org_id, parameters)
-        return [self._stored(answer) for answer in answers]
+        parameter_sets = [self._build_parameters(org_id, row) for row in rows]
+        try:
+            async with wrap_errors():
+                results = await self._run_upserts(connection, org_id, parameter_sets)
+        except (SourceRefused, StoreRefused) as error:
+            if isinstance(error, SourceRefused) or error.sqlstate == FOREIGN_KEY_VIOLATION:
+                await check_organisation(connection, org_id)
+            raise
+        return [self._build_stored_row(result) for result in results]
 
-    async def _ask(
-        self, connection: AsyncConnection[Any], org_id: str, parameters: Sequence[Mapping[str, Any]]
-    ) -> list[Texts]:
-        answers = [answer for (answer,) in await ask(connection, org_id, self.text, parameters)]
-        late = [index for index, (_, _, outcome, *_) in enumerate(answers) if outcome is None]
-        for index in late:
-            _check_sources(answers[index])
-        if late:  # these rows slipped in between snapshot and insert
-            again = await self._ask(connection, org_id, [parameters[index] for index in late])
-            for index, answer in zip(late, again, strict=True):
-                answers[index] = answer
-        return answers
+    async def write_valid_rows(
+        self, connection: Connection, org_id: str, rows: Sequence[Mapping[str, Any]]
+    ) -> list[StoredRow | StoreRefused]:
+        """Write the rows that the database accepts; return for each row how it is stored, or why it is refused.
 
-    def _stored(self, answer: Texts) -> Stored:
-        _, _, outcome, *shown = answer
+        All rows are written in one transaction. Only where the database refuses one of several is each written in its
+        own. Raises as `write_rows`, and StoreRefused for the only row, or for what no row caused.
+        """
+        try:
+            return list(await self.write_rows(connection, org_id, rows))
+        except StoreRefused as error:
+            if not (self.plan.many and is_row_error(error.sqlstate)):
+                raise
+        return [await self._write_alone(connection, org_id, row) for row in rows]
+
+    async def _write_alone(
+        self, connection: Connection, org_id: str, row: Mapping[str, Any]
+    ) -> StoredRow | StoreRefused:
+        try:
+            (stored,) = await self.write_rows(connection, org_id, [row])
+        except StoreRefused as error:
+            if not is_row_error(error.sqlstate):
+                raise
+            return error
+        return stored
+
+    async def _run_upserts(
+        self, connection: Connection, org_id: str, parameter_sets: Sequence[Mapping[str, Any]]
+    ) -> list[TextRow]:
+        """Run the statement once per row, and again for rows without an outcome.
+
+        A row has none when its source is refused, and when another transaction inserted the same key between the
+        statement's snapshot and its insert: run again, the statement sees that row and updates it.
+        """
+        results = [result for (result,) in await run_as_tenant(connection, org_id, self.sql, parameter_sets)]
+        missing = [index for index, (_, _, outcome, *_) in enumerate(results) if outcome is None]
+        for index in missing:
+            _check_sources(results[index])
+        if missing:
+            retried = await self._run_upserts(connection, org_id, [parameter_sets[index] for index in missing])
+            for index, result in zip(missing, retried, strict=True):
+                results[index] = result
+        return results
+
+    def _build_stored_row(self, result: TextRow) -> StoredRow:
+        _, _, outcome, *texts = result
         assert outcome is not None
-        return Stored(outcome.decode(), join(self._documents, shown))
+        return StoredRow(Outcome(outcome.decode()), join_row_json(self._document_columns, texts))
 
     @cached_property
-    def _documents(self) -> tuple[str, ...]:
-        return documents(self.plan, columns(self.plan))
+    def _document_columns(self) -> tuple[str, ...]:
+        return list_document_columns(self.plan, list_columns(self.plan))
 
-    def _parameters(self, org_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
-        values = {field.name: _sent(field.type.name, row.get(field.name)) for field in self.plan.fields}
+    def _build_parameters(self, org_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        values = {column.name: _wrap_document(column.type.name, row.get(column.name)) for column in self.plan.fields}
         return {"org_id": org_id, **{name: row.get(name) for name in SOURCE_COLUMNS}, **values}
 
 
-def _check_sources(answer: Texts) -> None:
-    submission_ok, run_ok, *_ = answer
-    if submission_ok != _YES:
+def _check_sources(result: TextRow) -> None:
+    submission_ok, run_ok, *_ = result
+    if submission_ok != _TRUE:
         raise SourceRefused("source_submission_id")
-    if run_ok != _YES:
+    if run_ok != _TRUE:
         raise SourceRefused("source_pipeline_run_id")
 
 
-def _sent(kind: str, value: Any) -> Any:
-    return RawJson(value.encode()) if kind == "jsonb" and isinstance(value, str) else value
+def _wrap_document(type_name: str, value: Any) -> Any:
+    return RawJson(value.encode()) if type_name == "jsonb" and isinstance(value, str) else value
 
 
-def join(names: Sequence[str], shown: Sequence[bytes | None]) -> bytes:
-    """One JSON object from the scalars' object and each document's text. Documents are large: they are copied once."""
-    scalars, *texts = shown
+def join_row_json(names: Sequence[str], texts: Sequence[bytes | None]) -> bytes:
+    """Return one JSON object: the members of the first text, an object of scalars, then a document per name.
+
+    The texts are joined rather than decoded, since documents may be large: each is copied once.
+    """
+    scalars, *documents = texts
     assert scalars is not None
     pieces = [scalars[:-1]]
-    for name, text in zip(names, texts, strict=True):
-        pieces += (b"," if pieces != [b"{"] else b"", b'"', name.encode(), b'":', text or b"null")
+    for name, document in zip(names, documents, strict=True):
+        pieces += (b"," if pieces != [b"{"] else b"", b'"', name.encode(), b'":', document or b"null")
     return b"".join((*pieces, b"}"))

@@ -1,4 +1,4 @@
-"""The typed functions as a program calls them, against a real Postgres."""
+"""Call the generated typed functions as a program does, against a real Postgres."""
 
 import inspect
 import os
@@ -9,12 +9,12 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 
 import psycopg
 import pytest
 
-from engine import generated, plans, project
+from engine import generated, plans
 from engine.functions import call
 from engine.generated import (
     query_company_intel_briefings,
@@ -24,6 +24,7 @@ from engine.generated import (
     upsert_icp_job_titles,
     upsert_person_intel_briefing,
 )
+from engine.project import find_project
 from engine.rows.given_values import Refused
 from engine.store.errors import StoreUnavailable
 from engine.store.upsert import SourceRefused
@@ -44,11 +45,11 @@ def org(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     call.close()
 
 
-def parameters(function: Any) -> dict[str, Any]:
-    """Name -> default of each parameter; every one must be keyword-only."""
-    found = inspect.signature(function).parameters.values()
-    assert {one.kind for one in found} == {inspect.Parameter.KEYWORD_ONLY}
-    return {one.name: "needed" if one.default is inspect.Parameter.empty else one.default for one in found}
+def read_parameters(function: Any) -> dict[str, Any]:
+    """Return the default of each parameter by name; all must be keyword-only."""
+    parameters = inspect.signature(function).parameters.values()
+    assert {one.kind for one in parameters} == {inspect.Parameter.KEYWORD_ONLY}
+    return {one.name: "needed" if one.default is inspect.Parameter.empty else one.default for one in parameters}
 
 
 def test_the_signatures_are_the_directives() -> None:
@@ -56,7 +57,7 @@ def test_the_signatures_are_the_directives() -> None:
     raw = {"raw_parallel_output": "needed", "parallel_run_id": None, "processor": None, **sources}
     page = {"limit": 100, "offset": 0}
     company = {"org_id": "needed", "company_domain": "needed", "company_name": None, "client_company_name": None}
-    assert list(parameters(upsert_company_intel_briefing).items()) == list(
+    assert list(read_parameters(upsert_company_intel_briefing).items()) == list(
         {**company, "client_company_description": None, **raw}.items()
     )
     person = {
@@ -69,20 +70,20 @@ def test_the_signatures_are_the_directives() -> None:
         "client_company_description": None,
         "customer_company_name": None,
     }
-    assert list(parameters(upsert_person_intel_briefing).items()) == list({**person, **raw}.items())
+    assert list(read_parameters(upsert_person_intel_briefing).items()) == list({**person, **raw}.items())
     titles = {"org_id": "needed", "company_domain": "needed", "company_name": None, "company_description": None}
-    assert list(parameters(upsert_icp_job_titles).items()) == list({**titles, **raw}.items())
-    asked = {"org_id": "needed", "company_domain": None, "client_company_name": None}
-    assert list(parameters(query_company_intel_briefings).items()) == list({**asked, **page}.items())
-    asked = {
+    assert list(read_parameters(upsert_icp_job_titles).items()) == list({**titles, **raw}.items())
+    filters = {"org_id": "needed", "company_domain": None, "client_company_name": None}
+    assert list(read_parameters(query_company_intel_briefings).items()) == list({**filters, **page}.items())
+    filters = {
         "org_id": "needed",
         "person_linkedin_url": None,
         "person_current_company_name": None,
         "client_company_name": None,
     }
-    assert list(parameters(query_person_intel_briefings).items()) == list({**asked, **page}.items())
-    asked = {"org_id": "needed", "company_domain": None}
-    assert list(parameters(query_icp_job_titles).items()) == list({**asked, **page}.items())
+    assert list(read_parameters(query_person_intel_briefings).items()) == list({**filters, **page}.items())
+    filters = {"org_id": "needed", "company_domain": None}
+    assert list(read_parameters(query_icp_job_titles).items()) == list({**filters, **page}.items())
 
 
 def test_the_annotations_are_the_directives_but_for_the_raw_body() -> None:
@@ -90,10 +91,11 @@ def test_the_annotations_are_the_directives_but_for_the_raw_body() -> None:
     assert upsert.parameters["person_full_name"].annotation is str
     assert upsert.parameters["person_linkedin_url"].annotation == str | None
     assert upsert.parameters["raw_parallel_output"].annotation is Any  # text and array reports are stored too
-    assert upsert.return_annotation == dict[str, Any]
+    assert upsert.return_annotation is generated.PersonIntelBriefingRow
+    assert is_typeddict(generated.PersonIntelBriefingRow)  # a dict[str, Any] at run time
     query = inspect.signature(query_person_intel_briefings)
     assert query.parameters["limit"].annotation is int
-    assert query.return_annotation == list[dict[str, Any]]
+    assert query.return_annotation == list[generated.PersonIntelBriefingRow]
 
 
 def test_the_package_exports_every_function() -> None:
@@ -219,14 +221,14 @@ def test_rows_of_another_organisation_stay_unseen(org: str, database: str) -> No
 def test_many_threads_share_one_event_loop(org: str) -> None:
     failures: list[Exception] = []
 
-    def work(number: int) -> None:
+    def write_rows(number: int) -> None:
         try:
             for _ in range(5):
                 upsert_icp_job_titles(org_id=org, company_domain=f"host{number}.com", raw_parallel_output={"n": number})
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=write_rows, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -262,7 +264,7 @@ assert status == 0
 print(sorted(row["company_domain"] for row in query_icp_job_titles(org_id=org)))
 """
     (tmp_path / "pyproject.toml").write_text("")  # somebody else's project, which knows none of our specs
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program, org],
         cwd=tmp_path,
         env={**os.environ, "DATABASE_URL": database, "PYTHONPATH": str(ROOT)},
@@ -270,8 +272,8 @@ print(sorted(row["company_domain"] for row in query_icp_job_titles(org_id=org)))
         text=True,
         timeout=60,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['child.com', 'parent.com']"
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == "['child.com', 'parent.com']"
 
 
 CUSTOMERS = """\
@@ -297,9 +299,9 @@ def customers(org: str, database: str, tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "specs").mkdir()
     (tmp_path / "specs" / "customers.yaml").write_text(CUSTOMERS)
     monkeypatch.chdir(tmp_path)
-    (plan,) = plans.load(project.find())
+    (plan,) = plans.load_plans(find_project())
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(draft_migration.create(plan).encode())
+        connection.execute(draft_migration.build_create_migration(plan).encode())
     return org
 
 
@@ -337,8 +339,8 @@ def test_without_a_url_it_is_the_projects_embedded_database(tmp_path: Path) -> N
     (tmp_path / "pyproject.toml").write_text("")
     program = """
 import asyncio
-from engine import project
-from engine.embedded_postgres import running
+from engine.project import find_project
+from engine.embedded_postgres import run_server
 from engine.generated import query_icp_job_titles, upsert_icp_job_titles
 from engine.store.connection import connect
 from engine.tables.migrate import migrate
@@ -349,14 +351,14 @@ async def prepare(dsn, here):
         await connection.execute("insert into orgs (id, name, slug) values (%s, 'a', 'a')", (org,))
 
 org = "b0293785-aa7a-4234-8201-cc47305295f8"
-here = project.find()
-with running(here.data / "postgres", durable=False) as dsn:
+here = find_project()
+with run_server(here.data / "postgres", durable=False) as dsn:
     asyncio.run(prepare(dsn, here))
 upsert_icp_job_titles(org_id=org, company_domain="acme.com", raw_parallel_output={})
 print(len(query_icp_job_titles(org_id=org)))
 """
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
         env={**environment, "PYTHONPATH": str(ROOT)},
@@ -364,6 +366,6 @@ print(len(query_icp_job_titles(org_id=org)))
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "1"
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == "1"
     assert (tmp_path / ".data" / "postgres").is_dir()
