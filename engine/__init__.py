@@ -1,1 +1,1 @@
-"""The engine: spec -> plan -> row, query, artifact. It knows no HTTP and no command line."""
+"""The engine: specs become plans; plans turn step results into rows, and build queries and generated files."""

@@ -1,7 +1,39 @@
-"""What can be wrong, and how it is said.
+"""The base of the engine's exceptions, and the hint that names the nearest known word.
 
-In: a place, a code, a sentence, advice. Out: the two lines an editor can open.
-It must not know how the mistake was found. Every code is explained once, in CODES; `docs/errors.md` is written from it.
+Every exception of the engine stands in this tree, the class in the module that raises it:
+
+    EngineError
+    ├── ProjectNotFound             no `pyproject.toml` above the working folder
+    ├── UnknownSpec                 the project has no spec of that name
+    ├── SpecErrors                  the specs do not pass the checks
+    ├── NotDrafted                  no spec can be drafted from a sample
+    ├── PathError                   a mistake in the text of a JMESPath
+    ├── EvaluationError             a JMESPath cannot be evaluated over a document
+    ├── ExactError                  text is not JSON, or `jsonb` cannot hold a value (a ValueError too)
+    ├── AddressError                no domain, URL, e-mail address or phone number (a ValueError too)
+    ├── NormalizeError              a normalizer refuses a value
+    ├── CastError                   a column type cannot hold a value
+    ├── Rejected                    values of a row cannot be stored
+    ├── Refused                     values given by name cannot be stored
+    ├── QueryRejected               a query is invalid
+    ├── SourceRefused               the source of a row belongs to another organisation
+    ├── StoreError                  something went wrong at the database
+    │   ├── StoreUnavailable        the database cannot be reached
+    │   ├── StoreRefused            the database refuses a statement
+    │   └── UnknownOrganisation     the organisation does not exist
+    ├── MigrationError              a migration cannot be read or applied
+    │   └── NoSuchBaseline          the baseline is no migration's number
+    ├── NothingToDraft              the table has all that its spec needs
+    ├── RunError                    base of the errors of runs and submissions
+    │   ├── RecordNotFound          there is no such run, step result or submission
+    │   ├── ForeignRecord           it belongs to another organisation
+    │   ├── ForeignCompany          the company belongs to another organisation
+    │   ├── LostLease               another runner holds the run
+    │   └── DuplicateResearch       going on would pay for research twice
+    │       ├── AlreadyRequested    the research of the step was requested before
+    │       └── ProviderRunIdTaken  the step has the id of another run at the provider
+    ├── NotWritten                  a generated file cannot be written
+    └── EmbeddedError               the embedded server cannot be started or reached
 """
 
 from __future__ import annotations
@@ -11,7 +43,7 @@ from collections.abc import Iterable
 
 
 class EngineError(Exception):
-    """Base of every error the engine raises on purpose. `hint` says what to do about it."""
+    """Base of every exception that the engine raises on purpose. `hint` tells the reader what to do about it."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -19,10 +51,10 @@ class EngineError(Exception):
         self.hint = hint
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint naming the known word closest to `name`, or all the known ones when none is close."""
-    words = sorted(known)
-    close = difflib.get_close_matches(name, words, n=1, cutoff=0.6)
+def suggest_name(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the known name closest to `name`, or all known names when none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
-    return "known: " + ", ".join(f"`{word}`" for word in words) if words else ""
+    return "known: " + ", ".join(f"`{known_name}`" for known_name in names) if names else ""

@@ -1,24 +1,24 @@
-"""Spec -> Plan: what every room downstream sees, frozen.
+"""Compile a checked spec into a Plan: frozen, with its paths compiled and its types and normalizers looked up.
 
-In: a Spec that passed the checks. Out: a Plan with compiled paths, types and normalizers looked up. It must not know
-YAML, locations or the database; nothing after it knows the Spec.
+Extraction, SQL and generated files are all made from the Plan; none of them reads the Spec.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from engine.jmespath import path
-from engine.jmespath.path import Path
+from engine.jmespath.path import CompiledPath
 from engine.spec.models import FieldSpec, Override, Spec
+from engine.spec.vocabulary import OnAbsent, OnMissing
 from engine.values.column_types import TYPES, ColumnType
 from engine.values.normalizers import NORMALIZERS, Normalizer
 
-#: Part of every digest. Raise it when the engine itself extracts differently from the same spec.
-EXTRACTION = 1
+#: Part of every digest. Raise it when the engine starts to extract different rows from the same spec.
+EXTRACTION_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,20 +29,20 @@ class Field:
     type: ColumnType
     normalizers: tuple[Normalizer, ...]
     required: bool
-    on_missing: str  # "keep" | "clear"
+    on_missing: OnMissing
     filter: bool
     key: bool  # part of the conflict columns
     description: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mapping:
-    """How one operation's output becomes values: a path per field, in the order of Plan.fields."""
+class OperationMapping:
+    """The paths of one operation: to its rows, to its guard, and one per field in the order of Plan.fields."""
 
     operation: str
-    rows: Path | None
-    when: Path | None
-    paths: tuple[Path, ...]
+    rows: CompiledPath | None
+    when: CompiledPath | None
+    paths: tuple[CompiledPath, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +66,15 @@ class Plan:
     row_name: str
     conflict: tuple[str, ...]  # includes org_id
     fields: tuple[Field, ...]
-    mappings: tuple[Mapping, ...]
-    on_absent: str  # "keep" | "delete"
+    mappings: tuple[OperationMapping, ...]
+    on_absent: OnAbsent
     indexes: tuple[tuple[str, ...], ...]
     targets: tuple[Target, ...]
     digest: str = field(repr=False)  # of all that the stored row depends on; a description is not part of it
 
     @property
     def many(self) -> bool:
-        """Whether one step result may give several rows."""
+        """True when one step result may give several rows."""
         return any(mapping.rows is not None for mapping in self.mappings)
 
     @property
@@ -88,34 +88,38 @@ class Plan:
 
     @cached_property
     def filters(self) -> tuple[Field, ...]:
-        return tuple(item for item in self.fields if item.filter)
+        return tuple(column for column in self.fields if column.filter)
 
     def field(self, name: str) -> Field:
         return self._by_name[name]
 
-    def mapping_for(self, operation: str | None) -> Mapping | None:
+    def find_mapping(self, operation: str | None) -> OperationMapping | None:
         return self._by_operation.get(operation or "")
 
     @cached_property
     def parent_key(self) -> tuple[Field, ...]:
         """Key fields that no operation takes from `item`: they say whose rows `on_absent: delete` compares."""
-        return tuple(item for item in self.key_fields if not self._from_item(item))
+        return tuple(column for column in self.key_fields if not self._reads_item(column))
 
-    def _from_item(self, item: Field) -> bool:
-        index = self.fields.index(item)
+    def _reads_item(self, column: Field) -> bool:
+        index = self.fields.index(column)
         return any("item" in mapping.paths[index].roots for mapping in self.mappings)
 
     @cached_property
     def _by_name(self) -> dict[str, Field]:
-        return {item.name: item for item in self.fields}
+        return {column.name: column for column in self.fields}
 
     @cached_property
-    def _by_operation(self) -> dict[str, Mapping]:
+    def _by_operation(self) -> dict[str, OperationMapping]:
         return {mapping.operation: mapping for mapping in self.mappings}
 
 
-def compile(spec: Spec, file: str) -> Plan:
-    """Compile a checked spec. `file` is the name of its file. Raises PathError only for a spec that was not checked."""
+def compile_spec(spec: Spec, file: str, paths: Mapping[str, CompiledPath]) -> Plan:
+    """Compile a spec that passed the checks, with the paths that the checks compiled.
+
+    `file` is the name of the spec's file, `paths` holds a compiled path for each JMESPath text of the spec
+    (`Checked.paths`). Raises KeyError only for a spec that did not pass the checks.
+    """
     return Plan(
         name=spec.name,
         title=spec.title,
@@ -125,51 +129,50 @@ def compile(spec: Spec, file: str) -> Plan:
         slug=spec.endpoint,
         row_name=spec.row_name,
         conflict=tuple(spec.conflict),
-        fields=tuple(_field(spec, name, item) for name, item in spec.fields.items()),
-        mappings=tuple(_mapping(spec, name, item) for name, item in spec.operations.items()),
-        on_absent=spec.on_absent,
+        fields=tuple(_compile_field(spec, name, column) for name, column in spec.fields.items()),
+        mappings=tuple(_compile_mapping(spec, name, override, paths) for name, override in spec.operations.items()),
+        on_absent=OnAbsent(spec.on_absent),
         indexes=tuple(tuple(columns) for columns in spec.indexes),
-        targets=tuple(Target(org_id=item.org_id, submissions=tuple(item.submissions)) for item in spec.backfill),
-        digest=_digest(spec),
+        targets=tuple(Target(org_id=target.org_id, submissions=tuple(target.submissions)) for target in spec.backfill),
+        digest=_compute_digest(spec),
     )
 
 
-def _field(spec: Spec, name: str, item: FieldSpec) -> Field:
+def _compile_field(spec: Spec, name: str, column: FieldSpec) -> Field:
     return Field(
         name=name,
-        type=TYPES[item.type],
-        normalizers=tuple(NORMALIZERS[normalizer] for normalizer in item.normalize),
-        required=item.required,
-        on_missing=item.on_missing,
-        filter=item.filter,
+        type=TYPES[column.type],
+        normalizers=tuple(NORMALIZERS[normalizer] for normalizer in column.normalize),
+        required=column.required,
+        on_missing=OnMissing(column.on_missing),
+        filter=column.filter,
         key=name in spec.conflict,
-        description=item.description,
+        description=column.description,
     )
 
 
-def _mapping(spec: Spec, operation: str, override: Override) -> Mapping:
-    return Mapping(
+def _compile_mapping(
+    spec: Spec, operation: str, override: Override, paths: Mapping[str, CompiledPath]
+) -> OperationMapping:
+    rows, when = override.rows or spec.rows, override.when or spec.when
+    return OperationMapping(
         operation=operation,
-        rows=_optional(override.rows or spec.rows),
-        when=_optional(override.when or spec.when),
-        paths=tuple(path.compile(_path_text(name, item, override)) for name, item in spec.fields.items()),
+        rows=None if rows is None else paths[rows],
+        when=None if when is None else paths[when],
+        paths=tuple(paths[_choose_path_text(name, column, override)] for name, column in spec.fields.items()),
     )
 
 
-def _path_text(name: str, item: FieldSpec, override: Override) -> str:
-    text = override.fields[name].path if name in override.fields else item.path
+def _choose_path_text(name: str, column: FieldSpec, override: Override) -> str:
+    text = override.fields[name].path if name in override.fields else column.path
     assert text is not None, f"unchecked spec: `{name}` has no path"
     return text
 
 
-def _optional(text: str | None) -> Path | None:
-    return None if text is None else path.compile(text)
-
-
-def _digest(spec: Spec) -> str:
-    """SHA-256 over what extraction and the write depend on, and over nothing else."""
-    words = {
-        "extraction": EXTRACTION,
+def _compute_digest(spec: Spec) -> str:
+    """Return the SHA-256 of the parts of a spec that the stored row depends on."""
+    parts = {
+        "extraction": EXTRACTION_VERSION,
         "table": spec.table,
         "conflict": spec.conflict,
         "rows": spec.rows,
@@ -177,8 +180,8 @@ def _digest(spec: Spec) -> str:
         "when": spec.when,
         "operations": {name: override.model_dump() for name, override in spec.operations.items()},
         "fields": {
-            name: item.model_dump(include={"type", "path", "normalize", "required", "on_missing"})
-            for name, item in spec.fields.items()
+            name: column.model_dump(include={"type", "path", "normalize", "required", "on_missing"})
+            for name, column in spec.fields.items()
         },
     }
-    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

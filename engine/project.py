@@ -1,8 +1,4 @@
-"""The project a command works on.
-
-In: the folder a command was run in. Out: the folders of the project around it.
-It must not read any file of the project beyond finding `pyproject.toml`.
-"""
+"""Find the project that a command works on, and name its folders."""
 
 from __future__ import annotations
 
@@ -13,12 +9,12 @@ from engine.errors import EngineError
 
 
 class ProjectNotFound(EngineError):
-    """No folder upwards from the working folder has a `pyproject.toml`."""
+    """Neither the working folder nor any folder above it has a `pyproject.toml`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The folders of one project, all below `root`."""
+    """The folders of one project; `root` is the folder of its `pyproject.toml`."""
 
     root: Path
 
@@ -32,14 +28,14 @@ class Project:
 
     @property
     def data(self) -> Path:
-        """Where the embedded Postgres and generated development secrets live; never committed."""
+        """The folder of the embedded Postgres and of generated development secrets; never committed."""
         return self.root / ".data"
 
 
-def find(start: Path | None = None) -> Project:
+def find_project(start: Path | None = None) -> Project:
     """Return the project of `start` (default: the working folder): the nearest folder upwards with a `pyproject.toml`.
 
-    Raises ProjectNotFound when there is none.
+    Raises ProjectNotFound: when no folder upwards has one.
     """
     folder = (start or Path.cwd()).resolve()
     for candidate in (folder, *folder.parents):

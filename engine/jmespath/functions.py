@@ -1,11 +1,8 @@
-"""The JMESPath functions and operators of a path, and what they answer.
+"""The JMESPath functions a path may call, the refused ones with reason and advice, and the interpreter.
 
-In: nothing. Out: name -> number of arguments, the refused names with reason and advice, and the interpreter.
-It must not know documents or specs.
-
-The rule behind the table: Python (backfill, repair) and TypeScript (live) give the same answer, or the same refusal.
-Where jmespath.py follows Python rather than JSON, the implementation here replaces it; where the two languages cannot
-be brought together, the function is refused. Numbers that are computed are IEEE doubles in both.
+Python (backfill, repair) and TypeScript (live) have to give the same answer, or the same refusal. Where jmespath.py
+follows Python rather than JSON, the implementation here replaces it; a function on which the two languages cannot agree
+is refused. Computed numbers are IEEE doubles in both.
 """
 
 from __future__ import annotations
@@ -19,19 +16,19 @@ from jmespath import exceptions, functions, visitor
 
 Arity = tuple[int, int | None]
 
-_SAFE = 2**53  # beyond it a double no longer holds every integer
+_MAX_EXACT_INTEGER = 2**53  # beyond it a double no longer holds every integer
 
 
-def equal(left: Any, right: Any) -> bool:
-    """JSON's equality: deep, numbers by value, and a boolean is never a number (in Python, 1 == True)."""
+def are_equal(left: Any, right: Any) -> bool:
+    """Compare as JSON does: deeply, numbers by value, and a boolean never equals a number (in Python, 1 == True)."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(equal, left, right))
+        return len(left) == len(right) and all(map(are_equal, left, right))
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
+        return left.keys() == right.keys() and all(are_equal(left[key], right[key]) for key in left)
     if _is_number(left) and _is_number(right):
-        return _double(left) == _double(right)
+        return _convert_to_double(left) == _convert_to_double(right)
     return bool(left == right)
 
 
@@ -39,8 +36,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _double(value: Any) -> float:
-    """`value` as an IEEE double. Raises ValueError for a number too large for one."""
+def _convert_to_double(value: Any) -> float:
+    """Convert a number to an IEEE double. Raises ValueError: when it is too large for one."""
     try:
         number = float(value)
     except OverflowError:
@@ -50,90 +47,90 @@ def _double(value: Any) -> float:
     return number
 
 
-def _computed(value: float) -> int | float:
-    """A computed number: whole ones as integers, so that 3.0 reads `3` in both languages."""
-    _double(value)
-    return int(value) if value == int(value) and abs(value) <= _SAFE else value
+def _convert_result(value: float) -> int | float:
+    """Convert a computed number: a whole one to an integer, so that 3.0 is written `3` in both languages."""
+    _convert_to_double(value)
+    return int(value) if value == int(value) and abs(value) <= _MAX_EXACT_INTEGER else value
 
 
-def _total(values: Iterable[Any]) -> float:
-    """Left to right in doubles: the built-in `sum` compensates on some Python versions, JavaScript never does."""
+def _sum_doubles(values: Iterable[Any]) -> float:
+    """Add from left to right in doubles, as JavaScript does; the built-in `sum` compensates on some Python versions."""
     total = 0.0
     for value in values:
-        total += _double(value)
+        total += _convert_to_double(value)
     return total
 
 
 class Functions(functions.Functions):  # type: ignore[misc]
-    """The standard functions, with those replaced on which Python is not JSON."""
+    """The standard functions, some of them replaced: those of jmespath.py that follow Python rather than JSON."""
 
     @functions.signature({"types": ["number"]})  # type: ignore[untyped-decorator]
     def _func_abs(self, value: Any) -> Any:
-        return _computed(abs(_double(value)))
+        return _convert_result(abs(_convert_to_double(value)))
 
     @functions.signature({"types": ["number"]})  # type: ignore[untyped-decorator]
     def _func_ceil(self, value: Any) -> Any:
-        return _computed(float(math.ceil(_double(value))))
+        return _convert_result(float(math.ceil(_convert_to_double(value))))
 
     @functions.signature({"types": ["number"]})  # type: ignore[untyped-decorator]
     def _func_floor(self, value: Any) -> Any:
-        return _computed(float(math.floor(_double(value))))
+        return _convert_result(float(math.floor(_convert_to_double(value))))
 
     @functions.signature({"types": ["array-number"]})  # type: ignore[untyped-decorator]
     def _func_sum(self, values: Any) -> Any:
-        return _computed(_total(values))
+        return _convert_result(_sum_doubles(values))
 
     @functions.signature({"types": ["array-number"]})  # type: ignore[untyped-decorator]
     def _func_avg(self, values: Any) -> Any:
-        return _computed(_total(values) / len(values)) if values else None
+        return _convert_result(_sum_doubles(values) / len(values)) if values else None
 
     @functions.signature({"types": ["array", "string"]}, {"types": []})  # type: ignore[untyped-decorator]
     def _func_contains(self, subject: Any, search: Any) -> Any:
         if isinstance(subject, list):
-            return any(equal(item, search) for item in subject)
+            return any(are_equal(element, search) for element in subject)
         if not isinstance(search, str):
             raise exceptions.JMESPathTypeError("contains", search, type(search).__name__, ["string"])
         return search in subject
 
     @functions.signature({"types": ["object"], "variadic": True})  # type: ignore[untyped-decorator]
     def _func_merge(self, *objects: Any) -> Any:
-        """The base class checks the first argument alone."""
+        """Merge objects; the base class checks the type of the first argument only."""
         merged: dict[str, Any] = {}
-        for item in objects:
-            if not isinstance(item, dict):
-                raise exceptions.JMESPathTypeError("merge", item, type(item).__name__, ["object"])
-            merged.update(item)
+        for argument in objects:
+            if not isinstance(argument, dict):
+                raise exceptions.JMESPathTypeError("merge", argument, type(argument).__name__, ["object"])
+            merged.update(argument)
         return merged
 
 
-def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    """Numbers are compared as doubles, as JavaScript holds them; strings by code point; one with the other raises."""
+def _build_comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """Build an ordering: numbers as doubles, as in JavaScript; strings by code point; a mix raises TypeError."""
 
-    def compared(left: Any, right: Any) -> bool:
+    def compare_values(left: Any, right: Any) -> bool:
         if _is_number(left) and _is_number(right):
-            return compare(_double(left), _double(right))
+            return compare(_convert_to_double(left), _convert_to_double(right))
         return compare(left, right)
 
-    return compared
+    return compare_values
 
 
 class Interpreter(visitor.TreeInterpreter):  # type: ignore[misc]
     """Evaluates a parsed expression with the functions and the equality of this module."""
 
     COMPARATOR_FUNC = {  # noqa: RUF012 - the base class's own name and shape
-        "eq": equal,
-        "ne": lambda left, right: not equal(left, right),
-        "lt": _ordered(operator.lt),
-        "lte": _ordered(operator.le),
-        "gt": _ordered(operator.gt),
-        "gte": _ordered(operator.ge),
+        "eq": are_equal,
+        "ne": lambda left, right: not are_equal(left, right),
+        "lt": _build_comparison(operator.lt),
+        "lte": _build_comparison(operator.le),
+        "gt": _build_comparison(operator.gt),
+        "gte": _build_comparison(operator.ge),
     }
 
     def __init__(self) -> None:
         super().__init__(visitor.Options(custom_functions=Functions()))
 
 
-def _arity(signature: tuple[Mapping[str, object], ...]) -> Arity:
+def _count_arguments(signature: tuple[Mapping[str, object], ...]) -> Arity:
     variadic = bool(signature) and bool(signature[-1].get("variadic"))
     return (len(signature), None if variadic else len(signature))
 
@@ -152,10 +149,12 @@ REFUSED: Mapping[str, tuple[str, str]] = {
 
 #: name -> (least, most) number of arguments; no upper bound is None
 FUNCTIONS: Mapping[str, Arity] = {
-    name: _arity(entry["signature"]) for name, entry in sorted(Functions.FUNCTION_TABLE.items()) if name not in REFUSED
+    name: _count_arguments(entry["signature"])
+    for name, entry in sorted(Functions.FUNCTION_TABLE.items())
+    if name not in REFUSED
 }
 
-#: name -> which argument is an expression over elements, `&name`; in no other place is one taken
+#: name -> the index of the argument that is an expression over elements, `&name`; no other argument may be one
 REFERENCES: Mapping[str, int] = {
     name: index
     for name, entry in sorted(Functions.FUNCTION_TABLE.items())

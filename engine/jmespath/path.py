@@ -1,7 +1,4 @@
-"""JMESPath text -> a compiled path.
-
-In: one expression. Out: a Path that searches a document, and knows which parts of the document it reads.
-It must not know specs or columns.
+"""Parse JMESPath expressions into compiled paths, which search a document and know which parts of it they read.
 
 Paths are evaluated by Python here and by TypeScript in the runner's persist blocks, so only the functions on which both
 give the same answer are allowed. `engine/jmespath/functions.py` has their table; `tests/conformance` holds both
@@ -18,15 +15,15 @@ from typing import Any
 
 from jmespath import exceptions as jmes
 
-from engine.errors import EngineError, nearest
+from engine.errors import EngineError, suggest_name
 from engine.jmespath import grammar
 from engine.jmespath.functions import Interpreter
 from engine.jmespath.grammar import Node, PathError
-from engine.values.exact_json import kind as kind_of
+from engine.values.exact_json import json_kind
 
 #: The roots of the document a path is evaluated over, and the keys of those that hold nothing else.
-ROOTS = ("output", "context", "run", "operation", "item")
-KEYS: Mapping[str, tuple[str, ...]] = {
+DOCUMENT_ROOTS = ("output", "context", "run", "operation", "item")
+ROOT_KEYS: Mapping[str, tuple[str, ...]] = {
     "run": ("org_id", "submission_id", "pipeline_run_id", "step_position"),
     "operation": ("id", "status"),
 }
@@ -34,8 +31,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 Steps = tuple[str, ...]
 
 
-class PathRaised(EngineError):
-    """Evaluating a path over one document raised: a function was given a value it does not take (`found`)."""
+class EvaluationError(EngineError):
+    """A path cannot be evaluated over one document: a function got a value it does not take (`found`)."""
 
     def __init__(self, message: str, found: Any = None) -> None:
         super().__init__(message)
@@ -43,31 +40,34 @@ class PathRaised(EngineError):
 
 
 @dataclass(frozen=True)
-class Path:
+class CompiledPath:
     """A compiled JMESPath expression. Equal when the text is equal."""
 
     text: str
     ast: Node = field(repr=False, compare=False)
 
     def search(self, document: Any) -> Any:
-        """Evaluate over `document`; a missing value is None. Raises PathRaised when a function refuses its input."""
+        """Evaluate over `document`; a missing value is None.
+
+        Raises EvaluationError: when a function refuses its input.
+        """
         if self.alternatives is not None:
-            return _first_truthy(self.alternatives, document)
+            return _search_alternatives(self.alternatives, document)
         try:
             return _INTERPRETER.visit(self.ast, document)
         except jmes.JMESPathTypeError as error:
-            raise _raised(error) from error
+            raise _build_evaluation_error(error) from error
         except (jmes.JMESPathError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
-            raise PathRaised(grammar.sentence(error)) from error
+            raise EvaluationError(grammar.describe_error(error)) from error
 
     @cached_property
     def reads(self) -> frozenset[Steps]:
         """The dotted prefixes whose whole value the answer depends on; `()` is the whole document."""
-        found: set[Steps] = set()
-        result = _collect(self.ast, (), found)
+        reads: set[Steps] = set()
+        result = _collect_reads(self.ast, (), reads)
         if result is not None:
-            found.add(result)
-        return frozenset(found)
+            reads.add(result)
+        return frozenset(reads)
 
     @cached_property
     def roots(self) -> frozenset[str]:
@@ -76,52 +76,66 @@ class Path:
     @cached_property
     def alternatives(self) -> tuple[Steps, ...] | None:
         """`a.b || c.d` as its dotted paths, in order; None when the expression is anything else."""
-        return _alternatives(self.ast)
+        return _split_alternatives(self.ast)
 
 
-def compile(text: str) -> Path:
-    """Compile an expression. Raises PathError with the first of its mistakes."""
-    for mistake in mistakes(text):
-        raise mistake
-    return Path(text, grammar.parse(text))
+@dataclass(frozen=True, slots=True)
+class ParsedPath:
+    """The result of parsing one expression: its compiled path, or its mistakes in the order of their characters."""
+
+    path: CompiledPath | None  # None when there are mistakes
+    mistakes: tuple[PathError, ...] = ()
 
 
-def mistakes(text: str) -> list[PathError]:
-    """Return every mistake of an expression, each with its code, its character and what to do; none when it compiles.
+def parse_path(text: str) -> ParsedPath:
+    """Parse an expression once and check it: syntax, functions and their arguments, roots and their keys.
 
-    Syntax, unknown or refused functions, wrong arguments, roots that do not exist. What does not parse has one mistake.
+    Never raises for a wrong expression. One that does not parse has one mistake.
     """
     if not text.strip():
-        return [PathError("SPEC401", "the path is empty", 0, "write a path such as `output.domain`")]
+        return ParsedPath(None, (PathError("SPEC401", "the path is empty", 0, "write a path such as `output.domain`"),))
     try:
-        return list(grammar.literal_mistakes(text)) or _meant_mistakes(Path(text, grammar.parse(text)))
+        if mistakes := tuple(grammar.find_literal_mistakes(text)):
+            return ParsedPath(None, mistakes)
+        path = CompiledPath(text, grammar.parse_expression(text))
+        mistakes = _find_mistakes(path)
     except PathError as error:
-        return [error]
+        return ParsedPath(None, (error,))
     except RecursionError:
-        return [PathError("SPEC401", "not JMESPath: it nests too deep to be read", 0, "write a shorter path")]
+        too_deep = PathError("SPEC401", "not JMESPath: it nests too deep to be read", 0, "write a shorter path")
+        return ParsedPath(None, (too_deep,))
+    return ParsedPath(None if mistakes else path, mistakes)
 
 
-def _meant_mistakes(path: Path) -> list[PathError]:
-    """What is wrong with an expression that parses, in the order of its characters."""
-    found = grammar.tree_mistakes(path.text, path.ast)
-    if not any(mistake.code == "SPEC409" for mistake in found):  # what lacks its `&` would be taken for a root
-        found += [*_root_mistakes(path), *_key_mistakes(path)]
-    return sorted(found, key=lambda mistake: mistake.offset)
+def compile_path(text: str) -> CompiledPath:
+    """Parse an expression that has to be right. Raises PathError: the first of its mistakes."""
+    parsed = parse_path(text)
+    if parsed.path is None:
+        raise parsed.mistakes[0]
+    return parsed.path
 
 
-def truthy(value: Any) -> bool:
-    """JMESPath's truth: null, false, "", [] and {} are falsy; 0 is not."""
+def _find_mistakes(path: CompiledPath) -> tuple[PathError, ...]:
+    """Return the mistakes of an expression that parses, in the order of their characters."""
+    mistakes = grammar.find_tree_mistakes(path.text, path.ast)
+    if not any(mistake.code == "SPEC409" for mistake in mistakes):  # a name without its `&` would be taken for a root
+        mistakes += [*_find_root_mistakes(path), *_find_key_mistakes(path)]
+    return tuple(sorted(mistakes, key=lambda mistake: mistake.offset))
+
+
+def is_truthy(value: Any) -> bool:
+    """Tell whether JMESPath takes `value` for true: null, false, "", [] and {} are falsy; 0 is not."""
     return not (value is None or value is False or value == "" or value == [] or value == {})
 
 
-def _first_truthy(alternatives: tuple[Steps, ...], document: Any) -> Any:
-    """What the interpreter answers to `a.b || c`, a tenth of the work: nearly every path is one of these."""
+def _search_alternatives(alternatives: tuple[Steps, ...], document: Any) -> Any:
+    """Evaluate `a.b || c` as the interpreter would, in a tenth of its time: nearly every path is one of these."""
     value = None
     for steps in alternatives:
         value = document
         for step in steps:
             value = value.get(step) if isinstance(value, dict) else None
-        if truthy(value):
+        if is_truthy(value):
             break
     return value
 
@@ -129,64 +143,67 @@ def _first_truthy(alternatives: tuple[Steps, ...], document: Any) -> Any:
 _INTERPRETER = Interpreter()
 
 
-def _raised(error: jmes.JMESPathTypeError) -> PathRaised:
-    """In our own words: the library's sentence holds the whole value, however large."""
+def _build_evaluation_error(error: jmes.JMESPathTypeError) -> EvaluationError:
+    """Word the error anew: the library's sentence holds the whole value, however large."""
     wanted = " or ".join(f"`{name}`" for name in error.expected_types)
-    found = kind_of(error.current_value)
-    return PathRaised(f"`{error.function_name}` takes {wanted}, found `{found}`", error.current_value)
+    found = json_kind(error.current_value)
+    return EvaluationError(f"`{error.function_name}` takes {wanted}, found `{found}`", error.current_value)
 
 
-def _root_mistakes(path: Path) -> Iterator[PathError]:
+def _find_root_mistakes(path: CompiledPath) -> Iterator[PathError]:
     text = path.text
-    for root in path.roots - set(ROOTS):
+    for root in path.roots - set(DOCUMENT_ROOTS):
         word = re.escape(root)
         found = re.search(rf"""(?<![\w."'`])({word}(?!\w)|"{word}")""", text)
         offset = found.start() if found else max(text.find(root), 0)
-        yield PathError("SPEC404", f"root `{root}` does not exist", offset, _root_hint(root, text[offset : offset + 1]))
+        yield PathError(
+            "SPEC404", f"root `{root}` does not exist", offset, _build_root_hint(root, text[offset : offset + 1])
+        )
 
 
-def _key_mistakes(path: Path) -> Iterator[PathError]:
-    for root, key in sorted({steps[:2] for steps in path.reads if len(steps) > 1 and steps[0] in KEYS}):
-        if key not in KEYS[root]:
+def _find_key_mistakes(path: CompiledPath) -> Iterator[PathError]:
+    for root, key in sorted({steps[:2] for steps in path.reads if len(steps) > 1 and steps[0] in ROOT_KEYS}):
+        if key not in ROOT_KEYS[root]:
             found = re.search(rf"""(?<![\w."'`]){root}\s*\.\s*"?({re.escape(key)})""", path.text)
             offset = found.start(1) if found else max(path.text.find(key), 0)
-            yield PathError("SPEC404", f"`{root}` has no `{key}`", offset, nearest(key, KEYS[root]))
+            yield PathError("SPEC404", f"`{root}` has no `{key}`", offset, suggest_name(key, ROOT_KEYS[root]))
 
 
-def _root_hint(root: str, sign: str) -> str:
+def _build_root_hint(root: str, sign: str) -> str:
     if sign == '"':
         return f"in JMESPath double quotes hold a key; a string is written '{root}'"
     if root in ("null", "true", "false"):
         return f"a literal stands between backticks, `{root}`"
-    near = nearest(root, ROOTS)
+    near = suggest_name(root, DOCUMENT_ROOTS)
     if near.startswith("did you mean"):
         return near
     return f"did you mean `output.{root}`? a path starts at `output`, `context`, `run`, `operation` or `item`"
 
 
-def _alternatives(node: Node) -> tuple[Steps, ...] | None:
+def _split_alternatives(node: Node) -> tuple[Steps, ...] | None:
+    """Return the dotted paths of `a.b || c.d`, in order; None for anything else."""
     if node["type"] == "or_expression":
-        left, right = (_alternatives(child) for child in node["children"])
+        left, right = (_split_alternatives(child) for child in node["children"])
         return None if left is None or right is None else (*left, *right)
-    steps = _dotted(node)
+    steps = _split_steps(node)
     return None if steps is None else (steps,)
 
 
-def _dotted(node: Node) -> Steps | None:
-    """`a.b.c` as its steps; None for anything else."""
+def _split_steps(node: Node) -> Steps | None:
+    """Return the steps of `a.b.c`; None for anything else."""
     if node["type"] == "field":
         return (node["value"],)
     if node["type"] == "subexpression":
-        parts = [_dotted(child) for child in node["children"]]
+        parts = [_split_steps(child) for child in node["children"]]
         if all(part is not None for part in parts):
             return tuple(step for part in parts if part for step in part)
     return None
 
 
-def _collect(node: Node, at: Steps | None, found: set[Steps]) -> Steps | None:
-    """Add to `found` every prefix `node` reads when evaluated at prefix `at`; return the prefix of its answer.
+def _collect_reads(node: Node, at: Steps | None, reads: set[Steps]) -> Steps | None:
+    """Add to `reads` every prefix that `node` reads when evaluated at prefix `at`; return the prefix of its answer.
 
-    None stands for a value that is no plain prefix: it was computed from prefixes already in `found`.
+    None stands for a value that is no plain prefix: it was computed from prefixes already in `reads`.
     """
     kind, children = node["type"], node.get("children", ())
     if kind == "field":
@@ -195,26 +212,17 @@ def _collect(node: Node, at: Steps | None, found: set[Steps]) -> Steps | None:
         return at
     if kind in ("subexpression", "pipe"):
         for child in children:
-            at = _collect(child, at, found)
+            at = _collect_reads(child, at, reads)
         return at
     if kind in ("literal", "expref", "index", "slice"):
-        return None  # an expref runs over elements of another argument, which is read whole already
-    # Everything else looks at whole values: its operands', and below them nothing that is not read already.
+        return None  # an expref runs over elements of another argument, and that whole argument is in `reads`
+    # Every other node reads the whole values of its operands, so nothing below them needs a prefix of its own.
     if kind in ("index_expression", "projection", "value_projection", "filter_projection", "flatten"):
         children = children[:1]
     elif kind in ("multi_select_list", "multi_select_dict"):
-        _whole_null_test(at, found)
+        reads.update([at] if at else [])  # a multiselect on null is null, so below the root it reads its base too
     for child in children:
-        _whole(_collect(child, at, found), found)
+        prefix = _collect_reads(child, at, reads)
+        if prefix is not None:
+            reads.add(prefix)
     return None
-
-
-def _whole(at: Steps | None, found: set[Steps]) -> None:
-    if at is not None:
-        found.add(at)
-
-
-def _whole_null_test(at: Steps | None, found: set[Steps]) -> None:
-    """A multiselect on null is null, so below the root it also depends on whether its base is there at all."""
-    if at:
-        found.add(at)

@@ -1,4 +1,4 @@
-"""Mistakes in specs: each with its place, its code and what to do; `CODES` explains every code once."""
+"""The mistakes of specs: a diagnostic with its place and code, and `CODES`, from which `docs/errors.md` is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.errors import EngineError
 
 @dataclass(frozen=True, slots=True, order=True)
 class Diagnostic:
-    """One mistake in a spec: where (1-based line and column), which (`code`), what, and what to do (`hint`)."""
+    """One mistake in a spec: its place (1-based line and column), its code, and a hint how to mend it."""
 
     file: str
     line: int
@@ -24,7 +24,7 @@ class Diagnostic:
         first = f"{self.file}:{self.line}:{self.column}: {self.code} {self.message}"
         return f"{first}\n    hint: {self.hint}" if self.hint else first
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_payload(self) -> dict[str, Any]:
         return {
             "file": self.file,
             "line": self.line,
@@ -36,7 +36,7 @@ class Diagnostic:
 
 
 class SpecErrors(EngineError):
-    """The specs of a project do not pass the checks. Carries every diagnostic found, in file order."""
+    """The specs of a project do not pass the checks. Carries every diagnostic, in the order of files and lines."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(sorted(diagnostics))

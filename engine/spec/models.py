@@ -1,7 +1,6 @@
-"""A spec as it is written: the pydantic models of the YAML format.
+"""The pydantic models of the YAML format: a spec as its author writes it.
 
-In: plain values. Out: a Spec, or pydantic's list of what is wrong. It must not know locations, other specs, or SQL.
-The `description` of each field is the one sentence about that key: editor help and `docs/reference/format.md` are made
+The `description` of each field is the only sentence about that key: editor help and `docs/reference/format.md` are made
 from it.
 """
 
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from engine.provided_columns import PROVIDED_COLUMNS
 from engine.values.column_types import TYPES
 from engine.values.normalizers import NORMALIZERS
 
@@ -19,24 +19,14 @@ IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
-#: Columns every table has and no spec writes.
-PROVIDED = (
-    "id",
-    "org_id",
-    "source_submission_id",
-    "source_pipeline_run_id",
-    "source_recorded_at",
-    "created_at",
-    "updated_at",
-)
-#: Words the endpoints take beside the fields.
-RESERVED = ("limit", "offset", "cursor", "fields", "rows")
-#: What Postgres holds: columns of a table beside PROVIDED, and of an index.
-MOST_FIELDS = 1600 - len(PROVIDED)
+#: Parameters of the endpoints beside the fields.
+RESERVED_PARAMETERS = ("limit", "offset", "cursor", "fields", "rows")
+#: Limits of Postgres: columns of a table beside the provided ones, and columns of an index.
+MOST_FIELDS = 1600 - len(PROVIDED_COLUMNS)
 MOST_INDEXED = 32
 #: Columns Postgres itself gives every table.
-SYSTEM = ("cmax", "cmin", "ctid", "tableoid", "xmax", "xmin")
-#: The tables the engine stands on; no spec fills them.
+SYSTEM_COLUMNS = ("cmax", "cmin", "ctid", "tableoid", "xmax", "xmin")
+#: The engine's own tables; no spec fills them.
 CORE_TABLES = (
     "api_tokens",
     "companies",
@@ -50,9 +40,9 @@ CORE_TABLES = (
     "users",
 )
 #: Names under which `dex generate` writes files and functions of its own.
-GENERATED = ("format", "index", "normalizers", "readme", "step_result")
+RESERVED_SPEC_NAMES = ("format", "index", "normalizers", "readme", "step_result")
 
-PathText = str  # JMESPath; whether it parses is for the checks
+PathText = str  # JMESPath; the checks parse it
 
 
 class _Model(BaseModel):
@@ -126,9 +116,9 @@ class TargetSpec(_Model):
     )
 
 
-def _operations(value: Any) -> Any:
-    """A list of ids is a mapping without overrides; `id:` with nothing behind it is one too."""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+def _expand_operations(value: Any) -> Any:
+    """Turn a list of ids, or `id:` with nothing behind it, into a mapping from id to an empty override."""
+    if isinstance(value, list) and all(isinstance(operation, str) for operation in value):
         return dict.fromkeys(value, Override())
     if isinstance(value, dict):
         return {name: Override() if override is None else override for name, override in value.items()}
@@ -150,7 +140,7 @@ class Spec(_Model):
     description: str = Field(
         default="", description="One sentence: what a row is.", examples=["One row per company and client lens."]
     )
-    operations: Annotated[dict[str, Override], BeforeValidator(_operations)] = Field(
+    operations: Annotated[dict[str, Override], BeforeValidator(_expand_operations)] = Field(
         min_length=1,
         description="Operation ids, as a list; or a mapping from id to what that operation says differently "
         "(`rows`, `when`, `fields.<name>.path`).",
@@ -201,4 +191,5 @@ class Spec(_Model):
 
     @property
     def endpoint(self) -> str:
+        """The path segment of the spec's endpoints."""
         return self.slug or self.table.replace("_", "-")

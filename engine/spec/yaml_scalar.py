@@ -1,10 +1,7 @@
-"""A scalar of a YAML text, and where each of its characters stands.
+"""Find the place in a YAML text of any character of a scalar's value.
 
-In: where a scalar starts and ends, how it is written, what it says. Out: the place in the text of its n-th character.
-It must not know what the scalar means.
-
-YAML folds lines, drops indentation and reads escapes: character 40 of a path is rarely the 40th after the quote. So the
-text is walked token by token, each token giving none, one or several characters of the value.
+YAML folds lines, drops indentation and reads escapes: character 40 of a value is rarely the 40th after the quote. So
+the text is walked token by token, and each token gives none, one or several characters of the value.
 """
 
 from __future__ import annotations
@@ -24,9 +21,9 @@ class Scalar:
     value: str
 
 
-def seek(text: str, scalar: Scalar, offset: int) -> int:
-    """The index in `text` of character `offset` of the scalar's value; the end of the scalar beyond its last."""
-    tokens = _block(text, scalar) if scalar.style in ("|", ">") else _flow(text, scalar)
+def find_character(text: str, scalar: Scalar, offset: int) -> int:
+    """Return the index in `text` of character `offset` of the scalar's value; beyond the last, the scalar's end."""
+    tokens = _walk_block_scalar(text, scalar) if scalar.style in ("|", ">") else _walk_flow_scalar(text, scalar)
     for index, length in tokens:
         if offset < length:
             return index
@@ -39,17 +36,17 @@ _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", r
 _ESCAPED_BREAK = re.compile(r"\\\r?\n[ \t]*")
 
 
-def _flow(text: str, scalar: Scalar) -> Iterator[tuple[int, int]]:
-    """(index, number of characters) of each token of a plain or quoted scalar."""
+def _walk_flow_scalar(text: str, scalar: Scalar) -> Iterator[tuple[int, int]]:
+    """Yield each token of a plain or quoted scalar: its index in the text, and how many characters it gives."""
     index = scalar.start + (1 if scalar.style else 0)
     while index < scalar.end:
-        end, length = _flow_token(text, scalar.style, index)
+        end, length = _read_flow_token(text, scalar.style, index)
         yield index, length
         index = end
 
 
-def _flow_token(text: str, style: str | None, index: int) -> tuple[int, int]:
-    """Where the token at `index` ends, and how many characters it gives."""
+def _read_flow_token(text: str, style: str | None, index: int) -> tuple[int, int]:
+    """Return the index at which the token at `index` ends, and how many characters it gives."""
     if style == '"' and (found := _ESCAPED_BREAK.match(text, index)):
         return found.end(), 0
     if style == '"' and (found := _ESCAPE.match(text, index)):
@@ -61,38 +58,38 @@ def _flow_token(text: str, style: str | None, index: int) -> tuple[int, int]:
     return index + 1, 1
 
 
-def _block(text: str, scalar: Scalar) -> Iterator[tuple[int, int]]:
-    """The same for a block: its characters, then the break behind each of its lines."""
-    lines = list(_lines(text, scalar))
+def _walk_block_scalar(text: str, scalar: Scalar) -> Iterator[tuple[int, int]]:
+    """Yield the tokens of a block scalar: the characters of each line, then the break behind it."""
+    lines = list(_split_block_lines(text, scalar))
     for number, (index, content) in enumerate(lines):
         yield from ((index + column, 1) for column in range(len(content)))
         after = [line for _, line in lines[number + 1 :]]
-        yield index + len(content), 0 if scalar.style == ">" and _swallowed(content, after) else 1
+        yield index + len(content), 0 if scalar.style == ">" and _is_break_dropped(content, after) else 1
 
 
-def _swallowed(line: str, after: list[str]) -> bool:
-    """Whether folding drops the break behind `line`: the first of several between two lines of text."""
-    following = next((item for item in after if item), "")
+def _is_break_dropped(line: str, after: list[str]) -> bool:
+    """Tell whether folding drops the break behind `line`: the first of several breaks between two lines of text."""
+    following = next((content for content in after if content), "")
     several = bool(line and following) and not after[0]
     return several and line[0] not in " \t" and following[0] not in " \t"
 
 
-def _lines(text: str, scalar: Scalar) -> Iterator[tuple[int, str]]:
-    """(index, content) of each line of a block, its indentation taken off."""
+def _split_block_lines(text: str, scalar: Scalar) -> Iterator[tuple[int, str]]:
+    """Yield each line of a block: its index in the text, and its content without the block's indentation."""
     index = text.find("\n", scalar.start) + 1
     raw = text[index : scalar.end].split("\n")
-    indent = _indentation(raw, scalar.value)
+    indent = _measure_indentation(raw, scalar.value)
     for line in raw:
         yield index + min(indent, len(line)), line[indent:].rstrip("\r")
         index += len(line) + 1
 
 
-def _indentation(raw: list[str], value: str) -> int:
-    """How far a block is indented: what stands before its first line of text, less what the value keeps of that."""
+def _measure_indentation(raw: list[str], value: str) -> int:
+    """Return the indentation of a block: the spaces before its first line of text, less those that the value keeps."""
     first = next((line for line in raw if line.strip()), "")
     kept = next((line for line in value.split("\n") if line.strip()), "")
-    return _spaces(first) - _spaces(kept)
+    return _count_leading_spaces(first) - _count_leading_spaces(kept)
 
 
-def _spaces(line: str) -> int:
+def _count_leading_spaces(line: str) -> int:
     return len(line) - len(line.lstrip(" "))

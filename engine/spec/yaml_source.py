@@ -1,7 +1,4 @@
-"""YAML text -> values and where each of them stands.
-
-In: the text of a spec file. Out: plain values, and for every key and value its line and column, down to the character
-inside a string. It must not know what a spec is. This is the only module that imports yaml.
+"""Read YAML into plain values, with the line and column of every key and value, down to the character inside a string.
 
 The value rules are those of YAML 1.2's core schema, so `no`, `on`, `012` and `2024-01-01` are what they look like.
 """
@@ -17,19 +14,19 @@ from typing import Any
 import yaml
 
 from engine.spec.diagnostics import Diagnostic
-from engine.spec.yaml_scalar import Scalar, seek
+from engine.spec.yaml_scalar import Scalar, find_character
 
 _Key = str | int
 Place = tuple[_Key, ...]
 
 try:
     from yaml import CBaseLoader as _BaseLoader
-except ImportError:  # a PyYAML built without libyaml reads the same, slower
+except ImportError:  # PyYAML built without libyaml: its Python loader gives the same nodes, slower
     from yaml import BaseLoader as _BaseLoader  # type: ignore[assignment]
 
 _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")  # more digits than any key takes stay text
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")  # a longer number stays text: no key takes one
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _PLAIN_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "", None}
 
@@ -42,9 +39,12 @@ class Position:
     column: int
 
 
+_START = Position(1, 1)
+
+
 @dataclass(slots=True)
 class Source:
-    """A spec file: its values, and where every key (`keys`) and value (`values`) of it stands."""
+    """A spec file: its data, the positions of its keys (`keys`) and values (`values`), and the mistakes found in it."""
 
     file: str
     text: str
@@ -58,82 +58,100 @@ class Source:
     def stem(self) -> str:
         return Path(self.file).stem
 
-    def at(self, place: Place) -> Position:
-        """Where the value at `place` stands; the nearest enclosing one when it is absent."""
+    def find_value_position(self, place: Place) -> Position:
+        """Return the position of the value at `place`; of the nearest value around it when it is absent."""
         for end in range(len(place), -1, -1):
             if place[:end] in self.values:
                 return self.values[place[:end]]
-        return Position(1, 1)
+        return _START
 
-    def at_key(self, place: Place) -> Position:
-        """Where the key of `place` stands; its value when it has none (a list element)."""
-        return self.keys.get(place) or self.at(place)
+    def find_key_position(self, place: Place) -> Position:
+        """Return the position of the key at `place`; of its value when it has no key (a list element)."""
+        return self.keys.get(place) or self.find_value_position(place)
 
-    def inside(self, place: Place, offset: int) -> Position:
-        """Where character `offset` (0-based) of the string at `place` stands in the file."""
+    def find_character_position(self, place: Place, offset: int) -> Position:
+        """Return the position in the file of character `offset` (0-based) of the string at `place`."""
         scalar = self.scalars.get(place)
         if scalar is None:
-            return self.at(place)
-        return self._position(seek(self.text, scalar, offset))
+            return self.find_value_position(place)
+        return self._locate_index(find_character(self.text, scalar, offset))
 
-    def followed_by_comment(self, place: Place) -> bool:
-        """Whether the value at `place` is written without quotes and YAML cut a comment off its line."""
+    def is_cut_by_comment(self, place: Place) -> bool:
+        """Tell whether the value at `place` has no quotes and YAML read the end of its line as a comment."""
         scalar = self.scalars.get(place)
         if scalar is None or scalar.style is not None:
             return False
         rest = self.text[scalar.end :].split("\n", 1)[0]
         return re.match(r"\s+#", rest) is not None
 
-    def say(self, position: Position, code: str, message: str, hint: str = "") -> None:
+    def add_diagnostic(self, position: Position, code: str, message: str, hint: str = "") -> None:
         self.diagnostics.append(Diagnostic(self.file, position.line, position.column, code, message, hint))
 
-    def _position(self, index: int) -> Position:
+    def report_value(self, place: Place, code: str, message: str, hint: str = "") -> None:
+        """Add a diagnostic at the value of `place`."""
+        self.add_diagnostic(self.find_value_position(place), code, message, hint)
+
+    def report_key(self, place: Place, code: str, message: str, hint: str = "") -> None:
+        """Add a diagnostic at the key of `place`."""
+        self.add_diagnostic(self.find_key_position(place), code, message, hint)
+
+    def report_character(self, place: Place, offset: int, code: str, message: str, hint: str = "") -> None:
+        """Add a diagnostic at character `offset` of the string at `place`."""
+        self.add_diagnostic(self.find_character_position(place, offset), code, message, hint)
+
+    def _locate_index(self, index: int) -> Position:
         before = self.text[:index]
         return Position(before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1)
 
 
-def load(file: Path, shown_as: str) -> Source:
-    """Read `file`. `shown_as` is its name in messages. Never raises: what is wrong stands in `diagnostics`."""
+def load_source(file: Path, shown_as: str) -> Source:
+    """Read the spec file `file`, which messages call `shown_as`.
+
+    Never raises: a file that cannot be read is a diagnostic of the source.
+    """
     source = Source(shown_as, "")
     if file.suffix != ".yaml":
         message = f"`{file.name}` does not end in `.yaml`, as the file of a spec does"
-        source.say(Position(1, 1), "SPEC101", message, f"rename it to `{file.stem}.yaml`")
+        source.add_diagnostic(_START, "SPEC101", message, f"rename it to `{file.stem}.yaml`")
         return source
     try:
-        return parse(file.read_bytes().decode("utf-8-sig"), shown_as)
+        return parse_source(file.read_bytes().decode("utf-8-sig"), shown_as)
     except OSError as error:
-        source.say(Position(1, 1), "SPEC101", f"cannot be read: {error.strerror}", "a spec is a file that can be read")
+        hint = "a spec is a file that can be read"
+        source.add_diagnostic(_START, "SPEC101", f"cannot be read: {error.strerror}", hint)
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
-        place = Position(before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1)
+        position = Position(before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1)
         message = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
-        source.say(place, "SPEC101", message, "save the file as UTF-8 text")
+        source.add_diagnostic(position, "SPEC101", message, "save the file as UTF-8 text")
     return source
 
 
-def parse(text: str, file: str) -> Source:
-    """Turn YAML text into a Source. Never raises: what is wrong stands in `diagnostics` and `data` may be None."""
+def parse_source(text: str, file: str) -> Source:
+    """Parse YAML text. Never raises: mistakes are diagnostics of the source, whose `data` may then be None."""
     source = Source(file, text)
     try:
-        _read(source, list(_compose(text)))
+        _read_document(source, list(_compose_nodes(text)))
     except yaml.YAMLError as error:
-        _say_syntax(source, error)
+        _report_syntax_error(source, error)
     return source
 
 
-def _read(source: Source, nodes: list[yaml.Node]) -> None:
-    """Take the one mapping of a spec into the source, or say what stands there instead."""
+def _read_document(source: Source, nodes: list[yaml.Node]) -> None:
+    """Read the one mapping of a spec into the source, or report what the file holds instead."""
+    start_hint = "start it with `spec: 1`"
     if not nodes:
-        source.say(Position(1, 1), "SPEC105", "the file holds no spec", "start it with `spec: 1`")
+        source.add_diagnostic(_START, "SPEC105", "the file holds no spec", start_hint)
     elif len(nodes) > 1:
-        source.say(_mark(nodes[1]), "SPEC105", "a second document starts here", "give each spec a file of its own")
+        hint = "give each spec a file of its own"
+        source.add_diagnostic(_locate_node(nodes[1]), "SPEC105", "a second document starts here", hint)
     elif not isinstance(nodes[0], yaml.MappingNode):
-        source.say(_mark(nodes[0]), "SPEC105", "a spec is a mapping of keys to values", "start it with `spec: 1`")
+        source.add_diagnostic(_locate_node(nodes[0]), "SPEC105", "a spec is a mapping of keys to values", start_hint)
     else:
-        source.data = _Reader(source).value(nodes[0], ())
+        source.data = _NodeReader(source).read_node(nodes[0], ())
 
 
-def _compose(text: str) -> Iterator[yaml.Node]:
+def _compose_nodes(text: str) -> Iterator[yaml.Node]:
     _check_depth(text)
     loader = _BaseLoader(text)
     try:
@@ -146,35 +164,38 @@ def _compose(text: str) -> Iterator[yaml.Node]:
 
 
 def _check_depth(text: str) -> None:
-    """Nodes are read by recursion, libyaml's own included, which ends the process where the stack does."""
+    """Refuse deep nesting: nodes are read by recursion, and libyaml's recursion crashes the process at the stack's end.
+
+    Raises MarkedYAMLError: at the first event deeper than _MAX_DEPTH.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=_BaseLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem=_TOO_DEEP, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
-def _say_syntax(source: Source, error: yaml.YAMLError) -> None:
+def _report_syntax_error(source: Source, error: yaml.YAMLError) -> None:
     if isinstance(error, yaml.reader.ReaderError):
-        place = source._position(max(source.text.find(chr(error.character)), 0))
+        position = source._locate_index(max(source.text.find(chr(error.character)), 0))
         message = f"not YAML: the character U+{error.character:04X} cannot stand in a text"
-        source.say(place, "SPEC102", message, "take it out; in double quotes it is written as an escape")
+        source.add_diagnostic(position, "SPEC102", message, "take it out; in double quotes it is written as an escape")
         return
     mark = getattr(error, "problem_mark", None)
-    position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
+    position = Position(mark.line + 1, mark.column + 1) if mark else _START
     problem = getattr(error, "problem", None) or str(error).split("\n", 1)[0]
     begun, where = getattr(error, "context_mark", None), ""
     if begun and begun.line + 1 < position.line:
         where = f" {error.context} from line {begun.line + 1} on"  # type: ignore[attr-defined]
-    found = source.text[mark.index : mark.index + 1] if mark else ""
-    hint = "indent with spaces: this is a tab" if found == "\t" else _SYNTAX_HINTS.get(problem, _SYNTAX_HINT)
-    source.say(position, "SPEC102", f"not YAML: {problem}{where}", hint)
+    character = source.text[mark.index : mark.index + 1] if mark else ""
+    hint = "indent with spaces: this is a tab" if character == "\t" else _SYNTAX_HINTS.get(problem, _SYNTAX_HINT)
+    source.add_diagnostic(position, "SPEC102", f"not YAML: {problem}{where}", hint)
 
 
-_DEEPEST = 50  # a spec has six levels
+_MAX_DEPTH = 50  # a spec has six levels
 _TOO_DEEP = "this nests deeper than any spec"
 _SYNTAX_HINT = "quote a value that starts with a YAML sign such as `*`, `@` or `{`"
-#: What libyaml says -> what to do about it.
+#: libyaml's message -> the hint.
 _SYNTAX_HINTS = {
     "mapping values are not allowed in this context": "quote a value that holds `: `",
     "could not find expected ':'": "a key is followed by `:` and a space",
@@ -188,74 +209,77 @@ _SYNTAX_HINTS = {
 }
 
 
-def _mark(node: yaml.Node) -> Position:
+def _locate_node(node: yaml.Node) -> Position:
     return Position(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-class _Reader:
-    """Walks the node tree once, writing positions into the source."""
+class _NodeReader:
+    """Reads the node tree once and writes the positions of keys and values into the source."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.known: dict[int, Any] = {}  # an alias is the very node of its anchor
+        self.values: dict[int, Any] = {}  # by identity of the node: an alias is the very node of its anchor
 
-    def value(self, node: yaml.Node, place: Place) -> Any:
-        if id(node) in self.known:
-            return self.known[id(node)]
-        self.source.values[place] = _mark(node)
-        self.known[id(node)] = None
+    def read_node(self, node: yaml.Node, place: Place) -> Any:
+        if id(node) in self.values:
+            return self.values[id(node)]
+        self.source.values[place] = _locate_node(node)
+        self.values[id(node)] = None
         self._check_sign(node)
-        value = self.known[id(node)] = self._value(node, place)
+        value = self.values[id(node)] = self._read_value(node, place)
         return value
 
     def _check_sign(self, node: yaml.Node) -> None:
-        """Anchors and tags show only in the text; an alias has an anchor, so it need not be looked for."""
+        """Report anchors and tags, which only the text shows. Aliases are not looked for: each has an anchor."""
         sign = self.source.text[node.start_mark.index : node.start_mark.index + 1]
         if sign == "&":
             message = "anchors and aliases are not used in specs"
-            self.source.say(_mark(node), "SPEC104", message, "write the value out where it is needed")
+            self.source.add_diagnostic(_locate_node(node), "SPEC104", message, "write the value out where it is needed")
         elif sign == "!" or node.tag not in _PLAIN_TAGS:
-            self.source.say(_mark(node), "SPEC104", "tags are not used in specs", "write the value alone")
+            message = "tags are not used in specs"
+            self.source.add_diagnostic(_locate_node(node), "SPEC104", message, "write the value alone")
 
-    def _value(self, node: yaml.Node, place: Place) -> Any:
+    def _read_value(self, node: yaml.Node, place: Place) -> Any:
         if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, place)
+            return self._read_mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(child, (*place, index)) for index, child in enumerate(node.value)]
+            return [self.read_node(child, (*place, index)) for index, child in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)
-        self.source.scalars[place] = Scalar(node.start_mark.index, node.end_mark.index, _style(node), node.value)
-        return _resolve(node)
+        self.source.scalars[place] = Scalar(node.start_mark.index, node.end_mark.index, _read_style(node), node.value)
+        return _resolve_scalar(node)
 
-    def mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def _read_mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        values: dict[str, Any] = {}
         merged: Any = {}
         for key_node, value_node in node.value:
+            position = _locate_node(key_node)
             if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "":
-                self.source.say(_mark(key_node), "SPEC106", "a key must be a word", "quote it, or write a name")
+                self.source.add_diagnostic(position, "SPEC106", "a key must be a word", "quote it, or write a name")
                 continue
             key = key_node.value
             if key == "<<":
-                self.source.say(_mark(key_node), "SPEC104", "merge keys are not used in specs", "write the keys out")
-                merged = self.value(value_node, (*place, key))
+                message = "merge keys are not used in specs"
+                self.source.add_diagnostic(position, "SPEC104", message, "write the keys out")
+                merged = self.read_node(value_node, (*place, key))
                 continue
-            if key in found:
+            if key in values:
                 first = self.source.keys[(*place, key)]
                 message = f"`{key}` is said twice; first on line {first.line}"
-                self.source.say(_mark(key_node), "SPEC103", message, "keep one of the two")
+                self.source.add_diagnostic(position, "SPEC103", message, "keep one of the two")
                 continue
-            self.source.keys[(*place, key)] = _mark(key_node)
-            found[key] = self.value(value_node, (*place, key))
-        return {**merged, **found} if isinstance(merged, dict) else found
+            self.source.keys[(*place, key)] = position
+            values[key] = self.read_node(value_node, (*place, key))
+        return {**merged, **values} if isinstance(merged, dict) else values
 
 
-def _style(node: yaml.ScalarNode) -> str | None:
+def _read_style(node: yaml.ScalarNode) -> str | None:
     style = node.style
     return style if style in ('"', "'", "|", ">") else None
 
 
-def _resolve(node: yaml.ScalarNode) -> Any:
+def _resolve_scalar(node: yaml.ScalarNode) -> Any:
     text: str = node.value
-    if _style(node) is not None:
+    if _read_style(node) is not None:
         return text
     if _NULL.fullmatch(text):
         return None

@@ -1,7 +1,6 @@
-"""Domains, URLs, LinkedIn profiles, e-mail addresses and phone numbers in the one form that compares equal.
+"""Normalize domains, URLs, LinkedIn profiles, e-mail addresses and phone numbers to one canonical form.
 
-In: a string that is not blank. Out: its canonical form, or an AddressError.
-Must not know: JSON, columns, the network. Every function gives its own output back unchanged.
+Every function takes a string that is not blank and returns its own output unchanged. No network is used.
 """
 
 from __future__ import annotations
@@ -15,22 +14,26 @@ from urllib.parse import quote, unquote
 import email_validator
 import idna
 
+from engine.errors import EngineError
+
 if TYPE_CHECKING:
     import tldextract
 
 
-class AddressError(ValueError):
+class AddressError(EngineError, ValueError):
     """A string that holds no such address. The message says what is wrong with it."""
 
 
-def domain(text: str) -> str:
+def normalize_domain(text: str) -> str:
     """Return the host of a domain, URL or e-mail address: lower case, without scheme, user, port, path and `www.`.
 
-    Letters beyond ASCII become punycode, the form that DNS and other systems hold. `www.` is cut as often as it stands
-    there, while something with a dot remains: `www.com` is a domain of its own.
+    Letters beyond ASCII become punycode, the form that DNS and other systems hold. `www.` is cut repeatedly, as long as
+    a name with a dot remains: `www.com` is a domain of its own.
+
+    Raises AddressError: when there is no host name in `text`.
     """
-    parts = _split(text)
-    host = _host(parts.authority)
+    parts = _split_url(text)
+    host = _normalize_host(parts.authority)
     if not parts.marked and parts.rest.strip("/") and not set(".:@") & {*host, *parts.authority}:
         raise AddressError("a single word before a slash is no host")  # `n/a` would be the domain of many companies
     while host.startswith("www.") and "." in host[4:]:
@@ -38,65 +41,65 @@ def domain(text: str) -> str:
     return host
 
 
-def registrable_domain(text: str) -> str:
+def normalize_registrable_domain(text: str) -> str:
     """Return the part of the host that its owner registered: `shop.acme.co.uk` -> `acme.co.uk`.
 
-    By the public suffix list bundled with tldextract, its private part included (`acme.myshopify.com` stays whole). A
-    host without such a part (an address, a single word, `co.uk` itself) is returned as `domain` gives it.
+    It follows the public suffix list bundled with tldextract, with the list's private part (`acme.myshopify.com` stays
+    whole). A host without such a part (an IP address, a single word, `co.uk` itself) is returned whole.
     """
-    host = domain(text)
-    return _suffixes().extract_str(host).top_domain_under_public_suffix or host
+    host = normalize_domain(text)
+    return _load_suffix_list().extract_str(host).top_domain_under_public_suffix or host
 
 
-def linkedin_url(text: str) -> str:
-    """Return a LinkedIn URL in lower case without trailing slashes, as other URLs too; the scheme stays as it is.
+def normalize_linkedin_url(text: str) -> str:
+    """Return a LinkedIn URL in lower case without trailing slashes; its scheme is kept.
 
-    On LinkedIn's hosts the query and fragment go, locale and mobile hosts become `www.linkedin.com`, and the locale
-    after a profile (`/in/name/de`) goes.
+    On LinkedIn's hosts the query, the fragment and the locale after a profile (`/in/name/de`) are removed, and locale
+    and mobile hosts become `www.linkedin.com`. URLs of other hosts are only put in lower case.
     """
-    url = _close(text.lower())
+    url = _strip_end(text.lower())
     found = _LINKEDIN.fullmatch(url)
     if not found:
         return url
     scheme, host, path = found.groups(default="")
     host = "www.linkedin.com" if _LINKEDIN_VARIANT.fullmatch(host) else host
-    path = _close(re.split(r"[?#]", path)[0])
+    path = _strip_end(re.split(r"[?#]", path)[0])
     return scheme + host + _LINKEDIN_LOCALE.sub(r"\1", path)
 
 
-def url(text: str) -> str:
-    """Return a URL with scheme and host in lower case, the host as `domain` spells it but with its `www.`.
+def normalize_url(text: str) -> str:
+    """Return a URL with scheme and host in lower case, the host normalized as a domain but with its `www.`.
 
-    A default port and a bare `/` go; path, query and fragment stay, with characters beyond ASCII percent-encoded. A URL
-    without scheme gets `https://`.
+    A default port and a bare `/` are removed; path, query and fragment stay, with characters beyond ASCII
+    percent-encoded. A URL without scheme gets `https://`.
     """
-    parts = _split(text)
+    parts = _split_url(text)
     user, at, place = parts.authority.rpartition("@")
     if re.search(r"\s", text.strip()):
         raise AddressError("a URL holds no white space")
     if not parts.marked and (at or "." not in place):
         raise AddressError("a URL begins with its scheme, or else with the name of a host and nothing before it")
-    scheme, host, port = parts.scheme or "https", _host(place), _port(place)
+    scheme, host, port = parts.scheme or "https", _normalize_host(place), _parse_port(place)
     host = f"[{host}]" if ":" in host else host
     port = "" if port in ("", _DEFAULT_PORTS.get(scheme)) else f":{port}"
     rest = "" if parts.rest == "/" else parts.rest
-    return f"{scheme}://{_percent(user)}{at}{host}{port}{_percent(rest)}"
+    return f"{scheme}://{_percent_encode(user)}{at}{host}{port}{_percent_encode(rest)}"
 
 
-def email(text: str) -> str:
-    """Return an e-mail address with its domain in lower case and punycode; DNS is not asked.
+def normalize_email(text: str) -> str:
+    """Return an e-mail address with its domain in lower case and punycode, without looking the domain up.
 
-    The part before the `@` keeps its case, which is its owner's business; add `lower` to fold it.
+    The part before the `@` keeps its case, since its server may distinguish case; add `lower` to fold it.
     """
     try:
-        found = email_validator.validate_email(text.strip(), check_deliverability=False)
+        address = email_validator.validate_email(text.strip(), check_deliverability=False)
     except email_validator.EmailNotValidError as error:
         sentence = str(error).rstrip(".")
         raise AddressError(sentence[:1].lower() + sentence[1:]) from error
-    return f"{found.local_part}@{found.ascii_domain}"
+    return f"{address.local_part}@{address.ascii_domain}"
 
 
-def phone(text: str) -> str:
+def normalize_phone(text: str) -> str:
     """Return a phone number in E.164 form (`+14155552671`); an extension is dropped.
 
     The number must say its country, with a leading `+` or `00`.
@@ -105,13 +108,13 @@ def phone(text: str) -> str:
     number = "+" + number[2:] if number.startswith("00") else number
     if not number.startswith(("+", "＋")):
         raise AddressError("the number does not say its country; it must begin with `+` or `00`")
-    written = _e164(number)
-    if _e164(written) != written:
+    written = _format_e164(number)
+    if _format_e164(written) != written:
         raise AddressError("the number can be read in two ways")
     return written
 
 
-class _Parts(NamedTuple):
+class _UrlParts(NamedTuple):
     marked: bool  # whether a scheme or `//` says that a host follows
     scheme: str  # lower case; "" where there is none
     authority: str  # user, host and port as they stand
@@ -119,39 +122,39 @@ class _Parts(NamedTuple):
 
 
 _SCHEME = re.compile(r"(https?):[/\\]*|([a-z][a-z0-9+.-]*):[/\\]{2}|[/\\]{2}", re.IGNORECASE)
-_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+_HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ftp": "21", "ws": "80", "wss": "443"}
 _LINKEDIN = re.compile(r"((?:https?:)?//)?((?:[a-z0-9-]+\.)*linkedin\.com)([/?#].*)?", re.DOTALL)
 _LINKEDIN_VARIANT = re.compile(r"(?:[a-z]{2}(?:-[a-z]{2})?|m|mobile|touch)\.linkedin\.com")
 _LINKEDIN_LOCALE = re.compile(r"^(/in/[^/]+)/[a-z]{2}(?:[-_][a-z]{2})?$")
 
 
-def _split(text: str) -> _Parts:
-    """Take a URL apart the forgiving way browsers do: backslashes, and a scheme written twice (the last one counts)."""
+def _split_url(text: str) -> _UrlParts:
+    """Split a URL as browsers do: backslashes are slashes, and of a scheme written twice the last one counts."""
     rest, scheme = text.strip(), ""
     while found := _SCHEME.match(rest):
         scheme = (found[1] or found[2] or "").lower() or scheme
         rest = rest[found.end() :]
     end = re.search(r"[/\\?#]", rest)
     cut = end.start() if end else len(rest)
-    return _Parts(rest != text.strip(), scheme, rest[:cut], rest[cut:])
+    return _UrlParts(rest != text.strip(), scheme, rest[:cut], rest[cut:])
 
 
-def _host(authority: str) -> str:
-    """The host of an authority as DNS spells it, or an IP address in its shortest form."""
+def _normalize_host(authority: str) -> str:
+    """Return the host of an authority as DNS writes it, or an IP address in its shortest form."""
     name = unquote(authority.rpartition("@")[2])
     bracketed = re.fullmatch(r"\[(.*)\](:[0-9]*)?", name)
     if bracketed or name.count(":") > 1:
-        return _ipv6(bracketed[1] if bracketed else name)
-    name = _ascii(re.sub(r":[0-9]*$", "", name)).strip(".")
+        return _normalize_ipv6(bracketed[1] if bracketed else name)
+    name = _convert_to_ascii(re.sub(r":[0-9]*$", "", name)).strip(".")
     if not name:
         raise AddressError("there is no host in it")
-    if not _NAME.fullmatch(name) or len(name) > 253:
+    if not _HOST_NAME.fullmatch(name) or len(name) > 253:
         raise AddressError("it is not the name of a host")
     return name
 
 
-def _port(authority: str) -> str:
+def _parse_port(authority: str) -> str:
     found = re.search(r":0*([0-9]*)$", authority)
     port = found[1] if found and (authority.startswith("[") or authority.count(":") == 1) else ""
     if len(port) > 5 or int(port or 0) > 65535:
@@ -159,7 +162,7 @@ def _port(authority: str) -> str:
     return port
 
 
-def _ipv6(text: str) -> str:
+def _normalize_ipv6(text: str) -> str:
     try:
         address = ipaddress.IPv6Address(text)
     except ValueError as error:
@@ -169,8 +172,8 @@ def _ipv6(text: str) -> str:
     return address.compressed
 
 
-def _ascii(name: str) -> str:
-    """Map to lower case and ASCII as browsers do (UTS 46, non-transitional); dots of other scripts become dots."""
+def _convert_to_ascii(name: str) -> str:
+    """Convert a host name to lower case and ASCII as browsers do: UTS 46, non-transitional."""
     if name.isascii():
         return name.lower()
     try:
@@ -181,19 +184,19 @@ def _ascii(name: str) -> str:
     return ".".join(labels)
 
 
-def _percent(part: str) -> str:
+def _percent_encode(part: str) -> str:
     try:
         return quote(part, safe="%:/?#[]@!$&'()*+,;=~-._|^`{}\"<>\\")
     except UnicodeEncodeError as error:
         raise AddressError("it holds a lone surrogate, which is no character") from error
 
 
-def _close(url: str) -> str:
+def _strip_end(url: str) -> str:
     return re.sub(r"[\s/]+$", "", url).strip()
 
 
-def _e164(number: str) -> str:
-    import phonenumbers  # a third of a second, which only who has a phone number pays
+def _format_e164(number: str) -> str:
+    import phonenumbers  # imported here because it takes a third of a second, and few specs have phone numbers
 
     try:
         parsed = phonenumbers.parse(number, None)
@@ -205,8 +208,8 @@ def _e164(number: str) -> str:
 
 
 @cache
-def _suffixes() -> tldextract.TLDExtract:
-    # Imported here because it loads an HTTP client, a third of a second, which is then never used: no URLs, no cache.
+def _load_suffix_list() -> tldextract.TLDExtract:
+    # Imported here because it loads an HTTP client for a third of a second. Without URLs and cache it never uses it.
     import tldextract
 
     return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)

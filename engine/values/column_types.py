@@ -1,10 +1,8 @@
-"""The column types a spec may name, and how a JSON value becomes one.
+"""The column types a spec may name, and the cast of each from JSON to the value that is sent to Postgres.
 
-In: a JSON value that is not missing. Out: the value to send to Postgres, equal to what it will hold, or a CastError.
-Must not know: specs, paths, SQL statements, the driver.
-
-A cast never guesses. A number is a JSON number: the string "1,200" is refused, and so is "1200" unless a normalizer
-made a number of it. A date is `YYYY-MM-DD`. A timestamp says its offset.
+What a cast returns equals what Postgres will hold. A cast never guesses: a number is a JSON number, so the string
+"1,200" is refused, and "1200" too unless a normalizer made a number of it. A date is `YYYY-MM-DD`. A timestamp has its
+offset.
 """
 
 from __future__ import annotations
@@ -18,36 +16,45 @@ from types import MappingProxyType
 from typing import Any
 
 from engine.errors import EngineError
-from engine.values.exact_json import ExactError, Json, check, chunks, dumps, kind, number_text
+from engine.values.exact_json import (
+    ExactError,
+    Json,
+    JsonKind,
+    check_storable,
+    dumps,
+    json_kind,
+    write_chunks,
+    write_number,
+)
 
 
 class CastError(EngineError):
-    """A value that the column's type cannot hold. The message says what was expected and what was found."""
+    """A value that the column's type cannot hold. The message names what was expected and what was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnType:
-    """One column type: its SQL, its Python and JSON Schema spelling, the kinds of JSON it takes, and its cast."""
+    """One column type: its names in SQL, Python and JSON Schema, the kinds of JSON it takes, and its cast."""
 
     name: str
     sql: str
-    annotation: str  # as generated Python functions spell it
+    annotation: str  # in generated Python functions
     json_schema: Mapping[str, Any]
-    takes: frozenset[str]  # JSON kinds, as `exact.kind` names them
-    cast: Callable[[Json], Any]  # never sees null; raises CastError
+    takes: frozenset[JsonKind]
+    cast: Callable[[Json], Any]  # is never given null; raises CastError
 
 
-def missing(value: Json, column: ColumnType) -> bool:
-    """Whether there is nothing to store: null, or a blank string for a text column."""
+def is_missing(value: Json, column: ColumnType) -> bool:
+    """Tell whether `value` is missing for a column of the type: null, or a blank string for a text column."""
     if isinstance(value, str):
         return column.name == "text" and not value.strip()
     return value is None
 
 
-def shorten(value: Json, limit: int = 80) -> str:
-    """Return `value` as JSON of at most `limit` characters, for errors and logs, whatever it holds."""
+def shorten_json(value: Json, limit: int = 80) -> str:
+    """Write `value` as JSON of at most `limit` characters for errors and logs. Never raises."""
     text = ""
-    for chunk in chunks(value[:limit] if isinstance(value, str) else value):
+    for chunk in write_chunks(value[:limit] if isinstance(value, str) else value):
         text += chunk[: limit + 1]
         if len(text) > limit:
             break
@@ -56,28 +63,28 @@ def shorten(value: Json, limit: int = 80) -> str:
     return text[: limit - 1] + "…" if cut or len(text) > limit else text
 
 
-def _text(value: Json) -> str:
+def _cast_text(value: Json) -> str:
     if not isinstance(value, str):
-        raise _unexpected("a string", value, number="add the normalizer `text` to store numbers as text")
-    return _storable(value)
+        raise _build_kind_error("a string", value, number="add the normalizer `text` to store numbers as text")
+    return _check_text(value)
 
 
-def _jsonb(value: Json) -> str:
+def _cast_jsonb(value: Json) -> str:
     try:
         return dumps(value).decode()
     except ExactError as error:
         raise CastError(str(error)) from error
 
 
-def _boolean(value: Json) -> bool:
+def _cast_boolean(value: Json) -> bool:
     if not isinstance(value, bool):
-        raise _unexpected("true or false", value)
+        raise _build_kind_error("true or false", value)
     return value
 
 
-def _whole(bits: int) -> Callable[[Json], int]:
+def _build_integer_cast(bits: int) -> Callable[[Json], int]:
     def cast(value: Json) -> int:
-        decimal = _decimal(value, "a whole number")
+        decimal = _read_decimal(value, "a whole number")
         if decimal.adjusted() < 20 and decimal == decimal.to_integral_value():
             number = int(decimal)
             if -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
@@ -89,18 +96,18 @@ def _whole(bits: int) -> Callable[[Json], int]:
     return cast
 
 
-def _numeric(value: Json) -> Decimal:
-    decimal = _decimal(value, "a number")
+def _cast_numeric(value: Json) -> Decimal:
+    decimal = _read_decimal(value, "a number")
     try:
-        check(value)
+        check_storable(value)
     except ExactError as error:
         raise CastError("the number is beyond what Postgres' `numeric` holds") from error
     return decimal
 
 
-def _date(value: Json) -> date:
+def _cast_date(value: Json) -> date:
     if not isinstance(value, str):
-        raise _unexpected("a date such as `2026-05-15`", value)
+        raise _build_kind_error("a date such as `2026-05-15`", value)
     if not _DATE.fullmatch(value):
         raise CastError("expected a date such as `2026-05-15`, found another spelling")
     try:
@@ -109,28 +116,30 @@ def _date(value: Json) -> date:
         raise CastError("no such day in the calendar") from error
 
 
-def _timestamptz(value: Json) -> datetime:
+def _cast_timestamptz(value: Json) -> datetime:
     if not isinstance(value, str):
         advice = "add the normalizer `epoch_seconds` or `epoch_milliseconds`"
-        raise _unexpected("a timestamp such as `2026-05-15T18:52:36Z`", value, number=advice)
-    found = _TIMESTAMP.fullmatch(value)
-    if not found:
+        raise _build_kind_error("a timestamp such as `2026-05-15T18:52:36Z`", value, number=advice)
+    match = _TIMESTAMP.fullmatch(value)
+    if not match:
         raise CastError("expected a timestamp with its offset such as `2026-05-15T18:52:36Z`, found another spelling")
     try:
-        return _instant(*found.groups()).astimezone(UTC)
+        return _parse_instant(*match.groups()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise CastError("no such moment in the calendar") from error
 
 
-def _instant(day: str, clock: str, seconds: str, fraction: str | None, offset: str) -> datetime:
-    """The moment, to the microsecond as Postgres rounds it. A leap second is the second after, as in Postgres."""
+def _parse_instant(day: str, clock: str, seconds: str, fraction: str | None, offset: str) -> datetime:
+    """Build the moment, rounded to the microsecond as Postgres does; a leap second becomes the next second."""
     if int(seconds) > 60:
         raise ValueError(seconds)
     micros = round(Decimal(f"{seconds}.{fraction or '0'}") * 1_000_000)
-    return datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=_zone(offset)) + timedelta(microseconds=micros)
+    return datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=_parse_offset(offset)) + timedelta(
+        microseconds=micros
+    )
 
 
-def _zone(offset: str) -> timezone:
+def _parse_offset(offset: str) -> timezone:
     if offset in "Zz":
         return UTC
     hours, minutes = int(offset[1:3]), int(offset[4:6])
@@ -140,41 +149,41 @@ def _zone(offset: str) -> timezone:
     return timezone(-span if offset[0] == "-" else span)
 
 
-def _uuid(value: Json) -> str:
+def _cast_uuid(value: Json) -> str:
     if not isinstance(value, str):
-        raise _unexpected("a UUID", value)
+        raise _build_kind_error("a UUID", value)
     if not _UUID.fullmatch(value):
         raise CastError("expected a UUID such as `0921f10b-890b-47ab-8ceb-b1986df51cbb`, found another spelling")
     return value.lower()
 
 
-def _texts(value: Json) -> list[str]:
+def _cast_text_array(value: Json) -> list[str]:
     if not isinstance(value, list):
-        raise _unexpected("an array of strings", value, string="add the normalizer `list` to wrap a single value")
-    return [_element(index, element) for index, element in enumerate(value)]
+        raise _build_kind_error("an array of strings", value, string="add the normalizer `list` to wrap a single value")
+    return [_cast_element(index, element) for index, element in enumerate(value)]
 
 
-def _element(index: int, element: Json) -> str:
+def _cast_element(index: int, element: Json) -> str:
     if not isinstance(element, str):
-        raise CastError(f"expected an array of strings, found {_ARTICLES[kind(element)]} at [{index}]")
-    return _storable(element)
+        raise CastError(f"expected an array of strings, found {_ARTICLES[json_kind(element)]} at [{index}]")
+    return _check_text(element)
 
 
-def _decimal(value: Json, expected: str) -> Decimal:
-    """The number exactly as it was written."""
+def _read_decimal(value: Json, expected: str) -> Decimal:
+    """Return the number exactly as it was written. Raises CastError: when `value` is no JSON number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _unexpected(expected, value, string="add the normalizer `number` to read it from a string")
+        raise _build_kind_error(expected, value, string="add the normalizer `number` to read it from a string")
     try:
-        return Decimal(number_text(value))
+        return Decimal(write_number(value))
     except ArithmeticError as error:  # `null` for NaN, or an exponent beyond all measure
         raise CastError(f"expected {expected}, found one that cannot be held") from error
 
 
-def _storable(text: str) -> str:
+def _check_text(text: str) -> str:
     if text.isascii() and "\0" not in text:
-        return text  # as nearly all are; `check` looks closer, and takes its time
+        return text  # nearly every text ends here; the full check is slow
     try:
-        check(text)
+        check_storable(text)
     except ExactError as error:
         raise CastError(str(error).removesuffix(" at `$`").rstrip(",")) from error
     return text
@@ -190,10 +199,10 @@ _ARTICLES = {
 }
 
 
-def _unexpected(expected: str, value: Json, **advice: str) -> CastError:
-    """The error for a value of the wrong kind, with the advice there is for the kind it has."""
-    found = kind(value)
-    return CastError(f"expected {expected}, found {_ARTICLES.get(found, found)}", hint=advice.get(found, ""))
+def _build_kind_error(expected: str, value: Json, **advice: str) -> CastError:
+    """Build the error for a value of the wrong JSON kind. `advice` holds a hint per kind."""
+    kind = json_kind(value)
+    return CastError(f"expected {expected}, found {_ARTICLES.get(kind, kind)}", hint=advice.get(kind, ""))
 
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -203,23 +212,37 @@ _TIMESTAMP = re.compile(
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def _type(name: str, annotation: str, takes: str, schema: Mapping[str, Any], cast: Callable[[Json], Any]) -> ColumnType:
-    kinds = frozenset(takes.split())
+def _build_type(
+    name: str, annotation: str, takes: str, schema: Mapping[str, Any], cast: Callable[[Json], Any]
+) -> ColumnType:
+    kinds = frozenset(map(JsonKind, takes.split()))
     return ColumnType(name=name, sql=name, annotation=annotation, json_schema=schema, takes=kinds, cast=cast)
 
 
 _STRINGS = {"type": "array", "items": {"type": "string"}}
-_ROWS = (
-    _type("text", "str", "string", {"type": "string"}, _text),
-    _type("jsonb", "Any", "boolean number string array object", {}, _jsonb),
-    _type("boolean", "bool", "boolean", {"type": "boolean"}, _boolean),
-    _type("integer", "int", "number", {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1}, _whole(32)),
-    _type("bigint", "int", "number", {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, _whole(64)),
-    _type("numeric", "int | float", "number", {"type": "number"}, _numeric),
-    _type("date", "str", "string", {"type": "string", "format": "date"}, _date),
-    _type("timestamptz", "str", "string", {"type": "string", "format": "date-time"}, _timestamptz),
-    _type("uuid", "str", "string", {"type": "string", "format": "uuid"}, _uuid),
-    _type("text[]", "list[str]", "array", _STRINGS, _texts),
+_COLUMN_TYPES = (
+    _build_type("text", "str", "string", {"type": "string"}, _cast_text),
+    _build_type("jsonb", "Any", "boolean number string array object", {}, _cast_jsonb),
+    _build_type("boolean", "bool", "boolean", {"type": "boolean"}, _cast_boolean),
+    _build_type(
+        "integer",
+        "int",
+        "number",
+        {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
+        _build_integer_cast(32),
+    ),
+    _build_type(
+        "bigint",
+        "int",
+        "number",
+        {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+        _build_integer_cast(64),
+    ),
+    _build_type("numeric", "int | float", "number", {"type": "number"}, _cast_numeric),
+    _build_type("date", "str", "string", {"type": "string", "format": "date"}, _cast_date),
+    _build_type("timestamptz", "str", "string", {"type": "string", "format": "date-time"}, _cast_timestamptz),
+    _build_type("uuid", "str", "string", {"type": "string", "format": "uuid"}, _cast_uuid),
+    _build_type("text[]", "list[str]", "array", _STRINGS, _cast_text_array),
 )
 
-TYPES: Mapping[str, ColumnType] = MappingProxyType({row.name: row for row in _ROWS})
+TYPES: Mapping[str, ColumnType] = MappingProxyType({row.name: row for row in _COLUMN_TYPES})

@@ -1,8 +1,6 @@
-"""JSON to Python and back with every number as it was written.
+"""Read and write JSON without changing a number, and refuse what `jsonb` cannot hold.
 
-In: JSON text, or values made of None, bool, int, float, str, list and dict. Out: the same values, or JSON bytes that
-`jsonb` takes: no NaN, no NUL, no lone surrogate, no number beyond Postgres' numeric.
-Must not know: columns, specs, the database.
+`jsonb` holds no NaN, no NUL, no lone surrogate and no number beyond Postgres' numeric.
 
 `1.10`, `1E5`, `-0` or an integer of thirty digits lose their text in a builtin float or int. They become an
 `ExactFloat` or `ExactInt`, which computes like the builtin and carries the text along. Documents nest as deep as their
@@ -16,15 +14,29 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import orjson
+
+from engine.errors import EngineError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Trail: TypeAlias = "tuple[Trail | None, str | int] | None"  # the way to a part, last step first
 
 
-class ExactError(ValueError):
+class JsonKind(StrEnum):
+    """What a JSON value is."""
+
+    NULL = "null"
+    BOOLEAN = "boolean"
+    NUMBER = "number"
+    STRING = "string"
+    ARRAY = "array"
+    OBJECT = "object"
+
+
+class ExactError(EngineError, ValueError):
     """JSON that cannot be read, or a value that `jsonb` cannot hold; the message names the place."""
 
 
@@ -46,28 +58,28 @@ class ExactInt(int):
         return self.text
 
 
-# JMESPath decides what a value is by `type(value).__name__`. Pickle looks at `__qualname__`, which stays.
+# jmespath.py tells the type of a value by `type(value).__name__`. Pickle needs `__qualname__`, which is left alone.
 ExactFloat.__name__ = "float"
 ExactInt.__name__ = "int"
 
 _Exact = TypeVar("_Exact", ExactFloat, ExactInt)
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-_MOST_INT_DIGITS = 640  # up to here Python reads an int whatever `sys.set_int_max_str_digits` says
+_MOST_INT_DIGITS = 640  # Python reads ints of so many digits under every setting of `sys.set_int_max_str_digits`
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_KINDS: tuple[tuple[Any, str], ...] = (
-    (type(None), "null"),
-    (bool, "boolean"),
-    (int | float, "number"),
-    (str, "string"),
-    (list | tuple, "array"),
-    (dict, "object"),
+_KINDS: tuple[tuple[Any, JsonKind], ...] = (
+    (type(None), JsonKind.NULL),
+    (bool, JsonKind.BOOLEAN),
+    (int | float, JsonKind.NUMBER),
+    (str, JsonKind.STRING),
+    (list | tuple, JsonKind.ARRAY),
+    (dict, JsonKind.OBJECT),
 )
 
 
 def loads(text: str | bytes) -> Json:
-    """Read JSON, keeping the text of every number; of repeated keys the last wins, as in `jsonb`.
+    """Read JSON and keep the text of every number; of repeated keys the last wins, as in `jsonb`.
 
-    Raises ExactError for what is not JSON, NaN and Infinity included.
+    Raises ExactError: when the text is not JSON (NaN and Infinity are not), or nests too deeply.
     """
     try:
         source = text if isinstance(text, str) else text.decode()
@@ -83,44 +95,44 @@ def loads(text: str | bytes) -> Json:
 
 
 def dumps(value: Json) -> bytes:
-    """Write JSON, each number in the text it was read with.
+    """Write JSON with each number in the text it was read from.
 
-    Raises ExactError naming the path (`$.a[3].b`) of the first thing that `jsonb` cannot hold.
+    Raises ExactError: for the first part that `jsonb` cannot hold, with its path (`$.a[3].b`).
     """
     try:
-        body = orjson.dumps(value, default=_fragment, option=_OPTIONS)
+        body = orjson.dumps(value, default=_write_fragment, option=_OPTIONS)
     except orjson.JSONEncodeError:
-        check(value)
-        return "".join(chunks(value)).encode()  # nested deeper, or an int longer, than orjson goes
-    # orjson writes NaN as null without a word, and NUL as an escape that Postgres refuses.
-    if b"\\u0000" in body or (b"null" in body and not _finite(value)):
-        check(value)
+        check_storable(value)
+        return "".join(write_chunks(value)).encode()  # it nests deeper, or has a longer int, than orjson can write
+    # orjson silently writes NaN as null, and writes NUL as an escape that Postgres refuses.
+    if b"\\u0000" in body or (b"null" in body and not _is_finite(value)):
+        check_storable(value)
     return body
 
 
-def check(value: Json) -> None:
+def check_storable(value: Json) -> None:
     """Raise ExactError for the first part of `value` that `jsonb` cannot hold."""
-    for trail, part in _parts(value):
+    for trail, part in _walk_parts(value):
         kind = type(part)
         if kind is str:
-            fault = _text_fault(part)
+            fault = _find_text_fault(part)
         elif kind is bool or part is None:
             continue
         elif isinstance(part, int | float):
-            fault = _number_fault(part)
+            fault = _find_number_fault(part)
         else:
             fault = f"a Python `{kind.__name__}` is no JSON value"
         if fault:
-            raise ExactError(f"{fault} at `{_path(trail)}`")
+            raise ExactError(f"{fault} at `{_format_trail(trail)}`")
 
 
-def number(text: str) -> int | float:
-    """Return the number that a JSON number text stands for. Raises ValueError for anything else."""
-    return _integer(text) if text.removeprefix("-").isdecimal() else _real(text)
+def parse_number(text: str) -> int | float:
+    """Read the text of one JSON number. Raises ValueError: when it is not a number."""
+    return _parse_integer(text) if text.removeprefix("-").isdecimal() else _parse_real(text)
 
 
-def number_text(value: float) -> str:
-    """Return the JSON text of a number (an int is a float, to the type checker): as it was read, else the shortest."""
+def write_number(value: float) -> str:
+    """Write a number in the text it was read from, or else in the shortest; an int is a `float` to the type checker."""
     if isinstance(value, ExactFloat | ExactInt):
         return value.text
     if isinstance(value, int):
@@ -128,14 +140,14 @@ def number_text(value: float) -> str:
     return orjson.dumps(value).decode()
 
 
-def kind(value: object) -> str:
-    """Return the JSON name of what `value` is: null, boolean, number, string, array or object."""
+def json_kind(value: object) -> str:
+    """Return the JsonKind of `value`; for a Python object that is no JSON value, the name of its type."""
     return next((name for types, name in _KINDS if isinstance(value, types)), type(value).__name__)
 
 
-def jsonb_order(value: Json) -> Json:
-    """Return `value` with the keys of every object in the order `jsonb` keeps: by UTF-8 length, then by bytes."""
-    orders: dict[tuple[str, ...], list[str]] = {}  # objects of one document mostly have the same few shapes
+def sort_keys_like_jsonb(value: Json) -> Json:
+    """Return a copy of `value` with the keys of its objects in the order of `jsonb`: by UTF-8 length, then by bytes."""
+    orders: dict[tuple[str, ...], list[str]] = {}  # a cache: objects of one document mostly have the same few key sets
     holder: list[Any] = [value]
     stack: list[Any] = [holder]
     while stack:
@@ -145,7 +157,7 @@ def jsonb_order(value: Json) -> Json:
             kind = type(child)
             if kind is dict:
                 keys = tuple(child)
-                order = orders.get(keys) or orders.setdefault(keys, _in_order(keys))
+                order = orders.get(keys) or orders.setdefault(keys, _sort_keys(keys))
                 part[place] = copy = {key: child[key] for key in order}
                 stack.append(copy)
             elif kind is list:
@@ -155,9 +167,9 @@ def jsonb_order(value: Json) -> Json:
     return ordered
 
 
-def as_stored(value: Json) -> Json:
-    """Return `value` as `jsonb` gives it back: keys in its order, numbers without exponent and zero without a sign."""
-    holder: list[Any] = [jsonb_order(value)]
+def convert_to_stored(value: Json) -> Json:
+    """Return a copy of `value` as `jsonb` returns it: its order of keys, no exponents, and zero without a sign."""
+    holder: list[Any] = [sort_keys_like_jsonb(value)]
     stack: list[Any] = [holder]
     while stack:
         part = stack.pop()
@@ -166,63 +178,63 @@ def as_stored(value: Json) -> Json:
             if type(child) is dict or type(child) is list:
                 stack.append(child)
             elif isinstance(child, int | float) and not isinstance(child, bool):
-                part[place] = number(_plain_text(child))
+                part[place] = parse_number(_write_plain_number(child))
     stored: Json = holder[0]
     return stored
 
 
-def chunks(value: Json) -> Iterator[str]:
-    """Write JSON in pieces: for values too deep for orjson, or too long to be written whole."""
+def write_chunks(value: Json) -> Iterator[str]:
+    """Write JSON piece by piece: for a value that is too deep for orjson, or of which only the start is needed."""
     stack: list[Any] = [value]
     while stack:
         part = stack.pop()
-        if isinstance(part, _Mark):
+        if isinstance(part, _Punctuation):
             yield part
         elif isinstance(part, dict | list | tuple):
-            stack.extend(_pieces(part))
+            stack.extend(_split_container(part))
         elif isinstance(part, str):
             yield json.dumps(part, ensure_ascii=False)
         elif isinstance(part, bool) or part is None:
             yield {True: "true", False: "false", None: "null"}[part]
         else:
-            yield number_text(part)
+            yield write_number(part)
 
 
-class _Mark(str):
-    """Punctuation and keys, as opposed to strings of the document."""
+class _Punctuation(str):
+    """Text that is written as it is (punctuation, keys), as opposed to a string of the document."""
 
     __slots__ = ()
 
 
-def _pieces(part: dict[str, Json] | list[Json] | tuple[Json, ...]) -> list[Any]:
-    """Return what to write for a container, last piece first, as a stack wants it."""
+def _split_container(part: dict[str, Json] | list[Json] | tuple[Json, ...]) -> list[Any]:
+    """Return the pieces of a container, the last one first, to be pushed on a stack."""
     pieces: list[Any] = []
     if isinstance(part, dict):
         for key, child in part.items():
             if not isinstance(key, str):
                 raise ExactError(f"the object key {key!r} is no string")
-            pieces += (_Mark(","), _Mark(json.dumps(key, ensure_ascii=False) + ":"), child)
-        return [_Mark("}"), *reversed(pieces[1:]), _Mark("{")]
+            pieces += (_Punctuation(","), _Punctuation(json.dumps(key, ensure_ascii=False) + ":"), child)
+        return [_Punctuation("}"), *reversed(pieces[1:]), _Punctuation("{")]
     for child in part:
-        pieces += (_Mark(","), child)
-    return [_Mark("]"), *reversed(pieces[1:]), _Mark("[")]
+        pieces += (_Punctuation(","), child)
+    return [_Punctuation("]"), *reversed(pieces[1:]), _Punctuation("[")]
 
 
-def _real(text: str) -> float:
+def _parse_real(text: str) -> float:
     value = float(text)
-    return value if orjson.dumps(value) == text.encode() else _carry(ExactFloat(value), text)
+    return value if orjson.dumps(value) == text.encode() else _attach_text(ExactFloat(value), text)
 
 
-def _integer(text: str) -> int | float:
+def _parse_integer(text: str) -> int | float:
     if len(text) < 19 and text != "-0":
         return int(text)
     if len(text) > _MOST_INT_DIGITS:  # an int of a million digits would take minutes to read
-        return _carry(ExactFloat(-math.inf if text[0] == "-" else math.inf), text)
+        return _attach_text(ExactFloat(-math.inf if text[0] == "-" else math.inf), text)
     value = int(text)
-    return value if -(2**63) <= value < 2**64 and text != "-0" else _carry(ExactInt(value), text)
+    return value if -(2**63) <= value < 2**64 and text != "-0" else _attach_text(ExactInt(value), text)
 
 
-def _carry(value: _Exact, text: str) -> _Exact:
+def _attach_text(value: _Exact, text: str) -> _Exact:
     value.text = text
     return value
 
@@ -231,19 +243,19 @@ def _refuse_constant(text: str) -> NoReturn:
     raise ExactError(f"not JSON: `{text}` is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(parse_float=_real, parse_int=_integer, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_float=_parse_real, parse_int=_parse_integer, parse_constant=_refuse_constant)
 
 
-def _fragment(value: object) -> orjson.Fragment:
-    """Write the numbers that carry their text; orjson does the rest."""
+def _write_fragment(value: object) -> orjson.Fragment:
+    """Write a number that carries its text; orjson calls this for every type it does not know."""
     if isinstance(value, ExactFloat | ExactInt) and _fits_numeric(value.text):
         return orjson.Fragment(value.text)
-    raise TypeError  # `dumps` then finds the place and the reason
+    raise TypeError  # `dumps` then searches for the place and the reason
 
 
-def _plain_text(value: float) -> str:
-    """A number as `numeric` prints it; one it cannot hold, as it was read."""
-    text = number_text(value)
+def _write_plain_number(value: float) -> str:
+    """Write a number as Postgres' `numeric` prints it; one that `numeric` cannot hold, as it was read."""
+    text = write_number(value)
     if not ("e" in text or "E" in text or text.startswith("-0")) or not _fits_numeric(text):
         return text
     plain = format(Decimal(text), "f")
@@ -251,7 +263,7 @@ def _plain_text(value: float) -> str:
 
 
 def _fits_numeric(text: str) -> bool:
-    """Whether Postgres' numeric holds it: 131072 digits before the point, 16383 after it."""
+    """Tell whether Postgres' numeric holds it: 131072 digits before the point, 16383 after it."""
     if len(text) < 40 and "e" not in text and "E" not in text:
         return True
     try:
@@ -262,14 +274,14 @@ def _fits_numeric(text: str) -> bool:
     return isinstance(exponent, int) and -16383 <= exponent < 10**9 and (not value or value.adjusted() < 131072)
 
 
-def _number_fault(value: float) -> str:
+def _find_number_fault(value: float) -> str:
     if not isinstance(value, ExactFloat) and not isinstance(value, int) and not math.isfinite(value):
         return f"{value} is no JSON number"
-    return "" if _fits_numeric(number_text(value)) else "a number beyond what Postgres' `numeric` holds"
+    return "" if _fits_numeric(write_number(value)) else "a number beyond what Postgres' `numeric` holds"
 
 
-def _finite(value: Json) -> bool:
-    """Whether no builtin float in `value` is NaN or infinite; written for speed, since every document passes here."""
+def _is_finite(value: Json) -> bool:
+    """Tell whether no builtin float in `value` is NaN or infinite; written for speed: many documents are checked."""
     stack: list[Any] = [[value]]
     while stack:
         part = stack.pop()
@@ -284,14 +296,14 @@ def _finite(value: Json) -> bool:
     return True
 
 
-def _text_fault(text: str) -> str:
+def _find_text_fault(text: str) -> str:
     if "\0" in text:
         return "a NUL character (\\u0000), which Postgres cannot store,"
     return "a lone surrogate, which is no character and has no UTF-8 form," if _SURROGATE.search(text) else ""
 
 
-def _parts(value: Json) -> Iterator[tuple[Trail, Any]]:
-    """Yield every scalar and every key below `value`, with the way to it."""
+def _walk_parts(value: Json) -> Iterator[tuple[Trail, Any]]:
+    """Yield every scalar and every key in `value`, each with the trail to it."""
     stack: list[tuple[Trail, Any]] = [(None, value)]
     while stack:
         trail, part = stack.pop()
@@ -304,7 +316,7 @@ def _parts(value: Json) -> Iterator[tuple[Trail, Any]]:
             yield trail, part
 
 
-def _path(trail: Trail) -> str:
+def _format_trail(trail: Trail) -> str:
     steps: list[str] = []
     while trail is not None:
         trail, step = trail
@@ -313,11 +325,11 @@ def _path(trail: Trail) -> str:
     return "$" + "".join(reversed(steps))
 
 
-def _in_order(keys: Iterable[str]) -> list[str]:
+def _sort_keys(keys: Iterable[str]) -> list[str]:
     # The order of code points is the order of UTF-8 bytes; only the length differs.
-    length = len if "".join(keys).isascii() else _utf8_length
+    length = len if "".join(keys).isascii() else _count_utf8_bytes
     return sorted(sorted(keys), key=length)
 
 
-def _utf8_length(text: str) -> int:
+def _count_utf8_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))

@@ -19,10 +19,10 @@ def compiled() -> Callable[[str], Plan]:
 
     def compile_text(text: str) -> Plan:
         name = next(line.split(": ")[1] for line in text.splitlines() if line.startswith("name: "))
-        checked = checks.check([yaml_source.parse(text, f"specs/{name}.yaml")])
+        checked = checks.check_sources([yaml_source.parse_source(text, f"specs/{name}.yaml")])
         assert not checked.diagnostics, "\n".join(map(str, checked.diagnostics))
         ((origin, spec),) = checked.specs
-        return plan.compile(spec, origin.file)
+        return plan.compile_spec(spec, origin.file, checked.paths)
 
     return compile_text
 
@@ -30,4 +30,4 @@ def compiled() -> Callable[[str], Plan]:
 @pytest.fixture(scope="session")
 def plans() -> tuple[Plan, ...]:
     """The project's own plans."""
-    return plans_module.load(project.find(ROOT))
+    return plans_module.load_plans(project.find_project(ROOT))

@@ -2,6 +2,8 @@
 
 import copy
 import json
+from collections.abc import Iterator
+from typing import Any
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from engine.generate import python, typescript
 from engine.generate.docs import spec_pages
 from engine.rows.reading import Reading
 from engine.spec import yaml_source
-from engine.spec.checks import check
+from engine.spec.checks import check_sources
 from engine.sql import merge, replace, step_results, upsert
 
 GOOD = {
@@ -93,7 +95,7 @@ values = st.recursive(
 )
 
 
-def places(value, place=()):
+def places(value: Any, place: Any = ()) -> Iterator[tuple[Any, ...]]:
     yield place
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in items:
@@ -104,11 +106,11 @@ PLACES = [place for place in places(GOOD) if place]
 LAW = settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 
 
-def changed(changes):
+def changed(changes: Any) -> dict[str, Any]:
     """The good spec with some of its places overwritten, renamed or removed."""
-    data = copy.deepcopy(GOOD)
+    data: dict[str, Any] = copy.deepcopy(GOOD)
     for place, value, how in changes:
-        holder = data
+        holder: Any = data
         for step in place[:-1]:
             holder = holder[step] if isinstance(holder, dict) and step in holder else {}
         if not isinstance(holder, dict) or place[-1] not in holder:
@@ -127,35 +129,39 @@ CHANGES = st.lists(
 )
 
 
-def test_the_good_one_is_good():
-    assert not check([yaml_source.parse(json.dumps(GOOD), "specs/quotes.yaml")]).diagnostics
+def test_the_good_one_is_good() -> None:
+    assert not check_sources([yaml_source.parse_source(json.dumps(GOOD), "specs/quotes.yaml")]).diagnostics
 
 
 @LAW
 @given(CHANGES)
 @example([(("fields", "price", "path"), None, "set")])
 @example([(("operations",), [], "set")])
-def test_what_the_checks_pass_compiles_and_can_be_spelled(changes):
+def test_what_the_checks_pass_compiles_and_can_be_spelled(changes: Any) -> None:
     text = json.dumps(changed(changes), ensure_ascii=False).replace("\x7f", "")
-    read = yaml_source.parse(text, "specs/quotes.yaml")
-    found = check([read])
+    read = yaml_source.parse_source(text, "specs/quotes.yaml")
+    found = check_sources([read])
     lines = text.split("\n")
     for item in found.diagnostics:
         assert 1 <= item.line <= len(lines) + 1 and 1 <= item.column <= len(lines[min(item.line, len(lines)) - 1]) + 2
         assert item.message and "\n" not in item.code
     if not found.diagnostics:
         ((_, spec),) = found.specs
-        made = plan.compile(spec, "quotes.yaml")
+        made = plan.compile_spec(spec, "quotes.yaml", found.paths)
         reading = Reading(made)
         for spelled in (
-            upsert.live(made),
-            merge.merge(reading),
-            merge.settle(reading),
-            step_results.step_results(reading, step_results.Scope()).text,
+            upsert.build_upsert_sql(made),
+            merge.build_merge_sql(reading),
+            merge.build_outcome_sql(reading),
+            step_results.build_step_results_statement(reading, step_results.Scope()).text,
         ):
             assert spelled
-        assert made.on_absent == "keep" or replace.delete(made)
-        assert typescript.emit([made]) and python.emit([made]) and spec_pages.emit([made])
+        assert made.on_absent == "keep" or replace.build_delete_sql(made)
+        assert (
+            typescript.build_typescript_files([made])
+            and python.build_python_files([made])
+            and spec_pages.build_spec_pages([made])
+        )
 
 
 @LAW
@@ -168,26 +174,28 @@ def test_what_the_checks_pass_compiles_and_can_be_spelled(changes):
 @example("a: " + "{a: " * 2_000 + "}" * 2_000)
 @example("spec: " + "1" * 5_000)
 @example("a: 'b\0c'")
-def test_any_text_is_read_without_raising(text):
-    read = yaml_source.parse(text, "specs/any.yaml")
-    check([read])
+def test_any_text_is_read_without_raising(text: str) -> None:
+    read = yaml_source.parse_source(text, "specs/any.yaml")
+    check_sources([read])
     assert read.diagnostics or read.data is not None
 
 
-def test_a_table_holds_so_many_columns_and_no_more():
-    def said(count):
+def test_a_table_holds_so_many_columns_and_no_more() -> None:
+    def said(count: int) -> list[str]:
         fields = {f"c{index}": {"type": "text", "path": "output.c"} for index in range(count)}
         text = json.dumps({**GOOD, "on_absent": "keep", "conflict": ["org_id", "c1"], "fields": fields, "indexes": []})
         text = text.replace('"fields": {"symbol": {"path": "output.symbol"}, "price": {"path": "output.price"}}', "")
-        return [item.message for item in check([yaml_source.parse(text, "specs/quotes.yaml")]).diagnostics]
+        return [
+            item.message for item in check_sources([yaml_source.parse_source(text, "specs/quotes.yaml")]).diagnostics
+        ]
 
     assert said(1593) == []
     assert said(1594) == ["`fields` has more than 1593 entries, which Postgres cannot hold"]
 
 
-def test_two_files_of_anything_do_not_raise_together():
+def test_two_files_of_anything_do_not_raise_together() -> None:
     odd = [
-        yaml_source.parse(json.dumps({"table": value, "operations": value, "name": value}), "specs/odd.yaml")
+        yaml_source.parse_source(json.dumps({"table": value, "operations": value, "name": value}), "specs/odd.yaml")
         for value in (1, [1], {"a": 1}, None, "x")
     ]
-    assert check(odd).diagnostics
+    assert check_sources(odd).diagnostics

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.values.column_types import TYPES, CastError, missing, shorten
-from engine.values.exact_json import Json, dumps, kind, loads
+from engine.values.column_types import TYPES, CastError, is_missing, shorten_json
+from engine.values.exact_json import Json, dumps, json_kind, loads
 
 NAMES = ["text", "jsonb", "boolean", "integer", "bigint", "numeric", "date", "timestamptz", "uuid", "text[]"]
 UUID = "0921f10b-890b-47ab-8ceb-b1986df51cbb"
@@ -172,7 +172,7 @@ def test_a_cast_either_answers_or_raises_cast_error(name: str, value: Json) -> N
         TYPES[name].cast(value)
     except CastError:
         return
-    assert kind(value) in TYPES[name].takes
+    assert json_kind(value) in TYPES[name].takes
 
 
 @settings(deadline=None)
@@ -205,7 +205,7 @@ def test_a_moment_is_the_same_in_every_zone(moment: datetime) -> None:
 def test_what_is_missing(name: str, text: str, expected: bool | None) -> None:
     """Null is missing everywhere, a blank string in a text column only; nothing else is."""
     wanted = name == "text" if expected is None else expected
-    assert missing(loads(text), TYPES[name]) is wanted
+    assert is_missing(loads(text), TYPES[name]) is wanted
 
 
 @pytest.mark.parametrize(
@@ -224,14 +224,14 @@ def test_what_is_missing(name: str, text: str, expected: bool | None) -> None:
     ids=lambda part: repr(part)[:20],
 )
 def test_shorten(value: Json, expected: str) -> None:
-    assert shorten(value) == expected
+    assert shorten_json(value) == expected
     assert len(expected) <= 80
 
 
 @settings(deadline=None)
 @given(value=_VALUES)
 def test_what_was_shortened_can_be_stored(value: Json) -> None:
-    short = shorten(value)
+    short = shorten_json(value)
     assert len(short) <= 80
     dumps(short)
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.values.column_types import TYPES
-from engine.values.exact_json import Json, dumps, kind, loads
+from engine.values.exact_json import Json, dumps, json_kind, loads
 from engine.values.normalizers import NORMALIZERS, NormalizeError
 
 TABLE = loads((Path(__file__).parents[2] / "conformance" / "normalizers.json").read_bytes())
@@ -64,8 +64,8 @@ def test_laws(name: str, value: Json) -> None:
         return
     finally:
         assert repr(value) == before
-    assert value is None or kind(value) in normalizer.accepts
-    assert once is None or kind(once) in normalizer.returns
+    assert value is None or json_kind(value) in normalizer.accepts
+    assert once is None or json_kind(once) in normalizer.returns
     assert repr(normalizer.function(once)) == repr(once)
 
 
@@ -122,7 +122,7 @@ def test_the_plain_linkedin_rule_holds_for_plain_urls(path: str, slashes: int) -
 )
 def test_which_columns_a_normalizer_fits(name: str, column: str, fits: bool) -> None:
     assert column in TYPES
-    assert NORMALIZERS[name].fits(column) is fits
+    assert NORMALIZERS[name].fits_column(column) is fits
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_which_columns_a_normalizer_fits(name: str, column: str, fits: bool) -> 
     ],
 )
 def test_which_normalizers_follow_each_other(before: str, after: str, feeds: bool) -> None:
-    assert NORMALIZERS[before].feeds(NORMALIZERS[after]) is feeds
+    assert NORMALIZERS[before].can_feed(NORMALIZERS[after]) is feeds
 
 
 def test_every_normalizer_says_what_it_does_in_one_sentence() -> None:

@@ -1,0 +1,52 @@
+"""The columns the engine gives every table, with their types and constraints.
+
+They stand apart from `engine/columns.py`, which imports plans: the spec models, which plans import, need their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvidedColumn:
+    """One column every table has and no spec writes."""
+
+    name: str
+    type: str  # as specs name it, which is also its name in SQL
+    constraint: str = ""  # what follows the type in CREATE TABLE and ADD COLUMN
+
+    @property
+    def has_default(self) -> bool:
+        return "DEFAULT" in self.constraint
+
+
+#: Before the columns of the fields, in the order of the table and of answers.
+LEADING_COLUMNS = (
+    ProvidedColumn(name="id", type="uuid", constraint="PRIMARY KEY DEFAULT gen_random_uuid()"),
+    ProvidedColumn(name="org_id", type="uuid", constraint="NOT NULL REFERENCES orgs(id) ON DELETE CASCADE"),
+)
+#: Where a row comes from: written with the fields, and given by the caller of an upsert.
+_SOURCE_COLUMNS = (
+    ProvidedColumn(
+        name="source_submission_id", type="uuid", constraint="REFERENCES submissions(id) ON DELETE SET NULL"
+    ),
+    ProvidedColumn(
+        name="source_pipeline_run_id", type="uuid", constraint="REFERENCES pipeline_runs(id) ON DELETE SET NULL"
+    ),
+    ProvidedColumn(name="source_recorded_at", type="timestamptz"),
+)
+#: After the columns of the fields.
+TRAILING_COLUMNS = (
+    *_SOURCE_COLUMNS,
+    ProvidedColumn(name="created_at", type="timestamptz", constraint="NOT NULL DEFAULT now()"),
+    ProvidedColumn(name="updated_at", type="timestamptz", constraint="NOT NULL DEFAULT now()"),
+)
+#: name -> the column, in the order of the table.
+PROVIDED_COLUMNS: Mapping[str, ProvidedColumn] = MappingProxyType(
+    {column.name: column for column in (*LEADING_COLUMNS, *TRAILING_COLUMNS)}
+)
+#: name -> SQL type of the columns that say where a row comes from.
+SOURCE_COLUMNS: Mapping[str, str] = MappingProxyType({column.name: column.type for column in _SOURCE_COLUMNS})

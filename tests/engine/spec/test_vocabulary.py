@@ -1,0 +1,11 @@
+"""The words of the YAML models are those of the enums that plans carry."""
+
+from typing import get_args
+
+from engine.spec.models import FieldSpec, Spec
+from engine.spec.vocabulary import OnAbsent, OnMissing
+
+
+def test_the_models_and_the_enums_have_the_same_words() -> None:
+    assert get_args(FieldSpec.model_fields["on_missing"].annotation) == tuple(OnMissing)
+    assert get_args(Spec.model_fields["on_absent"].annotation) == tuple(OnAbsent)
