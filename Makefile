@@ -3,13 +3,15 @@
 PYTHON ?= python3
 DEX := .venv/bin/dex
 RUN := .venv/bin/python -m
-# The node that the set-up chose, the machine's or a wheel's.
+# The node that the set-up chose: the machine's, or that of a wheel.
 NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --prefix trigger --silent
 # How many processes share the tests.
 JOBS ?= 2
+# What `make test` hands to pytest: make test ARGS="tests/engine -k upsert".
+ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint format types generate check bench lock clean
+.PHONY: help setup demo serve test accept lint format types generate check bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,32 +25,37 @@ demo: setup ## run a pipeline on recorded research and look at the rows
 serve: setup ## leave the API up on an embedded database
 	@$(DEX) serve --dev
 
-test: setup ## every test: embedded Postgres, a system Postgres 15 where there is one, then trigger/
-	@$(RUN) scripts.test --jobs $(JOBS)
+test: setup ## every test, on embedded Postgres and on a system Postgres 15; ARGS="..." for some
+	@$(RUN) scripts.test --jobs $(JOBS) $(ARGS)
 
-lint: setup ## ruff, and eslint in trigger/
+accept: setup ## write the expected files of tests/cases again; read the diff before you commit it
+	@DEX_UPDATE_CASES=1 $(RUN) pytest -q tests/cases
+	@git --no-pager diff --stat -- tests/cases || true
+
+lint: setup ## ruff, and eslint and prettier in trigger/
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(NPM) run lint
 
-format: setup ## let ruff mend what it can
+format: setup ## let ruff, and prettier in trigger/, rewrite files
 	@$(RUN) ruff check --fix
 	@$(RUN) ruff format
+	@$(NPM) run format
 
-types: setup ## mypy --strict on engine and api, tsc on trigger/
+types: setup ## mypy --strict, and tsc in trigger/
 	@$(RUN) mypy
 	@$(NPM) run types
 
-generate: setup ## write everything that follows from specs/, and the pages that follow from the engine
+generate: setup ## write the files that follow from specs/, and the pages that follow from the engine
 	@$(DEX) generate
 	@$(RUN) scripts.docs
 
-check: setup ## check the specs, and that the generated files follow from them
+check: setup ## check the specs, and that the generated files are up to date
 	@$(DEX) check
 	@$(DEX) generate --check
 	@$(RUN) scripts.docs --check
 
-bench: ## measure against what one would write by hand
+bench: ## measure the engine and what one would write by hand
 	@$(PYTHON) scripts/bootstrap.py --bench
 	@$(RUN) scripts.bench
 
@@ -57,7 +64,7 @@ lock: ## pin the newest allowed versions; needs uv
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade requirements-node.in -o requirements-node.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade requirements-bench.in -o requirements-bench.lock
 
-clean: ## remove what the targets above made, the embedded database included
+clean: ## remove what the targets above made, and the embedded database
 	@# root's cluster may lie elsewhere, where an unprivileged server reaches it: see engine/embedded_postgres/data_folder.py
 	@for link in .data/*/cluster; do if [ -L "$$link" ]; then rm -rf "$$(dirname "$$(readlink "$$link")")"; fi; done
 	rm -rf .venv .data trigger/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,7 +1,4 @@
-"""The backfill scripts: `dex backfill` with a spec's own targets as defaults.
-
-In: a spec's name and the command line. Out: its backfill. It must not know what a backfill does.
-"""
+"""What the three backfill scripts share: `dex backfill` with the targets of a spec as defaults."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from scripts import dex
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-def main(spec: str) -> None:
-    """Run `dex backfill` on `spec`, in this project wherever it is called from."""
+def backfill_targets(spec: str) -> None:
+    """Run `dex backfill` on `spec` with the arguments of this process, whatever folder it was started in."""
     os.chdir(_ROOT)
     dex.main(["backfill", spec, "--targets", *sys.argv[1:]])

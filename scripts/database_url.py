@@ -1,7 +1,4 @@
-"""Which database a command works on.
-
-In: the environment and the project. Out: a connection URL, good inside the `with` block.
-"""
+"""Which database a command works on: that of `DATABASE_URL`, else the project's embedded Postgres."""
 
 from __future__ import annotations
 
@@ -9,21 +6,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from engine.embedded_postgres.server import running
+from engine.embedded_postgres.server import run_server
 from engine.project import Project
 
 
 @contextmanager
-def database(project: Project) -> Iterator[str]:
+def open_database(project: Project) -> Iterator[str]:
     """Yield `DATABASE_URL`, or the URL of the project's embedded Postgres, which stops when its last user leaves."""
     url = os.environ.get("DATABASE_URL", "").strip()
     if url:
         yield url
         return
-    with running(project.data / "postgres") as embedded:
+    with run_server(project.data / "postgres") as embedded:
         yield embedded
 
 
-def named() -> str:
-    """How the database is called in sentences: never with its password."""
+def describe_database() -> str:
+    """Name the database in a sentence for the user, without its URL: that may hold a password."""
     return "the database of `DATABASE_URL`" if os.environ.get("DATABASE_URL", "").strip() else "the embedded Postgres"

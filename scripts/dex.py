@@ -1,46 +1,63 @@
 """`dex`, the command line.
 
-In: words. Out: exit 0 fine, 1 found something wrong, 2 wrong usage. Each command says what it did; where a script would
-want it, `--json` puts one JSON document on standard output and nothing else.
+Exit status: 0 fine, 1 something is wrong, 2 wrong usage. Each command prints what it did; where a script would want it,
+`--json` puts one JSON document on standard output and nothing else.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from engine.errors import EngineError
 from engine.plans import UnknownSpec
-from engine.rows.query_words import QuestionRefused
+from engine.rows.query import QueryRejected
 from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
 from scripts.commands import backfill, database, runs, server, spec
 
 app = typer.Typer(
     name="dex",
-    help="One YAML spec per operation turns research documents into rows.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-#: What the engine refuses because the command asked for what cannot be.
-USAGE = (UnknownSpec, QuestionRefused, NoSuchBaseline)
+#: Errors of the engine that mean wrong usage: exit status 2.
+USAGE_ERRORS = (UnknownSpec, QueryRejected, NoSuchBaseline)
 
-for module in (spec, database, server, runs, backfill):
-    for command in module.COMMANDS:
-        app.command(command.__name__.rstrip("_").replace("_", "-"))(command)
+COMMANDS = (*spec.COMMANDS, *database.COMMANDS, *server.COMMANDS, *runs.COMMANDS, *backfill.COMMANDS)
+
+for command in COMMANDS:
+    app.command(command.name, epilog=command.epilog)(command.function)
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end, for `--version`."""
+    if wanted:
+        console.print_line(f"dex {version('data-engine-x')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def read_global_options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """One YAML spec per operation turns research documents into rows."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command (default: this process's); say what went wrong in two lines, never in a traceback."""
+    """Run one command, by default that of this process; report an error in two lines, never as a traceback."""
     try:
         app(arguments)
     except EngineError as error:
-        console.complain(error)
-        sys.exit(2 if isinstance(error, USAGE) else 1)
+        console.print_error(error)
+        sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
 
 
 if __name__ == "__main__":

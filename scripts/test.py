@@ -1,7 +1,7 @@
-"""Run every test the project has: `make test`.
+"""Run every test the project has: `make test`; or some of them: `make test ARGS="tests/engine -k upsert"`.
 
-In: how many processes may share them. Out: what each runner prints, then one line per runner; exit 1 if one failed.
-It must not know what is tested. It goes on after a failure, so that one run tells everything.
+It goes on after a failure, so that one run shows everything, and prints one line per suite at the end. Exit 1 when a
+suite failed.
 """
 
 import argparse
@@ -11,37 +11,55 @@ import sys
 import time
 from pathlib import Path
 
-from engine.embedded_postgres import system_binaries
+from engine.embedded_postgres import find_system_binaries
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
-#: Names in somebody's environment that lead to real databases, providers and queues: no test may get hold of them.
-REAL = ("DATABASE_URL", "INTERNAL_API_KEY", "JWT_", "SUPER_ADMIN_", "TRIGGER_", "PARALLEL_", "DATA_ENGINE_", "PG")
-#: What the version of Postgres can make a difference to.
-ON_BOTH = ("tests/database", "tests/api")
+#: Variables that lead to real databases, providers and queues: no test may see them.
+REAL_VARIABLES = (
+    "DATABASE_URL",
+    "INTERNAL_API_KEY",
+    "JWT_",
+    "SUPER_ADMIN_",
+    "TRIGGER_",
+    "PARALLEL_",
+    "DATA_ENGINE_",
+    "PG",
+)
+#: The tests whose result can depend on the version of Postgres.
+DATABASE_TESTS = ("tests/database", "tests/api")
 
 
 def main() -> None:
-    """Run pytest on the embedded server, on a system Postgres 15 where there is one, then the tests of trigger/."""
-    parser = argparse.ArgumentParser(description="run every test")
+    """Run pytest on the embedded server, on a system Postgres 15 if there is one, then the tests of trigger/.
+
+    With arguments for pytest, only pytest runs, on the embedded server or the one that `--postgres` names.
+    """
+    parser = argparse.ArgumentParser(
+        description="run every test, or those that the arguments for pytest choose", allow_abbrev=False
+    )
     parser.add_argument("--jobs", default="2", help="how many processes share the tests (default: 2)")
-    jobs = parser.parse_args().jobs
-    pytest = [str(BIN / "python"), "-m", "pytest", "-n", jobs]
-    outcomes = [run("embedded Postgres", pytest)]
-    if system_binaries(15):
-        outcomes.append(run("system Postgres 15", [*pytest, "--postgres", "system15", *ON_BOTH]))
+    options, arguments = parser.parse_known_args()
+    pytest = [str(BIN / "python"), "-m", "pytest", "-n", options.jobs, "--dist", "worksteal"]
+    if arguments:
+        passed, sentence = run_suite("some tests", [*pytest, *arguments])
+        print(f"\n{sentence}", flush=True)
+        sys.exit(not passed)
+    outcomes = [run_suite("embedded Postgres", pytest)]
+    if find_system_binaries(15):
+        outcomes.append(run_suite("system Postgres 15", [*pytest, "--postgres", "system15", *DATABASE_TESTS]))
     else:
         outcomes.append((True, "system Postgres 15: not on this machine, left out"))
-    outcomes.append(run("trigger/", [str(BIN / "npm"), "--prefix", "trigger", "--silent", "test"]))
+    outcomes.append(run_suite("trigger/", [str(BIN / "npm"), "--prefix", "trigger", "--silent", "test"]))
     print("\n" + "\n".join(sentence for _, sentence in outcomes), flush=True)
     sys.exit(not all(passed for passed, _ in outcomes))
 
 
-def run(name: str, command: list[str]) -> tuple[bool, str]:
-    """Run one of the runners; return whether it passed, and the sentence that says so."""
+def run_suite(name: str, command: list[str]) -> tuple[bool, str]:
+    """Run one suite; return whether it passed, and the sentence that says so."""
     print(f"\n{name}", flush=True)
     began = time.monotonic()
-    harmless = {name: value for name, value in os.environ.items() if not name.startswith(REAL)}
+    harmless = {name: value for name, value in os.environ.items() if not name.startswith(REAL_VARIABLES)}
     environment = {**harmless, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"}
     passed = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
     return passed, f"{name}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s"

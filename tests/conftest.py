@@ -19,9 +19,9 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
-from engine.embedded_postgres import lock, running, system_binaries
+from engine.embedded_postgres import find_system_binaries, lock, run_server
 from engine.tables.migrate import migrate
-from scripts.test import REAL
+from scripts.test import REAL_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Names the folder of the run's server to the processes of a parallel run.
@@ -39,9 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--postgres") == "system15" and not system_binaries(15):
+    if config.getoption("--postgres") == "system15" and not find_system_binaries(15):
         raise pytest.UsageError("--postgres system15: this machine has no PostgreSQL 15 programs")
-    for name in [name for name in os.environ if name.startswith(REAL)]:
+    for name in [name for name in os.environ if name.startswith(REAL_VARIABLES)]:
         del os.environ[name]
     if not is_worker(config):
         # Outside of the repository, and open to the unprivileged user under which root runs a server.
@@ -62,60 +62,60 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def is_worker(config: pytest.Config) -> bool:
-    """Tell whether this is one of the processes of a parallel run."""
+    """Return whether this is one of the processes of a parallel run."""
     return hasattr(config, "workerinput")
 
 
 @pytest.fixture(scope="session")
 def server_dsn(pytestconfig: pytest.Config) -> Iterator[str]:
-    """The URL of the run's server, as its superuser."""
-    binaries = system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
-    with running(Path(os.environ[DATA_DIR]), binaries=binaries, durable=False, temporary=True) as dsn:
+    """Start the server of this run; yield its URL, as its superuser."""
+    binaries = find_system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
+    with run_server(Path(os.environ[DATA_DIR]), binaries=binaries, durable=False, temporary=True) as dsn:
         yield dsn
 
 
 @pytest.fixture
 def empty_database(server_dsn: str) -> Iterator[str]:
-    """The URL of a new database with nothing in it."""
-    with created(server_dsn, "template0") as dsn:
+    """Create a database with nothing in it; yield its URL."""
+    with create_database(server_dsn, "template0") as dsn:
         yield dsn
 
 
 @pytest.fixture
 def database(server_dsn: str, template: str) -> Iterator[str]:
-    """The URL of a new database with all migrations applied."""
-    with created(server_dsn, template) as dsn:
+    """Create a database with all migrations applied; yield its URL."""
+    with create_database(server_dsn, template) as dsn:
         yield dsn
 
 
 @pytest.fixture(scope="session")
 def template(server_dsn: str) -> str:
-    """The name of the migrated database that others are cloned from; made by whichever process comes first."""
+    """Return the name of the migrated database that others are cloned from; the first process makes it."""
     with (
-        lock.alone(Path(os.environ[DATA_DIR]) / "template.lock"),
+        lock.hold_exclusively(Path(os.environ[DATA_DIR]) / "template.lock"),
         psycopg.connect(server_dsn, autocommit=True) as server,
     ):
         if not server.execute("select 1 from pg_database where datname = %s", [TEMPLATE]).fetchone():
             server.execute("create database template_unfinished template template0")
             # In a thread of its own: this one may have an event loop.
             with ThreadPoolExecutor(1) as thread:
-                migration = migrate(named(server_dsn, "template_unfinished"), ROOT / "migrations")
+                migration = migrate(build_database_url(server_dsn, "template_unfinished"), ROOT / "migrations")
                 thread.submit(asyncio.run, migration).result()
             server.execute(f"alter database template_unfinished rename to {TEMPLATE}")
     return TEMPLATE
 
 
 @contextlib.contextmanager
-def created(server_dsn: str, template: str) -> Iterator[str]:
-    """Make a database for the length of a `with` block."""
+def create_database(server_dsn: str, template: str) -> Iterator[str]:
+    """Create a database for the length of a `with` block; yield its URL."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server_dsn, autocommit=True) as server:
         server.execute(f"create database {name} template {template} strategy file_copy")
-    yield named(server_dsn, name)
+    yield build_database_url(server_dsn, name)
     with psycopg.connect(server_dsn, autocommit=True) as server:
         server.execute(f"drop database {name} with (force)")
 
 
-def named(dsn: str, database: str) -> str:
+def build_database_url(dsn: str, database: str) -> str:
     """Return the URL of another database of the same server."""
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))

@@ -1,1 +1,1 @@
-"""`make bench`: what the engine costs, beside what one would write by hand."""
+"""`make bench`: what the engine costs, compared with what one would write by hand."""

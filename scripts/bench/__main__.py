@@ -1,7 +1,7 @@
-"""`python -m scripts.bench`: measure against what one would write by hand.
+"""`python -m scripts.bench`: measure the engine and what one would write by hand, in one run.
 
-Both sides in one run, one after the other, medians. Nothing is asserted: a bound that is missed is marked. `--full`
-takes the sizes the bounds were set for, and half an hour.
+It prints medians. Nothing is asserted: a bound that is missed is marked. `--full` takes the sizes the bounds were set
+for, and half an hour.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ import sys
 from collections.abc import Callable, Iterator
 
 from scripts.bench import backfill, coverage, live, page
-from scripts.bench.dataset import Server, serve, with_lz4
-from scripts.bench.result import Group, show
+from scripts.bench.dataset import Server, find_lz4_binaries, start_server
+from scripts.bench.result import Group, format_groups
 
 
 def main() -> None:
-    options = _options()
+    options = _parse_options()
     groups = []
-    for group in _measure(options):
+    for group in _measure_parts(options):
         groups.append(group)
         if not options.json:
-            print("\n".join(show([group])), flush=True)
+            print("\n".join(format_groups([group])), flush=True)
     if options.json:
-        print(
-            json.dumps({"cores": os.cpu_count(), "full": options.full, "groups": [item.as_dict() for item in groups]})
-        )
+        report = [group.as_dict() for group in groups]
+        print(json.dumps({"cores": os.cpu_count(), "full": options.full, "groups": report}))
 
 
-def _options() -> argparse.Namespace:
+def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench", description=__doc__)
     parser.add_argument("--full", action="store_true", help="the sizes the bounds were set for; half an hour")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
@@ -40,43 +39,44 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(options: argparse.Namespace) -> Iterator[Group]:
-    system = with_lz4()
-    with serve(system) as server:
+def _measure_parts(options: argparse.Namespace) -> Iterator[Group]:
+    with start_server(find_lz4_binaries()) as server:
         for name, part in PARTS.items():
             if not options.only or name in options.only:
                 yield part(server, options)
     if server.lz4 and (not options.only or "backfill" in options.only):
-        with serve(None) as server:  # and once without lz4: the embedded wheel has none
-            yield _backfill(server, options)
+        with start_server(None) as server:  # and once without lz4: the embedded wheel has none
+            yield _measure_backfill(server, options)
 
 
-def _backfill(server: Server, options: argparse.Namespace) -> Group:
+def _measure_backfill(server: Server, options: argparse.Namespace) -> Group:
     rows = options.rows or (20_000 if options.full else 5_000)
-    return backfill.measure(server, rows, options.rounds if server.lz4 else 1, _say)
+    return backfill.measure_backfill(server, rows, options.rounds if server.lz4 else 1, _print_progress)
 
 
-def _live(server: Server, options: argparse.Namespace) -> Group:
-    return live.measure(server, options.rounds, 10 if options.full else 4, _say)
+def _measure_live(server: Server, options: argparse.Namespace) -> Group:
+    return live.measure_live_upsert(server, options.rounds, 10 if options.full else 4, _print_progress)
 
 
-def _page(server: Server, options: argparse.Namespace) -> Group:
-    return page.measure(server, 60_000 if options.full else 6_000, options.rounds, 6 if options.full else 2, _say)
+def _measure_queries(server: Server, options: argparse.Namespace) -> Group:
+    return page.measure_pages(
+        server, 60_000 if options.full else 6_000, options.rounds, 6 if options.full else 2, _print_progress
+    )
 
 
-def _coverage(server: Server, options: argparse.Namespace) -> Group:
-    return coverage.measure(server, 1_000_000 if options.full else 100_000, options.rounds, _say)
+def _measure_coverage(server: Server, options: argparse.Namespace) -> Group:
+    return coverage.measure_coverage(server, 1_000_000 if options.full else 100_000, options.rounds, _print_progress)
 
 
 PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {
-    "backfill": _backfill,
-    "live": _live,
-    "query": _page,
-    "coverage": _coverage,
+    "backfill": _measure_backfill,
+    "live": _measure_live,
+    "query": _measure_queries,
+    "coverage": _measure_coverage,
 }
 
 
-def _say(sentence: str) -> None:
+def _print_progress(sentence: str) -> None:
     print(f"bench: {sentence}", file=sys.stderr, flush=True)
 
 

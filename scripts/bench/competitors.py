@@ -1,7 +1,7 @@
-"""What one would do without the engine: each way a process of its own, `python -m scripts.bench.rival <way> <dsn>`.
+"""What one would do without the engine: `python -m scripts.bench.competitors <name> <dsn>`.
 
-In: a database full of found step results. Out: the same rows in the same table, and the seconds it took, as JSON.
-None of them keeps accounts, isolates a bad row, or resumes where it was killed.
+Each writes the same rows into the same table and prints the seconds it took, as JSON. None of them keeps accounts,
+isolates a bad row, or resumes where it was killed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from engine import plans, project
-from engine.sql.identifiers import quoted
-from engine.sql.upsert import on_conflict, written_columns
+from engine.sql.identifiers import quote_names
+from engine.sql.upsert import build_on_conflict, list_written_columns
 from engine.values.normalizers import NORMALIZERS
 from scripts.bench.text import OPERATION, TABLE
 
@@ -36,20 +36,20 @@ _CONTENT = (
 # --- inside Postgres: the practical limit ---------------------------------------------------------------------------
 
 
-def whole(dsn: str) -> None:
-    """One INSERT ... SELECT over everything."""
+def insert_at_once(dsn: str) -> None:
+    """Write everything by one INSERT ... SELECT."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("set work_mem = '256MB'")
-        connection.execute(_insert("true"))
+        connection.execute(_build_insert("true"))
 
 
-def parts(dsn: str) -> None:
-    """One INSERT ... SELECT per 500 step results."""
+def insert_in_parts(dsn: str) -> None:
+    """Write by one INSERT ... SELECT per 500 step results."""
     numbers = "row_number() over (order by recorded_at, id) as place"
     ordered = f"select recorded_at, id, {numbers} from step_results where {_FOUND}"
     places = f"select recorded_at, id from ({ordered}) as numbered where place % 500 = 0 order by recorded_at, id"
     place = "(%s::timestamptz, %s::uuid)"
-    text = _insert(f"(recorded_at, id) > {place} and (recorded_at, id) <= {place}")
+    text = _build_insert(f"(recorded_at, id) > {place} and (recorded_at, id) <= {place}")
     first, last = ("-infinity", _LEAST), ("infinity", _MOST)
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("set work_mem = '256MB'")
@@ -60,10 +60,10 @@ def parts(dsn: str) -> None:
 _LEAST, _MOST = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
-def _insert(condition: str) -> str:
-    """The same extraction with jsonb operators, each document read once, and the engine's own conflict handling."""
-    plan = plans.pick(plans.load(project.find()), TABLE)
-    columns = quoted(written_columns(plan))
+def _build_insert(condition: str) -> str:
+    """Build the same extraction with jsonb operators and the engine's conflict handling; each document is read once."""
+    plan = plans.find_plan(plans.load_plans(project.find_project()), TABLE)
+    columns = quote_names(list_written_columns(plan))
     moves = "stored.source_recorded_at is distinct from excluded.source_recorded_at"
     return f"""
 insert into {TABLE} as stored ({columns})
@@ -85,7 +85,7 @@ from (
     ) as found
 ) as arriving
 order by org_id, company_domain, client_company_name, source_recorded_at desc, id desc
-{on_conflict(plan, moves)}
+{build_on_conflict(plan, moves)}
 """
 
 
@@ -106,8 +106,8 @@ on conflict (org_id, company_domain, client_company_name) do update set
 """
 
 
-def hand(dsn: str) -> None:
-    """The pattern the directive describes."""
+def upsert_row_by_row(dsn: str) -> None:
+    """Write as the directive describes it: a SELECT per run, an upsert and a commit per row."""
     with psycopg.connect(dsn) as connection:
         runs = "select id, org_id, submission_id from pipeline_runs where status = 'succeeded' order by created_at"
         for run, org, submission in connection.execute(runs).fetchall():
@@ -115,13 +115,13 @@ def hand(dsn: str) -> None:
             for (payload,) in connection.execute(steps, (run,)).fetchall():
                 result = payload["operation_result"]
                 if result["operation_id"] == OPERATION and result["status"] == "found":
-                    row = _row(result["output"])
+                    row = _build_row(result["output"])
                     row["raw_parallel_output"] = Jsonb(row["raw_parallel_output"])
                     connection.execute(_UPSERT, (org, *row.values(), submission, run))
                     connection.commit()
 
 
-def _row(output: dict[str, Any]) -> dict[str, Any]:
+def _build_row(output: dict[str, Any]) -> dict[str, Any]:
     response = output.get("parallel_raw_response") or {}
     return {
         "company_domain": NORMALIZERS["domain"].function(output.get("domain") or output.get("target_company_domain")),
@@ -137,14 +137,14 @@ def _row(output: dict[str, Any]) -> dict[str, Any]:
 # --- with a loader --------------------------------------------------------------------------------------------------
 
 
-def loader(dsn: str) -> None:
-    """dlt: merge with the upsert strategy, into a table of its own."""
+def load_with_dlt(dsn: str) -> None:
+    """Write with dlt: merge with the upsert strategy, into a table of its own."""
     os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
     import dlt
 
     key = ("org_id", "company_domain", "client_company_name")
     resource = dlt.resource(
-        _found(dsn),
+        _read_outputs(dsn),
         name=TABLE,
         primary_key=key,
         write_disposition={"disposition": "merge", "strategy": "upsert"},
@@ -156,7 +156,7 @@ def loader(dsn: str) -> None:
     credentials = {"host": socket, "database": place.path[1:], "username": "postgres", "password": "none"}
     destination = dlt.destinations.postgres(credentials=credentials)
     pipeline = dlt.pipeline("bench", pipelines_dir=folder, destination=destination, dataset_name="loaded")
-    pipeline.run(resource, loader_file_format=os.environ.get("DEX_BENCH_FORMAT", "csv"))  # type: ignore[arg-type]
+    pipeline.run(resource, loader_file_format=os.environ.get("DEX_BENCH_FORMAT", "csv"))
 
 
 #: dlt refuses a load that holds a key twice, so repeats are left out before it sees them.
@@ -169,23 +169,29 @@ order by org_id, output -> 'domain', output -> 'client_company_name', recorded_a
 """
 
 
-def _found(dsn: str) -> Iterator[dict[str, Any]]:
+def _read_outputs(dsn: str) -> Iterator[dict[str, Any]]:
+    """Yield the newest output per key as a row."""
     with psycopg.connect(dsn) as connection, connection.cursor(name="found") as cursor:
         cursor.itersize = 500
         columns = "org_id::text, submission_id::text, pipeline_run_id::text, output_payload"
         cursor.execute(f"select {columns} from step_results where id in ({_NEWEST})")
         for org, submission, run, payload in cursor:
-            row = _row(payload["operation_result"]["output"])
+            row = _build_row(payload["operation_result"]["output"])
             yield {"org_id": org, **row, "source_submission_id": submission, "source_pipeline_run_id": run}
 
 
-WAYS = {way.__name__: way for way in (whole, parts, hand, loader)}
+COMPETITORS = {
+    "whole": insert_at_once,
+    "parts": insert_in_parts,
+    "hand": upsert_row_by_row,
+    "loader": load_with_dlt,
+}
 
 
 def main() -> None:
-    way, dsn = sys.argv[1:]
+    name, dsn = sys.argv[1:]
     started = time.monotonic()
-    WAYS[way](dsn)
+    COMPETITORS[name](dsn)
     print(json.dumps({"seconds": time.monotonic() - started}))
 
 

@@ -1,7 +1,4 @@
-"""The accounts of many step results.
-
-In: a server and a number of step results. Out: a Group. Payloads are as small as they can be: none of them is read.
-"""
+"""How fast `dex coverage` counts many step results. Payloads are as small as they can be: none of them is read."""
 
 from __future__ import annotations
 
@@ -10,10 +7,10 @@ from statistics import median
 
 import psycopg
 
-from engine import plans as load
-from engine import project
-from scripts.bench.dataset import ORGS, Server, people, settle
-from scripts.bench.process import dex, run
+from engine.plans import load_plans
+from engine.project import find_project
+from scripts.bench.dataset import ORGS, Server, insert_runs, vacuum_database
+from scripts.bench.process import build_dex_command, run_measured
 from scripts.bench.result import Group, Line
 
 _RUNS = 400
@@ -34,24 +31,25 @@ from step_results where operation_id = %(operation)s and step_position %% 10 <> 
 """
 
 
-def measure(server: Server, rows: int, rounds: int, say: Callable[[str], None]) -> Group:
-    """Ask `dex coverage` for the accounts of every spec and organisation."""
-    plans = load.load(project.find())
-    with server.database("coverage") as dsn:
-        say(f"coverage: making {rows:,} step results")
+def measure_coverage(server: Server, rows: int, rounds: int, report: Callable[[str], None]) -> Group:
+    """Time `dex coverage` over every spec and organisation."""
+    plans = load_plans(find_project())
+    with server.create_database("coverage") as dsn:
+        report(f"coverage: making {rows:,} step results")
         with psycopg.connect(dsn) as connection:
-            people(connection, range(_RUNS))
+            insert_runs(connection, range(_RUNS))
             operations = [plan.operations[0] for plan in plans]
             connection.execute(_STEPS, {"operations": operations, "each": rows // _RUNS})
             for plan in plans:
-                words = {"spec": plan.name, "digest": plan.digest, "operation": plan.operations[0]}
-                connection.execute(_LEDGER, words)
-        settle(dsn)
+                parameters = {"spec": plan.name, "digest": plan.digest, "operation": plan.operations[0]}
+                connection.execute(_LEDGER, parameters)
+        vacuum_database(dsn)
         environment = {"DATABASE_URL": dsn}
-        whole = [run(dex("coverage", "--json"), environment) for _ in range(rounds)]
-        start = median(run(dex("coverage", "--help"), environment, reads=False).wall for _ in range(rounds))
-    found = sum(account["found"] for account in whole[0].words)
-    seconds = median(done.wall for done in whole)
+        command, bare = build_dex_command("coverage", "--json"), build_dex_command("coverage", "--help")
+        runs = [run_measured(command, environment) for _ in range(rounds)]
+        start = median(run_measured(bare, environment, prints_json=False).wall for _ in range(rounds))
+    found = sum(account["found"] for account in runs[0].report)
+    seconds = median(run.wall for run in runs)
     title = (
         f"coverage: {found:,} step results, {len(plans)} specs, {ORGS} organisations; {server.name}; median of {rounds}"
     )

@@ -1,7 +1,7 @@
-"""The live upsert over HTTP, beside a bare psycopg loop with the same statement.
+"""The live upsert over HTTP, compared with a bare psycopg loop over the same statement.
 
-In: a server. Out: a Group. Bodies of 29 KB over 2,000 keys, no two the same, so every request writes. 16 connections
-over HTTP; 8 in the loop, as many as the API's own pool has.
+Bodies of 29 KB over 2,000 keys, no two the same, so every request writes. 16 connections over HTTP; 8 in the loop, as
+many as the API's own pool has.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from statistics import median
 from typing import Any
 
 from scripts.bench import load, loop
-from scripts.bench.api_process import serve
-from scripts.bench.dataset import Server, fill, ident
-from scripts.bench.process import module, run
+from scripts.bench.api_process import start_api
+from scripts.bench.dataset import Server, build_id, fill_step_results
+from scripts.bench.process import build_module_command, run_measured
 from scripts.bench.result import Group, Line
 from scripts.bench.text import Author
 
@@ -25,39 +25,44 @@ KEYS = 2_000
 PATH = "/api/internal/company-intel-briefings/upsert"
 
 
-def measure(server: Server, rounds: int, seconds: float, say: Callable[[str], None]) -> Group:
-    """Let both write for `seconds`, in turns."""
-    with server.database("live") as dsn, tempfile.TemporaryDirectory() as folder:
-        fill(dsn, 4, 0)  # the organisations, submissions and runs that bodies name
+def measure_live_upsert(server: Server, rounds: int, seconds: float, report: Callable[[str], None]) -> Group:
+    """Let the API and the loop write for `seconds` each, alternately, `rounds` times."""
+    with server.create_database("live") as dsn, tempfile.TemporaryDirectory() as folder:
+        fill_step_results(dsn, 4, 0)  # the organisations, submissions and runs that bodies name
         bodies = Path(folder) / "bodies"
         size = _write_bodies(bodies)
-        with serve(dsn) as api:
-            org = str(ident(1, 0))
+        with start_api(dsn) as api:
+            org = str(build_id(1, 0))
             http = load.Job(
-                port=api.port, path=PATH, headers=api.headers(org), bodies=str(bodies), connections=16, seconds=seconds
+                port=api.port,
+                path=PATH,
+                headers=api.build_headers(org),
+                bodies=str(bodies),
+                connections=16,
+                seconds=seconds,
             )
             bare = loop.Job(dsn=dsn, org_id=org, bodies=str(bodies), connections=8, seconds=seconds)
-            found: list[tuple[dict[str, Any], dict[str, Any]]] = []
+            results: list[tuple[dict[str, Any], dict[str, Any]]] = []
             for number in range(rounds + 1):  # the first fills the table and is not counted
-                say(f"live upsert: round {number} of {rounds}")
-                bare_words = run(module("loop", bare.words()), {}).words
-                found.append((run(module("load", http.words()), {}).words, bare_words))
+                report(f"live upsert: round {number} of {rounds}")
+                of_loop = run_measured(build_module_command("loop", bare.as_json()), {}).report
+                results.append((run_measured(build_module_command("load", http.as_json()), {}).report, of_loop))
     title = (
         f"live upsert over HTTP: bodies of {size / 1000:.0f} KB, {KEYS:,} keys, 16 connections; {server.name};"
         f" median of {rounds}"
     )
-    return _group(title, found[1:])
+    return _build_group(title, results[1:])
 
 
-def _group(title: str, found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Group:
-    ratio = median(http["rate"] / bare["rate"] for http, bare in found)
+def _build_group(title: str, results: list[tuple[dict[str, Any], dict[str, Any]]]) -> Group:
+    ratio = median(http["rate"] / bare["rate"] for http, bare in results)
     rate, loop_rate, middle, slow = (
-        median(words)
-        for words in (
-            [http["rate"] for http, _ in found],
-            [bare["rate"] for _, bare in found],
-            [http["p50"] for http, _ in found],
-            [http["p99"] for http, _ in found],
+        median(values)
+        for values in (
+            [http["rate"] for http, _ in results],
+            [bare["rate"] for _, bare in results],
+            [http["p50"] for http, _ in results],
+            [http["p99"] for http, _ in results],
         )
     )
     lines = [
@@ -73,15 +78,15 @@ def _group(title: str, found: list[tuple[dict[str, Any], dict[str, Any]]]) -> Gr
 
 
 def _write_bodies(file: Path) -> int:
-    """A body for each key; return the size of one."""
-    bodies = list(_bodies())
+    """Write a body per key, one a line; return the size of one."""
+    bodies = list(_build_bodies())
     file.write_text("\n".join(bodies))
     return len(bodies[0])
 
 
-def _bodies() -> Iterator[str]:
-    author = Author.of(2)
-    source = {"source_submission_id": str(ident(2, 0)), "source_pipeline_run_id": str(ident(3, 0))}
+def _build_bodies() -> Iterator[str]:
+    author = Author.from_seed(2)
+    source = {"source_submission_id": str(build_id(2, 0)), "source_pipeline_run_id": str(build_id(3, 0))}
     for key in range(KEYS):
         yield json.dumps(
             {
@@ -89,7 +94,7 @@ def _bodies() -> Iterator[str]:
                 "company_name": f"Company {key}",
                 "client_company_name": f"Client {key % 4}",
                 "client_company_description": author.sentences[key % 4],
-                "raw_parallel_output": author.content(key, SIZE),
+                "raw_parallel_output": author.write_content(key, SIZE),
                 "parallel_run_id": load.MARK.decode(),
                 "processor": "ultra",
                 **source,

@@ -1,6 +1,4 @@
-"""Requests over HTTP, as fast as they are answered: `python -m scripts.bench.load <job>`.
-
-In: a Job as JSON. Out: how many were answered, how fast. It must not know what is asked.
+"""Send requests as fast as they are answered: `python -m scripts.bench.load <job>`, the job as JSON.
 
 A process of its own that does next to nothing per request, since it shares the machine with what it measures.
 """
@@ -24,9 +22,9 @@ MARK = b"@" * 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to send: the lines of the file `bodies`, from the first again behind the last.
+    """What to send: the lines of the file `bodies`, over and over.
 
-    Where a line holds MARK, each request has a word of its own there, so that no two are the same.
+    Where a line contains MARK, each request has a text of its own there, so that no two are the same.
     """
 
     port: int
@@ -36,12 +34,12 @@ class Job:
     connections: int
     seconds: float
 
-    def words(self) -> str:
+    def as_json(self) -> str:
         return json.dumps(asdict(self))
 
 
 class Caller(asyncio.Protocol):
-    """One connection: sends, waits for the whole answer, sends again, until it is told to stop."""
+    """One connection: sends, waits for the whole response, sends again, until `stop` on the clock of perf_counter."""
 
     def __init__(self, requests: Iterator[bytes], stop: float) -> None:
         self.requests = requests
@@ -62,7 +60,7 @@ class Caller(asyncio.Protocol):
             if not self._read_head():
                 return
         if self._missing == 0:
-            self._answered()
+            self._finish_request()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.finished.done():
@@ -80,7 +78,7 @@ class Caller(asyncio.Protocol):
         self._head = b""
         return True
 
-    def _answered(self) -> None:
+    def _finish_request(self) -> None:
         now = time.perf_counter()
         self.spent.append(now - self.sent)
         if now < self.stop:
@@ -94,28 +92,29 @@ class Caller(asyncio.Protocol):
         self.transport.write(next(self.requests))
 
 
-def requests(job: Job) -> Iterator[bytes]:
-    """The requests, all but the mark spelled once."""
+def build_requests(job: Job) -> Iterator[bytes]:
+    """Yield the requests; all but the mark is built once."""
     head = "".join(f"{name}: {value}\r\n" for name, value in {"host": "bench", **job.headers}.items())
     start = f"POST {job.path} HTTP/1.1\r\n{head}content-type: application/json\r\n".encode()
     bodies = Path(job.bodies).read_bytes().splitlines()
     ready = [b"%bcontent-length: %d\r\n\r\n%b" % (start, len(body), body) for body in bodies]
-    for parts, word in zip(cycle([request.split(MARK) for request in ready]), words(), strict=False):
-        yield word.join(parts)
+    for parts, mark in zip(cycle([request.split(MARK) for request in ready]), count_marks(), strict=False):
+        yield mark.join(parts)
 
 
-def words() -> Iterator[bytes]:
-    """Words of the length of MARK, never the same."""
+def count_marks() -> Iterator[bytes]:
+    """Yield texts of the length of MARK, no two the same."""
     return (b"%016x" % number for number in count(time.time_ns()))
 
 
-async def run(job: Job) -> dict[str, float]:
-    """Send for `seconds`; return requests, their rate, and how long the middle one and the slowest hundredth took."""
-    loop, sent = asyncio.get_running_loop(), requests(job)
+async def send_requests(job: Job) -> dict[str, float]:
+    """Send for `seconds`; return the number of requests, their rate, and the median and 99th percentile in ms."""
+    loop, requests = asyncio.get_running_loop(), build_requests(job)
     began = time.perf_counter()
-    callers = [Caller(sent, began + job.seconds) for _ in range(job.connections)]
-    for caller in callers:
-        await loop.create_connection(lambda caller=caller: caller, "127.0.0.1", job.port)
+    callers = [Caller(requests, began + job.seconds) for _ in range(job.connections)]
+    waiting = iter(callers)
+    for _ in callers:
+        await loop.create_connection(lambda: next(waiting), "127.0.0.1", job.port)
     await asyncio.gather(*(caller.finished for caller in callers))
     took = time.perf_counter() - began
     spent = sorted(seconds for caller in callers for seconds in caller.spent)
@@ -124,7 +123,7 @@ async def run(job: Job) -> dict[str, float]:
 
 
 def main() -> None:
-    print(json.dumps(uvloop.run(run(Job(**json.loads(sys.argv[1]))))))
+    print(json.dumps(uvloop.run(send_requests(Job(**json.loads(sys.argv[1]))))))
 
 
 if __name__ == "__main__":

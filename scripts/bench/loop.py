@@ -1,7 +1,6 @@
-"""The upsert without HTTP: `python -m scripts.bench.loop <job>`.
+"""The upsert without HTTP: `python -m scripts.bench.loop <job>`, the job as JSON.
 
-In: a Job as JSON. Out: how many statements were answered, how fast. Nothing but psycopg, the engine's statement, and
-parameters that are ready.
+Nothing but psycopg, the engine's statement, and parameters that were built before.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from psycopg import AsyncConnection
 
 from engine import plans, project
 from engine.sql import upsert
-from engine.store.raw import RawJson, register
-from scripts.bench.load import words
+from engine.store.connection import RawJson, register_raw_json
+from scripts.bench.load import count_marks
 from scripts.bench.text import TABLE
 
 
@@ -37,36 +36,40 @@ class Job:
     connections: int
     seconds: float
 
-    def words(self) -> str:
+    def as_json(self) -> str:
         return json.dumps(asdict(self))
 
 
-def parameters(job: Job) -> Iterator[dict[str, Any]]:
-    """The bodies as parameters, the document as its text; the marked field with a word of its own."""
+def build_parameters(job: Job) -> Iterator[dict[str, Any]]:
+    """Yield the bodies as parameters: the document as its text, the marked field with a text of its own."""
     decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
     lines = map(decoder.decode, Path(job.bodies).read_bytes().splitlines())
-    rows = [{"org_id": job.org_id, "source_recorded_at": None, **dict(map(_value, row.items()))} for row in lines]
-    for row, word in zip(cycle(rows), words(), strict=False):
-        yield {**row, "parallel_run_id": word.decode()}
+    rows = [
+        {"org_id": job.org_id, "source_recorded_at": None, **dict(map(_parse_column, row.items()))} for row in lines
+    ]
+    for row, mark in zip(cycle(rows), count_marks(), strict=False):
+        yield {**row, "parallel_run_id": mark.decode()}
 
 
-def _value(item: tuple[str, msgspec.Raw]) -> tuple[str, Any]:
-    name, text = item
+def _parse_column(column: tuple[str, msgspec.Raw]) -> tuple[str, Any]:
+    name, text = column
     return name, RawJson(bytes(text)) if name == "raw_parallel_output" else msgspec.json.decode(text)
 
 
-async def run(job: Job) -> dict[str, float]:
+async def write_rows(job: Job) -> dict[str, float]:
     """Write for `seconds` over all connections at once; each takes the next row."""
-    plan = plans.pick(plans.load(project.find()), TABLE)
-    text, rows = upsert.live(plan), parameters(job)
+    plan = plans.find_plan(plans.load_plans(project.find_project()), TABLE)
+    text, rows = upsert.build_upsert_sql(plan), build_parameters(job)
     connections = [await AsyncConnection.connect(job.dsn, autocommit=True) for _ in range(job.connections)]
     began = time.perf_counter()
-    done = await asyncio.gather(*(_write(item, text, rows, began + job.seconds) for item in connections))
+    done = await asyncio.gather(
+        *(_write_until(began + job.seconds, connection, text, rows) for connection in connections)
+    )
     return {"requests": sum(done), "rate": sum(done) / (time.perf_counter() - began)}
 
 
-async def _write(connection: AsyncConnection[Any], text: str, rows: Iterator[dict[str, Any]], stop: float) -> int:
-    register(connection)
+async def _write_until(stop: float, connection: AsyncConnection[Any], text: str, rows: Iterator[dict[str, Any]]) -> int:
+    register_raw_json(connection)
     count = 0
     async with connection, connection.cursor() as cursor:
         while time.perf_counter() < stop:
@@ -77,7 +80,7 @@ async def _write(connection: AsyncConnection[Any], text: str, rows: Iterator[dic
 
 
 def main() -> None:
-    print(json.dumps(uvloop.run(run(Job(**json.loads(sys.argv[1]))))))
+    print(json.dumps(uvloop.run(write_rows(Job(**json.loads(sys.argv[1]))))))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The query endpoint, beside psql fetching the same rows as JSON text.
+"""The query endpoint, compared with psql fetching the same rows as JSON text.
 
-In: a server. Out: a Group. Pages of 100 rows of 30 KB: the newest, and one deep in the table, by cursor. One connection
-on either side: one page after the other.
+Pages of 100 rows of 30 KB: the newest, and one deep in the table, by cursor. One connection on either side: one page
+after the other.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import orjson
 import psycopg
 
 from scripts.bench import load
-from scripts.bench.api_process import Served, serve
-from scripts.bench.dataset import Server, ident, people, settle
-from scripts.bench.process import module, run
+from scripts.bench.api_process import RunningApi, start_api
+from scripts.bench.dataset import Server, build_id, insert_runs, vacuum_database
+from scripts.bench.process import build_module_command, run_measured
 from scripts.bench.result import Group, Line
 from scripts.bench.text import TABLE, Author
 
 SIZE = 30_000
 PAGE = 100
 PATH = "/api/v1/company-intel-briefings/query"
-_ORG = str(ident(1, 0))
+_ORG = str(build_id(1, 0))
 _COPY = f"""
 copy {TABLE} (org_id, company_domain, company_name, client_company_name, raw_parallel_output, processor, created_at)
 from stdin
@@ -44,37 +44,37 @@ select row_to_json(page) from (
 """
 
 
-def measure(server: Server, rows: int, rounds: int, seconds: float, say: Callable[[str], None]) -> Group:
-    """Fetch the newest page and one near the end of a tenant that has a third of `rows`, in turns."""
+def measure_pages(server: Server, rows: int, rounds: int, seconds: float, report: Callable[[str], None]) -> Group:
+    """Fetch the newest page and one near the end of a tenant that has a third of `rows`, alternately."""
     depth = rows // 3 - 2 * PAGE
-    with server.database("page") as dsn, tempfile.TemporaryDirectory() as folder, serve(dsn) as api:
-        say(f"query: making {rows:,} rows")
-        _fill(dsn, rows)
-        deep = {"cursor": _cursor(api, depth)}
-        at, row = _place(dsn, depth)
+    with server.create_database("page") as dsn, tempfile.TemporaryDirectory() as folder, start_api(dsn) as api:
+        report(f"query: making {rows:,} rows")
+        _insert_rows(dsn, rows)
+        deep = {"cursor": _read_cursor(api, depth)}
+        at, row = _read_position(dsn, depth)
         first = ("infinity", "ffffffff-ffff-ffff-ffff-ffffffffffff")
-        found: list[dict[str, float]] = []
+        rates: list[dict[str, float]] = []
         for number in range(rounds):
-            say(f"query: round {number + 1} of {rounds}")
-            found.append(
+            report(f"query: round {number + 1} of {rounds}")
+            rates.append(
                 {
-                    "first": _http(api, {}, Path(folder), seconds),
-                    "psql": _psql(server, dsn, first, seconds),
-                    "deep": _http(api, deep, Path(folder), seconds),
-                    "psql deep": _psql(server, dsn, (at, row), seconds),
+                    "first": _measure_api(api, {}, Path(folder), seconds),
+                    "psql": _measure_psql(server, dsn, first, seconds),
+                    "deep": _measure_api(api, deep, Path(folder), seconds),
+                    "psql deep": _measure_psql(server, dsn, (at, row), seconds),
                 }
             )
     title = (
         f"query over HTTP: pages of {PAGE} rows of {SIZE / 1000:.0f} KB, {rows:,} rows, a third of them the tenant's;"
         f" {server.name}; median of {rounds}"
     )
-    return _group(title, depth, found)
+    return _build_group(title, depth, rates)
 
 
-def _group(title: str, depth: int, found: Sequence[dict[str, float]]) -> Group:
-    rates = {name: median(round_[name] for round_ in found) for name in found[0]}
+def _build_group(title: str, depth: int, rounds: Sequence[dict[str, float]]) -> Group:
+    rates = {name: median(each[name] for each in rounds) for name in rounds[0]}
     first, deep, depths = (
-        median(round_[left] / round_[right] for round_ in found)
+        median(each[left] / each[right] for each in rounds)
         for left, right in (("first", "psql"), ("deep", "psql deep"), ("deep", "first"))
     )
     lines = [
@@ -86,61 +86,62 @@ def _group(title: str, depth: int, found: Sequence[dict[str, float]]) -> Group:
     return Group(title, lines, [f"psql, without HTTP, checks and tenant, is {1 / first:.1f} times as fast"])
 
 
-def _fill(dsn: str, rows: int) -> None:
-    author = Author.of(3)
-    contents = [orjson.dumps(author.content(number, SIZE)).decode() for number in range(500)]
+def _insert_rows(dsn: str, rows: int) -> None:
+    author = Author.from_seed(3)
+    contents = [orjson.dumps(author.write_content(number, SIZE)).decode() for number in range(500)]
     with psycopg.connect(dsn) as connection:
-        people(connection, range(4))
+        insert_runs(connection, range(4))
         with connection.cursor().copy(_COPY) as copy:
             for number in range(rows):
                 names = (f"company-{number}.example", f"Company {number}", "Client 1")
                 when = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
-                copy.write_row((ident(1, number % 3), *names, contents[number % 500], "ultra", when))
-    settle(dsn)
+                copy.write_row((build_id(1, number % 3), *names, contents[number % 500], "ultra", when))
+    vacuum_database(dsn)
 
 
-def _cursor(api: Served, depth: int) -> str:
-    """The cursor behind the first `depth` rows, as a caller comes to it."""
+def _read_cursor(api: RunningApi, depth: int) -> str:
+    """Page through the first `depth` rows, as a caller would; return the cursor behind them."""
     cursor: dict[str, Any] = {}
     for _ in range(depth // PAGE):
         body = json.dumps({"fields": ["id"], "limit": PAGE, **cursor}).encode()
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{api.port}{PATH}", body, {**api.headers(_ORG), "content-type": "application/json"}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{api.port}{PATH}", body, {**api.build_headers(_ORG), "content-type": "application/json"}
         )
-        with urllib.request.urlopen(asked) as answer:  # noqa: S310
+        with urllib.request.urlopen(request) as answer:  # noqa: S310
             cursor = {"cursor": json.load(answer)["meta"]["next_cursor"]}
     return str(cursor["cursor"])
 
 
-def _place(dsn: str, depth: int) -> tuple[str, str]:
-    """Where the same page starts, for psql."""
+def _read_position(dsn: str, depth: int) -> tuple[str, str]:
+    """Return `created_at` and `id` of the row before the same page, for psql."""
     order = f"from {TABLE} where org_id = '{_ORG}' order by created_at desc, id desc"
     with psycopg.connect(dsn) as connection:
-        found = connection.execute(f"select created_at::text, id::text {order} offset {depth - 1} limit 1").fetchone()
-    assert found
-    return found[0], found[1]
+        row = connection.execute(f"select created_at::text, id::text {order} offset {depth - 1} limit 1").fetchone()
+    assert row
+    return row[0], row[1]
 
 
-def _http(api: Served, body: dict[str, Any], folder: Path, seconds: float) -> float:
+def _measure_api(api: RunningApi, body: dict[str, Any], folder: Path, seconds: float) -> float:
     file = folder / "body"
     file.write_text(json.dumps(body))
     job = load.Job(
-        port=api.port, path=PATH, headers=api.headers(_ORG), bodies=str(file), connections=1, seconds=seconds
+        port=api.port, path=PATH, headers=api.build_headers(_ORG), bodies=str(file), connections=1, seconds=seconds
     )
-    return float(run(module("load", job.words()), {}).words["rate"])
+    return float(run_measured(build_module_command("load", job.as_json()), {}).report["rate"])
 
 
-def _psql(server: Server, dsn: str, place: tuple[str, str], seconds: float) -> float:
-    """Pages per second of one psql that is told to fetch the page again and again, its start not counted."""
-    few = _seconds(server, dsn, place, 5)
+def _measure_psql(server: Server, dsn: str, position: tuple[str, str], seconds: float) -> float:
+    """Return the pages per second of one psql that fetches the page again and again, its start not counted."""
+    few = _run_psql(server, dsn, position, 5)
     pages = max(10, int(seconds / (few / 5)))
-    empty = _seconds(server, dsn, place, 0)
-    return pages / (_seconds(server, dsn, place, pages) - empty)
+    empty = _run_psql(server, dsn, position, 0)
+    return pages / (_run_psql(server, dsn, position, pages) - empty)
 
 
-def _seconds(server: Server, dsn: str, place: tuple[str, str], pages: int) -> float:
+def _run_psql(server: Server, dsn: str, position: tuple[str, str], pages: int) -> float:
+    """Let psql fetch `pages` pages; return the seconds it took."""
     command = [str(server.programs / "psql"), "-X", "-q", "-A", "-t", "-o", "/dev/null", "-d", dsn]
-    text = _PSQL.format(at=place[0], row=place[1]) * pages
+    text = _PSQL.format(at=position[0], row=position[1]) * pages
     began = time.perf_counter()
     subprocess.run(command, input=text, text=True, check=True)
     return time.perf_counter() - began

@@ -1,7 +1,4 @@
-"""A child process, timed and weighed.
-
-In: a command. Out: what it printed as JSON, its seconds, its peak memory. It must not know what the command does.
-"""
+"""Run a command to its end; measure its time and its peak memory."""
 
 from __future__ import annotations
 
@@ -15,42 +12,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_LOOK = 0.02  # seconds between two looks at the memory
+_POLL_INTERVAL = 0.02  # seconds between two looks at the memory
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """How a process went. `seconds` is its own measure of its work, where it prints one, without its start."""
+class Measurement:
+    """What a process printed as JSON, and what it took. `seconds` is without its start, if it measures that itself."""
 
-    words: Any
-    wall: float
+    report: Any
+    wall: float  # seconds
     peak: float  # MB
 
     @property
     def seconds(self) -> float:
-        return float(self.words.get("seconds", self.wall))
+        return float(self.report.get("seconds", self.wall))
 
 
-def run(command: Sequence[str], environment: Mapping[str, str], *, reads: bool = True) -> Done:
-    """Run to the end, and read the JSON it prints. Raises RuntimeError with what it said when it fails."""
+def run_measured(command: Sequence[str], environment: Mapping[str, str], *, prints_json: bool = True) -> Measurement:
+    """Run a command to its end and read the JSON it prints. Raises RuntimeError with its error output when it fails."""
     started, peak = time.monotonic(), 0.0
     child = subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     while True:
-        peak = max(peak, _peak(child.pid))
+        peak = max(peak, _read_peak(child.pid))
         try:
-            output, complaint = child.communicate(timeout=_LOOK)
+            output, errors = child.communicate(timeout=_POLL_INTERVAL)
             break
         except subprocess.TimeoutExpired:
             continue
     if child.returncode != 0:
-        raise RuntimeError(f"`{' '.join(command)}` failed:\n{complaint[-2000:]}")
-    return Done(json.loads(output) if reads else None, time.monotonic() - started, peak)
+        raise RuntimeError(f"`{' '.join(command)}` failed:\n{errors[-2000:]}")
+    return Measurement(json.loads(output) if prints_json else None, time.monotonic() - started, peak)
 
 
-def _peak(pid: int) -> float:
-    """The most memory the process has had, in MB; 0 where the system does not say (it is Linux that does)."""
+def _read_peak(pid: int) -> float:
+    """Return the most memory the process has had, in MB; 0 on a system that does not tell (only Linux does)."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -58,11 +55,11 @@ def _peak(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
-def dex(*words: str) -> list[str]:
-    """The command line itself, as a user starts it."""
-    return [str(Path(sys.executable).parent / "dex"), *words]
+def build_dex_command(*arguments: str) -> list[str]:
+    """Build the command that runs `dex` as a user starts it."""
+    return [str(Path(sys.executable).parent / "dex"), *arguments]
 
 
-def module(name: str, *words: str) -> list[str]:
-    """A module of this package as a process."""
-    return [sys.executable, "-m", f"scripts.bench.{name}", *words]
+def build_module_command(name: str, *arguments: str) -> list[str]:
+    """Build the command that runs a module of this package."""
+    return [sys.executable, "-m", f"scripts.bench.{name}", *arguments]

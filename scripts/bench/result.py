@@ -1,8 +1,4 @@
-"""What was measured, and how it is shown.
-
-In: numbers with the bounds one wants of them. Out: a table that fits a screen, or JSON. It must not know how they came
-about.
-"""
+"""The numbers that were measured, with their bounds: as a table that fits a screen, or as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One number. `most` and `least` are what is wanted of it; neither: it is only told."""
+    """One number. `most` and `least` are its bounds; a number with neither is only reported."""
 
     name: str
     value: float
@@ -34,7 +30,7 @@ class Line:
 
 @dataclass(slots=True)
 class Group:
-    """The numbers of one measurement. `losses` says in words where the engine is behind."""
+    """The numbers of one measurement. `losses` are sentences: where the engine is behind."""
 
     title: str
     lines: list[Line] = field(default_factory=list)
@@ -44,13 +40,13 @@ class Group:
         return {"title": self.title, "lines": [line.as_dict() for line in self.lines], "losses": self.losses}
 
 
-def show(groups: Iterable[Group]) -> Iterator[str]:
-    """The table, line by line: what, how much, what is wanted of it, and a mark where it is missed."""
+def format_groups(groups: Iterable[Group]) -> Iterator[str]:
+    """Yield the table line by line: name, value, bound, and a mark where the bound is missed."""
     for group in groups:
         yield group.title
         for line in group.lines:
             missed = "" if line.holds else "<- missed"
-            yield f"  {line.name:<64}{_number(line):>14}   {_wanted(line):<9}{missed}".rstrip()
+            yield f"  {line.name:<64}{_format_value(line):>14}   {_format_bound(line):<9}{missed}".rstrip()
             if line.note:
                 yield f"      {line.note}"
         for loss in group.losses:
@@ -58,16 +54,16 @@ def show(groups: Iterable[Group]) -> Iterator[str]:
         yield ""
 
 
-def _number(line: Line) -> str:
+def _format_value(line: Line) -> str:
     unit = "" if line.unit == "x" else f" {line.unit}"
-    return f"{_digits(line.value)}{unit}"
+    return f"{_format_digits(line.value)}{unit}"
 
 
-def _digits(value: float) -> str:
+def _format_digits(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.2f}"
 
 
-def _wanted(line: Line) -> str:
+def _format_bound(line: Line) -> str:
     if line.most is not None:
         return f"<= {line.most:g}"
     return f">= {line.least:g}" if line.least is not None else ""

@@ -1,7 +1,4 @@
-"""Research that never happened: documents of varied text that compress about as well as real reports do.
-
-In: a seed and a size. Out: documents and their small values. It must not know the database, nor who measures.
-"""
+"""Invented research: documents of varied text that compress about as well as real reports do."""
 
 from __future__ import annotations
 
@@ -28,34 +25,34 @@ class Author:
     length: int  # of a sentence, on average
 
     @classmethod
-    def of(cls, seed: int) -> Author:
+    def from_seed(cls, seed: int) -> Author:
         chance = Random(seed)
         words = ["".join(chance.choices(_LETTERS, _WEIGHTS, k=chance.randint(2, 11))) for _ in range(4_000)]
-        phrases = list(_joined(chance, words, 2, 4, 1_500))
-        sentences = [text.capitalize() + "." for text in _joined(chance, phrases, 4, 9, 8_000)]
+        phrases = list(_join_parts(chance, words, 2, 4, 1_500))
+        sentences = [text.capitalize() + "." for text in _join_parts(chance, phrases, 4, 9, 8_000)]
         return cls(sentences, sum(map(len, sentences)) // len(sentences) + 1)
 
-    def content(self, number: int, size: int) -> dict[str, Any]:
-        """About `size` bytes of JSON: sections of sentences, with the citations that research comes with."""
+    def write_content(self, number: int, size: int) -> dict[str, Any]:
+        """Write about `size` bytes of JSON: sections of sentences, with the citations that research comes with."""
         chance = Random(number)
         share = max(1, (size // len(_TOPICS) - 130) // self.length)
-        return {topic: self._section(chance, topic, share) for topic in _TOPICS}
+        return {topic: self._write_section(chance, topic, share) for topic in _TOPICS}
 
-    def _section(self, chance: Random, topic: str, sentences: int) -> dict[str, Any]:
+    def _write_section(self, chance: Random, topic: str, sentences: int) -> dict[str, Any]:
         summary = f"{chance.randrange(10**6)} " + " ".join(chance.choices(self.sentences, k=sentences))
         url = f"https://{chance.randrange(16**8):08x}.example/{topic}/{chance.randrange(10**6)}"
         return {"summary": summary, "confidence": chance.random(), "citations": [{"url": url, "rank": 1}]}
 
 
-def _joined(chance: Random, parts: list[str], least: int, most: int, count: int) -> Iterator[str]:
-    """Texts of `least` to `most` parts, the first of them most often, as in any language."""
+def _join_parts(chance: Random, parts: list[str], least: int, most: int, count: int) -> Iterator[str]:
+    """Yield texts of `least` to `most` parts; the earlier a part is in the list the oftener, as in any language."""
     ranks = list(accumulate(1 / (place + 5) for place in range(len(parts))))
     for _ in range(count):
         yield " ".join(chance.choices(parts, cum_weights=ranks, k=chance.randint(least, most)))
 
 
-def payload(author: Author, number: int, key: int, size: int) -> bytes:
-    """The `output_payload` of one step result: a company and a client told by `key`, research told by `number`."""
+def build_payload(author: Author, number: int, key: int, size: int) -> bytes:
+    """Build the `output_payload` of one step result: `key` gives its company and client, `number` its research."""
     company, client = divmod(key, 4)
     output = {
         "domain": f"https://www.company-{company}.example/",
@@ -66,7 +63,7 @@ def payload(author: Author, number: int, key: int, size: int) -> bytes:
         "processor": "ultra",
         "parallel_raw_response": {
             "run": {"run_id": f"trun_{number:032x}", "status": "completed"},
-            "output": {"type": "json", "content": author.content(number, size)},
+            "output": {"type": "json", "content": author.write_content(number, size)},
         },
     }
     result = {"operation_id": OPERATION, "status": "found", "output": output}

@@ -1,6 +1,6 @@
-"""Commands that keep the accounts: backfill, reconcile, coverage.
+"""The commands that turn step results into rows and count the outcomes: backfill, reconcile, coverage.
 
-What needs the database is imported where it is used, so that the other commands start without it.
+The modules that import the database driver are imported inside the functions, so that the other commands start fast.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Annotated, Any
 
 import typer
 
-from engine import plans as load
-from engine import project
 from engine.plan import Plan
+from engine.plans import find_plan, load_plans
+from engine.project import find_project
 from engine.rows import render
-from engine.rows.accounts import OUTCOMES
 from engine.rows.grouping import BATCH_SIZE
+from engine.rows.outcomes import Outcome
 from engine.sql.step_results import Scope
 from scripts import console
-from scripts.commands.spec import AsJson, Spec
-from scripts.database_url import database
+from scripts.commands.options import AsJson, Command, OptionalSpecName, SpecName, read_optional_uuid, read_uuid
+from scripts.database_url import open_database
 
-_NUMBERS = ("found", *OUTCOMES, "pending")
+_NUMBERS = ("found", *Outcome, "pending")
 
 
-def backfill(
-    spec: Spec,
+def backfill_spec(
+    spec: SpecName,
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
     submission: Annotated[list[str] | None, typer.Option(help="Only this submission; repeatable.")] = None,
     since: Annotated[str | None, typer.Option(help="Recorded at or after; UTC where no offset is given.")] = None,
     until: Annotated[str | None, typer.Option(help="Recorded before; UTC where no offset is given.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Also what the ledger knows already.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also those with an outcome already.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show a sample; write nothing.")] = False,
     preview: Annotated[
         bool,
@@ -43,36 +43,42 @@ def backfill(
     targets: Annotated[bool, typer.Option("--targets", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn found step results into rows: the pending ones, oldest first. Interrupted, it resumes."""
-    here = project.find()
-    plan = load.pick(load.load(here), spec)
-    orgs, submissions = _where(plan, org, submission or [], targets)
+    """Turn found step results into rows.
+
+    The pending ones, oldest first. An interrupted backfill resumes where it stopped.
+    """
+    here = find_project()
+    plan = find_plan(load_plans(here), spec)
+    orgs, submissions = _choose_targets(plan, org, submission or [], targets)
     scope = Scope(
         org_ids=orgs,
         submissions=submissions,
-        since=_time(since, "--since"),
-        until=_time(until, "--until"),
+        since=_parse_time(since, "--since"),
+        until=_parse_time(until, "--until"),
         all=everything or preview,
         limit=limit,
     )
-    with database(here) as dsn:
-        words = run_backfill(dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview)
-    _say_backfill(words, dry_run or preview, as_json)
+    with open_database(here) as dsn:
+        report = backfill_with_progress(dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview)
+    _print_backfill(report, dry_run or preview, as_json)
 
 
-def _where(plan: Plan, org: str | None, submissions: list[str], targets: bool) -> tuple[list[str], list[str]]:
-    """The organisations and submissions that are meant: those named, else (in a backfill script) the spec's own."""
+def _choose_targets(plan: Plan, org: str | None, submissions: list[str], targets: bool) -> tuple[list[str], list[str]]:
+    """Return the organisations and submissions to read: those named, else (in a backfill script) the spec's own."""
     if targets and org is None and not submissions:
         if not plan.targets:
             raise typer.BadParameter(f"the spec `{plan.name}` has no `backfill` targets; name --org or --submission")
         for target in plan.targets:
-            console.note(f"{plan.name}: organisation {target.org_id}, submissions {', '.join(target.submissions)}")
-        return [item.org_id for item in plan.targets], [name for item in plan.targets for name in item.submissions]
-    named = [as_uuid(item, "--submission") or "" for item in submissions]
-    return [as_uuid(org, "--org") or ""] if org is not None else [], named
+            console.print_note(
+                f"{plan.name}: organisation {target.org_id}, submissions {', '.join(target.submissions)}"
+            )
+        return [target.org_id for target in plan.targets], [name for each in plan.targets for name in each.submissions]
+    return [read_uuid(org, "--org")] if org is not None else [], [
+        read_uuid(each, "--submission") for each in submissions
+    ]
 
 
-def run_backfill(
+def backfill_with_progress(
     dsn: str,
     plan: Plan,
     scope: Scope,
@@ -82,18 +88,18 @@ def run_backfill(
     preview: bool = False,
 ) -> dict[str, Any]:
     """Backfill with progress on standard error; return what `--json` prints."""
-    from engine.backfill import run as store
     from engine.backfill.preview import Preview
+    from engine.backfill.run import run_backfill
 
     started = time.monotonic()
     changes = Preview(plan) if preview else None
 
-    def waiting() -> None:
-        console.note(f"{plan.name}: another backfill of this spec is at work; waiting for it")
+    def note_waiting() -> None:
+        console.print_note(f"{plan.name}: another backfill of this spec is at work; waiting for it")
 
-    with console.progress(plan.name) as progress:
+    with console.show_progress(plan.name) as progress:
         result = asyncio.run(
-            store.run(
+            run_backfill(
                 dsn,
                 plan,
                 scope,
@@ -101,72 +107,75 @@ def run_backfill(
                 dry_run=dry_run or preview,
                 preview=changes,
                 progress=progress,
-                waiting=waiting,
+                waiting=note_waiting,
             )
         )
-    words = {**result.account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
+    report = {**result.account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
     if dry_run:
-        words |= {"dry_run": True, "sample": result.sample}
+        report |= {"dry_run": True, "sample": result.sample}
     if changes:
-        words |= {"preview": changes.as_dict()}
-    return words
+        report |= {"preview": changes.as_dict()}
+    return report
 
 
-def _say_backfill(words: dict[str, Any], writes_nothing: bool, as_json: bool) -> None:
+def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool) -> None:
     if as_json:
-        console.emit(words)
+        console.print_json(report)
         return
-    console.account(words)
-    for row in words.get("sample", ()):
-        console.say(f"  {render.dumps(row).decode()}")
-    if "preview" in words:
-        _say_preview(words["preview"])
-    console.note(f"{words['seconds']} s{'; nothing was written' if writes_nothing else ''}")
+    console.print_account(report)
+    for row in report.get("sample", ()):
+        console.print_line(f"  {render.dump_json(row).decode()}")
+    if "preview" in report:
+        _print_preview(report["preview"])
+    console.print_note(f"{report['seconds']} s{'; nothing was written' if writes_nothing else ''}")
 
 
-def _say_preview(changes: dict[str, Any]) -> None:
-    console.say(f"would add {changes['new_rows']} row(s) and change {changes['changed_rows']}")
+def _print_preview(changes: dict[str, Any]) -> None:
+    console.print_line(f"would add {changes['new_rows']} row(s) and change {changes['changed_rows']}")
     for cell in changes["cells"]:
-        console.say(f"  {cell['column']}: {cell['count']} cell(s)")
+        console.print_line(f"  {cell['column']}: {cell['count']} cell(s)")
     for sample in changes["samples"]:
         key = ", ".join(f"{name} {value}" for name, value in sample["key"].items())
         before, after = ("nothing" if cell is None else cell for cell in (sample["from"], sample["to"]))
-        console.say(f"    {key}: {sample['column']}: {before} -> {after}")
+        console.print_line(f"    {key}: {sample['column']}: {before} -> {after}")
 
 
-def reconcile(as_json: AsJson = False) -> None:
-    """Write whatever is still pending, for every spec. Exit 1 when something stays pending."""
-    here = project.find()
-    plans = load.load(here)
-    with database(here) as dsn:
-        words = [_reconcile_one(dsn, plan) for plan in plans]
+def reconcile_specs(as_json: AsJson = False) -> None:
+    """Write whatever is still pending, for every spec.
+
+    Exit 1 when something stays pending.
+    """
+    here = find_project()
+    plans = load_plans(here)
+    with open_database(here) as dsn:
+        reports = [_reconcile_spec(dsn, plan) for plan in plans]
     if as_json:
-        console.emit(words)
+        console.print_json(reports)
     else:
-        for word in words:
-            console.account(word)
-    raise typer.Exit(1 if any(word["pending"] or "error" in word for word in words) else 0)
+        for report in reports:
+            console.print_account(report)
+    raise typer.Exit(1 if any(report["pending"] or "error" in report for report in reports) else 0)
 
 
-def _reconcile_one(dsn: str, plan: Plan) -> dict[str, Any]:
-    """Backfill one spec; one whose table does not fit is told, and keeps nothing from the others."""
-    from engine.backfill import run as store
+def _reconcile_spec(dsn: str, plan: Plan) -> dict[str, Any]:
+    """Backfill one spec; where its table does not fit, complain and count, so that the other specs get their turn."""
+    from engine.backfill.run import build_pending_account
     from engine.store.connection import connect
     from engine.store.errors import StoreRefused
 
-    async def left(error: StoreRefused) -> dict[str, Any]:
+    async def count_pending(error: StoreRefused) -> dict[str, Any]:
         async with await connect(dsn) as connection:
-            return (await store.pending(connection, plan, error, Scope())).as_dict()
+            return (await build_pending_account(connection, plan, error, Scope())).as_dict()
 
     try:
-        return run_backfill(dsn, plan, Scope())
+        return backfill_with_progress(dsn, plan, Scope())
     except StoreRefused as error:
-        console.complain(error)
-        return {**asyncio.run(left(error)), "seconds": 0.0}
+        console.print_error(error)
+        return {**asyncio.run(count_pending(error)), "seconds": 0.0}
 
 
-def coverage(
-    spec: Annotated[str | None, typer.Option(help="Only this spec.")] = None,
+def show_coverage(
+    spec: OptionalSpecName = None,
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
     explain: Annotated[
         str | None, typer.Option(help=f"Name the step results behind a number: {', '.join(_NUMBERS)}.")
@@ -174,60 +183,55 @@ def coverage(
     limit: Annotated[int, typer.Option(min=1, help="At most this many step results of --explain, per spec.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Show the accounts: found = written + unchanged + superseded + filtered + rejected + pending."""
+    """Show what became of every found step result.
+
+    Per spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending.
+    """
     if explain is not None and explain not in _NUMBERS:
         raise typer.BadParameter(f"`{explain}` is none of {', '.join(_NUMBERS)}")
-    here = project.find()
-    plans = load.load(here)
-    chosen = [load.pick(plans, spec)] if spec else list(plans)
-    with database(here) as dsn:
-        words = asyncio.run(_coverage(dsn, chosen, as_uuid(org, "--org"), explain, limit))
+    here = find_project()
+    plans = load_plans(here)
+    chosen = [find_plan(plans, spec)] if spec else list(plans)
+    with open_database(here) as dsn:
+        report = asyncio.run(_read_coverage(dsn, chosen, read_optional_uuid(org, "--org"), explain, limit))
     if as_json:
-        console.emit(words)
+        console.print_json(report)
     elif explain is None:
-        console.table(
-            ("spec", "org_id", *_NUMBERS), [[word[name] for name in ("spec", "org_id", *_NUMBERS)] for word in words]
-        )
+        columns = ("spec", "org_id", *_NUMBERS)
+        console.print_table(columns, [[account[name] for name in columns] for account in report])
     else:
-        _say_explained(words)
+        _print_explained(report)
 
 
-async def _coverage(
+async def _read_coverage(
     dsn: str, plans: list[Plan], org: str | None, outcome: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    from engine.backfill import coverage as coverages
+    from engine.backfill.coverage import explain_outcome, fetch_coverage
     from engine.store.connection import connect
 
     async with await connect(dsn) as connection:
         if outcome is None:
-            return await coverages.fetch(connection, plans, org)
-        found = [(plan, await coverages.explain(connection, plan, outcome, org, limit)) for plan in plans]
-        return [{"spec": plan.name, **row} for plan, rows in found for row in rows]
+            return await fetch_coverage(connection, plans, org)
+        results = [(plan, await explain_outcome(connection, plan, outcome, org, limit)) for plan in plans]
+        return [{"spec": plan.name, **row} for plan, rows in results for row in rows]
 
 
-def _say_explained(words: list[dict[str, Any]]) -> None:
-    for word in words:
-        console.say(f"{word['spec']}  {word['step_result_id']}  {word['recorded_at']}  {word['outcome']}")
-        for reason in word["reasons"]:
+def _print_explained(results: list[dict[str, Any]]) -> None:
+    for result in results:
+        console.print_line(
+            f"{result['spec']}  {result['step_result_id']}  {result['recorded_at']}  {result['outcome']}"
+        )
+        for reason in result["reasons"]:
             element = f"element {reason['element']}: " if reason.get("element") is not None else ""
             value = f", found {reason['value']}" if reason.get("value") is not None else ""
-            console.say(
-                f"    {element}{reason['field'] or word['spec']}: {reason['message']}{value} ({reason['code']})"
+            console.print_line(
+                f"    {element}{reason['field'] or result['spec']}: {reason['message']}{value} ({reason['code']})"
             )
-    console.note(f"{len(words)} step result(s)")
+    console.print_note(f"{len(results)} step result(s)")
 
 
-def as_uuid(text: str | None, option: str) -> str | None:
-    """Return a UUID as Postgres spells it. Raises BadParameter naming the option."""
-    from uuid import UUID
-
-    try:
-        return None if text is None else str(UUID(text))
-    except ValueError as error:
-        raise typer.BadParameter(f"{option}: `{text}` is not a UUID") from error
-
-
-def _time(text: str | None, option: str) -> datetime | None:
+def _parse_time(text: str | None, option: str) -> datetime | None:
+    """Read an ISO time, in UTC where it has no offset. Raises BadParameter naming the option."""
     try:
         value = None if text is None else datetime.fromisoformat(text)
     except ValueError as error:
@@ -235,4 +239,20 @@ def _time(text: str | None, option: str) -> datetime | None:
     return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
 
 
-COMMANDS = (backfill, reconcile, coverage)
+COMMANDS = (
+    Command(
+        "backfill",
+        backfill_spec,
+        (
+            "dex backfill icp_job_titles",
+            "dex backfill icp_job_titles --since 2026-11-01 --dry-run",
+            "dex backfill company_intel_briefings --preview",
+        ),
+    ),
+    Command("reconcile", reconcile_specs, ("dex reconcile", "dex reconcile --json")),
+    Command(
+        "coverage",
+        show_coverage,
+        ("dex coverage", "dex coverage --spec icp_job_titles --explain rejected"),
+    ),
+)

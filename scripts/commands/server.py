@@ -1,4 +1,4 @@
-"""Commands that serve: serve, worker."""
+"""The commands that run until they are stopped: serve, worker."""
 
 from __future__ import annotations
 
@@ -12,52 +12,56 @@ from typing import Annotated
 
 import typer
 
-from engine import plans as load
-from engine import project
 from engine.errors import EngineError
-from engine.project import Project
+from engine.plans import load_plans
+from engine.project import Project, find_project
 from scripts import console
-from scripts.commands.backfill import as_uuid
-from scripts.database_url import database
+from scripts.commands.options import Command, read_uuid
+from scripts.database_url import open_database
 
 
 class CannotListen(EngineError):
-    """The address is taken, or not ours."""
+    """The address is in use, or belongs to another machine."""
 
 
 _SECRETS = ("INTERNAL_API_KEY", "JWT_SECRET", "SUPER_ADMIN_JWT_SECRET", "SUPER_ADMIN_API_KEY")
 
 
-def serve(
+def serve_api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one and says which.")] = 8000,
     dev: Annotated[
         bool, typer.Option("--dev", help="Make random secrets where none are set, and apply the migrations.")
     ] = False,
 ) -> None:
-    """Serve the API until it is stopped."""
+    """Serve the API until it is stopped.
+
+    `--dev` needs no environment: it makes random keys and applies the migrations.
+    """
     import uvicorn
 
     from api import settings
     from api.app import create_app
     from engine.tables import migrate
 
-    here = project.find()
-    environment = {**os.environ, **(_development_secrets(here) if dev else {})}
-    settings.load(environment, database_url="checked first")  # a missing secret is said before a server is started
-    plans = load.load(here)
-    with database(here) as dsn:
+    here = find_project()
+    environment = {**os.environ, **(_load_development_secrets(here) if dev else {})}
+    settings.load_settings(
+        environment, database_url="checked first"
+    )  # names a missing secret before a database is started
+    plans = load_plans(here)
+    with open_database(here) as dsn:
         if dev:
             asyncio.run(migrate.migrate(dsn, here.migrations))
-        app = create_app(settings.load(environment, database_url=dsn), plans, here.migrations)
+        app = create_app(settings.load_settings(environment, database_url=dsn), plans, here.migrations)
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on")
-        listener = _listen(host, port)
-        console.note(f"serving on http://{host}:{listener.getsockname()[1]}")
+        listener = _open_listener(host, port)
+        console.print_note(f"serving on http://{host}:{listener.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises CannotListen naming the address."""
+def _open_listener(host: str, port: int) -> socket.socket:
+    """Open a listening socket. Raises CannotListen naming the address."""
     try:
         return socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
@@ -68,35 +72,38 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _development_secrets(here: Project) -> dict[str, str]:
-    """The secrets of this machine's development server: random, made once under `.data/`, readable by you alone."""
+def _load_development_secrets(here: Project) -> dict[str, str]:
+    """Return random secrets for the variables that are not set; made once in `.data/`, readable by the user alone."""
     file = here.data / "development.env"
     if not file.exists():
         here.data.mkdir(exist_ok=True)
         lines = [f"{name}={secrets.token_urlsafe(32)}\n" for name in _SECRETS]
         file.touch(mode=0o600, exist_ok=False)
         file.write_text("".join(lines), encoding="utf-8")
-    made = dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
-    used = {name: value for name, value in made.items() if not os.environ.get(name, "").strip()}
+    stored = dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
+    used = {name: value for name, value in stored.items() if not os.environ.get(name, "").strip()}
     if used:
-        console.note(f"{', '.join(used)}: random, from {file.relative_to(here.root)}")
+        console.print_note(f"{', '.join(used)}: random, from {file.relative_to(here.root)}")
     return used
 
 
-def worker(
+def run_worker(
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop when no run is waiting.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 4,
     org: Annotated[str | None, typer.Option(help="Only this organisation's runs.")] = None,
 ) -> None:
-    """Claim queued runs and execute them here, without Trigger.dev. Needs the runner's environment (see README)."""
+    """Claim queued runs and execute them on this machine.
+
+    Without Trigger.dev. Needs the runner's environment (see README.md).
+    """
     arguments = ["--concurrency", str(concurrency), *(["--until-idle"] if until_idle else [])]
-    arguments += ["--org", as_uuid(org, "--org") or ""] if org is not None else []
-    command = node(project.find(), "src/local/worker.ts", *arguments)
+    arguments += ["--org", read_uuid(org, "--org")] if org is not None else []
+    command = build_node_command(find_project(), "src/local-runner/main.ts", *arguments)
     os.execv(command[0], command)  # the worker takes this process over, so that a signal reaches it
 
 
-def node(here: Project, script: str, *arguments: str) -> list[str]:
-    """The words that run a TypeScript file of trigger/, in one process, with the node that `make setup` chose."""
+def build_node_command(here: Project, script: str, *arguments: str) -> list[str]:
+    """Build the command that runs a TypeScript file of trigger/ with the node that `make setup` chose."""
     loader = here.root / "trigger" / "node_modules" / "tsx" / "dist" / "esm" / "index.mjs"
     chosen = Path(sys.executable).parent / "node"
     if not loader.exists() or not chosen.exists():
@@ -104,4 +111,7 @@ def node(here: Project, script: str, *arguments: str) -> list[str]:
     return [str(chosen), "--import", loader.as_uri(), str(here.root / "trigger" / script), *arguments]
 
 
-COMMANDS = (serve, worker)
+COMMANDS = (
+    Command("serve", serve_api, ("dex serve --dev", "dex serve --host 0.0.0.0 --port 8080")),
+    Command("worker", run_worker, ("dex worker", "dex worker --until-idle --concurrency 1")),
+)

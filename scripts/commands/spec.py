@@ -1,132 +1,150 @@
-"""Commands about specs and files: check, generate, extract, new, draft-migration."""
+"""The commands about specs and files: check, generate, extract, new, draft-migration."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine import plans as load
-from engine import project
 from engine.plan import Plan
-from engine.project import Project
+from engine.plans import check_project, find_plan, load_plans
+from engine.project import Project, find_project
 from engine.rows import document, render
-from engine.rows.extract import Trace, explain, extract
-from engine.tables.compare import Problem
+from engine.rows.explain import Trace, trace_fields
+from engine.rows.extract import Extraction, extract_rows
+from engine.tables.differences import Difference, report_pending_migration
 from engine.values import exact_json
 from engine.values.exact_json import Json
 from scripts import console
-from scripts.database_url import database
+from scripts.commands.options import AsJson, Command, SpecName
+from scripts.database_url import open_database
 
-Spec = Annotated[str, typer.Argument(help="A spec by name.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+if TYPE_CHECKING:
+    from engine.generate.files import Drift
 
 
-def check(
-    database_too: Annotated[bool, typer.Option("--database", help="Also hold the specs against the database.")] = False,
+def check_specs(
+    database_too: Annotated[bool, typer.Option("--database", help="Also compare the specs with the tables.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every spec; with --database also whether each fits its table."""
-    here = project.find()
-    diagnostics = load.inspect(here).diagnostics
-    found, lines = [item.as_dict() for item in diagnostics], [str(item) for item in diagnostics]
-    if database_too and not found:
-        found, lines = _check_database(here)
+    """Check every spec, and with --database its table.
+
+    Prints every mistake with its place and a hint. Exit 1 when there is one.
+    """
+    here = find_project()
+    diagnostics = check_project(here).diagnostics
+    report, lines = [each.to_payload() for each in diagnostics], [str(each) for each in diagnostics]
+    if database_too and not report:
+        report, lines = _check_database(here)
     if as_json:
-        console.emit({"diagnostics": found})
+        console.print_json({"diagnostics": report})
     else:
-        _say_checked(here, lines, database_too)
-    raise typer.Exit(1 if found else 0)
+        _print_diagnostics(here, lines, database_too)
+    raise typer.Exit(1 if report else 0)
 
 
 def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
     from engine.store.connection import connect
     from engine.tables import inspect, migrate
 
-    plans = load.load(here)
+    plans = load_plans(here)
 
-    async def ask(dsn: str) -> tuple[list[str], list[Problem]]:
+    async def find_differences(dsn: str) -> list[Difference]:
         async with await connect(dsn) as connection:
-            return await migrate.pending(connection, here.migrations), await inspect.inspect(connection, plans)
+            pending = map(report_pending_migration, await migrate.list_pending(connection, here.migrations))
+            return [*pending, *await inspect.find_differences(connection, plans)]
 
-    with database(here) as dsn:
-        behind, problems = asyncio.run(ask(dsn))
-    problems = [*(Problem("", "TABLE514", sentence, "-- dex migrate") for sentence in behind), *problems]
-    emitters = {plan.name: plan.file for plan in plans}
-    return [_as_diagnostic(item, emitters) for item in problems], [str(item) for item in problems]
-
-
-def _as_diagnostic(problem: Problem, files: dict[str, str]) -> dict[str, Any]:
-    """A Problem in the shape of a diagnostic: it stands in no line of a spec, so it is put at the spec's beginning."""
-    place = {"file": files.get(problem.spec, "migrations"), "line": 1, "column": 1}
-    return {**place, "code": problem.code, "message": problem.message, "hint": problem.sql}
+    with open_database(here) as dsn:
+        differences = asyncio.run(find_differences(dsn))
+    files = {plan.name: plan.file for plan in plans}
+    return [_as_diagnostic(difference, files) for difference in differences], list(map(str, differences))
 
 
-def _say_checked(here: Project, lines: list[str], database_too: bool) -> None:
+def _as_diagnostic(difference: Difference, files: dict[str, str]) -> dict[str, Any]:
+    """Describe a difference in the form of a diagnostic: as it is about no line of the spec, it is put at the first."""
+    place = {"file": files.get(difference.spec, "migrations"), "line": 1, "column": 1}
+    return {**place, "code": difference.code.value, "message": difference.message, "hint": difference.hint}
+
+
+def _print_diagnostics(here: Project, lines: list[str], database_too: bool) -> None:
     count = len(list(here.specs.glob("*.yaml")))
     for line in lines:
-        console.say(line)
+        console.print_line(line)
     where = " and the database" if database_too else ""
-    console.note(f"{len(lines)} mistake(s) in {count} spec(s)" if lines else f"{count} spec(s){where}: nothing wrong")
+    console.print_note(
+        f"{len(lines)} mistake(s) in {count} spec(s)" if lines else f"{count} spec(s){where}: nothing wrong"
+    )
 
 
-def generate(
+def generate_files(
     check_only: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file differs.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write what follows from the specs: persist blocks, typed functions, JSON Schema, reference."""
-    from engine.generate import emitters
-    from engine.generate import files as artifact
+    """Write the files that follow from the specs.
 
-    here = project.find()
-    wanted = emitters.emit(load.load(here))
-    drifts = artifact.diff(here.root, wanted)
+    Persist blocks, typed functions, JSON Schema, reference pages.
+    """
+    from engine.generate.files import compare_files, write_files
+    from engine.generate.generators import build_generated_files
+
+    here = find_project()
+    wanted = build_generated_files(load_plans(here))
+    drifts = compare_files(here.root, wanted)
     if check_only:
-        _say_drift(drifts, len(wanted), as_json)
+        _print_drifts(drifts, len(wanted), as_json)
         raise typer.Exit(1 if drifts else 0)
-    written = artifact.write(here.root, wanted)
+    written = write_files(here.root, wanted)
     if as_json:
-        console.emit({"written": written})
+        console.print_json({"written": written})
     else:
         for name in written:
-            console.say(f"wrote {name}")
-        console.note(f"{len(written)} of {len(wanted)} generated files changed")
+            console.print_line(f"wrote {name}")
+        console.print_note(f"{len(written)} of {len(wanted)} generated files changed")
 
 
-def _say_drift(drifts: Any, total: int, as_json: bool) -> None:
+def _print_drifts(drifts: Sequence[Drift], total: int, as_json: bool) -> None:
     if as_json:
-        console.emit({"drift": [{"file": item.file, "what": item.what} for item in drifts]})
+        console.print_json({"drift": [{"file": drift.file, "what": drift.kind.value} for drift in drifts]})
         return
-    for item in drifts:
-        console.say(f"{item.file}: {item.what}")
-    console.note("run `dex generate` and commit what it writes" if drifts else f"{total} generated files: up to date")
+    for drift in drifts:
+        console.print_line(f"{drift.file}: {drift.kind}")
+        if drift.diff_text:
+            console.print_line(drift.diff_text)
+    console.print_note(
+        "run `dex generate` and commit what it writes" if drifts else f"{total} generated files: up to date"
+    )
 
 
-def extract_(
-    spec: Spec,
+def show_extraction(
+    spec: SpecName,
     file: Annotated[str, typer.Argument(help="A step output, a whole output_payload, or `-`.")],
     operation: Annotated[str | None, typer.Option(help="The operation, where the spec has several.")] = None,
     explained: Annotated[bool, typer.Option("--explain", help="How each field came to its value.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the row a step output gives, without a database. Exit 1 when it is rejected."""
-    plan = load.pick(load.load(project.find()), spec)
-    found = document.from_file(_read(file), operation or plan.operations[0])
-    name = found["operation"]["id"]
-    result = extract(plan, name, found)
+    """Show the rows of a step output, without a database.
+
+    Exit 1 when it is rejected.
+    """
+    plan = find_plan(load_plans(find_project()), spec)
+    step = document.build_from_file(_read_json(file), operation or plan.operations[0])
+    name = step["operation"]["id"]
+    result = extract_rows(plan, name, step)
     if as_json:
-        words = render.extraction(plan, result)
-        traces = [_trace_words(trace) for trace in explain(plan, name, found)] if explained else None
-        console.emit(words if traces is None else {**words, "explain": traces})
+        report = render.render_extraction(plan, result)
+        traces = [_as_dict(trace) for trace in trace_fields(plan, name, step)] if explained else None
+        console.print_json(report if traces is None else {**report, "explain": traces})
     else:
-        _say_extracted(plan, result, list(explain(plan, name, found)) if explained else [])
+        _print_extraction(plan, result, list(trace_fields(plan, name, step)) if explained else [])
     raise typer.Exit(1 if result.outcome == "rejected" else 0)
 
 
-def _read(file: str) -> Json:
+def _read_json(file: str) -> Json:
+    """Read a JSON file, or standard input for `-`. Raises BadParameter naming the file."""
     try:
         return exact_json.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except OSError as error:
@@ -135,7 +153,7 @@ def _read(file: str) -> Json:
         raise typer.BadParameter(f"`{file}` is {error}") from error
 
 
-def _trace_words(trace: Trace) -> dict[str, Any]:
+def _as_dict(trace: Trace) -> dict[str, Any]:
     steps = [{"normalizer": name, "gives": value} for name, value in trace.steps]
     reason = trace.reason.as_dict() if trace.reason else None
     return {
@@ -149,76 +167,105 @@ def _trace_words(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _say_extracted(plan: Plan, result: Any, traces: list[Trace]) -> None:
-    from engine.values.column_types import shorten
+def _print_extraction(plan: Plan, result: Extraction, traces: list[Trace]) -> None:
+    from engine.values.column_types import shorten_json
 
     for trace in traces:
         where = "" if trace.element is None else f" of element {trace.element}"
-        console.say(f"{trace.field}{where}  <- {trace.path}")
-        console.say(f"    raw        {shorten(trace.raw)}")
+        console.print_line(f"{trace.field}{where}  <- {trace.path}")
+        console.print_line(f"    raw        {shorten_json(trace.raw)}")
         for name, value in trace.steps:
-            console.say(f"    {name:<10} {shorten(value)}")
+            console.print_line(f"    {name:<10} {shorten_json(value)}")
         stored = "nothing" if trace.result is None else str(trace.result)[:80]
-        console.say(f"    {'rejected   ' + trace.reason.message if trace.reason else 'stored     ' + stored}")
-    for row in render.rows(plan, result.rows):
-        console.say(render.dumps(row, indent=True).decode())
+        console.print_line(f"    {'rejected   ' + trace.reason.message if trace.reason else 'stored     ' + stored}")
+    for row in render.render_rows(plan, result.rows):
+        console.print_line(render.dump_json(row, indent=True).decode())
     for reason in result.reasons:
         where = f" in element {reason.element}" if reason.element is not None else ""
-        found = f", found {reason.value}" if reason.value is not None else ""
-        console.say(f"{result.outcome}{where}: {reason.field or plan.name}: {reason.message}{found} ({reason.code})")
-    console.note(f"{plan.name}: {result.outcome}, {len(result.rows)} row(s)")
+        value = f", found {reason.value}" if reason.value is not None else ""
+        console.print_line(
+            f"{result.outcome}{where}: {reason.field or plan.name}: {reason.message}{value} ({reason.code})"
+        )
+    console.print_note(f"{plan.name}: {result.outcome}, {len(result.rows)} row(s)")
 
 
-def new(
+def draft_spec(
     operation: Annotated[str, typer.Argument(help="The operation's id, such as company.derive.customers.")],
     from_sample: Annotated[
         Path | None, typer.Option("--from-sample", help="A step output or a whole output_payload.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the spec. Default: from the operation.")] = None,
 ) -> None:
-    """Draft a spec and its case: from a sample output, or from what most research has in common."""
-    from engine.draft import spec_text
-    from engine.generate import files as artifact
+    """Draft a spec and its test case.
 
-    here = project.find()
+    From a sample output, or without one from what most research has in common.
+    """
+    from engine.draft import spec_text
+    from engine.generate.files import write_files
+
+    here = find_project()
     if from_sample is None:
-        drafted = spec_text.begin(operation, name=name)
+        drafted = spec_text.draft_without_sample(operation, name=name)
     else:
-        drafted = spec_text.emit(operation, _read(str(from_sample)), name=name)
+        drafted = spec_text.draft_from_sample(operation, _read_json(str(from_sample)), name=name)
     taken = [file for file in drafted if (here.root / file).exists()]
     if taken:
         raise typer.BadParameter(f"`{taken[0]}` exists already; choose another `--name`")
-    for file in artifact.write(here.root, drafted):
-        console.say(f"wrote {file}")
-    console.note("next: read the spec's `# unsure` comments, then `dex check` and `dex draft-migration`")
+    for file in write_files(here.root, drafted):
+        console.print_line(f"wrote {file}")
+    console.print_note("next: read the spec's `# unsure` comments, then `dex check` and `dex draft-migration`")
 
 
-def draft_migration(
-    spec: Spec,
-    out: Annotated[bool, typer.Option("--print", help="Print the SQL instead of writing the file.")] = False,
+def draft_next_migration(
+    spec: SpecName,
+    print_only: Annotated[bool, typer.Option("--print", help="Print the SQL instead of writing the file.")] = False,
 ) -> None:
-    """Write the next numbered migration for a spec: its table, or the columns and indexes its table lacks."""
+    """Write the next migration for the table of a spec.
+
+    It creates the table, or adds the columns and indexes that the table lacks.
+    """
     from engine.store.connection import connect
-    from engine.tables import draft_migration as migration
-    from engine.tables import inspect
-    from engine.tables.catalog import Existing
+    from engine.tables import draft_migration, inspect
+    from engine.tables.catalog import Table
 
-    here = project.find()
-    plan = load.pick(load.load(here), spec)
+    here = find_project()
+    plan = find_plan(load_plans(here), spec)
 
-    async def ask(dsn: str) -> Existing | None:
+    async def read_table(dsn: str) -> Table | None:
         async with await connect(dsn) as connection:
-            return await inspect.existing(connection, plan.table)
+            return await inspect.read_table(connection, plan.table)
 
-    with database(here) as dsn:
-        found = asyncio.run(ask(dsn))
-    file, text = migration.emit(plan, sorted(item.name for item in here.migrations.glob("*.sql")), found)
-    if out:
-        console.say(text)
+    with open_database(here) as dsn:
+        table = asyncio.run(read_table(dsn))
+    names = sorted(file.name for file in here.migrations.glob("*.sql"))
+    name, text = draft_migration.draft_migration(plan, names, table)
+    if print_only:
+        console.print_line(text)
         return
-    (here.migrations / file).write_text(text, encoding="utf-8")
-    console.say(f"wrote migrations/{file}")
-    console.note("next: read it, then `dex migrate`")
+    (here.migrations / name).write_text(text, encoding="utf-8")
+    console.print_line(f"wrote migrations/{name}")
+    console.print_note("next: read it, then `dex migrate`")
 
 
-COMMANDS = (check, generate, extract_, new, draft_migration)
+COMMANDS = (
+    Command("check", check_specs, ("dex check", "dex check --database --json")),
+    Command("generate", generate_files, ("dex generate", "dex generate --check")),
+    Command(
+        "extract",
+        show_extraction,
+        (
+            "dex extract company_intel_briefings output.json",
+            "dex extract icp_job_titles - --explain --json < output.json",
+        ),
+    ),
+    Command(
+        "new",
+        draft_spec,
+        ("dex new company.derive.customers", "dex new company.derive.customers --from-sample sample.json"),
+    ),
+    Command(
+        "draft-migration",
+        draft_next_migration,
+        ("dex draft-migration company_customers", "dex draft-migration icp_job_titles --print"),
+    ),
+)

@@ -1,4 +1,4 @@
-"""`dex` as a person runs it: what a spec makes of a file, and what a changed one would change."""
+"""`dex extract` and `dex backfill --preview`, run as a person runs them."""
 
 import json
 import shutil
@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from tests.conftest import ROOT
+from tests.world import build_payload, insert_organisation, insert_run, insert_step, insert_submission
 
 DEX = Path(sys.executable).with_name("dex")
-ORG = "aaaaaaaa-0000-4000-8000-000000000000"
 SPEC = """
 spec: 1
 name: offices
@@ -48,7 +48,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def dex(project: Path, command: str, dsn: str = "") -> str:
+def run_dex(project: Path, command: str, dsn: str = "") -> str:
     env = {"DATABASE_URL": dsn} if dsn else {}
     done = subprocess.run([DEX, *command.split()], cwd=project, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -56,57 +56,44 @@ def dex(project: Path, command: str, dsn: str = "") -> str:
 
 
 def test_explain_follows_every_element(project: Path) -> None:
-    told = json.loads(dex(project, "extract offices output.json --explain --json"))["explain"]
-    assert [(item["element"], item["field"]) for item in told] == [
+    traces = json.loads(run_dex(project, "extract offices output.json --explain --json"))["explain"]
+    assert [(item["element"], item["field"]) for item in traces] == [
         (element, field) for element in (0, 1) for field in ("company", "city", "people", "facts")
     ]
-    company, people = told[0], told[6]
+    company, people = traces[0], traces[6]
     assert (company["path"], company["raw"], company["result"]) == ("output.company", " ACME ", "acme")
     assert company["steps"] == [{"normalizer": "trim", "gives": "ACME"}, {"normalizer": "lower", "gives": "acme"}]
     assert (people["raw"], people["reason"]["code"]) == ("1,200", "wrong_type")
-    text = dex(project, "extract offices output.json --explain")
+    text = run_dex(project, "extract offices output.json --explain")
     assert 'people of element 1  <- item.people\n    raw        "1,200"\n    rejected   ' in text
 
 
 def test_a_value_is_printed_as_it_stands(project: Path) -> None:
-    assert '"note":":key: [red]old[/red]"' in dex(project, "extract offices output.json")
+    assert '"note":":key: [red]old[/red]"' in run_dex(project, "extract offices output.json")
 
 
 def test_a_preview_shows_what_would_change_and_changes_nothing(project: Path, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
-        research(connection)
+        insert_research(connection)
         for command in ("draft-migration offices", "migrate", "backfill offices"):
-            dex(project, command, database)
+            run_dex(project, command, database)
         stored = connection.execute("select * from offices").fetchall()
         changed = SPEC.replace("item.facts", "item.facts.{note: note}")
         (project / "specs" / "offices.yaml").write_text(changed.replace("path: item.people", "path: '`7`'"))
-        preview = json.loads(dex(project, "backfill offices --preview --json", database))["preview"]
+        preview = json.loads(run_dex(project, "backfill offices --preview --json", database))["preview"]
         assert (preview["new_rows"], preview["changed_rows"]) == (1, 1)  # Rome is no longer refused
         assert sorted((cell["column"], cell["count"]) for cell in preview["cells"]) == [("facts", 1), ("people", 1)]
         samples = {sample["column"]: sample for sample in preview["samples"]}
         assert samples["people"] == {"key": {"company": "acme", "city": "Oslo"}, "column": "people", "from": 5, "to": 7}
         assert samples["facts"]["from"].startswith('{"more": "xxx') and "… #" in samples["facts"]["from"]
         assert samples["facts"]["to"] == '{"note": ":key: [red]old[/red]"}'
-        text = dex(project, "backfill offices --preview", database)
+        text = run_dex(project, "backfill offices --preview", database)
         assert "company acme, city Oslo: people: 5 -> 7" in text
         assert connection.execute("select * from offices").fetchall() == stored
 
 
-def research(connection: psycopg.Connection[Any]) -> None:
-    """What a run of the operation leaves behind."""
-    result = {"operation_id": "company.derive.offices", "status": "found", "output": OUTPUT}
-    payload = json.dumps({"operation_result": result, "cumulative_context": OUTPUT})
-    connection.execute("insert into orgs (id, name, slug) values (%s, 'a', 'a')", [ORG])
-    connection.execute(
-        """
-        with submission as (
-            insert into submissions (org_id, input_payload, status) values (%(org)s, '{}', 'completed') returning id
-        ), run as (
-            insert into pipeline_runs (org_id, submission_id, status)
-            select %(org)s, id, 'succeeded' from submission returning id, submission_id
-        )
-        insert into step_results (org_id, submission_id, pipeline_run_id, step_position, status, output_payload)
-        select %(org)s, submission_id, id, 1, 'succeeded', %(payload)s from run
-        """,
-        {"org": ORG, "payload": payload},
-    )
+def insert_research(connection: psycopg.Connection[Any]) -> None:
+    """Insert what a run of the operation leaves behind."""
+    org_id = insert_organisation(connection)
+    run_id = insert_run(connection, org_id, insert_submission(connection, org_id))
+    insert_step(connection, run_id, payload=build_payload("company.derive.offices", OUTPUT, context=OUTPUT))

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 
 from api.http.errors import Fault
-from api.rows.upsert_body import Admission
+from api.rows.upsert_body import UpsertBody
 from engine import plan
 from engine.generate import typescript
 from engine.plan import Field, Plan
 from engine.rows import document
-from engine.rows.extract import Extraction, extract
+from engine.rows.extract import Extraction, extract_rows
 from engine.spec import yaml_source
-from engine.spec.checks import check
+from engine.spec.checks import check_sources
 from engine.values import exact_json
-from engine.values.exact_json import Json, dumps, jsonb_order, loads
+from engine.values.exact_json import Json, dumps, loads, sort_keys_like_jsonb
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIGGER = ROOT / "trigger"
 CASES = ROOT / "tests" / "cases"
-#: The run of `trigger/tests/persist.ts`.
+#: The run of `trigger/tests/persist/run-blocks.ts`.
 RUN_ID = "22222222-2222-4222-8222-222222222222"
 RUN = document.Run(org_id=RUN_ID, submission_id=RUN_ID, pipeline_run_id=RUN_ID, step_position=1)
 
@@ -39,12 +39,12 @@ class Case:
 
 def load_plan(folder: Path) -> Plan | None:
     files = sorted(folder.glob("*.yaml")) or [ROOT / "specs" / f"{folder.name}.yaml"]
-    checked = check([yaml_source.load(file, f"specs/{file.name}") for file in files])
-    plans = [plan.compile(spec, origin.file) for origin, spec in checked.specs]
+    checked = check_sources([yaml_source.load_source(file, f"specs/{file.name}") for file in files])
+    plans = [plan.compile_spec(spec, origin.file, checked.paths) for origin, spec in checked.specs]
     return plans[0] if plans else None
 
 
-def stored(value: Any, operation: str) -> Json:
+def build_payload(value: Any, operation: str) -> Json:
     """The `output_payload` of a file, as `document.from_file` understands it: whole, or an output alone."""
     if isinstance(value, dict) and isinstance(value.get("operation_result"), dict):
         return value
@@ -60,19 +60,19 @@ def is_storable(payload: Json) -> bool:
         return False
 
 
-def cases() -> list[Case]:
+def load_cases() -> list[Case]:
     found = []
     for folder in sorted([*(CASES / "good").iterdir(), *(CASES / "providers").iterdir()]):
         first = load_plan(folder) if folder.is_dir() else None
         for file in sorted(folder.glob("*.json")) if first else []:
             if not file.name.endswith("extraction.json"):
-                payload = stored(loads(file.read_bytes()), first.operations[0])
+                payload = build_payload(loads(file.read_bytes()), first.operations[0])
                 if is_storable(payload):
                     found.append(Case(f"{folder.name}/{file.name}", first, payload))
     return found
 
 
-def sent_live(given: Sequence[Case], folder: Path) -> list[Any]:
+def run_blocks(given: Sequence[Case], folder: Path) -> list[Any]:
     """What the generated blocks send, run by node in a folder that is trigger/ but for its generated blocks."""
     (folder / "package.json").write_text('{"type": "module"}')
     generated = folder / "src" / "persist" / "generated"
@@ -86,18 +86,22 @@ def sent_live(given: Sequence[Case], folder: Path) -> list[Any]:
     questions: list[Json] = []
     for index, case in enumerate(given):
         module = generated / f"case_{index}.ts"
-        module.write_text(typescript.emit([case.plan])[f"{typescript.FOLDER}/{case.plan.name}.ts"])
+        module.write_text(
+            typescript.build_typescript_files([case.plan])[
+                f"{typescript.FOLDER}/{typescript.build_file_name(case.plan)}"
+            ]
+        )
         row: Json = {"id": "1"}
         questions.append(
             {
                 "module": str(module),
-                "function": typescript.function(case.plan),
+                "function": typescript.build_function_name(case.plan),
                 "answer": {"data": [row] if case.plan.many else row},
                 "payload": case.payload,
             }
         )
     done = subprocess.run(
-        ["node", "--import", "tsx", "tests/persist.ts"],
+        ["node", "--import", "tsx", "tests/persist/run-blocks.ts"],
         cwd=TRIGGER,
         input=dumps(questions),
         capture_output=True,
@@ -109,12 +113,14 @@ def sent_live(given: Sequence[Case], folder: Path) -> list[Any]:
     return answers
 
 
-def written(rows: Sequence[Any], given: Plan) -> list[bytes]:
+def format_rows(rows: Sequence[Any], given: Plan) -> list[bytes]:
     """Rows as comparable text, in any order: documents may be text already, and carry their source."""
-    return sorted(dumps(jsonb_order({item.name: plain(item, row[item.name]) for item in given.fields})) for row in rows)
+    return sorted(
+        dumps(sort_keys_like_jsonb({item.name: to_json(item, row[item.name]) for item in given.fields})) for row in rows
+    )
 
 
-def plain(item: Field, value: Any) -> Json:
+def to_json(item: Field, value: Any) -> Json:
     """A value of a row as JSON. A document is JSON text in a row, of this kind or that."""
     if value is None or isinstance(value, (bool, list)):
         return value
@@ -125,27 +131,27 @@ def plain(item: Field, value: Any) -> Json:
 
 @pytest.fixture(scope="module")
 def given() -> list[Case]:
-    return cases()
+    return load_cases()
 
 
 @pytest.fixture(scope="module")
 def live(given: list[Case], tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    return sent_live(given, tmp_path_factory.mktemp("blocks"))
+    return run_blocks(given, tmp_path_factory.mktemp("blocks"))
 
 
 def test_every_case_says_live_what_it_says_in_the_backfill(given: list[Case], live: list[Any]) -> None:
     assert len(given) > 30
     for case, answer in zip(given, live, strict=True):
-        value = document.from_payload(exact_json.as_stored(case.payload), RUN)
-        compare(case, extract(case.plan, value["operation"]["id"], value), answer)
+        value = document.build_from_payload(exact_json.convert_to_stored(case.payload), RUN)
+        compare_rows(case, extract_rows(case.plan, value["operation"]["id"], value), answer)
 
 
-def compare(case: Case, bulk: Extraction, answer: Any) -> None:
+def compare_rows(case: Case, bulk: Extraction, answer: Any) -> None:
     where = f"{case.name}: {bulk}\nlive: {answer['lines']}"
     rows: list[Any] = []
     for body in answer["sent"]:
         try:
-            rows += Admission(case.plan).admit(body.encode()).rows
+            rows += UpsertBody.parse(case.plan, body.encode()).rows
         except Fault as fault:
             assert bulk.outcome == "rejected", f"{where}\n{fault}"
     if bulk.outcome == "filtered":
@@ -154,4 +160,4 @@ def compare(case: Case, bulk: Extraction, answer: Any) -> None:
         assert not rows, where
     else:
         # What a path of one element raises on is left out before it is sent; all else is admitted by the engine.
-        assert written(rows, case.plan) == written(bulk.rows, case.plan), where
+        assert format_rows(rows, case.plan) == format_rows(bulk.rows, case.plan), where

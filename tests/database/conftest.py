@@ -1,14 +1,12 @@
-"""A small world in a database: organisations, runs, step results, and the tables of synthetic specs.
+"""A database with organisations, runs, step results, and the tables of invented specs.
 
-`live` writes a row the way the generated blocks do: extract, then the upsert, with the time the step was recorded.
-`backfill` is the bulk path. `rows` and `ledger` are what tests compare: everything but ids and clocks.
+`upsert_live` writes a row the way the generated blocks do: extract, then upsert, with the time the step was recorded.
+`run_backfill` is the bulk path. `read_rows` and `read_ledger` return what tests compare: everything but ids and clocks.
 """
 
 import asyncio
-import json
 import textwrap
 import time
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,14 +24,16 @@ from engine.plan import Plan
 from engine.project import Project
 from engine.rows import document
 from engine.rows.accounts import Account
-from engine.rows.extract import Extraction, extract
+from engine.rows.extract import Extraction, extract_rows
+from engine.rows.outcomes import Outcome
 from engine.spec import yaml_source
-from engine.spec.checks import check
+from engine.spec.checks import check_sources
 from engine.sql.step_results import Scope
 from engine.store.connection import connect
-from engine.store.upsert import Stored, Upsert
+from engine.store.upsert import StoredRow, Upsert
 from engine.tables import draft_migration
 from engine.values import exact_json
+from tests.world import build_payload, insert_organisation, insert_run, insert_step, insert_submission
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -48,12 +48,12 @@ conflict: [org_id, symbol]
 """
 
 
-def compiled(text: str) -> Plan:
-    """The plan of one spec."""
+def compile_text(text: str) -> Plan:
+    """Compile the text of one spec."""
     name = text.split("name: ", 1)[1].split("\n", 1)[0]
-    checked = check([yaml_source.parse(text, f"specs/{name}.yaml")])
+    checked = check_sources([yaml_source.parse_source(text, f"specs/{name}.yaml")])
     assert not checked.diagnostics, "\n".join(map(str, checked.diagnostics))
-    return plan.compile(checked.specs[0][1], f"{name}.yaml")
+    return plan.compile_spec(checked.specs[0][1], f"{name}.yaml", checked.paths)
 
 
 class Run:
@@ -64,14 +64,14 @@ class Run:
 
 
 class World:
-    """One database, spoken to from outside."""
+    """One database, and what the tests do with it."""
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
         self.db = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
         self.loop = asyncio.Runner()
         self.own = self.loop.run(connect(dsn))  # for live upserts, repair and coverage
-        self.specs = {item.name: item for item in load.load(Project(ROOT))}
+        self.specs = {item.name: item for item in load.load_plans(Project(ROOT))}
         self.steps: dict[str, tuple[Run, str, datetime, int]] = {}
 
     def close(self) -> None:
@@ -79,30 +79,26 @@ class World:
         self.loop.run(self.own.close())
         self.loop.close()
 
-    # --- what there is ---
+    # --- what is in the database before ---
 
-    def org(self) -> str:
-        org = str(uuid.uuid4())
-        self.db.execute("insert into orgs (id, name, slug) values (%s, 'Acme', %s)", [org, org])
-        return org
+    def add_org(self) -> str:
+        return insert_organisation(self.db)
 
-    def run(self, org: str | None = None, *, status: str = "succeeded", parent: Run | None = None) -> Run:
-        org = org or self.org()
-        submission = parent.submission if parent else str(uuid.uuid4())
-        run = Run(org, submission, str(uuid.uuid4()))
-        if not parent:
-            values = [submission, org]
-            self.db.execute(
-                "insert into submissions (id, org_id, input_payload, status) values (%s, %s, '{}', 'completed')", values
-            )
-        self.db.execute(
-            "insert into pipeline_runs (id, org_id, submission_id, status, parent_pipeline_run_id)"
-            " values (%s, %s, %s, %s, %s)",
-            [run.id, org, submission, status, parent and parent.id],
-        )
-        return run
+    def add_run(
+        self,
+        org: str | None = None,
+        *,
+        status: str = "succeeded",
+        parent: Run | None = None,
+        submission: str | None = None,
+    ) -> Run:
+        """Insert a run: of `parent`'s submission, of a new one with the id `submission`, or of a new one."""
+        org = org or self.add_org()
+        submission = parent.submission if parent else insert_submission(self.db, org, submission)
+        run_id = insert_run(self.db, org, submission, status=status, parent_id=parent.id if parent else None)
+        return Run(org, submission, run_id)
 
-    def step(
+    def add_step(
         self,
         run: Run,
         operation: str,
@@ -114,74 +110,75 @@ class World:
         found: str = "found",
         org: str | None = None,
     ) -> str:
-        """Record a step result `at` seconds after START. `output` may be JSON text, to keep its numbers."""
-        step, recorded = str(uuid.uuid4()), START + timedelta(seconds=at)
+        """Insert a step result recorded `at` seconds after START. `output` may be JSON text, to keep its numbers."""
+        recorded = START + timedelta(seconds=at)
         position = sum(known[0].id == run.id for known in self.steps.values()) + 1
-        text = output if isinstance(output, str) else json.dumps(output)
-        context = {} if context is None else context
-        text = (
-            f'{{"operation_result": {{"operation_id": {json.dumps(operation)}, "status": "{found}", "output": {text}}},'
-            f' "cumulative_context": {context if isinstance(context, str) else json.dumps(context)}}}'
-        )
-        self.db.execute(
-            "insert into step_results (id, org_id, submission_id, pipeline_run_id, step_position, status,"
-            " output_payload, finished_at) values (%s, %s, %s, %s, %s, %s, %s, %s)",
-            [step, org or run.org, run.submission, run.id, position, status, text, recorded],
+        text = build_payload(operation, output, context=context, status=found)
+        step = insert_step(
+            self.db,
+            run.id,
+            position=position,
+            status=status,
+            payload=text,
+            finished_at=recorded,
+            org_id=org or run.org,
         )
         self.steps[step] = (run, text, recorded, position)
         return step
 
-    def table(self, plan_: Plan) -> None:
-        """Make the table of a synthetic spec: what `dex draft-migration` writes."""
-        self.db.execute(draft_migration.create(plan_))
+    def create_table(self, plan_: Plan) -> None:
+        """Create the table of an invented spec: what `dex draft-migration` writes."""
+        self.db.execute(draft_migration.build_create_migration(plan_))
 
-    def plan(self, fields: str, head: str = HEAD, **more: str) -> Plan:
-        """A synthetic plan."""
+    def compile_plan(self, fields: str, head: str = HEAD, **more: str) -> Plan:
+        """Compile an invented spec."""
         extra = "".join(f"{key}: {value}\n" for key, value in more.items())
-        return compiled(head.lstrip() + extra + "fields:\n" + textwrap.indent(textwrap.dedent(fields).strip(), "  "))
+        return compile_text(
+            head.lstrip() + extra + "fields:\n" + textwrap.indent(textwrap.dedent(fields).strip(), "  ")
+        )
 
-    def spec(self, fields: str, head: str = HEAD, **more: str) -> Plan:
-        """A synthetic plan with its table."""
-        made = self.plan(fields, head, **more)
-        self.table(made)
+    def create_spec(self, fields: str, head: str = HEAD, **more: str) -> Plan:
+        """Compile an invented spec and create its table."""
+        made = self.compile_plan(fields, head, **more)
+        self.create_table(made)
         return made
 
-    # --- what is done ---
+    # --- what the tests call ---
 
-    def document(self, step: str) -> dict[str, Any]:
+    def build_document(self, step: str) -> dict[str, Any]:
         run, text, _, position = self.steps[step]
         of = document.Run(org_id=run.org, submission_id=run.submission, pipeline_run_id=run.id, step_position=position)
-        return document.from_payload(exact_json.as_stored(exact_json.loads(text)), of)
+        return document.build_from_payload(exact_json.convert_to_stored(exact_json.loads(text)), of)
 
-    def extracted(self, plan_: Plan, step: str) -> Extraction:
-        whole = self.document(step)
-        return extract(plan_, whole["operation"]["id"], whole)
+    def extract_step(self, plan_: Plan, step: str) -> Extraction:
+        whole = self.build_document(step)
+        return extract_rows(plan_, whole["operation"]["id"], whole)
 
-    def live(self, plan_: Plan, step: str) -> list[str]:
-        """Upsert the rows of a step result one after the other; the outcomes."""
+    def upsert_live(self, plan_: Plan, step: str) -> list[str]:
+        """Upsert the rows of a step result one after the other; return the outcomes."""
         run, _, recorded, _ = self.steps[step]
         sources = {
             "source_submission_id": run.submission,
             "source_pipeline_run_id": run.id,
             "source_recorded_at": recorded,
         }
-        rows = [{**row, **sources} for row in self.extracted(plan_, step).rows]
-        return [stored.outcome for stored in self.upsert(plan_, run.org, *rows)]
+        rows = [{**row, **sources} for row in self.extract_step(plan_, step).rows]
+        return [stored.outcome for stored in self.upsert_rows(plan_, run.org, *rows)]
 
-    def upsert(self, plan_: Plan, org: str, *rows: dict[str, Any]) -> list[Stored]:
-        return self.loop.run(Upsert.of(plan_).run(self.own, org, rows))
+    def upsert_rows(self, plan_: Plan, org: str, *rows: dict[str, Any]) -> list[StoredRow]:
+        return self.loop.run(Upsert.build(plan_).write_rows(self.own, org, rows))
 
-    def backfill(self, plan_: Plan, *, all: bool = False, batch_size: int = 500, **scope: Any) -> Account:
-        found = backfill.run(self.dsn, plan_, Scope(all=all, **scope), batch_size=batch_size)
+    def run_backfill(self, plan_: Plan, *, all: bool = False, batch_size: int = 500, **scope: Any) -> Account:
+        found = backfill.run_backfill(self.dsn, plan_, Scope(all=all, **scope), batch_size=batch_size)
         return self.loop.run(found).account
 
-    def repair(self, run: Run, *plans: Plan) -> list[Account]:
-        return self.loop.run(backfill.repair(self.own, plans, run.id))
+    def repair_run(self, run: Run, *plans: Plan) -> list[Account]:
+        return self.loop.run(backfill.repair_run(self.own, plans, run.id))
 
-    # --- what is there now ---
+    # --- what is in the database afterwards ---
 
-    def rows(self, plan_: Plan) -> list[dict[str, Any]]:
-        """Every row, documents as the text Postgres holds; without id and the two clocks."""
+    def read_rows(self, plan_: Plan) -> list[dict[str, Any]]:
+        """Return every row, documents as the text in Postgres, without `id`, `created_at` and `updated_at`."""
         wanted = ", ".join(
             f'"{item.name}"::text' if item.type.name == "jsonb" else f'"{item.name}"' for item in plan_.fields
         )
@@ -190,8 +187,8 @@ class World:
         query = f'select org_id::text, {wanted}, {sources} from "{plan_.table}" order by {key}'
         return self.db.execute(query).fetchall()
 
-    def ledger(self, plan_: Plan) -> dict[str, dict[str, Any]]:
-        """What the ledger says of each step result."""
+    def read_ledger(self, plan_: Plan) -> dict[str, dict[str, Any]]:
+        """Return the outcome of each step result, by its id."""
         found = self.db.execute(
             "select step_result_id::text, outcome, element_count, row_count, reasons, org_id::text"
             " from step_persistence where spec = %s and spec_digest = %s",
@@ -199,23 +196,23 @@ class World:
         )
         return {row.pop("step_result_id"): row for row in found}
 
-    def outcomes(self, plan_: Plan, *steps: str) -> list[str]:
-        known = self.ledger(plan_)
+    def read_outcomes(self, plan_: Plan, *steps: str) -> list[str]:
+        known = self.read_ledger(plan_)
         return [known[step]["outcome"] if step in known else "pending" for step in steps]
 
-    def accounts(self, *plans: Plan) -> list[dict[str, Any]]:
-        """The identity per spec and organisation, which must close."""
-        found = self.loop.run(coverage.fetch(self.own, plans))
+    def read_accounts(self, *plans: Plan) -> list[dict[str, Any]]:
+        """Return the account per spec and organisation, after checking that it closes."""
+        found = self.loop.run(coverage.fetch_coverage(self.own, plans))
         for words in found:
-            parts = sum(words[name] for name in (*coverage.OUTCOMES, "pending"))
+            parts = sum(words[name] for name in (*Outcome, "pending"))
             assert words["found"] == parts and words["pending"] >= 0, words
         return found
 
-    def writes(self, plan_: Plan) -> tuple[int, int, int]:
-        """Tuples inserted, updated and deleted so far in the plan's table, as Postgres counts them.
+    def count_writes(self, plan_: Plan) -> tuple[int, int, int]:
+        """Return the tuples inserted, updated and deleted so far in the plan's table, as Postgres counts them.
 
-        A session adds what it did to the count once a second, when it is told to, and when it ends: some time after its
-        client has gone on.
+        A session adds its writes to the count once a second, when the flush is forced, and when it ends, which is some
+        time after its client has gone on.
         """
         self.loop.run(self.own.execute("select pg_stat_force_next_flush()"))
         others = (
@@ -232,7 +229,7 @@ class World:
         assert found is not None
         return found["n_tup_ins"], found["n_tup_upd"], found["n_tup_del"]
 
-    def forget(self, plan_: Plan) -> None:
+    def delete_rows(self, plan_: Plan) -> None:
         """Empty the plan's table and its part of the ledger."""
         self.db.execute(f'delete from "{plan_.table}"')
         self.db.execute("delete from step_persistence where spec = %s", [plan_.name])

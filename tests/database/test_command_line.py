@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.conftest import ROOT, created
+from tests.conftest import ROOT, create_database
 
 Dex = Callable[..., "subprocess.CompletedProcess[str]"]
 BIN = Path(sys.executable).parent
@@ -41,7 +41,7 @@ def dex(tmp_path_factory: pytest.TempPathFactory, server_dsn: str, template: str
     shutil.copytree(ROOT / "migrations", project / "migrations")
     (project / "specs").mkdir()
     (project / "specs" / "quotes.yaml").write_text(SPEC)
-    with created(server_dsn, template) as database:
+    with create_database(server_dsn, template) as database:
         run = runner(project, database)
         for words in (("draft-migration", "quotes"), ("migrate",)):
             assert (done := run(*words)).returncode == 0, done.stderr

@@ -12,19 +12,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from engine.backfill import run as backfill
-from engine.embedded_postgres import postmaster, running
+from engine.embedded_postgres import postmaster, run_server
+from engine.plan import Plan
+from engine.rows.accounts import Account
 from engine.sql.step_results import Scope
 from engine.store.connection import connect
 from engine.store.errors import StoreUnavailable
 from engine.store.upsert import Upsert
 from engine.tables.migrate import migrate
+from tests.database.conftest import Run, World
 
 ROOT = Path(__file__).resolve().parents[2]
 QUOTES = "finance.fetch.quotes"
@@ -45,146 +50,150 @@ conflict: [org_id, symbol, venue]
 """
 
 
-def quotes(world, run, count, keys, chance):
+def add_quotes(world: World, run: Run, count: int, keys: int, chance: random.Random) -> None:
     """`count` step results over `keys` keys, some of them with a key that is null, each of its own time."""
     taken = {recorded for _, _, recorded, _ in world.steps.values()}
     for at in range(len(taken), len(taken) + count):
         number = chance.randrange(keys)
         output = {"symbol": f"S{number}", "venue": "X" if number % 3 else None, "price": at, "body": {"at": at}}
-        world.step(run, QUOTES, output, at=at)
+        world.add_step(run, QUOTES, output, at=at)
 
 
-def newest(world, plan):
+def compute_newest(world: World, plan: Plan) -> dict[Any, Any]:
     """What must stand in the table: of each key the newest source, once."""
-    by_key = {}
+    by_key: dict[Any, Any] = {}
     for step, (run, _, recorded, _) in world.steps.items():
-        for row in world.extracted(plan, step).rows:
+        for row in world.extract_step(plan, step).rows:
             key = (run.org, row["symbol"], row["venue"])
             by_key[key] = max(by_key.get(key, ()), (recorded, int(row["price"])))
     return by_key
 
 
-def stored(world, plan):
+def read_stored(world: World, plan: Plan) -> dict[Any, Any]:
     return {
         (row["org_id"], row["symbol"], row["venue"]): (row["source_recorded_at"], int(row["price"]))
-        for row in world.rows(plan)
+        for row in world.read_rows(plan)
     }
 
 
-def test_two_backfills_repairs_and_live_upserts_on_the_same_keys_at_once(world):
+def test_two_backfills_repairs_and_live_upserts_on_the_same_keys_at_once(world: World) -> None:
     """No deadlock, no stale row, no double."""
-    plan = world.spec(FIELDS, head=HEAD)
+    plan = world.create_spec(FIELDS, head=HEAD)
     chance = random.Random(5)
-    org = world.org()
-    runs = [world.run(org) for _ in range(4)]
+    org = world.add_org()
+    runs = [world.add_run(org) for _ in range(4)]
     for run in runs:
-        quotes(world, run, 60, 25, chance)
+        add_quotes(world, run, 60, 25, chance)
     rows = []
     for step, (run, _, recorded, _) in world.steps.items():
         sources = {"source_submission_id": run.submission, "source_pipeline_run_id": run.id}
-        rows += [{**row, **sources, "source_recorded_at": recorded} for row in world.extracted(plan, step).rows]
+        rows += [{**row, **sources, "source_recorded_at": recorded} for row in world.extract_step(plan, step).rows]
 
-    async def live(seed):
+    async def upsert_steps(seed: int) -> None:
         order = random.Random(seed).sample(rows, len(rows))
         async with await connect(world.dsn) as connection:
             for start in range(0, len(order), 8):
                 batch = {(row["symbol"], row["venue"]): row for row in order[start : start + 8]}
                 by_key = sorted(batch, key=lambda key: [(part is None, str(part)) for part in key])
-                await Upsert.of(plan).run(connection, org, [batch[key] for key in by_key])
+                await Upsert.build(plan).write_rows(connection, org, [batch[key] for key in by_key])
 
-    async def repaired(run):
+    async def repair_runs(run: Run) -> None:
         async with await connect(world.dsn) as connection:
-            await backfill.repair(connection, [plan], run.id)
+            await backfill.repair_run(connection, [plan], run.id)
 
-    async def all_at_once():
-        backfills = (backfill.run(world.dsn, plan, Scope(all=all_), batch_size=40) for all_ in (False, True, False))
+    async def run_all() -> Any:
+        backfills = (
+            backfill.run_backfill(world.dsn, plan, Scope(all=all_), batch_size=40) for all_ in (False, True, False)
+        )
         return await asyncio.wait_for(
-            asyncio.gather(*backfills, *map(live, range(3)), *map(repaired, runs)), timeout=120
+            asyncio.gather(*backfills, *map(upsert_steps, range(3)), *map(repair_runs, runs)), timeout=120
         )
 
-    asyncio.run(all_at_once())
-    assert stored(world, plan) == newest(world, plan)
-    assert len(world.rows(plan)) == len(newest(world, plan))
-    (words,) = world.accounts(plan)
+    asyncio.run(run_all())
+    assert read_stored(world, plan) == compute_newest(world, plan)
+    assert len(world.read_rows(plan)) == len(compute_newest(world, plan))
+    (words,) = world.read_accounts(plan)
     assert (words["found"], words["pending"]) == (240, 0)
 
 
-def test_writers_of_one_parent_take_turns(world):
+def test_writers_of_one_parent_take_turns(world: World) -> None:
     """Under `on_absent: delete`: what is left is one result's elements, never a mixture."""
     head = HEAD.replace("conflict: [org_id, symbol, venue]", "conflict: [org_id, venue, symbol]")
     head += 'rows: "output.symbols"\non_absent: delete\n'
-    plan = world.spec(
+    plan = world.create_spec(
         'venue: {type: text, path: "output.venue", required: true}\nsymbol: {type: text, path: "item", required: true}',
         head=head,
     )
     chance = random.Random(11)
-    org = world.org()
+    org = world.add_org()
     runs = []
     for at in range(40):
-        run = world.run(org)
+        run = world.add_run(org)
         runs.append(run)
         symbols = chance.sample("ABCDEFGH", chance.randrange(5))
-        world.step(run, QUOTES, {"venue": chance.choice("XY"), "symbols": symbols}, at=at)
+        world.add_step(run, QUOTES, {"venue": chance.choice("XY"), "symbols": symbols}, at=at)
 
-    async def repaired(some):
+    async def repair_runs(some: Any) -> None:
         async with await connect(world.dsn) as connection:
             for run in some:
-                await backfill.repair(connection, [plan], run.id)
+                await backfill.repair_run(connection, [plan], run.id)
 
-    async def live(steps):
+    async def upsert_steps(steps: Any) -> None:
         async with await connect(world.dsn) as connection:
             for step in steps:
                 run, _, recorded, _ = world.steps[step]
                 sources = {"source_pipeline_run_id": run.id, "source_recorded_at": recorded}
-                rows = sorted(world.extracted(plan, step).rows, key=lambda row: row["symbol"])
-                await Upsert.of(plan).run(connection, org, [{**row, **sources} for row in rows])
+                rows = sorted(world.extract_step(plan, step).rows, key=lambda row: row["symbol"])
+                await Upsert.build(plan).write_rows(connection, org, [{**row, **sources} for row in rows])
 
-    async def all_at_once():
+    async def run_all() -> None:
         shuffled = [random.Random(seed).sample(runs, len(runs)) for seed in range(3)]
         arriving = [random.Random(seed).sample(list(world.steps), len(world.steps)) for seed in range(3)]
-        backfills = (backfill.run(world.dsn, plan, Scope(all=True), batch_size=7) for _ in range(2))
-        everyone = asyncio.gather(*backfills, *map(repaired, shuffled), *map(live, arriving))
+        backfills = (backfill.run_backfill(world.dsn, plan, Scope(all=True), batch_size=7) for _ in range(2))
+        everyone = asyncio.gather(*backfills, *map(repair_runs, shuffled), *map(upsert_steps, arriving))
         await asyncio.wait_for(everyone, timeout=120)
 
-    asyncio.run(all_at_once())
-    world.backfill(plan, all=True)  # a live upsert that comes late is put right by the next result, here by the same
+    asyncio.run(run_all())
+    world.run_backfill(
+        plan, all=True
+    )  # a live upsert that comes late is put right by the next result, here by the same
     last = {}
     for step in world.steps:
         output = json.loads(world.steps[step][1])["operation_result"]["output"]
         last[output["venue"]] = set(output["symbols"])
-    found = {venue: set() for venue in last}
-    for row in world.rows(plan):
+    found: dict[Any, set[str]] = {venue: set() for venue in last}
+    for row in world.read_rows(plan):
         found[row["venue"]].add(row["symbol"])
     assert found == last
-    world.accounts(plan)
+    world.read_accounts(plan)
 
 
-def test_backfills_of_one_spec_wait_for_each_other_and_find_nothing_left(world):
-    plan = world.spec(FIELDS, head=HEAD)
-    quotes(world, world.run(), 50, 50, random.Random(3))
+def test_backfills_of_one_spec_wait_for_each_other_and_find_nothing_left(world: World) -> None:
+    plan = world.create_spec(FIELDS, head=HEAD)
+    add_quotes(world, world.add_run(), 50, 50, random.Random(3))
     waited = []
     with psycopg.connect(world.dsn) as holder:
         holder.execute("select pg_advisory_xact_lock(hashtextextended('dex backfill quotes', 0))")
 
-        def waiting():
+        def waiting() -> None:
             waited.append(True)
             if len(waited) == 2:
                 holder.rollback()
 
-        async def both():
-            two = (backfill.run(world.dsn, plan, Scope(), batch_size=10, waiting=waiting) for _ in range(2))
+        async def run_both() -> Any:
+            two = (backfill.run_backfill(world.dsn, plan, Scope(), batch_size=10, waiting=waiting) for _ in range(2))
             return await asyncio.wait_for(asyncio.gather(*two), timeout=60)
 
-        accounts = [result.account for result in asyncio.run(both())]
+        accounts = [result.account for result in asyncio.run(run_both())]
     assert sorted(account.recorded for account in accounts) == [0, 50]
 
 
-def test_a_deadlock_with_who_deletes_a_run_is_lost_and_the_batch_begun_anew(world):
+def test_a_deadlock_with_who_deletes_a_run_is_lost_and_the_batch_begun_anew(world: World) -> None:
     """The step results are held, then their run is asked for; who deletes the run goes the other way."""
-    plan = world.spec(FIELDS, head=HEAD)
-    kept, gone = world.run(), world.run()
+    plan = world.create_spec(FIELDS, head=HEAD)
+    kept, gone = world.add_run(), world.add_run()
     for at, run in enumerate((kept, gone, kept)):
-        world.step(run, QUOTES, {"symbol": f"S{at}"}, at=at)
+        world.add_step(run, QUOTES, {"symbol": f"S{at}"}, at=at)
     world.db.execute("""
         create function pause() returns trigger language plpgsql as
             $$ begin perform pg_advisory_xact_lock(7); return new; end $$;
@@ -192,25 +201,25 @@ def test_a_deadlock_with_who_deletes_a_run_is_lost_and_the_batch_begun_anew(worl
     """)
     with psycopg.connect(world.dsn) as holder, ThreadPoolExecutor() as pool:
         holder.execute("select pg_advisory_xact_lock(7)")
-        filled = pool.submit(asyncio.run, backfill.run(world.dsn, plan, Scope()))
-        blocked(world, "advisory")
+        filled = pool.submit(asyncio.run, backfill.run_backfill(world.dsn, plan, Scope()))
+        wait_for_event(world, "advisory")
         deleted = pool.submit(delete_run, world.dsn, gone.id)
-        blocked(world, "transactionid", "tuple")
+        wait_for_event(world, "transactionid", "tuple")
         holder.rollback()
         deleted.result(timeout=30)
         account = filled.result(timeout=30).account
     assert account.outcomes == {"written": 2}
-    assert [row["symbol"] for row in world.rows(plan)] == ["S0", "S2"]
-    assert [words["pending"] for words in world.accounts(plan)] == [0]
+    assert [row["symbol"] for row in world.read_rows(plan)] == ["S0", "S2"]
+    assert [words["pending"] for words in world.read_accounts(plan)] == [0]
 
 
-def delete_run(dsn, run):
+def delete_run(dsn: str, run: str) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute("set deadlock_timeout = '1min'")  # so that it is the backfill that loses
         connection.execute("delete from pipeline_runs where id = %s", [run])
 
 
-def blocked(world, *events):
+def wait_for_event(world: World, *events: str) -> None:
     """Wait until a session of the database waits for one of `events`."""
     query = "select from pg_stat_activity where datname = current_database() and wait_event = any(%s)"
     deadline = time.monotonic() + 30
@@ -225,13 +234,13 @@ def blocked(world, *events):
 CURSOR = pytest.mark.filterwarnings("ignore:<psycopg.AsyncServerCursor:ResourceWarning")
 
 
-def test_a_database_that_is_not_there():
+def test_a_database_that_is_not_there() -> None:
     with pytest.raises(StoreUnavailable, match="the database does not answer") as said:
         asyncio.run(connect("postgresql://postgres@127.0.0.1:1/none"))
     assert "may be run again" in said.value.hint
 
 
-def test_the_command_says_so_in_two_lines_and_exits_with_1():
+def test_the_command_says_so_in_two_lines_and_exits_with_1() -> None:
     dsn = "postgresql://postgres@127.0.0.1:1/none"
     said = subprocess.run(
         [sys.executable, "-m", "scripts.dex", "backfill", "icp_job_titles", "--json"],
@@ -247,15 +256,15 @@ def test_the_command_says_so_in_two_lines_and_exits_with_1():
 
 @CURSOR
 @pytest.mark.parametrize("whose", ["reader", "writer", "both"])
-def test_a_connection_cut_in_the_middle_leaves_what_was_committed(world, whose):
+def test_a_connection_cut_in_the_middle_leaves_what_was_committed(world: World, whose: str) -> None:
     """The message says that the database is gone; what was committed is recorded, the rest pending, and resumed."""
-    plan = world.spec(FIELDS, head=HEAD)
-    quotes(world, world.run(), 200, 60, random.Random(1))
+    plan = world.create_spec(FIELDS, head=HEAD)
+    add_quotes(world, world.add_run(), 200, 60, random.Random(1))
     # The reader holds the spec's lock for as long as it reads.
     reader = "pid in (select pid from pg_locks where locktype = 'advisory')"
     cut = {"reader": reader, "writer": f"not {reader}", "both": "true"}[whose]
 
-    def progress(account):
+    def progress(account: Account) -> None:
         if account.recorded == 20:
             world.db.execute(
                 "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = current_database()"
@@ -264,54 +273,54 @@ def test_a_connection_cut_in_the_middle_leaves_what_was_committed(world, whose):
             )
 
     with pytest.raises(StoreUnavailable, match="the database does not answer"):
-        asyncio.run(backfill.run(world.dsn, plan, Scope(), batch_size=10, progress=progress))
+        asyncio.run(backfill.run_backfill(world.dsn, plan, Scope(), batch_size=10, progress=progress))
     gc.collect()
-    (words,) = world.accounts(plan)
+    (words,) = world.read_accounts(plan)
     assert words["found"] == 200 and 0 < words["pending"] <= 180
-    assert len(world.rows(plan)) <= words["written"]
-    assert world.backfill(plan).recorded == words["pending"]
-    assert [words["pending"] for words in world.accounts(plan)] == [0]
-    assert stored(world, plan) == newest(world, plan)
+    assert len(world.read_rows(plan)) <= words["written"]
+    assert world.run_backfill(plan).recorded == words["pending"]
+    assert [words["pending"] for words in world.read_accounts(plan)] == [0]
+    assert read_stored(world, plan) == compute_newest(world, plan)
 
 
 @CURSOR
-def test_a_stopped_database_is_said_so_and_the_backfill_resumed_once_it_is_back(own_server):
+def test_a_stopped_database_is_said_so_and_the_backfill_resumed_once_it_is_back(own_server: tuple[Path, World]) -> None:
     data, world = own_server
-    plan = world.spec(FIELDS, head=HEAD)
-    quotes(world, world.run(), 200, 60, random.Random(2))
+    plan = world.create_spec(FIELDS, head=HEAD)
+    add_quotes(world, world.add_run(), 200, 60, random.Random(2))
 
-    def progress(account):
+    def progress(account: Account) -> None:
         if account.recorded == 20:
-            os.kill(postmaster.find(data / "cluster").pid, signal.SIGINT)  # as `pg_ctl stop` does
-            while postmaster.find(data / "cluster"):  # or the batches left may be faster than it
+            os.kill(postmaster.find_postmaster(data / "cluster").pid, signal.SIGINT)  # as `pg_ctl stop` does
+            while postmaster.find_postmaster(data / "cluster"):  # or the batches left may be faster than it
                 time.sleep(0.02)
 
     with pytest.raises(StoreUnavailable, match="the database does not answer"):
-        asyncio.run(backfill.run(world.dsn, plan, Scope(), batch_size=10, progress=progress))
+        asyncio.run(backfill.run_backfill(world.dsn, plan, Scope(), batch_size=10, progress=progress))
     gc.collect()
-    with running(data, durable=False) as dsn:
+    with run_server(data, durable=False) as dsn:
         assert dsn == world.dsn
         again = type(world)(dsn)
-        (words,) = again.accounts(plan)
+        (words,) = again.read_accounts(plan)
         assert 0 < words["pending"] <= 180
-        assert again.backfill(plan).recorded == words["pending"]
-        assert stored(again, plan) == newest(world, plan)
-        again.accounts(plan)
+        assert again.run_backfill(plan).recorded == words["pending"]
+        assert read_stored(again, plan) == compute_newest(world, plan)
+        again.read_accounts(plan)
         again.close()
 
 
 @pytest.fixture
-def own_server(world):
+def own_server(world: World) -> Iterator[tuple[Path, World]]:
     """A world in a server of its own, which may be stopped."""
     folder = Path(tempfile.mkdtemp(prefix="dex-own-"))
     folder.chmod(0o711)
     data = folder / "data"
     try:
-        with running(data, durable=False, temporary=True) as dsn:
+        with run_server(data, durable=False, temporary=True) as dsn:
             asyncio.run(migrate(dsn, ROOT / "migrations"))
-            made = type(world)(dsn)
-            yield data, made
-            made.close()
+            own_world = type(world)(dsn)
+            yield data, own_world
+            own_world.close()
     finally:
         deadline = time.monotonic() + 30
         while data.exists() and time.monotonic() < deadline:
@@ -322,21 +331,21 @@ def own_server(world):
 # --- kill -9 ---
 
 #: Forks a backfill, so that a kill costs no start of Python; says its pid, and on the next line what became of it.
-NURSERY = """
+FORKER = """
 import asyncio, os, sys
 from pathlib import Path
 from engine import plan
 from engine.backfill import run as backfill
 from engine.spec import yaml_source
-from engine.spec.checks import check
+from engine.spec.checks import check_sources
 from engine.sql.step_results import Scope
-checked = check([yaml_source.load(Path(sys.argv[2]), "specs/quotes.yaml")])
-made = plan.compile(checked.specs[0][1], "quotes.yaml")
+checked = check_sources([yaml_source.load_source(Path(sys.argv[2]), "specs/quotes.yaml")])
+made = plan.compile_spec(checked.specs[0][1], "quotes.yaml", checked.paths)
 print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()
     if not child:
-        asyncio.run(backfill.run(sys.argv[1], made, Scope(), batch_size=5))
+        asyncio.run(backfill.run_backfill(sys.argv[1], made, Scope(), batch_size=5))
         os._exit(0)
     print(child, flush=True)
     sys.stdin.readline()
@@ -345,37 +354,39 @@ for line in sys.stdin:
 
 
 @contextlib.contextmanager
-def nursery(dsn, spec):
+def start_forker(dsn: str, spec: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-c", NURSERY, dsn, spec],
+        [sys.executable, "-c", FORKER, dsn, spec],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
     ) as process:
+        assert process.stdin and process.stdout
         assert process.stdout.readline() == "ready\n"
         yield process
         process.stdin.close()
 
 
-def run_and_kill(process, after):
+def run_and_kill(process: subprocess.Popen[str], after: float | None) -> bool:
     """Start a backfill and kill it after so many seconds, if it is still alive by then; whether it was."""
-    child = int(asked(process))
+    child = int(exchange_line(process))
     if after is not None:
         time.sleep(after)
         os.kill(child, signal.SIGKILL)
-    status = int(asked(process))
+    status = int(exchange_line(process))
     assert status in (0, signal.SIGKILL)
     return status == signal.SIGKILL
 
 
-def asked(process):
+def exchange_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdin and process.stdout
     process.stdin.write("\n")
     process.stdin.flush()
     return process.stdout.readline()
 
 
-def state(world, plan):
+def read_state(world: World, plan: Plan) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Table and ledger at one moment: the server may still be at work for a client that was killed."""
     with world.db.transaction():
         world.db.execute("set transaction isolation level repeatable read")
@@ -383,22 +394,22 @@ def state(world, plan):
             "select org_id::text, symbol, venue, price, body::text, source_submission_id::text,"
             " source_pipeline_run_id::text, source_recorded_at from quotes order by 1, 2, 3"
         )
-        return rows.fetchall(), world.ledger(plan)
+        return rows.fetchall(), world.read_ledger(plan)
 
 
-def test_killed_at_fifty_points_and_resumed_it_ends_as_if_nothing_had_happened(world, tmp_path):
+def test_killed_at_fifty_points_and_resumed_it_ends_as_if_nothing_had_happened(world: World, tmp_path: Path) -> None:
     """Rejected, filtered, superseded and repeated ones among them: the same table, the same ledger."""
     (tmp_path / "quotes.yaml").write_text(
         HEAD.lstrip() + 'when: "output.price != `13`"\nfields:' + FIELDS.replace("\n", "\n  ").rstrip() + "\n"
     )
-    plan = world.spec(FIELDS, head=HEAD, when='"output.price != `13`"')
+    plan = world.create_spec(FIELDS, head=HEAD, when='"output.price != `13`"')
     chance = random.Random(20261122)
     for _ in range(2):
-        run = world.run()
-        quotes(world, run, 50, 30, chance)
-        world.step(run, QUOTES, {"symbol": " "}, at=30)
-    world.backfill(plan, batch_size=5)
-    wanted = state(world, plan)
+        run = world.add_run()
+        add_quotes(world, run, 50, 30, chance)
+        world.add_step(run, QUOTES, {"symbol": " "}, at=30)
+    world.run_backfill(plan, batch_size=5)
+    wanted = read_state(world, plan)
     assert len(wanted[1]) == 102 and {entry["outcome"] for entry in wanted[1].values()} == {
         "written",
         "superseded",
@@ -406,18 +417,18 @@ def test_killed_at_fifty_points_and_resumed_it_ends_as_if_nothing_had_happened(w
         "rejected",
     }
     killed = 0
-    with nursery(world.dsn, str(tmp_path / "quotes.yaml")) as process:
-        world.forget(plan)
+    with start_forker(world.dsn, str(tmp_path / "quotes.yaml")) as process:
+        world.delete_rows(plan)
         started = time.monotonic()
         assert not run_and_kill(process, None)
         whole = time.monotonic() - started
         while killed < 50:
-            if state(world, plan) == wanted:
-                world.forget(plan)
+            if read_state(world, plan) == wanted:
+                world.delete_rows(plan)
             killed += run_and_kill(process, chance.random() * whole / 2)
-            rows, ledger = state(world, plan)
+            rows, ledger = read_state(world, plan)
             written = any(entry["outcome"] == "written" for entry in ledger.values())
             assert written == bool(rows), "row and entry come together"
         assert not run_and_kill(process, None)
-    assert state(world, plan) == wanted
-    world.accounts(plan)
+    assert read_state(world, plan) == wanted
+    world.read_accounts(plan)

@@ -4,19 +4,21 @@ Live is backfill, a pruned document is a whole one, SQL is JMESPath, order does 
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import tuple_row
 
-from engine.backfill.run import _step
+from engine.backfill.run import extract_step
 from engine.jmespath import path
 from engine.rows.reading import _INDEX_LIKE, Reading
 from engine.sql import step_results
-from engine.sql.json_paths import first_truthy
+from engine.sql.json_paths import build_first_truthy
 from engine.sql.step_results import Scope
 from engine.values import exact_json
+from tests.database.conftest import World
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OPERATION = ("finance.fetch.quotes",)
@@ -32,7 +34,7 @@ NUMBERS = (
     "123456789012345678901234567890",
     "0.30000000000000004",
 )
-numbers = st.sampled_from(NUMBERS).map(exact_json.number)
+numbers = st.sampled_from(NUMBERS).map(exact_json.parse_number)
 texts = st.one_of(
     st.sampled_from(["", " ", "a", "Acme", "acme.example", "null", "1", "ü", "日本", "100%", "it's", "\\"]),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
@@ -62,7 +64,7 @@ chosen: {type: jsonb, path: "output.items | [0] || output.body", normalize: [jso
 """
 
 
-def outputs(*names):
+def draw_outputs(*names: str) -> st.SearchStrategy[dict[str, Any]]:
     """Outputs that have, now and then, what a spec looks for."""
     return st.dictionaries(st.sampled_from(names), values, max_size=len(names))
 
@@ -126,41 +128,47 @@ SPECS = {
 }
 
 
-def text(value):
+def write_json(value: Any) -> str:
     return exact_json.dumps(value).decode()
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_live_rows_are_backfilled_rows(world, name):
+def test_live_rows_are_backfilled_rows(world: World, name: str) -> None:
     """One upsert after the other and one backfill leave the same table, documents byte for byte."""
-    plan = world.spec(SYNTHETIC) if name == "quotes" else world.specs[name]
+    plan = world.create_spec(SYNTHETIC) if name == "quotes" else world.specs[name]
     operation, outputs_ = SPECS[name]
-    org = world.org()
+    org = world.add_org()
 
     @settings(LAW, max_examples=25)
     @given(st.lists(outputs_, min_size=1, max_size=5), values, st.sampled_from([1, 2, 500]))
-    def law(outputs, context, batch_size):
+    def check_law(outputs: Any, context: Any, batch_size: int) -> None:
         world.db.execute("delete from submissions")
-        world.forget(plan)
+        world.delete_rows(plan)
         steps = [
-            world.step(world.run(org), operation, text(output), context=text({"symbol": "C", "body": context}), at=at)
+            world.add_step(
+                world.add_run(org),
+                operation,
+                write_json(output),
+                context=write_json({"symbol": "C", "body": context}),
+                at=at,
+            )
             for at, output in enumerate(outputs)
         ]
         for step in steps:
-            world.live(plan, step)
-        live = world.rows(plan)
-        world.forget(plan)
-        account = world.backfill(plan, batch_size=batch_size)
-        assert world.rows(plan) == live
+            world.upsert_live(plan, step)
+        live = world.read_rows(plan)
+        world.delete_rows(plan)
+        account = world.run_backfill(plan, batch_size=batch_size)
+        assert world.read_rows(plan) == live
         assert account.pending == 0
         before = world.db.execute(f"select ctid, xmin from {plan.table} order by id").fetchall()
-        again = world.backfill(plan, all=True, batch_size=batch_size)
+        again = world.run_backfill(plan, all=True, batch_size=batch_size)
         for step in steps:
-            assert not set(world.live(plan, step)) & {"written"}
+            assert not set(world.upsert_live(plan, step)) & {"written"}
         assert again.outcomes["written"] == 0
         assert world.db.execute(f"select ctid, xmin from {plan.table} order by id").fetchall() == before
 
-    law()
+    check_law()
 
 
 EXPRESSIONS = (
@@ -229,54 +237,54 @@ conflict: [org_id]
 """
 
 
-def test_a_pruned_document_gives_what_the_whole_gives(world):
+def test_a_pruned_document_gives_what_the_whole_gives(world: World) -> None:
     """What travels to the client is enough for every path: `reads` names each part an expression looks at."""
     symbol = "symbol: {{type: jsonb, path: '{}', normalize: [trim]}}"  # normalized, so it does not stay on the server
-    plans = [world.plan(symbol.format(item.replace("'", "''")), head=ANY) for item in EXPRESSIONS]
-    run = world.run()
+    plans = [world.compile_plan(symbol.format(item.replace("'", "''")), head=ANY) for item in EXPRESSIONS]
+    run = world.add_run()
 
     @settings(LAW, max_examples=25)
     @given(st.lists(st.tuples(values, values), min_size=1, max_size=8))
-    def law(documents):
+    def check_law(documents: Any) -> None:
         world.db.execute("delete from step_results")
         world.steps.clear()
         for output, context in documents:
-            world.step(run, "finance.fetch.quotes", text(output), context=text(context))
+            world.add_step(run, "finance.fetch.quotes", write_json(output), context=write_json(context))
         for expression, plan in zip(EXPRESSIONS, plans, strict=True):
-            statement = step_results.step_results(Reading(plan), Scope())
+            statement = step_results.build_step_results_statement(Reading(plan), Scope())
             with world.db.cursor(row_factory=tuple_row) as cursor:
                 rows = cursor.execute(statement.text, statement.parameters).fetchall()
-            for step in [_step(Reading(plan), row) for row in rows]:
-                assert step.extraction == world.extracted(plan, step.id), (expression, world.steps[step.id][1])
+            for step in [extract_step(Reading(plan), row) for row in rows]:
+                assert step.extraction == world.extract_step(plan, step.id), (expression, world.steps[step.id][1])
 
-    law()
+    check_law()
 
 
 named = keys.filter(lambda key: not _INDEX_LIKE.fullmatch(key))  # what looks like an index is never read by the server
 
 
-def test_first_truthy_in_sql_is_jmespath(world):
+def test_first_truthy_in_sql_is_jmespath(world: World) -> None:
     """`a.b || c` of a document that never leaves the server."""
 
     @settings(LAW, max_examples=250)
     @given(values, st.lists(st.lists(named, max_size=3), min_size=1, max_size=4))
-    def law(output, alternatives):
-        expression = " || ".join(".".join(["output", *map(quoted, steps)]) for steps in alternatives)
-        compiled = path.compile(expression)
+    def check_law(output: Any, alternatives: Any) -> None:
+        expression = " || ".join(".".join(["output", *map(quote_key, steps)]) for steps in alternatives)
+        compiled = path.compile_path(expression)
         assert compiled.alternatives == tuple(("output", *steps) for steps in alternatives)
-        wanted = compiled.search({"output": exact_json.as_stored(output)})
+        wanted = compiled.search({"output": exact_json.convert_to_stored(output)})
         query = (
-            f"select ({first_truthy(compiled.alternatives, 'document')})::text as found,"
+            f"select ({build_first_truthy(compiled.alternatives, 'document')})::text as found,"
             " %(wanted)s::jsonb::text as wanted from (select %(output)s::jsonb as output) as document"
         )
-        texts = {"output": text(output), "wanted": None if wanted is None else text(wanted)}
+        texts = {"output": write_json(output), "wanted": None if wanted is None else write_json(wanted)}
         answer = world.db.execute(query, texts).fetchone()
         assert answer["found"] == answer["wanted"], expression
 
-    law()
+    check_law()
 
 
-def quoted(key):
+def quote_key(key: str) -> str:
     return '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -287,24 +295,24 @@ body: {type: jsonb, path: "output.body", on_missing: clear}
 """
 
 
-def test_any_order_of_arrival_ends_with_the_newest_source(world):
+def test_any_order_of_arrival_ends_with_the_newest_source(world: World) -> None:
     """Live, by repair of a run, or in a backfill: without `keep` fields the newest source is what stands there.
 
     A `keep` field is the exception it is meant to be: what an older source has and the newest misses stays only when it
     was there first.
     """
-    plan = world.spec(NO_KEEP)
-    org = world.org()
+    plan = world.create_spec(NO_KEEP)
+    org = world.add_org()
     quote = st.fixed_dictionaries({"symbol": st.sampled_from("AB")}, optional={"price": numbers, "body": values})
 
     @settings(LAW, max_examples=25)
     @given(st.lists(quote, min_size=2, max_size=6), st.randoms(use_true_random=False))
-    def law(outputs, chance):
+    def check_law(outputs: Any, chance: Any) -> None:
         world.db.execute("delete from submissions")
-        world.forget(plan)
-        runs = [world.run(org) for _ in outputs]
+        world.delete_rows(plan)
+        runs = [world.add_run(org) for _ in outputs]
         steps = [
-            world.step(run, *OPERATION, text(output), at=at)
+            world.add_step(run, *OPERATION, write_json(output), at=at)
             for at, (run, output) in enumerate(zip(runs, outputs, strict=True))
         ]
         arrivals = list(zip(runs, steps, strict=True))
@@ -312,12 +320,12 @@ def test_any_order_of_arrival_ends_with_the_newest_source(world):
         for run, step in arrivals:
             way = chance.choice(("live", "repair", "both", "later"))
             if way in ("live", "both"):
-                world.live(plan, step)
+                world.upsert_live(plan, step)
             if way in ("repair", "both"):
-                world.repair(run, plan)
-        world.backfill(plan, batch_size=chance.choice((1, 2, 500)))
+                world.repair_run(run, plan)
+        world.run_backfill(plan, batch_size=chance.choice((1, 2, 500)))
         newest = {output["symbol"]: at for at, output in enumerate(outputs)}
-        rows = {row["symbol"]: row for row in world.rows(plan)}
+        rows = {row["symbol"]: row for row in world.read_rows(plan)}
         assert {symbol: row["source_recorded_at"] for symbol, row in rows.items()} == {
             symbol: START + timedelta(seconds=at) for symbol, at in newest.items()
         }
@@ -325,27 +333,29 @@ def test_any_order_of_arrival_ends_with_the_newest_source(world):
             symbol: runs[at].id for symbol, at in newest.items()
         }
         arrived = rows
-        world.forget(plan)
-        world.backfill(plan)
-        assert {row["symbol"]: row for row in world.rows(plan)} == arrived
-        world.accounts(plan)
+        world.delete_rows(plan)
+        world.run_backfill(plan)
+        assert {row["symbol"]: row for row in world.read_rows(plan)} == arrived
+        world.read_accounts(plan)
 
-    law()
+    check_law()
 
 
-def test_twice_is_once(world):
+def test_twice_is_once(world: World) -> None:
     """A second backfill, live upsert or repair changes no tuple, and `updated_at` stays."""
     plan = world.specs["icp_job_titles"]
-    run = world.run()
+    run = world.add_run()
     for number in range(20):
         output = {"domain": f"acme{number}.example", "parallel_raw_response": {"n": 1.10, "body": "x" * 5000}}
-        world.step(run, "company.derive.icp_job_titles", text(exact_json.loads(text(output))), at=number)
-    assert world.backfill(plan).outcomes["written"] == 20
+        world.add_step(
+            run, "company.derive.icp_job_titles", write_json(exact_json.loads(write_json(output))), at=number
+        )
+    assert world.run_backfill(plan).outcomes["written"] == 20
     shown = f"select id, ctid, xmin, updated_at from {plan.table} order by id"
-    before, counted = world.db.execute(shown).fetchall(), world.writes(plan)
-    assert world.backfill(plan).found == 0
-    assert world.backfill(plan, all=True).outcomes == {"unchanged": 20}
-    assert world.repair(run, plan)[0].outcomes == {"unchanged": 20}
-    assert {outcome for step in world.steps for outcome in world.live(plan, step)} == {"unchanged"}
+    before, counted = world.db.execute(shown).fetchall(), world.count_writes(plan)
+    assert world.run_backfill(plan).found == 0
+    assert world.run_backfill(plan, all=True).outcomes == {"unchanged": 20}
+    assert world.repair_run(run, plan)[0].outcomes == {"unchanged": 20}
+    assert {outcome for step in world.steps for outcome in world.upsert_live(plan, step)} == {"unchanged"}
     assert world.db.execute(shown).fetchall() == before
-    assert world.writes(plan) == counted == (20, 0, 0)
+    assert world.count_writes(plan) == counted == (20, 0, 0)

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from engine.embedded_postgres import running, system_binaries
+from engine.embedded_postgres import find_system_binaries, run_server
 from engine.store.connection import connect
-from engine.tables.migrate import migrate, pending, status
-from engine.tables.migration_files import MigrationError, load
-from tests.conftest import ROOT, created
+from engine.tables.migrate import State, list_pending, migrate, read_status
+from engine.tables.migration_files import MigrationError, load_migrations
+from tests.conftest import ROOT, create_database
 
 FOLDER = ROOT / "migrations"
 NAMES = tuple(sorted(path.name for path in FOLDER.glob("*.sql")))
@@ -43,26 +43,26 @@ from pg_proc where pronamespace = 'public'::regnamespace
 """
 
 
-def rows(dsn: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+def fetch_rows(dsn: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
     with psycopg.connect(dsn) as connection:
         return connection.execute(query, parameters).fetchall()
 
 
-def run(dsn: str, text: str) -> None:
+def execute_text(dsn: str, text: str) -> None:
     with psycopg.connect(dsn) as connection:
         connection.execute(text.encode())
 
 
-def catalog(dsn: str) -> set[tuple[Any, ...]]:
-    return {row for row in rows(dsn, CATALOG) if row[1] != "dex_migrations"}
+def read_catalog(dsn: str) -> set[tuple[Any, ...]]:
+    return {row for row in fetch_rows(dsn, CATALOG) if row[1] != "dex_migrations"}
 
 
-def history(dsn: str) -> list[tuple[Any, ...]]:
-    return rows(dsn, "select number, name, checksum, baseline from dex_migrations order by number")
+def read_history(dsn: str) -> list[tuple[Any, ...]]:
+    return fetch_rows(dsn, "select number, name, checksum, baseline from dex_migrations order by number")
 
 
-def tables(dsn: str) -> set[str]:
-    return {name for (name,) in rows(dsn, "select tablename from pg_tables where schemaname = 'public'")}
+def list_tables(dsn: str) -> set[str]:
+    return {name for (name,) in fetch_rows(dsn, "select tablename from pg_tables where schemaname = 'public'")}
 
 
 @pytest.fixture
@@ -84,30 +84,30 @@ def small(tmp_path: Path) -> Path:
 async def test_an_empty_database_gets_them_all_in_order(empty_database: str) -> None:
     report = await migrate(empty_database, FOLDER)
     assert report.as_dict() == {"baselined": [], "applied": list(NAMES), "dry_run": False}
-    states = await status(empty_database, FOLDER)
+    states = await read_status(empty_database, FOLDER)
     assert [(state.name, state.state) for state in states] == [(name, "applied") for name in NAMES]
     assert all(state.applied_at for state in states)
 
 
 async def test_a_second_time_changes_nothing(empty_database: str) -> None:
     await migrate(empty_database, FOLDER)
-    before = history(empty_database), catalog(empty_database)
+    before = read_history(empty_database), read_catalog(empty_database)
     assert (await migrate(empty_database, FOLDER)).applied == ()
-    assert (history(empty_database), catalog(empty_database)) == before
+    assert (read_history(empty_database), read_catalog(empty_database)) == before
 
 
 async def test_several_migrators_at_once_apply_each_once(empty_database: str) -> None:
     reports = await asyncio.gather(*(migrate(empty_database, FOLDER) for _ in range(4)))
     assert sorted(name for report in reports for name in report.applied) == list(NAMES)
-    assert [row[1] for row in history(empty_database)] == list(NAMES)
+    assert [row[1] for row in read_history(empty_database)] == list(NAMES)
 
 
 async def test_a_dry_run_names_what_it_would_apply_and_writes_nothing(empty_database: str) -> None:
     report = await migrate(empty_database, FOLDER, dry_run=True)
     assert (report.applied, report.dry_run) == (NAMES, True)
-    assert tables(empty_database) == set()
-    assert {state.state for state in await status(empty_database, FOLDER)} == {"pending"}
-    assert tables(empty_database) == set()
+    assert list_tables(empty_database) == set()
+    assert {state.state for state in await read_status(empty_database, FOLDER)} == {"pending"}
+    assert list_tables(empty_database) == set()
 
 
 async def test_a_changed_file_is_refused_with_both_checksums(empty_database: str, folder: Path) -> None:
@@ -124,8 +124,8 @@ async def test_a_changed_file_is_refused_with_both_checksums(empty_database: str
         assert all(part in refused.value.message for part in ("015_icp_job_titles.sql", was, now))
         assert "a new migration" in refused.value.hint
     with pytest.raises(MigrationError, match="is not what was applied"):
-        await status(empty_database, folder)
-    assert "more" not in tables(empty_database)
+        await read_status(empty_database, folder)
+    assert "more" not in list_tables(empty_database)
 
 
 async def test_other_line_ends_are_no_change(empty_database: str, small: Path) -> None:
@@ -153,7 +153,7 @@ async def test_a_file_below_an_applied_one_is_refused(empty_database: str, small
     (small / "002_two.sql").write_text("create table two (id integer);")
     with pytest.raises(MigrationError, match=r"`002_two.sql` comes before `003_three.sql`"):
         await migrate(empty_database, small)
-    assert "two" not in tables(empty_database)
+    assert "two" not in list_tables(empty_database)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ async def test_a_folder_that_cannot_be_applied_is_refused_whole(
         await migrate(empty_database, small)
     assert said in refused.value.message
     assert refused.value.hint
-    assert tables(empty_database) == set()
+    assert list_tables(empty_database) == set()
 
 
 def test_begin_and_commit_inside_a_body_a_string_or_a_comment_are_none(small: Path) -> None:
@@ -190,12 +190,12 @@ def test_begin_and_commit_inside_a_body_a_string_or_a_comment_are_none(small: Pa
     create table starting (commit_id text, started text default ';begin;');
     """
     (small / "004_four.sql").write_text(text)
-    assert len(load(small)) == 3
+    assert len(load_migrations(small)) == 3
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MigrationError, match="there is no folder"):
-        load(tmp_path / "nowhere")
+        load_migrations(tmp_path / "nowhere")
 
 
 async def test_a_failing_file_leaves_those_before_it_and_nothing_of_itself(empty_database: str, small: Path) -> None:
@@ -205,8 +205,8 @@ async def test_a_failing_file_leaves_those_before_it_and_nothing_of_itself(empty
     with pytest.raises(MigrationError) as failed:
         await migrate(empty_database, small)
     assert failed.value.message.startswith('004_four.sql:4: 42703: column "nothing" does not exist')
-    assert tables(empty_database) == {"one", "three", "dex_migrations"}
-    assert [row[1] for row in history(empty_database)] == ["001_one.sql", "003_three.sql"]
+    assert list_tables(empty_database) == {"one", "three", "dex_migrations"}
+    assert [row[1] for row in read_history(empty_database)] == ["001_one.sql", "003_three.sql"]
 
     (small / "004_four.sql").write_text(text.replace("nothing", "id"))
     assert (await migrate(empty_database, small)).applied == ("004_four.sql", "005_five.sql")
@@ -225,15 +225,15 @@ async def test_a_failure_without_a_position_says_what_the_server_says(empty_data
 
 async def test_a_database_made_by_hand_is_adopted_and_ends_like_a_fresh_one(empty_database: str, database: str) -> None:
     for name in BY_HAND:
-        run(empty_database, (FOLDER / name).read_text())
+        execute_text(empty_database, (FOLDER / name).read_text())
     foreseen = await migrate(empty_database, FOLDER, baseline=16, dry_run=True)
-    assert "dex_migrations" not in tables(empty_database)
+    assert "dex_migrations" not in list_tables(empty_database)
     report = await migrate(empty_database, FOLDER, baseline=16)
     assert (report.baselined, report.applied) == (BY_HAND, NAMES[len(BY_HAND) :])
     assert (foreseen.baselined, foreseen.applied) == (report.baselined, report.applied)
-    states = {state.name: state.state for state in await status(empty_database, FOLDER)}
+    states = {state.name: state.state for state in await read_status(empty_database, FOLDER)}
     assert states == {name: "baseline" if name in BY_HAND else "applied" for name in NAMES}
-    assert catalog(empty_database) == catalog(database)
+    assert read_catalog(empty_database) == read_catalog(database)
 
 
 async def test_a_baseline_twice_adopts_nothing_more(empty_database: str) -> None:
@@ -251,21 +251,21 @@ async def test_a_baseline_outside_the_numbers_is_refused(empty_database: str, nu
 async def test_a_baseline_of_a_database_that_has_nothing_marks_nothing(empty_database: str) -> None:
     with pytest.raises(MigrationError, match=r'42P01: relation "\w+" does not exist'):
         await migrate(empty_database, FOLDER, baseline=16)
-    assert tables(empty_database) == set()
+    assert list_tables(empty_database) == set()
 
 
 async def test_readiness_hears_of_what_is_behind_and_not_of_what_is_ahead(empty_database: str, small: Path) -> None:
     async with await connect(empty_database) as connection:
-        assert await pending(connection, small) == [
+        assert await list_pending(connection, small) == [
             "migration `001_one.sql` is pending",
             "migration `003_three.sql` is pending",
         ]
         await migrate(empty_database, small)
-        assert await pending(connection, small) == []
+        assert await list_pending(connection, small) == []
         (small / "003_three.sql").rename(small / "003_drei.sql")
-        assert "`003_drei.sql` is not what was applied" in (await pending(connection, small))[0]
+        assert "`003_drei.sql` is not what was applied" in (await list_pending(connection, small))[0]
         (small / "003_drei.sql").unlink()
-        assert await pending(connection, small) == []
+        assert await list_pending(connection, small) == []
 
 
 async def test_a_short_statement_timeout_does_not_cut_a_migration(empty_database: str, small: Path) -> None:
@@ -275,10 +275,10 @@ async def test_a_short_statement_timeout_does_not_cut_a_migration(empty_database
 
 
 async def test_another_schema_than_public_serves_as_well(empty_database: str) -> None:
-    run(empty_database, "create schema research")
+    execute_text(empty_database, "create schema research")
     await migrate(f"{empty_database}&options={quote('-c search_path=research')}", FOLDER)
-    assert tables(empty_database) == set()
-    run(
+    assert list_tables(empty_database) == set()
+    execute_text(
         empty_database,
         """
         insert into research.orgs (name, slug) values ('a', 'a'), ('b', 'b');
@@ -291,17 +291,17 @@ async def test_another_schema_than_public_serves_as_well(empty_database: str) ->
         """,
     )
     # The triggers find their tables although this session's search_path does not name them.
-    assert rows(
+    assert fetch_rows(
         empty_database, "select o.slug from research.step_results s join research.orgs o on o.id = s.org_id"
     ) == [("a",)]
-    run(empty_database, "update research.step_results set status = 'running'")
-    assert rows(empty_database, "select * from research.step_persistence") == []
+    execute_text(empty_database, "update research.step_results set status = 'running'")
+    assert fetch_rows(empty_database, "select * from research.step_persistence") == []
 
 
 async def test_rows_that_share_a_key_stop_the_dedup_index_with_their_list(empty_database: str) -> None:
     for name in BY_HAND:
-        run(empty_database, (FOLDER / name).read_text())
-    run(
+        execute_text(empty_database, (FOLDER / name).read_text())
+    execute_text(
         empty_database,
         """
         insert into orgs (id, name, slug) values ('aaaaaaaa-0000-4000-8000-000000000000', 'a', 'a');
@@ -325,15 +325,15 @@ async def test_rows_that_share_a_key_stop_the_dedup_index_with_their_list(empty_
     assert "person_intel_briefings: 2 rows" in lines[1]
     assert '"person_full_name": "Jim Higgins"' in lines[1]
     assert "nothing was changed" in stopped.value.hint
-    assert rows(empty_database, "select count(*) from company_intel_briefings") == [(4,)]
-    assert rows(empty_database, "select count(*) from person_intel_briefings") == [(2,)]
-    assert [state.state for state in await status(empty_database, FOLDER)].count("pending") == len(NAMES) - 5
+    assert fetch_rows(empty_database, "select count(*) from company_intel_briefings") == [(4,)]
+    assert fetch_rows(empty_database, "select count(*) from person_intel_briefings") == [(2,)]
+    assert [state.state for state in await read_status(empty_database, FOLDER)].count(State.PENDING) == len(NAMES) - 5
 
-    run(
+    execute_text(
         empty_database,
         "delete from person_intel_briefings where ctid <> (select min(ctid) from person_intel_briefings)",
     )
-    run(
+    execute_text(
         empty_database,
         "update company_intel_briefings set client_company_name = id::text where client_company_name is null",
     )
@@ -342,8 +342,8 @@ async def test_rows_that_share_a_key_stop_the_dedup_index_with_their_list(empty_
 
 async def test_a_long_list_of_shared_keys_is_cut_and_counted(empty_database: str) -> None:
     for name in BY_HAND:
-        run(empty_database, (FOLDER / name).read_text())
-    run(
+        execute_text(empty_database, (FOLDER / name).read_text())
+    execute_text(
         empty_database,
         """
         insert into orgs (name, slug) values ('a', 'a');
@@ -358,19 +358,21 @@ async def test_a_long_list_of_shared_keys_is_cut_and_counted(empty_database: str
 
 
 async def test_an_owner_who_may_not_take_the_tenant_role_is_told_the_grant(server_dsn: str, template: str) -> None:
-    with created(server_dsn, "template0") as dsn:
+    with create_database(server_dsn, "template0") as dsn:
         owner = urlsplit(dsn).path[1:]
-        run(server_dsn, f"create role {owner} login password 'secret'; alter database {owner} owner to {owner}")
+        execute_text(
+            server_dsn, f"create role {owner} login password 'secret'; alter database {owner} owner to {owner}"
+        )
         as_owner = make_conninfo(dsn, user=owner, password="secret")
         try:
             with pytest.raises(MigrationError) as refused:
                 await migrate(as_owner, FOLDER)
             assert refused.value.message.startswith("023_tenant_policies.sql: 42501: ")
             assert f"GRANT dex_tenant TO {owner};" in refused.value.hint
-            run(server_dsn, f"GRANT dex_tenant TO {owner}")
+            execute_text(server_dsn, f"GRANT dex_tenant TO {owner}")
             assert (await migrate(as_owner, FOLDER)).applied[0] == "023_tenant_policies.sql"
         finally:
-            run(dsn, f"reassign owned by {owner} to postgres; drop owned by {owner}; drop role {owner}")
+            execute_text(dsn, f"reassign owned by {owner} to postgres; drop owned by {owner}; drop role {owner}")
 
 
 @pytest.fixture
@@ -378,8 +380,8 @@ def new_server(pytestconfig: pytest.Config) -> Iterator[str]:
     """The URL of a server on which nothing was ever migrated."""
     folder = Path(tempfile.mkdtemp(prefix="dex-server-"))
     folder.chmod(0o711)
-    binaries = system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
-    with running(folder, binaries=binaries, durable=False, temporary=True) as dsn:
+    binaries = find_system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
+    with run_server(folder, binaries=binaries, durable=False, temporary=True) as dsn:
         yield dsn
 
 
@@ -391,9 +393,9 @@ async def test_plain_owners_of_several_databases_make_the_tenant_role_once(new_s
     owned = [make_conninfo(new_server, dbname=name, user="plain", password="secret") for name in "abc"]
     await asyncio.gather(*(migrate(dsn, FOLDER) for dsn in owned))
     role = "select rolcanlogin, rolsuper, rolbypassrls from pg_roles where rolname = 'dex_tenant'"
-    assert rows(new_server, role) == [(False, False, False)]
+    assert fetch_rows(new_server, role) == [(False, False, False)]
     for dsn in owned:
-        assert {state.state for state in await status(dsn, FOLDER)} == {"applied"}
+        assert {state.state for state in await read_status(dsn, FOLDER)} == {"applied"}
         with psycopg.connect(dsn) as connection:
             connection.execute("set local role dex_tenant")
             assert connection.execute("select current_user").fetchone() == ("dex_tenant",)

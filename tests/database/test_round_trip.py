@@ -9,10 +9,9 @@ import pytest
 from psycopg import errors
 
 from engine.store import round_trip as module
-from engine.store.connection import Connection, connect
-from engine.store.raw import RawJson
-from engine.store.round_trip import exchange
-from engine.store.tenant import ask
+from engine.store.connection import Connection, RawJson, connect
+from engine.store.round_trip import send_statements
+from engine.store.tenant import run_as_tenant
 
 T = TypeVar("T")
 WRITE = "insert into notes (n) values (%(n)s::integer) returning n"
@@ -45,7 +44,7 @@ def test_each_statement_answers_its_rows_as_text(run: Any) -> None:
         ("select %(document)s::jsonb, %(list)s::text[]", {"document": RawJson(b'{"a": 1.10}'), "list": ['x"', None]}),
         ("select from generate_series(1, 2)", {}),
     ]
-    assert run(lambda connection: exchange(connection, calls)) == [
+    assert run(lambda connection: send_statements(connection, calls)) == [
         [(b"1", None, b"a%b", "é".encode())],
         [(b"1",), (b"2",), (b"3",)],
         [(b'{"a": 1.10}', b'{"x\\"",NULL}')],
@@ -56,8 +55,10 @@ def test_each_statement_answers_its_rows_as_text(run: Any) -> None:
 def test_all_or_none(run: Any, database: str) -> None:
     async def twice(connection: Connection) -> None:
         with pytest.raises(errors.UniqueViolation):
-            await exchange(connection, [(WRITE, {"n": 1}), (WRITE, {"n": 2}), (WRITE, {"n": 1}), (WRITE, {"n": 3})])
-        await exchange(connection, [(WRITE, {"n": 4}), (WRITE, {"n": 5})])
+            await send_statements(
+                connection, [(WRITE, {"n": 1}), (WRITE, {"n": 2}), (WRITE, {"n": 1}), (WRITE, {"n": 3})]
+            )
+        await send_statements(connection, [(WRITE, {"n": 4}), (WRITE, {"n": 5})])
 
     run(twice)
     assert notes(database) == [4, 5]
@@ -78,19 +79,19 @@ def test_an_error_is_psycopgs_and_the_connection_goes_on(run: Any, text: str, va
     async def again(connection: Connection) -> list[Any]:
         for _ in range(3):
             with pytest.raises(error):
-                await exchange(connection, [("select 1", {}), (text, values), ("select 2", {})])
-        return await exchange(connection, [("select 3", {})])
+                await send_statements(connection, [("select 1", {}), (text, values), ("select 2", {})])
+        return await send_statements(connection, [("select 3", {})])
 
     assert run(again) == [[(b"3",)]]
 
 
 def test_role_and_organisation_end_with_the_transaction(run: Any) -> None:
     async def who(connection: Connection) -> list[Any]:
-        inside = await ask(connection, ORG, WHO, [{}, {}])
-        outside = await ask(connection, None, WHO, [{}])
+        inside = await run_as_tenant(connection, ORG, WHO, [{}, {}])
+        outside = await run_as_tenant(connection, None, WHO, [{}])
         with pytest.raises(errors.DivisionByZero):
-            await ask(connection, ORG, "select 1 / 0", [{}])
-        return [*inside, *outside, *await exchange(connection, [(WHO, {})])]
+            await run_as_tenant(connection, ORG, "select 1 / 0", [{}])
+        return [*inside, *outside, *await send_statements(connection, [(WHO, {})])]
 
     tenant = [(b"dex_tenant", ORG.encode())]
     assert run(who) == [tenant, tenant, [(b"postgres", b"")], [(b"postgres", b"")]]
@@ -101,17 +102,17 @@ def test_a_value_may_change_its_kind(run: Any) -> None:
 
     async def several(connection: Connection) -> list[Any]:
         text = "select %(n)s::numeric"
-        return [await exchange(connection, [(text, {"n": value})]) for value in (1, None, "2", 10**30, 1.5)]
+        return [await send_statements(connection, [(text, {"n": value})]) for value in (1, None, "2", 10**30, 1.5)]
 
     assert run(several) == [[[(b"1",)]], [[(None,)]], [[(b"2",)]], [[(b"1" + b"0" * 30,)]], [[(b"1.5",)]]]
 
 
 def test_what_was_discarded_is_prepared_again(run: Any) -> None:
     async def discarded(connection: Connection) -> list[Any]:
-        await exchange(connection, [("select 1", {}), ("select 2", {})])
+        await send_statements(connection, [("select 1", {}), ("select 2", {})])
         await connection.execute("deallocate all")
-        again = await exchange(connection, [("select 3", {}), ("select 1", {})])
-        return [*again, *await exchange(connection, [("select 2", {}), ("select 3", {})])]
+        again = await send_statements(connection, [("select 3", {}), ("select 1", {})])
+        return [*again, *await send_statements(connection, [("select 2", {}), ("select 3", {})])]
 
     assert run(discarded) == [[(b"3",)], [(b"1",)], [(b"2",)], [(b"3",)]]
 
@@ -120,11 +121,11 @@ def test_a_rollback_by_psycopg_discards_and_nothing_is_lost(run: Any, database: 
     async def rolled_back(connection: Connection) -> list[Any]:
         answers = []
         for number in range(3):
-            answers += await exchange(connection, [(WRITE, {"n": number})])
+            answers += await send_statements(connection, [(WRITE, {"n": number})])
             with pytest.raises(errors.DivisionByZero):
                 async with connection.transaction():
                     await connection.execute("select 1 / 0")
-            answers += await exchange(connection, [(f"select {number}", {}), (WRITE, {"n": 10 + number})])
+            answers += await send_statements(connection, [(f"select {number}", {}), (WRITE, {"n": 10 + number})])
         return answers
 
     assert len(run(rolled_back)) == 9
@@ -134,11 +135,11 @@ def test_a_rollback_by_psycopg_discards_and_nothing_is_lost(run: Any, database: 
 def test_a_statement_that_cannot_be_prepared_leaves_the_others(run: Any) -> None:
     async def broken(connection: Connection) -> list[Any]:
         for number in range(module._MOST_PREPARED):
-            await exchange(connection, [(f"select {number}", {})])
+            await send_statements(connection, [(f"select {number}", {})])
         for _ in range(3):
             with pytest.raises(errors.UndefinedTable):
-                await exchange(connection, [("select * from nowhere", {}), ("select 0", {})])
-        return [await exchange(connection, [(f"select {number}", {})]) for number in range(3)]
+                await send_statements(connection, [("select * from nowhere", {}), ("select 0", {})])
+        return [await send_statements(connection, [(f"select {number}", {})]) for number in range(3)]
 
     assert run(broken) == [[[(b"0",)]], [[(b"1",)]], [[(b"2",)]]]
 
@@ -146,10 +147,10 @@ def test_a_statement_that_cannot_be_prepared_leaves_the_others(run: Any) -> None
 def test_a_table_that_changes_is_planned_again(run: Any, database: str) -> None:
     async def changed(connection: Connection) -> list[Any]:
         text = "select n from notes"
-        await exchange(connection, [(WRITE, {"n": 1}), (text, {})])
+        await send_statements(connection, [(WRITE, {"n": 1}), (text, {})])
         with psycopg.connect(database, autocommit=True) as owner:
             owner.execute("alter table notes add column more text")
-        return await exchange(connection, [(text, {})])
+        return await send_statements(connection, [(text, {})])
 
     assert run(changed) == [[(b"1",)]]
 
@@ -157,7 +158,7 @@ def test_a_table_that_changes_is_planned_again(run: Any, database: str) -> None:
 def test_no_connection_keeps_more_than_a_hundred_statements(run: Any) -> None:
     async def many(connection: Connection) -> Any:
         for number in range(250):
-            assert await exchange(connection, [(f"select {number}", {}), ("select -1", {})]) == [
+            assert await send_statements(connection, [(f"select {number}", {}), ("select -1", {})]) == [
                 [(str(number).encode(),)],
                 [(b"-1",)],
             ]
@@ -170,7 +171,7 @@ def test_no_connection_keeps_more_than_a_hundred_statements(run: Any) -> None:
 def test_behind_a_pooler_nothing_is_prepared(database: str) -> None:
     async def unprepared() -> Any:
         async with await connect(f"{database}&prepare_threshold=0") as connection:
-            assert await exchange(connection, [("select %(n)s::text", {"n": "x"})]) == [[(b"x",)]]
+            assert await send_statements(connection, [("select %(n)s::text", {"n": "x"})]) == [[(b"x",)]]
             return await (await connection.execute("select count(*) from pg_prepared_statements")).fetchone()
 
     assert asyncio.run(unprepared()) == (0,)
@@ -180,7 +181,7 @@ def test_a_batch_larger_than_every_buffer(run: Any) -> None:
     async def large(connection: Connection) -> int:
         document = RawJson(b'"' + b"x" * 100_000 + b'"')
         text = "select %(d)s::jsonb::text"
-        answers = await exchange(connection, [(text, {"d": document})] * 200)
+        answers = await send_statements(connection, [(text, {"d": document})] * 200)
         return sum(len(answer[0][0] or b"") for answer in answers)
 
     assert run(large) == 200 * 100_002
@@ -191,18 +192,18 @@ def test_a_connection_that_is_killed_says_so(run: Any, database: str) -> None:
         with psycopg.connect(database, autocommit=True) as owner:
             owner.execute("select pg_terminate_backend(%s)", [connection.info.backend_pid])
         with pytest.raises(psycopg.OperationalError):
-            await exchange(connection, [("select 1", {})])
+            await send_statements(connection, [("select 1", {})])
 
     run(killed)
 
 
 def test_a_caller_that_goes_away_leaves_no_half_read_connection(run: Any) -> None:
     async def cancelled(connection: Connection) -> Any:
-        task = asyncio.create_task(exchange(connection, [("select pg_sleep(30)", {}), ("select 1", {})]))
+        task = asyncio.create_task(send_statements(connection, [("select pg_sleep(30)", {}), ("select 1", {})]))
         await asyncio.sleep(0.2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, 10)
-        return connection.closed or await exchange(connection, [("select 2", {})])
+        return connection.closed or await send_statements(connection, [("select 2", {})])
 
     assert run(cancelled) in (True, [[(b"2",)]])

@@ -18,7 +18,7 @@ from psycopg.errors import (
     UniqueViolation,
 )
 
-from tests.conftest import ROOT, created
+from tests.conftest import ROOT, create_database
 
 A = "aaaaaaaa-0000-4000-8000-000000000000"
 B = "bbbbbbbb-0000-4000-8000-000000000000"
@@ -33,7 +33,7 @@ RESEARCH_TABLES = TENANT_TABLES[-3:]
 @pytest.fixture(scope="module")
 def filled(server_dsn: str, template: str) -> Iterator[str]:
     """Two organisations, each with one of everything, written with no more columns than the contract asks for."""
-    with created(server_dsn, template) as dsn:
+    with create_database(server_dsn, template) as dsn:
         with psycopg.connect(dsn) as connection:
             for org in ORGS:
                 write_one_of_everything(connection, org)
@@ -49,7 +49,7 @@ def connection(filled: str) -> Iterator[Connection[Any]]:
 
 def write_one_of_everything(connection: Connection[Any], org: str) -> None:
     letter = org[0]
-    submission, run, step = ids(org)
+    submission, run, step = derive_ids(org)
     connection.execute("insert into orgs (id, name, slug) values (%s, %s, %s)", [org, letter, letter])
     connection.execute("insert into companies (org_id, name) values (%s, 'Customer')", [org])
     connection.execute(
@@ -63,7 +63,7 @@ def write_one_of_everything(connection: Connection[Any], org: str) -> None:
     connection.execute(
         "insert into step_results (id, org_id, submission_id, pipeline_run_id, step_position, status, output_payload)"
         " values (%s, %s, %s, %s, 1, 'succeeded', %s)",
-        [step, org, submission, run, json.dumps(payload("company.derive.icp_job_titles", "found"))],
+        [step, org, submission, run, json.dumps(build_payload("company.derive.icp_job_titles", "found"))],
     )
     connection.execute(
         "insert into api_tokens (org_id, name, token_hash, role) values (%s, 'laptop', %s, 'member')",
@@ -82,24 +82,24 @@ def write_one_of_everything(connection: Connection[Any], org: str) -> None:
         )
 
 
-def ids(org: str) -> tuple[str, str, str]:
+def derive_ids(org: str) -> tuple[str, str, str]:
     """The ids of an organisation's submission, run and step result."""
     submission, run, step = (org[:-1] + digit for digit in "123")
     return submission, run, step
 
 
-def payload(operation_id: Any, status: Any) -> dict[str, Any]:
+def build_payload(operation_id: Any, status: Any) -> dict[str, Any]:
     return {"operation_result": {"operation_id": operation_id, "status": status}, "cumulative_context": {}}
 
 
-def one(connection: Connection[Any], query: str, *parameters: Any) -> Any:
+def fetch_one(connection: Connection[Any], query: str, *parameters: Any) -> Any:
     row = connection.execute(query, parameters).fetchone()
     assert row is not None
     return row[0] if len(row) == 1 else row
 
 
 @contextmanager
-def tenant(connection: Connection[Any], org: str) -> Iterator[None]:
+def act_as_tenant(connection: Connection[Any], org: str) -> Iterator[None]:
     """Do a part of the transaction with the role and the organisation, as the API does a whole one."""
     take = "select set_config('role', %s, true), set_config('app.org_id', %s, true)"
     with connection.transaction():
@@ -140,7 +140,7 @@ def test_016_is_the_directives_text() -> None:
     ],
 )
 def test_the_research_tables_have_the_directives_columns(connection: Connection[Any], table: str, columns: str) -> None:
-    found = one(
+    found = fetch_one(
         connection,
         "select string_agg(column_name || case is_nullable when 'NO' then '!' else '' end, ' ' order by"
         " ordinal_position) from information_schema.columns where table_name = %s",
@@ -237,8 +237,8 @@ def test_one_attempt_of_a_step_is_recorded_once(connection: Connection[Any]) -> 
 
 
 def test_an_organisation_leaves_with_everything_it_has(connection: Connection[Any]) -> None:
-    company = one(connection, "select id from companies where org_id = %s", A)
-    user = one(
+    company = fetch_one(connection, "select id from companies where org_id = %s", A)
+    user = fetch_one(
         connection, "insert into users (org_id, company_id, email) values (%s, %s, 'a@b.c') returning id", A, company
     )
     connection.execute("update api_tokens set user_id = %s, company_id = %s where org_id = %s", [user, company, A])
@@ -246,7 +246,7 @@ def test_an_organisation_leaves_with_everything_it_has(connection: Connection[An
         connection.execute(f"update {table} set company_id = %s where org_id = %s", [company, A])
     connection.execute("delete from orgs where id = %s", [A])
     for table in (*TENANT_TABLES, "api_tokens"):
-        assert one(connection, f"select array_agg(distinct org_id::text) from {table}") == [B], table
+        assert fetch_one(connection, f"select array_agg(distinct org_id::text) from {table}") == [B], table
 
 
 def test_a_company_with_work_to_its_name_stays(connection: Connection[Any]) -> None:
@@ -256,15 +256,15 @@ def test_a_company_with_work_to_its_name_stays(connection: Connection[Any]) -> N
 
 
 def test_a_child_run_outlives_its_parent(connection: Connection[Any]) -> None:
-    parent = ids(A)[1]
-    child = one(
+    parent = derive_ids(A)[1]
+    child = fetch_one(
         connection,
         "insert into pipeline_runs (org_id, submission_id, parent_pipeline_run_id)"
         " select org_id, submission_id, id from pipeline_runs where id = %s returning id",
         parent,
     )
     connection.execute("delete from pipeline_runs where id = %s", [parent])
-    assert one(connection, "select parent_pipeline_run_id from pipeline_runs where id = %s", child) is None
+    assert fetch_one(connection, "select parent_pipeline_run_id from pipeline_runs where id = %s", child) is None
 
 
 # what finding reads
@@ -273,17 +273,17 @@ def test_a_child_run_outlives_its_parent(connection: Connection[Any]) -> None:
 @pytest.mark.parametrize(
     ("output_payload", "expected"),
     [
-        (payload("company.derive.intel_briefing", "found"), ("company.derive.intel_briefing", "found")),
-        (payload("company.derive.intel_briefing", None), ("company.derive.intel_briefing", None)),
-        (payload(7, True), ("7", "true")),
-        (payload(["a"], {"b": 1}), ('["a"]', '{"b": 1}')),
-        (payload("x" * 9000, "y" * 9000), ("x" * 200, "y" * 200)),
+        (build_payload("company.derive.intel_briefing", "found"), ("company.derive.intel_briefing", "found")),
+        (build_payload("company.derive.intel_briefing", None), ("company.derive.intel_briefing", None)),
+        (build_payload(7, True), ("7", "true")),
+        (build_payload(["a"], {"b": 1}), ('["a"]', '{"b": 1}')),
+        (build_payload("x" * 9000, "y" * 9000), ("x" * 200, "y" * 200)),
         ({"operation_result": "found"}, (None, None)),
         ({"operation_result": [{"operation_id": "a"}]}, (None, None)),
         ({"operation_result": None}, (None, None)),
         ({"operation_id": "a", "status": "found"}, (None, None)),
         ({}, (None, None)),
-        ([payload("a", "found")], (None, None)),
+        ([build_payload("a", "found")], (None, None)),
         ("found", (None, None)),
         (5, (None, None)),
         (None, (None, None)),
@@ -293,12 +293,12 @@ def test_any_payload_is_taken_and_shows_what_it_has(
     connection: Connection[Any], output_payload: Any, expected: tuple[str | None, str | None]
 ) -> None:
     connection.execute("update step_results set output_payload = %s", [json.dumps(output_payload)])
-    assert one(connection, "select distinct operation_id, result_status from step_results") == expected
+    assert fetch_one(connection, "select distinct operation_id, result_status from step_results") == expected
 
 
 def test_no_payload_at_all_is_taken_too(connection: Connection[Any]) -> None:
     connection.execute("update step_results set output_payload = null")
-    assert one(connection, "select distinct operation_id, result_status from step_results") == (None, None)
+    assert fetch_one(connection, "select distinct operation_id, result_status from step_results") == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -307,8 +307,8 @@ def test_no_payload_at_all_is_taken_too(connection: Connection[Any]) -> None:
 def test_a_step_result_was_recorded_when_it_finished_else_when_it_last_changed(
     connection: Connection[Any], finished_at: str | None, expected: str
 ) -> None:
-    submission, run, _ = ids(A)
-    assert one(
+    submission, run, _ = derive_ids(A)
+    assert fetch_one(
         connection,
         "insert into step_results (org_id, submission_id, pipeline_run_id, step_position, finished_at, updated_at,"
         " created_at) values (%s, %s, %s, 2, %s, '2026-01-02', '2026-01-01')"
@@ -350,8 +350,8 @@ def test_found_step_results_are_counted_from_the_index_alone(filled: str) -> Non
 
 
 def test_a_step_result_belongs_to_the_organisation_of_its_run(connection: Connection[Any]) -> None:
-    submission, run, step = ids(B)
-    written = one(
+    submission, run, step = derive_ids(B)
+    written = fetch_one(
         connection,
         "insert into step_results (org_id, submission_id, pipeline_run_id, step_position) values (%s, %s, %s, 2)"
         " returning org_id::text",
@@ -359,14 +359,14 @@ def test_a_step_result_belongs_to_the_organisation_of_its_run(connection: Connec
     )
     assert written == B
     connection.execute("update step_results set org_id = %s where id = %s", [A, step])
-    assert one(connection, "select org_id::text from step_results where id = %s", step) == B
+    assert fetch_one(connection, "select org_id::text from step_results where id = %s", step) == B
 
 
 def test_a_run_given_to_another_organisation_takes_its_research_along(connection: Connection[Any]) -> None:
-    _, run, step = ids(A)
+    _, run, step = derive_ids(A)
     connection.execute("update pipeline_runs set org_id = %s where id = %s", [B, run])
-    assert one(connection, "select org_id::text from step_results where id = %s", step) == B
-    assert one(connection, "select count(*) from step_persistence where step_result_id = %s", step) == 0
+    assert fetch_one(connection, "select org_id::text from step_results where id = %s", step) == B
+    assert fetch_one(connection, "select count(*) from step_persistence where step_result_id = %s", step) == 0
 
 
 # the ledger
@@ -386,7 +386,7 @@ def test_a_run_given_to_another_organisation_takes_its_research_along(connection
 def test_a_step_result_that_says_something_else_is_pending_again(
     connection: Connection[Any], change: str, forgotten: bool
 ) -> None:
-    step = ids(A)[2]
+    step = derive_ids(A)[2]
     price = "jsonb_set(output_payload, '{operation_result,output}', '{\"price\": 1.10}')"
     connection.execute(f"update step_results set output_payload = {price}")
     connection.execute(
@@ -396,11 +396,12 @@ def test_a_step_result_that_says_something_else_is_pending_again(
     connection.execute(f"update step_results set {change} where id = %s", [step])
     left = connection.execute("select step_result_id::text from step_persistence").fetchall()
     assert (step not in {found for (found,) in left}) is forgotten
-    assert ids(B)[2] in {found for (found,) in left}
+    assert derive_ids(B)[2] in {found for (found,) in left}
 
 
 def test_the_ledger_knows_five_outcomes(connection: Connection[Any]) -> None:
-    assert one(connection, "select distinct element_count, row_count, reasons from step_persistence") == (1, 0, [])
+    defaults = fetch_one(connection, "select distinct element_count, row_count, reasons from step_persistence")
+    assert defaults == (1, 0, [])
     for outcome in ("written", "unchanged", "superseded", "filtered", "rejected"):
         connection.execute("update step_persistence set outcome = %s", [outcome])
     with pytest.raises(CheckViolation):
@@ -412,51 +413,51 @@ def test_the_ledger_knows_five_outcomes(connection: Connection[Any]) -> None:
 
 @pytest.mark.parametrize("table", TENANT_TABLES)
 def test_a_tenant_sees_its_own_and_nothing_else(connection: Connection[Any], table: str) -> None:
-    assert one(connection, f"select count(distinct org_id) from {table}") == 2
+    assert fetch_one(connection, f"select count(distinct org_id) from {table}") == 2
     for org in ORGS:
-        with tenant(connection, org):
-            assert one(connection, f"select array_agg(distinct org_id::text) from {table}") == [org]
-            assert one(connection, "select array_agg(id::text) from orgs") == [org]
+        with act_as_tenant(connection, org):
+            assert fetch_one(connection, f"select array_agg(distinct org_id::text) from {table}") == [org]
+            assert fetch_one(connection, "select array_agg(id::text) from orgs") == [org]
 
 
 @pytest.mark.parametrize("table", ["orgs", *TENANT_TABLES])
 def test_without_an_organisation_there_is_nothing(connection: Connection[Any], table: str) -> None:
     connection.execute("set local role dex_tenant")
-    assert one(connection, "select current_setting('app.org_id', true)") is None
-    assert one(connection, f"select count(*) from {table}") == 0
+    assert fetch_one(connection, "select current_setting('app.org_id', true)") is None
+    assert fetch_one(connection, f"select count(*) from {table}") == 0
     connection.execute("set local app.org_id = ''")
-    assert one(connection, f"select count(*) from {table}") == 0
+    assert fetch_one(connection, f"select count(*) from {table}") == 0
 
 
 @pytest.mark.parametrize("table", TENANT_TABLES[1:])
 def test_a_tenant_changes_nothing_of_another(connection: Connection[Any], table: str) -> None:
-    with tenant(connection, A):
+    with act_as_tenant(connection, A):
         assert connection.execute(f"delete from {table} where org_id = %s", [B]).rowcount == 0
         assert connection.execute(f"update {table} set org_id = org_id where org_id = %s", [B]).rowcount == 0
 
 
 @pytest.mark.parametrize("table", ["submissions", "pipeline_runs", *RESEARCH_TABLES, "step_persistence"])
 def test_a_tenant_gives_nothing_to_another(connection: Connection[Any], table: str) -> None:
-    with pytest.raises(InsufficientPrivilege, match="row-level security"), tenant(connection, A):
+    with pytest.raises(InsufficientPrivilege, match="row-level security"), act_as_tenant(connection, A):
         connection.execute(f"update {table} set org_id = %s", [B])
-    submission = ids(A)[0]
+    submission = derive_ids(A)[0]
     inserts: dict[str, tuple[str, list[Any]]] = {
         "submissions": ("(org_id) values (%s)", [B]),
         "pipeline_runs": ("(org_id, submission_id) values (%s, %s)", [B, submission]),
         "step_persistence": (
             "(step_result_id, spec, spec_digest, org_id, outcome) values (%s, 'x', 'd', %s, 'written')",
-            [ids(A)[2], B],
+            [derive_ids(A)[2], B],
         ),
         "person_intel_briefings": ("(org_id, person_full_name, raw_parallel_output) values (%s, 'y', '1')", [B]),
     }
     text, parameters = inserts.get(table, ("(org_id, company_domain, raw_parallel_output) values (%s, 'y', '1')", [B]))
-    with pytest.raises(InsufficientPrivilege, match="row-level security"), tenant(connection, A):
+    with pytest.raises(InsufficientPrivilege, match="row-level security"), act_as_tenant(connection, A):
         connection.execute(f"insert into {table} {text}", parameters)
 
 
 def test_a_tenant_cannot_add_to_a_run_of_another(connection: Connection[Any]) -> None:
-    submission, run, _ = ids(B)
-    with pytest.raises(InsufficientPrivilege, match="row-level security"), tenant(connection, A):
+    submission, run, _ = derive_ids(B)
+    with pytest.raises(InsufficientPrivilege, match="row-level security"), act_as_tenant(connection, A):
         connection.execute(
             "insert into step_results (org_id, submission_id, pipeline_run_id, step_position) values (%s, %s, %s, 2)",
             [A, submission, run],
@@ -465,7 +466,7 @@ def test_a_tenant_cannot_add_to_a_run_of_another(connection: Connection[Any]) ->
 
 @pytest.mark.parametrize("table", ["users", "api_tokens", "super_admins", "dex_migrations"])
 def test_a_tenant_reads_no_credentials(connection: Connection[Any], table: str) -> None:
-    with pytest.raises(InsufficientPrivilege), tenant(connection, A):
+    with pytest.raises(InsufficientPrivilege), act_as_tenant(connection, A):
         connection.execute(f"select * from {table}")
 
 
@@ -474,8 +475,8 @@ def test_the_organisation_ends_with_its_transaction(filled: str) -> None:
     with psycopg.connect(filled, autocommit=True) as connection:
         with connection.transaction():
             connection.execute(take, [A])
-            assert one(connection, "select current_user") == "dex_tenant"
-        assert one(connection, "select current_user, current_setting('app.org_id', true)") == ("postgres", "")
+            assert fetch_one(connection, "select current_user") == "dex_tenant"
+        assert fetch_one(connection, "select current_user, current_setting('app.org_id', true)") == ("postgres", "")
 
 
 def test_every_table_is_under_row_level_security(connection: Connection[Any]) -> None:

@@ -5,8 +5,12 @@ One table of truth, gone through live and in bulk: what each cell leaves in the 
 
 import json
 from itertools import product
+from typing import Any, cast
 
 import pytest
+
+from engine.plan import Plan
+from tests.database.conftest import World
 
 FIELDS = """
 symbol: {type: text, path: "output.symbol", required: true}
@@ -48,12 +52,12 @@ HOW = {"missing": ABSENT, "null": None, "blank": "", "spaces": " \t\n"}
 TEXTS = ("symbol", "venue", "must", "kept", "cleared")
 
 
-def without(field, how):
+def build_output(field: str, how: str) -> dict[str, Any]:
     output = {**FULL, field: HOW[how]}
     return {name: value for name, value in output.items() if value is not ABSENT}
 
 
-def expected(field, how, before):
+def expect_outcome(field: str, how: str, before: Any) -> tuple[str, Any]:
     """The outcome, and what the row says afterwards; None where there is none."""
     if field not in TEXTS and how in ("blank", "spaces"):
         if field == "kept_tags":
@@ -72,55 +76,58 @@ CELLS = [
 ]
 
 
-def test_every_cell_live_and_in_bulk(world):
-    plan = world.spec(FIELDS, head=HEAD)
-    told = []
+def test_every_cell_live_and_in_bulk(world: World) -> None:
+    plan = world.create_spec(FIELDS, head=HEAD)
+    cells: list[Any] = []
     for cell in CELLS:
-        field, how, update = cell.values
-        runs = {way: world.run() for way in ("live", "bulk")}
+        field, how, update = cast(tuple[str, str, bool], cell.values)
+        runs = {way: world.add_run() for way in ("live", "bulk")}
         if update:
-            first = {way: world.step(run, "finance.fetch.quotes", FULL, at=1) for way, run in runs.items()}
-            assert world.live(plan, first["live"]) == ["written"]
-        second = {way: world.step(run, "finance.fetch.quotes", without(field, how), at=2) for way, run in runs.items()}
-        outcome, value = expected(field, how, FULL if update else {})
-        told.append((cell.id, runs, second, outcome, field, value, update))
-        live = world.extracted(plan, second["live"])
+            first = {way: world.add_step(run, "finance.fetch.quotes", FULL, at=1) for way, run in runs.items()}
+            assert world.upsert_live(plan, first["live"]) == ["written"]
+        second = {
+            way: world.add_step(run, "finance.fetch.quotes", build_output(field, how), at=2)
+            for way, run in runs.items()
+        }
+        outcome, value = expect_outcome(field, how, FULL if update else {})
+        cells.append((cell.id, runs, second, outcome, field, value, update))
+        live = world.extract_step(plan, second["live"])
         assert (live.outcome == "row") == (outcome == "written"), cell.id
         if outcome == "written":
-            assert world.live(plan, second["live"]) == ["written"], cell.id
-    rows = by_org(world, plan)
+            assert world.upsert_live(plan, second["live"]) == ["written"], cell.id
+    rows = group_rows_by_org(world, plan)
     # small batches: an update meets a stored row, and a repeat in its own batch
-    account = world.backfill(plan, batch_size=7)
+    account = world.run_backfill(plan, batch_size=7)
     assert account.pending == 0
-    live_rows, rows = rows, by_org(world, plan)
+    live_rows, rows = rows, group_rows_by_org(world, plan)
     assert all(rows[org] == found for org, found in live_rows.items()), "nothing to add to what was written live"
-    for cell, runs, second, outcome, field, value, update in told:
-        assert world.outcomes(plan, second["bulk"]) == [outcome], cell
+    for name, runs, second, outcome, field, value, update in cells:
+        assert world.read_outcomes(plan, second["bulk"]) == [outcome], name
         bulk = rows.get(runs["bulk"].org, [])
-        assert bulk == live_rows.get(runs["live"].org, []), cell
-        assert len(bulk) == expected_rows(field, outcome, update), cell
+        assert bulk == live_rows.get(runs["live"].org, []), name
+        assert len(bulk) == count_expected_rows(field, outcome, update), name
         if outcome == "written":
             newest = [row for row in bulk if row["venue"] == (None if field == "venue" else "XETRA")]
-            assert [shown(row[field]) for row in newest] == [value], cell
-    world.accounts(plan)
+            assert [parse_document(row[field]) for row in newest] == [value], name
+    world.read_accounts(plan)
 
 
-def expected_rows(field, outcome, update):
+def count_expected_rows(field: str, outcome: str, update: bool) -> int:
     if outcome == "rejected":
         return int(update)
     return 2 if update and field == "venue" else 1  # another key is another row
 
 
-def by_org(world, plan):
+def group_rows_by_org(world: World, plan: Plan) -> dict[str, list[dict[str, Any]]]:
     """The rows of each organisation, without what differs between two runs."""
-    found = {}
-    for row in world.rows(plan):
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in world.read_rows(plan):
         own = ("org_id", "source_submission_id", "source_pipeline_run_id")
         found.setdefault(row["org_id"], []).append({name: row[name] for name in row if name not in own})
     return found
 
 
-def shown(value):
+def parse_document(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ('"', "{"):
         return json.loads(value)
     return value

@@ -1,4 +1,4 @@
-"""specs/README.md, believed: its examples pass the checks, and its tutorial runs as it stands.
+"""The examples of specs/README.md pass the checks, and its tutorial runs as it is written.
 
 In the page, a comment above a block says what it is: `<!-- file: NAME -->` is saved, `<!-- run -->` is executed and the
 `text` block below it is what it prints (`...` stands for anything), `<!-- is: NAME -->` is what a file says by now, and
@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from engine import plans, project
-from engine.generate import emitters
-from engine.generate import files as artifact
+from engine.generate.files import write_files
+from engine.generate.generators import build_generated_files
 from engine.spec import checks, yaml_source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,26 +47,26 @@ class Block:
     text: str
 
 
-def blocks(text: str) -> list[Block]:
+def read_blocks(text: str) -> list[Block]:
     return [Block(found["note"] or "", found["language"], found["text"]) for found in BLOCK.finditer(text)]
 
 
-def halves() -> tuple[str, str]:
+def split_page() -> tuple[str, str]:
     reference, tutorial = PAGE.read_text().split(TUTORIAL)
     return reference, tutorial
 
 
-EXAMPLES = [block.text for block in blocks(halves()[0]) if block.language == "yaml"]
+EXAMPLES = [block.text for block in read_blocks(split_page()[0]) if block.language == "yaml"]
 
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.split("\n")[1].strip())
 def test_an_example_passes_the_checks(text: str) -> None:
-    said = yaml_source.parse(text, "specs/example.yaml").data
+    data = yaml_source.parse_source(text, "specs/example.yaml").data
     rest = {**REST, "name": "name: example\n"}
-    field = next(iter(said.get("fields", {"company_name": None})))
+    field = next(iter(data.get("fields", {"company_name": None})))
     rest["conflict"] = f"conflict: [org_id, {field}]\n"
-    whole = text + "".join(line for key, line in rest.items() if key not in said)
-    assert checks.check([yaml_source.parse(whole, "specs/example.yaml")]).diagnostics == ()
+    whole = text + "".join(line for key, line in rest.items() if key not in data)
+    assert checks.check_sources([yaml_source.parse_source(whole, "specs/example.yaml")]).diagnostics == ()
 
 
 def test_every_key_of_the_format_is_shown() -> None:
@@ -82,17 +82,17 @@ def clone(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "trigger" / "src", tmp_path / "trigger" / "src")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    artifact.write(tmp_path, emitters.emit(plans.load(project.find(tmp_path))))
+    write_files(tmp_path, build_generated_files(plans.load_plans(project.find_project(tmp_path))))
     return tmp_path
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
-def run(script: str, folder: Path, database: str) -> str:
+def run_block(script: str, folder: Path, database: str) -> str:
     """Run a block as a shell would; what it prints to standard output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -107,35 +107,35 @@ def run(script: str, folder: Path, database: str) -> str:
     return done.stdout
 
 
-def matches(wanted: str, found: str) -> bool:
+def matches_output(wanted: str, found: str) -> bool:
     """Whether `found` is what the page prints; `...` stands for anything, a line of it for any lines or none."""
-    lines = (_pattern(line) for line in wanted.strip().split("\n"))
+    lines = (_build_pattern(line) for line in wanted.strip().split("\n"))
     return re.fullmatch("".join(lines), found.strip() + "\n") is not None
 
 
-def _pattern(line: str) -> str:
+def _build_pattern(line: str) -> str:
     return r"(?:.*\n)*" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + r"\n"
 
 
-def insert(folder: Path, place: str, text: str) -> None:
+def insert_after(folder: Path, place: str, text: str) -> None:
     name, line = place.split(":", 1)
-    said = (folder / name).read_text()
-    assert said.count(line + "\n") == 1, f"{name} has `{line}` once"
-    (folder / name).write_text(said.replace(line + "\n", f"{line}\n{text}"))
+    content = (folder / name).read_text()
+    assert content.count(line + "\n") == 1, f"{name} has `{line}` once"
+    (folder / name).write_text(content.replace(line + "\n", f"{line}\n{text}"))
 
 
-def steps() -> Iterator[tuple[Block, str | None]]:
+def list_steps() -> Iterator[tuple[Block, str | None]]:
     """Each block of the tutorial with what it is to print."""
-    found = blocks(halves()[1])
+    found = read_blocks(split_page()[1])
     for index, block in enumerate(found):
         after = found[index + 1] if index + 1 < len(found) else None
         yield block, after.text if after and after.language == "text" else None
 
 
 def test_the_tutorial_runs_as_it_stands(clone: Path, empty_database: str) -> None:
-    port = str(free_port())
+    port = str(find_free_port())
     ran = 0
-    for block, printed in steps():
+    for block, printed in list_steps():
         what, _, place = block.note.partition(": ")
         match what:
             case "file":
@@ -143,10 +143,10 @@ def test_the_tutorial_runs_as_it_stands(clone: Path, empty_database: str) -> Non
             case "is":
                 assert (clone / place).read_text() == block.text, f"{place} says something else by now"
             case "after":
-                insert(clone, place, block.text)
+                insert_after(clone, place, block.text)
             case "run":
-                found = run(block.text.replace("8000", port), clone, empty_database)
-                assert printed is None or matches(printed, found), f"{block.text}\nprinted\n{found}"
+                found = run_block(block.text.replace("8000", port), clone, empty_database)
+                assert printed is None or matches_output(printed, found), f"{block.text}\nprinted\n{found}"
                 ran += 1
             case _:
                 assert block.language in ("text", "sh"), f"what is this for?\n{block.text}"

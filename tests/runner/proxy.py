@@ -43,7 +43,7 @@ Hook = Callable[[Exchange], tuple[int, str, bytes] | None]
 
 
 @contextmanager
-def proxy(target: str, hook: Hook) -> Iterator[str]:
+def start_proxy(target: str, hook: Hook) -> Iterator[str]:
     """Run a proxy in front of `target`; its address."""
     client = httpx.Client(base_url=target, timeout=120)
 

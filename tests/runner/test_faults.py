@@ -5,43 +5,44 @@ from typing import Any
 
 import httpx
 
-from tests.runner.conftest import COMPANY, ICP, PERSON, Process, World, free_port
-from tests.runner.proxy import Cut, Exchange, proxy
+from scripts.processes import Process
+from tests.runner.conftest import COMPANY, ICP, PERSON, World, find_free_port
+from tests.runner.proxy import Cut, Exchange, start_proxy
 from tests.runner.test_kill import CONTEXT
 
 
-def through(world: World, hook: Any, *arguments: str) -> Process:
+def run_through_proxy(world: World, hook: Any, *arguments: str) -> Process:
     """Run a worker to its end with a hook between it and the API."""
-    with proxy(world.url, hook) as url:
-        return world.work(*arguments, DATA_ENGINE_API_URL=url)
+    with start_proxy(world.url, hook) as url:
+        return world.run_worker(*arguments, DATA_ENGINE_API_URL=url)
 
 
-def said(worker: Process) -> str:
-    return "\n".join(f"{line['message']} {line.get('error', '')}" for line in worker.warnings())
+def format_warnings(worker: Process) -> str:
+    return "\n".join(f"{line['message']} {line.get('error', '')}" for line in worker.list_warnings())
 
 
 def assert_done(world: World, run_id: str, worker: Process) -> None:
     """The run succeeded, its research was bought once, and its row is there."""
-    assert world.run_row(run_id)["status"] == "succeeded", worker.text
-    assert len(world.orders(run_id)) == 1
-    assert len(world.rows("icp_job_titles")) == 1, worker.text
-    (account,) = world.coverage()
+    assert world.select_run(run_id)["status"] == "succeeded", worker.text
+    assert len(world.fetch_orders(run_id)) == 1
+    assert len(world.select_rows("icp_job_titles")) == 1, worker.text
+    (account,) = world.fetch_coverage()
     assert account["found"] == account["written"] + account["unchanged"] == 1, account
 
 
 def test_wrong_key(world: World) -> None:
-    run_id = world.queue([ICP], CONTEXT)
-    worker = world.work(DATA_ENGINE_INTERNAL_API_KEY="another-key")
+    run_id = world.queue_run([ICP], CONTEXT)
+    worker = world.run_worker(DATA_ENGINE_INTERNAL_API_KEY="another-key")
     assert worker.popen.returncode == 1
-    assert "401" in said(worker)
-    assert world.run_row(run_id)["status"] == "queued"
+    assert "401" in format_warnings(worker)
+    assert world.select_run(run_id)["status"] == "queued"
 
 
 def test_a_missing_setting_stops_the_start_with_its_name(world: World) -> None:
     for name in ("DATA_ENGINE_API_URL", "DATA_ENGINE_INTERNAL_API_KEY", "PARALLEL_API_KEY"):
-        worker = world.work(**{name: ""})
+        worker = world.run_worker(**{name: ""})
         assert worker.popen.returncode == 2
-        assert name in said(worker)
+        assert name in format_warnings(worker)
 
 
 def test_missing_organisation_header_is_warned_of_and_repaired(world: World) -> None:
@@ -51,12 +52,12 @@ def test_missing_organisation_header_is_warned_of_and_repaired(world: World) -> 
         if exchange.path.endswith("/upsert"):
             exchange.headers.pop("x-internal-org-id", None)
 
-    run_id = world.queue([ICP], CONTEXT)
-    worker = through(world, strip)
-    assert "Failed to persist ICP job titles to dedicated table" in said(worker)
-    assert "401" in said(worker)
+    run_id = world.queue_run([ICP], CONTEXT)
+    worker = run_through_proxy(world, strip)
+    assert "Failed to persist ICP job titles to dedicated table" in format_warnings(worker)
+    assert "401" in format_warnings(worker)
     assert_done(world, run_id, worker)
-    assert world.coverage()[0]["written"] == 1  # by the repair
+    assert world.fetch_coverage()[0]["written"] == 1  # by the repair
 
 
 def test_unknown_spec_is_warned_of_and_repaired(world: World) -> None:
@@ -67,21 +68,21 @@ def test_unknown_spec_is_warned_of_and_repaired(world: World) -> None:
             (404, "application/json", b'{"error": "no such endpoint"}') if exchange.path.endswith("/upsert") else None
         )
 
-    run_id = world.queue([ICP], CONTEXT)
-    worker = through(world, unknown)
-    assert "404" in said(worker)
+    run_id = world.queue_run([ICP], CONTEXT)
+    worker = run_through_proxy(world, unknown)
+    assert "404" in format_warnings(worker)
     assert_done(world, run_id, worker)
 
 
 def test_a_value_the_engine_refuses_is_named_and_stays_on_record(world: World) -> None:
-    run_id = world.queue([ICP], {**CONTEXT, "domain": "not a domain"})
-    worker = world.work()
-    assert "422" in said(worker) and "`company_domain`" in said(worker)
-    assert world.run_row(run_id)["status"] == "succeeded"
-    assert world.rows("icp_job_titles") == []
-    (account,) = world.coverage()
+    run_id = world.queue_run([ICP], {**CONTEXT, "domain": "not a domain"})
+    worker = world.run_worker()
+    assert "422" in format_warnings(worker) and "`company_domain`" in format_warnings(worker)
+    assert world.select_run(run_id)["status"] == "succeeded"
+    assert world.select_rows("icp_job_titles") == []
+    (account,) = world.fetch_coverage()
     assert (account["found"], account["rejected"]) == (1, 1)
-    reasons = world.value("select reasons from step_persistence where org_id = %s", (world.org_id,))
+    reasons = world.select_value("select reasons from step_persistence where org_id = %s", (world.org_id,))
     assert reasons[0]["field"] == "company_domain"
 
 
@@ -94,10 +95,12 @@ def test_a_repair_that_fails_is_warned_of(world: World) -> None:
             names = names if exchange.answer is None else names[::-1]
             world.execute(f"alter table {names[0]} rename to {names[1]}")
 
-    run_id = world.queue([ICP], CONTEXT)
-    worker = through(world, without_the_ledger)
-    assert world.run_row(run_id)["status"] == "succeeded"
-    assert "Persistence is not complete repair_failed: what this run found is pending" in said(worker), worker.text
+    run_id = world.queue_run([ICP], CONTEXT)
+    worker = run_through_proxy(world, without_the_ledger)
+    assert world.select_run(run_id)["status"] == "succeeded"
+    assert "Persistence is not complete repair_failed: what this run found is pending" in format_warnings(worker), (
+        worker.text
+    )
 
 
 def test_a_proxys_page_is_no_answer(world: World) -> None:
@@ -108,9 +111,9 @@ def test_a_proxys_page_is_no_answer(world: World) -> None:
             return (502, "text/html", b"<html><h1>Bad Gateway</h1></html>")
         return None
 
-    run_id = world.queue([ICP], CONTEXT)
-    worker = through(world, page)
-    assert "502: text/html instead of JSON; trying again" in said(worker)
+    run_id = world.queue_run([ICP], CONTEXT)
+    worker = run_through_proxy(world, page)
+    assert "502: text/html instead of JSON; trying again" in format_warnings(worker)
     assert_done(world, run_id, worker)
 
 
@@ -124,25 +127,25 @@ def test_every_answer_lost_once(world: World) -> None:
             lost.add(what)
             raise Cut
 
-    run_id = world.queue([ICP], CONTEXT)
-    worker = through(world, cut)
+    run_id = world.queue_run([ICP], CONTEXT)
+    worker = run_through_proxy(world, cut)
     assert len(lost) >= 8
     assert_done(world, run_id, worker)
 
 
 def test_api_restarted_during_a_run(world: World) -> None:
-    run_id = world.queue([ICP], {**CONTEXT, "company_description": "[recorded:slow]"})
-    worker = world.worker()
-    worker.hear("Step started")
-    while world.steps(run_id)[0]["provider_run_id"] is None:
+    run_id = world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:slow]"})
+    worker = world.start_worker()
+    worker.wait_for_line("Step started")
+    while world.select_steps(run_id)[0]["provider_run_id"] is None:
         threading.Event().wait(0.05)
-    world.house.stop_api()
-    worker.hear("No run could be claimed")
-    worker.hear("trying again")
-    waiting = world.queue([ICP], {**CONTEXT, "company_description": "[recorded:empty]"})
-    world.house.start_api()
-    assert worker.finish() == 0, worker.text
-    assert world.run_row(waiting)["status"] == "succeeded", "it went on claiming"
+    world.services.stop_api()
+    worker.wait_for_line("No run could be claimed")
+    worker.wait_for_line("trying again")
+    waiting = world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:empty]"})
+    world.services.start_api()
+    assert worker.wait_for_exit() == 0, worker.text
+    assert world.select_run(waiting)["status"] == "succeeded", "it went on claiming"
     assert_done(world, run_id, worker)
 
 
@@ -153,16 +156,19 @@ def test_api_away_for_good_leaves_the_run_to_the_next_runner(world: World) -> No
         if b'"output_payload"' in exchange.body:
             raise Cut
 
-    run_id = world.queue([ICP], CONTEXT)
-    with proxy(world.url, away) as url:
-        first = world.worker(DATA_ENGINE_API_URL=url)
-        first.hear("trying again")
+    run_id = world.queue_run([ICP], CONTEXT)
+    with start_proxy(world.url, away) as url:
+        first = world.start_worker(DATA_ENGINE_API_URL=url)
+        first.wait_for_line("trying again")
         first.popen.terminate()
-        assert first.finish() == 0
-    assert world.run_row(run_id)["status"] == "running"
-    world.expire(run_id)
-    assert_done(world, run_id, world.work())
-    assert world.steps(run_id)[0]["output_payload"]["operation_result"]["provider_attempts"][0]["action"] == "resumed"
+        assert first.wait_for_exit() == 0
+    assert world.select_run(run_id)["status"] == "running"
+    world.expire_lease(run_id)
+    assert_done(world, run_id, world.run_worker())
+    assert (
+        world.select_steps(run_id)[0]["output_payload"]["operation_result"]["provider_attempts"][0]["action"]
+        == "resumed"
+    )
 
 
 def test_a_run_that_cannot_be_recorded_is_not_tried_again_at_once(world: World) -> None:
@@ -172,67 +178,67 @@ def test_a_run_that_cannot_be_recorded_is_not_tried_again_at_once(world: World) 
         is_result = b'"output_payload"' in exchange.body and b"refused.example" in exchange.body
         return (403, "text/html", b"<html>Forbidden</html>") if is_result else None
 
-    refused = world.queue([ICP], {**CONTEXT, "domain": "refused.example.com"})
-    other = world.queue([ICP], {**CONTEXT, "company_description": "[recorded:slow]"})
-    worker = through(world, refuse)
-    assert worker.popen.returncode == 1 and "answered 403: text/html instead of JSON" in said(worker)
+    refused = world.queue_run([ICP], {**CONTEXT, "domain": "refused.example.com"})
+    other = world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:slow]"})
+    worker = run_through_proxy(world, refuse)
+    assert worker.popen.returncode == 1 and "answered 403: text/html instead of JSON" in format_warnings(worker)
     assert worker.text.count("Run left to be taken up again") == 1, worker.text
-    assert world.run_row(other)["status"] == "succeeded"
-    world.expire(refused)
-    assert world.work().popen.returncode == 0
-    assert world.run_row(refused)["status"] == "succeeded" and len(world.orders(refused)) == 1
+    assert world.select_run(other)["status"] == "succeeded"
+    world.expire_lease(refused)
+    assert world.run_worker().popen.returncode == 0
+    assert world.select_run(refused)["status"] == "succeeded" and len(world.fetch_orders(refused)) == 1
 
 
 def test_several_runners_side_by_side_take_every_run_once(world: World) -> None:
-    runs = [world.queue([ICP], {**CONTEXT, "domain": f"company-{index}.example.com"}) for index in range(9)]
-    workers = [world.worker("--concurrency", "2") for _ in range(3)]
+    runs = [world.queue_run([ICP], {**CONTEXT, "domain": f"company-{index}.example.com"}) for index in range(9)]
+    workers = [world.start_worker("--concurrency", "2") for _ in range(3)]
     for worker in workers:
-        assert worker.finish() == 0, worker.text
+        assert worker.wait_for_exit() == 0, worker.text
     for run_id in runs:
-        assert world.run_row(run_id)["status"] == "succeeded"
-        assert len(world.orders(run_id)) == 1
-    assert len(world.rows("icp_job_titles")) == 9
+        assert world.select_run(run_id)["status"] == "succeeded"
+        assert len(world.fetch_orders(run_id)) == 1
+    assert len(world.select_rows("icp_job_titles")) == 9
     assert sum(worker.text.count('"Run succeeded"') for worker in workers) == 9
 
 
 def test_a_runner_that_lost_its_run_stops_without_touching_it(world: World) -> None:
-    run_id = world.queue([ICP], {**CONTEXT, "company_description": "[recorded:forever]"})
-    worker = world.worker("--lease", "1")
-    worker.hear("Step started")
-    while world.steps(run_id)[0]["provider_run_id"] is None:
+    run_id = world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:forever]"})
+    worker = world.start_worker("--lease", "1")
+    worker.wait_for_line("Step started")
+    while world.select_steps(run_id)[0]["provider_run_id"] is None:
         threading.Event().wait(0.05)
     world.execute(
         "update pipeline_runs set lease_token = gen_random_uuid(), lease_expires_at = now() + '1h' where id = %s",
         (run_id,),
     )
-    assert worker.finish() == 1
-    assert "another runner holds this run" in said(worker)
-    assert [step["status"] for step in world.steps(run_id)] == ["running"]
+    assert worker.wait_for_exit() == 1
+    assert "another runner holds this run" in format_warnings(worker)
+    assert [step["status"] for step in world.select_steps(run_id)] == ["running"]
 
 
 def test_sigterm_gives_the_run_back(world: World) -> None:
-    run_id = world.queue([ICP], {**CONTEXT, "company_description": "[recorded:slow]"})
-    first = world.worker()
-    first.hear("Step started")
-    while world.steps(run_id)[0]["provider_run_id"] is None:
+    run_id = world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:slow]"})
+    first = world.start_worker()
+    first.wait_for_line("Step started")
+    while world.select_steps(run_id)[0]["provider_run_id"] is None:
         threading.Event().wait(0.05)
     first.popen.terminate()
-    assert first.finish() == 0
-    assert world.value(
+    assert first.wait_for_exit() == 0
+    assert world.select_value(
         "select lease_expires_at < now() + interval '2 seconds' from pipeline_runs where id = %s", (run_id,)
     )
-    world.expire(run_id)
-    assert_done(world, run_id, world.work())
+    world.expire_lease(run_id)
+    assert_done(world, run_id, world.run_worker())
 
 
 def test_killed_while_the_provider_is_away_it_is_bought_by_the_next_runner(world: World) -> None:
     """Refused, the request certainly was not accepted: nothing about the step says that it may have been paid."""
-    run_id = world.queue([ICP], CONTEXT)
-    first = world.worker(PARALLEL_BASE_URL=f"http://127.0.0.1:{free_port()}")
-    first.hear("ECONNREFUSED; nothing was bought, trying again")
+    run_id = world.queue_run([ICP], CONTEXT)
+    first = world.start_worker(PARALLEL_BASE_URL=f"http://127.0.0.1:{find_free_port()}")
+    first.wait_for_line("ECONNREFUSED; nothing was bought, trying again")
     first.kill()
-    world.expire(run_id)
-    assert_done(world, run_id, world.work())
+    world.expire_lease(run_id)
+    assert_done(world, run_id, world.run_worker())
 
 
 def test_a_note_that_is_taken_back_late_is_not_the_one_of_a_later_order(world: World) -> None:
@@ -246,60 +252,62 @@ def test_a_note_that_is_taken_back_late_is_not_the_one_of_a_later_order(world: W
         if exchange.answer is None and b'"provider_run_id"' in exchange.body:
             late = withdrawals[0]
             httpx.post(f"{world.url}{late.path}", content=late.body, headers=late.headers).raise_for_status()
-            noted.append(world.steps(run_id)[0]["provider_requested_at"] is not None)
+            noted.append(world.select_steps(run_id)[0]["provider_requested_at"] is not None)
 
-    run_id = world.queue([ICP], {**CONTEXT, "company_description": "[recorded:busy]"})
-    worker = through(world, again)
+    run_id = world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:busy]"})
+    worker = run_through_proxy(world, again)
     assert noted == [True], "whoever came next would have bought it again"
     assert_done(world, run_id, worker)
 
 
 def test_a_failed_step_ends_the_run_and_skips_the_rest(world: World) -> None:
-    run_id = world.queue([ICP, COMPANY, PERSON], {**CONTEXT, "description": "[recorded:cancelled]"})
-    worker = world.work()
+    run_id = world.queue_run([ICP, COMPANY, PERSON], {**CONTEXT, "description": "[recorded:cancelled]"})
+    worker = world.run_worker()
     assert worker.popen.returncode == 0, "a run that failed is a run that ended"
-    steps = world.steps(run_id)
+    steps = world.select_steps(run_id)
     assert [step["status"] for step in steps] == ["failed", "skipped", "skipped"]
     assert "was cancelled at the provider" in steps[0]["error_message"]
     assert steps[0]["error_details"]["code"] == "provider_cancelled"
     assert steps[0]["output_payload"]["operation_result"]["status"] == "failed"
-    run = world.run_row(run_id)
+    run = world.select_run(run_id)
     assert (run["status"], run["error_message"]) == ("failed", steps[0]["error_message"])
-    assert world.value("select status from submissions where id = %s", (run["submission_id"],)) == "failed"
-    assert len(world.orders(run_id)) == 1 and world.rows("icp_job_titles") == []
+    assert world.select_value("select status from submissions where id = %s", (run["submission_id"],)) == "failed"
+    assert len(world.fetch_orders(run_id)) == 1 and world.select_rows("icp_job_titles") == []
 
 
 def test_nothing_found_is_no_failure(world: World) -> None:
-    run_id = world.queue([ICP, PERSON], {**CONTEXT, "company_description": "[recorded:empty]"})
-    worker = world.work()
-    assert worker.warnings() == []
-    steps = world.steps(run_id)
+    run_id = world.queue_run([ICP, PERSON], {**CONTEXT, "company_description": "[recorded:empty]"})
+    worker = world.run_worker()
+    assert worker.list_warnings() == []
+    steps = world.select_steps(run_id)
     assert [(step["status"], step["result_status"]) for step in steps] == [
         ("succeeded", "not_found"),
         ("succeeded", "found"),
     ]
-    assert (len(world.rows("icp_job_titles")), len(world.rows("person_intel_briefings"))) == (0, 1)
+    assert (len(world.select_rows("icp_job_titles")), len(world.select_rows("person_intel_briefings"))) == (0, 1)
 
 
 def test_an_operation_nobody_knows_fails_the_run_with_the_known_ones(world: World) -> None:
-    run_id = world.queue(["company.derive.horoscope"], CONTEXT)
-    world.work()
-    message = world.run_row(run_id)["error_message"]
+    run_id = world.queue_run(["company.derive.horoscope"], CONTEXT)
+    world.run_worker()
+    message = world.select_run(run_id)["error_message"]
     assert "`company.derive.horoscope`" in message and f"`{ICP}`" in message
 
 
 def test_a_run_without_steps_on_record_fails_and_says_so(world: World) -> None:
-    run_id = world.queue([ICP], CONTEXT)
+    run_id = world.queue_run([ICP], CONTEXT)
     world.execute("delete from step_results where pipeline_run_id = %s", (run_id,))
-    world.work()
-    assert world.run_row(run_id)["error_message"] == "step 1 has no step result"
+    world.run_worker()
+    assert world.select_run(run_id)["error_message"] == "step 1 has no step result"
 
 
 def test_text_and_array_bodies_are_stored(world: World) -> None:
     for kind in ("text", "array"):
-        world.queue([ICP], {**CONTEXT, "domain": f"{kind}.example.com", "company_description": f"[recorded:{kind}]"})
-    assert world.work().warnings() == []
-    bodies = {row["company_domain"]: row["raw_parallel_output"] for row in world.rows("icp_job_titles")}
+        world.queue_run(
+            [ICP], {**CONTEXT, "domain": f"{kind}.example.com", "company_description": f"[recorded:{kind}]"}
+        )
+    assert world.run_worker().list_warnings() == []
+    bodies = {row["company_domain"]: row["raw_parallel_output"] for row in world.select_rows("icp_job_titles")}
     assert isinstance(bodies["text.example.com"], str)
     assert isinstance(bodies["array.example.com"], list)
 
@@ -309,8 +317,8 @@ def test_a_result_too_large_to_record_fails_the_step_and_names_the_research(worl
         large = exchange.answer is None and b'"operation_result"' in exchange.body
         return (413, "application/json", b'{"error": "the body is too large", "code": "too_large"}') if large else None
 
-    run_id = world.queue([ICP], CONTEXT)
-    through(world, refuse)
-    (step,) = world.steps(run_id)
+    run_id = world.queue_run([ICP], CONTEXT)
+    run_through_proxy(world, refuse)
+    (step,) = world.select_steps(run_id)
     assert step["status"] == "failed" and step["provider_run_id"]
     assert "cannot be recorded" in step["error_message"] and "413" in step["error_message"]

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from tests.runner.conftest import ICP, PERSON, SECONDS, House, Process, World, moved_in
-from tests.runner.proxy import Cut, Exchange, proxy
+from scripts.processes import Process
+from tests.runner.conftest import ICP, PERSON, SECONDS, Services, World, create_world
+from tests.runner.proxy import Cut, Exchange, start_proxy
 
 CONTEXT = {
     "company_name": "Northwind Robotics",
@@ -49,30 +50,32 @@ class Killer:
                 raise Cut
 
 
-def scenario(house: House, at: int) -> bool:
+def run_scenario(services: Services, at: int) -> bool:
     """Kill at one point and let another runner finish; False when the run is over before there is such a point."""
     killer = Killer(at)
-    with moved_in(house) as world, ExitStack() as stack:
-        run_id = world.queue([ICP, PERSON], CONTEXT)
-        api = stack.enter_context(proxy(world.url, killer))
-        provider = stack.enter_context(proxy(world.provider_url, killer))
+    with create_world(services) as world, ExitStack() as stack:
+        run_id = world.queue_run([ICP, PERSON], CONTEXT)
+        api = stack.enter_context(start_proxy(world.url, killer))
+        provider = stack.enter_context(start_proxy(world.provider_url, killer))
         with killer.lock:  # it is known who dies before anything is asked
-            killer.victim = world.worker("--concurrency", "1", DATA_ENGINE_API_URL=api, PARALLEL_BASE_URL=provider)
+            killer.victim = world.start_worker(
+                "--concurrency", "1", DATA_ENGINE_API_URL=api, PARALLEL_BASE_URL=provider
+            )
         killer.victim.popen.wait(SECONDS)
         if killer.struck:
-            world.expire(run_id)
-            second = world.work()
+            world.expire_lease(run_id)
+            second = world.run_worker()
             assert second.popen.returncode == 0, second.text
         check(world, run_id, f"request {at}: {killer.seen[-1]}")
     return killer.struck
 
 
 def check(world: World, run_id: str, where: str) -> None:
-    orders = world.orders(run_id)
+    orders = world.fetch_orders(run_id)
     ordered = [order["metadata"]["step_result_id"] for order in orders]
     assert len(ordered) == len(set(ordered)), f"{where}: bought twice"
 
-    run, steps = world.run_row(run_id), world.steps(run_id)
+    run, steps = world.select_run(run_id), world.select_steps(run_id)
     if run["status"] == "succeeded":
         assert [step["status"] for step in steps] == ["succeeded"] * 2, where
         assert [step["provider_run_id"] for step in steps] == [order["run_id"] for order in orders], where
@@ -85,18 +88,18 @@ def check(world: World, run_id: str, where: str) -> None:
         assert any(word in where for word in ("/v1/tasks/runs ", "provider_requested_at", "provider_run_id")), where
 
     ending = {"succeeded": "completed", "failed": "failed"}[run["status"]]
-    assert world.value("select status from submissions where id = %s", (run["submission_id"],)) == ending, where
+    assert world.select_value("select status from submissions where id = %s", (run["submission_id"],)) == ending, where
 
     for table, operation in (("icp_job_titles", ICP), ("person_intel_briefings", PERSON)):
         found = sum(step["operation_id"] == operation and step["result_status"] == "found" for step in steps)
-        assert len(world.rows(table)) == found, f"{where}: {table}"
-    assert all(account["pending"] == 0 for account in world.coverage()), where
+        assert len(world.select_rows(table)) == found, f"{where}: {table}"
+    assert all(account["pending"] == 0 for account in world.fetch_coverage()), where
 
 
 def test_killed_at_every_request(world: World) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for start in range(1, MOST_REQUESTS, AT_ONCE):
-            struck = list(pool.map(lambda at: scenario(world.house, at), range(start, start + AT_ONCE)))
+            struck = list(pool.map(lambda at: run_scenario(world.services, at), range(start, start + AT_ONCE)))
             if not all(struck):
                 assert start + struck.index(False) > 17, "that is not the whole run"
                 return

@@ -1,6 +1,8 @@
 """A run from its submission to rows, as one would start it."""
 
-from tests.runner.conftest import COMPANY, ICP, KEY, PERSON, World, httpx
+import httpx
+
+from tests.runner.conftest import COMPANY, ICP, KEY, PERSON, World
 
 CONTEXT = {
     "company_name": "Northwind Robotics",
@@ -19,8 +21,8 @@ def test_three_operations_become_three_rows(world: World) -> None:
         json={"steps": [{"operation_id": operation} for operation in (ICP, COMPANY, PERSON)], "inputs": [CONTEXT]},
     )
     assert answer.is_success, answer.text
-    worker = world.work()
-    assert (worker.popen.returncode, worker.warnings()) == (0, []), worker.text
+    worker = world.run_worker()
+    assert (worker.popen.returncode, worker.list_warnings()) == (0, []), worker.text
 
     run_id, status, submission = world.execute(
         "select r.id, r.status, s.status from pipeline_runs as r join submissions as s on s.id = r.submission_id"
@@ -29,20 +31,20 @@ def test_three_operations_become_three_rows(world: World) -> None:
     )[0]
     assert (status, submission) == ("succeeded", "completed")
     for table in ("icp_job_titles", "company_intel_briefings", "person_intel_briefings"):
-        (row,) = world.rows(table)
+        (row,) = world.select_rows(table)
         assert row["source_pipeline_run_id"] == str(run_id)
     # Written live: the repair at the end of the run found nothing left to do, and would have written the same.
-    for account in world.coverage():
+    for account in world.fetch_coverage():
         assert (account["found"], account["unchanged"], account["written"]) == (1, 1, 0), account
 
 
 def test_rows_are_those_the_step_results_say(world: World) -> None:
-    run_id = world.queue([COMPANY], CONTEXT)
-    world.work()
-    (row,), (step,) = world.rows("company_intel_briefings"), world.steps(run_id)
+    run_id = world.queue_run([COMPANY], CONTEXT)
+    world.run_worker()
+    (row,), (step,) = world.select_rows("company_intel_briefings"), world.select_steps(run_id)
     output = step["output_payload"]["operation_result"]["output"]
     assert row["company_domain"] == "northwind-robotics.example.com"
-    assert row["parallel_run_id"] == step["provider_run_id"] == world.orders(run_id)[0]["run_id"]
+    assert row["parallel_run_id"] == step["provider_run_id"] == world.fetch_orders(run_id)[0]["run_id"]
     assert row["processor"] == "ultra"
     assert row["source_recorded_at"] == step["finished_at"]
     same = "select b.raw_parallel_output::text = (s.output_payload #> %s)::text, b.raw_parallel_output::text"
@@ -56,20 +58,20 @@ def test_rows_are_those_the_step_results_say(world: World) -> None:
 
 
 def test_context_grows_from_step_to_step(world: World) -> None:
-    run_id = world.queue([ICP, PERSON], CONTEXT, processor="core")
-    world.work()
-    first, second = world.steps(run_id)
+    run_id = world.queue_run([ICP, PERSON], CONTEXT, processor="core")
+    world.run_worker()
+    first, second = world.select_steps(run_id)
     assert first["input_payload"] == CONTEXT
     assert second["input_payload"] == first["output_payload"]["cumulative_context"]
     assert second["input_payload"]["processor"] == "core"
     assert second["output_payload"]["cumulative_context"]["title"] == ""
-    assert [order["processor"] for order in world.orders(run_id)] == ["core", "core"]
+    assert [order["processor"] for order in world.fetch_orders(run_id)] == ["core", "core"]
 
 
 def test_a_run_that_has_ended_is_left_alone(world: World) -> None:
-    run_id = world.queue([ICP], CONTEXT)
-    world.work()
+    run_id = world.queue_run([ICP], CONTEXT)
+    world.run_worker()
     world.execute("update pipeline_runs set status = 'running', lease_expires_at = now() where id = %s", (run_id,))
-    assert world.work().warnings() == []
-    assert world.run_row(run_id)["status"] == "succeeded"
-    assert len(world.orders(run_id)) == 1
+    assert world.run_worker().list_warnings() == []
+    assert world.select_run(run_id)["status"] == "succeeded"
+    assert len(world.fetch_orders(run_id)) == 1

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import created
-from tests.runner.conftest import BIN, ICP, ROOT, TRIGGER, House, World, free_port, moved_in
+from tests.conftest import create_database
+from tests.runner.conftest import BIN, ICP, ROOT, TRIGGER, Services, World, create_world, find_free_port
 from tests.runner.test_pipeline import CONTEXT
 
 SPEC = f"""\
@@ -43,31 +43,31 @@ def project(tmp_path: Path) -> Path:
     shutil.copytree(TRIGGER, copy / "trigger", ignore=shutil.ignore_patterns("node_modules", "generated", "tests"))
     (copy / "trigger" / "node_modules").symlink_to(TRIGGER / "node_modules")
     for command in ("check", "draft-migration buyer_titles", "generate"):
-        dex(copy, command)
+        run_dex(copy, command)
     return copy
 
 
-def dex(project: Path, command: str, **env: str) -> None:
+def run_dex(project: Path, command: str, **env: str) -> None:
     done = subprocess.run([BIN / "dex", *command.split()], cwd=project, capture_output=True, text=True, env=env or None)
     assert done.returncode == 0, f"dex {command}: {done.stdout}{done.stderr}"
 
 
 @pytest.fixture
-def own(house: House, project: Path, server_dsn: str, template: str) -> Iterator[World]:
-    """That project at work: its own database and API, the recorded provider of the house."""
+def own(services: Services, project: Path, server_dsn: str, template: str) -> Iterator[World]:
+    """That project at work: its own database and API, the recorded provider of the services."""
     with ExitStack() as stack:
-        dsn = stack.enter_context(created(server_dsn, template))
-        dex(project, "migrate", DATABASE_URL=dsn)
-        mine = House(dsn, free_port(), house.provider_url, stack, root=project)
+        dsn = stack.enter_context(create_database(server_dsn, template))
+        run_dex(project, "migrate", DATABASE_URL=dsn)
+        mine = Services(dsn, find_free_port(), services.provider_url, stack, root=project)
         mine.start_api()
-        yield stack.enter_context(moved_in(mine))
+        yield stack.enter_context(create_world(mine))
 
 
 def test_every_title_is_a_row_and_none_is_left_to_the_repair(own: World) -> None:
-    own.queue([ICP], CONTEXT)
-    worker = own.work()
-    assert (worker.popen.returncode, worker.warnings()) == (0, []), worker.text
-    rows = own.rows("buyer_titles")
+    own.queue_run([ICP], CONTEXT)
+    worker = own.run_worker()
+    assert (worker.popen.returncode, worker.list_warnings()) == (0, []), worker.text
+    rows = own.select_rows("buyer_titles")
     assert len(rows) == 15
     assert {row["company_domain"] for row in rows} == {"northwind-robotics.example.com"}
     assert {row["title"] for row in rows if row["is_head"]} == {
@@ -75,15 +75,15 @@ def test_every_title_is_a_row_and_none_is_left_to_the_repair(own: World) -> None
         "Head of Procurement",
         "Head of Logistics Strategy",
     }
-    (account,) = own.coverage()
+    (account,) = own.fetch_coverage()
     assert (account["found"], account["unchanged"]) == (1, 1), account
 
 
 def test_bad_elements_are_named_and_the_good_one_is_written(own: World) -> None:
-    own.queue([ICP], {**CONTEXT, "company_description": "[recorded:array]"})
-    worker = own.work()
-    assert [line["message"] for line in worker.warnings() if "element" in line["message"]] == [
+    own.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:array]"})
+    worker = own.run_worker()
+    assert [line["message"] for line in worker.list_warnings() if "element" in line["message"]] == [
         "Buyer titles: element 1 left out, `title` is refused (missing_required)",
         "Buyer titles: element 2 left out, `title` is refused (missing_required)",
     ]
-    assert [row["title"] for row in own.rows("buyer_titles")] == ["Head of Operations"]
+    assert [row["title"] for row in own.select_rows("buyer_titles")] == ["Head of Operations"]

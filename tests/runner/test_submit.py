@@ -5,23 +5,26 @@ import uuid
 
 import pytest
 
-from tests.runner.conftest import BIN, ICP, PERSON, Process, World, started
+from scripts.processes import Process
+from tests.runner.conftest import BIN, ICP, PERSON, World, start_process
 from tests.runner.test_kill import CONTEXT
 
 
-def submit(world: World, *words: str) -> Process:
+def run_submit(world: World, *words: str) -> Process:
     command = [BIN / "dex", "submit", *words]
-    process = world.stack.enter_context(started(command, {"DATABASE_URL": world.house.dsn}))
-    process.finish()
+    process = world.stack.enter_context(start_process(command, {"DATABASE_URL": world.services.dsn}))
+    process.wait_for_exit()
     return process
 
 
 def test_what_is_submitted_is_executed(world: World) -> None:
     steps = ["--step", ICP, "--step", PERSON]
-    made = submit(world, "--org", world.org_id, *steps, "--input", json.dumps(CONTEXT), "--input", json.dumps(CONTEXT))
+    made = run_submit(
+        world, "--org", world.org_id, *steps, "--input", json.dumps(CONTEXT), "--input", json.dumps(CONTEXT)
+    )
     assert made.popen.returncode == 0 and made.text.count("queued run ") == 2, made.text
-    assert world.work().warnings() == []
-    assert [run["status"] for run in world.rows("pipeline_runs")] == ["succeeded"] * 2
+    assert world.run_worker().list_warnings() == []
+    assert [run["status"] for run in world.select_rows("pipeline_runs")] == ["succeeded"] * 2
 
 
 @pytest.mark.parametrize(
@@ -35,7 +38,7 @@ def test_what_is_submitted_is_executed(world: World) -> None:
     ],
 )
 def test_what_does_not_fit_is_said_and_queues_nothing(world: World, words: list[str], status: int, said: str) -> None:
-    refused = submit(world, "--org", world.org_id, *words)
+    refused = run_submit(world, "--org", world.org_id, *words)
     assert refused.popen.returncode == status and said in refused.text, refused.text
     assert "Traceback" not in refused.text
-    assert world.rows("pipeline_runs") == []
+    assert world.select_rows("pipeline_runs") == []

@@ -1,0 +1,53 @@
+"""What the commands share: how one is registered with its examples, and the arguments several of them take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from engine.project import ProjectNotFound, find_project
+from engine.values.uuid_text import parse_uuid
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of `dex`. Its help is the docstring of `function`, whose first sentence is the summary."""
+
+    name: str
+    function: Callable[..., None]
+    examples: tuple[str, ...]
+
+    @property
+    def epilog(self) -> str:
+        """The examples as the end of the help; `\\b` keeps click from joining their lines."""
+        return "\n".join(("\b", "Examples:", *(f"  {example}" for example in self.examples)))
+
+
+def complete_spec(incomplete: str) -> list[str]:
+    """List the names of the project's specs that start with `incomplete`, for shell completion."""
+    try:
+        names = sorted(file.stem for file in find_project().specs.glob("*.yaml"))
+    except ProjectNotFound:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def read_uuid(text: str, option: str) -> str:
+    """Return a UUID as Postgres prints it. Raises BadParameter naming the option."""
+    value = parse_uuid(text)
+    if value is None:
+        raise typer.BadParameter(f"{option}: `{text}` is not a UUID")
+    return value
+
+
+def read_optional_uuid(text: str | None, option: str) -> str | None:
+    """Return a UUID as Postgres prints it, or None where the option was not given."""
+    return None if text is None else read_uuid(text, option)
+
+
+SpecName = Annotated[str, typer.Argument(help="A spec by name.", autocompletion=complete_spec)]
+OptionalSpecName = Annotated[str | None, typer.Option("--spec", help="Only this spec.", autocompletion=complete_spec)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]

@@ -1,0 +1,148 @@
+"""Child processes that are started, read and stopped, for the demo, the benchmarks and the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from engine.errors import EngineError
+
+_POLL_INTERVAL = 0.02  # seconds between two looks at the output
+_TIMEOUT = 180  # seconds that a slow machine may take to start anything
+
+
+class ProcessFailed(EngineError):
+    """A process ended, or was silent for too long, before it printed what was waited for. The hint is its output."""
+
+
+@dataclass(slots=True)
+class Process:
+    """A running program. What it prints, on either channel, goes to a file: nobody has to keep reading a pipe."""
+
+    popen: subprocess.Popen[bytes]
+    output: IO[bytes]
+    _lines_read: int = field(default=0, repr=False)
+    _final_text: str = field(default="", repr=False)
+
+    @property
+    def text(self) -> str:
+        """Everything printed so far."""
+        if self.output.closed:
+            return self._final_text
+        size = os.fstat(self.output.fileno()).st_size
+        # pread: the child writes at the position of the same open file, which must not move.
+        return os.pread(self.output.fileno(), size, 0).decode(errors="replace")
+
+    @property
+    def lines(self) -> list[str]:
+        """Every whole line printed so far, with its line end."""
+        return [line for line in self.text.splitlines(keepends=True) if line.endswith("\n")]
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines that are JSON objects: those of the structured log."""
+        return [json.loads(line) for line in self.lines if line.startswith("{")]
+
+    def list_warnings(self) -> list[dict[str, Any]]:
+        """Return the lines of the log with the level of a warning or an error."""
+        return [line for line in self.log if line.get("level") in ("warn", "error")]
+
+    def wait_for_line(self, part: str, seconds: float = _TIMEOUT) -> str:
+        """Return the next line that contains `part`, stripped; lines before it are not looked at again.
+
+        Raises ProcessFailed when the process ends first, or after `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            ended = self.popen.poll() is not None  # asked first: what it printed before its end is still read
+            lines = self.lines
+            for number in range(self._lines_read, len(lines)):
+                if part in lines[number]:
+                    self._lines_read = number + 1
+                    return lines[number].strip()
+            self._lines_read = len(lines)
+            if ended:
+                raise ProcessFailed(f"a process ended with {self.popen.returncode}", hint=self.text[-2000:])
+            if time.monotonic() > deadline:
+                raise ProcessFailed(f"a process did not print `{part}` within {seconds:g} s", hint=self.text[-2000:])
+            time.sleep(_POLL_INTERVAL)
+
+    def wait_for_exit(self, seconds: float = _TIMEOUT) -> int:
+        """Wait for the end; return the exit status. Raises ProcessFailed after `seconds`."""
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise ProcessFailed(f"a process still runs after {seconds:g} s", hint=self.text[-2000:]) from None
+
+    def close_input(self) -> None:
+        """Close the standard input of a process that was started with one."""
+        if self.popen.stdin is not None:
+            self.popen.stdin.close()
+
+    def kill(self) -> None:
+        """Kill it, as a machine that loses power would."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def stop(self, seconds: float = 20) -> None:
+        """Ask it to end, kill it when it has not after `seconds`, and keep what it printed."""
+        self.close_input()
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            try:
+                self.popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._final_text = self.text
+
+
+@contextmanager
+def start_process(
+    command: Sequence[str | Path],
+    environment: Mapping[str, str] | None = None,
+    *,
+    cwd: Path | None = None,
+    inherit: bool = True,
+    with_input: bool = False,
+    interruptible: bool = False,
+) -> Iterator[Process]:
+    """Run a program for the length of a `with` block.
+
+    Its environment is ours plus `environment`, or `environment` alone where `inherit` is false. `interruptible` makes
+    it obey SIGINT even if ours is ignored, as a shell sets it for what it starts in the background.
+    """
+    variables = {**(os.environ if inherit else {}), **(environment or {})}
+    with tempfile.TemporaryFile() as output:
+        popen = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=cwd,
+            env=variables,
+            stdin=subprocess.PIPE if with_input else subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_restore_interrupt if interruptible else None,
+        )
+        process = Process(popen, output)
+        try:
+            yield process
+        finally:
+            process.stop()
+
+
+def _restore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def build_dex_command(*arguments: str) -> list[str]:
+    """Build the command that runs `dex` with the python of this process."""
+    return [sys.executable, "-m", "scripts.dex", *arguments]

@@ -1,0 +1,96 @@
+"""`dex --help`, `--version`, shell completion, and the examples in the help of each command."""
+
+import os
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from scripts.commands.options import Command, complete_spec
+from scripts.dex import COMMANDS, app
+from tests.conftest import ROOT
+
+DEX = Path(sys.executable).with_name("dex")
+WIDTH = 80
+GROUP: Any = typer.main.get_command(app)
+
+
+def read_help(*arguments: str) -> list[str]:
+    result = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH)})
+    assert result.exit_code == 0, result.output
+    return result.output.splitlines()
+
+
+def list_examples(command: Command) -> list[str]:
+    """Join lines that end with a backslash, as a shell does."""
+    return "\n".join(command.examples).replace("\\\n", " ").splitlines()
+
+
+def test_every_command_has_a_summary_that_ends_within_its_line() -> None:
+    lines = read_help()
+    names = [command.name for command in COMMANDS]
+    summaries = {line.split()[0]: line for line in lines if line.startswith("  ") and line.split()[0] in names}
+    assert sorted(summaries) == sorted(names)
+    for name, line in summaries.items():
+        assert len(line) <= WIDTH and line.endswith("."), f"the summary of `{name}` is cut: {line}"
+        assert not line.endswith("..."), f"the summary of `{name}` is cut: {line}"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_line_of_the_help_ends_within_the_width(command: Command) -> None:
+    assert [line for line in read_help(command.name) if len(line) > WIDTH] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_option_says_what_it_is_for(command: Command) -> None:
+    for parameter in GROUP.commands[command.name].params:
+        assert getattr(parameter, "hidden", False) or getattr(parameter, "help", ""), parameter.name
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_example_is_shown_and_is_one_the_command_takes(command: Command) -> None:
+    assert command.examples
+    lines = [line.strip() for line in read_help(command.name)]
+    for line in command.examples:
+        assert line.strip() in lines
+    for example in list_examples(command):
+        program, name, *arguments = shlex.split(example.split("<")[0])
+        assert (program, name) == ("dex", command.name)
+        GROUP.commands[name].make_context(name, arguments)  # parses, and runs nothing
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"dex {version('data-engine-x')}\n")
+
+
+def test_a_shell_is_offered_the_names_of_the_specs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    assert complete_spec("company_") == ["company_intel_briefings"]
+    assert complete_spec("") == sorted(file.stem for file in (ROOT / "specs").glob("*.yaml"))
+    monkeypatch.chdir(tmp_path)
+    assert complete_spec("") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_a_completion_script(shell: str) -> None:
+    assert "_DEX_COMPLETE=complete_" in complete_in_shell({"_DEX_COMPLETE": f"source_{shell}"})
+
+
+def test_a_shell_completes_commands_and_specs() -> None:
+    words = {"COMP_WORDS": "dex recon", "COMP_CWORD": "1"}
+    assert complete_in_shell({"_DEX_COMPLETE": "complete_bash", **words}).split() == ["reconcile"]
+    words = {"COMP_WORDS": "dex backfill company_", "COMP_CWORD": "2"}
+    assert complete_in_shell({"_DEX_COMPLETE": "complete_bash", **words}).split() == ["company_intel_briefings"]
+
+
+def complete_in_shell(variables: dict[str, str]) -> str:
+    """Run `dex` the way the completion of a shell does."""
+    environment = {"PATH": os.environ["PATH"], **variables}
+    return subprocess.run([DEX], cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
