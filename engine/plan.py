@@ -10,9 +10,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 from engine.jmespath.path import CompiledPath
+from engine.research_plan import Research, compile_research
 from engine.spec.models import FieldSpec, Override, Spec
+from engine.spec.referenced_files import ReferencedFile
 from engine.spec.vocabulary import OnAbsent, OnMissing
 from engine.values.column_types import TYPES, ColumnType
 from engine.values.normalizers import NORMALIZERS, Normalizer
@@ -70,6 +73,7 @@ class Plan:
     on_absent: OnAbsent
     indexes: tuple[tuple[str, ...], ...]
     targets: tuple[Target, ...]
+    research: Research | None  # None: another spec, or nothing here, says how the operations are executed
     digest: str = field(repr=False)  # of all that the stored row depends on; a description is not part of it
 
     @property
@@ -114,11 +118,17 @@ class Plan:
         return {mapping.operation: mapping for mapping in self.mappings}
 
 
-def compile_spec(spec: Spec, file: str, paths: Mapping[str, CompiledPath]) -> Plan:
+def compile_spec(
+    spec: Spec,
+    file: str,
+    paths: Mapping[str, CompiledPath],
+    files: Mapping[str, ReferencedFile] = MappingProxyType({}),
+) -> Plan:
     """Compile a spec that passed the checks, with the paths that the checks compiled.
 
     `file` is the name of the spec's file, `paths` holds a compiled path for each JMESPath text of the spec
-    (`Checked.paths`). Raises KeyError only for a spec that did not pass the checks.
+    (`Checked.paths`), `files` those that the spec refers to (`Source.files`).
+    Raises KeyError only for a spec that did not pass the checks.
     """
     return Plan(
         name=spec.name,
@@ -134,6 +144,7 @@ def compile_spec(spec: Spec, file: str, paths: Mapping[str, CompiledPath]) -> Pl
         on_absent=OnAbsent(spec.on_absent),
         indexes=tuple(tuple(columns) for columns in spec.indexes),
         targets=tuple(Target(org_id=target.org_id, submissions=tuple(target.submissions)) for target in spec.backfill),
+        research=compile_research(spec, paths, files),
         digest=_compute_digest(spec),
     )
 

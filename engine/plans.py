@@ -30,7 +30,7 @@ def load_plans(project: Project) -> tuple[Plan, ...]:
     checked = check_project(project)
     if checked.diagnostics:
         raise SpecErrors(checked.diagnostics)
-    return tuple(compile_spec(spec, source.file, checked.paths) for source, spec in checked.specs)
+    return tuple(compile_spec(spec, source.file, checked.paths, source.files) for source, spec in checked.specs)
 
 
 def find_plan(plans: Iterable[Plan], name: str) -> Plan:

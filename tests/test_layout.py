@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("scripts", "api", "engine")
 #: Inside the engine: each may import itself and what comes before it. A new module is given its place here.
 ENGINE = (
-    *("errors", "project", "provided_columns", "values", "jmespath", "spec", "plan", "plans", "columns"),
+    *("errors", "project", "provided_columns", "values", "jmespath", "research", "spec", "research_plan", "plan"),
+    *("plans", "research_inputs", "columns"),
     *("rows", "sql", "draft", "store", "backfill", "tables", "runs"),
     *("embedded_postgres", "functions", "generate", "generated"),
 )
@@ -200,4 +201,4 @@ def list_written_files() -> Iterator[Path]:
     """Yield every file of the project that somebody wrote."""
     for folder, folders, files in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in GENERATED_FOLDERS and not name.endswith(".egg-info")]
-        yield from (Path(folder) / name for name in files)
+        yield from (Path(folder) / name for name in files if name not in GENERATED_FOLDERS)  # a worktree's `.git`

@@ -1,6 +1,3 @@
-import { cp } from "node:fs/promises";
-import { join } from "node:path";
-
 import { defineConfig } from "@trigger.dev/sdk";
 
 const THREE_HOURS_S = 3 * 60 * 60; // of work; waiting for research is checkpointed and does not count
@@ -13,16 +10,5 @@ export default defineConfig({
   retries: {
     enabledInDev: false,
     default: { maxAttempts: 3, minTimeoutInMs: 1_000, maxTimeoutInMs: 60_000, factor: 2, randomize: true },
-  },
-  build: {
-    extensions: [
-      {
-        // Prompts are read at run time; a bundle holds only what is imported.
-        name: "prompts",
-        onBuildComplete: async ({ workingDir }, { outputPath }) => {
-          await cp(join(workingDir, "src/prompts"), join(outputPath, "src/prompts"), { recursive: true });
-        },
-      },
-    ],
   },
 });

@@ -52,7 +52,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
     "other_company": HttpCode(403, "The body's `company_id` is another company's.", "Leave `company_id` out."),
     "not_found": HttpCode(
-        404, "There is no such run, step result or submission.", "Check the id and the organisation."
+        404, "There is no such run, step result, submission or operation.", "Check the id and the organisation."
     ),
     "unknown_organisation": HttpCode(404, "There is no such organisation.", "Check the organisation's id."),
     "unknown_route": HttpCode(404, "There is no such path.", "`GET /openapi.json` lists every route."),

@@ -7,7 +7,7 @@ written before the answer goes out.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
@@ -25,11 +25,13 @@ from api.http.endpoint import Endpoint, JsonSchema, build_data_response
 from api.http.errors import Fault
 from api.http.openapi import build_data_schema
 from engine.backfill.run import repair_run
+from engine.research_inputs import normalize_inputs
 from engine.rows.accounts import Account
 from engine.runs import runs
 from engine.runs.errors import AlreadyRequested, ForeignRecord, LostLease, ProviderRunIdTaken, RecordNotFound, RunError
 from engine.runs.statuses import RunStatus, StepStatus
 from engine.store.connection import RawJson
+from engine.values import exact_json
 
 log = structlog.get_logger("api")
 
@@ -105,6 +107,13 @@ class StepUpdate(Body, frozen=True):
     provider_request_withdrawn_by: Name | None = None
     provider_run_id: Name | None = None
     lease_token: UUID | None = None
+
+
+class InputValues(Body, frozen=True):
+    """Name an operation and, for each of its inputs, the values that may count, the first one first."""
+
+    operation_id: Name
+    inputs: dict[str, list[Raw]]
 
 
 class SkipRemaining(Body, frozen=True):
@@ -234,6 +243,21 @@ async def update_step(call: RunnerCall[StepUpdate]) -> Response:
     async with call.context.connection() as connection:
         step = await runs.update_step(connection, change, call.org_id)
     return build_data_response(step, {"replaced": call.replaced})
+
+
+@runner_endpoint("step-results/normalize-inputs", InputValues, "Normalize the inputs of a step's research")
+async def normalize_step_inputs(call: RunnerCall[InputValues]) -> Response:
+    """Answer, for each input, the text that its place in the prompt takes, or why there is none."""
+    operation = call.body.operation_id
+    research = next(
+        (plan.research for plan in call.context.plans if plan.research and plan.research.operation == operation), None
+    )
+    if research is None:
+        hint = "deploy the API with the specs of the runner"
+        raise Fault("not_found", f"no spec says how `{operation}` is executed", hint=hint)
+    values = {name: [exact_json.loads(bytes(value)) for value in given] for name, given in call.body.inputs.items()}
+    texts = normalize_inputs(research, values)
+    return build_data_response(msgspec.json.encode({name: asdict(each) for name, each in texts.items()}))
 
 
 @runner_endpoint("step-results/mark-remaining-skipped", SkipRemaining, "Skip the queued steps of a run")

@@ -42,11 +42,15 @@ async def _fetch_rows(connection: Connection, statement: Statement) -> list[tupl
 
 
 def _sum_found(plans: Sequence[Plan], rows: Iterable[tuple[Any, ...]]) -> Counter[tuple[str, str]]:
-    """Add up the counts of a spec's operations, by (spec, organisation)."""
-    specs = {operation: plan.name for plan in plans for operation in plan.operations}
+    """Add up the counts of a spec's operations, by (spec, organisation); an operation may have several specs."""
+    specs: defaultdict[str, list[str]] = defaultdict(list)
+    for plan in plans:
+        for operation in plan.operations:
+            specs[operation].append(plan.name)
     found: Counter[tuple[str, str]] = Counter()
     for operation, org, count in rows:
-        found[specs[operation], str(org)] += count
+        for spec in specs[operation]:
+            found[spec, str(org)] += count
     return found
 
 

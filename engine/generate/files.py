@@ -13,7 +13,12 @@ from engine.errors import EngineError
 from engine.generate.header import is_generated
 
 #: Folders that hold nothing but generated files: one in there that no generator makes any more is stale.
-GENERATED_FOLDERS: Final = ("engine/generated", "trigger/src/persist/generated", "docs/reference")
+GENERATED_FOLDERS: Final = (
+    "engine/generated",
+    "trigger/src/persist/generated",
+    "trigger/src/operations/generated",
+    "docs/reference",
+)
 
 
 class NotWritten(EngineError):

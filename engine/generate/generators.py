@@ -10,6 +10,7 @@ from typing import Final
 
 from engine.generate.docs.spec_pages import build_spec_pages
 from engine.generate.json_schema import build_json_schema_files
+from engine.generate.operations import build_operation_files
 from engine.generate.python import build_python_files
 from engine.generate.typescript import build_typescript_files
 from engine.plan import Plan
@@ -18,6 +19,7 @@ from engine.plan import Plan
 GENERATORS: Final[Mapping[str, Callable[[Sequence[Plan]], dict[str, str]]]] = {
     "typed Python functions": build_python_files,
     "TypeScript persist blocks": build_typescript_files,
+    "TypeScript operations": build_operation_files,
     "JSON Schema of a spec": lambda _: build_json_schema_files(),
     "reference of each spec": build_spec_pages,
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from engine.generate.header import build_header
 from engine.generate.type_names import build_type_name, to_pascal_case
@@ -57,7 +57,7 @@ def build_function_name(plan: Plan) -> str:
 def _build_index(plans: Sequence[Plan]) -> str:
     ordered = sorted(plans, key=lambda plan: plan.name)
     modules = {plan.name: f"./{build_file_name(plan).removesuffix('.ts')}.js" for plan in ordered}
-    return _join_lines(
+    return join_lines(
         f"// {build_header('the specs')}",
         'import type { PersistStep } from "../step.js";',
         *(f'import {{ {build_function_name(plan)} }} from "{modules[plan.name]}";' for plan in ordered),
@@ -72,9 +72,9 @@ def _build_index(plans: Sequence[Plan]) -> str:
 
 
 def _build_module(plan: Plan) -> str:
-    title = f"{_flatten_prose(plan.title).rstrip('.')}. {_flatten_prose(plan.description)}".rstrip()
+    title = f"{flatten_prose(plan.title).rstrip('.')}. {flatten_prose(plan.description)}".rstrip()
     blocks = [line for mappings in _group_by_paths(plan.mappings) for line in _build_block(plan, mappings)]
-    return _join_lines(
+    return join_lines(
         f"// {build_header(plan.file)}",
         *_build_imports(plan),
         "",
@@ -124,13 +124,13 @@ def _list_type_names(plan: Plan) -> list[str]:
 def _build_row_type(plan: Plan) -> Iterator[str]:
     yield f"/** A row of `{plan.table}`, as the API answers it. */"
     yield f"export interface {build_type_name(plan, 'Row')} extends ProvidedColumns {{"
-    yield from (f"  readonly {_build_object_key(column.name)}: {_build_column_type(column)};" for column in plan.fields)
+    yield from (f"  readonly {build_object_key(column.name)}: {_build_column_type(column)};" for column in plan.fields)
     yield "}"
 
 
 def _build_body_type(plan: Plan) -> Iterator[str]:
     body, element = build_type_name(plan, "Body"), build_type_name(plan, "Element")
-    columns = [f"  readonly {_build_object_key(column.name)}: Json;" for column in plan.fields]
+    columns = [f"  readonly {build_object_key(column.name)}: Json;" for column in plan.fields]
     if plan.many:
         yield "/** One of the `rows` of a body: values as the research has them; the API normalizes and checks them. */"
         yield from (f"export interface {element} {{", *columns, "}", "")
@@ -152,7 +152,7 @@ def _build_filters_type(plan: Plan) -> Iterator[str]:
         return
     yield f"export interface {name} {{"
     for column in plan.filters:
-        yield f"  readonly {_build_object_key(column.name)}?: FilterValue<{_VALUE_TYPES[column.type.name]}>;"
+        yield f"  readonly {build_object_key(column.name)}?: FilterValue<{_VALUE_TYPES[column.type.name]}>;"
     yield "}"
 
 
@@ -189,30 +189,30 @@ def _build_block(plan: Plan, mappings: Sequence[OperationMapping]) -> Iterator[s
         yield "    await storeRows(step, {"
     if mapping.when is not None:
         yield from _build_guard(plan, mapping.when.text)
-    yield f"      endpoint: {_quote_string(_build_endpoint(plan))},"
+    yield f"      endpoint: {quote_string(_build_endpoint(plan))},"
     yield from lines
-    yield f"      persisted: {_quote_string(f'{plan.title} persisted to dedicated table')},"
-    yield f"      failed: {_quote_string(f'Failed to persist {_lower_first_letter(plan.title)} to dedicated table')},"
+    yield f"      persisted: {quote_string(f'{plan.title} persisted to dedicated table')},"
+    yield f"      failed: {quote_string(f'Failed to persist {_lower_first_letter(plan.title)} to dedicated table')},"
     yield f"    }} satisfies {types});"
     yield "  }"
 
 
 def _build_operation_condition(mappings: Sequence[OperationMapping]) -> str:
-    ids = [_quote_string(mapping.operation) for mapping in mappings]
+    ids = [quote_string(mapping.operation) for mapping in mappings]
     return f"operationId === {ids[0]}" if len(ids) == 1 else f"[{', '.join(ids)}].includes(operationId)"
 
 
 def _build_guard(plan: Plan, text: str) -> Iterator[str]:
     yield "      guard: {"
-    yield f"        path: {_quote_string(text)},"
-    yield f"        filtered: {_quote_string(f'{plan.title} filtered: `{text}` is falsy')},"
+    yield f"        path: {quote_string(text)},"
+    yield f"        filtered: {quote_string(f'{plan.title} filtered: `{text}` is falsy')},"
     yield "      },"
 
 
 def _build_body(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
     indent = " " * (12 if plan.many else 8)
     fields = [
-        _build_read_line(indent, _build_object_key(column.name), path.text)
+        _build_read_line(indent, build_object_key(column.name), path.text)
         for column, path in zip(plan.fields, mapping.paths, strict=True)
     ]
     yield "      body: (document) => ({"
@@ -225,23 +225,23 @@ def _build_body(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
 
 
 def _build_read_line(indent: str, key: str, path: str) -> str:
-    line = f"{indent}{key}: readPath(document, {_quote_string(path)}),"
+    line = f"{indent}{key}: readPath(document, {quote_string(path)}),"
     if len(line) <= _WIDTH:
         return line
-    arguments = (f"{indent}  document,", f"{indent}  {_quote_string(path)},")
+    arguments = (f"{indent}  document,", f"{indent}  {quote_string(path)},")
     return "\n".join((f"{indent}{key}: readPath(", *arguments, f"{indent}),"))
 
 
 def _build_logged_columns(plan: Plan) -> Iterator[str]:
-    yield f"      logged: [{', '.join(_quote_string(column.name) for column in plan.key_fields)}],"
+    yield f"      logged: [{', '.join(quote_string(column.name) for column in plan.key_fields)}],"
 
 
 def _build_rows(plan: Plan, mapping: OperationMapping, rows: str) -> Iterator[str]:
-    yield f"      title: {_quote_string(plan.title)},"
-    yield f"      rows: {_quote_string(rows)},"
+    yield f"      title: {quote_string(plan.title)},"
+    yield f"      rows: {quote_string(rows)},"
     yield "      fields: {"
     for column, path in zip(plan.fields, mapping.paths, strict=True):
-        yield f"        {_build_object_key(column.name)}: {_quote_string(path.text)},"
+        yield f"        {build_object_key(column.name)}: {quote_string(path.text)},"
     yield "      },"
     yield "      sources: {"
     yield from _build_sources(8)
@@ -271,7 +271,7 @@ def _build_name_list(keyword: str, names: Sequence[str], module: str) -> str:
     return "\n".join((f"{keyword} {{", *(f"  {name}," for name in names), f'}} from "{module}";'))
 
 
-def _build_object_key(name: str) -> str:
+def build_object_key(name: str) -> str:
     """Return a column as a key of an object literal, where this one name would set the prototype."""
     return '["__proto__"]' if name == "__proto__" else name
 
@@ -284,15 +284,16 @@ def _lower_first_letter(title: str) -> str:
     return f"{first[:1].lower()}{first[1:]}{f' {rest}' if rest else ''}"
 
 
-def _quote_string(text: str) -> str:
-    """Return a TypeScript string literal; JSON's spelling is one."""
-    return json.dumps(text, ensure_ascii=False)
+def quote_string(value: Any) -> str:
+    """Return a string, or any other JSON value, as TypeScript spells it; JSON's spelling is one."""
+    return json.dumps(value, ensure_ascii=False)
 
 
-def _flatten_prose(text: str) -> str:
+def flatten_prose(text: str) -> str:
     """Return prose of a spec on one line of a comment, where nothing in it can end the comment."""
     return " ".join(text.split()).replace("*/", "* /")
 
 
-def _join_lines(*lines: str) -> str:
+def join_lines(*lines: str) -> str:
+    """Return the text of a file of these lines."""
     return "\n".join(lines) + "\n"

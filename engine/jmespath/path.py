@@ -8,7 +8,7 @@ languages to it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -87,10 +87,10 @@ class ParsedPath:
     mistakes: tuple[PathError, ...] = ()
 
 
-def parse_path(text: str) -> ParsedPath:
+def parse_path(text: str, roots: Sequence[str] = DOCUMENT_ROOTS) -> ParsedPath:
     """Parse an expression once and check it: syntax, functions and their arguments, roots and their keys.
 
-    Never raises for a wrong expression. One that does not parse has one mistake.
+    It may start at `roots`. Never raises for a wrong expression. One that does not parse has one mistake.
     """
     if not text.strip():
         return ParsedPath(None, (PathError("SPEC401", "the path is empty", 0, "write a path such as `output.domain`"),))
@@ -98,7 +98,7 @@ def parse_path(text: str) -> ParsedPath:
         if mistakes := tuple(grammar.find_literal_mistakes(text)):
             return ParsedPath(None, mistakes)
         path = CompiledPath(text, grammar.parse_expression(text))
-        mistakes = _find_mistakes(path)
+        mistakes = _find_mistakes(path, roots)
     except PathError as error:
         return ParsedPath(None, (error,))
     except RecursionError:
@@ -115,11 +115,11 @@ def compile_path(text: str) -> CompiledPath:
     return parsed.path
 
 
-def _find_mistakes(path: CompiledPath) -> tuple[PathError, ...]:
+def _find_mistakes(path: CompiledPath, roots: Sequence[str]) -> tuple[PathError, ...]:
     """Return the mistakes of an expression that parses, in the order of their characters."""
     mistakes = grammar.find_tree_mistakes(path.text, path.ast)
     if not any(mistake.code == "SPEC409" for mistake in mistakes):  # a name without its `&` would be taken for a root
-        mistakes += [*_find_root_mistakes(path), *_find_key_mistakes(path)]
+        mistakes += [*_find_root_mistakes(path, roots), *_find_key_mistakes(path)]
     return tuple(sorted(mistakes, key=lambda mistake: mistake.offset))
 
 
@@ -150,14 +150,17 @@ def _build_evaluation_error(error: jmes.JMESPathTypeError) -> EvaluationError:
     return EvaluationError(f"`{error.function_name}` takes {wanted}, found `{found}`", error.current_value)
 
 
-def _find_root_mistakes(path: CompiledPath) -> Iterator[PathError]:
+def _find_root_mistakes(path: CompiledPath, roots: Sequence[str]) -> Iterator[PathError]:
     text = path.text
-    for root in path.roots - set(DOCUMENT_ROOTS):
+    for root in path.roots - set(roots):
         word = re.escape(root)
         found = re.search(rf"""(?<![\w."'`])({word}(?!\w)|"{word}")""", text)
         offset = found.start() if found else max(text.find(root), 0)
         yield PathError(
-            "SPEC404", f"root `{root}` does not exist", offset, _build_root_hint(root, text[offset : offset + 1])
+            "SPEC404",
+            f"root `{root}` does not exist" if roots == DOCUMENT_ROOTS else f"root `{root}` does not exist here",
+            offset,
+            _build_root_hint(root, text[offset : offset + 1], roots),
         )
 
 
@@ -169,14 +172,16 @@ def _find_key_mistakes(path: CompiledPath) -> Iterator[PathError]:
             yield PathError("SPEC404", f"`{root}` has no `{key}`", offset, suggest_name(key, ROOT_KEYS[root]))
 
 
-def _build_root_hint(root: str, sign: str) -> str:
+def _build_root_hint(root: str, sign: str, roots: Sequence[str]) -> str:
     if sign == '"':
         return f"in JMESPath double quotes hold a key; a string is written '{root}'"
     if root in ("null", "true", "false"):
         return f"a literal stands between backticks, `{root}`"
-    near = suggest_name(root, DOCUMENT_ROOTS)
+    near = suggest_name(root, roots)
     if near.startswith("did you mean"):
         return near
+    if roots != DOCUMENT_ROOTS:
+        return f"a path here starts at {' or '.join(f'`{name}`' for name in roots)}"
     return f"did you mean `output.{root}`? a path starts at `output`, `context`, `run`, `operation` or `item`"
 
 

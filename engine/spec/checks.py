@@ -15,13 +15,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.errors import suggest_name
-from engine.jmespath.path import CompiledPath, ParsedPath, parse_path
+from engine.jmespath.path import DOCUMENT_ROOTS, CompiledPath, ParsedPath, parse_path
 from engine.provided_columns import PROVIDED_COLUMNS
 from engine.spec import shape_errors
+from engine.spec.answer_checks import check_answer
 from engine.spec.diagnostics import Diagnostic
 from engine.spec.models import CORE_TABLES, RESERVED_PARAMETERS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS, Spec
+from engine.spec.research_checks import check_research, check_research_owners
 from engine.spec.vocabulary import OnAbsent, OnMissing
-from engine.spec.yaml_source import Place, Position, Source
+from engine.spec.yaml_source import Place, Source
 from engine.values.column_types import TYPES
 from engine.values.normalizers import NORMALIZERS
 
@@ -43,9 +45,22 @@ class Checked:
 class _ParsedPaths(dict[str, ParsedPath]):
     """The paths of a folder by their text. A text is parsed when it is first looked up, and never again."""
 
+    def __init__(self) -> None:
+        self.with_roots: dict[tuple[str, Sequence[str]], ParsedPath] = {}  # those of `research`, which start elsewhere
+
     def __missing__(self, text: str) -> ParsedPath:
-        parsed = self[text] = parse_path(text)
+        parsed = self[text] = self.parse_at_roots(text, DOCUMENT_ROOTS)
         return parsed
+
+    def parse_at_roots(self, text: str, roots: Sequence[str]) -> ParsedPath:
+        """Parse a path that may start at `roots`."""
+        if (text, roots) not in self.with_roots:
+            self.with_roots[text, roots] = parse_path(text, roots)
+        return self.with_roots[text, roots]
+
+    def list_compiled(self) -> dict[str, CompiledPath]:
+        """Return the compiled paths by their text, wherever they start."""
+        return {text: parsed.path for (text, _), parsed in self.with_roots.items() if parsed.path}
 
 
 def check_sources(sources: Sequence[Source]) -> Checked:
@@ -63,11 +78,16 @@ def check_sources(sources: Sequence[Source]) -> Checked:
             rule(source, source.data)
         _check_paths(source, source.data, parsed_paths)
         _check_absent(source, source.data, parsed_paths)
+        check_research(source, source.data, parsed_paths.parse_at_roots)
+    paths = parsed_paths.list_compiled()
+    for source, spec in specs:
+        if all(text in paths for _, text in _list_paths(source.data)):
+            check_answer(source, spec, paths)
     _check_folder(sources)
     return Checked(
         specs=tuple(specs),
         diagnostics=tuple(sorted({diagnostic for source in sources for diagnostic in source.diagnostics})),
-        paths={text: parsed.path for text, parsed in parsed_paths.items() if parsed.path},
+        paths=paths,
     )
 
 
@@ -278,7 +298,7 @@ _FILE_RULES: tuple[Callable[[Source, Data], None], ...] = (
 
 
 def _check_folder(sources: Sequence[Source]) -> None:
-    _check_unique(sources, "SPEC307", "operation", _list_operations)
+    check_research_owners(sources)
     for key in ("table", "slug", "row_name"):
         _check_unique(sources, "SPEC306", key, partial(_list_names, key))
 
@@ -291,9 +311,7 @@ def _check_unique(
         for name, place in claims(source.data or {}):
             owner = owners.setdefault(name, source)
             if owner is not source and not _follows_from_table(what, source, owner):
-                is_key = what == "operation" and place in source.keys
-                position = source.find_key_position(place) if is_key else source.find_value_position(place)
-                _report_taken_name(source, position, code, what, name, owner)
+                _report_taken_name(source, place, code, what, name, owner)
 
 
 def _follows_from_table(what: str, source: Source, owner: Source) -> bool:
@@ -301,20 +319,12 @@ def _follows_from_table(what: str, source: Source, owner: Source) -> bool:
     return what == "slug" and source.data.get("table") == owner.data.get("table")
 
 
-def _report_taken_name(source: Source, position: Position, code: str, what: str, name: str, owner: Source) -> None:
+def _report_taken_name(source: Source, place: Place, code: str, what: str, name: str, owner: Source) -> None:
     kind = what.replace("_", " ")
     hint = f"choose another {kind}"
     if what != "row_name":
-        hint = "leave it to one of the two" if what == "operation" else f"{hint}, or let one spec claim both operations"
-    source.add_diagnostic(position, code, f"{kind} `{name}` is claimed by `{owner.file}` too", hint)
-
-
-def _list_operations(data: Data) -> Iterator[tuple[str, Place]]:
-    operations = data.get("operations")
-    for index, name in enumerate(_list_texts(operations)):
-        yield name, ("operations", index)
-    for name in _read_mapping(operations):
-        yield name, ("operations", name)
+        hint = f"{hint}, or let one spec claim both operations"
+    source.report_value(place, code, f"{kind} `{name}` is claimed by `{owner.file}` too", hint)
 
 
 def _list_names(key: str, data: Data) -> Iterator[tuple[str, Place]]:

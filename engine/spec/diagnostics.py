@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import EngineError
+from engine.spec.research_codes import RESEARCH_CODES
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,7 +44,7 @@ class SpecErrors(EngineError):
         super().__init__("\n".join(map(str, self.diagnostics)), hint="run `dex check` after mending them")
 
 
-#: code -> (title, what it means, what to do). A retired code stays listed and is never used for something else.
+#: code -> (title, what it means, what to do).
 CODES: Mapping[str, tuple[str, str, str]] = {
     # 1xx: the file as YAML
     "SPEC101": (
@@ -94,11 +95,6 @@ CODES: Mapping[str, tuple[str, str, str]] = {
         "Change the chain or the type.",
     ),
     "SPEC306": ("name taken", "Two specs claim the same table, slug or row name.", "Rename one of them."),
-    "SPEC307": (
-        "operation taken",
-        "Two specs claim the same operation: one step result would have two owners.",
-        "Leave it to one of them.",
-    ),
     "SPEC308": ("override of nothing", "An operation overrides a field that does not exist.", "Name a field."),
     "SPEC309": ("filter on this type", "A jsonb or text[] column cannot be a filter.", "Drop `filter`."),
     "SPEC310": (
@@ -156,4 +152,10 @@ CODES: Mapping[str, tuple[str, str, str]] = {
         " other argument of a function is one.",
         "Write the `&`, or drop it.",
     ),
+    **RESEARCH_CODES,
+}
+
+#: Retired code -> what it said. None of them is ever used for something else.
+RETIRED_CODES: Mapping[str, str] = {
+    "SPEC307": "Two specs claim the same operation. Several may: each makes a table of its own of the same answers.",
 }

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from engine.provided_columns import PROVIDED_COLUMNS
+from engine.spec.research_models import ResearchSpec
+from engine.spec.strict_model import StrictModel
 from engine.values.column_types import TYPES
 from engine.values.normalizers import NORMALIZERS
 
@@ -45,11 +47,7 @@ RESERVED_SPEC_NAMES = ("format", "index", "normalizers", "readme", "step_result"
 PathText = str  # JMESPath; the checks parse it
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class FieldSpec(_Model):
+class FieldSpec(StrictModel):
     """One column: where its value comes from and what is done to it on the way."""
 
     type: str = Field(
@@ -85,7 +83,7 @@ class FieldSpec(_Model):
     )
 
 
-class FieldOverride(_Model):
+class FieldOverride(StrictModel):
     """What one operation says differently about a field."""
 
     path: PathText = Field(
@@ -93,7 +91,7 @@ class FieldOverride(_Model):
     )
 
 
-class Override(_Model):
+class Override(StrictModel):
     """What one operation says differently: the shape of its output, never the table."""
 
     rows: PathText | None = Field(
@@ -105,7 +103,7 @@ class Override(_Model):
     fields: dict[str, FieldOverride] = Field(default={}, description="This operation's paths, by field name.")
 
 
-class TargetSpec(_Model):
+class TargetSpec(StrictModel):
     """Default targets of this spec's backfill script."""
 
     org_id: str = Field(
@@ -125,7 +123,7 @@ def _expand_operations(value: Any) -> Any:
     return value
 
 
-class Spec(_Model):
+class Spec(StrictModel):
     """One operation (or several of one kind) and the table its results become rows of."""
 
     spec: Literal[1] = Field(description="Version of the format.")
@@ -145,6 +143,11 @@ class Spec(_Model):
         description="Operation ids, as a list; or a mapping from id to what that operation says differently "
         "(`rows`, `when`, `fields.<name>.path`).",
         examples=[["company.derive.intel_briefing"]],
+    )
+    research: ResearchSpec | None = Field(
+        default=None,
+        description="How the research of the operation is asked for. Such a spec names one operation, and an operation "
+        "has one such spec; others may read the same answers.",
     )
     table: str = Field(pattern=IDENTIFIER, description="Target table.", examples=["company_intel_briefings"])
     slug: str | None = Field(

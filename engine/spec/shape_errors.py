@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from engine.errors import suggest_name
 from engine.spec.models import IDENTIFIER, FieldOverride, FieldSpec, Override, Spec, TargetSpec
+from engine.spec.research_models import InputSpec, ResearchSpec
 from engine.spec.yaml_source import Place, Source
 
 _TYPE_NAMES = {
@@ -49,7 +50,7 @@ def _report_type(source: Source, place: Place, wanted: str, value: Any) -> None:
         wanted, index = "a string", next(at for at, entry in enumerate(value) if not isinstance(entry, str))
         place, value = (*place, index), value[index]
     hint = f"write {wanted}"
-    if place[-1] in ("path", "rows", "when"):
+    if place[-1] in ("path", "rows", "when") or (place[:2] == ("research", "output") and len(place) == 3):
         hint = "quote the path: YAML reads some signs at its start as something else"
     elif place == ("operations",):
         wanted, hint = "a list of ids", "write `[company.derive.intel_briefing]`, say"
@@ -67,6 +68,8 @@ def _describe_value_error(place: Place, kind: str, entry: Any) -> tuple[str, str
     if place == ("spec",):
         message = f"unknown format version `{value}`" if isinstance(value, int) else "`spec` takes the whole number 1"
         return "SPEC204", message, "write `spec: 1`"
+    if place == ("research", "fresh_for"):
+        return "SPEC209", f"`{value}` is no duration", "write a number and `s`, `m`, `h`, `d` or `w`: `90d`, say"
     if kind == "string_pattern_mismatch" and place[0] == "backfill":
         return "SPEC313", f"`{value}` is not a UUID", "write 8-4-4-4-12 hexadecimal digits"
     if kind == "string_pattern_mismatch":
@@ -114,5 +117,9 @@ def _find_model(place: Place) -> type[BaseModel]:
             return FieldOverride
         case ("backfill", _):
             return TargetSpec
+        case ("research",):
+            return ResearchSpec
+        case ("research", "inputs", _):
+            return InputSpec
         case _:
             return Spec

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
 from engine.spec.diagnostics import Diagnostic
+from engine.spec.referenced_files import ReferencedFile, load_referenced_files
 from engine.spec.yaml_scalar import Scalar, find_character
 
 _Key = str | int
@@ -53,6 +54,7 @@ class Source:
     keys: dict[Place, Position] = field(default_factory=dict)
     values: dict[Place, Position] = field(default_factory=dict)
     scalars: dict[Place, Scalar] = field(default_factory=dict)
+    files: dict[str, ReferencedFile] = field(default_factory=dict)  # what the spec refers to, by the name it gives
 
     @property
     def stem(self) -> str:
@@ -115,7 +117,8 @@ def load_source(file: Path, shown_as: str) -> Source:
         source.add_diagnostic(_START, "SPEC101", message, f"rename it to `{file.stem}.yaml`")
         return source
     try:
-        return parse_source(file.read_bytes().decode("utf-8-sig"), shown_as)
+        source = parse_source(file.read_bytes().decode("utf-8-sig"), shown_as)
+        source.files = load_referenced_files(source.data, file.parent, PurePosixPath(shown_as).parent.as_posix())
     except OSError as error:
         hint = "a spec is a file that can be read"
         source.add_diagnostic(_START, "SPEC101", f"cannot be read: {error.strerror}", hint)

@@ -27,7 +27,7 @@ select found.operation_id, found.org_id, count(*) from step_results as found
 where {FOUND}
 group by found.operation_id, found.org_id
 """
-    return Statement(text, {"operations": [operation for plan in plans for operation in plan.operations]})
+    return Statement(text, {"operations": sorted({operation for plan in plans for operation in plan.operations})})
 
 
 def build_outcome_counts_statement(plans: Sequence[Plan]) -> Statement:

@@ -16,6 +16,7 @@ from engine.rows.document import Run
 from engine.rows.extract import Reason
 from engine.spec import checks, yaml_source
 from engine.spec.diagnostics import Diagnostic
+from scripts.docs.research_examples import RESEARCH_FILES, RESEARCH_REPLACEMENTS, RESEARCH_SPEC
 
 _GOOD_SPEC: Final = """\
 spec: 1
@@ -64,7 +65,6 @@ _REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC304": ("normalize: [domain]", "normalize: [domian]"),
     "SPEC305": ("type: integer", "type: integer\n    normalize: [lower, text]"),
     "SPEC306": ("name: customers", "name: clients"),
-    "SPEC307": ("name: customers", "name: clients"),
     "SPEC308": ("[company.derive.customers]", "{company.derive.customers: {fields: {sise: {path: output.n}}}}"),
     "SPEC309": ("type: jsonb", "type: jsonb\n    filter: true"),
     "SPEC310": (_CONFLICT_LINE, "conflict: [org_id, raw]\n"),
@@ -84,7 +84,7 @@ _REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC409": ('"output.size"', '"max_by(output.offices, size).size"'),
 }
 #: Codes that take two files to show: the good spec and, beside it, the one with the replacement.
-_TWO_FILE_CODES: Final = ("SPEC306", "SPEC307")
+_TWO_FILE_CODES: Final = ("SPEC306", "SPEC603")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +97,22 @@ class WrongExample:
 
 def build_wrong_example(code: str) -> WrongExample | None:
     """Return the example of a code; None for SPEC101, which is about a file that is no text."""
-    if code not in _REPLACEMENTS:
+    if code not in {*_REPLACEMENTS, *RESEARCH_REPLACEMENTS}:
         return None
-    good, bad = _REPLACEMENTS[code]
-    assert _GOOD_SPEC.count(good) == 1, f"the example of {code} replaces one place"
-    name = "clients" if code in _TWO_FILE_CODES else "customers"
-    sources = [yaml_source.parse_source(_GOOD_SPEC.replace(good, bad), f"specs/{name}.yaml")]
+    text, name = (RESEARCH_SPEC, "funding") if code in RESEARCH_REPLACEMENTS else (_GOOD_SPEC, "customers")
+    good, bad = {**_REPLACEMENTS, **RESEARCH_REPLACEMENTS}[code]
+    assert text.count(good) == 1, f"the example of {code} replaces one place"
+    sources = [yaml_source.parse_source(text.replace(good, bad), f"specs/{name}.yaml")]
     if code in _TWO_FILE_CODES:
-        sources.insert(0, yaml_source.parse_source(_GOOD_SPEC, "specs/customers.yaml"))
+        sources.insert(0, yaml_source.parse_source(text, f"specs/{name}.yaml"))
+        sources[-1].file = f"specs/{bad.removeprefix('name: ')}.yaml"
+    for source in sources:
+        source.files = dict(RESEARCH_FILES)
     diagnostics = checks.check_sources(sources).diagnostics
     diagnostic = next(diagnostic for diagnostic in diagnostics if diagnostic.code == code)
+    files = {file.file: file.text for file in RESEARCH_FILES.values()}
+    if diagnostic.file in files:
+        return WrongExample((files[diagnostic.file] or "").rstrip(), diagnostic)
     return WrongExample(_cut_snippet(sources[-1].text, diagnostic, bad), diagnostic)
 
 

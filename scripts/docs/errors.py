@@ -8,7 +8,7 @@ from typing import Final
 from api.http.codes import HTTP_CODES
 from engine.generate.docs.markdown import build_code_block, build_page, build_table, format_code
 from engine.rows.extract import REASONS, Reason
-from engine.spec.diagnostics import CODES
+from engine.spec.diagnostics import CODES, RETIRED_CODES
 from engine.tables.differences import PROBLEMS
 from scripts.docs import error_examples
 
@@ -47,6 +47,8 @@ def build_errors_page() -> str:
         "## Specs",
         "What `dex check` says, as `file:line:column: CODE message` with a hint below; a whole folder at once.",
         *map(_build_spec_section, CODES),
+        "### Retired",
+        build_table(("code", "what it said"), [(format_code(name), text) for name, text in RETIRED_CODES.items()]),
         "## Tables",
         "What `dex check --database` and `/readyz` say of a live table; each comes with the SQL that mends it.",
         build_table(("code", "what", "meaning"), [(format_code(name), *texts) for name, texts in PROBLEMS.items()]),

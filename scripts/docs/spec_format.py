@@ -17,6 +17,8 @@ from engine.spec.models import CORE_TABLES, RESERVED_PARAMETERS, RESERVED_SPEC_N
 FORMAT_PAGE: Final = "docs/reference/format.md"
 _PARTS: Final = (
     ("FieldSpec", "Keys of a field", "Under `fields`, by column name."),
+    ("ResearchSpec", "Keys of `research`", "How the operation of the spec is executed."),
+    ("InputSpec", "Keys of an input", "Under `research.inputs`, by the name that the prompt and the output use."),
     ("Override", "Keys of an operation", "Under `operations`, where that is a mapping from id to what differs."),
     ("FieldOverride", "Keys of a field of an operation", "Under `operations.<id>.fields`, by column name."),
     ("TargetSpec", "Keys of a backfill target", "Each entry of `backfill`."),
@@ -81,6 +83,8 @@ def _describe_kind(key: dict[str, Any]) -> str:
         return " or ".join(_describe_kind(choice) for choice in key["anyOf"])
     if "const" in key:
         return format_code(json.dumps(key["const"]))
+    if "$ref" in key:
+        return "mapping"
     type_names = {"string": "text", "boolean": "true or false", "array": "list", "object": "mapping"}
     if "enum" in key and len(key["enum"]) <= 3:
         return " or ".join(map(format_code, key["enum"]))
@@ -98,5 +102,7 @@ def _format_examples(key: dict[str, Any]) -> str:
 
 
 def _format_flow(value: Any) -> str:
-    """Return a list as YAML writes it on one line."""
+    """Return a list or a mapping as YAML writes it on one line."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_format_flow(part)}' for name, part in value.items())}}}"
     return f"[{', '.join(map(_format_flow, value))}]" if isinstance(value, list) else str(value)

@@ -49,7 +49,7 @@ def check_folder(folder: Path) -> Checked:
 def compile_folder(folder: Path) -> list[Plan]:
     found = check_folder(folder)
     assert not found.diagnostics, "\n".join(map(str, found.diagnostics))
-    return [plan.compile_spec(spec, origin.file, found.paths) for origin, spec in found.specs]
+    return [plan.compile_spec(spec, origin.file, found.paths, origin.files) for origin, spec in found.specs]
 
 
 def assert_golden(golden: Path, text: str) -> None:

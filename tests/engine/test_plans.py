@@ -58,6 +58,9 @@ def test_loading_parses_each_path_text_once(monkeypatch: pytest.MonkeyPatch) -> 
     plans = load.load_plans(Project(ROOT))
     mappings = [mapping for plan in plans for mapping in plan.mappings]
     paths = [path for mapping in mappings for path in (mapping.rows, mapping.when, *mapping.paths) if path]
+    researches = [plan.research for plan in plans if plan.research]
+    paths += [path for research in researches for given in research.inputs for path in given.paths]
+    paths += [path for research in researches for _, path in research.output]
     assert sorted(parsed) == sorted({path.text for path in paths})
     assert len(paths) > len(parsed) > 10
 

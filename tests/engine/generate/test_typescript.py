@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.generate import typescript
+from engine.generate import operations, typescript
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS
 
@@ -25,6 +25,30 @@ fields:
   from: {type: text, path: "output.\"a b\" || 'it\\'s'", required: true, filter: true}
   __proto__: {type: jsonb, path: "output.b[?c == `1`] | [0]"}
   constructor: {type: text, path: output.constructor}
+"""
+HARD_RESEARCH = r"""
+spec: 1
+name: hard_research
+title: 'Ends in a "quote" and `ticks`'
+description: 'Has a \ and */ in it.'
+operations: [test.hard_research]
+research:
+  provider: parallel
+  processor: 'pro "fast"'
+  prompt: "Back\\slash, `ticks` ${'$'}{dollar}, \"quotes\", \u2028 and {{__proto__}}\n\n*/ // {{constructor}}"
+  inputs:
+    __proto__: {path: "context.\"a b\"", required: true}
+    constructor: {path: ["context.constructor", "step_input.it"], normalize: [text, domain]}
+  output_schema: from_fields
+  output: {toString: "inputs.constructor", a_b: "length(context.list || `[]`)"}
+table: hard_research
+row_name: hard_research
+conflict: [org_id, name]
+rows: output.parallel_raw_response.output.content.__proto__."a b"
+fields:
+  name: {type: text, path: item.constructor, required: true, description: 'Has a "quote", a \ and ${x}'}
+  parts: {type: "text[]", path: 'item.__proto__'}
+  raw: {type: jsonb, path: 'item.raw'}
 """
 SHAPES = """
 spec: 1
@@ -83,11 +107,13 @@ def test_it_passes_the_runners_own_checks(
     shutil.copytree(TRIGGER, copy, ignore=shutil.ignore_patterns("node_modules", "generated", "tests"))
     (copy / "node_modules").symlink_to(TRIGGER / "node_modules")
     more = [HARD, SHAPES, KEYLESS_LIST, *(KEYLESS.format(name=name) for name in ALIKE)]
-    for name, text in typescript.build_typescript_files([*plans, *map(compiled, more)]).items():
+    all_plans = [*plans, *map(compiled, [*more, HARD_RESEARCH])]
+    files = {**typescript.build_typescript_files(all_plans), **operations.build_operation_files(all_plans)}
+    for name, text in files.items():
         file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    for command in (["tsc", "--noEmit"], ["eslint", "src/persist"]):
+    for command in (["tsc", "--noEmit"], ["eslint", "src/persist", "src/operations"]):
         done = subprocess.run(
             ["node", f"node_modules/.bin/{command[0]}", *command[1:]], cwd=copy, capture_output=True, text=True
         )

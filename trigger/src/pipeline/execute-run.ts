@@ -9,8 +9,9 @@
 import { InternalApiError, type InternalApi, type InternalConfig } from "../api/client.js";
 import { isObject, type JsonObject } from "../json/exact.js";
 import { toMessage, type Logger } from "../logger.js";
-import { operations } from "../operations/index.js";
+import { operations } from "../operations/generated/index.js";
 import { persistStepResult } from "../persist/generated/index.js";
+import type { Candidates } from "../research/inputs.js";
 import {
   parseStepConfig,
   buildUnknownOperationResult,
@@ -121,7 +122,11 @@ async function executeStep(
 ): Promise<OperationResult> {
   const operation = operations.get(step.operationId);
   if (operation === undefined) return buildUnknownOperationResult(step.operationId, [...operations.keys()]);
-  return await conductResearch(operation, context, parseStepConfig(step.config), records.createStepRecord(step), deps);
+  const tools = {
+    ...deps,
+    normalizeInputs: (operationId: string, inputs: Candidates) => records.normalizeInputs(operationId, inputs),
+  };
+  return await conductResearch(operation, context, parseStepConfig(step.config), records.createStepRecord(step), tools);
 }
 
 type Recorded = { at: string | null } | { failure: Failure };

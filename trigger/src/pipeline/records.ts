@@ -2,6 +2,7 @@
 import { internalCall, InternalApiError, internalPost, type InternalConfig } from "../api/client.js";
 import { isObject, type JsonObject } from "../json/exact.js";
 import { toMessage } from "../logger.js";
+import type { Candidates } from "../research/inputs.js";
 import type { Failure } from "../research/operation.js";
 import type { StepRecord } from "../research/research.js";
 import { parseRun, type Run, type Step } from "./run.js";
@@ -95,6 +96,13 @@ export class RunRecords {
   async recordLaterStepsSkipped(position: number): Promise<void> {
     const body = { pipeline_run_id: this.#runId, from_step_position: position };
     await this.#postForData("step-results/mark-remaining-skipped", body);
+  }
+
+  /** Ask the engine for the normalized text of each input. */
+  async normalizeInputs(operationId: string, inputs: Candidates): Promise<JsonObject> {
+    const body = { operation_id: operationId, inputs };
+    const answer = await internalCall(this.#config, "/api/internal/step-results/normalize-inputs", body);
+    return isObject(answer) ? answer : {};
   }
 
   /**

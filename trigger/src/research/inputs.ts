@@ -1,38 +1,73 @@
-/** Reads an operation's inputs from the cumulative context, where each may stand under one of several names. */
-import { Numeral, type Json, type JsonObject } from "../json/exact.js";
+/** Reads the inputs of an operation from the context of its step: the texts that the places of its prompt take. */
+import { isObject, Numeral, type Json, type JsonObject } from "../json/exact.js";
+import { toMessage } from "../logger.js";
+import { Document } from "../paths/document.js";
+import { readPath } from "../paths/read.js";
 
 export interface Input {
-  readonly names: readonly string[];
+  /** Paths over `context` and `step_input`; the first that gives a text counts. */
+  readonly paths: readonly string[];
   readonly isRequired: boolean;
+  /** The engine normalizes the text, and chooses among the values of all paths the first that it can. */
+  readonly isNormalized: boolean;
 }
 
 /** Inputs by name, "" for those the context does not have. */
-export type Inputs<Name extends string = string> = Record<Name, string>;
+export type Inputs = Record<string, string>;
 
-/** Declare an input that the operation needs, by the names it may have in the context. */
-export function requiredInput(...names: string[]): Input {
-  return { names, isRequired: true };
+/** Values of an input, in the order of its paths, by its name. */
+export type Candidates = Record<string, Json[]>;
+
+/** Ask the engine for the text of each input, and why there is none. */
+export type NormalizeInputs = (operationId: string, candidates: Candidates) => Promise<JsonObject>;
+
+export interface InputReading {
+  readonly inputs: Inputs;
+  /** Input -> why its value does not count. */
+  readonly problems: Record<string, string>;
 }
 
-/** Declare an input that improves the research where the context has it. */
-export function optionalInput(...names: string[]): Input {
-  return { names, isRequired: false };
-}
-
-/** Read each input from the first of its names that has a text in the context, in snake case or camel case. */
-export function readInputs<Name extends string>(context: JsonObject, wanted: Record<Name, Input>): Inputs<Name> {
-  const texts = Object.entries<Input>(wanted).map(([name, { names }]) => [name, findFirstText(context, names)]);
-  return Object.fromEntries(texts) as Inputs<Name>;
+/** Read each input of an operation from the context of its step. Throws what `normalize` throws. */
+export async function readInputs(
+  operation: { readonly id: string; readonly inputs: Readonly<Record<string, Input>> },
+  context: JsonObject,
+  normalize: NormalizeInputs,
+): Promise<InputReading> {
+  const document = buildInputDocument(context);
+  const inputs: Inputs = {};
+  const problems: Record<string, string> = {};
+  const candidates: Candidates = {};
+  for (const [name, { paths, isNormalized }] of Object.entries(operation.inputs)) {
+    inputs[name] = "";
+    const values = [];
+    try {
+      for (const path of paths) values.push(readPath(document, path));
+    } catch (error) {
+      problems[name] = toMessage(error);
+      continue;
+    }
+    if (isNormalized) candidates[name] = values;
+    else inputs[name] = values.map(readText).find((text) => text !== "") ?? "";
+  }
+  if (Object.keys(candidates).length > 0) {
+    const normalized = await normalize(operation.id, candidates);
+    for (const name of Object.keys(candidates)) {
+      const { text, refused } = asObject(normalized[name]);
+      inputs[name] = readText(text);
+      if (typeof refused === "string" && inputs[name] === "") problems[name] = refused;
+    }
+  }
+  return { inputs, problems };
 }
 
 /** Return the names of required inputs that have no text. */
-export function findMissingInputs(inputs: Inputs, wanted: Record<string, Input>): string[] {
+export function findMissingInputs(inputs: Inputs, wanted: Readonly<Record<string, Input>>): string[] {
   return Object.entries(wanted).flatMap(([name, input]) => (input.isRequired && inputs[name] === "" ? [name] : []));
 }
 
-function findFirstText(context: JsonObject, names: readonly string[]): string {
-  const spellings = names.flatMap((name) => [name, toCamelCase(name)]);
-  return spellings.map((name) => readText(context[name])).find((value) => value !== "") ?? "";
+/** Build the document of the paths of `research`; `roots` are those beside the context. */
+export function buildInputDocument(context: JsonObject, roots: Record<string, Json> = {}): Document {
+  return Document.fromRoots({ context, step_input: context, ...roots });
 }
 
 function readText(value: Json | undefined): string {
@@ -41,6 +76,6 @@ function readText(value: Json | undefined): string {
   return typeof value === "number" ? String(value) : "";
 }
 
-function toCamelCase(name: string): string {
-  return name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+function asObject(value: Json | undefined): JsonObject {
+  return isObject(value) ? value : {};
 }

@@ -1,18 +1,25 @@
 /** The types of an operation, of its configuration by a step, and of its result. */
 import type { Json, JsonObject } from "../json/exact.js";
-import type { Input, Inputs } from "./inputs.js";
+import type { Input } from "./inputs.js";
+import type { OutputSchema } from "./parallel.js";
 
-/** One kind of Deep Research. */
+/** One kind of Deep Research, as its spec describes it: `src/operations/generated/` holds them. */
 export interface Operation {
   readonly id: string;
-  /** A file under `src/prompts/`. */
-  readonly prompt: string;
+  readonly provider: ProviderName;
   /** The processor, unless the step's config names another one. */
   readonly processor: string;
-  readonly inputs: Record<string, Input>;
-  /** The keys of the output besides those every operation has. */
-  buildOutput(inputs: Inputs): Record<string, string>;
+  /** What is asked, with a place `{{name}}` for each input. */
+  readonly prompt: string;
+  readonly inputs: Readonly<Record<string, Input>>;
+  /** The shape of the answer; null leaves it to the provider. */
+  readonly outputSchema: OutputSchema | null;
+  /** Keys of the output beside the inputs -> paths over `inputs`, `context` and `step_input`. */
+  readonly output: Readonly<Record<string, string>>;
 }
+
+/** The providers that this runner can order from. */
+export type ProviderName = "parallel";
 
 /** Whether the research has content, has none, or did not come to an end. */
 export type ResultStatus = "found" | "not_found" | "failed";
@@ -30,7 +37,7 @@ export interface OperationResult {
 
 /** A wire object: one order or resumption at the provider. */
 export interface Attempt {
-  readonly provider: "parallel";
+  readonly provider: ProviderName;
   readonly action: "bought" | "resumed";
   readonly run_id: string | null;
   readonly processor: string;

@@ -10,9 +10,15 @@ import { parseJson, type Json } from "../json/exact.js";
 import { toMessage } from "../logger.js";
 import { readRequired, readRequiredUrl, type Environment } from "../settings.js";
 
+/** The shape that an answer is to have: a JSON Schema, or a report in prose. */
+export type OutputSchema =
+  { readonly type: "json"; readonly json_schema: Readonly<Record<string, unknown>> } | { readonly type: "text" };
+
 export interface Order {
   prompt: string;
   processor: string;
+  /** null leaves the shape of the answer to the provider. */
+  outputSchema: OutputSchema | null;
   /** Kept with the research at the provider: keys of at most 16 characters, values of at most 512. */
   metadata: Record<string, string>;
 }
@@ -75,9 +81,11 @@ export function createParallelProvider(env: Environment): Provider {
   };
 }
 
-async function orderResearch(client: Parallel, { prompt, processor, metadata }: Order): Promise<string> {
+async function orderResearch(client: Parallel, order: Order): Promise<string> {
+  const { prompt, processor, outputSchema, metadata } = order;
+  const spec = outputSchema === null ? {} : { task_spec: { output_schema: outputSchema } };
   try {
-    const run = await client.taskRun.create({ input: prompt, processor, metadata });
+    const run = await client.taskRun.create({ input: prompt, processor, metadata, ...spec });
     if (typeof run.run_id === "string" && run.run_id !== "") return run.run_id;
   } catch (error) {
     throw classifyOrderError(error);

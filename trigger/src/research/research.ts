@@ -8,9 +8,10 @@
  */
 import type { JsonObject } from "../json/exact.js";
 import { toMessage, type Logger } from "../logger.js";
-import { findMissingInputs, readInputs } from "./inputs.js";
+import { findMissingInputs, readInputs, type NormalizeInputs } from "./inputs.js";
 import type { Attempt, Operation, OperationResult, StepConfig } from "./operation.js";
 import { NotBoughtError, type FinalState, type Order, type PendingState, type Provider } from "./parallel.js";
+import { buildOutputKeys } from "./output.js";
 import { fillPrompt } from "./prompt.js";
 import { ResultBuilder } from "./result.js";
 
@@ -38,6 +39,8 @@ export interface ResearchTools {
   readonly provider: Provider;
   readonly polling: Polling;
   readonly logger: Logger;
+  /** Called only for an operation that has normalized inputs. */
+  readonly normalizeInputs: NormalizeInputs;
   /** Once aborted, research is not waited for any more. */
   readonly signal?: AbortSignal;
 }
@@ -57,23 +60,29 @@ export async function conductResearch(
   record: StepRecord,
   tools: ResearchTools,
 ): Promise<OperationResult> {
-  const inputs = readInputs(context, operation.inputs);
+  const { inputs, problems } = await readInputs(operation, context, tools.normalizeInputs);
+  const output = buildOutputKeys(operation.output, inputs, context);
   const processor = config.processor ?? operation.processor;
   const result = new ResultBuilder(operation, processor);
   if (record.providerRunId !== null) return await followResearch(record.providerRunId, "resumed");
   if (record.providerRequestedAt !== null) return result.buildNotBought("maybe_bought", describeLostAnswer(record));
   const missing = findMissingInputs(inputs, operation.inputs);
-  if (missing.length > 0) return result.buildMissingInputs(missing);
+  if (missing.length > 0) return result.buildMissingInputs(missing, problems);
+  if (Object.keys(output.problems).length > 0) return result.buildBadOutput(output.problems);
+  for (const [name, problem] of Object.entries(problems)) {
+    tools.logger.warn(`Input \`${name}\` left out: ${problem}`, record.metadata);
+  }
 
+  const { outputSchema } = operation;
   const prompt = fillPrompt(operation.prompt, inputs);
-  const purchase = await buyResearch({ prompt, processor, metadata: record.metadata }, record, tools);
+  const purchase = await buyResearch({ prompt, processor, outputSchema, metadata: record.metadata }, record, tools);
   if (!("runId" in purchase)) return result.buildNotBought(purchase.code, purchase.message);
   await keepRunId(purchase.runId, record, tools.logger);
   return await followResearch(purchase.runId, "bought");
 
   async function followResearch(runId: string, action: Attempt["action"]): Promise<OperationResult> {
     const state = await waitForEnd(runId, config.timeout_seconds ?? DEFAULT_TIMEOUT_SECONDS, tools);
-    return result.buildFinal(state, runId, action, inputs);
+    return result.buildFinal(state, runId, action, output.keys);
   }
 }
 

@@ -1,8 +1,7 @@
 /** Builds the OperationResult of one research: what `step_results.output_payload.operation_result` holds. */
 import { randomUUID } from "node:crypto";
 
-import { isObject, replaceUnstorable, type Json } from "../json/exact.js";
-import type { Inputs } from "./inputs.js";
+import { isObject, replaceUnstorable, type Json, type JsonObject } from "../json/exact.js";
 import type { Attempt, Operation, OperationResult } from "./operation.js";
 import type { FinalState } from "./parallel.js";
 
@@ -16,10 +15,21 @@ export class ResultBuilder {
     this.#processor = processor;
   }
 
-  /** Build the result of an operation whose required inputs `names` are not in the context. */
-  buildMissingInputs(names: string[]): OperationResult {
-    const message = `the context has no ${names.map((name) => `\`${name}\``).join(", ")}`;
+  /** Build the result of an operation whose required inputs `names` have no text; `problems` say why, where known. */
+  buildMissingInputs(names: string[], problems: Record<string, string> = {}): OperationResult {
+    const words = names.map((name) => `\`${name}\`${name in problems ? ` (${problems[name] ?? ""})` : ""}`);
+    const message = `the context has no ${words.join(", ")}`;
     return { ...this.#buildFailed("missing_inputs", message, []), missing_inputs: names };
+  }
+
+  /** Build the result of an operation whose output would lack keys: nothing was bought for it. */
+  buildBadOutput(problems: Record<string, string>): OperationResult {
+    const words = Object.entries(problems).map(([key, problem]) => `\`${key}\`: ${problem}`);
+    return this.#buildFailed(
+      "bad_output",
+      `the output cannot be built, so nothing was bought: ${words.join("; ")}`,
+      [],
+    );
   }
 
   /** Build the result of research that was not, or perhaps not, bought. */
@@ -28,7 +38,7 @@ export class ResultBuilder {
   }
 
   /** Build the result of research that ended at the provider, with its output where it has content. */
-  buildFinal(state: FinalState, runId: string, action: Attempt["action"], inputs: Inputs): OperationResult {
+  buildFinal(state: FinalState, runId: string, action: Attempt["action"], keys: JsonObject): OperationResult {
     if (state.kind === "ended") {
       const attempts = this.#buildAttempts(action, runId, state.status);
       return this.#buildFailed(`provider_${state.status}`, state.message, attempts);
@@ -39,7 +49,7 @@ export class ResultBuilder {
     const output = {
       parallel_run_id: runId,
       processor: this.#processor,
-      ...this.#operation.buildOutput(inputs),
+      ...keys,
       parallel_raw_response: envelope,
     };
     return {
@@ -63,7 +73,7 @@ export class ResultBuilder {
   }
 
   #buildAttempts(action: Attempt["action"], runId: string | null, status: string): Attempt[] {
-    return [{ provider: "parallel", action, run_id: runId, processor: this.#processor, status }];
+    return [{ provider: this.#operation.provider, action, run_id: runId, processor: this.#processor, status }];
   }
 }
 

@@ -8,7 +8,8 @@ import { BEHAVIOURS, RecordedProvider } from "../../recorded-provider/provider.j
 import { loadRecordings } from "../../recorded-provider/recordings.js";
 import { createRecordedServer } from "../../recorded-provider/server.js";
 import { isObject, parseJson, stringifyJson, type JsonObject } from "../../src/json/exact.js";
-import { operations } from "../../src/operations/index.js";
+import { operations } from "../../src/operations/generated/index.js";
+import type { NormalizeInputs } from "../../src/research/inputs.js";
 import type { Operation, OperationResult, StepConfig } from "../../src/research/operation.js";
 import { createParallelProvider } from "../../src/research/parallel.js";
 import { conductResearch, type StepRecord } from "../../src/research/research.js";
@@ -52,6 +53,7 @@ interface Setting {
   record?: Partial<StepRecord>;
   base?: string;
   logger?: ReturnType<typeof createRecordingLogger>;
+  normalizeInputs?: NormalizeInputs;
 }
 
 /** Conduct research and tell what was put on record, in order, and how many orders the provider had by then. */
@@ -83,6 +85,7 @@ async function conduct(setting: Setting = {}): Promise<{ result: OperationResult
       provider: createParallelProvider({ ...KEY, PARALLEL_BASE_URL: setting.base ?? url }),
       polling: { blockSeconds: 1, pause: () => pause(10) },
       logger: setting.logger ?? createRecordingLogger(),
+      normalizeInputs: setting.normalizeInputs ?? (() => Promise.reject(new Error("there is nothing to normalize"))),
     },
   );
   return { result, events, bought: bought() };

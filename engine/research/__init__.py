@@ -1,0 +1,1 @@
+"""How research is ordered: providers and their limits, prompts, and the schema of an answer."""

@@ -1,0 +1,139 @@
+"""Make the JSON Schema of an answer from the columns that read it (`output_schema: from_fields`).
+
+The names of the properties are those of the paths. Every property is required and objects take no others, as providers
+of structured answers want it; what may be absent takes null. No keyword says what a string holds, since providers
+refuse those: a date is a string that its description asks to be written as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from engine.research.json_schema_limits import Schema
+from engine.research.json_schema_paths import EACH, AnswerSteps
+
+#: Column type -> the JSON Schema of a value that is not null. `jsonb` is an object: the schema cannot know which.
+_LEAVES: Final[Mapping[str, Schema]] = {
+    "text": {"type": "string"},
+    "jsonb": {"type": "object"},
+    "boolean": {"type": "boolean"},
+    "integer": {"type": "integer"},
+    "bigint": {"type": "integer"},
+    "numeric": {"type": "number"},
+    "double precision": {"type": "number"},
+    "date": {"type": "string"},
+    "timestamptz": {"type": "string"},
+    "uuid": {"type": "string"},
+    "text[]": {"type": "array", "items": {"type": "string"}},
+}
+#: Column type -> how its values are written, for the description.
+_SPELLINGS: Final[Mapping[str, str]] = {
+    "date": "Written as YYYY-MM-DD.",
+    "timestamptz": "Written as a timestamp with its offset, such as 2026-05-15T18:52:36Z.",
+    "uuid": "Written as a UUID.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerColumn:
+    """A column whose value stands in the answer, at `steps` of its content; EACH is a step into an array's elements."""
+
+    name: str
+    type: str
+    steps: AnswerSteps
+    required: bool
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnContradiction:
+    """Two columns that read one property as two things; `column` is the later one."""
+
+    column: str
+    message: str
+
+
+@dataclass(slots=True)
+class _Node:
+    """One value of the answer: a leaf of some type, an object with parts, or an array when its part is EACH."""
+
+    parts: dict[str | None, _Node] = field(default_factory=dict)
+    leaf: AnswerColumn | None = None
+
+
+def build_answer_schema(
+    columns: Iterable[AnswerColumn], lists: Iterable[AnswerSteps], description: str
+) -> tuple[Schema, list[ColumnContradiction]]:
+    """Return the schema of an answer from which the columns read, and the columns that contradict an earlier one.
+
+    `lists` are the arrays whose elements become rows: they are in the answer even when no column reads an element.
+    """
+    root, contradictions = _Node(), []
+    for column in columns:
+        node = _grow_tree(root, column.steps)
+        if message := _describe_contradiction(root, column, node):
+            contradictions.append(ColumnContradiction(column.name, message))
+        elif node.leaf is None:
+            node.leaf = column
+    for steps in lists:
+        _grow_tree(root, steps).parts.setdefault(EACH, _Node())
+    schema = _build_node(root, is_nullable=False)
+    return ({"description": description, **schema} if description else schema), contradictions
+
+
+def _grow_tree(root: _Node, steps: AnswerSteps) -> _Node:
+    node = root
+    for step in steps:
+        node = node.parts.setdefault(step, _Node())
+    return node
+
+
+def _describe_contradiction(root: _Node, column: AnswerColumn, node: _Node) -> str:
+    """Return how a column contradicts those before it; "" when it does not."""
+    way = [root]
+    for step in column.steps:
+        way.append(way[-1].parts[step])
+    for above in way[:-1]:
+        if above.leaf is not None and above.leaf.type != "jsonb":
+            return f"`{above.leaf.name}` reads the value around it as {above.leaf.type}"
+        if EACH in above.parts and len(above.parts) > 1:
+            return "the value around it is read as an array and as an object"
+    if node.parts and column.type != "jsonb":
+        return "other columns read parts of it"
+    if node.leaf is not None and _LEAVES[node.leaf.type] != _LEAVES[column.type]:
+        return f"`{node.leaf.name}` reads it as {node.leaf.type}"
+    return ""
+
+
+def _build_node(node: _Node, *, is_nullable: bool) -> Schema:
+    if EACH in node.parts:
+        # An array whose elements become rows is never null: only `[]` says that there are none.
+        schema: Schema = {"type": "array", "items": _build_node(node.parts[EACH], is_nullable=False)}
+    elif node.parts:
+        schema = {
+            "type": "object",
+            "properties": {
+                str(name): _build_node(part, is_nullable=not _is_needed(part)) for name, part in node.parts.items()
+            },
+            "required": [str(name) for name in node.parts],
+            "additionalProperties": False,
+        }
+    elif node.leaf is not None:
+        schema = dict(_LEAVES[node.leaf.type])
+        if is_nullable:
+            schema["type"] = [schema["type"], "null"]
+    else:
+        schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    description = _describe_leaf(node.leaf) if node.leaf else ""
+    return {**schema, "description": description} if description else schema
+
+
+def _is_needed(node: _Node) -> bool:
+    return bool(node.parts) or (node.leaf is not None and node.leaf.required)
+
+
+def _describe_leaf(column: AnswerColumn) -> str:
+    spelling = _SPELLINGS.get(column.type, "")
+    return " ".join(part for part in (" ".join(column.description.split()), spelling) if part)

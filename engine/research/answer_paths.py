@@ -1,0 +1,44 @@
+"""Find where in a provider's answer a path of a spec reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from engine.jmespath.path import CompiledPath, Steps
+from engine.research.json_schema_paths import EACH, AnswerSteps
+from engine.research.providers import ResearchProvider
+
+
+class AnswerPaths:
+    """Locates the dotted paths of one operation inside the content of an answer, through its `rows`.
+
+    Under `rows`, `item` is an element of the (innermost) array and `parent` one of the array around it. An array whose
+    path is not dotted, such as a filtered one, cannot be located, and neither can its elements.
+    """
+
+    def __init__(self, provider: ResearchProvider, rows: Sequence[CompiledPath]) -> None:
+        self._content = provider.content
+        self._anchors: dict[str, AnswerSteps] = {}
+        self.lists: list[AnswerSteps] = []  # the arrays of `rows` that were located, outermost first
+        for path in rows:
+            located = next(self.locate_alternatives(path), None)
+            if "item" in self._anchors:
+                self._anchors["parent"] = self._anchors.pop("item")
+            if located is None:
+                break
+            self.lists.append(located)
+            self._anchors["item"] = (*located, EACH)
+
+    def locate(self, steps: Steps) -> AnswerSteps | None:
+        """Return where a dotted path reads, from the answer's content on; None when it reads something else."""
+        size = len(self._content)
+        if steps[:size] == self._content:
+            return steps[size:]
+        anchor = self._anchors.get(steps[0]) if steps else None
+        return None if anchor is None else (*anchor, *steps[1:])
+
+    def locate_alternatives(self, path: CompiledPath) -> Iterator[AnswerSteps]:
+        """Yield where the alternatives of `a.b || c.d` read, of those that read the answer's content."""
+        for steps in path.alternatives or ():
+            if (located := self.locate(steps)) is not None:
+                yield located

@@ -1,0 +1,140 @@
+"""Check the JSON Schema of an answer against a provider's limits, before an order is refused for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from engine.errors import suggest_name
+from engine.research.providers import ResearchProvider
+
+Schema: TypeAlias = "dict[str, Any]"
+SchemaPlace: TypeAlias = "tuple[str | int, ...]"
+
+_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+#: Keywords that hold schemas by name, one schema, and a list of schemas.
+_BY_NAME = ("properties", "$defs", "definitions")
+_ONE = ("items", "additionalProperties", "not")
+_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaMistake:
+    """What a provider would refuse, or warn of, at one place of a schema."""
+
+    place: SchemaPlace
+    is_reserved_name: bool
+    message: str
+    hint: str
+
+
+def find_schema_mistakes(schema: Any, provider: ResearchProvider) -> Iterator[SchemaMistake]:
+    """Yield what the provider would refuse in a schema, and its reserved names."""
+    limits, title = provider.limits, provider.title
+    if not isinstance(schema, dict):
+        yield _refuse((), "a JSON Schema is an object", 'begin with {"type": "object", "properties": {...}}')
+        return
+    yield from _check_root(schema, title)
+    nodes = list(walk_schema(schema))
+    for place, node in nodes:
+        yield from _check_node(place, node, provider)
+    properties = [(place, name) for place, node in nodes for name in _read_mapping(node.get("properties"))]
+    if len(properties) > limits.most_properties:
+        place, name = properties[limits.most_properties]
+        message = f"{len(properties)} properties: {title} takes at most {limits.most_properties} of all levels together"
+        yield _refuse((*place, "properties", name), message, "leave some out, or ask for them in another operation")
+    values = [value for _, node in nodes for value in _read_list(node.get("enum"))]
+    if len(values) > limits.most_enum_values:
+        message = f"{len(values)} enum values: {title} takes at most {limits.most_enum_values}"
+        yield _refuse((), message, "say in the `description` which values are meant")
+    length = len(json.dumps(schema, ensure_ascii=False))
+    if length > limits.most_schema_characters:
+        message = f"{length} characters: {title} takes a schema of at most {limits.most_schema_characters}"
+        yield _refuse((), message, "shorten the descriptions")
+
+
+def walk_schema(schema: Schema) -> Iterator[tuple[SchemaPlace, Schema]]:
+    """Yield every schema within a schema, itself first, with its place."""
+    pending: list[tuple[SchemaPlace, Any]] = [((), schema)]
+    while pending:
+        place, node = pending.pop(0)
+        if not isinstance(node, dict):
+            continue
+        yield place, node
+        for keyword in _BY_NAME:
+            pending += [((*place, keyword, name), child) for name, child in _read_mapping(node.get(keyword)).items()]
+        pending += [((*place, keyword), node[keyword]) for keyword in _ONE if keyword in node]
+        for keyword in _LISTS:
+            children = enumerate(_read_list(node.get(keyword)))
+            pending += [((*place, keyword, index), child) for index, child in children]
+
+
+def count_levels(place: SchemaPlace, node: Schema) -> int:
+    """Return on which level of objects and arrays a node stands, the root being the first; 0 for a scalar."""
+    if not {"object", "array"} & set(list_types(node)):
+        return 0
+    return 1 + sum(_is_step_inside(place, index) for index in range(len(place)))
+
+
+def list_types(node: Schema) -> list[str]:
+    """Return the types of a schema, whether it says one or several."""
+    kind = node.get("type")
+    kinds = [kind] if isinstance(kind, str) else _read_list(kind)
+    if not kinds and "properties" in node:
+        return ["object"]
+    return [each for each in kinds if isinstance(each, str)]
+
+
+def _is_step_inside(place: SchemaPlace, index: int) -> bool:
+    """Tell whether the step at `index` goes into an object or an array: the name of a property, or `items`."""
+    named = index > 0 and place[index - 1] in _BY_NAME and not _is_step_inside(place, index - 1)
+    return named or (place[index] in ("items", "additionalProperties") and not named)
+
+
+def _check_root(schema: Schema, title: str) -> Iterator[SchemaMistake]:
+    if schema.get("type") != "object":
+        found = json.dumps(schema["type"]) if "type" in schema else "none"
+        message = f"the root of an answer is an object at {title}: `type` is {found}"
+        yield _refuse(("type",) if "type" in schema else (), message, 'write "type": "object"')
+    if not _read_mapping(schema.get("properties")):
+        place: SchemaPlace = ("properties",) if "properties" in schema else ()
+        yield _refuse(place, "the root has no `properties`", 'write "properties": {"name": {"type": "string"}}')
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        if keyword in schema:
+            message = f"the root cannot have `{keyword}` at {title}"
+            yield _refuse((keyword,), message, "list the properties of one object")
+
+
+def _check_node(place: SchemaPlace, node: Schema, provider: ResearchProvider) -> Iterator[SchemaMistake]:
+    limits, title = provider.limits, provider.title
+    for keyword in sorted(limits.unsupported_keywords & node.keys()):
+        message = f"{title} does not know the keyword `{keyword}`"
+        yield _refuse((*place, keyword), message, "say it in the `description`")
+    for kind in list_types(node):
+        if kind not in _TYPES:
+            yield _refuse((*place, "type"), f"`{kind}` is no type of JSON Schema", suggest_name(kind, _TYPES))
+    if node.get("type") == "null" and not (place and place[-2:-1] and place[-2] in _LISTS):
+        hint = 'write both, "type": ["string", "null"]'
+        yield _refuse((*place, "type"), f"`null` alone is no type of an answer at {title}", hint)
+    if count_levels(place, node) == limits.most_levels + 1:
+        message = f"this is level {limits.most_levels + 1}: {title} takes at most {limits.most_levels} levels"
+        yield _refuse(place, f"{message} of objects and arrays", "make the answer flatter")
+    for name in _read_mapping(node.get("properties")):
+        if name in limits.reserved_names:
+            message = f"`{name}` is a name that {title} answers itself, in `basis`, for every property"
+            hint = f"call it `{name}_text`, say, or read it from the basis"
+            yield SchemaMistake((*place, "properties", name), True, message, hint)
+
+
+def _refuse(place: SchemaPlace, message: str, hint: str) -> SchemaMistake:
+    return SchemaMistake(place, False, message, hint)
+
+
+def _read_mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _read_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

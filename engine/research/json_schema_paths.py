@@ -1,0 +1,101 @@
+"""Tell which paths an answer of a given JSON Schema can have a value at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+from engine.research.json_schema_limits import Schema, list_types
+
+#: A step into every element of an array.
+EACH = None
+AnswerSteps: TypeAlias = "tuple[str | None, ...]"
+
+
+def find_dead_step(schema: Schema, steps: Sequence[str | None]) -> int | None:
+    """Return the index of the first step at which no answer of the schema has a value; None when all may have one."""
+    nodes = [schema]
+    for index, step in enumerate(steps):
+        nodes = [child for node in nodes for child in _list_children(schema, node, step)]
+        if not nodes:
+            return index
+    return None
+
+
+def list_kinds(schema: Schema, steps: Sequence[str | None]) -> set[str]:
+    """Return the types of JSON Schema that a value at `steps` may have; all of them where the schema says none."""
+    nodes = [schema]
+    for step in steps:
+        nodes = [child for node in nodes for child in _list_children(schema, node, step)]
+    kinds: set[str] = set()
+    for node in nodes:
+        for variant in _list_variants(schema, node):
+            kinds |= set(list_types(variant)) or _list_kinds_of_values(variant)
+    return kinds
+
+
+def list_properties(schema: Schema, steps: Sequence[str | None]) -> list[str]:
+    """Return the names of the properties that a value at `steps` may have."""
+    nodes = [schema]
+    for step in steps:
+        nodes = [child for node in nodes for child in _list_children(schema, node, step)]
+    variants = (variant for node in nodes for variant in _list_variants(schema, node))
+    return sorted({name for variant in variants for name in variant.get("properties", {})})
+
+
+_ANY_KIND = {"array", "boolean", "integer", "null", "number", "object", "string"}
+_MOST_REFERENCES = 20
+
+
+def _list_kinds_of_values(node: Schema) -> set[str]:
+    values = node.get("enum", [node["const"]] if "const" in node else None)
+    if not isinstance(values, list):
+        return _ANY_KIND
+    names = {bool: "boolean", str: "string", list: "array", dict: "object", type(None): "null"}
+    return {names.get(type(value), "number") for value in values}
+
+
+def _list_children(root: Schema, node: Schema, step: str | None) -> Iterator[Schema]:
+    """Yield the schemas of what stands at `step` of a value of `node`."""
+    for variant in _list_variants(root, node):
+        kinds = list_types(variant)
+        if step is EACH:
+            if not kinds or "array" in kinds:
+                yield _read_schema(variant.get("items"))
+        elif not kinds or "object" in kinds:
+            properties = variant.get("properties")
+            if isinstance(properties, dict) and step in properties:
+                yield _read_schema(properties[step])
+            elif isinstance(variant.get("additionalProperties"), dict):
+                yield variant["additionalProperties"]
+            elif not isinstance(properties, dict) or variant.get("additionalProperties") is True:
+                yield {}
+
+
+def _list_variants(root: Schema, node: Schema, depth: int = 0) -> Iterator[Schema]:
+    """Yield what a node may be, with its references and alternatives resolved."""
+    if depth > _MOST_REFERENCES:
+        return
+    reference = node.get("$ref")
+    if isinstance(reference, str):
+        yield from _list_variants(root, _resolve_reference(root, reference), depth + 1)
+        return
+    alternatives = [
+        each for keyword in ("anyOf", "oneOf", "allOf") for each in node.get(keyword, []) if isinstance(each, dict)
+    ]
+    for alternative in alternatives:
+        yield from _list_variants(root, alternative, depth + 1)
+    if not alternatives or "properties" in node:
+        yield node
+
+
+def _resolve_reference(root: Schema, reference: str) -> Schema:
+    node: Any = root
+    for step in reference.removeprefix("#").split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        node = node.get(name) if isinstance(node, dict) else None
+    return _read_schema(node)
+
+
+def _read_schema(value: Any) -> Schema:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,61 @@
+"""The providers of research a spec may name, with the limits that each puts on an answer's schema.
+
+The runner talks to them (`trigger/src/research/`); here stands what a spec is checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaLimits:
+    """What a provider refuses in the JSON Schema of an answer."""
+
+    most_levels: int  # of objects and arrays, the root included
+    most_properties: int  # of all objects together
+    most_enum_values: int  # of all enums together
+    most_schema_characters: int
+    most_order_characters: int  # prompt and schema together
+    unsupported_keywords: frozenset[str]
+    #: Names under which the provider itself answers for every property, so that a property of that name is doubled.
+    reserved_names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResearchProvider:
+    """A provider of research: where its answer stands in an operation's output, and its limits."""
+
+    name: str
+    title: str
+    content: tuple[str, ...]  # the steps of the path to the answer's content
+    limits: SchemaLimits
+
+
+_PARALLEL = ResearchProvider(
+    name="parallel",
+    title="Parallel",
+    content=("output", "parallel_raw_response", "output", "content"),
+    limits=SchemaLimits(
+        most_levels=5,
+        most_properties=100,
+        most_enum_values=500,
+        most_schema_characters=15_000,
+        most_order_characters=25_000,
+        unsupported_keywords=frozenset(
+            (
+                *("contains", "format", "maxContains", "maxItems", "maxLength", "maxProperties", "maximum"),
+                *("minContains", "minItems", "minLength", "minProperties", "minimum", "multipleOf", "pattern"),
+                *("patternProperties", "propertyNames", "unevaluatedItems", "unevaluatedProperties", "uniqueItems"),
+            )
+        ),
+        reserved_names=frozenset(("citations", "confidence", "evidence", "reasoning", "source", "sources")),
+    ),
+)
+
+PROVIDERS: Mapping[str, ResearchProvider] = MappingProxyType({each.name: each for each in (_PARALLEL,)})
+
+#: Keys that the runner puts into the output of every operation; no input and no key of `output` may have their name.
+OUTPUT_KEYS = ("parallel_run_id", "processor", "parallel_raw_response")

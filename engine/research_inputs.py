@@ -1,0 +1,52 @@
+"""Normalize the inputs of a research before it is ordered, with the normalizers of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.research_plan import Research, ResearchInput
+from engine.values.column_types import shorten_json
+from engine.values.exact_json import Json, write_number
+from engine.values.normalizers import NormalizeError
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizedInput:
+    """The text of an input, None where no value gave one; then `refused` says which normalizer refused the first."""
+
+    text: str | None
+    refused: str | None = None
+
+
+def normalize_inputs(research: Research, candidates: Mapping[str, Sequence[Json]]) -> dict[str, NormalizedInput]:
+    """Return, for each input among `candidates`, the first of its values that gives a text."""
+    inputs = {each.name: each for each in research.inputs}
+    return {name: _choose_value(inputs[name], values) for name, values in candidates.items() if name in inputs}
+
+
+def _choose_value(given: ResearchInput, values: Sequence[Json]) -> NormalizedInput:
+    refused = None
+    for value in values:
+        try:
+            text = _normalize_value(given, value)
+        except NormalizeError as error:
+            refused = refused or str(error)
+            continue
+        if text:
+            return NormalizedInput(text)
+    return NormalizedInput(None, refused)
+
+
+def _normalize_value(given: ResearchInput, value: Json) -> str:
+    """Return the text of a value, "" for none. Raises NormalizeError, naming normalizer and value."""
+    original = value
+    for normalizer in given.normalizers:
+        try:
+            value = normalizer.function(value)
+        except NormalizeError as error:
+            message = f"`{normalizer.name}` refuses {shorten_json(original)}: {error.message}"
+            raise NormalizeError(message) from error
+    if isinstance(value, str):
+        return value.strip()
+    return write_number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""

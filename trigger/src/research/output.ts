@@ -1,0 +1,31 @@
+/** Builds the keys of an operation's output beside the answer: its inputs by name, and those its spec adds. */
+import type { JsonObject } from "../json/exact.js";
+import { toMessage } from "../logger.js";
+import { readPath } from "../paths/read.js";
+import { buildInputDocument, type Inputs } from "./inputs.js";
+
+export interface OutputKeys {
+  readonly keys: JsonObject;
+  /** Key -> why it has no value. */
+  readonly problems: Record<string, string>;
+}
+
+/** Evaluate the keys of `output`, each a path over `inputs`, `context` and `step_input`. */
+export function buildOutputKeys(
+  output: Readonly<Record<string, string>>,
+  inputs: Inputs,
+  context: JsonObject,
+): OutputKeys {
+  const document = buildInputDocument(context, { inputs });
+  const keys: JsonObject = { ...inputs };
+  const problems: Record<string, string> = {};
+  for (const [key, path] of Object.entries(output)) {
+    try {
+      keys[key] = readPath(document, path);
+    } catch (error) {
+      keys[key] = null;
+      problems[key] = toMessage(error);
+    }
+  }
+  return { keys, problems };
+}
