@@ -18,6 +18,14 @@ name: buyer_titles
 title: Buyer titles
 description: One row per job title of a buyer.
 operations: [{ICP}]
+research:
+  provider: parallel
+  processor: pro
+  prompt: prompts/icp_job_titles.md
+  inputs:
+    company_name: {{path: "context.company_name", required: true}}
+    domain: {{path: "context.domain", required: true}}
+    company_description: {{path: "context.company_description"}}
 table: buyer_titles
 row_name: buyer_title
 conflict: [org_id, company_domain, title]
@@ -38,7 +46,7 @@ def project(tmp_path: Path) -> Path:
     copy.mkdir()
     shutil.copy(ROOT / "pyproject.toml", copy)
     shutil.copytree(ROOT / "migrations", copy / "migrations")
-    (copy / "specs").mkdir()
+    shutil.copytree(ROOT / "specs" / "prompts", copy / "specs" / "prompts")
     (copy / "specs" / "buyer_titles.yaml").write_text(SPEC)
     shutil.copytree(TRIGGER, copy / "trigger", ignore=shutil.ignore_patterns("node_modules", "generated", "tests"))
     (copy / "trigger" / "node_modules").symlink_to(TRIGGER / "node_modules")
