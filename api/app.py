@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,28 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from api.context import Context
+from api.docs_page import build_docs_routes
 from api.http import openapi, telemetry
+from api.http.disconnect import CancelOnDisconnect
 from api.http.endpoint import Endpoint, ExactPathMiddleware
 from api.http.errors import answer_framework_error
 from api.http.metrics import Metrics
-from api.operator import OPERATOR_ENDPOINTS
+from api.http.rate import TokenBuckets
+from api.http.rate_limit import RateLimit
+from api.http.security_headers import SecurityHeaders
+from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
+from api.readiness import Readiness
 from api.rows.routes import build_endpoints
 from api.runs.routes import RUN_ENDPOINTS
 from api.runs.submissions import SUBMISSION_ENDPOINTS
+from api.server import serve_operator
 from api.settings import Settings
+from api.token_use import TokenUse
 from engine import project
 from engine.plan import Plan
-from engine.store.connection import build_pool
+from engine.store.connection import StatementBounds, build_pool
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 TITLE = "data-engine-x"
 DESCRIPTION = (
@@ -33,8 +44,16 @@ DESCRIPTION = (
 )
 
 
+#: Seconds a statement may take at the server, whatever became of the process that sent it; a request ends earlier.
+LONGEST_STATEMENT = 60.0
+#: Seconds between two looks at the database.
+EXAMINE_INTERVAL = 30.0
+#: Seconds in which an address may use up what it saved by sending less than its rate.
+BURST_SECONDS = 4
+
+
 class App(FastAPI):
-    """FastAPI with Telemetry and the short way to an endpoint as its outermost layers."""
+    """FastAPI with our layers and the short way to an endpoint outside of its own."""
 
     def __init__(self, *, endpoints: Sequence[Endpoint], context: Context, **options: Any) -> None:
         self._endpoints = endpoints
@@ -43,9 +62,10 @@ class App(FastAPI):
         self.router.routes.extend(endpoint.build_route(context) for endpoint in endpoints)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the layers a request passes, outermost first: Telemetry, ExactPathMiddleware, those of FastAPI."""
+        """Return the layers a request passes, outermost first, down to those of FastAPI."""
         direct = ExactPathMiddleware(super().build_middleware_stack(), self._endpoints, self._context)
-        return telemetry.Telemetry(direct, self._context.metrics)
+        measured = telemetry.Telemetry(RateLimit(direct, self._context), self._context.metrics)
+        return CancelOnDisconnect(SecurityHeaders(measured))
 
 
 def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | None = None) -> FastAPI:
@@ -55,26 +75,52 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | Non
     folder.
     """
     telemetry.configure_logging()
-    context = Context(
+    context = _build_context(settings, tuple(plans), migrations or project.find_project().migrations)
+    endpoints = [*list_endpoints(plans)]
+    document = openapi.build_document(TITLE, find_version(), DESCRIPTION, endpoints)
+    if settings.operator_address is None:
+        return _build_app(context, endpoints, document, _build_lifespan(context))
+    served = [endpoint for endpoint in endpoints if endpoint not in PROCESS_ENDPOINTS]
+    operator_app = _build_app(context, PROCESS_ENDPOINTS, document)
+    return _build_app(context, served, None, _build_lifespan(context, operator_app))
+
+
+def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path) -> Context:
+    limits = settings.limits
+    bounds = StatementBounds(statement=LONGEST_STATEMENT, lock=limits.lock_seconds, idle_transaction=LONGEST_STATEMENT)
+    operator_pool = build_pool(settings.database_url, 2, bounds)
+    return Context(
         settings=settings,
-        plans=tuple(plans),
-        pool=build_pool(settings.database_url, settings.pool_size),
+        plans=plans,
+        pool=build_pool(settings.database_url, settings.pool_size, bounds),
         metrics=Metrics(),
-        migrations=migrations or project.find_project().migrations,
+        migrations=migrations,
+        readiness=Readiness(operator_pool, plans, migrations),
+        token_use=TokenUse(operator_pool),
+        requests=TokenBuckets(limits.requests_per_second, limits.requests_per_second * BURST_SECONDS),
+        failed_tokens=TokenBuckets(limits.failed_tokens_per_minute / 60, limits.failed_tokens_per_minute),
     )
-    endpoints = list_endpoints(plans)
+
+
+def _build_app(
+    context: Context, endpoints: Sequence[Endpoint], document: dict[str, Any] | None, lifespan: Lifespan | None = None
+) -> FastAPI:
+    """Return an app of `endpoints`; with `document` it serves that, and `/docs` over it."""
     app = App(
         endpoints=endpoints,
         context=context,
         title=TITLE,
         version=find_version(),
-        lifespan=_build_lifespan(context),
+        lifespan=lifespan,
         exception_handlers={HTTPException: answer_framework_error},
+        openapi_url=None if document is None else "/openapi.json",
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
-    document = openapi.build_document(TITLE, find_version(), DESCRIPTION, endpoints)
-    app.openapi = lambda: document  # type: ignore[method-assign]
+    if document is not None:
+        app.openapi = lambda: document  # type: ignore[method-assign]
+        app.router.routes.extend(build_docs_routes())
     return app
 
 
@@ -96,14 +142,34 @@ def find_version() -> str:
         return "0"
 
 
-def _build_lifespan(context: Context) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        telemetry.warn_of_weak_secrets(context.settings)
-        await context.pool.open(wait=False)
-        try:
-            yield
-        finally:
-            await context.pool.close()
+        async with AsyncExitStack() as stack:
+            for pool in (context.pool, context.readiness.pool):
+                await pool.open(wait=False)
+                stack.push_async_callback(pool.close)
+            if operator_app is not None:
+                await stack.enter_async_context(serve_operator(operator_app, context.settings))
+            tasks = [asyncio.create_task(work) for work in _list_housekeeping(context)]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await context.token_use.write_notes()
 
     return lifespan
+
+
+def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...]:
+    return (context.token_use.write_notes_forever(), _examine_forever(context))
+
+
+async def _examine_forever(context: Context) -> None:
+    """Look at the database now and then, so that a misfit is known before somebody asks for readiness."""
+    while True:
+        report = await context.readiness.examine()
+        context.metrics.set_ready(not report.reasons and not report.problems)
+        await asyncio.sleep(EXAMINE_INTERVAL)

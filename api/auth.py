@@ -10,13 +10,15 @@ import base64
 import hashlib
 import hmac
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import jwt
 import msgspec
+import structlog
 from jwt.warnings import InsecureKeyLengthWarning
 from starlette.requests import Request
 
@@ -25,8 +27,10 @@ from api.http.errors import Fault, Unauthorized
 from engine.store import identity
 from engine.values.uuid_text import parse_uuid
 
-#: Logged once at the start (`telemetry.warn_of_weak_secrets`) instead of at each request.
+#: `load_settings` refuses a short secret at the start.
 warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
+
+log = structlog.get_logger("api")
 
 ORG_HEADER = "x-internal-org-id"
 COMPANY_HEADER = "x-internal-company-id"
@@ -65,7 +69,7 @@ def read_bearer(request: Request) -> str:
 
 def require_internal_key(request: Request, context: Context) -> None:
     """Raise Unauthorized unless the bearer is the internal key."""
-    if not is_same_secret(read_bearer(request), context.settings.internal_api_key):
+    if not is_internal_key(read_bearer(request), context):
         raise Unauthorized(
             "invalid_internal_key", "Invalid internal API key", hint="send the value of `INTERNAL_API_KEY`"
         )
@@ -92,7 +96,7 @@ def read_optional_organisation(request: Request) -> str | None:
 async def authenticate_tenant_or_admin(request: Request, context: Context) -> Caller:
     """Return the super-admin or the tenant who calls. Raises Unauthorized when the bearer is neither's."""
     value = read_bearer(request)
-    if not is_same_secret(value, context.settings.internal_api_key):
+    if not is_internal_key(value, context):
         admin = await _authenticate_admin(value, context)
         if admin:
             return admin
@@ -102,14 +106,16 @@ async def authenticate_tenant_or_admin(request: Request, context: Context) -> Ca
 async def authenticate_tenant(request: Request, context: Context) -> Caller:
     """Return the tenant who calls, by internal key and organisation, session JWT or API token. Raises Unauthorized."""
     value = read_bearer(request)
-    if is_same_secret(value, context.settings.internal_api_key):
+    if is_internal_key(value, context):
         org_id = read_organisation(request)
         company_id = request.headers.get(COMPANY_HEADER)
         company = None if company_id is None else parse_header_uuid(COMPANY_HEADER, company_id)
         return Caller(kind=CallerKind.INTERNAL, org_id=org_id, company_id=company)
     if _is_jwt(value):
-        return _build_session_caller(_decode_jwt(value, context.settings.jwt_secret))
-    return await _authenticate_token(value, context)
+        caller = _build_session_caller(_decode_jwt(value, context.settings.jwt_secrets))
+        await _check_user(caller, context)
+        return caller
+    return await _authenticate_token(value, _find_address(request), context)
 
 
 def choose_organisation(caller: Caller, named: str | None) -> str:
@@ -139,6 +145,11 @@ def is_same_secret(given: str, secret: str) -> bool:
     return hmac.compare_digest(given.encode(), secret.encode())
 
 
+def is_internal_key(given: str, context: Context) -> bool:
+    """Return whether a bearer is the internal key, or the previous one."""
+    return True in [is_same_secret(given, key) for key in context.settings.internal_api_keys]  # each is compared
+
+
 def parse_header_uuid(name: str, value: str) -> str:
     """Return the canonical form of a UUID in a header. Raises Fault 400 when it is none."""
     text = parse_uuid(value)
@@ -154,20 +165,30 @@ async def _authenticate_admin(value: str, context: Context) -> Caller | None:
     if not settings.super_admin_jwt_secret or not _is_jwt(value):
         return None
     try:
-        claims = _decode_jwt(value, settings.super_admin_jwt_secret)
+        claims = _decode_jwt(value, (settings.super_admin_jwt_secret,))
     except Fault:
         return None  # a session JWT is signed with another secret; authenticate_tenant decodes it
     if claims.get("type") != "super_admin":
         return None
     subject = parse_uuid(claims.get("sub"))
-    if subject and await _is_retired_admin(context, subject):
-        raise Unauthorized("inactive_super_admin", "super-admin is not active")
+    if subject is None or not await _is_active_admin(context, subject):
+        raise Unauthorized("inactive_super_admin", "super-admin is not active", hint="activate it first")
     return Caller(kind=CallerKind.SUPER_ADMIN, org_id=None, role="super_admin", subject=subject)
 
 
-async def _is_retired_admin(context: Context, admin_id: str) -> bool:
+async def _is_active_admin(context: Context, admin_id: str) -> bool:
     async with context.connection() as connection:
-        return await identity.is_retired_admin(connection, admin_id)
+        return await identity.is_active_admin(connection, admin_id)
+
+
+async def _check_user(caller: Caller, context: Context) -> None:
+    """Raise Unauthorized when the user of a session is on record and not active."""
+    user_id = parse_uuid(caller.subject)
+    if user_id is None:
+        return
+    async with context.connection() as connection:
+        if await identity.is_retired_user(connection, user_id):
+            raise Unauthorized("inactive_user", "user is not active", hint="ask as somebody else")
 
 
 def _is_jwt(value: str) -> bool:
@@ -175,20 +196,33 @@ def _is_jwt(value: str) -> bool:
     head, *rest = value.split(".")
     try:
         header = msgspec.json.decode(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, msgspec.DecodeError, RecursionError):
         return False
     return len(rest) == 2 and isinstance(header, dict) and "alg" in header
 
 
-def _decode_jwt(value: str, secret: str) -> dict[str, Any]:
+def _decode_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
+    """Return the claims of a JWT that one of the secrets has signed. Raises Unauthorized."""
     try:
-        return jwt.decode(value, secret, algorithms=ALGORITHMS, options={"require": ["exp"], "verify_aud": False})
+        return _verify_jwt(value, secrets)
     except jwt.ExpiredSignatureError as error:
         raise Unauthorized("expired_token", "Session token has expired", hint="sign in again") from error
     except jwt.MissingRequiredClaimError as error:
         raise Unauthorized("invalid_token", f"Session token lacks `{error.claim}`") from error
-    except jwt.InvalidTokenError as error:
+    except (jwt.InvalidTokenError, RecursionError) as error:
         raise Unauthorized("invalid_token", "Invalid session token", hint="sign in again") from error
+
+
+def _verify_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
+    """Decode with the first secret that fits; raise PyJWT's error of the last where none does."""
+    for secret in secrets[:-1]:
+        with suppress(jwt.InvalidSignatureError):
+            return _decode_with(value, secret)
+    return _decode_with(value, secrets[-1])
+
+
+def _decode_with(value: str, secret: str) -> dict[str, Any]:
+    return jwt.decode(value, secret, algorithms=ALGORITHMS, options={"require": ["exp"], "verify_aud": False})
 
 
 def _build_session_caller(claims: Mapping[str, Any]) -> Caller:
@@ -207,15 +241,38 @@ def _build_session_caller(claims: Mapping[str, Any]) -> Caller:
     )
 
 
-async def _authenticate_token(value: str, context: Context) -> Caller:
+async def _authenticate_token(value: str, address: str, context: Context) -> Caller:
+    """Look an API token up. After too many unknown ones from an address, only tokens known to be good are."""
+    token_hash = hashlib.sha256(value.encode()).hexdigest()
+    if context.failed_tokens.is_empty(address) and not context.token_use.is_known(token_hash):
+        raise _build_too_many_failures(context, address)
     async with context.connection() as connection:
-        token = await identity.find_token(connection, hashlib.sha256(value.encode()).hexdigest())
+        token = await identity.find_token(connection, token_hash)
     if token is None:
+        context.failed_tokens.take(address)
+        context.token_use.forget(token_hash)
         raise Unauthorized("invalid_token", "Invalid API token", hint="check that the whole token was sent")
     if token.revoked:
         raise Unauthorized("revoked_token", "API token has been revoked", hint="make a new token")
     if token.expired:
         raise Unauthorized("expired_token", "API token has expired", hint="make a new token")
+    if token.user_retired:
+        raise Unauthorized("inactive_user", "user of the API token is not active", hint="make a token for another user")
+    context.token_use.record(token_hash, token)
     return Caller(
         kind=CallerKind.TOKEN, org_id=token.org_id, company_id=token.company_id, role=token.role, subject=token.id
     )
+
+
+def _build_too_many_failures(context: Context, address: str) -> Fault:
+    log.warning("limit reached", limit="failed_tokens_per_minute", address=address)
+    return Fault(
+        "too_many_failures",
+        "too many unknown API tokens came from your address",
+        hint="ask again later, with a token that is good",
+        headers={"retry-after": str(context.failed_tokens.find_wait(address))},
+    )
+
+
+def _find_address(request: Request) -> str:
+    return request.client.host if request.client else ""

@@ -1,6 +1,7 @@
 """The operator's endpoints: health, readiness, metrics, and the accounts of every spec.
 
-The API is ready when the database answers, every migration of the project is applied, and every spec fits its table.
+The API is ready when the database answers, every migration of the project is applied, and a spec fits its table. One
+that does not is reported, and answers 503 on its own endpoints.
 """
 
 from __future__ import annotations
@@ -17,14 +18,23 @@ from api.http.errors import Fault
 from api.http.openapi import build_data_schema
 from engine.backfill.coverage import fetch_coverage
 from engine.rows.outcomes import Outcome
-from engine.store.errors import StoreError
-from engine.tables import inspect, migrate
-from engine.tables.differences import report_pending_migration
 
 log = structlog.get_logger("api")
 
+COVERAGE_SECONDS = 60.0  # it looks at the whole history
 METRICS_TYPE = "text/plain; version=0.0.4"
 STATE = build_data_schema({"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}})
+READINESS = build_data_schema(
+    {
+        "type": "object",
+        "required": ["status"],
+        "properties": {
+            "status": {"type": "string"},
+            "specs": {"type": "object", "additionalProperties": {"enum": ["ready", "not_ready"]}},
+            "problems": {"type": "array", "items": {"type": "object"}, "description": "What it cannot do, and why."},
+        },
+    }
+)
 ACCOUNT = {
     "type": "object",
     "required": ["spec", "org_id", "found", "pending"],
@@ -51,15 +61,19 @@ async def answer_health(context: Context, request: Request) -> Response:
     name="readiness",
     title="Whether it can work, and why not",
     tag="operation",
-    response_schema=STATE,
+    response_schema=READINESS,
     error_statuses=(503,),
 )
 async def answer_readiness(context: Context, request: Request) -> Response:
-    """Answer 200 when the API can work; otherwise 503 with every reason."""
-    reasons = await _find_problems(context)
-    context.metrics.set_ready(not reasons)
+    """Answer 200 with what it cannot do when the API can work; otherwise 503 with every reason."""
+    report = await context.readiness.examine()
+    reasons = list(report.reasons)
+    context.metrics.set_ready(not reasons and not report.problems)
     if not reasons:
-        return build_data_response(b'{"status":"ready"}')
+        if report.problems:
+            log.warning("ready in part", problems=len(report.problems), first=report.problems[0]["message"])
+        return build_data_response(msgspec.json.encode(report.as_dict(context.plans)))
+    reasons += report.problems
     log.warning("not ready", reasons=len(reasons), first=reasons[0]["message"])
     more = f" (and {len(reasons) - 1} more)" if reasons[1:] else ""
     hint = "each reason under `detail` names the SQL or the command that mends it"
@@ -95,20 +109,11 @@ async def answer_coverage(context: Context, request: Request) -> Response:
     """Answer the accounts of every spec and organisation."""
     require_internal_key(request, context)
     org_id = read_optional_organisation(request)
-    async with context.connection() as connection:
+    async with context.connection(COVERAGE_SECONDS) as connection:
         accounts = await fetch_coverage(connection, context.plans, org_id)
     return build_data_response(msgspec.json.encode(accounts))
 
 
-OPERATOR_ENDPOINTS = (answer_health, answer_readiness, answer_metrics, answer_coverage)
-
-
-async def _find_problems(context: Context) -> list[dict[str, str]]:
-    try:
-        async with context.connection() as connection:
-            pending = map(report_pending_migration, await migrate.list_pending(connection, context.migrations))
-            differences = [*pending, *await inspect.find_differences(connection, context.plans)]
-    except StoreError as error:
-        log.error("database unavailable", reason=error.message)
-        return [{"code": "database_unavailable", "message": "the database does not answer", "sql": ""}]
-    return [difference.as_dict() for difference in differences]
+#: About the process; with `DEX_OPERATOR_ADDRESS` they answer there alone.
+PROCESS_ENDPOINTS = (answer_health, answer_readiness, answer_metrics)
+OPERATOR_ENDPOINTS = (*PROCESS_ENDPOINTS, answer_coverage)

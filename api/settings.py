@@ -10,9 +10,19 @@ from engine.errors import EngineError
 TRIGGER_API_URL = "https://api.trigger.dev"
 MAX_BODY_BYTES = 32 * 1024 * 1024  # a 20 MB document and its wrapping pass
 POOL_SIZE = 8
+MIN_SECRET_LENGTH = 32  # characters; HS256 asks for 32 bytes
 
 #: Without these the API does not start.
 REQUIRED = ("DATABASE_URL", "INTERNAL_API_KEY", "JWT_SECRET")
+#: Secrets that we make ourselves; a short one can be guessed.
+SECRETS = (
+    "INTERNAL_API_KEY",
+    "INTERNAL_API_KEY_PREVIOUS",
+    "JWT_SECRET",
+    "JWT_SECRET_PREVIOUS",
+    "SUPER_ADMIN_JWT_SECRET",
+    "SUPER_ADMIN_API_KEY",
+)
 
 
 class SettingsError(EngineError):
@@ -24,39 +34,87 @@ class SettingsError(EngineError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may take of the API. Times are seconds."""
+
+    connections: int = 1000  # open at once, further bounded by the file descriptors of the process
+    header_bytes: int = 16 * 1024  # request line and headers together
+    header_seconds: int = 10
+    body_seconds: int = 60
+    idle_seconds: int = 15  # between two requests of a connection
+    unread_seconds: int = 60  # a client that does not take its answer
+    requests_per_second: int = 500  # of one address, four seconds' worth of them at once; the internal key has no bound
+    failed_tokens_per_minute: int = 30  # unknown API tokens from one address
+    statement_seconds: int = 10  # of a request's work in the database
+    lock_seconds: int = 2  # a statement waits for a lock
+    shutdown_seconds: int = 10  # requests under way have to end after SIGTERM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of one start. Secrets are left out of `repr`, so that no log line can show them."""
 
     database_url: str = field(repr=False)
     internal_api_key: str = field(repr=False)
     jwt_secret: str = field(repr=False)
+    internal_api_key_previous: str | None = field(default=None, repr=False)  # still taken while callers change theirs
+    jwt_secret_previous: str | None = field(default=None, repr=False)  # still verifies what it has signed
     super_admin_jwt_secret: str | None = field(default=None, repr=False)  # None: no super-admin signs in with a JWT
     super_admin_api_key: str | None = field(default=None, repr=False)  # None: no super-admin has a static key
     trigger_secret_key: str | None = field(default=None, repr=False)  # None: the local runner executes the runs
     trigger_api_url: str = TRIGGER_API_URL
     max_body_bytes: int = MAX_BODY_BYTES
     pool_size: int = POOL_SIZE
+    operator_address: str | None = None  # HOST:PORT on which alone health, readiness, metrics and /docs answer
+    trusted_proxies: str | None = None  # addresses whose `x-forwarded-for` is believed, separated by commas
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def internal_api_keys(self) -> tuple[str, ...]:
+        """The internal keys that are taken, the present one first."""
+        return tuple(filter(None, (self.internal_api_key, self.internal_api_key_previous)))
+
+    @property
+    def jwt_secrets(self) -> tuple[str, ...]:
+        """The secrets that verify session JWTs and cursors; the first signs."""
+        return tuple(filter(None, (self.jwt_secret, self.jwt_secret_previous)))
 
 
 def load_settings(environ: Mapping[str, str], *, database_url: str | None = None) -> Settings:
     """Return the settings in `environ`; `database_url` replaces the variable (for the embedded server).
 
-    Raises SettingsError naming every required variable that is missing or blank, and every number that is none.
+    Raises SettingsError naming every required variable that is missing or blank, every secret that is too short, and
+    every number that is none.
     """
     variables = {name: value.strip() for name, value in environ.items() if value.strip()}
     if database_url:
         variables["DATABASE_URL"] = database_url
     _check_required(variables)
+    _check_secrets(variables)
     return Settings(
         database_url=variables["DATABASE_URL"],
         internal_api_key=variables["INTERNAL_API_KEY"],
         jwt_secret=variables["JWT_SECRET"],
+        internal_api_key_previous=variables.get("INTERNAL_API_KEY_PREVIOUS"),
+        jwt_secret_previous=variables.get("JWT_SECRET_PREVIOUS"),
         super_admin_jwt_secret=variables.get("SUPER_ADMIN_JWT_SECRET"),
         super_admin_api_key=variables.get("SUPER_ADMIN_API_KEY"),
         trigger_secret_key=variables.get("TRIGGER_SECRET_KEY"),
         trigger_api_url=variables.get("TRIGGER_API_URL", TRIGGER_API_URL).rstrip("/"),
         max_body_bytes=_parse_number(variables, "DATA_ENGINE_MAX_BODY_BYTES", MAX_BODY_BYTES),
         pool_size=_parse_number(variables, "DATA_ENGINE_POOL_SIZE", POOL_SIZE),
+        operator_address=_parse_address(variables, "DEX_OPERATOR_ADDRESS"),
+        trusted_proxies=variables.get("FORWARDED_ALLOW_IPS"),
+        limits=_load_limits(variables),
+    )
+
+
+def _load_limits(variables: Mapping[str, str]) -> Limits:
+    """Read each limit from the variable called DEX_LIMIT_ and its name, such as DEX_LIMIT_BODY_SECONDS."""
+    defaults = Limits()
+    names = Limits.__slots__
+    return Limits(
+        **{name: _parse_number(variables, f"DEX_LIMIT_{name.upper()}", getattr(defaults, name)) for name in names}
     )
 
 
@@ -71,6 +129,17 @@ def _check_required(variables: Mapping[str, str]) -> None:
         )
 
 
+def _check_secrets(variables: Mapping[str, str]) -> None:
+    short = tuple(name for name in SECRETS if 0 < len(variables.get(name, "")) < MIN_SECRET_LENGTH)
+    if short:
+        named = ", ".join(f"`{name}`" for name in short)
+        raise SettingsError(
+            f"shorter than {MIN_SECRET_LENGTH} characters: {named}",
+            short,
+            hint='write a random one: `python3 -c "import secrets; print(secrets.token_urlsafe(32))"`',
+        )
+
+
 def _parse_number(variables: Mapping[str, str], name: str, default: int) -> int:
     text = variables.get(name)
     if text is None:
@@ -78,3 +147,13 @@ def _parse_number(variables: Mapping[str, str], name: str, default: int) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise SettingsError(f"`{name}` is `{text}`", (name,), hint="write a whole number above 0")
     return int(text)
+
+
+def _parse_address(variables: Mapping[str, str], name: str) -> str | None:
+    text = variables.get(name)
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise SettingsError(f"`{name}` is `{text}`", (name,), hint="write HOST:PORT, such as 127.0.0.1:9000")
+    return text

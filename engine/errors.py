@@ -17,6 +17,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── Refused                     values given by name cannot be stored
     ├── QueryRejected               a query is invalid
     ├── SourceRefused               the source of a row belongs to another organisation
+    ├── InvalidDatabaseUrl          the URL of the database cannot be read
     ├── StoreError                  something went wrong at the database
     │   ├── StoreUnavailable        the database cannot be reached
     │   ├── StoreRefused            the database refuses a statement

@@ -15,6 +15,7 @@ import typer
 from engine.errors import EngineError
 from engine.plans import UnknownSpec
 from engine.rows.query import QueryRejected
+from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
 from scripts.commands import backfill, database, runs, server, spec
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 
 #: Errors of the engine that mean wrong usage: exit status 2.
-USAGE_ERRORS = (UnknownSpec, QueryRejected, NoSuchBaseline)
+USAGE_ERRORS = (UnknownSpec, QueryRejected, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (*spec.COMMANDS, *database.COMMANDS, *server.COMMANDS, *runs.COMMANDS, *backfill.COMMANDS)
 

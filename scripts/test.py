@@ -24,6 +24,11 @@ REAL_VARIABLES = (
     "TRIGGER_",
     "PARALLEL_",
     "DATA_ENGINE_",
+    "DEX_LIMIT_",
+    "DEX_HOST",
+    "DEX_OPERATOR_ADDRESS",
+    "FORWARDED_ALLOW_IPS",
+    "PORT",
     "PG",
 )
 #: The tests whose result can depend on the version of Postgres.

@@ -23,6 +23,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         "`persistence_error` of a run that has ended: what it found is pending.",
         "Mend the table, then `dex reconcile`.",
     ),
+    "invalid_request": HttpCode(400, "The request is not HTTP.", "Send HTTP/1.1."),
     "invalid_cursor": HttpCode(
         400, "The cursor was made for another query.", "Send the one of the page before, unchanged."
     ),
@@ -40,8 +41,11 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
     "invalid_token_type": HttpCode(401, "The JWT is not one of a session.", "Sign in as a tenant."),
     "expired_token": HttpCode(401, "The token has expired.", "Sign in again, or make a new token."),
+    "inactive_user": HttpCode(401, "The user of the session or token is not active.", "Ask as somebody else."),
     "revoked_token": HttpCode(401, "The API token has been revoked.", "Make a new token."),
-    "inactive_super_admin": HttpCode(401, "The super-admin is not active.", "Activate it, or ask as somebody else."),
+    "inactive_super_admin": HttpCode(
+        401, "The super-admin is not on record, or not active.", "Activate it, or ask as somebody else."
+    ),
     "foreign_source": HttpCode(
         403,
         "A source submission or run belongs to another organisation, or does not exist.",
@@ -57,6 +61,9 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "unknown_organisation": HttpCode(404, "There is no such organisation.", "Check the organisation's id."),
     "unknown_route": HttpCode(404, "There is no such path.", "`GET /openapi.json` lists every route."),
     "method_not_allowed": HttpCode(405, "The path takes another method.", "Use one of those in the `Allow` header."),
+    "request_timeout": HttpCode(
+        408, "Headers or body did not end in time; the connection is closed.", "Send the request at once."
+    ),
     "conflict": HttpCode(409, "A value is taken by another row.", "Write another, or change that row."),
     "lost_lease": HttpCode(409, "Another runner holds the run.", "Stop working on it; what is recorded stays."),
     "no_trigger": HttpCode(409, "`TRIGGER_SECRET_KEY` is not set.", "Set it, or let a local runner work."),
@@ -78,18 +85,43 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "unstorable_text": HttpCode(
         422, "The body holds NUL or half a surrogate pair.", "Remove it, or send U+FFFD instead."
     ),
+    "too_many_requests": HttpCode(
+        429, "More requests came from one address than it may send.", "Ask again after `Retry-After`."
+    ),
+    "too_many_failures": HttpCode(
+        429, "Too many unknown API tokens came from one address.", "Ask again after `Retry-After`, with a good token."
+    ),
+    "headers_too_large": HttpCode(
+        431, "Request line and headers are over the limit.", "Send what is large in the body."
+    ),
     "internal_error": HttpCode(
         500, "Something went wrong on our side.", "The log has the reason under the request id."
     ),
     "database_refused": HttpCode(500, "The database refuses the statement.", "The log names the reason."),
-    "table_misfit": HttpCode(500, "The table does not fit its spec.", "`GET /readyz` names what is missing."),
+    "table_misfit": HttpCode(
+        503, "The table does not fit its spec; other specs are served.", "`GET /readyz` names what is missing."
+    ),
     "not_ready": HttpCode(
         503,
-        "`/readyz`: the database does not answer, a migration is pending, or a spec does not fit its table.",
+        "`/readyz`: the database does not answer, a migration is pending, or no spec fits its table.",
         "Each entry of `detail` names the SQL or the command that mends it.",
     ),
     "database_busy": HttpCode(
         503, "The database could not do it now; nothing was changed.", "Ask again after `Retry-After`."
+    ),
+    "database_full": HttpCode(
+        503, "The disk of the database is full; nothing was changed.", "Make room, then ask again."
+    ),
+    "database_read_only": HttpCode(
+        503, "The database takes no writes, as a standby does; nothing was changed.", "Ask again after `Retry-After`."
+    ),
+    "pooler_loses_statements": HttpCode(
+        503,
+        "A pooler before the database does not keep prepared statements, and did not show.",
+        "Add `?prepare_threshold=0` to `DATABASE_URL`.",
+    ),
+    "too_many_connections": HttpCode(
+        503, "As many connections as allowed have a request under way.", "Ask again in a moment."
     ),
     "database_unavailable": HttpCode(
         503,

@@ -16,9 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.context import Context
+from api.context import Context, pool_share
 from api.http.errors import Fault, build_response, build_store_fault
-from engine.store.errors import StoreError
+from engine.store.errors import DISK_FULL, StoreError, StoreRefused
 
 Respond = Callable[[Context, Request], Awaitable[Response]]
 JsonSchema = Mapping[str, Any]
@@ -67,20 +67,25 @@ def endpoint(
 class _EndpointApp:
     """ASGI app of one endpoint. It stores the path template in the scope, where Telemetry reads it."""
 
-    __slots__ = ("context", "path", "respond")
+    __slots__ = ("context", "path", "respond", "tag")
 
     def __init__(self, endpoint: Endpoint, context: Context) -> None:
         self.path = endpoint.path
+        self.tag = endpoint.tag
         self.respond = endpoint.respond
         self.context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["route"] = self.path
+        pool_share.set(self.tag)
         try:
+            await self.context.readiness.require_fit(self.tag)
             response = await self.respond(self.context, Request(scope, receive))
         except Fault as fault:
             response = build_response(fault)
         except StoreError as error:
+            if isinstance(error, StoreRefused) and error.sqlstate == DISK_FULL:
+                self.context.readiness.record_full_disk()
             response = build_response(build_store_fault(error))
         except ClientDisconnect:
             return  # there is nobody left to answer

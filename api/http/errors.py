@@ -130,27 +130,62 @@ def _build_conflict(error: StoreRefused) -> Fault:
 
 def _build_misfit(error: StoreRefused) -> Fault:
     log.error("table does not fit", sqlstate=error.sqlstate, reason=error.message)
-    return Fault("table_misfit", "the table does not fit its spec", hint="`GET /readyz` names what is missing")
+    return build_misfit_fault()
+
+
+def build_misfit_fault() -> Fault:
+    """Return the 503 of a spec whose table does not fit."""
+    return _build_retryable("table_misfit", "the table does not fit its spec", "`GET /readyz` names what is missing")
 
 
 def _build_busy(error: StoreRefused) -> Fault:
-    log.warning("database busy", sqlstate=error.sqlstate, reason=error.message)
-    return Fault(
-        "database_busy",
-        "the database could not do it now",
-        hint=f"nothing was changed; ask again in {RETRY_AFTER} seconds",
-        headers={"retry-after": str(RETRY_AFTER)},
+    return build_busy_fault(error.message, error.sqlstate)
+
+
+def build_busy_fault(reason: str, sqlstate: str = "") -> Fault:
+    """Return the 503 of what the database could not do in time, and log `reason`."""
+    log.warning("database busy", sqlstate=sqlstate, reason=reason)
+    hint = f"nothing was changed; ask again in {RETRY_AFTER} seconds"
+    return _build_retryable("database_busy", "the database could not do it now", hint)
+
+
+def _build_full(error: StoreRefused) -> Fault:
+    log.error("database full", sqlstate=error.sqlstate, reason=error.message)
+    hint = "nothing was changed; the operator has to make room"
+    return _build_retryable("database_full", "the disk of the database is full", hint)
+
+
+def _build_read_only(error: StoreRefused) -> Fault:
+    log.warning("database read only", sqlstate=error.sqlstate, reason=error.message)
+    hint = "nothing was changed; queries are answered, ask again for the rest"
+    return _build_retryable("database_read_only", "the database takes no writes now", hint)
+
+
+def _build_prepared_lost(error: StoreRefused) -> Fault:
+    log.error("prepared statement lost", sqlstate=error.sqlstate, reason=error.message, hint=error.hint)
+    return _build_retryable(
+        "pooler_loses_statements",
+        "a pooler before the database does not keep prepared statements",
+        "nothing was changed; the operator adds `?prepare_threshold=0` to `DATABASE_URL`",
     )
+
+
+def _build_retryable(code: str, message: str, hint: str) -> Fault:
+    return Fault(code, message, hint=hint, headers={"retry-after": str(RETRY_AFTER)})
 
 
 #: Classes of SQLSTATE, the more exact ones first.
 _BY_SQLSTATE: tuple[tuple[str, Callable[[StoreRefused], Fault]], ...] = (
     ("23505", _build_conflict),
+    ("42P05", _build_prepared_lost),
+    ("26000", _build_prepared_lost),
+    ("53100", _build_full),
     ("40", _build_busy),  # deadlock, serialization
     ("53", _build_busy),  # out of connections, disk, memory
     ("55P03", _build_busy),  # lock not available
     ("57014", _build_busy),  # statement timeout
-    ("25006", _build_busy),  # read-only: a standby being promoted
+    ("25006", _build_read_only),  # a standby
+    ("25P03", _build_busy),  # it did nothing inside a transaction for too long
     ("42", _build_misfit),  # no such table or column, no right to it
 )
 

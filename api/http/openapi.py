@@ -19,7 +19,7 @@ SECURITY: Mapping[str, Mapping[str, Any]] = {
     "superAdmin": {"type": "http", "scheme": "bearer", "description": "The static key or a JWT of type `super_admin`."},
 }
 
-#: Every endpoint may answer 500.
+#: Every endpoint may answer 429 and 500.
 MEANINGS: Mapping[int, str] = {
     400: "a header, a cursor or `org_id` that cannot be used",
     401: "no credentials, or wrong ones",
@@ -29,8 +29,9 @@ MEANINGS: Mapping[int, str] = {
     413: "the body is too large",
     415: "the body is compressed",
     422: "the body does not fit",
+    429: "too much at once from one address",
     500: "something went wrong on our side",
-    503: "the database does not answer",
+    503: "the database does not answer, or cannot do it now",
 }
 
 ERROR: Mapping[str, Any] = {
@@ -89,7 +90,7 @@ def _build_operation(endpoint: Endpoint, body: Mapping[str, Any] | None) -> dict
 def _build_responses(endpoint: Endpoint) -> dict[str, Any]:
     success = {"description": "done", "content": {endpoint.media_type: {"schema": endpoint.response_schema}}}
     error = {"application/json": {"schema": {"$ref": _SCHEMAS + "Error"}}}
-    statuses = (*endpoint.error_statuses, 500)
+    statuses = (*endpoint.error_statuses, 429, 500)
     return {"200": success, **{str(status): {"description": MEANINGS[status], "content": error} for status in statuses}}
 
 

@@ -21,7 +21,6 @@ from structlog.typing import EventDict
 
 from api.http.errors import answer_unexpected_error
 from api.http.metrics import Metrics
-from api.settings import Settings
 
 log = structlog.get_logger("api")
 
@@ -72,14 +71,6 @@ class _StandardError:
 
 def _encode_event(event: EventDict, **_: Any) -> bytes:
     return msgspec.json.encode(event, enc_hook=str)
-
-
-def warn_of_weak_secrets(settings: Settings) -> None:
-    """Log which secrets are shorter than the 32 bytes HS256 asks for."""
-    secrets = {"JWT_SECRET": settings.jwt_secret, "SUPER_ADMIN_JWT_SECRET": settings.super_admin_jwt_secret}
-    for name, value in secrets.items():
-        if value and len(value.encode()) < 32:
-            log.warning("weak secret", setting=name, hint="use at least 32 random bytes")
 
 
 class Telemetry:

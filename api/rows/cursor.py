@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +24,18 @@ _SIGNATURE_LENGTH = 16  # bytes of the digest that a cursor carries
 
 @dataclass(frozen=True, slots=True)
 class CursorSigner:
-    """Encodes and decodes cursors, signed with a key derived from the server's secret."""
+    """Encodes and decodes cursors, signed with keys derived from the server's secrets, of which the first signs."""
 
-    key: bytes
+    keys: tuple[bytes, ...]
 
     @classmethod
-    def from_secret(cls, secret: str) -> CursorSigner:
-        return cls(hmac.digest(secret.encode(), b"data-engine-x cursor", "sha256"))
+    def from_secrets(cls, secrets: Sequence[str]) -> CursorSigner:
+        return cls(tuple(hmac.digest(secret.encode(), b"data-engine-x cursor", "sha256") for secret in secrets))
 
     def encode_cursor(self, spec: str, org_id: str, filters: Mapping[str, Any], position: Position) -> str:
         """Return the cursor of the last row of a page."""
         place = msgspec.json.encode(position)
-        signature = self._sign(spec, org_id, filters, place)
+        signature = _sign(self.keys[0], spec, org_id, filters, place)
         return base64.urlsafe_b64encode(signature + place).rstrip(b"=").decode()
 
     def decode_cursor(self, spec: str, org_id: str, filters: Mapping[str, Any], text: str) -> Position:
@@ -43,15 +43,17 @@ class CursorSigner:
         try:
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
             signature, place = raw[:_SIGNATURE_LENGTH], raw[_SIGNATURE_LENGTH:]
-            if not hmac.compare_digest(signature, self._sign(spec, org_id, filters, place)):
+            signatures = [_sign(key, spec, org_id, filters, place) for key in self.keys]
+            if not any(hmac.compare_digest(signature, one) for one in signatures):
                 raise _build_cursor_fault()
             return _POSITION.decode(place)
         except (UnicodeEncodeError, binascii.Error, msgspec.MsgspecError) as error:
             raise _build_cursor_fault() from error
 
-    def _sign(self, spec: str, org_id: str, filters: Mapping[str, Any], place: bytes) -> bytes:
-        query = msgspec.json.encode([spec, org_id, sorted(filters.items())], enc_hook=str)
-        return hmac.digest(self.key, hashlib.sha256(query).digest() + place, "sha256")[:_SIGNATURE_LENGTH]
+
+def _sign(key: bytes, spec: str, org_id: str, filters: Mapping[str, Any], place: bytes) -> bytes:
+    query = msgspec.json.encode([spec, org_id, sorted(filters.items())], enc_hook=str)
+    return hmac.digest(key, hashlib.sha256(query).digest() + place, "sha256")[:_SIGNATURE_LENGTH]
 
 
 def _build_cursor_fault() -> Fault:

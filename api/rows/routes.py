@@ -129,7 +129,7 @@ async def _query_rows(plan: Plan, context: Context, request: Request) -> Respons
     caller = await authenticate_tenant_or_admin(request, context)
     body = QueryBody.parse(plan, await read_body(request, context.settings.max_body_bytes))
     org_id = choose_organisation(caller, body.org_id)
-    signer = CursorSigner.from_secret(context.settings.jwt_secret)
+    signer = CursorSigner.from_secrets(context.settings.jwt_secrets)
     query = body.build_query(plan, org_id, signer)
     async with context.connection() as connection:
         page = await fetch_page(connection, plan, query)

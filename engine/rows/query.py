@@ -126,4 +126,4 @@ def _read_number(
             Reason("out_of_range", name, f"`{name}` is a whole number from {low} to {high}", str(value)[:40])
         )
         return default
-    return value
+    return int(value)  # `-0` came as a number that remembers its spelling

@@ -1,30 +1,60 @@
-"""Open connections and pools of them that send JSON text as jsonb parameters.
+"""Open connections and pools of them that send JSON text as jsonb parameters, directly or through a pooler.
 
-psycopg prepares statements by default. A pooler in transaction mode does not keep prepared statements, so
-`?prepare_threshold=0` in the URL turns them off.
+psycopg prepares statements by default. A pooler that hands a server connection to another client after each transaction
+does not keep them, so they are left out where one is found in between. It shows in the process id: a pooler tells its
+client one of its own. `?prepare_threshold=N` in the URL decides it by hand, 0 for never.
 """
 
 from __future__ import annotations
 
+import asyncio
+import select
+import time
+from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from psycopg import AsyncConnection, postgres
 from psycopg.adapt import Dumper
 from psycopg_pool import AsyncConnectionPool
 
+from engine.store.database_url import read_database_url
 from engine.store.errors import wrap_errors
 
-Connection: TypeAlias = AsyncConnection[Any]
-Pool: TypeAlias = AsyncConnectionPool[Connection]
-
-_THRESHOLD_PARAMETER = "prepare_threshold"
 #: Seconds to wait until a connection is made, or until one of the pool is free.
 _CONNECT_TIMEOUT = 10
 #: Seconds a pool retries in the background, at growing intervals; after that the next request for a connection makes it
 #: retry at once. psycopg's default of five minutes would leave a recovered server unused for up to half of its outage.
 _RECONNECT_TIMEOUT = 3.0
+#: Seconds a connection may lie in the pool before it is asked whether it lives. One that was closed properly shows at
+#: once; one that a firewall forgot does not.
+_TRUSTED_SECONDS = 30.0
+#: Seconds the answer of such a connection is waited for.
+_CHECK_TIMEOUT = 2.0
 _JSONB_OID = postgres.types["jsonb"].oid
+
+
+@dataclass(frozen=True, slots=True)
+class StatementBounds:
+    """Seconds a statement may take and may wait for a lock, and a transaction may stay open without doing anything."""
+
+    statement: float
+    lock: float
+    idle_transaction: float
+
+
+class StoreConnection(AsyncConnection[Any]):
+    """A connection with what the store notes of it."""
+
+    #: A pooler stands between: what a session sets would be the next client's too.
+    behind_pooler: bool = False
+    #: Bounds to set in each transaction, where they cannot be set for the session.
+    transaction_bounds: StatementBounds | None = None
+    #: When it was last taken from its pool.
+    taken_at: float = 0.0
+
+
+Connection: TypeAlias = AsyncConnection[Any]
+Pool: TypeAlias = AsyncConnectionPool[StoreConnection]
 
 
 class RawJson(bytes):
@@ -39,27 +69,48 @@ class _RawJsonDumper(Dumper):
 
 
 async def connect(dsn: str) -> Connection:
-    """Open one connection in autocommit mode. Raises StoreUnavailable."""
-    url, settings = _split_settings(dsn)
+    """Open one connection in autocommit mode. Raises InvalidDatabaseUrl, StoreUnavailable."""
+    url, settings = read_database_url(dsn)
     async with wrap_errors():
-        connection = await AsyncConnection.connect(url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, **settings)
-    register_raw_json(connection)
+        connection = await StoreConnection.connect(url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, **settings)
+        try:
+            await _configure_connection(connection, settings)
+        except BaseException:
+            await connection.close()
+            raise
     return connection
 
 
-def build_pool(dsn: str, size: int) -> Pool:
-    """Return a pool of up to `size` connections, not yet open."""
-    url, settings = _split_settings(dsn)
-    return AsyncConnectionPool(
+def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Pool:
+    """Return a pool of up to `size` connections, not yet open. Raises InvalidDatabaseUrl.
+
+    A connection that died while it lay in the pool is not handed out. `bounds` hold for every statement.
+    """
+    url, settings = read_database_url(dsn)
+
+    async def configure(connection: StoreConnection) -> None:
+        await _configure_connection(connection, settings, bounds)
+
+    async def check(connection: StoreConnection) -> None:
+        try:
+            await _check_alive(connection)
+        except Exception:
+            await pool.drain()  # what ended one has mostly ended all, and each would cost a caller a pause
+            raise
+
+    pool: Pool = AsyncConnectionPool(
         url,
+        connection_class=StoreConnection,
         min_size=1,
         max_size=size,
         open=False,
         timeout=_CONNECT_TIMEOUT,
         reconnect_timeout=_RECONNECT_TIMEOUT,
-        configure=_configure_connection,
+        configure=configure,
+        check=check,
         kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT, **settings},
     )
+    return pool
 
 
 def register_raw_json(connection: AsyncConnection[object]) -> None:
@@ -67,16 +118,47 @@ def register_raw_json(connection: AsyncConnection[object]) -> None:
     connection.adapters.register_dumper(RawJson, _RawJsonDumper)
 
 
-async def _configure_connection(connection: Connection) -> None:
+async def _configure_connection(
+    connection: StoreConnection, settings: dict[str, Any], bounds: StatementBounds | None = None
+) -> None:
+    """Register types; look for a pooler; set the bounds for the session, or behind a pooler for each transaction."""
     register_raw_json(connection)
+    row = await (await connection.execute("select pg_backend_pid()")).fetchone()
+    connection.behind_pooler = row is not None and row[0] != connection.info.backend_pid
+    if connection.behind_pooler and "prepare_threshold" not in settings:
+        connection.prepare_threshold = None
+    if bounds is None:
+        return
+    if connection.behind_pooler:
+        connection.transaction_bounds = bounds
+        return
+    await connection.execute(
+        "select set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),"
+        " set_config('idle_in_transaction_session_timeout', %s, false)",
+        [format_milliseconds(seconds) for seconds in (bounds.statement, bounds.lock, bounds.idle_transaction)],
+    )
 
 
-def _split_settings(dsn: str) -> tuple[str, dict[str, Any]]:
-    """Return the URL without `prepare_threshold`, which libpq does not know, and psycopg's argument for it."""
-    if f"{_THRESHOLD_PARAMETER}=" not in dsn:
-        return dsn, {}
-    parts = urlsplit(dsn)
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    threshold = int(dict(pairs)[_THRESHOLD_PARAMETER])
-    query = urlencode([pair for pair in pairs if pair[0] != _THRESHOLD_PARAMETER])
-    return urlunsplit(parts._replace(query=query)), {"prepare_threshold": threshold or None}
+def format_milliseconds(seconds: float) -> str:
+    """Return seconds as a setting of Postgres. 0 would mean no bound, so the least is a millisecond."""
+    return f"{max(round(seconds * 1000), 1)}ms"
+
+
+async def _check_alive(connection: StoreConnection) -> None:
+    """Raise psycopg's error, or TimeoutError, for a connection that does not live.
+
+    Most calls cost no round trip: the server says goodbye when it ends a connection, and then there is something to
+    read on a connection that was asked nothing.
+    """
+    now = time.monotonic()
+    silent_for, connection.taken_at = now - connection.taken_at, now
+    if silent_for < _TRUSTED_SECONDS and not _has_input(connection.fileno()):
+        return
+    async with asyncio.timeout(_CHECK_TIMEOUT):
+        await AsyncConnectionPool.check_connection(connection)
+
+
+def _has_input(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

@@ -29,6 +29,10 @@ FOREIGN_KEY_VIOLATION = "23503"
 _ROW_ERRORS = ("21", "22", "23", "27", "44", "54", "P0")
 #: A table or column that does not exist: the migrations are not current.
 _UNDEFINED = ("42P01", "42703")
+DISK_FULL = "53100"
+#: A prepared statement that is another's, or gone: a pooler hands the connection to others between transactions.
+PREPARED_LOST = ("42P05", "26000")
+_POOLER_HINT = "a pooler stands before the database: add `?prepare_threshold=0` to `DATABASE_URL`"
 _MIGRATE_HINT = "run `dex migrate`, then `dex check --database`"
 _START_HINT = "start it, or correct `DATABASE_URL`; what was committed is kept, and the command may be run again"
 
@@ -46,12 +50,18 @@ class StoreRefused(StoreError):
 
     def __init__(self, error: psycopg.Error) -> None:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
-        hint = _MIGRATE_HINT if error.sqlstate in _UNDEFINED else error.diag.message_hint or ""
+        hint = _find_hint(error)
         super().__init__(f"the database refuses: {message}", hint=hint)
         self.sqlstate = error.sqlstate or ""
         self.constraint = error.diag.constraint_name
         self.column = error.diag.column_name
         self.detail = error.diag.message_detail or ""
+
+
+def _find_hint(error: psycopg.Error) -> str:
+    if error.sqlstate in PREPARED_LOST:
+        return _POOLER_HINT
+    return _MIGRATE_HINT if error.sqlstate in _UNDEFINED else error.diag.message_hint or ""
 
 
 class UnknownOrganisation(StoreError):

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.store.connection import Connection
 from engine.store.errors import UnknownOrganisation, wrap_errors
 
-#: `touched` writes at most once a minute and token, so that a busy token does not cost a write per call.
 _FIND_BY_HASH = """
-with found as (
-    select id, org_id, company_id, role::text as role, last_used_at,
-           revoked_at is not null as revoked,
-           coalesce(expires_at <= now(), false) as expired
-    from api_tokens where token_hash = %s
-), touched as (
-    update api_tokens set last_used_at = now()
-    from found
-    where api_tokens.id = found.id and not found.revoked and not found.expired
-      and (api_tokens.last_used_at is null or api_tokens.last_used_at < now() - interval '1 minute')
-)
-select id::text, org_id::text, company_id::text, role, revoked, expired from found
+select t.id::text, t.org_id::text, t.company_id::text, t.role::text, t.revoked_at is not null,
+       coalesce(t.expires_at <= now(), false), coalesce(not u.is_active, false),
+       coalesce(t.last_used_at < now() - interval '1 minute', true)
+from api_tokens t left join users u on u.id = t.user_id
+where t.token_hash = %s
 """
 
-_IS_RETIRED_ADMIN = "select exists (select from super_admins where id = %s::uuid and not is_active)"
+#: Another process may have noted it as well; a busy token costs a write a minute.
+_RECORD_USE = """
+update api_tokens set last_used_at = now()
+where id = any(%s::uuid[]) and (last_used_at is null or last_used_at < now() - interval '1 minute')
+"""
+
+_IS_RETIRED_USER = "select exists (select from users where id = %s::uuid and not is_active)"
+
+_IS_ACTIVE_ADMIN = "select exists (select from super_admins where id = %s::uuid and is_active)"
+
+_IS_READ_ONLY = "select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean"
 
 _ORGANISATION_EXISTS = "select exists (select from orgs where id = %s::uuid)"
 
@@ -38,21 +41,38 @@ class Token:
     role: str
     revoked: bool
     expired: bool
+    user_retired: bool  # the user it belongs to is not active
+    last_use_is_old: bool  # it was noted more than a minute ago, or never
 
 
 async def find_token(connection: Connection, token_hash: str) -> Token | None:
-    """Return the token with this SHA-256 hash, None when there is none, and update the time of its last use.
-
-    Raises StoreUnavailable.
-    """
+    """Return the token with this SHA-256 hash, None when there is none. Raises StoreUnavailable."""
     async with wrap_errors():
         row = await (await connection.execute(_FIND_BY_HASH, (token_hash,))).fetchone()
     return Token(*row) if row else None
 
 
-async def is_retired_admin(connection: Connection, admin_id: str) -> bool:
-    """Return whether the super-admin is in the database and not active. Raises StoreUnavailable."""
-    return await _fetch_flag(connection, _IS_RETIRED_ADMIN, admin_id)
+async def record_token_use(connection: Connection, token_ids: Sequence[str]) -> None:
+    """Note that tokens were used just now. Raises StoreUnavailable, StoreRefused on a server that takes no writes."""
+    async with wrap_errors():
+        await connection.execute(_RECORD_USE, [list(token_ids)])
+
+
+async def is_retired_user(connection: Connection, user_id: str) -> bool:
+    """Return whether the user is on record and not active. Raises StoreUnavailable."""
+    return await _fetch_flag(connection, _IS_RETIRED_USER, user_id)
+
+
+async def is_active_admin(connection: Connection, admin_id: str) -> bool:
+    """Return whether the super-admin is on record and active. Raises StoreUnavailable."""
+    return await _fetch_flag(connection, _IS_ACTIVE_ADMIN, admin_id)
+
+
+async def fetch_read_only(connection: Connection) -> bool:
+    """Return whether the server takes no writes. Raises StoreUnavailable."""
+    async with wrap_errors():
+        row = await (await connection.execute(_IS_READ_ONLY)).fetchone()
+    return bool(row and row[0])
 
 
 async def organisation_exists(connection: Connection, org_id: str) -> bool:

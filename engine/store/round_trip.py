@@ -61,7 +61,9 @@ async def send_statements(
         return await _send_statements(connection, calls)
     except errors.InvalidSqlStatementName:
         _PREPARED[connection].forget_all()
-        return await _send_statements(connection, calls)
+    except errors.DuplicatePreparedStatement:  # another client's: a pooler that showed in nothing else
+        connection.prepare_threshold = None
+    return await _send_statements(connection, calls)
 
 
 @dataclass(slots=True)

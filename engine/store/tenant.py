@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import AsyncCursor
 
 from engine.sql.tenant import TENANT_ROLE
-from engine.store.connection import Connection
+from engine.store.connection import Connection, StoreConnection, format_milliseconds
 from engine.store.round_trip import TextRow, send_statements
 
 _ENTER_TENANT = """
@@ -20,6 +20,7 @@ select set_config('role', %(role)s, true), set_config('app.org_id', %(org_id)s, 
        set_config('timezone', 'UTC', true)
 """
 _SET_UTC = "select set_config('timezone', 'UTC', true)"
+_SET_BOUNDS = "select set_config('statement_timeout', %(statement)s, true), set_config('lock_timeout', %(lock)s, true)"
 
 
 @asynccontextmanager
@@ -29,6 +30,8 @@ async def open_tenant_transaction(connection: Connection, org_id: str) -> AsyncI
     `begin`, the settings and the first statement are sent together (pipeline mode), so the settings cost no round trip.
     """
     async with connection.pipeline(), connection.transaction():
+        for sql, parameters in _list_bounds(connection):
+            await connection.execute(sql, parameters)
         await connection.execute(_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
         async with connection.cursor() as cursor:
             yield cursor
@@ -43,5 +46,15 @@ async def run_as_tenant(
     Returns the rows of each run in Postgres' text format.
     """
     settings = (_SET_UTC, {}) if org_id is None else (_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
-    _, *results = await send_statements(connection, [settings, *((sql, parameters) for parameters in parameter_sets)])
-    return results
+    before = [*_list_bounds(connection), settings]
+    results = await send_statements(connection, [*before, *((sql, parameters) for parameters in parameter_sets)])
+    return results[len(before) :]
+
+
+def _list_bounds(connection: Connection) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the statement that bounds a transaction behind a pooler; elsewhere the session is bounded."""
+    bounds = connection.transaction_bounds if isinstance(connection, StoreConnection) else None
+    if bounds is None:
+        return []
+    parameters = {"statement": format_milliseconds(bounds.statement), "lock": format_milliseconds(bounds.lock)}
+    return [(_SET_BOUNDS, parameters)]

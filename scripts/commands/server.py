@@ -28,8 +28,10 @@ _SECRETS = ("INTERNAL_API_KEY", "JWT_SECRET", "SUPER_ADMIN_JWT_SECRET", "SUPER_A
 
 
 def serve_api(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one and says which.")] = 8000,
+    host: Annotated[str, typer.Option(envvar="DEX_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="PORT", min=0, max=65535, help="Port; 0 takes a free one and says which.")
+    ] = 8000,
     dev: Annotated[
         bool, typer.Option("--dev", help="Make random secrets where none are set, and apply the migrations.")
     ] = False,
@@ -38,10 +40,9 @@ def serve_api(
 
     `--dev` needs no environment: it makes random keys and applies the migrations.
     """
-    import uvicorn
-
     from api import settings
     from api.app import create_app
+    from api.server import build_server
     from engine.tables import migrate
 
     here = find_project()
@@ -53,11 +54,11 @@ def serve_api(
     with open_database(here) as dsn:
         if dev:
             asyncio.run(migrate.migrate(dsn, here.migrations))
-        app = create_app(settings.load_settings(environment, database_url=dsn), plans, here.migrations)
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on")
+        loaded = settings.load_settings(environment, database_url=dsn)
+        server = build_server(create_app(loaded, plans, here.migrations), loaded)
         listener = _open_listener(host, port)
         console.print_note(f"serving on http://{host}:{listener.getsockname()[1]}")
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
 
 
 def _open_listener(host: str, port: int) -> socket.socket:

@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import jwt
 import psycopg
-import uvicorn
 
 from api.app import create_app
-from api.settings import Settings
+from api.server import build_server
+from api.settings import Limits, Settings
 from engine.plan import Plan
 from engine.plans import load_plans
 from engine.project import find_project
@@ -26,9 +26,9 @@ from tests import world
 
 ROOT = Path(__file__).resolve().parents[2]
 
-INTERNAL_KEY = "internal-key-of-the-tests"
+INTERNAL_KEY = "internal key of the tests, long enough to start with"
 JWT_SECRET = "session secret of the tests, long enough for every algorithm that is tried"
-ADMIN_KEY = "super-admin-key-of-the-tests"
+ADMIN_KEY = "super-admin key of the tests, long enough to start with"
 ADMIN_SECRET = "super-admin secret of the tests, long enough for every algorithm that is tried"
 
 
@@ -136,16 +136,23 @@ def session_jwt(org_id: str | None, secret: str = JWT_SECRET, algorithm: str = "
     return jwt.encode(payload, secret, algorithm=algorithm)
 
 
+def insert_admin(api: Api, *, is_active: bool = True) -> str:
+    """Insert a super-admin; return its id, the `sub` of its JWT."""
+    admin_id = str(uuid.uuid4())
+    row = (admin_id, f"{admin_id}@example.com", is_active)
+    api.execute("insert into super_admins (id, email, is_active) values (%s, %s, %s)", row)
+    return admin_id
+
+
 def admin_jwt(secret: str = ADMIN_SECRET, **claims: Any) -> str:
     return jwt.encode({"type": "super_admin", "sub": str(uuid.uuid4()), "exp": int(time.time()) + 600} | claims, secret)
 
 
 @contextmanager
-def serve_app(app: Any) -> Iterator[str]:
+def serve_app(app: Any, settings: Settings) -> Iterator[str]:
     """Run an app on a free port of loopback, in a thread with a loop of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on")
-    server = uvicorn.Server(config)
+    server = build_server(app, settings)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
     thread.start()
     while not server.started:
@@ -167,6 +174,7 @@ def build_settings(dsn: str, **changes: Any) -> Settings:
         "super_admin_jwt_secret": ADMIN_SECRET,
         "super_admin_api_key": ADMIN_KEY,
         "pool_size": 4,
+        "limits": Limits(failed_tokens_per_minute=1000),  # every test comes from one address
     }
     return Settings(**(defaults | changes))
 
@@ -175,6 +183,7 @@ def build_settings(dsn: str, **changes: Any) -> Settings:
 def run_api(dsn: str, plans: tuple[Plan, ...] | None = None, **changes: Any) -> Iterator[Api]:
     """Run the API over a database, by default with the specs of the project."""
     plans = load_plans(find_project(ROOT)) if plans is None else plans
-    app = create_app(build_settings(dsn, **changes), plans, ROOT / "migrations")
-    with serve_app(app) as url, httpx.Client(base_url=url, timeout=60) as client:
+    settings = build_settings(dsn, **changes)
+    app = create_app(settings, plans, ROOT / "migrations")
+    with serve_app(app, settings) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield Api(url, dsn, plans, client)

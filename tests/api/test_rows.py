@@ -219,4 +219,4 @@ def test_a_table_that_does_not_fit_rejects_no_row(server_dsn: str, template: str
     """What is wrong with the server is no reason against a row: it must be sent again, not written off."""
     with create_database(server_dsn, template) as dsn, run_api(dsn, (compile_spec(),)) as api:
         answer = api.upsert(SLUG, {"rows": [build_row("Ada"), build_row("Bob")]}, api.insert_organisation())
-        assert (answer.status_code, answer.json()["code"]) == (500, "table_misfit")
+        assert (answer.status_code, answer.json()["code"]) == (503, "table_misfit")

@@ -1,0 +1,49 @@
+"""Refuse requests of an address that sends too many."""
+
+from __future__ import annotations
+
+import structlog
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.auth import is_internal_key
+from api.context import Context
+from api.http.errors import Fault, build_response
+
+log = structlog.get_logger("api")
+
+#: Asked by whoever decides whether the process lives.
+_UNBOUNDED = "/healthz"
+_REPORT_EVERY = 1000  # refusals of one address per log line
+
+
+class RateLimit:
+    """ASGI middleware that answers 429 beyond the rate of an address. Whoever has the internal key is not bounded."""
+
+    def __init__(self, app: ASGIApp, context: Context) -> None:
+        self.app = app
+        self.context = context
+        self._refused = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it before anything of it is read."""
+        if scope["type"] != "http" or scope["path"] == _UNBOUNDED:
+            return await self.app(scope, receive, send)
+        address = scope["client"][0] if scope.get("client") else ""
+        if self.context.requests.take(address) or _is_internal(scope, self.context):
+            return await self.app(scope, receive, send)
+        if self._refused % _REPORT_EVERY == 0:
+            log.warning("limit reached", limit="requests_per_second", address=address, times=self._refused + 1)
+        self._refused += 1
+        fault = Fault(
+            "too_many_requests",
+            "more requests came from your address than it may send",
+            hint="ask again later, and more slowly",
+            headers={"retry-after": str(self.context.requests.find_wait(address))},
+        )
+        return await build_response(fault)(scope, receive, send)
+
+
+def _is_internal(scope: Scope, context: Context) -> bool:
+    scheme, _, value = Request(scope).headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and is_internal_key(value.strip(), context)

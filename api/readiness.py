@@ -1,0 +1,122 @@
+"""Whether the database is fit for the API: what concerns all of it, and what concerns one spec alone.
+
+It has connections of its own, so that it answers while the pool of the requests is used up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from api.http.errors import build_misfit_fault
+from engine.plan import Plan
+from engine.store.connection import Pool
+from engine.store.errors import StoreError, StoreUnavailable, wrap_errors
+from engine.store.identity import fetch_read_only
+from engine.tables import inspect, migrate
+from engine.tables.differences import report_pending_migration
+
+log = structlog.get_logger("api")
+
+#: Seconds the database may take to answer everything that readiness asks.
+_TIMEOUT = 4.0
+#: Seconds during which a misfit that was found is not looked at again by requests of its spec.
+_LOOK_INTERVAL = 1.0
+#: Seconds a full disk is reported for after a write failed for want of room.
+_FULL_DISK_SECONDS = 60.0
+
+_UNAVAILABLE = {"code": "database_unavailable", "message": "the database does not answer", "sql": ""}
+_READ_ONLY = {
+    "code": "database_read_only",
+    "message": "the database takes no writes: queries are answered, upserts, submissions and runners are not",
+    "sql": "",
+}
+_FULL_DISK = {
+    "code": "database_full",
+    "message": "the database had no room on its disk for a write within the last minute",
+    "sql": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`reasons` keep everything from working; `problems` keep some of it, such as one spec's endpoints."""
+
+    reasons: Sequence[dict[str, str]]
+    problems: Sequence[dict[str, str]]
+    misfits: Sequence[str]  # names of specs
+
+    def as_dict(self, plans: Sequence[Plan]) -> dict[str, Any]:
+        """Return the `data` of `/readyz`: more than the status only where there is more to say."""
+        if not self.problems:
+            return {"status": "ready"}
+        specs = {plan.name: "not_ready" if plan.name in self.misfits else "ready" for plan in plans}
+        return {"status": "ready", "specs": specs, "problems": list(self.problems)}
+
+
+class Readiness:
+    """What the last look at the database found."""
+
+    def __init__(self, pool: Pool, plans: Sequence[Plan], migrations: Path) -> None:
+        self.pool = pool
+        self._plans = {plan.name: plan for plan in plans}
+        self._migrations = migrations
+        self._misfits: dict[str, list[dict[str, str]]] = {}
+        self._looked_at: dict[str, float] = {}
+        self._full_at = -_FULL_DISK_SECONDS
+
+    async def examine(self) -> Report:
+        """Look at everything; remember which specs misfit."""
+        try:
+            async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
+                pending = await migrate.list_pending(connection, self._migrations)
+                differences = await inspect.find_differences(connection, self._plans.values())
+                is_read_only = await fetch_read_only(connection)
+        except (StoreError, TimeoutError) as error:
+            reason = error.message if isinstance(error, StoreError) else f"no answer within {_TIMEOUT:g} seconds"
+            log.error("database unavailable", reason=reason)
+            return Report([_UNAVAILABLE], [], [])
+        found = [difference.as_dict() for difference in differences]
+        self._misfits = {name: [one for one in found if one.get("spec") == name] for name in self._plans}
+        self._misfits = {name: entries for name, entries in self._misfits.items() if entries}
+        self._looked_at = dict.fromkeys(self._misfits, time.monotonic())
+        reasons = [report_pending_migration(reason).as_dict() for reason in pending]
+        reasons += [entry for entry in found if not entry.get("spec")]
+        if self._plans and len(self._misfits) == len(self._plans):
+            return Report([*reasons, *found], [], list(self._misfits))
+        problems = [entry for entry in found if entry.get("spec")]
+        problems += [_READ_ONLY] if is_read_only else []
+        problems += [_FULL_DISK] if time.monotonic() - self._full_at < _FULL_DISK_SECONDS else []
+        return Report(reasons, problems, list(self._misfits))
+
+    async def require_fit(self, spec: str) -> None:
+        """Raise Fault 503 while the table of `spec` does not fit. A misfit that was mended is noticed within a second.
+
+        Costs nothing for a spec that was found fit, or that nobody looked at yet.
+        """
+        if spec not in self._misfits:
+            return
+        if time.monotonic() - self._looked_at.get(spec, 0.0) >= _LOOK_INTERVAL:
+            await self._look_again(spec)
+        if spec in self._misfits:
+            raise build_misfit_fault()
+
+    def record_full_disk(self) -> None:
+        """Record that a write failed just now for want of room."""
+        self._full_at = time.monotonic()
+
+    async def _look_again(self, spec: str) -> None:
+        self._looked_at[spec] = time.monotonic()
+        try:
+            async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
+                differences = await inspect.find_differences(connection, [self._plans[spec]])
+        except (StoreUnavailable, TimeoutError):
+            return
+        if not differences:
+            self._misfits.pop(spec, None)

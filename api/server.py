@@ -1,0 +1,79 @@
+"""Run the app under uvicorn, bounded by the limits of the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from api.http.protocol import ConnectionGuard, build_protocol
+from api.settings import Settings, SettingsError
+
+log = structlog.get_logger("api")
+
+#: File descriptors that are not for clients: the database's, log files, imports.
+_RESERVED_DESCRIPTORS = 64
+
+
+def build_server(app: ASGIApp, settings: Settings, *, lifespan: bool = True) -> uvicorn.Server:
+    """Return a server of `app`. It ends within its grace time after SIGTERM, whatever clients do.
+
+    Behind a proxy `FORWARDED_ALLOW_IPS` names whose `x-forwarded-for` is believed, as uvicorn's documentation says.
+    """
+    guard = ConnectionGuard(settings.limits, count_connections(settings))
+    config = uvicorn.Config(
+        app,
+        http=build_protocol(guard),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        lifespan="on" if lifespan else "off",
+        server_header=False,
+        proxy_headers=settings.trusted_proxies is not None,
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_keep_alive=settings.limits.idle_seconds,
+        timeout_graceful_shutdown=settings.limits.shutdown_seconds,
+    )
+    return uvicorn.Server(config)
+
+
+def count_connections(settings: Settings) -> int:
+    """Return how many connections may be open: the setting's, or as many as the process has file descriptors for."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return settings.limits.connections
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors == resource.RLIM_INFINITY:
+        return settings.limits.connections
+    return max(min(settings.limits.connections, descriptors - settings.pool_size - _RESERVED_DESCRIPTORS), 8)
+
+
+@asynccontextmanager
+async def serve_operator(app: ASGIApp, settings: Settings) -> AsyncIterator[None]:
+    """Serve `app` on the operator's address while the block runs. Raises SettingsError when it cannot listen there."""
+    assert settings.operator_address is not None
+    host, _, port = settings.operator_address.rpartition(":")
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host.strip("[]"), int(port)), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on `DEX_OPERATOR_ADDRESS` {settings.operator_address}: {error.strerror}",
+            ("DEX_OPERATOR_ADDRESS",),
+            hint="name a free port of this machine",
+        ) from error
+    server = build_server(app, settings, lifespan=False)
+    task = asyncio.create_task(server.serve([listener]))
+    log.info("operator address", host=host, port=listener.getsockname()[1])
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        with suppress(asyncio.CancelledError):
+            await task

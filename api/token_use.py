@@ -1,0 +1,67 @@
+"""Note when API tokens were used, apart from the requests that use them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+
+import structlog
+
+from engine.store import identity
+from engine.store.connection import Pool
+from engine.store.errors import StoreError, wrap_errors
+
+log = structlog.get_logger("api")
+
+#: Seconds without notes after the database refused one, as a server that takes no writes does.
+_PAUSE_AFTER_FAILURE = 60.0
+_MOST_KNOWN = 10_000
+
+
+class TokenUse:
+    """The tokens that were good lately, by hash, and those whose use is still to be noted, by id."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._unnoted: set[str] = set()
+        self._has_news = asyncio.Event()
+        self._paused_until = 0.0
+
+    def record(self, token_hash: str, token: identity.Token) -> None:
+        """Record that a token was good just now."""
+        self._known[token_hash] = None
+        self._known.move_to_end(token_hash)
+        if len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        if token.last_use_is_old and time.monotonic() >= self._paused_until:
+            self._unnoted.add(token.id)
+            self._has_news.set()
+
+    def is_known(self, token_hash: str) -> bool:
+        """Return whether a token with this hash was good lately. It may have been revoked since."""
+        return token_hash in self._known
+
+    def forget(self, token_hash: str) -> None:
+        """Forget a token that is good no more."""
+        self._known.pop(token_hash, None)
+
+    async def write_notes_forever(self) -> None:
+        """Write the time of use of each token that was used, until cancelled."""
+        while True:
+            await self._has_news.wait()
+            await self.write_notes()
+
+    async def write_notes(self) -> None:
+        """Write what is to be noted. A server that takes no writes costs the notes, and nobody an answer."""
+        self._has_news.clear()
+        ids, self._unnoted = sorted(self._unnoted), set()
+        if not ids:
+            return
+        try:
+            async with wrap_errors(), self._pool.connection() as connection:
+                await identity.record_token_use(connection, ids)
+        except StoreError as error:
+            self._paused_until = time.monotonic() + _PAUSE_AFTER_FAILURE
+            log.warning("use of tokens not noted", reason=error.message, tokens=len(ids))

@@ -1,0 +1,80 @@
+"""Read the URL of the database. No message repeats any part of it that may belong to a password."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from engine.errors import EngineError
+
+_SCHEMES: Final = ("postgresql", "postgres")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
+_THRESHOLD: Final = "prepare_threshold"
+_THRESHOLD_WORD: Final = re.compile(rf"(?:^|\s){_THRESHOLD}\s*=\s*(\S*)")
+_HINT: Final = (
+    "write `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`; `@`, `:`, `/`, `?`, `#` and `%` in a password are written"
+    " as `%40`, `%3A`, `%2F`, `%3F`, `%23` and `%25`"
+)
+
+
+class InvalidDatabaseUrl(EngineError):
+    """The URL of the database cannot be read, or is no URL of Postgres."""
+
+
+def read_database_url(dsn: str) -> tuple[str, dict[str, Any]]:
+    """Return the URL as libpq takes it, and the arguments of psycopg that it held (`prepare_threshold`).
+
+    Raises InvalidDatabaseUrl.
+    """
+    scheme, separator, _ = dsn.partition("://")
+    if separator and scheme not in _SCHEMES:
+        name = f"the scheme `{scheme}`" if _SCHEME.fullmatch(scheme) else "a scheme that is none"
+        raise InvalidDatabaseUrl(f"`DATABASE_URL` has {name}; this is for `postgresql`", hint=_HINT)
+    url, threshold = _take_threshold(dsn, is_url=bool(separator))
+    _check_parts(url)
+    return url, {} if threshold is None else {_THRESHOLD: threshold or None}
+
+
+def _check_parts(url: str) -> None:
+    """Refuse what libpq cannot read, and what it would read as part of a host, a port or a database by mistake."""
+    try:
+        parts = conninfo_to_dict(url)
+    except (ProgrammingError, UnicodeError):
+        # Neither chained nor repeated: libpq's sentence quotes the text.
+        raise InvalidDatabaseUrl("`DATABASE_URL` cannot be read", hint=_HINT) from None
+    for name in ("host", "port", "dbname"):
+        text = str(parts.get(name) or "")
+        if "@" in text or (name == "port" and not re.fullmatch(r"[0-9,]*", text)):
+            raise InvalidDatabaseUrl(f"the {name} in `DATABASE_URL` is none", hint=_HINT)
+
+
+def _take_threshold(dsn: str, *, is_url: bool) -> tuple[str, int | None]:
+    """Return the text without `prepare_threshold`, which libpq does not know, and its number."""
+    if _THRESHOLD not in dsn:
+        return dsn, None
+    if not is_url:
+        found = _THRESHOLD_WORD.search(dsn)
+        return (dsn, None) if found is None else (_THRESHOLD_WORD.sub("", dsn), _read_threshold(found[1]))
+    try:
+        parts = urlsplit(dsn)
+        pairs = parse_qsl(parts.query, keep_blank_values=True)
+    except ValueError:
+        raise InvalidDatabaseUrl("`DATABASE_URL` cannot be read", hint=_HINT) from None
+    values = [value for name, value in pairs if name == _THRESHOLD]
+    if not values:
+        return dsn, None
+    query = urlencode([pair for pair in pairs if pair[0] != _THRESHOLD])
+    return urlunsplit(parts._replace(query=query)), _read_threshold(values[-1])
+
+
+def _read_threshold(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidDatabaseUrl(
+            f"`{_THRESHOLD}` in `DATABASE_URL` is no whole number",
+            hint=f"write `?{_THRESHOLD}=0` to prepare no statement, or leave it out",
+        )
+    return int(text)
