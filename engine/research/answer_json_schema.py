@@ -28,11 +28,16 @@ _LEAVES: Final[Mapping[str, Schema]] = {
     "uuid": {"type": "string"},
     "text[]": {"type": "array", "items": {"type": "string"}},
 }
-#: Column type -> how its values are written, for the description.
+#: Column type, or normalizer of the column -> how its values are written, for the description.
 _SPELLINGS: Final[Mapping[str, str]] = {
     "date": "Written as YYYY-MM-DD.",
     "timestamptz": "Written as a timestamp with its offset, such as 2026-05-15T18:52:36Z.",
     "uuid": "Written as a UUID.",
+    "domain": "Written as a domain, such as acme.com.",
+    "registrable_domain": "Written as a domain, such as acme.com.",
+    "url": "Written as a URL, such as https://acme.com/about.",
+    "email": "Written as an e-mail address.",
+    "phone": "Written as a phone number with its country code, such as +14155552671.",
 }
 
 
@@ -45,6 +50,7 @@ class AnswerColumn:
     steps: AnswerSteps
     required: bool
     description: str
+    normalizers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +141,5 @@ def _is_needed(node: _Node) -> bool:
 
 
 def _describe_leaf(column: AnswerColumn) -> str:
-    spelling = _SPELLINGS.get(column.type, "")
-    return " ".join(part for part in (" ".join(column.description.split()), spelling) if part)
+    spellings = [_SPELLINGS[name] for name in (column.type, *column.normalizers) if name in _SPELLINGS]
+    return " ".join([*column.description.split(), *spellings[:1]])

@@ -190,6 +190,7 @@ def _list_answer_columns(spec: Spec, paths: Paths, located: AnswerPaths) -> Iter
                     steps=steps,
                     required=column.required or is_element_key,
                     description=column.description,
+                    normalizers=tuple(column.normalize),
                 ),
             )
 

@@ -1,5 +1,6 @@
 /**
- * A provider of research that answers from recordings and counts what was ordered.
+ * A provider of research that answers from recordings, checks orders as the real one does, and counts them. An order
+ * that nothing was recorded for is answered with made-up values of its schema.
  *
  * The input of an order may contain a cue, `[recorded:<behaviour>]`, that makes the research end in another way; see
  * BEHAVIOURS.
@@ -8,7 +9,10 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 
 import { isObject, stringifyJson, type Json, type JsonObject } from "../src/json/exact.js";
-import { findResult, type Recording } from "./recordings.js";
+import { fitsSchema } from "./json-schema.js";
+import { MADE_UP, makeUpResult } from "./made-up.js";
+import { findOrderMistake, isTextOrder, listWarnings, readJsonSchema, type Warning } from "./order-checks.js";
+import { findResults, type Recording } from "./recordings.js";
 
 /** The behaviours that a cue can select. */
 export const BEHAVIOURS = {
@@ -48,12 +52,23 @@ interface Research {
   readonly readyAt: number;
 }
 
+/** A wire object: an accepted order. */
+export interface RecordedOrder extends JsonObject {
+  readonly run_id: string;
+  readonly input: Json;
+  readonly processor: Json;
+  readonly metadata: Json;
+  readonly task_spec: Json;
+  /** Whether nothing was recorded for it. */
+  readonly made_up: boolean;
+}
+
 const ENDED_BEHAVIOURS = ["failed", "cancelled", "cancelling", "action_required"];
 const SLOW_DELAY_MS = 3000;
 
 export class RecordedProvider {
   /** Every accepted order, including those whose answer was lost: each is paid for. */
-  readonly orders: { run_id: string; processor: Json; metadata: Json }[] = [];
+  readonly orders: RecordedOrder[] = [];
   /** A wire object: the number of requests of each kind. */
   readonly counts = { ordered: 0, refused: 0, asked_status: 0, asked_result: 0 };
   readonly #research = new Map<string, Research>();
@@ -77,7 +92,6 @@ export class RecordedProvider {
       return refusal;
     }
     const research = this.#startResearch(order, behaviour, text);
-    if (research === undefined) return buildErrorReply(422, "no recording fits this input");
     if (behaviour === "cut") return { status: 0 };
     if (behaviour === "broken") return buildHtmlReply(502);
     return { status: 202, body: this.#buildRunBody(research) };
@@ -108,12 +122,8 @@ export class RecordedProvider {
   }
 
   #findRefusal(order: JsonObject, behaviour: Behaviour, text: string): Reply | undefined {
-    if (typeof order["processor"] !== "string") return buildErrorReply(422, "processor is missing");
-    const { metadata } = order;
-    const pairs = isObject(metadata ?? null) ? Object.entries(metadata as JsonObject) : [];
-    if (pairs.some(([key, value]) => key.length > 16 || stringifyJson(value).length > 514)) {
-      return buildErrorReply(422, "metadata keys have at most 16 characters, values at most 512");
-    }
+    const mistake = findOrderMistake(order);
+    if (mistake !== undefined) return buildErrorReply(422, mistake);
     if (behaviour === "unpaid") return buildErrorReply(402, "insufficient credit");
     if (behaviour === "invalid") return buildErrorReply(422, "the input is refused");
     if (behaviour === "busy" && this.#isFirstTime(text)) {
@@ -122,23 +132,32 @@ export class RecordedProvider {
     return undefined;
   }
 
-  #startResearch(order: JsonObject, behaviour: Behaviour, text: string): Research | undefined {
-    const result = findResult(this.#recordings, text);
-    if (result === undefined) return undefined;
+  #startResearch(order: JsonObject, behaviour: Behaviour, text: string): Research {
+    const recorded = findResults(this.#recordings, text).find((result) => answersOrder(order, result));
+    const warnings: Warning[] = listWarnings(order);
+    if (recorded === undefined) warnings.push({ type: "made_up", message: `this answer is ${MADE_UP}`, detail: null });
+    const result = recorded ?? makeUpResult(order);
     const run = {
-      run_id: `trun_${randomUUID().replaceAll("-", "")}`,
+      run_id: `trun_${recorded === undefined ? "made_up_" : ""}${randomUUID().replaceAll("-", "")}`,
       interaction_id: `trun_${randomUUID().replaceAll("-", "")}`,
       processor: order["processor"] ?? null,
       metadata: order["metadata"] ?? null,
       created_at: new Date().toISOString(),
-      warnings: null,
+      warnings: warnings.length > 0 ? warnings : null,
       taskgroup_id: null,
     };
     const delay = behaviour === "forever" ? Infinity : this.#delayMs + (behaviour === "slow" ? SLOW_DELAY_MS : 0);
     const research = { order, run, behaviour, result, readyAt: Date.now() + delay };
     this.#research.set(run.run_id, research);
     this.counts.ordered += 1;
-    this.orders.push({ run_id: run.run_id, processor: run.processor, metadata: run.metadata });
+    this.orders.push({
+      run_id: run.run_id,
+      input: order["input"] ?? null,
+      processor: run.processor,
+      metadata: run.metadata,
+      task_spec: order["task_spec"] ?? null,
+      made_up: recorded === undefined,
+    });
     return research;
   }
 
@@ -161,6 +180,15 @@ export class RecordedProvider {
     this.#seenKeys.add(key);
     return isFirst;
   }
+}
+
+/** Tell whether a recorded result has the shape that an order asks for. */
+function answersOrder(order: JsonObject, result: JsonObject): boolean {
+  const output = result["output"] ?? null;
+  const content = isObject(output) ? (output["content"] ?? null) : null;
+  if (isTextOrder(order)) return typeof content === "string";
+  const schema = readJsonSchema(order);
+  return schema === null || fitsSchema(schema, schema, content);
 }
 
 function readCue(text: string): Behaviour {

@@ -23,9 +23,9 @@ export function loadRecordings(folder: string = FOLDER): Recording[] {
   );
 }
 
-/** Return the result recorded for a request with this text; undefined when there is none. */
-export function findResult(recordings: Recording[], text: string): JsonObject | undefined {
-  return recordings.find(({ match }) => match.every((part) => text.includes(part)))?.result;
+/** Return the results recorded for a request with this text, the one with the most texts to match first. */
+export function findResults(recordings: Recording[], text: string): JsonObject[] {
+  return recordings.filter(({ match }) => match.every((part) => text.includes(part))).map(({ result }) => result);
 }
 
 function parseRecording(file: string, value: Json): Recording {

@@ -1,0 +1,116 @@
+"""An operation that is one spec: researched by the real runner, made up by the recorded provider, read by two specs."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import create_database
+from tests.runner.conftest import ROOT, TRIGGER, Services, World, create_world, find_free_port
+from tests.runner.test_rows import run_dex
+
+FUNDING = "company.derive.funding"
+SPEC = f"""\
+spec: 1
+name: company_funding
+title: Company funding
+description: One row per company and funding round.
+operations: [{FUNDING}]
+research:
+  provider: parallel
+  processor: pro
+  prompt: |
+    List the funding rounds of {{{{company_name}}}} ({{{{company_domain}}}}).
+    Known already: {{{{known}}}}
+  inputs:
+    company_name: {{path: "context.company_name", required: true}}
+    company_domain: {{path: ["context.company_domain", "context.domain"], normalize: [domain], required: true}}
+    known: {{path: "join(', ', context.known)"}}
+  output_schema: from_fields
+  output:
+    domain: "inputs.company_domain"
+  fresh_for: 90d
+table: company_funding
+row_name: funding_round
+conflict: [org_id, company_domain, round_name]
+rows: "output.parallel_raw_response.output.content.rounds"
+fields:
+  company_domain: {{type: text, path: "output.domain", normalize: [domain], required: true, filter: true}}
+  round_name: {{type: text, path: "item.name", required: true, description: "Name of the round, for example Series B"}}
+  amount_usd: {{type: numeric, path: "item.amount_usd"}}
+  closed_on: {{type: date, path: "item.closed_on"}}
+  lead_domain: {{type: text, path: "item.lead.website", normalize: [domain]}}
+"""
+SECOND = f"""\
+spec: 1
+name: funding_answers
+title: Funding answer
+description: One row per company, with the answer as it came.
+operations: [{FUNDING}]
+table: funding_answers
+row_name: funding_answer
+conflict: [org_id, company_domain]
+fields:
+  company_domain: {{type: text, path: "output.domain", required: true}}
+  answer: {{type: jsonb, path: "output.parallel_raw_response.output.content"}}
+"""
+
+
+@pytest.fixture
+def own(services: Services, tmp_path: Path, server_dsn: str, template: str) -> Iterator[World]:
+    """A project with one operation of its own and two specs that read its answers, at work."""
+    copy = tmp_path / "project"
+    (copy / "specs").mkdir(parents=True)
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    shutil.copytree(ROOT / "migrations", copy / "migrations")
+    (copy / "specs" / "company_funding.yaml").write_text(SPEC)
+    (copy / "specs" / "funding_answers.yaml").write_text(SECOND)
+    shutil.copytree(TRIGGER, copy / "trigger", ignore=shutil.ignore_patterns("node_modules", "generated", "tests"))
+    (copy / "trigger" / "node_modules").symlink_to(TRIGGER / "node_modules")
+    for command in ("draft-migration company_funding", "draft-migration funding_answers", "generate"):
+        run_dex(copy, command)
+    with ExitStack() as stack:
+        dsn = stack.enter_context(create_database(server_dsn, template))
+        run_dex(copy, "migrate", DATABASE_URL=dsn)
+        mine = Services(dsn, find_free_port(), services.provider_url, stack, root=copy)
+        mine.start_api()
+        yield stack.enter_context(create_world(mine))
+
+
+def test_a_spec_is_researched_into_rows_and_a_second_one_reads_the_same_answer(own: World) -> None:
+    context = {"company_name": "Acme", "company_domain": "not a domain", "domain": "https://www.Acme.com/about"}
+    run_id = own.queue_run([FUNDING], {**context, "known": []})
+    own.queue_run([FUNDING], {"company_name": "Nowhere", "domain": "not a domain", "known": []})
+    worker = own.run_worker()
+    (order,) = [order for order in list_orders(own) if order["metadata"]["pipeline_run_id"] == run_id]
+    assert order["input"] == "List the funding rounds of Acme (acme.com)."
+    assert order["made_up"] is True
+    schema = order["task_spec"]["output_schema"]["json_schema"]
+    element = schema["properties"]["rounds"]["items"]
+    assert list(element["properties"]) == ["name", "amount_usd", "closed_on", "lead"]
+    assert element["properties"]["name"] == {"type": "string", "description": "Name of the round, for example Series B"}
+    rows = own.select_rows("company_funding")
+    assert [(row["company_domain"], row["amount_usd"]) for row in rows] == [("acme.com", 1.5), ("acme.com", 2.5)]
+    assert [row["lead_domain"] for row in rows] == ["made-up-1.example.com", "made-up-2.example.com"]
+    (answer,) = own.select_rows("funding_answers")
+    assert [row["name"] for row in answer["answer"]["rounds"]] == [row["round_name"] for row in rows]
+    accounts = {account["spec"]: (account["found"], account["pending"]) for account in own.fetch_coverage()}
+    assert accounts == {"company_funding": (1, 0), "funding_answers": (1, 0)}, worker.text
+
+    failed = own.execute(
+        "select error_message from step_results where org_id = %s and status = 'failed'", (own.org_id,)
+    )
+    assert failed == [
+        ('the context has no `company_domain` (`domain` refuses "not a domain": it is not the name of a host)',)
+    ]
+    assert len(list_orders(own)) == 1
+
+
+def list_orders(own: World) -> list[dict[str, Any]]:
+    """Return the orders of this project's operation, as the provider has them in its book."""
+    orders = httpx.get(f"{own.provider_url}/recorded/requests").json()["orders"]
+    return [order for order in orders if "List the funding rounds of" in str(order["input"])]
