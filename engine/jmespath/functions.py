@@ -2,7 +2,8 @@
 
 Python (backfill, repair) and TypeScript (live) have to give the same answer, or the same refusal. Where jmespath.py
 follows Python rather than JSON, the implementation here replaces it; a function on which the two languages cannot agree
-is refused. Computed numbers are IEEE doubles in both.
+is refused. Computed numbers are IEEE doubles in both, as are numbers that are compared or sorted by; a number that is
+only selected keeps its text.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from jmespath import exceptions, functions, visitor
+
+from engine.values.exact_json import Json, parse_number, sort_keys_like_jsonb
 
 Arity = tuple[int, int | None]
 
@@ -48,9 +52,28 @@ def _convert_to_double(value: Any) -> float:
 
 
 def _convert_result(value: float) -> int | float:
-    """Convert a computed number: a whole one to an integer, so that 3.0 is written `3` in both languages."""
+    """Convert a computed double to the number of its shortest digits, written out, as TypeScript writes it.
+
+    3.0 is `3`, 1e22 is `10000000000000000000000` and 1e-7 is `0.0000001`.
+    """
     _convert_to_double(value)
-    return int(value) if value == int(value) and abs(value) <= _MAX_EXACT_INTEGER else value
+    if value == int(value) and abs(value) <= _MAX_EXACT_INTEGER:
+        return int(value)
+    return parse_number(format(Decimal(repr(float(value))).normalize(), "f"))
+
+
+def normalize_literal(value: Json) -> Json:
+    """Return a literal of a path as TypeScript reads it: numbers are doubles, keys are in the order of `jsonb`."""
+    if isinstance(value, list):
+        return [normalize_literal(part) for part in value]
+    if isinstance(value, dict):
+        return sort_keys_like_jsonb({key: normalize_literal(part) for key, part in value.items()})
+    return _convert_result(float(value)) if _is_number(value) else value  # type: ignore[arg-type]
+
+
+def _convert_sort_key(value: Any) -> Any:
+    """Convert a sort key: numbers are compared as doubles, strings by code point."""
+    return _convert_to_double(value) if _is_number(value) else value
 
 
 def _sum_doubles(values: Iterable[Any]) -> float:
@@ -91,6 +114,23 @@ class Functions(functions.Functions):  # type: ignore[misc]
         if not isinstance(search, str):
             raise exceptions.JMESPathTypeError("contains", search, type(search).__name__, ["string"])
         return search in subject
+
+    @functions.signature({"types": ["array-number", "array-string"]})  # type: ignore[untyped-decorator]
+    def _func_max(self, values: Any) -> Any:
+        return max(values, key=_convert_sort_key, default=None)
+
+    @functions.signature({"types": ["array-number", "array-string"]})  # type: ignore[untyped-decorator]
+    def _func_min(self, values: Any) -> Any:
+        return min(values, key=_convert_sort_key, default=None)
+
+    @functions.signature({"types": ["array-string", "array-number"]})  # type: ignore[untyped-decorator]
+    def _func_sort(self, values: Any) -> Any:
+        return sorted(values, key=_convert_sort_key)
+
+    def _create_key_func(self, expref: Any, allowed_types: Any, function_name: Any) -> Callable[[Any], Any]:
+        """Build the key function of `sort_by`, `min_by` and `max_by`; overrides a method of the library."""
+        read_key = super()._create_key_func(expref, allowed_types, function_name)
+        return lambda element: _convert_sort_key(read_key(element))
 
     @functions.signature({"types": ["object"], "variadic": True})  # type: ignore[untyped-decorator]
     def _func_merge(self, *objects: Any) -> Any:

@@ -18,7 +18,7 @@ from jmespath import exceptions as jmes
 from jmespath import lexer
 
 from engine.errors import EngineError, suggest_name
-from engine.jmespath.functions import FUNCTIONS, REFERENCES, REFUSED
+from engine.jmespath.functions import FUNCTIONS, REFERENCES, REFUSED, normalize_literal
 
 Node = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ _QUOTED = re.compile(r"""'(?:\\.|[^\\'])*'|"(?:\\.|[^\\"])*"|`((?:\\.|[^\\`])*)`
 def parse_expression(text: str) -> Node:
     """Parse an expression into its tree. Raises PathError: when it does not parse, with the place."""
     try:
-        return jmespath.compile(text).parsed  # type: ignore[no-any-return]
+        return _normalize_literals(jmespath.compile(text).parsed)
     except jmes.ParseError as error:
         offset = len(text) if error.lex_position is None else min(error.lex_position, len(text))
         raise PathError(
@@ -47,6 +47,14 @@ def parse_expression(text: str) -> Node:
         ) from error
     except jmes.JMESPathError as error:
         raise PathError("SPEC401", f"not JMESPath: {describe_error(error)}", 0) from error
+
+
+def _normalize_literals(node: Node) -> Node:
+    """Return the tree with its literals as both languages read them. The library's own tree is shared: it caches it."""
+    if node["type"] == "literal":
+        return {**node, "value": normalize_literal(node["value"])}
+    children = [_normalize_literals(child) if isinstance(child, dict) else child for child in node["children"]]
+    return {**node, "children": children}
 
 
 def _describe_problem(error: jmes.ParseError) -> str:
@@ -116,7 +124,8 @@ def _refuse_constant(name: str) -> None:
 
 def _keeps_its_digits(number: str) -> bool:
     try:
-        return Decimal(number) == Decimal(float(number)) or "." in number
+        double = Decimal(float(number))
+        return double.is_finite() and ("." in number or double == Decimal(number))
     except ArithmeticError:
         return False
 

@@ -11,7 +11,7 @@ import pytest
 
 from engine import plans as load
 from engine import project
-from engine.jmespath import path
+from engine.jmespath import grammar, path
 from engine.jmespath.functions import FUNCTIONS, REFUSED
 from engine.jmespath.grammar import PathError
 from engine.jmespath.path import EvaluationError
@@ -31,7 +31,7 @@ def evaluate_in_python(expression: str, document: Json) -> dict[str, Json]:
 
     Roots are not checked: the tables have their own.
     """
-    compiled = path.CompiledPath(expression, jmespath.compile(expression).parsed)
+    compiled = path.CompiledPath(expression, grammar.parse_expression(expression))
     try:
         return {"value": compiled.search(sort_keys_like_jsonb(document))}
     except EvaluationError as error:
@@ -163,7 +163,7 @@ def evaluate_in_typescript(documents: list[Any], questions: list[tuple[int, str]
     answer = subprocess.run(
         ["node", "--import", "tsx", "tests/paths/evaluate.ts"],
         cwd=TRIGGER,
-        input=dumps({"documents": documents, "questions": [list(question) for question in questions]}),
+        input=dumps({"documents": documents, "questions": [list(question) for question in questions]}) + b"\n",
         capture_output=True,
         check=False,
         timeout=120,
@@ -176,11 +176,14 @@ def evaluate_in_typescript(documents: list[Any], questions: list[tuple[int, str]
 
 def assert_same(documents: list[Any], questions: list[tuple[int, str]]) -> None:
     for (index, expression), theirs in zip(questions, evaluate_in_typescript(documents, questions), strict=True):
-        ours = evaluate_in_python(expression, documents[index])
-        where = f"{expression} over {dumps(documents[index]).decode()}: Python {ours}, TypeScript {theirs}"
-        assert ours.keys() == theirs.keys(), where
-        if "value" in ours:
-            assert format_canonical(ours["value"]) == format_canonical(theirs["value"]), where
+        compare_answers(expression, documents[index], evaluate_in_python(expression, documents[index]), theirs)
+
+
+def compare_answers(expression: str, document: Any, ours: dict[str, Json], theirs: Any) -> None:
+    where = f"{expression} over {dumps(document).decode()}: Python {ours}, TypeScript {theirs}"
+    assert ours.keys() == theirs.keys(), where
+    if "value" in ours:
+        assert format_canonical(ours["value"]) == format_canonical(theirs["value"]), where
 
 
 def test_every_path_of_the_specs_answers_alike_over_awkward_documents() -> None:

@@ -1,97 +1,83 @@
-"""Python beside TypeScript over expressions and documents made by chance, the same ones in every run."""
+"""Python beside TypeScript over documents and paths made by chance: one answer, number by number and key by key."""
 
-import random
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
 from typing import Any
 
-import jmespath
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from engine.values.exact_json import Json, loads
-from tests.conformance.test_conformance import assert_same
+from engine.values.exact_json import convert_to_stored, dumps, loads
+from tests.conformance.random_paths import build_documents, build_paths
+from tests.conformance.test_conformance import TRIGGER, compare_answers, evaluate_in_python
 
-KEYS = ("a", "b", "c", "aa", "10", "é")
-LEAVES: tuple[Json, ...] = (None, True, False, 0, 1, 2, -3, 1.5, "", "a", "b", "é😀", "10", loads("1.10"), loads("3.0"))
-LITERALS = ("'a'", "'10'", "''", "`1`", "`0`", "`1.5`", "`null`", "`true`", "`[]`", "`{}`", '`"é"`', '`[1,"a"]`')
-OPERATORS = ("||", "&&", "==", "!=", "<", "<=", ">", ">=", "|")
-ARITHMETIC = ("abs", "avg", "ceil", "floor", "sum")
-ONE_ARGUMENT = (*ARITHMETIC, "keys", "length", "max", "min", "reverse", "sort", "to_array", "type", "values")
-TWO_ARGUMENTS = ("contains", "ends_with", "join", "not_null", "starts_with")
+PATHS_PER_DOCUMENT = 10
+#: Pairs of a document and a path: some thousands in every run, the others in `pytest -m long`.
+DOCUMENTS, DOCUMENTS_OF_LONG_RUN = 400, 6_000
+
+PAIRS = st.tuples(build_documents(), st.lists(build_paths(), min_size=PATHS_PER_DOCUMENT, max_size=PATHS_PER_DOCUMENT))
+SETTINGS = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], database=None
+)
 
 
-class Chance:
-    """Makes documents and expressions."""
+class TypeScript:
+    """A node process that evaluates paths as the runner does."""
 
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-
-    def document(self, depth: int = 4) -> Json:
-        kind = self.random.random()
-        if depth == 0 or kind < 0.4:
-            return self.random.choice(LEAVES)
-        if kind < 0.7:
-            return [self.document(depth - 1) for _ in range(self.random.randrange(4))]
-        return {key: self.document(depth - 1) for key in self.random.sample(KEYS, self.random.randrange(5))}
-
-    def expression(self, depth: int) -> str:
-        if depth == 0:
-            return self.random.choice((self.key(), self.key(), self.random.choice(LITERALS), "@"))
-        return self.random.choice((self.walk, self.walk, self.array, self.operation, self.call))(depth - 1)
-
-    def key(self) -> str:
-        key = self.random.choice((*KEYS, "missing"))
-        return key if key.isascii() and key.isalpha() else f'"{key}"'
-
-    def base(self, depth: int) -> str:
-        return self.random.choice((self.key(), f"({self.expression(depth)})"))
-
-    def walk(self, depth: int) -> str:
-        return self.random.choice(
-            (
-                f"{self.expression(depth)}.{self.key()}",
-                f"{self.base(depth)}.*",
-                f"[{self.expression(depth)}, {self.expression(depth)}]",
-                f"{self.base(depth)}.{{x: {self.expression(depth)}, y: {self.expression(depth)}}}",
-            )
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            ["node", "--import", "tsx", "tests/paths/evaluate.ts"],
+            cwd=TRIGGER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
-    def array(self, depth: int) -> str:
-        step = self.random.choice(
-            (f"[{self.random.randint(-3, 3)}]", "[*]", "[]", f"[?{self.expression(depth)}]", "[1:]", "[::-1]", "[:2]")
-        )
-        return self.base(depth) + step + self.random.choice(("", f".{self.key()}"))
+    def ask(self, document: Any, paths: list[str]) -> list[Any]:
+        assert self.process.stdin and self.process.stdout
+        questions: list[Any] = [[0, path] for path in paths]
+        self.process.stdin.write(dumps({"documents": [document], "questions": questions}) + b"\n")
+        self.process.stdin.flush()
+        answers = loads(self.process.stdout.readline())
+        assert isinstance(answers, list)
+        return answers
 
-    def operation(self, depth: int) -> str:
-        operator = self.random.choice(OPERATORS)
-        return self.random.choice(
-            (f"({self.expression(depth)} {operator} {self.expression(depth)})", f"!{self.base(depth)}")
-        )
-
-    def call(self, depth: int) -> str:
-        one, two = self.expression(depth), self.expression(depth)
-        return self.random.choice(
-            (
-                f"{self.random.choice(ONE_ARGUMENT)}({one})",
-                f"{self.random.choice(TWO_ARGUMENTS)}({one}, {two})",
-                f"{self.random.choice(('sort_by', 'max_by', 'min_by'))}({one}, &{two})",
-                f"map(&{one}, {two})",
-                f"merge({{x: {one}}}, {{y: {two}}})",
-            )
-        )
+    def close(self) -> None:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
+        assert self.process.wait(timeout=20) == 0
 
 
-def is_jmespath(expression: str) -> bool:
-    try:
-        jmespath.compile(expression)
-    except jmespath.exceptions.ParseError:
-        return False
-    return True
+@pytest.fixture(scope="module")
+def typescript() -> Iterator[TypeScript]:
+    process = TypeScript()
+    yield process
+    process.close()
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_answers_alike(seed: int) -> None:
-    chance = Chance(seed)
-    documents: list[Any] = [{"a": chance.document(), "b": chance.document(), "c": chance.document()} for _ in range(60)]
-    expressions = [chance.expression(chance.random.randrange(1, 4)) for _ in range(2500)]
-    questions = [(chance.random.randrange(len(documents)), text) for text in expressions if is_jmespath(text)]
-    assert len(questions) > 2000
-    assert_same(documents, questions)
+def assert_pairs_alike(typescript: TypeScript, document: Any, paths: list[str]) -> None:
+    """Compare both answers to each path: Python reads what `jsonb` returns, TypeScript what the provider wrote."""
+    stored: Any = convert_to_stored(document)
+    for path, theirs in zip(paths, typescript.ask(document, paths), strict=True):
+        compare_answers(path, document, evaluate_in_python(path, stored), theirs)
+
+
+@settings(SETTINGS, max_examples=DOCUMENTS, derandomize=True)
+@given(PAIRS)
+def test_answers_alike(typescript: TypeScript, pair: tuple[Any, list[str]]) -> None:
+    assert_pairs_alike(typescript, *pair)
+
+
+@pytest.mark.long
+@settings(SETTINGS, max_examples=DOCUMENTS_OF_LONG_RUN, print_blob=True)
+@given(PAIRS)
+def test_answers_alike_in_the_long_run(typescript: TypeScript, pair: tuple[Any, list[str]]) -> None:
+    assert_pairs_alike(typescript, *pair)
+
+
+def test_the_long_run_is_long() -> None:
+    assert DOCUMENTS * PATHS_PER_DOCUMENT >= 4_000
+    assert DOCUMENTS_OF_LONG_RUN * PATHS_PER_DOCUMENT >= 50_000

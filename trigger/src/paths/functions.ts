@@ -1,169 +1,179 @@
 /**
  * The JMESPath functions that a path may call, with the results of Python's jmespath.
  *
- * `engine/jmespath/functions.py` has the same table for Python, and `tests/conformance` compares the two. Functions
- * whose results the library shares with Python are taken from it by name. Computed numbers are doubles in both
- * languages.
+ * `engine/jmespath/functions.py` has the same table for Python, and `tests/conformance` compares the two. Functions that
+ * select return the values they were given; those that compute return doubles, in the spelling that Python gives them.
  */
+import { isObject, type Json, type JsonObject, type Numeral } from "../json/exact.js";
 import {
-  TYPE_ANY,
-  TYPE_ARRAY,
-  TYPE_ARRAY_NUMBER,
-  TYPE_ARRAY_STRING,
-  TYPE_EXPREF,
-  TYPE_NUMBER,
-  TYPE_OBJECT,
-  TYPE_STRING,
-  type TreeInterpreter,
-} from "@jmespath-community/jmespath";
+  buildObject,
+  compareText,
+  fromDouble,
+  getField,
+  getKind,
+  isEqual,
+  isNumber,
+  listKeys,
+  listValues,
+  toDouble,
+  type Kind,
+} from "./values.js";
 
-import type { View } from "./view.js";
-
-type Runtime = typeof TreeInterpreter.runtime;
-type Table = Runtime["_functionTable"];
-type Signature = Table[string]["_signature"];
-type Sortable = number | string;
-type Visit = (expression: never, value: View) => View;
-
-// Types of arguments, for signatures.
-const ANY_VALUE = { types: [TYPE_ANY] };
-const ARRAY = { types: [TYPE_ARRAY] };
-const EXPRESSION = { types: [TYPE_EXPREF] };
-const OBJECTS = { types: [TYPE_OBJECT], variadic: true };
-const NUMBER = { types: [TYPE_NUMBER] };
-const NUMBERS = { types: [TYPE_ARRAY_NUMBER] };
-const NUMBERS_OR_STRINGS = { types: [TYPE_ARRAY_NUMBER, TYPE_ARRAY_STRING] };
-const STRING_OR_ARRAY = { types: [TYPE_STRING, TYPE_ARRAY] };
-
-/** Functions that the library computes as Python does. */
-const LIBRARY_FUNCTIONS = [
-  "ends_with",
-  "join",
-  "keys",
-  "length",
-  "map",
-  "not_null",
-  "starts_with",
-  "to_array",
-  "type",
-  "values",
-];
-
-/** Build the table of all functions; a path that calls another one is an error. `visit` evaluates `&expressions`. */
-export function buildFunctionTable(library: Table, visit: Visit): Table {
-  const kept = LIBRARY_FUNCTIONS.map((name) => [name, library[name]] as const);
-  return { ...(Object.fromEntries(kept) as Table), ...buildOwnFunctions(visit) };
+/** An argument `&expression`: evaluated by the function over each element. */
+export class Reference {
+  constructor(readonly evaluate: (element: Json) => Json) {}
 }
 
-function buildOwnFunctions(visit: Visit): Table {
-  const readSortKeys = (values: View[], expression: unknown) =>
-    values.map((value) => requireSortable(visit(expression as never, value)));
-  return {
-    abs: defineFunction([NUMBER], ([value]: [number]) => checkComputedNumber(Math.abs(value))),
-    ceil: defineFunction([NUMBER], ([value]: [number]) => checkComputedNumber(Math.ceil(value))),
-    floor: defineFunction([NUMBER], ([value]: [number]) => checkComputedNumber(Math.floor(value))),
-    sum: defineFunction([NUMBERS], ([values]: [number[]]) => checkComputedNumber(sumNumbers(values))),
-    avg: defineFunction([NUMBERS], ([values]: [number[]]) =>
-      values.length > 0 ? checkComputedNumber(sumNumbers(values) / values.length) : null,
+export type Argument = Json | Reference;
+type Num = number | Numeral;
+/** What a parameter takes; an array of numbers or strings has elements of one kind. */
+type Parameter = "any" | "reference" | "numbers" | "strings" | Kind;
+type SortKey = number | string;
+
+interface FunctionDefinition {
+  /** For each parameter the kinds it takes, as in Python's signatures. */
+  readonly parameters: readonly (readonly Parameter[])[];
+  readonly isVariadic: boolean;
+  readonly call: (given: never) => Json;
+}
+
+const SORTABLE = ["numbers", "strings"] as const;
+const ANY = ["any"] as const;
+
+const FUNCTIONS = new Map<string, FunctionDefinition>(
+  Object.entries({
+    abs: define([["number"]], ([value]: [Num]) => fromDouble(Math.abs(toDouble(value)))),
+    ceil: define([["number"]], ([value]: [Num]) => fromDouble(Math.ceil(toDouble(value)))),
+    floor: define([["number"]], ([value]: [Num]) => fromDouble(Math.floor(toDouble(value)))),
+    sum: define([["numbers"]], ([values]: [Num[]]) => fromDouble(sumNumbers(values))),
+    avg: define([["numbers"]], ([values]: [Num[]]) =>
+      values.length > 0 ? fromDouble(sumNumbers(values) / values.length) : null,
     ),
-    contains: defineFunction([STRING_OR_ARRAY, ANY_VALUE], ([subject, search]: [string | View[], View]) =>
+    contains: define([["string", "array"], ANY], ([subject, search]: [string | Json[], Json]) =>
       containsValue(subject, search),
     ),
-    max: defineFunction([NUMBERS_OR_STRINGS], ([values]: [Sortable[]]) => pickExtreme(values, values, 1)),
-    min: defineFunction([NUMBERS_OR_STRINGS], ([values]: [Sortable[]]) => pickExtreme(values, values, -1)),
-    max_by: defineFunction([ARRAY, EXPRESSION], ([values, key]: [View[], unknown]) =>
-      pickExtreme(values, readSortKeys(values, key), 1),
+    ends_with: define([["string"], ["string"]], ([text, end]: [string, string]) => text.endsWith(end)),
+    starts_with: define([["string"], ["string"]], ([text, start]: [string, string]) => text.startsWith(start)),
+    join: define([["string"], ["strings"]], ([glue, texts]: [string, string[]]) => texts.join(glue)),
+    keys: define([["object"]], ([object]: [JsonObject]) => listKeys(object)),
+    values: define([["object"]], ([object]: [JsonObject]) => listValues(object)),
+    length: define([["string", "array", "object"]], ([value]: [string | Json[] | JsonObject]) => measureLength(value)),
+    map: define([["reference"], ["array"]], ([expression, values]: [Reference, Json[]]) =>
+      values.map((value) => expression.evaluate(value)),
     ),
-    min_by: defineFunction([ARRAY, EXPRESSION], ([values, key]: [View[], unknown]) =>
-      pickExtreme(values, readSortKeys(values, key), -1),
+    max: define([SORTABLE], ([values]: [Json[]]) => pickExtreme(values, readKeys(values), 1)),
+    min: define([SORTABLE], ([values]: [Json[]]) => pickExtreme(values, readKeys(values), -1)),
+    max_by: define([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
+      pickExtreme(values, readKeys(values, key), 1),
     ),
-    merge: defineFunction([OBJECTS], (objects: View[]) => mergeObjects(objects)),
-    reverse: defineFunction([STRING_OR_ARRAY], ([value]: [string | View[]]) => reverseValue(value)),
-    sort: defineFunction([NUMBERS_OR_STRINGS], ([values]: [Sortable[]]) => sortByKeys(values, values)),
-    sort_by: defineFunction([ARRAY, EXPRESSION], ([values, key]: [View[], unknown]) =>
-      sortByKeys(values, readSortKeys(values, key)),
+    min_by: define([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
+      pickExtreme(values, readKeys(values, key), -1),
     ),
-  };
-}
+    merge: define([["object"]], (objects: Json[]) => mergeObjects(objects), true),
+    not_null: define([ANY], (values: Json[]) => values.find((value) => value !== null) ?? null, true),
+    reverse: define([["string", "array"]], ([value]: [string | Json[]]) => reverseValue(value)),
+    sort: define([SORTABLE], ([values]: [Json[]]) => sortByKeys(values, readKeys(values))),
+    sort_by: define([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
+      sortByKeys(values, readKeys(values, key)),
+    ),
+    to_array: define([ANY], ([value]: [Json]) => (Array.isArray(value) ? value : [value])),
+    type: define([ANY], ([value]: [Json]) => getKind(value)),
+  }),
+);
 
-/** Define a function. The library checks the arguments against the signature before it calls. */
-function defineFunction(signature: Signature, answer: (given: never) => View): Table[string] {
-  return { _func: answer as Table[string]["_func"], _signature: signature };
-}
-
-/** Compare two JSON values deeply; `true` is not 1. */
-export function isEqual(left: View, right: View): boolean {
-  if (left === right) return true;
-  if (Array.isArray(left) && Array.isArray(right)) {
-    return left.length === right.length && left.every((value, index) => isEqual(value, right[index] ?? null));
+/** Call a function. Throws TypeError for an unknown name, a wrong number of arguments or a kind it does not take. */
+export function callFunction(name: string, given: Argument[]): Json {
+  const definition = FUNCTIONS.get(name);
+  if (definition === undefined) throw new TypeError(`there is no function ${name}()`);
+  const { parameters, isVariadic, call } = definition;
+  if (isVariadic ? given.length < parameters.length : given.length !== parameters.length) {
+    throw new TypeError(`${name}() takes ${parameters.length} arguments, found ${given.length}`);
   }
-  if (!isMapping(left) || !isMapping(right)) return false;
-  const keys = Object.keys(left);
-  return (
-    keys.length === Object.keys(right).length &&
-    keys.every((key) => Object.hasOwn(right, key) && isEqual(left[key] ?? null, right[key] ?? null))
-  );
+  for (const [index, parameter] of parameters.entries()) {
+    const argument = given[index] ?? null;
+    if (!parameter.some((wanted) => isTaken(argument, wanted))) {
+      const found = argument instanceof Reference ? "an expression" : getKind(argument);
+      throw new TypeError(`${name}() takes ${parameter.join(" or ")}, found ${found}`);
+    }
+  }
+  return call(given as never);
 }
 
-/**
- * Compare two numbers, or two strings by code point; the result is below, equal to or above zero. Throws TypeError for
- * a mix.
- */
-export function compareValues(left: Sortable, right: Sortable): number {
+/** Compare two sort keys, strings by code point; below, equal to or above zero. Throws TypeError for a mix. */
+export function compareKeys(left: SortKey, right: SortKey): number {
   if (typeof left === "number" && typeof right === "number") return left - right;
   if (typeof left === "string" && typeof right === "string") return compareText(left, right);
   throw new TypeError("a number cannot be compared with a string");
 }
 
-function isMapping(value: View): value is Record<string, View> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function define(
+  parameters: readonly (readonly Parameter[])[],
+  call: FunctionDefinition["call"],
+  isVariadic = false,
+): FunctionDefinition {
+  return { parameters, isVariadic, call };
 }
 
-/** Compare by code point: UTF-8 keeps that order, UTF-16, which `<` compares, does not. */
-function compareText(left: string, right: string): number {
-  return Buffer.compare(Buffer.from(left), Buffer.from(right));
+function isTaken(argument: Argument, wanted: Parameter): boolean {
+  if (argument instanceof Reference || wanted === "reference") {
+    return argument instanceof Reference && wanted === "reference";
+  }
+  if (wanted === "any") return true;
+  if (wanted === "numbers") return Array.isArray(argument) && argument.every(isNumber);
+  if (wanted === "strings") return Array.isArray(argument) && argument.every((value) => typeof value === "string");
+  return getKind(argument) === wanted;
 }
 
-function containsValue(subject: string | View[], search: View): boolean {
+function containsValue(subject: string | Json[], search: Json): boolean {
   if (Array.isArray(subject)) return subject.some((value) => isEqual(value, search));
   if (typeof search !== "string") throw new TypeError("contains() looks for a string in a string");
   return subject.includes(search);
 }
 
-function checkComputedNumber(value: number): number {
-  if (!Number.isFinite(value)) throw new RangeError("the computed number does not fit a double");
-  return value + 0; // never -0
+/** Measure characters of a string as code points, as Python counts them. */
+function measureLength(value: string | Json[] | JsonObject): number {
+  if (Array.isArray(value)) return value.length;
+  return typeof value === "string" ? Array.from(value).length : Object.keys(value).length;
 }
 
-function sumNumbers(values: number[]): number {
-  return values.reduce((sum, value) => sum + value, 0);
+/** Merge objects, the later values win. Checks all arguments: the signature is that of the first one. */
+function mergeObjects(objects: Json[]): JsonObject {
+  return buildObject(
+    objects.flatMap((object) => {
+      if (!isObject(object)) throw new TypeError(`merge() takes objects, found ${getKind(object)}`);
+      return listKeys(object).map((key): [string, Json] => [key, getField(object, key)]);
+    }),
+  );
 }
 
-function requireSortable(value: View): Sortable {
-  if (typeof value === "number" || typeof value === "string") return value;
-  throw new TypeError(`the key is ${value === null ? "null" : `a ${typeof value}`}, not a number or a string`);
+function sumNumbers(values: Num[]): number {
+  return values.reduce((sum: number, value) => sum + toDouble(value), 0);
+}
+
+function readKeys(values: Json[], expression?: Reference): SortKey[] {
+  return values.map((value) => toSortKey(expression === undefined ? value : expression.evaluate(value)));
+}
+
+function toSortKey(value: Json): SortKey {
+  if (isNumber(value)) return toDouble(value);
+  if (typeof value === "string") return value;
+  throw new TypeError(`the key is ${getKind(value)}, not a number or a string`);
 }
 
 /** Return the first value with the greatest (`sign` 1) or the least (-1) key; null when there are no values. */
-function pickExtreme(values: View[], keys: Sortable[], sign: number): View {
-  let best: [Sortable, View] | undefined;
+function pickExtreme(values: Json[], keys: SortKey[], sign: number): Json {
+  let best: [SortKey, Json] | undefined;
   for (const [index, key] of keys.entries()) {
-    if (best === undefined || sign * compareValues(key, best[0]) > 0) best = [key, values[index] ?? null];
+    if (best === undefined || sign * compareKeys(key, best[0]) > 0) best = [key, values[index] ?? null];
   }
   return best === undefined ? null : best[1];
 }
 
-function sortByKeys(values: View[], keys: Sortable[]): View[] {
-  const pairs = keys.map((key, index): [Sortable, View] => [key, values[index] ?? null]);
-  return pairs.sort(([left], [right]) => compareValues(left, right)).map(([, value]) => value);
+function sortByKeys(values: Json[], keys: SortKey[]): Json[] {
+  const pairs = keys.map((key, index): [SortKey, Json] => [key, values[index] ?? null]);
+  return pairs.sort(([left], [right]) => compareKeys(left, right)).map(([, value]) => value);
 }
 
-/** Merge objects, the later keys win. Checks all arguments: the library checks the type of the first one only. */
-function mergeObjects(objects: View[]): View {
-  if (!objects.every(isMapping)) throw new TypeError("merge() takes objects");
-  return Object.assign(Object.create(null) as Record<string, View>, ...objects) as View;
-}
-
-function reverseValue(value: string | View[]): View {
+function reverseValue(value: string | Json[]): Json {
   return typeof value === "string" ? Array.from(value).reverse().join("") : value.toReversed();
 }

@@ -1,101 +1,118 @@
 /**
- * The JMESPath library's interpreter, restricted to the reference grammar and with the results of Python's jmespath.
+ * Evaluates parsed paths of JMESPath's reference grammar with the results of Python's jmespath.
  *
- * The library implements a later specification (string slices, `let`, arithmetic) and differs in a few results. The
- * nodes that `visit` names are the differences; all others are left to the library.
+ * The library parses. Its own interpreter works on doubles and plain objects, and so loses what has to be kept here: the
+ * digits of a number that is only selected, and the order of the keys of an object that a path builds.
  */
-import { TreeInterpreter, type compile } from "@jmespath-community/jmespath";
+import type { compile } from "@jmespath-community/jmespath";
 
-import { buildFunctionTable, compareValues, isEqual } from "./functions.js";
-import type { View } from "./view.js";
+import { isObject, parseJson, type Json, type Numeral } from "../json/exact.js";
+import { callFunction, compareKeys, Reference, type Argument } from "./functions.js";
+import { buildObject, getField, isEqual, isNumber, isTruthy, listValues, toDouble } from "./values.js";
 
 export type Node = ReturnType<typeof compile>;
 type NodeOf<Type extends Node["type"]> = Extract<Node, { type: Type }>;
 
-interface LibraryInterpreter extends Omit<typeof TreeInterpreter, "visit"> {
-  visit(node: Node, value: View): View;
-}
-// The library exports one instance, but not its class.
-const Library = TreeInterpreter.constructor as unknown as new () => LibraryInterpreter;
-
-/** Nodes of the later grammar, which a path must not contain. */
-const LATER_GRAMMAR = new Set<string>([
-  "Arithmetic",
-  "Binding",
-  "LetExpression",
-  "Root",
-  "Ternary",
-  "Unary",
-  "Variable",
-]);
-
-export class Interpreter extends Library {
-  readonly #references = new WeakSet<object>();
-
-  constructor() {
-    super();
-    this.runtime._functionTable = buildFunctionTable(this.runtime._functionTable, (node, value) =>
-      this.visit(node, value),
-    );
-    this.#distinguishReferencesFromData();
-  }
-
-  override visit(node: Node, value: View): View {
-    switch (node.type) {
-      case "Field":
-        return readField(value, node.name);
-      case "Subexpression": // the library stops at null; a function on the right has to be called with it
-        return this.visit(node.right, this.visit(node.left, value));
-      case "Slice":
-        return typeof value === "string" ? null : super.visit(node, value);
-      case "MultiSelectList":
-      case "MultiSelectHash":
-        return value === null ? null : super.visit(node, value);
-      case "Comparator":
-        return this.#evaluateComparator(node, value);
-      case "ExpressionReference":
-        return this.#evaluateReference(node, value);
-      default:
-        if (LATER_GRAMMAR.has(node.type)) {
-          throw new SyntaxError(`${node.type} is not part of JMESPath's reference grammar`);
-        }
-        return super.visit(node, value);
+/** Evaluate `node` over `value`. Throws TypeError or RangeError for a value that a function or comparator cannot take. */
+export function evaluateNode(node: Node, value: Json): Json {
+  switch (node.type) {
+    case "Current":
+    case "Identity":
+      return value;
+    case "Literal": // numbers of a path are doubles in both languages, and spelled as `jsonb` spells them
+      return parseJson(JSON.stringify(node.value));
+    case "Field":
+      return getField(value, node.name);
+    case "Subexpression": // a function on the right is called with null, too
+    case "IndexExpression":
+    case "Pipe":
+      return evaluateNode(node.right, evaluateNode(node.left, value));
+    case "Index":
+      return Array.isArray(value) ? (value.at(node.value) ?? null) : null;
+    case "Slice":
+      return Array.isArray(value) ? sliceArray(value, node) : null;
+    case "Flatten": {
+      const base = evaluateNode(node.child, value);
+      return Array.isArray(base) ? base.flatMap((each) => each) : null;
     }
-  }
-
-  #evaluateComparator(node: NodeOf<"Comparator">, value: View): View {
-    const [left, right] = [this.visit(node.left, value), this.visit(node.right, value)];
-    if (node.name === "EQ") return isEqual(left, right);
-    if (node.name === "NE") return !isEqual(left, right);
-    if (!isOrdered(left) || !isOrdered(right)) return null;
-    const order = compareValues(left, right);
-    const answers = { GT: order > 0, GTE: order >= 0, LT: order < 0, LTE: order <= 0 };
-    return answers[node.name];
-  }
-
-  #evaluateReference(node: Node, value: View): View {
-    const reference = super.visit(node, value);
-    this.#references.add(reference as object);
-    return reference;
-  }
-
-  /** Make the library accept only our own `&expressions`: it takes any object with a true `expref` for one. */
-  #distinguishReferencesFromData(): void {
-    const runtime = this.runtime as unknown as { getTypeName(value: unknown): unknown };
-    const typeName = runtime.getTypeName.bind(runtime);
-    runtime.getTypeName = (value) => {
-      const isData =
-        typeof value === "object" && value !== null && !Array.isArray(value) && !this.#references.has(value);
-      return typeName(isData ? {} : value);
-    };
+    case "Projection": {
+      const base = evaluateNode(node.left, value);
+      return Array.isArray(base) ? projectValues(base, node.right) : null;
+    }
+    case "ValueProjection": {
+      const base = evaluateNode(node.left, value);
+      return isObject(base) ? projectValues(listValues(base), node.right) : null;
+    }
+    case "FilterProjection": {
+      const base = evaluateNode(node.left, value);
+      return Array.isArray(base) ? projectValues(base, node.right, node.condition) : null;
+    }
+    case "MultiSelectList":
+      return value === null ? null : node.children.map((child) => evaluateNode(child, value));
+    case "MultiSelectHash":
+      return value === null
+        ? null
+        : buildObject(node.children.map((each) => [each.name, evaluateNode(each.value, value)]));
+    case "OrExpression": {
+      const left = evaluateNode(node.left, value);
+      return isTruthy(left) ? left : evaluateNode(node.right, value);
+    }
+    case "AndExpression": {
+      const left = evaluateNode(node.left, value);
+      return isTruthy(left) ? evaluateNode(node.right, value) : left;
+    }
+    case "NotExpression":
+      return !isTruthy(evaluateNode(node.child, value));
+    case "Comparator":
+      return evaluateComparator(node, value);
+    case "Function":
+      return callFunction(
+        node.name,
+        node.children.map((child) => evaluateArgument(child, value)),
+      );
+    default: // the library parses a later specification: string slices, `let`, arithmetic
+      throw new SyntaxError(`${node.type} is not part of JMESPath's reference grammar`);
   }
 }
 
-function readField(value: View, name: string): View {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return null;
-  return Object.hasOwn(value, name) ? (value[name] ?? null) : null;
+function evaluateArgument(node: Node, value: Json): Argument {
+  if (node.type !== "ExpressionReference") return evaluateNode(node, value);
+  return new Reference((element) => evaluateNode(node.child, element));
 }
 
-function isOrdered(value: View): value is number | string {
-  return typeof value === "number" || typeof value === "string";
+function evaluateComparator(node: NodeOf<"Comparator">, value: Json): boolean | null {
+  const [left, right] = [evaluateNode(node.left, value), evaluateNode(node.right, value)];
+  if (node.name === "EQ") return isEqual(left, right);
+  if (node.name === "NE") return !isEqual(left, right);
+  if (!isOrdered(left) || !isOrdered(right)) return null;
+  const order = compareKeys(unboxNumber(left), unboxNumber(right));
+  const answers = { GT: order > 0, GTE: order >= 0, LT: order < 0, LTE: order <= 0 };
+  return answers[node.name];
+}
+
+function isOrdered(value: Json): value is string | number | Numeral {
+  return typeof value === "string" || isNumber(value);
+}
+
+function unboxNumber(value: string | number | Numeral): string | number {
+  return typeof value === "string" ? value : toDouble(value);
+}
+
+/** Evaluate `right` over each value that fulfils `condition`, and leave out what gives null. */
+function projectValues(values: Json[], right: Node, condition?: Node): Json[] {
+  const matching = condition === undefined ? values : values.filter((each) => isTruthy(evaluateNode(condition, each)));
+  return matching.map((each) => evaluateNode(right, each)).filter((each) => each !== null);
+}
+
+/** Slice as Python does. Throws RangeError for the step 0. */
+function sliceArray(values: Json[], { start, stop, step: given }: NodeOf<"Slice">): Json[] {
+  const step = given ?? 1;
+  if (step === 0) throw new RangeError("the step of a slice is 0");
+  const [lowest, highest] = step > 0 ? [0, values.length] : [-1, values.length - 1];
+  const clamp = (index: number) => Math.min(Math.max(index < 0 ? index + values.length : index, lowest), highest);
+  const first = start === null ? (step > 0 ? lowest : highest) : clamp(start);
+  const end = stop === null ? (step > 0 ? highest : lowest) : clamp(stop);
+  const sliced: Json[] = [];
+  for (let index = first; step > 0 ? index < end : index > end; index += step) sliced.push(values[index] ?? null);
+  return sliced;
 }

@@ -1,32 +1,34 @@
 /**
- * Evaluates the paths of `{"documents": [...], "questions": [[index, path], ...]}` on standard input.
+ * Evaluates paths over documents, for `tests/conformance`, which compares the answers with Python's.
  *
- * Writes one answer for each question, `{"value": ...}` or `{"raised": "<message>"}`; `tests/conformance` compares them
- * with Python's.
+ * Each line of standard input is `{"documents": [...], "questions": [[index, path], ...]}`, and each line of output has
+ * one answer for each of its questions: `{"value": ...}` or `{"raised": "<message>"}`.
  */
+import { createInterface } from "node:readline";
+
 import { isObject, parseJson, stringifyJson, type Json } from "../../src/json/exact.js";
 import { toMessage } from "../../src/logger.js";
-import { isComputed, searchView } from "../../src/paths/read.js";
-import { ViewRegistry } from "../../src/paths/view.js";
+import { searchPath } from "../../src/paths/read.js";
 
 function evaluatePath(document: Json, path: string): Json {
-  const registry = new ViewRegistry();
   try {
-    return { value: registry.restoreValue(searchView(registry.createView(document), path), isComputed(path)) };
+    return { value: searchPath(document, path) };
   } catch (error) {
     return { raised: toMessage(error) };
   }
 }
 
-const chunks: Buffer[] = [];
-for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
-const input = parseJson(Buffer.concat(chunks).toString());
-if (!isObject(input) || !Array.isArray(input["documents"]) || !Array.isArray(input["questions"])) {
-  throw new Error("no questions");
+function answerLine(line: string): string {
+  const input = parseJson(line);
+  if (!isObject(input) || !Array.isArray(input["documents"]) || !Array.isArray(input["questions"])) {
+    throw new Error("no questions");
+  }
+  const { documents, questions } = input;
+  const answers = questions.map((question) => {
+    const [index, path] = question as [number, string];
+    return evaluatePath(documents[index] ?? null, path);
+  });
+  return stringifyJson(answers);
 }
-const { documents, questions } = input;
-const answers = questions.map((question) => {
-  const [index, path] = question as [number, string];
-  return evaluatePath(documents[index] ?? null, path);
-});
-process.stdout.write(stringifyJson(answers));
+
+for await (const line of createInterface({ input: process.stdin })) process.stdout.write(`${answerLine(line)}\n`);

@@ -19,10 +19,33 @@ describe("a document", () => {
     );
   });
 
-  test("does not guess between two numbers that are the same double", () => {
-    const document = createDocument('{"a": 9007199254740993, "b": 9007199254740992, "c": 1.10, "d": 1.1}');
-    assert.throws(() => readPath(document, "output.a"), ReadError);
-    assert.equal(readPath(document, "output.c"), 1.1);
+  test("a selected number keeps its digits whatever other numbers the document holds", () => {
+    const body = '{"a":9007199254740993,"b":9007199254740992,"c":1.10,"d":1.1,"e":10.0,"f":10,"g":1e400}';
+    const document = createDocument(body);
+    const read = (path: string) => stringifyJson(readPath(document, path));
+    const selections = ["a", "b", "c", "d", "e", "f"].map((key) => read(`output.${key}`));
+    assert.deepEqual(selections, ["9007199254740993", "9007199254740992", "1.10", "1.1", "10.0", "10"]);
+    assert.equal(read("max([output.c, output.d])"), "1.10");
+    assert.equal(read("sort([output.e, output.f, output.a])"), "[10.0,10,9007199254740993]");
+    assert.equal(read("[output.e, output.f][?@ == `10`]"), "[10.0,10]");
+    assert.equal(read("output.g"), `1${"0".repeat(400)}`);
+    assert.throws(() => readPath(document, "output.g == output.g"), ReadError);
+  });
+
+  test("a computed number is written out, with its shortest digits", () => {
+    const document = createDocument('{"parts":[9007199254740992,2],"large":[1e16,0],"huge":[1e21,1e21],"tiny":[1e-7]}');
+    const read = (path: string) => stringifyJson(readPath(document, path));
+    assert.equal(read("sum(output.parts)"), "9007199254740994");
+    assert.equal(read("sum(output.large)"), "10000000000000000");
+    assert.equal(read("sum(output.huge)"), "2000000000000000000000");
+    assert.equal(read("sum(output.tiny)"), "0.0000001");
+  });
+
+  test("objects that a path builds list their keys as they were set", () => {
+    const document = createDocument('{"x":{"b":1},"y":{"10":1}}');
+    assert.deepEqual(readPath(document, "keys(merge(output.x, output.y))"), ["b", "10"]);
+    assert.deepEqual(readPath(document, 'keys({b: `1`, "10": `2`})'), ["b", "10"]);
+    assert.deepEqual(readPath(document, 'keys(`{"b": 1, "aa": 2, "10": 3}`)'), ["b", "10", "aa"]);
   });
 
   test("a path that raises names itself, not the value", () => {
