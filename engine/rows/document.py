@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine.values.exact_json import Json, convert_to_stored
+from engine.values.exact_json import Json, convert_to_stored, sort_keys
 
-#: Root of a path -> where its value stands inside `step_results.output_payload`.
+#: Root of a path -> where its value stands inside `step_results.output_payload`. The root `context` is more than what
+#: stands there: a provider's answer is kept once, so the step's own output is merged into it when it is read.
 PAYLOAD_PATHS = {"output": ("operation_result", "output"), "context": ("cumulative_context",)}
 
 
@@ -44,13 +45,26 @@ def build_document(
 def build_from_payload(payload: Json, run: Run) -> dict[str, Any]:
     """Build the document of a stored `output_payload`."""
     result = _get_key(payload, "operation_result")
+    output = _get_key(result, "output")
     return build_document(
-        _get_key(result, "output"),
-        _get_key(payload, "cumulative_context"),
+        output,
+        merge_context(_get_key(payload, "cumulative_context"), output),
         run,
         _get_key(result, "operation_id"),
         _get_key(result, "status"),
     )
+
+
+def merge_context(context: Json, output: Json) -> Json:
+    """Merge a step's own output into its stored context: shallow, the keys of the output win.
+
+    Step results of earlier versions have the output in their context already; for them this changes nothing. The keys
+    come in the order of `jsonb`, as Postgres and the runner have them.
+    """
+    if not isinstance(output, dict):
+        return context
+    merged = {**context, **output} if isinstance(context, dict) else output
+    return {key: merged[key] for key in sort_keys(merged)}
 
 
 def build_from_file(value: Json, operation: str) -> dict[str, Any]:

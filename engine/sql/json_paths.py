@@ -13,14 +13,34 @@ from engine.rows.document import PAYLOAD_PATHS
 
 def build_detoast_subquery(source: str, roots: Iterable[str]) -> str:
     """Build a subquery that decompresses the payload once per root; separate expressions would each do it again."""
-    columns = [f"{source}.output_payload {_build_arrows(PAYLOAD_PATHS[root])} as {root}" for root in sorted(set(roots))]
+    wanted = set(roots)
+    wanted |= {"output"} if "context" in wanted else set()  # it is merged into the context, see `build_path_value`
+    columns = [f"{source}.output_payload {_build_arrows(PAYLOAD_PATHS[root])} as {root}" for root in sorted(wanted)]
     return f"(select {', '.join(columns) or '1'} offset 0)"
 
 
 def build_path_value(steps: Steps, source: str) -> str:
     """Build the value at a dotted path, null where JMESPath gives null."""
     root, *rest = steps
-    return f"({source}.{root} #> {_build_text_array(rest)})" if rest else f"{source}.{root}"
+    value = f"({source}.{root} #> {_build_text_array(rest)})" if rest else f"{source}.{root}"
+    return _build_merged_value(rest, source, value) if root == "context" else value
+
+
+def _build_merged_value(keys: Steps | list[str], source: str, stored: str) -> str:
+    """Build the value of the context with the step's own output merged into it, as `rows.document.merge_context` does.
+
+    `stored` is the value of the context as it is stored. One key is looked up in one of the two, so that only a path
+    that wants the whole context copies both.
+    """
+    output = f"{source}.output"
+    if keys:
+        has_key = f"{output} ? {_quote_literal(keys[0])}"
+        own = f"{output} #> {_build_text_array(keys)}"
+        condition = f"jsonb_typeof({output}) = 'object' and {has_key}"
+    else:
+        own = f"case when jsonb_typeof({stored}) = 'object' then {stored} else '{{}}'::jsonb end || {output}"
+        condition = f"jsonb_typeof({output}) = 'object'"
+    return f"(case when {condition} then {own} else {stored} end)"
 
 
 def build_first_truthy(alternatives: tuple[Steps, ...], source: str) -> str:

@@ -157,7 +157,7 @@ def sort_keys_like_jsonb(value: Json) -> Json:
             kind = type(child)
             if kind is dict:
                 keys = tuple(child)
-                order = orders.get(keys) or orders.setdefault(keys, _sort_keys(keys))
+                order = orders.get(keys) or orders.setdefault(keys, sort_keys(keys))
                 part[place] = copy = {key: child[key] for key in order}
                 stack.append(copy)
             elif kind is list:
@@ -165,6 +165,13 @@ def sort_keys_like_jsonb(value: Json) -> Json:
                 stack.append(copy)
     ordered: Json = holder[0]
     return ordered
+
+
+def sort_keys(keys: Iterable[str]) -> list[str]:
+    """Return keys in the order of `jsonb`: by UTF-8 length, then by bytes."""
+    # The order of code points is the order of UTF-8 bytes; only the length differs.
+    length = len if "".join(keys).isascii() else _count_utf8_bytes
+    return sorted(sorted(keys), key=length)
 
 
 def convert_to_stored(value: Json) -> Json:
@@ -323,12 +330,6 @@ def _format_trail(trail: Trail) -> str:
         plain = isinstance(step, str) and step.isidentifier() and step.isascii()
         steps.append(f".{step}" if plain else f"[{json.dumps(step)}]")
     return "$" + "".join(reversed(steps))
-
-
-def _sort_keys(keys: Iterable[str]) -> list[str]:
-    # The order of code points is the order of UTF-8 bytes; only the length differs.
-    length = len if "".join(keys).isascii() else _count_utf8_bytes
-    return sorted(sorted(keys), key=length)
 
 
 def _count_utf8_bytes(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Documents and paths by chance, made of what the two languages have disagreed on: spellings of numbers, orders of keys.
+"""Documents and paths by chance, made of what two languages disagree on: spellings of numbers, orders of keys.
 
 A document has few numbers in several spellings, so that most of its values stand in it twice. Keys are ones that look
 like indexes, or that JavaScript objects have by birth. Every path is one that `dex check` accepts.
@@ -94,7 +94,9 @@ class Chance:
             return self.random.choice(LITERALS)
         if kind < 0.25:
             return self.random.choice(("output", "context", "item", "@")) if is_root else "@"
-        return f"{self.random.choice(('output', 'context', 'item'))}.{self._write_key()}" if is_root else self._write_key()
+        return (
+            f"{self.random.choice(('output', 'context', 'item'))}.{self._write_key()}" if is_root else self._write_key()
+        )
 
     def _write_walk(self, depth: int, is_root: bool) -> str:
         base, other = (self._write_expression(depth, is_root) for _ in range(2))

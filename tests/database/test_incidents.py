@@ -83,6 +83,33 @@ def test_the_guards_field_was_absent_from_the_context(world: World) -> None:
     assert_closed(world, plan, found=2, written=1, rejected=1)
 
 
+def test_a_step_result_of_either_way_of_keeping_the_answer_gives_one_row(world: World) -> None:
+    """Once the context held the output, and the answers of earlier steps; now it holds neither answer."""
+    raw = {"output": {"content": {"n": 1}}}
+    output = {"domain": "acme.example", "round": None, "parallel_raw_response": raw}
+    carried = {"client": "Harbor", "round": "A", "domain": "before.example"}
+    mapped = """
+domain: {type: text, path: "context.domain", required: true}
+client: {type: text, path: "context.client"}
+round: {type: text, path: "context.round"}
+kept: {type: jsonb, path: "context.parallel_raw_response.output.content || context.client"}
+whole: {type: jsonb, path: "context"}
+"""
+    head = PROSPECTS.partition("rows:")[0].replace("company_domain, name", "domain")
+    plan = world.create_spec(mapped, head=head)
+    whole = {**carried, **output}
+    old = {**whole, "parallel_raw_response": raw}
+    new = {key: value for key, value in whole.items() if key != "parallel_raw_response"}
+    for context in (old, new, {**carried, "parallel_raw_response": {"of": "an earlier step"}}, carried):
+        world.add_step(world.add_run(world.add_org()), "company.search.prospects", output, context=context)
+    world.run_backfill(plan)
+    rows = world.read_rows(plan)
+    assert len(rows) == 4
+    for row in rows:
+        assert (row["domain"], row["client"], row["round"]) == ("acme.example", "Harbor", None)
+        assert (json.loads(row["kept"]), json.loads(row["whole"])) == ({"n": 1}, whole)
+
+
 def test_a_text_body(world: World) -> None:
     """The endpoint wanted an object; a report in prose was refused, or wrapped into another shape."""
     plan = world.specs["company_intel_briefings"]

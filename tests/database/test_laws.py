@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 
 from engine.backfill.run import extract_step
 from engine.jmespath import path
+from engine.rows.document import Run, build_from_payload
 from engine.rows.reading import _INDEX_LIKE, Reading
 from engine.sql import step_results
 from engine.sql.json_paths import build_first_truthy
@@ -264,20 +265,28 @@ named = keys.filter(lambda key: not _INDEX_LIKE.fullmatch(key))  # what looks li
 
 
 def test_first_truthy_in_sql_is_jmespath(world: World) -> None:
-    """`a.b || c` of a document that never leaves the server."""
+    """`a.b || c` of a document that never leaves the server; the context has the step's own output merged into it."""
+
+    roots = st.sampled_from(("output", "context"))
 
     @settings(LAW, max_examples=250)
-    @given(values, st.lists(st.lists(named, max_size=3), min_size=1, max_size=4))
-    def check_law(output: Any, alternatives: Any) -> None:
-        expression = " || ".join(".".join(["output", *map(quote_key, steps)]) for steps in alternatives)
+    @given(values, values, st.lists(st.tuples(roots, st.lists(named, max_size=3)), min_size=1, max_size=4))
+    def check_law(output: Any, context: Any, alternatives: Any) -> None:
+        expression = " || ".join(".".join([root, *map(quote_key, steps)]) for root, steps in alternatives)
         compiled = path.compile_path(expression)
-        assert compiled.alternatives == tuple(("output", *steps) for steps in alternatives)
-        wanted = compiled.search({"output": exact_json.convert_to_stored(output)})
+        assert compiled.alternatives == tuple((root, *steps) for root, steps in alternatives)
+        stored = {"operation_result": {"output": output}, "cumulative_context": context}
+        wanted = compiled.search(build_from_payload(exact_json.convert_to_stored(stored), Run()))
         query = (
             f"select ({build_first_truthy(compiled.alternatives, 'document')})::text as found,"
-            " %(wanted)s::jsonb::text as wanted from (select %(output)s::jsonb as output) as document"
+            " %(wanted)s::jsonb::text as wanted"
+            " from (select %(output)s::jsonb as output, %(context)s::jsonb as context) as document"
         )
-        texts = {"output": write_json(output), "wanted": None if wanted is None else write_json(wanted)}
+        texts = {
+            "output": write_json(output),
+            "context": write_json(context),
+            "wanted": None if wanted is None else write_json(wanted),
+        }
         answer = world.db.execute(query, texts).fetchone()
         assert answer["found"] == answer["wanted"], expression
 

@@ -1,8 +1,11 @@
 """A run from its submission to rows, as one would start it."""
 
+import json
+
 import httpx
 
 from tests.runner.conftest import COMPANY, ICP, KEY, PERSON, World
+from tests.world import build_payload
 
 CONTEXT = {
     "company_name": "Northwind Robotics",
@@ -66,6 +69,46 @@ def test_context_grows_from_step_to_step(world: World) -> None:
     assert second["input_payload"]["processor"] == "core"
     assert second["output_payload"]["cumulative_context"]["title"] == ""
     assert [order["processor"] for order in world.fetch_orders(run_id)] == ["core", "core"]
+
+
+ANSWER = "parallel_raw_response"
+
+
+def test_an_answer_is_stored_once(world: World) -> None:
+    """It stands in the output of the step that has it: not in its context, nor in what later steps are given."""
+    run_id = world.queue_run([ICP, COMPANY], CONTEXT)
+    world.run_worker()
+    steps = world.select_steps(run_id)
+    for step in steps:
+        payload = step["output_payload"]
+        assert len(json.dumps(payload["operation_result"]["output"][ANSWER])) > 1_000
+        assert ANSWER not in payload["cumulative_context"]
+        assert ANSWER not in step["input_payload"]
+        # All that is stored is the answer, the small values beside it, and the inputs.
+        size = len(json.dumps(payload)) + len(json.dumps(step["input_payload"]))
+        assert size < len(json.dumps(payload["operation_result"]["output"][ANSWER])) + 4_000
+        assert payload["cumulative_context"]["domain"] == payload["operation_result"]["output"]["domain"]
+    assert len(world.select_rows("icp_job_titles")) == len(world.select_rows("company_intel_briefings")) == 1
+    for account in world.fetch_coverage():
+        assert account["found"] == account["unchanged"] + account["written"], account
+
+
+def test_a_run_whose_first_step_is_of_an_earlier_version_goes_on_without_its_answer(world: World) -> None:
+    run_id = world.queue_run([ICP, COMPANY], CONTEXT)
+    output = {"domain": "northwind-robotics.example.com", ANSWER: {"output": {"content": {"titles": ["CFO"]}}}}
+    payload = build_payload(ICP, output, context={**CONTEXT, **output})
+    world.execute(
+        "update step_results set status = 'succeeded', output_payload = %s::jsonb, finished_at = now()"
+        " where pipeline_run_id = %s and step_position = 1",
+        (payload, run_id),
+    )
+    world.run_worker()
+    first, second = world.select_steps(run_id)
+    assert first["output_payload"]["cumulative_context"][ANSWER] == output[ANSWER]
+    assert second["input_payload"] == {**CONTEXT, "domain": output["domain"]}
+    assert ANSWER not in second["output_payload"]["cumulative_context"]
+    (row,) = world.select_rows("icp_job_titles")
+    assert row["raw_parallel_output"] == {"titles": ["CFO"]}
 
 
 def test_a_run_that_has_ended_is_left_alone(world: World) -> None:

@@ -21,7 +21,7 @@ import {
 import type { Provider } from "../research/parallel.js";
 import { conductResearch, type Polling } from "../research/research.js";
 import { RunRecords, type Execution, type Persistence, type Repair } from "./records.js";
-import { hasEnded, mergeContext, RunError, type RunStatus, type Step } from "./run.js";
+import { carryContext, hasEnded, mergeContext, RunError, type RunStatus, type Step } from "./run.js";
 
 /** A wire object: the payload of the task. */
 export interface RunPayload {
@@ -68,7 +68,7 @@ export async function executeRun(payload: RunPayload, deps: Dependencies): Promi
     const { operationId, position } = step;
     if (step.status === "skipped") continue;
     if (step.status === "succeeded") {
-      context = isObject(step.context) ? step.context : mergeContext(context, step.output);
+      context = carryContext(isObject(step.context) ? step.context : context, step.output);
       continue;
     }
     if (step.status === "failed") {
@@ -94,6 +94,7 @@ export async function executeRun(payload: RunPayload, deps: Dependencies): Promi
     }
     logger.info(`Step succeeded: ${result.status}`, { ...facts, duration_ms: Date.now() - startedAt });
 
+    context = carryContext(context, result.output);
     // The result is on record: the engine's repair writes what a persist block misses when the run ends.
     await persistStepResult({
       operationId,
@@ -104,7 +105,6 @@ export async function executeRun(payload: RunPayload, deps: Dependencies): Promi
       internalConfig,
       logger,
     });
-    context = mergeContext(context, result.output);
   }
   return await ending.endSucceeded();
 }
@@ -139,7 +139,7 @@ async function recordResult(
   records: RunRecords,
   durationMs: number,
 ): Promise<Recorded> {
-  const payload = { operation_result: result, cumulative_context: mergeContext(context, result.output) };
+  const payload = { operation_result: result, cumulative_context: carryContext(context, result.output) };
   if (result.status === "failed") {
     const failure = result.error ?? { code: "failed", message: "the operation failed" };
     await records.recordStepFailed(step, failure, payload);

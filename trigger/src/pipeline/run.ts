@@ -67,6 +67,15 @@ export function mergeContext(context: JsonObject, output: Json): JsonObject {
   return isObject(output) ? { ...context, ...output } : context;
 }
 
+/**
+ * Return the context of the steps after one with this output: what is stored with the step, and the input of the next.
+ * The provider's answer stays behind: it is kept once, in the step that has it.
+ */
+export function carryContext(context: JsonObject, output: Json): JsonObject {
+  const merged = Object.entries(mergeContext(context, output));
+  return Object.fromEntries(merged.filter(([key]) => key !== "parallel_raw_response"));
+}
+
 function readStartingContext(snapshot: JsonObject, submission: JsonObject): JsonObject {
   const entity = asObject(snapshot["entity"])["input"];
   return isObject(entity) ? entity : asObject(submission["input_payload"]);

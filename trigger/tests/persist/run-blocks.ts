@@ -25,7 +25,7 @@ async function runBlock({ module, function: name, answer, payload }: JsonObject)
   await block({
     operationId: (result as JsonObject)["operation_id"] as string,
     result: result as unknown as OperationResult,
-    context: mergeContext({}, context ?? null),
+    context: mergeContext(mergeContext({}, context ?? null), (result as JsonObject)["output"] ?? null),
     run: { org_id: ID, submission_id: ID, pipeline_run_id: ID, step_position: 1 },
     recordedAt: null,
     internalConfig: buildConfig(engine.url),
