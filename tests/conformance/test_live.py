@@ -40,7 +40,7 @@ class Case:
 def load_plan(folder: Path) -> Plan | None:
     files = sorted(folder.glob("*.yaml")) or [ROOT / "specs" / f"{folder.name}.yaml"]
     checked = check_sources([yaml_source.load_source(file, f"specs/{file.name}") for file in files])
-    plans = [plan.compile_spec(spec, origin.file, checked.paths) for origin, spec in checked.specs]
+    plans = [plan.compile_spec(spec, origin.file, checked.paths, origin.files) for origin, spec in checked.specs]
     return plans[0] if plans else None
 
 
