@@ -17,6 +17,7 @@ from api.http.endpoint import build_data_response, endpoint
 from api.http.errors import Fault
 from api.http.openapi import build_data_schema
 from engine.backfill.coverage import fetch_coverage
+from engine.rows.accounts import ELEMENT_COUNTS
 from engine.rows.outcomes import Outcome
 
 log = structlog.get_logger("api")
@@ -43,7 +44,7 @@ ACCOUNT = {
         "org_id": {"type": "string", "format": "uuid"},
         **{
             name: {"type": "integer", "minimum": 0}
-            for name in ("found", *(outcome.value for outcome in Outcome), "pending")
+            for name in ("found", *(outcome.value for outcome in Outcome), "pending", *ELEMENT_COUNTS, "stale_rows")
         },
     },
 }

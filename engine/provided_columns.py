@@ -36,6 +36,7 @@ _SOURCE_COLUMNS = (
     ProvidedColumn(
         name="source_pipeline_run_id", type="uuid", constraint="REFERENCES pipeline_runs(id) ON DELETE SET NULL"
     ),
+    ProvidedColumn(name="source_step_result_id", type="uuid"),  # no foreign key: see migration 027
     ProvidedColumn(name="source_recorded_at", type="timestamptz"),
 )
 #: After the columns of the fields.

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from engine.errors import EngineError
 from engine.rows import render
-from engine.rows.accounts import Account
+from engine.rows.accounts import ELEMENT_COUNTS, Account
 from engine.rows.outcomes import Outcome
 from engine.spec.diagnostics import SpecErrors
 
@@ -62,6 +62,9 @@ def print_account(account: Mapping[str, Any]) -> None:
     """Print one account: the count of each outcome, then the reasons."""
     parts = " + ".join(f"{account[outcome]} {outcome}" for outcome in (*Outcome, "pending"))
     print_line(f"{account['spec']}: {account['found']} found = {parts}")
+    elements = " + ".join(f"{account[name]} {name}" for name in ELEMENT_COUNTS[1:])
+    stale = f"; {account['stale_rows']} row(s) wait to be folded anew" if account["stale_rows"] else ""
+    print_line(f"  {account['elements']} elements = {elements}{stale}")
     for reason in account["reasons"]:
         where = f" in `{reason['field']}`" if reason["field"] else ""
         print_line(f"  {reason['count']} x {reason['code']}{where}")

@@ -24,6 +24,12 @@ class Metrics:
         self._upserts = Counter(
             "dex_upsert_outcomes", "Rows of live upserts by outcome.", ["spec", "outcome"], registry=self.registry
         )
+        self._claims = Counter(
+            "dex_upsert_claims_differ",
+            "Posted values that are not what the named step result has.",
+            ["spec"],
+            registry=self.registry,
+        )
         self._repairs = Counter(
             "dex_repair_outcomes",
             "Step results by what became of them when their run ended.",
@@ -47,6 +53,11 @@ class Metrics:
     def count_upsert(self, spec: str, outcome: str, rows: int = 1) -> None:
         """Count the rows of a live upsert by outcome."""
         self._upserts.labels(spec, outcome).inc(rows)
+
+    def count_differing_claims(self, spec: str, number: int) -> None:
+        """Count posted values that are not what the step result has that the upsert names."""
+        if number:
+            self._claims.labels(spec).inc(number)
 
     def count_repair(self, spec: str, outcome: str, number: int) -> None:
         """Count the step results that the repair at a run's end took up, by outcome."""

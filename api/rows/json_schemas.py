@@ -11,7 +11,7 @@ from typing import Any, Final
 from engine.columns import list_columns
 from engine.plan import Field, Plan
 from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
-from engine.rows.outcomes import ACCEPTED
+from engine.rows.outcomes import Outcome
 from engine.rows.query import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET
 from engine.values.column_types import TYPES
 
@@ -21,6 +21,10 @@ MAX_FILTER_VALUES: Final = 1000  # of one filter
 _SOURCE_DESCRIPTIONS: Final[Mapping[str, str]] = {
     "source_submission_id": "The submission it comes from; of the same organisation.",
     "source_pipeline_run_id": "The run it comes from; of the same organisation.",
+    "source_step_result_id": (
+        "The step result it comes from; of the same run. Once that is recorded, its stored result is what counts, and"
+        " the row is made of it as by a backfill."
+    ),
     "source_recorded_at": "When its source was recorded. An older source never overwrites a newer one. Default: now.",
 }
 SOURCES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -45,10 +49,12 @@ def build_upsert_body_schema(plan: Plan) -> dict[str, Any]:
 
 def build_upsert_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the schemas of an upsert's `data` and `meta`."""
-    outcome = {"type": "string", "enum": [outcome.value for outcome in ACCEPTED]}
-    meta: dict[str, Any] = {"type": "object", "required": ["outcome"], "properties": {"outcome": outcome}}
+    outcome = {"type": "string", "enum": [outcome.value for outcome in Outcome]}
+    detail = {"type": "array", "items": {"type": "object"}, "description": "Why the step result gives no row."}
+    properties = {"outcome": outcome, "detail": detail}
+    meta: dict[str, Any] = {"type": "object", "required": ["outcome"], "properties": properties}
     if not plan.many:
-        return build_stored_row_schema(plan), meta
+        return _allow_null(build_stored_row_schema(plan)), meta
     meta["properties"] |= {"outcomes": {"type": "object"}, "rejected": {"type": "array", "items": {"type": "object"}}}
     return {"type": "array", "items": build_stored_row_schema(plan)}, meta
 

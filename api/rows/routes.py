@@ -6,6 +6,7 @@ Documents are not decoded: their JSON text goes to Postgres, and comes back from
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,13 +30,14 @@ from api.rows import json_schemas
 from api.rows.cursor import CursorSigner
 from api.rows.query_body import QueryBody
 from api.rows.upsert_body import RowsRejected, UpsertBody
+from engine.backfill.live import LiveResult, LiveUpsert
 from engine.plan import Plan
 from engine.rows.extract import Reason
 from engine.rows.outcomes import find_strongest
 from engine.store.errors import StoreRefused
 from engine.store.identity import check_organisation
 from engine.store.select import fetch_page
-from engine.store.upsert import SourceRefused, StoredRow, Upsert
+from engine.store.upsert import SourceRefused, StoredRow
 
 
 def build_endpoints(plan: Plan) -> list[Endpoint]:
@@ -56,7 +58,7 @@ def _build_upsert_endpoint(plan: Plan) -> Endpoint:
         security=("internalKey",),
         headers={ORG_HEADER: (True, "The organisation the row belongs to.")},
         error_statuses=(400, 401, 403, 404, 409, 413, 415, 422, 503),
-        respond=partial(_upsert_rows, Upsert.build(plan)),
+        respond=partial(_upsert_rows, LiveUpsert.build(plan)),
     )
 
 
@@ -81,33 +83,49 @@ def _build_query_endpoint(plan: Plan) -> Endpoint:
     )
 
 
-async def _upsert_rows(upsert: Upsert, context: Context, request: Request) -> Response:
+async def _upsert_rows(upsert: LiveUpsert, context: Context, request: Request) -> Response:
     require_internal_key(request, context)
     org_id = read_organisation(request)
     body = UpsertBody.parse(upsert.plan, await read_body(request, context.settings.max_body_bytes))
     async with context.connection() as connection:
         try:
-            results = await upsert.write_valid_rows(connection, org_id, body.rows)
+            result = await upsert.write_rows(connection, org_id, body.rows)
         except SourceRefused as error:
             raise _build_source_fault(error) from error
-    stored = [result for result in results if isinstance(result, StoredRow)]
-    rejected = body.rejected + _list_refused_rows(results, body)
-    if not stored:
+    context.metrics.count_differing_claims(upsert.plan.name, len(result.claims))
+    stored = [row for row in result.rows if isinstance(row, StoredRow)]
+    rejected = body.rejected + _list_refused_rows(result, body, upsert.plan)
+    if not stored and (rejected or result.outcome is None):
         raise RowsRejected(rejected)
     for row in stored:
         context.metrics.count_upsert(upsert.plan.name, row.outcome)
+    if not stored:
+        return _answer_without_rows(upsert.plan, result)
     if not upsert.plan.many:
         return build_data_response(stored[0].json, {"outcome": stored[0].outcome})
     return build_list_response([row.json for row in stored], _build_upsert_meta(stored, rejected))
 
 
-def _list_refused_rows(results: list[StoredRow | StoreRefused], body: UpsertBody) -> list[Reason]:
-    """Return why Postgres refused rows, with the element of the body each row is."""
-    return [
-        Reason("refused_by_database", result.column, result.message, element=element)
-        for element, result in zip(body.elements, results, strict=True)
-        if isinstance(result, StoreRefused)
-    ]
+def _answer_without_rows(plan: Plan, result: LiveResult) -> Response:
+    """Answer an upsert whose step result, as it is stored, gives none of the posted rows."""
+    meta: dict[str, Any] = {"outcome": result.outcome, "detail": [reason.as_dict() for reason in result.reasons]}
+    return (
+        build_list_response([], {**meta, "outcomes": {}, "rejected": []})
+        if plan.many
+        else build_data_response(b"null", meta)
+    )
+
+
+def _list_refused_rows(result: LiveResult, body: UpsertBody, plan: Plan) -> list[Reason]:
+    """Return why Postgres refused rows, with the element of the body each is where the body has elements."""
+    refused = [(place, reason) for place, reason in result.refused]
+    if not result.refused:
+        refused += [
+            (place, Reason("refused_by_database", row.column, row.message))
+            for place, row in enumerate(result.rows)
+            if isinstance(row, StoreRefused)
+        ]
+    return [replace(reason, element=body.elements[place] if plan.many else None) for place, reason in refused]
 
 
 def _build_upsert_meta(stored: list[StoredRow], rejected: list[Reason]) -> dict[str, Any]:
@@ -120,7 +138,7 @@ def _build_upsert_meta(stored: list[StoredRow], rejected: list[Reason]) -> dict[
 
 
 def _build_source_fault(error: SourceRefused) -> Fault:
-    hint = f"send the id of a submission or run of the organisation in `{ORG_HEADER}`"
+    hint = f"send ids of one submission, run and step result of the organisation in `{ORG_HEADER}`"
     detail = [{"code": "foreign_source", "field": error.field, "message": error.message}]
     return Fault("foreign_source", error.message, hint=hint, detail=detail)
 

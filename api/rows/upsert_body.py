@@ -18,7 +18,7 @@ from api.rows.json_schemas import MAX_ROWS, SOURCES
 from engine.plan import Field, Plan
 from engine.rows.extract import Reason, Rejected, Row, convert_value
 from engine.rows.given_values import convert_sources, convert_values
-from engine.rows.keys import fold_elements
+from engine.rows.keys import select_last_of_key
 from engine.store.connection import RawJson
 from engine.values.exact_json import Json, loads
 
@@ -65,8 +65,8 @@ class UpsertBody:
                 converted.append((index, {**row, **sources}))
         if not converted:
             raise RowsRejected(rejected)
-        folded = fold_elements(plan, converted)
-        return cls([row for _, row in folded], [index for index, _ in folded], rejected)
+        last = select_last_of_key(plan, converted)
+        return cls([row for _, row in last], [index for index, _ in last], rejected)
 
 
 def _decode_elements(rows: Raw | None, columns: tuple[str, ...]) -> list[dict[str, Raw]]:

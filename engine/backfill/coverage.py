@@ -1,6 +1,7 @@
 """Read the accounts of every spec and organisation from the database.
 
-The accounts close when found = written + unchanged + superseded + filtered + rejected + pending.
+The accounts close when found = written + unchanged + superseded + filtered + rejected + pending, and of the elements of
+what is recorded when elements = rows + duplicates + refused.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from engine.plan import Plan
-from engine.rows.accounts import count_outcomes
+from engine.rows.accounts import ELEMENT_COUNTS, Account, count_outcomes
 from engine.sql import coverage
 from engine.sql.identifiers import Statement
 from engine.store.connection import Connection
@@ -20,19 +21,25 @@ from engine.store.errors import wrap_errors
 async def fetch_coverage(
     connection: Connection, plans: Sequence[Plan], org_id: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return `{spec, org_id, found}`, the count of each outcome and `pending`, per spec and organisation.
+    """Return the account of each spec and organisation.
 
-    An organisation without found step results of a spec does not appear. Raises StoreUnavailable.
+    Its numbers are `found`, the count of each outcome, `pending`, those of the elements, and `stale_rows`: rows waiting
+    to be folded anew. An organisation without found step results of a spec does not appear. Raises StoreUnavailable.
     """
     async with wrap_errors(), connection.transaction():
         await connection.execute("set transaction isolation level repeatable read")
         await connection.execute(coverage.SET_INDEX_SCANS_SQL)
         found_rows = await _fetch_rows(connection, coverage.build_found_counts_statement(plans))
         outcome_rows = await _fetch_rows(connection, coverage.build_outcome_counts_statement(plans))
-    found, outcomes = _sum_found(plans, found_rows), _group_outcomes(outcome_rows)
+        stale_rows = await _fetch_rows(connection, coverage.build_stale_counts_statement(plans, org_id))
+    found, accounts = _sum_found(plans, found_rows), _group_by_account(outcome_rows)
+    stale = {(spec, org): count for spec, org, count in stale_rows}
+    for spec, org in found.keys() | accounts.keys() | stale.keys():
+        account = accounts[spec, org]
+        account.found, account.stale_rows = found[spec, org], stale.get((spec, org), 0)
     return [
-        _build_account(spec, org, found[spec, org], outcomes[spec, org])
-        for spec, org in sorted(found.keys() | outcomes.keys())
+        _report_account(org, account)
+        for (spec, org), account in sorted(accounts.items(), key=lambda item: item[0])
         if org_id in (None, org)
     ]
 
@@ -54,17 +61,34 @@ def _sum_found(plans: Sequence[Plan], rows: Iterable[tuple[Any, ...]]) -> Counte
     return found
 
 
-def _group_outcomes(rows: Iterable[tuple[Any, ...]]) -> defaultdict[tuple[str, str], Counter[str]]:
-    """Group the ledger's counts of outcomes by (spec, organisation)."""
-    outcomes: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for spec, org, outcome, count in rows:
-        outcomes[spec, str(org)][outcome] = count
-    return outcomes
+class _Accounts(dict[tuple[str, str], Account]):
+    """Accounts by (spec, organisation), made as they are asked for."""
+
+    def __missing__(self, key: tuple[str, str]) -> Account:
+        account = self[key] = Account(key[0])
+        return account
 
 
-def _build_account(spec: str, org: str, found: int, outcomes: Counter[str]) -> dict[str, Any]:
-    counts = count_outcomes(outcomes)
-    return {"spec": spec, "org_id": org, "found": found, **counts, "pending": found - sum(counts.values())}
+def _group_by_account(rows: Iterable[tuple[Any, ...]]) -> _Accounts:
+    """Add up the ledger's counts of outcomes and elements by (spec, organisation)."""
+    accounts = _Accounts()
+    for spec, org, outcome, count, *sums in rows:
+        account = accounts[spec, str(org)]
+        account.outcomes[outcome] += count
+        account.elements.update(dict(zip(ELEMENT_COUNTS, map(int, sums), strict=True)))
+    return accounts
+
+
+def _report_account(org: str, account: Account) -> dict[str, Any]:
+    return {
+        "spec": account.spec,
+        "org_id": org,
+        "found": account.found,
+        **count_outcomes(account.outcomes),
+        "pending": account.pending,
+        **{name: account.elements[name] for name in ELEMENT_COUNTS},
+        "stale_rows": account.stale_rows,
+    }
 
 
 async def explain_outcome(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,11 @@ class Preview:
     changed: int = 0
     columns: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    removed: dict[str, str] = field(default_factory=dict)  # id of a row that would go -> its key as JSON
+
+    def note_removed(self, row_id: str, key: str) -> None:
+        """Note a row that would be removed; a row that several batches would remove counts once."""
+        self.removed[row_id] = key
 
     def compare_rows(self, before: Mapping[int, Cells], after: Mapping[int, Cells]) -> None:
         """Count the changes of one merge, given the stored rows before and after it, by number of the staged row."""
@@ -51,4 +57,16 @@ class Preview:
 
     def as_dict(self) -> dict[str, Any]:
         columns = [{"column": name, "count": count} for name, count in self.columns.most_common()]
-        return {"new_rows": self.new, "changed_rows": self.changed, "cells": columns, "samples": self.samples}
+        names = [column.name for column in self.plan.key_fields]
+        removed = [
+            {"id": row_id, "key": dict(zip(names, json.loads(key), strict=True))}
+            for row_id, key in list(self.removed.items())[:_MAX_SAMPLES]
+        ]
+        return {
+            "new_rows": self.new,
+            "changed_rows": self.changed,
+            "removed_rows": len(self.removed),
+            "cells": columns,
+            "samples": self.samples,
+            "removed": removed,
+        }

@@ -1,10 +1,12 @@
 """Turn stored step results into rows and accounts. Backfill, repair and reconcile share this one path.
 
 The steps of `run_backfill`:
-  1. take the spec's lock: two backfills of one spec would only repeat each other (repair of one run takes none)
+  1. register the spec's version, unless it is known; take the spec's lock: two backfills of one spec would only repeat
+     each other (repair of one run takes none)
   2. read the scope's step results over one connection, oldest first, and extract their rows
-  3. meanwhile merge and record the batches extracted before, over two other connections, one transaction per batch; all
-     step results of one key go to the same connection (`assign_writer` in engine/rows/grouping.py)
+  3. meanwhile fold and record the batches extracted before, over two other connections, one transaction per batch; all
+     step results of one key go to the same connection (`assign_writer` in engine/rows/steps.py)
+  4. fold the rows that were queued because a step result was corrected, moved or deleted
 The process may be killed at any time: what was committed is in the ledger, the rest is pending.
 """
 
@@ -14,29 +16,35 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from psycopg import errors
 
-from engine.backfill.merge import BatchMerge
+from engine.backfill.apply import BatchFold, list_recorded
 from engine.backfill.preview import Preview
+from engine.backfill.reader import StepResultRow, extract_step
+from engine.backfill.versions import SpecOutdated, register_unknown_version
+from engine.errors import EngineError
 from engine.plan import Plan
 from engine.rows.accounts import Account
-from engine.rows.document import Run, build_document
-from engine.rows.extract import HELD, extract_rows
-from engine.rows.grouping import BATCH_SIZE, Batch, BatchBuilder, Step, assign_writer
+from engine.rows.extract import HELD
 from engine.rows.reading import Reading
-from engine.sql import step_results
+from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step, assign_writer
+from engine.rows.units import Unit
+from engine.sql import lineage, step_results
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect
 from engine.store.errors import StoreRefused, wrap_errors
-from engine.values import exact_json
 
 _LOCK_SPEC = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _TRY_LOCK_SPEC = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _WRITER_COUNT = 2  # most of the work is compressing documents, which one connection does on one core
 #: Step results per fetch: some two milliseconds of extracting, during which the writers' statements wait.
-_FETCH_SIZE = 20
+_FETCH_SIZE: Final = 20
+#: Bytes per fetch, as far as the size of the last one tells: large documents are fetched one by one.
+_FETCH_BYTES: Final = 2_000_000
+#: Units of stale rows per transaction: each may have documents of several step results read again.
+_STALE_SIZE: Final = 200
 _SAMPLE_SIZE = 3
 _MAX_ATTEMPTS = 5
 #: How long a repair waits for a lock: a caller waits for its answer, and what stays pending is visible.
@@ -45,7 +53,6 @@ _REPAIR_LOCK_TIMEOUT = "5s"
 Progress = Callable[[Account], None]
 T = TypeVar("T")
 Queue: TypeAlias = asyncio.Queue[T | None]  # None is the end
-StepResultRow: TypeAlias = tuple[Any, ...]
 
 
 @dataclass(slots=True)
@@ -75,38 +82,44 @@ async def run_backfill(
     """
     async with wrap_errors(), AsyncExitStack() as stack:
         reader = await stack.enter_async_context(await connect(dsn))
+        if not dry_run:
+            await register_unknown_version(reader, plan)
         await stack.enter_async_context(reader.transaction())
         await _lock_spec(reader, plan, waiting)
         result = BackfillResult(Account(plan.name, found=await _count_found(reader, plan, scope)))
+        result.account.stale_rows = await _count_stale(reader, plan, scope)
         progress(result.account)
-        if result.account.found:
+        if result.account.found or result.account.stale_rows:
             one_writer = dry_run or plan.many or result.account.found <= batch_size
             writer_count = 1 if one_writer else _WRITER_COUNT
             writers = [await stack.enter_async_context(await connect(dsn)) for _ in range(writer_count)]
             stream = _Stream(Reading(plan), scope, preview, batch_size, dry_run, result, progress)
-            await stream.process_scope(reader, writers)
+            if result.account.found:
+                await stream.process_scope(reader, writers)
+            await stream.fold_stale_rows(writers[0])
+            result.account.stale_rows = await _count_stale(writers[0], plan, scope)
         return result
 
 
 async def repair_run(connection: Connection, plans: Sequence[Plan], pipeline_run_id: str) -> list[Account]:
     """Backfill the step results of one run: one Account per spec that found any. Takes no lock.
 
-    A spec whose table does not fit does not keep the others from being repaired: its Account says what is pending and
-    why. Raises StoreUnavailable.
+    A spec whose table does not fit, or of which another version is the present one, does not keep the others from being
+    repaired: its Account says what is pending and why. Raises StoreUnavailable.
     """
     accounts = []
     for plan in plans:
         try:
             async with wrap_errors():
                 account = await _repair_plan(connection, plan, Scope(pipeline_run_id=pipeline_run_id, all=True))
-        except StoreRefused as error:
+        except (StoreRefused, SpecOutdated) as error:
             account = await build_pending_account(connection, plan, error, Scope(pipeline_run_id=pipeline_run_id))
         if account.found:
             accounts.append(account)
     return accounts
 
 
-async def build_pending_account(connection: Connection, plan: Plan, error: StoreRefused, scope: Scope) -> Account:
+async def build_pending_account(connection: Connection, plan: Plan, error: EngineError, scope: Scope) -> Account:
     """Return the Account of a spec that could not be backfilled: all of `scope` is pending, because of `error`."""
     async with wrap_errors():
         return Account(plan.name, found=await _count_found(connection, plan, scope), error=error.message)
@@ -118,8 +131,10 @@ async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Acco
     rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
     account = Account(plan.name, found=len(rows))
     if rows:
-        merge, batch = BatchMerge.build(reading), Batch.build(plan, [extract_step(reading, row) for row in rows])
-        steps = await _merge_with_retry(connection, merge, batch, again=False, lock_timeout=_REPAIR_LOCK_TIMEOUT)
+        steps = [extract_step(reading, row) for row in rows]
+        steps = await fold_with_retry(
+            connection, BatchFold.build(reading), steps, again=False, lock_timeout=_REPAIR_LOCK_TIMEOUT
+        )
         _record_outcomes(account, steps)
     return account
 
@@ -135,6 +150,12 @@ async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
     statement = step_results.build_count_statement(plan, scope)
     row = await (await reader.execute(statement.text, statement.parameters)).fetchone()
     return int(row[0]) if row else 0
+
+
+async def _count_stale(connection: Connection, plan: Plan, scope: Scope) -> int:
+    parameters = {"specs": [plan.name], "orgs": list(scope.org_ids)}
+    rows = await (await connection.execute(lineage.COUNT_STALE_SQL, parameters)).fetchall()
+    return sum(count for _, _, count in rows)
 
 
 class _Stream:
@@ -158,7 +179,7 @@ class _Stream:
     ) -> None:
         self.reading = reading
         self.scope = scope
-        self.merge = BatchMerge.build(reading, preview)
+        self.fold = BatchFold.build(reading, preview)
         self.batch_size = batch_size
         self.dry_run = dry_run
         self.result = result
@@ -167,7 +188,7 @@ class _Stream:
     async def process_scope(self, reader: Connection, writers: Sequence[Connection]) -> None:
         """Fetch, extract and write the step results of the scope."""
         rows: Queue[list[StepResultRow]] = asyncio.Queue(1)
-        batches: list[Queue[Batch]] = [asyncio.Queue(1) for _ in writers]
+        batches: list[Queue[Sequence[Step]]] = [asyncio.Queue(1) for _ in writers]
         await _run_stages(
             self.fetch_step_results(reader, rows),
             self.extract_step_results(rows, batches),
@@ -179,17 +200,20 @@ class _Stream:
         statement = step_results.build_step_results_statement(self.reading, self.scope)
         async with reader.cursor(name="dex_backfill") as cursor:
             await cursor.execute(statement.text, statement.parameters)
-            while rows := await cursor.fetchmany(_FETCH_SIZE):
+            size = _FETCH_SIZE
+            while rows := await cursor.fetchmany(size):
                 await fetched.put(rows)
+                size = choose_fetch_size(rows)
         await fetched.put(None)
 
-    async def extract_step_results(self, fetched: Queue[list[StepResultRow]], batches: Sequence[Queue[Batch]]) -> None:
+    async def extract_step_results(
+        self, fetched: Queue[list[StepResultRow]], batches: Sequence[Queue[Sequence[Step]]]
+    ) -> None:
         """Extract step results and collect them, for each writer, into batches of `batch_size`."""
-        plan = self.reading.plan
-        builders = [BatchBuilder(plan, self.batch_size) for _ in batches]
+        builders = [BatchBuilder(self.batch_size) for _ in batches]
         while rows := await fetched.get():
             for step in (extract_step(self.reading, row) for row in rows):
-                writer = assign_writer(plan, step, len(batches)) if len(batches) > 1 else 0
+                writer = assign_writer(step, len(batches)) if len(batches) > 1 else 0
                 if batch := builders[writer].add_step(step):
                     await batches[writer].put(batch)
         for queue, builder in zip(batches, builders, strict=True):
@@ -197,37 +221,69 @@ class _Stream:
                 await queue.put(batch)
             await queue.put(None)
 
-    async def write_batches(self, writer: Connection, batches: Queue[Batch]) -> None:
-        """Merge batches one after the other and add their outcomes to the result."""
+    async def write_batches(self, writer: Connection, batches: Queue[Sequence[Step]]) -> None:
+        """Fold batches one after the other and add their outcomes to the result."""
         while batch := await batches.get():
-            steps = await _merge_with_retry(writer, self.merge, batch, again=self.scope.all, dry_run=self.dry_run)
+            steps = await fold_with_retry(writer, self.fold, batch, again=self.scope.all, dry_run=self.dry_run)
             if self.dry_run:
                 _collect_sample(self.result.sample, steps)
             _record_outcomes(self.result.account, steps)
             self.progress(self.result.account)
 
+    async def fold_stale_rows(self, writer: Connection) -> None:
+        """Fold the queued rows of the scope's organisations, in the order of organisation and unit."""
+        after = (_LEAST_UUID, _LEAST_UUID)
+        while units := await self._fetch_stale_units(writer, after):
+            await fold_with_retry(writer, self.fold, (), units, again=False, dry_run=self.dry_run)
+            after = (units[-1].org_id, units[-1].id)
 
-async def _merge_with_retry(
+    async def _fetch_stale_units(self, writer: Connection, after: tuple[str, str]) -> list[Unit]:
+        parameters = {
+            "spec": self.reading.plan.name,
+            "orgs": list(self.scope.org_ids),
+            "after_org": after[0],
+            "after_unit": after[1],
+            "limit": _STALE_SIZE,
+        }
+        rows = await (await writer.execute(lineage.SELECT_STALE_SQL, parameters)).fetchall()
+        return [Unit(org_id, unit_id, parent) for org_id, unit_id, parent in rows]
+
+
+_LEAST_UUID: Final = "00000000-0000-0000-0000-000000000000"
+
+
+def choose_fetch_size(rows: Sequence[StepResultRow]) -> int:
+    """Return how many step results to fetch next, given the last ones."""
+    size = sum(len(row[8] or "") for row in rows) / len(rows)
+    return max(1, min(_FETCH_SIZE, int(_FETCH_BYTES / max(size, 1))))
+
+
+async def fold_with_retry(
     writer: Connection,
-    merge: BatchMerge,
-    batch: Batch,
+    fold: BatchFold,
+    steps: Sequence[Step],
+    stale: Sequence[Unit] = (),
     *,
     again: bool,
     dry_run: bool = False,
     lock_timeout: str | None = None,
-) -> Sequence[Step]:
-    """Merge a batch in its own transaction; repeat it after a deadlock, such as one with a deletion of its run."""
+) -> list[Step]:
+    """Fold a batch in its own transaction; repeat it after a deadlock, such as one with a deletion of its run.
+
+    Returns the steps that were recorded.
+    """
     attempts = 1
     while True:
         try:
             async with writer.transaction(force_rollback=dry_run):
                 if lock_timeout:
                     await writer.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
-                return await merge.merge_batch(writer, batch, again=again)
+                await fold.fold_batch(writer, steps, stale, again=again, is_trial=dry_run)
+            return list_recorded(steps)
         except errors.DeadlockDetected:
             if attempts == _MAX_ATTEMPTS:
                 raise
-            attempts, batch = attempts + 1, batch.copy_unmerged()
+            attempts, steps = attempts + 1, [step.copy_unmerged() for step in steps]
 
 
 async def _run_stages(*stages: Coroutine[Any, Any, None]) -> None:
@@ -243,22 +299,9 @@ async def _run_stages(*stages: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def extract_step(reading: Reading, row: StepResultRow) -> Step:
-    """Extract the rows of one stored step result (the columns of `build_step_results_statement`)."""
-    step_id, org_id, submission_id, run_id, position, operation, recorded_at, version, parts, *present = row
-    values = exact_json.loads(parts)
-    assert isinstance(values, list)
-    roots = reading.build_document(values)
-    run = Run(org_id=org_id, submission_id=submission_id, pipeline_run_id=run_id, step_position=position)
-    document = build_document(roots["output"], roots["context"], run, operation)
-    held = {column.name: is_present for column, is_present in zip(reading.held_fields, present, strict=True)}
-    extraction = extract_rows(reading.plan, operation, document, held)
-    return Step(step_id, org_id, submission_id, run_id, recorded_at, version, extraction)
-
-
 def _record_outcomes(account: Account, steps: Sequence[Step]) -> None:
     for step in steps:
-        account.record_outcome(step.outcome, step.reasons)
+        account.record_step(step)
 
 
 def _collect_sample(sample: list[dict[str, Any]], steps: Sequence[Step]) -> None:

@@ -1,8 +1,8 @@
-"""Stage the rows of one batch in a temporary table and merge them range by range.
+"""Stage the folded rows of one batch in a temporary table and store them range by range.
 
-A row keeps its number as long as the batch lasts, and what is merged at a time is a range of numbers. So further rounds
-and halves neither copy rows again nor create another table: Postgres keeps a lock for each table until the transaction
-ends, and has room for a limited number of locks.
+A row keeps its number as long as the batch lasts, and what is stored at a time is a range of numbers. So halves of a
+range neither copy rows again nor create another table: Postgres keeps a lock for each table until the transaction ends,
+and has room for a limited number of locks.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from engine.backfill.preview import Preview
 from engine.plan import Plan
-from engine.rows.grouping import Group
+from engine.rows.fold import FoldedRow, StoredResult
 from engine.rows.outcomes import Outcome
 from engine.rows.reading import Reading
 from engine.sql import merge
 from engine.store.connection import Connection
+
+#: Times an insert is tried when another writer took the key and gave it up again.
+_MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,10 @@ class StagingStatements:
     plan: Plan
     create_sql: str
     copy_sql: str
-    merge_sql: str
-    outcome_sql: str
+    lookup_sql: str
+    insert_sql: str
+    update_sql: str
+    delete_misplaced_sql: str
     snapshot_sql: str
     preview: Preview | None
 
@@ -38,8 +44,10 @@ class StagingStatements:
             plan=reading.plan,
             create_sql=merge.build_staging_table_sql(reading),
             copy_sql=merge.build_copy_sql(reading),
-            merge_sql=merge.build_merge_sql(reading),
-            outcome_sql=merge.build_outcome_sql(reading),
+            lookup_sql=merge.build_lookup_sql(reading),
+            insert_sql=merge.build_insert_sql(reading),
+            update_sql=merge.build_update_sql(reading),
+            delete_misplaced_sql=merge.build_delete_misplaced_sql(reading.plan),
             snapshot_sql=merge.build_snapshot_sql(reading),
             preview=preview,
         )
@@ -52,56 +60,87 @@ class StagingStatements:
 
 @dataclass(slots=True)
 class StagingTable:
-    """The staging table of one batch. `groups` holds the staged groups; an index is the number of a staged row."""
+    """The staging table of one batch. `rows` holds the staged rows; an index is the number of a staged row."""
 
     connection: Connection
     statements: StagingStatements
-    groups: list[Group] = field(default_factory=list)
+    rows: list[FoldedRow] = field(default_factory=list)
 
-    async def copy_groups(self, groups: Sequence[Group]) -> range:
-        """Stage the newest candidate of each group; return the numbers of the staged rows."""
-        first = len(self.groups)
-        self.groups += groups
-        numbers = range(first, len(self.groups))
+    async def copy_rows(self, rows: Sequence[FoldedRow]) -> range:
+        """Stage rows; return their numbers."""
+        first = len(self.rows)
+        self.rows += rows
+        numbers = range(first, len(self.rows))
         async with self.connection.cursor() as cursor, cursor.copy(self.statements.copy_sql) as copy:
             for number in numbers:
                 await copy.write_row(self._build_staged_row(number))
         return numbers
 
-    async def merge_range(self, numbers: range) -> dict[int, str]:
-        """Merge staged rows of different keys; return the outcome (or `merge.DISCARDED`) of each by number.
+    async def store_range(self, numbers: range, *, is_preview: bool) -> dict[int, StoredResult]:
+        """Store staged rows of different keys; return what became of each by its number.
 
-        Raises psycopg's error when the database refuses any of them.
+        A row that the table did not keep under its key has no result. Raises psycopg's error when the database refuses
+        any of them.
         """
         bounds = {"first": numbers[0], "last": numbers[-1]}
-        before = await self._fetch_snapshot(bounds)
-        written = await self._fetch_rows(self.statements.merge_sql, bounds)
-        outcomes: dict[int, str] = {number: Outcome.WRITTEN for (number,) in written}
-        if unwritten := [number for number in numbers if number not in outcomes]:
-            outcomes.update(await self._fetch_rows(self.statements.outcome_sql, {"ordinals": unwritten}))
-        if self.statements.preview:
-            self.statements.preview.compare_rows(before, await self._fetch_snapshot(bounds))
-        return outcomes
+        before = await self._fetch_snapshot(bounds, is_preview)
+        results: dict[int, StoredResult] = {}
+        differing: dict[int, str] = {}
+        missing: list[int] = []
+        for number, row_id, differs in await self._fetch_rows(self.statements.lookup_sql, bounds):
+            if row_id is None:
+                missing.append(number)
+            elif differs:
+                differing[number] = row_id
+            else:
+                results[number] = StoredResult(Outcome.UNCHANGED, row_id)
+        if missing:
+            results |= await self._insert_rows(missing, bounds, differing)
+        if differing:
+            parameters = {"ordinals": list(differing), "ids": list(differing.values())}
+            for (number,) in await self._fetch_rows(self.statements.update_sql, parameters):
+                results[number] = StoredResult(Outcome.WRITTEN, differing[number])
+        if self.statements.preview and is_preview:
+            self.statements.preview.compare_rows(before, await self._fetch_snapshot(bounds, is_preview))
+        return results
+
+    async def _insert_rows(
+        self, missing: list[int], bounds: dict[str, Any], differing: dict[int, str]
+    ) -> dict[int, StoredResult]:
+        """Insert staged rows; add to `differing` those that another writer inserted since the lookup."""
+        results: dict[int, StoredResult] = {}
+        for _ in range(_MAX_ATTEMPTS):
+            misplaced = []
+            for number, row_id, is_kept in await self._fetch_rows(self.statements.insert_sql, {"ordinals": missing}):
+                missing.remove(number)
+                if is_kept:
+                    results[number] = StoredResult(Outcome.WRITTEN, row_id)
+                else:
+                    misplaced.append(row_id)
+            if misplaced:
+                await self.connection.execute(self.statements.delete_misplaced_sql, {"ids": misplaced})
+            if not missing:
+                break
+            found = await self._fetch_rows(self.statements.lookup_sql, bounds)
+            taken = {number: row_id for number, row_id, _ in found if row_id is not None and number in missing}
+            differing |= taken
+            missing = [number for number in missing if number not in taken]
+            if not taken:
+                break
+        return results
 
     async def _fetch_rows(self, sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         return await (await self.connection.execute(sql, parameters)).fetchall()
 
-    async def _fetch_snapshot(self, bounds: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    async def _fetch_snapshot(self, bounds: dict[str, Any], is_preview: bool) -> dict[int, dict[str, Any]]:
         """Return the stored rows with the keys of a staged range, by number, when a preview wants them."""
-        if not self.statements.preview:
+        if not (self.statements.preview and is_preview):
             return {}
         return dict(await self._fetch_rows(self.statements.snapshot_sql, bounds))
 
     def _build_staged_row(self, number: int) -> tuple[Any, ...]:
-        newest = self.groups[number].newest
-        step, row = newest.step, newest.values
-        values = (row[column.name] for column in self.statements.plan.fields)
-        return (
-            number,
-            step.stale,
-            step.org_id,
-            *values,
-            step.submission_id,
-            step.pipeline_run_id,
-            step.recorded_at,
-        )
+        row = self.rows[number]
+        step = row.newest.extracted
+        values = (row.values[column.name] for column in self.statements.plan.fields)
+        sources = (step.submission_id, step.pipeline_run_id, step.id, step.recorded_at)
+        return (number, uuid4(), step.org_id, *values, *sources)

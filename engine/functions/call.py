@@ -14,6 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from engine import plans
+from engine.backfill.live import LiveUpsert
 from engine.functions.event_loop import call_with_connection, close
 from engine.plan import Field, Plan
 from engine.project import Project, ProjectNotFound, find_project
@@ -25,7 +26,7 @@ from engine.store.connection import Connection
 from engine.store.errors import UnknownOrganisation
 from engine.store.identity import check_organisation
 from engine.store.select import fetch_page
-from engine.store.upsert import SourceRefused, Upsert
+from engine.store.upsert import SourceRefused, StoredRow
 from engine.values import exact_json
 from engine.values.column_types import shorten_json
 from engine.values.uuid_text import parse_uuid
@@ -88,7 +89,7 @@ def query(
 
 
 def _write_rows(
-    statement: Upsert,
+    statement: LiveUpsert,
     home: Project,
     org_id: str,
     rows: list[Row],
@@ -101,10 +102,10 @@ def _write_rows(
     org_id = _parse_organisation(org_id)
     if reasons or source_reasons:
         raise Refused([*reasons, *source_reasons])
-    folded = given_values.fold_rows(statement.plan, ({**row, **sources} for row in rows))
-    if not folded:
+    last = given_values.select_last_rows(statement.plan, ({**row, **sources} for row in rows))
+    if not last:
         return []
-    return [_load_row(row) for row in call_with_connection(home, partial(_store_rows, statement, org_id, folded))]
+    return [_load_row(row) for row in call_with_connection(home, partial(_store_rows, statement, org_id, last))]
 
 
 def _list_unknown_fields(plan: Plan, values: Mapping[str, Any]) -> list[Reason]:
@@ -157,14 +158,18 @@ def _load_row(row: bytes) -> dict[str, Any]:
 # --- coroutines that run on the event loop --------------------------------------------------------------------------
 
 
-async def _store_rows(statement: Upsert, org_id: str, rows: list[Row], connection: Connection) -> list[bytes]:
+async def _store_rows(statement: LiveUpsert, org_id: str, rows: list[Row], connection: Connection) -> list[bytes]:
     try:
-        return [stored.json for stored in await statement.write_rows(connection, org_id, rows)]
+        result = await statement.write_rows(connection, org_id, rows, all_or_none=True)
     except UnknownOrganisation as error:
         raise _refuse_organisation(org_id) from error
     except SourceRefused as error:
-        hint = "pass the id of a submission or run of the organisation in `org_id`"
+        hint = "pass ids of one submission, run and step result of the organisation in `org_id`"
         raise SourceRefused(error.field, hint=hint) from error
+    if result.refused or not result.rows:
+        refused = [reason for _, reason in result.refused] or result.reasons
+        raise Refused(refused, hint="the step result named as source gives no such row; the ledger has it on record")
+    return [row.json for row in result.rows if isinstance(row, StoredRow)]
 
 
 async def _fetch_rows(plan: Plan, page_query: Query, connection: Connection) -> tuple[bytes, ...]:
@@ -185,7 +190,7 @@ def _refuse_organisation(org_id: str) -> Refused:
 # --- the project and the plan of a call -----------------------------------------------------------------------------
 
 
-def _find_statement(spec: str) -> tuple[Upsert, Project]:
+def _find_statement(spec: str) -> tuple[LiveUpsert, Project]:
     """Return the upsert of `spec` and its project: that of the working folder if it has the spec, otherwise HOME.
 
     Raises UnknownSpec.
@@ -206,5 +211,5 @@ def _find_project() -> Project:
 
 
 @lru_cache(maxsize=8)
-def _load_statements(project: Project) -> dict[str, Upsert]:
-    return {plan.name: Upsert.build(plan) for plan in plans.load_plans(project)}
+def _load_statements(project: Project) -> dict[str, LiveUpsert]:
+    return {plan.name: LiveUpsert.build(plan) for plan in plans.load_plans(project)}

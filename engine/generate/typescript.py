@@ -21,6 +21,7 @@ _WIDTH: Final = 120
 _SOURCE_VALUES: Final = (
     ("source_submission_id", "run.submission_id"),
     ("source_pipeline_run_id", "pipeline_run_id"),
+    ("source_step_result_id", "stepResultId"),
     ("source_recorded_at", "recordedAt"),
 )
 #: Column type -> the TypeScript type of a stored value that is not null.
@@ -86,7 +87,7 @@ def _build_module(plan: Plan) -> str:
         "",
         f"/** {title} */",
         f"export async function {build_function_name(plan)}(step: PersistStep): Promise<void> {{",
-        "  const { operationId, result, run, recordedAt } = step;",
+        "  const { operationId, result, run, stepResultId, recordedAt } = step;",
         "  const { pipeline_run_id } = run;",
         *blocks,
         "}",
@@ -192,6 +193,7 @@ def _build_block(plan: Plan, mappings: Sequence[OperationMapping]) -> Iterator[s
     yield f"      endpoint: {quote_string(_build_endpoint(plan))},"
     yield from lines
     yield f"      persisted: {quote_string(f'{plan.title} persisted to dedicated table')},"
+    yield f"      notPersisted: {quote_string(f'{plan.title} not persisted to dedicated table')},"
     yield f"      failed: {quote_string(f'Failed to persist {_lower_first_letter(plan.title)} to dedicated table')},"
     yield f"    }} satisfies {types});"
     yield "  }"

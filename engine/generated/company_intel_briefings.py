@@ -21,6 +21,7 @@ class CompanyIntelBriefingRow(TypedDict):
     processor: str | None
     source_submission_id: str | None
     source_pipeline_run_id: str | None
+    source_step_result_id: str | None
     source_recorded_at: str | None
     created_at: str
     updated_at: str

@@ -1,17 +1,20 @@
 """The accounts of one spec: how many step results were found, and how many of them have each outcome.
 
-They close when found = written + unchanged + superseded + filtered + rejected + pending.
+They close when found = written + unchanged + superseded + filtered + rejected + pending, and the elements inside the
+step results when elements = rows + duplicates + refused.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from engine.rows.extract import Reason
 from engine.rows.outcomes import Outcome
+from engine.rows.steps import Step
+
+#: What elements are counted as; `rows` are keys that a step result has a value for.
+ELEMENT_COUNTS: Final = ("elements", "rows", "duplicates", "refused")
 
 
 @dataclass(slots=True)
@@ -22,17 +25,26 @@ class Account:
     found: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    elements: Counter[str] = field(default_factory=Counter)  # by the names of ELEMENT_COUNTS
+    stale_rows: int = 0  # rows waiting to be folded anew
     error: str = ""  # why pending step results could not be processed
 
-    def record_outcome(self, outcome: str, reasons: Iterable[Reason] = ()) -> None:
-        """Count one step result with `outcome` and each of its reasons."""
-        self.outcomes[outcome] += 1
-        self.reasons.update((reason.code, reason.field) for reason in reasons)
+    def record_step(self, step: Step) -> None:
+        """Count one step result with its outcome, its elements and each of its reasons."""
+        self.outcomes[step.outcome] += 1
+        self.reasons.update((reason.code, reason.field) for reason in step.reasons)
+        counts = (step.extraction.elements, step.row_count, step.extraction.duplicates, step.refused_count)
+        self.elements.update(dict(zip(ELEMENT_COUNTS, counts, strict=True)))
 
     @property
     def recorded(self) -> int:
         """How many step results have an outcome."""
         return sum(self.outcomes.values())
+
+    @property
+    def has_refusals(self) -> bool:
+        """Whether anything was rejected or refused."""
+        return bool(self.outcomes[Outcome.REJECTED] or self.elements["refused"])
 
     @property
     def pending(self) -> int:
@@ -46,6 +58,8 @@ class Account:
             "found": self.recorded + self.pending,
             **count_outcomes(self.outcomes),
             "pending": self.pending,
+            **{name: self.elements[name] for name in ELEMENT_COUNTS},
+            "stale_rows": self.stale_rows,
             "reasons": [
                 {"code": code, "field": name, "count": count} for (code, name), count in self.reasons.most_common()
             ],

@@ -15,7 +15,7 @@ from engine.plan import Field, OperationMapping, Plan
 from engine.rows.outcomes import ExtractionOutcome
 from engine.spec.vocabulary import OnAbsent
 from engine.values.column_types import CastError, is_missing, shorten_json
-from engine.values.exact_json import Json, dumps
+from engine.values.exact_json import Json
 from engine.values.normalizers import NormalizeError
 
 Row = dict[str, Any]  # column -> value as Postgres takes it
@@ -27,13 +27,18 @@ REASONS: Final = {
     "not_normalized": "a normalizer cannot take the value",
     "wrong_type": "the value cannot be cast to the column's type",
     "guard": "the guard `when` is falsy",
+    "unreadable": "the stored step result cannot be read",
     "no_elements": "the array `rows` is empty",
     "not_an_array": "`rows` gives no array",
+    "not_an_object": "an element of `rows` is no object",
+    "duplicate": "a later element of the same result has the same key",
     "unknown_operation": "the spec does not claim this operation",
     "refused_by_database": "the database refuses the row",
     "absent_deleted": "rows of an earlier result, whose elements are gone, were deleted",
     "absent_kept": "rows of an earlier result were left, since elements of this one were rejected",
     "not_found": "the operation found nothing",
+    "claim_differs": "an upsert that named the step result gave another value than the step result has",
+    "future_time": "the source's time lies more than five minutes ahead",
 }
 
 
@@ -74,14 +79,23 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """The rows of one step result, and the reasons why it or its elements give none."""
+    """The rows of one step result, one per key, and the reasons why it or its elements give none.
+
+    The elements close: elements = rows + duplicates + refused.
+    """
 
     outcome: ExtractionOutcome
     rows: tuple[Row, ...] = ()
     reasons: tuple[Reason, ...] = ()
-    elements: int = 1  # how many rows it would give if every element were valid
+    elements: int = 1  # how many rows it would give if every element were valid and had a key of its own
+    duplicates: int = 0  # elements whose key a later element has as well
     indices: tuple[int, ...] = ()  # under `rows`: the element index of each row
     parent: Row | None = None  # under `on_absent: delete`: the parent key whose rows it replaces
+
+    @property
+    def refused(self) -> int:
+        """How many elements were refused."""
+        return self.elements - len(self.rows) - self.duplicates
 
 
 class Rejected(EngineError):
@@ -112,31 +126,31 @@ def extract_rows(
         return Extraction(ExtractionOutcome.REJECTED, reasons=(Reason("unknown_operation", None, message),))
     status = document["operation"]["status"]
     if status != "found":
-        return Extraction(
-            ExtractionOutcome.FILTERED, reasons=(Reason("not_found", None, f"the operation's status is `{status}`"),)
-        )
+        reason = Reason("not_found", None, f"the operation's status is `{status}`")
+        return Extraction(ExtractionOutcome.FILTERED, reasons=(reason,), elements=0)
     try:
         if mapping.when is not None and not is_truthy(evaluate_path(mapping.when, document, None)):
-            return Extraction(
-                ExtractionOutcome.FILTERED, reasons=(Reason("guard", None, f"`{mapping.when.text}` is falsy"),)
-            )
+            reason = Reason("guard", None, f"`{mapping.when.text}` is falsy")
+            return Extraction(ExtractionOutcome.FILTERED, reasons=(reason,), elements=0)
         if mapping.rows is None:
             return Extraction(ExtractionOutcome.ROW, (_extract_row(plan, mapping, document, held or {}),))
         elements = evaluate_path(mapping.rows, document, "rows")
     except Rejected as rejected:
-        return Extraction(ExtractionOutcome.REJECTED, reasons=rejected.reasons)
+        return build_rejection(mapping, *rejected.reasons)
     return _extract_elements(plan, mapping, document, elements)
+
+
+def build_rejection(mapping: OperationMapping | None, *reasons: Reason) -> Extraction:
+    """Build the Extraction of a step result that is rejected as a whole: one element, or none known under `rows`."""
+    elements = 1 if mapping is None or mapping.rows is None else 0
+    return Extraction(ExtractionOutcome.REJECTED, reasons=reasons, elements=elements)
 
 
 def _extract_elements(plan: Plan, mapping: OperationMapping, document: dict[str, Any], elements: Any) -> Extraction:
     assert mapping.rows is not None
     if not isinstance(elements, list):
         message = f"`{mapping.rows.text}` gives {_describe_kind(elements)}, not an array"
-        return Extraction(
-            ExtractionOutcome.REJECTED,
-            reasons=(Reason("not_an_array", "rows", message, shorten_json(elements)),),
-            elements=0,
-        )
+        return build_rejection(mapping, Reason("not_an_array", "rows", message, shorten_json(elements)))
     try:
         parent = _extract_parent_key(plan, mapping, document)
     except Rejected as rejected:
@@ -147,31 +161,49 @@ def _extract_elements(plan: Plan, mapping: OperationMapping, document: dict[str,
     reasons: list[Reason] = []
     for index, element in enumerate(elements):
         try:
+            _check_element(element)
             rows[index] = _extract_row(plan, mapping, {**document, "item": element}, {})
         except Rejected as rejected:
             reasons += [replace(reason, element=index) for reason in rejected.reasons]
     outcome = ExtractionOutcome.ROW if rows else ExtractionOutcome.REJECTED
-    return Extraction(outcome, tuple(rows.values()), tuple(reasons), len(elements), tuple(rows), parent)
+    kept, duplicates = drop_duplicates(plan, rows)
+    return Extraction(
+        outcome,
+        tuple(kept.values()),
+        (*reasons, *duplicates),
+        len(elements),
+        len(duplicates),
+        tuple(kept),
+        parent,
+    )
+
+
+def _check_element(element: Any) -> None:
+    if not isinstance(element, dict):
+        message = f"the element is {_describe_kind(element)}, not an object"
+        raise Rejected(Reason("not_an_object", None, message, shorten_json(element)))
+
+
+def drop_duplicates(plan: Plan, rows: Mapping[int, Row]) -> tuple[dict[int, Row], list[Reason]]:
+    """Reduce the rows of one step result (element -> row) to the last of each key; return them and the duplicates."""
+    last = {tuple(row[column.name] for column in plan.key_fields): index for index, row in rows.items()}
+    if len(last) == len(rows):
+        return dict(rows), []
+    winners = set(last.values())
+    duplicates = []
+    for index, row in rows.items():
+        if index not in winners:
+            key = tuple(row[column.name] for column in plan.key_fields)
+            message = f"element {last[key]} has the same key, and the last of a key counts"
+            duplicates.append(Reason("duplicate", None, message, shorten_json([str(part) for part in key]), index))
+    return {index: row for index, row in rows.items() if index in winners}, duplicates
 
 
 def _build_empty_extraction(rows: CompiledPath, parent: Row | None) -> Extraction:
-    """Return the Extraction of an empty array: `filtered`, or under `on_absent: delete` a result that replaces rows.
-
-    The ledger keeps the parent key in the reason, so that older results which are merged later are found to be stale.
-    """
-    message = f"`{rows.text}` is empty"
-    if parent is None:
-        return Extraction(ExtractionOutcome.FILTERED, reasons=(Reason("no_elements", "rows", message),), elements=0)
-    reason = Reason("no_elements", "rows", message, serialize_parent_key(parent))
-    return Extraction(ExtractionOutcome.ROW, reasons=(reason,), elements=0, parent=parent)
-
-
-def serialize_parent_key(parent: Row) -> str:
-    """Serialize a parent key for the `no_elements` reason.
-
-    Never shortened: `engine.sql.replace.build_stale_results_sql` compares it for equality.
-    """
-    return dumps([None if value is None else str(value) for value in parent.values()]).decode()
+    """Return the Extraction of an empty array: `filtered`, or under `on_absent: delete` a result that replaces rows."""
+    reasons = (Reason("no_elements", "rows", f"`{rows.text}` is empty"),)
+    outcome = ExtractionOutcome.FILTERED if parent is None else ExtractionOutcome.ROW
+    return Extraction(outcome, reasons=reasons, elements=0, parent=parent)
 
 
 def _extract_parent_key(plan: Plan, mapping: OperationMapping, document: dict[str, Any]) -> Row | None:

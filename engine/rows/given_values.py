@@ -7,16 +7,20 @@ converts it to the column, so this module is independent of HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from engine.errors import EngineError
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.extract import Reason, Rejected, Row
-from engine.rows.keys import fold_elements
+from engine.rows.keys import select_last_of_key
 from engine.values.column_types import TYPES, CastError, shorten_json
 
 V = TypeVar("V")
+
+#: How far ahead of the clock a source time may lie; for step results migration 020 has the same bound.
+MAX_TIME_AHEAD = timedelta(minutes=5)
 
 
 class Refused(EngineError):
@@ -60,9 +64,19 @@ def convert_sources(values: Mapping[str, Any]) -> tuple[Row, list[Reason]]:
             row[name] = None if value is None else TYPES[kind].cast(value)
         except CastError as error:
             reasons.append(Reason("wrong_type", name, str(error), shorten_json(value)))
+    if reason := _check_time(row.get("source_recorded_at")):
+        reasons.append(reason)
     return row, reasons
 
 
-def fold_rows(plan: Plan, rows: Iterable[Row]) -> list[Row]:
-    """Reduce `rows` to one per key, sorted by key: the last wins, and keeps `keep` fields that it misses."""
-    return [row for _, row in fold_elements(plan, enumerate(rows))]
+def _check_time(recorded_at: datetime | None) -> Reason | None:
+    """Return why a source time cannot be taken: it would win over everything that is recorded until then."""
+    if recorded_at is None or recorded_at <= datetime.now(UTC) + MAX_TIME_AHEAD:
+        return None
+    message = "it lies more than five minutes ahead of the clock"
+    return Reason("future_time", "source_recorded_at", message, recorded_at.isoformat())
+
+
+def select_last_rows(plan: Plan, rows: Iterable[Row]) -> list[Row]:
+    """Reduce `rows` to the last of each key, sorted by key."""
+    return [row for _, row in select_last_of_key(plan, enumerate(rows))]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
+from engine.sql.lineage import COUNT_STALE_SQL
 from engine.sql.step_results import FOUND, RECORDED_AT
 
 #: Disable index scans for the transaction while the tables are not vacuumed. After a load and before the first vacuum
@@ -31,13 +32,24 @@ group by found.operation_id, found.org_id
 
 
 def build_outcome_counts_statement(plans: Sequence[Plan]) -> Statement:
-    """Count ledger entries with the plans' present digests by (spec, org_id, outcome), in one pass over an index."""
+    """Count ledger entries with the plans' present digests by (spec, org_id, outcome), in one pass over an index.
+
+    Then the sums of their elements, rows, duplicates and refused elements.
+    """
     text = """
-select spec, org_id, outcome, count(*) from step_persistence
+select spec, org_id, outcome, count(*),
+    sum(element_count), sum(row_count), sum(duplicate_count), sum(refused_count)
+from step_persistence
 where (spec, spec_digest) in (select * from unnest(%(specs)s::text[], %(digests)s::text[]))
 group by spec, org_id, outcome
 """
     return Statement(text, {"specs": [plan.name for plan in plans], "digests": [plan.digest for plan in plans]})
+
+
+def build_stale_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
+    """Count the rows waiting to be folded anew by (spec, org_id)."""
+    orgs = [] if org_id is None else [org_id]
+    return Statement(COUNT_STALE_SQL, {"specs": [plan.name for plan in plans], "orgs": orgs})
 
 
 def build_results_by_outcome_statement(plan: Plan, outcome: str, org_id: str | None, limit: int) -> Statement:
@@ -46,9 +58,11 @@ def build_results_by_outcome_statement(plan: Plan, outcome: str, org_id: str | N
     Columns: id, org_id, pipeline_run_id, recorded_at, outcome, reasons.
     """
     ledger = "ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s"
-    condition = {"found": "true", "pending": "ledger.step_result_id is null"}.get(
-        outcome, "ledger.outcome = %(outcome)s"
-    )
+    condition = {
+        "found": "true",
+        "pending": "ledger.step_result_id is null",
+        "rejected": "(ledger.outcome = %(outcome)s or ledger.refused_count > 0)",  # partly refused ones too
+    }.get(outcome, "ledger.outcome = %(outcome)s")
     text = f"""
 select found.id, found.org_id, found.pipeline_run_id, {RECORDED_AT},
     coalesce(ledger.outcome, 'pending'), coalesce(ledger.reasons, '[]')

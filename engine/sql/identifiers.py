@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from engine.columns import is_document_column, list_document_columns
-from engine.plan import Field, Plan
+from engine.plan import Plan
+
+#: Nullable key columns for which a lookup has branches; two to the power of it are executed at no cost.
+_MOST_BRANCHED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +54,36 @@ def build_answer_columns(plan: Plan, wanted: Sequence[str], source: str) -> str:
     )
 
 
-def build_key_equality(left: str, right: str, nullable: bool) -> str:
-    """Build the equality of two key columns; null equals null if the column is nullable."""
-    return f"{left} is not distinct from {right}" if nullable else f"{left} = {right}"
+def build_key_lookup(plan: Plan, table: str, source: str, columns: str = "*") -> str:
+    """Build the query for the stored row (`stored`) whose conflict columns equal those of `source`."""
+    return _build_lookup(plan, plan.conflict, table, source, columns)
 
 
-def build_key_match(plan: Plan, left: str, right: str) -> str:
-    """Build the condition that two row sources have equal conflict columns."""
-    return _build_columns_match(plan, plan.conflict, left, right)
+def build_parent_lookup(plan: Plan, table: str, source: str, columns: str = "*") -> str:
+    """Build the query for the stored rows of the parent key of `source` (`on_absent: delete`)."""
+    return _build_lookup(plan, ("org_id", *(column.name for column in plan.parent_key)), table, source, columns)
 
 
-def build_parent_match(plan: Plan, left: str, right: str) -> str:
-    """Build the condition that two row sources have the same organisation and parent key (`on_absent: delete`)."""
-    return _build_columns_match(plan, ("org_id", *(column.name for column in plan.parent_key)), left, right)
+def _build_lookup(plan: Plan, names: Sequence[str], table: str, source: str, columns: str) -> str:
+    """Build one query per combination of null and not null key columns; one of them is executed per row of `source`.
+
+    No btree serves `is not distinct from`: where a column may be null it would read all rows of the organisation. Here
+    each branch is an index condition, and the others end at a test of `source` alone.
+    """
+    nullable = [name for name in names if name != "org_id" and not plan.field(name).required]
+    branched, rest = nullable[:_MOST_BRANCHED], nullable[_MOST_BRANCHED:]
+    branches = []
+    for nulls in product((False, True), repeat=len(branched)):
+        is_null = dict(zip(branched, nulls, strict=True))
+        conditions = [_build_equality(name, source, is_null.get(name), name in rest) for name in names]
+        where = " and ".join(conditions)
+        branches.append(f"select {columns} from {quote(table)} as stored where {where}")
+    return "\n        union all ".join(branches)
 
 
-def _build_columns_match(plan: Plan, names: Iterable[str], left: str, right: str) -> str:
-    columns: dict[str, Field] = {column.name: column for column in plan.key_fields}
-    return "\n    and ".join(
-        build_key_equality(
-            f"{left}.{quote(name)}", f"{right}.{quote(name)}", name in columns and not columns[name].required
-        )
-        for name in names
-    )
+def _build_equality(name: str, source: str, is_null: bool | None, is_plain: bool) -> str:
+    """Build the equality of one key column. `is_null` is None for a column that needs no branches."""
+    stored, given = f"stored.{quote(name)}", f"{source}.{quote(name)}"
+    if is_null:
+        return f"{given} is null and {stored} is null"
+    return f"{stored} is not distinct from {given}" if is_plain else f"{stored} = {given}"

@@ -1,8 +1,9 @@
-"""Build the statements that merge one batch: staging table, copy, merge, outcomes, ledger.
+"""Build the statements that store the folded rows of one batch: staging table, copy, lookup, insert, update.
 
-Rows are copied to a temporary table in the order of their keys, so that two writers lock rows in one order and cannot
-deadlock. They are numbered and merged by ranges of their numbers. Held documents are joined in from `step_results` by
-the id of the step result they come from.
+Rows are copied to a temporary table in the order of their keys and numbered. The stored row of each is looked up once;
+what is not there is inserted under an id that was chosen before, and what differs is updated by its id, so no statement
+has to find its rows by key again. Held documents are joined in from `step_results` by the id of the step result they
+come from.
 """
 
 from __future__ import annotations
@@ -10,26 +11,17 @@ from __future__ import annotations
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.reading import Reading
-from engine.spec.vocabulary import OnAbsent
-from engine.sql.identifiers import build_key_match, indent_lines, quote, quote_names
+from engine.sql.identifiers import build_key_lookup, indent_lines, quote, quote_names
 from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case
-from engine.sql.upsert import (
-    build_difference_condition,
-    build_not_newer_condition,
-    build_on_conflict,
-    list_written_columns,
-)
+from engine.sql.upsert import build_row_difference, list_written_columns
 
 #: Names with a capital letter cannot collide with a table or column of a spec, which have none.
 STAGING = '"Arriving"'
 PREVIEW_LENGTH = 60  # characters of a document in a preview
-#: Outcome of a row that Postgres accepted without error and that is not there under its key afterwards.
-DISCARDED = "discarded"
 _ORDINAL = '"Ordinal"'
-_STALE = '"Stale"'
+_ID = '"Id"'
 #: The staged rows to merge. For a bare `between` the planner expects one row in 200 and then compares all pairs.
 _STAGED_RANGE = f"coalesce({_ORDINAL} between %(first)s::int and %(last)s::int, false)"
-_SOURCE_TIME_CHANGES = "stored.source_recorded_at is distinct from excluded.source_recorded_at"
 
 
 def list_staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
@@ -37,7 +29,7 @@ def list_staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
     held = {column.name for column in reading.held_fields}
     return (
         ("Ordinal", "integer"),
-        ("Stale", "boolean"),
+        ("Id", "uuid"),  # of the row where it has to be inserted
         ("org_id", "uuid"),
         *((column.name, "uuid" if column.name in held else column.type.sql) for column in reading.plan.fields),
         *SOURCE_COLUMNS.items(),
@@ -55,55 +47,73 @@ def build_copy_sql(reading: Reading) -> str:
     return f"copy {STAGING} ({quote_names(name for name, _ in list_staged_columns(reading))}) from stdin"
 
 
-def build_merge_sql(reading: Reading) -> str:
-    """Build the upsert of the staged rows `first` to `last`, which differ in their keys. Returns written ordinals."""
+def build_lookup_sql(reading: Reading) -> str:
+    """Build the query for the stored rows of the staged ones `first` to `last`: (ordinal, id, whether they differ).
+
+    A staged row without a stored one has a null id.
+    """
     plan = reading.plan
     return f"""
-with upserted as (
-    insert into {quote(plan.table)} as stored ({quote_names(list_written_columns(plan))})
-    select {_build_select_list(reading)}
-    from (select * from {STAGING} where {_STAGED_RANGE} order by {_ORDINAL} offset 0) as staged
-{_build_document_joins(reading)}
-{_build_stale_filter(plan)}
-    {build_on_conflict(plan, _SOURCE_TIME_CHANGES)}
-    returning {quote_names(plan.conflict, "stored.")}
-)
-select staged.{_ORDINAL}
+select staged.{_ORDINAL}, stored.id::text, stored.id is not null and {_build_late_difference(reading)}
 from {STAGING} as staged
-join upserted on {build_key_match(plan, "upserted", "staged")}
+left join lateral (
+        {build_key_lookup(plan, plan.table, "staged")}
+        limit 1
+) as stored on true
 where {_STAGED_RANGE}
 """
 
 
-def _build_stale_filter(plan: Plan) -> str:
-    """Under `on_absent: delete`, exclude new rows of stale results, whose rows a newer result has already replaced."""
-    if plan.on_absent is not OnAbsent.DELETE:
-        return ""
-    known = f"(select from {quote(plan.table)} as known where {build_key_match(plan, 'known', 'staged')})"
-    return f"    where not staged.{_STALE} or exists {known}"
+def build_insert_sql(reading: Reading) -> str:
+    """Build the insert of the staged rows `ordinals`: (ordinal, id, whether the table kept it under its key).
 
-
-def build_outcome_sql(reading: Reading) -> str:
-    """Build the query that classifies the staged rows `ordinals`, which the merge did not write: (ordinal, outcome).
-
-    The outcome is `unchanged`, `superseded`, or DISCARDED: a trigger or rule discarded the row. A statement of its own,
-    because the stored row is locked by now and a new snapshot sees it as another writer may just have left it.
+    A row whose key is taken by now is left out, and so is one that a trigger discards.
     """
     plan = reading.plan
+    kept = " and ".join(f"inserted.{quote(name)} is not distinct from staged.{quote(name)}" for name in plan.conflict)
     return f"""
-select staged.{_ORDINAL},
-    case
-        when stored.id is null then case when staged.{_STALE} then 'superseded' else '{DISCARDED}' end
-        when {build_not_newer_condition("stored", "staged")} then 'unchanged'
-        when {_build_late_difference_condition(reading)} then 'superseded'
-        else 'unchanged'
-    end
+with inserted as (
+    insert into {quote(plan.table)} as stored (id, {quote_names(list_written_columns(plan))})
+    select staged.{_ID}, {_build_select_list(reading)}
+    from (
+        select * from {STAGING} where {_ORDINAL} = any(%(ordinals)s::int[]) order by {_ORDINAL} offset 0
+    ) as staged
+{_build_document_joins(reading)}
+    on conflict ({quote_names(plan.conflict)}) do nothing
+    returning id, {quote_names(plan.conflict, "stored.")}
+)
+select staged.{_ORDINAL}, inserted.id::text, {kept}
 from {STAGING} as staged
-left join lateral (
-    select * from {quote(plan.table)} as stored where {build_key_match(plan, "stored", "staged")} offset 0
-) as stored on true
-where staged.{_ORDINAL} = any(%(ordinals)s::int[])
+join inserted on inserted.id = staged.{_ID}
 """
+
+
+def build_update_sql(reading: Reading) -> str:
+    """Build the update of the stored rows `ids` to the staged ones `ordinals`: the ordinals of the updated rows."""
+    plan = reading.plan
+    held = {column.name: f"{alias}.document" for alias, column in _alias_held_fields(reading)}
+    keys = {column.name for column in plan.key_fields}
+    names = [name for name in list_written_columns(plan) if name != "org_id" and name not in keys]
+    changes = [f"{quote(name)} = arriving.{quote(name)}" for name in names]
+    values = ", ".join(f"{held.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in names)
+    return f"""
+update {quote(plan.table)} as stored set
+{indent_lines(changes)}
+from (
+    select target.ordinal as {_ORDINAL}, target.id as {_ID}, {values}
+    from unnest(%(ordinals)s::int[], %(ids)s::uuid[]) as target (ordinal, id)
+    join {STAGING} as staged on staged.{_ORDINAL} = target.ordinal
+{_build_document_joins(reading)}
+    order by target.ordinal offset 0
+) as arriving
+where stored.id = arriving.{_ID}
+returning arriving.{_ORDINAL}
+"""
+
+
+def build_delete_misplaced_sql(plan: Plan) -> str:
+    """Build the statement that removes rows `ids`, which the table took under another key than their own."""
+    return f"delete from {quote(plan.table)} where id = any(%(ids)s::uuid[])"
 
 
 def build_snapshot_sql(reading: Reading) -> str:
@@ -121,7 +131,10 @@ def build_snapshot_sql(reading: Reading) -> str:
     return f"""
 select staged.{_ORDINAL}, (select to_jsonb(cells) from (select {", ".join(cells)}) as cells)
 from {STAGING} as staged
-join {quote(plan.table)} as stored on {build_key_match(plan, "stored", "staged")}
+cross join lateral (
+        {build_key_lookup(plan, plan.table, "staged")}
+        limit 1
+) as stored
 where {_STAGED_RANGE}
 """
 
@@ -157,24 +170,18 @@ def _build_document_subquery(reading: Reading, column: Field) -> str:
     )
 
 
-def _build_late_difference_condition(reading: Reading) -> str:
-    """Build the condition that an unwritten row differs from the stored one, evaluating its held documents for it."""
+def _build_late_difference(reading: Reading) -> str:
+    """Build the condition that a staged row differs from the stored one, evaluating its held documents for it."""
+    plan = reading.plan
     if not reading.held_fields:
-        return build_difference_condition(reading.plan, "stored", "staged")
-    late = f"(select {_build_staged_row(reading)}) as late"
-    return f"exists (select from {late} where {build_difference_condition(reading.plan, 'stored', 'late')})"
-
-
-def _build_staged_row(reading: Reading) -> str:
-    """Build the select list of a staged row with its held documents in place of the ids."""
+        return f"({build_row_difference(plan, 'stored', 'staged')})"
     held = {
         column.name: f"(select document from {_build_document_subquery(reading, column)} as held)"
         for column in reading.held_fields
     }
-    values = (
-        f"{held.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in list_written_columns(reading.plan)
-    )
-    return ", ".join(values)
+    values = (f"{held.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in list_written_columns(plan))
+    late = f"(select {', '.join(values)} offset 0) as late"
+    return f"exists (select from {late} where {build_row_difference(plan, 'stored', 'late')})"
 
 
 #: Lock the step results that are unchanged since they were read until the end of the transaction; return their ids.
@@ -197,21 +204,24 @@ cross join lateral (
 #: Record the outcomes of a batch. An entry of the same digest stays when this merge changed nothing, unless `again`.
 RECORD_OUTCOMES_SQL = """
 insert into step_persistence as known
-    (step_result_id, spec, spec_digest, org_id, outcome, element_count, row_count, reasons)
-select id, %(spec)s, %(digest)s, org_id, outcome, elements, rows, reasons
+    (step_result_id, spec, spec_digest, org_id, outcome,
+     element_count, row_count, duplicate_count, refused_count, reasons)
+select id, %(spec)s, %(digest)s, org_id, outcome, elements, rows, duplicates, refused, reasons
 from rows from (
     unnest(
         string_to_array(%(ids)s, ',')::uuid[], string_to_array(%(orgs)s, ',')::uuid[],
         string_to_array(%(outcomes)s, ','), string_to_array(%(elements)s, ',')::int[],
-        string_to_array(%(rows)s, ',')::int[]
+        string_to_array(%(rows)s, ',')::int[], string_to_array(%(duplicates)s, ',')::int[],
+        string_to_array(%(refused)s, ',')::int[]
     ),
     jsonb_array_elements(%(reasons)s::jsonb)
-) as entry (id, org_id, outcome, elements, rows, reasons)
+) as entry (id, org_id, outcome, elements, rows, duplicates, refused, reasons)
 order by id
 on conflict (step_result_id, spec) do update set
     spec_digest = excluded.spec_digest, org_id = excluded.org_id, outcome = excluded.outcome,
-    element_count = excluded.element_count, row_count = excluded.row_count, reasons = excluded.reasons,
-    recorded_at = now()
-where %(again)s or known.spec_digest <> excluded.spec_digest
+    element_count = excluded.element_count, row_count = excluded.row_count,
+    duplicate_count = excluded.duplicate_count, refused_count = excluded.refused_count,
+    reasons = excluded.reasons, recorded_at = now()
+where %(again)s or known.spec_digest <> excluded.spec_digest or known.refused_count <> excluded.refused_count
     or known.outcome = 'rejected' or excluded.outcome = 'written'
 """

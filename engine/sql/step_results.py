@@ -22,6 +22,13 @@ FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.
 #: When it was recorded, limited to the years Python supports: a `timestamptz` written by hand may be `infinity`.
 RECORDED_AT = "greatest('0001-01-02 00:00+00', least('9999-12-30 00:00+00', found.recorded_at))"
 
+#: Recorded with something refused: all of it, or elements of it.
+_REFUSED = """exists (
+        select from step_persistence as ledger
+        where ledger.step_result_id = found.id and ledger.spec = %(spec)s
+            and (ledger.refused_count > 0 or ledger.outcome = 'rejected')
+    )"""
+
 #: Not recorded under the present digest. A scalar subquery, so that the planner looks up each entry by the ledger's
 #: key: with stale statistics it would choose an anti join that compares all pairs.
 _PENDING = """(
@@ -39,7 +46,9 @@ class Scope:
     pipeline_run_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    step_ids: Sequence[str] = ()
     all: bool = False  # also those recorded in the ledger with the present digest
+    rejected: bool = False  # also those recorded as rejected or partly refused
     limit: int | None = None
 
 
@@ -84,6 +93,15 @@ cross join lateral (
     return Statement(text, {**parameters, "limit": scope.limit})
 
 
+def build_held_values(reading: Reading) -> list[tuple[str, str]]:
+    """Build, for each held field, its value as an expression over `document`, and the subquery `document` stands for.
+
+    Both read the step result `source`.
+    """
+    document = build_detoast_subquery("source", _collect_roots(reading))
+    return [(_build_held_value(reading, index), document) for index in range(len(reading.held_fields))]
+
+
 def _build_held_value(reading: Reading, index: int) -> str:
     field = reading.held_fields[index]
     return build_operation_case(
@@ -112,6 +130,7 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
         ("org_ids", list(scope.org_ids) or None, "found.org_id = any(%(org_ids)s::uuid[])"),
         ("submissions", list(scope.submissions) or None, "found.submission_id = any(%(submissions)s::uuid[])"),
         ("run_id", scope.pipeline_run_id, "found.pipeline_run_id = %(run_id)s::uuid"),
+        ("step_ids", list(scope.step_ids) or None, "found.id = any(%(step_ids)s::uuid[])"),
         ("since", scope.since, "found.recorded_at >= %(since)s"),
         ("until", scope.until, "found.recorded_at < %(until)s"),
     ):
@@ -119,6 +138,6 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
             conditions.append(condition)
             parameters[name] = value
     if not scope.all:
-        conditions.append(_PENDING)
+        conditions.append(f"({_PENDING} or {_REFUSED})" if scope.rejected else _PENDING)
         parameters |= {"spec": plan.name, "digest": plan.digest}
     return "\n    and ".join(conditions), parameters

@@ -1,10 +1,12 @@
-"""Build the upsert of one live row, and the conditions that live and bulk upserts share.
+"""Build the upsert of one live row that no recorded step result speaks for.
 
 Three conditions decide what happens to a stored row:
   not newer     the source of the stored row is not newer than the arriving one; otherwise the stored row stays
   difference    a field or a source id would change
   source time   the arriving source is newer, so its time is recorded even if the content is the same; otherwise a
                 source older than it could still overwrite the row
+What recorded step results say is folded instead (engine/rows/fold.py). Where they contribute to the row, the upsert
+makes the newest of them pending, so that the next sweep restores the fold.
 """
 
 from __future__ import annotations
@@ -12,11 +14,10 @@ from __future__ import annotations
 from engine.columns import list_columns
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
-from engine.spec.vocabulary import OnAbsent, OnMissing
-from engine.sql.identifiers import build_answer_columns, build_key_match, indent_lines, quote, quote_names
-from engine.sql.replace import build_parent_lock_key
+from engine.spec.vocabulary import OnMissing
+from engine.sql.identifiers import build_answer_columns, build_key_lookup, indent_lines, quote, quote_names
 
-_IDS = ("source_submission_id", "source_pipeline_run_id")
+_IDS = ("source_submission_id", "source_pipeline_run_id", "source_step_result_id")
 
 #: A source time is recorded only when the caller names one: the clock differs in every call.
 _SOURCE_TIME_CHANGES = (
@@ -24,7 +25,7 @@ _SOURCE_TIME_CHANGES = (
     " and stored.source_recorded_at is distinct from excluded.source_recorded_at)"
 )
 
-#: Whether the submission and the run named as source belong to the organisation.
+#: Whether the sources belong to the organisation and to each other.
 _OWNER_CHECK = """\
     select
         (arriving.source_submission_id is null or exists (
@@ -32,8 +33,33 @@ _OWNER_CHECK = """\
         )) as submission_ok,
         (arriving.source_pipeline_run_id is null or exists (
             select from pipeline_runs where id = arriving.source_pipeline_run_id and org_id = arriving.org_id
-        )) as run_ok
+            and submission_id = coalesce(arriving.source_submission_id, submission_id)
+        )) as run_ok,
+        (arriving.source_step_result_id is null or exists (
+            select from step_results where id = arriving.source_step_result_id and org_id = arriving.org_id
+            and pipeline_run_id = coalesce(arriving.source_pipeline_run_id, pipeline_run_id)
+            and submission_id = coalesce(arriving.source_submission_id, submission_id)
+        )) as step_ok
     from "Arriving" as arriving"""
+
+#: The newest step result that contributes to the row is pending again: what it says is folded by the next sweep.
+_PENDING = """\
+    delete from step_persistence where spec = %(spec)s and exists (select from "Upserted") and step_result_id = (
+        select lineage.step_result_id
+        from row_lineage as lineage join step_results as source on source.id = lineage.step_result_id
+        where lineage.org_id = %(org_id)s::uuid and lineage.unit = %(unit)s::uuid
+        order by source.recorded_at desc, source.id desc limit 1
+    )"""
+
+#: A step result that is named before it is recorded: once it is, the row is folded from what it says then.
+_CLAIM = """\
+    insert into row_lineage as known (org_id, unit, step_result_id, spec, row_id, parent)
+    select %(org_id)s::uuid, %(unit)s::uuid, %(source_step_result_id)s::uuid, %(spec)s, id, %(parent)s::jsonb
+    from "Upserted" where %(source_step_result_id)s::uuid is not null
+    on conflict (org_id, unit, step_result_id) do update set row_id = excluded.row_id"""
+
+#: Take the lock of the row's unit, in a statement before: the upsert then sees what its last writer left.
+LOCK_UNIT_SQL = "select pg_advisory_xact_lock(%(lock)s::bigint)"
 
 
 def list_written_columns(plan: Plan) -> tuple[str, ...]:
@@ -41,26 +67,39 @@ def list_written_columns(plan: Plan) -> tuple[str, ...]:
     return ("org_id", *(column.name for column in plan.fields), *SOURCE_COLUMNS)
 
 
+def build_row_difference(plan: Plan, stored: str, arriving: str) -> str:
+    """Build the condition that a stored row is not the arriving one, to the last digit. Documents are compared last."""
+    fields = sorted(_list_updated_fields(plan), key=lambda column: column.type.name == "jsonb")
+    tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in SOURCE_COLUMNS]
+    tests += [_build_change(column, stored, arriving) for column in fields]
+    return "\n    or ".join(tests)
+
+
 def build_on_conflict(plan: Plan, source_time_changes: str) -> str:
-    """Build the `on conflict` clause. Under the condition `source_time_changes` a row of equal content is written."""
+    """Build the `on conflict` clause: keep and clear against the row as it stands.
+
+    Under the condition `source_time_changes` a row of equal content is written.
+    """
     changes = [f"{quote(column.name)} = {_build_new_value(column)}" for column in _list_updated_fields(plan)]
     changes += [f"{quote(name)} = excluded.{quote(name)}" for name in SOURCE_COLUMNS]
     return (
         f"on conflict ({quote_names(plan.conflict)}) do update set\n{indent_lines(changes)}\n"
-        f"where {build_not_newer_condition('stored', 'excluded')}\n"
-        f"and ({source_time_changes}\n    or {build_difference_condition(plan, 'stored', 'excluded')})"
+        f"where {_build_not_newer_condition('stored', 'excluded')}\n"
+        f"and ({source_time_changes}\n    or {_build_difference_condition(plan, 'stored', 'excluded')})"
     )
 
 
-def build_not_newer_condition(stored: str, arriving: str) -> str:
+def _build_not_newer_condition(stored: str, arriving: str) -> str:
     """Build the condition that the source of the stored row is not newer than the arriving one."""
     return (
         f"({stored}.source_recorded_at is null or {arriving}.source_recorded_at is null"
-        f" or {stored}.source_recorded_at <= {arriving}.source_recorded_at)"
+        f" or {stored}.source_recorded_at < {arriving}.source_recorded_at"
+        f" or {stored}.source_recorded_at = {arriving}.source_recorded_at and not coalesce("
+        f"{stored}.source_step_result_id > {arriving}.source_step_result_id, false))"
     )
 
 
-def build_difference_condition(plan: Plan, stored: str, arriving: str) -> str:
+def _build_difference_condition(plan: Plan, stored: str, arriving: str) -> str:
     """Build the condition that writing would change a field or a source id. Documents are compared last."""
     fields = sorted(_list_updated_fields(plan), key=lambda column: column.type.name == "jsonb")
     tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in _IDS]
@@ -69,12 +108,19 @@ def build_difference_condition(plan: Plan, stored: str, arriving: str) -> str:
 
 
 def _build_field_difference(column: Field, stored: str, arriving: str) -> str:
-    old, new = f"{stored}.{quote(column.name)}", f"{arriving}.{quote(column.name)}"
-    # for jsonb 1.10 equals 1.1, so the binary images are compared, which is also faster than comparing documents
-    changed = (
-        f"record_image_ne(row({old}), row({new}))" if column.type.name == "jsonb" else f"{old} is distinct from {new}"
-    )
+    changed = _build_change(column, stored, arriving)
+    new = f"{arriving}.{quote(column.name)}"
     return f"({new} is not null and {changed})" if column.on_missing is OnMissing.KEEP else changed
+
+
+def _build_change(column: Field, stored: str, arriving: str) -> str:
+    """Build the condition that a field differs, digits included: 1.10 and 1.1 are not the same text."""
+    old, new = f"{stored}.{quote(column.name)}", f"{arriving}.{quote(column.name)}"
+    if column.type.name == "jsonb":  # binary images are also faster to compare than documents
+        return f"record_image_ne(row({old}), row({new}))"
+    if column.type.name == "numeric":
+        return f"({old} is distinct from {new} or scale({old}) is distinct from scale({new}))"
+    return f"{old} is distinct from {new}"
 
 
 def _build_new_value(column: Field) -> str:
@@ -93,12 +139,12 @@ def build_placeholder(name: str, type_name: str) -> str:
 
 
 def build_upsert_sql(plan: Plan) -> str:
-    """Build the statement of one live upsert.
+    """Build the statement of one live upsert, to be executed after LOCK_UNIT_SQL.
 
-    Parameters: `org_id`, every field and the three source columns by name; `source_recorded_at` null means now.
-    Returns one row: `submission_ok`, `run_ok`, `outcome`, then the stored row: its scalar columns as one JSON text, and
-    each document as text. `outcome` is null when another writer inserted the row after the snapshot of this statement:
-    execute it again.
+    Parameters: `org_id`, `spec`, `unit` and `parent` of the row (engine/rows/units.py), every field and the source
+    columns by name; `source_recorded_at` null means now. Returns one row: `submission_ok`, `run_ok`, `step_ok`,
+    `outcome`, then the stored row: its scalar columns as one JSON text, and each document as text. `outcome` is null
+    when the row is not there afterwards: a trigger discarded it, or another writer inserted it after the snapshot.
     """
     columns = list_written_columns(plan)
     answer_columns = build_answer_columns(plan, list_columns(plan), "upserted")
@@ -106,21 +152,33 @@ def build_upsert_sql(plan: Plan) -> str:
 with "Arriving" as materialized (
     select
 {indent_lines(_build_arriving_values(plan))}
-){_build_parent_lock(plan)}, "Owner" as (
+), "Owner" as (
 {_OWNER_CHECK}
 ), "Upserted" as (
     insert into {quote(plan.table)} as stored ({quote_names(columns)})
     select {quote_names(columns, "arriving.")}
-    from "Arriving" as arriving, "Owner" as owner{', "Lock"' if plan.on_absent is OnAbsent.DELETE else ""}
-    where owner.submission_ok and owner.run_ok
+    from "Arriving" as arriving, "Owner" as owner
+    where owner.submission_ok and owner.run_ok and owner.step_ok
     {build_on_conflict(plan, _SOURCE_TIME_CHANGES)}
     returning stored.*
+), "Pending" as (
+{_PENDING}
+), "Claim" as (
+{_CLAIM}
 ), answer as (
     select 'written' as outcome, {answer_columns} from "Upserted" as upserted
     union all
 {_build_unwritten_answer(plan)}
 )
-select owner.submission_ok, owner.run_ok, answer.* from "Owner" as owner left join answer on true
+select owner.submission_ok, owner.run_ok, owner.step_ok, answer.* from "Owner" as owner left join answer on true
+"""
+
+
+def build_stored_rows_sql(plan: Plan) -> str:
+    """Build the query for stored rows `ids`: the id, then the row as an upsert answers it."""
+    return f"""
+select stored.id::text, {build_answer_columns(plan, list_columns(plan), "stored")}
+from {quote(plan.table)} as stored where stored.id = any(%(ids)s::uuid[])
 """
 
 
@@ -135,20 +193,14 @@ def _build_arriving_values(plan: Plan) -> list[str]:
 
 def _build_unwritten_answer(plan: Plan) -> str:
     """Select the stored row that was not written, with the outcome that tells why."""
-    not_newer = build_not_newer_condition("stored", "arriving")
-    difference = build_difference_condition(plan, "stored", "arriving")
+    not_newer = _build_not_newer_condition("stored", "arriving")
+    difference = _build_difference_condition(plan, "stored", "arriving")
     return f"""    select
         case when {not_newer} or not ({difference})
             then 'unchanged' else 'superseded' end,
         {build_answer_columns(plan, list_columns(plan), "stored")}
-    from {quote(plan.table)} as stored, "Arriving" as arriving, "Owner" as owner
-    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok
-    and {build_key_match(plan, "stored", "arriving")}"""
-
-
-def _build_parent_lock(plan: Plan) -> str:
-    """Build the CTE that locks the parent key under `on_absent: delete` (engine/sql/replace.py)."""
-    if plan.on_absent is not OnAbsent.DELETE:
-        return ""
-    lock = f"pg_advisory_xact_lock({build_parent_lock_key(plan, 'arriving')})"
-    return f', "Lock" as materialized (\n    select {lock} from "Arriving" as arriving\n)'
+    from "Arriving" as arriving cross join "Owner" as owner cross join lateral (
+        {build_key_lookup(plan, plan.table, "arriving")}
+        limit 1
+    ) as stored
+    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok and owner.step_ok"""

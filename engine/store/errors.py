@@ -27,6 +27,7 @@ FOREIGN_KEY_VIOLATION = "23503"
 #: Classes of SQLSTATE caused by a row: a key that occurs twice once its column has rounded it, data, a constraint, a
 #: trigger, a view's check, a limit of the program, PL/pgSQL.
 _ROW_ERRORS = ("21", "22", "23", "27", "44", "54", "P0")
+DISCARDED_MESSAGE = "the database took the row and did not keep it under its key: a trigger, a rule, or a rounded key"
 #: A table or column that does not exist: the migrations are not current.
 _UNDEFINED = ("42P01", "42703")
 DISK_FULL = "53100"
@@ -62,6 +63,16 @@ def _find_hint(error: psycopg.Error) -> str:
     if error.sqlstate in PREPARED_LOST:
         return _POOLER_HINT
     return _MIGRATE_HINT if error.sqlstate in _UNDEFINED else error.diag.message_hint or ""
+
+
+class RowDiscarded(StoreRefused):
+    """The database took the row without an error and did not keep it under its key."""
+
+    def __init__(self) -> None:
+        EngineError.__init__(self, DISCARDED_MESSAGE)
+        self.sqlstate = "44000"  # a row's fault, like that of a view's check option
+        self.constraint = self.column = None
+        self.detail = ""
 
 
 class UnknownOrganisation(StoreError):

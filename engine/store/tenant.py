@@ -42,12 +42,22 @@ async def run_as_tenant(
 ) -> list[list[TextRow]]:
     """Run `sql` once per set of parameters as the tenant `org_id`, all or none, in one round trip.
 
+    As `run_calls_as_tenant`.
+    """
+    return await run_calls_as_tenant(connection, org_id, [(sql, parameters) for parameters in parameter_sets])
+
+
+async def run_calls_as_tenant(
+    connection: Connection, org_id: str | None, calls: Sequence[tuple[str, Mapping[str, Any]]]
+) -> list[list[TextRow]]:
+    """Run statements with their parameters as the tenant `org_id`, all or none, in one round trip.
+
     For operators: without an organisation it runs as the connected user, whom row level security may not bind.
     Returns the rows of each run in Postgres' text format.
     """
     settings = (_SET_UTC, {}) if org_id is None else (_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
     before = [*_list_bounds(connection), settings]
-    results = await send_statements(connection, [*before, *((sql, parameters) for parameters in parameter_sets)])
+    results = await send_statements(connection, [*before, *calls])
     return results[len(before) :]
 
 

@@ -1,4 +1,7 @@
-"""Write rows one statement each, as the API and the typed functions do, and return each row as it is stored then."""
+"""Write rows one statement each, and return each row as it is stored then.
+
+Rows that a recorded step result speaks for are folded instead (engine/backfill/live.py).
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,22 @@ from engine.errors import EngineError
 from engine.plan import Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.outcomes import Outcome
+from engine.rows.units import build_unit, list_locks
 from engine.sql import upsert
 from engine.store.connection import Connection, RawJson
-from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, is_row_error, wrap_errors
+from engine.store.errors import FOREIGN_KEY_VIOLATION, RowDiscarded, StoreRefused, is_row_error, wrap_errors
 from engine.store.identity import check_organisation
 from engine.store.round_trip import TextRow
-from engine.store.tenant import run_as_tenant
+from engine.store.tenant import run_calls_as_tenant
 
 _TRUE = b"t"  # in Postgres' text format
+_MAX_ATTEMPTS = 3
+#: The ids of a source, in the order in which an upsert answers whether they belong to the organisation.
+SOURCE_IDS = ("source_submission_id", "source_pipeline_run_id", "source_step_result_id")
 
 
 class SourceRefused(EngineError):
-    """The submission or run named as source does not belong to the organisation. `field` is its column.
+    """The submission, run or step result named as source does not belong to the organisation. `field` is its column.
 
     It has no hint of its own: an HTTP caller names the organisation in a header, a Python caller in an argument.
     """
@@ -60,7 +67,7 @@ class Upsert:
         Raises UnknownOrganisation, SourceRefused (rows of one call share their source), StoreRefused for a row the
         database refuses, StoreUnavailable. Nothing is written then.
         """
-        parameter_sets = [self._build_parameters(org_id, row) for row in rows]
+        parameter_sets = [self.build_parameters(org_id, row) for row in rows]
         try:
             async with wrap_errors():
                 results = await self._run_upserts(connection, org_id, parameter_sets)
@@ -101,21 +108,27 @@ class Upsert:
     ) -> list[TextRow]:
         """Run the statement once per row, and again for rows without an outcome.
 
-        A row has none when its source is refused, and when another transaction inserted the same key between the
-        statement's snapshot and its insert: run again, the statement sees that row and updates it.
+        A row has none when its source is refused, when another writer inserted the same key between the statement's
+        snapshot and its insert (run again, the statement sees that row and updates it), and when a trigger discards it.
+        Raises RowDiscarded for a row that is still not there then.
         """
-        results = [result for (result,) in await run_as_tenant(connection, org_id, self.sql, parameter_sets)]
-        missing = [index for index, (_, _, outcome, *_) in enumerate(results) if outcome is None]
-        for index in missing:
-            _check_sources(results[index])
-        if missing:
-            retried = await self._run_upserts(connection, org_id, [parameter_sets[index] for index in missing])
-            for index, result in zip(missing, retried, strict=True):
-                results[index] = result
-        return results
+        results: list[TextRow] = [()] * len(parameter_sets)
+        missing = list(range(len(parameter_sets)))
+        for _ in range(_MAX_ATTEMPTS):
+            locks = sorted({parameter_sets[index]["lock"] for index in missing})
+            calls: list[tuple[str, Mapping[str, Any]]] = [(upsert.LOCK_UNIT_SQL, {"lock": lock}) for lock in locks]
+            calls += [(self.sql, parameter_sets[index]) for index in missing]
+            answers = (await run_calls_as_tenant(connection, org_id, calls))[len(locks) :]
+            for index, (answer,) in zip(missing, answers, strict=True):
+                _check_sources(answer)
+                results[index] = answer
+            missing = [index for index in missing if results[index][_OUTCOME] is None]
+            if not missing:
+                return results
+        raise RowDiscarded
 
     def _build_stored_row(self, result: TextRow) -> StoredRow:
-        _, _, outcome, *texts = result
+        _, _, _, outcome, *texts = result
         assert outcome is not None
         return StoredRow(Outcome(outcome.decode()), join_row_json(self._document_columns, texts))
 
@@ -123,17 +136,29 @@ class Upsert:
     def _document_columns(self) -> tuple[str, ...]:
         return list_document_columns(self.plan, list_columns(self.plan))
 
-    def _build_parameters(self, org_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    def build_parameters(self, org_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Build the parameters of the statement for one row."""
         values = {column.name: _wrap_document(column.type.name, row.get(column.name)) for column in self.plan.fields}
-        return {"org_id": org_id, **{name: row.get(name) for name in SOURCE_COLUMNS}, **values}
+        unit = build_unit(self.plan, org_id, row)
+        (lock,) = list_locks(self.plan.name, [unit])
+        return {
+            "org_id": org_id,
+            "spec": self.plan.name,
+            "unit": unit.id,
+            "parent": unit.parent,
+            "lock": lock,
+            **{name: row.get(name) for name in SOURCE_COLUMNS},
+            **values,
+        }
+
+
+_OUTCOME = 3  # its place in an answer
 
 
 def _check_sources(result: TextRow) -> None:
-    submission_ok, run_ok, *_ = result
-    if submission_ok != _TRUE:
-        raise SourceRefused("source_submission_id")
-    if run_ok != _TRUE:
-        raise SourceRefused("source_pipeline_run_id")
+    for name, is_valid in zip(SOURCE_IDS, result[:_OUTCOME], strict=True):
+        if is_valid != _TRUE:
+            raise SourceRefused(name)
 
 
 def _wrap_document(type_name: str, value: Any) -> Any:

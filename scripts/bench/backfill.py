@@ -85,7 +85,7 @@ select n_tup_ins + n_tup_upd + n_tup_del from pg_stat_user_tables where relname 
 
 def _reset_tables(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f"truncate {TABLE}, step_persistence")
+        connection.execute(f"truncate {TABLE}, step_persistence, row_lineage, stale_rows")
         connection.execute("checkpoint")
 
 

@@ -77,7 +77,7 @@ from (
         output ->> 'parallel_run_id' as parallel_run_id,
         output ->> 'processor' as processor,
         submission_id as source_submission_id, pipeline_run_id as source_pipeline_run_id,
-        recorded_at as source_recorded_at
+        id as source_step_result_id, recorded_at as source_recorded_at
     from (
         select id, org_id, submission_id, pipeline_run_id, recorded_at,
             output_payload -> 'operation_result' -> 'output' as output

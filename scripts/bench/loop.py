@@ -22,6 +22,7 @@ from psycopg import AsyncConnection
 from engine import plans, project
 from engine.sql import upsert
 from engine.store.connection import RawJson, register_raw_json
+from engine.store.upsert import Upsert
 from scripts.bench.load import count_marks
 from scripts.bench.text import TABLE
 
@@ -44,9 +45,8 @@ def build_parameters(job: Job) -> Iterator[dict[str, Any]]:
     """Yield the bodies as parameters: the document as its text, the marked field with a text of its own."""
     decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
     lines = map(decoder.decode, Path(job.bodies).read_bytes().splitlines())
-    rows = [
-        {"org_id": job.org_id, "source_recorded_at": None, **dict(map(_parse_column, row.items()))} for row in lines
-    ]
+    statement = Upsert.build(plans.find_plan(plans.load_plans(project.find_project()), TABLE))
+    rows = [statement.build_parameters(job.org_id, dict(map(_parse_column, row.items()))) for row in lines]
     for row, mark in zip(cycle(rows), count_marks(), strict=False):
         yield {**row, "parallel_run_id": mark.decode()}
 

@@ -12,12 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
+from engine.errors import EngineError
 from engine.plan import Plan
 from engine.plans import find_plan, load_plans
 from engine.project import find_project
 from engine.rows import render
-from engine.rows.grouping import BATCH_SIZE
+from engine.rows.accounts import ELEMENT_COUNTS
 from engine.rows.outcomes import Outcome
+from engine.rows.steps import BATCH_SIZE
 from engine.sql.step_results import Scope
 from scripts import console
 from scripts.commands.options import AsJson, Command, OptionalSpecName, SpecName, read_optional_uuid, read_uuid
@@ -33,6 +35,9 @@ def backfill_spec(
     since: Annotated[str | None, typer.Option(help="Recorded at or after; UTC where no offset is given.")] = None,
     until: Annotated[str | None, typer.Option(help="Recorded before; UTC where no offset is given.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also those with an outcome already.")] = False,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Also those that were rejected, or of which an element was refused.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show a sample; write nothing.")] = False,
     preview: Annotated[
         bool,
@@ -45,7 +50,8 @@ def backfill_spec(
 ) -> None:
     """Turn found step results into rows.
 
-    The pending ones, oldest first. An interrupted backfill resumes where it stopped.
+    The pending ones, oldest first. An interrupted backfill resumes where it stopped. Exit 1 when something was rejected
+    or refused, or stays pending.
     """
     here = find_project()
     plan = find_plan(load_plans(here), spec)
@@ -56,11 +62,20 @@ def backfill_spec(
         since=_parse_time(since, "--since"),
         until=_parse_time(until, "--until"),
         all=everything or preview,
+        rejected=rejected,
         limit=limit,
     )
     with open_database(here) as dsn:
         report = backfill_with_progress(dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview)
     _print_backfill(report, dry_run or preview, as_json)
+    raise typer.Exit(1 if has_trouble(report) and not (dry_run or preview) else 0)
+
+
+def has_trouble(report: dict[str, Any]) -> bool:
+    """Return whether an account has something that was rejected or refused, is pending, or could not be folded."""
+    return bool(
+        report["rejected"] or report["refused"] or report["pending"] or report["stale_rows"] or "error" in report
+    )
 
 
 def _choose_targets(plan: Plan, org: str | None, submissions: list[str], targets: bool) -> tuple[list[str], list[str]]:
@@ -131,19 +146,24 @@ def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool)
 
 
 def _print_preview(changes: dict[str, Any]) -> None:
-    console.print_line(f"would add {changes['new_rows']} row(s) and change {changes['changed_rows']}")
+    console.print_line(
+        f"would add {changes['new_rows']} row(s), change {changes['changed_rows']} and remove {changes['removed_rows']}"
+    )
     for cell in changes["cells"]:
         console.print_line(f"  {cell['column']}: {cell['count']} cell(s)")
     for sample in changes["samples"]:
         key = ", ".join(f"{name} {value}" for name, value in sample["key"].items())
         before, after = ("nothing" if cell is None else cell for cell in (sample["from"], sample["to"]))
         console.print_line(f"    {key}: {sample['column']}: {before} -> {after}")
+    for removed in changes["removed"]:
+        key = ", ".join(f"{name} {value}" for name, value in removed["key"].items())
+        console.print_line(f"    {key}: would be removed")
 
 
 def reconcile_specs(as_json: AsJson = False) -> None:
     """Write whatever is still pending, for every spec.
 
-    Exit 1 when something stays pending.
+    Exit 1 when something was rejected or refused, or stays pending.
     """
     here = find_project()
     plans = load_plans(here)
@@ -154,22 +174,23 @@ def reconcile_specs(as_json: AsJson = False) -> None:
     else:
         for report in reports:
             console.print_account(report)
-    raise typer.Exit(1 if any(report["pending"] or "error" in report for report in reports) else 0)
+    raise typer.Exit(1 if any(map(has_trouble, reports)) else 0)
 
 
 def _reconcile_spec(dsn: str, plan: Plan) -> dict[str, Any]:
     """Backfill one spec; where its table does not fit, complain and count, so that the other specs get their turn."""
     from engine.backfill.run import build_pending_account
+    from engine.backfill.versions import SpecOutdated
     from engine.store.connection import connect
     from engine.store.errors import StoreRefused
 
-    async def count_pending(error: StoreRefused) -> dict[str, Any]:
+    async def count_pending(error: EngineError) -> dict[str, Any]:
         async with await connect(dsn) as connection:
             return (await build_pending_account(connection, plan, error, Scope())).as_dict()
 
     try:
         return backfill_with_progress(dsn, plan, Scope())
-    except StoreRefused as error:
+    except (StoreRefused, SpecOutdated) as error:
         console.print_error(error)
         return {**asyncio.run(count_pending(error)), "seconds": 0.0}
 
@@ -181,11 +202,15 @@ def show_coverage(
         str | None, typer.Option(help=f"Name the step results behind a number: {', '.join(_NUMBERS)}.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many step results of --explain, per spec.")] = 100,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 while anything rejected, refused or pending is on record.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what became of every found step result.
 
-    Per spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending.
+    Per spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending, and
+    elements = rows + duplicates + refused.
     """
     if explain is not None and explain not in _NUMBERS:
         raise typer.BadParameter(f"`{explain}` is none of {', '.join(_NUMBERS)}")
@@ -197,10 +222,16 @@ def show_coverage(
     if as_json:
         console.print_json(report)
     elif explain is None:
-        columns = ("spec", "org_id", *_NUMBERS)
+        columns = ("spec", "org_id", *_NUMBERS, *ELEMENT_COUNTS, "stale_rows")
         console.print_table(columns, [[account[name] for name in columns] for account in report])
     else:
         _print_explained(report)
+    if strict:
+        accounts = report
+        if explain is not None:
+            with open_database(here) as dsn:
+                accounts = asyncio.run(_read_coverage(dsn, chosen, read_optional_uuid(org, "--org"), None, limit))
+        raise typer.Exit(1 if any(map(has_trouble, accounts)) else 0)
 
 
 async def _read_coverage(

@@ -29,7 +29,9 @@ BUILDERS: dict[str, Callable[[Plan], str]] = {
     "find.sql": lambda compiled: (
         step_results.build_step_results_statement(Reading(compiled), step_results.Scope()).text
     ),
-    "merge.sql": lambda compiled: merge.build_merge_sql(Reading(compiled)),
+    "merge.sql": lambda compiled: "\n".join(
+        build(Reading(compiled)) for build in (merge.build_lookup_sql, merge.build_insert_sql, merge.build_update_sql)
+    ),
     "reference.md": spec_pages.build_spec_page,
     "block.ts": lambda compiled: typescript.build_typescript_files([compiled])[
         f"{typescript.FOLDER}/{typescript.build_file_name(compiled)}"

@@ -20,6 +20,7 @@ from engine import plan
 from engine import plans as load
 from engine.backfill import coverage
 from engine.backfill import run as backfill
+from engine.backfill.live import LiveUpsert
 from engine.plan import Plan
 from engine.project import Project
 from engine.rows import document
@@ -30,7 +31,6 @@ from engine.spec import yaml_source
 from engine.spec.checks import check_sources
 from engine.sql.step_results import Scope
 from engine.store.connection import connect
-from engine.store.upsert import StoredRow, Upsert
 from engine.tables import draft_migration
 from engine.values import exact_json
 from tests.world import build_payload, insert_organisation, insert_run, insert_step, insert_submission
@@ -160,13 +160,16 @@ class World:
         sources = {
             "source_submission_id": run.submission,
             "source_pipeline_run_id": run.id,
+            "source_step_result_id": step,
             "source_recorded_at": recorded,
         }
         rows = [{**row, **sources} for row in self.extract_step(plan_, step).rows]
         return [stored.outcome for stored in self.upsert_rows(plan_, run.org, *rows)]
 
-    def upsert_rows(self, plan_: Plan, org: str, *rows: dict[str, Any]) -> list[StoredRow]:
-        return self.loop.run(Upsert.build(plan_).write_rows(self.own, org, rows))
+    def upsert_rows(self, plan_: Plan, org: str, *rows: dict[str, Any]) -> list[Any]:
+        if not rows:
+            return []
+        return self.loop.run(LiveUpsert.build(plan_).write_rows(self.own, org, rows, all_or_none=True)).rows
 
     def run_backfill(self, plan_: Plan, *, all: bool = False, batch_size: int = 500, **scope: Any) -> Account:
         found = backfill.run_backfill(self.dsn, plan_, Scope(all=all, **scope), batch_size=batch_size)
@@ -182,7 +185,9 @@ class World:
         wanted = ", ".join(
             f'"{item.name}"::text' if item.type.name == "jsonb" else f'"{item.name}"' for item in plan_.fields
         )
-        sources = "source_submission_id::text, source_pipeline_run_id::text, source_recorded_at"
+        sources = (
+            "source_submission_id::text, source_pipeline_run_id::text, source_step_result_id::text, source_recorded_at"
+        )
         key = ", ".join(f'"{name}"' for name in plan_.conflict)
         query = f'select org_id::text, {wanted}, {sources} from "{plan_.table}" order by {key}'
         return self.db.execute(query).fetchall()
@@ -190,7 +195,8 @@ class World:
     def read_ledger(self, plan_: Plan) -> dict[str, dict[str, Any]]:
         """Return the outcome of each step result, by its id."""
         found = self.db.execute(
-            "select step_result_id::text, outcome, element_count, row_count, reasons, org_id::text"
+            "select step_result_id::text, outcome, element_count, row_count, duplicate_count, refused_count, reasons,"
+            " org_id::text"
             " from step_persistence where spec = %s and spec_digest = %s",
             [plan_.name, plan_.digest],
         )

@@ -10,11 +10,10 @@ import pytest
 
 from engine.backfill import coverage
 from engine.backfill import run as backfill
-from engine.backfill.merge import BatchMerge
-from engine.backfill.run import extract_step
+from engine.backfill.apply import BatchFold, list_recorded
+from engine.backfill.reader import extract_step
 from engine.plan import Plan
 from engine.rows.accounts import Account
-from engine.rows.grouping import Batch
 from engine.rows.reading import Reading
 from engine.sql import step_results
 from engine.sql.step_results import Scope
@@ -110,7 +109,8 @@ def test_a_step_result_that_says_something_else_is_pending_again(world: World, p
     longer = text.replace("1.1", "1.10")
     world.db.execute("update step_results set output_payload = %s where id = %s", [longer, step])
     assert world.read_outcomes(plan, step) == ["pending"]
-    assert world.run_backfill(plan).outcomes == {"unchanged": 1}, "1.10 and 1.1 are one number to `numeric`"
+    assert world.run_backfill(plan).outcomes == {"written": 1}, "1.10 and 1.1 are one number, and two texts"
+    assert [str(row["price"]) for row in world.read_rows(plan)] == ["1.10"]
 
 
 # --- batches ---
@@ -134,6 +134,11 @@ def test_one_rejected_and_one_filtered_step_do_not_stop_the_others(world: World)
         "filtered": 1,
         "rejected": 2,
         "pending": 0,
+        "elements": 3,
+        "rows": 1,
+        "duplicates": 0,
+        "refused": 2,
+        "stale_rows": 0,
         "reasons": [
             {"code": "missing_required", "field": "symbol", "count": 1},
             {"code": "wrong_type", "field": "price", "count": 1},
@@ -198,8 +203,11 @@ def test_a_kept_value_of_an_older_repeat_is_kept(world: World, plan: Plan) -> No
     assert [(row["price"], row["body"]) for row in world.read_rows(plan)] == [(2, '{"n": 3}')]
 
 
-def test_a_kept_value_of_an_older_repeat_never_overwrites_a_newer_stored_one(world: World, plan: Plan) -> None:
-    """Stored is 2; then 1 (with a price) and 3 (without) arrive in one batch: 1 came too late, also for its price."""
+def test_a_kept_value_of_an_older_repeat_never_overwrites_a_newer_one(world: World, plan: Plan) -> None:
+    """Stored is 2; then 1 (with a price and a body) and 3 (with neither) arrive in one batch.
+
+    The price is that of 2, the newest that is there; the body that of 1, though it arrives last.
+    """
     run = world.add_run()
     second = world.add_step(run, QUOTES, build_quote(price=200), at=2)
     world.upsert_live(plan, second)
@@ -207,9 +215,9 @@ def test_a_kept_value_of_an_older_repeat_never_overwrites_a_newer_stored_one(wor
     third = world.add_step(run, QUOTES, build_quote(), at=3)
     world.run_backfill(plan)
     (row,) = world.read_rows(plan)
-    assert (row["price"], row["body"]) == (200, None)
+    assert (row["price"], row["body"]) == (200, "[1]")
     assert row["source_recorded_at"] == world.steps[third][2]
-    assert world.read_outcomes(plan, first, second, third) == ["superseded", "unchanged", "written"]
+    assert world.read_outcomes(plan, first, second, third) == ["superseded", "written", "written"]
 
 
 def test_a_step_that_changes_between_reading_and_recording_stays_pending(world: World, plan: Plan) -> None:
@@ -223,9 +231,10 @@ def test_a_step_that_changes_between_reading_and_recording_stays_pending(world: 
             read = await (await connection.execute(statement.text, statement.parameters)).fetchall()
             payload = world.steps[changed][1].replace('"A"', '"C"')
             world.db.execute("update step_results set output_payload = %s where id = %s", [payload, changed])
-            batch = Batch.build(plan, [extract_step(reading, row) for row in read])
+            steps = [extract_step(reading, row) for row in read]
             async with connection.transaction():
-                return await BatchMerge.build(reading).merge_batch(connection, batch, again=False)
+                await BatchFold.build(reading).fold_batch(connection, steps, again=False)
+            return list_recorded(steps)
 
     assert [step.id for step in asyncio.run(merge_outdated())] == [same]
     assert world.read_outcomes(plan, changed, same) == ["pending", "written"]
@@ -396,7 +405,7 @@ def test_what_was_refused_once_is_written_once_it_fits(world: World, plan: Plan)
     ("spoil", "said"),
     [
         ("drop table quotes", 'relation "quotes" does not exist'),
-        ("alter table quotes drop column price", 'column "price" of relation "quotes" does not exist'),
+        ("alter table quotes drop column price", "column stored.price does not exist"),
         ("drop index idx_quotes_dedup", "no unique or exclusion constraint"),
     ],
 )

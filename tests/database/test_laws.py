@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import tuple_row
 
-from engine.backfill.run import extract_step
+from engine.backfill.reader import extract_step
 from engine.jmespath import path
 from engine.rows.document import Run, build_from_payload
 from engine.rows.reading import _INDEX_LIKE, Reading

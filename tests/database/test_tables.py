@@ -122,20 +122,21 @@ def test_016_is_the_directives_text() -> None:
         (
             "icp_job_titles",
             "id! org_id! company_domain! company_name company_description raw_parallel_output! parallel_run_id"
-            " processor source_submission_id source_pipeline_run_id created_at! updated_at! source_recorded_at",
+            " processor source_submission_id source_pipeline_run_id created_at! updated_at!"
+            " source_step_result_id source_recorded_at",
         ),
         (
             "company_intel_briefings",
             "id! org_id! company_domain! company_name client_company_name client_company_description"
             " raw_parallel_output! parallel_run_id processor source_submission_id source_pipeline_run_id created_at!"
-            " updated_at! source_recorded_at",
+            " updated_at! source_step_result_id source_recorded_at",
         ),
         (
             "person_intel_briefings",
             "id! org_id! person_linkedin_url person_full_name! person_current_company_name person_current_job_title"
             " client_company_name client_company_description customer_company_name raw_parallel_output!"
             " parallel_run_id processor source_submission_id source_pipeline_run_id created_at! updated_at!"
-            " source_recorded_at",
+            " source_step_result_id source_recorded_at",
         ),
     ],
 )
@@ -302,9 +303,9 @@ def test_no_payload_at_all_is_taken_too(connection: Connection[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("finished_at", "expected"), [("2026-01-03", "finished_at"), (None, "updated_at")], ids=["finished", "unfinished"]
+    ("finished_at", "expected"), [("2026-01-03", "finished_at"), (None, "created_at")], ids=["finished", "unfinished"]
 )
-def test_a_step_result_was_recorded_when_it_finished_else_when_it_last_changed(
+def test_a_step_result_was_recorded_when_it_finished_else_when_it_was_made(
     connection: Connection[Any], finished_at: str | None, expected: str
 ) -> None:
     submission, run, _ = derive_ids(A)
@@ -401,7 +402,7 @@ def test_a_step_result_that_says_something_else_is_pending_again(
 
 def test_the_ledger_knows_five_outcomes(connection: Connection[Any]) -> None:
     defaults = fetch_one(connection, "select distinct element_count, row_count, reasons from step_persistence")
-    assert defaults == (1, 0, [])
+    assert defaults == (0, 0, [])
     for outcome in ("written", "unchanged", "superseded", "filtered", "rejected"):
         connection.execute("update step_persistence set outcome = %s", [outcome])
     with pytest.raises(CheckViolation):

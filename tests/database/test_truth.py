@@ -122,7 +122,7 @@ def group_rows_by_org(world: World, plan: Plan) -> dict[str, list[dict[str, Any]
     """The rows of each organisation, without what differs between two runs."""
     found: dict[str, list[dict[str, Any]]] = {}
     for row in world.read_rows(plan):
-        own = ("org_id", "source_submission_id", "source_pipeline_run_id")
+        own = ("org_id", "source_submission_id", "source_pipeline_run_id", "source_step_result_id")
         found.setdefault(row["org_id"], []).append({name: row[name] for name in row if name not in own})
     return found
 

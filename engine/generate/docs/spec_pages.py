@@ -33,6 +33,7 @@ _PROVIDED_EXAMPLES: Final[Mapping[str, Any]] = {
     "org_id": _ORG_ID,
     "source_submission_id": _SUBMISSION_ID,
     "source_pipeline_run_id": _RUN_ID,
+    "source_step_result_id": "5b1f2c64-9c0e-4d6f-8a52-3f7a1e0b9d11",
     "source_recorded_at": _TIMESTAMP,
     "created_at": _TIMESTAMP,
     "updated_at": _TIMESTAMP,

@@ -14,7 +14,7 @@ from engine.generate.docs import spec_pages
 from engine.rows.reading import Reading
 from engine.spec import yaml_source
 from engine.spec.checks import check_sources
-from engine.sql import merge, replace, step_results, upsert
+from engine.sql import lineage, merge, step_results, upsert
 
 GOOD = {
     "spec": 1,
@@ -151,12 +151,13 @@ def test_what_the_checks_pass_compiles_and_can_be_spelled(changes: Any) -> None:
         reading = Reading(made)
         for spelled in (
             upsert.build_upsert_sql(made),
-            merge.build_merge_sql(reading),
-            merge.build_outcome_sql(reading),
+            merge.build_lookup_sql(reading),
+            merge.build_insert_sql(reading),
+            merge.build_update_sql(reading),
             step_results.build_step_results_statement(reading, step_results.Scope()).text,
         ):
             assert spelled
-        assert made.on_absent == "keep" or replace.build_delete_sql(made)
+        assert made.on_absent == "keep" or lineage.build_remove_absent_sql(made)
         assert (
             typescript.build_typescript_files([made])
             and python.build_python_files([made])

@@ -68,9 +68,17 @@ export function readInternalApi(env: Environment): InternalApi {
   };
 }
 
+/** The row that the API stored, undefined where the step result gives none, and what became of it. */
+export interface StoredRow {
+  readonly row: JsonObject | undefined;
+  readonly outcome: string;
+}
+
 /** The rows that the API stored, and why it rejected others. */
 export interface StoredRows {
   readonly rows: JsonObject[];
+  /** The strongest outcome among them, or that of the step result where it gives no row. */
+  readonly outcome: string;
   /** `{"element", "field", "code", ...}` each, where `element` is the index in the rows that were sent. */
   readonly rejected: JsonObject[];
 }
@@ -87,18 +95,37 @@ export async function internalPost(config: InternalConfig, path: string, body: o
   throw new InternalApiError(`POST ${path} answered 200 without the row it should have stored`, path, 200, null, false);
 }
 
+/**
+ * POST a row and return it as the API stored it, with its outcome; no row where the step result that the body names gives
+ * none. Throws as `internalPost` does.
+ */
+export async function internalUpsert(config: InternalConfig, path: string, body: object): Promise<StoredRow> {
+  const { data, meta } = await postWithRetries(config, path, body);
+  const outcome = readOutcome(meta);
+  if (isRow(data)) return { row: data, outcome: outcome ?? "written" };
+  if (data === null && outcome !== undefined) return { row: undefined, outcome };
+  throw buildMissingRowError(path, "row");
+}
+
 /** POST a body with many `rows` and return those the API stored. Throws as `internalPost` does. */
 export async function internalPostRows(config: InternalConfig, path: string, body: object): Promise<StoredRows> {
   const { data, meta } = await postWithRetries(config, path, body);
   const rejected = isObject(meta) && Array.isArray(meta["rejected"]) ? meta["rejected"].filter(isObject) : [];
-  if (Array.isArray(data) && data.length > 0 && data.every(isRow)) return { rows: data, rejected };
-  throw new InternalApiError(
-    `POST ${path} answered 200 without the rows it should have stored`,
-    path,
-    200,
-    null,
-    false,
-  );
+  const outcome = readOutcome(meta);
+  if (Array.isArray(data) && (data.length > 0 || outcome !== undefined) && data.every(isRow)) {
+    return { rows: data, rejected, outcome: outcome ?? "written" };
+  }
+  throw buildMissingRowError(path, "rows");
+}
+
+function readOutcome(meta: Json): string | undefined {
+  const outcome = isObject(meta) ? meta["outcome"] : undefined;
+  return typeof outcome === "string" ? outcome : undefined;
+}
+
+function buildMissingRowError(path: string, what: string): InternalApiError {
+  const message = `POST ${path} answered 200 without the ${what} it should have stored`;
+  return new InternalApiError(message, path, 200, null, false);
 }
 
 /** POST `body` and return `data` of the answer, which need not be a row. Throws as `internalPost` does. */

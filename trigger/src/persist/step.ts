@@ -17,6 +17,8 @@ export interface PersistStep {
     readonly pipeline_run_id: string;
     readonly step_position: number;
   };
+  /** The step result that holds it: the engine makes the rows of what is on record there. */
+  readonly stepResultId: string;
   /** When the engine recorded the result: of two rows with one key, the one recorded later stays. */
   readonly recordedAt: string | null;
   readonly internalConfig: InternalConfig;

@@ -4,7 +4,7 @@
  * A persist block never fails its run. Whatever goes wrong is logged as a warning: the result is on record already, and
  * the repair at the end of the run writes what the block has missed.
  */
-import { internalPost, internalPostRows } from "../api/client.js";
+import { internalPostRows, internalUpsert } from "../api/client.js";
 import type { Json, JsonObject } from "../json/exact.js";
 import { toMessage, type Facts } from "../logger.js";
 import type { Document } from "../paths/document.js";
@@ -18,15 +18,17 @@ export interface ProvidedColumns {
   readonly org_id: string;
   readonly source_submission_id: string | null;
   readonly source_pipeline_run_id: string | null;
+  readonly source_step_result_id: string | null;
   readonly source_recorded_at: string | null;
   readonly created_at: string;
   readonly updated_at: string;
 }
 
-/** The run a row comes from, and when its result was recorded: part of every body. */
+/** The run and step result a row comes from, and when that was recorded: part of every body. */
 export interface SourceColumns {
   readonly source_submission_id: string;
   readonly source_pipeline_run_id: string;
+  readonly source_step_result_id: string;
   readonly source_recorded_at: string | null;
 }
 
@@ -41,7 +43,9 @@ interface Block {
   readonly endpoint: string;
   /** The sentence to log once the row is stored. */
   readonly persisted: string;
-  /** The sentence to log when it is not. */
+  /** What to log, with the outcome, when the engine did not take the row: a newer result has it, or it is filtered. */
+  readonly notPersisted: string;
+  /** The sentence to log when the row could not be sent. */
   readonly failed: string;
 }
 
@@ -63,19 +67,28 @@ export interface RowsBlock<Element = Record<string, Json>> extends Block {
   readonly sources: SourceColumns;
 }
 
+/** What came of a block: the outcome that the engine answered, and what to log of it. */
+interface Stored {
+  readonly outcome: string;
+  readonly facts: Facts;
+}
+
+/** Outcomes after which the row stands in the table as this result has it. */
+const STORED_OUTCOMES = ["written", "unchanged"];
+
 /** Post one row to an endpoint that takes one. Never throws. */
 export async function storeRow(step: PersistStep, block: RowBlock): Promise<void> {
   await runBlock(step, block, async (document) => {
-    const row = await internalPost(step.internalConfig, block.endpoint, block.body(document));
-    return pickColumns(row, block.logged);
+    const { row, outcome } = await internalUpsert(step.internalConfig, block.endpoint, block.body(document));
+    return { outcome, facts: pickColumns(row, block.logged) };
   });
 }
 
 /** Post one row to an endpoint that takes many. Never throws. */
 export async function storeSingleRow(step: PersistStep, block: RowBlock): Promise<void> {
   await runBlock(step, block, async (document) => {
-    const { rows } = await internalPostRows(step.internalConfig, block.endpoint, block.body(document));
-    return pickColumns(rows[0], block.logged);
+    const { rows, outcome } = await internalPostRows(step.internalConfig, block.endpoint, block.body(document));
+    return { outcome, facts: pickColumns(rows[0], block.logged) };
   });
 }
 
@@ -86,17 +99,31 @@ export async function storeRows(step: PersistStep, block: RowsBlock): Promise<vo
   const source = { title, rows: path, fields, facts: { pipeline_run_id: run.pipeline_run_id }, logger };
   await runBlock(step, block, async (document) => {
     let rowCount = 0;
+    const outcomes = new Set<string>();
     for (const batch of readBatches(document, source)) {
-      rowCount += await postBatch(batch, source, (rows) =>
-        internalPostRows(internalConfig, endpoint, { rows, ...sources }),
-      );
+      rowCount += await postBatch(batch, source, async (rows) => {
+        const stored = await internalPostRows(internalConfig, endpoint, { rows, ...sources });
+        outcomes.add(stored.outcome);
+        return stored;
+      });
     }
-    return { rows: rowCount };
+    return { outcome: chooseStrongest(outcomes), facts: { rows: rowCount } };
   });
 }
 
+/** The outcomes in the order of their strength: the strongest of several is that of the whole. */
+const OUTCOMES = ["written", "unchanged", "superseded", "filtered", "rejected"];
+
+function chooseStrongest(outcomes: ReadonlySet<string>): string {
+  return OUTCOMES.find((outcome) => outcomes.has(outcome)) ?? "rejected";
+}
+
 /** Call `store` with the step's document, unless the guard is falsy; log what came of it, and never throw. */
-async function runBlock(step: PersistStep, block: Block, store: (document: Document) => Promise<Facts>): Promise<void> {
+async function runBlock(
+  step: PersistStep,
+  block: Block,
+  store: (document: Document) => Promise<Stored>,
+): Promise<void> {
   const { logger, run } = step;
   const { pipeline_run_id } = run;
   try {
@@ -105,8 +132,14 @@ async function runBlock(step: PersistStep, block: Block, store: (document: Docum
       logger.info(block.guard.filtered, { pipeline_run_id });
       return;
     }
-    const facts = await store(document);
-    logger.info(block.persisted, { ...facts, pipeline_run_id });
+    const { outcome, facts } = await store(document);
+    if (STORED_OUTCOMES.includes(outcome)) {
+      logger.info(block.persisted, { ...facts, outcome, pipeline_run_id });
+    } else if (outcome === "rejected") {
+      logger.warn(block.notPersisted, { ...facts, outcome, pipeline_run_id });
+    } else {
+      logger.info(block.notPersisted, { ...facts, outcome, pipeline_run_id });
+    }
   } catch (error) {
     logger.warn(block.failed, { pipeline_run_id, error: toMessage(error) });
   }

@@ -101,6 +101,7 @@ export async function executeRun(payload: RunPayload, deps: Dependencies): Promi
       result,
       context: mergeContext(context, result.output),
       run: { org_id: orgId, submission_id: run.submissionId, pipeline_run_id: runId, step_position: position },
+      stepResultId: step.resultId,
       recordedAt: recorded.at,
       internalConfig,
       logger,

@@ -6,7 +6,7 @@ import { InternalApiError } from "../../src/api/client.js";
 import type { Json } from "../../src/json/exact.js";
 import { Document } from "../../src/paths/document.js";
 import { ReadError } from "../../src/paths/read.js";
-import { postBatch, readBatches } from "../../src/persist/rows.js";
+import { postBatch, readBatches, type Row } from "../../src/persist/rows.js";
 import { createRecordingLogger } from "../loopback.js";
 
 function createSource(rows = "output.list") {
@@ -78,7 +78,8 @@ describe("posting", () => {
   test("says which elements the engine refused, by their place in the array", async () => {
     const given = createSource();
     const rejected = [{ element: 1, field: "name", code: "wrong_type" }];
-    assert.equal(await postBatch(batch, given, (rows) => Promise.resolve({ rows: rows.slice(1), rejected })), 2);
+    const post = (rows: Row[]) => Promise.resolve({ rows: rows.slice(1), rejected, outcome: "written" });
+    assert.equal(await postBatch(batch, given, post), 2);
     assert.equal(given.logger.lines[0]?.message, "Customers: element 7 left out, `name` is refused (wrong_type)");
   });
 

@@ -27,6 +27,7 @@ async function runBlock({ module, function: name, answer, payload }: JsonObject)
     result: result as unknown as OperationResult,
     context: mergeContext(mergeContext({}, context ?? null), (result as JsonObject)["output"] ?? null),
     run: { org_id: ID, submission_id: ID, pipeline_run_id: ID, step_position: 1 },
+    stepResultId: "44444444-4444-4444-8444-444444444444",
     recordedAt: null,
     internalConfig: buildConfig(engine.url),
     logger,

@@ -31,7 +31,7 @@ export interface QuoteFilters {
 
 /** Quotes. */
 export async function persistQuotes(step: PersistStep): Promise<void> {
-  const { operationId, result, run, recordedAt } = step;
+  const { operationId, result, run, stepResultId, recordedAt } = step;
   const { pipeline_run_id } = run;
   if (operationId === "finance.fetch.quotes" && result.status === "found" && result.output) {
     await storeRow(step, {
@@ -43,10 +43,12 @@ export async function persistQuotes(step: PersistStep): Promise<void> {
         body: readPath(document, "output.response.content || output.response"),
         source_submission_id: run.submission_id,
         source_pipeline_run_id: pipeline_run_id,
+        source_step_result_id: stepResultId,
         source_recorded_at: recordedAt,
       }),
       logged: ["symbol", "exchange"],
       persisted: "Quotes persisted to dedicated table",
+      notPersisted: "Quotes not persisted to dedicated table",
       failed: "Failed to persist quotes to dedicated table",
     } satisfies RowBlock<QuoteRow, QuoteBody>);
   }

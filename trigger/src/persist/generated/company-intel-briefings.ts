@@ -37,7 +37,7 @@ export interface CompanyIntelBriefingFilters {
 
 /** Company intel briefing. One row per company and client lens. */
 export async function persistCompanyIntelBriefings(step: PersistStep): Promise<void> {
-  const { operationId, result, run, recordedAt } = step;
+  const { operationId, result, run, stepResultId, recordedAt } = step;
   const { pipeline_run_id } = run;
   if (operationId === "company.derive.intel_briefing" && result.status === "found" && result.output) {
     await storeRow(step, {
@@ -55,10 +55,12 @@ export async function persistCompanyIntelBriefings(step: PersistStep): Promise<v
         processor: readPath(document, "output.processor"),
         source_submission_id: run.submission_id,
         source_pipeline_run_id: pipeline_run_id,
+        source_step_result_id: stepResultId,
         source_recorded_at: recordedAt,
       }),
       logged: ["company_domain", "client_company_name"],
       persisted: "Company intel briefing persisted to dedicated table",
+      notPersisted: "Company intel briefing not persisted to dedicated table",
       failed: "Failed to persist company intel briefing to dedicated table",
     } satisfies RowBlock<CompanyIntelBriefingRow, CompanyIntelBriefingBody>);
   }

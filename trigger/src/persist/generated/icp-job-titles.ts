@@ -34,7 +34,7 @@ export interface IcpJobTitlesFilters {
 
 /** ICP job titles. One row per company, holding the job titles of its ideal customers as researched. */
 export async function persistIcpJobTitles(step: PersistStep): Promise<void> {
-  const { operationId, result, run, recordedAt } = step;
+  const { operationId, result, run, stepResultId, recordedAt } = step;
   const { pipeline_run_id } = run;
   if (operationId === "company.derive.icp_job_titles" && result.status === "found" && result.output) {
     await storeRow(step, {
@@ -51,10 +51,12 @@ export async function persistIcpJobTitles(step: PersistStep): Promise<void> {
         processor: readPath(document, "output.processor"),
         source_submission_id: run.submission_id,
         source_pipeline_run_id: pipeline_run_id,
+        source_step_result_id: stepResultId,
         source_recorded_at: recordedAt,
       }),
       logged: ["company_domain"],
       persisted: "ICP job titles persisted to dedicated table",
+      notPersisted: "ICP job titles not persisted to dedicated table",
       failed: "Failed to persist ICP job titles to dedicated table",
     } satisfies RowBlock<IcpJobTitlesRow, IcpJobTitlesBody>);
   }

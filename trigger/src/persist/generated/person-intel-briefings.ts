@@ -44,7 +44,7 @@ export interface PersonIntelBriefingFilters {
 
 /** Person intel briefing. One row per person, employer and client lens. */
 export async function persistPersonIntelBriefings(step: PersistStep): Promise<void> {
-  const { operationId, result, run, recordedAt } = step;
+  const { operationId, result, run, stepResultId, recordedAt } = step;
   const { pipeline_run_id } = run;
   if (operationId === "person.derive.intel_briefing" && result.status === "found" && result.output) {
     await storeRow(step, {
@@ -65,10 +65,12 @@ export async function persistPersonIntelBriefings(step: PersistStep): Promise<vo
         processor: readPath(document, "output.processor"),
         source_submission_id: run.submission_id,
         source_pipeline_run_id: pipeline_run_id,
+        source_step_result_id: stepResultId,
         source_recorded_at: recordedAt,
       }),
       logged: ["person_full_name", "person_current_company_name", "client_company_name"],
       persisted: "Person intel briefing persisted to dedicated table",
+      notPersisted: "Person intel briefing not persisted to dedicated table",
       failed: "Failed to persist person intel briefing to dedicated table",
     } satisfies RowBlock<PersonIntelBriefingRow, PersonIntelBriefingBody>);
   }

@@ -1,0 +1,167 @@
+"""Fold a batch of step results and stale rows into the table of their spec, in one transaction.
+
+Backfill, repair and an upsert that names its step result share this one path. The steps of `BatchFold.fold_batch`:
+  1. lock the step results; one that changed since it was read stays pending
+  2. lock the units they contribute to or contributed to, and the stale ones; then read who else contributes to them
+  3. read the documents of other contributors, newest first, as far back as the fold needs them
+  4. fold, and store what differs (engine/backfill/writer.py)
+  5. remove what nothing contributes to any more (engine/backfill/removal.py)
+  6. write lineage and ledger
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from engine.backfill.lineage import Lineage
+from engine.backfill.preview import Preview
+from engine.backfill.reader import fetch_steps
+from engine.backfill.refusals import may_refuse_rows
+from engine.backfill.removal import Removal, RemovalStatements
+from engine.backfill.staging import StagingStatements
+from engine.backfill.versions import check_present_version
+from engine.backfill.writer import FoldWriter
+from engine.plan import Plan
+from engine.rows.fold import Contributor, FoldedRow, UnitFold
+from engine.rows.keys import build_key
+from engine.rows.outcomes import Outcome
+from engine.rows.reading import Reading
+from engine.rows.steps import Step
+from engine.rows.units import Unit
+from engine.sql import merge
+from engine.store.connection import Connection
+
+
+@dataclass(frozen=True)
+class BatchFold:
+    """A plan with the statements that fold its batches, built once."""
+
+    reading: Reading
+    staging: StagingStatements
+    removal: RemovalStatements
+    preview: Preview | None
+
+    @classmethod
+    def build(cls, reading: Reading, preview: Preview | None = None) -> BatchFold:
+        """Build the statements of a plan. `preview`, where given, collects what each batch changes."""
+        return cls(reading, StagingStatements.build(reading, preview), RemovalStatements.build(reading.plan), preview)
+
+    @property
+    def plan(self) -> Plan:
+        return self.reading.plan
+
+    async def fold_batch(
+        self,
+        connection: Connection,
+        steps: Sequence[Step],
+        stale: Sequence[Unit] = (),
+        *,
+        again: bool,
+        is_trial: bool = False,
+    ) -> list[UnitFold]:
+        """Fold and record `steps` and `stale` inside the caller's transaction; return the folds.
+
+        A step result that changed since it was read is left out and stays pending: the steps that were recorded are
+        those with an outcome (`list_recorded`). `again` overwrites ledger entries. A trial, which is rolled back, may
+        be of any version of the spec. Raises SpecOutdated when another version is the present one, and psycopg's errors
+        for what is no row's fault.
+        """
+        if not is_trial:
+            await check_present_version(connection, self.plan)
+        unchanged = await _lock_steps(connection, steps)
+        steps = [step for step in steps if step.id in unchanged]
+        lineage = Lineage(self.plan, connection)
+        folds = await lineage.lock_units(steps, stale)
+        if any(len(fold.contributors) > 1 for fold in folds):
+            may_refuse = await may_refuse_rows(connection, self.plan)
+            for fold in folds:
+                fold.is_tested = fold.needs_test(may_refuse)
+        await self._read_missing(connection, folds)
+        if any(fold.contributors for fold in folds):
+            table = await self.staging.create_table(connection)
+            writer = FoldWriter(self.plan, table, lambda folds: self._read_missing(connection, folds))
+            await writer.write_folds(folds)
+        _record_outcomes(folds)
+        await Removal(self.removal, connection, lineage, self.preview).remove_rows(folds)
+        await lineage.write_entries(folds)
+        await self._record_steps(connection, steps, again)
+        return folds
+
+    async def _read_missing(self, connection: Connection, folds: Sequence[UnitFold]) -> None:
+        """Read the step results that `folds` lack: the newest first, twice as many of each unit in every round."""
+        limit, steps = 1, dict[str, Step]()
+        while True:
+            missing = [(fold, each) for fold in folds for each in fold.list_missing(limit)]
+            if not missing:
+                return
+            unread = {each.step_id for _, each in missing} - steps.keys()
+            steps |= {step.id: step for step in await fetch_steps(connection, self.reading, sorted(unread))}
+            for fold, contributor in missing:
+                fold.attach_step(contributor, steps.get(contributor.step_id))
+            limit *= 2
+
+    async def _record_steps(self, connection: Connection, steps: Sequence[Step], again: bool) -> None:
+        if not steps:
+            return
+        parameters = {
+            "spec": self.plan.name,
+            "digest": self.plan.digest,
+            "again": again,
+            "ids": _join_list(step.id for step in steps),
+            "orgs": _join_list(step.org_id for step in steps),
+            "outcomes": _join_list(step.outcome for step in steps),
+            "elements": _join_list(str(step.extraction.elements) for step in steps),
+            "rows": _join_list(str(step.row_count) for step in steps),
+            "duplicates": _join_list(str(step.extraction.duplicates) for step in steps),
+            "refused": _join_list(str(step.refused_count) for step in steps),
+            "reasons": json.dumps([[reason.as_dict() for reason in step.reasons] for step in steps]),
+        }
+        await connection.execute(merge.RECORD_OUTCOMES_SQL, parameters)
+
+
+def list_recorded(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps of a folded batch that were recorded."""
+    return [step for step in steps if step.is_recorded]
+
+
+async def _lock_steps(connection: Connection, steps: Sequence[Step]) -> set[str]:
+    """Lock the step results against changes; return the ids of those that are as they were when read."""
+    if not steps:
+        return set()
+    ids, versions = _join_list(step.id for step in steps), _join_list(step.version for step in steps)
+    cursor = await connection.execute(merge.LOCK_STEP_RESULTS_SQL, {"ids": ids, "versions": versions})
+    unchanged = {step_id for (step_id,) in await cursor.fetchall()}
+    for step in steps:
+        step.is_recorded = step.id in unchanged
+    return unchanged
+
+
+def _record_outcomes(folds: Iterable[UnitFold]) -> None:
+    """Record for each row of the batch's step results what became of it."""
+    for fold in folds:
+        newest = {(row.newest.step_id, row.number): row for row in fold.fold_rows()}
+        for contributor in fold.contributors:
+            if contributor.is_new:
+                _record_rows(fold, contributor, newest)
+
+
+def _record_rows(fold: UnitFold, contributor: Contributor, newest: dict[tuple[str, int], FoldedRow]) -> None:
+    step, results = contributor.extracted, fold.results
+    for number in contributor.rows:
+        if stored := results.get(build_key(fold.plan, step.extraction.rows[number])):
+            step.row_ids[number] = stored.row_id
+        row = newest.get((step.id, number))
+        if reason := contributor.refusals.get(number):
+            step.outcomes[number] = Outcome.REJECTED
+            step.refusals[number] = reason
+            step.merge_reasons.append(reason)
+        elif row is not None:
+            step.outcomes[number] = results[row.key].outcome
+        else:
+            step.outcomes[number] = Outcome.SUPERSEDED
+
+
+def _join_list(texts: Iterable[str]) -> str:
+    return ",".join(texts)

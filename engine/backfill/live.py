@@ -1,0 +1,224 @@
+"""Write the rows of a live upsert. One that names a recorded step result speaks for it.
+
+What is stored of that step result counts: the request folds it as a backfill would, so a row written live is the row a
+backfill makes. The posted values are a claim; where they differ from what is stored, the ledger has a note. A step
+result that is not recorded yet cannot be read: its rows are written as given, and folded once it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.backfill.apply import BatchFold
+from engine.backfill.reader import fetch_steps
+from engine.backfill.run import fold_with_retry
+from engine.backfill.versions import SpecOutdated
+from engine.columns import list_columns, list_document_columns
+from engine.plan import Plan
+from engine.rows.extract import HELD, Reason, Row
+from engine.rows.keys import build_key
+from engine.rows.outcomes import Outcome
+from engine.rows.reading import Reading
+from engine.rows.steps import Step
+from engine.sql import live as live_sql
+from engine.sql.upsert import build_stored_rows_sql
+from engine.store.connection import Connection, RawJson
+from engine.store.errors import StoreRefused, wrap_errors
+from engine.store.identity import check_organisation
+from engine.store.tenant import run_as_tenant
+from engine.store.upsert import SourceRefused, StoredRow, Upsert, join_row_json
+from engine.values import exact_json
+from engine.values.column_types import shorten_json
+
+#: How long an upsert waits for the lock of its rows: its caller waits too, and what is not written stays pending.
+_LOCK_TIMEOUT = "5s"
+_MAX_ATTEMPTS = 3
+#: The statuses of a step that has no result yet.
+_UNRECORDED = ("queued", "running", "retrying")
+
+
+@dataclass(slots=True)
+class LiveResult:
+    """What became of the rows of one upsert: each as it is stored, or why the database refuses it."""
+
+    rows: list[StoredRow | StoreRefused] = field(default_factory=list)
+    outcome: Outcome | None = None  # of the step result, where the upsert names a recorded one
+    reasons: Sequence[Reason] = ()  # why the step result, or elements of it, gave no row
+    refused: Sequence[tuple[int, Reason]] = ()  # (place of the posted row, why the database refuses what is stored)
+    claims: Sequence[Reason] = ()  # where the posted values differ from what the step result has
+
+
+@dataclass(frozen=True)
+class LiveUpsert:
+    """A plan with its statements, built once and used for every request."""
+
+    upsert: Upsert
+    fold: BatchFold
+    rows_sql: str
+    compare_sql: str
+
+    @classmethod
+    def build(cls, plan: Plan) -> LiveUpsert:
+        reading = Reading(plan)
+        compare_sql = live_sql.build_compare_documents_sql(reading)
+        return cls(Upsert.build(plan), BatchFold.build(reading), build_stored_rows_sql(plan), compare_sql)
+
+    @property
+    def plan(self) -> Plan:
+        return self.upsert.plan
+
+    async def write_rows(
+        self, connection: Connection, org_id: str, rows: Sequence[Mapping[str, Any]], *, all_or_none: bool = False
+    ) -> LiveResult:
+        """Write `rows`, which share their source, for `org_id`.
+
+        Without a recorded step result each maps fields and source columns to converted values, and they are written all
+        or none, or, without `all_or_none`, those that the database accepts. Raises UnknownOrganisation, SourceRefused,
+        StoreRefused for the only row or what no row caused, StoreUnavailable.
+        """
+        step_id = rows[0].get("source_step_result_id")
+        if step_id is not None:
+            async with wrap_errors():
+                result = await self._write_step(connection, org_id, step_id, rows)
+            if result is not None:
+                return result
+        if all_or_none:
+            return LiveResult(list(await self.upsert.write_rows(connection, org_id, rows)))
+        return LiveResult(await self.upsert.write_valid_rows(connection, org_id, rows))
+
+    async def _write_step(
+        self, connection: Connection, org_id: str, step_id: str, rows: Sequence[Mapping[str, Any]]
+    ) -> LiveResult | None:
+        """Fold the step result that `rows` name; None where it cannot be folded yet."""
+        cursor = await connection.execute(live_sql.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
+        found = await cursor.fetchone()
+        if found is None:
+            await check_organisation(connection, org_id)
+            raise SourceRefused("source_step_result_id")
+        status, result_status, operation, submission_id, run_id = found
+        _check_sources(rows[0], submission_id, run_id)
+        if status in _UNRECORDED:
+            return None
+        if status != "succeeded" or result_status != "found":
+            message = f"the step is `{status}`" if status != "succeeded" else f"its result is `{result_status}`"
+            return LiveResult(outcome=Outcome.FILTERED, reasons=[Reason("not_found", None, message)])
+        if self.plan.find_mapping(operation) is None:
+            known = ", ".join(f"`{known}`" for known in self.plan.operations)
+            reason = Reason("unknown_operation", None, f"operation `{operation}` is none of this spec's: {known}")
+            return LiveResult(outcome=Outcome.REJECTED, reasons=[reason])
+        try:
+            step = await self._fold_step(connection, step_id)
+        except SpecOutdated:
+            return None
+        return None if step is None else await self._build_result(connection, org_id, step, rows)
+
+    async def _fold_step(self, connection: Connection, step_id: str) -> Step | None:
+        """Fold one step result; None when it changes each time before it is locked, or is gone."""
+        for _ in range(_MAX_ATTEMPTS):
+            steps = await fetch_steps(connection, self.fold.reading, [step_id])
+            recorded = await fold_with_retry(connection, self.fold, steps, again=False, lock_timeout=_LOCK_TIMEOUT)
+            if recorded:
+                return recorded[0]
+        return None
+
+    async def _build_result(
+        self, connection: Connection, org_id: str, step: Step, rows: Sequence[Mapping[str, Any]]
+    ) -> LiveResult:
+        numbers = self._choose_rows(step, rows)
+        stored = await self._fetch_stored(connection, org_id, [step.row_ids.get(number) for number in numbers])
+        claims = await self._compare_claims(connection, step, rows)
+        if claims:
+            note = {"spec": self.plan.name, "id": step.id}
+            for claim in claims:
+                payload = {**note, "reason": json.dumps([claim.as_dict()])}
+                await connection.execute(live_sql.NOTE_CLAIM_SQL, payload)
+        answered = [
+            StoredRow(step.outcomes[number], stored[row_id])
+            for number in numbers
+            if (row_id := step.row_ids.get(number)) in stored and step.outcomes[number] is not Outcome.REJECTED
+        ]
+        return LiveResult(list(answered), step.outcome, step.reasons, self._list_refused(step, rows), claims)
+
+    def _list_refused(self, step: Step, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Reason]]:
+        """Return the posted rows whose row in the step result the database refuses, with the reasons."""
+        posted = {build_key(self.plan, dict(row)): place for place, row in enumerate(rows)}
+        return [
+            (posted.get(build_key(self.plan, row), 0), step.refusals[number])
+            for number, row in enumerate(step.extraction.rows)
+            if number in step.refusals and (not self.plan.many or build_key(self.plan, row) in posted)
+        ]
+
+    def _choose_rows(self, step: Step, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Return the numbers of the step's rows to answer: those of the posted keys, or its only one."""
+        extracted = step.extraction.rows
+        if not self.plan.many:
+            return list(range(len(extracted)))
+        posted = {build_key(self.plan, dict(row)) for row in rows}
+        return [number for number, row in enumerate(extracted) if build_key(self.plan, row) in posted]
+
+    async def _fetch_stored(
+        self, connection: Connection, org_id: str, row_ids: Sequence[str | None]
+    ) -> dict[str | None, bytes]:
+        ids = [row_id for row_id in row_ids if row_id]
+        if not ids:
+            return {}
+        names = list_document_columns(self.plan, list_columns(self.plan))
+        (answers,) = await run_as_tenant(connection, org_id, self.rows_sql, [{"ids": ids}])
+        return {(row_id or b"").decode(): join_row_json(names, texts) for row_id, *texts in answers}
+
+    async def _compare_claims(
+        self, connection: Connection, step: Step, rows: Sequence[Mapping[str, Any]]
+    ) -> list[Reason]:
+        """Return a note for each posted value that is not what the step result has."""
+        extracted = {build_key(self.plan, row): number for number, row in enumerate(step.extraction.rows)}
+        notes = []
+        for row in rows:
+            key = build_key(self.plan, dict(row))
+            number = extracted.get(key, 0 if not self.plan.many and extracted else None)
+            if number is None:
+                message = "the step result has no row of the posted key"
+                notes.append(Reason("claim_differs", None, message, shorten_json([str(part) for part in key])))
+            else:
+                notes += await self._compare_row(connection, step, step.extraction.rows[number], row)
+        return notes
+
+    async def _compare_row(
+        self, connection: Connection, step: Step, stored: Row, posted: Mapping[str, Any]
+    ) -> list[Reason]:
+        differing = [
+            column.name
+            for column in self.plan.fields
+            if stored[column.name] is not HELD and not _is_equal(posted.get(column.name), stored[column.name])
+        ]
+        if any(value is HELD for value in stored.values()):
+            values = {column.name: _wrap_document(posted.get(column.name)) for column in self.fold.reading.held_fields}
+            cursor = await connection.execute(self.compare_sql, {**values, "step_id": step.id})
+            (row,) = await cursor.fetchall()
+            differing += [name for name, differs in zip(values, row, strict=True) if differs]
+        message = "the posted value is not the one the step result has"
+        return [Reason("claim_differs", name, message) for name in differing]
+
+
+def _check_sources(row: Mapping[str, Any], submission_id: str, run_id: str) -> None:
+    """Raise SourceRefused when the submission or run that a row names is not that of its step result."""
+    if row.get("source_submission_id") not in (None, submission_id):
+        raise SourceRefused("source_submission_id")
+    if row.get("source_pipeline_run_id") not in (None, run_id):
+        raise SourceRefused("source_pipeline_run_id")
+
+
+def _is_equal(posted: Any, stored: Any) -> bool:
+    if not isinstance(posted, RawJson):
+        return bool(posted == stored)
+    try:
+        text = exact_json.dumps(exact_json.convert_to_stored(exact_json.loads(posted)))
+    except ValueError:  # nested too deeply to be read
+        return False
+    return stored is not None and text == stored.encode()
+
+
+def _wrap_document(value: Any) -> Any:
+    return RawJson(value.encode()) if isinstance(value, str) else value

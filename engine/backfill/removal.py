@@ -1,0 +1,134 @@
+"""Remove the rows that nothing contributes to any more, and take the source from those whose source was deleted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from engine.backfill.lineage import Lineage
+from engine.backfill.preview import Preview
+from engine.plan import Plan
+from engine.rows.extract import Reason
+from engine.rows.fold import UnitFold
+from engine.rows.outcomes import ExtractionOutcome, Outcome
+from engine.rows.steps import Step
+from engine.rows.units import Unit, build_unit, get_unit_fields
+from engine.spec.vocabulary import OnAbsent
+from engine.sql import lineage as lineage_sql
+from engine.store.connection import Connection
+
+
+@dataclass(frozen=True)
+class RemovalStatements:
+    """The statements of a plan that remove rows, built once."""
+
+    plan: Plan
+    unit_rows_sql: str
+    remove_sql: str
+    unsource_sql: str
+    remove_absent_sql: str
+    unsource_absent_sql: str
+
+    @classmethod
+    def build(cls, plan: Plan) -> RemovalStatements:
+        replaces = plan.on_absent is OnAbsent.DELETE
+        return cls(
+            plan=plan,
+            unit_rows_sql=lineage_sql.build_unit_rows_sql(plan),
+            remove_sql=lineage_sql.build_remove_rows_sql(plan),
+            unsource_sql=lineage_sql.build_unsource_rows_sql(plan),
+            remove_absent_sql=lineage_sql.build_remove_absent_sql(plan) if replaces else "",
+            unsource_absent_sql=lineage_sql.build_unsource_absent_sql(plan) if replaces else "",
+        )
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Removes rows over one connection, inside the transaction that folds."""
+
+    statements: RemovalStatements
+    connection: Connection
+    lineage: Lineage
+    preview: Preview | None
+
+    async def remove_rows(self, folds: Sequence[UnitFold]) -> None:
+        """Remove what `folds`, whose rows are stored, have no row for any more."""
+        replacing = self.statements.plan.on_absent is OnAbsent.DELETE
+        await self._remove_empty([fold for fold in folds if fold.row_ids and not (replacing and fold.unit.parent)])
+        parents = [fold for fold in folds if replacing and fold.unit.parent]
+        if parents:
+            await self._remove_absent(parents)
+
+    async def _remove_empty(self, folds: Sequence[UnitFold]) -> None:
+        """Remove or unsource the rows that units had and have no more.
+
+        A row that another unit has by now (the key of the spec was changed) is left to that one.
+        """
+        units = {row_id: fold for fold in folds for row_id in fold.row_ids - _list_stored_ids(fold)}
+        if not units:
+            return
+        removed, unsourced, queued = list[str](), list[str](), list[tuple[Unit, str]]()
+        parameters = {"ids": ",".join(units)}
+        names = [column.name for column in get_unit_fields(self.statements.plan)]
+        cursor = await self.connection.execute(self.statements.unit_rows_sql, parameters)
+        for row_id, org_id, has_source, *values in await cursor.fetchall():
+            fold = units[row_id]
+            unit = build_unit(self.statements.plan, org_id, dict(zip(names, values, strict=True)))
+            if unit != fold.unit:
+                if has_source:
+                    queued.append((unit, row_id))
+            elif fold.removes_when_empty:
+                removed.append(row_id)
+            else:
+                unsourced.append(row_id)
+        if removed:
+            cursor = await self.connection.execute(self.statements.remove_sql, {"ids": ",".join(removed)})
+            self._note_removed(await cursor.fetchall())
+        if unsourced:
+            await self.connection.execute(self.statements.unsource_sql, {"ids": ",".join(unsourced)})
+        await self.lineage.queue_stale(queued)
+
+    async def _remove_absent(self, folds: Sequence[UnitFold]) -> None:
+        """Remove the rows of each parent that are not in its fold, and record it for the newest complete result."""
+        complete = [fold.find_complete() for fold in folds]
+        parameters = {
+            "orgs": ",".join(fold.unit.org_id for fold in folds),
+            "parents": [fold.unit.parent for fold in folds],
+            "times": [contributor.recorded_at if contributor else None for contributor in complete],
+            "kept": ",".join(row_id for fold in folds for row_id in _list_stored_ids(fold)),
+        }
+        removed: defaultdict[int, int] = defaultdict(int)
+        cursor = await self.connection.execute(self.statements.remove_absent_sql, parameters)
+        for number, row_id, key in await cursor.fetchall():
+            removed[number] += 1
+            self._note_removed([(row_id, key)])
+        await self.connection.execute(self.statements.unsource_absent_sql, parameters)
+        for number, (fold, contributor) in enumerate(zip(folds, complete, strict=True), start=1):
+            for each in fold.contributors:
+                if each.is_new and each.step:
+                    _record_deletion(each.step, removed[number] if each is contributor else None)
+
+    def _note_removed(self, rows: Iterable[tuple[str, str]]) -> None:
+        if self.preview:
+            for row_id, key in rows:
+                self.preview.note_removed(row_id, key)
+
+
+def _list_stored_ids(fold: UnitFold) -> set[str]:
+    return {result.row_id for result in fold.results.values()}
+
+
+def _record_deletion(step: Step, removed: int | None) -> None:
+    """Record what a result that replaces rows removed; None: a newer complete one speaks for its parent."""
+    if step.extraction.outcome != ExtractionOutcome.ROW or step.extraction.parent is None:
+        return
+    if step.refused_count:
+        message = "rows of earlier results were left: an element was rejected"
+        step.merge_reasons.append(Reason("absent_kept", None, message))
+    elif removed:
+        step.deletion_outcome = Outcome.WRITTEN
+        rows = "1 row of an earlier result was" if removed == 1 else f"{removed} rows of earlier results were"
+        step.merge_reasons.append(Reason("absent_deleted", None, f"{rows} deleted: no element of this one is theirs"))
+    elif not step.outcomes:
+        step.deletion_outcome = Outcome.SUPERSEDED if removed is None else Outcome.UNCHANGED

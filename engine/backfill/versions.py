@@ -1,0 +1,82 @@
+"""Register the versions of specs, and keep a process with an older one from folding rows.
+
+The version that was registered last is the present one. Registering is a step of a deployment: `dex migrate` and
+`dex backfill` do it, `dex serve` only for a spec without any version. Without this an old and a new process would fold
+history anew in turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.errors import EngineError
+from engine.plan import Plan
+from engine.sql import versions
+from engine.store.connection import Connection
+from engine.store.errors import wrap_errors
+
+
+class SpecOutdated(EngineError):
+    """Another version of the spec is the present one, so this process leaves its work pending."""
+
+    def __init__(self, spec: str) -> None:
+        super().__init__(
+            f"this version of the spec `{spec}` is not the one that was registered last",
+            hint="bring this process up to date; to go back to its version, run `dex migrate` with it",
+        )
+        self.spec = spec
+
+
+async def check_present_version(connection: Connection, plan: Plan) -> None:
+    """Raise SpecOutdated when another version of the spec is the present one."""
+    digest = await _fetch_present_digest(connection, plan)
+    if digest not in (None, plan.digest):
+        raise SpecOutdated(plan.name)
+
+
+async def register_versions(connection: Connection, plans: Iterable[Plan]) -> list[str]:
+    """Make the versions of `plans` the present ones, also older ones (a rollback); return the specs that changed.
+
+    Raises StoreUnavailable, StoreRefused.
+    """
+    changed = []
+    async with wrap_errors(), connection.transaction():
+        await connection.execute(versions.LOCK_VERSIONS_SQL)
+        for plan in plans:
+            cursor = await connection.execute(versions.REGISTER_SQL, _build_parameters(plan))
+            if cursor.rowcount:
+                changed.append(plan.name)
+    return changed
+
+
+async def register_unknown_version(connection: Connection, plan: Plan) -> None:
+    """Make the version of `plan` the present one if it was never registered.
+
+    Raises SpecOutdated when it was and another one has been registered since.
+    """
+    parameters = _build_parameters(plan)
+    if await _fetch_present_digest(connection, plan) == plan.digest:
+        return
+    async with connection.transaction():
+        await connection.execute(versions.LOCK_VERSIONS_SQL)
+        known = await (await connection.execute(versions.IS_KNOWN_SQL, parameters)).fetchone()
+        if not (known and known[0]):
+            await connection.execute(versions.REGISTER_SQL, parameters)
+    await check_present_version(connection, plan)
+
+
+async def register_first_versions(connection: Connection, plans: Iterable[Plan]) -> None:
+    """Register the specs that have no version at all. Raises StoreUnavailable, StoreRefused."""
+    async with wrap_errors():
+        for plan in plans:
+            if await _fetch_present_digest(connection, plan) is None:
+                await register_unknown_version(connection, plan)
+
+
+async def _fetch_present_digest(connection: Connection, plan: Plan) -> str | None:
+    row = await (await connection.execute(versions.SELECT_PRESENT_SQL, {"spec": plan.name})).fetchone()
+    return row[0] if row else None
+
+
+def _build_parameters(plan: Plan) -> dict[str, object]:
+    return {"spec": plan.name, "digest": plan.digest, "operations": list(plan.operations)}

@@ -1,0 +1,227 @@
+"""Fold the contributions to a key into the row that has to be stored. Nothing here reads or writes a database.
+
+A contribution is what one step result gives for one key. They are ordered by (recorded_at, id of the step result):
+
+    newest wins    the row is that of the newest contribution; a column with `on_missing: keep` that it lacks takes the
+                   newest value that is there
+    refused        a contribution that the database refuses, admitted oldest first, does not count
+    complete       under `on_absent: delete` of one parent: the newest result of which no element was refused, and the
+                   results after it, count
+
+Documents are read only as far back as the fold needs them (`UnitFold.list_missing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from engine.plan import Field, Plan
+from engine.rows.extract import HELD, Reason, Row
+from engine.rows.keys import Key, build_key
+from engine.rows.outcomes import Outcome
+from engine.rows.steps import Step
+from engine.rows.units import Unit
+from engine.spec.vocabulary import OnAbsent, OnMissing
+
+#: Characters at which a value may be too long for the index of its column.
+_LONG_VALUE = 500
+
+
+@dataclass(slots=True)
+class Contributor:
+    """A step result that contributes to one unit."""
+
+    step_id: str
+    recorded_at: datetime
+    step: Step | None = None  # None until its document is read
+    rows: Sequence[int] = ()  # numbers of the rows of its extraction that belong to the unit
+    is_new: bool = False  # one of the batch, whose lineage and ledger entries are written
+    was_refused: bool = False  # as row_lineage has it
+    row_id: str | None = None  # as row_lineage has it
+    is_recorded: bool = False  # whether row_lineage has it
+    refusals: dict[int, Reason] = field(default_factory=dict)  # number of a row -> why the database refuses it
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        return self.recorded_at, self.step_id
+
+    @property
+    def extracted(self) -> Step:
+        """Its step result, which was read."""
+        assert self.step is not None
+        return self.step
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it speaks for all rows of its parent: an array of which no element was refused."""
+        extraction = self.extracted.extraction
+        return extraction.parent is not None and extraction.refused == 0 and not self.refusals
+
+
+@dataclass(slots=True)
+class FoldedRow:
+    """The row to store for one key: the newest contribution with the kept values of older ones."""
+
+    fold: UnitFold
+    key: Key
+    newest: Contributor
+    number: int  # of the newest contribution among the rows of its step result
+    values: Row  # a held document is the id of the step result that has it
+
+
+@dataclass(slots=True)
+class StoredResult:
+    """What became of a folded row: its outcome, and the id of the stored row."""
+
+    outcome: Outcome
+    row_id: str
+
+
+@dataclass(slots=True)
+class StaleEntry:
+    """An entry of `stale_rows`: a unit to fold anew."""
+
+    unit: Unit
+    row_id: str | None
+    remove_when_empty: bool
+    revision: int
+
+
+@dataclass(slots=True)
+class UnitFold:
+    """All contributors of one unit, oldest first, and what its folded rows became."""
+
+    plan: Plan
+    unit: Unit
+    contributors: list[Contributor] = field(default_factory=list)
+    left: list[Contributor] = field(default_factory=list)  # step results of the batch that contribute no longer
+    stale: StaleEntry | None = None
+    is_tested: bool = False  # whether the database is asked, contribution by contribution, which of them it admits
+    results: dict[Key, StoredResult] = field(default_factory=dict)
+
+    @property
+    def row_ids(self) -> set[str]:
+        """The rows that the unit is known to have had."""
+        known = [*self.contributors, *self.left]
+        ids = {contributor.row_id for contributor in known} | {self.stale.row_id if self.stale else None}
+        return {row_id for row_id in ids if row_id}
+
+    @property
+    def removes_when_empty(self) -> bool:
+        """Whether its row goes when nothing contributes: not when its source was deleted, which is said last."""
+        return bool(self.left) or self.stale is None or self.stale.remove_when_empty
+
+    def sort_contributors(self) -> None:
+        self.contributors.sort(key=lambda contributor: contributor.order)
+
+    def attach_step(self, contributor: Contributor, step: Step | None) -> None:
+        """Give a contributor its step result; it drops out where that no longer contributes (then it is pending)."""
+        rows = step.units.get(self.unit) if step else None
+        if rows is None:
+            self.contributors.remove(contributor)
+        else:
+            contributor.step, contributor.rows = step, rows
+
+    def list_missing(self, limit: int) -> list[Contributor]:
+        """Return the newest contributors, at most `limit`, whose step results have to be read to fold the unit."""
+        missing: list[Contributor] = []
+        open_columns = {column.name for column in list_kept_fields(self.plan)}
+        for contributor in reversed(self.contributors):
+            if contributor.step is None:
+                missing.append(contributor)
+            elif not missing and not self.is_tested and self._is_settled_by(contributor, open_columns):
+                return []
+            if len(missing) == limit:
+                break
+        return missing
+
+    def _is_settled_by(self, contributor: Contributor, open_columns: set[str]) -> bool:
+        """Return whether nothing older than `contributor` counts; take the columns it fills out of `open_columns`."""
+        if self.plan.on_absent is OnAbsent.DELETE:
+            return contributor.is_complete
+        row = contributor.extracted.extraction.rows[contributor.rows[0]]
+        open_columns -= {name for name in open_columns if row[name] is not None}
+        return not open_columns
+
+    def needs_test(self, table_may_refuse: bool) -> bool:
+        """Return whether the database has to be asked for each contribution, since a refused one does not count."""
+        if self.is_tested or len(self.contributors) < 2:
+            return False
+        return table_may_refuse or any(
+            contributor.was_refused or self._has_long_value(contributor) for contributor in self.contributors
+        )
+
+    def _has_long_value(self, contributor: Contributor) -> bool:
+        """Return whether a value may be refused by an index, which takes values of limited length only."""
+        if contributor.step is None:
+            return False
+        return any(
+            isinstance(value := contributor.step.extraction.rows[number][column.name], str) and len(value) > _LONG_VALUE
+            for column in _list_indexed_fields(self.plan)
+            for number in contributor.rows
+        )
+
+    def fold_rows(self) -> list[FoldedRow]:
+        """Return the rows to store."""
+        return self._fold(self._list_counting(self.contributors))
+
+    def fold_rows_up_to(self, place: int) -> list[FoldedRow]:
+        """Return what the contributor at `place` makes of the rows that those before it left."""
+        if place >= len(self.contributors):
+            return []
+        folded = self._fold(self._list_counting(self.contributors[: place + 1]))
+        return [row for row in folded if row.newest is self.contributors[place]]
+
+    def find_complete(self) -> Contributor | None:
+        """Return the newest contributor that speaks for all rows of its parent."""
+        read = [contributor for contributor in self.contributors if contributor.step]
+        return next((contributor for contributor in reversed(read) if contributor.is_complete), None)
+
+    def _list_counting(self, contributors: Sequence[Contributor]) -> list[Contributor]:
+        """Return those that count, newest first; nothing older than what the fold needs was read."""
+        counting: list[Contributor] = []
+        for contributor in reversed(contributors):
+            if contributor.step is None:
+                continue
+            counting.append(contributor)
+            if contributor.is_complete:
+                break
+        return counting
+
+    def _fold(self, newest_first: Iterable[Contributor]) -> list[FoldedRow]:
+        folded: dict[Key, FoldedRow] = {}
+        for contributor in newest_first:
+            for number in contributor.rows:
+                if number in contributor.refusals:
+                    continue
+                row = contributor.extracted.extraction.rows[number]
+                key = build_key(self.plan, row)
+                if known := folded.get(key):
+                    _fill_kept_values(self.plan, known.values, row, contributor.step_id)
+                else:
+                    values = {name: _stage_value(value, contributor.step_id) for name, value in row.items()}
+                    folded[key] = FoldedRow(self, key, contributor, number, values)
+        return list(folded.values())
+
+
+def list_kept_fields(plan: Plan) -> list[Field]:
+    """Return the fields whose value stays when a newer contribution lacks one."""
+    return [column for column in plan.fields if column.on_missing is OnMissing.KEEP and not column.key]
+
+
+def _list_indexed_fields(plan: Plan) -> list[Field]:
+    indexed = {name for names in plan.indexes for name in names}
+    return [column for column in plan.fields if column.key or column.filter or column.name in indexed]
+
+
+def _fill_kept_values(plan: Plan, values: Row, older: Row, step_id: str) -> None:
+    for column in list_kept_fields(plan):
+        if values[column.name] is None:
+            values[column.name] = _stage_value(older[column.name], step_id)
+
+
+def _stage_value(value: object, step_id: str) -> object:
+    """Return the value to stage: a held document is named by the step result to read it from."""
+    return step_id if value is HELD else value

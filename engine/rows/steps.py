@@ -1,0 +1,114 @@
+"""A found step result with what was extracted from it and what became of it, and the batches they are folded in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from engine.plan import Plan
+from engine.rows.extract import Extraction, Reason
+from engine.rows.outcomes import ExtractionOutcome, Outcome, find_strongest
+from engine.rows.units import Unit, group_rows_by_unit
+
+#: Step results per transaction: the fastest of 50, 100, 500, 2,000 and 10,000 where it was measured.
+BATCH_SIZE = 500
+#: Rows at which a batch is full whatever its size, so that lists of a thousand elements do not fill the memory.
+MAX_ROWS = 10_000
+#: Bytes of JSON that were read at which a batch is full, so that large documents do not.
+MAX_BYTES = 8_000_000
+
+
+@dataclass(slots=True)
+class Step:
+    """A found step result: its origin, the rows extracted from it, and the outcome of each row."""
+
+    id: str
+    org_id: str
+    submission_id: str
+    pipeline_run_id: str
+    recorded_at: datetime
+    version: str  # `xmin` of the step result when it was read
+    extraction: Extraction
+    units: dict[Unit, list[int]] = field(default_factory=dict)  # unit -> numbers of the rows that belong to it
+    size: int = 0  # bytes of JSON that were read of it
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # number of a row -> its outcome, once it is folded
+    refusals: dict[int, Reason] = field(default_factory=dict)  # number of a row -> why Postgres refuses it
+    row_ids: dict[int, str] = field(default_factory=dict)  # number of a row -> the stored row of its key
+    is_recorded: bool = False  # whether its ledger entry was written, which it is unless it changed meanwhile
+    deletion_outcome: Outcome | None = None  # under `on_absent: delete`: the outcome for the rows that it replaces
+    #: Reasons added after extraction: rows Postgres refused, rows of earlier results deleted or kept.
+    merge_reasons: list[Reason] = field(default_factory=list)
+
+    @property
+    def order(self) -> tuple[datetime, str]:
+        """Its place among the contributions to a key."""
+        return self.recorded_at, self.id
+
+    def copy_unmerged(self) -> Step:
+        """Return the step result as it was after extraction, without the results of a merge."""
+        return replace(self, outcomes={}, refusals={}, row_ids={}, deletion_outcome=None, merge_reasons=[])
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """The reasons of extraction, then those of the merge."""
+        return (*self.extraction.reasons, *self.merge_reasons)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome the ledger records: the strongest among those of its rows."""
+        if self.extraction.outcome != ExtractionOutcome.ROW:
+            return Outcome(self.extraction.outcome)
+        return find_strongest([*self.outcomes.values(), *filter(None, [self.deletion_outcome])])
+
+    @property
+    def row_count(self) -> int:
+        """How many keys it has a row for that Postgres does not refuse, superseded ones included."""
+        return len(self.extraction.rows) - self._rejected_count
+
+    @property
+    def refused_count(self) -> int:
+        """How many of its elements were refused, by the spec or by Postgres."""
+        return self.extraction.refused + self._rejected_count
+
+    @property
+    def _rejected_count(self) -> int:
+        return sum(outcome is Outcome.REJECTED for outcome in self.outcomes.values())
+
+
+def build_step(plan: Plan, extraction: Extraction, *, org_id: str, size: int = 0, **origin: object) -> Step:
+    """Build the step result of an extraction, with the units it contributes to."""
+    units = group_rows_by_unit(plan, org_id, extraction)
+    return Step(org_id=org_id, extraction=extraction, units=units, size=size, **origin)  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class BatchBuilder:
+    """Collects step results until they make a batch: of `size` of them, MAX_ROWS rows, or MAX_BYTES."""
+
+    size: int
+    steps: list[Step] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+
+    def add_step(self, step: Step) -> Sequence[Step] | None:
+        """Add a step result; return the batch when it is full, else None."""
+        self.steps.append(step)
+        self.rows += len(step.extraction.rows)
+        self.bytes += step.size
+        is_full = len(self.steps) >= self.size or self.rows >= MAX_ROWS or self.bytes >= MAX_BYTES
+        return self.take_batch() if is_full else None
+
+    def take_batch(self) -> Sequence[Step] | None:
+        """Return the step results added so far and start an empty batch; None when there are none."""
+        steps, self.steps, self.rows, self.bytes = self.steps, [], 0, 0
+        return steps or None
+
+
+def assign_writer(step: Step, count: int) -> int:
+    """Return which of `count` writers folds `step`, which has at most one row.
+
+    Step results of one key share a writer, so that they are folded in their order, and units that share a lock do, so
+    that writers do not wait for each other. The number is the same in every process.
+    """
+    return next((unit.slot % count for unit in step.units), 0)

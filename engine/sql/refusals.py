@@ -1,0 +1,43 @@
+"""The query whether a table may refuse a row for what is in it, where the spec does not."""
+
+from __future__ import annotations
+
+#: Parameters: `table`, `fields` (columns of the spec), `optional` (those that may be null), `conflict`.
+#: A key that is too long for its index is no condition of the table: that is found when it happens.
+MAY_REFUSE_SQL = """
+with target as (
+    select to_regclass(%(table)s)::oid as id
+)
+select exists (
+    select from pg_constraint as known, target
+    where known.conrelid = target.id and (
+        known.contype in ('c', 'x')
+        or known.contype = 'f' and known.confrelid not in (
+            select to_regclass(name)::oid from unnest(array['orgs', 'submissions', 'pipeline_runs']) as name
+            where to_regclass(name) is not null
+        )
+    )
+) or exists (
+    select from pg_index as known, target
+    where known.indrelid = target.id and (
+        known.indexprs is not null or known.indpred is not null
+        or known.indisunique and not known.indisprimary and (
+            select array_agg(field.attname::text order by field.attname)
+            from pg_attribute as field
+            where field.attrelid = known.indrelid and field.attnum = any(known.indkey::int2[])
+        ) is distinct from (select array_agg(name order by name) from unnest(%(conflict)s::text[]) as name)
+    )
+) or exists (
+    select from pg_trigger as known join pg_proc as called on called.oid = known.tgfoid, target
+    where known.tgrelid = target.id and not known.tgisinternal and called.proname <> 'update_updated_at_column'
+) or exists (
+    select from pg_rewrite as known, target where known.ev_class = target.id
+) or exists (
+    select from pg_attribute as field join pg_type as kind on kind.oid = field.atttypid, target
+    where field.attrelid = target.id and field.attnum > 0 and not field.attisdropped and (
+        field.attgenerated <> ''
+        or field.attname = any(%(fields)s::text[]) and (field.atttypmod >= 0 or kind.typtype = 'd')
+        or field.attname = any(%(optional)s::text[]) and field.attnotnull
+    )
+)
+"""
