@@ -89,7 +89,7 @@ export interface StoredRows {
  * Throws InternalApiError: for a 4xx at once; for a network error, a timeout, 408, 425, 429 and 5xx after the retries;
  * for a 200 without a row.
  */
-export async function internalPost(config: InternalConfig, path: string, body: object): Promise<JsonObject> {
+export async function internalPostForRow(config: InternalConfig, path: string, body: object): Promise<JsonObject> {
   const { data } = await postWithRetries(config, path, body);
   if (isRow(data)) return data;
   throw new InternalApiError(`POST ${path} answered 200 without the row it should have stored`, path, 200, null, false);
@@ -97,9 +97,9 @@ export async function internalPost(config: InternalConfig, path: string, body: o
 
 /**
  * POST a row and return it as the API stored it, with its outcome; no row where the step result that the body names gives
- * none. Throws as `internalPost` does.
+ * none. Throws as `internalPostForRow` does.
  */
-export async function internalUpsert(config: InternalConfig, path: string, body: object): Promise<StoredRow> {
+export async function internalPost(config: InternalConfig, path: string, body: object): Promise<StoredRow> {
   const { data, meta } = await postWithRetries(config, path, body);
   const outcome = readOutcome(meta);
   if (isRow(data)) return { row: data, outcome: outcome ?? "written" };
@@ -107,7 +107,7 @@ export async function internalUpsert(config: InternalConfig, path: string, body:
   throw buildMissingRowError(path, "row");
 }
 
-/** POST a body with many `rows` and return those the API stored. Throws as `internalPost` does. */
+/** POST a body with many `rows` and return those the API stored. Throws as `internalPostForRow` does. */
 export async function internalPostRows(config: InternalConfig, path: string, body: object): Promise<StoredRows> {
   const { data, meta } = await postWithRetries(config, path, body);
   const rejected = isObject(meta) && Array.isArray(meta["rejected"]) ? meta["rejected"].filter(isObject) : [];
@@ -128,7 +128,7 @@ function buildMissingRowError(path: string, what: string): InternalApiError {
   return new InternalApiError(message, path, 200, null, false);
 }
 
-/** POST `body` and return `data` of the answer, which need not be a row. Throws as `internalPost` does. */
+/** POST `body` and return `data` of the answer, which need not be a row. Throws as `internalPostForRow` does. */
 export async function internalCall(config: InternalConfig, path: string, body: object): Promise<Json> {
   return (await postWithRetries(config, path, body)).data;
 }

@@ -4,7 +4,7 @@
  * A persist block never fails its run. Whatever goes wrong is logged as a warning: the result is on record already, and
  * the repair at the end of the run writes what the block has missed.
  */
-import { internalPostRows, internalUpsert } from "../api/client.js";
+import { internalPost, internalPostRows } from "../api/client.js";
 import type { Json, JsonObject } from "../json/exact.js";
 import { toMessage, type Facts } from "../logger.js";
 import type { Document } from "../paths/document.js";
@@ -79,7 +79,7 @@ const STORED_OUTCOMES = ["written", "unchanged"];
 /** Post one row to an endpoint that takes one. Never throws. */
 export async function storeRow(step: PersistStep, block: RowBlock): Promise<void> {
   await runBlock(step, block, async (document) => {
-    const { row, outcome } = await internalUpsert(step.internalConfig, block.endpoint, block.body(document));
+    const { row, outcome } = await internalPost(step.internalConfig, block.endpoint, block.body(document));
     return { outcome, facts: pickColumns(row, block.logged) };
   });
 }

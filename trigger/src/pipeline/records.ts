@@ -1,5 +1,5 @@
 /** Records the events of a run and its steps through the engine's internal API. */
-import { internalCall, InternalApiError, internalPost, type InternalConfig } from "../api/client.js";
+import { internalCall, InternalApiError, internalPostForRow, type InternalConfig } from "../api/client.js";
 import { isObject, type JsonObject } from "../json/exact.js";
 import { toMessage } from "../logger.js";
 import type { Candidates } from "../research/inputs.js";
@@ -152,7 +152,7 @@ export class RunRecords {
     const { retry } = this.#config;
     const config = { ...this.#config, retry: { ...retry, attempts: retry.attempts * 5 }, signal: undefined };
     const body = { step_result_id: step.resultId, provider_run_id: runId };
-    await this.#translateConflict(() => internalPost(config, "/api/internal/step-results/update", body));
+    await this.#translateConflict(() => internalPostForRow(config, "/api/internal/step-results/update", body));
   }
 
   async #isRequestOurs(step: Step): Promise<boolean> {
@@ -193,7 +193,7 @@ export class RunRecords {
   }
 
   async #postForRow(path: string, body: object): Promise<JsonObject> {
-    return this.#translateConflict(() => internalPost(this.#config, `/api/internal/${path}`, body));
+    return this.#translateConflict(() => internalPostForRow(this.#config, `/api/internal/${path}`, body));
   }
 
   async #postForData(path: string, body: object): Promise<void> {

@@ -77,7 +77,7 @@ describe("what is tried again", () => {
   for (const status of [408, 425, 429, 500, 502, 503, 504]) {
     test(`${status}`, async () => {
       await using server = await startScriptedServer({ status, body: "{}" }, ROW);
-      assert.equal((await internalPost(buildConfig(server.url), PATH, {}))["id"], "row-1");
+      assert.equal((await internalPost(buildConfig(server.url), PATH, {})).row?.["id"], "row-1");
       assert.equal(server.requests.length, 2);
     });
   }
@@ -90,14 +90,17 @@ describe("what is tried again", () => {
       setTimeout(() => response.destroy(), 20);
     };
     await using server = await startScriptedServer(cutBefore, cutWithin, ROW);
-    assert.equal((await internalPost(buildConfig(server.url), PATH, {}))["id"], "row-1");
+    assert.equal((await internalPost(buildConfig(server.url), PATH, {})).row?.["id"], "row-1");
     assert.equal(server.requests.length, 3);
   });
 
   test("no answer within the timeout", async () => {
     await using server = await startScriptedServer(() => undefined, ROW);
     const logger = createRecordingLogger();
-    assert.equal((await internalPost(buildConfig(server.url, { timeoutMs: 500, logger }), PATH, {}))["id"], "row-1");
+    assert.equal(
+      (await internalPost(buildConfig(server.url, { timeoutMs: 500, logger }), PATH, {})).row?.["id"],
+      "row-1",
+    );
     assert.match(logger.lines[0]?.message ?? "", /no answer within 500 ms; trying again/);
   });
 
