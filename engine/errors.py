@@ -18,9 +18,11 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── QueryRejected               a query is invalid
     ├── SourceRefused               the source of a row belongs to another organisation
     ├── InvalidDatabaseUrl          the URL of the database cannot be read
+    ├── SpecOutdated                another version of the spec is the present one
     ├── StoreError                  something went wrong at the database
     │   ├── StoreUnavailable        the database cannot be reached
     │   ├── StoreRefused            the database refuses a statement
+    │   │   └── RowDiscarded        it took a row and did not keep it
     │   └── UnknownOrganisation     the organisation does not exist
     ├── MigrationError              a migration cannot be read or applied
     │   └── NoSuchBaseline          the baseline is no migration's number

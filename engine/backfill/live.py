@@ -23,7 +23,7 @@ from engine.rows.keys import build_key
 from engine.rows.outcomes import Outcome
 from engine.rows.reading import Reading
 from engine.rows.steps import Step
-from engine.sql import live as live_sql
+from engine.sql import live
 from engine.sql.upsert import build_stored_rows_sql
 from engine.store.connection import Connection, RawJson
 from engine.store.errors import StoreRefused, wrap_errors
@@ -63,7 +63,7 @@ class LiveUpsert:
     @classmethod
     def build(cls, plan: Plan) -> LiveUpsert:
         reading = Reading(plan)
-        compare_sql = live_sql.build_compare_documents_sql(reading)
+        compare_sql = live.build_compare_documents_sql(reading)
         return cls(Upsert.build(plan), BatchFold.build(reading), build_stored_rows_sql(plan), compare_sql)
 
     @property
@@ -93,7 +93,7 @@ class LiveUpsert:
         self, connection: Connection, org_id: str, step_id: str, rows: Sequence[Mapping[str, Any]]
     ) -> LiveResult | None:
         """Fold the step result that `rows` name; None where it cannot be folded yet."""
-        cursor = await connection.execute(live_sql.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
+        cursor = await connection.execute(live.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
         found = await cursor.fetchone()
         if found is None:
             await check_organisation(connection, org_id)
@@ -134,7 +134,7 @@ class LiveUpsert:
             note = {"spec": self.plan.name, "id": step.id}
             for claim in claims:
                 payload = {**note, "reason": json.dumps([claim.as_dict()])}
-                await connection.execute(live_sql.NOTE_CLAIM_SQL, payload)
+                await connection.execute(live.NOTE_CLAIM_SQL, payload)
         answered = [
             StoredRow(step.outcomes[number], stored[row_id])
             for number in numbers

@@ -15,7 +15,7 @@ from engine.rows.outcomes import ExtractionOutcome, Outcome
 from engine.rows.steps import Step
 from engine.rows.units import Unit, build_unit, get_unit_fields
 from engine.spec.vocabulary import OnAbsent
-from engine.sql import lineage as lineage_sql
+from engine.sql import lineage
 from engine.store.connection import Connection
 
 
@@ -35,11 +35,11 @@ class RemovalStatements:
         replaces = plan.on_absent is OnAbsent.DELETE
         return cls(
             plan=plan,
-            unit_rows_sql=lineage_sql.build_unit_rows_sql(plan),
-            remove_sql=lineage_sql.build_remove_rows_sql(plan),
-            unsource_sql=lineage_sql.build_unsource_rows_sql(plan),
-            remove_absent_sql=lineage_sql.build_remove_absent_sql(plan) if replaces else "",
-            unsource_absent_sql=lineage_sql.build_unsource_absent_sql(plan) if replaces else "",
+            unit_rows_sql=lineage.build_unit_rows_sql(plan),
+            remove_sql=lineage.build_remove_rows_sql(plan),
+            unsource_sql=lineage.build_unsource_rows_sql(plan),
+            remove_absent_sql=lineage.build_remove_absent_sql(plan) if replaces else "",
+            unsource_absent_sql=lineage.build_unsource_absent_sql(plan) if replaces else "",
         )
 
 

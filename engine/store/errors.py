@@ -4,6 +4,7 @@
     └── StoreError
         ├── StoreUnavailable      the server is not there, or went away: nothing is wrong with the request
         ├── StoreRefused          the server refuses the statement: SQLSTATE and its message
+        │   └── RowDiscarded      the server took the row and did not keep it
         └── UnknownOrganisation   the organisation of the request does not exist
 
 They carry what the database reported. The advice in `hint` is for whoever set the database up; the API answers its own.
