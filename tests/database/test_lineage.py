@@ -1,0 +1,344 @@
+"""Rows are a function of the research: what is corrected, remapped, moved or deleted takes its traces with it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from engine.backfill.versions import SpecOutdated
+from engine.plan import Plan
+from engine.store.errors import StoreRefused
+from tests.database.conftest import World
+
+THINGS = "company.derive.things"
+HEAD = """
+spec: 1
+name: things
+title: Things
+operations: [company.derive.things]
+table: things
+row_name: thing
+conflict: [org_id, version]
+"""
+FIELDS = """
+version: {type: text, path: "output.version", normalize: [text], required: true}
+score: {type: numeric, path: "output.score"}
+note: {type: text, path: "output.note"}
+"""
+LISTS = """
+spec: 1
+name: lists
+title: Lists
+operations: [company.derive.lists]
+table: lists
+row_name: list_row
+conflict: [org_id, domain, name]
+rows: "output.items"
+on_absent: delete
+"""
+ITEMS = """
+domain: {type: text, path: "output.domain", required: true}
+name: {type: text, path: "item.name", required: true}
+note: {type: text, path: "item.note"}
+"""
+
+
+@pytest.fixture
+def plan(world: World) -> Plan:
+    return world.create_spec(FIELDS, head=HEAD)
+
+
+def read(world: World, plan: Plan, *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in names) for row in world.read_rows(plan)]
+
+
+def correct(world: World, step: str, old: str, new: str) -> None:
+    world.db.execute(
+        "update step_results set output_payload = replace(output_payload::text, %s, %s)::jsonb where id = %s",
+        [old, new, step],
+    )
+
+
+def assert_settled(world: World, plan: Plan) -> None:
+    """The table is that of a fresh backfill, and nothing is pending."""
+    rows, accounts = world.read_rows(plan), world.read_accounts(plan)
+    assert all(account["pending"] == account["stale_rows"] == 0 for account in accounts), accounts
+    for account in accounts:
+        assert account["elements"] == account["rows"] + account["duplicates"] + account["refused"], account
+    world.delete_rows(plan)
+    world.db.execute("delete from row_lineage")
+    world.run_backfill(plan)
+    assert world.read_rows(plan) == rows
+
+
+# --- corrections ---
+
+
+def test_a_value_that_is_corrected_away_is_cleared(world: World, plan: Plan) -> None:
+    step = world.add_step(world.add_run(), THINGS, {"version": "v", "note": "wrong person", "score": 1})
+    world.run_backfill(plan)
+    correct(world, step, '"note": "wrong person", ', "")
+    world.run_backfill(plan)
+    assert read(world, plan, "version", "note") == [("v", None)]
+    assert_settled(world, plan)
+
+
+def test_a_key_that_is_corrected_leaves_no_row_behind(world: World, plan: Plan) -> None:
+    step = world.add_step(world.add_run(), THINGS, {"version": "wrong", "score": 1})
+    world.run_backfill(plan)
+    correct(world, step, "wrong", "right")
+    assert world.read_accounts(plan)[0]["stale_rows"] == 1
+    world.run_backfill(plan)
+    assert read(world, plan, "version") == [("right",)]
+    assert_settled(world, plan)
+
+
+def test_a_remapped_path_and_a_new_normalizer_leave_nothing_of_the_old_spec(world: World, plan: Plan) -> None:
+    world.add_step(world.add_run(), THINGS, {"version": "V", "note": "mapped by spec 1"})
+    world.run_backfill(plan)
+    remapped = world.compile_plan(FIELDS.replace("output.note", "output.notes"), head=HEAD)
+    world.run_backfill(remapped)
+    assert read(world, plan, "version", "note") == [("V", None)]
+    lowered = world.compile_plan(FIELDS.replace("[text]", "[text, lower]"), head=HEAD)
+    world.run_backfill(lowered)
+    assert read(world, plan, "version", "note") == [("v", "mapped by spec 1")]
+    assert_settled(world, lowered)
+
+
+def test_a_renamed_element_takes_its_row_along(world: World) -> None:
+    lists = world.create_spec(ITEMS, head=LISTS)
+    output = {"domain": "a.com", "items": [{"name": "x"}, {"name": "wrong"}]}
+    step = world.add_step(world.add_run(), "company.derive.lists", output)
+    world.run_backfill(lists)
+    correct(world, step, "wrong", "right")
+    world.run_backfill(lists)
+    assert read(world, lists, "name") == [("right",), ("x",)]
+    assert_settled(world, lists)
+
+
+def test_a_result_that_is_found_no_more_takes_its_row_along(world: World, plan: Plan) -> None:
+    step = world.add_step(world.add_run(), THINGS, {"version": "v"})
+    world.run_backfill(plan)
+    correct(world, step, '"found"', '"not_found"')
+    world.run_backfill(plan)
+    assert world.read_rows(plan) == [] and world.read_accounts(plan) == []
+
+
+def test_a_correction_of_a_contribution_that_is_not_the_newest(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    older = world.add_step(run, THINGS, {"version": "v", "note": "typo", "score": 1}, at=1)
+    world.add_step(run, THINGS, {"version": "v", "score": 2}, at=2)
+    world.run_backfill(plan)
+    correct(world, older, "typo", "mended")
+    world.run_backfill(plan)
+    assert read(world, plan, "note", "score") == [("mended", 2)]
+    assert_settled(world, plan)
+
+
+# --- moves and deletions ---
+
+
+def test_a_deleted_step_result_takes_its_traces_from_rows_of_others(world: World, plan: Plan) -> None:
+    org = world.add_org()
+    first, second = world.add_run(org), world.add_run(org)
+    world.add_step(first, THINGS, {"version": "v", "note": "first", "score": 1}, at=1)
+    world.add_step(second, THINGS, {"version": "v", "note": "second"}, at=2)
+    alone = world.add_step(second, THINGS, {"version": "alone", "note": "second"}, at=2)
+    world.run_backfill(plan)
+    world.db.execute("delete from submissions where id = %s", [second.submission])
+    world.run_backfill(plan)
+    assert read(world, plan, "version", "note", "source_step_result_id") == [
+        ("alone", "second", None),
+        ("v", "first", world.db.execute("select id::text from step_results").fetchone()["id"]),
+    ], f"the row that {alone} alone made stays as it stands"
+    assert [account["stale_rows"] for account in world.read_accounts(plan)] == [0]
+
+
+def test_a_row_that_is_gone_or_edited_comes_back_with_all(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    for at in range(2):
+        world.add_step(run, THINGS, {"version": f"v{at}", "score": at}, at=at)
+    world.run_backfill(plan)
+    rows = world.read_rows(plan)
+    world.db.execute("delete from things where version = 'v0'")
+    world.db.execute("update things set note = 'edited', score = 99")
+    world.run_backfill(plan, all=True)
+    assert world.read_rows(plan) == rows
+
+
+# --- order ---
+
+
+def test_an_older_kept_value_counts_whenever_it_arrives(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    older = world.add_step(run, THINGS, {"version": "v", "note": "from A", "score": 1}, at=1)
+    newer = world.add_step(run, THINGS, {"version": "v", "score": 2}, at=2)
+    world.upsert_live(plan, newer)
+    assert world.upsert_live(plan, older) == ["superseded"]
+    assert read(world, plan, "note", "score") == [("from A", 2)]
+    assert_settled(world, plan)
+
+
+def test_at_equal_times_the_higher_id_wins_in_any_order(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    steps = [world.add_step(run, THINGS, {"version": "v", "note": note}) for note in ("one", "two")]
+    low, high = sorted(steps)
+    note = "one" if high == steps[0] else "two"
+    world.upsert_live(plan, high)
+    world.upsert_live(plan, low)
+    assert read(world, plan, "note", "source_step_result_id") == [(note, high)]
+    assert_settled(world, plan)
+
+
+def test_an_edit_of_what_is_no_result_moves_nothing(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    old = world.add_step(run, THINGS, {"version": "v", "note": "old"}, at=1)
+    world.add_step(run, THINGS, {"version": "v", "note": "new"}, at=2)
+    world.db.execute(
+        "update step_results set finished_at = null, created_at = created_at + step_position * interval '1s'"
+    )
+    world.run_backfill(plan)
+    world.db.execute("update step_results set duration_ms = 5 where id = %s", [old])
+    world.run_backfill(plan, all=True)
+    assert read(world, plan, "note") == [("new",)]
+
+
+def test_a_time_far_ahead_is_held_to_the_clock(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    step = world.add_step(run, THINGS, {"version": "v", "note": "from 2999"})
+    world.db.execute("update step_results set finished_at = '2999-01-01' where id = %s", [step])
+    (row,) = world.db.execute("select recorded_at < now() + interval '1 minute' as held from step_results")
+    assert row["held"]
+    world.run_backfill(plan)
+    before = world.read_rows(plan)
+    world.db.execute("update step_results set finished_at = finished_at, duration_ms = 1")
+    world.run_backfill(plan, all=True)
+    assert world.read_rows(plan) == before
+
+
+# --- live ---
+
+
+def test_an_upsert_that_names_its_step_result_answers_what_is_stored(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    step = world.add_step(run, THINGS, {"version": "v", "note": "stored", "score": 1})
+    sources = {"source_step_result_id": step, "source_recorded_at": world.steps[step][2] + timedelta(days=9)}
+    (row,) = world.upsert_rows(plan, run.org, {"version": "v", "note": "claimed", "score": 1, **sources})
+    assert row.outcome == "written" and b'"note":"stored"' in row.json
+    assert [(reason["code"], reason["field"]) for reason in world.read_ledger(plan)[step]["reasons"]] == [
+        ("claim_differs", "note")
+    ]
+    assert_settled(world, plan)
+
+
+def test_an_upsert_of_a_step_that_still_runs_is_written_as_given_and_folded_later(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    step = world.add_step(run, THINGS, {"version": "right", "note": "stored"}, status="running")
+    world.upsert_rows(plan, run.org, {"version": "claimed", "note": "given", "source_step_result_id": step})
+    assert read(world, plan, "version", "source_step_result_id") == [("claimed", step)]
+    world.db.execute("update step_results set status = 'succeeded'")
+    world.run_backfill(plan)
+    assert read(world, plan, "version", "note") == [("right", "stored")]
+    assert_settled(world, plan)
+
+
+def test_an_upsert_of_a_person_lasts_until_the_next_sweep(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    step = world.add_step(run, THINGS, {"version": "v", "note": "researched", "score": 1})
+    world.run_backfill(plan)
+    world.upsert_rows(plan, run.org, {"version": "v", "note": "a person's", "score": None})
+    world.upsert_rows(plan, run.org, {"version": "new", "note": "a person's"})
+    assert read(world, plan, "version", "note") == [("new", "a person's"), ("v", "a person's")]
+    assert world.read_outcomes(plan, step) == ["pending"]
+    world.run_backfill(plan)
+    assert read(world, plan, "version", "note") == [("new", "a person's"), ("v", "researched")]
+
+
+def test_a_swallowed_row_is_one_clear_error(world: World, plan: Plan) -> None:
+    world.db.execute("""
+        create function swallow() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger swallow before insert on things for each row execute function swallow();
+    """)
+    with pytest.raises(StoreRefused, match="did not keep it"):
+        world.upsert_rows(plan, world.add_org(), {"version": "v"})
+
+
+# --- elements ---
+
+
+def test_the_last_of_a_key_wins_whole_and_the_others_are_duplicates(world: World) -> None:
+    lists = world.create_spec(ITEMS, head=LISTS.replace("on_absent: delete\n", ""))
+    items = [{"name": "x", "note": "first"}, {"name": "y"}, {"name": "x"}, "no object", {"name": " "}]
+    step = world.add_step(world.add_run(), "company.derive.lists", {"domain": "a.com", "items": items})
+    world.run_backfill(lists)
+    assert read(world, lists, "name", "note") == [("x", None), ("y", None)]
+    entry = world.read_ledger(lists)[step]
+    counts = [entry[f"{name}_count"] for name in ("element", "row", "duplicate", "refused")]
+    assert counts == [5, 2, 1, 2]
+    found = {(reason["code"], reason.get("element")) for reason in entry["reasons"]}
+    assert found == {("duplicate", 0), ("not_an_object", 3), ("missing_required", 4)}
+    before = world.count_writes(lists)
+    assert world.run_backfill(lists, all=True).outcomes == {"unchanged": 1}
+    assert world.count_writes(lists) == before, "twice is once"
+
+
+# --- refusals ---
+
+
+def test_what_the_database_refused_comes_again_with_rejected(world: World, plan: Plan) -> None:
+    world.db.execute("alter table things add constraint nn check (score < 10)")
+    run = world.add_run()
+    world.add_step(run, THINGS, {"version": "a", "score": 50})
+    world.add_step(run, THINGS, {"version": "b", "score": 5})
+    assert world.run_backfill(plan).has_refusals
+    world.db.execute("alter table things drop constraint nn")
+    account = world.run_backfill(plan, rejected=True)
+    assert (account.found, account.outcomes) == (1, {"written": 1})
+    assert_settled(world, plan)
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
+def test_contributions_are_admitted_oldest_first_in_any_order_of_arrival(world: World, plan: Plan, order: Any) -> None:
+    """The first alone is refused, and with what the second kept of it both would be: the second counts alone."""
+    world.db.execute("alter table things add constraint scored check (note is null or score is not null)")
+    run = world.add_run()
+    outputs = {1: {"note": "alone"}, 2: {"score": 7}, 3: {"note": "late", "score": 8}}
+    for at in order:
+        world.add_step(run, THINGS, {"version": "v", **outputs[at]}, at=at)
+        world.run_backfill(plan)
+    world.run_backfill(plan)
+    assert read(world, plan, "note", "score") == [("late", 8)]
+    assert sorted(entry["outcome"] == "rejected" for entry in world.read_ledger(plan).values()) == [False, False, True]
+    assert_settled(world, plan)
+
+
+def test_one_unreadable_step_result_stops_nothing(world: World) -> None:
+    plan = world.create_spec(
+        'name: {type: text, path: "output.name", required: true}\n'
+        'body: {type: jsonb, path: "output.body", normalize: [json_or_text]}',
+        head=HEAD.replace("version", "name"),
+    )
+    run = world.add_run()
+    deep = "[" * 4000 + "1" + "]" * 4000
+    bad = world.add_step(run, THINGS, f'{{"name": "deep", "body": {deep}}}')
+    good = world.add_step(run, THINGS, {"name": "good", "body": {"a": 1}}, at=1)
+    world.run_backfill(plan)
+    assert world.read_outcomes(plan, bad, good) == ["rejected", "written"]
+    assert [reason["code"] for reason in world.read_ledger(plan)[bad]["reasons"]] == ["unreadable"]
+    assert [account.outcomes for account in world.repair_run(run, plan)] == [{"rejected": 1, "unchanged": 1}]
+
+
+# --- versions ---
+
+
+def test_an_older_version_of_a_spec_leaves_its_work_pending(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    world.add_step(run, THINGS, {"version": "v", "note": "n"})
+    newer = world.compile_plan(FIELDS.replace("output.note", "output.notes"), head=HEAD)
+    world.run_backfill(plan)
+    world.run_backfill(newer)
+    with pytest.raises(SpecOutdated, match="things"):
+        world.run_backfill(plan)
+    (account,) = world.repair_run(run, plan)
+    assert account.pending == 1 and "not the one that was registered last" in account.error
+    assert read(world, plan, "note") == [(None,)]
