@@ -35,6 +35,7 @@ INTERNAL_PATHS = [
     "/api/internal/pipeline-runs/update-status",
     "/api/internal/step-results/update",
     "/api/internal/step-results/mark-remaining-skipped",
+    "/api/internal/step-results/normalize-inputs",
     "/api/internal/submissions/sync-status",
     "/api/internal/submissions/dispatch",
 ]

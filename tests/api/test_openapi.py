@@ -28,6 +28,7 @@ def test_it_lists_every_route(api: Api, document: dict[str, Any]) -> None:
         ("post", "/api/internal/pipeline-runs/update-status"),
         ("post", "/api/internal/step-results/update"),
         ("post", "/api/internal/step-results/mark-remaining-skipped"),
+        ("post", "/api/internal/step-results/normalize-inputs"),
         ("post", "/api/internal/submissions/sync-status"),
         ("post", "/api/internal/submissions/dispatch"),
         ("post", "/api/v1/submissions"),
