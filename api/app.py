@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ DESCRIPTION = (
 
 #: Seconds a statement may take at the server, whatever became of the process that sent it; a request ends earlier.
 LONGEST_STATEMENT = 60.0
+#: Seconds that readiness, and the note of a token's use, wait for a lock.
+OPERATOR_LOCK_SECONDS = 0.25
 #: Seconds between two looks at the database.
 EXAMINE_INTERVAL = 30.0
 #: Seconds in which an address may use up what it saved by sending less than its rate.
@@ -88,7 +91,7 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | Non
 def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path) -> Context:
     limits = settings.limits
     bounds = StatementBounds(statement=LONGEST_STATEMENT, lock=limits.lock_seconds, idle_transaction=LONGEST_STATEMENT)
-    operator_pool = build_pool(settings.database_url, 2, bounds)
+    operator_pool = build_pool(settings.database_url, 2, replace(bounds, lock=OPERATOR_LOCK_SECONDS))
     return Context(
         settings=settings,
         plans=plans,

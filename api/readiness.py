@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,18 @@ import structlog
 
 from api.http.errors import build_misfit_fault
 from engine.plan import Plan
-from engine.store.connection import Pool
-from engine.store.errors import StoreError, StoreUnavailable, wrap_errors
+from engine.store.connection import Connection, Pool
+from engine.store.errors import LOCK_NOT_AVAILABLE, StoreError, StoreRefused, StoreUnavailable, wrap_errors
 from engine.store.identity import fetch_read_only
 from engine.tables import inspect, migrate
-from engine.tables.differences import report_pending_migration
+from engine.tables.differences import Difference, report_pending_migration
 
 log = structlog.get_logger("api")
 
 #: Seconds the database may take to answer everything that readiness asks.
 _TIMEOUT = 4.0
+#: Seconds the catalog may take to answer about one table. Some of its functions wait for who locks the table.
+_TABLE_TIMEOUT = 1.0
 #: Seconds during which a misfit that was found is not looked at again by requests of its spec.
 _LOOK_INTERVAL = 1.0
 #: Seconds a full disk is reported for after a write failed for want of room.
@@ -76,7 +78,7 @@ class Readiness:
         try:
             async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
                 pending = await migrate.list_pending(connection, self._migrations)
-                differences = await inspect.find_differences(connection, self._plans.values())
+                differences = await self._find_differences(connection, self._plans.values())
                 is_read_only = await fetch_read_only(connection)
         except (StoreError, TimeoutError) as error:
             reason = error.message if isinstance(error, StoreError) else f"no answer within {_TIMEOUT:g} seconds"
@@ -115,8 +117,23 @@ class Readiness:
         self._looked_at[spec] = time.monotonic()
         try:
             async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
-                differences = await inspect.find_differences(connection, [self._plans[spec]])
+                differences = await self._find_differences(connection, [self._plans[spec]])
         except (StoreUnavailable, TimeoutError):
             return
         if not differences:
             self._misfits.pop(spec, None)
+
+    async def _find_differences(self, connection: Connection, plans: Iterable[Plan]) -> list[Difference]:
+        """Return what keeps each plan from its table. One that is locked cannot be looked at, and is no misfit."""
+        differences: list[Difference] = []
+        for plan in plans:
+            try:
+                async with asyncio.timeout(_TABLE_TIMEOUT):
+                    differences += await inspect.find_differences(connection, [plan])
+            except TimeoutError:
+                log.warning("table not looked at", spec=plan.name, reason="it is locked or slow")
+            except StoreRefused as error:
+                if error.sqlstate != LOCK_NOT_AVAILABLE:
+                    raise
+                log.warning("table not looked at", spec=plan.name, reason=error.message)
+        return differences

@@ -18,7 +18,8 @@ from engine.rows.query import QueryRejected
 from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
-from scripts.commands import backfill, database, runs, server, spec
+from scripts.commands import access, backfill, database, runs, server, spec
+from scripts.commands.options import merge_groups
 
 app = typer.Typer(
     name="dex",
@@ -31,9 +32,13 @@ app = typer.Typer(
 USAGE_ERRORS = (UnknownSpec, QueryRejected, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (*spec.COMMANDS, *database.COMMANDS, *server.COMMANDS, *runs.COMMANDS, *backfill.COMMANDS)
+#: Names with commands below them, such as `dex token create`. Two modules may add to one name.
+GROUPS = merge_groups((*access.GROUPS,))
 
 for command in COMMANDS:
     app.command(command.name, epilog=command.epilog)(command.function)
+for group in GROUPS:
+    app.add_typer(group.build_app(), name=group.name)
 
 
 def print_version(wanted: bool) -> None:

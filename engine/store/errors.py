@@ -32,6 +32,7 @@ DISCARDED_MESSAGE = "the database took the row and did not keep it under its key
 #: A table or column that does not exist: the migrations are not current.
 _UNDEFINED = ("42P01", "42703")
 DISK_FULL = "53100"
+LOCK_NOT_AVAILABLE = "55P03"
 #: A prepared statement that is another's, or gone: a pooler hands the connection to others between transactions.
 PREPARED_LOST = ("42P05", "26000")
 _POOLER_HINT = "a pooler stands before the database: add `?prepare_threshold=0` to `DATABASE_URL`"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from inspect import getdoc
 from typing import Annotated
 
 import typer
@@ -24,6 +25,43 @@ class Command:
     def epilog(self) -> str:
         """The examples as the end of the help; `\\b` keeps click from joining their lines."""
         return "\n".join(("\b", "Examples:", *(f"  {example}" for example in self.examples)))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Commands below one name. `function`, where there is one, runs when none of them is named."""
+
+    name: str
+    function: Callable[..., None] | None
+    examples: tuple[str, ...]
+    commands: tuple[Command, ...]
+    summary: str = ""  # where there is no function, whose docstring it would be
+
+    def build_app(self) -> typer.Typer:
+        """Build the typer application of the group."""
+        epilog = Command(self.name, self.function or print, self.examples).epilog if self.examples else None
+        summary = self.summary or getdoc(self.function) or ""
+        group = typer.Typer(no_args_is_help=self.function is None, rich_markup_mode=None, help=summary, epilog=epilog)
+        if self.function is not None:
+            group.callback(invoke_without_command=True, epilog=epilog)(self.function)
+        else:
+            group.callback()(_do_nothing)
+        for command in self.commands:
+            group.command(command.name, epilog=command.epilog)(command.function)
+        return group
+
+
+def merge_groups(groups: Sequence[Group]) -> list[Group]:
+    """Put the commands of groups with one name together."""
+    merged: dict[str, Group] = {}
+    for group in groups:
+        earlier = merged.get(group.name)
+        merged[group.name] = replace(earlier, commands=(*earlier.commands, *group.commands)) if earlier else group
+    return list(merged.values())
+
+
+def _do_nothing() -> None:
+    """Keep typer from making a group of one command that command."""
 
 
 def complete_spec(incomplete: str) -> list[str]:

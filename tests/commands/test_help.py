@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from scripts.commands.options import Command, complete_spec
-from scripts.dex import COMMANDS, app
+from scripts.dex import COMMANDS, GROUPS, app
 from tests.conftest import ROOT
 
 DEX = Path(sys.executable).with_name("dex")
@@ -34,7 +34,7 @@ def list_examples(command: Command) -> list[str]:
 
 def test_every_command_has_a_summary_that_ends_within_its_line() -> None:
     lines = read_help()
-    names = [command.name for command in COMMANDS]
+    names = [command.name for command in COMMANDS] + [group.name for group in GROUPS]
     summaries = {line.split()[0]: line for line in lines if line.startswith("  ") and line.split()[0] in names}
     assert sorted(summaries) == sorted(names)
     for name, line in summaries.items():
@@ -63,6 +63,23 @@ def test_every_example_is_shown_and_is_one_the_command_takes(command: Command) -
         program, name, *arguments = shlex.split(example.split("<")[0])
         assert (program, name) == ("dex", command.name)
         GROUP.commands[name].make_context(name, arguments)  # parses, and runs nothing
+
+
+@pytest.mark.parametrize(
+    ("group", "command"),
+    [(group.name, command) for group in GROUPS for command in group.commands],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_the_commands_of_a_group_are_described_like_the_others(group: str, command: Command) -> None:
+    lines = read_help(group, command.name)
+    assert [line for line in lines if len(line) > WIDTH] == []
+    known = GROUP.commands[group].commands[command.name]
+    assert all(getattr(parameter, "help", "") for parameter in known.params)
+    for example in list_examples(command):
+        program, *names = shlex.split(example)[:3]
+        assert (program, names) == ("dex", [group, command.name])
+        assert example.strip() in [line.strip() for line in lines] or "\\\n" in "\n".join(command.examples)
+        known.make_context(command.name, shlex.split(example)[3:])  # parses, and runs nothing
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -1,0 +1,129 @@
+"""Make, list and revoke API tokens; make and list organisations."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from psycopg import errors
+from psycopg.rows import dict_row
+
+from engine.errors import EngineError
+from engine.store.connection import Connection
+from engine.store.errors import UnknownOrganisation, wrap_errors
+
+#: Written before the random part, so that a token is recognised where it should not be.
+_PREFIX: Final = "dex_"
+
+_INSERT_BY_HASH: Final = """
+insert into api_tokens (org_id, company_id, user_id, name, token_hash, role, expires_at)
+values (%(org_id)s, %(company_id)s, %(user_id)s, %(name)s, %(token_hash)s, %(role)s, now() + %(lifetime)s::interval)
+returning id::text
+"""
+_LIST_TOKENS: Final = """
+select t.id::text, t.org_id::text, t.company_id::text, t.user_id::text, t.name, t.role::text,
+       t.created_at::text, t.expires_at::text, t.revoked_at::text, t.last_used_at::text,
+       case when t.revoked_at is not null then 'revoked'
+            when t.expires_at <= now() then 'expired'
+            when not coalesce(u.is_active, true) then 'inactive user'
+            else 'good' end as state
+from api_tokens t left join users u on u.id = t.user_id
+where %(org_id)s::uuid is null or t.org_id = %(org_id)s::uuid
+order by t.created_at, t.id
+"""
+_REVOKE: Final = """
+update api_tokens set revoked_at = coalesce(revoked_at, now()) where id = %s::uuid returning id::text
+"""
+_CREATE_ORGANISATION: Final = """
+insert into orgs (name, slug) values (%s, %s) returning id::text, name, slug, created_at::text
+"""
+_LIST_ORGANISATIONS: Final = "select id::text, name, slug, created_at::text from orgs order by created_at, id"
+
+
+class UnknownToken(EngineError):
+    """There is no API token with this id."""
+
+
+class OrganisationExists(EngineError):
+    """Another organisation has this slug."""
+
+
+class UnknownOwner(EngineError):
+    """There is no such company or user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """What a token is made for. Without `lifetime` it does not expire."""
+
+    org_id: str
+    name: str
+    role: str
+    lifetime: timedelta | None = None
+    company_id: str | None = None
+    user_id: str | None = None
+
+
+async def create_token(connection: Connection, new: NewToken) -> tuple[str, str]:
+    """Store a new API token; return its id and the token, which is stored nowhere.
+
+    Raises UnknownOrganisation, UnknownOwner, StoreUnavailable.
+    """
+    token = _PREFIX + secrets.token_urlsafe(32)
+    parameters = {name: getattr(new, name) for name in NewToken.__slots__}
+    parameters["token_hash"] = hashlib.sha256(token.encode()).hexdigest()
+    async with wrap_errors():
+        try:
+            row = await (await connection.execute(_INSERT_BY_HASH, parameters)).fetchone()
+        except errors.ForeignKeyViolation as error:
+            if "org" in (error.diag.constraint_name or ""):
+                raise UnknownOrganisation(new.org_id) from error
+            raise UnknownOwner("there is no such company or user", hint="check `--company` and `--user`") from error
+    assert row is not None
+    return row[0], token
+
+
+async def list_tokens(connection: Connection, org_id: str | None = None) -> list[dict[str, Any]]:
+    """Return the tokens of an organisation, or of all, without anything that could be used. Raises StoreUnavailable."""
+    async with wrap_errors():
+        return await _fetch_dicts(connection, _LIST_TOKENS, {"org_id": org_id})
+
+
+async def revoke_token(connection: Connection, token_id: str) -> None:
+    """End a token's access at its next request. Raises UnknownToken, StoreUnavailable."""
+    async with wrap_errors():
+        row = await (await connection.execute(_REVOKE, [token_id])).fetchone()
+    if row is None:
+        raise UnknownToken(f"there is no API token `{token_id}`", hint="`dex token list` names them")
+
+
+async def create_organisation(connection: Connection, name: str) -> dict[str, Any]:
+    """Store an organisation, its slug made from its name; return it. Raises OrganisationExists, StoreUnavailable."""
+    slug = build_slug(name)
+    async with wrap_errors():
+        try:
+            (row,) = await _fetch_dicts(connection, _CREATE_ORGANISATION, [name, slug])
+        except errors.UniqueViolation as error:
+            hint = "`dex org list` names it; choose another name"
+            raise OrganisationExists(f"there is an organisation `{slug}` already", hint=hint) from error
+    return row
+
+
+async def list_organisations(connection: Connection) -> list[dict[str, Any]]:
+    """Return the organisations, oldest first. Raises StoreUnavailable."""
+    async with wrap_errors():
+        return await _fetch_dicts(connection, _LIST_ORGANISATIONS, [])
+
+
+def build_slug(name: str) -> str:
+    """Return the words of a name in small letters, joined by hyphens."""
+    return re.sub(r"\W+", "-", name.strip().lower()).strip("-_") or "organisation"
+
+
+async def _fetch_dicts(connection: Connection, sql: str, parameters: Any) -> list[dict[str, Any]]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        return await (await cursor.execute(sql, parameters)).fetchall()

@@ -1,0 +1,175 @@
+"""The commands about who may ask: token (create, list, revoke), org (create, list)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from engine.project import find_project
+from engine.store.connection import Connection, connect
+from engine.store.errors import UnknownOrganisation
+from scripts import console
+from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
+from scripts.database_url import open_database
+
+T = TypeVar("T")
+
+_LIFETIME = re.compile(r"([1-9][0-9]{0,4})([dh])")
+
+
+class Role(StrEnum):
+    """What a token may do; the first two may spend money."""
+
+    ORG_ADMIN = "org_admin"
+    COMPANY_ADMIN = "company_admin"
+    MEMBER = "member"
+
+
+def create_token(
+    org: Annotated[str, typer.Option(help="The organisation.")],
+    name: Annotated[str, typer.Option(help="What the token is for.")],
+    role: Annotated[Role, typer.Option(help="What it may do.")] = Role.MEMBER,
+    expires: Annotated[str | None, typer.Option(help="When it ends: 90d, 12h. Never, when left out.")] = None,
+    company: Annotated[str | None, typer.Option(help="Bind it to a company of the organisation.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user it belongs to; it ends when they do.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API token and print it, once.
+
+    Only its hash is stored: who loses a token makes another and revokes it.
+    """
+    from engine.store import access
+
+    if not name.strip():
+        raise typer.BadParameter("--name is blank")
+    new = access.NewToken(
+        org_id=read_uuid(org, "--org"),
+        name=name.strip(),
+        role=role.value,
+        lifetime=None if expires is None else read_lifetime(expires),
+        company_id=read_optional_uuid(company, "--company"),
+        user_id=read_optional_uuid(user, "--user"),
+    )
+
+    async def store_token(connection: Connection) -> tuple[str, str]:
+        try:
+            return await access.create_token(connection, new)
+        except UnknownOrganisation as error:
+            raise typer.BadParameter(f"--org: there is no organisation `{org}`") from error
+
+    token_id, token = _run_in_database(store_token)
+    if as_json:
+        console.print_json({"id": token_id, "token": token})
+        return
+    console.print_line(token)
+    console.print_note(f"token {token_id}: it is shown this once; `dex token revoke {token_id}` ends it")
+
+
+def list_tokens(
+    org: Annotated[str | None, typer.Option(help="Only this organisation's.")] = None, as_json: AsJson = False
+) -> None:
+    """List API tokens: whose, what they may do, when they end and were used last."""
+    from engine.store import access
+
+    org_id = read_optional_uuid(org, "--org")
+    tokens = _run_in_database(lambda connection: access.list_tokens(connection, org_id))
+    _print_rows(tokens, ("id", "org_id", "name", "role", "state", "expires_at", "last_used_at"), as_json)
+
+
+def revoke_token(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="A token, by its id.")], as_json: AsJson = False
+) -> None:
+    """End an API token; its next request is refused."""
+    from engine.store import access
+
+    wanted = read_uuid(token_id, "ID")
+    _run_in_database(lambda connection: access.revoke_token(connection, wanted))
+    if as_json:
+        console.print_json({"id": wanted, "state": "revoked"})
+        return
+    console.print_line(f"revoked {wanted}")
+
+
+def create_organisation(
+    name: Annotated[str, typer.Argument(help="Its name; the slug follows from it.")], as_json: AsJson = False
+) -> None:
+    """Make an organisation and print its id."""
+    from engine.store import access
+
+    if not name.strip():
+        raise typer.BadParameter("the name is blank")
+    organisation = _run_in_database(lambda connection: access.create_organisation(connection, name.strip()))
+    if as_json:
+        console.print_json(organisation)
+        return
+    console.print_line(organisation["id"])
+    console.print_note(f"organisation `{organisation['slug']}`")
+
+
+def list_organisations(as_json: AsJson = False) -> None:
+    """List the organisations, oldest first."""
+    from engine.store import access
+
+    _print_rows(_run_in_database(access.list_organisations), ("id", "slug", "name", "created_at"), as_json)
+
+
+def read_lifetime(text: str) -> timedelta:
+    """Return `90d` or `12h` as a duration. Raises BadParameter."""
+    match = _LIFETIME.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"--expires: `{text[:40]}` is no time; write days or hours, such as 90d or 12h")
+    number = int(match[1])
+    return timedelta(days=number) if match[2] == "d" else timedelta(hours=number)
+
+
+def _run_in_database(work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def connect_and_work(dsn: str) -> T:
+        async with await connect(dsn) as connection:
+            return await work(connection)
+
+    with open_database(find_project()) as dsn:
+        return asyncio.run(connect_and_work(dsn))
+
+
+def _print_rows(rows: list[dict[str, Any]], names: tuple[str, ...], as_json: bool) -> None:
+    if as_json:
+        console.print_json(rows)
+        return
+    console.print_table(names, [["" if row[name] is None else row[name] for name in names] for row in rows])
+
+
+_ORG = "b0293785-aa7a-4234-8201-cc47305295f8"
+
+GROUPS = (
+    Group(
+        "token",
+        None,
+        (),
+        (
+            Command(
+                "create",
+                create_token,
+                ("dex token create --name ci --expires 90d \\", f"  --org {_ORG}"),
+            ),
+            Command("list", list_tokens, ("dex token list", f"dex token list --org {_ORG}")),
+            Command("revoke", revoke_token, ("dex token revoke 3f0c3a0e-6a58-4f0e-9a52-1f4c6a3f1c11",)),
+        ),
+        "Make, list and revoke API tokens.",
+    ),
+    Group(
+        "org",
+        None,
+        (),
+        (
+            Command("create", create_organisation, ('dex org create "Acme, Inc."',)),
+            Command("list", list_organisations, ("dex org list",)),
+        ),
+        "Make and list organisations.",
+    ),
+)

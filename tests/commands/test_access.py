@@ -1,0 +1,76 @@
+"""`dex token` and `dex org`: somebody without SQL gets a token, uses it, and ends it."""
+
+import json
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from scripts.processes import build_dex_command
+from tests.api.loopback import bearer_headers, read_error, run_api
+from tests.conftest import ROOT
+
+
+def run_dex(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DATABASE_URL": dsn, "COLUMNS": "200"}
+    return subprocess.run(
+        build_dex_command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200
+    )
+
+
+def read_json(dsn: str, *arguments: str) -> Any:
+    ended = run_dex(dsn, *arguments, "--json")
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_from_an_organisation_to_a_token_that_ends(database: str) -> None:
+    organisation = read_json(database, "org", "create", "Acme, Inc.")
+    assert (organisation["name"], organisation["slug"]) == ("Acme, Inc.", "acme-inc")
+    org = organisation["id"]
+    assert [one["id"] for one in read_json(database, "org", "list")] == [org]
+    made = read_json(
+        database, "token", "create", "--org", org, "--name", "ci", "--role", "org_admin", "--expires", "90d"
+    )
+    assert set(made) == {"id", "token"} and len(made["token"]) > 40
+    plain = run_dex(database, "token", "create", "--org", org, "--name", "console")
+    (shown,) = plain.stdout.split()
+    with run_api(database) as api:
+        query = "/api/v1/icp-job-titles/query"
+        for token in (made["token"], shown):
+            assert api.post(query, {}, headers=bearer_headers(token)).status_code == 200
+        listed = run_dex(database, "token", "list", "--org", org, "--json").stdout
+        assert made["token"] not in listed and shown not in listed and "hash" not in listed
+        tokens = {one["name"]: one for one in json.loads(listed)}
+        assert (tokens["ci"]["role"], tokens["ci"]["state"]) == ("org_admin", "good")
+        assert tokens["ci"]["expires_at"] and tokens["ci"]["last_used_at"] and not tokens["console"]["expires_at"]
+        assert run_dex(database, "token", "revoke", made["id"]).returncode == 0
+        read_error(api.post(query, {}, headers=bearer_headers(made["token"])), 401, "revoked_token")
+        assert api.post(query, {}, headers=bearer_headers(shown)).status_code == 200
+        assert "revoked" in run_dex(database, "token", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["token", "create", "--org", "8b2f1f1e-0000-4000-8000-000000000000", "--name", "x"], 2, "no organisation"),
+        (["token", "create", "--org", "x", "--name", "x"], 2, "not a UUID"),
+        (
+            ["token", "create", "--org", "8b2f1f1e-0000-4000-8000-000000000000", "--name", "x", "--expires", "soon"],
+            2,
+            "90d",
+        ),
+        (["token", "revoke", "8b2f1f1e-0000-4000-8000-000000000000"], 1, "no API token"),
+        (["org", "create", " "], 2, "blank"),
+    ],
+)
+def test_what_is_wrong_is_named(database: str, arguments: list[str], status: int, sentence: str) -> None:
+    ended = run_dex(database, *arguments)
+    assert (ended.returncode, sentence in ended.stderr) == (status, True), ended.stderr
+
+
+def test_two_organisations_have_two_slugs(database: str) -> None:
+    assert run_dex(database, "org", "create", "Acme").returncode == 0
+    again = run_dex(database, "org", "create", "ACME!")
+    assert (again.returncode, "`acme`" in again.stderr) == (1, True)
