@@ -51,7 +51,7 @@ def count_connections(settings: Settings) -> int:
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return settings.limits.connections
-    return max(min(settings.limits.connections, descriptors - settings.pool_size - _RESERVED_DESCRIPTORS), 8)
+    return min(settings.limits.connections, max(descriptors - settings.pool_size - _RESERVED_DESCRIPTORS, 8))
 
 
 @asynccontextmanager
