@@ -116,12 +116,12 @@ def test_dead_connections_cost_no_request(start: Start) -> None:
         list(threads.map(lambda _: api.query(SLUG, org), range(30)))
         for _ in range(2):
             api.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
+                "select pg_terminate_backend(pid, 20000) from pg_stat_activity"
                 " where datname = current_database() and pid <> pg_backend_pid()"
             )
             assert [api.query(SLUG, org).status_code for _ in range(8)] == [200] * 8
             api.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
+                "select pg_terminate_backend(pid, 20000) from pg_stat_activity"
                 " where datname = current_database() and pid <> pg_backend_pid()"
             )
             assert {answer.status_code for answer in threads.map(lambda _: api.query(SLUG, org), range(16))} == {200}
