@@ -131,7 +131,7 @@ def test_dead_connections_cost_no_request(start: Start) -> None:
 def refuse_writes(api: Api) -> Iterator[None]:
     """Make the database read only for every new connection, as a standby is."""
     name = api.fetch_value("select current_database()")
-    end = "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()"
+    end = "select pg_terminate_backend(pid, 20000) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()"
     api.execute(f"alter database {name} set default_transaction_read_only = on")
     api.execute(end, [name])
     try:
