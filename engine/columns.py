@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-from engine.plan import Plan
-from engine.provided_columns import LEADING_COLUMNS, TRAILING_COLUMNS
+from engine.plan import Field, Plan
+from engine.provided_columns import LEADING_COLUMNS, PROVIDED_COLUMNS, TRAILING_COLUMNS
+from engine.values.column_types import TYPES, ColumnType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryColumn:
+    """A column that a query may filter and order by. `field` is None for a provided column."""
+
+    name: str
+    type: ColumnType
+    nullable: bool
+    field: Field | None = None
 
 
 def list_columns(plan: Plan) -> tuple[str, ...]:
@@ -22,3 +34,17 @@ def is_document_column(plan: Plan, name: str) -> bool:
 def list_document_columns(plan: Plan, names: Iterable[str]) -> tuple[str, ...]:
     """Return those of `names` that hold documents, in order."""
     return tuple(name for name in names if is_document_column(plan, name))
+
+
+def list_query_columns(plan: Plan) -> Mapping[str, QueryColumn]:
+    """Return the columns a query may filter by: the declared filters, then the provided ones, by name.
+
+    `org_id` is none of them: whose rows a caller sees is not a question.
+    """
+    declared = [QueryColumn(name=column.name, type=column.type, nullable=True, field=column) for column in plan.filters]
+    provided = [
+        QueryColumn(name=column.name, type=TYPES[column.type], nullable=column.nullable)
+        for column in PROVIDED_COLUMNS.values()
+        if column.name != "org_id"
+    ]
+    return {column.name: column for column in (*declared, *provided)}

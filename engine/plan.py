@@ -72,6 +72,7 @@ class Plan:
     mappings: tuple[OperationMapping, ...]
     on_absent: OnAbsent
     indexes: tuple[tuple[str, ...], ...]
+    search: tuple[str, ...] = ()  # the columns that full text searches
     targets: tuple[Target, ...]
     research: Research | None  # None: another spec, or nothing here, says how the operations are executed
     digest: str = field(repr=False)  # of all that the stored row depends on; a description is not part of it
@@ -143,6 +144,7 @@ def compile_spec(
         mappings=tuple(_compile_mapping(spec, name, override, paths) for name, override in spec.operations.items()),
         on_absent=OnAbsent(spec.on_absent),
         indexes=tuple(tuple(columns) for columns in spec.indexes),
+        search=tuple(spec.search),
         targets=tuple(Target(org_id=target.org_id, submissions=tuple(target.submissions)) for target in spec.backfill),
         research=compile_research(spec, paths, files),
         digest=_compute_digest(spec),

@@ -22,6 +22,10 @@ class ProvidedColumn:
     def has_default(self) -> bool:
         return "DEFAULT" in self.constraint
 
+    @property
+    def nullable(self) -> bool:
+        return "NOT NULL" not in self.constraint and "PRIMARY KEY" not in self.constraint
+
 
 #: Before the columns of the fields, in the order of the table and of answers.
 LEADING_COLUMNS = (

@@ -7,6 +7,7 @@ that field.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -31,12 +32,18 @@ _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body. Raises Fault 413 beyond `limit`, 415 when compressed; ClientDisconnect when cut off."""
+    """Return the body, unpacked where it comes as gzip. `limit` bounds it as it came and as it is unpacked.
+
+    Raises Fault 413 beyond `limit`, 415 when compressed otherwise, 422 for what is no gzip; ClientDisconnect when cut
+    off.
+    """
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
         raise _build_too_large(limit)
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise Fault("unsupported_encoding", "the body is compressed", hint="send it without `content-encoding`")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        hint = "send it as gzip, or without `content-encoding`"
+        raise Fault("unsupported_encoding", f"the body is compressed as `{encoding[:40]}`", hint=hint)
     chunks, size = [], 0
     while True:
         message = await request.receive()
@@ -48,7 +55,37 @@ async def read_body(request: Request, limit: int) -> bytes:
             raise _build_too_large(limit)
         chunks.append(chunk)
         if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return _unpack_gzip(body, limit) if encoding == "gzip" else body
+
+
+def _unpack_gzip(body: bytes, limit: int) -> bytes:
+    """Return the unpacked body; no more than `limit` bytes are ever unpacked, however small what came is."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        text = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise _build_gzip_fault("the body is no gzip") from error
+    if len(text) > limit:
+        raise _build_too_large(limit)
+    if not unpacker.eof or unpacker.unused_data:
+        raise _build_gzip_fault("the gzip of the body is cut off, or something follows it")
+    return text
+
+
+def _build_gzip_fault(sentence: str) -> Fault:
+    return InvalidBody(sentence, code="invalid_gzip", hint="compress it again, or send it without `content-encoding`")
+
+
+def read_parameters(request: Request, known: Iterable[str]) -> dict[str, str]:
+    """Return the parameters of the query string. Raises Fault 422 for unknown ones and for those sent twice."""
+    known = tuple(known)
+    pairs = request.query_params.multi_items()
+    if unknown := [name for name, _ in pairs if name not in known]:
+        raise build_unknown_field_fault(unknown, known, "the query string")
+    if twice := [name for name in known if sum(name == one for one, _ in pairs) > 1]:
+        raise InvalidBody(f"`{twice[0]}` is sent twice", field=twice[0], hint="send it once")
+    return dict(pairs)
 
 
 def _build_too_large(limit: int) -> Fault:

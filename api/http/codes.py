@@ -74,14 +74,31 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         "Resume by `provider_run_id`; a second request is paid a second time.",
     ),
     "body_too_large": HttpCode(413, "The body is over the limit.", "Send less, or raise `DATA_ENGINE_MAX_BODY_BYTES`."),
-    "unsupported_encoding": HttpCode(415, "The body is compressed.", "Send it without `content-encoding`."),
+    "unsupported_encoding": HttpCode(
+        415, "The body is compressed in a way other than gzip.", "Send it as gzip, or without `content-encoding`."
+    ),
+    "not_acceptable": HttpCode(406, "The `Accept` header names no format of an export.", "Name one the hint lists."),
+    "export_unavailable": HttpCode(
+        501, "The server lacks the library that writes the format.", "Install the part the hint names."
+    ),
+    "invalid_gzip": HttpCode(422, "The body is no gzip, or cut off.", "Compress it again, or send it as it is."),
     "not_json": HttpCode(422, "The body is empty, not UTF-8, or not JSON.", "Send a JSON object."),
     "too_deep": HttpCode(422, "Arrays and objects are nested too deeply.", "Nest fewer."),
     "unknown_field": HttpCode(422, "The body names a field the endpoint does not know.", "Take one the hint names."),
     "invalid_body": HttpCode(422, "A value of the body is out of range or of the wrong type.", "See `detail`."),
-    "out_of_range": HttpCode(422, "`limit` or `offset` is beyond its range.", "Send a whole number within it."),
-    "unknown_column": HttpCode(422, "`fields` names a column the table does not have.", "Take one the sentence names."),
-    "blank_filter": HttpCode(422, "A filter is blank.", "Send a value, or leave the filter out."),
+    "out_of_range": HttpCode(
+        422, "A number or a list is beyond its range.", "Send one within it; the sentence says which."
+    ),
+    "unknown_column": HttpCode(
+        422, "`fields` or `order` names a column that is not there for it.", "Take one the sentence names."
+    ),
+    "blank_filter": HttpCode(422, "A filter or `q` is blank.", "Send a value, or leave it out."),
+    "null_filter": HttpCode(
+        422, "A filter is null.", 'Leave it out for every row; `{"is": null}` asks for the rows without a value.'
+    ),
+    "unknown_operator": HttpCode(
+        422, "A filter has an operator that its column does not take.", "Take one that the sentence names."
+    ),
     "unstorable_text": HttpCode(
         422, "The body holds NUL or half a surrogate pair.", "Remove it, or send U+FFFD instead."
     ),

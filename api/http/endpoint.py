@@ -6,7 +6,8 @@ everything else outside Postgres, and reads the body before the caller's credent
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,7 @@ class Endpoint:
     example: Any = None
     security: tuple[str, ...] = ()  # names of security schemes; any one of them is enough
     headers: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # name -> (required, description)
+    parameters: Mapping[str, tuple[JsonSchema, str]] = field(default_factory=dict)  # of the query string, none needed
     error_statuses: tuple[int, ...] = ()  # beside 500
     description: str = ""
 
@@ -126,10 +128,46 @@ def build_data_response(data: bytes | str, meta: Mapping[str, Any] | None = None
     return EncodedJsonResponse(b'{"data":%b,"meta":%b}' % (text, msgspec.json.encode(meta)))
 
 
-def build_list_response(rows: Sequence[bytes], meta: Mapping[str, Any]) -> EncodedJsonResponse:
-    """Return the response `{"data": [...], "meta": ...}` around the JSON texts of rows.
-
-    A page may hold megabytes, so its pieces are joined once.
-    """
+def build_list_response(rows: Sequence[bytes], meta: Mapping[str, Any]) -> Response:
+    """Return the response `{"data": [...], "meta": ...}` around the JSON texts of rows."""
     pieces = [piece for row in rows for piece in (b",", row)][1:]
-    return EncodedJsonResponse(b"".join((b'{"data":[', *pieces, b'],"meta":', msgspec.json.encode(meta), b"}")))
+    return PiecesResponse((b'{"data":[', *pieces, b'],"meta":', msgspec.json.encode(meta), b"}"))
+
+
+class PiecesResponse(Response):
+    """A JSON response given in pieces, which are joined as far as one message of the server goes.
+
+    A page may hold megabytes: joined whole it would stand in memory twice, and written at once it would hold up every
+    other request of the process. Between two messages others get their turn.
+    """
+
+    media_type = "application/json"
+    message_bytes = 256 * 1024
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        super().__init__()
+        self.pieces = pieces
+        self.headers["content-length"] = str(sum(map(len, pieces)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the pieces."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        messages = _join_pieces(self.pieces, self.message_bytes)
+        last = next(messages)
+        for message in messages:
+            await send({"type": "http.response.body", "body": last, "more_body": True})
+            await asyncio.sleep(0)
+            last = message
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+def _join_pieces(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield the pieces joined into messages of about `size` bytes, at least one."""
+    waiting, waiting_bytes = list[bytes](), 0
+    for piece in pieces:
+        if waiting and waiting_bytes + len(piece) > size:
+            yield b"".join(waiting)
+            waiting, waiting_bytes = [], 0
+        waiting.append(piece)
+        waiting_bytes += len(piece)
+    yield b"".join(waiting)

@@ -27,7 +27,7 @@ MEANINGS: Mapping[int, str] = {
     404: "there is no such thing",
     409: "another runner, or another purchase, is in the way",
     413: "the body is too large",
-    415: "the body is compressed",
+    415: "the body is compressed in a way other than gzip",
     422: "the body does not fit",
     429: "too much at once from one address",
     500: "something went wrong on our side",
@@ -75,7 +75,11 @@ def _build_operation(endpoint: Endpoint, body: Mapping[str, Any] | None) -> dict
     }
     if endpoint.description:
         operation["description"] = endpoint.description
-    if parameters := [*_list_path_parameters(endpoint), *_list_header_parameters(endpoint)]:
+    if parameters := [
+        *_list_path_parameters(endpoint),
+        *_list_query_parameters(endpoint),
+        *_list_header_parameters(endpoint),
+    ]:
         operation["parameters"] = parameters
     if body is not None:
         content: dict[str, Any] = {"schema": body}
@@ -98,6 +102,13 @@ def _list_path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in endpoint.path.split("/") if part.startswith("{")]
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}} for name in names
+    ]
+
+
+def _list_query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+        for name, (schema, description) in endpoint.parameters.items()
     ]
 
 

@@ -5,18 +5,19 @@ The bodies are checked by `upsert_body` and `query_body`, which read the same pl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from engine.columns import list_columns
+from engine.columns import QueryColumn, list_columns, list_query_columns
 from engine.plan import Field, Plan
 from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
+from engine.rows.filters import MAX_VALUES, NOT_NULL, Operator, list_operators
+from engine.rows.ordering import MAX_COLUMNS, list_order_columns
 from engine.rows.outcomes import Outcome
-from engine.rows.query import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET
+from engine.rows.query import DEFAULT_LIMIT, MAX_FIELDS, MAX_LIMIT, MAX_OFFSET, MAX_SEARCH_LENGTH, Count
 from engine.values.column_types import TYPES
 
 MAX_ROWS: Final = 1000  # of one upsert of a spec with `rows`
-MAX_FILTER_VALUES: Final = 1000  # of one filter
 
 _SOURCE_DESCRIPTIONS: Final[Mapping[str, str]] = {
     "source_submission_id": "The submission it comes from; of the same organisation.",
@@ -61,11 +62,10 @@ def build_upsert_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, A
 
 def build_query_body_schema(plan: Plan) -> dict[str, Any]:
     """Return the schema of a query's body."""
-    filters = {column.name: _build_filter_schema(column) for column in plan.filters}
-    names = {"type": "string", "enum": list(list_columns(plan))}
     return _build_object(
         {
-            **filters,
+            **build_filter_schemas(plan),
+            **_build_question_schemas(plan),
             "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
             "offset": {
                 "type": ["integer", "null"],
@@ -74,28 +74,81 @@ def build_query_body_schema(plan: Plan) -> dict[str, Any]:
                 "default": 0,
                 "description": "Counted from the cursor, where there is one.",
             },
-            "cursor": {"type": ["string", "null"], "description": "`meta.next_cursor` of the page before."},
-            "fields": {
-                "type": ["array", "null"],
-                "minItems": 1,
-                "items": names,
-                "description": "The columns to show. Default: all. Leave a document out and the page is light.",
+            "cursor": {
+                "type": ["string", "null"],
+                "description": "`meta.next_cursor` of the page before, with the same filters, `q` and `order`.",
             },
-            "org_id": {
-                **_allow_null(TYPES["uuid"].json_schema),
-                "description": "Super-admin: whose rows. A tenant may name only its own.",
+            "count": {
+                "type": ["string", "null"],
+                "enum": [*(count.value for count in Count), None],
+                "description": "Also say in `meta.count` how many rows match: counted, or as Postgres estimates it.",
             },
         },
         [],
     )
 
 
+def _build_question_schemas(plan: Plan) -> dict[str, Any]:
+    """Return the words of a question beside its filters, by name."""
+    names = list_order_columns(plan)
+    search = {
+        "type": ["string", "null"],
+        "minLength": 1,
+        "maxLength": MAX_SEARCH_LENGTH,
+        "description": f'Words to search in {_join_codes(plan.search)}, as in a search engine: `"a phrase"`, `or`,'
+        " `-without`.",
+    }
+    return {
+        "order": {
+            "type": ["array", "null"],
+            "minItems": 1,
+            "maxItems": MAX_COLUMNS,
+            "items": {"type": "string", "enum": [*names, *(f"-{name}" for name in names)]},
+            "description": "One or two columns, `-` for falling, then `id`. Default: newest first. Rows without a value"
+            " stand last, when falling first.",
+        },
+        **({"q": search} if plan.search else {}),
+        "fields": {
+            "type": ["array", "null"],
+            "minItems": 1,
+            "maxItems": MAX_FIELDS,
+            "items": {"type": "string"},
+            "description": "The columns to show, and paths into documents such as"
+            f" `{_choose_path_example(plan)}`, which become keys of the row. Default: every column. Leave a document"
+            " out and the page is light.",
+        },
+        "org_id": {
+            **_allow_null(TYPES["uuid"].json_schema),
+            "description": "Super-admin: whose rows. A tenant may name only its own.",
+        },
+    }
+
+
+def _choose_path_example(plan: Plan) -> str:
+    documents = [column.name for column in plan.fields if column.type.name == "jsonb"]
+    return f"{documents[0] if documents else 'document'}.funding.total"
+
+
+def _join_codes(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
 def build_query_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the schemas of a query's `data` and `meta`."""
     cursor = {"type": ["string", "null"], "description": "null on the last page."}
-    properties = {"limit": {"type": "integer"}, "offset": {"type": "integer"}, "next_cursor": cursor}
-    meta = {"type": "object", "required": list(properties), "properties": properties}
-    return {"type": "array", "items": {**build_stored_row_schema(plan), "required": []}}, meta
+    properties: dict[str, Any] = {
+        "limit": {"type": "integer"},
+        "offset": {"type": "integer"},
+        "next_cursor": cursor,
+    }
+    counted = {"type": "integer", "minimum": 0, "description": "Where the query asks for it."}
+    meta = {"type": "object", "required": list(properties), "properties": {**properties, "count": counted}}
+    return {"type": "array", "items": build_shown_row_schema(plan)}, meta
+
+
+def build_shown_row_schema(plan: Plan) -> dict[str, Any]:
+    """Return the schema of a row of which a caller chose the columns; paths are keys of their own."""
+    return {**build_stored_row_schema(plan), "required": [], "additionalProperties": True}
 
 
 def build_stored_row_schema(plan: Plan) -> dict[str, Any]:
@@ -154,11 +207,36 @@ def _add_description(column: Field, schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "description": " ".join(sentences)} if sentences else schema
 
 
-def _build_filter_schema(column: Field) -> dict[str, Any]:
-    value = _exclude_blank(_remove_null(_build_input_schema(column)))
-    several = {"type": "array", "items": value, "maxItems": MAX_FILTER_VALUES}
-    description = "One value, or a list of which one must match; normalized as the column is."
-    return {"anyOf": [_allow_null(value), several], "description": description}
+def build_filter_schemas(plan: Plan) -> dict[str, Any]:
+    """Return the filters of a query by column: a value, a list, or operators."""
+    return {column.name: _build_filter_schema(column) for column in list_query_columns(plan).values()}
+
+
+def _build_filter_schema(column: QueryColumn) -> dict[str, Any]:
+    operators = list_operators(column)
+    value: dict[str, Any] = dict(column.type.json_schema)
+    if column.field is not None:
+        value = _exclude_blank(_remove_null(_build_input_schema(column.field)))
+    several = {"type": "array", "items": value, "maxItems": MAX_VALUES}
+    part = {"type": "string", "minLength": 1}
+    operands: dict[Operator, Any] = {
+        Operator.IN: several,
+        Operator.PREFIX: part,
+        Operator.CONTAINS: part,
+        Operator.IS: {"enum": [None, NOT_NULL]},
+    }
+    comparison = {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": False,
+        "properties": {operator.value: operands.get(operator, value) for operator in operators},
+    }
+    if Operator.EQ not in operators:
+        return {**comparison, "description": "Operators, all of which must hold."}
+    sentences = ["A value, a list of which one must match, or operators, all of which must hold."]
+    if column.field is not None and column.field.normalizers:
+        sentences.append("Normalized as the column is, `prefix` and `contains` aside.")
+    return {"anyOf": [value, several, comparison], "description": " ".join(sentences)}
 
 
 def _remove_null(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,15 @@
-"""Parse the body of a query and build the query from it, once it is known whose rows the caller may see."""
+"""Parse the body of a query or an export, and build the query once it is known whose rows the caller may see."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from api.http.body import split_fields
 from api.http.errors import Fault, InvalidBody
 from api.rows.cursor import CursorSigner
-from api.rows.json_schemas import MAX_FILTER_VALUES
+from engine.columns import list_query_columns
 from engine.plan import Plan
 from engine.rows.query import OPTIONS, Query, QueryRejected, build_query
 from engine.values.exact_json import ExactError, Json, loads
@@ -20,36 +20,38 @@ from engine.values.uuid_text import parse_uuid
 class QueryBody:
     """The body of a query. `org_id` is the organisation it names, which the caller need not be allowed to see."""
 
-    parameters: Mapping[str, Json]  # filters, `limit`, `offset` and `fields`
-    cursor: str | None
-    org_id: str | None
+    parameters: Mapping[str, Json]  # filters and options
+    options: Sequence[str]
+    cursor: str | None = None
+    org_id: str | None = None
 
     @classmethod
-    def parse(cls, plan: Plan, raw: bytes) -> QueryBody:
+    def parse(cls, plan: Plan, raw: bytes, options: Sequence[str] = OPTIONS, *, paged: bool = True) -> QueryBody:
         """Parse the body of a query; an empty one asks for every row. Raises Fault 422."""
-        known = (*(column.name for column in plan.filters), *OPTIONS, "cursor", "org_id")
+        known = (*list_query_columns(plan), *options, *(("cursor",) if paged else ()), "org_id")
         fields = {name: _decode_value(name, bytes(value)) for name, value in split_fields(raw or b"{}", known).items()}
         cursor, org_id = fields.pop("cursor", None), fields.pop("org_id", None)
         if not isinstance(cursor, str | None):
             hint = "send `meta.next_cursor` of the page before"
             raise InvalidBody("`cursor` is not a string", field="cursor", hint=hint)
         fields |= {name: _convert_whole_number(fields[name]) for name in ("limit", "offset") if name in fields}
-        for name, value in fields.items():
-            if isinstance(value, list) and len(value) > MAX_FILTER_VALUES:
-                hint = f"list at most {MAX_FILTER_VALUES}"
-                raise InvalidBody(f"`{name}` lists {len(value)} values", field=name, hint=hint)
-        return cls(parameters=fields, cursor=cursor, org_id=_parse_organisation(org_id))
+        return cls(parameters=fields, options=options, cursor=cursor, org_id=parse_organisation(org_id))
 
-    def build_query(self, plan: Plan, org_id: str, signer: CursorSigner) -> Query:
+    def build_query(self, plan: Plan, org_id: str, signer: CursorSigner | None = None) -> Query:
         """Build the query for the rows of `org_id`. Raises Fault 422 for a parameter, 400 for the cursor."""
         try:
-            query = build_query(plan, org_id, self.parameters)
+            query = build_query(plan, org_id, self.parameters, self.options)
         except QueryRejected as error:
-            detail = [reason.as_dict() for reason in error.reasons]
-            raise Fault(error.reasons[0].code, error.message, detail=detail, hint=error.hint) from error
-        if self.cursor is None:
+            raise build_query_fault(error) from error
+        if self.cursor is None or signer is None:
             return query
-        return replace(query, after=signer.decode_cursor(plan.name, org_id, query.filters, self.cursor))
+        return replace(query, after=signer.decode_cursor(plan.name, org_id, query.question, self.cursor))
+
+
+def build_query_fault(error: QueryRejected) -> Fault:
+    """Return the 422 of a query that cannot be asked, with an entry for each word of it that is wrong."""
+    detail = [reason.as_dict() for reason in error.reasons]
+    return Fault(error.reasons[0].code, error.message, detail=detail, hint=error.hint, status=422)
 
 
 def _decode_value(name: str, text: bytes) -> Any:
@@ -64,7 +66,8 @@ def _convert_whole_number(value: Json) -> Json:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _parse_organisation(value: Json) -> str | None:
+def parse_organisation(value: Json) -> str | None:
+    """Return the organisation that a body or a query string names, if any. Raises Fault 422 for no UUID."""
     if value is None:
         return None
     org_id = parse_uuid(value)

@@ -1,4 +1,4 @@
-"""The upsert and the query endpoint of a plan.
+"""The endpoints of a plan.
 
 Documents are not decoded: their JSON text goes to Postgres, and comes back from it, as it is.
 """
@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import (
-    COMPANY_HEADER,
     ORG_HEADER,
     authenticate_tenant_or_admin,
     choose_organisation,
@@ -22,27 +21,36 @@ from api.auth import (
     require_internal_key,
 )
 from api.context import Context
-from api.http.body import read_body
+from api.http.body import read_body, read_parameters
 from api.http.endpoint import Endpoint, build_data_response, build_list_response
 from api.http.errors import Fault
 from api.http.openapi import build_data_schema
 from api.rows import json_schemas
+from api.rows.changes import build_changes_endpoint
 from api.rows.cursor import CursorSigner
-from api.rows.query_body import QueryBody
+from api.rows.query_body import QueryBody, build_query_fault, parse_organisation
+from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS
 from api.rows.upsert_body import RowsRejected, UpsertBody
 from engine.backfill.live import LiveResult, LiveUpsert
 from engine.plan import Plan
 from engine.rows.extract import Reason
 from engine.rows.outcomes import find_strongest
+from engine.rows.query import QueryRejected, build_row_query
 from engine.store.errors import StoreRefused
 from engine.store.identity import check_organisation
-from engine.store.select import fetch_page
+from engine.store.select import fetch_page, fetch_row
 from engine.store.upsert import SourceRefused, StoredRow
+from engine.values.uuid_text import parse_uuid
 
 
 def build_endpoints(plan: Plan) -> list[Endpoint]:
     """Return the endpoints of `plan`."""
-    return [_build_upsert_endpoint(plan), _build_query_endpoint(plan)]
+    return [
+        _build_upsert_endpoint(plan),
+        _build_query_endpoint(plan),
+        build_changes_endpoint(plan),
+        _build_row_endpoint(plan),  # behind those whose last word would be taken for an id
+    ]
 
 
 def _build_upsert_endpoint(plan: Plan) -> Endpoint:
@@ -67,19 +75,36 @@ def _build_query_endpoint(plan: Plan) -> Endpoint:
         method="POST",
         path=f"/api/v1/{plan.slug}/query",
         name=f"query_{plan.name}",
-        title=f"{plan.title}: ask for rows, newest first",
+        title=f"{plan.title}: ask for rows",
         description=plan.description,
         tag=plan.name,
         body=json_schemas.build_query_body_schema(plan),
         body_required=False,
         response_schema=build_data_schema(*json_schemas.build_query_answer_schemas(plan)),
         security=("tenant", "superAdmin"),
-        headers={
-            ORG_HEADER: (False, "With the internal key: the organisation to act for."),
-            COMPANY_HEADER: (False, "With the internal key: the company to act for."),
-        },
+        headers=TENANT_HEADERS,
         error_statuses=(400, 401, 403, 404, 413, 415, 422, 503),
         respond=partial(_query_rows, plan),
+    )
+
+
+def _build_row_endpoint(plan: Plan) -> Endpoint:
+    return Endpoint(
+        method="GET",
+        path=f"/api/v1/{plan.slug}/{{id}}",
+        name=f"get_{plan.row_name}",
+        title=f"{plan.title}: one row",
+        description=plan.description,
+        tag=plan.name,
+        response_schema=build_data_schema(json_schemas.build_shown_row_schema(plan)),
+        security=("tenant", "superAdmin"),
+        headers=TENANT_HEADERS,
+        parameters={
+            "fields": ({"type": "string"}, "Columns and paths to show, with commas between. Default: every column."),
+            "org_id": ({"type": "string", "format": "uuid"}, "Super-admin: whose row."),
+        },
+        error_statuses=(400, 401, 403, 404, 422, 503),
+        respond=partial(_get_row, plan),
     )
 
 
@@ -150,8 +175,27 @@ async def _query_rows(plan: Plan, context: Context, request: Request) -> Respons
     signer = CursorSigner.from_secrets(context.settings.jwt_secrets)
     query = body.build_query(plan, org_id, signer)
     async with context.connection() as connection:
-        page = await fetch_page(connection, plan, query)
+        page = await fetch_page(connection, plan, query, MAX_PAGE_BYTES)
         if not page.rows:
             await check_organisation(connection, org_id)
-    cursor = signer.encode_cursor(plan.name, org_id, query.filters, page.last) if page.last else None
-    return build_list_response(page.rows, {"limit": query.limit, "offset": query.offset, "next_cursor": cursor})
+    cursor = signer.encode_cursor(plan.name, org_id, query.question, page.last) if page.last else None
+    meta = {"limit": query.limit, "offset": query.offset, "next_cursor": cursor}
+    return build_list_response(page.rows, meta if page.count is None else {**meta, "count": page.count})
+
+
+async def _get_row(plan: Plan, context: Context, request: Request) -> Response:
+    caller = await authenticate_tenant_or_admin(request, context)
+    parameters = read_parameters(request, ("fields", "org_id"))
+    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    row_id = parse_uuid(request.path_params["id"])
+    fields = parameters.get("fields")
+    try:
+        query = build_row_query(plan, org_id, None if fields is None else fields.split(","))
+    except QueryRejected as error:
+        raise build_query_fault(error) from error
+    async with context.connection() as connection:
+        row = await fetch_row(connection, plan, query, row_id) if row_id else None
+        if row is None:
+            await check_organisation(connection, org_id)
+            raise Fault("not_found", f"there is no such row of `{plan.name}`", hint="check the id and the organisation")
+    return build_data_response(row)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypedDict
 from uuid import UUID
 
 from engine import plans
@@ -31,7 +31,7 @@ from engine.values import exact_json
 from engine.values.column_types import shorten_json
 from engine.values.uuid_text import parse_uuid
 
-__all__ = ["Refused", "SourceRefused", "close", "query", "upsert", "upsert_many"]
+__all__ = ["Comparison", "Refused", "SourceRefused", "close", "query", "upsert", "upsert_many"]
 
 #: The project these functions were generated in: `engine/functions/call.py` lies two levels below it.
 HOME: Final = Project(Path(__file__).resolve().parents[2])
@@ -67,19 +67,35 @@ def upsert_many(
     return _write_rows(statement, home, org_id, converted, reasons, source)
 
 
-def query(
-    spec: str, *, org_id: str, filters: Mapping[str, Any], limit: int = 100, offset: int = 0
-) -> list[dict[str, Any]]:
-    """Return the rows of `spec` that match every filter, newest first; None is no filter.
+#: The operators of a filter. All that are given must hold.
+Comparison = TypedDict(
+    "Comparison",
+    {
+        "eq": Any,
+        "in": list[Any],
+        "gt": Any,
+        "gte": Any,
+        "lt": Any,
+        "lte": Any,
+        "prefix": str,
+        "contains": str,
+        "is": Literal["not null"] | None,
+    },
+    total=False,
+)
 
-    Raises Refused for a value that cannot be used and for an organisation that does not exist, StoreUnavailable when
-    the database does not answer.
+
+def query(spec: str, *, org_id: str, filters: Mapping[str, Any], **options: Any) -> list[dict[str, Any]]:
+    """Return the rows of `spec` that match every filter. `options` are the words of a query, such as `order`.
+
+    None is no filter and no option. Raises Refused for a value that cannot be used and for an organisation that does
+    not exist, StoreUnavailable when the database does not answer.
     """
     statement, home = _find_statement(spec)
     _check_filters_are_json(filters)
-    parameters = {**filters, "limit": limit, "offset": offset}
+    given = {name: value for name, value in {**filters, **options}.items() if value is not None}
     try:
-        page_query = build_query(statement.plan, _parse_organisation(org_id), parameters)
+        page_query = build_query(statement.plan, _parse_organisation(org_id), _convert_uuids(given))
     except QueryRejected as error:
         raise Refused(error.reasons, hint=error.hint) from error
     return [_load_row(row) for row in call_with_connection(home, partial(_fetch_rows, statement.plan, page_query))]
@@ -125,8 +141,17 @@ def _convert_uuid(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
+def _convert_uuids(values: Any) -> Any:
+    """Return filters with text for each UUID object in them."""
+    if isinstance(values, Mapping):
+        return {name: _convert_uuids(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_convert_uuid(value) for value in values]
+    return _convert_uuid(values)
+
+
 def _check_filters_are_json(filters: Mapping[str, Any]) -> None:
-    messages = {name: _explain_non_json(value) for name, value in filters.items()}
+    messages = {name: _explain_non_json(_convert_uuids(value)) for name, value in filters.items()}
     reasons = [Reason("wrong_type", name, message) for name, message in messages.items() if message]
     if reasons:
         raise Refused(reasons, hint="give the filter a value its column could hold")

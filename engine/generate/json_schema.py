@@ -101,7 +101,7 @@ def _describe_fields(fields: Schema, field: Schema) -> None:
     properties["on_missing"] |= _describe_enum(_ON_MISSING_DOCS)
     field["allOf"] = [
         {
-            "if": {"properties": {"type": {"enum": ["jsonb", "text[]"]}}, "required": ["type"]},
+            "if": {"properties": {"type": {"const": "jsonb"}}, "required": ["type"]},
             "then": {"properties": {"filter": {"const": False}}},
         },
         {

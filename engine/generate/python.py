@@ -11,18 +11,19 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from engine.columns import list_columns
+from engine.columns import QueryColumn, list_columns, list_query_columns
 from engine.generate.header import build_header
 from engine.generate.type_names import build_type_name
 from engine.plan import Field, Plan
-from engine.provided_columns import SOURCE_COLUMNS
+from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
+from engine.rows.filters import Operator, list_operators
 from engine.spec.vocabulary import OnMissing
 
 FOLDER: Final = "engine/generated"
 #: Names that a generated module uses itself and that a parameter would hide.
 _RESERVED_NAMES: Final = ("Any", "call", "_cast")
 #: Names of the types in the body of a TypedDict, where a column of that name would hide them.
-_TYPE_NAMES: Final = frozenset(("Any", "bool", "float", "int", "list", "str"))
+_TYPE_NAMES: Final = frozenset(("Any", "call", "bool", "float", "int", "list", "str"))
 _WIDTH: Final = 120
 _SOURCE_PARAMETERS: Final = ("source_submission_id", "source_pipeline_run_id")
 
@@ -55,11 +56,30 @@ def build_upsert_signature(plan: Plan) -> str:
 
 def build_query_signature(plan: Plan) -> str:
     """Return the head of the query function, from `def` to the colon."""
-    filters = [
-        f"{build_parameter_name(column.name)}: {_build_optional_annotation(column)} = None" for column in plan.filters
+    filters = {column.name: _build_filter_annotation(column) for column in list_query_columns(plan).values()}
+    declared = [name for name in filters if name not in PROVIDED_COLUMNS]
+    provided = [name for name in filters if name in PROVIDED_COLUMNS]
+    parameters = [
+        "org_id: str",
+        *(f"{build_parameter_name(name)}: {filters[name]} = None" for name in declared),
+        "limit: int = 100",
+        "offset: int = 0",
+        *(f"{name}: {annotation} | None = None" for name, annotation in _list_query_options(plan).items()),
+        *(f"{build_parameter_name(name)}: {filters[name]} = None" for name in provided),
     ]
-    parameters = ["org_id: str", *filters, "limit: int = 100", "offset: int = 0"]
     return _build_signature(f"query_{plan.name}", parameters, f"list[{build_type_name(plan, 'Row')}]")
+
+
+def _list_query_options(plan: Plan) -> dict[str, str]:
+    """Return the words of a query beside its filters and its page, with their types."""
+    return {"order": "list[str]", **({"q": "str"} if plan.search else {}), "fields": "list[str]"}
+
+
+def _build_filter_annotation(column: QueryColumn) -> str:
+    operators = list_operators(column)
+    value = column.type.annotation
+    plain = f"{value} | list[{value}] | " if Operator.EQ in operators else ""
+    return f"{plain}call.Comparison | None"
 
 
 def _build_signature(name: str, parameters: Iterable[str], answer: str) -> str:
@@ -79,7 +99,7 @@ def _build_optional_annotation(column: Field) -> str:
 
 def _build_module(plan: Plan) -> str:
     row, filters = build_type_name(plan, "Row"), build_type_name(plan, "Filters")
-    filter_types = {column.name: _build_optional_annotation(column) for column in plan.filters}
+    filter_types = {column.name: _build_filter_annotation(column) for column in list_query_columns(plan).values()}
     parts = (
         _build_typed_dict(row, f"A row of `{plan.table}`, every number as it was written.", _list_row_types(plan)),
         _build_typed_dict(filters, f"The filters of `query_{plan.name}`.", filter_types, total=False),
@@ -181,17 +201,22 @@ def _build_query(plan: Plan) -> str:
     return _build_function(
         build_query_signature(plan),
         _build_docstring(
-            "Return the rows that match every filter given, newest first.",
-            ["`limit` is 1 to 1000.", *facts],
+            "Return the rows that match every filter given, newest first unless `order` says otherwise.",
+            [
+                "A filter is a value, a list of which one must match, or operators (`call.Comparison`).",
+                "`limit` is 1 to 1000; with `fields` the rows hold these columns and paths only.",
+                *facts,
+            ],
             "Refused for a value that cannot be used, StoreUnavailable.",
         ),
         f'"list[{build_type_name(plan, "Row")}]"',  # a string, as a parameter may be called `list`
         "call.query",
         f'"{plan.name}",',
         "org_id=org_id,",
-        *_build_mapping("filters", [column.name for column in plan.filters]),
+        *_build_mapping("filters", list(list_query_columns(plan))),
         "limit=limit,",
         "offset=offset,",
+        *(f"{name}={name}," for name in _list_query_options(plan)),
     )
 
 

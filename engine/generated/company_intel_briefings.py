@@ -30,8 +30,14 @@ class CompanyIntelBriefingRow(TypedDict):
 class CompanyIntelBriefingFilters(TypedDict, total=False):
     """The filters of `query_company_intel_briefings`."""
 
-    company_domain: str | None
-    client_company_name: str | None
+    company_domain: str | list[str] | call.Comparison | None
+    client_company_name: str | list[str] | call.Comparison | None
+    id: str | list[str] | call.Comparison | None
+    source_submission_id: str | list[str] | call.Comparison | None
+    source_pipeline_run_id: str | list[str] | call.Comparison | None
+    source_recorded_at: str | list[str] | call.Comparison | None
+    created_at: str | list[str] | call.Comparison | None
+    updated_at: str | list[str] | call.Comparison | None
 
 
 def upsert_company_intel_briefing(
@@ -78,14 +84,24 @@ def upsert_company_intel_briefing(
 def query_company_intel_briefings(
     *,
     org_id: str,
-    company_domain: str | None = None,
-    client_company_name: str | None = None,
+    company_domain: str | list[str] | call.Comparison | None = None,
+    client_company_name: str | list[str] | call.Comparison | None = None,
     limit: int = 100,
     offset: int = 0,
+    order: list[str] | None = None,
+    fields: list[str] | None = None,
+    id: str | list[str] | call.Comparison | None = None,
+    source_submission_id: str | list[str] | call.Comparison | None = None,
+    source_pipeline_run_id: str | list[str] | call.Comparison | None = None,
+    source_recorded_at: str | list[str] | call.Comparison | None = None,
+    created_at: str | list[str] | call.Comparison | None = None,
+    updated_at: str | list[str] | call.Comparison | None = None,
 ) -> list[CompanyIntelBriefingRow]:
-    """Return the rows that match every filter given, newest first.
+    """Return the rows that match every filter given, newest first unless `order` says otherwise.
 
-    `limit` is 1 to 1000. Normalized as the stored values are: `company_domain` by `domain`.
+    A filter is a value, a list of which one must match, or operators (`call.Comparison`). `limit` is 1 to 1000;
+    with `fields` the rows hold these columns and paths only. Normalized as the stored values are: `company_domain`
+    by `domain`.
 
     Raises Refused for a value that cannot be used, StoreUnavailable.
     """
@@ -97,8 +113,16 @@ def query_company_intel_briefings(
             filters={
                 "company_domain": company_domain,
                 "client_company_name": client_company_name,
+                "id": id,
+                "source_submission_id": source_submission_id,
+                "source_pipeline_run_id": source_pipeline_run_id,
+                "source_recorded_at": source_recorded_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
             },
             limit=limit,
             offset=offset,
+            order=order,
+            fields=fields,
         ),
     )

@@ -29,7 +29,13 @@ class IcpJobTitlesRow(TypedDict):
 class IcpJobTitlesFilters(TypedDict, total=False):
     """The filters of `query_icp_job_titles`."""
 
-    company_domain: str | None
+    company_domain: str | list[str] | call.Comparison | None
+    id: str | list[str] | call.Comparison | None
+    source_submission_id: str | list[str] | call.Comparison | None
+    source_pipeline_run_id: str | list[str] | call.Comparison | None
+    source_recorded_at: str | list[str] | call.Comparison | None
+    created_at: str | list[str] | call.Comparison | None
+    updated_at: str | list[str] | call.Comparison | None
 
 
 def upsert_icp_job_titles(
@@ -74,13 +80,23 @@ def upsert_icp_job_titles(
 def query_icp_job_titles(
     *,
     org_id: str,
-    company_domain: str | None = None,
+    company_domain: str | list[str] | call.Comparison | None = None,
     limit: int = 100,
     offset: int = 0,
+    order: list[str] | None = None,
+    fields: list[str] | None = None,
+    id: str | list[str] | call.Comparison | None = None,
+    source_submission_id: str | list[str] | call.Comparison | None = None,
+    source_pipeline_run_id: str | list[str] | call.Comparison | None = None,
+    source_recorded_at: str | list[str] | call.Comparison | None = None,
+    created_at: str | list[str] | call.Comparison | None = None,
+    updated_at: str | list[str] | call.Comparison | None = None,
 ) -> list[IcpJobTitlesRow]:
-    """Return the rows that match every filter given, newest first.
+    """Return the rows that match every filter given, newest first unless `order` says otherwise.
 
-    `limit` is 1 to 1000. Normalized as the stored values are: `company_domain` by `domain`.
+    A filter is a value, a list of which one must match, or operators (`call.Comparison`). `limit` is 1 to 1000;
+    with `fields` the rows hold these columns and paths only. Normalized as the stored values are: `company_domain`
+    by `domain`.
 
     Raises Refused for a value that cannot be used, StoreUnavailable.
     """
@@ -91,8 +107,16 @@ def query_icp_job_titles(
             org_id=org_id,
             filters={
                 "company_domain": company_domain,
+                "id": id,
+                "source_submission_id": source_submission_id,
+                "source_pipeline_run_id": source_pipeline_run_id,
+                "source_recorded_at": source_recorded_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
             },
             limit=limit,
             offset=offset,
+            order=order,
+            fields=fields,
         ),
     )

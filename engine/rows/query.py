@@ -1,25 +1,40 @@
-"""Build the query of one table from its parameters: filters, `limit`, `offset` and `fields`.
+"""Build the query of one table from its parameters: filters, `order`, `q`, `fields`, `limit`, `offset` and `count`.
 
-Filter values pass the same normalizers and casts as stored values, so that a caller finds a row by the value it was
-written with. The API, the command line and the typed functions share this module.
+The API, the command line and the typed functions share this module, so that a word means the same at every door.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
 
-from engine.columns import list_columns
+from engine.columns import is_document_column, list_columns, list_query_columns
 from engine.errors import EngineError, suggest_name
-from engine.plan import Field, Plan
-from engine.rows.extract import Reason, Rejected, convert_value
+from engine.plan import Plan
+from engine.rows.extract import Reason
+from engine.rows.filters import Condition, convert_filters
+from engine.rows.ordering import OrderColumn, build_default_order, parse_order
+from engine.values.column_types import TYPES, CastError, shorten_json
 
-DEFAULT_LIMIT = 100
-MAX_LIMIT = 1000
-MAX_OFFSET = 2**31 - 1
+DEFAULT_LIMIT: Final = 100
+MAX_LIMIT: Final = 1000
+MAX_OFFSET: Final = 2**31 - 1
+MAX_FIELDS: Final = 200  # column names and paths
+MAX_SEARCH_LENGTH: Final = 1000
+MAX_PATH_LENGTH: Final = 500
 #: The parameters of a query that are no filters.
-OPTIONS = ("limit", "offset", "fields")
+OPTIONS: Final = ("order", "q", "fields", "limit", "offset", "count")
+#: Those of a query that is answered as a whole: an export has no page.
+EXPORT_OPTIONS: Final = ("order", "q", "fields")
+
+
+class Count(StrEnum):
+    """How many rows match: counted, or as the planner of Postgres estimates it."""
+
+    EXACT = "exact"
+    ESTIMATED = "estimated"
 
 
 class QueryRejected(EngineError):
@@ -30,16 +45,29 @@ class QueryRejected(EngineError):
         self.reasons = reasons
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentPath:
+    """A place inside a document: `text` as the caller wrote it, which is the key of the answer."""
+
+    text: str
+    column: str
+    keys: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One page of one table. `filters`: column -> a value, or a list of alternatives."""
+    """One page of one table."""
 
     org_id: str | None  # None: every organisation, which the API never allows
-    filters: Mapping[str, Any] = field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
+    search: str | None = None
+    order: tuple[OrderColumn, ...]
     columns: Sequence[str]
-    limit: int
+    paths: tuple[DocumentPath, ...] = ()
+    limit: int = DEFAULT_LIMIT
     offset: int = 0
-    after: tuple[str, str] | None = None  # (created_at, id) of the last row of the page before
+    count: Count | None = None
+    after: tuple[str | None, ...] | None = None  # the order's values and the id of the last row of the page before
 
     @property
     def tenant(self) -> str:
@@ -47,72 +75,138 @@ class Query:
         assert self.org_id is not None
         return self.org_id
 
+    @property
+    def question(self) -> list[Any]:
+        """What is asked, apart from the page: a cursor belongs to one question."""
+        conditions = sorted(([one.column, one.operator, one.value] for one in self.conditions), key=lambda one: one[:2])
+        return [conditions, self.search, [column.text for column in self.order]]
+
 
 def build_query(
-    plan: Plan, org_id: str | None, parameters: Mapping[str, Any], after: tuple[str, str] | None = None
+    plan: Plan, org_id: str | None, parameters: Mapping[str, Any], options: Sequence[str] = OPTIONS
 ) -> Query:
-    """Build the query for the rows of `org_id`. A filter is a value or a list of alternatives; null is no filter.
+    """Build the query for the rows of `org_id`; `options` are the words beside filters that the caller may use.
 
     Raises QueryRejected naming every parameter that is unknown, out of range, or no value of its column.
     """
-    reasons: list[Reason] = []
-    known = (*(column.name for column in plan.filters), *OPTIONS)
-    reasons += [
-        Reason("unknown_field", name, f"unknown field `{name}`; {suggest_name(name, known)}")
+    known = (*list_query_columns(plan), *options)
+    reasons = [
+        Reason("unknown_field", name, f"unknown field `{name[:100]}`; {suggest_name(name, known)}")
         for name in parameters
         if name not in known
     ]
+    columns, paths = _select_columns(plan, parameters.get("fields"), reasons)
+    order_reasons: list[Reason] = []
     query = Query(
         org_id=org_id,
-        filters=_convert_filters(plan, parameters, reasons),
-        columns=_select_columns(plan, parameters.get("fields"), reasons),
+        conditions=convert_filters(plan, parameters, reasons),
+        search=_read_search(plan, parameters.get("q"), reasons),
+        order=parse_order(plan, parameters.get("order"), order_reasons),
+        columns=columns,
+        paths=paths,
         limit=_read_number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT, reasons),
         offset=_read_number(parameters, "offset", 0, 0, MAX_OFFSET, reasons),
-        after=after,
+        count=_read_count(parameters.get("count"), reasons),
     )
+    reasons += order_reasons
     if reasons:
-        raise QueryRejected(reasons, "known fields: " + ", ".join(f"`{name}`" for name in known))
+        raise QueryRejected(reasons, _build_hint(reasons, known))
     return query
 
 
-def _convert_filters(plan: Plan, parameters: Mapping[str, Any], reasons: list[Reason]) -> dict[str, Any]:
-    filters: dict[str, Any] = {}
-    for column in plan.filters:
-        value = parameters.get(column.name)
-        if value is None:
-            continue
+def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:
+    """Build the query that shows one row of `org_id`; `fields` as in a query. Raises QueryRejected."""
+    reasons: list[Reason] = []
+    columns, paths = _select_columns(plan, fields, reasons)
+    if reasons:
+        raise QueryRejected(reasons, _build_hint(reasons, ()))
+    return Query(org_id=org_id, order=build_default_order(plan), columns=columns, paths=paths, limit=1)
+
+
+def _build_hint(reasons: Sequence[Reason], known: Sequence[str]) -> str:
+    """Return what to do: the known words where one is unknown, else the sentences, which say what would be right."""
+    if any(reason.code == "unknown_field" for reason in reasons):
+        return "known fields: " + ", ".join(f"`{name}`" for name in known)
+    advice = [reason.advice for reason in reasons if reason.advice]
+    return advice[0] if advice else "nothing was read; mend what each entry of `detail` names"
+
+
+def _read_search(plan: Plan, value: Any, reasons: list[Reason]) -> str | None:
+    if value is None:
+        return None
+    if not plan.search:
+        message = f"`{plan.name}` offers no full-text search"
+        reasons.append(Reason("unknown_field", "q", message, advice="name columns under `search` in its spec"))
+    elif not isinstance(value, str):
+        reasons.append(Reason("wrong_type", "q", "`q` takes a string of words to search", shorten_json(value)))
+    elif not value.strip():
+        reasons.append(Reason("blank_filter", "q", "`q` is blank: leave it out, or write a word to search"))
+    elif len(value) > MAX_SEARCH_LENGTH:
+        reasons.append(Reason("out_of_range", "q", f"`q` takes at most {MAX_SEARCH_LENGTH} characters"))
+    else:
         try:
-            filters[column.name] = (
-                [_convert_filter(column, part) for part in value]
-                if isinstance(value, list)
-                else _convert_filter(column, value)
-            )
-        except Rejected as rejected:
-            reasons.append(rejected.reason)
-    return filters
+            return str(TYPES["text"].cast(value))
+        except CastError as error:
+            reasons.append(Reason("wrong_type", "q", error.message))
+    return None
 
 
-def _convert_filter(column: Field, value: Any) -> Any:
-    converted = convert_value(replace(column, required=False), value)  # only rows have required fields
-    if converted is None:
-        message = f"`{column.name}` is blank: a filter needs a value"
-        raise Rejected(Reason("blank_filter", column.name, message))
-    return converted
+def _read_count(value: Any, reasons: list[Reason]) -> Count | None:
+    if value is None:
+        return None
+    if value not in tuple(Count):
+        reasons.append(Reason("wrong_type", "count", '`count` takes "exact" or "estimated"', shorten_json(value)))
+        return None
+    return Count(value)
 
 
-def _select_columns(plan: Plan, wanted: Any, reasons: list[Reason]) -> tuple[str, ...]:
+def _select_columns(plan: Plan, wanted: Any, reasons: list[Reason]) -> tuple[tuple[str, ...], tuple[DocumentPath, ...]]:
     known = list_columns(plan)
     if wanted is None:
-        return known
+        return known, ()
     if not isinstance(wanted, list) or not wanted or not all(isinstance(name, str) for name in wanted):
-        reasons.append(Reason("wrong_type", "fields", "`fields` takes a list of column names"))
-        return known
-    reasons += [
-        Reason("unknown_column", "fields", f"unknown column `{name}`; {suggest_name(name, known)}")
-        for name in wanted
-        if name not in known
-    ]
-    return tuple(name for name in known if name in wanted)
+        reasons.append(Reason("wrong_type", "fields", "`fields` takes a list of column names and paths"))
+        return known, ()
+    if len(wanted) > MAX_FIELDS:
+        reasons.append(Reason("out_of_range", "fields", f"`fields` takes at most {MAX_FIELDS} names"))
+        return known, ()
+    paths: dict[str, DocumentPath] = {}
+    for name in wanted:
+        if name in known:
+            continue
+        reason, path = _parse_path(plan, name)
+        if reason is None and path is not None:
+            paths[name] = path
+        elif reason is not None:
+            reasons.append(reason)
+    return tuple(name for name in known if name in wanted), tuple(paths.values())
+
+
+def _parse_path(plan: Plan, text: str) -> tuple[Reason | None, DocumentPath | None]:
+    """Parse a dotted path into a document: why it is none, or the path."""
+    column, dot, rest = text.partition(".")
+    shown = text[:100]
+    if column not in list_columns(plan):
+        return Reason("unknown_column", "fields", f"unknown column `{shown}`; {_suggest_column(plan, column)}"), None
+    if not is_document_column(plan, column):
+        documents = [column.name for column in plan.fields if column.type.name == "jsonb"]
+        offered = (
+            f"paths go into {', '.join(f'`{name}`' for name in documents)}" if documents else "no column has paths"
+        )
+        return Reason("unknown_column", "fields", f"`{shown}`: `{column}` is no document; {offered}"), None
+    keys = tuple(rest.split("."))
+    if not dot or not all(keys) or len(text) > MAX_PATH_LENGTH:
+        message = f"`{shown}` is no path: write `{column}.key.key`, at most {MAX_PATH_LENGTH} characters"
+        return Reason("unknown_column", "fields", message), None
+    try:
+        TYPES["text"].cast(text)
+    except CastError as error:
+        return Reason("unknown_column", "fields", f"`{shown}`: {error.message}"), None
+    return None, DocumentPath(text, column, keys)
+
+
+def _suggest_column(plan: Plan, name: str) -> str:
+    return suggest_name(name, list_columns(plan))
 
 
 def _read_number(

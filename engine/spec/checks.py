@@ -20,15 +20,24 @@ from engine.provided_columns import PROVIDED_COLUMNS
 from engine.spec import shape_errors
 from engine.spec.answer_checks import check_answer
 from engine.spec.diagnostics import Diagnostic
-from engine.spec.models import CORE_TABLES, RESERVED_PARAMETERS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS, Spec
+from engine.spec.models import (
+    CORE_TABLES,
+    RESERVED_FILTERS,
+    RESERVED_PARAMETERS,
+    RESERVED_SPEC_NAMES,
+    SYSTEM_COLUMNS,
+    Spec,
+)
 from engine.spec.research_checks import check_research, check_research_owners
 from engine.spec.vocabulary import OnAbsent, OnMissing
 from engine.spec.yaml_source import Place, Source
 from engine.values.column_types import TYPES
 from engine.values.normalizers import NORMALIZERS
 
-#: Columns of these types are neither keys nor filters.
+#: Columns of these types are no keys.
 _UNCOMPARED = ("jsonb", "text[]")
+#: Columns of these types can be searched by their words.
+_SEARCHED = ("text", "text[]")
 
 Data = dict[str, Any]
 
@@ -116,14 +125,21 @@ def _check_fields(source: Source, data: Data) -> None:
             hint = suggest_name(kind, TYPES)
             source.report_value(("fields", name, "type"), "SPEC301", f"unknown type `{kind}`", hint)
         _check_normalizers(source, name, field)
-        if kind in _UNCOMPARED and field.get("filter") is True:
-            hint = "filter by a scalar column"
-            place = ("fields", name, "filter")
-            source.report_value(place, "SPEC309", f"`{name}` is {kind} and cannot be a filter", hint)
+        if field.get("filter") is True:
+            _check_filter(source, name, kind)
         if field.get("on_missing") == OnMissing.CLEAR and (field.get("required") is True or name in conflict):
             what = "required" if field.get("required") is True else "a conflict column"
             message = f"`{name}` is {what} and cannot be cleared"
             source.report_value(("fields", name, "on_missing"), "SPEC314", message, "drop `on_missing: clear`")
+
+
+def _check_filter(source: Source, name: str, kind: Any) -> None:
+    if kind == "jsonb":
+        hint = "give the part you filter by a column of its own"
+        source.report_value(("fields", name, "filter"), "SPEC309", f"`{name}` is {kind} and cannot be a filter", hint)
+    if name in RESERVED_FILTERS:
+        hint = f"call it `{name}_value`, say, or leave out `filter`"
+        source.report_key(("fields", name), "SPEC207", f"`{name}` is a parameter of the query endpoint", hint)
 
 
 def _check_field_name(source: Source, name: str) -> None:
@@ -196,6 +212,18 @@ def _check_lists(source: Source, data: Data) -> None:
             if text not in known:
                 message = f"indexed column `{text}` does not exist"
                 source.report_value(("indexes", row, column), "SPEC311", message, suggest_name(text, known))
+
+
+def _check_search(source: Source, data: Data) -> None:
+    _check_repeats(source, data.get("search"), ("search",))
+    fields = dict(_list_fields(data))
+    for index, name in enumerate(_list_texts(data.get("search"))):
+        if name not in fields:
+            message = f"searched column `{name}` is not a field"
+            source.report_value(("search", index), "SPEC311", message, suggest_name(name, fields))
+        elif (kind := fields[name].get("type")) in TYPES and kind not in _SEARCHED:
+            hint = "search columns of type `text` or `text[]`; give a part of a document a column of its own"
+            source.report_value(("search", index), "SPEC309", f"`{name}` is {kind} and cannot be searched", hint)
 
 
 def _check_repeats(source: Source, values: Any, place: Place) -> None:
@@ -291,6 +319,7 @@ _FILE_RULES: tuple[Callable[[Source, Data], None], ...] = (
     _check_fields,
     _check_conflict,
     _check_lists,
+    _check_search,
     _check_overrides,
 )
 

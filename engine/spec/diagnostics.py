@@ -96,13 +96,21 @@ CODES: Mapping[str, tuple[str, str, str]] = {
     ),
     "SPEC306": ("name taken", "Two specs claim the same table, slug or row name.", "Rename one of them."),
     "SPEC308": ("override of nothing", "An operation overrides a field that does not exist.", "Name a field."),
-    "SPEC309": ("filter on this type", "A jsonb or text[] column cannot be a filter.", "Drop `filter`."),
+    "SPEC309": (
+        "filter or search on this type",
+        "A jsonb column cannot be a filter, and `search` takes columns of text.",
+        "Give the part you ask for a column of its own.",
+    ),
     "SPEC310": (
         "conflict on this type",
         "A jsonb or text[] column cannot be part of the key.",
         "Take a scalar column for the key.",
     ),
-    "SPEC311": ("index on nothing", "`indexes` names a column that does not exist.", "Name a field."),
+    "SPEC311": (
+        "index or search on nothing",
+        "`indexes` or `search` names a column that does not exist.",
+        "Name a field.",
+    ),
     "SPEC312": (
         "nothing to delete by",
         "`on_absent: delete` needs `rows`, and a conflict column that does not come from `item`:"

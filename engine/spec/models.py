@@ -23,6 +23,8 @@ UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F
 
 #: Parameters of the endpoints beside the fields.
 RESERVED_PARAMETERS = ("limit", "offset", "cursor", "fields", "rows")
+#: Parameters of the query endpoint alone: names that a filter cannot have.
+RESERVED_FILTERS = ("order", "q", "count")
 #: Limits of Postgres: columns of a table beside the provided ones, and columns of an index.
 MOST_FIELDS = 1600 - len(PROVIDED_COLUMNS)
 MOST_INDEXED = 32
@@ -77,7 +79,7 @@ class FieldSpec(StrictModel):
         description="What a missing value does to a stored one: `keep` leaves it, `clear` overwrites it with NULL.",
     )
     filter: bool = Field(
-        default=False, description="Offered as a filter by the query endpoint; not for `jsonb` and `text[]`."
+        default=False, description="Offered as a filter by the query endpoint, and to order by; not for `jsonb`."
     )
     description: str = Field(
         default="",
@@ -192,6 +194,11 @@ class Spec(StrictModel):
         default=[],
         description="More indexes for `dex draft-migration`, each a list of columns.",
         examples=[[["org_id", "customer_name"]]],
+    )
+    search: list[str] = Field(
+        default=[],
+        description="Columns of type `text` or `text[]` whose words the query's `q` searches.",
+        examples=[["round_name"]],
     )
     backfill: list[TargetSpec] = Field(default=[], description="Default targets of the backfill script.")
 

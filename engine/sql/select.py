@@ -1,4 +1,4 @@
-"""Build the statement that selects one page of a table.
+"""Build the statements that read a table: one page of it, one row, and how many rows match.
 
 Ids are selected first, by an index in the order of the answer, and documents are joined for the page only: a sort or an
 offset over rows with documents costs a hundred times as much.
@@ -9,43 +9,69 @@ from __future__ import annotations
 from typing import Any
 
 from engine.plan import Plan
-from engine.rows.query import Query
+from engine.rows.ordering import OrderColumn
+from engine.rows.query import Count, DocumentPath, Query
+from engine.sql.conditions import build_conditions, spell_comparable
 from engine.sql.identifiers import Statement, build_answer_columns, quote
 
 
 def build_page_statement(plan: Plan, query: Query) -> Statement:
-    """Select one page, newest first, then by `id`, and one row more than `limit`, which tells that a page follows.
+    """Select one page in the query's order, and one row more than `limit`, which tells that a page follows.
 
-    Columns: `at` and `id` (the position for the cursor), the scalars as one JSON text, then each document as text.
+    Columns: the position for the cursor (the order's columns and `id`, as text), then the columns of
+    `build_row_columns`.
     """
-    conditions, parameters = _build_conditions(plan, query)
+    conditions, parameters = build_conditions(plan, query)
+    columns, more = build_row_columns(plan, query, "shown")
+    position = ", ".join(f"shown.{quote(column.name)}::text" for column in query.order)
     text = f"""
-select to_char(shown.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at, shown.id::text,
-        {build_answer_columns(plan, query.columns, "shown")}
+select {position}, shown.id::text,
+        {columns}
 from (
     select id from {quote(plan.table)}
     where {conditions}
-    order by created_at desc, id desc
+    order by {_build_order(query.order)}
     limit %(limit)s offset %(offset)s
 ) as page
 join {quote(plan.table)} as shown using (id)
-order by shown.created_at desc, shown.id desc
+order by {_build_order(query.order, "shown.")}
 """
-    return Statement(text, {**parameters, "limit": query.limit + 1, "offset": query.offset})
+    return Statement(text, {**parameters, **more, "limit": query.limit + 1, "offset": query.offset})
 
 
-def _build_conditions(plan: Plan, query: Query) -> tuple[str, dict[str, Any]]:
-    conditions, parameters = ["true"], dict[str, Any]()
-    if query.org_id is not None:
-        conditions, parameters = ["org_id = %(org_id)s::uuid"], {"org_id": query.org_id}
-    for name, value in query.filters.items():
-        kind = plan.field(name).type.sql
-        comparison = (
-            f"= any(%(filter_{name})s::{kind}[])" if isinstance(value, list) else f"= %(filter_{name})s::{kind}"
-        )
-        conditions.append(f"{quote(name)} {comparison}")
-        parameters[f"filter_{name}"] = value
-    if query.after:
-        conditions.append("(created_at, id) < (%(after_at)s::timestamptz, %(after_id)s::uuid)")
-        parameters["after_at"], parameters["after_id"] = query.after
-    return "\n    and ".join(conditions), parameters
+def build_row_statement(plan: Plan, query: Query, row_id: str) -> Statement:
+    """Select the row with the id `row_id` of the query's organisation, with the columns of `build_row_columns`."""
+    columns, parameters = build_row_columns(plan, query, "shown")
+    text = f"""
+select {columns}
+from {quote(plan.table)} as shown
+where shown.org_id = %(org_id)s::uuid and shown.id = %(id)s::uuid
+"""
+    return Statement(text, {**parameters, "org_id": query.tenant, "id": row_id})
+
+
+def build_count_statement(plan: Plan, query: Query) -> Statement:
+    """Count the rows that match, whatever page is asked for; `estimated` gives the planner's answer as a JSON plan."""
+    conditions, parameters = build_conditions(plan, query, paged=False)
+    if query.count is Count.EXACT:
+        return Statement(f"select count(*)::text from {quote(plan.table)}\nwhere {conditions}", parameters)
+    return Statement(f"explain (format json) select id from {quote(plan.table)}\nwhere {conditions}", parameters)
+
+
+def build_row_columns(plan: Plan, query: Query, source: str) -> tuple[str, dict[str, Any]]:
+    """Return the select list of an answer's row, and its parameters: scalars as one JSON text, documents, paths."""
+    paths = [_build_path(path, number, source) for number, path in enumerate(query.paths)]
+    parameters = {f"path_{number}": list(path.keys) for number, path in enumerate(query.paths)}
+    return ",\n        ".join((build_answer_columns(plan, query.columns, source), *paths)), parameters
+
+
+def _build_path(path: DocumentPath, number: int, source: str) -> str:
+    return f"({source}.{quote(path.column)} #> %(path_{number})s::text[])::text"
+
+
+def _build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:
+    """Return the ORDER BY list; its nulls stand where an index has them, which is what Postgres does by itself."""
+    directions = [
+        f"{spell_comparable(column.column, source)}{' desc' if column.descending else ''}" for column in order
+    ]
+    return ", ".join((*directions, f"{source}id{' desc' if order[-1].descending else ''}"))

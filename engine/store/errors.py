@@ -25,6 +25,8 @@ from engine.errors import EngineError
 _UNAVAILABLE = ("08", "57P", "58")
 #: The SQLSTATE of, among others, a row that names an organisation that does not exist.
 FOREIGN_KEY_VIOLATION = "23503"
+#: The SQLSTATE of a write on a server that takes none: a standby.
+READ_ONLY = "25006"
 #: Classes of SQLSTATE caused by a row: a key that occurs twice once its column has rounded it, data, a constraint, a
 #: trigger, a view's check, a limit of the program, PL/pgSQL.
 _ROW_ERRORS = ("21", "22", "23", "27", "44", "54", "P0")

@@ -20,7 +20,8 @@ from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, PipelineStatus
-from psycopg.pq.abc import PGresult
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import Wait
 
 from engine.store.connection import Connection
 
@@ -56,14 +57,26 @@ async def send_statements(
 
     Raises psycopg's error of the first statement that failed; the connection stays usable.
     """
+    results, _ = await send_bounded_statements(connection, calls, None)
+    return results
+
+
+async def send_bounded_statements(
+    connection: Connection, calls: Sequence[tuple[str, Mapping[str, Any]]], max_bytes: int | None
+) -> tuple[list[list[TextRow]], bool]:
+    """Run statements as `send_statements` does, but read the last one's rows only until they have `max_bytes`.
+
+    Returns the rows of each, and whether the last ones were cut. No more than the bound and one row is ever held, and
+    the server is told to stop; nothing is kept of what it may have written, so the statements only read.
+    """
     assert connection.autocommit, "a pipeline is a transaction of its own only in autocommit mode"
     try:
-        return await _send_statements(connection, calls)
+        return await _send_statements(connection, calls, max_bytes)
     except errors.InvalidSqlStatementName:
         _PREPARED[connection].forget_all()
     except errors.DuplicatePreparedStatement:  # another client's: a pooler that showed in nothing else
         connection.prepare_threshold = None
-    return await _send_statements(connection, calls)
+    return await _send_statements(connection, calls, max_bytes)
 
 
 @dataclass(slots=True)
@@ -89,23 +102,47 @@ _PREPARED: WeakKeyDictionary[Connection, PreparedStatements] = WeakKeyDictionary
 
 
 async def _send_statements(
-    connection: Connection, calls: Sequence[tuple[str, Mapping[str, Any]]]
-) -> list[list[TextRow]]:
+    connection: Connection, calls: Sequence[tuple[str, Mapping[str, Any]]], max_bytes: int | None
+) -> tuple[list[list[TextRow]], bool]:
     statements = [number_placeholders(sql) for sql, _ in calls]
     values = [
         _dump_parameters(connection, statement, parameters)
         for statement, (_, parameters) in zip(statements, calls, strict=True)
     ]
+    reading = _BoundedReading(max_bytes)
     async with connection.lock:
         try:
-            results = await connection.wait(_run_pipeline(connection, statements, values))
+            results = await connection.wait(_run_pipeline(connection, statements, values, reading))
+            if reading.cut:
+                await connection.cancel_safe()
+                await connection.wait(_skip_results(connection.pgconn))
         finally:
             if connection.pgconn.pipeline_status != PipelineStatus.OFF:  # interrupted: the connection is unusable
                 connection.pgconn.finish()
     for result in results:
         if result.status == ExecStatus.FATAL_ERROR:
             raise errors.error_from_result(result)
-    return [_read_rows(result) for result in results[-len(statements) :]]
+    answers = [_read_rows(result) for result in results[-len(statements) :]]
+    if max_bytes is not None:
+        answers[-1] = reading.rows
+    return answers, reading.cut
+
+
+@dataclass(slots=True)
+class _BoundedReading:
+    """The rows of a statement that are read one at a time until they have `max_bytes`; None reads them at once."""
+
+    max_bytes: int | None
+    rows: list[TextRow] = field(default_factory=list)
+    size: int = 0
+    cut: bool = False
+
+    def add_row(self, result: PGresult) -> None:
+        assert self.max_bytes is not None
+        row = tuple(result.get_value(0, column) for column in range(result.nfields))
+        self.rows.append(row)
+        self.size += sum(len(value) for value in row if value is not None)
+        self.cut = self.size >= self.max_bytes
 
 
 def _dump_parameters(
@@ -116,9 +153,12 @@ def _dump_parameters(
 
 
 def _run_pipeline(
-    connection: Connection, statements: Sequence[NumberedStatement], values: Sequence[Sequence[Any]]
+    connection: Connection,
+    statements: Sequence[NumberedStatement],
+    values: Sequence[Sequence[Any]],
+    reading: _BoundedReading,
 ) -> PQGen[list[PGresult]]:
-    """Fill the buffer, send it, and read to the end of the pipeline.
+    """Fill the buffer, send it, and read to the end of the pipeline, or of the last statement if it is cut.
 
     Returns one result per command, in the order sent: prepare, deallocate, then the statements.
     """
@@ -134,12 +174,50 @@ def _run_pipeline(
     pgconn.pipeline_sync()
     yield from send(pgconn)
     results: list[PGresult] = []
-    for _ in range(len(new) + len(evicted) + len(statements)):
+    for _ in range(len(new) + len(evicted) + len(statements) - 1):
         results += yield from fetch_many(pgconn)
+    results += (
+        (yield from fetch_many(pgconn)) if reading.max_bytes is None else (yield from _read_up_to(pgconn, reading))
+    )
+    _record_prepared(prepared, new, evicted, results)
+    if not reading.cut:
+        yield from _end_pipeline(pgconn)
+    return results
+
+
+def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> PQGen[list[PGresult]]:
+    """Read a statement's rows one at a time until the bound; return the result that ends them, or the last row's."""
+    pgconn.set_single_row_mode()
+    ends: list[PGresult] = []
+    while (result := (yield from _wait_for_result(pgconn))) is not None:
+        if result.status != ExecStatus.SINGLE_TUPLE:
+            ends.append(result)
+            continue
+        reading.add_row(result)
+        if reading.cut:
+            return [result]
+    return ends
+
+
+def _wait_for_result(pgconn: PGconn) -> PQGen[PGresult | None]:
+    """Return the next result of a statement as soon as it is there; None at the statement's end."""
+    while pgconn.is_busy():
+        while not (yield Wait.R):
+            pass  # the wait was only interrupted
+        pgconn.consume_input()
+    return pgconn.get_result()
+
+
+def _skip_results(pgconn: PGconn) -> PQGen[None]:
+    """Throw away what is left of a statement that was told to stop, row by row, and end the pipeline."""
+    while (yield from _wait_for_result(pgconn)) is not None:
+        pass
+    yield from _end_pipeline(pgconn)
+
+
+def _end_pipeline(pgconn: PGconn) -> PQGen[None]:
     yield from fetch_many(pgconn)  # the result of the sync
     pgconn.exit_pipeline_mode()
-    _record_prepared(prepared, new, evicted, results)
-    return results
 
 
 def _send_prepare(

@@ -1,37 +1,69 @@
-"""Fetch one page of a table as JSON text."""
+"""Fetch one page of a table, or one row, as JSON text."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from engine.columns import list_document_columns
 from engine.plan import Plan
-from engine.rows.query import Query
+from engine.rows.query import Count, Query
 from engine.sql import select
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
-from engine.store.tenant import run_as_tenant
+from engine.store.round_trip import TextRow
+from engine.store.tenant import read_as_tenant
 from engine.store.upsert import join_row_json
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows as JSON objects, newest first. `last` is (created_at, id) of the last row where more rows follow."""
+    """Rows as JSON objects, in the query's order.
+
+    `last` is the position of the last row where more rows may follow: the order's values and the id.
+    """
 
     rows: tuple[bytes, ...]
-    last: tuple[str, str] | None
+    last: tuple[str | None, ...] | None
+    count: int | None = None  # of all rows that match, where the query asks
 
 
-async def fetch_page(connection: Connection, plan: Plan, query: Query) -> Page:
-    """Return the page of `plan`'s table that `query` selects. Raises StoreUnavailable, StoreRefused."""
-    statement = select.build_page_statement(plan, query)
+async def fetch_page(connection: Connection, plan: Plan, query: Query, max_bytes: int | None = None) -> Page:
+    """Return the page of `plan`'s table that `query` selects. Raises StoreUnavailable, StoreRefused.
+
+    It ends early with the row by which it reaches `max_bytes`: a document may have megabytes, and a page a thousand.
+    """
+    statements = [select.build_count_statement(plan, query)] if query.count else []
+    statements.append(select.build_page_statement(plan, query))
     async with wrap_errors():
-        (rows,) = await run_as_tenant(connection, query.org_id, statement.text, [statement.parameters])
-    names = list_document_columns(plan, query.columns)
-    page = tuple(join_row_json(names, texts) for _, _, *texts in rows[: query.limit])
-    if len(rows) <= query.limit:  # the statement selects one row more than the page holds
-        return Page(page, None)
-    created_at, row_id, *_ = rows[query.limit - 1]
-    assert created_at is not None
-    assert row_id is not None
-    return Page(page, (created_at.decode(), row_id.decode()))
+        (*counts, rows), cut = await read_as_tenant(connection, query.org_id, statements, max_bytes)
+    width = len(query.order) + 1
+    names = list_answer_names(plan, query)
+    page = tuple(join_row_json(names, texts[width:]) for texts in rows[: query.limit])
+    count = _read_count(query, counts[0]) if counts else None
+    if len(rows) <= query.limit and not cut:  # the statement selects one row more than the page holds
+        return Page(page, None, count)
+    last = rows[: query.limit][-1][:width]
+    return Page(page, tuple(None if value is None else value.decode() for value in last), count)
+
+
+async def fetch_row(connection: Connection, plan: Plan, query: Query, row_id: str) -> bytes | None:
+    """Return one row of the query's organisation; None when it has no such row. Raises StoreUnavailable."""
+    statement = select.build_row_statement(plan, query, row_id)
+    async with wrap_errors():
+        (rows,), _ = await read_as_tenant(connection, query.org_id, [statement])
+    return join_row_json(list_answer_names(plan, query), rows[0]) if rows else None
+
+
+def list_answer_names(plan: Plan, query: Query) -> tuple[str, ...]:
+    """Return the keys of the texts that follow the scalars in an answer's row: documents, then paths."""
+    return (*list_document_columns(plan, query.columns), *(path.text for path in query.paths))
+
+
+def _read_count(query: Query, rows: list[TextRow]) -> int:
+    ((text,),) = rows
+    assert text is not None
+    if query.count is Count.EXACT:
+        return int(text)
+    return int(msgspec.json.decode(text)[0]["Plan"]["Plan Rows"])

@@ -11,9 +11,10 @@ from typing import Any
 
 from psycopg import AsyncCursor
 
+from engine.sql.identifiers import Statement
 from engine.sql.tenant import TENANT_ROLE
 from engine.store.connection import Connection, StoreConnection, format_milliseconds
-from engine.store.round_trip import TextRow, send_statements
+from engine.store.round_trip import TextRow, send_bounded_statements, send_statements
 
 _ENTER_TENANT = """
 select set_config('role', %(role)s, true), set_config('app.org_id', %(org_id)s, true),
@@ -55,10 +56,26 @@ async def run_calls_as_tenant(
     For operators: without an organisation it runs as the connected user, whom row level security may not bind.
     Returns the rows of each run in Postgres' text format.
     """
-    settings = (_SET_UTC, {}) if org_id is None else (_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
-    before = [*_list_bounds(connection), settings]
+    before = [*_list_bounds(connection), _build_settings(org_id)]
     results = await send_statements(connection, [*before, *calls])
     return results[len(before) :]
+
+
+async def read_as_tenant(
+    connection: Connection, org_id: str | None, statements: Sequence[Statement], max_bytes: int | None = None
+) -> tuple[list[list[TextRow]], bool]:
+    """Run reading statements in one transaction and one round trip, as `run_as_tenant` does.
+
+    Returns the rows of each, and whether those of the last one were cut at `max_bytes`.
+    """
+    before = [*_list_bounds(connection), _build_settings(org_id)]
+    calls = [*before, *((statement.text, statement.parameters) for statement in statements)]
+    results, cut = await send_bounded_statements(connection, calls, max_bytes)
+    return results[len(before) :], cut
+
+
+def _build_settings(org_id: str | None) -> tuple[str, Mapping[str, Any]]:
+    return (_SET_UTC, {}) if org_id is None else (_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
 
 
 def _list_bounds(connection: Connection) -> list[tuple[str, Mapping[str, Any]]]:

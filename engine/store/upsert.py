@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from msgspec import json
+
 from engine.columns import list_columns, list_document_columns
 from engine.errors import EngineError
 from engine.plan import Plan
@@ -174,5 +176,6 @@ def join_row_json(names: Sequence[str], texts: Sequence[bytes | None]) -> bytes:
     assert scalars is not None
     pieces = [scalars[:-1]]
     for name, document in zip(names, documents, strict=True):
-        pieces += (b"," if pieces != [b"{"] else b"", b'"', name.encode(), b'":', document or b"null")
+        key = json.encode(name)  # a path may hold any character
+        pieces += (b"," if pieces != [b"{"] else b"", key, b":", document or b"null")
     return b"".join((*pieces, b"}"))

@@ -34,6 +34,8 @@ class IndexRow:
 
     name: str
     columns: list[str]
+    collations: list[str]  # of each column; "" for the one of the database, and for types without
+    descending: list[bool]  # of each column
     valid: bool  # False when its build failed
     immediate: bool  # False when it belongs to a deferrable constraint
     unique: bool
@@ -103,7 +105,12 @@ select c.relname as name, i.indisvalid as valid, i.indimmediate as immediate,
            select coalesce(a.attname, '') from unnest(i.indkey::int2[]) with ordinality as k(number, place)
            left join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.number
            where k.place <= i.indnkeyatts order by k.place
-       )::text[] as columns
+       )::text[] as columns,
+       array(
+           select coalesce(l.collname, '') from unnest(i.indcollation::oid[]) with ordinality as k(number, place)
+           left join pg_collation as l on l.oid = k.number and l.collname <> 'default' order by k.place
+       )::text[] as collations,
+       array(select (option & 1) = 1 from unnest(i.indoption::int2[]) as option) as descending
 from pg_index as i join pg_class as c on c.oid = i.indexrelid
 where i.indrelid = %(oid)s
 """

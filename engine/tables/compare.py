@@ -23,6 +23,7 @@ from engine.tables.ddl import (
     spell_type,
 )
 from engine.tables.differences import Code, Difference
+from engine.tables.query_indexes import list_missing_indexes
 
 #: Commands as `pg_policy` spells them -> the privilege of the same name.
 _PRIVILEGES: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
@@ -32,6 +33,20 @@ _COMMANDS: Final = frozenset(_PRIVILEGES)
 def compare_table(plan: Plan, table: Table) -> list[Difference]:
     """Return what keeps the plan from its table, in the order a person would mend it."""
     return [difference for compare in _COMPARISONS for difference in compare(plan, table)]
+
+
+def compare_indexes(plan: Plan, table: Table) -> list[Difference]:
+    """Return the indexes that a question of the query endpoint lacks: it is answered without, but slowly."""
+    return [
+        Difference(
+            plan.name,
+            Code.INDEX_MISSING,
+            f"no index of `{plan.table}` serves {wanted.purpose}: {', '.join(key.text for key in wanted.keys)}",
+            wanted.build_sql(plan.table),
+            column=wanted.keys[min(1, len(wanted.keys) - 1)].name,
+        )
+        for wanted in list_missing_indexes(plan, table)
+    ]
 
 
 def _compare_columns(plan: Plan, table: Table) -> Iterator[Difference]:

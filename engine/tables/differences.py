@@ -29,6 +29,7 @@ class Code(StrEnum):
     COLUMN_NOT_NULL = "TABLE512"
     ROLE_UNFIT = "TABLE513"
     MIGRATION_PENDING = "TABLE514"
+    INDEX_MISSING = "TABLE520"
 
 
 #: Code -> (title, what it means), as `docs/errors.md` lists them.
@@ -71,6 +72,10 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     Code.MIGRATION_PENDING: (
         "migration pending",
         "A migration of the project has not been applied to the database.",
+    ),
+    Code.INDEX_MISSING: (
+        "index missing",
+        "A question of the query endpoint has no index: it is answered, by reading more than it needs.",
     ),
 }
 

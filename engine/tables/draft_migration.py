@@ -28,8 +28,8 @@ from engine.tables.ddl import (
     spell_type,
 )
 from engine.tables.differences import Code, Difference
+from engine.tables.query_indexes import list_missing_indexes, list_query_indexes
 
-_NEWEST_FIRST: Final = ("created_at DESC", "id DESC")
 _ALL_PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -78,6 +78,7 @@ def build_create_migration(plan: Plan) -> str:
             (build_row_security(plan.table), build_grant(plan.table, _ALL_PRIVILEGES), build_tenant_policy(plan.table))
         ),
         _build_compression(plan.table, plan.fields),
+        f"SELECT follow_changes('{plan.table}');  -- its rows are followed by `changes`",
     )
 
 
@@ -111,16 +112,8 @@ def _build_table(plan: Plan) -> str:
 def _build_indexes(plan: Plan) -> Iterator[str]:
     nullable = any(not column.required for column in plan.key_fields)
     yield build_unique_index(plan.table, plan.conflict, nulls_equal=nullable, suffix="dedup")
-    yield build_index(plan.table, "org", ("org_id", *_NEWEST_FIRST))
-    yield from (build_index(plan.table, suffix, columns) for suffix, columns in _list_spec_indexes(plan))
-    yield build_index(plan.table, "source_submission", ("source_submission_id",))
-    yield build_index(plan.table, "source_run", ("source_pipeline_run_id",))
-
-
-def _list_spec_indexes(plan: Plan) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield suffix and columns of each index the spec wants: one per filter, in the order of answers, and its own."""
-    yield from ((f"{column.name}_newest", ("org_id", column.name, *_NEWEST_FIRST)) for column in plan.filters)
-    yield from ((f"by_{'_'.join(columns)}", columns) for columns in plan.indexes)
+    yield from (index.build_sql(plan.table) for index in list_query_indexes(plan))
+    yield from (build_index(plan.table, f"by_{'_'.join(columns)}", columns) for columns in plan.indexes)
 
 
 def _build_trigger(plan: Plan) -> str:
@@ -151,11 +144,12 @@ def _build_compression(table: str, columns: Iterable[Field]) -> str:
 def _build_missing_indexes(plan: Plan, table: Table) -> list[str]:
     """Return the indexes that no index of the table serves; a longer one that begins with the columns does."""
     existing = [tuple(index.columns) for index in table.indexes if index.valid and not index.partial]
-    missing = []
-    for suffix, columns in _list_spec_indexes(plan):
-        names = tuple(column.partition(" ")[0] for column in columns)
-        if not any(index[: len(names)] == names for index in existing):
-            missing.append(build_index(plan.table, suffix, columns))
+    missing = [index.build_sql(plan.table) for index in list_missing_indexes(plan, table)]
+    missing += [
+        build_index(plan.table, f"by_{'_'.join(columns)}", columns)
+        for columns in plan.indexes
+        if not any(index[: len(columns)] == columns for index in existing)
+    ]
     return missing
 
 

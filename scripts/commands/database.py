@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
 import typer
 
+from engine.columns import QueryColumn, list_query_columns
 from engine.errors import suggest_name
-from engine.plan import Field
+from engine.plan import Plan
 from engine.plans import find_plan, load_plans
 from engine.project import find_project
+from engine.rows.filters import Operator
+from engine.rows.query import Count
 from engine.values import exact_json
 from scripts import console
 from scripts.commands.options import AsJson, Command, SpecName, read_optional_uuid
@@ -67,16 +69,24 @@ def query_rows(
     spec: SpecName,
     org: Annotated[str | None, typer.Option(help="Only this organisation, as its own callers see it.")] = None,
     filters: Annotated[
-        list[str] | None, typer.Option("--filter", help="column=value; repeat a column for a list.")
+        list[str] | None,
+        typer.Option("--filter", help="column=value, or column.operator=value; repeat column=value for a list."),
     ] = None,
+    order: Annotated[
+        str | None, typer.Option(help="One or two columns with a comma between, `-` for falling: -updated_at.")
+    ] = None,
+    search: Annotated[str | None, typer.Option("--q", help="Words to search in the columns under `search`.")] = None,
+    count: Annotated[Count | None, typer.Option(help="Also say how many rows match.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many rows.")] = 100,
     offset: Annotated[int, typer.Option(min=0, help="Leave out this many rows first.")] = 0,
-    fields: Annotated[str | None, typer.Option(help="Columns to show, with commas between. Default: all.")] = None,
+    fields: Annotated[
+        str | None, typer.Option(help="Columns and paths to show, with commas between. Default: all columns.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show rows, newest first.
 
-    Those of one organisation, or of all.
+    Those of one organisation, or of all. Operators: eq, in, gt, gte, lt, lte, prefix, contains, is.
     """
     from engine.rows.query import build_query
     from engine.store.connection import connect
@@ -84,11 +94,13 @@ def query_rows(
 
     here = find_project()
     plan = find_plan(load_plans(here), spec)
-    wanted = {"fields": fields.split(",")} if fields else {}
+    lists = {name: text.split(",") for name, text in (("fields", fields), ("order", order)) if text}
+    words = {"q": search, "count": count, "limit": limit, "offset": offset}
+    parameters = {**parse_filters(plan, filters or []), **lists, **words}
     question = build_query(
         plan,
         read_optional_uuid(org, "--org"),
-        {**_parse_filters(filters or [], plan.filters), **wanted, "limit": limit, "offset": offset},
+        {name: value for name, value in parameters.items() if name not in ("q", "count") or value is not None},
     )
 
     async def read_page() -> Any:
@@ -99,29 +111,48 @@ def query_rows(
     page = asyncio.run(read_page())
     rows = [orjson.Fragment(row) for row in page.rows]
     if as_json:
-        console.print_json({"data": rows, "meta": {"count": len(rows), "more": page.last is not None}})
+        shown = len(rows) if page.count is None else page.count
+        console.print_json({"data": rows, "meta": {"count": shown, "more": page.last is not None}})
         return
     for row in page.rows:
         console.print_line(row.decode())
-    console.print_note(f"{plan.name}: {len(rows)} row(s){', more follow' if page.last else ''}")
+    total = "" if page.count is None else f" of {page.count}"
+    console.print_note(f"{plan.name}: {len(rows)} row(s){total}{', more follow' if page.last else ''}")
 
 
-def _parse_filters(pairs: list[str], known: Sequence[Field]) -> dict[str, Any]:
-    """Turn `column=value` pairs into the filters of a query; a repeated column gives a list. Raises BadParameter."""
-    fields = {field.name: field for field in known}
+def parse_filters(plan: Plan, pairs: list[str]) -> dict[str, Any]:
+    """Turn `column=value` and `column.operator=value` into the filters of a query. Raises BadParameter.
+
+    A repeated column gives a list; operators of one column all hold.
+    """
+    columns = list_query_columns(plan)
     values: dict[str, Any] = {}
     for pair in pairs:
-        name, equals, text = pair.partition("=")
+        left, equals, text = pair.partition("=")
+        name, dot, operator = left.partition(".")
         if not equals:
             raise typer.BadParameter(f"`{pair}` is not column=value")
-        if name not in fields:
-            raise typer.BadParameter(f"`{name}` is no filter of this spec; {suggest_name(name, fields)}")
-        value = _parse_value(fields[name], text)
-        values[name] = value if name not in values else [*_as_list(values[name]), value]
+        if name not in columns:
+            raise typer.BadParameter(f"`{name}` is no filter of this spec; {suggest_name(name, columns)}")
+        value = _parse_operand(columns[name], operator, text)
+        if isinstance(values.get(name, {} if dot else []), dict) != bool(dot):
+            raise typer.BadParameter(f"`{name}` takes values or operators, not both")
+        if dot:
+            values.setdefault(name, {})[operator] = value
+        else:
+            values[name] = value if name not in values else [*_as_list(values[name]), value]
     return values
 
 
-def _parse_value(field: Field, text: str) -> exact_json.Json:
+def _parse_operand(column: QueryColumn, operator: str, text: str) -> exact_json.Json:
+    if operator == Operator.IS:
+        return None if text == "null" else text
+    if operator == Operator.IN:
+        return [_parse_value(column, part) for part in text.split(",")]
+    return text if operator in (Operator.PREFIX, Operator.CONTAINS) else _parse_value(column, text)
+
+
+def _parse_value(field: QueryColumn, text: str) -> exact_json.Json:
     """Read an argument as a number or a boolean where the column takes no string, else keep it as text."""
     if "string" in field.type.takes:
         return text

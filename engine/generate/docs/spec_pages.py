@@ -182,16 +182,15 @@ def _build_write_section(plan: Plan) -> tuple[str, ...]:
 
 def _build_query_section(plan: Plan) -> tuple[str, ...]:
     filters = {column.name: _choose_example(column) for column in plan.filters[:1]}
-    offered = (
-        f"Filters: {format_codes(column.name for column in plan.filters)}; each takes one value or a list."
-        if filters
-        else ""
-    )
+    declared = format_codes(column.name for column in plan.filters)
+    searched = f" `q` searches the words of {format_codes(plan.search)}." if plan.search else ""
     return (
-        f"`POST /api/v1/{plan.slug}/query` as a tenant, or as a super-admin who names `org_id`. {offered} `limit` 1 to"
-        " 1000 (100), then `cursor` with `meta.next_cursor`, or `offset`; `fields` names the columns to show."
-        " `data` holds rows like the one above, newest first.",
-        build_json_block({**filters, "limit": 10}),
+        f"`POST /api/v1/{plan.slug}/query` as a tenant, or as a super-admin who names `org_id`."
+        f" Filters: {f'{declared} and ' if declared else ''}the columns every table has. Each takes a value, a list, or"
+        f" operators; `order`, `fields`, `count`, `cursor` and the rest stand in"
+        f" [the query language](../howto/query.md).{searched}",
+        build_json_block({**filters, "updated_at": {"gte": "2026-01-01T00:00:00Z"}, "limit": 10}),
+        f"`GET /api/v1/{plan.slug}/{{id}}` answers one row.",
     )
 
 

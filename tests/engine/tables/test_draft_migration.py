@@ -9,10 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine.columns import list_columns
 from engine.plan import Plan
 from engine.rows.extract import convert_value
-from engine.rows.query import Query
+from engine.rows.query import build_query
 from engine.store import select
 from engine.store.connection import connect
 from engine.store.errors import StoreRefused
@@ -98,8 +97,7 @@ def upsert_and_query(dsn: str, plan: Plan, values: dict[str, Any]) -> list[bytes
         async with await connect(dsn) as connection:
             row = {field.name: convert_value(field, values.get(field.name)) for field in plan.fields}
             await Upsert.build(plan).write_rows(connection, ORG, [row])
-            asked = Query(org_id=ORG, columns=list_columns(plan), limit=10)
-            return list((await select.fetch_page(connection, plan, asked)).rows)
+            return list((await select.fetch_page(connection, plan, build_query(plan, ORG, {"limit": 10}))).rows)
 
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("insert into orgs (id, name, slug) values (%s, 'a', 'a') on conflict do nothing", [ORG])

@@ -1,0 +1,95 @@
+"""The endpoint that a follower reads: what was written or removed since the number it has."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import authenticate_tenant_or_admin, choose_organisation
+from api.context import Context
+from api.http.body import read_parameters
+from api.http.endpoint import Endpoint, build_list_response
+from api.http.errors import InvalidBody
+from api.http.openapi import build_data_schema
+from api.rows import json_schemas
+from api.rows.query_body import build_query_fault, parse_organisation
+from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS
+from engine.plan import Plan
+from engine.rows.query import DEFAULT_LIMIT, MAX_LIMIT, QueryRejected, build_row_query
+from engine.store.changes import fetch_changes
+from engine.store.identity import check_organisation
+
+_MAX_NUMBER: Final = 2**63 - 1
+
+
+def build_changes_endpoint(plan: Plan) -> Endpoint:
+    """Return the endpoint of a plan's changes."""
+    number = {"type": "integer", "minimum": 0}
+    return Endpoint(
+        method="GET",
+        path=f"/api/v1/{plan.slug}/changes",
+        name=f"list_{plan.name}_changes",
+        title=f"{plan.title}: what was written or removed since a number",
+        description="Read it page by page: send `meta.next` as `after`. A row that changes again comes again, under a"
+        " higher number; a removed one comes without content. `meta.next` is `after` when nothing is new.",
+        tag=plan.name,
+        response_schema=build_data_schema(
+            {"type": "array", "items": _build_change_schema(plan)},
+            {"type": "object", "required": ["next"], "properties": {"next": number}},
+        ),
+        security=("tenant", "superAdmin"),
+        headers=TENANT_HEADERS,
+        parameters={
+            "after": ({**number, "default": 0}, "The number to go on from; 0 begins with every row there is."),
+            "limit": ({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}, "At most."),
+            "fields": ({"type": "string"}, "Columns and paths to show, with commas between. Default: every column."),
+            "org_id": ({"type": "string", "format": "uuid"}, "Super-admin: whose rows."),
+        },
+        error_statuses=(400, 401, 403, 404, 422, 503),
+        respond=partial(_list_changes, plan),
+    )
+
+
+def _build_change_schema(plan: Plan) -> dict[str, Any]:
+    row = {"anyOf": [json_schemas.build_shown_row_schema(plan), {"type": "null"}]}
+    return {
+        "type": "object",
+        "required": ["number", "kind", "id", "row"],
+        "properties": {
+            "number": {"type": "integer", "minimum": 1},
+            "kind": {"type": "string", "enum": ["written", "removed"]},
+            "id": {"type": "string", "format": "uuid"},
+            "row": {**row, "description": "As it stands now; null where it was removed."},
+        },
+    }
+
+
+async def _list_changes(plan: Plan, context: Context, request: Request) -> Response:
+    caller = await authenticate_tenant_or_admin(request, context)
+    parameters = read_parameters(request, ("after", "limit", "fields", "org_id"))
+    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    after = _read_number(parameters, "after", 0, 0, _MAX_NUMBER)
+    limit = _read_number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    fields = parameters.get("fields")
+    try:
+        query = build_row_query(plan, org_id, None if fields is None else fields.split(","))
+    except QueryRejected as error:
+        raise build_query_fault(error) from error
+    async with context.connection() as connection:
+        found = await fetch_changes(connection, plan, query, after=after, limit=limit, max_bytes=MAX_PAGE_BYTES)
+        if not found.entries:
+            await check_organisation(connection, org_id)
+    return build_list_response(found.entries, {"next": found.next})
+
+
+def _read_number(parameters: dict[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = parameters.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+        message = f"`{name}` is a whole number from {low} to {high}"
+        raise InvalidBody(message, field=name, code="out_of_range", hint=f"send `{name}` within it, or leave it out")
+    return int(text)

@@ -1,0 +1,360 @@
+"""Questions: operators, order, search, paths, count and one row, each over every type, and never of another tenant."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.columns import list_query_columns
+from engine.plan import Plan
+from engine.rows.filters import Operator, list_operators
+from engine.rows.ordering import list_order_columns
+from engine.tables import draft_migration
+from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, read_error, run_api
+from tests.conftest import create_database
+from tests.database.conftest import compile_text
+
+TEXT = """\
+spec: 1
+name: rounds
+title: Rounds
+operations: [test.rounds]
+table: rounds
+row_name: round
+conflict: [org_id, name]
+fields:
+  name: {type: text, path: output.name, required: true, filter: true}
+  domain: {type: text, path: output.domain, normalize: [domain], filter: true}
+  amount: {type: numeric, path: output.amount, filter: true}
+  people: {type: integer, path: output.people, filter: true}
+  big: {type: bigint, path: output.big, filter: true}
+  open: {type: boolean, path: output.open, filter: true}
+  day: {type: date, path: output.day, filter: true}
+  seen: {type: timestamptz, path: output.seen, filter: true}
+  ref: {type: uuid, path: output.ref, filter: true}
+  tags: {type: "text[]", path: output.tags, filter: true}
+  raw: {type: jsonb, path: output.raw}
+search: [name, tags]
+"""
+SLUG = "rounds"
+
+
+def build_row(number: int) -> dict[str, Any]:
+    """Return row `number` of ten; every second lacks all that may be missing."""
+    row: dict[str, Any] = {"name": f"Series {chr(ord('A') + number)} 100%_\\"}
+    if number % 2 == 0:
+        row |= {
+            "domain": f"c{number % 4}.example.com",
+            "amount": 1.5 * (number % 4),
+            "people": number // 4,
+            "big": 2**40 + number,
+            "open": number % 4 == 0,
+            "day": f"2026-01-0{number + 1}",
+            "seen": f"2026-01-0{number + 1}T00:00:00.123456Z",
+            "ref": f"00000000-0000-4000-8000-00000000000{number}",
+            "tags": ["seed", f"t{number}"],
+            "raw": {"funding": {"total": number, "of": ["x", {"y": 1.10}]}, "": 1, "null": None},
+        }
+    return row
+
+
+@pytest.fixture(scope="module")
+def rounds(server_dsn: str, template: str) -> Iterator[Api]:
+    """An API with one more spec, whose fields have every type, over a database of its own."""
+    plan = compile_text(TEXT)
+    with create_database(server_dsn, template) as dsn, run_api(dsn, (plan,)) as api:
+        api.execute(draft_migration.build_create_migration(plan))
+        yield api
+
+
+@pytest.fixture(scope="module")
+def own(rounds: Api) -> str:
+    return insert_rounds(rounds)
+
+
+def insert_rounds(api: Api) -> str:
+    org = api.insert_organisation()
+    for number in range(10):
+        assert api.upsert(SLUG, build_row(number), org).status_code == 200
+    return org
+
+
+def ask(api: Api, org: str, **question: Any) -> list[str]:
+    """Return the letters of the rounds that answer a question, in order."""
+    answer = api.query(SLUG, org, {"order": ["name"], **question})
+    assert answer.status_code == 200, answer.text
+    return [row["name"][7] for row in answer.json()["data"]]
+
+
+@pytest.mark.parametrize(
+    ("question", "letters"),
+    [
+        ({"domain": "https://www.C0.example.com/x"}, "AEI"),
+        ({"domain": ["c2.example.com", "nobody.example.com"]}, "CG"),
+        ({"domain": {"eq": "C2.example.com"}}, "CG"),
+        ({"domain": {"in": ["c2.example.com", "c0.example.com"]}}, "ACEGI"),
+        ({"domain": {"prefix": "c2."}}, "CG"),
+        ({"domain": {"prefix": "C2."}}, ""),
+        ({"domain": {"contains": "2.ex"}}, "CG"),
+        ({"domain": {"contains": "_"}}, ""),
+        ({"name": {"contains": "100%_\\"}}, "ABCDEFGHIJ"),
+        ({"name": {"prefix": "Series \U0010ffff"}}, ""),
+        ({"name": {"gt": "Series C", "lte": "Series E 100%_\\"}}, "CDE"),
+        ({"domain": {"is": None}}, "BDFHJ"),
+        ({"domain": {"is": "not null"}}, "ACEGI"),
+        ({"amount": 3}, "CG"),
+        ({"amount": {"gte": 3.0}}, "CG"),
+        ({"amount": {"lt": 3}}, "AEI"),
+        ({"people": {"gt": 0, "lt": 2}}, "EG"),
+        ({"big": {"lte": 2**40 + 2}}, "AC"),
+        ({"open": False}, "CG"),
+        ({"open": {"in": [True, False]}}, "ACEGI"),
+        ({"day": {"gte": "2026-01-05"}}, "EGI"),
+        ({"seen": {"gt": "2026-01-07T02:00:00.123456+02:00"}}, "I"),
+        ({"seen": "2026-01-07T00:00:00.123456Z"}, "G"),
+        ({"ref": "00000000-0000-4000-8000-000000000004"}, "E"),
+        ({"tags": {"contains": "t4"}}, "E"),
+        ({"tags": {"contains": "seed"}, "day": {"lt": "2026-01-05"}}, "AC"),
+        ({"tags": {"is": None}}, "BDFHJ"),
+        ({"created_at": {"lt": "2020-01-01T00:00:00Z"}}, ""),
+        ({"updated_at": {"gte": "2020-01-01T00:00:00Z"}, "open": True}, "AEI"),
+        ({"source_pipeline_run_id": {"is": None}, "open": True}, "AEI"),
+        ({"source_submission_id": str(uuid.uuid4())}, ""),
+        ({"id": [str(uuid.uuid4())]}, ""),
+        ({"q": "series e"}, "E"),
+        ({"q": "SEED t4 or t6"}, "EG"),
+        ({"q": "series -seed"}, "BDFHJ"),
+        ({"q": "!!!"}, ""),
+    ],
+)
+def test_a_question_finds_what_it_asks_for(rounds: Api, own: str, question: dict[str, Any], letters: str) -> None:
+    assert "".join(ask(rounds, own, **question)) == letters
+
+
+@pytest.mark.parametrize(
+    ("order", "letters"),
+    [
+        (["name"], "ABCDEFGHIJ"),
+        (["-name"], "JIHGFEDCBA"),
+        (["-day", "name"], "BDFHJIGECA"),
+        (["day", "-name"], "ACEGIJHFDB"),
+        (["amount", "name"], "AEICGBDFHJ"),
+        (["-amount", "name"], "BDFHJCGAEI"),
+        (["-open", "-name"], "JHFDBIEAGC"),
+    ],
+)
+def test_an_order_and_its_pages(rounds: Api, own: str, order: list[str], letters: str) -> None:
+    assert "".join(ask(rounds, own, order=order)) == letters
+    for limit in (1, 3):
+        assert "".join(walk(rounds, own, {"order": order, "limit": limit})) == letters
+
+
+def walk(api: Api, org: str, question: dict[str, Any]) -> Iterator[str]:
+    cursor = None
+    while True:
+        answer = api.query(SLUG, org, {**question, "cursor": cursor}).json()
+        yield from (row["name"][7] for row in answer["data"])
+        cursor = answer["meta"]["next_cursor"]
+        if cursor is None:
+            return
+
+
+def test_every_order_meets_each_row_once(rounds: Api, own: str) -> None:
+    names = list_order_columns(rounds.plans[0])
+    words = [[sign + name] for name in names for sign in ("", "-")]
+    words += [["-open", name] for name in names if name != "open"] + [["day", "-people"], ["people", "-big"]]
+    for order in words:
+        met = list(walk(rounds, own, {"order": order, "limit": 3}))
+        assert sorted(met) == list("ABCDEFGHIJ"), order
+        assert met == ask(rounds, own, order=order), order
+
+
+def test_nothing_leaves_the_organisation(rounds: Api, own: str) -> None:
+    """Every operator of every column, every order, search and count, while another organisation has the same rows."""
+    insert_rounds(rounds)
+    plan = rounds.plans[0]
+    mine = {row["id"] for row in rounds.query(SLUG, own).json()["data"]}
+    some = next(row for row in rounds.query(SLUG, own).json()["data"] if row["domain"])
+    questions = [
+        *list_questions(plan, some),
+        *({"order": [name]} for name in list_order_columns(plan)),
+        {"q": "series"},
+    ]
+    for question in questions:
+        answer = rounds.query(SLUG, own, {**question, "count": "exact", "limit": 3})
+        assert answer.status_code == 200, (question, answer.text)
+        assert {row["id"] for row in answer.json()["data"]} <= mine, question
+        assert answer.json()["meta"]["count"] <= 10, question
+        cursor = answer.json()["meta"]["next_cursor"]
+        if cursor:
+            more = rounds.query(SLUG, own, {**question, "cursor": cursor}).json()["data"]
+            assert {row["id"] for row in more} <= mine, question
+
+
+def list_questions(plan: Plan, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a question for each operator of each column, about the values of a row."""
+    for column in list_query_columns(plan).values():
+        value = row[column.name] if row[column.name] is not None else row["id"]
+        for operator in list_operators(column):
+            operands: dict[Operator, Any] = {
+                Operator.IN: [value],
+                Operator.IS: "not null",
+                Operator.PREFIX: str(value)[:1],
+                Operator.CONTAINS: value[0] if isinstance(value, list) else str(value)[:1],
+            }
+            yield {column.name: {operator.value: operands.get(operator, value)}}
+
+
+@pytest.mark.parametrize(
+    ("question", "code", "sentence"),
+    [
+        ({"domain": None}, "null_filter", '`{"is": null}`'),
+        ({"updated_at": None}, "null_filter", "leave it out"),
+        ({"domain": {}}, "unknown_operator", "`eq`"),
+        ({"domain": {"like": "x"}}, "unknown_operator", "known: "),
+        ({"domain": {"contain": "x"}}, "unknown_operator", "did you mean `contains`?"),
+        ({"amount": {"prefix": "1"}}, "unknown_operator", "type numeric does not take `prefix`"),
+        ({"tags": "seed"}, "unknown_operator", "`contains`"),
+        ({"open": {"gt": True}}, "unknown_operator", "`open` takes `eq`, `in`, `is`"),
+        ({"domain": {"is": "null"}}, "wrong_type", '`is` takes null or "not null"'),
+        ({"domain": {"in": "x"}}, "wrong_type", "a list"),
+        ({"domain": {"in": ["x.com", None]}}, "blank_filter", "blank"),
+        ({"amount": {"gt": "3"}}, "wrong_type", "expected a number"),
+        ({"day": {"gt": "today"}}, "wrong_type", "`2026-05-15`"),
+        ({"name": {"prefix": ""}}, "blank_filter", "empty"),
+        ({"name": {"contains": 5}}, "wrong_type", "a string"),
+        ({"name": {"prefix": "a\u0000"}}, "wrong_type", "NUL"),
+        ({"raw": "x"}, "unknown_field", "`raw`"),
+        ({"nme": "x"}, "unknown_field", "did you mean `name`?"),
+        ({"order": "name desc"}, "unknown_column", "did you mean `name`?"),
+        ({"order": ["raw"]}, "unknown_column", "`raw`"),
+        ({"order": ["+name"]}, "unknown_column", "did you mean `name`?"),
+        ({"order": []}, "wrong_type", "list of columns"),
+        ({"order": ["name", "day", "amount"]}, "out_of_range", "one or two"),
+        ({"order": ["name", "-name"]}, "out_of_range", "twice"),
+        ({"q": " "}, "blank_filter", "blank"),
+        ({"q": 5}, "wrong_type", "a string"),
+        ({"q": "x" * 1001}, "out_of_range", "1000"),
+        ({"count": "all"}, "wrong_type", '"estimated"'),
+        ({"fields": ["name.x"]}, "unknown_column", "`raw`"),
+        ({"fields": ["raw."]}, "unknown_column", "`raw.key.key`"),
+        ({"fields": ["raw..x"]}, "unknown_column", "`raw.key.key`"),
+        ({"fields": ["rw.x"]}, "unknown_column", "did you mean `raw`?"),
+        ({"fields": ["raw." + "x" * 600]}, "unknown_column", "at most"),
+        ({"fields": ["raw.a\u0000"]}, "unknown_column", "NUL"),
+    ],
+)
+def test_a_wrong_word_is_named_with_what_would_be_right(
+    rounds: Api, own: str, question: dict[str, Any], code: str, sentence: str
+) -> None:
+    error = read_error(rounds.query(SLUG, own, question), 422, code)
+    assert sentence in error["error"] + error["hint"], error
+
+
+def test_every_wrong_word_is_named_at_once(rounds: Api, own: str) -> None:
+    question = {"domain": None, "amount": {"like": 1}, "order": ["nothing"], "fields": ["none"], "count": "x"}
+    error = read_error(rounds.query(SLUG, own, question), 422, "unknown_column")
+    assert {one["field"] for one in error["detail"]} == {"domain", "amount", "order", "fields", "count"}
+
+
+def test_a_spec_without_search_says_so(api: Api, org: str) -> None:
+    error = read_error(api.query("icp-job-titles", org, {"q": "engineer"}), 422, "unknown_field")
+    assert "full-text" in error["error"] and "search" in error["hint"]
+
+
+class TestCursors:
+    @pytest.mark.parametrize(
+        "other", [{"order": ["name"]}, {"order": ["-day"]}, {"q": "series"}, {"domain": {"is": None}}]
+    )
+    def test_belong_to_one_question(self, rounds: Api, own: str, other: dict[str, Any]) -> None:
+        cursor = rounds.query(SLUG, own, {"order": ["day"], "limit": 2}).json()["meta"]["next_cursor"]
+        read_error(rounds.query(SLUG, own, {"order": ["day"], "cursor": cursor} | other), 400, "invalid_cursor")
+
+    def test_of_the_default_order_belong_to_it_by_name(self, rounds: Api, own: str) -> None:
+        cursor = rounds.query(SLUG, own, {"limit": 2}).json()["meta"]["next_cursor"]
+        assert rounds.query(SLUG, own, {"order": ["-created_at"], "cursor": cursor}).status_code == 200
+
+
+class TestPaths:
+    def test_are_keys_of_the_answer(self, rounds: Api, own: str) -> None:
+        fields = ["name", "raw.funding.total", "raw.funding.of.1.y", "raw.nothing.there", "raw.null", 'raw.a"b']
+        rows = rounds.query(SLUG, own, {"fields": fields, "order": ["name"], "limit": 2}).json()["data"]
+        name = build_row(0)["name"]
+        found = dict.fromkeys(fields[3:]) | {"name": name, "raw.funding.total": 0, "raw.funding.of.1.y": 1.1}
+        assert rows == [found, {**dict.fromkeys(fields), "name": build_row(1)["name"]}]
+
+    def test_keep_a_number_as_it_is_stored(self, rounds: Api, own: str) -> None:
+        answer = rounds.query(SLUG, own, {"fields": ["raw.funding.of"], "order": ["name"], "limit": 1})
+        assert '{"raw.funding.of":["x", {"y": 1.10}]}' in answer.text
+
+    def test_stand_beside_the_document(self, rounds: Api, own: str) -> None:
+        answer = rounds.query(SLUG, own, {"fields": ["raw", "raw.funding"], "order": ["name"], "limit": 1}).json()
+        assert answer["data"][0]["raw"]["funding"] == answer["data"][0]["raw.funding"]
+
+
+class TestCount:
+    def test_exact_counts_all_pages(self, rounds: Api, own: str) -> None:
+        question = {"count": "exact", "limit": 2, "domain": {"is": "not null"}}
+        first = rounds.query(SLUG, own, question).json()["meta"]
+        assert first["count"] == 5
+        assert rounds.query(SLUG, own, {**question, "cursor": first["next_cursor"]}).json()["meta"]["count"] == 5
+
+    def test_estimated_is_a_number(self, rounds: Api, own: str) -> None:
+        rounds.execute("analyze rounds")
+        assert rounds.query(SLUG, own, {"count": "estimated"}).json()["meta"]["count"] in range(1, 21)
+
+    def test_only_where_it_is_asked_for(self, rounds: Api, own: str) -> None:
+        assert "count" not in rounds.query(SLUG, own).json()["meta"]
+
+
+class TestOneRow:
+    def get(self, api: Api, org: str, row_id: str, query: str = "") -> Any:
+        headers = bearer_headers(api.insert_token(org))
+        return api.client.get(f"/api/v1/{SLUG}/{row_id}{query}", headers=headers)
+
+    def test_is_the_row_of_a_query(self, rounds: Api, own: str) -> None:
+        for row in rounds.query(SLUG, own, {"limit": 3}).json()["data"]:
+            assert self.get(rounds, own, row["id"]).json() == {"data": row}
+
+    def test_with_fields_and_paths(self, rounds: Api, own: str) -> None:
+        row = rounds.query(SLUG, own, {"name": build_row(4)["name"]}).json()["data"][0]
+        answer = self.get(rounds, own, row["id"], "?fields=name,raw.funding.total")
+        assert answer.json()["data"] == {"name": row["name"], "raw.funding.total": 4}
+        read_error(self.get(rounds, own, row["id"], "?fields=nam"), 422, "unknown_column")
+
+    def test_of_another_organisation_is_not_there(self, rounds: Api, own: str) -> None:
+        row = rounds.query(SLUG, own, {"limit": 1}).json()["data"][0]
+        other = rounds.insert_organisation()
+        for row_id in (row["id"], str(uuid.uuid4()), "nothing"):
+            read_error(self.get(rounds, other, row_id), 404, "not_found")
+
+    def test_refuses_parameters_it_does_not_know(self, rounds: Api, own: str) -> None:
+        error = read_error(self.get(rounds, own, str(uuid.uuid4()), "?field=x"), 422, "unknown_field")
+        assert "did you mean `fields`?" in error["detail"][0]["message"]
+
+    def test_a_super_admin_names_the_organisation(self, rounds: Api, own: str) -> None:
+        row = rounds.query(SLUG, own, {"limit": 1}).json()["data"][0]
+        path, headers = f"/api/v1/{SLUG}/{row['id']}", bearer_headers(ADMIN_KEY)
+        assert rounds.client.get(f"{path}?org_id={own}", headers=headers).json()["data"] == row
+        read_error(rounds.client.get(path, headers=headers), 400, "org_id_required")
+        assert rounds.client.get(path).status_code == 401
+
+
+def test_the_command_line_knows_the_same_words(rounds: Api, own: str, tmp_path: Path) -> None:
+    plan = rounds.plans[0]
+    from scripts.commands.database import parse_filters  # the command itself needs a project with this spec
+
+    given = ["domain=c0.example.com", "domain=c2.example.com", "amount.gte=3", "day.in=2026-01-03,2026-01-07"]
+    filters = parse_filters(plan, [*given, "tags.contains=seed", "source_submission_id.is=null", "open=false"])
+    assert json.loads(json.dumps(filters)) == {
+        "domain": ["c0.example.com", "c2.example.com"],
+        "amount": {"gte": 3},
+        "day": {"in": ["2026-01-03", "2026-01-07"]},
+        "tags": {"contains": "seed"},
+        "source_submission_id": {"is": None},
+        "open": False,
+    }
+    assert "".join(ask(rounds, own, **filters)) == "CG"
