@@ -20,6 +20,7 @@ from api.http import openapi, telemetry
 from api.http.disconnect import CancelOnDisconnect
 from api.http.endpoint import Endpoint, ExactPathMiddleware
 from api.http.errors import answer_framework_error
+from api.http.exchange import wrap_exchange
 from api.http.metrics import Metrics
 from api.http.rate import TokenBuckets
 from api.http.rate_limit import RateLimit
@@ -67,8 +68,8 @@ class App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Return the layers a request passes, outermost first, down to those of FastAPI."""
         direct = ExactPathMiddleware(super().build_middleware_stack(), self._endpoints, self._context)
-        measured = telemetry.Telemetry(RateLimit(direct, self._context), self._context.metrics)
-        return CancelOnDisconnect(SecurityHeaders(measured))
+        limited = RateLimit(wrap_exchange(direct, self._context.settings.cors_origins), self._context)
+        return CancelOnDisconnect(SecurityHeaders(telemetry.Telemetry(limited, self._context.metrics)))
 
 
 def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | None = None) -> FastAPI:

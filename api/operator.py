@@ -11,14 +11,25 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import ORG_HEADER, read_optional_organisation, require_internal_key
+from api.auth import (
+    ORG_HEADER,
+    authenticate_tenant_or_admin,
+    choose_organisation,
+    read_optional_organisation,
+    require_internal_key,
+)
 from api.context import Context
+from api.http.body import read_parameters
 from api.http.endpoint import build_data_response, endpoint
 from api.http.errors import Fault
 from api.http.openapi import build_data_schema
+from api.rows.query_body import parse_organisation
+from api.rows.tenant import TENANT_HEADERS
 from engine.backfill.coverage import fetch_coverage
+from engine.backfill.reasons import count_reasons
 from engine.rows.accounts import ELEMENT_COUNTS
 from engine.rows.outcomes import Outcome
+from engine.store.identity import check_organisation
 
 log = structlog.get_logger("api")
 
@@ -47,6 +58,24 @@ ACCOUNT = {
             for name in ("found", *(outcome.value for outcome in Outcome), "pending", *ELEMENT_COUNTS, "stale_rows")
         },
     },
+}
+
+REASON = {
+    "type": "object",
+    "required": ["outcome", "code", "field", "count", "message", "step_result_id"],
+    "properties": {
+        "outcome": {"type": "string", "description": "What became of the step results that have it."},
+        "code": {"type": "string"},
+        "field": {"type": ["string", "null"]},
+        "count": {"type": "integer", "minimum": 1},
+        "message": {"type": "string", "description": "Of the newest one."},
+        "step_result_id": {"type": "string", "format": "uuid", "description": "The newest one."},
+    },
+}
+OWN_ACCOUNT = {
+    **ACCOUNT,
+    "required": ["spec", "org_id", "found", "pending", "reasons"],
+    "properties": {**ACCOUNT["properties"], "reasons": {"type": "array", "items": REASON}},  # type: ignore[dict-item]
 }
 
 
@@ -115,6 +144,32 @@ async def answer_coverage(context: Context, request: Request) -> Response:
     return build_data_response(msgspec.json.encode(accounts))
 
 
+@endpoint(
+    "GET",
+    "/api/v1/coverage",
+    name="own_coverage",
+    title="The accounts of one's own organisation, and the reasons for what has no row",
+    tag="operation",
+    response_schema=build_data_schema({"type": "array", "items": OWN_ACCOUNT}),
+    security=("tenant", "superAdmin"),
+    headers=TENANT_HEADERS,
+    parameters={"org_id": ({"type": "string", "format": "uuid"}, "Super-admin: whose accounts.")},
+    error_statuses=(400, 401, 403, 404, 422, 503),
+)
+async def answer_own_coverage(context: Context, request: Request) -> Response:
+    """Answer the accounts of the caller's organisation, one entry per spec that found something."""
+    caller = await authenticate_tenant_or_admin(request, context)
+    parameters = read_parameters(request, ("org_id",))
+    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    async with context.connection() as connection:
+        accounts = await fetch_coverage(connection, context.plans, org_id)
+        if not accounts:
+            await check_organisation(connection, org_id)
+        reasons = await count_reasons(connection, context.plans, org_id)
+    entries = [{**account, "reasons": reasons.get(str(account["spec"]), [])} for account in accounts]
+    return build_data_response(msgspec.json.encode(entries))
+
+
 #: About the process; with `DEX_OPERATOR_ADDRESS` they answer there alone.
 PROCESS_ENDPOINTS = (answer_health, answer_readiness, answer_metrics)
-OPERATOR_ENDPOINTS = (*PROCESS_ENDPOINTS, answer_coverage)
+OPERATOR_ENDPOINTS = (*PROCESS_ENDPOINTS, answer_coverage, answer_own_coverage)

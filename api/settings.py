@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ TRIGGER_API_URL = "https://api.trigger.dev"
 MAX_BODY_BYTES = 32 * 1024 * 1024  # a 20 MB document and its wrapping pass
 POOL_SIZE = 8
 MIN_SECRET_LENGTH = 32  # characters; HS256 asks for 32 bytes
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
 
 #: Without these the API does not start.
 REQUIRED = ("DATABASE_URL", "INTERNAL_API_KEY", "JWT_SECRET")
@@ -67,6 +70,7 @@ class Settings:
     pool_size: int = POOL_SIZE
     operator_address: str | None = None  # HOST:PORT on which alone health, readiness, metrics and /docs answer
     trusted_proxies: str | None = None  # addresses whose `x-forwarded-for` is believed, separated by commas
+    cors_origins: tuple[str, ...] = ()  # whose pages a browser lets call the API; empty: none
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -105,6 +109,7 @@ def load_settings(environ: Mapping[str, str], *, database_url: str | None = None
         pool_size=_parse_number(variables, "DATA_ENGINE_POOL_SIZE", POOL_SIZE),
         operator_address=_parse_address(variables, "DEX_OPERATOR_ADDRESS"),
         trusted_proxies=variables.get("FORWARDED_ALLOW_IPS"),
+        cors_origins=_parse_origins(variables, "DEX_CORS_ORIGINS"),
         limits=_load_limits(variables),
     )
 
@@ -157,3 +162,13 @@ def _parse_address(variables: Mapping[str, str], name: str) -> str | None:
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise SettingsError(f"`{name}` is `{text}`", (name,), hint="write HOST:PORT, such as 127.0.0.1:9000")
     return text
+
+
+def _parse_origins(variables: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return the origins of a list with commas between, or `*` for any. Raises SettingsError for what is none."""
+    origins = tuple(part.strip() for part in variables.get(name, "").split(",") if part.strip())
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            hint = "write scheme, host and port as a browser does, such as `https://app.example.com`, commas between"
+            raise SettingsError(f"`{name}` names `{origin}`, which is no origin", (name,), hint=hint)
+    return origins

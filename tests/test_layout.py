@@ -29,6 +29,7 @@ LIBRARIES: dict[str, str | tuple[str, ...]] = {
     "fastapi": "api/",
     "starlette": "api/",
     "uvicorn": ("api/", "scripts/"),
+    "pyarrow": "engine/store/export_files.py",
     "structlog": ("api/", "scripts/"),
     "prometheus_client": "api/",
     "jwt": "api/",

@@ -37,6 +37,7 @@ class Endpoint:
     respond: Respond
     response_schema: JsonSchema = field(default_factory=dict)
     media_type: str = "application/json"
+    media_types: Mapping[str, JsonSchema] = field(default_factory=dict)  # further ones, with their schemas
     body: JsonSchema | type[msgspec.Struct] | None = None
     body_required: bool = True
     example: Any = None

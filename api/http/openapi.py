@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from api.http.endpoint import Endpoint
+from api.http.named_schemas import REFERENCE, NamedSchema, move_to_components
 
 SECURITY: Mapping[str, Mapping[str, Any]] = {
     "internalKey": {"type": "http", "scheme": "bearer", "description": "The value of `INTERNAL_API_KEY`."},
@@ -25,12 +26,14 @@ MEANINGS: Mapping[int, str] = {
     401: "no credentials, or wrong ones",
     403: "something of another organisation",
     404: "there is no such thing",
+    406: "`Accept` names no format there is",
     409: "another runner, or another purchase, is in the way",
     413: "the body is too large",
     415: "the body is compressed in a way other than gzip",
     422: "the body does not fit",
     429: "too much at once from one address",
     500: "something went wrong on our side",
+    501: "a library of the server's is missing",
     503: "the database does not answer, or cannot do it now",
 }
 
@@ -45,24 +48,24 @@ ERROR: Mapping[str, Any] = {
     },
 }
 
-_SCHEMAS = "#/components/schemas/"
-
 
 def build_document(title: str, version: str, description: str, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     """Return the OpenAPI document; each body that is a struct becomes a component."""
     endpoints = tuple(endpoints)
     structs = [endpoint.body for endpoint in endpoints if isinstance(endpoint.body, type)]
-    bodies, schemas = msgspec.json.schema_components(structs, ref_template=_SCHEMAS + "{name}")
+    bodies, schemas = msgspec.json.schema_components(structs, ref_template=REFERENCE + "{name}")
     by_struct = dict(zip(structs, bodies, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         body = by_struct[endpoint.body] if isinstance(endpoint.body, type) else endpoint.body
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _build_operation(endpoint, body)
+    components: dict[str, Any] = {"Error": ERROR, **schemas}
+    paths = move_to_components(paths, components)
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": description},
         "paths": paths,
-        "components": {"schemas": {"Error": ERROR, **schemas}, "securitySchemes": SECURITY},
+        "components": {"schemas": components, "securitySchemes": SECURITY},
     }
 
 
@@ -92,8 +95,9 @@ def _build_operation(endpoint: Endpoint, body: Mapping[str, Any] | None) -> dict
 
 
 def _build_responses(endpoint: Endpoint) -> dict[str, Any]:
-    success = {"description": "done", "content": {endpoint.media_type: {"schema": endpoint.response_schema}}}
-    error = {"application/json": {"schema": {"$ref": _SCHEMAS + "Error"}}}
+    kinds = {endpoint.media_type: endpoint.response_schema, **endpoint.media_types}
+    success = {"description": "done", "content": {kind: {"schema": schema} for kind, schema in kinds.items()}}
+    error = {"application/json": {"schema": {"$ref": REFERENCE + "Error"}}}
     statuses = (*endpoint.error_statuses, 429, 500)
     return {"200": success, **{str(status): {"description": MEANINGS[status], "content": error} for status in statuses}}
 
@@ -125,9 +129,12 @@ def _list_header_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     ]
 
 
-def build_data_schema(schema: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the schema of `{"data": ...}`, with `meta` where the endpoint returns one."""
+def build_data_schema(
+    schema: Mapping[str, Any], meta: Mapping[str, Any] | None = None, *, name: str = ""
+) -> dict[str, Any]:
+    """Return the schema of `{"data": ...}`, with `meta` where the endpoint returns one; `name` makes it a component."""
     properties: dict[str, Any] = {"data": schema}
     if meta is not None:
         properties["meta"] = meta
-    return {"type": "object", "required": list(properties), "properties": properties}
+    answer = {"type": "object", "required": list(properties), "properties": properties}
+    return NamedSchema(name, answer) if name else answer

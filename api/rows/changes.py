@@ -13,10 +13,12 @@ from api.context import Context
 from api.http.body import read_parameters
 from api.http.endpoint import Endpoint, build_list_response
 from api.http.errors import InvalidBody
+from api.http.named_schemas import NamedSchema
 from api.http.openapi import build_data_schema
 from api.rows import json_schemas
 from api.rows.query_body import build_query_fault, parse_organisation
 from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS
+from engine.generate.type_names import build_type_name
 from engine.plan import Plan
 from engine.rows.query import DEFAULT_LIMIT, MAX_LIMIT, QueryRejected, build_row_query
 from engine.store.changes import fetch_changes
@@ -38,7 +40,8 @@ def build_changes_endpoint(plan: Plan) -> Endpoint:
         tag=plan.name,
         response_schema=build_data_schema(
             {"type": "array", "items": _build_change_schema(plan)},
-            {"type": "object", "required": ["next"], "properties": {"next": number}},
+            NamedSchema("ChangesMeta", {"type": "object", "required": ["next"], "properties": {"next": number}}),
+            name=build_type_name(plan, "Changes"),
         ),
         security=("tenant", "superAdmin"),
         headers=TENANT_HEADERS,
@@ -55,7 +58,7 @@ def build_changes_endpoint(plan: Plan) -> Endpoint:
 
 def _build_change_schema(plan: Plan) -> dict[str, Any]:
     row = {"anyOf": [json_schemas.build_shown_row_schema(plan), {"type": "null"}]}
-    return {
+    change = {
         "type": "object",
         "required": ["number", "kind", "id", "row"],
         "properties": {
@@ -65,6 +68,7 @@ def _build_change_schema(plan: Plan) -> dict[str, Any]:
             "row": {**row, "description": "As it stands now; null where it was removed."},
         },
     }
+    return NamedSchema(build_type_name(plan, "Change"), change)
 
 
 async def _list_changes(plan: Plan, context: Context, request: Request) -> Response:

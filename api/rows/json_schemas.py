@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from api.http.named_schemas import NamedSchema
 from engine.columns import QueryColumn, list_columns, list_query_columns
+from engine.generate.type_names import build_type_name, to_pascal_case
 from engine.plan import Field, Plan
 from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
 from engine.rows.filters import MAX_VALUES, NOT_NULL, Operator, list_operators
@@ -42,10 +44,11 @@ def build_upsert_body_schema(plan: Plan) -> dict[str, Any]:
     """Return the schema of an upsert's body."""
     sources = {name: _allow_null(schema) for name, schema in SOURCES.items()}
     if not plan.many:
-        return _build_object({**_build_row_fields(plan), **sources}, _list_required_fields(plan))
+        body = _build_object({**_build_row_fields(plan), **sources}, _list_required_fields(plan))
+        return _name_schema(plan, "Upsert", body)
     row = _build_object(_build_row_fields(plan), _list_required_fields(plan))
     rows = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": row}
-    return _build_object({"rows": rows, **sources}, ["rows"])
+    return _name_schema(plan, "Upsert", _build_object({"rows": rows, **sources}, ["rows"]))
 
 
 def build_upsert_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -62,7 +65,7 @@ def build_upsert_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, A
 
 def build_query_body_schema(plan: Plan) -> dict[str, Any]:
     """Return the schema of a query's body."""
-    return _build_object(
+    body = _build_object(
         {
             **build_filter_schemas(plan),
             **_build_question_schemas(plan),
@@ -86,6 +89,18 @@ def build_query_body_schema(plan: Plan) -> dict[str, Any]:
         },
         [],
     )
+    return _name_schema(plan, "Query", body)
+
+
+def build_export_body_schema(plan: Plan) -> dict[str, Any]:
+    """Return the schema of an export's body: a question without a page."""
+    body = _build_object({**build_filter_schemas(plan), **_build_question_schemas(plan)}, [])
+    return _name_schema(plan, "Export", body)
+
+
+def _name_schema(plan: Plan, kind: str, schema: Mapping[str, Any]) -> NamedSchema:
+    """Return a schema under the name of the plan's row and its kind, such as `CompanyIntelBriefingQuery`."""
+    return NamedSchema(build_type_name(plan, kind), schema)
 
 
 def _build_question_schemas(plan: Plan) -> dict[str, Any]:
@@ -143,12 +158,13 @@ def build_query_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, An
     }
     counted = {"type": "integer", "minimum": 0, "description": "Where the query asks for it."}
     meta = {"type": "object", "required": list(properties), "properties": {**properties, "count": counted}}
-    return {"type": "array", "items": build_shown_row_schema(plan)}, meta
+    return {"type": "array", "items": build_shown_row_schema(plan)}, NamedSchema("PageMeta", meta)
 
 
 def build_shown_row_schema(plan: Plan) -> dict[str, Any]:
     """Return the schema of a row of which a caller chose the columns; paths are keys of their own."""
-    return {**build_stored_row_schema(plan), "required": [], "additionalProperties": True}
+    row = {**build_stored_row_schema(plan), "required": [], "additionalProperties": True}
+    return _name_schema(plan, "Shown", {**row, "description": "The columns and paths that `fields` names."})
 
 
 def build_stored_row_schema(plan: Plan) -> dict[str, Any]:
@@ -156,7 +172,8 @@ def build_stored_row_schema(plan: Plan) -> dict[str, Any]:
     fields = {column.name: _add_description(column, _build_column_schema(column)) for column in plan.fields}
     provided = {name: TYPES[column.type].json_schema for name, column in PROVIDED_COLUMNS.items()}
     known = {**provided, **fields, **{name: _allow_null(schema) for name, schema in SOURCES.items()}}
-    return _build_object({name: known[name] for name in list_columns(plan)}, list(list_columns(plan)))
+    row = _build_object({name: known[name] for name in list_columns(plan)}, list(list_columns(plan)))
+    return _name_schema(plan, "", row)
 
 
 def _build_object(properties: Mapping[str, Any], required: list[str]) -> dict[str, Any]:
@@ -181,6 +198,8 @@ def _build_input_schema(column: Field) -> dict[str, Any]:
     if column.normalizers:
         kinds = [kind for kind in _KINDS if kind in column.normalizers[0].accepts]
         schema: dict[str, Any] = {"type": kinds[0] if len(kinds) == 1 else kinds} if kinds else {}
+        if "array" in kinds:
+            schema["items"] = {}
     else:
         schema = dict(column.type.json_schema)
     return _exclude_blank(schema) if column.required else _allow_null(schema)
@@ -189,7 +208,7 @@ def _build_input_schema(column: Field) -> dict[str, Any]:
 def _exclude_blank(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return `schema` without null and blank text, both of which count as missing."""
     if not schema:
-        return {"type": list(_KINDS)}
+        return {"type": list(_KINDS), "items": {}}
     kinds = [schema["type"]] if isinstance(schema.get("type"), str) else list(schema.get("type", ()))
     blank = {"pattern": _NOT_BLANK} if "string" in kinds and "format" not in schema else {}
     return {**schema, **blank}
@@ -209,10 +228,10 @@ def _add_description(column: Field, schema: dict[str, Any]) -> dict[str, Any]:
 
 def build_filter_schemas(plan: Plan) -> dict[str, Any]:
     """Return the filters of a query by column: a value, a list, or operators."""
-    return {column.name: _build_filter_schema(column) for column in list_query_columns(plan).values()}
+    return {column.name: _build_filter_schema(plan, column) for column in list_query_columns(plan).values()}
 
 
-def _build_filter_schema(column: QueryColumn) -> dict[str, Any]:
+def _build_filter_schema(plan: Plan, column: QueryColumn) -> dict[str, Any]:
     operators = list_operators(column)
     value: dict[str, Any] = dict(column.type.json_schema)
     if column.field is not None:
@@ -225,14 +244,19 @@ def _build_filter_schema(column: QueryColumn) -> dict[str, Any]:
         Operator.CONTAINS: part,
         Operator.IS: {"enum": [None, NOT_NULL]},
     }
-    comparison = {
+    described = {
         "type": "object",
         "minProperties": 1,
         "additionalProperties": False,
         "properties": {operator.value: operands.get(operator, value) for operator in operators},
+        "description": "Operators, all of which must hold.",
     }
+    if column.field is None:
+        comparison = NamedSchema(f"{to_pascal_case(column.name)}Comparison", described)
+    else:
+        comparison = _name_schema(plan, f"{to_pascal_case(column.name)}Comparison", described)
     if Operator.EQ not in operators:
-        return {**comparison, "description": "Operators, all of which must hold."}
+        return comparison
     sentences = ["A value, a list of which one must match, or operators, all of which must hold."]
     if column.field is not None and column.field.normalizers:
         sentences.append("Normalized as the column is, `prefix` and `contains` aside.")

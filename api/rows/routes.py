@@ -28,10 +28,12 @@ from api.http.openapi import build_data_schema
 from api.rows import json_schemas
 from api.rows.changes import build_changes_endpoint
 from api.rows.cursor import CursorSigner
+from api.rows.export import build_export_endpoint
 from api.rows.query_body import QueryBody, build_query_fault, parse_organisation
 from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS
 from api.rows.upsert_body import RowsRejected, UpsertBody
 from engine.backfill.live import LiveResult, LiveUpsert
+from engine.generate.type_names import build_type_name
 from engine.plan import Plan
 from engine.rows.extract import Reason
 from engine.rows.outcomes import find_strongest
@@ -48,6 +50,7 @@ def build_endpoints(plan: Plan) -> list[Endpoint]:
     return [
         _build_upsert_endpoint(plan),
         _build_query_endpoint(plan),
+        build_export_endpoint(plan),
         build_changes_endpoint(plan),
         _build_row_endpoint(plan),  # behind those whose last word would be taken for an id
     ]
@@ -62,7 +65,9 @@ def _build_upsert_endpoint(plan: Plan) -> Endpoint:
         description=f"{plan.description} Conflict columns: {', '.join(f'`{name}`' for name in plan.conflict)}.".strip(),
         tag=plan.name,
         body=json_schemas.build_upsert_body_schema(plan),
-        response_schema=build_data_schema(*json_schemas.build_upsert_answer_schemas(plan)),
+        response_schema=build_data_schema(
+            *json_schemas.build_upsert_answer_schemas(plan), name=build_type_name(plan, "UpsertAnswer")
+        ),
         security=("internalKey",),
         headers={ORG_HEADER: (True, "The organisation the row belongs to.")},
         error_statuses=(400, 401, 403, 404, 409, 413, 415, 422, 503),
@@ -80,7 +85,9 @@ def _build_query_endpoint(plan: Plan) -> Endpoint:
         tag=plan.name,
         body=json_schemas.build_query_body_schema(plan),
         body_required=False,
-        response_schema=build_data_schema(*json_schemas.build_query_answer_schemas(plan)),
+        response_schema=build_data_schema(
+            *json_schemas.build_query_answer_schemas(plan), name=build_type_name(plan, "Page")
+        ),
         security=("tenant", "superAdmin"),
         headers=TENANT_HEADERS,
         error_statuses=(400, 401, 403, 404, 413, 415, 422, 503),
@@ -96,7 +103,9 @@ def _build_row_endpoint(plan: Plan) -> Endpoint:
         title=f"{plan.title}: one row",
         description=plan.description,
         tag=plan.name,
-        response_schema=build_data_schema(json_schemas.build_shown_row_schema(plan)),
+        response_schema=build_data_schema(
+            json_schemas.build_shown_row_schema(plan), name=build_type_name(plan, "Answer")
+        ),
         security=("tenant", "superAdmin"),
         headers=TENANT_HEADERS,
         parameters={

@@ -125,7 +125,7 @@ def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:
 
 def _build_hint(reasons: Sequence[Reason], known: Sequence[str]) -> str:
     """Return what to do: the known words where one is unknown, else the sentences, which say what would be right."""
-    if any(reason.code == "unknown_field" for reason in reasons):
+    if any(reason.code == "unknown_field" and reason.field not in known for reason in reasons):
         return "known fields: " + ", ".join(f"`{name}`" for name in known)
     advice = [reason.advice for reason in reasons if reason.advice]
     return advice[0] if advice else "nothing was read; mend what each entry of `detail` names"

@@ -30,11 +30,11 @@ select {position}, shown.id::text,
 from (
     select id from {quote(plan.table)}
     where {conditions}
-    order by {_build_order(query.order)}
+    order by {build_order(query.order)}
     limit %(limit)s offset %(offset)s
 ) as page
 join {quote(plan.table)} as shown using (id)
-order by {_build_order(query.order, "shown.")}
+order by {build_order(query.order, "shown.")}
 """
     return Statement(text, {**parameters, **more, "limit": query.limit + 1, "offset": query.offset})
 
@@ -69,7 +69,7 @@ def _build_path(path: DocumentPath, number: int, source: str) -> str:
     return f"({source}.{quote(path.column)} #> %(path_{number})s::text[])::text"
 
 
-def _build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:
+def build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:
     """Return the ORDER BY list; its nulls stand where an index has them, which is what Postgres does by itself."""
     directions = [
         f"{spell_comparable(column.column, source)}{' desc' if column.descending else ''}" for column in order

@@ -187,6 +187,9 @@ def _run_pipeline(
 
 def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> PQGen[list[PGresult]]:
     """Read a statement's rows one at a time until the bound; return the result that ends them, or the last row's."""
+    if pgconn.pipeline_status == PipelineStatus.ABORTED:  # a statement before it failed, so it was not run
+        failed: list[PGresult] = yield from fetch_many(pgconn)
+        return failed
     pgconn.set_single_row_mode()
     ends: list[PGresult] = []
     while (result := (yield from _wait_for_result(pgconn))) is not None:

@@ -56,7 +56,7 @@ async def run_calls_as_tenant(
     For operators: without an organisation it runs as the connected user, whom row level security may not bind.
     Returns the rows of each run in Postgres' text format.
     """
-    before = [*_list_bounds(connection), _build_settings(org_id)]
+    before = [*_list_bounds(connection), build_settings(org_id)]
     results = await send_statements(connection, [*before, *calls])
     return results[len(before) :]
 
@@ -68,13 +68,14 @@ async def read_as_tenant(
 
     Returns the rows of each, and whether those of the last one were cut at `max_bytes`.
     """
-    before = [*_list_bounds(connection), _build_settings(org_id)]
+    before = [*_list_bounds(connection), build_settings(org_id)]
     calls = [*before, *((statement.text, statement.parameters) for statement in statements)]
     results, cut = await send_bounded_statements(connection, calls, max_bytes)
     return results[len(before) :], cut
 
 
-def _build_settings(org_id: str | None) -> tuple[str, Mapping[str, Any]]:
+def build_settings(org_id: str | None) -> tuple[str, Mapping[str, Any]]:
+    """Return the statement by which a transaction becomes the organisation's, and its parameters."""
     return (_SET_UTC, {}) if org_id is None else (_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+import sys
+from pathlib import Path
+from typing import IO, Annotated, Any
 
 import orjson
 import typer
@@ -13,11 +15,12 @@ from engine.errors import suggest_name
 from engine.plan import Plan
 from engine.plans import find_plan, load_plans
 from engine.project import find_project
+from engine.rows.export_formats import ExportFormat
 from engine.rows.filters import Operator
 from engine.rows.query import Count
 from engine.values import exact_json
 from scripts import console
-from scripts.commands.options import AsJson, Command, SpecName, read_optional_uuid
+from scripts.commands.options import AsJson, Command, SpecName, read_optional_uuid, read_uuid
 from scripts.database_url import describe_database, open_database
 
 
@@ -120,6 +123,58 @@ def query_rows(
     console.print_note(f"{plan.name}: {len(rows)} row(s){total}{', more follow' if page.last else ''}")
 
 
+def export_rows(
+    spec: SpecName,
+    org: Annotated[str, typer.Option(help="The organisation whose rows it writes.")],
+    format_: Annotated[ExportFormat, typer.Option("--format", help="Of the file.")] = ExportFormat.NDJSON,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", help="column=value, or column.operator=value; repeat column=value for a list."),
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(help="One or two columns with a comma between, `-` for falling: -updated_at.")
+    ] = None,
+    search: Annotated[str | None, typer.Option("--q", help="Words to search in the columns under `search`.")] = None,
+    fields: Annotated[
+        str | None, typer.Option(help="Columns and paths to write, with commas between. Default: all columns.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
+) -> None:
+    """Write every row that matches to a file.
+
+    It needs little memory, however many there are. Parquet takes the optional part `parquet` of the installation.
+    """
+    from engine.rows.query import EXPORT_OPTIONS, build_query
+    from engine.store.connection import connect
+    from engine.store.export_files import check_format, write_export
+    from engine.store.identity import check_organisation
+
+    check_format(format_)
+    here = find_project()
+    plan = find_plan(load_plans(here), spec)
+    org_id = read_uuid(org, "--org")
+    lists = {name: text.split(",") for name, text in (("fields", fields), ("order", order)) if text}
+    words = {"q": search} if search else {}
+    question = build_query(plan, org_id, {**parse_filters(plan, filters or []), **lists, **words}, EXPORT_OPTIONS)
+
+    async def write_file(file: IO[bytes]) -> None:
+        with open_database(here) as dsn:
+            async with await connect(dsn) as connection:
+                await check_organisation(connection, org_id)
+                async for part in write_export(connection, plan, question, format_):
+                    file.write(part)
+
+    if out is None:
+        asyncio.run(write_file(sys.stdout.buffer))
+        sys.stdout.buffer.flush()
+        return
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    with unfinished.open("wb") as file:
+        asyncio.run(write_file(file))
+    unfinished.replace(out)
+    console.print_note(f"{plan.name}: wrote {out}")
+
+
 def parse_filters(plan: Plan, pairs: list[str]) -> dict[str, Any]:
     """Turn `column=value` and `column.operator=value` into the filters of a query. Raises BadParameter.
 
@@ -175,6 +230,14 @@ COMMANDS = (
         (
             "dex query icp_job_titles --limit 5",
             "dex query company_intel_briefings --filter company_domain=example.com --json",
+        ),
+    ),
+    Command(
+        "export",
+        export_rows,
+        (
+            "dex export icp_job_titles --org UUID --format csv --out titles.csv",
+            "dex export company_intel_briefings --org UUID --filter updated_at.gte=2026-01-01T00:00:00Z",
         ),
     ),
 )

@@ -9,6 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from engine.columns import list_columns
+from engine.provided_columns import PROVIDED_COLUMNS
 from tests.api.loopback import INTERNAL_KEY, Api
 
 
@@ -17,11 +18,18 @@ def document(api: Api) -> dict[str, Any]:
     return dict(api.client.get("/openapi.json").json())
 
 
+def resolve(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the component that a schema refers to, or the schema itself."""
+    name = schema.get("$ref", "").removeprefix("#/components/schemas/")
+    return dict(document["components"]["schemas"][name]) if name else schema
+
+
 def test_it_lists_every_route(api: Api, document: dict[str, Any]) -> None:
     listed = {(method, path) for path, item in document["paths"].items() for method in item}
     assert listed == {
         *(("post", f"/api/internal/{plan.slug}/upsert") for plan in api.plans),
-        *(("post", f"/api/v1/{plan.slug}/query") for plan in api.plans),
+        *(("post", f"/api/v1/{plan.slug}/{word}") for plan in api.plans for word in ("query", "export")),
+        *(("get", f"/api/v1/{plan.slug}/{word}") for plan in api.plans for word in ("changes", "{id}")),
         ("post", "/api/internal/pipeline-runs/claim"),
         ("post", "/api/internal/pipeline-runs/heartbeat"),
         ("post", "/api/internal/pipeline-runs/get"),
@@ -34,6 +42,7 @@ def test_it_lists_every_route(api: Api, document: dict[str, Any]) -> None:
         ("post", "/api/v1/submissions"),
         ("get", "/api/v1/submissions/{submission_id}"),
         ("get", "/api/internal/coverage"),
+        ("get", "/api/v1/coverage"),
         ("get", "/healthz"),
         ("get", "/readyz"),
         ("get", "/metrics"),
@@ -43,17 +52,19 @@ def test_it_lists_every_route(api: Api, document: dict[str, Any]) -> None:
 def test_bodies_name_the_real_columns(api: Api, document: dict[str, Any]) -> None:
     for plan in api.plans:
         body = document["paths"][f"/api/internal/{plan.slug}/upsert"]["post"]["requestBody"]
-        schema = body["content"]["application/json"]["schema"]
+        schema = resolve(document, body["content"]["application/json"]["schema"])
         sources = {"source_submission_id", "source_pipeline_run_id", "source_recorded_at"}
         assert set(schema["properties"]) == {item.name for item in plan.fields} | sources
         assert schema["required"] == [item.name for item in plan.fields if item.required]
         assert schema["additionalProperties"] is False
         answer = document["paths"][f"/api/internal/{plan.slug}/upsert"]["post"]["responses"]["200"]
-        row = answer["content"]["application/json"]["schema"]["properties"]["data"]
+        row = resolve(document, answer["content"]["application/json"]["schema"])["properties"]["data"]
+        row = resolve(document, row)
         assert list(row["properties"]) == list(list_columns(plan))
         query = document["paths"][f"/api/v1/{plan.slug}/query"]["post"]["requestBody"]["content"]["application/json"]
-        words = {"limit", "offset", "cursor", "fields", "org_id"}
-        assert set(query["schema"]["properties"]) == {item.name for item in plan.filters} | words
+        words = {"limit", "offset", "cursor", "fields", "org_id", "order", "count"}
+        filters = {item.name for item in plan.filters} | set(PROVIDED_COLUMNS)
+        assert set(resolve(document, query["schema"])["properties"]) == filters | words
 
 
 def test_answers_are_as_described(api: Api, org: str, document: dict[str, Any]) -> None:
@@ -64,6 +75,7 @@ def test_answers_are_as_described(api: Api, org: str, document: dict[str, Any]) 
     }
     for path, answer in answers.items():
         described = document["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+        described = {**described, "components": document["components"]}
         Draft202012Validator(described, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(answer.json())
 
 

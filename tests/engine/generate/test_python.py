@@ -114,7 +114,8 @@ def test_rows_and_filters_have_types(compiled: Callable[[str], Plan], tmp_path: 
     assert module.upsert_customer.__annotations__["return"] == list.__class_getitem__(module.CustomerRow)
     module = import_text(files["engine/generated/class_.py"], tmp_path)
     assert {"from", "call", "amount"} < module.LambdaRow.__annotations__.keys()
-    assert module.LambdaFilters.__annotations__.keys() == {"from", "amount", "on"}
+    provided = set(PROVIDED_COLUMNS) - {"org_id"}
+    assert module.LambdaFilters.__annotations__.keys() == {"from", "amount", "on", *provided}
     assert module.LambdaFilters.__total__ is False
     assert module.query_class.__annotations__["return"] == list.__class_getitem__(module.LambdaRow)
 

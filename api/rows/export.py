@@ -1,0 +1,132 @@
+"""The endpoint that answers a query as a whole: CSV, lines of JSON or Parquet, streamed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api.auth import authenticate_tenant_or_admin, choose_organisation
+from api.context import Context
+from api.http.body import read_body
+from api.http.endpoint import Endpoint
+from api.http.errors import Fault
+from api.rows import json_schemas
+from api.rows.query_body import QueryBody
+from api.rows.tenant import TENANT_HEADERS
+from engine.plan import Plan
+from engine.rows.export_formats import ExportFormat
+from engine.rows.query import EXPORT_OPTIONS
+from engine.store.export_files import ParquetMissing, check_format, write_export
+from engine.store.identity import check_organisation
+
+#: Seconds that a reader may take for one part. One that stops reading holds a connection of the pool.
+STALL_TIMEOUT: Final = 60.0
+#: Seconds that a whole export may take of a reader that goes on reading.
+EXPORT_SECONDS: Final = 6 * 3600.0
+_ANY: Final = ("*/*", "application/*")
+
+
+def build_export_endpoint(plan: Plan) -> Endpoint:
+    """Return the endpoint of a plan's exports."""
+    return Endpoint(
+        method="POST",
+        path=f"/api/v1/{plan.slug}/export",
+        name=f"export_{plan.name}",
+        title=f"{plan.title}: the whole answer of a query, as a file",
+        description="`Accept` names the format: `text/csv`, `application/x-ndjson` (the default) or"
+        " `application/vnd.apache.parquet`. An answer that breaks off is cut short on the wire, and not ended.",
+        tag=plan.name,
+        body=json_schemas.build_export_body_schema(plan),
+        body_required=False,
+        response_schema={"type": "string", "description": "One JSON object a line."},
+        media_type=ExportFormat.NDJSON.media_type,
+        media_types={
+            ExportFormat.CSV.media_type: {"type": "string", "description": "RFC 4180, with a head."},
+            ExportFormat.PARQUET.media_type: {"type": "string", "format": "binary"},
+        },
+        security=("tenant", "superAdmin"),
+        headers=TENANT_HEADERS,
+        error_statuses=(400, 401, 403, 404, 406, 413, 415, 422, 501, 503),
+        respond=partial(_export_rows, plan),
+    )
+
+
+async def _export_rows(plan: Plan, context: Context, request: Request) -> Response:
+    caller = await authenticate_tenant_or_admin(request, context)
+    format_ = choose_format(request.headers.get("accept", "*/*"))
+    try:
+        check_format(format_)
+    except ParquetMissing as error:
+        raise Fault("export_unavailable", error.message, hint=error.hint) from error
+    raw = await read_body(request, context.settings.max_body_bytes)
+    body = QueryBody.parse(plan, raw, EXPORT_OPTIONS, paged=False)
+    org_id = choose_organisation(caller, body.org_id)
+    query = body.build_query(plan, org_id)
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(context.connection(EXPORT_SECONDS))
+        await check_organisation(connection, org_id)
+        parts = write_export(connection, plan, query, format_)
+        stack.push_async_callback(parts.aclose)
+        first = await anext(parts, b"")  # whatever the database refuses is refused before the answer begins
+        return _ExportResponse(first, parts, stack.pop_all(), f"{plan.slug}.{format_}", format_)
+
+
+def choose_format(accept: str) -> ExportFormat:
+    """Return the format that an `Accept` header prefers: lines of JSON where any will do. Raises Fault 406."""
+    wanted = sorted(map(_read_media_range, accept.split(",")), key=lambda one: -one[1])
+    for name, quality in wanted:
+        if quality <= 0:
+            continue
+        if name in _ANY:
+            return ExportFormat.NDJSON
+        found = [format_ for format_ in ExportFormat if name in (format_.media_type, f"{_main_type(format_)}/*")]
+        if found:
+            return found[0]
+    known = ", ".join(f"`{format_.media_type}`" for format_ in ExportFormat)
+    raise Fault("not_acceptable", f"an export is not to be had as `{accept[:100]}`", hint=f"`Accept` one of {known}")
+
+
+def _main_type(format_: ExportFormat) -> str:
+    return format_.media_type.partition("/")[0]
+
+
+def _read_media_range(text: str) -> tuple[str, float]:
+    name, *parameters = (part.strip().lower() for part in text.split(";"))
+    quality = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+    try:
+        return name, float(quality)
+    except ValueError:
+        return name, 0.0
+
+
+class _ExportResponse(Response):
+    """Streams the parts of a file; afterwards, or when the reader goes, closes what they come from."""
+
+    def __init__(
+        self, first: bytes, parts: AsyncGenerator[bytes], stack: AsyncExitStack, name: str, format_: ExportFormat
+    ) -> None:
+        super().__init__(media_type=format_.media_type)
+        del self.headers["content-length"]
+        self.headers["content-disposition"] = f'attachment; filename="{name}"'
+        self.first, self.parts, self.stack = first, parts, stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the parts. Raises TimeoutError when the reader takes none for too long: the answer stays unended."""
+        async with self.stack:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await _send_part(send, self.first, more=True)
+            async for part in self.parts:
+                await _send_part(send, part, more=True)
+            await _send_part(send, b"", more=False)
+
+
+async def _send_part(send: Send, part: bytes, *, more: bool) -> None:
+    async with asyncio.timeout(STALL_TIMEOUT):
+        await send({"type": "http.response.body", "body": part, "more_body": more})

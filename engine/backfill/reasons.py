@@ -1,0 +1,34 @@
+"""Read why an organisation's step results gave no row, from the reasons that the ledger holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from engine.plan import Plan
+from engine.sql.reasons import build_reason_counts_statement
+from engine.store.connection import Connection
+from engine.store.errors import wrap_errors
+from engine.store.tenant import read_as_tenant
+
+_MOST_REASONS: Final = 500
+_NAMES: Final = ("outcome", "code", "field", "count", "message", "step_result_id")
+
+
+async def count_reasons(
+    connection: Connection, plans: Sequence[Plan], org_id: str
+) -> Mapping[str, list[dict[str, Any]]]:
+    """Return the reasons by spec, the most frequent first, each with how often and one example.
+
+    Raises StoreUnavailable.
+    """
+    statement = build_reason_counts_statement(plans, org_id, _MOST_REASONS)
+    async with wrap_errors():
+        (rows,), _ = await read_as_tenant(connection, org_id, [statement])
+    reasons: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        spec, *values = (None if value is None else value.decode() for value in row)
+        reason: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
+        reasons[str(spec)].append({**reason, "count": int(reason["count"])})
+    return reasons

@@ -1,0 +1,78 @@
+"""Build the statements of an export: the whole answer of a query, as lines of JSON, as CSV, or by columns.
+
+Postgres writes the lines itself (`COPY ... TO STDOUT`), so that no value passes through Python objects.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.plan import Plan
+from engine.provided_columns import PROVIDED_COLUMNS
+from engine.rows.export_formats import ExportFormat
+from engine.rows.query import Query
+from engine.sql.conditions import build_conditions
+from engine.sql.identifiers import Statement, quote, quote_names
+from engine.sql.select import build_order
+from engine.values.column_types import TYPES, ColumnType
+
+#: JSON text holds no control character as it is, so under these quotes nothing is quoted: each line is one object.
+_LINES = r"format csv, delimiter e'\x02', quote e'\x01', escape e'\x01'"
+
+
+def build_copy_statement(plan: Plan, query: Query, format_: ExportFormat) -> Statement:
+    """Copy every row that matches, in the query's order: as lines of JSON, or else as CSV without a head."""
+    is_lines = format_ is ExportFormat.NDJSON
+    columns, parameters = _build_lines(query) if is_lines else _build_columns(plan, query, format_)
+    conditions, more = build_conditions(plan, query)
+    text = f"""
+copy (
+    select {columns}
+    from {quote(plan.table)} as shown
+    where {conditions}
+    order by {build_order(query.order)}
+) to stdout ({_LINES if is_lines else "format csv"})
+"""
+    return Statement(text, {**parameters, **more})
+
+
+def list_export_columns(plan: Plan, query: Query) -> dict[str, ColumnType]:
+    """Return the columns of an export with their types: those asked for, then the paths, which are documents."""
+    fields = {column.name: column.type for column in plan.fields}
+    provided = {name: TYPES[column.type] for name, column in PROVIDED_COLUMNS.items()}
+    known = {**provided, **fields}
+    return {**{name: known[name] for name in query.columns}, **{path.text: TYPES["jsonb"] for path in query.paths}}
+
+
+def _build_columns(plan: Plan, query: Query, format_: ExportFormat) -> tuple[str, dict[str, Any]]:
+    """Return the columns and paths; a list is JSON like a document, and Parquet has no moment that is infinite."""
+    types = list_export_columns(plan, query)
+    columns = []
+    for name in query.columns:
+        column = f"shown.{quote(name)}"
+        if types[name].name == "text[]":
+            column = f"to_json({column})"
+        elif types[name].name in ("date", "timestamptz") and format_ is ExportFormat.PARQUET:
+            column = f"case when isfinite({column}) then {column} end"
+        columns.append(column)
+    paths, parameters = _build_paths(query)
+    return ", ".join((*columns, *paths)), parameters
+
+
+def _build_lines(query: Query) -> tuple[str, dict[str, Any]]:
+    """Return one JSON object. Paths are put behind the columns as text: no alias could be as long as a path."""
+    row = f"(select row_to_json(line.*)::text from (select {quote_names(query.columns, 'shown.')}) as line)"
+    if not query.paths:
+        return row, {}
+    paths, parameters = _build_paths(query)
+    pairs = []
+    for number, (path, value) in enumerate(zip(query.paths, paths, strict=True)):
+        parameters[f"path_name_{number}"] = path.text
+        pairs.append(f"to_json(%(path_name_{number})s::text)::text || ':' || coalesce(({value})::text, 'null')")
+    members = f"nullif(substr({row}, 2, length({row}) - 2), '')"
+    return f"'{{' || concat_ws(',', {', '.join((members, *pairs))}) || '}}'", parameters
+
+
+def _build_paths(query: Query) -> tuple[list[str], dict[str, Any]]:
+    values = [f"shown.{quote(path.column)} #> %(path_{number})s::text[]" for number, path in enumerate(query.paths)]
+    return values, {f"path_{number}": list(path.keys) for number, path in enumerate(query.paths)}

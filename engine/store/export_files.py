@@ -1,0 +1,175 @@
+"""Write an export as a file: CSV with its head, lines of JSON, or Parquet, from the blocks of `stream_rows`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from importlib.util import find_spec
+from typing import Any, Final
+
+import anyio.to_thread
+import msgspec
+
+from engine.errors import EngineError
+from engine.plan import Plan
+from engine.rows.export_formats import ExportFormat
+from engine.rows.query import Query
+from engine.sql.export import list_export_columns
+from engine.store.connection import Connection
+from engine.store.export import Block, stream_rows
+from engine.values.column_types import ColumnType
+
+#: Bytes of CSV that become one row group of a Parquet file: what is held at once, as text and as columns.
+_GROUP_BYTES: Final = 8 * 1024 * 1024
+_LISTS: Final[msgspec.json.Decoder[list[str]]] = msgspec.json.Decoder(list[str])
+
+
+class ParquetMissing(EngineError):
+    """The library that writes Parquet is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Parquet needs `pyarrow`", hint="install the optional part: `pip install data-engine-x[parquet]`"
+        )
+
+
+def check_format(format_: ExportFormat) -> None:
+    """Raise ParquetMissing where the library of a format is not installed."""
+    if format_ is ExportFormat.PARQUET and find_spec("pyarrow") is None:
+        raise ParquetMissing
+
+
+async def write_export(
+    connection: Connection, plan: Plan, query: Query, format_: ExportFormat
+) -> AsyncGenerator[bytes]:
+    """Yield the bytes of a file with every row that matches. Raises ParquetMissing, StoreUnavailable, StoreRefused."""
+    check_format(format_)
+    columns = list_export_columns(plan, query)
+    async with aclosing(stream_rows(connection, plan, query, format_)) as blocks:
+        async for part in _write_file(format_, columns, blocks):
+            yield part
+
+
+async def _write_file(
+    format_: ExportFormat, columns: Mapping[str, ColumnType], blocks: AsyncGenerator[Block]
+) -> AsyncGenerator[bytes]:
+    match format_:
+        case ExportFormat.NDJSON:
+            async for block in blocks:
+                yield b"".join(block)
+        case ExportFormat.CSV:
+            yield _write_csv_head(columns)
+            async for block in blocks:
+                yield b"".join(row[:-1] + b"\r\n" for row in block)  # the line end of RFC 4180
+        case ExportFormat.PARQUET:
+            async for part in _write_parquet(columns, blocks):
+                yield part
+
+
+def _write_csv_head(columns: Mapping[str, ColumnType]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerow(columns)
+    return text.getvalue().encode()
+
+
+async def _write_parquet(columns: Mapping[str, ColumnType], blocks: AsyncGenerator[Block]) -> AsyncGenerator[bytes]:
+    file = _ParquetFile(columns)
+    waiting, size = Block(), 0
+    async for block in blocks:
+        waiting += block
+        size += sum(map(len, block))
+        if size >= _GROUP_BYTES:
+            yield await anyio.to_thread.run_sync(file.write_group, waiting)
+            waiting, size = Block(), 0
+    if waiting:
+        yield await anyio.to_thread.run_sync(file.write_group, waiting)
+    yield file.close()
+
+
+class _ParquetFile:
+    """A Parquet file that is taken away as it grows."""
+
+    def __init__(self, columns: Mapping[str, ColumnType]) -> None:
+        import pyarrow as arrow
+        from pyarrow import parquet
+
+        self._columns = columns
+        self._schema = arrow.schema([(name, _find_arrow_type(column)) for name, column in columns.items()])
+        self._sink = _Sink()
+        self._writer = parquet.ParquetWriter(arrow.PythonFile(self._sink, mode="w"), self._schema, compression="zstd")
+
+    def write_group(self, rows: Block) -> bytes:
+        """Write rows of CSV as one row group; return the bytes that the file has grown by."""
+        import pyarrow as arrow
+        from pyarrow import csv as arrow_csv
+
+        data = b"".join(rows)
+        lists = [name for name, column in self._columns.items() if column.name == "text[]"]
+        read = {name: arrow.string() if name in lists else self._schema.field(name).type for name in self._columns}
+        table = arrow_csv.read_csv(
+            io.BytesIO(data),
+            arrow_csv.ReadOptions(column_names=list(self._columns), block_size=len(data) + 1, use_threads=False),
+            arrow_csv.ParseOptions(newlines_in_values=True),
+            arrow_csv.ConvertOptions(
+                column_types=read,
+                null_values=[""],
+                true_values=["t"],
+                false_values=["f"],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        for name in lists:
+            values = [None if text is None else _LISTS.decode(text) for text in table[name].to_pylist()]
+            index = table.schema.get_field_index(name)
+            table = table.set_column(index, name, arrow.array(values, self._schema.field(name).type))
+        self._writer.write_table(table)
+        return self._sink.take()
+
+    def close(self) -> bytes:
+        """End the file; return its last bytes."""
+        self._writer.close()
+        return self._sink.take()
+
+
+class _Sink(io.RawIOBase):
+    """Holds what was written until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        self._position += len(self._parts[-1])
+        return len(self._parts[-1])
+
+    def take(self) -> bytes:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+
+def _find_arrow_type(column: ColumnType) -> Any:
+    """Return the type of a column in the file; text for `numeric`, which has no bound, and jsonb, which has no type."""
+    import pyarrow as arrow
+
+    types = {
+        "boolean": arrow.bool_(),
+        "integer": arrow.int32(),
+        "bigint": arrow.int64(),
+        "double precision": arrow.float64(),
+        "date": arrow.date32(),
+        "timestamptz": arrow.timestamp("us", tz="UTC"),
+        "text[]": arrow.list_(arrow.string()),
+    }
+    return types.get(column.name, arrow.string())
