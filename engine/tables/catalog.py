@@ -15,6 +15,7 @@ class TableRow:
     role_exists: bool
     role_unbound: bool  # a superuser, or one that bypasses row level security
     denied: list[str]  # privileges that the role lacks
+    followed: bool  # by the triggers that note its changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,11 @@ select c.oid::bigint as oid, c.relrowsecurity as row_security,
        case when r.oid is null then array[]::text[] else array(
            select privilege from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as privilege
            where not has_table_privilege(r.oid, c.oid, privilege)
-       ) end as denied
+       ) end as denied,
+       4 = (
+           select count(*) from pg_trigger as t join pg_proc as p on p.oid = t.tgfoid
+           where t.tgrelid = c.oid and p.proname = 'note_changed_rows' and t.tgenabled <> 'D'
+       ) as followed
 from pg_class as c left join pg_roles as r on r.rolname = %(role)s
 where c.oid = to_regclass(%(table)s)
 """

@@ -35,8 +35,18 @@ def compare_table(plan: Plan, table: Table) -> list[Difference]:
     return [difference for compare in _COMPARISONS for difference in compare(plan, table)]
 
 
-def compare_indexes(plan: Plan, table: Table) -> list[Difference]:
-    """Return the indexes that a question of the query endpoint lacks: it is answered without, but slowly."""
+def compare_reading(plan: Plan, table: Table) -> list[Difference]:
+    """Return what the reading endpoints lack: the triggers without which `changes` skips, and indexes of questions."""
+    unfollowed = Difference(
+        plan.name,
+        Code.CHANGES_UNRECORDED,
+        f"what changes in `{plan.table}` is not noted for those who follow it",
+        f"SELECT follow_changes('{plan.table}');",
+    )
+    return [*([] if table.row.followed else [unfollowed]), *_compare_indexes(plan, table)]
+
+
+def _compare_indexes(plan: Plan, table: Table) -> list[Difference]:
     return [
         Difference(
             plan.name,

@@ -30,6 +30,7 @@ class Code(StrEnum):
     ROLE_UNFIT = "TABLE513"
     MIGRATION_PENDING = "TABLE514"
     INDEX_MISSING = "TABLE520"
+    CHANGES_UNRECORDED = "TABLE521"
 
 
 #: Code -> (title, what it means), as `docs/errors.md` lists them.
@@ -76,6 +77,10 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     Code.INDEX_MISSING: (
         "index missing",
         "A question of the query endpoint has no index: it is answered, by reading more than it needs.",
+    ),
+    Code.CHANGES_UNRECORDED: (
+        "changes not noted",
+        "The table lacks the triggers that note what is written and removed: `changes` would skip it.",
     ),
 }
 

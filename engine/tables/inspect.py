@@ -14,7 +14,7 @@ from engine.sql.tenant import TENANT_ROLE
 from engine.store.errors import wrap_errors
 from engine.tables import catalog
 from engine.tables.catalog import ColumnRow, IndexRow, PolicyRow, Table, TableRow, TypeRow
-from engine.tables.compare import compare_indexes, compare_table
+from engine.tables.compare import compare_reading, compare_table
 from engine.tables.differences import Difference, report_missing_table
 from engine.values.column_types import TYPES
 
@@ -22,10 +22,10 @@ Connection = AsyncConnection[Any]
 Row = TypeVar("Row")
 
 
-async def find_differences(connection: Connection, plans: Iterable[Plan], *, indexes: bool = False) -> list[Difference]:
+async def find_differences(connection: Connection, plans: Iterable[Plan], *, reading: bool = False) -> list[Difference]:
     """Return what keeps each plan from its table, in the order of plans and codes. Raises StoreUnavailable.
 
-    With `indexes`, also the indexes that its questions lack, without which they are answered more slowly.
+    With `reading`, also what its reading endpoints lack: indexes of questions, and the triggers of `changes`.
     """
     differences: list[Difference] = []
     for plan in plans:
@@ -33,7 +33,7 @@ async def find_differences(connection: Connection, plans: Iterable[Plan], *, ind
         if table is None:
             differences.append(report_missing_table(plan.name, plan.table))
             continue
-        differences += sorted(compare_table(plan, table) + (compare_indexes(plan, table) if indexes else []))
+        differences += sorted(compare_table(plan, table) + (compare_reading(plan, table) if reading else []))
     return differences
 
 

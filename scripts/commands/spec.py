@@ -56,7 +56,7 @@ def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
     async def find_differences(dsn: str) -> list[Difference]:
         async with await connect(dsn) as connection:
             pending = map(report_pending_migration, await migrate.list_pending(connection, here.migrations))
-            return [*pending, *await inspect.find_differences(connection, plans, indexes=True)]
+            return [*pending, *await inspect.find_differences(connection, plans, reading=True)]
 
     with open_database(here) as dsn:
         differences = asyncio.run(find_differences(dsn))

@@ -126,7 +126,7 @@ def test_a_missing_index_is_named_with_the_statement_that_makes_it(filled: psyco
 
     async def find(dsn: str) -> list[str]:
         async with await connect(dsn) as connection:
-            return [str(one) for one in await find_differences(connection, [plan], indexes=True)]
+            return [str(one) for one in await find_differences(connection, [plan], reading=True)]
 
     dsn = filled.info.dsn + (f" password={filled.info.password}" if filled.info.password else "")
     assert asyncio.run(find(dsn)) == []
@@ -136,6 +136,10 @@ def test_a_missing_index_is_named_with_the_statement_that_makes_it(filled: psyco
     assert found.startswith("rounds: TABLE520 no index of `rounds` serves the filter `domain`: org_id, domain COLLATE")
     filled.execute(found.split("hint: ")[1])
     filled.execute("drop index mistaken")
+    filled.execute("drop trigger note_changes_truncate on rounds")
+    (found,) = asyncio.run(find(dsn))
+    assert found.startswith("rounds: TABLE521 what changes in `rounds` is not noted")
+    filled.execute(found.split("hint: ")[1])
     assert asyncio.run(find(dsn)) == []
 
 
