@@ -28,9 +28,11 @@ TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson", "parquet": "applic
 @pytest.fixture(scope="module")
 def rounds(server_dsn: str, template: str) -> Iterator[Api]:
     plan = compile_text(TEXT)
-    with create_database(server_dsn, template) as dsn, run_api(dsn, (plan,)) as api:
-        api.execute(draft_migration.build_create_migration(plan))
-        yield api
+    with create_database(server_dsn, template) as dsn:
+        with psycopg.connect(dsn) as connection:
+            connection.execute(draft_migration.build_create_migration(plan).encode())
+        with run_api(dsn, (plan,)) as api:
+            yield api
 
 
 @pytest.fixture(scope="module")

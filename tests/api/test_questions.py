@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from engine.columns import list_query_columns
@@ -65,9 +66,11 @@ def build_row(number: int) -> dict[str, Any]:
 def rounds(server_dsn: str, template: str) -> Iterator[Api]:
     """An API with one more spec, whose fields have every type, over a database of its own."""
     plan = compile_text(TEXT)
-    with create_database(server_dsn, template) as dsn, run_api(dsn, (plan,)) as api:
-        api.execute(draft_migration.build_create_migration(plan))
-        yield api
+    with create_database(server_dsn, template) as dsn:
+        with psycopg.connect(dsn) as connection:
+            connection.execute(draft_migration.build_create_migration(plan).encode())
+        with run_api(dsn, (plan,)) as api:
+            yield api
 
 
 @pytest.fixture(scope="module")
