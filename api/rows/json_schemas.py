@@ -69,12 +69,17 @@ def build_query_body_schema(plan: Plan) -> dict[str, Any]:
         {
             **build_filter_schemas(plan),
             **_build_question_schemas(plan),
-            "limit": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+            # No `default`: generated clients would demand a value for what has one.
+            "limit": {
+                "type": ["integer", "null"],
+                "minimum": 1,
+                "maximum": MAX_LIMIT,
+                "description": f"Rows of a page, {DEFAULT_LIMIT} unless given.",
+            },
             "offset": {
                 "type": ["integer", "null"],
                 "minimum": 0,
                 "maximum": MAX_OFFSET,
-                "default": 0,
                 "description": "Counted from the cursor, where there is one.",
             },
             "cursor": {
