@@ -22,7 +22,7 @@ from engine.store.export import Block, stream_rows
 from engine.values.column_types import ColumnType
 
 #: Bytes of CSV that become one row group of a Parquet file: what is held at once, as text and as columns.
-_GROUP_BYTES: Final = 8 * 1024 * 1024
+_GROUP_BYTES: Final = 2 * 1024 * 1024
 _LISTS: Final[msgspec.json.Decoder[list[str]]] = msgspec.json.Decoder(list[str])
 
 
@@ -98,7 +98,10 @@ class _ParquetFile:
         self._columns = columns
         self._schema = arrow.schema([(name, _find_arrow_type(column)) for name, column in columns.items()])
         self._sink = _Sink()
-        self._writer = parquet.ParquetWriter(arrow.PythonFile(self._sink, mode="w"), self._schema, compression="zstd")
+        short = [name for name, column in columns.items() if column.name != "jsonb"]  # no two documents are the same
+        self._writer = parquet.ParquetWriter(
+            arrow.PythonFile(self._sink, mode="w"), self._schema, compression="zstd", use_dictionary=short
+        )
 
     def write_group(self, rows: Block) -> bytes:
         """Write rows of CSV as one row group; return the bytes that the file has grown by."""
@@ -106,10 +109,11 @@ class _ParquetFile:
         from pyarrow import csv as arrow_csv
 
         data = b"".join(rows)
+        rows.clear()  # held once
         lists = [name for name, column in self._columns.items() if column.name == "text[]"]
         read = {name: arrow.string() if name in lists else self._schema.field(name).type for name in self._columns}
         table = arrow_csv.read_csv(
-            io.BytesIO(data),
+            arrow.BufferReader(data),
             arrow_csv.ReadOptions(column_names=list(self._columns), block_size=len(data) + 1, use_threads=False),
             arrow_csv.ParseOptions(newlines_in_values=True),
             arrow_csv.ConvertOptions(
