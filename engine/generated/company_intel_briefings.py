@@ -35,6 +35,7 @@ class CompanyIntelBriefingFilters(TypedDict, total=False):
     id: str | list[str] | call.Comparison | None
     source_submission_id: str | list[str] | call.Comparison | None
     source_pipeline_run_id: str | list[str] | call.Comparison | None
+    source_step_result_id: str | list[str] | call.Comparison | None
     source_recorded_at: str | list[str] | call.Comparison | None
     created_at: str | list[str] | call.Comparison | None
     updated_at: str | list[str] | call.Comparison | None
@@ -93,6 +94,7 @@ def query_company_intel_briefings(
     id: str | list[str] | call.Comparison | None = None,
     source_submission_id: str | list[str] | call.Comparison | None = None,
     source_pipeline_run_id: str | list[str] | call.Comparison | None = None,
+    source_step_result_id: str | list[str] | call.Comparison | None = None,
     source_recorded_at: str | list[str] | call.Comparison | None = None,
     created_at: str | list[str] | call.Comparison | None = None,
     updated_at: str | list[str] | call.Comparison | None = None,
@@ -116,6 +118,7 @@ def query_company_intel_briefings(
                 "id": id,
                 "source_submission_id": source_submission_id,
                 "source_pipeline_run_id": source_pipeline_run_id,
+                "source_step_result_id": source_step_result_id,
                 "source_recorded_at": source_recorded_at,
                 "created_at": created_at,
                 "updated_at": updated_at,

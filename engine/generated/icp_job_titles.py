@@ -33,6 +33,7 @@ class IcpJobTitlesFilters(TypedDict, total=False):
     id: str | list[str] | call.Comparison | None
     source_submission_id: str | list[str] | call.Comparison | None
     source_pipeline_run_id: str | list[str] | call.Comparison | None
+    source_step_result_id: str | list[str] | call.Comparison | None
     source_recorded_at: str | list[str] | call.Comparison | None
     created_at: str | list[str] | call.Comparison | None
     updated_at: str | list[str] | call.Comparison | None
@@ -88,6 +89,7 @@ def query_icp_job_titles(
     id: str | list[str] | call.Comparison | None = None,
     source_submission_id: str | list[str] | call.Comparison | None = None,
     source_pipeline_run_id: str | list[str] | call.Comparison | None = None,
+    source_step_result_id: str | list[str] | call.Comparison | None = None,
     source_recorded_at: str | list[str] | call.Comparison | None = None,
     created_at: str | list[str] | call.Comparison | None = None,
     updated_at: str | list[str] | call.Comparison | None = None,
@@ -110,6 +112,7 @@ def query_icp_job_titles(
                 "id": id,
                 "source_submission_id": source_submission_id,
                 "source_pipeline_run_id": source_pipeline_run_id,
+                "source_step_result_id": source_step_result_id,
                 "source_recorded_at": source_recorded_at,
                 "created_at": created_at,
                 "updated_at": updated_at,

@@ -39,6 +39,7 @@ class PersonIntelBriefingFilters(TypedDict, total=False):
     id: str | list[str] | call.Comparison | None
     source_submission_id: str | list[str] | call.Comparison | None
     source_pipeline_run_id: str | list[str] | call.Comparison | None
+    source_step_result_id: str | list[str] | call.Comparison | None
     source_recorded_at: str | list[str] | call.Comparison | None
     created_at: str | list[str] | call.Comparison | None
     updated_at: str | list[str] | call.Comparison | None
@@ -105,6 +106,7 @@ def query_person_intel_briefings(
     id: str | list[str] | call.Comparison | None = None,
     source_submission_id: str | list[str] | call.Comparison | None = None,
     source_pipeline_run_id: str | list[str] | call.Comparison | None = None,
+    source_step_result_id: str | list[str] | call.Comparison | None = None,
     source_recorded_at: str | list[str] | call.Comparison | None = None,
     created_at: str | list[str] | call.Comparison | None = None,
     updated_at: str | list[str] | call.Comparison | None = None,
@@ -129,6 +131,7 @@ def query_person_intel_briefings(
                 "id": id,
                 "source_submission_id": source_submission_id,
                 "source_pipeline_run_id": source_pipeline_run_id,
+                "source_step_result_id": source_step_result_id,
                 "source_recorded_at": source_recorded_at,
                 "created_at": created_at,
                 "updated_at": updated_at,
