@@ -55,14 +55,7 @@ def read_parameters(function: Any) -> dict[str, Any]:
 def test_the_signatures_are_the_directives() -> None:
     sources = {"source_submission_id": None, "source_pipeline_run_id": None}
     raw = {"raw_parallel_output": "needed", "parallel_run_id": None, "processor": None, **sources}
-    provided = (
-        "id",
-        "source_submission_id",
-        "source_pipeline_run_id",
-        "source_recorded_at",
-        "created_at",
-        "updated_at",
-    )
+    provided = [name for name in PROVIDED_COLUMNS if name != "org_id"]
     page = {"limit": 100, "offset": 0, **dict.fromkeys(("order", "fields", *provided))}
     company = {"org_id": "needed", "company_domain": "needed", "company_name": None, "client_company_name": None}
     assert list(read_parameters(upsert_company_intel_briefing).items()) == list(
