@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from engine.columns import list_columns
-from engine.provided_columns import PROVIDED_COLUMNS
+from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
 from tests.api.loopback import INTERNAL_KEY, Api
 
 
@@ -53,7 +53,7 @@ def test_bodies_name_the_real_columns(api: Api, document: dict[str, Any]) -> Non
     for plan in api.plans:
         body = document["paths"][f"/api/internal/{plan.slug}/upsert"]["post"]["requestBody"]
         schema = resolve(document, body["content"]["application/json"]["schema"])
-        sources = {"source_submission_id", "source_pipeline_run_id", "source_recorded_at"}
+        sources = set(SOURCE_COLUMNS)
         assert set(schema["properties"]) == {item.name for item in plan.fields} | sources
         assert schema["required"] == [item.name for item in plan.fields if item.required]
         assert schema["additionalProperties"] is False

@@ -25,6 +25,7 @@ from engine.generated import (
     upsert_person_intel_briefing,
 )
 from engine.project import find_project
+from engine.provided_columns import PROVIDED_COLUMNS
 from engine.rows.given_values import Refused
 from engine.store.errors import StoreUnavailable
 from engine.store.upsert import SourceRefused
