@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 
-from engine.jmespath.path import CompiledPath
+from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath
 from engine.research_plan import Research, compile_research
 from engine.spec.models import FieldSpec, Override, Spec
 from engine.spec.referenced_files import ReferencedFile
-from engine.spec.vocabulary import OnAbsent, OnMissing
+from engine.spec.vocabulary import NullKey, OnAbsent, OnInvalid, OnMissing
+from engine.values.code_versions import compute_version
 from engine.values.column_types import TYPES, ColumnType
 from engine.values.normalizers import NORMALIZERS, Normalizer
 
 #: Part of every digest. Raise it when the engine starts to extract different rows from the same spec.
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,21 +32,41 @@ class Field:
     name: str
     type: ColumnType
     normalizers: tuple[Normalizer, ...]
-    required: bool
+    required: bool  # written so, or a conflict column in which null is no key
     on_missing: OnMissing
+    on_invalid: OnInvalid = OnInvalid.REJECT
+    coalesce: tuple[str, ...] = ()  # the fields it is derived from, instead of a path
     filter: bool
     key: bool  # part of the conflict columns
     description: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OperationMapping:
-    """The paths of one operation: to its rows, to its guard, and one per field in the order of Plan.fields."""
+    """What one operation reads: its rows, its guard, and each field with its path, in the order of Plan.fields."""
 
     operation: str
     rows: CompiledPath | None
+    inner_rows: CompiledPath | None = None  # of an array inside each element of `rows`
     when: CompiledPath | None
-    paths: tuple[CompiledPath, ...]
+    fields: tuple[Field, ...]  # with the normalizers of this operation
+    paths: tuple[CompiledPath | None, ...]  # None for a field that is derived from others
+
+    @property
+    def rows_texts(self) -> tuple[str, ...]:
+        """The paths of its rows as they are written: none, one, or two where rows stand within rows."""
+        return tuple(path.text for path in (self.rows, self.inner_rows) if path is not None)
+
+    @cached_property
+    def needs_objects(self) -> bool:
+        """True when some path goes into `item`: an element that is no object is refused then."""
+        reads = (steps for path in self.paths if path is not None for steps in path.reads)
+        return any(steps[0] == "item" and len(steps) > 1 for steps in reads if steps)
+
+    def list_sources(self) -> tuple[tuple[Field, CompiledPath], ...]:
+        """Return the fields that are read from the document, with their paths: all but those derived from others."""
+        pairs = zip(self.fields, self.paths, strict=True)
+        return tuple((column, path) for column, path in pairs if path is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +113,26 @@ class Plan:
         return tuple(self.field(name) for name in self.conflict if name != "org_id")
 
     @cached_property
+    def given_fields(self) -> tuple[Field, ...]:
+        """The fields whose values are given: all but those that the engine derives from others."""
+        return tuple(column for column in self.fields if not column.coalesce)
+
+    def list_fields(self, operation: str | None) -> tuple[Field, ...]:
+        """Return the fields as an operation normalizes them; as the spec does for an operation it does not claim."""
+        mapping = self.find_mapping(operation)
+        return mapping.fields if mapping else self.fields
+
+    def list_operation_fields(self, name: str) -> tuple[Field, ...]:
+        """Return one field as each operation normalizes it."""
+        index = self.fields.index(self.field(name))
+        return tuple(mapping.fields[index] for mapping in self.mappings)
+
+    @cached_property
+    def has_normalizers_by_operation(self) -> bool:
+        """True when some operation normalizes a field in a way of its own."""
+        return any(mapping.fields != self.fields for mapping in self.mappings)
+
+    @cached_property
     def filters(self) -> tuple[Field, ...]:
         return tuple(column for column in self.fields if column.filter)
 
@@ -103,12 +144,15 @@ class Plan:
 
     @cached_property
     def parent_key(self) -> tuple[Field, ...]:
-        """Key fields that no operation takes from `item`: they say whose rows `on_absent: delete` compares."""
-        return tuple(column for column in self.key_fields if not self._reads_item(column))
+        """Key fields that no operation takes from an element: they say whose rows `on_absent: delete` compares."""
+        return tuple(column for column in self.key_fields if not self._reads_element(column))
 
-    def _reads_item(self, column: Field) -> bool:
+    def _reads_element(self, column: Field) -> bool:
+        if column.coalesce:
+            return any(self._reads_element(self.field(name)) for name in column.coalesce)
         index = self.fields.index(column)
-        return any("item" in mapping.paths[index].roots for mapping in self.mappings)
+        paths = (mapping.paths[index] for mapping in self.mappings)
+        return any(path is not None and not path.roots.isdisjoint(ELEMENT_ROOTS) for path in paths)
 
     @cached_property
     def _by_name(self) -> dict[str, Field]:
@@ -131,6 +175,10 @@ def compile_spec(
     (`Checked.paths`), `files` those that the spec refers to (`Source.files`).
     Raises KeyError only for a spec that did not pass the checks.
     """
+    fields = tuple(_compile_field(spec, name, column, paths) for name, column in spec.fields.items())
+    mappings = tuple(
+        _compile_mapping(spec, name, override, fields, paths) for name, override in spec.operations.items()
+    )
     return Plan(
         name=spec.name,
         title=spec.title,
@@ -140,61 +188,114 @@ def compile_spec(
         slug=spec.endpoint,
         row_name=spec.row_name,
         conflict=tuple(spec.conflict),
-        fields=tuple(_compile_field(spec, name, column) for name, column in spec.fields.items()),
-        mappings=tuple(_compile_mapping(spec, name, override, paths) for name, override in spec.operations.items()),
+        fields=fields,
+        mappings=mappings,
         on_absent=OnAbsent(spec.on_absent),
         indexes=tuple(tuple(columns) for columns in spec.indexes),
         search=tuple(spec.search),
         targets=tuple(Target(org_id=target.org_id, submissions=tuple(target.submissions)) for target in spec.backfill),
         research=compile_research(spec, paths, files),
-        digest=_compute_digest(spec),
+        digest=_compute_digest(spec, fields, mappings),
     )
 
 
-def _compile_field(spec: Spec, name: str, column: FieldSpec) -> Field:
+def _compile_field(spec: Spec, name: str, column: FieldSpec, paths: Mapping[str, CompiledPath]) -> Field:
     return Field(
         name=name,
         type=TYPES[column.type],
         normalizers=tuple(NORMALIZERS[normalizer] for normalizer in column.normalize),
-        required=column.required,
+        required=column.required or _is_null_key_rejected(spec, name, paths),
         on_missing=OnMissing(column.on_missing),
+        on_invalid=OnInvalid(column.on_invalid),
+        coalesce=tuple(column.coalesce or ()),
         filter=column.filter,
         key=name in spec.conflict,
         description=column.description,
     )
 
 
+def _is_null_key_rejected(spec: Spec, name: str, paths: Mapping[str, CompiledPath]) -> bool:
+    """Return whether null is no key in a conflict column: said so, or by default where a path uses `item`."""
+    null_key = spec.fields[name].null_key
+    if name not in spec.conflict:
+        return False
+    if null_key is not None:
+        return NullKey(null_key) is NullKey.REJECT
+    return any("item" in paths[text].roots for text in _list_path_texts(spec, name))
+
+
+def _list_path_texts(spec: Spec, name: str) -> Iterator[str]:
+    """Yield the paths that a field is read from in any operation; those of its sources for a derived one."""
+    column = spec.fields[name]
+    for source in column.coalesce or ():
+        yield from _list_path_texts(spec, source)
+    overrides = [override.fields[name].path for override in spec.operations.values() if name in override.fields]
+    yield from (text for text in (column.path, *overrides) if text is not None)
+
+
 def _compile_mapping(
-    spec: Spec, operation: str, override: Override, paths: Mapping[str, CompiledPath]
+    spec: Spec, operation: str, override: Override, fields: tuple[Field, ...], paths: Mapping[str, CompiledPath]
 ) -> OperationMapping:
     rows, when = override.rows or spec.rows, override.when or spec.when
+    outer, inner, *_ = (*list_rows_texts(rows), None, None)
     return OperationMapping(
         operation=operation,
-        rows=None if rows is None else paths[rows],
+        rows=None if outer is None else paths[outer],
+        inner_rows=None if inner is None else paths[inner],
         when=None if when is None else paths[when],
-        paths=tuple(paths[_choose_path_text(name, column, override)] for name, column in spec.fields.items()),
+        fields=tuple(_override_normalizers(column, override) for column in fields),
+        paths=tuple(_choose_path(spec, column, override, paths) for column in fields),
     )
 
 
-def _choose_path_text(name: str, column: FieldSpec, override: Override) -> str:
-    text = override.fields[name].path if name in override.fields else column.path
-    assert text is not None, f"unchecked spec: `{name}` has no path"
-    return text
+def list_rows_texts(rows: str | list[str] | None) -> list[str]:
+    """Return the paths of `rows`, which is one path or a list of them."""
+    return [rows] if isinstance(rows, str) else rows or []
 
 
-def _compute_digest(spec: Spec) -> str:
-    """Return the SHA-256 of the parts of a spec that the stored row depends on."""
+def _override_normalizers(column: Field, override: Override) -> Field:
+    own = override.fields[column.name].normalize if column.name in override.fields else None
+    return column if own is None else replace(column, normalizers=tuple(NORMALIZERS[name] for name in own))
+
+
+def _choose_path(
+    spec: Spec, column: Field, override: Override, paths: Mapping[str, CompiledPath]
+) -> CompiledPath | None:
+    if column.coalesce:
+        return None
+    own = override.fields[column.name].path if column.name in override.fields else None
+    text = own if own is not None else spec.fields[column.name].path
+    assert text is not None, f"unchecked spec: `{column.name}` has no path"
+    return paths[text]
+
+
+def _compute_digest(spec: Spec, fields: Sequence[Field], mappings: Sequence[OperationMapping]) -> str:
+    """Return the SHA-256 of all that the stored row depends on, what normalizers and casts do included."""
     parts = {
         "extraction": EXTRACTION_VERSION,
         "table": spec.table,
         "conflict": spec.conflict,
-        "rows": spec.rows,
         "on_absent": spec.on_absent,
-        "when": spec.when,
-        "operations": {name: override.model_dump() for name, override in spec.operations.items()},
-        "fields": {
-            name: column.model_dump(include={"type", "path", "normalize", "required", "on_missing"})
-            for name, column in spec.fields.items()
+        "operations": {
+            mapping.operation: [
+                mapping.rows_texts,
+                mapping.when.text if mapping.when else None,
+                [path.text if path else None for path in mapping.paths],
+                [[normalizer.name for normalizer in column.normalizers] for column in mapping.fields],
+            ]
+            for mapping in mappings
         },
+        "fields": [
+            (column.name, column.type.name, column.required, column.on_missing, column.on_invalid, column.coalesce)
+            for column in fields
+        ],
+        "code": _collect_versions(mappings),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _collect_versions(mappings: Iterable[OperationMapping]) -> dict[str, str]:
+    """Return the version of every normalizer and cast of the plan by its name."""
+    columns = [column for mapping in mappings for column in mapping.fields]
+    versions = {column.type.name: compute_version(column.type.cast) for column in columns}
+    return versions | {each.name: each.version for column in columns for each in column.normalizers}

@@ -6,6 +6,7 @@ The bodies are checked by `upsert_body` and `query_body`, which read the same pl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from api.http.named_schemas import NamedSchema
@@ -42,13 +43,21 @@ _KINDS: Final = ("boolean", "number", "string", "array", "object")
 
 def build_upsert_body_schema(plan: Plan) -> dict[str, Any]:
     """Return the schema of an upsert's body."""
-    sources = {name: _allow_null(schema) for name, schema in SOURCES.items()}
+    sources = {**_build_operation_field(plan), **{name: _allow_null(schema) for name, schema in SOURCES.items()}}
     if not plan.many:
         body = _build_object({**_build_row_fields(plan), **sources}, _list_required_fields(plan))
         return _name_schema(plan, "Upsert", body)
     row = _build_object(_build_row_fields(plan), _list_required_fields(plan))
     rows = {"type": "array", "minItems": 1, "maxItems": MAX_ROWS, "items": row}
     return _name_schema(plan, "Upsert", _build_object({"rows": rows, **sources}, ["rows"]))
+
+
+def _build_operation_field(plan: Plan) -> dict[str, Any]:
+    """Return the property that says whose normalizers apply, where that depends on the operation."""
+    if not plan.has_normalizers_by_operation:
+        return {}
+    description = "The operation the values come from: its normalizers apply. Default: those of the spec's fields."
+    return {"source_operation_id": {"enum": [*plan.operations, None], "description": description}}
 
 
 def build_upsert_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -191,11 +200,20 @@ def _build_object(properties: Mapping[str, Any], required: list[str]) -> dict[st
 
 
 def _list_required_fields(plan: Plan) -> list[str]:
-    return [column.name for column in plan.fields if column.required]
+    return [column.name for column in plan.given_fields if column.required]
 
 
 def _build_row_fields(plan: Plan) -> dict[str, Any]:
-    return {column.name: _add_description(column, _build_input_schema(column)) for column in plan.fields}
+    return {
+        column.name: _add_description(column, _build_input_schema(_find_widest(plan, column)))
+        for column in plan.given_fields
+    }
+
+
+def _find_widest(plan: Plan, column: Field) -> Field:
+    """Return the field as it is, or where operations normalize it in ways of their own, one that takes any JSON."""
+    same = all(each.normalizers == column.normalizers for each in plan.list_operation_fields(column.name))
+    return column if same else replace(column, type=TYPES["jsonb"], normalizers=())
 
 
 def _build_input_schema(column: Field) -> dict[str, Any]:
@@ -225,6 +243,8 @@ def _build_column_schema(column: Field) -> dict[str, Any]:
 
 def _add_description(column: Field, schema: dict[str, Any]) -> dict[str, Any]:
     sentences = [column.description] if column.description else []
+    if column.coalesce:
+        sentences.append(f"Derived: the first of {', '.join(f'`{name}`' for name in column.coalesce)} with a value.")
     if column.normalizers:
         names = ", ".join(f"`{normalizer.name}`" for normalizer in column.normalizers)
         sentences.append(f"Normalized: {names}.")

@@ -20,6 +20,7 @@ from engine.rows.extract import Reason, Rejected, Row, convert_value
 from engine.rows.given_values import convert_sources, convert_values
 from engine.rows.keys import select_last_of_key
 from engine.store.connection import RawJson
+from engine.values.column_types import shorten_json
 from engine.values.exact_json import Json, loads
 
 _NULL = b"null"
@@ -52,14 +53,15 @@ class UpsertBody:
 
         Where the spec has `rows`, invalid elements are rejected and the others written, as long as one is valid.
         """
-        columns = tuple(column.name for column in plan.fields)
-        fields = split_fields(raw, (*(("rows",) if plan.many else columns), *SOURCES))
-        sources = _convert_sources(fields)
+        columns = tuple(column.name for column in plan.given_fields)
+        operations = ("source_operation_id",) if plan.has_normalizers_by_operation else ()
+        fields = split_fields(raw, (*(("rows",) if plan.many else columns), *operations, *SOURCES))
+        operation, sources = _find_operation(plan, fields), _convert_sources(fields)
         elements = _decode_elements(fields.get("rows"), columns) if plan.many else [fields]
         converted: list[tuple[int, Row]] = []
         rejected: list[Reason] = []
         for index, values in enumerate(elements):
-            row, reasons = convert_values(plan, values, _convert_raw_value)
+            row, reasons = convert_values(plan, values, _convert_raw_value, operation)
             rejected += [replace(reason, element=index) if plan.many else reason for reason in reasons]
             if not reasons:
                 converted.append((index, {**row, **sources}))
@@ -82,6 +84,17 @@ def _decode_elements(rows: Raw | None, columns: tuple[str, ...]) -> list[dict[st
         if unknown := [name for name in fields if name not in columns]:
             raise build_unknown_field_fault(unknown, columns, f"rows[{index}]")
     return elements
+
+
+def _find_operation(plan: Plan, fields: Mapping[str, Raw]) -> str | None:
+    """Return the operation whose normalizers apply. Raises RowsRejected for one that the spec does not claim."""
+    raw = fields.get("source_operation_id")
+    operation = None if raw is None else loads(bytes(raw))
+    if operation is None or (isinstance(operation, str) and plan.find_mapping(operation)):
+        return operation
+    known = ", ".join(f"`{name}`" for name in plan.operations)
+    message = f"`source_operation_id` names none of this spec's operations: {known}"
+    raise RowsRejected([Reason("unknown_operation", "source_operation_id", message, shorten_json(operation))])
 
 
 def _convert_sources(fields: Mapping[str, Raw]) -> Row:

@@ -47,12 +47,18 @@ def extract_step(reading: Reading, row: StepResultRow) -> Step:
 
 
 def _extract_rows(reading: Reading, row: StepResultRow) -> Extraction:
-    _, org_id, submission_id, run_id, position, operation, _, _, parts, *present = row
+    _, org_id, submission_id, run_id, position, operation, _, _, parts, company_id, *present = row
     values = exact_json.loads(parts)
     assert isinstance(values, list)
     roots = reading.build_document(values)
-    run = Run(org_id=org_id, submission_id=submission_id, pipeline_run_id=run_id, step_position=position)
-    document = build_document(roots["output"], roots["context"], run, operation)
+    run = Run(
+        org_id=org_id,
+        company_id=company_id,
+        submission_id=submission_id,
+        pipeline_run_id=run_id,
+        step_position=position,
+    )
+    document = build_document(roots["output"], roots["context"], run, operation, step_input=roots["step_input"])
     held = {column.name: is_present for column, is_present in zip(reading.held_fields, present, strict=True)}
     return extract_rows(reading.plan, operation, document, held)
 

@@ -62,7 +62,11 @@ class Column:
     @property
     def has_distinct_values(self) -> bool:
         """Whether no two elements of the sample share a value, apart from case and surrounding blanks."""
-        return len({str(value).strip().lower() for value in self.values}) == len(self.values)
+        return len(set(map(_fold_text, self.values))) == len(self.values)
+
+
+def _fold_text(value: Json) -> str:
+    return str(value).strip().lower()
 
 
 @dataclass(slots=True)
@@ -217,7 +221,7 @@ def _propose_rows(proposal: Proposal, raw: KeyPath | None, array_keys: KeyPath) 
     proposal.add_column(f"raw_{element_name}", "item", elements, Guess("jsonb")).required = True
     if parent:
         proposal.add_to_key(parent, required=True)
-    _add_element_to_key(proposal, columns)
+    _add_element_to_key(proposal, columns, element_name, len(elements))
 
 
 def _name_element(proposal: Proposal, array_keys: KeyPath) -> str:
@@ -262,17 +266,35 @@ def _add_domain_from_context(proposal: Proposal) -> Column | None:
     return None
 
 
-def _add_element_to_key(proposal: Proposal, columns: Sequence[Column]) -> None:
+def _add_element_to_key(proposal: Proposal, columns: Sequence[Column], element_name: str, count: int) -> None:
+    """Add what tells the elements apart to the key: an identity, two columns together, else a fingerprint of them."""
     candidates = [column for column in columns if column.may_be_key]
-    found = _find_identity([column for column in candidates if column.has_distinct_values], _ELEMENT_IDENTITIES)
-    if found is None and (found := _find_identity(candidates, _ELEMENT_IDENTITIES)):
-        found.guess.doubts.append("part of the key, but two elements of the sample share a value: the last one wins")
-    if found:
-        proposal.add_to_key(found, required=True)
-        return
-    proposal.doubts.append("nothing tells the elements apart, so all of them are one row: add a column to `conflict`")
-    if len(proposal.conflict) == 1:
-        _add_run_to_key(proposal)
+    found = _find_distinct_columns(candidates, _ELEMENT_IDENTITIES)
+    for column in found:
+        proposal.add_to_key(column, required=True)
+    if found and count == 1:
+        found[-1].guess.doubts.append("part of the key, but the sample has one element, so nothing shows that it tells")
+    if not found:
+        doubts = ["nothing in the sample tells the elements apart: a change of any of their values makes a new row"]
+        column = proposal.add_column(
+            f"{element_name}_fingerprint", "item", ["x"], Guess("text", ("fingerprint",), doubts)
+        )
+        proposal.add_to_key(column, required=True)
+
+
+def _find_distinct_columns(columns: Sequence[Column], words: Iterable[str]) -> list[Column]:
+    """Return the column, or else two, whose values tell all elements of the sample apart, an identity first."""
+    words = tuple(words)
+    if single := _find_identity([column for column in columns if column.has_distinct_values], words):
+        return [single]
+    named = [column for column in columns if _find_identity([column], words)]
+    others = [column for column in columns if column.guess.type in ("text", "date", "timestamptz", "uuid")]
+    for first in named:
+        for second in others:
+            pairs = {(_fold_text(one), _fold_text(two)) for one, two in zip(first.values, second.values, strict=True)}
+            if first is not second and len(pairs) == len(first.values):
+                return [first, second]
+    return []
 
 
 # --- the key, the guard ---------------------------------------------------------------------------------------------

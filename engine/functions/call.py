@@ -125,7 +125,7 @@ def _write_rows(
 
 
 def _list_unknown_fields(plan: Plan, values: Mapping[str, Any]) -> list[Reason]:
-    unknown = values.keys() - {column.name for column in plan.fields}
+    unknown = values.keys() - {column.name for column in plan.given_fields}
     return [Reason("unknown_field", name, f"unknown field `{name}`") for name in sorted(unknown, key=str)]
 
 

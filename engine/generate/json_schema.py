@@ -32,6 +32,7 @@ TYPE_DOCS: Final = {
     "integer": "A whole number of 32 bits.",
     "bigint": "A whole number of 64 bits.",
     "numeric": "A number, exactly as it is written. A number inside a string needs the normalizer `number`.",
+    "double precision": "A number, to the 15 digits or so that a double holds; `numeric` keeps them all.",
     "date": "A day as `2026-05-15`.",
     "timestamptz": "A moment with its offset, as `2026-05-15T18:52:36Z` or with a space for the T."
     " Seconds since 1970 need the normalizer `epoch_seconds`.",
@@ -39,6 +40,7 @@ TYPE_DOCS: Final = {
     "text[]": "An array of strings. A single string needs the normalizer `list`.",
 }
 
+_PATH_OR_COALESCE: Final = [{"required": ["path"]}, {"required": ["coalesce"]}]
 _ON_MISSING_DOCS: Final = ["A missing value leaves the stored one.", "A missing value overwrites with NULL."]
 _ON_ABSENT_DOCS: Final = ["Rows whose element is gone stay.", "Rows whose element is gone are deleted."]
 
@@ -63,7 +65,7 @@ def build_json_schema() -> Schema:
         "title": "A spec of data-engine-x",
         **models,
         "if": {"properties": {"operations": {"type": "array"}}},
-        "then": {"properties": {"fields": {"additionalProperties": {"required": ["path"]}}}},
+        "then": {"properties": {"fields": {"additionalProperties": {"oneOf": _PATH_OR_COALESCE}}}},
     }
 
 
@@ -74,9 +76,9 @@ def _remove_titles_and_nulls(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     if "anyOf" in node and {"type": "null"} in node["anyOf"]:
-        (non_null,) = (child for child in node["anyOf"] if child != {"type": "null"})
+        choices = [child for child in node["anyOf"] if child != {"type": "null"}]
         rest = {key: child for key, child in node.items() if key not in ("anyOf", "default")}
-        return _remove_titles_and_nulls({**non_null, **rest})
+        return _remove_titles_and_nulls({**(choices[0] if len(choices) == 1 else {"anyOf": choices}), **rest})
     titles = [key for key, child in node.items() if key == "title" and isinstance(child, str)]
     return {key: _remove_titles_and_nulls(child) for key, child in node.items() if key not in titles}
 

@@ -46,7 +46,7 @@ def build_parameter_name(name: str) -> str:
 
 def build_upsert_signature(plan: Plan) -> str:
     """Return the head of the upsert function, from `def` to the colon."""
-    parameters = ["rows: list[dict[str, Any]]"] if plan.many else list(map(_build_value_parameter, plan.fields))
+    parameters = ["rows: list[dict[str, Any]]"] if plan.many else list(map(_build_value_parameter, plan.given_fields))
     row = build_type_name(plan, "Row")
     sources = [f"{name}: str | None = None" for name in _SOURCE_PARAMETERS]
     return _build_signature(
@@ -174,13 +174,13 @@ def _build_upsert(plan: Plan) -> str:
         "call.upsert",
         f'"{plan.name}",',
         "org_id=org_id,",
-        *_build_mapping("values", [column.name for column in plan.fields]),
+        *_build_mapping("values", [column.name for column in plan.given_fields]),
         *(f"{name}={name}," for name in _SOURCE_PARAMETERS),
     )
 
 
 def _build_upsert_many(plan: Plan) -> str:
-    fields = ", ".join(f"`{column.name}`" for column in plan.fields)
+    fields = ", ".join(f"`{column.name}`" for column in plan.given_fields)
     facts = [f"Each of `rows` is a mapping of {fields}.", "Of rows with one key the last wins."]
     facts += [_describe_key(plan), *_describe_upsert(plan)]
     return _build_function(

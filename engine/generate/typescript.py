@@ -32,6 +32,7 @@ _VALUE_TYPES: Final[Mapping[str, str]] = {
     "integer": "number | Numeral",
     "bigint": "number | Numeral",
     "numeric": "number | Numeral",
+    "double precision": "number | Numeral",
     "date": "string",
     "timestamptz": "string",
     "uuid": "string",
@@ -131,7 +132,8 @@ def _build_row_type(plan: Plan) -> Iterator[str]:
 
 def _build_body_type(plan: Plan) -> Iterator[str]:
     body, element = build_type_name(plan, "Body"), build_type_name(plan, "Element")
-    columns = [f"  readonly {build_object_key(column.name)}: Json;" for column in plan.fields]
+    columns = [f"  readonly {build_object_key(column.name)}: Json;" for column in plan.given_fields]
+    operation = ["  readonly source_operation_id: string;"] if plan.has_normalizers_by_operation else []
     if plan.many:
         yield "/** One of the `rows` of a body: values as the research has them; the API normalizes and checks them. */"
         yield from (f"export interface {element} {{", *columns, "}", "")
@@ -142,7 +144,7 @@ def _build_body_type(plan: Plan) -> Iterator[str]:
         yield f" * The body of `POST {_build_endpoint(plan)}`: values as the research has them, which the"
         yield " * API normalizes and checks."
         yield " */"
-    yield from (f"export interface {body} extends SourceColumns {{", *columns, "}")
+    yield from (f"export interface {body} extends SourceColumns {{", *columns, *operation, "}")
 
 
 def _build_filters_type(plan: Plan) -> Iterator[str]:
@@ -169,8 +171,8 @@ def _group_by_paths(mappings: Iterable[OperationMapping]) -> list[list[Operation
     """Return the mappings in groups that differ in nothing but the operation, ordered by their first operation."""
 
     def list_texts(mapping: OperationMapping) -> tuple[str, ...]:
-        guards = (path.text if path else "" for path in (mapping.rows, mapping.when))
-        return (*guards, *(path.text for path in mapping.paths))
+        texts = (mapping.when.text if mapping.when else "", *mapping.rows_texts)
+        return (str(len(texts)), *texts, *(path.text for _, path in mapping.list_sources()))
 
     order = {mapping.operation: place for place, mapping in enumerate(mappings)}
     groups = [list(group) for _, group in groupby(sorted(mappings, key=list_texts), key=list_texts)]
@@ -186,7 +188,7 @@ def _build_block(plan: Plan, mappings: Sequence[OperationMapping]) -> Iterator[s
         yield f"    await {_choose_store_function(plan)}(step, {{"
     else:
         types = f"RowsBlock<{build_type_name(plan, 'Element')}>"
-        lines = [*_build_rows(plan, mapping, mapping.rows.text)]
+        lines = [*_build_rows(plan, mapping)]
         yield "    await storeRows(step, {"
     if mapping.when is not None:
         yield from _build_guard(plan, mapping.when.text)
@@ -214,15 +216,14 @@ def _build_guard(plan: Plan, text: str) -> Iterator[str]:
 def _build_body(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
     indent = " " * (12 if plan.many else 8)
     fields = [
-        _build_read_line(indent, build_object_key(column.name), path.text)
-        for column, path in zip(plan.fields, mapping.paths, strict=True)
+        _build_read_line(indent, build_object_key(column.name), path.text) for column, path in mapping.list_sources()
     ]
     yield "      body: (document) => ({"
     if plan.many:  # an endpoint that takes many rows takes nothing else
         yield from ("        rows: [", "          {", *fields, "          },", "        ],")
     else:
         yield from fields
-    yield from _build_sources(8)
+    yield from _build_sources(plan, 8)
     yield "      }),"
 
 
@@ -238,20 +239,25 @@ def _build_logged_columns(plan: Plan) -> Iterator[str]:
     yield f"      logged: [{', '.join(quote_string(column.name) for column in plan.key_fields)}],"
 
 
-def _build_rows(plan: Plan, mapping: OperationMapping, rows: str) -> Iterator[str]:
+def _build_rows(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
+    texts = [quote_string(text) for text in mapping.rows_texts]
+    rows = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     yield f"      title: {quote_string(plan.title)},"
-    yield f"      rows: {quote_string(rows)},"
+    yield f"      rows: {rows},"
+    yield f"      needsObjects: {'true' if mapping.needs_objects else 'false'},"
     yield "      fields: {"
-    for column, path in zip(plan.fields, mapping.paths, strict=True):
+    for column, path in mapping.list_sources():
         yield f"        {build_object_key(column.name)}: {quote_string(path.text)},"
     yield "      },"
     yield "      sources: {"
-    yield from _build_sources(8)
+    yield from _build_sources(plan, 8)
     yield "      },"
 
 
-def _build_sources(indent: int) -> Iterator[str]:
-    return (f"{' ' * indent}{name}: {value}," for name, value in _SOURCE_VALUES)
+def _build_sources(plan: Plan, indent: int) -> Iterator[str]:
+    if plan.has_normalizers_by_operation:
+        yield f"{' ' * indent}source_operation_id: operationId,"
+    yield from (f"{' ' * indent}{name}: {value}," for name, value in _SOURCE_VALUES)
 
 
 def _choose_store_function(plan: Plan) -> str:

@@ -8,18 +8,30 @@ only selected keeps its text.
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from jmespath import exceptions, functions, visitor
 
-from engine.values.exact_json import Json, parse_number, sort_keys_like_jsonb
+from engine.values.exact_json import (
+    ExactError,
+    Json,
+    check_storable,
+    convert_to_stored,
+    loads,
+    parse_number,
+    sort_keys_like_jsonb,
+)
 
 Arity = tuple[int, int | None]
 
+#: Levels of JSON inside a string. What nests deeper is null: the two languages run out of stack at different depths.
+MAX_PARSED_DEPTH = 256
 _MAX_EXACT_INTEGER = 2**53  # beyond it a double no longer holds every integer
 
 
@@ -84,6 +96,28 @@ def _sum_doubles(values: Iterable[Any]) -> float:
     return total
 
 
+@lru_cache(maxsize=8)  # the paths of one document open the same few texts
+def _read_json_text(text: str) -> Json:
+    """Read JSON inside a string as `jsonb` would return it; None for what is no JSON, or what `jsonb` cannot hold."""
+    try:
+        value = loads(text)
+        check_storable(value)
+    except ExactError:
+        return None
+    return convert_to_stored(value) if _measure_depth(value) <= MAX_PARSED_DEPTH else None
+
+
+def _measure_depth(value: Json) -> int:
+    """Return how many arrays and objects stand in one another."""
+    level: list[Any] = [value]
+    for depth in itertools.count():
+        containers = [part for part in level if isinstance(part, dict | list)]
+        if not containers:
+            return depth
+        level = [child for part in containers for child in (part.values() if isinstance(part, dict) else part)]
+    raise AssertionError("documents end")
+
+
 class Functions(functions.Functions):  # type: ignore[misc]
     """The standard functions, some of them replaced: those of jmespath.py that follow Python rather than JSON."""
 
@@ -131,6 +165,11 @@ class Functions(functions.Functions):  # type: ignore[misc]
         """Build the key function of `sort_by`, `min_by` and `max_by`; overrides a method of the library."""
         read_key = super()._create_key_func(expref, allowed_types, function_name)
         return lambda element: _convert_sort_key(read_key(element))
+
+    @functions.signature({"types": []})  # type: ignore[untyped-decorator]
+    def _func_parse_json(self, value: Any) -> Any:
+        """Open JSON inside a string; a value that is no string is open already."""
+        return _read_json_text(value) if isinstance(value, str) else value
 
     @functions.signature({"types": ["object"], "variadic": True})  # type: ignore[untyped-decorator]
     def _func_merge(self, *objects: Any) -> Any:

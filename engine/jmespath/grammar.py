@@ -70,12 +70,22 @@ def _find_parse_hint(text: str, offset: int) -> str:
     return next(hint for left, right, hint in _PARSE_HINTS if re.search(left, before) and re.match(right, after))
 
 
+#: Quotes that word processors make of straight ones.
+_TYPOGRAPHIC_QUOTES = "[‘’‚‛“”„‟«»‹›]"
+
 #: Pattern of the text before the mistake, pattern of the text at it, hint. The first row that matches is used.
 _PARSE_HINTS = (
     ("", r"$", "a step, an operand or a closing bracket is missing at the end"),
+    (
+        "",
+        _TYPOGRAPHIC_QUOTES,
+        "these are typographic quotes; write straight ones, ' around a string and \" around a key",
+    ),
+    (r"^\s*$", r"\.", "a path has no dot at its start: write `output.name`, or `item.name` under `rows`"),
+    (r"\[-?[0-9]+$", "", "`]` is missing behind the index"),
     ("", r"-", 'a key with a hyphen is written in double quotes, output."like-this"'),
     ("", r"=", "equality is written `==`"),
-    ("", r"\$", "a path starts at `output`, `context`, `run`, `operation` or `item`, without `$`"),
+    ("", r"\$", "a path starts at `output`, `context`, `step_input`, `run`, `operation` or `item`, without `$`"),
     (r"[<>=!]\s*$", r"[0-9]", "a number is written between backticks, `3`"),
     (r"\.$", r"[0-9]", 'a key that starts with a digit is written in double quotes, output."1"'),
     (r"\[$", r"['\"\w]", "a key stands behind a dot, output.name; brackets hold an index, a slice or a filter"),
@@ -134,6 +144,7 @@ def find_tree_mistakes(text: str, ast: Node) -> list[PathError]:
     """Return the mistakes of a tree that do not depend on a document: misplaced `&` and `!`, and wrong calls."""
     places = _locate_nodes(text, ast)
     mistakes = [*_find_reference_mistakes(ast, places), *_find_negation_mistakes(ast, places)]
+    mistakes += _find_comparison_mistakes(text)
     return [*mistakes, *_find_call_mistakes(ast, places)]
 
 
@@ -173,6 +184,21 @@ def _find_reference_mistakes(node: Node, places: Mapping[int, int], argument: bo
     for child in node.get("children", ()):
         if isinstance(child, dict):
             yield from _find_reference_mistakes(child, places, argument=node["type"] == "function_expression")
+
+
+def _find_comparison_mistakes(text: str) -> Iterator[PathError]:
+    """Yield each `role == "CTO"`: double quotes hold a key, so it compares the values of two keys."""
+    tokens = list(lexer.Lexer().tokenize(text))
+    for before, name, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        is_compared = before["type"] in _COMPARATORS and after["type"] not in ("dot", "lbracket", "flatten", "filter")
+        if name["type"] == "quoted_identifier" and is_compared:
+            word = name["value"]
+            hint = f"write a string in single quotes, '{word}'; a key of that name is `@.\"{word}\"`"
+            message = f'"{word}" is a key here, not a string'
+            yield PathError("SPEC410", message, name["start"], hint)
+
+
+_COMPARATORS = ("eq", "ne", "lt", "lte", "gt", "gte")
 
 
 def _find_negation_mistakes(ast: Node, places: Mapping[int, int]) -> Iterator[PathError]:

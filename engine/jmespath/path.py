@@ -22,13 +22,18 @@ from engine.jmespath.grammar import Node, PathError
 from engine.values.exact_json import json_kind
 
 #: The roots of the document a path is evaluated over, and the keys of those that hold nothing else.
-DOCUMENT_ROOTS = ("output", "context", "run", "operation", "item")
+DOCUMENT_ROOTS = ("output", "context", "step_input", "run", "operation", "item", "parent")
+#: Those that exist only under `rows`: an element, and the one around it where rows stand within rows.
+ELEMENT_ROOTS = frozenset({"item", "parent"})
 ROOT_KEYS: Mapping[str, tuple[str, ...]] = {
-    "run": ("org_id", "submission_id", "pipeline_run_id", "step_position"),
+    "run": ("org_id", "company_id", "submission_id", "pipeline_run_id", "step_position"),
     "operation": ("id", "status"),
 }
 
 Steps = tuple[str, ...]
+
+#: Characters of a path: the time to parse one grows with the square of its length.
+MAX_PATH_LENGTH = 10_000
 
 
 class EvaluationError(EngineError):
@@ -94,6 +99,9 @@ def parse_path(text: str, roots: Sequence[str] = DOCUMENT_ROOTS) -> ParsedPath:
     """
     if not text.strip():
         return ParsedPath(None, (PathError("SPEC401", "the path is empty", 0, "write a path such as `output.domain`"),))
+    if len(text) > MAX_PATH_LENGTH:
+        message = f"the path has {len(text)} characters, and may have {MAX_PATH_LENGTH}"
+        return ParsedPath(None, (PathError("SPEC411", message, 0, "write a shorter path"),))
     try:
         if mistakes := tuple(grammar.find_literal_mistakes(text)):
             return ParsedPath(None, mistakes)
@@ -119,7 +127,9 @@ def _find_mistakes(path: CompiledPath, roots: Sequence[str]) -> tuple[PathError,
     """Return the mistakes of an expression that parses, in the order of their characters."""
     mistakes = grammar.find_tree_mistakes(path.text, path.ast)
     if not any(mistake.code == "SPEC409" for mistake in mistakes):  # a name without its `&` would be taken for a root
-        mistakes += [*_find_root_mistakes(path, roots), *_find_key_mistakes(path)]
+        compared = {mistake.offset for mistake in mistakes if mistake.code == "SPEC410"}
+        found = [*_find_root_mistakes(path, roots), *_find_key_mistakes(path)]
+        mistakes += [mistake for mistake in found if mistake.offset not in compared]
     return tuple(sorted(mistakes, key=lambda mistake: mistake.offset))
 
 

@@ -1,4 +1,4 @@
-"""Build the document that paths are evaluated over: `{output, context, run, operation}` of one step result."""
+"""Build the document that paths are evaluated over, from one step result."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import Any
 
 from engine.values.exact_json import Json, convert_to_stored, sort_keys
 
-#: Root of a path -> where its value stands inside `step_results.output_payload`. The root `context` is more than what
-#: stands there: a provider's answer is kept once, so the step's own output is merged into it when it is read.
-PAYLOAD_PATHS = {"output": ("operation_result", "output"), "context": ("cumulative_context",)}
+#: Root of a path -> the column of `step_results` its value stands in, and the keys inside. The root `context` is more
+#: than what stands there: a provider's answer is kept once, so the step's own output is merged into it when it is read.
+STORED_PATHS = {
+    "output": ("output_payload", "operation_result", "output"),
+    "context": ("output_payload", "cumulative_context"),
+    "step_input": ("input_payload",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +21,7 @@ class Run:
     """The values below `run` in a document: the run that a step result belongs to."""
 
     org_id: str | None = None
+    company_id: str | None = None
     submission_id: str | None = None
     pipeline_run_id: str | None = None
     step_position: int | None = None
@@ -24,6 +29,7 @@ class Run:
     def as_dict(self) -> dict[str, Any]:
         return {
             "org_id": self.org_id,
+            "company_id": self.company_id,
             "submission_id": self.submission_id,
             "pipeline_run_id": self.pipeline_run_id,
             "step_position": self.step_position,
@@ -31,19 +37,25 @@ class Run:
 
 
 def build_document(
-    output: Json, context: Json, run: Run, operation: str | None, status: str | None = "found"
+    output: Json,
+    context: Json,
+    run: Run,
+    operation: str | None,
+    status: str | None = "found",
+    step_input: Json = None,
 ) -> dict[str, Any]:
     """Build the document of one step result."""
     return {
         "output": output,
         "context": context,
+        "step_input": step_input,
         "run": run.as_dict(),
         "operation": {"id": operation, "status": status},
     }
 
 
-def build_from_payload(payload: Json, run: Run) -> dict[str, Any]:
-    """Build the document of a stored `output_payload`."""
+def build_from_payload(payload: Json, run: Run, step_input: Json = None) -> dict[str, Any]:
+    """Build the document of a stored `output_payload` and `input_payload`."""
     result = _get_key(payload, "operation_result")
     output = _get_key(result, "output")
     return build_document(
@@ -52,6 +64,7 @@ def build_from_payload(payload: Json, run: Run) -> dict[str, Any]:
         run,
         _get_key(result, "operation_id"),
         _get_key(result, "status"),
+        step_input,
     )
 
 
@@ -68,13 +81,17 @@ def merge_context(context: Json, output: Json) -> Json:
 
 
 def build_from_file(value: Json, operation: str) -> dict[str, Any]:
-    """Build the document of a file's JSON: a whole `output_payload`, or the output of `operation` alone.
+    """Build the document of a file's JSON: a whole step result, its `output_payload`, or the output alone.
 
-    An output alone is its own context, as after a first step. The JSON is converted to what Postgres would return for
-    it, so that a path gives the same value here and in a backfill.
+    A whole step result has the keys `output_payload` and `input_payload`. An output alone is one of `operation`, and
+    its own context, as after a first step. The JSON is converted to what Postgres would return for it, so that a path
+    gives the same value here and in a backfill.
     """
     value = convert_to_stored(value)
-    if isinstance(value, dict) and isinstance(value.get("operation_result"), dict):
+    payload = _get_key(value, "output_payload")
+    if isinstance(_get_key(payload, "operation_result"), dict):
+        return build_from_payload(payload, Run(), _get_key(value, "input_payload"))
+    if isinstance(_get_key(value, "operation_result"), dict):
         return build_from_payload(value, Run())
     return build_document(value, value if isinstance(value, dict) else {}, Run(), operation)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.jmespath.path import CompiledPath, EvaluationError
-from engine.plan import Field, Plan
+from engine.plan import Field, OperationMapping, Plan
+from engine.rows.elements import list_elements
 from engine.rows.extract import Reason, Rejected, convert_value, evaluate_path
 
 
@@ -29,24 +30,28 @@ def trace_fields(plan: Plan, operation: str | None, document: dict[str, Any]) ->
     mapping = plan.find_mapping(operation)
     if mapping is None:
         return
-    for element, element_document in _list_element_documents(mapping.rows, document):
-        for column, path in zip(plan.fields, mapping.paths, strict=True):
-            yield _trace_field(element, column, path, element_document)
+    for element, element_document in _list_element_documents(mapping, document):
+        traces: dict[str, Trace] = {}
+        for column, path in zip(mapping.fields, mapping.paths, strict=True):
+            if path is not None:
+                traces[column.name] = _trace_field(element, column, path, element_document)
+        for column in mapping.fields:
+            yield traces.get(column.name) or _trace_derived_field(element, column, traces)
 
 
 def _list_element_documents(
-    rows: CompiledPath | None, document: dict[str, Any]
+    mapping: OperationMapping, document: dict[str, Any]
 ) -> Iterator[tuple[int | None, dict[str, Any]]]:
     """Yield (index, document with the element as `item`); the bare document when `rows` is absent or gives none."""
     try:
-        elements = rows.search(document) if rows else None
+        elements = mapping.rows.search(document) if mapping.rows else None
     except EvaluationError:
         elements = None
     if not isinstance(elements, list) or not elements:
         yield None, document
         return
-    for index, element in enumerate(elements):
-        yield index, {**document, "item": element}
+    for index, element in enumerate(list_elements(mapping, document, elements)):
+        yield index, element.document
 
 
 def _trace_field(element: int | None, field: Field, path: CompiledPath, document: dict[str, Any]) -> Trace:
@@ -58,3 +63,16 @@ def _trace_field(element: int | None, field: Field, path: CompiledPath, document
     except Rejected as rejected:
         result, reason = None, rejected.reason
     return Trace(element, field.name, path.text, raw, tuple(steps), result, reason)
+
+
+def _trace_derived_field(element: int | None, field: Field, traces: Mapping[str, Trace]) -> Trace:
+    """Trace a field with `coalesce`: the first of its sources that has a value."""
+    source = next((name for name in field.coalesce if traces[name].result is not None), None)
+    raw = None if source is None else traces[source].result
+    steps: list[tuple[str, Any]] = []
+    try:
+        result, reason = convert_value(field, raw, steps), None
+    except Rejected as rejected:
+        result, reason = None, rejected.reason
+    path = f"coalesce: {source or ', '.join(field.coalesce)}"
+    return Trace(element, field.name, path, raw, tuple(steps), result, reason)

@@ -5,15 +5,16 @@ Live upserts, backfill and repair convert every value with `convert_value`, so t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from engine.errors import EngineError
 from engine.jmespath.path import CompiledPath, EvaluationError, is_truthy
 from engine.plan import Field, OperationMapping, Plan
+from engine.rows.elements import Element, describe_kind, list_elements
 from engine.rows.outcomes import ExtractionOutcome
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.vocabulary import OnAbsent, OnInvalid
 from engine.values.column_types import CastError, is_missing, shorten_json
 from engine.values.exact_json import Json
 from engine.values.normalizers import NormalizeError
@@ -30,8 +31,9 @@ REASONS: Final = {
     "unreadable": "the stored step result cannot be read",
     "no_elements": "the array `rows` is empty",
     "not_an_array": "`rows` gives no array",
-    "not_an_object": "an element of `rows` is no object",
+    "not_an_object": "an element of `rows` is no object, and paths go into it",
     "duplicate": "a later element of the same result has the same key",
+    "invalid_as_missing": "a value that cannot be stored was taken for missing (`on_invalid: missing`)",
     "unknown_operation": "the spec does not claim this operation",
     "refused_by_database": "the database refuses the row",
     "absent_deleted": "rows of an earlier result, whose elements are gone, were deleted",
@@ -48,6 +50,9 @@ class _Held:
     def __repr__(self) -> str:
         return "<held by the server>"
 
+
+#: Codes of reasons that are notes: the row is stored all the same.
+NOTES: Final = frozenset({"invalid_as_missing"})
 
 #: Placeholder for a document that stays on the server: it is present, and was not read.
 HELD: Final = _Held()
@@ -133,11 +138,16 @@ def extract_rows(
             reason = Reason("guard", None, f"`{mapping.when.text}` is falsy")
             return Extraction(ExtractionOutcome.FILTERED, reasons=(reason,), elements=0)
         if mapping.rows is None:
-            return Extraction(ExtractionOutcome.ROW, (_extract_row(plan, mapping, document, held or {}),))
-        elements = evaluate_path(mapping.rows, document, "rows")
+            notes: list[Reason] = []
+            row = _extract_row(mapping, document, held or {}, notes)
+            return Extraction(ExtractionOutcome.ROW, (row,), tuple(notes))
+        outer = evaluate_path(mapping.rows, document, "rows")
     except Rejected as rejected:
         return build_rejection(mapping, *rejected.reasons)
-    return _extract_elements(plan, mapping, document, elements)
+    if not isinstance(outer, list):
+        message = f"`{mapping.rows.text}` gives {describe_kind(outer)}, not an array"
+        return build_rejection(mapping, Reason("not_an_array", "rows", message, shorten_json(outer)))
+    return _extract_elements(plan, mapping, document, list_elements(mapping, document, outer))
 
 
 def build_rejection(mapping: OperationMapping | None, *reasons: Reason) -> Extraction:
@@ -146,11 +156,10 @@ def build_rejection(mapping: OperationMapping | None, *reasons: Reason) -> Extra
     return Extraction(ExtractionOutcome.REJECTED, reasons=reasons, elements=elements)
 
 
-def _extract_elements(plan: Plan, mapping: OperationMapping, document: dict[str, Any], elements: Any) -> Extraction:
+def _extract_elements(
+    plan: Plan, mapping: OperationMapping, document: dict[str, Any], elements: list[Element]
+) -> Extraction:
     assert mapping.rows is not None
-    if not isinstance(elements, list):
-        message = f"`{mapping.rows.text}` gives {_describe_kind(elements)}, not an array"
-        return build_rejection(mapping, Reason("not_an_array", "rows", message, shorten_json(elements)))
     try:
         parent = _extract_parent_key(plan, mapping, document)
     except Rejected as rejected:
@@ -160,11 +169,12 @@ def _extract_elements(plan: Plan, mapping: OperationMapping, document: dict[str,
     rows: dict[int, Row] = {}
     reasons: list[Reason] = []
     for index, element in enumerate(elements):
+        notes: list[Reason] = []
         try:
-            _check_element(element)
-            rows[index] = _extract_row(plan, mapping, {**document, "item": element}, {})
+            rows[index] = _extract_element(mapping, element, notes)
         except Rejected as rejected:
-            reasons += [replace(reason, element=index) for reason in rejected.reasons]
+            notes = list(rejected.reasons)
+        reasons += [replace(reason, element=index) for reason in notes]
     outcome = ExtractionOutcome.ROW if rows else ExtractionOutcome.REJECTED
     kept, duplicates = drop_duplicates(plan, rows)
     return Extraction(
@@ -176,12 +186,6 @@ def _extract_elements(plan: Plan, mapping: OperationMapping, document: dict[str,
         tuple(kept),
         parent,
     )
-
-
-def _check_element(element: Any) -> None:
-    if not isinstance(element, dict):
-        message = f"the element is {_describe_kind(element)}, not an object"
-        raise Rejected(Reason("not_an_object", None, message, shorten_json(element)))
 
 
 def drop_duplicates(plan: Plan, rows: Mapping[int, Row]) -> tuple[dict[int, Row], list[Reason]]:
@@ -210,25 +214,69 @@ def _extract_parent_key(plan: Plan, mapping: OperationMapping, document: dict[st
     """Return the parent key whose rows the result replaces under `on_absent: delete`, else None."""
     if plan.on_absent is not OnAbsent.DELETE:
         return None
-    paths = {column.name: path for column, path in zip(plan.fields, mapping.paths, strict=True)}
-    return {
-        column.name: convert_value(column, evaluate_path(paths[column.name], document, column.name))
-        for column in plan.parent_key
+    names = [column.name for column in plan.parent_key]
+    wanted = {*names, *(name for column in plan.parent_key for name in column.coalesce)}
+    values = {
+        column.name: convert_value(column, evaluate_path(path, document, column.name))
+        for column, path in mapping.list_sources()
+        if column.name in wanted
     }
+    values, reasons = derive_values([column for column in mapping.fields if column.name in wanted], values)
+    if reasons:
+        raise Rejected(*reasons)
+    return {name: values[name] for name in names}
 
 
-def _extract_row(plan: Plan, mapping: OperationMapping, document: dict[str, Any], held: Mapping[str, bool]) -> Row:
-    """Extract one row. Raises Rejected with a reason for every value that cannot be stored, not only the first."""
+def _extract_element(mapping: OperationMapping, element: Element, notes: list[Reason]) -> Row:
+    if element.code:
+        raise Rejected(Reason(element.code, None, element.message, shorten_json(element.value)))
+    return _extract_row(mapping, element.document, {}, notes)
+
+
+def _extract_row(
+    mapping: OperationMapping, document: dict[str, Any], held: Mapping[str, bool], notes: list[Reason]
+) -> Row:
+    """Extract one row, and add to `notes` what was taken for missing.
+
+    Raises Rejected with a reason for every value that cannot be stored, not only the first.
+    """
     row: Row = {}
     reasons: list[Reason] = []
-    for column, path in zip(plan.fields, mapping.paths, strict=True):
+    for column, path in mapping.list_sources():
         try:
-            row[column.name] = _extract_value(column, path, document, held)
+            row[column.name] = _extract_value(column, path, document, held, notes)
         except Rejected as rejected:
             reasons += [_add_advice(reason, path) for reason in rejected.reasons]
+    if not reasons:
+        row, reasons = derive_values(mapping.fields, row, notes)
     if reasons:
         raise Rejected(*reasons)
     return row
+
+
+def derive_values(fields: Sequence[Field], row: Row, notes: list[Reason] | None = None) -> tuple[Row, list[Reason]]:
+    """Add the fields with `coalesce` to a row of all others, in the order of `fields`.
+
+    Return the row with every reason why a derived value cannot be stored.
+    """
+    reasons: list[Reason] = []
+    derived: Row = {}
+    for column in fields:
+        if not column.coalesce:
+            derived[column.name] = row[column.name]
+            continue
+        value = next((row[name] for name in column.coalesce if row[name] is not None), None)
+        try:
+            derived[column.name] = convert_value(column, value, notes=notes)
+        except Rejected as rejected:
+            sources = ", ".join(f"`{name}`" for name in column.coalesce)
+            reasons += [
+                replace(reason, message=f"{reason.message} (so are {sources})")
+                if reason.code == "missing_required"
+                else reason
+                for reason in rejected.reasons
+            ]
+    return derived, reasons
 
 
 def _add_advice(reason: Reason, path: CompiledPath) -> Reason:
@@ -237,10 +285,12 @@ def _add_advice(reason: Reason, path: CompiledPath) -> Reason:
     return replace(reason, message=f"{reason.message} ({more})") if more else reason
 
 
-def _extract_value(field: Field, path: CompiledPath, document: dict[str, Any], held: Mapping[str, bool]) -> Any:
+def _extract_value(
+    field: Field, path: CompiledPath, document: dict[str, Any], held: Mapping[str, bool], notes: list[Reason]
+) -> Any:
     if field.name in held:
         return HELD if held[field.name] else _resolve_missing(field)
-    return convert_value(field, evaluate_path(path, document, field.name))
+    return convert_value(field, evaluate_path(path, document, field.name), notes=notes)
 
 
 def evaluate_path(path: CompiledPath, document: dict[str, Any], field: str | None) -> Any:
@@ -253,12 +303,30 @@ def evaluate_path(path: CompiledPath, document: dict[str, Any], field: str | Non
         raise Rejected(Reason("path_failed", field, message, value)) from error
 
 
-def convert_value(field: Field, value: Json, steps: list[tuple[str, Json]] | None = None) -> Any:
+def convert_value(
+    field: Field,
+    value: Json,
+    steps: list[tuple[str, Json]] | None = None,
+    notes: list[Reason] | None = None,
+) -> Any:
     """Normalize one JSON value and cast it to the column's type; return None when it is missing.
 
-    Appends (normalizer, its result) to `steps` when given. Raises Rejected when a normalizer or the type does not
-    accept the value, or when it is required and missing.
+    Appends (normalizer, its result) to `steps` when given, and to `notes` why a value was taken for missing. Raises
+    Rejected when a normalizer or the type does not accept the value, or when it is required and missing.
     """
+    try:
+        converted = _convert_value(field, value, steps)
+    except Rejected as rejected:
+        if field.on_invalid is not OnInvalid.MISSING:
+            raise
+        if notes is not None:
+            message = f"taken for missing: {rejected.reason.message}"
+            notes.append(replace(rejected.reason, code="invalid_as_missing", message=message, advice=""))
+        converted = None
+    return _resolve_missing(field) if converted is None else converted
+
+
+def _convert_value(field: Field, value: Json, steps: list[tuple[str, Json]] | None) -> Any:
     raw = value
     for normalizer in field.normalizers:
         if value is None:
@@ -271,7 +339,7 @@ def convert_value(field: Field, value: Json, steps: list[tuple[str, Json]] | Non
             message = f"`{normalizer.name}` cannot take it: {error}"
             raise Rejected(Reason("not_normalized", field.name, message, shorten_json(raw))) from error
     if is_missing(value, field.type):
-        return _resolve_missing(field)
+        return None
     try:
         return field.type.cast(value)
     except CastError as error:
@@ -282,8 +350,3 @@ def _resolve_missing(field: Field) -> None:
     """Return None for a missing value. Raises Rejected when the field is required."""
     if field.required:
         raise Rejected(Reason("missing_required", field.name, f"`{field.name}` is required and missing"))
-
-
-def _describe_kind(value: Any) -> str:
-    kinds = {type(None): "null", bool: "a boolean", str: "a string", dict: "an object"}
-    return kinds.get(type(value), "a number")

@@ -15,6 +15,7 @@ from engine.columns import QueryColumn, list_query_columns
 from engine.errors import suggest_name
 from engine.plan import Plan
 from engine.rows.extract import Reason, Rejected, convert_value
+from engine.spec.vocabulary import OnInvalid
 from engine.values.column_types import TYPES, CastError, shorten_json
 from engine.values.exact_json import Json
 
@@ -135,7 +136,8 @@ def _convert_value(column: QueryColumn, value: Json) -> Any:
     if column.field is None:
         converted = _cast(column, value)
     else:
-        converted = convert_value(replace(column.field, required=False), value)  # only rows have required fields
+        # Only rows have required fields, and in a filter nothing is taken for missing.
+        converted = convert_value(replace(column.field, required=False, on_invalid=OnInvalid.REJECT), value)
     if converted is None:
         raise Rejected(Reason("blank_filter", column.name, f"`{column.name}` is blank: a filter needs a value"))
     return converted

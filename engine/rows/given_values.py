@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from engine.errors import EngineError
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
-from engine.rows.extract import Reason, Rejected, Row
+from engine.rows.extract import Reason, Rejected, Row, derive_values
 from engine.rows.keys import select_last_of_key
 from engine.values.column_types import TYPES, CastError, shorten_json
 
@@ -37,21 +37,25 @@ class Refused(EngineError):
 
 
 def convert_values(
-    plan: Plan, values: Mapping[str, V], convert: Callable[[Field, V | None], Any]
+    plan: Plan, values: Mapping[str, V], convert: Callable[[Field, V | None], Any], operation: str | None = None
 ) -> tuple[Row, list[Reason]]:
     """Convert `values` to a row of `plan`; return it with every reason why a value cannot be stored.
 
-    A field without a value counts as missing; names that are no fields are ignored. `convert` is
-    `engine.rows.extract.convert_value`, or a function that decodes V to JSON first.
+    A field without a value counts as missing; names that are no fields are ignored, and fields that are derived from
+    others are derived. `convert` is `engine.rows.extract.convert_value`, or a function that decodes V to JSON first.
+    `operation` is the one whose normalizers apply.
     """
     row: Row = {}
     reasons = []
-    for column in plan.fields:
+    fields = plan.list_fields(operation)
+    for column in fields:
+        if column.coalesce:
+            continue
         try:
             row[column.name] = convert(column, values.get(column.name))
         except Rejected as rejected:
             reasons.append(rejected.reason)
-    return row, reasons
+    return (row, reasons) if reasons else derive_values(fields, row)
 
 
 def convert_sources(values: Mapping[str, Any]) -> tuple[Row, list[Reason]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.jmespath.path import CompiledPath, Steps
 from engine.plan import Field, Plan
-from engine.rows.document import PAYLOAD_PATHS
+from engine.rows.document import STORED_PATHS
 
 #: Steps that `#>` takes for an array index and JMESPath for a key. Postgres parses them as C does.
 _INDEX_LIKE = re.compile(r"[ \t\n\v\f\r]*[-+]?[0-9]+")
@@ -29,12 +29,12 @@ class Reading:
 
     @cached_property
     def parts(self) -> tuple[Steps, ...]:
-        """The paths below `output` and `context` whose values are fetched, none of them inside another."""
+        """The paths below the stored roots whose values are fetched, none of them inside another."""
         wanted = {
             _cut_at_index(steps)
             for path in self._list_fetched_paths()
             for steps in _expand_roots(path.reads)
-            if steps[0] in PAYLOAD_PATHS
+            if steps[0] in STORED_PATHS
         }
         return tuple(
             sorted(steps for steps in wanted if not any(steps[:end] in wanted for end in range(1, len(steps))))
@@ -49,13 +49,20 @@ class Reading:
         """Return the dotted paths of a held field in `operation`, in order of preference."""
         mapping = self.plan.find_mapping(operation)
         assert mapping is not None
-        alternatives = mapping.paths[self.plan.fields.index(field)].alternatives
-        assert alternatives is not None
-        return alternatives
+        path = mapping.paths[self.plan.fields.index(field)]
+        assert path is not None
+        assert path.alternatives is not None
+        return path.alternatives
+
+    @cached_property
+    def reads_company(self) -> bool:
+        """Whether some path reads the company of the run."""
+        reads = (steps for path in self._list_fetched_paths() for steps in path.reads)
+        return any(steps in ((), ("run",), ("run", "company_id")) for steps in reads)
 
     def build_document(self, values: Iterable[Any]) -> dict[str, Any]:
-        """Build `{output, context}` from the values of `parts`: all that the plan's paths read."""
-        document: dict[str, Any] = {"output": None, "context": None}
+        """Build `{output, context, step_input}` from the values of `parts`: all that the plan's paths read."""
+        document: dict[str, Any] = dict.fromkeys(STORED_PATHS)
         for steps, value in zip(self.parts, values, strict=True):
             _put_value(document, steps, value)
         return document
@@ -63,29 +70,33 @@ class Reading:
     def _is_held(self, index: int, column: Field) -> bool:
         return (
             column.type.name == "jsonb"
-            and not column.normalizers
+            and all(not mapping.fields[index].normalizers for mapping in self.plan.mappings)
             and all(mapping.rows is None and _is_plain_path(mapping.paths[index]) for mapping in self.plan.mappings)
         )
 
     def _list_fetched_paths(self) -> Iterable[CompiledPath]:
         held = {self.plan.fields.index(column) for column in self.held_fields}
         for mapping in self.plan.mappings:
-            yield from (path for path in (mapping.rows, mapping.when) if path)
-            yield from (path for index, path in enumerate(mapping.paths) if index not in held)
+            yield from (path for path in (mapping.rows, mapping.inner_rows, mapping.when) if path)
+            yield from (path for index, path in enumerate(mapping.paths) if path and index not in held)
 
 
-def _is_plain_path(path: CompiledPath) -> bool:
+def _is_plain_path(path: CompiledPath | None) -> bool:
     """Return whether `#>` reads every alternative of the path as JMESPath does."""
-    return path.alternatives is not None and all(
-        steps[0] in PAYLOAD_PATHS and len(steps) > 1 and not any(map(_INDEX_LIKE.fullmatch, steps))
-        for steps in path.alternatives
+    return (
+        path is not None
+        and path.alternatives is not None
+        and all(
+            steps[0] in STORED_PATHS and len(steps) > 1 and not any(map(_INDEX_LIKE.fullmatch, steps))
+            for steps in path.alternatives
+        )
     )
 
 
 def _expand_roots(reads: Iterable[Steps]) -> Iterable[Steps]:
     """Replace the empty prefix, which reads the whole document, by every root."""
     for steps in reads:
-        yield from [steps] if steps else [(root,) for root in PAYLOAD_PATHS]
+        yield from [steps] if steps else [(root,) for root in STORED_PATHS]
 
 
 def _cut_at_index(steps: Steps) -> Steps:

@@ -169,8 +169,9 @@ def _list_field_paths(spec: Spec, paths: Paths) -> Iterator[tuple[Place, str, Fi
     ((operation, override),) = spec.operations.items()
     for name, column in spec.fields.items():
         own = override.fields.get(name)
-        place: Place = ("operations", operation, "fields", name, "path") if own else ("fields", name, "path")
-        text = own.path if own else column.path
+        is_own = own is not None and own.path is not None
+        place: Place = ("operations", operation, "fields", name, "path") if is_own else ("fields", name, "path")
+        text = own.path if own is not None and is_own else column.path
         if text is not None:
             yield place, name, column, paths[text]
 

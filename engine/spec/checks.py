@@ -6,6 +6,7 @@ misspelt normalizer in the same run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from engine.errors import suggest_name
-from engine.jmespath.path import DOCUMENT_ROOTS, CompiledPath, ParsedPath, parse_path
+from engine.jmespath.path import CompiledPath
 from engine.provided_columns import PROVIDED_COLUMNS
 from engine.spec import shape_errors
 from engine.spec.answer_checks import check_answer
@@ -27,9 +28,21 @@ from engine.spec.models import (
     RESERVED_SPEC_NAMES,
     SYSTEM_COLUMNS,
     Spec,
+    build_slug,
+)
+from engine.spec.path_checks import ParsedPaths, check_paths
+from engine.spec.raw_spec import (
+    Data,
+    list_entries,
+    list_field_overrides,
+    list_fields,
+    list_paths,
+    list_texts,
+    read_mapping,
+    read_overrides,
 )
 from engine.spec.research_checks import check_research, check_research_owners
-from engine.spec.vocabulary import OnAbsent, OnMissing
+from engine.spec.vocabulary import NullKey, OnInvalid, OnMissing
 from engine.spec.yaml_source import Place, Source
 from engine.values.column_types import TYPES
 from engine.values.normalizers import NORMALIZERS
@@ -38,8 +51,6 @@ from engine.values.normalizers import NORMALIZERS
 _UNCOMPARED = ("jsonb", "text[]")
 #: Columns of these types can be searched by their words.
 _SEARCHED = ("text", "text[]")
-
-Data = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +62,10 @@ class Checked:
     paths: Mapping[str, CompiledPath]  # JMESPath text -> its compiled path; texts with mistakes are left out
 
 
-class _ParsedPaths(dict[str, ParsedPath]):
-    """The paths of a folder by their text. A text is parsed when it is first looked up, and never again."""
-
-    def __init__(self) -> None:
-        self.with_roots: dict[tuple[str, Sequence[str]], ParsedPath] = {}  # those of `research`, which start elsewhere
-
-    def __missing__(self, text: str) -> ParsedPath:
-        parsed = self[text] = self.parse_at_roots(text, DOCUMENT_ROOTS)
-        return parsed
-
-    def parse_at_roots(self, text: str, roots: Sequence[str]) -> ParsedPath:
-        """Parse a path that may start at `roots`."""
-        if (text, roots) not in self.with_roots:
-            self.with_roots[text, roots] = parse_path(text, roots)
-        return self.with_roots[text, roots]
-
-    def list_compiled(self) -> dict[str, CompiledPath]:
-        """Return the compiled paths by their text, wherever they start."""
-        return {text: parsed.path for (text, _), parsed in self.with_roots.items() if parsed.path}
-
-
 def check_sources(sources: Sequence[Source]) -> Checked:
     """Check a whole folder and return every mistake of every file, in the order of the files."""
     specs = []
-    parsed_paths = _ParsedPaths()
+    parsed_paths = ParsedPaths()
     for source in sources:
         if source.data is None:
             continue
@@ -85,12 +75,11 @@ def check_sources(sources: Sequence[Source]) -> Checked:
             shape_errors.report_shape_errors(source, error)
         for rule in _FILE_RULES:
             rule(source, source.data)
-        _check_paths(source, source.data, parsed_paths)
-        _check_absent(source, source.data, parsed_paths)
+        check_paths(source, source.data, parsed_paths)
         check_research(source, source.data, parsed_paths.parse_at_roots)
     paths = parsed_paths.list_compiled()
     for source, spec in specs:
-        if all(text in paths for _, text in _list_paths(source.data)):
+        if all(text in paths for _, text in list_paths(source.data)):
             check_answer(source, spec, paths)
     _check_folder(sources)
     return Checked(
@@ -111,20 +100,23 @@ def _check_names(source: Source, data: Data) -> None:
     if name in RESERVED_SPEC_NAMES:
         message = f"`dex generate` writes something of its own under the name `{name}`"
         source.report_value(("name",), "SPEC207", message, f"call the spec `{name}_rows`, say; its table may stay")
-    if (table := data.get("table")) in CORE_TABLES:
+    table = data.get("table")
+    if isinstance(table, str) and table.removeprefix("public.") in CORE_TABLES:
         hint = f"give the rows a table of their own, `{table}_found`, say"
         source.report_value(("table",), "SPEC207", f"table `{table}` is the engine's", hint)
 
 
 def _check_fields(source: Source, data: Data) -> None:
-    conflict = _list_texts(data.get("conflict"))
-    for name, field in _list_fields(data):
+    conflict = list_texts(data.get("conflict"))
+    for name, field in list_fields(data):
         _check_field_name(source, name)
         kind = field.get("type")
         if isinstance(kind, str) and kind not in TYPES:
-            hint = suggest_name(kind, TYPES)
+            hint = _suggest_type(kind)
             source.report_value(("fields", name, "type"), "SPEC301", f"unknown type `{kind}`", hint)
-        _check_normalizers(source, name, field)
+        _check_normalizers(source, ("fields", name), kind, field.get("normalize"))
+        _check_coalesce(source, data, name, field)
+        _check_key_words(source, name, field, name in conflict)
         if field.get("filter") is True:
             _check_filter(source, name, kind)
         if field.get("on_missing") == OnMissing.CLEAR and (field.get("required") is True or name in conflict):
@@ -158,32 +150,89 @@ def _check_field_name(source: Source, name: str) -> None:
         source.report_key(place, "SPEC206", f"`{name}` is not a column name", hint)
 
 
-def _check_normalizers(source: Source, name: str, field: Data) -> None:
+def _suggest_type(kind: str) -> str:
+    word = re.sub(r"\(.*\)|[^a-z0-9\[\] ]", "", kind.lower()).strip()
+    if word in _TYPE_SYNONYMS:
+        return f"write `{_TYPE_SYNONYMS[word]}`"
+    return suggest_name(kind, TYPES)
+
+
+#: Names of types elsewhere -> the one of a spec.
+_TYPE_SYNONYMS = {
+    **dict.fromkeys(("string", "str", "varchar", "character varying", "char", "character", "citext", "enum"), "text"),
+    **dict.fromkeys(("int", "int4", "int32", "smallint", "int2", "serial"), "integer"),
+    **dict.fromkeys(("int8", "int64", "long", "bigserial"), "bigint"),
+    **dict.fromkeys(("decimal", "number", "money", "dec"), "numeric"),
+    **dict.fromkeys(("float", "double", "float8", "float4", "float64", "real"), "double precision"),
+    **dict.fromkeys(("bool", "bit"), "boolean"),
+    **dict.fromkeys(("json", "object", "dict", "map", "any"), "jsonb"),
+    **dict.fromkeys(("datetime", "timestamp", "timestamp with time zone", "time"), "timestamptz"),
+    **dict.fromkeys(("array", "list", "string[]", "strings", "varchar[]"), "text[]"),
+    "guid": "uuid",
+}
+
+
+def _check_normalizers(source: Source, place: Place, kind: Any, normalize: Any) -> None:
     chain = []
-    for index, normalizer in enumerate(_list_texts(field.get("normalize"))):
+    for index, normalizer in enumerate(list_texts(normalize)):
         if normalizer in NORMALIZERS:
             chain.append((index, normalizer))
             continue
-        place = ("fields", name, "normalize", index)
-        source.report_value(
-            place, "SPEC304", f"unknown normalizer `{normalizer}`", suggest_name(normalizer, NORMALIZERS)
-        )
-    kind = field.get("type")
+        hint = suggest_name(normalizer, NORMALIZERS)
+        source.report_value((*place, "normalize", index), "SPEC304", f"unknown normalizer `{normalizer}`", hint)
     if not isinstance(kind, str) or kind not in TYPES:
         return
     for (_, before), (index, after) in pairwise(chain):
         if not NORMALIZERS[before].can_feed(NORMALIZERS[after]):
             message = f"`{after}` cannot take what `{before}` gives"
-            source.report_value(("fields", name, "normalize", index), "SPEC305", message, "change their order")
+            hint = "change their order"
+            if before == "json":
+                hint = 'open JSON inside a string in the path, "parse_json(output.text).name"'
+            source.report_value((*place, "normalize", index), "SPEC305", message, hint)
     if chain and not NORMALIZERS[chain[-1][1]].fits_column(kind):
         index, last = chain[-1]
         message = f"normalizer `{last}` gives no value for a column of type `{kind}`"
         hint = "take another normalizer, or another type"
-        source.report_value(("fields", name, "normalize", index), "SPEC305", message, hint)
+        source.report_value((*place, "normalize", index), "SPEC305", message, hint)
+
+
+def _check_coalesce(source: Source, data: Data, name: str, field: Data) -> None:
+    if field.get("coalesce") is None:
+        return
+    place, fields = ("fields", name, "coalesce"), dict(list_fields(data))
+    own = [override for _, overridden, override in list_field_overrides(data) if overridden == name]
+    if field.get("path") is not None or any(override.get("path") is not None for override in own):
+        source.report_value(place, "SPEC317", f"`{name}` has both `path` and `coalesce`", "keep one of the two")
+    if field.get("type") in TYPES and field.get("type") != "text":
+        message = f"`coalesce` takes text fields, and `{name}` is {field['type']}"
+        source.report_value(("fields", name, "type"), "SPEC317", message, "write `type: text`")
+    for index, other in enumerate(list_texts(field["coalesce"])):
+        if other not in fields:
+            hint = suggest_name(other, fields)
+            source.report_value((*place, index), "SPEC317", f"`coalesce` names no field `{other}`", hint)
+        elif fields[other].get("coalesce") is not None:
+            message = f"`{other}` has `coalesce` itself, and `coalesce` does not chain"
+            source.report_value((*place, index), "SPEC317", message, "name the fields that have a path")
+        elif fields[other].get("type") in TYPES and fields[other].get("type") != "text":
+            message = f"`coalesce` takes text fields, and `{other}` is {fields[other]['type']}"
+            source.report_value((*place, index), "SPEC317", message, "name text fields")
+
+
+def _check_key_words(source: Source, name: str, field: Data, is_key: bool) -> None:
+    """Check that `null_key` stands at a conflict column, and `on_invalid: missing` at none."""
+    if field.get("null_key") is not None and not is_key:
+        message = f"`{name}` is no conflict column, so `null_key` says nothing"
+        source.report_value(("fields", name, "null_key"), "SPEC318", message, "drop it, or write `required: true`")
+    elif field.get("null_key") == NullKey.MATCH and field.get("required") is True:
+        message = f"`{name}` is required, so its key is never null"
+        source.report_value(("fields", name, "null_key"), "SPEC318", message, "drop `null_key` or `required`")
+    if field.get("on_invalid") == OnInvalid.MISSING and is_key:
+        message = f"`{name}` is a conflict column: an invalid value is no reason to meet another row"
+        source.report_value(("fields", name, "on_invalid"), "SPEC318", message, "drop `on_invalid: missing`")
 
 
 def _check_conflict(source: Source, data: Data) -> None:
-    columns, fields = _list_texts(data.get("conflict")), dict(_list_fields(data))
+    columns, fields = list_texts(data.get("conflict")), dict(list_fields(data))
     if columns and "org_id" not in columns:
         hint = "add `org_id`: two organisations must never share a row"
         source.report_value(("conflict",), "SPEC303", "`conflict` lacks `org_id`", hint)
@@ -203,12 +252,12 @@ def _check_lists(source: Source, data: Data) -> None:
     """Check that `conflict`, `operations` and target submissions repeat nothing, and that indexed columns exist."""
     for place in (("conflict",), ("operations",)):
         _check_repeats(source, data.get(place[0]), place)
-    for index, target in enumerate(_list_entries(data.get("backfill"))):
+    for index, target in enumerate(list_entries(data.get("backfill"))):
         if isinstance(target, dict):
             _check_repeats(source, target.get("submissions"), ("backfill", index, "submissions"))
-    known = {name for name, _ in _list_fields(data)} | set(PROVIDED_COLUMNS)
-    for row, columns in enumerate(_list_entries(data.get("indexes"))):
-        for column, text in enumerate(_list_texts(columns)):
+    known = {name for name, _ in list_fields(data)} | set(PROVIDED_COLUMNS)
+    for row, columns in enumerate(list_entries(data.get("indexes"))):
+        for column, text in enumerate(list_texts(columns)):
             if text not in known:
                 message = f"indexed column `{text}` does not exist"
                 source.report_value(("indexes", row, column), "SPEC311", message, suggest_name(text, known))
@@ -216,8 +265,8 @@ def _check_lists(source: Source, data: Data) -> None:
 
 def _check_search(source: Source, data: Data) -> None:
     _check_repeats(source, data.get("search"), ("search",))
-    fields = dict(_list_fields(data))
-    for index, name in enumerate(_list_texts(data.get("search"))):
+    fields = dict(list_fields(data))
+    for index, name in enumerate(list_texts(data.get("search"))):
         if name not in fields:
             message = f"searched column `{name}` is not a field"
             source.report_value(("search", index), "SPEC311", message, suggest_name(name, fields))
@@ -228,90 +277,33 @@ def _check_search(source: Source, data: Data) -> None:
 
 def _check_repeats(source: Source, values: Any, place: Place) -> None:
     seen: set[str] = set()
-    for index, value in enumerate(_list_texts(values)):
+    for index, value in enumerate(list_texts(values)):
         if value in seen:
             source.report_value((*place, index), "SPEC208", f"`{value}` is said twice", "keep one of the two")
         seen.add(value)
 
 
 def _check_overrides(source: Source, data: Data) -> None:
-    fields = dict(_list_fields(data))
-    overrides = _read_overrides(data)
+    fields = dict(list_fields(data))
+    overrides = read_overrides(data)
     for operation, override in overrides.items():
-        for name in _read_mapping(override.get("fields")):
+        for name in read_mapping(override.get("fields")):
             if name not in fields:
                 place = ("operations", operation, "fields", name)
                 source.report_key(place, "SPEC308", f"no field `{name}` to override", suggest_name(name, fields))
+    for operation, name, override in list_field_overrides(data):
+        place = ("operations", operation, "fields", name)
+        _check_normalizers(source, place, fields.get(name, {}).get("type"), override.get("normalize"))
     for name, field in fields.items():
-        if not field or field.get("path") is not None:  # a field that is no mapping is another check's
-            continue
-        without = [op for op, override in overrides.items() if name not in _read_mapping(override.get("fields"))]
+        if not field or field.get("path") is not None or field.get("coalesce") is not None:
+            continue  # a field that is no mapping is another check's
+        given = {op for op, other, override in list_field_overrides(data) if other == name and override.get("path")}
+        without = [operation for operation in overrides if operation not in given]
         if without or not overrides:
             named = without and isinstance(data["operations"], dict)  # in a list, none could
             missing = f" and operation `{without[0]}` gives none" if named else ""
             message = f"field `{name}` has no `path`{missing}"
             source.report_key(("fields", name), "SPEC315", message, f"add `path: output.{name}`")
-
-
-def _check_paths(source: Source, data: Data, parsed_paths: _ParsedPaths) -> None:
-    for place, text in _list_paths(data):
-        if source.is_cut_by_comment(place):
-            hint = "quote the path, or put the comment on a line of its own"
-            source.report_value(place, "SPEC406", f"YAML cuts this unquoted path at ` #`, leaving `{text}`", hint)
-        parsed = parsed_paths[text]
-        for mistake in parsed.mistakes:
-            hint = mistake.hint
-            if mistake.code == "SPEC402" and (
-                known := [name for name in NORMALIZERS if f"`{name}`" in mistake.message]
-            ):
-                hint = f"that is a normalizer: take the value as it is and add `normalize: [{known[0]}]`"
-            source.report_character(place, mistake.offset, mistake.code, mistake.message, hint)
-        if _reads_item(parsed) and (reason := _explain_missing_item(data, place)):
-            source.report_character(place, max(text.find("item"), 0), "SPEC407", reason, "start the path at `output`")
-
-
-def _reads_item(parsed: ParsedPath) -> bool:
-    return parsed.path is not None and "item" in parsed.path.roots
-
-
-def _explain_missing_item(data: Data, place: Place) -> str:
-    """Return why `item` does not exist at `place`; "" when it does.
-
-    It is one element of `rows`, so every operation that reads the path at `place` needs `rows`.
-    """
-    if place[-1] != "path":
-        return "`item` exists only in the paths of fields, one element of `rows` at a time"
-    operations = _read_overrides(data)
-    if place[0] == "operations":
-        readers = [str(place[1])]
-    else:
-        readers = [op for op, override in operations.items() if place[1] not in _read_mapping(override.get("fields"))]
-    without = [op for op in readers if not (operations[op].get("rows") or data.get("rows"))]
-    if not without or not any("rows" in place_ for place_, _ in _list_paths(data)):
-        return "`item` exists only in a spec with `rows`" if without else ""
-    return f"`item` exists only under `rows`, which operation `{without[0]}` does not have"
-
-
-def _check_absent(source: Source, data: Data, parsed_paths: _ParsedPaths) -> None:
-    if data.get("on_absent") != OnAbsent.DELETE:
-        return
-    place = ("on_absent",)
-    if not any(path_place[-1] == "rows" for path_place, _ in _list_paths(data)):
-        source.report_value(place, "SPEC312", "`on_absent: delete` without `rows`", "drop it, or add `rows`")
-    elif not _has_parent_key(data, parsed_paths):
-        message = "`on_absent: delete` needs a conflict column that does not come from `item`"
-        hint = "add one, such as the company's domain; it says whose rows are compared"
-        source.report_value(place, "SPEC312", message, hint)
-
-
-def _has_parent_key(data: Data, parsed_paths: _ParsedPaths) -> bool:
-    """Tell whether some conflict column gets its value from outside `item` in every operation."""
-    from_item = {
-        place[place.index("fields") + 1]
-        for place, text in _list_paths(data)
-        if place[-1] == "path" and _reads_item(parsed_paths[text])
-    }
-    return bool(set(_list_texts(data.get("conflict"))) & {name for name, _ in _list_fields(data)} - from_item)
 
 
 _FILE_RULES: tuple[Callable[[Source, Data], None], ...] = (
@@ -360,51 +352,4 @@ def _list_names(key: str, data: Data) -> Iterator[tuple[str, Place]]:
     if isinstance(data.get(key), str):
         yield data[key], (key,)
     elif key == "slug" and isinstance(data.get("table"), str):
-        yield data["table"].replace("_", "-"), ("table",)
-
-
-# --- reading raw values without believing in their shape --------------------------------------------------------------
-
-
-def _read_mapping(value: Any) -> Data:
-    return value if isinstance(value, dict) else {}
-
-
-def _list_entries(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _list_texts(value: Any) -> list[str]:
-    return [entry for entry in _list_entries(value) if isinstance(entry, str)]
-
-
-def _read_overrides(data: Data) -> dict[str, Data]:
-    """Return operation id -> its overrides, whether `operations` is a list or a mapping."""
-    operations = data.get("operations")
-    return {name: {} for name in _list_texts(operations)} | {
-        name: _read_mapping(override) for name, override in _read_mapping(operations).items()
-    }
-
-
-def _list_fields(data: Data) -> Iterator[tuple[str, Data]]:
-    for name, field in _read_mapping(data.get("fields")).items():
-        yield name, _read_mapping(field)
-
-
-def _list_paths(data: Data) -> Iterator[tuple[Place, str]]:
-    """Yield every JMESPath string of a spec with its place."""
-    for place, holder in _list_path_holders(data):
-        for key in ("rows", "when", "path"):
-            text = holder.get(key)
-            if isinstance(text, str) and (key == "path") == (len(place) > 1 and place[-2] == "fields"):
-                yield (*place, key), text
-
-
-def _list_path_holders(data: Data) -> Iterator[tuple[Place, Data]]:
-    yield (), data
-    for name, field in _list_fields(data):
-        yield ("fields", name), field
-    for operation, override in _read_mapping(data.get("operations")).items():
-        yield ("operations", operation), _read_mapping(override)
-        for name, field in _read_mapping(_read_mapping(override).get("fields")).items():
-            yield ("operations", operation, "fields", name), _read_mapping(field)
+        yield build_slug(data["table"]), ("table",)

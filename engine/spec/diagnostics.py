@@ -61,6 +61,11 @@ CODES: Mapping[str, tuple[str, str, str]] = {
     ),
     "SPEC105": ("not one mapping", "A spec file holds exactly one YAML mapping.", "Start the file with `spec: 1`."),
     "SPEC106": ("key is not a word", "A key of a mapping is not a plain string.", "Quote it, or write a name."),
+    "SPEC107": (
+        "character that is not seen",
+        "A control character, or one that turns the direction of the text, makes a file read otherwise than it is.",
+        "Take it out.",
+    ),
     # 2xx: the shape of a spec
     "SPEC201": ("unknown key", "The format has no such key here.", "Take the name the hint proposes."),
     "SPEC202": ("missing key", "A key that every spec (or field) needs is absent.", "Add it."),
@@ -128,14 +133,30 @@ CODES: Mapping[str, tuple[str, str, str]] = {
         "A field needs a `path`, its own or one from every operation.",
         "Add `path`.",
     ),
+    "SPEC316": (
+        "one key for all elements",
+        "Under `rows`, no conflict column comes from `item` or `parent`, so all elements are one row.",
+        "Add a column of the element to `conflict`; where nothing tells them apart, a `fingerprint` of `item`.",
+    ),
+    "SPEC317": (
+        "coalesce of what it cannot take",
+        "`coalesce` stands instead of `path`, in a text field, and names text fields that have a path.",
+        "Name such fields.",
+    ),
+    "SPEC318": (
+        "word for another kind of column",
+        "`null_key` is for conflict columns, `on_invalid: missing` for all others.",
+        "Drop it.",
+    ),
     # 4xx: inside a JMESPath string
     "SPEC401": ("path does not parse", "The text is not JMESPath.", "Mend it at the character named."),
     "SPEC402": ("unknown function", "JMESPath has no such function.", "Take the name the hint proposes."),
     "SPEC403": ("wrong number of arguments", "The function takes another number of arguments.", "Mend the call."),
     "SPEC404": (
         "root does not exist",
-        "A path starts at `output`, `context`, `run`, `operation`, or (under `rows`) `item`; `run` holds `org_id`,"
-        " `submission_id`, `pipeline_run_id` and `step_position`, `operation` holds `id` and `status`.",
+        "A path starts at `output`, `context`, `step_input`, `run`, `operation`, or (under `rows`) `item` and `parent`;"
+        " `run` holds `org_id`, `company_id`, `submission_id`, `pipeline_run_id` and `step_position`, `operation` holds"
+        " `id` and `status`.",
         "Start it at one of those.",
     ),
     "SPEC405": (
@@ -148,7 +169,11 @@ CODES: Mapping[str, tuple[str, str, str]] = {
         "An unquoted path is followed by ` #`, which YAML reads as a comment.",
         "Quote the path, or put the comment on a line of its own.",
     ),
-    "SPEC407": ("`item` without `rows`", "`item` exists only in a spec that has `rows`.", "Use `output`."),
+    "SPEC407": (
+        "`item` without `rows`",
+        "`item` exists only in a spec that has `rows`, `parent` only where rows stand within rows.",
+        "Add `rows`, or use `output`.",
+    ),
     "SPEC408": (
         "literal is not JSON",
         "Between backticks stands JSON; a bare word there means something else in every library.",
@@ -159,6 +184,22 @@ CODES: Mapping[str, tuple[str, str, str]] = {
         "`sort_by`, `max_by` and `min_by` take an expression `&name` as their second argument, `map` as its first; no"
         " other argument of a function is one.",
         "Write the `&`, or drop it.",
+    ),
+    "SPEC410": (
+        "comparison with a key",
+        "In JMESPath double quotes hold a key: compared with one, a value is nearly never equal.",
+        "Write the string in single quotes.",
+    ),
+    "SPEC411": ("path too long", "A path has at most 10,000 characters.", "Write a shorter one."),
+    "SPEC412": (
+        "path gives another kind",
+        "The path can only give a kind of JSON that the column (or its first normalizer) never takes.",
+        "Take one value of a list, or change the type.",
+    ),
+    "SPEC413": (
+        "an earlier step's answer",
+        "A provider's answer is kept once, in the step that has it; later contexts and inputs do not carry it.",
+        "Read this step's own at `output`; give the earlier operation a spec of its own.",
     ),
     **RESEARCH_CODES,
 }

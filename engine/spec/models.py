@@ -18,11 +18,13 @@ from engine.values.normalizers import NORMALIZERS
 
 #: A lower-case SQL identifier, at most Postgres's 63 characters.
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
+#: A table, or a schema and a table.
+TABLE = r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$"
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
 #: Parameters of the endpoints beside the fields.
-RESERVED_PARAMETERS = ("limit", "offset", "cursor", "fields", "rows")
+RESERVED_PARAMETERS = ("limit", "offset", "cursor", "fields", "rows", "source_operation_id")
 #: Parameters of the query endpoint alone: names that a filter cannot have.
 RESERVED_FILTERS = ("order", "q", "count")
 #: Limits of Postgres: columns of a table beside the provided ones, and columns of an index.
@@ -50,6 +52,13 @@ CORE_TABLES = (
 RESERVED_SPEC_NAMES = ("format", "index", "normalizers", "readme", "step_result")
 
 PathText = str  # JMESPath; the checks parse it
+#: The path of an array; as a list of two, the second is that of an array inside each element of the first.
+RowsPath = PathText | Annotated[list[PathText], Field(min_length=1, max_length=2)]
+
+
+def build_slug(table: str) -> str:
+    """Return the path segment of a table's endpoints: its name without the schema, with hyphens."""
+    return table.rpartition(".")[2].replace("_", "-")
 
 
 class FieldSpec(StrictModel):
@@ -61,8 +70,9 @@ class FieldSpec(StrictModel):
     )
     path: PathText | None = Field(
         default=None,
-        description="JMESPath over `output`, `context`, `run`, `operation` and, under `rows`, `item`; always quoted. "
-        "Null means missing. Needed unless every operation gives its own.",
+        description="JMESPath over `output`, `context`, `step_input`, `run`, `operation` and, under `rows`, `item` "
+        "(and `parent`, where rows stand within rows); best quoted. Null means missing. Needed unless every operation "
+        "gives its own.",
         examples=["output.domain || output.target_company_domain", "context.client_name", "item.name", "'a constant'"],
     )
     normalize: list[str] = Field(
@@ -71,12 +81,29 @@ class FieldSpec(StrictModel):
         json_schema_extra={"items": {"type": "string", "enum": [*sorted(NORMALIZERS)]}},
         examples=[["domain"], ["strip_think", "json"]],
     )
+    coalesce: list[str] | None = Field(
+        default=None,
+        min_length=2,
+        description="Instead of `path`: names of other text fields, of which the first that has a value, normalized, "
+        "is taken. The engine derives it; no body holds it.",
+        examples=[["person_linkedin_url", "person_email", "person_full_name"]],
+    )
     required: bool = Field(
         default=False, description="A step result (under `rows`: an element) without this value is rejected."
     )
     on_missing: Literal["keep", "clear"] = Field(
         default="keep",
         description="What a missing value does to a stored one: `keep` leaves it, `clear` overwrites it with NULL.",
+    )
+    on_invalid: Literal["reject", "missing"] = Field(
+        default="reject",
+        description="What is done with a value that a normalizer or the type refuses: `reject` rejects the row, "
+        "`missing` takes it for missing, with a note on record. Not for conflict columns.",
+    )
+    null_key: Literal["match", "reject"] | None = Field(
+        default=None,
+        description="For a conflict column, what null means: `match` is a key like any other, `reject` rejects the "
+        "row, as `required` does. Default: `reject` where a path uses `item`, else `match`.",
     )
     filter: bool = Field(
         default=False, description="Offered as a filter by the query endpoint, and to order by; not for `jsonb`."
@@ -91,21 +118,29 @@ class FieldSpec(StrictModel):
 class FieldOverride(StrictModel):
     """What one operation says differently about a field."""
 
-    path: PathText = Field(
-        description="The field's path in this operation's output.", examples=["output.customer_name"]
+    path: PathText | None = Field(
+        default=None, description="The field's path in this operation's output.", examples=["output.customer_name"]
+    )
+    normalize: list[str] | None = Field(
+        default=None,
+        description="The field's normalizers in this operation, instead of those of the field.",
+        json_schema_extra={"items": {"type": "string", "enum": [*sorted(NORMALIZERS)]}},
+        examples=[["strip_think", "json"]],
     )
 
 
 class Override(StrictModel):
     """What one operation says differently: the shape of its output, never the table."""
 
-    rows: PathText | None = Field(
+    rows: RowsPath | None = Field(
         default=None, description="This operation's array of rows.", examples=["output.results"]
     )
     when: PathText | None = Field(
         default=None, description="This operation's guard.", examples=["output.response.status == 'completed'"]
     )
-    fields: dict[str, FieldOverride] = Field(default={}, description="This operation's paths, by field name.")
+    fields: dict[str, FieldOverride] = Field(
+        default={}, description="This operation's paths and normalizers, by field name."
+    )
 
 
 class TargetSpec(StrictModel):
@@ -146,7 +181,7 @@ class Spec(StrictModel):
     operations: Annotated[dict[str, Override], BeforeValidator(_expand_operations)] = Field(
         min_length=1,
         description="Operation ids, as a list; or a mapping from id to what that operation says differently "
-        "(`rows`, `when`, `fields.<name>.path`).",
+        "(`rows`, `when`, `fields.<name>.path` and `.normalize`), which may be nothing.",
         examples=[["company.derive.intel_briefing"]],
     )
     research: ResearchSpec | None = Field(
@@ -154,7 +189,11 @@ class Spec(StrictModel):
         description="How the research of the operation is asked for. Such a spec names one operation, and an operation "
         "has one such spec; others may read the same answers.",
     )
-    table: str = Field(pattern=IDENTIFIER, description="Target table.", examples=["company_intel_briefings"])
+    table: str = Field(
+        pattern=TABLE,
+        description="Target table, in a schema of its own where the name has a dot.",
+        examples=["company_intel_briefings", "research.company_intel_briefings"],
+    )
     slug: str | None = Field(
         default=None,
         pattern=SLUG,
@@ -172,10 +211,11 @@ class Spec(StrictModel):
         description="Columns that make a row the same row. Must contain `org_id` and match a unique index.",
         examples=[["org_id", "company_domain", "client_company_name"]],
     )
-    rows: PathText | None = Field(
+    rows: RowsPath | None = Field(
         default=None,
-        description="Path to an array: one row per element, which paths see as `item`.",
-        examples=["output.results"],
+        description="Path to an array: one row per element, which paths see as `item`. A list of two paths nests: the "
+        "second goes into each element of the first; paths see the inner element as `item`, the outer as `parent`.",
+        examples=["output.results", ["output.competitors", "item.sources"]],
     )
     on_absent: Literal["keep", "delete"] = Field(
         default="keep",
@@ -205,4 +245,4 @@ class Spec(StrictModel):
     @property
     def endpoint(self) -> str:
         """The path segment of the spec's endpoints."""
-        return self.slug or self.table.replace("_", "-")
+        return self.slug or build_slug(self.table)

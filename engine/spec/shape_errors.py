@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -31,10 +32,12 @@ def is_identifier(text: str) -> bool:
 def report_shape_errors(source: Source, error: ValidationError) -> None:
     """Add a diagnostic to the source for every entry of `error`."""
     for entry in error.errors(include_url=False):
-        place = tuple(entry["loc"])
+        place = tuple(step for step in entry["loc"] if step not in _BRANCHES)
         kind = entry["type"]
+        if place != tuple(entry["loc"]) and _is_other_branch(source, place, entry["loc"]):
+            continue
         if kind == "extra_forbidden":
-            hint = suggest_name(str(place[-1]), _find_model(place[:-1]).model_fields)
+            hint = _suggest_key(source, place)
             source.report_key(place, "SPEC201", f"unknown key `{place[-1]}`{_describe_parent(place)}", hint)
         elif kind == "missing":
             message = f"missing key `{place[-1]}`{_describe_parent(place)}"
@@ -43,6 +46,31 @@ def report_shape_errors(source: Source, error: ValidationError) -> None:
             _report_type(source, place, _TYPE_NAMES[kind], entry["input"])
         else:
             _report_value(source, place, kind, entry)
+
+
+#: Steps of pydantic's places that name the alternatives of `rows`, a path or a list of them.
+_BRANCHES = ("str", "list[str]")
+
+
+def _is_other_branch(source: Source, place: Place, loc: Place) -> bool:
+    """Tell whether an error is about the alternative that the author did not mean: a list was written, or none."""
+    value = source.data
+    for step in place[: place.index("rows") + 1]:
+        value = value[step]
+    return isinstance(value, list) != ("list[str]" in loc)
+
+
+def _suggest_key(source: Source, place: Place) -> str:
+    """Return a hint for a key that the format does not have."""
+    key = str(place[-1])
+    if key == "default" and place[0] == "fields":
+        field = source.data["fields"].get(place[1], {})
+        path, value = field.get("path", "output.name"), field.get("default")
+        literal = f"'{value}'" if isinstance(value, str) else f"`{json.dumps(value)}`"
+        return f'put it into the path: path: "{path} || {literal}"'
+    if spaces := {character for character in key if character.isspace() and character != " "}:
+        return f"the key holds U+{ord(spaces.pop()):04X}, which looks like a space: write a plain one, or none"
+    return suggest_name(key, _find_model(place[:-1]).model_fields)
 
 
 def _report_type(source: Source, place: Place, wanted: str, value: Any) -> None:
@@ -79,6 +107,10 @@ def _describe_value_error(place: Place, kind: str, entry: Any) -> tuple[str, str
         known = re.findall(r"'(\w+)'", entry["ctx"]["expected"])
         message = f"`{name}` is {' or '.join(f'`{word}`' for word in known)}, found `{value}`"
         return "SPEC209", message, suggest_name(str(value), known)
+    if kind == "too_short" and place[-1] == "coalesce" and value:
+        return "SPEC209", f"`{name}` names one field only", "name two or more, or take its `path` here"
+    if kind == "too_long" and place[-1] == "rows":
+        return "SPEC209", f"`{name}` has {len(value)} paths", "rows stand within rows once: write one path or two"
     if kind == "too_long":
         message = f"`{name}` has more than {entry['ctx']['max_length']} entries, which Postgres cannot hold"
         return "SPEC209", message, "leave some out; a document fits one `jsonb` column"

@@ -20,3 +20,17 @@ class OnAbsent(StrEnum):
 
     KEEP = "keep"
     DELETE = "delete"
+
+
+class OnInvalid(StrEnum):
+    """What is done with a value that a normalizer or the type refuses (`fields.<name>.on_invalid`)."""
+
+    REJECT = "reject"
+    MISSING = "missing"  # it counts as missing, with a note on record
+
+
+class NullKey(StrEnum):
+    """What null means in a conflict column (`fields.<name>.null_key`)."""
+
+    MATCH = "match"  # a key like any other
+    REJECT = "reject"  # the same as `required`

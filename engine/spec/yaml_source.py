@@ -13,8 +13,10 @@ from typing import Any
 
 import yaml
 
+from engine.spec import text_mistakes
 from engine.spec.diagnostics import Diagnostic
 from engine.spec.referenced_files import ReferencedFile, load_referenced_files
+from engine.spec.text_mistakes import TextMistake
 from engine.spec.yaml_scalar import Scalar, find_character
 
 _Key = str | int
@@ -101,6 +103,11 @@ class Source:
         """Add a diagnostic at character `offset` of the string at `place`."""
         self.add_diagnostic(self.find_character_position(place, offset), code, message, hint)
 
+    def report_text_mistake(self, code: str, mistake: TextMistake) -> None:
+        """Add a diagnostic for a mistake in the text of the file."""
+        message = f"not YAML: {mistake.message}" if code == "SPEC102" else mistake.message
+        self.add_diagnostic(self._locate_index(mistake.index), code, message, mistake.hint)
+
     def _locate_index(self, index: int) -> Position:
         before = self.text[:index]
         return Position(before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1)
@@ -133,10 +140,16 @@ def load_source(file: Path, shown_as: str) -> Source:
 def parse_source(text: str, file: str) -> Source:
     """Parse YAML text. Never raises: mistakes are diagnostics of the source, whose `data` may then be None."""
     source = Source(file, text)
+    if conflict := text_mistakes.find_merge_conflict(text):
+        source.report_text_mistake("SPEC102", conflict)
+        return source
     try:
         _read_document(source, list(_compose_nodes(text)))
     except yaml.YAMLError as error:
         _report_syntax_error(source, error)
+        return source
+    for hidden in text_mistakes.find_hidden_characters(text):
+        source.report_text_mistake("SPEC107", hidden)
     return source
 
 
@@ -187,11 +200,18 @@ def _report_syntax_error(source: Source, error: yaml.YAMLError) -> None:
     mark = getattr(error, "problem_mark", None)
     position = Position(mark.line + 1, mark.column + 1) if mark else _START
     problem = getattr(error, "problem", None) or str(error).split("\n", 1)[0]
+    end = source.text.find("\n", mark.index) if mark else -1
+    if problem != _TOO_DEEP and (cause := text_mistakes.find_cause(source.text, end if end >= 0 else len(source.text))):
+        source.report_text_mistake("SPEC102", cause)
+        return
     begun, where = getattr(error, "context_mark", None), ""
     if begun and begun.line + 1 < position.line:
         where = f" {error.context} from line {begun.line + 1} on"  # type: ignore[attr-defined]
     character = source.text[mark.index : mark.index + 1] if mark else ""
     hint = "indent with spaces: this is a tab" if character == "\t" else _SYNTAX_HINTS.get(problem, _SYNTAX_HINT)
+    start = source.text.rfind("\n", 0, mark.index) + 1 if mark else 0
+    if text_mistakes.is_bare_path(source.text[start:]) and character != "\t":
+        hint = "quote the path"
     source.add_diagnostic(position, "SPEC102", f"not YAML: {problem}{where}", hint)
 
 
@@ -248,6 +268,8 @@ class _NodeReader:
         if isinstance(node, yaml.SequenceNode):
             return [self.read_node(child, (*place, index)) for index, child in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)
+        for hidden in text_mistakes.find_hidden_characters(node.value) if node.style == '"' else ():
+            self.source.add_diagnostic(_locate_node(node), "SPEC107", hidden.message, hidden.hint)
         self.source.scalars[place] = Scalar(node.start_mark.index, node.end_mark.index, _read_style(node), node.value)
         return _resolve_scalar(node)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from engine.plan import Plan
 from engine.rows.query import Query
-from engine.sql.identifiers import Statement, quote
+from engine.sql.identifiers import Statement, quote_table
 from engine.sql.select import build_row_columns
 
 #: Entries that are given numbers at once.
@@ -65,7 +65,7 @@ from (
     where {_OWN} and number > %(after)s::bigint
     order by number limit %(limit)s
 ) as entry
-left join {quote(plan.table)} as shown
+left join {quote_table(plan.table)} as shown
     on shown.id = entry.row_id and shown.org_id = %(org_id)s::uuid and not entry.removed
 order by entry.number
 """

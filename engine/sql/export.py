@@ -12,7 +12,7 @@ from engine.provided_columns import PROVIDED_COLUMNS
 from engine.rows.export_formats import ExportFormat
 from engine.rows.query import Query
 from engine.sql.conditions import build_conditions
-from engine.sql.identifiers import Statement, quote, quote_names
+from engine.sql.identifiers import Statement, quote, quote_names, quote_table
 from engine.sql.select import build_order
 from engine.values.column_types import TYPES, ColumnType
 
@@ -28,7 +28,7 @@ def build_copy_statement(plan: Plan, query: Query, format_: ExportFormat) -> Sta
     text = f"""
 copy (
     select {columns}
-    from {quote(plan.table)} as shown
+    from {quote_table(plan.table)} as shown
     where {conditions}
     order by {build_order(query.order)}
 ) to stdout ({_LINES if is_lines else "format csv"})

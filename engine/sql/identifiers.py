@@ -32,6 +32,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""').replace("%", "%%") + '"'
 
 
+def quote_table(name: str) -> str:
+    """Quote the name of a table, and of its schema where it is written before a dot."""
+    return ".".join(map(quote, name.split(".")))
+
+
 def quote_names(names: Iterable[str], prefix: str = "") -> str:
     """Quote `names` and join them with commas, each preceded by `prefix`."""
     return ", ".join(prefix + quote(name) for name in names)
@@ -77,7 +82,7 @@ def _build_lookup(plan: Plan, names: Sequence[str], table: str, source: str, col
         is_null = dict(zip(branched, nulls, strict=True))
         conditions = [_build_equality(name, source, is_null.get(name), name in rest) for name in names]
         where = " and ".join(conditions)
-        branches.append(f"select {columns} from {quote(table)} as stored where {where}")
+        branches.append(f"select {columns} from {quote_table(table)} as stored where {where}")
     return "\n        union all ".join(branches)
 
 

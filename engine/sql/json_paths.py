@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from engine.jmespath.path import Steps
-from engine.rows.document import PAYLOAD_PATHS
+from engine.rows.document import STORED_PATHS
 
 
 def build_detoast_subquery(source: str, roots: Iterable[str]) -> str:
     """Build a subquery that decompresses the payload once per root; separate expressions would each do it again."""
     wanted = set(roots)
     wanted |= {"output"} if "context" in wanted else set()  # it is merged into the context, see `build_path_value`
-    columns = [f"{source}.output_payload {_build_arrows(PAYLOAD_PATHS[root])} as {root}" for root in sorted(wanted)]
+    columns = [f"{_build_root(source, *STORED_PATHS[root])} as {root}" for root in sorted(wanted)]
     return f"(select {', '.join(columns) or '1'} offset 0)"
 
 
@@ -54,8 +54,8 @@ def _build_null_conversion(value: str) -> str:
     return f"nullif({value}, 'null'::jsonb)"
 
 
-def _build_arrows(steps: Steps) -> str:
-    return " ".join(f"-> {_quote_literal(step)}" for step in steps)
+def _build_root(source: str, column: str, *steps: str) -> str:
+    return " ".join((f"{source}.{column}", *(f"-> {_quote_literal(step)}" for step in steps)))
 
 
 def _build_text_array(steps: Iterable[str]) -> str:

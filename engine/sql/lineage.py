@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.plan import Plan
 from engine.rows.units import get_unit_fields
-from engine.sql.identifiers import build_parent_lookup, quote
+from engine.sql.identifiers import build_parent_lookup, quote, quote_table
 
 #: Take the locks of a batch, in the order of their numbers, until the end of the transaction.
 LOCK_UNITS_SQL = """
@@ -135,14 +135,14 @@ def build_unit_rows_sql(plan: Plan) -> str:
     keys = "".join(f", {quote(column.name)}" for column in get_unit_fields(plan))
     return f"""
 select id::text, org_id::text, source_step_result_id is not null{keys}
-from {quote(plan.table)} where id = any(string_to_array(%(ids)s, ',')::uuid[])
+from {quote_table(plan.table)} where id = any(string_to_array(%(ids)s, ',')::uuid[])
 """
 
 
 def build_remove_rows_sql(plan: Plan) -> str:
     """Build the statement that removes stored rows `ids` that have a source: (id, key as one JSON array)."""
     return f"""
-delete from {quote(plan.table)} as stored
+delete from {quote_table(plan.table)} as stored
 where id = any(string_to_array(%(ids)s, ',')::uuid[]) and source_step_result_id is not null
 returning id::text, {_build_key_json(plan)}
 """
@@ -151,7 +151,7 @@ returning id::text, {_build_key_json(plan)}
 def build_unsource_rows_sql(plan: Plan) -> str:
     """Build the statement that takes the source from stored rows `ids` whose step result is there no more."""
     return f"""
-update {quote(plan.table)} as stored set source_step_result_id = null
+update {quote_table(plan.table)} as stored set source_step_result_id = null
 where id = any(string_to_array(%(ids)s, ',')::uuid[]) and {_SOURCE_IS_GONE}
 """
 
@@ -170,7 +170,7 @@ def build_remove_absent_sql(plan: Plan) -> str:
 with parent as materialized (
 {_build_parents(plan)}
 )
-delete from {quote(plan.table)} as stored
+delete from {quote_table(plan.table)} as stored
 using parent cross join lateral (
         {build_parent_lookup(plan, plan.table, "parent", "stored.id")}
 ) as found
@@ -189,7 +189,7 @@ def build_unsource_absent_sql(plan: Plan) -> str:
 with parent as materialized (
 {_build_parents(plan)}
 )
-update {quote(plan.table)} as stored set source_step_result_id = null
+update {quote_table(plan.table)} as stored set source_step_result_id = null
 from parent cross join lateral (
         {build_parent_lookup(plan, plan.table, "parent", "stored.id")}
 ) as found

@@ -11,7 +11,7 @@ from __future__ import annotations
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.reading import Reading
-from engine.sql.identifiers import build_key_lookup, indent_lines, quote, quote_names
+from engine.sql.identifiers import build_key_lookup, indent_lines, quote, quote_names, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case
 from engine.sql.upsert import build_row_difference, list_written_columns
 
@@ -73,7 +73,7 @@ def build_insert_sql(reading: Reading) -> str:
     kept = " and ".join(f"inserted.{quote(name)} is not distinct from staged.{quote(name)}" for name in plan.conflict)
     return f"""
 with inserted as (
-    insert into {quote(plan.table)} as stored (id, {quote_names(list_written_columns(plan))})
+    insert into {quote_table(plan.table)} as stored (id, {quote_names(list_written_columns(plan))})
     select staged.{_ID}, {_build_select_list(reading)}
     from (
         select * from {STAGING} where {_ORDINAL} = any(%(ordinals)s::int[]) order by {_ORDINAL} offset 0
@@ -97,7 +97,7 @@ def build_update_sql(reading: Reading) -> str:
     changes = [f"{quote(name)} = arriving.{quote(name)}" for name in names]
     values = ", ".join(f"{held.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in names)
     return f"""
-update {quote(plan.table)} as stored set
+update {quote_table(plan.table)} as stored set
 {indent_lines(changes)}
 from (
     select target.ordinal as {_ORDINAL}, target.id as {_ID}, {values}
@@ -113,7 +113,7 @@ returning arriving.{_ORDINAL}
 
 def build_delete_misplaced_sql(plan: Plan) -> str:
     """Build the statement that removes rows `ids`, which the table took under another key than their own."""
-    return f"delete from {quote(plan.table)} where id = any(%(ids)s::uuid[])"
+    return f"delete from {quote_table(plan.table)} where id = any(%(ids)s::uuid[])"
 
 
 def build_snapshot_sql(reading: Reading) -> str:

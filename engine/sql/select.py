@@ -12,7 +12,7 @@ from engine.plan import Plan
 from engine.rows.ordering import OrderColumn
 from engine.rows.query import Count, DocumentPath, Query
 from engine.sql.conditions import build_conditions, spell_comparable
-from engine.sql.identifiers import Statement, build_answer_columns, quote
+from engine.sql.identifiers import Statement, build_answer_columns, quote, quote_table
 
 
 def build_page_statement(plan: Plan, query: Query) -> Statement:
@@ -28,12 +28,12 @@ def build_page_statement(plan: Plan, query: Query) -> Statement:
 select {position}, shown.id::text,
         {columns}
 from (
-    select id from {quote(plan.table)}
+    select id from {quote_table(plan.table)}
     where {conditions}
     order by {build_order(query.order)}
     limit %(limit)s offset %(offset)s
 ) as page
-join {quote(plan.table)} as shown using (id)
+join {quote_table(plan.table)} as shown using (id)
 order by {build_order(query.order, "shown.")}
 """
     return Statement(text, {**parameters, **more, "limit": query.limit + 1, "offset": query.offset})
@@ -44,7 +44,7 @@ def build_row_statement(plan: Plan, query: Query, row_id: str) -> Statement:
     columns, parameters = build_row_columns(plan, query, "shown")
     text = f"""
 select {columns}
-from {quote(plan.table)} as shown
+from {quote_table(plan.table)} as shown
 where shown.org_id = %(org_id)s::uuid and shown.id = %(id)s::uuid
 """
     return Statement(text, {**parameters, "org_id": query.tenant, "id": row_id})
@@ -54,8 +54,8 @@ def build_count_statement(plan: Plan, query: Query) -> Statement:
     """Count the rows that match, whatever page is asked for; `estimated` gives the planner's answer as a JSON plan."""
     conditions, parameters = build_conditions(plan, query, paged=False)
     if query.count is Count.EXACT:
-        return Statement(f"select count(*)::text from {quote(plan.table)}\nwhere {conditions}", parameters)
-    return Statement(f"explain (format json) select id from {quote(plan.table)}\nwhere {conditions}", parameters)
+        return Statement(f"select count(*)::text from {quote_table(plan.table)}\nwhere {conditions}", parameters)
+    return Statement(f"explain (format json) select id from {quote_table(plan.table)}\nwhere {conditions}", parameters)
 
 
 def build_row_columns(plan: Plan, query: Query, source: str) -> tuple[str, dict[str, Any]]:

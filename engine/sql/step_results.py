@@ -37,6 +37,11 @@ _PENDING = """(
     ) is distinct from %(digest)s"""
 
 
+_COMPANY_ID = (
+    "(select run.company_id::text from pipeline_runs as run where run.id = wanted.pipeline_run_id) as company_id"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """Selects step results of a spec. The default selects all that are pending."""
@@ -62,8 +67,8 @@ def build_step_results_statement(reading: Reading, scope: Scope) -> Statement:
     """Select the step results of the scope, oldest first.
 
     Columns: id, org_id, submission_id, pipeline_run_id, step_position, operation_id, recorded_at, version, then the
-    values of `reading.parts` as one JSON array text, then for each held field whether it
-    is present.
+    values of `reading.parts` as one JSON array text, the run's company (null unless some path reads it), and for each
+    held field whether it is present.
 
     Step results are selected before their documents are read, one by one and in order: `offset 0` keeps the planner
     from reading documents of step results that are not selected.
@@ -71,6 +76,7 @@ def build_step_results_statement(reading: Reading, scope: Scope) -> Statement:
     condition, parameters = _build_conditions(reading.plan, scope)
     parts = ", ".join(build_path_value(steps, "document") for steps in reading.parts)
     present = [f"{_build_held_value(reading, index)} is not null" for index in range(len(reading.held_fields))]
+    company = _COMPANY_ID if reading.reads_company else "null::text as company_id"
     text = f"""
 select wanted.id::text, wanted.org_id::text, wanted.submission_id::text, wanted.pipeline_run_id::text,
     wanted.step_position, wanted.operation_id, wanted.recorded_at, wanted.version, content.*
@@ -83,7 +89,7 @@ from (
     limit %(limit)s
 ) as wanted
 cross join lateral (
-    select {", ".join([f"array_to_json(array[{parts}]::jsonb[])::text", *present])}
+    select {", ".join([f"array_to_json(array[{parts}]::jsonb[])::text", company, *present])}
     from step_results as source
     cross join lateral {build_detoast_subquery("source", _collect_roots(reading))} as document
     where source.id = wanted.id

@@ -15,7 +15,7 @@ from engine.columns import list_columns
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.spec.vocabulary import OnMissing
-from engine.sql.identifiers import build_answer_columns, build_key_lookup, indent_lines, quote, quote_names
+from engine.sql.identifiers import build_answer_columns, build_key_lookup, indent_lines, quote, quote_names, quote_table
 
 _IDS = ("source_submission_id", "source_pipeline_run_id", "source_step_result_id")
 
@@ -155,7 +155,7 @@ with "Arriving" as materialized (
 ), "Owner" as (
 {_OWNER_CHECK}
 ), "Upserted" as (
-    insert into {quote(plan.table)} as stored ({quote_names(columns)})
+    insert into {quote_table(plan.table)} as stored ({quote_names(columns)})
     select {quote_names(columns, "arriving.")}
     from "Arriving" as arriving, "Owner" as owner
     where owner.submission_ok and owner.run_ok and owner.step_ok
@@ -178,7 +178,7 @@ def build_stored_rows_sql(plan: Plan) -> str:
     """Build the query for stored rows `ids`: the id, then the row as an upsert answers it."""
     return f"""
 select stored.id::text, {build_answer_columns(plan, list_columns(plan), "stored")}
-from {quote(plan.table)} as stored where stored.id = any(%(ids)s::uuid[])
+from {quote_table(plan.table)} as stored where stored.id = any(%(ids)s::uuid[])
 """
 
 

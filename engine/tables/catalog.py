@@ -16,6 +16,7 @@ class TableRow:
     role_unbound: bool  # a superuser, or one that bypasses row level security
     denied: list[str]  # privileges that the role lacks
     followed: bool  # by the triggers that note its changes
+    schema_denied: bool  # it may not use the schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class IndexRow:
     valid: bool  # False when its build failed
     immediate: bool  # False when it belongs to a deferrable constraint
     unique: bool
+    primary: bool
     partial: bool
     has_expressions: bool
     nulls_equal: bool
@@ -90,7 +92,8 @@ select c.oid::bigint as oid, c.relrowsecurity as row_security,
        4 = (
            select count(*) from pg_trigger as t join pg_proc as p on p.oid = t.tgfoid
            where t.tgrelid = c.oid and p.proname = 'note_changed_rows' and t.tgenabled <> 'D'
-       ) as followed
+       ) as followed,
+       coalesce(not has_schema_privilege(r.oid, c.relnamespace, 'USAGE'), false) as schema_denied
 from pg_class as c left join pg_roles as r on r.rolname = %(role)s
 where c.oid = to_regclass(%(table)s)
 """
@@ -104,7 +107,8 @@ where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
 
 SELECT_INDEXES = """
 select c.relname as name, i.indisvalid as valid, i.indimmediate as immediate,
-       i.indisunique as unique, i.indpred is not null as partial, i.indexprs is not null as has_expressions,
+       i.indisunique as unique, i.indisprimary as primary,
+       i.indpred is not null as partial, i.indexprs is not null as has_expressions,
        i.indnullsnotdistinct as nulls_equal,
        array(
            select coalesce(a.attname, '') from unnest(i.indkey::int2[]) with ordinality as k(number, place)

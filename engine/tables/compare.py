@@ -17,9 +17,12 @@ from engine.tables.ddl import (
     build_grant,
     build_provided_definition,
     build_row_security,
+    build_schema_grant,
     build_tenant_policy,
     build_unique_index,
     spell_identifier,
+    spell_index,
+    spell_table,
     spell_type,
 )
 from engine.tables.differences import Code, Difference
@@ -27,6 +30,8 @@ from engine.tables.query_indexes import list_missing_indexes
 
 #: Commands as `pg_policy` spells them -> the privilege of the same name.
 _PRIVILEGES: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
+#: The column `id` of a table that has a primary key of its own.
+_OWN_KEY_DEFINITION: Final = "UUID NOT NULL DEFAULT gen_random_uuid() UNIQUE"
 _COMMANDS: Final = frozenset(_PRIVILEGES)
 
 
@@ -61,6 +66,8 @@ def _compare_indexes(plan: Plan, table: Table) -> list[Difference]:
 
 def _compare_columns(plan: Plan, table: Table) -> Iterator[Difference]:
     definitions = {name: build_provided_definition(column) for name, column in PROVIDED_COLUMNS.items()}
+    if any(index.primary for index in table.indexes):
+        definitions["id"] = _OWN_KEY_DEFINITION
     definitions |= {column.name: spell_type(column) for column in plan.fields}
     for name, definition in definitions.items():
         if name not in table.columns:
@@ -93,7 +100,7 @@ def _compare_unique_index(plan: Plan, table: Table) -> Iterator[Difference]:
         yield Difference(plan.name, Code.NO_UNIQUE_INDEX, message, sql)
     elif nullable and not all(index.nulls_equal for index in usable):
         strict = [index.name for index in usable if not index.nulls_equal]
-        drops = "".join(f"DROP INDEX {spell_identifier(name)};\n" for name in strict)
+        drops = "".join(f"DROP INDEX {spell_index(plan.table, name)};\n" for name in strict)
         names = ", ".join(f"`{name}`" for name in nullable)
         message = f"{names} may be NULL, and `{strict[0]}` lets rows with a NULL key repeat"
         yield Difference(plan.name, Code.NULLABLE_KEY, message, drops + sql)
@@ -163,6 +170,13 @@ def _compare_role(plan: Plan, table: Table) -> Iterator[Difference]:
         yield Difference(plan.name, Code.PRIVILEGE_MISSING, message, build_grant(plan.table, denied))
 
 
+def _compare_schema(plan: Plan, table: Table) -> Iterator[Difference]:
+    if table.row.schema_denied and "." in plan.table:
+        schema = plan.table.partition(".")[0]
+        message = f"role `{TENANT_ROLE}` may not use the schema `{schema}`"
+        yield Difference(plan.name, Code.PRIVILEGE_MISSING, message, build_schema_grant(plan.table))
+
+
 def _compare_policies(plan: Plan, table: Table) -> Iterator[Difference]:
     if not table.row.row_security:
         message = f"row level security is off on `{plan.table}`"
@@ -173,7 +187,7 @@ def _compare_policies(plan: Plan, table: Table) -> Iterator[Difference]:
     covered = _list_covered_commands(policy for policy in table.policies if policy not in wide)
     for policy in wide:
         message = f"policy `{policy.name}` of `{plan.table}` does not ask for the organisation"
-        drop = f"DROP POLICY {spell_identifier(policy.name)} ON {spell_identifier(plan.table)};"
+        drop = f"DROP POLICY {spell_identifier(policy.name)} ON {spell_table(plan.table)};"
         sql = drop if needed <= covered else f"{drop}\n{create}"
         yield Difference(plan.name, Code.POLICY_TOO_WIDE, message, sql)
     if uncovered := needed - covered - _list_covered_commands(wide):
@@ -203,5 +217,6 @@ _COMPARISONS: Final[tuple[Callable[[Plan, Table], Iterable[Difference]], ...]] =
     _compare_unfilled_columns,
     _compare_field_columns,
     _compare_role,
+    _compare_schema,
     _compare_policies,
 )

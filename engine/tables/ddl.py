@@ -31,6 +31,36 @@ def spell_identifier(name: str) -> str:
     return name if _PLAIN.fullmatch(name) and name not in _RESERVED.split() else quote(name)
 
 
+def spell_table(name: str) -> str:
+    """Return the name of a table as a person would write it, its schema included where it has one."""
+    return ".".join(map(spell_identifier, name.split(".")))
+
+
+def spell_index(table: str, index: str) -> str:
+    """Return the name of an index of a table: it lies in the table's schema."""
+    schema = table.rpartition(".")[0]
+    return spell_table(f"{schema}.{index}" if schema else index)
+
+
+def build_index_name(table: str, suffix: str) -> str:
+    """Return the usual name of an index, `idx_<table>_<suffix>`, without the schema."""
+    return shorten_identifier(f"idx_{table.rpartition('.')[2]}_{suffix}")
+
+
+def build_schema(table: str) -> str:
+    """Return the statements that make the schema of a table and let tenants use it; "" for a table without one."""
+    schema = table.rpartition(".")[0]
+    if not schema:
+        return ""
+    name = spell_identifier(schema)
+    return f"CREATE SCHEMA IF NOT EXISTS {name};\n{build_schema_grant(table)}"
+
+
+def build_schema_grant(table: str) -> str:
+    """Return the statement that lets tenants use the schema of a table."""
+    return f"GRANT USAGE ON SCHEMA {spell_identifier(table.rpartition('.')[0])} TO {TENANT_ROLE};"
+
+
 def shorten_identifier(name: str) -> str:
     """Return a name that Postgres stores whole; a hash at its end keeps two long names apart."""
     if len(name) <= _MAX_IDENTIFIER_BYTES:
@@ -50,12 +80,12 @@ def build_provided_definition(column: ProvidedColumn) -> str:
 
 def build_add_column(table: str, column: str, definition: str) -> str:
     """Return the statement that adds a column, or leaves one of that name as it is."""
-    return f"ALTER TABLE {spell_identifier(table)} ADD COLUMN IF NOT EXISTS {spell_identifier(column)} {definition};"
+    return f"ALTER TABLE {spell_table(table)} ADD COLUMN IF NOT EXISTS {spell_identifier(column)} {definition};"
 
 
 def build_alter_column(table: str, column: str, action: str) -> str:
     """Return the statement that changes one column, for example by the action `DROP NOT NULL`."""
-    return f"ALTER TABLE {spell_identifier(table)} ALTER COLUMN {spell_identifier(column)} {action};"
+    return f"ALTER TABLE {spell_table(table)} ALTER COLUMN {spell_identifier(column)} {action};"
 
 
 def build_alter_type(table: str, column: str, type_: str) -> str:
@@ -65,7 +95,7 @@ def build_alter_type(table: str, column: str, type_: str) -> str:
 
 def build_index(table: str, suffix: str, columns: Sequence[str]) -> str:
     """Return the statement for the index `idx_<table>_<suffix>`; a column may have an order, as in `id DESC`."""
-    name = shorten_identifier(f"idx_{table}_{suffix}")
+    name = build_index_name(table, suffix)
     return f"CREATE INDEX IF NOT EXISTS {spell_identifier(name)}\n    ON {_build_index_target(table, columns)};"
 
 
@@ -74,14 +104,14 @@ def build_unique_index(table: str, columns: Sequence[str], *, nulls_equal: bool,
 
     Without a suffix Postgres chooses the name: an unusable index may have the usual one already.
     """
-    name = spell_identifier(shorten_identifier(f"idx_{table}_{suffix}"))
+    name = spell_identifier(build_index_name(table, suffix))
     head = f"IF NOT EXISTS {name}\n    ON" if suffix else "ON"
     tail = " NULLS NOT DISTINCT" if nulls_equal else ""
     return f"CREATE UNIQUE INDEX {head} {_build_index_target(table, columns)}{tail};"
 
 
 def _build_index_target(table: str, columns: Sequence[str]) -> str:
-    return f"{spell_identifier(table)} ({', '.join(map(_spell_index_column, columns))})"
+    return f"{spell_table(table)} ({', '.join(map(_spell_index_column, columns))})"
 
 
 def _spell_index_column(column: str) -> str:
@@ -91,17 +121,17 @@ def _spell_index_column(column: str) -> str:
 
 def build_row_security(table: str) -> str:
     """Return the statement that puts a table under row level security."""
-    return f"ALTER TABLE {spell_identifier(table)} ENABLE ROW LEVEL SECURITY;"
+    return f"ALTER TABLE {spell_table(table)} ENABLE ROW LEVEL SECURITY;"
 
 
 def build_grant(table: str, privileges: Sequence[str]) -> str:
     """Return the statement that grants privileges, such as `SELECT`, to the role of every tenant."""
-    return f"GRANT {', '.join(privileges)} ON {spell_identifier(table)} TO {TENANT_ROLE};"
+    return f"GRANT {', '.join(privileges)} ON {spell_table(table)} TO {TENANT_ROLE};"
 
 
 def build_tenant_policy(table: str) -> str:
     """Return the statements that let a tenant reach its own rows and no others."""
-    name = spell_identifier(table)
+    name = spell_table(table)
     return (
         f"DROP POLICY IF EXISTS tenant ON {name};\n"
         f"CREATE POLICY tenant ON {name} TO {TENANT_ROLE}\n"

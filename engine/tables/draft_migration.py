@@ -19,12 +19,16 @@ from engine.tables.ddl import (
     build_alter_column,
     build_grant,
     build_index,
+    build_index_name,
     build_provided_definition,
     build_row_security,
+    build_schema,
     build_tenant_policy,
     build_unique_index,
     shorten_identifier,
     spell_identifier,
+    spell_index,
+    spell_table,
     spell_type,
 )
 from engine.tables.differences import Code, Difference
@@ -44,10 +48,11 @@ def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) 
     when there is nothing to add.
     """
     names = list(migrations)
+    stem = _build_file_stem(plan)
     number = 1 + max((int(match[0]) for name in names if (match := re.match(r"\d+", name))), default=0)
     if table is None:
         _check_not_drafted(plan, names)
-        return f"{number:03d}_{plan.table}.sql", build_create_migration(plan)
+        return f"{number:03d}_{stem}.sql", build_create_migration(plan)
     differences = compare_table(plan, table)
     added = [difference.column for difference in differences if difference.code == Code.COLUMN_MISSING]
     indexes = _build_missing_indexes(plan, table)
@@ -55,12 +60,16 @@ def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) 
         hint = "`dex check --database` says whether types, keys and policies fit too"
         raise NothingToDraft(f"table `{plan.table}` has every column and index of `{plan.name}`", hint=hint)
     subject = added[0] if len(added) == 1 else "columns" if added else "indexes"
-    return f"{number:03d}_{plan.table}_{subject}.sql", _build_alter_migration(plan, table, differences, indexes)
+    return f"{number:03d}_{stem}_{subject}.sql", _build_alter_migration(plan, table, differences, indexes)
+
+
+def _build_file_stem(plan: Plan) -> str:
+    return plan.table.replace(".", "_")
 
 
 def _check_not_drafted(plan: Plan, migrations: Iterable[str]) -> None:
     for name in migrations:
-        if re.fullmatch(rf"\d+_{plan.table}\.sql", name):
+        if re.fullmatch(rf"\d+_{_build_file_stem(plan)}\.sql", name):
             message = f"table `{plan.table}` does not exist, but `{name}` is there to make it"
             raise NothingToDraft(message, hint="apply it with `dex migrate`, or remove it to draft it anew")
 
@@ -71,6 +80,7 @@ def build_create_migration(plan: Plan) -> str:
         _build_comment(
             f"{plan.title}. {plan.description}", f"Drafted by `dex draft-migration {plan.name}` from {plan.file}."
         ),
+        build_schema(plan.table),
         _build_table(plan),
         "\n".join(_build_indexes(plan)),
         _build_trigger(plan),
@@ -106,7 +116,7 @@ def _build_table(plan: Plan) -> str:
         **{column.name: build_provided_definition(column) for column in TRAILING_COLUMNS},
     }
     lines = (f"    {spell_identifier(name)} {definition}" for name, definition in definitions.items())
-    return f"CREATE TABLE IF NOT EXISTS {spell_identifier(plan.table)} (\n" + ",\n".join(lines) + "\n);"
+    return f"CREATE TABLE IF NOT EXISTS {spell_table(plan.table)} (\n" + ",\n".join(lines) + "\n);"
 
 
 def _build_indexes(plan: Plan) -> Iterator[str]:
@@ -117,8 +127,8 @@ def _build_indexes(plan: Plan) -> Iterator[str]:
 
 
 def _build_trigger(plan: Plan) -> str:
-    name = spell_identifier(shorten_identifier(f"update_{plan.table}_updated_at"))
-    table = spell_identifier(plan.table)
+    name = spell_identifier(shorten_identifier(f"update_{plan.table.rpartition('.')[2]}_updated_at"))
+    table = spell_table(plan.table)
     return (
         f"DROP TRIGGER IF EXISTS {name} ON {table};\n"
         f"CREATE TRIGGER {name}\n    BEFORE UPDATE ON {table}\n"
@@ -167,7 +177,7 @@ def _build_wider_key(plan: Plan, table: Table, added: Sequence[str]) -> Iterator
     if added:
         yield f"-- The key has grown by {', '.join(added)}. The old unique index still refuses rows that differ in"
         yield "-- nothing else; once no older release writes:"
-        yield f"--     DROP INDEX {spell_identifier(shorten_identifier(f'idx_{plan.table}_dedup'))};"
+        yield f"--     DROP INDEX {spell_index(plan.table, build_index_name(plan.table, 'dedup'))};"
         suffix = f"dedup_{'_'.join(added)}"
         yield build_unique_index(plan.table, plan.conflict, nulls_equal=is_key_nullable(plan, table), suffix=suffix)
 

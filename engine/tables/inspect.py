@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from engine.plan import Plan
-from engine.sql.identifiers import quote
+from engine.sql.identifiers import quote_table
 from engine.sql.tenant import TENANT_ROLE
 from engine.store.errors import wrap_errors
 from engine.tables import catalog
@@ -41,7 +41,7 @@ async def read_table(connection: Connection, name: str) -> Table | None:
     """Return a table as the catalog describes it; None when there is none. Raises StoreUnavailable."""
     async with wrap_errors():
         rows = await _fetch_rows(
-            connection, TableRow, catalog.SELECT_TABLE, {"table": quote(name), "role": TENANT_ROLE}
+            connection, TableRow, catalog.SELECT_TABLE, {"table": quote_table(name), "role": TENANT_ROLE}
         )
         if not rows:
             return None

@@ -121,7 +121,7 @@ class _UrlParts(NamedTuple):
     rest: str  # path, query and fragment
 
 
-_SCHEME = re.compile(r"(https?):[/\\]*|([a-z][a-z0-9+.-]*):[/\\]{2}|[/\\]{2}", re.IGNORECASE)
+_SCHEME = re.compile(r"(https?):[/\\]*|([a-z][a-z0-9+.-]*):[/\\]{2}|[/\\]{2}", re.IGNORECASE | re.ASCII)
 _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ftp": "21", "ws": "80", "wss": "443"}
 _LINKEDIN = re.compile(r"((?:https?:)?//)?((?:[a-z0-9-]+\.)*linkedin\.com)([/?#].*)?", re.DOTALL)

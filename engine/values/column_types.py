@@ -7,8 +7,9 @@ offset.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -105,6 +106,15 @@ def _cast_numeric(value: Json) -> Decimal:
     return decimal
 
 
+def _cast_double(value: Json) -> float:
+    """Return the nearest double, as Postgres stores it; zero has no sign, as in `jsonb`."""
+    decimal = _read_decimal(value, "a number")
+    number = float(decimal)
+    if math.isinf(number) or (number == 0 and decimal != 0):
+        raise CastError("the number is beyond what `double precision` holds")
+    return number + 0.0
+
+
 def _cast_date(value: Json) -> date:
     if not isinstance(value, str):
         raise _build_kind_error("a date such as `2026-05-15`", value)
@@ -189,6 +199,11 @@ def _check_text(text: str) -> str:
     return text
 
 
+def name_kinds(kinds: Iterable[JsonKind]) -> str:
+    """Name kinds of JSON in a sentence: `a number or a string`."""
+    return " or ".join(_ARTICLES[kind] for kind in JsonKind if kind in set(kinds))
+
+
 _ARTICLES = {
     "null": "null",
     "boolean": "true or false",
@@ -239,6 +254,7 @@ _COLUMN_TYPES = (
         _build_integer_cast(64),
     ),
     _build_type("numeric", "int | float", "number", {"type": "number"}, _cast_numeric),
+    _build_type("double precision", "float", "number", {"type": "number"}, _cast_double),
     _build_type("date", "str", "string", {"type": "string", "format": "date"}, _cast_date),
     _build_type("timestamptz", "str", "string", {"type": "string", "format": "date-time"}, _cast_timestamptz),
     _build_type("uuid", "str", "string", {"type": "string", "format": "uuid"}, _cast_uuid),

@@ -6,17 +6,30 @@ compared with a column, and a row written twice is the same row.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from functools import wraps
 from types import MappingProxyType
 
 from engine.errors import EngineError
 from engine.values import addresses
+from engine.values.code_versions import compute_version
 from engine.values.column_types import TYPES, CastError
-from engine.values.exact_json import ExactError, Json, JsonKind, json_kind, loads, parse_number, write_number
+from engine.values.exact_json import (
+    ExactError,
+    Json,
+    JsonKind,
+    json_kind,
+    loads,
+    parse_number,
+    sort_keys_like_jsonb,
+    write_chunks,
+    write_number,
+)
 
 
 class NormalizeError(EngineError):
@@ -32,6 +45,12 @@ class Normalizer:
     doc: str
     accepts: frozenset[JsonKind]
     returns: frozenset[JsonKind]
+    libraries: tuple[str, ...] = ()  # whose versions decide on its results too
+
+    @property
+    def version(self) -> str:
+        """A text that changes when the normalizer gives other values: of its code, and of its libraries."""
+        return compute_version(self.function, self.libraries)
 
     def can_feed(self, after: Normalizer) -> bool:
         """Tell whether `after` accepts some of the kinds that this one returns."""
@@ -120,6 +139,47 @@ def convert_to_number_or_null(value: Json) -> Json:
         return None
 
 
+def convert_to_boolean(value: Json) -> Json:
+    """Read a word for true or false (`active`, `Yes`, `off`, 1, 0); leave booleans alone; refuse other words."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str) and not value.strip():
+        return None
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if _is_number(value) and value in (0, 1):
+        word = "1" if value else "0"
+    if word not in _BOOLEAN_WORDS:
+        raise NormalizeError("expected a word for true or false, such as `yes`, `active`, `1`, `no`, `inactive`, `0`")
+    return _BOOLEAN_WORDS[word]
+
+
+def compute_fingerprint(value: Json) -> Json:
+    """Compute a hash of any JSON, the same for every spelling of a number and order of keys; leave such a hash alone.
+
+    It tells elements apart that have nothing else to be told apart by. A blank string becomes null.
+    """
+    if isinstance(value, str) and (not value.strip() or _FINGERPRINT.fullmatch(value)):
+        return value if value.strip() else None
+    if value is None:
+        return None
+    digest = hashlib.sha256()
+    for chunk in write_chunks(sort_keys_like_jsonb(value)):
+        text = _write_plain_decimal(chunk) if chunk[0] in "-0123456789" else chunk
+        digest.update(text.encode("utf-8", "surrogatepass"))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _write_plain_decimal(text: str) -> str:
+    """Write a number so that 1.10, 1.1 and 11e-1 are one text."""
+    try:
+        sign, digits, exponent = Decimal(text).as_tuple()
+    except InvalidOperation:  # an exponent beyond all measure
+        return text
+    kept = "".join(map(str, digits)).lstrip("0").rstrip("0")
+    shift = len("".join(map(str, digits)).lstrip("0")) - len(kept) + int(exponent)
+    return f"{'-' if sign else ''}{kept}e{shift}" if kept else "0"
+
+
 def convert_epoch_seconds(value: Json) -> Json:
     """Turn seconds since 1970 into a timestamp in UTC; leave timestamps alone."""
     return _convert_epoch(value, 1)
@@ -164,6 +224,7 @@ def _name_kind(value: Json) -> str:
 def _wrap_string_function(function: Callable[[str], str]) -> Callable[[Json], Json]:
     """Build the normalizer that calls `function` on strings: blank strings become null, other kinds are refused."""
 
+    @wraps(function)
     def normalize(value: Json) -> Json:
         if value is None or (isinstance(value, str) and not value.strip()):
             return None
@@ -181,6 +242,10 @@ _EPOCH = datetime(1970, 1, 1)  # in UTC; the `Z` is added when the timestamp is 
 _NEVER = 10**20  # microseconds beyond year 9999; avoids computing with huge numbers
 _THINK = re.compile(r"\A(?:\s*<think>.*?</think>\s*)+", re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
+_TRUE_WORDS = ("true", "t", "yes", "y", "on", "1", "active", "enabled")
+_FALSE_WORDS = ("false", "f", "no", "n", "off", "0", "inactive", "disabled")
+_BOOLEAN_WORDS = {**dict.fromkeys(_TRUE_WORDS, True), **dict.fromkeys(_FALSE_WORDS, False)}
 _ANY = frozenset(JsonKind) - {JsonKind.NULL}
 _NESTED = frozenset({JsonKind.ARRAY, JsonKind.OBJECT})
 _SCALAR = _ANY - _NESTED
@@ -188,6 +253,7 @@ _STRING = frozenset({JsonKind.STRING})
 _ARRAY = frozenset({JsonKind.ARRAY})
 _NUMERAL = frozenset({JsonKind.NUMBER})
 _READABLE = _STRING | _NUMERAL
+_BOOLEAN = frozenset({JsonKind.BOOLEAN})
 
 
 def _build_normalizer(
@@ -197,19 +263,29 @@ def _build_normalizer(
     returns: frozenset[JsonKind],
     *,
     strings: bool = False,
+    libraries: tuple[str, ...] = (),
 ) -> Normalizer:
     doc = (function.__doc__ or "").split("\n\n")[0].strip()
     body = _wrap_string_function(function) if strings else function  # type: ignore[arg-type]
-    return Normalizer(name=name, function=body, doc=doc, accepts=accepts, returns=returns)
+    return Normalizer(name=name, function=body, doc=doc, accepts=accepts, returns=returns, libraries=libraries)
 
 
 _NORMALIZERS = (
-    _build_normalizer("domain", addresses.normalize_domain, _STRING, _STRING, strings=True),
-    _build_normalizer("registrable_domain", addresses.normalize_registrable_domain, _STRING, _STRING, strings=True),
+    _build_normalizer("domain", addresses.normalize_domain, _STRING, _STRING, strings=True, libraries=("idna",)),
+    _build_normalizer(
+        "registrable_domain",
+        addresses.normalize_registrable_domain,
+        _STRING,
+        _STRING,
+        strings=True,
+        libraries=("idna", "tldextract"),  # tldextract brings the public suffix list along
+    ),
     _build_normalizer("linkedin_url", addresses.normalize_linkedin_url, _STRING, _STRING, strings=True),
-    _build_normalizer("url", addresses.normalize_url, _STRING, _STRING, strings=True),
-    _build_normalizer("email", addresses.normalize_email, _STRING, _STRING, strings=True),
-    _build_normalizer("phone", addresses.normalize_phone, _STRING, _STRING, strings=True),
+    _build_normalizer("url", addresses.normalize_url, _STRING, _STRING, strings=True, libraries=("idna",)),
+    _build_normalizer(
+        "email", addresses.normalize_email, _STRING, _STRING, strings=True, libraries=("email-validator", "idna")
+    ),
+    _build_normalizer("phone", addresses.normalize_phone, _STRING, _STRING, strings=True, libraries=("phonenumbers",)),
     _build_normalizer("trim", trim_string, _ANY, _ANY),
     _build_normalizer("lower", lower_string, _ANY, _ANY),
     _build_normalizer("text", convert_to_text, _SCALAR, _STRING),
@@ -222,6 +298,8 @@ _NORMALIZERS = (
     _build_normalizer("number_or_null", convert_to_number_or_null, _ANY, _NUMERAL),
     _build_normalizer("epoch_seconds", convert_epoch_seconds, _READABLE, _STRING),
     _build_normalizer("epoch_milliseconds", convert_epoch_milliseconds, _READABLE, _STRING),
+    _build_normalizer("boolean_word", convert_to_boolean, _BOOLEAN | _READABLE, _BOOLEAN),
+    _build_normalizer("fingerprint", compute_fingerprint, _ANY, _STRING),
 )
 
 NORMALIZERS: Mapping[str, Normalizer] = MappingProxyType({row.name: row for row in _NORMALIZERS})

@@ -50,6 +50,7 @@ _REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC104": ("title: Customers", "title: !text Customers"),
     "SPEC105": (_GOOD_SPEC, "- spec: 1\n- name: customers\n"),
     "SPEC106": ("title: Customers", "title: Customers\n[a, b]: c"),
+    "SPEC107": ("title: Customers", 'title: "Customers\\u202e"'),
     "SPEC201": ("title: Customers", "titel: Customers"),
     "SPEC202": ("row_name: customer\n", ""),
     "SPEC203": ("required: true\n  size", "required: yes\n  size"),
@@ -73,6 +74,9 @@ _REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC313": (_CONFLICT_LINE, _CONFLICT_LINE + "backfill:\n  - org_id: acme\n    submissions: [first]\n"),
     "SPEC314": ("normalize: [domain]", "normalize: [domain]\n    on_missing: clear"),
     "SPEC315": ('    path: "output.size"\n', ""),
+    "SPEC316": (_CONFLICT_LINE, _ROWS_LINES),
+    "SPEC317": ('    path: "output.size"\n', "    coalesce: [domain, raw]\n"),
+    "SPEC318": ("type: integer", "type: integer\n    null_key: match"),
     "SPEC401": ('"output.size"', '"output..size"'),
     "SPEC402": ('"output.size"', '"lenght(output.list)"'),
     "SPEC403": ('"output.size"', '"length(output.list, output.size)"'),
@@ -81,8 +85,13 @@ _REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC406": ('"output.size"', "output.size # of the company"),
     "SPEC407": ('"output.size"', '"item.size"'),
     "SPEC408": ('"output.size"', '"output.size || `none`"'),
+    "SPEC410": ('"output.size"', 'output.people[?role == "CTO"].age | [0]'),
+    "SPEC411": ('"output.size"', f'"output.{"x" * 10_000}"'),
+    "SPEC412": ('"output.size"', '"output.people[].age"'),
+    "SPEC413": ('"output.size"', '"step_input.parallel_raw_response.output.content.size"'),
     "SPEC409": ('"output.size"', '"max_by(output.offices, size).size"'),
 }
+_WIDEST: Final = 100  # characters of a line that is shown
 #: Codes that take two files to show: the good spec and, beside it, the one with the replacement.
 _TWO_FILE_CODES: Final = ("SPEC306", "SPEC603")
 
@@ -121,7 +130,8 @@ def _cut_snippet(text: str, diagnostic: Diagnostic, bad: str) -> str:
     lines = text.splitlines()
     first = text[: text.index(bad)].count("\n") if bad else diagnostic.line - 1
     last = first + max(bad.rstrip("\n").count("\n"), 0)
-    return "\n".join(lines[min(first, diagnostic.line - 1) : max(last, diagnostic.line - 1) + 1])
+    shown = lines[min(first, diagnostic.line - 1) : max(last, diagnostic.line - 1) + 1]
+    return "\n".join(line if len(line) <= _WIDEST else f"{line[:_WIDEST]}..." for line in shown)
 
 
 #: Code of a reason -> an output that the engine rejects with it.
@@ -134,11 +144,14 @@ _OUTPUTS: Final[Mapping[str, Any]] = {
     "no_elements": {"domain": "acme.com", "list": []},
     "not_an_array": {"domain": "acme.com", "list": "none"},
     "unknown_operation": {},
+    "not_an_object": {"domain": "acme.com", "list": ["Acme"]},
+    "invalid_as_missing": {"domain": "acme.com", "list": [{"founded": "in the nineties"}]},
     "not_found": None,
 }
 _STRICT_SPEC: Final = (
     _GOOD_SPEC.replace(_CONFLICT_LINE, _ROWS_LINES + "when: \"output.status != 'pending'\"\n")
     .replace('"output.size"', '"item.size"')
+    .replace("  raw:\n", '  founded:\n    type: integer\n    path: "item.founded"\n    on_invalid: missing\n  raw:\n')
     .replace('path: "output"', 'path: "item.name && length(item.name) || item"')
 )
 

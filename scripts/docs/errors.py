@@ -25,6 +25,8 @@ _ADVICE: Final[Mapping[str, str]] = {
     "no_elements": "Nothing: there was no row to write.",
     "not_an_array": 'Mend `rows`; a single object becomes one row by `rows: "[output.thing]"`.',
     "unknown_operation": "Name the operation under `operations`, or extract with the spec that has it.",
+    "not_an_object": "Mend `rows`, or the prompt; paths that go into a string or a number give nothing.",
+    "invalid_as_missing": "Nothing, when it is meant: the row is stored without the value.",
     "refused_by_database": "The message is the database's own: a constraint, a key too long for its index.",
     "absent_deleted": "Nothing: `on_absent: delete` asks for it.",
     "absent_kept": "Mend what rejected them; a result whose elements all become rows removes what is gone.",

@@ -35,6 +35,8 @@ _EXAMPLES: Final[Mapping[str, tuple[Any, ...]]] = {
     "blank_to_null": (" ", [], {}, "Acme"),
     "number": ("1200", "5.50", "1,200"),
     "number_or_null": ("1200", "$55.6 billion"),
+    "boolean_word": ("Active", "no", 1, "maybe"),
+    "fingerprint": ({"name": "Acme", "score": 1.10}, {"score": 1.1, "name": "Acme"}),
     "epoch_seconds": (1766000000,),
     "epoch_milliseconds": (1766000000000,),
 }
@@ -45,7 +47,8 @@ def build_normalizers_page() -> str:
     head = (
         "A normalizer is a small function from one JSON value to another, named in a field's `normalize` list and"
         " applied in order, to stored values and to filter values alike. Each is idempotent and leaves null alone. A"
-        " value it refuses makes the row rejected, with the reason `not_normalized`."
+        " value it refuses makes the row rejected, with the reason `not_normalized`, unless the field says"
+        " `on_invalid: missing`."
     )
     return build_page(
         "engine/values/normalizers.py",

@@ -26,9 +26,11 @@ _PARTS: Final = (
 _ROOTS: Final = (
     ("output", "the operation's output"),
     ("context", "the cumulative context, after this output was merged into it"),
-    ("run", "`org_id`, `submission_id`, `pipeline_run_id`, `step_position`"),
+    ("step_input", "the step's own input: the context before"),
+    ("run", "`org_id`, `company_id`, `submission_id`, `pipeline_run_id`, `step_position`"),
     ("operation", "`id`, `status`"),
     ("item", "under `rows`: one element"),
+    ("parent", "under `rows: [path, path]`: the element of the first array around it"),
 )
 
 
@@ -51,6 +53,9 @@ def build_format_page() -> str:
         "## Paths",
         f"JMESPath, over a document with these roots; null means missing. Functions: {format_codes(FUNCTIONS)}.",
         build_table(("root", "holds"), [(format_code(name), what) for name, what in _ROOTS]),
+        "`parse_json(text)` is none of JMESPath's own: it opens JSON inside a string, exactly, and is null for what is"
+        " no JSON, what nests deeper than 256 levels or what Postgres cannot hold; what is no string is left as"
+        " it is.",
         "Refused, since the live block (TypeScript) and the backfill (Python) would not give the same answer:",
         build_table(("function", "why", "instead"), [(format_code(name), *texts) for name, texts in REFUSED.items()]),
         "## Names that are taken",

@@ -79,7 +79,7 @@ def test_wrong(folder: Path) -> None:
 @pytest.mark.parametrize("folder", list_folders("good"), ids=lambda folder: folder.name)
 def test_good(folder: Path) -> None:
     first, *_ = compile_folder(folder)
-    for file in (folder / "step_output.json", folder / "output_payload.json"):
+    for file in (folder / f"{name}.json" for name in ("step_output", "output_payload", "step_result")):
         if file.exists():
             assert_golden(folder / "extraction.json", extract_file(first, file))
     for name, build_text in BUILDERS.items():

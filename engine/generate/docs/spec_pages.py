@@ -18,10 +18,9 @@ from engine.generate.docs.markdown import (
     format_codes,
 )
 from engine.generate.python import build_query_signature, build_upsert_signature
-from engine.jmespath.path import CompiledPath
 from engine.plan import Field, OperationMapping, Plan
 from engine.provided_columns import SOURCE_COLUMNS
-from engine.spec.vocabulary import OnAbsent, OnMissing
+from engine.spec.vocabulary import OnAbsent, OnInvalid, OnMissing
 
 FOLDER: Final = "docs/reference"
 _RUN_ID: Final = "5f0b1c1e-3f0a-4b1e-9f7e-0a6f3b1d2c4e"
@@ -46,6 +45,7 @@ _EXAMPLE_BY_TYPE: Final[Mapping[str, Any]] = {
     "integer": 12,
     "bigint": 1200,
     "numeric": 55.6,
+    "double precision": 0.87,
     "date": "2026-05-15",
     "timestamptz": _TIMESTAMP,
     "uuid": "3f8e2f0a-6f7c-4d39-8d0d-2a3b1c4d5e6f",
@@ -117,8 +117,8 @@ def _list_facts(plan: Plan) -> list[tuple[str, str]]:
         ("key", format_codes(plan.conflict)),
     ]
     guards = {
-        "rows": {mapping.operation: mapping.rows for mapping in plan.mappings},
-        "only when": {mapping.operation: mapping.when for mapping in plan.mappings},
+        "rows": {mapping.operation: " / ".join(mapping.rows_texts) for mapping in plan.mappings},
+        "only when": {mapping.operation: mapping.when.text if mapping.when else "" for mapping in plan.mappings},
     }
     facts += [(name, text) for name, paths in guards.items() if (text := _format_alternatives(paths))]
     if plan.many:
@@ -127,9 +127,8 @@ def _list_facts(plan: Plan) -> list[tuple[str, str]]:
     return facts
 
 
-def _format_alternatives(paths: Mapping[str, CompiledPath | None]) -> str:
-    """Return the path of all operations, or one per operation where they differ."""
-    texts = {operation: path.text if path else "" for operation, path in paths.items()}
+def _format_alternatives(texts: Mapping[str, str]) -> str:
+    """Return the text of all operations, or one per operation where they differ."""
     if len(set(texts.values())) == 1:
         return format_code(next(iter(texts.values())))
     return "<br>".join(f"{format_code(operation)}: {format_code(text) or 'none'}" for operation, text in texts.items())
@@ -140,8 +139,8 @@ def _list_columns(plan: Plan) -> list[tuple[str, ...]]:
         (
             format_code(column.name),
             format_code(column.type.name),
-            _format_alternatives({mapping.operation: _find_path(plan, mapping, column) for mapping in plan.mappings}),
-            format_codes(normalizer.name for normalizer in column.normalizers),
+            _format_alternatives({each.operation: _find_path_text(plan, each, column) for each in plan.mappings}),
+            _format_normalizers(plan, column),
             _describe_missing(column),
             "yes" if column.filter else "",
             column.description,
@@ -150,11 +149,28 @@ def _list_columns(plan: Plan) -> list[tuple[str, ...]]:
     ]
 
 
-def _find_path(plan: Plan, mapping: OperationMapping, column: Field) -> CompiledPath:
-    return mapping.paths[plan.fields.index(column)]
+def _find_path_text(plan: Plan, mapping: OperationMapping, column: Field) -> str:
+    path = mapping.paths[plan.fields.index(column)]
+    return path.text if path else f"the first of {', '.join(column.coalesce)}"
+
+
+def _format_normalizers(plan: Plan, column: Field) -> str:
+    """Return the names of the normalizers in all operations, or those of each operation where they differ."""
+    texts = {
+        mapping.operation: format_codes(normalizer.name for normalizer in own.normalizers)
+        for mapping, own in zip(plan.mappings, plan.list_operation_fields(column.name), strict=True)
+    }
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "<br>".join(f"{format_code(operation)}: {text or 'none'}" for operation, text in texts.items())
 
 
 def _describe_missing(column: Field) -> str:
+    missing = _describe_absence(column)
+    return f"{missing}; an invalid value is missing" if column.on_invalid is OnInvalid.MISSING else missing
+
+
+def _describe_absence(column: Field) -> str:
     if column.required:
         return "the row is rejected"
     if column.key:
@@ -163,14 +179,14 @@ def _describe_missing(column: Field) -> str:
 
 
 def _build_write_section(plan: Plan) -> tuple[str, ...]:
-    row = {column.name: _choose_example(column) for column in plan.fields}
+    row = {column.name: _choose_example(column) for column in plan.given_fields}
     body = {"rows": [row]} if plan.many else row
     sources = {"source_submission_id": _SUBMISSION_ID, "source_pipeline_run_id": _RUN_ID}
     answer: Any = {
         "data": [_build_example_row(plan)] if plan.many else _build_example_row(plan),
         "meta": {"outcome": "written"},
     }
-    required = [column.name for column in plan.fields if column.required]
+    required = [column.name for column in plan.given_fields if column.required]
     needed = f" Needed: {format_codes(required)}." if required else ""
     return (
         f"`POST /api/internal/{plan.slug}/upsert` with the internal key and `x-internal-org-id`.{needed} `meta.outcome`"

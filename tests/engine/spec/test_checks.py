@@ -22,7 +22,7 @@ GOOD = {
     "title": "Quotes",
     "operations": {
         "finance.fetch.quotes": {"rows": "output.quotes", "when": "output.ok"},
-        "finance.fetch.prices": {"fields": {"symbol": {"path": "output.symbol"}, "price": {"path": "output.price"}}},
+        "finance.fetch.prices": {"fields": {"symbol": {"path": "item.code"}, "price": {"path": "output.price"}}},
     },
     "table": "quotes",
     "row_name": "quote",
@@ -183,9 +183,9 @@ def test_any_text_is_read_without_raising(text: str) -> None:
 
 def test_a_table_holds_so_many_columns_and_no_more() -> None:
     def said(count: int) -> list[str]:
-        fields = {f"c{index}": {"type": "text", "path": "output.c"} for index in range(count)}
+        fields = {f"c{index}": {"type": "text", "path": "item.c"} for index in range(count)}
         text = json.dumps({**GOOD, "on_absent": "keep", "conflict": ["org_id", "c1"], "fields": fields, "indexes": []})
-        text = text.replace('"fields": {"symbol": {"path": "output.symbol"}, "price": {"path": "output.price"}}', "")
+        text = text.replace('"fields": {"symbol": {"path": "item.code"}, "price": {"path": "output.price"}}', "")
         return [
             item.message for item in check_sources([yaml_source.parse_source(text, "specs/quotes.yaml")]).diagnostics
         ]

@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 from engine.values.column_types import TYPES, CastError, is_missing, shorten_json
 from engine.values.exact_json import Json, dumps, json_kind, loads
 
-NAMES = ["text", "jsonb", "boolean", "integer", "bigint", "numeric", "date", "timestamptz", "uuid", "text[]"]
+NAMES = [
+    "text",
+    "jsonb",
+    "boolean",
+    "integer",
+    "bigint",
+    "numeric",
+    "double precision",
+    "date",
+    "timestamptz",
+    "uuid",
+    "text[]",
+]
 UUID = "0921f10b-890b-47ab-8ceb-b1986df51cbb"
 
 # type, JSON, the value sent to Postgres
@@ -41,6 +53,10 @@ TAKEN: list[tuple[str, str, Any]] = [
     ("numeric", "5", Decimal(5)),
     ("numeric", "1e400", Decimal("1e400")),
     ("numeric", "0.1234567890123456789012345678901234567890", Decimal("0.1234567890123456789012345678901234567890")),
+    ("double precision", "1.10", 1.1),
+    ("double precision", "-0.0", 0.0),
+    ("double precision", "12345678901234567890", 1.2345678901234567e19),
+    ("double precision", "5e-324", 5e-324),
     ("date", '"2026-05-15"', date(2026, 5, 15)),
     ("date", '"2024-02-29"', date(2024, 2, 29)),
     ("timestamptz", '"2026-05-15T18:52:36Z"', datetime(2026, 5, 15, 18, 52, 36, tzinfo=UTC)),
@@ -82,6 +98,10 @@ REFUSED: list[tuple[str, str, str]] = [
     ("integer", "true", "expected a whole number, found true or false"),
     ("bigint", "9223372036854775808", "of 64 bits, found a larger one"),
     ("bigint", '""', "expected a whole number, found a string"),
+    ("double precision", "1e400", "beyond what `double precision` holds"),
+    ("double precision", "-1e400", "beyond what `double precision` holds"),
+    ("double precision", "1e-400", "beyond what `double precision` holds"),
+    ("double precision", '"1.10"', "expected a number, found a string"),
     ("numeric", '"1.10"', "expected a number, found a string"),
     ("numeric", '"$55.6 billion"', "expected a number, found a string"),
     ("numeric", "true", "expected a number, found true or false"),
@@ -239,5 +259,6 @@ def test_what_was_shortened_can_be_stored(value: Json) -> None:
 def test_schemas_and_annotations_speak_of_the_same_values() -> None:
     words = {"string": "str", "boolean": "bool", "integer": "int", "number": "int | float", "array": "list[str]"}
     for column in TYPES.values():
-        assert column.annotation == words.get(column.json_schema.get("type", ""), "Any")
+        wanted = "float" if column.name == "double precision" else words.get(column.json_schema.get("type", ""), "Any")
+        assert column.annotation == wanted
         assert column.sql == column.name

@@ -2,7 +2,7 @@
 import type { Json, JsonObject } from "../json/exact.js";
 
 export class Document {
-  /** The values of `output`, `context`, `run`, `operation` and, for an element of a `rows` array, `item`. */
+  /** The values of the roots; for an element of a `rows` array, `item` and `parent` are among them. */
   readonly roots: JsonObject;
 
   private constructor(roots: JsonObject) {
@@ -14,8 +14,8 @@ export class Document {
     return new Document(values);
   }
 
-  /** Return the same document with one element of a `rows` array as the root `item`. */
-  withItem(item: Json): Document {
-    return new Document({ ...this.roots, item });
+  /** Return the same document with an element of a `rows` array as the root `item`, and the one around it. */
+  withItem(item: Json, parent?: Json): Document {
+    return new Document({ ...this.roots, ...(parent === undefined ? {} : { parent }), item });
   }
 }

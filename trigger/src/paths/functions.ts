@@ -4,6 +4,7 @@
  * `engine/jmespath/functions.py` has the same table for Python, and `tests/conformance` compares the two. Functions that
  * select return the values they were given; those that compute return doubles, in the spelling that Python gives them.
  */
+import { parseEmbeddedJson } from "../json/embedded.js";
 import { isObject, type Json, type JsonObject, type Numeral } from "../json/exact.js";
 import {
   buildObject,
@@ -71,6 +72,7 @@ const FUNCTIONS = new Map<string, FunctionDefinition>(
     ),
     merge: define([["object"]], (objects: Json[]) => mergeObjects(objects), true),
     not_null: define([ANY], (values: Json[]) => values.find((value) => value !== null) ?? null, true),
+    parse_json: define([ANY], ([value]: [Json]) => (typeof value === "string" ? parseEmbeddedJson(value) : value)),
     reverse: define([["string", "array"]], ([value]: [string | Json[]]) => reverseValue(value)),
     sort: define([SORTABLE], ([values]: [Json[]]) => sortByKeys(values, readKeys(values))),
     sort_by: define([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>

@@ -1,10 +1,11 @@
 /** Evaluates the paths of specs, JMESPath expressions that `dex check` has accepted, over documents. */
 import { compile } from "@jmespath-community/jmespath";
 
-import type { Json } from "../json/exact.js";
+import { isObject, type Json } from "../json/exact.js";
 import type { Document } from "./document.js";
 import { evaluateNode, type Node } from "./interpreter.js";
 import { rewriteLiterals } from "./literals.js";
+import { getKind } from "./values.js";
 
 export { isTruthy } from "./values.js";
 
@@ -24,18 +25,47 @@ export function readPath(document: Document, expression: string): Json {
   return rethrowAsReadError(expression, () => searchPath(document.roots, expression));
 }
 
+/** An element of a `rows` array: a document with the root `item`, or why there is none. */
+export type Item = { readonly document: Document } | { readonly refused: string };
+
 /**
- * Return a document with the root `item` for each element of the array at `expression`. Throws ReadError without an
- * array.
+ * Return an item for each element of the array at a path; with two paths, for each element of the second array in each
+ * element of the first, which is the root `parent` then. `needsObjects` refuses elements that are no objects. Throws
+ * ReadError where the first path gives no array.
  */
-export function readItems(document: Document, expression: string): Document[] {
+export function readItems(document: Document, rows: string | readonly string[], needsObjects: boolean): Item[] {
+  const [outer = "", inner] = typeof rows === "string" ? [rows] : rows;
+  const items = readElements(document, outer);
+  if (inner === undefined) {
+    return items.map((item) => checkItem(item, needsObjects) ?? { document: document.withItem(item) });
+  }
+  return items.flatMap((parent) => {
+    try {
+      return readElements(document.withItem(parent), inner).map(
+        (item) => checkItem(item, needsObjects) ?? { document: document.withItem(item, parent) },
+      );
+    } catch (error) {
+      if (error instanceof ReadError) return [{ refused: error.message }];
+      throw error;
+    }
+  });
+}
+
+function readElements(document: Document, expression: string): Json[] {
   return rethrowAsReadError(expression, () => {
     const items = searchPath(document.roots, expression);
-    if (!Array.isArray(items)) {
-      throw new TypeError(`it gives ${items === null ? "null" : `a ${typeof items}`}, not an array`);
-    }
-    return items.map((item) => document.withItem(item));
+    if (!Array.isArray(items)) throw new TypeError(`it gives ${describeKind(items)}, not an array`);
+    return items;
   });
+}
+
+function checkItem(item: Json, needsObjects: boolean): { readonly refused: string } | null {
+  return needsObjects && !isObject(item) ? { refused: `it is ${describeKind(item)}, not an object` } : null;
+}
+
+function describeKind(value: Json): string {
+  const kind = getKind(value);
+  return kind === "null" ? kind : `${/^[ao]/.test(kind) ? "an" : "a"} ${kind}`;
 }
 
 /** Evaluate `expression` over any JSON value. Throws what the evaluation throws. */

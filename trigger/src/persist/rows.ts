@@ -14,8 +14,10 @@ import { readPath, readItems } from "../paths/read.js";
 export interface RowSource {
   /** For warnings: whose rows these are. */
   readonly title: string;
-  /** The path of the array. */
-  readonly rows: string;
+  /** The path of the array; with two, the second is that of an array in each element of the first. */
+  readonly rows: string | readonly string[];
+  /** Whether an element that is no object is refused: some path goes into it. */
+  readonly needsObjects: boolean;
   /** Field -> its path. */
   readonly fields: Record<string, string>;
   readonly facts: Facts;
@@ -76,11 +78,15 @@ export async function postBatch(
 }
 
 function* readElements(document: Document, source: RowSource): Generator<Element> {
-  for (const [index, item] of readItems(document, source.rows).entries()) {
+  for (const [index, item] of readItems(document, source.rows, source.needsObjects).entries()) {
+    if ("refused" in item) {
+      logLeftOut(source, index, item.refused);
+      continue;
+    }
     const row: Row = {};
     let field = "";
     try {
-      for (const [name, path] of Object.entries(source.fields)) row[(field = name)] = readPath(item, path);
+      for (const [name, path] of Object.entries(source.fields)) row[(field = name)] = readPath(item.document, path);
     } catch (error) {
       logLeftOut(source, index, `\`${field}\` cannot be read`, error);
       continue;

@@ -11,8 +11,11 @@ export interface PersistStep {
   readonly result: OperationResult;
   /** The cumulative context with the result's output already merged into it. */
   readonly context: JsonObject;
+  /** The input of the step: the context before. */
+  readonly input: JsonObject;
   readonly run: {
     readonly org_id: string;
+    readonly company_id: string | null;
     readonly submission_id: string;
     readonly pipeline_run_id: string;
     readonly step_position: number;
@@ -25,8 +28,8 @@ export interface PersistStep {
   readonly logger: Logger;
 }
 
-/** Build the document that paths are evaluated over, with the roots `output`, `context`, `run` and `operation`. */
-export function buildDocument({ result, context, run, operationId }: PersistStep): Document {
+/** Build the document that paths are evaluated over. */
+export function buildDocument({ result, context, input, run, operationId }: PersistStep): Document {
   const operation = { id: operationId, status: result.status };
-  return Document.fromRoots({ output: result.output, context, run: { ...run }, operation });
+  return Document.fromRoots({ output: result.output, context, step_input: input, run: { ...run }, operation });
 }

@@ -30,6 +30,8 @@ export interface SourceColumns {
   readonly source_pipeline_run_id: string;
   readonly source_step_result_id: string;
   readonly source_recorded_at: string | null;
+  /** The operation whose normalizers apply, where that depends on it. */
+  readonly source_operation_id?: string;
 }
 
 /** What a query may give for a column: one value, a list of which one must match, or null for no filter. */
@@ -60,8 +62,10 @@ export interface RowBlock<Row = JsonObject, Body = object> extends Block {
 export interface RowsBlock<Element = Record<string, Json>> extends Block {
   /** For warnings: whose rows these are. */
   readonly title: string;
-  /** The path of the array. */
-  readonly rows: string;
+  /** The path of the array; with two, the second is that of an array in each element of the first. */
+  readonly rows: string | readonly string[];
+  /** Whether an element that is no object is refused: some path goes into it. */
+  readonly needsObjects: boolean;
   /** Field -> its path. */
   readonly fields: Readonly<Record<keyof Element & string, string>>;
   readonly sources: SourceColumns;
@@ -95,8 +99,8 @@ export async function storeSingleRow(step: PersistStep, block: RowBlock): Promis
 /** Post a row per element of an array, in batches. Never throws. */
 export async function storeRows(step: PersistStep, block: RowsBlock): Promise<void> {
   const { internalConfig, logger, run } = step;
-  const { endpoint, sources, title, rows: path, fields } = block;
-  const source = { title, rows: path, fields, facts: { pipeline_run_id: run.pipeline_run_id }, logger };
+  const { endpoint, sources, title, rows: path, needsObjects, fields } = block;
+  const source = { title, rows: path, needsObjects, fields, facts: { pipeline_run_id: run.pipeline_run_id }, logger };
   await runBlock(step, block, async (document) => {
     let rowCount = 0;
     const outcomes = new Set<string>();

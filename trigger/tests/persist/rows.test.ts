@@ -14,6 +14,7 @@ function createSource(rows = "output.list") {
   return {
     title: "Customers",
     rows,
+    needsObjects: true,
     fields: { name: "item.name", initial: "starts_with(item.name, 'A')" },
     facts: { pipeline_run_id: "p" },
     logger,
@@ -56,7 +57,7 @@ describe("reading", () => {
       given.logger.lines.map(({ message }) => message),
       [
         "Customers: element 1 left out, `initial` cannot be read",
-        "Customers: element 2 left out, `initial` cannot be read",
+        "Customers: element 2 left out, it is null, not an object",
       ],
     );
   });

@@ -15,7 +15,7 @@ const ID = "22222222-2222-4222-8222-222222222222";
 type Block = (step: PersistStep) => Promise<void>;
 
 async function runBlock({ module, function: name, answer, payload }: JsonObject): Promise<Json> {
-  const { operation_result: result, cumulative_context: context } = payload as JsonObject;
+  const { operation_result: result, cumulative_context: context, step_input: input } = payload as JsonObject;
   const block = ((await import(module as string)) as Record<string, Block>)[name as string];
   if (block === undefined || !isObject(result ?? null)) {
     throw new Error(`no block or no result: ${stringifyJson(module)}`);
@@ -26,7 +26,8 @@ async function runBlock({ module, function: name, answer, payload }: JsonObject)
     operationId: (result as JsonObject)["operation_id"] as string,
     result: result as unknown as OperationResult,
     context: mergeContext(mergeContext({}, context ?? null), (result as JsonObject)["output"] ?? null),
-    run: { org_id: ID, submission_id: ID, pipeline_run_id: ID, step_position: 1 },
+    input: mergeContext({}, input ?? null),
+    run: { org_id: ID, company_id: ID, submission_id: ID, pipeline_run_id: ID, step_position: 1 },
     stepResultId: "44444444-4444-4444-8444-444444444444",
     recordedAt: null,
     internalConfig: buildConfig(engine.url),

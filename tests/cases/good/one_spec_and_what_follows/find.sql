@@ -13,7 +13,7 @@ from (
     limit %(limit)s
 ) as wanted
 cross join lateral (
-    select array_to_json(array[(document.output #> array['exchange']::text[]), (document.output #> array['price']::text[]), (document.output #> array['symbol']::text[]), (document.output #> array['ticker']::text[])]::jsonb[])::text, coalesce(case when (document.output #> array['response', 'content']::text[]) not in ('null', 'false', '""', '[]', '{}') then (document.output #> array['response', 'content']::text[]) end, nullif((document.output #> array['response']::text[]), 'null'::jsonb)) is not null
+    select array_to_json(array[(document.output #> array['exchange']::text[]), (document.output #> array['price']::text[]), (document.output #> array['symbol']::text[]), (document.output #> array['ticker']::text[])]::jsonb[])::text, null::text as company_id, coalesce(case when (document.output #> array['response', 'content']::text[]) not in ('null', 'false', '""', '[]', '{}') then (document.output #> array['response', 'content']::text[]) end, nullif((document.output #> array['response']::text[]), 'null'::jsonb)) is not null
     from step_results as source
     cross join lateral (select source.output_payload -> 'operation_result' -> 'output' as output offset 0) as document
     where source.id = wanted.id
