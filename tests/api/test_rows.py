@@ -91,11 +91,11 @@ def test_several_rows_at_once(api: Api, org: str) -> None:
     assert again == {"outcome": "unchanged", "outcomes": {"unchanged": 2}, "rejected": []}
 
 
-def test_of_a_repeated_key_the_last_wins_and_keeps_what_it_misses(api: Api, org: str) -> None:
+def test_of_a_repeated_key_the_last_wins_whole(api: Api, org: str) -> None:
     rows = [build_row("Ada", size=1, since="2026-01-01"), build_row("Bob"), build_row("Ada", active=True)]
     stored, meta = read_data_and_meta(api.upsert(SLUG, {"rows": rows}, org))
     assert meta["outcomes"] == {"written": 2}
-    assert (stored[0]["since"], stored[0]["size"], stored[0]["active"]) == ("2026-01-01", None, True)
+    assert (stored[0]["since"], stored[0]["size"], stored[0]["active"]) == (None, None, True)
 
 
 def test_a_bad_element_is_rejected_with_its_index_and_the_others_are_written(api: Api, org: str) -> None:

@@ -268,6 +268,7 @@ class TestEnd:
             "raw_parallel_output": {"a": 1},
             "source_submission_id": submission,
             "source_pipeline_run_id": run,
+            "source_step_result_id": step["id"],
             "source_recorded_at": step["finished_at"],
         }
         assert api.upsert("company-intel-briefings", live, org).json()["meta"]["outcome"] == "written"

@@ -53,6 +53,7 @@ class TestOutcomes:
             "processor": "ultra",
             "source_submission_id": submission,
             "source_pipeline_run_id": run,
+            "source_step_result_id": None,
             "source_recorded_at": "2026-03-01T12:00:00.123456+00:00",
         }
 
@@ -110,6 +111,55 @@ class TestOutcomes:
         assert {answer.json()["data"]["id"] for answer in answers} == {
             str(api.fetch_value("select id from company_intel_briefings where org_id = %s", [org]))
         }
+
+
+class TestNamedStepResult:
+    """An upsert that names its step result speaks for it: what is stored there counts."""
+
+    OPERATION = "company.derive.intel_briefing"
+
+    def add_step(self, api: Api, org: str, **output: Any) -> tuple[str, str, str]:
+        submission, run = api.insert_submission(org)
+        step = api.insert_step(run)
+        result = {"operation_id": self.OPERATION, "status": "found", "output": output}
+        payload = {"operation_result": result, "cumulative_context": {}}
+        api.execute(
+            "update step_results set status = 'succeeded', output_payload = %s where id = %s",
+            [json.dumps(payload), step],
+        )
+        return submission, run, step
+
+    def test_the_stored_result_counts_and_a_difference_is_noted(self, api: Api, org: str) -> None:
+        stored = {"domain": "example.com", "client_company_name": "Client", "parallel_raw_response": {"a": 2}}
+        _, _, step = self.add_step(api, org, **stored)
+        answer = api.upsert(SLUG, build_row(source_step_result_id=step), org)
+        assert answer.json()["meta"]["outcome"] == "written"
+        assert read_data(answer)["raw_parallel_output"] == {"a": 2}
+        assert read_data(answer)["source_step_result_id"] == step
+        assert 'dex_upsert_claims_differ_total{spec="company_intel_briefings"}' in api.client.get("/metrics").text
+        assert api.upsert(SLUG, build_row(source_step_result_id=step), org).json()["meta"]["outcome"] == "unchanged"
+
+    def test_a_result_that_gives_no_row_answers_null_and_why(self, api: Api, org: str) -> None:
+        _, _, step = self.add_step(api, org, client_company_name="Client", parallel_raw_response={"a": 2})
+        answer = api.upsert(SLUG, build_row(source_step_result_id=step), org)
+        assert (answer.status_code, answer.json()["data"]) == (200, None)
+        assert answer.json()["meta"]["outcome"] == "rejected"
+        assert [reason["code"] for reason in answer.json()["meta"]["detail"]] == ["missing_required"]
+
+    def test_a_step_of_another_organisation_or_run_is_403(self, api: Api, org: str) -> None:
+        other = api.insert_organisation()
+        _, _, foreign = self.add_step(api, other, domain="example.com", parallel_raw_response={})
+        _, run, _ = self.add_step(api, org, domain="example.com", parallel_raw_response={})
+        submission, _, step = self.add_step(api, org, domain="example.com", parallel_raw_response={})
+        wrong = ({"source_step_result_id": foreign}, {"source_step_result_id": step, "source_pipeline_run_id": run})
+        mixed = {"source_submission_id": submission, "source_pipeline_run_id": run}
+        for sources in (*wrong, mixed):
+            answer = api.upsert(SLUG, build_row(**sources), org)
+            assert (answer.status_code, answer.json()["code"]) == (403, "foreign_source")
+
+    def test_a_time_far_ahead_is_refused(self, api: Api, org: str) -> None:
+        answer = api.upsert(SLUG, build_row(source_recorded_at="2999-01-01T00:00:00Z"), org)
+        assert (answer.status_code, answer.json()["code"]) == (422, "future_time")
 
 
 class TestDocuments:
