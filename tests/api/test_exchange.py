@@ -94,7 +94,9 @@ class TestGzip:
         assert api.post(f"/api/internal/{SLUG}/upsert", body, headers=headers).status_code == 200
         assert len(api.post(QUERY, gzip.compress(b"{}", mtime=0), headers=headers).json()["data"]) == 1
 
-    @pytest.mark.parametrize("body", [b"{}", b"", gzip.compress(b"{}", mtime=0)[:-3], gzip.compress(b"{}", mtime=0) + b"x"])
+    @pytest.mark.parametrize(
+        "body", [b"{}", b"", gzip.compress(b"{}", mtime=0)[:-3], gzip.compress(b"{}", mtime=0) + b"x"]
+    )
     def test_what_is_no_gzip_is_422(self, api: Api, org: str, body: bytes) -> None:
         headers = {**internal_headers(org), "content-encoding": "gzip"}
         read_error(api.post(QUERY, body, headers=headers), 422, "invalid_gzip")
