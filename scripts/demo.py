@@ -25,6 +25,7 @@ import httpx
 from engine.errors import EngineError
 from engine.plans import load_plans
 from engine.project import Project
+from engine.rows.outcomes import Outcome
 from engine.store.connection import connect
 from engine.tables import migrate
 from engine.values import exact_json
@@ -189,7 +190,7 @@ def _query_rows(api: str, tenant: Tenant, columns_by_slug: Mapping[str, list[str
 def _check_accounts(here: Project, dsn: str, tenant: Tenant) -> None:
     console.print_line("\n5. The accounts: found = written + unchanged + superseded + filtered + rejected + pending")
     for account in _run_dex(here, dsn, "coverage", "--org", tenant.org_id, "--json"):
-        parts = {name: account[name] for name in account if name not in ("spec", "org_id", "found")}
+        parts = {name: account[name] for name in (*Outcome, "pending")}
         total = " + ".join(f"{count} {outcome}" for outcome, count in parts.items())
         console.print_line(f"   {account['spec']}: {account['found']} = {total}")
         if account["found"] != sum(parts.values()) or account["pending"]:

@@ -67,7 +67,7 @@ def build_upsert_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, A
     properties = {"outcome": outcome, "detail": detail}
     meta: dict[str, Any] = {"type": "object", "required": ["outcome"], "properties": properties}
     if not plan.many:
-        return _allow_null(build_stored_row_schema(plan)), meta
+        return {"anyOf": [build_stored_row_schema(plan), {"type": "null"}]}, meta
     meta["properties"] |= {"outcomes": {"type": "object"}, "rejected": {"type": "array", "items": {"type": "object"}}}
     return {"type": "array", "items": build_stored_row_schema(plan)}, meta
 

@@ -237,7 +237,7 @@ COMMANDS = (
         export_rows,
         (
             "dex export icp_job_titles --org UUID --format csv --out titles.csv",
-            "dex export company_intel_briefings --org UUID --filter updated_at.gte=2026-01-01T00:00:00Z",
+            "dex export icp_job_titles --org UUID --filter updated_at.gte=2026-01-01",
         ),
     ),
 )

@@ -92,7 +92,7 @@ def test_a_step_result_of_either_way_of_keeping_the_answer_gives_one_row(world: 
 domain: {type: text, path: "context.domain", required: true}
 client: {type: text, path: "context.client"}
 round: {type: text, path: "context.round"}
-kept: {type: jsonb, path: "context.parallel_raw_response.output.content || context.client"}
+kept: {type: jsonb, path: "output.parallel_raw_response.output.content || context.client"}
 whole: {type: jsonb, path: "context"}
 """
     head = PROSPECTS.partition("rows:")[0].replace("company_domain, name", "domain")
