@@ -19,7 +19,7 @@ from engine.sql.expected import (
     list_key_names,
     list_parent_names,
 )
-from engine.sql.identifiers import Statement, quote, quote_names
+from engine.sql.identifiers import Statement, quote, quote_names, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case
 
 #: The table of the keys that do not match.
@@ -78,7 +78,7 @@ def _build_stored_query(plan: Plan, org_id: str | None) -> str:
     return f"""    select stored.*, source.id is null as "Unsourced",
         source.status::text in ('queued', 'running', 'retrying') or unrecorded.id is not null{pending}
             as "Source pending"
-    from {quote(plan.table)} as stored
+    from {quote_table(plan.table)} as stored
     left join step_results as source on source.id = stored.source_step_result_id
     left join "Unrecorded" as unrecorded on unrecorded.id = source.id{join}{scope}"""
 
@@ -145,7 +145,7 @@ def _build_text_difference(left: str, right: str) -> str:
 def build_row_count_statement(plan: Plan, org_id: str | None) -> Statement:
     """Count the rows of the table."""
     scope = "" if org_id is None else " where org_id = %(org_id)s::uuid"
-    return Statement(f"select count(*) from {quote(plan.table)}{scope}", {"org_id": org_id})
+    return Statement(f"select count(*) from {quote_table(plan.table)}{scope}", {"org_id": org_id})
 
 
 #: (kind, how many).

@@ -18,23 +18,20 @@ from decimal import Decimal
 from typing import Any
 
 from engine.plan import Plan
-from engine.rows.document import Run, build_document
-from engine.rows.extract import HELD, Extraction, Row, extract_rows
+from engine.rows.extract import HELD, Extraction, Row
 from engine.rows.outcomes import ExtractionOutcome
 from engine.rows.reading import Reading
+from engine.rows.stored_result import StepResultRow, extract_stored_result
 from engine.rows.units import Unit, build_unit
 from engine.sql import expected, step_results, verify
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect
 from engine.store.errors import wrap_errors
-from engine.values import exact_json
 from engine.verify.report import KINDS, Sample, Verification
 
 _FETCH_SIZE = 50
 _SAMPLE_SIZE = 10
 _PAGE_SIZE = 1_000
-
-StepResultRow = tuple[Any, ...]
 
 
 async def verify_spec(dsn: str, plan: Plan, org_id: str | None = None) -> Verification:
@@ -148,7 +145,7 @@ async def _copy_contributions(
 def list_contributions(reading: Reading, row: StepResultRow) -> Iterator[tuple[Any, ...]]:
     """Yield what a step result gives, in the columns of `expected.list_given_columns`."""
     step_id, org_id, submission_id, run_id, _, _, recorded_at, *_ = row
-    extraction = extract_step_result(reading, row)
+    extraction = extract_stored_result(reading, row, with_duplicates=True)
     if extraction.outcome is not ExtractionOutcome.ROW:
         return
     leading = (step_id, recorded_at)
@@ -171,21 +168,6 @@ def _list_values(step_id: str, fields: list[str], row: Row) -> Iterator[Any]:
     for name in fields:
         value = row[name]
         yield step_id if value is HELD else value
-
-
-def extract_step_result(reading: Reading, row: StepResultRow) -> Extraction:
-    """Extract the rows of one stored step result; one that cannot be read gives none."""
-    _, org_id, submission_id, run_id, position, operation, _, _, parts, *present = row
-    try:
-        values = exact_json.loads(parts)
-        assert isinstance(values, list)
-        roots = reading.build_document(values)
-        run = Run(org_id=org_id, submission_id=submission_id, pipeline_run_id=run_id, step_position=position)
-        document = build_document(roots["output"], roots["context"], run, operation)
-        held = {column.name: is_there for column, is_there in zip(reading.held_fields, present, strict=True)}
-        return extract_rows(reading.plan, operation, document, held, with_duplicates=True)
-    except Exception:  # whatever an extraction raises is on record with its step result, which gives no row
-        return Extraction(ExtractionOutcome.REJECTED)
 
 
 async def _build_report(connection: Connection, plan: Plan, org_id: str | None) -> Verification:
