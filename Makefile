@@ -11,10 +11,10 @@ JOBS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test accept lint format types generate check bench lock clean
+.PHONY: help setup demo serve test test-long accept lint format types generate check bench lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 setup: ## make .venv and trigger/node_modules, or do nothing when they are up to date
 	@$(PYTHON) scripts/bootstrap.py
@@ -27,6 +27,9 @@ serve: setup ## leave the API up on an embedded database
 
 test: setup ## every test, on embedded Postgres and on a system Postgres 15; ARGS="..." for some
 	@$(RUN) scripts.test --jobs $(JOBS) $(ARGS)
+
+test-long: setup ## the laws at length: 1,000 random histories, 60,000 pairs of path and document; half an hour
+	@$(RUN) scripts.test --jobs $(JOBS) -m long
 
 accept: setup ## write the expected files of tests/cases again; read the diff before you commit it
 	@DEX_UPDATE_CASES=1 $(RUN) pytest -q tests/cases

@@ -64,9 +64,10 @@ def insert_step(
     payload: str | None = None,
     finished_at: datetime | None = None,
     org_id: str | None = None,
+    step_id: str | None = None,
 ) -> str:
     """Insert a step result of a run; return its id. `org_id` is the run's unless another one is given."""
-    step_id = str(uuid.uuid4())
+    step_id = step_id or str(uuid.uuid4())
     connection.execute(
         "insert into step_results (id, org_id, submission_id, pipeline_run_id, step_position, status, output_payload,"
         " finished_at) select %s, coalesce(%s, org_id), submission_id, id, %s, %s, %s::jsonb, %s::timestamptz"

@@ -22,7 +22,7 @@ from psycopg import errors
 
 from engine.backfill.apply import BatchFold, list_recorded
 from engine.backfill.preview import Preview
-from engine.backfill.reader import StepResultRow, extract_step
+from engine.backfill.reader import extract_step
 from engine.backfill.versions import SpecOutdated, register_unknown_version
 from engine.errors import EngineError
 from engine.plan import Plan
@@ -30,6 +30,7 @@ from engine.rows.accounts import Account
 from engine.rows.extract import HELD
 from engine.rows.reading import Reading
 from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step, assign_writer
+from engine.rows.stored_result import StepResultRow
 from engine.rows.units import Unit
 from engine.sql import lineage, step_results
 from engine.sql.step_results import Scope

@@ -117,11 +117,17 @@ class Rejected(EngineError):
 
 
 def extract_rows(
-    plan: Plan, operation: str | None, document: dict[str, Any], held: Mapping[str, bool] | None = None
+    plan: Plan,
+    operation: str | None,
+    document: dict[str, Any],
+    held: Mapping[str, bool] | None = None,
+    *,
+    with_duplicates: bool = False,
 ) -> Extraction:
     """Extract the rows of one step result of `operation` from its document.
 
-    `held` maps the fields whose document stays on the server to whether it is present; their paths are not evaluated.
+    `with_duplicates` leaves the choice among elements of one key to the caller. `held` maps the fields whose document
+    stays on the server to whether it is present; their paths are not evaluated.
     No content of the document makes this function raise: the reasons are in the Extraction.
     """
     mapping = plan.find_mapping(operation)
@@ -147,7 +153,7 @@ def extract_rows(
     if not isinstance(outer, list):
         message = f"`{mapping.rows.text}` gives {describe_kind(outer)}, not an array"
         return build_rejection(mapping, Reason("not_an_array", "rows", message, shorten_json(outer)))
-    return _extract_elements(plan, mapping, document, list_elements(mapping, document, outer))
+    return _extract_elements(plan, mapping, document, list_elements(mapping, document, outer), with_duplicates)
 
 
 def build_rejection(mapping: OperationMapping | None, *reasons: Reason) -> Extraction:
@@ -157,7 +163,7 @@ def build_rejection(mapping: OperationMapping | None, *reasons: Reason) -> Extra
 
 
 def _extract_elements(
-    plan: Plan, mapping: OperationMapping, document: dict[str, Any], elements: list[Element]
+    plan: Plan, mapping: OperationMapping, document: dict[str, Any], elements: list[Element], with_duplicates: bool
 ) -> Extraction:
     assert mapping.rows is not None
     try:
@@ -176,7 +182,7 @@ def _extract_elements(
             notes = list(rejected.reasons)
         reasons += [replace(reason, element=index) for reason in notes]
     outcome = ExtractionOutcome.ROW if rows else ExtractionOutcome.REJECTED
-    kept, duplicates = drop_duplicates(plan, rows)
+    kept, duplicates = (rows, []) if with_duplicates else drop_duplicates(plan, rows)
     return Extraction(
         outcome,
         tuple(kept.values()),

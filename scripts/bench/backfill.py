@@ -71,6 +71,7 @@ def _run_round(runs: Runs, rows: int, once: bool) -> int:
     _reset_tables(runs.dsn)
     runs.run_competitor("dex", _BACKFILL)
     runs.run_competitor("again", _BACKFILL)
+    runs.run_competitor("verify", build_dex_command("verify", TABLE, "--json"))
     before = _read_number(runs.dsn, _CHANGES)
     runs.run_competitor("all", [*_BACKFILL, "--all"])
     if once:
@@ -109,9 +110,16 @@ def _build_lines(runs: Runs, rows: int, changed: int) -> list[Line]:
         Line("--all over unchanged data, against the first run", runs.compute_seconds("all") / ours, most=1),
         Line("rows it changed", changed, "rows", most=0),
         Line("time per row, against a quarter of the rows", ours / runs.compute_seconds("quarter") / 4, most=1.25),
+        Line("dex verify: its rate / that of the backfill", ours / _compute_verify_seconds(runs), least=0.7),
+        Line("dex verify: peak memory of the process", runs.compute_peak("verify"), "MB", most=80),
         Line("peak memory of the process", runs.compute_peak("dex"), "MB", most=150),
         Line("rate", rows / ours, "rows/s", note=_describe_rates(runs, rows)),
     ]
+
+
+def _compute_verify_seconds(runs: Runs) -> float:
+    """Return how long a verification takes, without the start of its process, which prints no times."""
+    return runs.compute_seconds("verify") - runs.compute_start("dex")
 
 
 _STATEMENTS = {"whole": "one for all", "parts": "one per 500"}

@@ -25,7 +25,8 @@ class Measurement:
 
     @property
     def seconds(self) -> float:
-        return float(self.report.get("seconds", self.wall))
+        measured = self.report.get("seconds") if isinstance(self.report, dict) else None
+        return self.wall if measured is None else float(measured)
 
 
 def run_measured(command: Sequence[str], environment: Mapping[str, str], *, prints_json: bool = True) -> Measurement:

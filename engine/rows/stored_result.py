@@ -1,0 +1,39 @@
+"""Extract the rows of a step result as the database gives it: its parts that the plan reads, and what stays there."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from engine.rows.document import Run, build_document
+from engine.rows.extract import Extraction, Reason, build_rejection, extract_rows
+from engine.rows.reading import Reading
+from engine.values import exact_json
+
+#: The columns of `engine.sql.step_results.build_step_results_statement`.
+StepResultRow: TypeAlias = tuple[Any, ...]
+
+
+def extract_stored_result(reading: Reading, row: StepResultRow, *, with_duplicates: bool = False) -> Extraction:
+    """Extract the rows of one stored step result. Never raises: one that cannot be read is rejected as `unreadable`."""
+    try:
+        return _extract_rows(reading, row, with_duplicates)
+    except Exception as error:  # one step result must never keep the others of its batch from being written
+        message = f"the step result cannot be read: {str(error).strip() or type(error).__name__}"
+        return build_rejection(reading.plan.find_mapping(row[5]), Reason("unreadable", None, message))
+
+
+def _extract_rows(reading: Reading, row: StepResultRow, with_duplicates: bool) -> Extraction:
+    _, org_id, submission_id, run_id, position, operation, _, _, parts, company_id, *present = row
+    values = exact_json.loads(parts)
+    assert isinstance(values, list)
+    roots = reading.build_document(values)
+    run = Run(
+        org_id=org_id,
+        company_id=company_id,
+        submission_id=submission_id,
+        pipeline_run_id=run_id,
+        step_position=position,
+    )
+    document = build_document(roots["output"], roots["context"], run, operation, step_input=roots["step_input"])
+    held = {column.name: is_present for column, is_present in zip(reading.held_fields, present, strict=True)}
+    return extract_rows(reading.plan, operation, document, held, with_duplicates=with_duplicates)

@@ -1,0 +1,224 @@
+"""Build the statements of `dex verify`: what the step results give, against what the table holds.
+
+Names with a capital letter are no columns of a spec, which have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.plan import Plan
+from engine.provided_columns import SOURCE_COLUMNS
+from engine.rows.reading import Reading
+from engine.spec.vocabulary import OnAbsent
+from engine.sql.expected import (
+    GIVEN,
+    PARENT_ELEMENT,
+    build_expected_parts,
+    build_match,
+    list_key_names,
+    list_parent_names,
+)
+from engine.sql.identifiers import Statement, quote, quote_names, quote_table
+from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case
+
+#: The table of the keys that do not match.
+_JUDGED = '"Judged"'
+
+BEGIN_READER_SQL = "begin isolation level repeatable read read only"
+EXPORT_SNAPSHOT_SQL = "select pg_export_snapshot()"
+BEGIN_SQL = "begin isolation level repeatable read"
+#: Without statistics of what it joins, the planner would now and then compare all pairs.
+SET_PLANNER_SQL = "set local enable_nestloop = off; set local jit = off"
+
+
+def build_import_snapshot_sql(snapshot: str) -> str:
+    """Build the statement that lets a transaction see what another one sees. It takes no parameters."""
+    return f"set transaction snapshot '{snapshot.replace(chr(39), '')}'"
+
+
+def build_judge_statement(reading: Reading, org_id: str | None) -> Statement:
+    """Build the statement that folds the contributions, compares them with the table, and keeps what does not match.
+
+    It fills the table that `build_counts_sql` and its neighbours read: a number, the kind, the id of the row, its key
+    and the columns that differ.
+    """
+    plan = reading.plan
+    keys = list_key_names(plan)
+    parts = [
+        *build_expected_parts(plan),
+        f'"Stored" as (\n{_build_stored_query(plan, org_id)}\n)',
+        f'"Compared" as (\n{_build_compared_query(reading, keys)}\n)',
+    ]
+    text = f"""
+create temporary table {_JUDGED} on commit drop as
+with {", ".join(parts)}
+select row_number() over () as "Number", judged.*
+from (
+    select case
+            when "Kind" is null and cardinality("Columns") > 0 then 'different'
+            else "Kind"
+        end as "Kind", "Id", "Given", coalesce("Columns", array[]::text[]) as "Columns", {quote_names(keys)}
+    from "Compared"
+) as judged
+where "Kind" is not null
+"""
+    parameters = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest, "org_id": org_id}
+    return Statement(text, parameters)
+
+
+def _build_stored_query(plan: Plan, org_id: str | None) -> str:
+    """Select the rows of the table, with what is known of the step result that each names."""
+    scope = "" if org_id is None else "\n    where stored.org_id = %(org_id)s::uuid"
+    pending, join = "", ""
+    if plan.on_absent is OnAbsent.DELETE:
+        pending = ' or coalesce(parent."Pending", false)'
+        match = build_match(list_parent_names(plan), plan.parent_key, "parent", "stored")
+        join = f'\n    left join "Parents" as parent on {match}'
+    return f"""    select stored.*, source.id is null as "Unsourced",
+        source.status::text in ('queued', 'running', 'retrying') or unrecorded.id is not null{pending}
+            as "Source pending"
+    from {quote_table(plan.table)} as stored
+    left join step_results as source on source.id = stored.source_step_result_id
+    left join "Unrecorded" as unrecorded on unrecorded.id = source.id{join}{scope}"""
+
+
+def _build_compared_query(reading: Reading, keys: Sequence[str]) -> str:
+    """Select kind, id, key and differing columns of every key; kind is null where the row has to be looked at."""
+    plan = reading.plan
+    names = ", ".join(f"coalesce(stored.{quote(name)}, expected.{quote(name)}) as {quote(name)}" for name in keys)
+    match = build_match(keys, plan.key_fields, "stored", "expected")
+    return f"""    select stored.id as "Id", expected.org_id is not null as "Given", {names}, kind."Kind",
+        case when kind."Kind" is null then {_build_differences(reading)} end as "Columns"
+    from "Stored" as stored full join "Expected" as expected on {match}
+    cross join lateral (select case
+        when stored."Unsourced" then 'unsourced'
+        when expected."Pending" or stored."Source pending" then 'pending'
+        when stored.id is null then 'missing'
+        when expected.org_id is null then 'orphaned'
+    end) as kind ("Kind")"""
+
+
+def _build_differences(reading: Reading) -> str:
+    """Build the array of the names of the columns whose cell is not the expected one."""
+    held = {column.name for column in reading.held_fields}
+    names = [*(column.name for column in reading.plan.fields if not column.key), *SOURCE_COLUMNS]
+    tests = [
+        f"case when {_build_held_difference(reading, name) if name in held else _build_difference(name)}"
+        f" then '{name}' end"
+        for name in names
+    ]
+    return f"array_remove(array[{', '.join(tests)}]::text[], null)"
+
+
+def _build_difference(name: str) -> str:
+    """Compare two cells byte by byte: 1.10 and 1.1 are equal, and not the same cell."""
+    stored, expected = f"stored.{quote(name)}", f"expected.{quote(name)}"
+    return f"record_image_ne(row({stored}), row({expected})) and {_build_text_difference(stored, expected)}"
+
+
+def _build_held_difference(reading: Reading, name: str) -> str:
+    """Compare a stored document with the one that stands in the step result which the fold names."""
+    paths = {
+        operation: reading.find_alternatives(operation, reading.plan.field(name))
+        for operation in reading.plan.operations
+    }
+    expressions = {operation: build_first_truthy(found, "document") for operation, found in paths.items()}
+    roots = {steps[0] for found in paths.values() for steps in found}
+    stored = f"stored.{quote(name)}"
+    document = (
+        f"(select {build_operation_case(expressions, 'source.operation_id')} from step_results as source"
+        f" cross join lateral {build_detoast_subquery('source', roots)} as document"
+        f" where source.id = expected.{quote(name)} offset 0)"
+    )
+    return (
+        f"(select record_image_ne(row({stored}), row(value)) and {_build_text_difference(stored, 'value')}"
+        f" from (select {document} as value offset 0) as wanted)"
+    )
+
+
+def _build_text_difference(left: str, right: str) -> str:
+    """Compare as text what differs in its bytes: the same document may be laid out in two ways."""
+    return f"{left}::text is distinct from {right}::text"
+
+
+def build_row_count_statement(plan: Plan, org_id: str | None) -> Statement:
+    """Count the rows of the table."""
+    scope = "" if org_id is None else " where org_id = %(org_id)s::uuid"
+    return Statement(f"select count(*) from {quote_table(plan.table)}{scope}", {"org_id": org_id})
+
+
+#: (kind, how many).
+COUNTS_SQL = f'select "Kind", count(*), count("Id") from {_JUDGED} group by "Kind"'
+
+
+def build_samples_sql(plan: Plan) -> str:
+    """Build the query for the first ones of each kind, `most` of them: (kind, key, id, columns)."""
+    names = list_key_names(plan)
+    key = ", ".join(f"'{name}', {quote(name)}" for name in names)
+    return f"""
+select "Kind", jsonb_build_object({key})::text, "Id"::text, "Columns"
+from (
+    select *, row_number() over (partition by "Kind" order by {quote_names(names)}, "Number") as "Place" from {_JUDGED}
+) as placed
+where "Place" <= %(most)s
+order by "Kind", "Place"
+"""
+
+
+#: Whether any row of the spec waits to be folded anew.
+HAS_STALE_SQL = "select exists (select from stale_rows where spec = %(spec)s)"
+
+INDEX_SQL = f'create index on {_JUDGED} ("Number")'
+
+
+def build_judged_page_sql(plan: Plan) -> str:
+    """Build the query for judged keys by number, after `after`: (number, kind, id, given, org_id, key...).
+
+    Those that are pending already are left out.
+    """
+    return f"""
+select "Number", "Kind", "Id"::text, "Given", org_id::text, {quote_names(column.name for column in plan.key_fields)}
+from {_JUDGED} where "Number" > %(after)s and "Kind" <> 'pending'
+order by "Number" limit %(limit)s
+"""
+
+
+#: Mark the keys whose unit waits to be folded anew as pending. Each entry has its number, organisation and unit.
+MARK_STALE_SQL = f"""
+update {_JUDGED} as judged set "Kind" = 'pending'
+from unnest(%(numbers)s::bigint[], %(orgs)s::uuid[], %(units)s::uuid[]) as entry (number, org_id, unit)
+join stale_rows as stale on stale.org_id = entry.org_id and stale.unit = entry.unit and stale.spec = %(spec)s
+where judged."Number" = entry.number
+"""
+
+
+def build_contributors_sql(plan: Plan) -> str:
+    """Build the query for the step results that give the judged keys `numbers`, or speak for their parents."""
+    parents = ""
+    match = build_match(list_key_names(plan), plan.key_fields, "given", "judged")
+    if plan.on_absent is OnAbsent.DELETE:
+        match = build_match(list_parent_names(plan), plan.parent_key, "given", "judged")
+    elif plan.many:
+        parents = f' and given."Element" <> {PARENT_ELEMENT}'
+    return f"""
+select distinct given."Step"::text from {GIVEN} as given join {_JUDGED} as judged on {match}
+where judged."Number" = any(%(numbers)s::bigint[]){parents}
+"""
+
+
+#: Make step results pending and rows stale again, so that the next backfill folds them anew.
+FORGET_OUTCOMES_SQL = """
+delete from step_persistence where spec = %(spec)s and step_result_id = any(%(steps)s::uuid[])
+"""
+QUEUE_UNITS_SQL = """
+insert into stale_rows as known (org_id, spec, unit, row_id, parent, remove_when_empty)
+select org_id, %(spec)s, unit, (array_agg(row_id))[1], (array_agg(parent))[1]::jsonb, true
+from unnest(%(orgs)s::uuid[], %(units)s::uuid[], %(rows)s::uuid[], %(parents)s::text[])
+    as entry (org_id, unit, row_id, parent)
+group by org_id, unit
+order by 1, 3
+on conflict (org_id, spec, unit) do update set
+    row_id = coalesce(excluded.row_id, known.row_id), parent = coalesce(excluded.parent, known.parent),
+    remove_when_empty = excluded.remove_when_empty, revision = excluded.revision
+"""

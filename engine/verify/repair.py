@@ -1,0 +1,49 @@
+"""Mend what a verification finds: fold anew the keys that do not match, and verify again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.backfill.run import run_backfill
+from engine.plan import Plan
+from engine.rows.reading import Reading
+from engine.sql import verify
+from engine.sql.step_results import Scope
+from engine.store.connection import Connection, connect
+from engine.store.errors import wrap_errors
+from engine.verify.report import Verification
+from engine.verify.run import Judged, judge_rows, list_judged, open_snapshot, verify_spec
+
+
+async def repair_spec(dsn: str, plan: Plan, org_id: str | None = None) -> Verification:
+    """Verify the table of `plan`, fold anew whatever does not match, and return what a second verification says.
+
+    The step results that give a wrong key become pending and its row stale; then a backfill does what it always does,
+    also with what was pending before. Raises StoreUnavailable, StoreRefused, and SpecOutdated for a version of the spec
+    that is not the present one.
+    """
+    async with wrap_errors(), open_snapshot(dsn) as (reader, writer), await connect(dsn) as queue:
+        await judge_rows(reader, writer, Reading(plan), org_id)
+        async for page in list_judged(writer, plan):
+            wrong = [judged for judged in page if judged.kind != "unsourced" or judged.is_given]
+            if wrong:
+                await _queue_units(writer, queue, plan, wrong)
+    await run_backfill(dsn, plan, Scope(org_ids=[org_id] if org_id else []))
+    return await verify_spec(dsn, plan, org_id)
+
+
+async def _queue_units(writer: Connection, queue: Connection, plan: Plan, wrong: Sequence[Judged]) -> None:
+    """Make the step results behind `wrong` keys pending and their rows stale, in one transaction."""
+    cursor = await writer.execute(verify.build_contributors_sql(plan), {"numbers": [each.number for each in wrong]})
+    steps = [step for (step,) in await cursor.fetchall()]
+    parameters = {
+        "spec": plan.name,
+        "steps": steps,
+        "orgs": [each.unit.org_id for each in wrong],
+        "units": [each.unit.id for each in wrong],
+        "rows": [each.row_id for each in wrong],
+        "parents": [each.unit.parent for each in wrong],
+    }
+    async with queue.transaction():
+        await queue.execute(verify.FORGET_OUTCOMES_SQL, parameters)
+        await queue.execute(verify.QUEUE_UNITS_SQL, parameters)

@@ -1,0 +1,194 @@
+"""Verify the table of one spec against its step results.
+
+The steps of `verify_spec`, all in one snapshot of the database, so that writers at work change nothing about it:
+  1. stream the found step results over one connection and extract them
+  2. meanwhile copy what each gives for each key into a temporary table, over another connection that sees the same
+  3. there, fold the contributions of each key and join the table in full
+Memory stays bounded: what is large lies in the temporary table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from engine.plan import Plan
+from engine.rows.extract import HELD, Extraction, Row
+from engine.rows.outcomes import ExtractionOutcome
+from engine.rows.reading import Reading
+from engine.rows.stored_result import StepResultRow, extract_stored_result
+from engine.rows.units import Unit, build_unit
+from engine.sql import expected, step_results, verify
+from engine.sql.step_results import Scope
+from engine.store.connection import Connection, connect
+from engine.store.errors import wrap_errors
+from engine.verify.report import KINDS, Sample, Verification
+
+_FETCH_SIZE = 50
+_SAMPLE_SIZE = 10
+_PAGE_SIZE = 1_000
+
+
+async def verify_spec(dsn: str, plan: Plan, org_id: str | None = None) -> Verification:
+    """Compare the table of `plan` with what the present step results give, of one organisation or of all.
+
+    Raises StoreUnavailable, and StoreRefused where the table does not fit the plan.
+    """
+    reading = Reading(plan)
+    async with wrap_errors(), open_snapshot(dsn) as (reader, writer):
+        await judge_rows(reader, writer, reading, org_id)
+        return await _build_report(writer, plan, org_id)
+
+
+@asynccontextmanager
+async def open_snapshot(dsn: str) -> AsyncIterator[tuple[Connection, Connection]]:
+    """Yield two connections in transactions that see the same: one to read with, one for temporary tables."""
+    async with AsyncExitStack() as stack:
+        reader = await stack.enter_async_context(await connect(dsn))
+        writer = await stack.enter_async_context(await connect(dsn))
+        await reader.execute(verify.BEGIN_READER_SQL)
+        row = await (await reader.execute(verify.EXPORT_SNAPSHOT_SQL)).fetchone()
+        assert row
+        await writer.execute(verify.BEGIN_SQL)
+        await writer.execute(verify.build_import_snapshot_sql(row[0]))
+        await writer.execute(verify.SET_PLANNER_SQL)
+        yield reader, writer
+        await writer.rollback()
+        await reader.rollback()
+
+
+async def judge_rows(reader: Connection, writer: Connection, reading: Reading, org_id: str | None) -> None:
+    """Fill the temporary table of everything that does not match."""
+    await writer.execute(expected.build_given_table_sql(reading))
+    scope = Scope(all=True, org_ids=[org_id] if org_id else [])
+    fetched: asyncio.Queue[list[StepResultRow] | None] = asyncio.Queue(1)
+    fetching = asyncio.ensure_future(_fetch_step_results(reader, reading, scope, fetched))
+    try:
+        await _copy_contributions(writer, reading, fetched)
+        await fetching
+    finally:
+        fetching.cancel()
+        await asyncio.gather(fetching, return_exceptions=True)
+    await writer.execute(expected.ANALYZE_SQL)
+    statement = verify.build_judge_statement(reading, org_id)
+    await writer.execute(statement.text, statement.parameters)
+    await writer.execute(verify.INDEX_SQL)
+    await _mark_stale(writer, reading.plan)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A key that does not match: its number, what is wrong, its row and what it is folded with."""
+
+    number: int
+    kind: str
+    row_id: str | None
+    is_given: bool  # whether a step result gives it
+    unit: Unit
+
+
+async def list_judged(connection: Connection, plan: Plan) -> AsyncIterator[list[Judged]]:
+    """Yield the keys that do not match and are not pending, a page at a time."""
+    sql, after, names = verify.build_judged_page_sql(plan), 0, [column.name for column in plan.key_fields]
+    while rows := await _fetch_rows(connection, sql, {"after": after, "limit": _PAGE_SIZE}):
+        yield [
+            Judged(number, kind, row_id, given, build_unit(plan, org_id, dict(zip(names, key, strict=True))))
+            for number, kind, row_id, given, org_id, *key in rows
+        ]
+        after = rows[-1][0]
+
+
+async def _mark_stale(connection: Connection, plan: Plan) -> None:
+    """Judge nothing that waits to be folded anew."""
+    ((has_stale,),) = await _fetch_rows(connection, verify.HAS_STALE_SQL, {"spec": plan.name})
+    if not has_stale:
+        return
+    async for page in list_judged(connection, plan):
+        parameters = {
+            "spec": plan.name,
+            "numbers": [judged.number for judged in page],
+            "orgs": [judged.unit.org_id for judged in page],
+            "units": [judged.unit.id for judged in page],
+        }
+        await connection.execute(verify.MARK_STALE_SQL, parameters)
+
+
+async def _fetch_step_results(
+    reader: Connection, reading: Reading, scope: Scope, fetched: asyncio.Queue[list[StepResultRow] | None]
+) -> None:
+    """Fetch the step results of the scope, some at a time. The end, or an error, is None."""
+    statement = step_results.build_step_results_statement(reading, scope)
+    try:
+        async with reader.cursor(name="dex_verify") as cursor:
+            await cursor.execute(statement.text, statement.parameters)
+            while rows := await cursor.fetchmany(_FETCH_SIZE):
+                await fetched.put(rows)
+    finally:
+        await fetched.put(None)
+
+
+async def _copy_contributions(
+    writer: Connection, reading: Reading, fetched: asyncio.Queue[list[StepResultRow] | None]
+) -> None:
+    async with writer.cursor() as cursor, cursor.copy(expected.build_copy_sql(reading)) as copy:
+        while rows := await fetched.get():
+            for row in rows:
+                for contribution in list_contributions(reading, row):
+                    await copy.write_row(contribution)
+
+
+def list_contributions(reading: Reading, row: StepResultRow) -> Iterator[tuple[Any, ...]]:
+    """Yield what a step result gives, in the columns of `expected.list_given_columns`."""
+    step_id, org_id, submission_id, run_id, _, _, recorded_at, *_ = row
+    extraction = extract_stored_result(reading, row, with_duplicates=True)
+    if extraction.outcome is not ExtractionOutcome.ROW:
+        return
+    leading = (step_id, recorded_at)
+    sources = (org_id, submission_id, run_id)
+    fields = [column.name for column in reading.plan.fields]
+    if extraction.parent is not None:
+        values = (extraction.parent.get(name) for name in fields)
+        yield (*leading, expected.PARENT_ELEMENT, is_complete(extraction), *sources, *values)
+    elements = extraction.indices or (0,) * len(extraction.rows)
+    for element, extracted in zip(elements, extraction.rows, strict=True):
+        yield (*leading, element, None, *sources, *_list_values(step_id, fields, extracted))
+
+
+def is_complete(extraction: Extraction) -> bool:
+    """Whether no element of a step result was refused: what it does not say is then absent."""
+    return extraction.refused == 0
+
+
+def _list_values(step_id: str, fields: list[str], row: Row) -> Iterator[Any]:
+    for name in fields:
+        value = row[name]
+        yield step_id if value is HELD else value
+
+
+async def _build_report(connection: Connection, plan: Plan, org_id: str | None) -> Verification:
+    statement = verify.build_row_count_statement(plan, org_id)
+    ((rows,),) = await _fetch_rows(connection, statement.text, statement.parameters)
+    found = {kind: (count, stored) for kind, count, stored in await _fetch_rows(connection, verify.COUNTS_SQL)}
+    counts = {kind: found.get(kind, (0, 0))[0] for kind in KINDS}
+    samples = await _fetch_rows(connection, verify.build_samples_sql(plan), {"most": _SAMPLE_SIZE})
+    return Verification(
+        spec=plan.name,
+        rows=rows,
+        counts=counts,
+        matching=rows - sum(stored for _, stored in found.values()),
+        samples=tuple(
+            Sample(kind, json.loads(key, parse_float=Decimal), row_id, tuple(columns))
+            for kind, key, row_id, columns in sorted(samples, key=lambda sample: KINDS.index(sample[0]))
+        ),
+    )
+
+
+async def _fetch_rows(
+    connection: Connection, sql: str, parameters: Mapping[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
+    return await (await connection.execute(sql, parameters)).fetchall()

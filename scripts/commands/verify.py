@@ -1,0 +1,80 @@
+"""The command that compares the tables with the step results: verify.
+
+The modules that import the database driver are imported inside the functions, so that the other commands start fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.plan import Plan
+from engine.plans import find_plan, load_plans
+from engine.project import find_project
+from engine.rows import render
+from scripts import console
+from scripts.commands.options import AsJson, Command, complete_spec, read_optional_uuid
+from scripts.database_url import open_database
+
+if TYPE_CHECKING:
+    from engine.verify.report import Verification
+
+
+def verify_specs(
+    spec: Annotated[
+        str | None, typer.Argument(help="A spec by name; all of them without one.", autocompletion=complete_spec)
+    ] = None,
+    org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Fold anew what does not match, and verify again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the rows with what their step results say.
+
+    Right while others write: all is read in one snapshot. Exit 1 when a row is missing, orphaned or different.
+    """
+    here = find_project()
+    plans = load_plans(here)
+    chosen = [find_plan(plans, spec)] if spec else list(plans)
+    org_id = read_optional_uuid(org, "--org")
+    found = []
+    with open_database(here) as dsn:
+        for plan in chosen:
+            found.append(_verify_spec(dsn, plan, org_id, repair))
+            if found[-1] and not as_json:
+                _print_verification(found[-1])
+    if as_json:
+        console.print_json([each.as_dict() for each in found if each])
+    raise typer.Exit(0 if all(each and each.holds for each in found) else 1)
+
+
+def _verify_spec(dsn: str, plan: Plan, org_id: str | None, repair: bool) -> Verification | None:
+    """Verify one spec; where its table does not fit, say so and return None, so that the others get their turn."""
+    from engine.store.errors import StoreRefused
+    from engine.verify.repair import repair_spec
+    from engine.verify.run import verify_spec
+
+    try:
+        return asyncio.run((repair_spec if repair else verify_spec)(dsn, plan, org_id))
+    except StoreRefused as error:
+        console.print_error(error)
+        return None
+
+
+def _print_verification(found: Verification) -> None:
+    parts = " + ".join(f"{count} {kind}" for kind, count in found.counts.items() if count)
+    console.print_line(f"{found.spec}: {found.rows} rows, {found.matching} matching{f'; {parts}' if parts else ''}")
+    for sample in found.samples:
+        columns = f": {', '.join(sample.columns)}" if sample.columns else ""
+        row = f" (row {sample.id})" if sample.id else ""
+        console.print_line(f"  {sample.kind} {render.dump_json(sample.key).decode()}{row}{columns}")
+
+
+COMMANDS = (
+    Command(
+        "verify",
+        verify_specs,
+        ("dex verify", "dex verify icp_job_titles --json", "dex verify icp_job_titles --repair"),
+    ),
+)
