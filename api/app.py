@@ -28,12 +28,14 @@ from api.http.security_headers import SecurityHeaders
 from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
 from api.readiness import Readiness
 from api.rows.routes import build_endpoints
+from api.runs.orders import ORDER_ENDPOINTS
 from api.runs.routes import RUN_ENDPOINTS
 from api.runs.submissions import SUBMISSION_ENDPOINTS
 from api.server import serve_operator
 from api.settings import Settings
 from api.token_use import TokenUse
 from engine import project
+from engine.orders.prices import load_prices
 from engine.plan import Plan
 from engine.store.connection import StatementBounds, build_pool
 
@@ -103,6 +105,7 @@ def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path
         token_use=TokenUse(operator_pool),
         requests=TokenBuckets(limits.requests_per_second, limits.requests_per_second * BURST_SECONDS),
         failed_tokens=TokenBuckets(limits.failed_tokens_per_minute / 60, limits.failed_tokens_per_minute),
+        prices=load_prices(settings.prices_file),
     )
 
 
@@ -133,6 +136,7 @@ def list_endpoints(plans: Sequence[Plan]) -> list[Endpoint]:
     return [
         *(endpoint for plan in plans for endpoint in build_endpoints(plan)),
         *RUN_ENDPOINTS,
+        *ORDER_ENDPOINTS,
         *SUBMISSION_ENDPOINTS,
         *OPERATOR_ENDPOINTS,
     ]

@@ -16,6 +16,7 @@ from api.http.rate import TokenBuckets
 from api.readiness import Readiness
 from api.settings import Settings
 from api.token_use import TokenUse
+from engine.orders.prices import Prices
 from engine.plan import Plan
 from engine.store.connection import Connection, Pool
 from engine.store.errors import wrap_errors
@@ -40,6 +41,7 @@ class Context:
     token_use: TokenUse
     requests: TokenBuckets  # by address
     failed_tokens: TokenBuckets  # by address
+    prices: Prices
     _shares: dict[str, asyncio.Semaphore] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,8 @@ TRIGGER_API_URL = "https://api.trigger.dev"
 MAX_BODY_BYTES = 32 * 1024 * 1024  # a 20 MB document and its wrapping pass
 POOL_SIZE = 8
 MIN_SECRET_LENGTH = 32  # characters; HS256 asks for 32 bytes
+MAX_QUEUED_STEPS = 10_000  # of one organisation
+MAX_RUN_ATTEMPTS = 10
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
 
@@ -71,6 +73,9 @@ class Settings:
     operator_address: str | None = None  # HOST:PORT on which alone health, readiness, metrics and /docs answer
     trusted_proxies: str | None = None  # addresses whose `x-forwarded-for` is believed, separated by commas
     cors_origins: tuple[str, ...] = ()  # whose pages a browser lets call the API; empty: none
+    prices_file: str | None = None  # None: the prices that come with the project
+    max_queued_steps: int = MAX_QUEUED_STEPS
+    max_run_attempts: int = MAX_RUN_ATTEMPTS  # after so many a run is set aside as failed
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -107,6 +112,9 @@ def load_settings(environ: Mapping[str, str], *, database_url: str | None = None
         trigger_api_url=variables.get("TRIGGER_API_URL", TRIGGER_API_URL).rstrip("/"),
         max_body_bytes=_parse_number(variables, "DATA_ENGINE_MAX_BODY_BYTES", MAX_BODY_BYTES),
         pool_size=_parse_number(variables, "DATA_ENGINE_POOL_SIZE", POOL_SIZE),
+        prices_file=variables.get("DATA_ENGINE_PRICES"),
+        max_queued_steps=_parse_number(variables, "DATA_ENGINE_MAX_QUEUED_STEPS", MAX_QUEUED_STEPS),
+        max_run_attempts=_parse_number(variables, "DATA_ENGINE_MAX_RUN_ATTEMPTS", MAX_RUN_ATTEMPTS),
         operator_address=_parse_address(variables, "DEX_OPERATOR_ADDRESS"),
         trusted_proxies=variables.get("FORWARDED_ALLOW_IPS"),
         cors_origins=_parse_origins(variables, "DEX_CORS_ORIGINS"),

@@ -35,10 +35,12 @@ Every exception of the engine stands in this tree, the class in the module that 
     │   ├── RecordNotFound          there is no such run, step result or submission
     │   ├── ForeignRecord           it belongs to another organisation
     │   ├── ForeignCompany          the company belongs to another organisation
-    │   ├── LostLease               another runner holds the run
-    │   └── DuplicateResearch       going on would pay for research twice
-    │       ├── AlreadyRequested    the research of the step was requested before
-    │       └── ProviderRunIdTaken  the step has the id of another run at the provider
+    │   └── LostLease               another runner holds the run, or it was canceled
+    ├── PriceError                  a file of prices cannot be read
+    ├── OrderError                  base of the errors of orders
+    │   ├── OrderConflict           the order is in another state than the caller takes it to be
+    │   ├── ProviderRunIdTaken      the order has the id of another run at the provider
+    │   └── BudgetExceeded          the order would go beyond a budget
     ├── NotWritten                  a generated file cannot be written
     └── EmbeddedError               the embedded server cannot be started or reached
 """

@@ -18,7 +18,7 @@ from engine.rows.query import QueryRejected
 from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
-from scripts.commands import access, backfill, database, runs, server, spec, verify
+from scripts.commands import access, backfill, database, orders, runs, server, spec, verify
 from scripts.commands.options import merge_groups
 
 app = typer.Typer(
@@ -31,9 +31,17 @@ app = typer.Typer(
 #: Errors of the engine that mean wrong usage: exit status 2.
 USAGE_ERRORS = (UnknownSpec, QueryRejected, NoSuchBaseline, InvalidDatabaseUrl)
 
-COMMANDS = (*spec.COMMANDS, *database.COMMANDS, *server.COMMANDS, *runs.COMMANDS, *backfill.COMMANDS, *verify.COMMANDS)
+COMMANDS = (
+    *spec.COMMANDS,
+    *database.COMMANDS,
+    *server.COMMANDS,
+    *runs.COMMANDS,
+    *orders.COMMANDS,
+    *backfill.COMMANDS,
+    *verify.COMMANDS,
+)
 #: Names with commands below them, such as `dex token create`. Two modules may add to one name.
-GROUPS = merge_groups((*access.GROUPS,))
+GROUPS = merge_groups((*access.GROUPS, *runs.GROUPS, *orders.GROUPS))
 
 for command in COMMANDS:
     app.command(command.name, epilog=command.epilog)(command.function)

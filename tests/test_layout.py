@@ -16,13 +16,20 @@ PACKAGES = ("scripts", "api", "engine")
 ENGINE = (
     *("errors", "project", "provided_columns", "values", "jmespath", "research", "spec", "research_plan", "plan"),
     *("plans", "research_inputs", "columns"),
-    *("rows", "sql", "draft", "store", "backfill", "verify", "tables", "runs"),
+    *("rows", "sql", "draft", "store", "backfill", "verify", "tables", "runs", "orders"),
     *("embedded_postgres", "functions", "generate", "generated"),
 )
 #: The only folders in which a library may be imported.
 LIBRARIES: dict[str, str | tuple[str, ...]] = {
     # The benchmarks compare the engine with what one would write with psycopg.
-    "psycopg": ("engine/store/", "engine/backfill/", "engine/tables/", "engine/runs/", "scripts/bench/"),
+    "psycopg": (
+        "engine/store/",
+        "engine/backfill/",
+        "engine/tables/",
+        "engine/runs/",
+        "engine/orders/",
+        "scripts/bench/",
+    ),
     "psycopg_pool": "engine/store/",
     "yaml": "engine/spec/yaml_source.py",
     "jmespath": "engine/jmespath/",

@@ -56,7 +56,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
     "other_company": HttpCode(403, "The body's `company_id` is another company's.", "Leave `company_id` out."),
     "not_found": HttpCode(
-        404, "There is no such run, step result, submission or operation.", "Check the id and the organisation."
+        404, "There is no such run, step result, order, submission or operation.", "Check the id and the organisation."
     ),
     "unknown_organisation": HttpCode(404, "There is no such organisation.", "Check the organisation's id."),
     "unknown_route": HttpCode(404, "There is no such path.", "`GET /openapi.json` lists every route."),
@@ -65,13 +65,13 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         408, "Headers or body did not end in time; the connection is closed.", "Send the request at once."
     ),
     "conflict": HttpCode(409, "A value is taken by another row.", "Write another, or change that row."),
-    "lost_lease": HttpCode(409, "Another runner holds the run.", "Stop working on it; what is recorded stays."),
+    "lost_lease": HttpCode(
+        409, "Another runner holds the run, or it was canceled.", "Stop working on it; what is recorded stays."
+    ),
     "no_trigger": HttpCode(409, "`TRIGGER_SECRET_KEY` is not set.", "Set it, or let a local runner work."),
-    "provider_run_id_taken": HttpCode(409, "The step holds another research already.", "Resume that one."),
-    "provider_already_requested": HttpCode(
-        409,
-        "Research for the step was requested before, and its answer may be lost.",
-        "Resume by `provider_run_id`; a second request is paid a second time.",
+    "provider_run_id_taken": HttpCode(409, "The order holds another research already.", "Ask for that one."),
+    "order_conflict": HttpCode(
+        409, "The order is in another state than the request takes it to be.", "`GET /api/v1/orders` shows its state."
     ),
     "body_too_large": HttpCode(413, "The body is over the limit.", "Send less, or raise `DATA_ENGINE_MAX_BODY_BYTES`."),
     "unsupported_encoding": HttpCode(

@@ -25,10 +25,11 @@ from api.http.endpoint import Endpoint, JsonSchema, build_data_response
 from api.http.errors import Fault
 from api.http.openapi import build_data_schema
 from engine.backfill.run import repair_run
+from engine.orders.errors import OrderConflict, OrderError, ProviderRunIdTaken
 from engine.research_inputs import normalize_inputs
 from engine.rows.accounts import Account
 from engine.runs import runs
-from engine.runs.errors import AlreadyRequested, ForeignRecord, LostLease, ProviderRunIdTaken, RecordNotFound, RunError
+from engine.runs.errors import ForeignRecord, LostLease, RecordNotFound, RunError
 from engine.runs.statuses import RunStatus, StepStatus
 from engine.store.connection import RawJson
 from engine.values import exact_json
@@ -103,9 +104,6 @@ class StepUpdate(Body, frozen=True):
     duration_ms: Count | None = None
     started_at: Time | None = None
     finished_at: Time | None = None
-    provider_requested_at: Annotated[bool, Meta(extra_json_schema={"enum": [True]})] = False
-    provider_request_withdrawn_by: Name | None = None
-    provider_run_id: Name | None = None
     lease_token: UUID | None = None
 
 
@@ -145,9 +143,14 @@ RUN_ENDPOINTS: list[Endpoint] = []
 
 
 def runner_endpoint(
-    path: str, body: type[BodyT], title: str, response_schema: JsonSchema = OBJECT
+    path: str,
+    body: type[BodyT],
+    title: str,
+    response_schema: JsonSchema = OBJECT,
+    *,
+    endpoints: list[Endpoint] = RUN_ENDPOINTS,
 ) -> Callable[[Respond[BodyT]], Respond[BodyT]]:
-    """Add the decorated function to RUN_ENDPOINTS. RunErrors it raises are answered with their status."""
+    """Add the decorated function to `endpoints`. RunErrors and OrderErrors it raises are answered with their status."""
     decoder = msgspec.json.Decoder(body)
 
     def add_endpoint(respond: Respond[BodyT]) -> Respond[BodyT]:
@@ -157,10 +160,10 @@ def runner_endpoint(
             raw, replaced = replace_unstorable_escapes(await read_body(request, context.settings.max_body_bytes))
             try:
                 return await respond(RunnerCall(context, decode_body(raw, decoder), org_id, replaced))
-            except RunError as error:
+            except (RunError, OrderError) as error:
                 raise _build_run_fault(error) from error
 
-        RUN_ENDPOINTS.append(
+        endpoints.append(
             Endpoint(
                 method="POST",
                 path=f"/api/internal/{path}",
@@ -180,7 +183,7 @@ def runner_endpoint(
     return add_endpoint
 
 
-def _build_run_fault(error: RunError) -> Fault:
+def _build_run_fault(error: RunError | OrderError) -> Fault:
     """Map an error about a run to its code, and say which header names the organisation."""
     match error:
         case RecordNotFound():
@@ -192,8 +195,8 @@ def _build_run_fault(error: RunError) -> Fault:
             return Fault("lost_lease", error.message, hint=error.hint)
         case ProviderRunIdTaken():
             return Fault("provider_run_id_taken", error.message, hint=error.hint)
-        case AlreadyRequested():
-            return Fault("provider_already_requested", error.message, hint=error.hint)
+        case OrderConflict():
+            return Fault("order_conflict", error.message, hint=error.hint)
     raise error
 
 
@@ -232,7 +235,7 @@ async def update_run(call: RunnerCall[RunUpdate]) -> Response:
     if not change.status.is_final:
         return build_data_response(run)
     fields = msgspec.json.decode(run, type=dict[str, Raw])  # undecoded, so that no number changes
-    report = await _repair_run(call.context, change.pipeline_run_id)
+    report = await repair_run_rows(call.context, change.pipeline_run_id)
     return build_data_response(msgspec.json.encode({**fields, **report}))
 
 
@@ -293,7 +296,7 @@ def _convert_value(value: Any) -> Any:
     return value
 
 
-async def _repair_run(context: Context, run_id: str) -> dict[str, Any]:
+async def repair_run_rows(context: Context, run_id: str) -> dict[str, Any]:
     """Write the rows of a run that are missing; return the `persistence` fields of the answer.
 
     A failure is reported, never raised, since the run has ended all the same. What is not written now stays pending in

@@ -5,10 +5,7 @@ EngineError
     ├── RecordNotFound           there is no such run, step result or submission
     ├── ForeignRecord            it belongs to another organisation than the caller named
     ├── ForeignCompany           the company does not belong to the organisation
-    ├── LostLease                another runner holds the run
-    └── DuplicateResearch
-        ├── ProviderRunIdTaken   the step already has another provider run id
-        └── AlreadyRequested     research for the step was requested before
+    └── LostLease                another runner holds the run, or it was canceled
 
 Messages and hints name no header and no option: the API and the command line add what their callers can do.
 """
@@ -35,16 +32,4 @@ class ForeignCompany(RunError):
 
 
 class LostLease(RunError):
-    """Another runner holds the run."""
-
-
-class DuplicateResearch(RunError):
-    """Going on would pay the provider a second time for the research of one step."""
-
-
-class ProviderRunIdTaken(DuplicateResearch):
-    """The step already has another provider run id."""
-
-
-class AlreadyRequested(DuplicateResearch):
-    """Research for the step was requested before."""
+    """Another runner holds the run, or it was canceled."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 
-from engine.runs.errors import AlreadyRequested, ForeignRecord, LostLease, ProviderRunIdTaken, RecordNotFound
+from engine.runs.errors import ForeignRecord, LostLease, RecordNotFound
 from engine.runs.statuses import RunStatus, StepStatus
 from engine.sql.named_queries import read_named_queries
 from engine.store.connection import Connection, RawJson
@@ -59,9 +59,6 @@ class StepChange:
     duration_ms: int | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    provider_requested_at: bool = False  # whether research is requested now
-    provider_request_withdrawn_by: str | None = None  # the task run whose request did not reach the provider
-    provider_run_id: str | None = None
     lease_token: str | None = None
 
 
@@ -106,13 +103,14 @@ async def update_run(connection: Connection, change: RunChange, org_id: str | No
 
 
 async def update_step(connection: Connection, change: StepChange, org_id: str | None) -> str:
-    """Update a step result. Raises RecordNotFound, ForeignRecord, LostLease, DuplicateResearch."""
+    """Update a step result. Raises RecordNotFound, ForeignRecord, LostLease."""
     ended = change.status is not None and change.status.is_final
     parameters = {**_build_parameters(change), "ended": ended, "org_id": org_id}
-    row = await _fetch_row(connection, RUN_QUERIES["update_step"], parameters)
-    step = _check_access(row, "Step result", org_id)
-    _check_research(same_research=row[3], first_request=row[4])
-    return step
+    async with wrap_errors(), connection.transaction():
+        row = await _fetch_row(connection, RUN_QUERIES["update_step"], parameters)
+        if change.status is StepStatus.SUCCEEDED:
+            await connection.execute(RUN_QUERIES["forget_answer_of_step"], parameters)
+    return _check_access(row, "Step result", org_id)
 
 
 async def skip_remaining_steps(connection: Connection, run_id: str, position: int, org_id: str | None) -> str:
@@ -160,15 +158,3 @@ def _check_access(row: Any, kind: str, org_id: str | None) -> str:
             "another runner holds this run", hint="stop working on it: what is recorded already stays recorded"
         )
     return str(text)
-
-
-def _check_research(*, same_research: bool, first_request: bool) -> None:
-    if not same_research:
-        raise ProviderRunIdTaken(
-            "the step already holds another `provider_run_id`", hint="resume that research instead of starting one"
-        )
-    if not first_request:
-        raise AlreadyRequested(
-            "research for this step was requested before",
-            hint="resume by `provider_run_id`; without one the request may have been paid and its answer lost",
-        )

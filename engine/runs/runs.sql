@@ -17,8 +17,7 @@
 'pipeline_run_id', s.pipeline_run_id, 'step_position', s.step_position, 'status', s.status,
 'attempt', s.attempt, 'operation_id', s.operation_id, 'result_status', s.result_status,
 'error_message', s.error_message, 'error_details', s.error_details, 'duration_ms', s.duration_ms,
-'task_run_id', s.task_run_id, 'provider_run_id', s.provider_run_id,
-'provider_requested_at', s.provider_requested_at,
+'task_run_id', s.task_run_id, 'order_id', s.order_id,
 'started_at', s.started_at, 'finished_at', s.finished_at, 'created_at', s.created_at, 'updated_at', s.updated_at
 
 -- name: claim_run
@@ -106,15 +105,11 @@ with target as (
 select target.org_id::text, target.holds_lease, (select run from updated)::text from target
 
 -- name: update_step
--- The provider's run id is written once: a second one would be a second purchase. The time of a request is removed only
--- by the task run that wrote it. `finished_at` is written when the step first ends with that status and stays when its
--- runner repeats the report, since the rows made from the step carry that time.
+-- `finished_at` is written when the step first ends with that status and stays when its runner repeats the report, since
+-- the rows made from the step carry that time.
 with target as (
     select s.id, s.org_id, s.status, r.org_id as run_org_id,
-        (%(lease_token)s::uuid is null or r.lease_token is not distinct from %(lease_token)s::uuid) as holds_lease,
-        (s.provider_run_id is null or %(provider_run_id)s::text is null or s.provider_run_id = %(provider_run_id)s)
-            as same_research,
-        (s.provider_requested_at is null or not %(provider_requested_at)s) as first_request
+        (%(lease_token)s::uuid is null or r.lease_token is not distinct from %(lease_token)s::uuid) as holds_lease
     from step_results as s join pipeline_runs as r on r.id = s.pipeline_run_id
     where s.id = %(step_result_id)s::uuid for update of s
 ), updated as (
@@ -125,12 +120,6 @@ with target as (
         error_message = case when %(set_error_message)s then %(error_message)s else s.error_message end,
         error_details = case when %(set_error_details)s then %(error_details)s::jsonb else s.error_details end,
         task_run_id = case when %(set_task_run_id)s then %(task_run_id)s else s.task_run_id end,
-        provider_run_id = coalesce(%(provider_run_id)s, s.provider_run_id),
-        provider_requested_at = case
-            when %(provider_requested_at)s then now()
-            when s.task_run_id = %(provider_request_withdrawn_by)s and s.provider_run_id is null then null
-            else s.provider_requested_at
-        end,
         started_at = case when %(status)s is null or %(status)s in ('queued', 'skipped') then s.started_at
                           else coalesce(%(started_at)s::timestamptz, s.started_at, now()) end,
         finished_at = case
@@ -145,13 +134,23 @@ with target as (
             else s.duration_ms
         end
     from target
-    where s.id = target.id and target.holds_lease and target.same_research and target.first_request
+    where s.id = target.id and target.holds_lease
       and (%(org_id)s::uuid is null or target.run_org_id = %(org_id)s::uuid)
     returning json_build_object({step_fields}) as step
 )
-select target.run_org_id::text, target.holds_lease, (select step from updated)::text,
-    target.same_research, target.first_request
-from target
+select target.run_org_id::text, target.holds_lease, (select step from updated)::text from target
+
+-- name: forget_answer_of_step
+-- The answer of its order is kept on the order until a step result holds it, that of the step which bought it included.
+update research_orders as o set answer = null, output = null
+from step_results as t
+where t.id = %(step_result_id)s::uuid and o.org_id = t.org_id and o.id = t.order_id and o.answer is not null
+  and t.status = 'succeeded'
+  and t.output_payload #> '{operation_result,output,parallel_raw_response}' is not null
+  and not exists (
+      select from step_results as b
+      where b.id = o.step_result_id and b.order_id = o.id and b.status <> 'succeeded'
+  )
 
 -- name: skip_remaining_steps
 with target as (

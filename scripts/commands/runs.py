@@ -14,7 +14,7 @@ from engine.plans import load_plans
 from engine.project import find_project
 from engine.values import exact_json
 from scripts import console
-from scripts.commands.options import AsJson, Command, read_optional_uuid, read_uuid
+from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
 from scripts.database_url import open_database
 
 
@@ -111,3 +111,5 @@ COMMANDS = (
     ),
     Command("demo", show_demo, ("dex demo",)),
 )
+
+GROUPS: tuple[Group, ...] = ()

@@ -159,8 +159,7 @@ class TestGet:
         assert found["submissions"]["id"] == submission
         assert [step["id"] for step in found["step_results"]] == [first, second]
         keys = {
-            "provider_run_id",
-            "provider_requested_at",
+            "order_id",
             "output_payload",
             "input_payload",
             "step_position",
@@ -432,46 +431,6 @@ class TestStep:
         stored = api.fetch_value("select output_payload from step_results where id = %s", [step])
         assert stored == ["a\ufffdb", "\ufffd", "\ufffdx", "😀", "\\u0000", "\ufffd😀", "é"]
 
-    def test_a_second_purchase_is_409(self, api: Api, org: str) -> None:
-        _, run = api.insert_submission(org)
-        step = api.insert_step(run)
-        asked = read_data(
-            api.call_runner("step-results/update", {"step_result_id": step, "provider_requested_at": True})
-        )
-        assert asked["provider_requested_at"]
-        again = api.call_runner("step-results/update", {"step_result_id": step, "provider_requested_at": True})
-        read_error(again, 409, "provider_already_requested")
-        for _ in range(2):
-            read_data(api.call_runner("step-results/update", {"step_result_id": step, "provider_run_id": "trun_1"}))
-        other = api.call_runner(
-            "step-results/update", {"step_result_id": step, "provider_run_id": "trun_2", "status": "failed"}
-        )
-        read_error(other, 409, "provider_run_id_taken")
-        row = api.execute("select provider_run_id, status from step_results where id = %s", [step])
-        assert row == [("trun_1", "queued")]
-
-    def test_a_request_that_was_not_accepted_is_removed_by_the_task_that_noted_it(self, api: Api, org: str) -> None:
-        _, run = api.insert_submission(org)
-        step = {"step_result_id": api.insert_step(run)}
-        note = {**step, "provider_requested_at": True}
-        assert read_data(api.call_runner("step-results/update", {**note, "task_run_id": "mine"}))[
-            "provider_requested_at"
-        ]
-        for name, left in (("another", True), ("mine", False), ("mine", False)):
-            words = read_data(api.call_runner("step-results/update", {**step, "provider_request_withdrawn_by": name}))
-            assert (words["provider_requested_at"] is not None, words["task_run_id"]) == (left, "mine")
-        read_data(api.call_runner("step-results/update", {**note, "task_run_id": "mine"}))
-        read_data(api.call_runner("step-results/update", {**step, "provider_run_id": "trun_1"}))
-        words = read_data(api.call_runner("step-results/update", {**step, "provider_request_withdrawn_by": "mine"}))
-        assert words["provider_requested_at"] and words["provider_run_id"] == "trun_1"
-
-    def test_two_at_once_buy_once(self, api: Api, org: str) -> None:
-        _, run = api.insert_submission(org)
-        body = {"step_result_id": api.insert_step(run), "provider_requested_at": True}
-        with ThreadPoolExecutor(8) as threads:
-            answers = list(threads.map(lambda _: api.call_runner("step-results/update", body), range(8)))
-        assert sorted(answer.status_code for answer in answers) == [200] + [409] * 7
-
     def test_nobody_is_404(self, api: Api) -> None:
         said = read_error(
             api.call_runner("step-results/update", {"step_result_id": str(uuid.uuid4())}), 404, "not_found"
@@ -484,9 +443,6 @@ class TestStep:
             {"status": "done"},
             {"duration_ms": -1},
             {"duration_ms": 2**31},
-            {"provider_run_id": ""},
-            {"provider_run_id": 5},
-            {"provider_requested_at": "now"},
             {"error_message": 5},
             {"task_run_id": []},
         ],
@@ -614,7 +570,7 @@ def build_bodies(api: Api, org: str) -> dict[str, dict[str, Any]]:
         "pipeline-runs/heartbeat": {"pipeline_run_id": run, "lease_token": str(uuid.uuid4()), "lease_seconds": 5},
         "pipeline-runs/get": {"pipeline_run_id": run},
         "pipeline-runs/update-status": {"pipeline_run_id": run, "status": "failed"},
-        "step-results/update": {"step_result_id": api.insert_step(run), "status": "failed", "provider_run_id": "x"},
+        "step-results/update": {"step_result_id": api.insert_step(run), "status": "failed"},
         "step-results/mark-remaining-skipped": {"pipeline_run_id": run, "from_step_position": 0},
         "submissions/sync-status": {"submission_id": submission},
     }

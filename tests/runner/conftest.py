@@ -119,8 +119,18 @@ class World:
         return [row for (row,) in self.execute(found, (self.org_id,))]
 
     def select_steps(self, run_id: str) -> list[dict[str, Any]]:
-        found = "select to_jsonb(s) from step_results as s where pipeline_run_id = %s order by step_position"
+        """Return the steps of a run, each with its `order` and the provider's run id of that."""
+        found = (
+            "select to_jsonb(s) || jsonb_build_object('order', to_jsonb(o), 'provider_run_id', o.provider_run_id)"
+            " from step_results as s left join research_orders as o on o.id = s.order_id"
+            " where s.pipeline_run_id = %s order by s.step_position"
+        )
         return [row for (row,) in self.execute(found, (run_id,))]
+
+    def select_orders(self) -> list[dict[str, Any]]:
+        """Return the orders of this organisation, oldest first."""
+        found = "select to_jsonb(o) from research_orders as o where org_id = %s order by requested_at, id"
+        return [row for (row,) in self.execute(found, (self.org_id,))]
 
     def select_run(self, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.select_value("select to_jsonb(r) from pipeline_runs as r where id = %s", (run_id,))
@@ -140,7 +150,11 @@ class World:
         return run_id
 
     def expire_lease(self, run_id: str) -> None:
-        """End the lease of a run, as happens some time after its runner died."""
+        """End the leases of a run and of its orders, as happens some time after its runner died."""
+        self.execute(
+            "update research_orders set held_until = now() where pipeline_run_id = %s and status = 'requested'",
+            (run_id,),
+        )
         self.execute(
             "update pipeline_runs set lease_expires_at = now() where id = %s and lease_expires_at is not null",
             (run_id,),

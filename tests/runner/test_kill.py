@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from scripts.processes import Process
 from tests.runner.conftest import ICP, PERSON, SECONDS, Services, World, create_world
@@ -65,7 +66,8 @@ def run_scenario(services: Services, at: int) -> bool:
         if killer.struck:
             world.expire_lease(run_id)
             second = world.run_worker()
-            assert second.popen.returncode == 0, second.text
+            failed = world.select_run(run_id)["status"] == "failed"
+            assert second.popen.returncode == (1 if failed else 0), second.text
         check(world, run_id, f"request {at}: {killer.seen[-1]}")
     return killer.struck
 
@@ -79,16 +81,22 @@ def check(world: World, run_id: str, where: str) -> None:
     if run["status"] == "succeeded":
         assert [step["status"] for step in steps] == ["succeeded"] * 2, where
         assert [step["provider_run_id"] for step in steps] == [order["run_id"] for order in orders], where
+        assert [step["order"]["status"] for step in steps] == ["completed"] * 2, where
     else:
         # The one window: requested, and the answer not yet on record. Whether it was bought nobody here can know.
         assert run["status"] == "failed", where
         lost = next(step for step in steps if step["status"] == "failed")
         assert "not ordered again" in lost["error_message"], where
-        assert lost["provider_requested_at"] and not lost["provider_run_id"], where
-        assert any(word in where for word in ("/v1/tasks/runs ", "provider_requested_at", "provider_run_id")), where
+        assert (lost["order"]["status"], lost["error_details"]["code"]) == ("unknown", "order_unknown"), where
+        assert any(
+            word in where for word in ("/v1/tasks/runs ", "research-orders/place", "research-orders/accepted")
+        ), where
 
     ending = {"succeeded": "completed", "failed": "failed"}[run["status"]]
     assert world.select_value("select status from submissions where id = %s", (run["submission_id"],)) == ending, where
+
+    costs = world.select_value("select coalesce(sum(cost), 0) from research_orders where org_id = %s", (world.org_id,))
+    assert costs == Decimal("0.10") * sum(step["status"] == "succeeded" for step in steps), where
 
     for table, operation in (("icp_job_titles", ICP), ("person_intel_briefings", PERSON)):
         found = sum(step["operation_id"] == operation and step["result_status"] == "found" for step in steps)

@@ -7,8 +7,12 @@ import { toMessage, type Logger } from "../logger.js";
 import { executeRun } from "../pipeline/execute-run.js";
 import type { Provider } from "../research/parallel.js";
 import type { Polling } from "../research/research.js";
+import { sweepOrders } from "./collect.js";
 import { claimRun, keepLease, releaseLease, type Claim, type LeaseOptions } from "./lease.js";
 
+/** Longer than a blocking request and a pause together. */
+const HOLD_SECONDS = 60;
+const SWEEP_PAUSE_MS = 60_000;
 const PAUSES_MS = [200, 500, 1000, 2000, 5000, 10_000];
 
 export interface RunnerOptions extends LeaseOptions {
@@ -24,6 +28,8 @@ export interface RunnerOptions extends LeaseOptions {
 export interface Tally {
   /** Runs that ended here, succeeded or failed. */
   ended: number;
+  /** Of those, the ones that failed. */
+  failed: number;
   /** Runs that have to be resumed. */
   left: number;
 }
@@ -36,16 +42,20 @@ export async function workThroughQueue(
   logger: Logger,
   stop: AbortSignal,
 ): Promise<Tally> {
-  const tally: Tally = { ended: 0, left: 0 };
+  const tally: Tally = { ended: 0, failed: 0, left: 0 };
   const underWay = new Set<Promise<void>>();
+  const sweep = createSweep(api, provider, options, logger, stop);
   let claimed = 0;
+  let isWaiting = false;
   while (!stop.aborted && claimed < options.maxRuns) {
     if (underWay.size >= options.concurrency) {
       await Promise.race(underWay);
       continue;
     }
+    sweep.startWhenDue();
     const claim = await tryClaimRun(api, options, logger, underWay.size > 0);
     if (claim !== null) {
+      isWaiting = false;
       claimed += 1;
       const run = executeClaimedRun(api, provider, claim, options, logger, stop, tally).finally(() =>
         underWay.delete(run),
@@ -56,11 +66,41 @@ export async function workThroughQueue(
     } else if (options.untilIdle) {
       break;
     } else {
+      if (!isWaiting) logger.info("No run is queued; waiting for one");
+      isWaiting = true;
       await pause(options.idlePauseMs, undefined, { signal: stop }).catch(() => undefined);
     }
   }
   await Promise.all(underWay);
+  await sweep.finish();
   return tally;
+}
+
+interface Sweep {
+  startWhenDue(): void;
+  finish(): Promise<void>;
+}
+
+/** Collect what other executions left behind, beside the runs: at the start and then once a minute. */
+function createSweep(
+  api: InternalApi,
+  provider: Provider,
+  options: RunnerOptions,
+  logger: Logger,
+  stop: AbortSignal,
+): Sweep {
+  let dueAt = 0;
+  let running: Promise<void> | null = null;
+  return {
+    startWhenDue: () => {
+      if (running !== null || Date.now() < dueAt) return;
+      dueAt = Date.now() + SWEEP_PAUSE_MS;
+      running = sweepOrders(api, provider, options.orgId, logger, stop).finally(() => (running = null));
+    },
+    finish: async () => {
+      await running;
+    },
+  };
 }
 
 /** Claim a run, or null. Throws only when the runner is idle and should stop when idle; otherwise it asks again. */
@@ -95,7 +135,7 @@ async function executeClaimedRun(
     leaseLost.abort(new Error("another runner holds this run"));
   });
   try {
-    await executeRun(
+    const outcome = await executeRun(
       { pipeline_run_id: claim.runId, org_id: claim.orgId, company_id: claim.companyId },
       {
         internal: { ...api, logger, signal },
@@ -107,6 +147,7 @@ async function executeClaimedRun(
       },
     );
     tally.ended += 1;
+    if (outcome.status === "failed") tally.failed += 1;
   } catch (error) {
     tally.left += 1;
     logger.warn("Run left to be taken up again", { pipeline_run_id: claim.runId, error: toMessage(error) });
@@ -122,6 +163,7 @@ async function executeClaimedRun(
 function createPolling(signal: AbortSignal): Polling {
   return {
     blockSeconds: 20,
+    holdSeconds: HOLD_SECONDS,
     pause: (round) => pause(PAUSES_MS[Math.min(round, PAUSES_MS.length) - 1], undefined, { signal }),
   };
 }

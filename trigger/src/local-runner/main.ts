@@ -63,7 +63,7 @@ async function main(): Promise<number> {
       stop.signal,
     );
     logger.info("Runner stopped", { ...tally });
-    return tally.left > 0 && !stop.signal.aborted ? 1 : 0;
+    return tally.left + tally.failed > 0 && !stop.signal.aborted ? 1 : 0;
   } catch (error) {
     logger.error(toMessage(error));
     const isUsage = error instanceof SettingError || (error instanceof TypeError && "code" in error);

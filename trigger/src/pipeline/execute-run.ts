@@ -19,7 +19,7 @@ import {
   type OperationResult,
 } from "../research/operation.js";
 import type { Provider } from "../research/parallel.js";
-import { conductResearch, type Polling } from "../research/research.js";
+import { conductResearch, type Polling, type Research } from "../research/research.js";
 import { RunRecords, type Execution, type Persistence, type Repair } from "./records.js";
 import { carryContext, hasEnded, mergeContext, RunError, type RunStatus, type Step } from "./run.js";
 
@@ -83,10 +83,10 @@ export async function executeRun(payload: RunPayload, deps: Dependencies): Promi
     const startedAt = Date.now();
     if (step.status !== "running") await records.recordStepStarted(step, context);
     logger.info("Step started", facts);
-    const result = await executeStep(step, context, records, deps);
+    const { result, endedAt } = await executeStep(step, context, records, deps);
     signal?.throwIfAborted();
 
-    const recorded = await recordResult(step, result, context, records, Date.now() - startedAt);
+    const recorded = await recordResult(step, result, endedAt, context, records, Date.now() - startedAt);
     if ("failure" in recorded) {
       const { code, message } = recorded.failure;
       logger.warn("Step failed", { ...facts, code, error: message });
@@ -127,14 +127,16 @@ async function executeStep(
   context: JsonObject,
   records: RunRecords,
   deps: Dependencies,
-): Promise<OperationResult> {
+): Promise<Research> {
   const operation = operations.get(step.operationId);
-  if (operation === undefined) return buildUnknownOperationResult(step.operationId, [...operations.keys()]);
+  if (operation === undefined) {
+    return { result: buildUnknownOperationResult(step.operationId, [...operations.keys()]), endedAt: null };
+  }
   const tools = {
     ...deps,
     normalizeInputs: (operationId: string, inputs: Candidates) => records.normalizeInputs(operationId, inputs),
   };
-  return await conductResearch(operation, context, parseStepConfig(step.config), records.createStepRecord(step), tools);
+  return await conductResearch(operation, context, parseStepConfig(step.config), records.createStepOrders(step), tools);
 }
 
 type Recorded = { at: string | null } | { failure: Failure };
@@ -143,6 +145,7 @@ type Recorded = { at: string | null } | { failure: Failure };
 async function recordResult(
   step: Step,
   result: OperationResult,
+  endedAt: string | null,
   context: JsonObject,
   records: RunRecords,
   durationMs: number,
@@ -154,10 +157,10 @@ async function recordResult(
     return { failure };
   }
   try {
-    return { at: await records.recordStepSucceeded(step, payload, durationMs) };
+    return { at: await records.recordStepSucceeded(step, payload, durationMs, endedAt) };
   } catch (error) {
     if (!isRefusedBody(error)) throw error;
-    // The engine would refuse it again whenever the run is resumed. The research stays at the provider.
+    // The engine would refuse it again whenever the run is resumed. The answer stays with its order.
     const failure = { code: "not_recorded", message: `the result cannot be recorded: ${toMessage(error)}` };
     await records.recordStepFailed(step, failure);
     return { failure };

@@ -1,10 +1,10 @@
 /** Records the events of a run and its steps through the engine's internal API. */
 import { internalCall, InternalApiError, internalPostForRow, type InternalConfig } from "../api/client.js";
-import { isObject, type JsonObject } from "../json/exact.js";
+import { isObject, type Json, type JsonObject } from "../json/exact.js";
 import { toMessage } from "../logger.js";
 import type { Candidates } from "../research/inputs.js";
 import type { Failure } from "../research/operation.js";
-import type { StepRecord } from "../research/research.js";
+import { parseOrder, type Action, type Placement, type StepOrders } from "../research/orders.js";
 import { parseRun, type Run, type Step } from "./run.js";
 
 /** Another execution works on the same run; this one has to stop without changing anything. */
@@ -76,9 +76,24 @@ export class RunRecords {
     await this.#updateStep(step, { status: "running", input_payload: context });
   }
 
-  /** Record the result and return when it was recorded: the `source_recorded_at` of its rows. */
-  async recordStepSucceeded(step: Step, payload: object, durationMs: number): Promise<string | null> {
-    const change = { status: "succeeded", output_payload: payload, duration_ms: durationMs };
+  /**
+   * Record the result and return when it was recorded: the `source_recorded_at` of its rows. `endedAt` is when the order
+   * of its answer ended.
+   */
+  async recordStepSucceeded(
+    step: Step,
+    payload: object,
+    durationMs: number,
+    endedAt: string | null,
+  ): Promise<string | null> {
+    const change = {
+      status: "succeeded",
+      output_payload: payload,
+      duration_ms: durationMs,
+      error_message: null,
+      error_details: null,
+      ...(endedAt === null ? {} : { finished_at: endedAt }),
+    };
     const { finished_at: finishedAt } = await this.#updateStep(step, change);
     return typeof finishedAt === "string" ? finishedAt : null;
   }
@@ -105,64 +120,47 @@ export class RunRecords {
     return isObject(answer) ? answer : {};
   }
 
-  /**
-   * Create the record of a step's order. Each note has its own name, so that a late withdrawal cannot withdraw a later
-   * note.
-   */
-  createStepRecord(step: Step): StepRecord {
-    let noteCount = 0;
-    const formatNoteName = () => `${this.#execution.id}/${noteCount}`;
+  /** Create the record of a step's order. */
+  createStepOrders(step: Step): StepOrders {
+    let attempts = 0;
+    const post = (path: string, body: object, config = this.#config) =>
+      this.#translateConflict(() => internalCall(config, `/api/internal/research-orders/${path}`, body));
     return {
-      providerRequestedAt: step.providerRequestedAt,
-      providerRunId: step.providerRunId,
+      stepResultId: step.resultId,
       metadata: { pipeline_run_id: this.#runId, step_result_id: step.resultId },
-      noteRequest: () => {
-        noteCount += 1;
-        return this.#noteRequest(step, formatNoteName());
+      createHolder: () => {
+        attempts += 1;
+        return `${step.resultId}/${this.#execution.id}/${attempts}`;
       },
-      withdrawRequest: () => this.#withdrawRequest(step, formatNoteName()),
-      keepRunId: (runId) => this.#keepRunId(step, runId),
+      place: async ({ holdSeconds, ...request }) => {
+        const body = {
+          step_result_id: step.resultId,
+          hold_seconds: holdSeconds,
+          ...request,
+          ...this.#buildLeaseFields(),
+        };
+        return parsePlacement(await post("place", body));
+      },
+      recordAccepted: async (orderId, providerRunId) => {
+        // With more retries than any other write: it was paid for.
+        const { retry } = this.#config;
+        const config = { ...this.#config, retry: { ...retry, attempts: retry.attempts * 5 }, signal: undefined };
+        await post("accepted", { order_id: orderId, provider_run_id: providerRunId }, config);
+      },
+      recordNotAccepted: async (orderId, holder, message) => {
+        await post("not-accepted", { order_id: orderId, holder, message });
+      },
+      recordUnknown: async (orderId, holder, message) => {
+        await post("unknown", { order_id: orderId, holder, message });
+      },
+      recordEnded: async (orderId, end) => {
+        await post("ended", { order_id: orderId, ...end });
+      },
+      release: async (orderId, holder) => {
+        const config = { ...this.#config, retry: { ...this.#config.retry, attempts: 1 }, signal: undefined };
+        await post("release", { order_id: orderId, holder }, config).catch(() => undefined);
+      },
     };
-  }
-
-  /**
-   * Note a request. A note that was stored while the answer was lost is refused when it is repeated; `task_run_id` of
-   * the step tells whose note it is, so nothing else may write that column.
-   */
-  async #noteRequest(step: Step, name: string): Promise<void> {
-    try {
-      await this.#updateStep(step, { provider_requested_at: true, task_run_id: name });
-    } catch (error) {
-      if (
-        !(error instanceof ConflictError) ||
-        error.code !== "provider_already_requested" ||
-        !(await this.#isRequestOurs(step))
-      ) {
-        throw error;
-      }
-    }
-  }
-
-  async #withdrawRequest(step: Step, name: string): Promise<void> {
-    await this.#updateStep(step, { provider_request_withdrawn_by: name });
-  }
-
-  /** Record the provider's run id, without the lease and with more retries than any other write: it was paid for. */
-  async #keepRunId(step: Step, runId: string): Promise<void> {
-    const { retry } = this.#config;
-    const config = { ...this.#config, retry: { ...retry, attempts: retry.attempts * 5 }, signal: undefined };
-    const body = { step_result_id: step.resultId, provider_run_id: runId };
-    await this.#translateConflict(() => internalPostForRow(config, "/api/internal/step-results/update", body));
-  }
-
-  async #isRequestOurs(step: Step): Promise<boolean> {
-    const run = await this.#postForRow("pipeline-runs/get", { pipeline_run_id: this.#runId });
-    const results = Array.isArray(run["step_results"]) ? run["step_results"].filter(isObject) : [];
-    const result = results.find((row) => row["id"] === step.resultId);
-    const name = result?.["task_run_id"];
-    return (
-      typeof name === "string" && name.startsWith(`${this.#execution.id}/`) && result?.["provider_run_id"] === null
-    );
   }
 
   async #endRun(change: object): Promise<Repair> {
@@ -211,4 +209,23 @@ export class RunRecords {
       throw error;
     }
   }
+}
+
+const ACTIONS: readonly Action[] = ["buy", "poll", "wait", "take", "stop"];
+
+function parsePlacement(data: Json): Placement {
+  const row = isObject(data) ? data : {};
+  const action = ACTIONS.find((known) => known === row["action"]);
+  if (action === undefined) {
+    const path = "/api/internal/research-orders/place";
+    throw new InternalApiError(`POST ${path} answered 200 without a known \`action\``, path, 200, null, false);
+  }
+  const { code, message, order, answer } = row;
+  return {
+    action,
+    order: isObject(order) ? parseOrder(order) : null,
+    answer: answer ?? null,
+    code: typeof code === "string" ? code : null,
+    message: typeof message === "string" ? message : null,
+  };
 }

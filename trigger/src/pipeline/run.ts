@@ -31,8 +31,6 @@ export interface Step {
   readonly context: Json;
   readonly finishedAt: string | null;
   readonly error: string | null;
-  readonly providerRunId: string | null;
-  readonly providerRequestedAt: string | null;
 }
 
 /** A run that cannot be executed as it is recorded. */
@@ -99,8 +97,6 @@ function parseStep(step: JsonObject, results: JsonObject[]): Step {
     context: payload["cumulative_context"] ?? null,
     finishedAt: textOrNull(newest["finished_at"]),
     error: textOrNull(newest["error_message"]),
-    providerRunId: textOrNull(newest["provider_run_id"]),
-    providerRequestedAt: textOrNull(newest["provider_requested_at"]),
   };
 }
 

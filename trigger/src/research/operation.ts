@@ -35,10 +35,12 @@ export interface OperationResult {
   readonly error?: Failure;
 }
 
-/** A wire object: one order or resumption at the provider. */
+/** A wire object: how the step came to its answer. */
 export interface Attempt {
   readonly provider: ProviderName;
-  readonly action: "bought" | "resumed";
+  /** Bought by this execution, resumed by it, or taken from the order of another step. */
+  readonly action: "bought" | "resumed" | "reused";
+  readonly order_id: string | null;
   readonly run_id: string | null;
   readonly processor: string;
   readonly status: string;
@@ -53,15 +55,18 @@ export interface Failure {
 export interface StepConfig {
   readonly processor?: string;
   readonly timeout_seconds?: number;
+  /** Take only an answer that was ordered after the submission was made. */
+  readonly refresh?: boolean;
 }
 
 /** Parse a step's config; a key that is absent or of another type is left to the default. */
 export function parseStepConfig(value: Json): StepConfig {
   const config = (typeof value === "object" && value !== null ? value : {}) as JsonObject;
-  const { processor, timeout_seconds: timeoutSeconds } = config;
+  const { processor, timeout_seconds: timeoutSeconds, refresh } = config;
   return {
     ...(typeof processor === "string" && processor.trim() !== "" ? { processor: processor.trim() } : {}),
     ...(typeof timeoutSeconds === "number" && timeoutSeconds > 0 ? { timeout_seconds: timeoutSeconds } : {}),
+    ...(typeof refresh === "boolean" ? { refresh } : {}),
   };
 }
 

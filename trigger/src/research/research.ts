@@ -1,37 +1,28 @@
 /**
- * Conducts one Deep Research: orders it once, waits for it, and returns an OperationResult.
+ * Conducts one Deep Research: has it ordered once, waits for its answer, and returns an OperationResult.
  *
- * The provider has no idempotency key, so the sequence protects the money: note that a request is about to be made,
- * make it, keep the provider's run id before anything else can fail. The note is withdrawn when the request certainly
- * was not accepted. A later execution of a run that was killed sees from the record whether to order, to resume, or to
- * stop because a request may have been accepted whose answer was lost.
+ * The provider has no idempotency key, so the sequence protects the money: the order is on record before the provider
+ * is asked, the provider's run id before anything else can fail, and the answer before the step's result. Where the
+ * request certainly was not accepted, the order says so and another may be made; where nobody can know, no other order
+ * of the same question is made until a person has looked. A time-out ends the waiting, not the order.
  */
 import type { JsonObject } from "../json/exact.js";
+import { InternalApiError } from "../api/client.js";
 import { toMessage, type Logger } from "../logger.js";
 import { findMissingInputs, readInputs, type NormalizeInputs } from "./inputs.js";
-import type { Attempt, Operation, OperationResult, StepConfig } from "./operation.js";
-import { NotBoughtError, type FinalState, type Order, type PendingState, type Provider } from "./parallel.js";
+import type { Operation, OperationResult, StepConfig } from "./operation.js";
+import type { Placement, PlacementRequest, ResearchOrder, StepOrders } from "./orders.js";
+import { NotBoughtError, type Order, type PendingState, type Provider } from "./parallel.js";
 import { buildOutputKeys } from "./output.js";
 import { fillPrompt } from "./prompt.js";
+import { digestQuestion } from "./question.js";
 import { ResultBuilder } from "./result.js";
-
-/** What the engine has on record of a step's order, and how to record more. */
-export interface StepRecord {
-  readonly providerRequestedAt: string | null;
-  readonly providerRunId: string | null;
-  /** Note that a request is about to be made. Throws when another execution has noted the same. */
-  noteRequest(): Promise<void>;
-  /** Withdraw that note: nothing was bought. */
-  withdrawRequest(): Promise<void>;
-  /** Keep the provider's run id. */
-  keepRunId(runId: string): Promise<void>;
-  /** Names the step; kept with the research at the provider. */
-  readonly metadata: Record<string, string>;
-}
 
 /** How to wait: a blocking request of up to `blockSeconds`, then a pause in which the platform may free the slot. */
 export interface Polling {
   readonly blockSeconds: number;
+  /** Longer than a block and a pause together: so long others wait for a sign of life of who asks for an answer. */
+  readonly holdSeconds: number;
   pause(round: number): Promise<void>;
 }
 
@@ -45,118 +36,233 @@ export interface ResearchTools {
   readonly signal?: AbortSignal;
 }
 
+/** The result of a step, and when its answer came: `recorded_at` of the step result. */
+export interface Research {
+  readonly result: OperationResult;
+  readonly endedAt: string | null;
+}
+
+/** The provider could not be reached to the end of the step's time: the run has to be taken up again. */
+export class UnreachableError extends Error {
+  override readonly name = "UnreachableError";
+}
+
 /** The longest that the largest processors take. */
 const DEFAULT_TIMEOUT_SECONDS = 2 * 60 * 60;
 /** The provider limits requests by the minute; the pauses between these attempts take longer than one. */
 const ORDER_ATTEMPTS = 12;
 
 /**
- * Conduct the research of one step. What the provider answers or the inputs lack makes a failed result, not an error.
+ * Conduct the research of one step. What the provider answers, the inputs lack or the budget does not allow makes a
+ * failed result, not an error. Throws UnreachableError.
  */
 export async function conductResearch(
   operation: Operation,
   context: JsonObject,
   config: StepConfig,
-  record: StepRecord,
+  orders: StepOrders,
   tools: ResearchTools,
-): Promise<OperationResult> {
+): Promise<Research> {
   const { inputs, problems } = await readInputs(operation, context, tools.normalizeInputs);
   const output = buildOutputKeys(operation.output, inputs, context);
+  const { id, provider, outputSchema } = operation;
   const processor = config.processor ?? operation.processor;
   const result = new ResultBuilder(operation, processor);
-  if (record.providerRunId !== null) return await followResearch(record.providerRunId, "resumed");
-  if (record.providerRequestedAt !== null) return result.buildNotBought("maybe_bought", describeLostAnswer(record));
   const missing = findMissingInputs(inputs, operation.inputs);
-  if (missing.length > 0) return result.buildMissingInputs(missing, problems);
-  if (Object.keys(output.problems).length > 0) return result.buildBadOutput(output.problems);
+  if (missing.length > 0) return { result: result.buildMissingInputs(missing, problems), endedAt: null };
+  if (Object.keys(output.problems).length > 0) return { result: result.buildBadOutput(output.problems), endedAt: null };
   for (const [name, problem] of Object.entries(problems)) {
-    tools.logger.warn(`Input \`${name}\` left out: ${problem}`, record.metadata);
+    tools.logger.warn(`Input \`${name}\` left out: ${problem}`, orders.metadata);
   }
 
-  const { outputSchema } = operation;
   const prompt = fillPrompt(operation.prompt, inputs);
-  const purchase = await buyResearch({ prompt, processor, outputSchema, metadata: record.metadata }, record, tools);
-  if (!("runId" in purchase)) return result.buildNotBought(purchase.code, purchase.message);
-  await keepRunId(purchase.runId, record, tools.logger);
-  return await followResearch(purchase.runId, "bought");
-
-  async function followResearch(runId: string, action: Attempt["action"]): Promise<OperationResult> {
-    const state = await waitForEnd(runId, config.timeout_seconds ?? DEFAULT_TIMEOUT_SECONDS, tools);
-    return result.buildFinal(state, runId, action, output.keys);
+  const request = {
+    operation: id,
+    provider,
+    processor,
+    question: digestQuestion({ operation: id, provider, processor, inputs, prompt, outputSchema }),
+    holdSeconds: tools.polling.holdSeconds,
+    refresh: config.refresh ?? false,
+    output: output.keys,
+  };
+  const research = { prompt, processor, outputSchema, metadata: {} };
+  const seconds = config.timeout_seconds ?? DEFAULT_TIMEOUT_SECONDS;
+  const answer = await new Ordering(research, request, seconds, orders, tools).obtainAnswer();
+  const { order } = answer;
+  const action = answer.isBoughtHere ? "bought" : order?.stepResultId === orders.stepResultId ? "resumed" : "reused";
+  if ("failure" in answer) {
+    return { result: result.buildNoAnswer(answer.failure, order, action), endedAt: null };
   }
+  return {
+    result: result.buildFound(answer.envelope, answer.order, action, output.keys),
+    endedAt: answer.order.endedAt,
+  };
 }
 
-type Purchase = { runId: string } | { code: string; message: string };
+type Answer = { readonly isBoughtHere: boolean } & (
+  | { readonly order: ResearchOrder; readonly envelope: Placement["answer"] }
+  | { readonly order: ResearchOrder | null; readonly failure: { code: string; message: string } }
+);
 
-/** Order research, again only after a request that certainly was not accepted. */
-async function buyResearch(
-  order: Order,
-  record: StepRecord,
-  { provider, polling, logger }: ResearchTools,
-): Promise<Purchase> {
-  for (let attempt = 1; ; attempt += 1) {
-    await record.noteRequest();
+/** Obtains the answer of one question for one step. */
+class Ordering {
+  readonly #research: Order;
+  readonly #request: Omit<PlacementRequest, "holder">;
+  readonly #seconds: number;
+  readonly #orders: StepOrders;
+  readonly #tools: ResearchTools;
+  #holder: string;
+  #isBoughtHere = false;
+
+  constructor(
+    research: Order,
+    request: Omit<PlacementRequest, "holder">,
+    seconds: number,
+    orders: StepOrders,
+    tools: ResearchTools,
+  ) {
+    this.#research = research;
+    this.#request = request;
+    this.#seconds = seconds;
+    this.#orders = orders;
+    this.#tools = tools;
+    this.#holder = orders.createHolder();
+  }
+
+  /** Follow the engine's advice round by round until there is an answer, or the reason why there is none. */
+  async obtainAnswer(): Promise<Answer> {
+    const { polling, signal } = this.#tools;
+    const deadline = Date.now() + this.#seconds * 1000;
+    let refusals = 0;
+    for (let round = 1; ; round += 1) {
+      const placement = await this.#orders.place({ ...this.#request, holder: this.#holder });
+      const { order } = placement;
+      if (placement.action === "stop" || order === null) {
+        const failure = { code: placement.code ?? "no_order", message: placement.message ?? "there is no order" };
+        return { order, failure, isBoughtHere: this.#isBoughtHere };
+      }
+      if (placement.action === "take") {
+        return { order, envelope: placement.answer, isBoughtHere: this.#isBoughtHere };
+      }
+      if (placement.action === "buy") {
+        const refusal = await this.#buyResearch(order);
+        if (refusal === null) continue;
+        refusals += 1;
+        const message = `${refusal.message}; nothing was bought`;
+        if (!refusal.isRetryable || refusals >= ORDER_ATTEMPTS) {
+          return { order, failure: { code: "not_bought", message }, isBoughtHere: true };
+        }
+        this.#tools.logger.warn(`${message}, trying again`, { attempt: refusals, of: ORDER_ATTEMPTS });
+        await polling.pause(refusals);
+        continue;
+      }
+      const facts = { order_id: order.id, provider_run_id: order.providerRunId };
+      if (round <= 2) this.#tools.logger.info(`Waiting for an answer: ${describeWaiting(placement)}`, facts);
+      const pending = placement.action === "poll" ? await this.#askForAnswer(order) : WAITING;
+      if (pending === null) continue;
+      if (signal?.aborted) await this.#orders.release(order.id, this.#holder);
+      signal?.throwIfAborted();
+      if (pending.kind === "refused" || Date.now() >= deadline) {
+        await this.#orders.release(order.id, this.#holder);
+        return { order, failure: this.#buildTimeout(order, pending), isBoughtHere: this.#isBoughtHere };
+      }
+      try {
+        await polling.pause(round);
+      } catch (error) {
+        await this.#orders.release(order.id, this.#holder);
+        throw error;
+      }
+    }
+  }
+
+  /** Ask the provider for the research, and record what it said; null when it accepted, or when nobody can know. */
+  async #buyResearch(order: ResearchOrder): Promise<NotBoughtError | null> {
+    const metadata = { order_id: order.id, ...this.#orders.metadata };
+    let runId;
     try {
-      return { runId: await provider.orderResearch(order) };
+      runId = await this.#tools.provider.orderResearch({ ...this.#research, metadata });
     } catch (error) {
       const message = toMessage(error);
       if (!(error instanceof NotBoughtError)) {
-        return { code: "maybe_bought", message: `${message}; ${describeDoubtfulOrder(order)}` };
+        await this.#orders.recordUnknown(order.id, this.#holder, `${message}; ${describeDoubt(metadata)}`);
+        return null;
       }
-      await record.withdrawRequest();
-      if (!error.isRetryable || attempt >= ORDER_ATTEMPTS) {
-        return { code: "not_bought", message: `${message}; nothing was bought` };
-      }
-      logger.warn(`${message}; nothing was bought, trying again`, { attempt, of: ORDER_ATTEMPTS });
-      await polling.pause(attempt);
+      await this.#orders.recordNotAccepted(order.id, this.#holder, `${message}; nothing was bought`);
+      this.#holder = this.#orders.createHolder();
+      return error;
     }
+    this.#isBoughtHere = true;
+    try {
+      await this.#orders.recordAccepted(order.id, runId);
+    } catch (error) {
+      // It is at least in the log.
+      const facts = { ...metadata, provider_run_id: runId, error: toMessage(error) };
+      this.#tools.logger.error("Research was bought and its id could not be kept", facts);
+      throw error;
+    }
+    return null;
   }
-}
 
-/** Record the provider's run id. This write must not be lost: when it fails for good, the id is at least in the log. */
-async function keepRunId(runId: string, record: StepRecord, logger: Logger): Promise<void> {
-  try {
-    await record.keepRunId(runId);
-  } catch (error) {
-    const facts = { ...record.metadata, provider_run_id: runId, error: toMessage(error) };
-    logger.error("Research was bought and its id could not be kept", facts);
-    throw error;
-  }
-}
-
-/** Wait until the research ends at the provider, or for `seconds`, which ends it as `timeout`. */
-async function waitForEnd(
-  runId: string,
-  seconds: number,
-  { provider, polling, logger, signal }: ResearchTools,
-): Promise<FinalState> {
-  const deadline = Date.now() + seconds * 1000;
-  for (let round = 1; ; round += 1) {
+  /** Ask the provider for the answer and record the end of the order; return its state when it has not ended. */
+  async #askForAnswer(order: ResearchOrder): Promise<PendingState | Refusal | null> {
+    const { provider, polling, logger, signal } = this.#tools;
+    const runId = order.providerRunId ?? "";
     const state = await provider.fetchState(runId, polling.blockSeconds, signal);
-    if (state.kind === "done" || state.kind === "ended") return state;
-    signal?.throwIfAborted();
-    if (state.kind === "unreachable") logger.warn(`${state.message}; asking again`, { provider_run_id: runId });
-    if (Date.now() >= deadline) {
-      return { kind: "ended", status: "timeout", message: describeTimeout(runId, seconds, state) };
+    if (state.kind === "active") return state;
+    if (state.kind === "unreachable") {
+      if (!signal?.aborted) logger.warn(`${state.message}; asking again`, { provider_run_id: runId });
+      return state;
     }
-    await polling.pause(round);
+    if (state.kind === "ended") {
+      const { status, message } = state;
+      await this.#orders.recordEnded(order.id, { status: "failed", code: `provider_${status}`, message });
+      return null;
+    }
+    try {
+      await this.#orders.recordEnded(order.id, { status: "completed", answer: state.envelope });
+      return null;
+    } catch (error) {
+      if (!(error instanceof InternalApiError) || (error.status !== 413 && error.status !== 422)) throw error;
+      return { kind: "refused", message: `the answer cannot be recorded: ${toMessage(error)}` };
+    }
+  }
+
+  /** Describe the end of the waiting. Throws UnreachableError where only the provider is to blame. */
+  #buildTimeout(order: ResearchOrder, pending: PendingState | Refusal | typeof WAITING): Failure {
+    const research = `research \`${order.providerRunId ?? ""}\` of order \`${order.id}\``;
+    if (pending.kind === "refused") return { code: "not_recorded", message: `${research}: ${pending.message}` };
+    if (pending.kind === "unreachable") {
+      throw new UnreachableError(`${research} gave no result within ${this.#seconds} s; at last ${pending.message}`);
+    }
+    const last = pending.kind === "active" ? `it is still ${pending.status}` : "another step asks for it";
+    const message =
+      `${research} gave no result within ${this.#seconds} s; ${last}; the order stays open, ` +
+      "and `dex orders collect` or a retry of the run takes its answer";
+    return { code: "provider_timeout", message };
   }
 }
 
-function describeLostAnswer(record: StepRecord): string {
-  const requestedAt = record.providerRequestedAt ?? "";
-  return `research was requested at ${requestedAt} and the answer was lost; ${describeDoubtfulOrder(record)}`;
+interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** The engine refuses the answer, as it would next time. */
+interface Refusal {
+  readonly kind: "refused";
+  readonly message: string;
+}
+
+const WAITING = { kind: "waiting" } as const;
+
+function describeWaiting({ action }: Placement): string {
+  return action === "poll" ? "asking the provider" : "another step asks the provider";
 }
 
 /** Tell a person what to look for: the provider keeps the metadata with the research. */
-function describeDoubtfulOrder({ metadata }: { metadata: Record<string, string> }): string {
+function describeDoubt(metadata: Record<string, string>): string {
   const marks = Object.entries(metadata)
     .map(([key, value]) => `\`${key}\` \`${value}\``)
     .join(" and ");
   return `the research may have been bought, so it is not ordered again; at the provider it carries ${marks}`;
-}
-
-function describeTimeout(runId: string, seconds: number, state: PendingState): string {
-  const last = state.kind === "active" ? `it is still ${state.status}` : `at last ${state.message}`;
-  return `research \`${runId}\` gave no result within ${seconds} s; ${last}; its result may still come`;
 }

@@ -2,15 +2,15 @@
 import { randomUUID } from "node:crypto";
 
 import { isObject, replaceUnstorable, type Json, type JsonObject } from "../json/exact.js";
-import type { Attempt, Operation, OperationResult } from "./operation.js";
-import type { FinalState } from "./parallel.js";
+import type { Attempt, Failure, Operation, OperationResult, ProviderName } from "./operation.js";
+import type { ResearchOrder } from "./orders.js";
 
 export class ResultBuilder {
-  readonly #operation: Operation;
+  readonly #operation: Pick<Operation, "id"> & { readonly provider: ProviderName };
   readonly #processor: string;
   readonly #runId = randomUUID();
 
-  constructor(operation: Operation, processor: string) {
+  constructor(operation: Pick<Operation, "id"> & { readonly provider: ProviderName }, processor: string) {
     this.#operation = operation;
     this.#processor = processor;
   }
@@ -19,35 +19,28 @@ export class ResultBuilder {
   buildMissingInputs(names: string[], problems: Record<string, string> = {}): OperationResult {
     const words = names.map((name) => `\`${name}\`${name in problems ? ` (${problems[name] ?? ""})` : ""}`);
     const message = `the context has no ${words.join(", ")}`;
-    return { ...this.#buildFailed("missing_inputs", message, []), missing_inputs: names };
+    return { ...this.#buildFailed({ code: "missing_inputs", message }, []), missing_inputs: names };
   }
 
   /** Build the result of an operation whose output would lack keys: nothing was bought for it. */
   buildBadOutput(problems: Record<string, string>): OperationResult {
     const words = Object.entries(problems).map(([key, problem]) => `\`${key}\`: ${problem}`);
-    return this.#buildFailed(
-      "bad_output",
-      `the output cannot be built, so nothing was bought: ${words.join("; ")}`,
-      [],
-    );
+    const message = `the output cannot be built, so nothing was bought: ${words.join("; ")}`;
+    return this.#buildFailed({ code: "bad_output", message }, []);
   }
 
-  /** Build the result of research that was not, or perhaps not, bought. */
-  buildNotBought(code: string, message: string): OperationResult {
-    return this.#buildFailed(code, message, this.#buildAttempts("bought", null, code));
+  /** Build the result of research without an answer: not ordered, failed, or not waited for any longer. */
+  buildNoAnswer(failure: Failure, order: ResearchOrder | null, action: Attempt["action"]): OperationResult {
+    return this.#buildFailed(failure, this.#buildAttempts(action, order, failure.code.replace(/^provider_/, "")));
   }
 
-  /** Build the result of research that ended at the provider, with its output where it has content. */
-  buildFinal(state: FinalState, runId: string, action: Attempt["action"], keys: JsonObject): OperationResult {
-    if (state.kind === "ended") {
-      const attempts = this.#buildAttempts(action, runId, state.status);
-      return this.#buildFailed(`provider_${state.status}`, state.message, attempts);
-    }
+  /** Build the result of research that has an answer, with its output where that has content. */
+  buildFound(answer: Json, order: ResearchOrder, action: Attempt["action"], keys: JsonObject): OperationResult {
     // What Postgres cannot store would be replaced in the step result only, and the row would differ from it.
-    const envelope = replaceUnstorable(state.envelope);
+    const envelope = replaceUnstorable(answer);
     const isFound = !isEmptyContent(readContent(envelope));
     const output = {
-      parallel_run_id: runId,
+      parallel_run_id: order.providerRunId,
       processor: this.#processor,
       ...keys,
       parallel_raw_response: envelope,
@@ -57,23 +50,25 @@ export class ResultBuilder {
       operation_id: this.#operation.id,
       status: isFound ? "found" : "not_found",
       output: isFound ? output : null,
-      provider_attempts: this.#buildAttempts(action, runId, "completed"),
+      provider_attempts: this.#buildAttempts(action, order, "completed"),
     };
   }
 
-  #buildFailed(code: string, message: string, attempts: Attempt[]): OperationResult {
+  #buildFailed(error: Failure, attempts: Attempt[]): OperationResult {
     return {
       run_id: this.#runId,
       operation_id: this.#operation.id,
       status: "failed",
       output: null,
       provider_attempts: attempts,
-      error: { code, message },
+      error,
     };
   }
 
-  #buildAttempts(action: Attempt["action"], runId: string | null, status: string): Attempt[] {
-    return [{ provider: this.#operation.provider, action, run_id: runId, processor: this.#processor, status }];
+  #buildAttempts(action: Attempt["action"], order: ResearchOrder | null, status: string): Attempt[] {
+    const { provider } = this.#operation;
+    const runId = order?.providerRunId ?? null;
+    return [{ provider, action, order_id: order?.id ?? null, run_id: runId, processor: this.#processor, status }];
   }
 }
 

@@ -19,6 +19,7 @@ import type { Polling } from "../research/research.js";
 const PAUSES_S = [60, 60, 90, 120, 180];
 const polling: Polling = {
   blockSeconds: 5,
+  holdSeconds: 300,
   pause: (round) => wait.for({ seconds: PAUSES_S[Math.min(round, PAUSES_S.length) - 1] ?? 180 }),
 };
 

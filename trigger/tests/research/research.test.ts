@@ -7,12 +7,13 @@ import { setTimeout as pause } from "node:timers/promises";
 import { BEHAVIOURS, RecordedProvider } from "../../recorded-provider/provider.js";
 import { loadRecordings } from "../../recorded-provider/recordings.js";
 import { createRecordedServer } from "../../recorded-provider/server.js";
-import { isObject, parseJson, stringifyJson, type JsonObject } from "../../src/json/exact.js";
+import { isObject, parseJson, stringifyJson, type Json, type JsonObject } from "../../src/json/exact.js";
 import { operations } from "../../src/operations/generated/index.js";
 import type { NormalizeInputs } from "../../src/research/inputs.js";
-import type { Operation, OperationResult, StepConfig } from "../../src/research/operation.js";
+import type { Operation, StepConfig } from "../../src/research/operation.js";
 import { createParallelProvider } from "../../src/research/parallel.js";
-import { conductResearch, type StepRecord } from "../../src/research/research.js";
+import type { Action, OrderEnd, Placement, PlacementRequest, StepOrders } from "../../src/research/orders.js";
+import { conductResearch, UnreachableError, type Research } from "../../src/research/research.js";
 import { SettingError } from "../../src/settings.js";
 import { createRecordingLogger, startScriptedServer } from "../loopback.js";
 
@@ -50,45 +51,112 @@ interface Setting {
   operation?: Operation;
   context?: JsonObject;
   config?: StepConfig;
-  record?: Partial<StepRecord>;
+  book?: OrderBook;
   base?: string;
   logger?: ReturnType<typeof createRecordingLogger>;
   normalizeInputs?: NormalizeInputs;
 }
 
+/** Keeps the one order of a step, as the engine does, and what was put on record, in order. */
+class OrderBook implements StepOrders {
+  readonly stepResultId = "s";
+  readonly metadata = { pipeline_run_id: "p", step_result_id: "s" };
+  readonly events: string[] = [];
+  readonly requests: PlacementRequest[] = [];
+  readonly #earlier = recordedProvider.orders.length;
+  status: "none" | "requested" | "open" | "completed" | "failed" | "unknown" = "none";
+  providerRunId: string | null = null;
+  answer: Json = null;
+  end = { code: "", message: "" };
+  #holders = 0;
+
+  countBought(): number {
+    return recordedProvider.orders.length - this.#earlier;
+  }
+
+  createHolder(): string {
+    this.#holders += 1;
+    return `holder-${this.#holders}`;
+  }
+
+  place(request: PlacementRequest): Promise<Placement> {
+    this.requests.push(request);
+    const order = {
+      id: "o",
+      provider: "parallel",
+      processor: request.processor,
+      providerRunId: this.providerRunId,
+      stepResultId: "s",
+      endedAt: this.status === "completed" ? "2026-11-22T10:00:00Z" : null,
+    };
+    const build = (action: Action, code: string | null = null, message: string | null = null): Placement => ({
+      action,
+      order,
+      answer: this.answer,
+      code,
+      message,
+    });
+    if (this.status === "none") {
+      this.events.push(`noted before ${this.countBought()} orders`);
+      this.status = "requested";
+      return Promise.resolve(build("buy"));
+    }
+    if (this.status === "open") return Promise.resolve(build("poll"));
+    if (this.status === "completed") return Promise.resolve(build("take"));
+    return Promise.resolve(build("stop", this.end.code, this.end.message));
+  }
+
+  recordAccepted(_orderId: string, runId: string): Promise<void> {
+    const which = runId === recordedProvider.orders.at(-1)?.run_id ? "the" : "another";
+    this.events.push(`kept ${which} run after ${this.countBought()} orders`);
+    this.status = "open";
+    this.providerRunId = runId;
+    return Promise.resolve();
+  }
+
+  recordNotAccepted(): Promise<void> {
+    this.events.push(`withdrawn after ${this.countBought()} orders`);
+    this.status = "none";
+    return Promise.resolve();
+  }
+
+  recordUnknown(_orderId: string, _holder: string, message: string): Promise<void> {
+    this.status = "unknown";
+    this.end = { code: "order_unknown", message };
+    return Promise.resolve();
+  }
+
+  recordEnded(_orderId: string, end: OrderEnd): Promise<void> {
+    this.status = end.status;
+    if (end.status === "completed") this.answer = end.answer;
+    else this.end = end;
+    return Promise.resolve();
+  }
+
+  release(): Promise<void> {
+    this.events.push("released");
+    return Promise.resolve();
+  }
+}
+
 /** Conduct research and tell what was put on record, in order, and how many orders the provider had by then. */
-async function conduct(setting: Setting = {}): Promise<{ result: OperationResult; events: string[]; bought: number }> {
+async function conduct(setting: Setting = {}): Promise<Research & { events: string[]; bought: number }> {
   const operation = setting.operation ?? getOperation("company.derive.icp_job_titles");
-  const events: string[] = [];
+  const book = setting.book ?? new OrderBook();
   const earlier = recordedProvider.orders.length;
-  const bought = () => recordedProvider.orders.length - earlier;
-  const record: StepRecord = {
-    providerRequestedAt: null,
-    providerRunId: null,
-    noteRequest: () => Promise.resolve(void events.push(`noted before ${bought()} orders`)),
-    withdrawRequest: () => Promise.resolve(void events.push(`withdrawn after ${bought()} orders`)),
-    keepRunId: (id) =>
-      Promise.resolve(
-        void events.push(
-          `kept ${id === recordedProvider.orders.at(-1)?.run_id ? "the" : "another"} run after ${bought()} orders`,
-        ),
-      ),
-    metadata: { pipeline_run_id: "p", step_result_id: "s" },
-    ...setting.record,
-  };
-  const result = await conductResearch(
+  const research = await conductResearch(
     operation,
     setting.context ?? CONTEXTS[operation.id] ?? {},
     setting.config ?? {},
-    record,
+    book,
     {
       provider: createParallelProvider({ ...KEY, PARALLEL_BASE_URL: setting.base ?? url }),
-      polling: { blockSeconds: 1, pause: () => pause(10) },
+      polling: { blockSeconds: 1, holdSeconds: 60, pause: () => pause(10) },
       logger: setting.logger ?? createRecordingLogger(),
       normalizeInputs: setting.normalizeInputs ?? (() => Promise.reject(new Error("there is nothing to normalize"))),
     },
   );
-  return { result, events, bought: bought() };
+  return { ...research, events: book.events, bought: recordedProvider.orders.length - earlier };
 }
 
 function getOperation(id: string): Operation {
@@ -121,10 +189,14 @@ describe("each operation", () => {
     });
   }
 
-  test("the metadata names the step, the step's config the processor", async () => {
+  test("the metadata names the order and the step, the step's config the processor", async () => {
     const { result } = await conduct({ config: { processor: "core" } });
     assert.equal(result.output?.["processor"], "core");
-    assert.deepEqual(recordedProvider.orders.at(-1)?.metadata, { pipeline_run_id: "p", step_result_id: "s" });
+    assert.deepEqual(recordedProvider.orders.at(-1)?.metadata, {
+      order_id: "o",
+      pipeline_run_id: "p",
+      step_result_id: "s",
+    });
   });
 
   test("numbers of the research are kept to the digit", async () => {
@@ -173,8 +245,8 @@ describe("each end at the provider", () => {
     ["forgotten", "provider_unknown", /does not know run `trun_/, 1],
     ["unpaid", "not_bought", /402: insufficient credit.*nothing was bought/, 0],
     ["invalid", "not_bought", /422.*nothing was bought/, 0],
-    ["broken", "maybe_bought", /502.*not ordered again/, 1],
-    ["cut", "maybe_bought", /cannot be reached.*not ordered again/, 1],
+    ["broken", "order_unknown", /502.*not ordered again/, 1],
+    ["cut", "order_unknown", /cannot be reached.*not ordered again/, 1],
   ];
   for (const [behaviour, code, message, orders] of ENDS) {
     test(`${behaviour}: ${BEHAVIOURS[behaviour]}`, async () => {
@@ -191,7 +263,10 @@ describe("each end at the provider", () => {
   test("forever: the step's time is up, and the run is named for whoever looks for it", async () => {
     const { result } = await conduct({ context: createCue("forever"), config: { timeout_seconds: 0.2 } });
     assert.equal(result.error?.code, "provider_timeout");
-    assert.match(result.error.message, /`trun_\w+` gave no result within 0\.2 s; it is still running/);
+    assert.match(
+      result.error.message,
+      /`trun_\w+` of order `o` gave no result within 0\.2 s; it is still running; the order stays open/,
+    );
   });
 
   test("empty: found nothing, which is no failure", async () => {
@@ -249,18 +324,22 @@ describe("each end at the provider", () => {
     assert.equal(result.status, "found");
   });
 
-  test("refused to the end of its time: the provider's own words are told", async () => {
+  test("refused to the end of its time: the run is left, with the provider's own words", async () => {
     const refused = {
       status: 401,
       body: '{"type": "error", "error": {"ref_id": "ref_1", "message": "the key was revoked"}}',
     };
     await using provider = await startScriptedServer(ORDERED, refused);
-    const { result } = await conduct({ base: provider.url, config: { timeout_seconds: 0.1 } });
-    assert.equal(result.error?.code, "provider_timeout");
-    assert.match(
-      result.error.message,
-      /`trun_1` gave no result within 0\.1 s; at last the provider answered 401: the key was revoked/,
+    const book = new OrderBook();
+    await assert.rejects(
+      conduct({ base: provider.url, config: { timeout_seconds: 0.1 }, book }),
+      (error) =>
+        error instanceof UnreachableError &&
+        /`trun_1` .* gave no result within 0\.1 s; at last the provider answered 401: the key was revoked/.test(
+          error.message,
+        ),
     );
+    assert.deepEqual([book.status, book.events.at(-1)], ["open", "released"]);
   });
 
   test("nobody listens: ordered again until it is clear that nothing was bought", async () => {
@@ -283,38 +362,55 @@ describe("each end at the provider", () => {
 });
 
 describe("what is on record of an earlier purchase", () => {
-  test("a run id: that research is followed, nothing is noted or bought", async () => {
+  test("an open order: its research is followed, nothing is noted or bought", async () => {
     await conduct();
     const runId = recordedProvider.orders.at(-1)?.run_id ?? "";
-    const { result, events, bought } = await conduct({
-      record: { providerRequestedAt: "2026-11-22T10:00:00Z", providerRunId: runId },
-    });
+    const book = new OrderBook();
+    Object.assign(book, { status: "open", providerRunId: runId });
+    const { result, events, bought } = await conduct({ book });
     assert.equal(result.output?.["parallel_run_id"], runId);
-    assert.equal(result.provider_attempts[0]?.action, "resumed");
+    assert.deepEqual([result.provider_attempts[0]?.action, result.provider_attempts[0]?.order_id], ["resumed", "o"]);
     assert.deepEqual([events, bought], [[], 0]);
   });
 
-  test("a note without a run id: the answer was lost, and it is not bought again", async () => {
-    const { result, events, bought } = await conduct({ record: { providerRequestedAt: "2026-11-22T10:00:00Z" } });
-    assert.equal(result.error?.code, "maybe_bought");
-    assert.match(result.error.message, /requested at 2026-11-22T10:00:00Z and the answer was lost/);
+  test("an order that may have been accepted: it is not bought again", async () => {
+    const book = new OrderBook();
+    Object.assign(book, { status: "unknown", end: { code: "order_unknown", message: "the answer was lost" } });
+    const { result, events, bought } = await conduct({ book });
+    assert.deepEqual([result.error?.code, result.error?.message], ["order_unknown", "the answer was lost"]);
     assert.deepEqual([events, bought], [[], 0]);
   });
 
-  test("a note that is refused: nothing is bought", async () => {
+  test("an order that the engine refuses: nothing is bought", async () => {
     const earlier = recordedProvider.orders.length;
-    await assert.rejects(conduct({ record: { noteRequest: () => Promise.reject(new Error("taken")) } }), /taken/);
+    const book = new OrderBook();
+    book.place = () => Promise.reject(new Error("taken"));
+    await assert.rejects(conduct({ book }), /taken/);
     assert.equal(recordedProvider.orders.length, earlier);
   });
 
   test("a run id that cannot be kept stands in the log", async () => {
     const logger = createRecordingLogger();
-    const keepRunId = () => Promise.reject(new Error("the engine is away"));
-    await assert.rejects(conduct({ record: { keepRunId }, logger }), /away/);
-    const [line] = logger.lines;
-    assert.equal(line?.level, "error");
-    assert.equal(line.facts["provider_run_id"], recordedProvider.orders.at(-1)?.run_id);
+    const book = new OrderBook();
+    book.recordAccepted = () => Promise.reject(new Error("the engine is away"));
+    await assert.rejects(conduct({ book, logger }), /away/);
+    const line = logger.lines.find(({ level }) => level === "error");
+    assert.equal(line?.facts["provider_run_id"], recordedProvider.orders.at(-1)?.run_id);
   });
+});
+
+test("the digest of a question is that of its operation, processor, inputs and prompt, and of nothing else", async () => {
+  const digest = async (setting: Setting) => {
+    const book = new OrderBook();
+    await conduct({ ...setting, book });
+    return book.requests[0]?.question;
+  };
+  const context = CONTEXTS["company.derive.icp_job_titles"] ?? {};
+  const first = await digest({ context });
+  assert.match(first ?? "", /^[0-9a-f]{64}$/);
+  assert.equal(await digest({ context: { ...context, company_name: " Northwind Robotics ", unused: 1 } }), first);
+  assert.notEqual(await digest({ context: { ...context, domain: "other.example.com" } }), first);
+  assert.notEqual(await digest({ context, config: { processor: "core" } }), first);
 });
 
 test("without a key there is no provider", () => {

@@ -1,0 +1,75 @@
+"""Budgets: what an organisation may spend in a calendar month (UTC), and the check in the transaction of an order.
+
+The rows of the budgets are locked, in a fixed order, before the month's orders are summed, so that of two orders that
+fit one at a time only one is made. There are no counters that could drift from the orders.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final
+
+from engine.orders.errors import BudgetExceeded
+from engine.orders.prices import format_usd
+from engine.sql.named_queries import read_named_queries
+from engine.store.connection import Connection
+from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, UnknownOrganisation, wrap_errors
+
+QUERIES: Final = read_named_queries("engine.orders", "orders.sql")
+#: The operation of a budget for all operations together.
+ALL_OPERATIONS: Final = ""
+
+
+async def check_budgets(
+    connection: Connection, org_id: str, operation: str, processor: str, price: Decimal | None
+) -> None:
+    """Raise BudgetExceeded when an order of `price` does not fit the organisation's budgets of this month.
+
+    Call it in the transaction that makes the order: the budgets stay locked until its end.
+    """
+    parameters = {"org_id": org_id, "operation": operation}
+    budgets = await (await connection.execute(QUERIES["lock_budgets"], parameters)).fetchall()
+    for budget_operation, usd in budgets:
+        scope = f"of `{budget_operation}` " if budget_operation else ""
+        if price is None:
+            raise BudgetExceeded(
+                f"processor `{processor}` has no price to hold against the budget {scope}of {format_usd(usd)} USD",
+                hint="nothing was bought; add its price to the prices",
+            )
+        row = await (
+            await connection.execute(QUERIES["sum_month"], {"org_id": org_id, "operation": budget_operation})
+        ).fetchone()
+        (spent,) = row or (Decimal(0),)
+        if spent + price > usd:
+            raise BudgetExceeded(
+                f"the budget {scope}of {format_usd(usd)} USD for this month has {format_usd(usd - spent)} USD left,"
+                f" and `{processor}` costs {format_usd(price)} USD",
+                hint="nothing was bought; retry the run when the budget allows",
+            )
+
+
+async def set_budget(connection: Connection, org_id: str, usd: Decimal | None, operation: str = ALL_OPERATIONS) -> None:
+    """Set what an organisation may spend in a month; None removes the bound. Raises UnknownOrganisation."""
+    parameters: dict[str, Any] = {"org_id": org_id, "operation": operation, "usd": usd}
+    query = "remove_budget" if usd is None else "set_budget"
+    try:
+        async with wrap_errors():
+            await connection.execute(QUERIES[query], parameters)
+    except StoreRefused as error:
+        if error.sqlstate == FOREIGN_KEY_VIOLATION:
+            raise UnknownOrganisation(org_id) from error
+        raise
+
+
+async def list_budgets(connection: Connection, org_id: str | None) -> list[str]:
+    """Return each budget with what is spent or reserved of it this month, as JSON texts."""
+    async with wrap_errors():
+        rows = await (await connection.execute(QUERIES["list_budgets"], {"org_id": org_id})).fetchall()
+    return [text for (text,) in rows]
+
+
+async def count_unbounded_organisations(connection: Connection) -> int:
+    """Return how many organisations have no budget over all operations: they may spend without bound."""
+    async with wrap_errors():
+        row = await (await connection.execute(QUERIES["count_organisations_without_budget"])).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,96 @@
+"""Collect what was bought: which orders have an answer to ask for, and the step that bought it takes the answer.
+
+A time-out, a cancel or a kill ends a step's waiting and not its order. What is collected here never starts a run again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engine.runs.errors import ForeignRecord, RecordNotFound
+from engine.runs.runs import SUBMISSION_QUERIES
+from engine.runs.statuses import StepStatus
+from engine.sql.named_queries import read_named_queries
+from engine.store.connection import Connection, RawJson
+from engine.store.errors import wrap_errors
+
+QUERIES: Final = read_named_queries("engine.orders", "orders.sql")
+_FIRST_TIME: Final = "-infinity"
+_FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectableFilter:
+    """Which orders to look at, oldest first, `limit` at a time after the order (`after_time`, `after_id`)."""
+
+    org_id: str | None = None
+    order_id: str | None = None
+    held_too: bool = False  # also those whose answer somebody else is asking for
+    after_time: str | None = None
+    after_id: str | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """The result of the step that bought an order."""
+
+    order_id: str
+    status: StepStatus
+    output_payload: RawJson
+    message: str | None
+    details: RawJson | None
+
+
+async def find_collectable_orders(connection: Connection, wanted: CollectableFilter) -> list[str]:
+    """Return orders that are open, or whose answer is in no step result yet, as JSON texts."""
+    parameters = {
+        "org_id": wanted.org_id,
+        "order_id": wanted.order_id,
+        "held_too": wanted.held_too,
+        "after_time": wanted.after_time or _FIRST_TIME,
+        "after_id": wanted.after_id or _FIRST_ID,
+        "limit": wanted.limit,
+    }
+    async with wrap_errors():
+        rows = await (await connection.execute(QUERIES["find_collectable"], parameters)).fetchall()
+    return [text for (text,) in rows]
+
+
+async def settle_order(connection: Connection, settlement: Settlement, org_id: str | None) -> str | None:
+    """Write the answer of an ended order into the step that bought it; return its run, None where nothing was written.
+
+    A run that failed for want of this answer has succeeded where all its steps have theirs. Raises RecordNotFound,
+    ForeignRecord.
+    """
+    parameters = {
+        "order_id": settlement.order_id,
+        "status": settlement.status,
+        "output_payload": settlement.output_payload,
+        "message": settlement.message,
+        "details": settlement.details,
+        "org_id": org_id,
+    }
+    async with wrap_errors(), connection.transaction():
+        owner = await _fetch_row(connection, "read_order", {"order_id": settlement.order_id})
+        if owner is None:
+            raise RecordNotFound("Order not found", hint="`dex orders` lists the orders")
+        if org_id is not None and owner[1] != org_id:
+            raise ForeignRecord("Order belongs to another organisation")
+        step = await _fetch_row(connection, "settle_step", parameters)
+        if step is None:
+            return None
+        run_id, _ = step
+        await connection.execute(QUERIES["forget_answer"], {"order_id": settlement.order_id})
+        run = {"pipeline_run_id": run_id}
+        if await _fetch_row(connection, "complete_run", run):
+            cursor = await connection.execute(SUBMISSION_QUERIES["lock_submission_of_run"], run)
+            (submission_id,) = await cursor.fetchone() or (None,)
+            synced = {"submission_id": submission_id, "org_id": None}
+            await connection.execute(SUBMISSION_QUERIES["sync_submission_status"], synced)
+        return str(run_id)
+
+
+async def _fetch_row(connection: Connection, query: str, parameters: dict[str, Any]) -> Any:
+    return await (await connection.execute(QUERIES[query], parameters)).fetchone()

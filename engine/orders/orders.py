@@ -1,0 +1,343 @@
+"""Place an order before the provider is asked, and record what became of it.
+
+Two steps with the same question never order twice: placing takes an advisory lock on (organisation, question), looks
+for an order that is unfinished or fresh, and makes one only where there is none. Who has the order's lease orders, or
+asks the provider for the answer; the others wait and ask again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg.rows import dict_row
+
+from engine.orders.budgets import check_budgets
+from engine.orders.errors import BudgetExceeded, OrderConflict, ProviderRunIdTaken
+from engine.orders.prices import Prices, find_price
+from engine.orders.statuses import Action, OrderStatus
+from engine.runs.errors import ForeignRecord, LostLease, RecordNotFound
+from engine.sql.named_queries import read_named_queries
+from engine.store.connection import Connection, RawJson
+from engine.store.errors import StoreRefused, wrap_errors
+
+QUERIES: Final = read_named_queries("engine.orders", "orders.sql")
+_UNIQUE_VIOLATION = "23505"
+_LOST_REQUEST = (
+    "research was requested and the answer was lost, so it may have been bought and is not ordered again; "
+    "at the provider it carries `order_id` `{order_id}`"
+)
+_RESOLVE_HINT = (
+    "look for it at the provider, then `dex orders resolve {order_id} --accepted RUN_ID` or `--not-accepted`"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderRequest:
+    """What a step asks for. `holder` names the attempt: each request to a provider has a name of its own."""
+
+    step_result_id: str
+    lease_token: str | None
+    operation: str
+    provider: str
+    processor: str
+    question: str  # the digest of the question
+    output: RawJson | None  # the keys of the operation's output beside the answer
+    holder: str
+    hold_seconds: int  # how long the others wait for a sign of life
+    fresh_for: float | None  # seconds for which an answer is not bought again; None: only unfinished orders are shared
+    refresh: bool  # take only an order that was requested after the submission was made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What a step is to do next. `order` and `answer` are JSON text."""
+
+    action: Action
+    order: str | None = None
+    answer: str | None = None
+    code: str | None = None  # with STOP
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An order, locked. `listed` is its JSON text for callers."""
+
+    id: str
+    org_id: str
+    status: OrderStatus
+    question: str
+    provider: str
+    provider_run_id: str | None
+    held_by: str | None
+    is_held: bool | None
+    step_result_id: str | None
+    requested_at: datetime
+    error_code: str | None
+    error_message: str | None
+    listed: str
+
+
+async def place_order(connection: Connection, request: OrderRequest, prices: Prices, org_id: str | None) -> Placement:
+    """Attach a step to the order of its question, or make one, in one transaction; tell the step what to do next.
+
+    Called again at every round of waiting. Raises RecordNotFound, ForeignRecord, LostLease.
+    """
+    async with wrap_errors(), connection.transaction():
+        step = await _lock_asking_step(connection, request, org_id)
+        keys = {"org_id": step["org_id"], "question": request.question, "holder": request.holder}
+        await connection.execute(QUERIES["lock_question"], keys)
+        attached = await _read_order(connection, step["order_id"]) if step["order_id"] else None
+        if attached and attached.status is not OrderStatus.NOT_ACCEPTED:
+            return await _continue_order(connection, attached, request, step)
+        return await _join_or_make_order(connection, request, step, prices, keys)
+
+
+async def record_acceptance(
+    connection: Connection, order_id: str, provider_run_id: str, org_id: str | None, *, is_resolved: bool = False
+) -> str:
+    """Record that the provider accepted an order; return the order as JSON text. Repeating it changes nothing.
+
+    With `is_resolved` a person says so: the order must be one of which nobody knows. Raises RecordNotFound,
+    ForeignRecord, OrderConflict, ProviderRunIdTaken.
+    """
+    async with wrap_errors(), connection.transaction():
+        order = await _require_order(connection, order_id, org_id)
+        if order.provider_run_id not in (None, provider_run_id):
+            raise ProviderRunIdTaken(
+                "the order already holds another `provider_run_id`", hint="ask for that research instead"
+            )
+        if is_resolved:
+            _check_unresolved(order)
+        if order.provider_run_id is None:
+            await _mark_open(connection, order, provider_run_id)
+        return (await _require_order(connection, order_id, org_id)).listed
+
+
+async def record_refusal(
+    connection: Connection,
+    order_id: str,
+    message: str,
+    org_id: str | None,
+    *,
+    holder: str | None,
+) -> str:
+    """Record that an order certainly was not accepted: nothing was bought. Return the order as JSON text.
+
+    `holder` is who asked the provider, None for a person who looked there. Raises RecordNotFound, ForeignRecord,
+    OrderConflict.
+    """
+    async with wrap_errors(), connection.transaction():
+        order = await _require_order(connection, order_id, org_id)
+        if holder is None:
+            _check_unresolved(order)
+        elif order.held_by != holder:
+            raise OrderConflict(
+                "another request holds the order", hint="only the request that was refused can take its order back"
+            )
+        await _execute(connection, "mark_not_accepted", order, message=message)
+        return (await _require_order(connection, order_id, org_id)).listed
+
+
+async def record_doubt(connection: Connection, order_id: str, message: str, org_id: str | None, *, holder: str) -> str:
+    """Record that nobody can say whether an order was accepted. Return the order as JSON text.
+
+    Raises RecordNotFound, ForeignRecord, OrderConflict.
+    """
+    async with wrap_errors(), connection.transaction():
+        order = await _require_order(connection, order_id, org_id)
+        if order.held_by != holder:
+            raise OrderConflict("another request holds the order", hint="read the order again")
+        await _execute(connection, "mark_unknown", order, message=message)
+        return (await _require_order(connection, order_id, org_id)).listed
+
+
+async def record_end(
+    connection: Connection,
+    order_id: str,
+    status: OrderStatus,
+    org_id: str | None,
+    *,
+    answer: RawJson | None = None,
+    code: str | None = None,
+    message: str | None = None,
+) -> str:
+    """Record how an open order ended, with its answer; return the order as JSON text. The first report counts.
+
+    Raises RecordNotFound, ForeignRecord, OrderConflict.
+    """
+    async with wrap_errors(), connection.transaction():
+        order = await _require_order(connection, order_id, org_id)
+        if order.status not in (OrderStatus.OPEN, OrderStatus.COMPLETED, OrderStatus.FAILED):
+            raise OrderConflict(f"the order is `{order.status}`, not open", hint="resolve it first")
+        await _execute(connection, "end_order", order, status=status, answer=answer, code=code, message=message)
+        return (await _require_order(connection, order_id, org_id)).listed
+
+
+async def release_order(connection: Connection, order_id: str, holder: str, org_id: str | None) -> str:
+    """Let another step ask for the answer at once; return the order as JSON text."""
+    async with wrap_errors(), connection.transaction():
+        order = await _require_order(connection, order_id, org_id)
+        await _execute(connection, "release_order", order, holder=holder)
+        return order.listed
+
+
+async def _lock_asking_step(connection: Connection, request: OrderRequest, org_id: str | None) -> dict[str, Any]:
+    parameters = {"step_result_id": request.step_result_id, "lease_token": request.lease_token}
+    step = await _fetch_dict(connection, "read_asking_step", parameters)
+    if step is None:
+        raise RecordNotFound("Step result not found", hint="check the id, and that it is of this database")
+    if org_id is not None and step["org_id"] != org_id:
+        raise ForeignRecord("Step result belongs to another organisation")
+    if step["run_status"] == "canceled":
+        raise LostLease("the run was canceled: it orders nothing more", hint="`retry` takes it up again")
+    if not step["holds_lease"]:
+        raise LostLease("another runner holds this run", hint="stop working on it: what is recorded stays recorded")
+    return step
+
+
+async def _join_or_make_order(
+    connection: Connection, request: OrderRequest, step: Mapping[str, Any], prices: Prices, keys: Mapping[str, Any]
+) -> Placement:
+    not_before = step["submitted_at"] if request.refresh else None
+    unfinished = await _fetch_row(connection, "find_unfinished", keys)
+    if unfinished:
+        order = await _require_order(connection, unfinished[0], None)
+        if not_before is None or order.requested_at >= not_before:
+            await _attach_step(connection, step, order.id)
+        return await _continue_order(connection, order, request, step)
+    if request.fresh_for is not None:
+        parameters = {**keys, "fresh_for": request.fresh_for, "not_before": not_before}
+        fresh = await _fetch_row(connection, "find_fresh", parameters)
+        if fresh:
+            await _attach_step(connection, step, fresh[0])
+            return await _continue_order(connection, await _require_order(connection, fresh[0], None), request, step)
+    (was_refused,) = await _fetch_row(connection, "was_refused", keys)
+    if was_refused:
+        return Placement(action=Action.STOP, code="not_bought", message="the provider refused this request")
+    return await _make_order(connection, request, step, prices)
+
+
+async def _make_order(
+    connection: Connection, request: OrderRequest, step: Mapping[str, Any], prices: Prices
+) -> Placement:
+    price = find_price(prices, request.provider, request.processor)
+    try:
+        await check_budgets(connection, step["org_id"], request.operation, request.processor, price)
+    except BudgetExceeded as error:
+        return Placement(action=Action.STOP, code="budget_exceeded", message=f"{error.message}; {error.hint}")
+    parameters = {
+        **step,
+        "operation": request.operation,
+        "provider": request.provider,
+        "processor": request.processor,
+        "question": request.question,
+        "price": price,
+        "output": request.output,
+        "holder": request.holder,
+        "hold_seconds": request.hold_seconds,
+    }
+    (order_id,) = await _fetch_row(connection, "insert_order", parameters)
+    await _attach_step(connection, step, order_id)
+    order = await _require_order(connection, order_id, None)
+    return Placement(action=Action.BUY, order=order.listed)
+
+
+async def _continue_order(
+    connection: Connection, order: Order, request: OrderRequest, step: Mapping[str, Any]
+) -> Placement:
+    """Tell a step what to do about an order that exists, and take its lease where nobody has it."""
+    if order.status is OrderStatus.COMPLETED:
+        (answer,) = await _fetch_row(connection, "read_answer", {"org_id": order.org_id, "order_id": order.id})
+        if answer is not None:
+            return Placement(action=Action.TAKE, order=order.listed, answer=answer)
+        await _execute(connection, "reopen_order", order)
+    elif order.status is OrderStatus.REQUESTED and order.held_by == request.holder:
+        return Placement(action=Action.BUY, order=order.listed)
+    elif order.status is OrderStatus.REQUESTED and order.is_held:
+        return Placement(action=Action.WAIT, order=order.listed)
+    elif order.status in (OrderStatus.REQUESTED, OrderStatus.UNKNOWN):
+        await _execute(connection, "mark_unknown", order, message=_LOST_REQUEST.format(order_id=order.id))
+        return await _build_stop(connection, order)
+    elif order.status is OrderStatus.FAILED:
+        return await _build_stop(connection, order)
+    await connection.execute(QUERIES["touch_run"], {"pipeline_run_id": step["pipeline_run_id"]})
+    held = await _fetch_row(connection, "hold_order", _build_keys(order, request))
+    fresh = await _require_order(connection, order.id, None)
+    return Placement(action=Action.POLL if held else Action.WAIT, order=fresh.listed)
+
+
+async def _build_stop(connection: Connection, order: Order) -> Placement:
+    ended = await _require_order(connection, order.id, None)
+    message = ended.error_message or f"the order is `{ended.status}`"
+    if ended.status is OrderStatus.UNKNOWN:
+        message = f"{message}; {_RESOLVE_HINT.format(order_id=order.id)}"
+    return Placement(
+        action=Action.STOP, order=ended.listed, code=ended.error_code or f"order_{ended.status}", message=message
+    )
+
+
+async def _mark_open(connection: Connection, order: Order, provider_run_id: str) -> None:
+    try:
+        async with wrap_errors(), connection.transaction():
+            await _execute(connection, "mark_open", order, provider_run_id=provider_run_id)
+    except StoreRefused as error:
+        if error.sqlstate != _UNIQUE_VIOLATION:
+            raise
+        raise OrderConflict(
+            f"`{provider_run_id}` belongs to another order, or the question has a newer one",
+            hint="`dex orders` lists the orders",
+        ) from error
+
+
+def _check_unresolved(order: Order) -> None:
+    if order.status is OrderStatus.REQUESTED and order.is_held:
+        raise OrderConflict("the order is being requested at this moment", hint="wait until it is `unknown`")
+    if order.status not in (OrderStatus.REQUESTED, OrderStatus.UNKNOWN):
+        raise OrderConflict(f"the order is `{order.status}`: there is nothing to resolve", hint="see `dex orders`")
+
+
+def _build_keys(order: Order, request: OrderRequest) -> dict[str, Any]:
+    return {
+        "org_id": order.org_id,
+        "order_id": order.id,
+        "holder": request.holder,
+        "hold_seconds": request.hold_seconds,
+        "step_result_id": request.step_result_id,
+    }
+
+
+async def _attach_step(connection: Connection, step: Mapping[str, Any], order_id: str) -> None:
+    await connection.execute(QUERIES["attach_step"], {"order_id": order_id, "step_result_id": step["step_result_id"]})
+
+
+async def _require_order(connection: Connection, order_id: str, org_id: str | None) -> Order:
+    order = await _read_order(connection, order_id)
+    if order is None:
+        raise RecordNotFound("Order not found", hint="`dex orders` lists the orders")
+    if org_id is not None and order.org_id != org_id:
+        raise ForeignRecord("Order belongs to another organisation")
+    return order
+
+
+async def _read_order(connection: Connection, order_id: str) -> Order | None:
+    row = await _fetch_dict(connection, "read_order", {"order_id": order_id})
+    return Order(**{**row, "status": OrderStatus(row["status"])}) if row else None
+
+
+async def _execute(connection: Connection, query: str, order: Order, **parameters: Any) -> None:
+    keys = {"org_id": order.org_id, "order_id": order.id}
+    await connection.execute(QUERIES[query], {**keys, **parameters})
+
+
+async def _fetch_row(connection: Connection, query: str, parameters: Mapping[str, Any]) -> Any:
+    return await (await connection.execute(QUERIES[query], parameters)).fetchone()
+
+
+async def _fetch_dict(connection: Connection, query: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES[query], parameters)
+        return await cursor.fetchone()

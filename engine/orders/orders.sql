@@ -1,0 +1,252 @@
+-- Queries about orders. Those that decide something run in one transaction, after `lock_question`.
+
+-- fragment: order_fields
+-- An order as it is listed: the arguments of json_build_object for the row `o`. Amounts are decimal text.
+'id', o.id, 'org_id', o.org_id, 'operation', o.operation, 'provider', o.provider, 'processor', o.processor,
+'price', o.price::text, 'cost', o.cost::text, 'status', o.status, 'provider_run_id', o.provider_run_id,
+'requested_at', o.requested_at, 'ended_at', o.ended_at, 'requested_by', o.requested_by,
+'submission_id', o.submission_id, 'pipeline_run_id', o.pipeline_run_id, 'step_result_id', o.step_result_id,
+'error_code', o.error_code, 'error_message', o.error_message
+
+-- name: read_asking_step
+-- The row locks keep the run from being canceled, and the step from being executed twice, until the order is noted.
+select r.org_id::text as org_id, s.id::text as step_result_id, s.order_id::text as order_id,
+    s.submission_id::text as submission_id, r.id::text as pipeline_run_id, r.company_id::text as company_id,
+    r.status::text as run_status, u.requested_by as requested_by, u.created_at as submitted_at,
+    (%(lease_token)s::uuid is null or r.lease_token is not distinct from %(lease_token)s::uuid) as holds_lease
+from step_results as s
+join pipeline_runs as r on r.id = s.pipeline_run_id
+join submissions as u on u.id = r.submission_id
+where s.id = %(step_result_id)s::uuid
+for no key update of s for share of r
+
+-- name: lock_question
+select pg_advisory_xact_lock(hashtextextended('dex order ' || %(org_id)s || ' ' || %(question)s, 0))
+
+-- name: read_order
+select o.id::text as id, o.org_id::text as org_id, o.status, o.question, o.provider, o.provider_run_id, o.held_by,
+    o.held_until > now() as is_held, o.step_result_id::text as step_result_id, o.requested_at,
+    o.error_code, o.error_message, json_build_object({order_fields})::text as listed
+from research_orders as o
+where o.id = %(order_id)s::uuid for no key update
+
+-- name: find_unfinished
+select o.id::text, o.requested_at from research_orders as o
+where o.org_id = %(org_id)s::uuid and o.question = %(question)s and o.status in ('requested', 'open', 'unknown')
+
+-- name: find_fresh
+-- Where no living step result holds the answer, and the order does not either, the order is not fresh.
+select o.id::text from research_orders as o
+where o.org_id = %(org_id)s::uuid and o.question = %(question)s and o.status = 'completed'
+  and o.ended_at > now() - make_interval(secs => %(fresh_for)s)
+  and (%(not_before)s::timestamptz is null or o.requested_at >= %(not_before)s::timestamptz)
+  and (o.answer is not null or exists (
+      select from step_results as s
+      where s.order_id = o.id and s.org_id = o.org_id and s.status = 'succeeded'
+        and s.output_payload #> '{operation_result,output,parallel_raw_response}' is not null
+  ))
+order by o.ended_at desc limit 1
+
+-- name: read_answer
+select coalesce(o.answer, (
+    select s.output_payload #> '{operation_result,output,parallel_raw_response}' from step_results as s
+    where s.order_id = o.id and s.org_id = o.org_id and s.status = 'succeeded'
+      and s.output_payload #> '{operation_result,output,parallel_raw_response}' is not null
+    order by s.id limit 1
+))::text
+from research_orders as o where o.org_id = %(org_id)s::uuid and o.id = %(order_id)s::uuid
+
+-- name: was_refused
+-- Whether this request was refused by the provider before: a copy of it that arrives late must not order again.
+select exists (
+    select from research_orders
+    where org_id = %(org_id)s::uuid and question = %(question)s and status = 'not_accepted'
+      and held_by = %(holder)s
+)
+
+-- name: attach_step
+update step_results set order_id = %(order_id)s::uuid where id = %(step_result_id)s::uuid
+
+-- name: insert_order
+insert into research_orders as o (
+    org_id, operation, provider, processor, question, price, requested_by,
+    company_id, submission_id, pipeline_run_id, step_result_id, output, held_by, held_until
+)
+values (
+    %(org_id)s::uuid, %(operation)s, %(provider)s, %(processor)s, %(question)s, %(price)s, %(requested_by)s,
+    %(company_id)s::uuid, %(submission_id)s::uuid, %(pipeline_run_id)s::uuid, %(step_result_id)s::uuid,
+    %(output)s::jsonb, %(holder)s, now() + make_interval(secs => %(hold_seconds)s)
+)
+returning o.id::text
+
+-- name: hold_order
+-- Ask for the answer, unless another step does. An earlier execution of the same step has lost its run.
+update research_orders set held_by = %(holder)s, held_until = now() + make_interval(secs => %(hold_seconds)s)
+where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid
+  and (held_by = %(holder)s or held_until is null or held_until <= now()
+       or split_part(held_by, '/', 1) = %(step_result_id)s)
+returning id
+
+-- name: touch_run
+-- A run without a lease tells by the time of its last change that somebody executes it.
+update pipeline_runs set updated_at = now()
+where id = %(pipeline_run_id)s::uuid and lease_expires_at is null and status = 'running'
+  and updated_at < now() - interval '1 minute'
+
+-- name: mark_unknown
+update research_orders set status = 'unknown', error_code = 'order_unknown', error_message = %(message)s
+where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'requested'
+
+-- name: mark_open
+update research_orders
+set status = 'open', provider_run_id = %(provider_run_id)s, error_code = null, error_message = null,
+    cost = null, ended_at = null
+where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status in ('requested', 'unknown', 'not_accepted')
+
+-- name: mark_not_accepted
+update research_orders
+set status = 'not_accepted', cost = 0, ended_at = now(), held_until = null,
+    error_code = 'not_bought', error_message = %(message)s
+where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status in ('requested', 'unknown')
+
+-- name: end_order
+-- The provider has one price for one run, so that a completed order costs its price, and a failed one nothing.
+update research_orders set
+    status = %(status)s, ended_at = coalesce(ended_at, now()), held_until = null,
+    answer = coalesce(%(answer)s::jsonb, answer), error_code = %(code)s, error_message = %(message)s,
+    cost = case when %(status)s = 'completed' then price else 0 end
+where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'open'
+
+-- name: reopen_order
+-- Its answer is nowhere any more; the provider still has it.
+update research_orders set status = 'open', cost = null
+where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'completed' and answer is null
+
+-- name: release_order
+update research_orders set held_until = now()
+where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and held_by = %(holder)s
+
+-- name: find_collectable
+-- Orders whose answer can be asked for, or was and is in no step result yet. `input` is what the step was given. A run
+-- that somebody executes collects for itself.
+select json_build_object(
+    {order_fields},
+    'output', o.output, 'answer', o.answer,
+    'step_status', s.status, 'input', s.input_payload,
+    'is_executed', coalesce(r.status = 'running' and coalesce(r.lease_expires_at, r.updated_at + interval '10 minutes')
+                            > now(), false)
+)::text
+from research_orders as o
+left join step_results as s on s.id = o.step_result_id and s.org_id = o.org_id
+left join pipeline_runs as r on r.id = s.pipeline_run_id
+where (o.status = 'open'
+       or (o.answer is not null and s.order_id = o.id and s.status <> 'succeeded'
+           and not coalesce(r.status = 'running' and coalesce(r.lease_expires_at, r.updated_at + interval '10 minutes')
+                            > now(), false)))
+  and (%(org_id)s::uuid is null or o.org_id = %(org_id)s::uuid)
+  and (%(order_id)s::uuid is null or o.id = %(order_id)s::uuid)
+  and (%(order_id)s::uuid is not null or o.held_until is null or o.held_until <= now() or %(held_too)s)
+  and (o.requested_at, o.id) > (%(after_time)s::timestamptz, %(after_id)s::uuid)
+order by o.requested_at, o.id
+limit %(limit)s
+
+-- name: list_orders
+select json_build_object({order_fields})::text, o.requested_at::text, o.id::text
+from research_orders as o
+where (%(org_id)s::uuid is null or o.org_id = %(org_id)s::uuid)
+  and (%(status)s::text is null or o.status = %(status)s)
+  and (%(operation)s::text is null or o.operation = %(operation)s)
+order by o.requested_at desc, o.id desc
+limit %(limit)s offset %(offset)s
+
+-- name: sum_costs
+-- By organisation, operation and month (UTC). An order that is not paid for yet counts among the orders with cost 0.
+select json_build_object(
+    'org_id', o.org_id, 'operation', o.operation, 'month', to_char(o.requested_at at time zone 'UTC', 'YYYY-MM'),
+    'orders', count(*) filter (where o.status <> 'not_accepted'), 'cost', coalesce(sum(o.cost), 0)::text
+)::text
+from research_orders as o
+where (%(org_id)s::uuid is null or o.org_id = %(org_id)s::uuid)
+  and (%(month)s::text is null or to_char(o.requested_at at time zone 'UTC', 'YYYY-MM') = %(month)s)
+group by o.org_id, o.operation, to_char(o.requested_at at time zone 'UTC', 'YYYY-MM')
+order by o.org_id, to_char(o.requested_at at time zone 'UTC', 'YYYY-MM') desc, o.operation
+
+-- name: lock_budgets
+-- In one order for everybody, so that two orders never wait for each other.
+select operation, usd from budgets
+where org_id = %(org_id)s::uuid and operation in ('', %(operation)s)
+order by operation for update
+
+-- name: sum_month
+-- What is spent or reserved in this month: the price of what has not ended, the cost of what has.
+select coalesce(sum(case when status in ('requested', 'open', 'unknown') then price else cost end), 0)
+from research_orders
+where org_id = %(org_id)s::uuid
+  and requested_at >= date_trunc('month', now() at time zone 'UTC') at time zone 'UTC'
+  and (%(operation)s = '' or operation = %(operation)s)
+
+-- name: set_budget
+insert into budgets (org_id, operation, usd) values (%(org_id)s::uuid, %(operation)s, %(usd)s)
+on conflict (org_id, operation) do update set usd = excluded.usd, updated_at = now()
+
+-- name: remove_budget
+delete from budgets where org_id = %(org_id)s::uuid and operation = %(operation)s
+
+-- name: list_budgets
+select json_build_object(
+    'org_id', b.org_id, 'operation', nullif(b.operation, ''), 'usd', b.usd::text,
+    'spent', (
+        select coalesce(sum(case when o.status in ('requested', 'open', 'unknown') then o.price else o.cost end), 0)::text
+        from research_orders as o
+        where o.org_id = b.org_id
+          and o.requested_at >= date_trunc('month', now() at time zone 'UTC') at time zone 'UTC'
+          and (b.operation = '' or o.operation = b.operation)
+    )
+)::text
+from budgets as b where %(org_id)s::uuid is null or b.org_id = %(org_id)s::uuid
+order by b.org_id, b.operation
+
+-- name: count_organisations_without_budget
+select count(*) from orgs as g where not exists (select from budgets as b where b.org_id = g.id and b.operation = '')
+
+-- name: settle_step
+-- The answer of an order becomes the result of the step that bought it, when nobody executes its run.
+update step_results as s set
+    status = %(status)s, output_payload = %(output_payload)s::jsonb, finished_at = o.ended_at,
+    error_message = %(message)s, error_details = %(details)s::jsonb
+from research_orders as o
+where s.id = o.step_result_id and s.order_id = o.id and o.id = %(order_id)s::uuid
+  and (%(org_id)s::uuid is null or o.org_id = %(org_id)s::uuid)
+  and o.status in ('completed', 'failed') and s.status not in ('succeeded')
+  and not exists (
+      select from pipeline_runs as r
+      where r.id = s.pipeline_run_id and r.status = 'running'
+        and coalesce(r.lease_expires_at, r.updated_at + interval '10 minutes') > now()
+  )
+returning s.pipeline_run_id::text, s.org_id::text
+
+-- name: forget_answer
+-- A step result holds it now, that of the step which bought it included.
+update research_orders as o set answer = null, output = null
+where o.id = %(order_id)s::uuid and o.answer is not null and exists (
+    select from step_results as s
+    where s.order_id = o.id and s.org_id = o.org_id and s.status = 'succeeded'
+      and s.output_payload #> '{operation_result,output,parallel_raw_response}' is not null
+) and not exists (
+    select from step_results as b
+    where b.id = o.step_result_id and b.order_id = o.id and b.status <> 'succeeded'
+)
+
+-- name: complete_run
+-- A run that failed for want of an answer, all of whose steps have theirs now, has succeeded.
+update pipeline_runs as r
+set status = 'succeeded', finished_at = now(), error_message = null, error_details = null, lease_expires_at = null
+where r.id = %(pipeline_run_id)s::uuid and r.status = 'failed'
+  and jsonb_typeof(r.blueprint_snapshot -> 'steps') = 'array' and not exists (
+    select from jsonb_array_elements(r.blueprint_snapshot -> 'steps') as step
+    where coalesce(step ->> 'is_enabled', 'true') <> 'false' and not exists (
+        select from step_results as s
+        where s.pipeline_run_id = r.id and s.step_position::text = step ->> 'position' and s.status = 'succeeded'
+    )
+)
+returning r.id

@@ -1,0 +1,253 @@
+"""The commands about money: orders (list, collect, resolve), costs, org budget."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+import orjson
+import typer
+
+from engine.errors import EngineError
+from engine.project import Project, find_project
+from scripts import console
+from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
+from scripts.commands.server import build_node_command
+from scripts.database_url import open_database
+from scripts.processes import build_dex_command, start_process
+
+_COLUMNS = ("id", "operation", "processor", "status", "price", "cost", "requested_at", "provider_run_id")
+_COLLECT_SCRIPT = "src/local-runner/collect-main.ts"
+
+Org = Annotated[str | None, typer.Option("--org", help="Only this organisation.")]
+
+
+class CollectFailed(EngineError):
+    """The orders could not be collected."""
+
+
+def list_orders(
+    context: typer.Context,
+    org: Org = None,
+    status: Annotated[str | None, typer.Option(help="Only with this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List what was ordered, collect answers, resolve doubts."""
+    if context.invoked_subcommand is not None:
+        return
+    from engine.orders import listing
+    from engine.store.connection import connect
+
+    wanted = listing.OrderFilter(org_id=read_optional_uuid(org, "--org"), status=status, limit=limit)
+
+    async def fetch_orders(dsn: str) -> list[str]:
+        async with await connect(dsn) as connection:
+            return await listing.list_orders(connection, wanted)
+
+    with open_database(find_project()) as dsn:
+        orders = asyncio.run(fetch_orders(dsn))
+    if as_json:
+        console.print_json([orjson.Fragment(order) for order in orders])
+        return
+    rows = [json.loads(order) for order in orders]
+    console.print_table(_COLUMNS, [[row[name] or "" for name in _COLUMNS] for row in rows])
+    for row in rows:
+        if row["status"] == "unknown":
+            console.print_note(f"{row['id']}: {row['error_message']}")
+            console.print_note(f"    hint: dex orders resolve {row['id']} --accepted RUN_ID, or --not-accepted")
+
+
+def collect_orders(
+    order: Annotated[str | None, typer.Argument(help="One order; all without it.", metavar="[ID]")] = None,
+    org: Org = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for the answers of open orders.
+
+    Each answer becomes the result of the step that bought it, and the rows follow. Needs PARALLEL_API_KEY; without
+    DATA_ENGINE_API_URL it starts an API for itself. The exit status is 1 when something could not be asked.
+    """
+    arguments = [] if order is None else ["--order", read_uuid(order, "ID")]
+    arguments += [] if org is None else ["--org", read_uuid(org, "--org")]
+    tally = run_collection(find_project(), *arguments)
+    if as_json:
+        console.print_json(tally)
+    else:
+        console.print_line(", ".join(f"{count} {name}" for name, count in tally.items()))
+    if tally["unreachable"]:
+        raise typer.Exit(1)
+
+
+def run_collection(here: Project, *arguments: str) -> dict[str, int]:
+    """Collect open orders with the runner's own program; return its counts. Raises CollectFailed."""
+    command = build_node_command(here, _COLLECT_SCRIPT, *arguments)
+    with _provide_api(here) as environment:
+        done = subprocess.run(
+            command, cwd=here.root, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=False
+        )
+    try:
+        tally: dict[str, int] = json.loads(done.stdout)
+    except ValueError as error:
+        raise CollectFailed("the orders could not be collected", hint="the lines above say why") from error
+    return tally
+
+
+@contextmanager
+def _provide_api(here: Project) -> Iterator[dict[str, str]]:
+    """Yield the variables that name the API: none where they are set, else those of one started for this purpose."""
+    if os.environ.get("DATA_ENGINE_API_URL", "").strip():
+        yield {}
+        return
+    key = secrets.token_urlsafe(32)
+    settings = {"INTERNAL_API_KEY": key, "JWT_SECRET": secrets.token_urlsafe(32), "TRIGGER_SECRET_KEY": ""}
+    with (
+        open_database(here) as dsn,
+        start_process(
+            build_dex_command("serve", "--port", "0"), {**settings, "DATABASE_URL": dsn}, cwd=here.root
+        ) as api,
+    ):
+        url = api.wait_for_line("serving on ").rsplit(" ", 1)[-1]
+        yield {"DATA_ENGINE_API_URL": url, "DATA_ENGINE_INTERNAL_API_KEY": key}
+
+
+def resolve_order(
+    order: Annotated[str, typer.Argument(help="The order.", metavar="ID")],
+    accepted: Annotated[str | None, typer.Option(help="The provider has it, under this run id.")] = None,
+    not_accepted: Annotated[bool, typer.Option("--not-accepted", help="The provider does not have it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the provider accepted an order.
+
+    For orders of which nobody knows. Look at the provider for the marks that `dex orders` names.
+    """
+    if (accepted is None) != not_accepted:
+        raise typer.BadParameter("say either `--accepted RUN_ID` or `--not-accepted`")
+    order_id = read_uuid(order, "ID")
+
+    async def record_resolution(dsn: str) -> str:
+        from engine.orders import orders
+        from engine.store.connection import connect
+
+        async with await connect(dsn) as connection:
+            if accepted is not None:
+                return await orders.record_acceptance(connection, order_id, accepted, None, is_resolved=True)
+            message = "resolved by a person: the provider does not have it"
+            return await orders.record_refusal(connection, order_id, message, None, holder=None)
+
+    with open_database(find_project()) as dsn:
+        resolved = asyncio.run(record_resolution(dsn))
+    if as_json:
+        console.print_json(orjson.Fragment(resolved))
+        return
+    status = json.loads(resolved)["status"]
+    console.print_line(f"{order_id}: {status}")
+    console.print_note("`dex orders collect` takes its answer" if accepted else "`dex runs retry` orders it again")
+
+
+def show_costs(
+    org: Org = None,
+    month: Annotated[str | None, typer.Option(help="Only this month (UTC), such as 2026-11.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sum costs by organisation, operation and month."""
+
+    async def fetch_costs(dsn: str) -> list[str]:
+        from engine.orders.listing import sum_costs
+        from engine.store.connection import connect
+
+        async with await connect(dsn) as connection:
+            return await sum_costs(connection, read_optional_uuid(org, "--org"), month=month)
+
+    with open_database(find_project()) as dsn:
+        costs = asyncio.run(fetch_costs(dsn))
+    if as_json:
+        console.print_json([orjson.Fragment(cost) for cost in costs])
+        return
+    columns = ("org_id", "operation", "month", "orders", "cost")
+    console.print_table(columns, [[json.loads(cost)[name] for name in columns] for cost in costs])
+
+
+def set_budget(
+    org: Annotated[str, typer.Argument(help="The organisation.", metavar="ORG")],
+    usd: Annotated[str | None, typer.Option(help="USD in a calendar month (UTC); `none` for no bound.")] = None,
+    operation: Annotated[str, typer.Option(help="For this operation alone.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Set or show what an organisation may spend in a month."""
+    org_id = read_uuid(org, "ORG")
+    amount = None if usd is None or usd == "none" else _read_usd(usd)
+
+    async def change_budget(dsn: str) -> list[str]:
+        from engine.orders import budgets
+        from engine.store.connection import connect
+        from engine.store.errors import UnknownOrganisation
+
+        async with await connect(dsn) as connection:
+            if usd is not None:
+                try:
+                    await budgets.set_budget(connection, org_id, amount, operation)
+                except UnknownOrganisation as error:
+                    raise typer.BadParameter(f"ORG: there is no organisation `{org}`") from error
+            return await budgets.list_budgets(connection, org_id)
+
+    with open_database(find_project()) as dsn:
+        listed = [json.loads(text) for text in asyncio.run(change_budget(dsn))]
+    if as_json:
+        console.print_json({"org_id": org_id, "budgets": listed})
+        return
+    for budget in listed:
+        scope = budget["operation"] or "all operations"
+        console.print_line(f"{scope}: {budget['usd']} USD a month, {budget['spent']} spent or reserved")
+    if not any(budget["operation"] is None for budget in listed):
+        console.print_note("no budget over all operations: spending has no bound")
+
+
+def _read_usd(text: str) -> Decimal:
+    """Return an amount of USD. Raises BadParameter."""
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0:
+        raise typer.BadParameter(f"--usd: `{text}` is no amount of USD, such as 250 or 0.50")
+    return amount
+
+
+COMMANDS = (Command("costs", show_costs, ("dex costs", "dex costs --org $ORG --month 2026-11 --json")),)
+
+GROUPS = (
+    Group(
+        "orders",
+        list_orders,
+        ("dex orders", "dex orders --org $ORG --status unknown --json"),
+        (
+            Command("collect", collect_orders, ("dex orders collect", "dex orders collect $ORDER")),
+            Command(
+                "resolve",
+                resolve_order,
+                ("dex orders resolve $ORDER --accepted trun_0123", "dex orders resolve $ORDER --not-accepted"),
+            ),
+        ),
+    ),
+    Group(
+        "org",
+        None,
+        (),
+        (
+            Command(
+                "budget",
+                set_budget,
+                ("dex org budget $ORG --usd 250", "dex org budget $ORG --usd 50 --operation company.derive.funding"),
+            ),
+        ),
+        summary="Manage organisations.",
+    ),
+)

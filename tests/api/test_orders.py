@@ -1,0 +1,226 @@
+"""Orders: one per question, whoever asks; what became of them; within the budget."""
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.api.loopback import Api, bearer_headers, internal_headers, read_data, read_error, session_jwt
+
+OPERATION = "company.derive.icp_job_titles"
+QUESTION = "0" * 64
+
+
+def insert_running_step(api: Api, org: str) -> str:
+    _, run = api.insert_submission(org)
+    return api.insert_step(run)
+
+
+def place_order(api: Api, step: str, holder: str = "h", **changes: Any) -> Any:
+    body = {
+        "step_result_id": step,
+        "operation": OPERATION,
+        "provider": "parallel",
+        "processor": "pro",
+        "question": QUESTION,
+        "holder": f"{step}/{holder}",
+        "output": {"domain": "a.com"},
+    }
+    return read_data(api.call_runner("research-orders/place", body | changes))
+
+
+def accept_order(api: Api, order_id: str, run_id: str = "trun_1") -> Any:
+    body = {"order_id": order_id, "provider_run_id": run_id}
+    return read_data(api.call_runner("research-orders/accepted", body))
+
+
+def end_order(api: Api, order_id: str, answer: Any) -> Any:
+    body = {"order_id": order_id, "status": "completed", "answer": answer}
+    return read_data(api.call_runner("research-orders/ended", body))
+
+
+def fetch_orders(api: Api, org: str) -> Any:
+    return read_data(api.client.get("/api/v1/orders", headers=internal_headers(org)))
+
+
+class TestOneOrderPerQuestion:
+    def test_the_way_of_an_order(self, api: Api, org: str) -> None:
+        step = insert_running_step(api, org)
+        placement = place_order(api, step)
+        order = placement["order"]
+        assert (placement["action"], order["status"], order["price"], order["cost"]) == (
+            "buy",
+            "requested",
+            "0.10",
+            None,
+        )
+        assert place_order(api, step)["action"] == "buy", "its answer may have been lost"
+        for _ in range(2):
+            assert accept_order(api, order["id"])["status"] == "open"
+        assert place_order(api, step)["action"] == "poll"
+        for answer in ({"output": {"content": {"a": 1}}}, {"other": 1}):
+            ended = end_order(api, order["id"], answer)
+            assert (ended["status"], ended["cost"]) == ("completed", "0.10")
+        taken = place_order(api, step)
+        assert (taken["action"], taken["answer"]) == ("take", {"output": {"content": {"a": 1}}}), "the first one counts"
+        assert [order["status"] for order in fetch_orders(api, org)] == ["completed"]
+
+    def test_equal_questions_wait_for_one_order_and_take_its_answer(self, api: Api, org: str) -> None:
+        first, second, third = (insert_running_step(api, org) for _ in range(3))
+        order = place_order(api, first)["order"]
+        assert place_order(api, second)["action"] == "wait"
+        accept_order(api, order["id"])
+        assert place_order(api, first)["action"] == "poll"
+        assert place_order(api, second)["action"] == "wait", "one of them asks"
+        end_order(api, order["id"], {"a": 1})
+        for step in (second, third):
+            taken = place_order(api, step)
+            assert (taken["action"], taken["order"]["id"], taken["answer"]) == ("take", order["id"], {"a": 1})
+        steps = api.execute("select distinct order_id::text from step_results where org_id = %s", [org])
+        assert steps == [(order["id"],)]
+
+    def test_at_the_same_moment_one_is_made(self, api: Api, org: str) -> None:
+        steps = [insert_running_step(api, org) for _ in range(12)]
+        with ThreadPoolExecutor(12) as threads:
+            actions = list(threads.map(lambda step: place_order(api, step)["action"], steps))
+        assert sorted(actions) == ["buy"] + ["wait"] * 11
+        assert len(fetch_orders(api, org)) == 1
+
+    def test_another_organisation_or_question_has_its_own(self, api: Api, org: str) -> None:
+        other = api.insert_organisation()
+        assert place_order(api, insert_running_step(api, org))["action"] == "buy"
+        assert place_order(api, insert_running_step(api, other))["action"] == "buy"
+        assert place_order(api, insert_running_step(api, org), question="1" * 64)["action"] == "buy"
+
+    def test_an_answer_is_not_fresh_for_ever_and_refresh_wants_a_newer_one(self, api: Api, org: str) -> None:
+        order = place_order(api, first := insert_running_step(api, org))["order"]
+        accept_order(api, order["id"])
+        end_order(api, order["id"], {"a": 1})
+        later = insert_running_step(api, org)
+        api.execute("update submissions set created_at = now() + interval '1 second' where org_id = %s", [org])
+        refreshed = place_order(api, later, refresh=True)
+        assert (refreshed["action"], refreshed["order"]["id"] != order["id"]) == ("buy", True)
+        accept_order(api, refreshed["order"]["id"], "trun_2")
+        end_order(api, refreshed["order"]["id"], {"a": 2})
+        again = place_order(api, later, refresh=True)
+        assert (again["action"], again["answer"]) == ("take", {"a": 2}), "a retry does not buy again"
+        assert place_order(api, first)["answer"] == {"a": 1}, "a step keeps its order"
+        api.execute("update research_orders set ended_at = ended_at - interval '31 days' where org_id = %s", [org])
+        assert place_order(api, insert_running_step(api, org))["action"] == "buy"
+
+    def test_without_a_living_answer_an_order_is_not_fresh(self, api: Api, org: str) -> None:
+        order = place_order(api, step := insert_running_step(api, org))["order"]
+        accept_order(api, order["id"])
+        end_order(api, order["id"], {"a": 1})
+        result = {"status": "found", "output": {"parallel_raw_response": {"a": 1}}}
+        payload = {"operation_result": result, "cumulative_context": {}}
+        body = {"step_result_id": step, "status": "succeeded", "output_payload": payload}
+        read_data(api.call_runner("step-results/update", body))
+        kept = "select answer is null from research_orders where id = %s"
+        assert api.fetch_value(kept, [order["id"]]), "the step result holds it now"
+        assert place_order(api, insert_running_step(api, org))["action"] == "take"
+        api.execute("delete from step_results where org_id = %s", [org])
+        assert place_order(api, insert_running_step(api, org))["action"] == "buy"
+
+
+class TestTrouble:
+    def test_refused_it_is_ordered_again_under_another_name(self, api: Api, org: str) -> None:
+        step = insert_running_step(api, org)
+        order = place_order(api, step, "1")["order"]
+        refusal = {"order_id": order["id"], "message": "429", "holder": f"{step}/1"}
+        path = "research-orders/not-accepted"
+        read_error(api.call_runner(path, {**refusal, "holder": "other"}), 409, "order_conflict")
+        for _ in range(2):
+            refused = read_data(api.call_runner(path, refusal))
+            assert (refused["status"], refused["cost"]) == ("not_accepted", "0")
+        assert place_order(api, step, "1")["action"] == "stop", "a copy that arrives late orders nothing"
+        assert place_order(api, step, "2")["action"] == "buy"
+
+    def test_of_a_lost_answer_nobody_knows_until_it_is_resolved(self, api: Api, org: str) -> None:
+        first, second = insert_running_step(api, org), insert_running_step(api, org)
+        order = place_order(api, first, "1")["order"]
+        assert place_order(api, first, "2")["action"] == "wait", "the request may be on its way"
+        api.execute("update research_orders set held_until = now() where org_id = %s", [org])
+        for step in (first, second):
+            stopped = place_order(api, step, "3")
+            assert (stopped["action"], stopped["code"]) == ("stop", "order_unknown")
+            assert f"`order_id` `{order['id']}`" in stopped["message"]
+            assert f"dex orders resolve {order['id']} --accepted RUN_ID" in stopped["message"]
+        assert accept_order(api, order["id"])["status"] == "open", "its answer came late"
+        assert place_order(api, second, "4")["action"] == "poll"
+
+    def test_one_order_has_one_research(self, api: Api, org: str) -> None:
+        order = place_order(api, insert_running_step(api, org))["order"]
+        accept_order(api, order["id"], "trun_1")
+        body = {"order_id": order["id"], "provider_run_id": "trun_2"}
+        read_error(api.call_runner("research-orders/accepted", body), 409, "provider_run_id_taken")
+        other = place_order(api, insert_running_step(api, org), question="1" * 64)["order"]
+        body = {"order_id": other["id"], "provider_run_id": "trun_1"}
+        read_error(api.call_runner("research-orders/accepted", body), 409, "order_conflict")
+
+    def test_a_canceled_run_orders_nothing(self, api: Api, org: str) -> None:
+        step = insert_running_step(api, org)
+        api.execute("update pipeline_runs set status = 'canceled' where org_id = %s", [org])
+        body = {"operation": "a", "provider": "parallel", "processor": "pro", "question": QUESTION, "holder": "h"}
+        answer = api.call_runner("research-orders/place", {"step_result_id": step, **body})
+        read_error(answer, 409, "lost_lease")
+        assert fetch_orders(api, org) == []
+
+    def test_a_failed_order_costs_nothing_and_fails_who_waits(self, api: Api, org: str) -> None:
+        step = insert_running_step(api, org)
+        order = place_order(api, step)["order"]
+        accept_order(api, order["id"])
+        body = {"order_id": order["id"], "status": "failed", "code": "provider_failed", "message": "it broke"}
+        assert read_data(api.call_runner("research-orders/ended", body))["cost"] == "0"
+        stopped = place_order(api, step)
+        assert (stopped["action"], stopped["code"], stopped["message"]) == ("stop", "provider_failed", "it broke")
+        assert place_order(api, insert_running_step(api, org))["action"] == "buy", "a failure is not shared afterwards"
+
+    @pytest.mark.parametrize("path", ["accepted", "not-accepted", "unknown", "ended", "release", "settle"])
+    def test_of_another_organisation_is_403(self, api: Api, org: str, path: str) -> None:
+        order = place_order(api, insert_running_step(api, org))["order"]
+        known = {
+            "accepted": {"provider_run_id": "t"},
+            "not-accepted": {"holder": "h", "message": "m"},
+            "unknown": {"holder": "h", "message": "m"},
+            "ended": {"status": "completed", "answer": 1},
+            "release": {"holder": "h"},
+            "settle": {"status": "succeeded", "output_payload": {}},
+        }
+        body = {"order_id": order["id"], **known[path]}
+        foreign = {"x-internal-org-id": api.insert_organisation()}
+        read_error(api.call_runner(f"research-orders/{path}", body, **foreign), 403, "other_organisation")
+        body["order_id"] = str(uuid.uuid4())
+        read_error(api.call_runner(f"research-orders/{path}", body), 404, "not_found")
+
+
+class TestLists:
+    def test_a_tenant_sees_its_own(self, api: Api, org: str) -> None:
+        order = place_order(api, insert_running_step(api, org))["order"]
+        assert set(order) >= {
+            *("id", "org_id", "operation", "provider", "processor", "price", "cost", "status"),
+            *("provider_run_id", "requested_at", "ended_at"),
+        }
+        place_order(api, insert_running_step(api, api.insert_organisation()))
+        token = bearer_headers(session_jwt(org))
+        for path in ("/api/v1/orders", "/api/v1/orders?status=requested", f"/api/v1/orders?operation={OPERATION}"):
+            assert [one["id"] for one in read_data(api.client.get(path, headers=token))] == [order["id"]]
+        assert read_data(api.client.get("/api/v1/orders?status=open", headers=token)) == []
+        assert read_data(api.client.get("/api/v1/orders?offset=1", headers=token)) == []
+        for query in ("status=done", "limit=0", "limit=1001", "offset=x"):
+            assert api.client.get(f"/api/v1/orders?{query}", headers=token).status_code == 422
+        assert api.client.get("/api/v1/orders").status_code == 401
+
+    def test_costs_by_operation_and_month(self, api: Api, org: str) -> None:
+        for number, processor in enumerate(("pro", "ultra", "core")):
+            step = insert_running_step(api, org)
+            order = place_order(api, step, question=str(number) * 64, processor=processor)["order"]
+            accept_order(api, order["id"], f"trun_{number}")
+            if processor != "core":
+                end_order(api, order["id"], {})
+        month = api.fetch_value("select to_char(now() at time zone 'UTC', 'YYYY-MM')")
+        expected = [{"org_id": org, "operation": OPERATION, "month": month, "orders": 3, "cost": "0.40"}]
+        assert read_data(api.client.get("/api/v1/costs", headers=internal_headers(org))) == expected
+        answer = api.client.get("/api/v1/costs?month=2000-01", headers=internal_headers(org))
+        assert read_data(answer) == []
