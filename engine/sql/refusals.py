@@ -29,7 +29,8 @@ select exists (
     )
 ) or exists (
     select from pg_trigger as known join pg_proc as called on called.oid = known.tgfoid, target
-    where known.tgrelid = target.id and not known.tgisinternal and called.proname not in ('update_updated_at_column', 'note_changed_rows')
+    where known.tgrelid = target.id and not known.tgisinternal
+    and called.proname not in ('update_updated_at_column', 'note_changed_rows')
 ) or exists (
     select from pg_rewrite as known, target where known.ev_class = target.id
 ) or exists (
