@@ -223,19 +223,7 @@ where s.id = o.step_result_id and s.order_id = o.id and o.id = %(order_id)s::uui
       where r.id = s.pipeline_run_id and r.status = 'running'
         and coalesce(r.lease_expires_at, r.updated_at + interval '10 minutes') > now()
   )
-returning s.pipeline_run_id::text, s.org_id::text
-
--- name: forget_answer
--- A step result holds it now, that of the step which bought it included.
-update research_orders as o set answer = null, output = null
-where o.id = %(order_id)s::uuid and o.answer is not null and exists (
-    select from step_results as s
-    where s.order_id = o.id and s.org_id = o.org_id and s.status = 'succeeded'
-      and s.output_payload #> '{operation_result,output,parallel_raw_response}' is not null
-) and not exists (
-    select from step_results as b
-    where b.id = o.step_result_id and b.order_id = o.id and b.status <> 'succeeded'
-)
+returning s.pipeline_run_id::text, s.id::text
 
 -- name: complete_run
 -- A run that failed for want of an answer, all of whose steps have theirs now, has succeeded.
