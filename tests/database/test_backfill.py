@@ -338,7 +338,7 @@ def test_a_list_of_which_half_is_refused(world: World) -> None:
     assert world.run_backfill(plan).outcomes == {"written": 1}
     assert world.read_ledger(plan)[step]["row_count"] == len(world.read_rows(plan)) == 100
     assert len(world.read_ledger(plan)[step]["reasons"]) == 100
-    assert world.db.execute("select max(locks) < 100 as few, max(locks) from held").fetchone() == {"few": True}
+    assert world.db.execute("select max(locks) < 100 as few from held").fetchone() == {"few": True}
 
 
 def test_a_row_a_trigger_swallows_is_not_lost_without_a_word(world: World, plan: Plan) -> None:
