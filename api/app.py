@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -35,9 +36,13 @@ from api.server import serve_operator
 from api.settings import Settings
 from api.token_use import TokenUse
 from engine import project
+from engine.backfill.versions import register_first_versions
 from engine.orders.prices import load_prices
 from engine.plan import Plan
 from engine.store.connection import StatementBounds, build_pool
+from engine.store.errors import StoreError, wrap_errors
+
+log = structlog.get_logger("api")
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -176,8 +181,24 @@ def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...
 
 
 async def _examine_forever(context: Context) -> None:
-    """Look at the database now and then, so that a misfit is known before somebody asks for readiness."""
+    """Look at the database now and then, so that a misfit is known before somebody asks for readiness.
+
+    A spec that has no version yet gets its first one here; `dex migrate` and `dex backfill` register later ones.
+    """
+    registered = False
     while True:
         report = await context.readiness.examine()
+        registered = registered or (not report.reasons and await _register_first_versions(context))
         context.metrics.set_ready(not report.reasons and not report.problems)
         await asyncio.sleep(EXAMINE_INTERVAL)
+
+
+async def _register_first_versions(context: Context) -> bool:
+    """Register the specs that have no version; return whether the database took them."""
+    try:
+        async with wrap_errors(), context.readiness.pool.connection() as connection:
+            await register_first_versions(connection, context.plans)
+    except StoreError as error:
+        log.warning("versions of specs not registered", reason=error.message)
+        return False
+    return True

@@ -1,8 +1,8 @@
 """Turn stored step results into rows and accounts. Backfill, repair and reconcile share this one path.
 
 The steps of `run_backfill`:
-  1. register the spec's version, unless it is known; take the spec's lock: two backfills of one spec would only repeat
-     each other (repair of one run takes none)
+  1. register the spec's version, unless it is known; make what the database refused pending if the table has changed
+     since; take the spec's lock: two backfills of one spec would only repeat each other (repair of one run takes none)
   2. read the scope's step results over one connection, oldest first, and extract their rows
   3. meanwhile fold and record the batches extracted before, over two other connections, one transaction per batch; all
      step results of one key go to the same connection (`assign_writer` in engine/rows/steps.py)
@@ -23,6 +23,7 @@ from psycopg import errors
 from engine.backfill.apply import BatchFold, list_recorded
 from engine.backfill.preview import Preview
 from engine.backfill.reader import extract_step
+from engine.backfill.refusals import forget_old_refusals
 from engine.backfill.versions import SpecOutdated, register_unknown_version
 from engine.errors import EngineError
 from engine.plan import Plan
@@ -85,6 +86,7 @@ async def run_backfill(
         reader = await stack.enter_async_context(await connect(dsn))
         if not dry_run:
             await register_unknown_version(reader, plan)
+            await forget_old_refusals(reader, plan)
         await stack.enter_async_context(reader.transaction())
         await _lock_spec(reader, plan, waiting)
         result = BackfillResult(Account(plan.name, found=await _count_found(reader, plan, scope)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -32,9 +33,9 @@ def apply_migrations(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Apply the pending migrations, in order.
+    """Apply the pending migrations, in order, and make the specs of this checkout the present ones.
 
-    Each runs in a transaction of its own.
+    Each migration runs in a transaction of its own. A process with an older version of a spec leaves its work pending.
     """
     from engine.tables.migrate import migrate, read_status
 
@@ -45,7 +46,18 @@ def apply_migrations(
             _print_states(states, as_json)
             return
         report = asyncio.run(migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run))
+        changed = [] if dry_run else asyncio.run(_register_specs(dsn, load_plans(here)))
     _print_report(report, dry_run, as_json)
+    if changed and not as_json:
+        console.print_note(f"the present version of these specs is now this one: {', '.join(changed)}")
+
+
+async def _register_specs(dsn: str, plans: Sequence[Plan]) -> list[str]:
+    from engine.backfill.versions import register_versions
+    from engine.store.connection import connect
+
+    async with await connect(dsn) as connection:
+        return await register_versions(connection, plans)
 
 
 def _print_states(states: Any, as_json: bool) -> None:
