@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, TypeVar
 
 from psycopg import errors
@@ -24,7 +24,7 @@ from engine.backfill.apply import BatchFold, list_recorded
 from engine.backfill.preview import Preview
 from engine.backfill.reader import extract_step
 from engine.backfill.refusals import forget_old_refusals
-from engine.backfill.versions import SpecOutdated, register_unknown_version
+from engine.backfill.versions import SpecOutdated, queue_history, register_unknown_version
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.rows.accounts import Account
@@ -87,6 +87,7 @@ async def run_backfill(
         if not dry_run:
             await register_unknown_version(reader, plan)
             await forget_old_refusals(reader, plan)
+            scope = replace(scope, queued=await queue_history(reader, plan))
         await stack.enter_async_context(reader.transaction())
         await _lock_spec(reader, plan, waiting)
         result = BackfillResult(Account(plan.name, found=await _count_found(reader, plan, scope)))
