@@ -34,6 +34,7 @@ from api.runs.routes import RUN_ENDPOINTS
 from api.runs.submissions import SUBMISSION_ENDPOINTS
 from api.server import serve_operator
 from api.settings import Settings
+from api.sweep import answer_reconcile, sweep_forever
 from api.token_use import TokenUse
 from engine import project
 from engine.backfill.versions import register_first_versions
@@ -144,6 +145,7 @@ def list_endpoints(plans: Sequence[Plan]) -> list[Endpoint]:
         *ORDER_ENDPOINTS,
         *SUBMISSION_ENDPOINTS,
         *OPERATOR_ENDPOINTS,
+        answer_reconcile,
     ]
 
 
@@ -177,7 +179,7 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
 
 
 def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...]:
-    return (context.token_use.write_notes_forever(), _examine_forever(context))
+    return (context.token_use.write_notes_forever(), _examine_forever(context), sweep_forever(context))
 
 
 async def _examine_forever(context: Context) -> None:

@@ -35,7 +35,7 @@ class SpecOutdated(EngineError):
 
 async def check_present_version(connection: Connection, plan: Plan) -> None:
     """Raise SpecOutdated when another version of the spec is the present one."""
-    digest = await _fetch_present_digest(connection, plan)
+    digest = await fetch_present_digest(connection, plan)
     if digest not in (None, plan.digest):
         raise SpecOutdated(plan.name)
 
@@ -66,7 +66,7 @@ async def queue_history(connection: Connection, plan: Plan) -> bool:
     parameters = _build_parameters(plan)
     if await is_queued(connection, plan):
         return True
-    if await _fetch_present_digest(connection, plan) != plan.digest or not await _wait_for_writers(connection):
+    if await fetch_present_digest(connection, plan) != plan.digest or not await _wait_for_writers(connection):
         return False
     async with connection.transaction():
         await connection.execute(versions.DELETE_FOREIGN_PENDING_SQL, parameters)
@@ -101,7 +101,7 @@ async def register_unknown_version(connection: Connection, plan: Plan) -> None:
     Raises SpecOutdated when it was and another one has been registered since.
     """
     parameters = _build_parameters(plan)
-    if await _fetch_present_digest(connection, plan) == plan.digest:
+    if await fetch_present_digest(connection, plan) == plan.digest:
         return
     async with connection.transaction():
         await connection.execute(versions.LOCK_VERSIONS_SQL)
@@ -115,12 +115,13 @@ async def register_first_versions(connection: Connection, plans: Iterable[Plan])
     """Register the specs that have no version at all. Raises StoreUnavailable, StoreRefused."""
     async with wrap_errors():
         for plan in plans:
-            if await _fetch_present_digest(connection, plan) is None:
+            if await fetch_present_digest(connection, plan) is None:
                 await register_unknown_version(connection, plan)
                 await queue_history(connection, plan)
 
 
-async def _fetch_present_digest(connection: Connection, plan: Plan) -> str | None:
+async def fetch_present_digest(connection: Connection, plan: Plan) -> str | None:
+    """Return the digest of the present version of a plan's spec; None when none was registered."""
     row = await (await connection.execute(versions.SELECT_PRESENT_SQL, {"spec": plan.name})).fetchone()
     return row[0] if row else None
 
