@@ -18,7 +18,7 @@ from engine.rows.query import QueryRejected
 from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
-from scripts.commands import access, backfill, database, orders, runs, server, spec, verify
+from scripts.commands import access, backfill, database, explain, orders, runs, server, spec, verify
 from scripts.commands.options import merge_groups
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ COMMANDS = (
     *orders.COMMANDS,
     *backfill.COMMANDS,
     *verify.COMMANDS,
+    *explain.COMMANDS,
 )
 #: Names with commands below them, such as `dex token create`. Two modules may add to one name.
 GROUPS = merge_groups((*access.GROUPS, *runs.GROUPS, *orders.GROUPS))
