@@ -58,6 +58,13 @@ def _pad_cell(cell: str, width: int) -> str:
     return cell.rjust(width) if cell.lstrip("-").isdigit() else cell.ljust(width)
 
 
+def print_fill_rates(columns: Sequence[Mapping[str, Any]]) -> None:
+    """Print for each column how many rows have a value."""
+    for column in columns:
+        refused = f", {column['refused']} refused for it" if column["refused"] else ""
+        print_line(f"  {column['column']}: {column['values']} of {column['rows']}{refused}")
+
+
 def print_account(account: Mapping[str, Any]) -> None:
     """Print one account: the count of each outcome, then the reasons."""
     parts = " + ".join(f"{account[outcome]} {outcome}" for outcome in (*Outcome, "pending"))

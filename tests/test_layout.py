@@ -17,7 +17,7 @@ ENGINE = (
     *("errors", "project", "provided_columns", "values", "jmespath", "research", "spec", "research_plan", "plan"),
     *("plans", "research_inputs", "columns"),
     *("rows", "sql", "draft", "store", "backfill", "verify", "tables", "runs", "orders", "explain"),
-    *("embedded_postgres", "functions", "generate", "generated"),
+    *("embedded_postgres", "functions", "generate", "generated", "cases"),
 )
 #: The only folders in which a library may be imported.
 LIBRARIES: dict[str, str | tuple[str, ...]] = {

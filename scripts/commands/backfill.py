@@ -158,6 +158,8 @@ def _print_preview(changes: dict[str, Any]) -> None:
     for removed in changes["removed"]:
         key = ", ".join(f"{name} {value}" for name, value in removed["key"].items())
         console.print_line(f"    {key}: would be removed")
+    console.print_line("rows that have a value, of all that the step results give")
+    console.print_fill_rates(changes["columns"])
 
 
 def reconcile_specs(as_json: AsJson = False) -> None:
@@ -202,6 +204,9 @@ def show_coverage(
         str | None, typer.Option(help=f"Name the step results behind a number: {', '.join(_NUMBERS)}.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many step results of --explain, per spec.")] = 100,
+    by_column: Annotated[
+        bool, typer.Option("--columns", help="How many rows have a value in each column; reads all step results.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 while anything rejected, refused or pending is on record.")
     ] = False,
@@ -217,8 +222,14 @@ def show_coverage(
     here = find_project()
     plans = load_plans(here)
     chosen = [find_plan(plans, spec)] if spec else list(plans)
+    if by_column and (explain is not None or strict):
+        raise typer.BadParameter("--columns goes with neither --explain nor --strict")
     with open_database(here) as dsn:
-        report = asyncio.run(_read_coverage(dsn, chosen, read_optional_uuid(org, "--org"), explain, limit))
+        org_id = read_optional_uuid(org, "--org")
+        if by_column:
+            _print_fill_rates(asyncio.run(_read_fill_rates(dsn, chosen, org_id)), as_json)
+            return
+        report = asyncio.run(_read_coverage(dsn, chosen, org_id, explain, limit))
     if as_json:
         console.print_json(report)
     elif explain is None:
@@ -245,6 +256,27 @@ async def _read_coverage(
             return await fetch_coverage(connection, plans, org)
         results = [(plan, await explain_outcome(connection, plan, outcome, org, limit)) for plan in plans]
         return [{"spec": plan.name, **row} for plan, rows in results for row in rows]
+
+
+async def _read_fill_rates(dsn: str, plans: list[Plan], org: str | None) -> list[dict[str, Any]]:
+    from engine.backfill.fill_rates import fetch_fill_rates
+    from engine.store.connection import connect
+
+    async with await connect(dsn) as connection:
+        return await fetch_fill_rates(connection, plans, org)
+
+
+def _print_fill_rates(reports: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        console.print_json(reports)
+        return
+    for report in reports:
+        refused = f", {report['refused']} element(s) refused" if report["refused"] else ""
+        console.print_line(
+            f"{report['spec']}  {report['org_id']}  {report['step_results']} step result(s), {report['rows']} row(s)"
+            f"{refused}"
+        )
+        console.print_fill_rates(report["columns"])
 
 
 def _print_explained(results: list[dict[str, Any]]) -> None:
@@ -284,6 +316,10 @@ COMMANDS = (
     Command(
         "coverage",
         show_coverage,
-        ("dex coverage", "dex coverage --spec icp_job_titles --explain rejected"),
+        (
+            "dex coverage",
+            "dex coverage --spec icp_job_titles --explain rejected",
+            "dex coverage --spec icp_job_titles --columns",
+        ),
     ),
 )

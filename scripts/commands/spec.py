@@ -1,4 +1,4 @@
-"""The commands about specs and files: check, generate, extract, new, draft-migration."""
+"""The commands about specs and files: generate, extract, new, draft-migration."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.plan import Plan
-from engine.plans import check_project, find_plan, load_plans
-from engine.project import Project, find_project
+from engine.plans import find_plan, load_plans
+from engine.project import find_project
 from engine.rows import document, render
 from engine.rows.explain import Trace, trace_fields
 from engine.rows.extract import Extraction, extract_rows
-from engine.tables.differences import Difference, report_pending_migration
 from engine.values import exact_json
 from engine.values.exact_json import Json
 from scripts import console
@@ -25,59 +24,6 @@ from scripts.database_url import open_database
 
 if TYPE_CHECKING:
     from engine.generate.files import Drift
-
-
-def check_specs(
-    database_too: Annotated[bool, typer.Option("--database", help="Also compare the specs with the tables.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check every spec, and with --database its table.
-
-    Prints every mistake with its place and a hint. Exit 1 when there is one.
-    """
-    here = find_project()
-    diagnostics = check_project(here).diagnostics
-    report, lines = [each.to_payload() for each in diagnostics], [str(each) for each in diagnostics]
-    if database_too and not report:
-        report, lines = _check_database(here)
-    if as_json:
-        console.print_json({"diagnostics": report})
-    else:
-        _print_diagnostics(here, lines, database_too)
-    raise typer.Exit(1 if report else 0)
-
-
-def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
-    from engine.store.connection import connect
-    from engine.tables import inspect, migrate
-
-    plans = load_plans(here)
-
-    async def find_differences(dsn: str) -> list[Difference]:
-        async with await connect(dsn) as connection:
-            pending = map(report_pending_migration, await migrate.list_pending(connection, here.migrations))
-            return [*pending, *await inspect.find_differences(connection, plans, reading=True)]
-
-    with open_database(here) as dsn:
-        differences = asyncio.run(find_differences(dsn))
-    files = {plan.name: plan.file for plan in plans}
-    return [_as_diagnostic(difference, files) for difference in differences], list(map(str, differences))
-
-
-def _as_diagnostic(difference: Difference, files: dict[str, str]) -> dict[str, Any]:
-    """Describe a difference in the form of a diagnostic: as it is about no line of the spec, it is put at the first."""
-    place = {"file": files.get(difference.spec, "migrations"), "line": 1, "column": 1}
-    return {**place, "code": difference.code.value, "message": difference.message, "hint": difference.hint}
-
-
-def _print_diagnostics(here: Project, lines: list[str], database_too: bool) -> None:
-    count = len(list(here.specs.glob("*.yaml")))
-    for line in lines:
-        console.print_line(line)
-    where = " and the database" if database_too else ""
-    console.print_note(
-        f"{len(lines)} mistake(s) in {count} spec(s)" if lines else f"{count} spec(s){where}: nothing wrong"
-    )
 
 
 def generate_files(
@@ -248,7 +194,6 @@ def draft_next_migration(
 
 
 COMMANDS = (
-    Command("check", check_specs, ("dex check", "dex check --database --json")),
     Command("generate", generate_files, ("dex generate", "dex generate --check")),
     Command(
         "extract",
