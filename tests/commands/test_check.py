@@ -57,9 +57,9 @@ def test_check_says_how_many_samples_gave_a_value(project: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "place"),
     [
-        ("item.facts", "item.fact", "14:31"),
-        ("item.city", "item.town", "12:29"),
-        ("output.offices", "output.places", "9"),
+        ("item.facts", "item.fact", "15:31"),
+        ("item.city", "item.town", "13:29"),
+        ("output.offices", "output.places", "10:7"),
     ],
 )
 def test_a_path_that_never_matches_is_seen(project: Path, right: str, wrong: str, place: str) -> None:
