@@ -66,7 +66,8 @@ def _list_warnings(case: Case, checked: Checked) -> list[str]:
         return []
     source, spec = checked.specs[0]
     plan = compile_spec(spec, source.file, checked.paths, source.files)
-    return list(map(str, find_sample_warnings(source, spec, plan, files)))
+    extractions = [extract_sample(plan, file, with_duplicates=True) for file in files]
+    return list(map(str, find_sample_warnings(source, spec, plan, extractions)))
 
 
 def _list_texts(case: Case, plans: list[Plan]) -> Iterator[tuple[Path, str]]:

@@ -5,7 +5,7 @@ A warning is a Diagnostic like any other; whether it counts as a mistake is the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +40,11 @@ def check_samples(project: Project, checked: Checked) -> list[SampleReport]:
     return reports
 
 
-def find_sample_warnings(source: Source, spec: Spec, plan: Plan, files: Sequence[Path]) -> list[Diagnostic]:
-    """Return the warnings about one spec and the given files with samples."""
+def find_sample_warnings(source: Source, spec: Spec, plan: Plan, extractions: Iterable[Extraction]) -> list[Diagnostic]:
+    """Return the warnings about one spec and what it extracts from its samples."""
     fills = FillRates(plan)
-    for file in files:
-        fills.add_extraction(extract_sample(plan, file, with_duplicates=True))
+    for extraction in extractions:
+        fills.add_extraction(extraction)
     return list(_find_warnings(source, spec, fills))
 
 

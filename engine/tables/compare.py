@@ -42,13 +42,14 @@ def compare_table(plan: Plan, table: Table) -> list[Difference]:
 
 def compare_reading(plan: Plan, table: Table) -> list[Difference]:
     """Return what the reading endpoints lack: the triggers without which `changes` skips, and indexes of questions."""
-    unfollowed = Difference(
-        plan.name,
-        Code.CHANGES_UNRECORDED,
-        f"what changes in `{plan.table}` is not noted for those who follow it",
-        f"SELECT follow_changes('{plan.table}');",
-    )
-    return [*([] if table.row.followed else [unfollowed]), *_compare_indexes(plan, table)]
+    return [*compare_following(plan, table), *_compare_indexes(plan, table)]
+
+
+def compare_following(plan: Plan, table: Table) -> list[Difference]:
+    """Return the lack of the triggers that note what changes, if they are lacking."""
+    message = f"what changes in `{plan.table}` is not noted for those who follow it"
+    sql = f"SELECT follow_changes('{plan.table}');"
+    return [] if table.row.followed else [Difference(plan.name, Code.CHANGES_UNRECORDED, message, sql)]
 
 
 def _compare_indexes(plan: Plan, table: Table) -> list[Difference]:

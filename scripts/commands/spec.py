@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,17 +141,37 @@ def draft_spec(
     from_sample: Annotated[
         Path | None, typer.Option("--from-sample", help="A step output or a whole output_payload.")
     ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="A whole operation with these columns: name:type,name:type,...")
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            "--rows",
+            help="With --columns: the answer's list of this name gives the rows. Default: the "
+            "operation's last word, where it is a plural.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the spec. Default: from the operation.")] = None,
 ) -> None:
     """Draft a spec and its test case.
 
-    From a sample output, or without one from what most research has in common.
+    From a sample output; from columns, with the research itself; else from what most research has in common.
     """
+    from engine.draft import operation as operation_draft
     from engine.draft import spec_text
     from engine.generate.files import write_files
 
     here = find_project()
-    if from_sample is None:
+    if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)+", operation):
+        raise typer.BadParameter(f"`{operation}` is no id of an operation, such as company.derive.customers")
+    if columns is not None and from_sample is not None:
+        raise typer.BadParameter("--columns and --from-sample exclude each other")
+    if rows is not None and columns is None:
+        raise typer.BadParameter("--rows goes with --columns")
+    if columns is not None:
+        drafted = operation_draft.draft_from_columns(operation, columns, name=name, rows=rows)
+    elif from_sample is None:
         drafted = spec_text.draft_without_sample(operation, name=name)
     else:
         drafted = spec_text.draft_from_sample(operation, _read_json(str(from_sample)), name=name)
@@ -159,7 +180,8 @@ def draft_spec(
         raise typer.BadParameter(f"`{taken[0]}` exists already; choose another `--name`")
     for file in write_files(here.root, drafted):
         console.print_line(f"wrote {file}")
-    console.print_note("next: read the spec's `# unsure` comments, then `dex check` and `dex draft-migration`")
+    advice = "make the prompt your own" if columns else "read the spec's `# unsure` comments"
+    console.print_note(f"next: {advice}, then `dex check` and `dex draft-migration`")
 
 
 def draft_next_migration(
@@ -206,7 +228,11 @@ COMMANDS = (
     Command(
         "new",
         draft_spec,
-        ("dex new company.derive.customers", "dex new company.derive.customers --from-sample sample.json"),
+        (
+            "dex new company.derive.customers",
+            "dex new company.derive.customers --from-sample sample.json",
+            "dex new company.derive.competitors --columns name:text,website:text,founded:integer",
+        ),
     ),
     Command(
         "draft-migration",
