@@ -18,6 +18,7 @@ from engine.tables.ddl import (
     build_provided_definition,
     build_row_security,
     build_schema_grant,
+    build_sequence_grant,
     build_tenant_policy,
     build_unique_index,
     spell_identifier,
@@ -169,6 +170,11 @@ def _compare_role(plan: Plan, table: Table) -> Iterator[Difference]:
     if denied := sorted(needed.intersection(table.row.denied)):
         message = f"role `{TENANT_ROLE}` lacks {', '.join(denied)} on `{plan.table}`"
         yield Difference(plan.name, Code.PRIVILEGE_MISSING, message, build_grant(plan.table, denied))
+    for sequence in table.row.denied_sequences:
+        message = (
+            f"role `{TENANT_ROLE}` lacks USAGE on the sequence `{sequence}`, which a default of `{plan.table}` asks"
+        )
+        yield Difference(plan.name, Code.PRIVILEGE_MISSING, message, build_sequence_grant(sequence))
 
 
 def _compare_schema(plan: Plan, table: Table) -> Iterator[Difference]:

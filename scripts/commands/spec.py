@@ -231,7 +231,7 @@ COMMANDS = (
         (
             "dex new company.derive.customers",
             "dex new company.derive.customers --from-sample sample.json",
-            "dex new company.derive.competitors --columns name:text,website:text,founded:integer",
+            "dex new company.derive.risks --columns title:text,severity:integer",
         ),
     ),
     Command(

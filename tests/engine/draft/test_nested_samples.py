@@ -90,8 +90,11 @@ def test_a_key_that_would_fold_elements_is_not_proposed() -> None:
     assert built.conflict == ("org_id", "company_domain", "competitor_name")
     assert len(rows) == 2
     two["company"]["name"] = " google cloud"
+    built, _, rows = draft(landscape)
+    assert built.conflict[2:] == ("competitor_name", "competitor_website") and len(rows) == 2
+    del two["company"]["website"]
     built, text, rows = draft(landscape)
-    assert built.conflict[2] == "competitor_fingerprint" and len(rows) == 2
+    assert built.conflict[2:] == ("competitor_fingerprint",) and len(rows) == 2
     assert "nothing in the sample tells the elements apart" in text
 
 

@@ -11,7 +11,7 @@ from engine.plan import Plan
 from engine.values.column_types import TYPES
 from tests.engine.draft.test_spec_text import compile_draft, list_path_texts
 
-EVERY_TYPE = ",".join(f"{name.strip('[]').replace(' ', '_')}_value:{name}" for name in TYPES)
+EVERY_TYPE = ",".join(f"{name.replace('[]', '_list').replace(' ', '_')}_value:{name}" for name in TYPES)
 
 
 def draft(id_: str, columns: str, **options: str) -> tuple[Plan, list[dict[str, Any]]]:
