@@ -78,8 +78,8 @@ def print_account(account: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def show_progress(spec: str) -> Iterator[Callable[[Account], None]]:
-    """Yield a function to call with the Account after every batch: a bar on a terminal, plain lines elsewhere."""
+def show_progress() -> Iterator[Callable[[Account], None]]:
+    """Yield a function to call with the Account after every batch: a bar per spec on a terminal, else plain lines."""
     if not _ERR.is_terminal:
         yield _print_progress
         return
@@ -87,6 +87,7 @@ def show_progress(spec: str) -> Iterator[Callable[[Account], None]]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskID,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -94,9 +95,12 @@ def show_progress(spec: str) -> Iterator[Callable[[Account], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_ERR, transient=True) as bar:
-        task = bar.add_task(spec, total=None, rate="")
+        tasks: dict[str, TaskID] = {}
 
         def update_bar(state: Account) -> None:
+            task = tasks.get(state.spec)
+            if task is None:
+                task = tasks[state.spec] = bar.add_task(state.spec, total=None, rate="")
             bar.update(task, total=state.found, completed=state.recorded, rate=_format_rate(bar.tasks[task].speed))
 
         yield update_bar

@@ -166,7 +166,7 @@ def _build_prompt(proposal: Proposal, inputs: _Inputs, facts: Sequence[Column], 
 
 def _title(name: str, owner: str) -> str:
     words = (
-        names.to_words(name.removeprefix(f"{owner}_")).replace("domain", "web site").replace("linkedin url", "LinkedIn")
+        names.to_words(name.removeprefix(f"{owner}_")).replace("domain", "website").replace("linkedin url", "LinkedIn")
     )
     return f"{words[:1].upper()}{words[1:]}"
 

@@ -100,8 +100,9 @@ select c.oid::bigint as oid, c.relrowsecurity as row_security,
            from pg_attrdef as d
            join pg_depend as u on u.classid = 'pg_attrdef'::regclass and u.objid = d.oid
                and u.refclassid = 'pg_class'::regclass
-           join pg_class as s on s.oid = u.refobjid and s.relkind = 'S'
-           where d.adrelid = c.oid and not has_sequence_privilege(r.oid, s.oid, 'USAGE')
+           join pg_class as s on s.oid = u.refobjid
+           where d.adrelid = c.oid
+             and case when s.relkind = 'S' then not has_sequence_privilege(r.oid, s.oid, 'USAGE') else false end
        ) end as denied_sequences
 from pg_class as c left join pg_roles as r on r.rolname = %(role)s
 where c.oid = to_regclass(%(table)s)

@@ -100,11 +100,7 @@ def _forget_rows(dsn: str, plans: Sequence[Plan]) -> None:
 def _measure_sweep(dsn: str, project: Project, plans: Sequence[Plan]) -> float:
     _forget_rows(dsn, plans)
     measured = run_measured(build_dex_command("reconcile", "--json"), {"DATABASE_URL": dsn}, cwd=project.root)
-    return (
-        max(account["ended"] for account in measured.report)
-        if "ended" in measured.report[0]
-        else sum(account["seconds"] for account in measured.report)
-    )
+    return measured.wall
 
 
 def _measure_live(dsn: str, project: Project, plans: Sequence[Plan], count: int) -> float:
