@@ -201,8 +201,11 @@ def _list_answer_columns(spec: Spec, paths: Paths, located: AnswerPaths) -> Iter
 
 def _check_field_paths(source: Source, spec: Spec, paths: Paths, located: AnswerPaths, schema: Schema | bool) -> None:
     mistakes = len(source.diagnostics)
-    for index, (path, place) in enumerate(zip(_list_rows(spec, paths), _list_row_places(spec), strict=True)):
-        if not _report_dead_path(source, place, path, "rows", spec, located, schema) and isinstance(schema, dict):
+    assert spec.research is not None
+    rows = _list_rows(spec, paths)
+    for index, (path, place) in enumerate(zip(rows, _list_row_places(spec), strict=True)):
+        outside = AnswerPaths(PROVIDERS[spec.research.provider], rows[:index])  # `item` is the element around it
+        if not _report_dead_path(source, place, path, "rows", spec, outside, schema) and isinstance(schema, dict):
             _check_array(source, place, located, schema, index)
     if len(source.diagnostics) > mistakes:
         return  # every `item` would be reported again

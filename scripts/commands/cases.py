@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import unified_diff
 from pathlib import Path
 from typing import Annotated
@@ -45,8 +45,7 @@ def test_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
     cases = _find_cases(here, spec)
     failures = [failure for case in cases for failure in _test_case(here, case)]
     if as_json:
-        details = [{"case": each.case, "file": each.file, "difference": each.difference} for each in failures]
-        console.print_json({"cases": len(cases), "failures": details})
+        console.print_json({"cases": len(cases), "failures": [asdict(each) for each in failures]})
     else:
         for failure in failures:
             console.print_line(f"{failure.case}: {failure.file}")
@@ -62,18 +61,32 @@ def accept_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
     All cases below tests/cases/, or that of one spec. Read the change before you commit it.
     """
     here = find_project()
-    written = []
+    written: list[str] = []
+    failures: list[Failure] = []
     for case in _find_cases(here, spec):
-        for file, text in build_expected_files(here, case).items():
-            if not file.is_file() or file.read_text(encoding="utf-8") != text:
-                file.write_text(text, encoding="utf-8")
-                written.append(file.relative_to(here.root).as_posix())
+        try:
+            written += _accept_case(here, case)
+        except (EngineError, OSError) as error:
+            failures.append(_build_failure(here, case, error))
     if as_json:
-        console.print_json({"written": written})
+        console.print_json({"written": written, "failures": [asdict(each) for each in failures]})
     else:
         for name in written:
             console.print_line(f"wrote {name}")
+        for failure in failures:
+            console.print_line(f"{failure.case}: {failure.difference}")
         console.print_note(f"{len(written)} file(s) changed")
+    raise typer.Exit(1 if failures else 0)
+
+
+def _accept_case(here: Project, case: Case) -> list[str]:
+    """Write the files of one case that say something else; return their names."""
+    written = []
+    for file, text in build_expected_files(here, case).items():
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+            written.append(file.relative_to(here.root).as_posix())
+    return written
 
 
 def _find_cases(here: Project, spec: str | None) -> Sequence[Case]:
@@ -93,8 +106,12 @@ def _test_case(here: Project, case: Case) -> list[Failure]:
     try:
         expected = build_expected_files(here, case)
     except (EngineError, OSError) as error:
-        return [Failure(case.name, case.folder.relative_to(here.root).as_posix(), str(error))]
+        return [_build_failure(here, case, error)]
     return list(_compare_files(here, case, expected))
+
+
+def _build_failure(here: Project, case: Case, error: Exception) -> Failure:
+    return Failure(case.name, case.folder.relative_to(here.root).as_posix(), str(error))
 
 
 def _compare_files(here: Project, case: Case, expected: Mapping[Path, str]) -> list[Failure]:

@@ -91,7 +91,7 @@ def test_check_of_files_says_what_is_about_them(project: Path) -> None:
 def test_accept_writes_what_test_compares(project: Path) -> None:
     keep_sample(project, OUTPUT)
     assert "extraction.json" in run_dex(project, "test", 1)
-    assert run_json(project, "accept offices") == {"written": [f"{CASE}/extraction.json"]}
+    assert run_json(project, "accept offices") == {"written": [f"{CASE}/extraction.json"], "failures": []}
     assert run_json(project, "test offices") == {"cases": 1, "failures": []}
     (project / "specs" / "offices.yaml").write_text(SPEC.replace("normalize: [trim, lower]", "normalize: [trim]"))
     (failure,) = run_json(project, "test", 1)["failures"]
