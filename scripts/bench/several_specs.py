@@ -1,12 +1,14 @@
-"""What a second spec of an operation costs: the same step results with one spec and with two, live and in a sweep.
+"""What a second spec of an operation costs: the same research with one spec and with two, live and in a sweep.
 
-Both sides run one after the other in every round, over the same documents. The second spec makes one row of four short
-columns; the first is the shipped one, which keeps the document.
+Live is a whole run by the real runner: ordered from the recorded provider, recorded, stored, repaired. A sweep is
+`dex reconcile` over step results that are there. Both sides run one after the other in every round. The second spec
+makes one row of four short columns; the first is the shipped one, which keeps the document.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
 import time
@@ -18,15 +20,19 @@ from typing import Any
 import httpx
 import psycopg
 
+from engine.generate.files import write_files
+from engine.generate.generators import build_generated_files
 from engine.plan import Plan
 from engine.plans import load_plans
 from engine.project import Project, find_project
 from engine.tables.draft_migration import build_create_migration
 from scripts.bench.api_process import start_api
-from scripts.bench.dataset import Server, fill_step_results
+from scripts.bench.dataset import Server, build_id, fill_step_results
 from scripts.bench.process import build_dex_command, run_measured
 from scripts.bench.result import Group, Line
 from scripts.bench.text import TABLE
+from scripts.commands.server import build_node_command
+from scripts.processes import start_process
 
 SIZE = 20_000  # bytes of a document
 _SECOND = """\
@@ -43,11 +49,16 @@ fields:
   company_name: {type: text, path: "output.company_name"}
   parallel_run_id: {type: text, path: "output.parallel_run_id"}
 """
+_RUN_INPUT = (
+    '{{"target_company_name": "Company {number}", "target_company_domain": "company-{number}.example",'
+    ' "client_company_name": "Client", "client_company_description": "Insures."}}'
+)
 _FORGET = "truncate {tables}, step_persistence, row_lineage, stale_rows"
 
 
 def measure_several_specs(server: Server, rows: int, rounds: int, report: Callable[[str], None]) -> Group:
-    """Measure sweeps over `rows` step results, and live upserts of some of them, with one spec and with two."""
+    """Measure sweeps over `rows` step results, and live runs of a hundredth as many, with one spec and with two."""
+    runs = max(rows // 100, 10)
     with tempfile.TemporaryDirectory() as folder, server.create_database("several") as dsn:
         one, two = (_make_project(Path(folder) / name, specs) for name, specs in (("one", 1), ("two", 2)))
         plans = load_plans(two)
@@ -55,16 +66,19 @@ def measure_several_specs(server: Server, rows: int, rounds: int, report: Callab
         fill_step_results(dsn, rows, SIZE)
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(build_create_migration(plans[1]).encode())
-        sweeps, lives = [], []
+        sweeps, lives, upserts = [], [], []
         for number in range(rounds):
             report(f"several specs: round {number + 1} of {rounds}")
             sweeps.append(tuple(_measure_sweep(dsn, project, plans) for project in (one, two)))
-            lives.append(tuple(_measure_live(dsn, project, plans, min(rows, 300)) for project in (one, two)))
+            upserts.append(tuple(_measure_upserts(dsn, project, plans, min(rows, 300)) for project in (one, two)))
+            lives.append(tuple(_measure_runs(dsn, project, runs) for project in (one, two)))
     return Group(
-        f"a second spec of an operation: {rows:,} step results of 20 KB; {server.name}; median of {rounds}",
+        f"a second spec of an operation: {rows:,} step results of 20 KB, {runs} live runs; {server.name};"
+        f" median of {rounds}",
         [
             Line("a sweep of two specs, against one", _compute_ratio(sweeps), most=1.3, note=_describe_seconds(sweeps)),
-            Line("live, against one", _compute_ratio(lives), most=1.3, note=_describe_seconds(lives)),
+            Line("live runs, against one", _compute_ratio(lives), most=1.3, note=_describe_seconds(lives)),
+            Line("only their upserts, sent at once", _compute_ratio(upserts), note=_describe_seconds(upserts)),
         ],
     )
 
@@ -79,7 +93,7 @@ def _describe_seconds(pairs: Sequence[tuple[float, ...]]) -> str:
 
 
 def _make_project(folder: Path, specs: int) -> Project:
-    """Make a project of the shipped spec, and with `specs` 2 of the second one as well."""
+    """Make a project of the shipped spec, and with `specs` 2 of the second one as well, with a runner of its own."""
     here = find_project()
     (folder / "specs").mkdir(parents=True)
     (folder / "pyproject.toml").write_text("")
@@ -88,7 +102,13 @@ def _make_project(folder: Path, specs: int) -> Project:
     shutil.copytree(here.specs / "prompts", folder / "specs" / "prompts")
     if specs > 1:
         (folder / "specs" / "company_researches.yaml").write_text(_SECOND)
-    return Project(folder)
+    for name in ("src", "recorded-provider"):
+        shutil.copytree(here.root / "trigger" / name, folder / "trigger" / name)
+    for name in ("node_modules", "package.json", "tsconfig.json"):
+        (folder / "trigger" / name).symlink_to(here.root / "trigger" / name)
+    project = Project(folder)
+    write_files(folder, build_generated_files(load_plans(project)))
+    return project
 
 
 def _forget_rows(dsn: str, plans: Sequence[Plan]) -> None:
@@ -103,7 +123,7 @@ def _measure_sweep(dsn: str, project: Project, plans: Sequence[Plan]) -> float:
     return measured.wall
 
 
-def _measure_live(dsn: str, project: Project, plans: Sequence[Plan], count: int) -> float:
+def _measure_upserts(dsn: str, project: Project, plans: Sequence[Plan], count: int) -> float:
     """Return the seconds of storing `count` step results one after the other, the specs of each at once."""
     _forget_rows(dsn, plans)
     served = load_plans(project)
@@ -115,6 +135,28 @@ def _measure_live(dsn: str, project: Project, plans: Sequence[Plan], count: int)
         ).fetchall()
     with start_api(dsn, project.root) as api:
         return asyncio.run(_store_steps(api.port, api.build_headers, found, served))
+
+
+def _measure_runs(dsn: str, project: Project, count: int) -> float:
+    """Return the seconds of executing `count` runs of one step, the start of the runner included."""
+    org = str(build_id(1, 0))
+    inputs = [
+        argument
+        for number in range(count)
+        for argument in ("--input", _RUN_INPUT.format(number=f"{time.monotonic_ns()}-{number}"))
+    ]
+    submit = build_dex_command("submit", "--json", "--org", org, "--step", "company.derive.intel_briefing", *inputs)
+    run_measured(submit, {"DATABASE_URL": dsn}, cwd=project.root)
+    provider = build_node_command(project, "recorded-provider/main.ts", "--delay", "0")
+    with start_api(dsn, project.root) as api, start_process(provider, cwd=project.root) as started:
+        environment = {
+            "DATA_ENGINE_API_URL": f"http://127.0.0.1:{api.port}",
+            "DATA_ENGINE_INTERNAL_API_KEY": api.key,
+            "PARALLEL_API_KEY": "recorded",
+            "PARALLEL_BASE_URL": json.loads(started.wait_for_line('"url"'))["url"],
+        }
+        worker = build_node_command(project, "src/local-runner/main.ts", "--until-idle", "--org", org)
+        return run_measured(worker, environment, prints_json=False, cwd=project.root).wall
 
 
 async def _store_steps(
