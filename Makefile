@@ -32,7 +32,7 @@ test-long: setup ## the laws at length: 1,000 random histories, 60,000 pairs of 
 	@$(RUN) scripts.test --jobs $(JOBS) -m long
 
 accept: setup ## write the expected files of tests/cases again; read the diff before you commit it
-	@DEX_UPDATE_CASES=1 $(RUN) pytest -q tests/cases
+	@$(DEX) accept
 	@git --no-pager diff --stat -- tests/cases || true
 
 lint: setup ## ruff, and eslint and prettier in trigger/

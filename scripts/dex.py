@@ -18,7 +18,7 @@ from engine.rows.query import QueryRejected
 from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
-from scripts.commands import access, backfill, database, orders, runs, server, spec, verify
+from scripts.commands import access, backfill, cases, check, database, explain, orders, runs, server, spec, verify
 from scripts.commands.options import merge_groups
 
 app = typer.Typer(
@@ -32,13 +32,16 @@ app = typer.Typer(
 USAGE_ERRORS = (UnknownSpec, QueryRejected, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (
+    *check.COMMANDS,
     *spec.COMMANDS,
+    *cases.COMMANDS,
     *database.COMMANDS,
     *server.COMMANDS,
     *runs.COMMANDS,
     *orders.COMMANDS,
     *backfill.COMMANDS,
     *verify.COMMANDS,
+    *explain.COMMANDS,
 )
 #: Names with commands below them, such as `dex token create`. Two modules may add to one name.
 GROUPS = merge_groups((*access.GROUPS, *runs.GROUPS, *orders.GROUPS))

@@ -28,6 +28,7 @@ from api.http.openapi import build_data_schema
 from api.rows import json_schemas
 from api.rows.changes import build_changes_endpoint
 from api.rows.cursor import CursorSigner
+from api.rows.explain import build_explain_endpoints
 from api.rows.export import build_export_endpoint
 from api.rows.query_body import QueryBody, build_query_fault, parse_organisation
 from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS
@@ -52,6 +53,7 @@ def build_endpoints(plan: Plan) -> list[Endpoint]:
         _build_query_endpoint(plan),
         build_export_endpoint(plan),
         build_changes_endpoint(plan),
+        *build_explain_endpoints(plan),
         _build_row_endpoint(plan),  # behind those whose last word would be taken for an id
     ]
 

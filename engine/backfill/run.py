@@ -184,6 +184,7 @@ class _Stream:
         self.reading = reading
         self.scope = scope
         self.fold = BatchFold.build(reading, preview)
+        self.preview = preview
         self.batch_size = batch_size
         self.dry_run = dry_run
         self.result = result
@@ -217,6 +218,8 @@ class _Stream:
         builders = [BatchBuilder(self.batch_size) for _ in batches]
         while rows := await fetched.get():
             for step in (extract_step(self.reading, row) for row in rows):
+                if self.preview:
+                    self.preview.note_extraction(step.extraction)
                 writer = assign_writer(step, len(batches)) if len(batches) > 1 else 0
                 if batch := builders[writer].add_step(step):
                     await batches[writer].put(batch)

@@ -4,7 +4,7 @@
 from typing import Any, TypedDict
 from typing import cast as _cast
 
-from engine.functions import call
+from engine.functions import call, explain
 
 
 class CompanyIntelBriefingRow(TypedDict):
@@ -39,6 +39,14 @@ class CompanyIntelBriefingFilters(TypedDict, total=False):
     source_recorded_at: str | list[str] | call.Comparison | None
     created_at: str | list[str] | call.Comparison | None
     updated_at: str | list[str] | call.Comparison | None
+
+
+class CompanyIntelBriefingVersion(TypedDict):
+    """A row as it was after one contribution; None where that took it away."""
+
+    step_result_id: str
+    recorded_at: str
+    row: CompanyIntelBriefingRow | None
 
 
 def upsert_company_intel_briefing(
@@ -127,5 +135,43 @@ def query_company_intel_briefings(
             offset=offset,
             order=order,
             fields=fields,
+        ),
+    )
+
+
+def explain_company_intel_briefing(
+    *,
+    org_id: str,
+    id: str,
+    field: str | None = None,
+) -> explain.ExplainedRow:
+    """Return where each cell of a row comes from: step result, path, raw value, normalizers, evidence.
+
+    With `field` only that cell.
+
+    Raises Refused for a field that does not exist, explain.RowMissing, StoreUnavailable.
+    """
+    return explain.explain("company_intel_briefings", org_id=org_id, id=id, field=field)
+
+
+def list_company_intel_briefing_history(
+    *,
+    org_id: str,
+    id: str,
+    limit: int = 100,
+) -> list[CompanyIntelBriefingVersion]:
+    """Return what a row was after each contribution, newest first.
+
+    It is made from the step results; a row that none of them gives has no history.
+
+    Raises Refused, explain.RowMissing, StoreUnavailable.
+    """
+    return _cast(
+        "list[CompanyIntelBriefingVersion]",
+        explain.list_versions(
+            "company_intel_briefings",
+            org_id=org_id,
+            id=id,
+            limit=limit,
         ),
     )

@@ -29,11 +29,22 @@ class Measurement:
         return self.wall if measured is None else float(measured)
 
 
-def run_measured(command: Sequence[str], environment: Mapping[str, str], *, prints_json: bool = True) -> Measurement:
+def run_measured(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    prints_json: bool = True,
+    cwd: Path | None = None,
+) -> Measurement:
     """Run a command to its end and read the JSON it prints. Raises RuntimeError with its error output when it fails."""
     started, peak = time.monotonic(), 0.0
     child = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
     )
     while True:
         peak = max(peak, _read_peak(child.pid))

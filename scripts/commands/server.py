@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +20,7 @@ from engine.project import Project, find_project
 from scripts import console
 from scripts.commands.options import Command, read_uuid
 from scripts.database_url import open_database
+from scripts.processes import start_process
 
 
 class CannotListen(EngineError):
@@ -81,26 +84,53 @@ def _load_development_secrets(here: Project) -> dict[str, str]:
         lines = [f"{name}={secrets.token_urlsafe(32)}\n" for name in _SECRETS]
         file.touch(mode=0o600, exist_ok=False)
         file.write_text("".join(lines), encoding="utf-8")
-    stored = dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
+    stored = _read_development_secrets(here)
     used = {name: value for name, value in stored.items() if not os.environ.get(name, "").strip()}
     if used:
         console.print_note(f"{', '.join(used)}: random, from {file.relative_to(here.root)}")
     return used
 
 
+def _read_development_secrets(here: Project) -> dict[str, str]:
+    """Return the secrets that `dex serve --dev` made; none where it never ran."""
+    file = here.data / "development.env"
+    if not file.exists():
+        return {}
+    return dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
+
+
 def run_worker(
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop when no run is waiting.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 4,
     org: Annotated[str | None, typer.Option(help="Only this organisation's runs.")] = None,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="Take research from recordings, or make it up: nothing is bought.")
+    ] = False,
 ) -> None:
     """Claim queued runs and execute them on this machine.
 
-    Without Trigger.dev. Needs the runner's environment (see README.md).
+    Without Trigger.dev. Needs the runner's environment (see README.md); with --recorded the API of `dex serve --dev`.
     """
     arguments = ["--concurrency", str(concurrency), *(["--until-idle"] if until_idle else [])]
     arguments += ["--org", read_uuid(org, "--org")] if org is not None else []
-    command = build_node_command(find_project(), "src/local-runner/main.ts", *arguments)
+    here = find_project()
+    command = build_node_command(here, "src/local-runner/main.ts", *arguments)
+    if recorded:
+        raise typer.Exit(_run_recorded_worker(here, command))
     os.execv(command[0], command)  # the worker takes this process over, so that a signal reaches it
+
+
+def _run_recorded_worker(here: Project, command: list[str]) -> int:
+    """Run the worker beside a provider that costs nothing; return its exit status."""
+    environment = {**_read_development_secrets(here), **os.environ}
+    defaults = {
+        "DATA_ENGINE_API_URL": "http://127.0.0.1:8000",
+        "DATA_ENGINE_INTERNAL_API_KEY": environment.get("INTERNAL_API_KEY", ""),
+    }
+    with start_process(build_node_command(here, "recorded-provider/main.ts"), cwd=here.root) as provider:
+        url = str(json.loads(provider.wait_for_line('"url"'))["url"])
+        bought = {"PARALLEL_API_KEY": "recorded", "PARALLEL_BASE_URL": url}
+        return subprocess.run(command, env={**defaults, **environment, **bought}, check=False).returncode
 
 
 def build_node_command(here: Project, script: str, *arguments: str) -> list[str]:
@@ -114,5 +144,5 @@ def build_node_command(here: Project, script: str, *arguments: str) -> list[str]
 
 COMMANDS = (
     Command("serve", serve_api, ("dex serve --dev", "dex serve --host 0.0.0.0 --port 8080")),
-    Command("worker", run_worker, ("dex worker", "dex worker --until-idle --concurrency 1")),
+    Command("worker", run_worker, ("dex worker", "dex worker --until-idle --recorded")),
 )

@@ -81,7 +81,7 @@ def test_answers_are_as_described(api: Api, org: str, document: dict[str, Any]) 
 
 #: Where a value may fit its schema and still be refused, so that `positive_data_acceptance` has nothing to say: a text
 #: that is no domain, a cursor that was never given out, a NUL that Postgres cannot store.
-MEANT = ("/upsert$", "/query$", "/api/v1/submissions$")
+MEANT = ("/upsert$", "/query$", "/explain$", "/api/v1/submissions$")
 
 #: What takes something that was made before (a run, a step) answers 404 to ids that schemathesis makes up; following a
 #: made thing through its life is what the other files here do.
