@@ -26,6 +26,8 @@ from api.http.metrics import Metrics
 from api.http.rate import TokenBuckets
 from api.http.rate_limit import RateLimit
 from api.http.security_headers import SecurityHeaders
+from api.mcp.routes import MCP_ENDPOINT
+from api.mcp.server import open_http_server
 from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
 from api.readiness import Readiness
 from api.rows.routes import build_endpoints
@@ -72,6 +74,8 @@ class App(FastAPI):
         self._context = context
         super().__init__(**options)
         self.router.routes.extend(endpoint.build_route(context) for endpoint in endpoints)
+        #: The endpoints without the bounds of a client: what answers agents asks them in this process.
+        self.inner = telemetry.Telemetry(self.router, context.metrics)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the layers a request passes, outermost first, down to those of FastAPI."""
@@ -91,8 +95,8 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | Non
     endpoints = [*list_endpoints(plans)]
     document = openapi.build_document(TITLE, find_version(), DESCRIPTION, endpoints)
     if settings.operator_address is None:
-        return _build_app(context, endpoints, document, _build_lifespan(context))
-    served = [endpoint for endpoint in endpoints if endpoint not in PROCESS_ENDPOINTS]
+        return _build_app(context, [*endpoints, MCP_ENDPOINT], document, _build_lifespan(context))
+    served = [*(endpoint for endpoint in endpoints if endpoint not in PROCESS_ENDPOINTS), MCP_ENDPOINT]
     operator_app = _build_app(context, PROCESS_ENDPOINTS, document)
     return _build_app(context, served, None, _build_lifespan(context, operator_app))
 
@@ -164,6 +168,11 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
             for pool in (context.pool, context.readiness.pool):
                 await pool.open(wait=False)
                 stack.push_async_callback(pool.close)
+            if isinstance(app, App):
+                limit = context.settings.max_body_bytes
+                app.state.mcp = await stack.enter_async_context(
+                    open_http_server(app.inner, context.plans, find_version(), limit)
+                )
             if operator_app is not None:
                 await stack.enter_async_context(serve_operator(operator_app, context.settings))
             tasks = [asyncio.create_task(work) for work in _list_housekeeping(context)]

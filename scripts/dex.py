@@ -14,6 +14,7 @@ import typer
 
 from engine.errors import EngineError
 from engine.plans import UnknownSpec
+from engine.rows.cursor import CursorRejected
 from engine.rows.query import QueryRejected
 from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
@@ -29,7 +30,7 @@ app = typer.Typer(
 )
 
 #: Errors of the engine that mean wrong usage: exit status 2.
-USAGE_ERRORS = (UnknownSpec, QueryRejected, NoSuchBaseline, InvalidDatabaseUrl)
+USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (
     *check.COMMANDS,

@@ -37,6 +37,7 @@ LIBRARIES: dict[str, str | tuple[str, ...]] = {
     "starlette": "api/",
     "uvicorn": ("api/", "scripts/"),
     "pyarrow": "engine/store/export_files.py",
+    "mcp": "api/mcp/server.py",
     "structlog": ("api/", "scripts/"),
     "prometheus_client": "api/",
     "jwt": "api/",

@@ -1,4 +1,4 @@
-"""Draft the next migration of a plan: its table, or the columns and indexes that its table lacks.
+"""Draft the next migration of a plan: its table, or the columns, indexes and change triggers that its table lacks.
 
 A draft never drops and never narrows: what could lose data stands in it as a comment, for a person to decide.
 """
@@ -76,7 +76,9 @@ def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) 
     if not added and not indexes and not any(difference.code in _ADDED for difference in differences):
         hint = "`dex check --database` says whether types, keys and policies fit too"
         raise NothingToDraft(f"table `{plan.table}` has every column and index of `{plan.name}`", hint=hint)
-    subject = added[0] if len(added) == 1 else "columns" if added else "indexes" if indexes else "access"
+    codes = {difference.code for difference in differences if difference.code in _ADDED}
+    rest = "changes" if codes == {Code.CHANGES_UNRECORDED} else "access"
+    subject = added[0] if len(added) == 1 else "columns" if added else "indexes" if indexes else rest
     return f"{number:03d}_{stem}_{subject}.sql", _build_alter_migration(plan, table, differences, indexes)
 
 
@@ -105,7 +107,7 @@ def build_create_migration(plan: Plan) -> str:
             (build_row_security(plan.table), build_grant(plan.table, _ALL_PRIVILEGES), build_tenant_policy(plan.table))
         ),
         _build_compression(plan.table, plan.fields),
-        f"SELECT follow_changes('{plan.table}');  -- its rows are followed by `changes`",
+        _build_follow_changes(plan.table),
     )
 
 
@@ -153,6 +155,11 @@ def _build_trigger(plan: Plan) -> str:
         f"CREATE TRIGGER {name}\n    BEFORE UPDATE ON {table}\n"
         "    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();"
     )
+
+
+def _build_follow_changes(table: str) -> str:
+    """Return the statement that makes the triggers which note changes, and an entry for each row there is."""
+    return f"SELECT follow_changes('{table}');  -- its rows are followed by `changes`"
 
 
 def _build_compression(table: str, columns: Iterable[Field]) -> str:

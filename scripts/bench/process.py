@@ -47,7 +47,7 @@ def run_measured(
         cwd=cwd,
     )
     while True:
-        peak = max(peak, _read_peak(child.pid))
+        peak = max(peak, read_peak(child.pid))
         try:
             output, errors = child.communicate(timeout=_POLL_INTERVAL)
             break
@@ -58,7 +58,7 @@ def run_measured(
     return Measurement(json.loads(output) if prints_json else None, time.monotonic() - started, peak)
 
 
-def _read_peak(pid: int) -> float:
+def read_peak(pid: int) -> float:
     """Return the most memory the process has had, in MB; 0 on a system that does not tell (only Linux does)."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The commands that run until they are stopped: serve, worker."""
+"""The commands that run until they are stopped: serve, worker, mcp."""
 
 from __future__ import annotations
 
@@ -97,6 +97,43 @@ def _read_development_secrets(here: Project) -> dict[str, str]:
     if not file.exists():
         return {}
     return dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
+def serve_agent(
+    token: Annotated[
+        str | None, typer.Option(envvar="DEX_TOKEN", help="The API token of the tenant that the agent acts for.")
+    ] = None,
+    org: Annotated[str | None, typer.Option(help="Instead of a token, for operators: the organisation.")] = None,
+) -> None:
+    """Serve one agent on standard input and output.
+
+    It speaks the Model Context Protocol, reads only, and takes the optional part `mcp` of the installation.
+    """
+    from api.auth import ORG_HEADER
+    from api.mcp.server import check_installed
+
+    check_installed()
+    if bool(token) == (org is not None):
+        raise typer.BadParameter("name `--token` (or the variable DEX_TOKEN) or `--org`, one of them")
+    internal_key = secrets.token_urlsafe(32)  # of this process: nobody else is served
+    headers = {"authorization": f"Bearer {token or internal_key}"}
+    if org is not None:
+        headers[ORG_HEADER] = read_uuid(org, "--org")
+    here = find_project()
+    with open_database(here) as dsn:
+        asyncio.run(_serve_agent(here, dsn, internal_key, headers))
+
+
+async def _serve_agent(here: Project, dsn: str, internal_key: str, headers: dict[str, str]) -> None:
+    from api import settings
+    from api.app import App, create_app, find_version
+    from api.mcp.endpoint_client import EndpointClient
+    from api.mcp.server import serve_stdio
+
+    environment = {"JWT_SECRET": secrets.token_urlsafe(32), **os.environ, "INTERNAL_API_KEY": internal_key}
+    plans = load_plans(here)
+    app = create_app(settings.load_settings(environment, database_url=dsn), plans, here.migrations)
+    assert isinstance(app, App)
+    async with app.router.lifespan_context(app):
+        await serve_stdio(plans, find_version(), EndpointClient(app.inner, headers))
 
 
 def run_worker(
@@ -145,4 +182,5 @@ def build_node_command(here: Project, script: str, *arguments: str) -> list[str]
 COMMANDS = (
     Command("serve", serve_api, ("dex serve --dev", "dex serve --host 0.0.0.0 --port 8080")),
     Command("worker", run_worker, ("dex worker", "dex worker --until-idle --recorded")),
+    Command("mcp", serve_agent, ("dex mcp --token TOKEN", "dex mcp --org UUID")),
 )

@@ -219,6 +219,26 @@ def test_an_index_asked_for_later_comes_with_the_next_draft(
         draft_and_migrate(database, folder, after)
 
 
+def test_a_table_that_nobody_follows_gets_its_triggers(
+    database: str, folder: Path, compiled: Callable[[str], Plan]
+) -> None:
+    """A table of an earlier release, or made by hand: its rows are followed from then on, old ones included."""
+    plan = compiled(EVERYTHING)
+    draft_and_migrate(database, folder, plan)
+    upsert_and_query(database, plan, VALUES)
+    with psycopg.connect(database, autocommit=True) as connection:
+        for word in ("insert", "update", "delete", "truncate"):
+            connection.execute(f'drop trigger note_changes_{word} on "order"'.encode())
+        connection.execute("delete from row_changes")
+    name = draft_and_migrate(database, folder, plan)
+    assert name.endswith("_order_changes.sql") and list_problems(database, plan) == []
+    upsert_and_query(database, plan, {**VALUES, "day": None})
+    with psycopg.connect(database) as connection:
+        assert connection.execute("select count(*) from row_changes").fetchone() == (2,)
+    with pytest.raises(NothingToDraft):
+        draft_and_migrate(database, folder, plan)
+
+
 def test_a_draft_that_waits_is_not_drafted_again(compiled: Callable[[str], Plan]) -> None:
     with pytest.raises(NothingToDraft, match=r"`027_order\.sql` is there to make it"):
         draft_migration.draft_migration(compiled(EVERYTHING), ["026_x.sql", "027_order.sql"], None)
