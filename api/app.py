@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -28,6 +29,7 @@ from api.http.security_headers import SecurityHeaders
 from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
 from api.readiness import Readiness
 from api.rows.routes import build_endpoints
+from api.runs.dispatch import sweep_runs_forever
 from api.runs.orders import ORDER_ENDPOINTS
 from api.runs.routes import RUN_ENDPOINTS
 from api.runs.submissions import SUBMISSION_ENDPOINTS
@@ -35,9 +37,13 @@ from api.server import serve_operator
 from api.settings import Settings
 from api.token_use import TokenUse
 from engine import project
+from engine.orders.budgets import count_unbounded_organisations
 from engine.orders.prices import load_prices
 from engine.plan import Plan
 from engine.store.connection import StatementBounds, build_pool
+from engine.store.errors import StoreError, wrap_errors
+
+log = structlog.get_logger("api")
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -172,7 +178,25 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
 
 
 def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...]:
-    return (context.token_use.write_notes_forever(), _examine_forever(context))
+    return (
+        context.token_use.write_notes_forever(),
+        _examine_forever(context),
+        _note_unbounded_spending(context),
+        sweep_runs_forever(context),
+    )
+
+
+async def _note_unbounded_spending(context: Context) -> None:
+    """Say at the start how many organisations may spend without bound."""
+    try:
+        async with wrap_errors(), context.readiness.pool.connection() as connection:
+            unbounded = await count_unbounded_organisations(connection)
+    except StoreError as error:
+        log.warning("budgets could not be read", reason=error.message)
+        return
+    if unbounded:
+        hint = "`dex org budget ORG --usd N` sets one; without it spending has no bound"
+        log.warning("no budget", organisations=unbounded, hint=hint)
 
 
 async def _examine_forever(context: Context) -> None:

@@ -23,6 +23,7 @@ from engine.rows.steps import BATCH_SIZE
 from engine.sql.step_results import Scope
 from scripts import console
 from scripts.commands.options import AsJson, Command, OptionalSpecName, SpecName, read_optional_uuid, read_uuid
+from scripts.commands.orders import collect_open_orders
 from scripts.database_url import open_database
 
 _NUMBERS = ("found", *Outcome, "pending")
@@ -163,11 +164,13 @@ def _print_preview(changes: dict[str, Any]) -> None:
 def reconcile_specs(as_json: AsJson = False) -> None:
     """Write whatever is still pending, for every spec.
 
-    Exit 1 when something was rejected or refused, or stays pending.
+    With PARALLEL_API_KEY it first collects the answers of open orders. Exit 1 when something was rejected or refused,
+    or stays pending.
     """
     here = find_project()
     plans = load_plans(here)
     with open_database(here) as dsn:
+        collect_open_orders(here, dsn)
         reports = [_reconcile_spec(dsn, plan) for plan in plans]
     if as_json:
         console.print_json(reports)
