@@ -25,9 +25,7 @@ def count_submissions(api: Api, org: str) -> int:
 
 
 class TestRoles:
-    @pytest.mark.parametrize(
-        ("role", "status"), [("org_admin", 200), ("company_admin", 200), ("member", 403), ("auditor", 403)]
-    )
+    @pytest.mark.parametrize(("role", "status"), [("org_admin", 200), ("company_admin", 200), ("member", 403)])
     def test_who_may_spend(self, api: Api, org: str, role: str, status: int) -> None:
         made = read_data(api.post(PATH, BODY, headers=internal_headers(org)))
         for bearer in (session_jwt(org, role=role), api.insert_token(org, role=role)):
@@ -43,8 +41,9 @@ class TestRoles:
                 assert read_error(calls[0], 403, "may_not_spend")["error"].count(role) == 1
             assert api.client.get(f"{PATH}/{made['id']}", headers=headers).status_code == 200, "reading costs nothing"
 
-    def test_a_session_without_a_role_is_a_members(self, api: Api, org: str) -> None:
-        answer = api.post(PATH, BODY, headers=bearer_headers(session_jwt(org, role=None)))
+    @pytest.mark.parametrize("role", [None, "auditor", "ORG_ADMIN"])
+    def test_a_session_without_a_role_or_with_another_may_not(self, api: Api, org: str, role: str | None) -> None:
+        answer = api.post(PATH, BODY, headers=bearer_headers(session_jwt(org, role=role)))
         read_error(answer, 403, "may_not_spend")
 
 
@@ -131,7 +130,7 @@ class TestIdempotency:
         key, other = str(uuid.uuid4()), api.insert_organisation()
         assert read_data(self.submit(api, org, key))["id"] != read_data(self.submit(api, other, key))["id"]
 
-    @pytest.mark.parametrize("key", ["", " ", "x" * 256])
+    @pytest.mark.parametrize("key", ["", "x" * 256])
     def test_a_key_that_is_none_is_400(self, api: Api, org: str, key: str) -> None:
         read_error(self.submit(api, org, key), 400, "invalid_header")
         assert count_submissions(api, org) == 0
