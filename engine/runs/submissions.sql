@@ -74,7 +74,7 @@ select json_build_object(
             'step_results', coalesce((
                 select json_agg(json_build_object(
                     'id', t.id, 'step_position', t.step_position, 'status', t.status, 'operation_id', t.operation_id,
-                    'result_status', t.result_status, 'error_message', t.error_message,
+                    'result_status', t.result_status, 'error_message', t.error_message, 'order_id', t.order_id,
                     'started_at', t.started_at, 'finished_at', t.finished_at
                 ) order by t.step_position, t.attempt)
                 from step_results as t where t.pipeline_run_id = r.id

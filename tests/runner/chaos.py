@@ -126,6 +126,14 @@ class Stage:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
         return done.stdout
 
+    def fetch(self, path: str) -> list[dict[str, Any]]:
+        """Return what a tenant's endpoint lists."""
+        headers = {"authorization": f"Bearer {KEY}", "x-internal-org-id": self.org_id}
+        answer = httpx.get(f"{self.url}/api/v1/{path}", headers=headers, timeout=60)
+        assert answer.is_success, answer.text
+        found: list[dict[str, Any]] = answer.json()["data"]
+        return found
+
     def read_book(self) -> list[dict[str, Any]]:
         """Return what the provider accepted, from its own book."""
         lines = self.book.read_text().splitlines() if self.book.exists() else []
@@ -205,19 +213,18 @@ def bring_to_end(stage: Stage) -> None:
     deadline = time.monotonic() + 10 * SECONDS
     while True:
         wait_until_idle(stage, deadline)
-        orders = json.loads(stage.run_dex("orders", "--status", "unknown", "--limit", "1000", "--json"))
+        orders = stage.fetch("orders?status=unknown&limit=1000")
         accepted = {entry["order"]["metadata"]["order_id"]: entry["run_id"] for entry in stage.read_book()}
         for order in orders:
             run_id = accepted.get(order["id"])
             stage.run_dex("orders", "resolve", order["id"], *(["--accepted", run_id] if run_id else ["--not-accepted"]))
-        failed = json.loads(stage.run_dex("runs", "list", "--status", "failed", "--limit", "1000", "--json"))
+        failed = stage.execute("select distinct submission_id::text from pipeline_runs where status = 'failed'")
         if not failed and not orders:
             return
         headers = {"authorization": f"Bearer {KEY}", "x-internal-org-id": stage.org_id}
-        for submission in {run["submission_id"] for run in failed}:
-            httpx.post(
-                f"{stage.url}/api/v1/submissions/{submission}/retry", headers=headers, timeout=60
-            ).raise_for_status()
+        for (submission,) in failed:
+            url = f"{stage.url}/api/v1/submissions/{submission}/retry"
+            httpx.post(url, headers=headers, timeout=60).raise_for_status()
         assert time.monotonic() < deadline
 
 
@@ -235,14 +242,10 @@ def check_books(stage: Stage, size: Size, where: str) -> None:
     book = stage.read_book()
     assert len(book) == size.questions, f"{where}: {len(book)} orders at the provider"
     assert len({entry["order"]["input"] for entry in book}) == size.questions, where
-    orders = [
-        order
-        for order in json.loads(stage.run_dex("orders", "--limit", "1000", "--json"))
-        if order["status"] != "not_accepted"
-    ]
+    orders = [order for order in stage.fetch("orders?limit=1000") if order["status"] != "not_accepted"]
     assert {order["status"] for order in orders} == {"completed"}, where
     assert {order["provider_run_id"] for order in orders} == {entry["run_id"] for entry in book}, where
-    (cost,) = json.loads(stage.run_dex("costs", "--json"))
+    (cost,) = stage.fetch("costs")
     assert (cost["orders"], float(cost["cost"])) == (size.questions, round(0.1 * len(book), 2)), where
     runs = stage.execute("select status, count(*) from pipeline_runs group by status")
     assert runs == [("succeeded", size.submissions)], f"{where}: {runs}"

@@ -51,12 +51,13 @@ def test_with_the_header_taken_away_the_contract_goes_red(world: World, tmp_path
 def test_what_trigger_dev_ends_for_good_ends_here(world: World) -> None:
     failed, canceled, other = (world.queue_run([ICP], CONTEXT) for _ in range(3))
     world.execute(
-        "update pipeline_runs set status = 'running', runner = 'trigger', trigger_run_id = 'run_1' where org_id = %s",
+        "update pipeline_runs set status = 'running', runner = 'trigger', trigger_run_id = 'run_' || id"
+        " where org_id = %s",
         (world.org_id,),
     )
     variables = {"FAILED": failed, "CANCELED": canceled, "OTHER": other}
     names = {f"CONTRACT_{name}_RUN_ID": run_id for name, run_id in variables.items()}
-    test = run_node_test(world, "run-hooks.contract.ts", CONTRACT_TRIGGER_RUN_ID="run_1", **names)
+    test = run_node_test(world, "run-hooks.contract.ts", **names)
     assert test.popen.returncode == 0, test.text
     runs = {name: world.select_run(run_id) for name, run_id in variables.items()}
     assert {name: run["status"] for name, run in runs.items()} == {

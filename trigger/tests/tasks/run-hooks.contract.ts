@@ -42,11 +42,11 @@ async function callHook(kind: "failure" | "cancel", pipelineRun: string, trigger
 }
 
 test("the end of an execution is reported by that execution alone", async () => {
-  const owner = readVariable("CONTRACT_TRIGGER_RUN_ID");
+  const [failed, canceled] = [readVariable("CONTRACT_FAILED_RUN_ID"), readVariable("CONTRACT_CANCELED_RUN_ID")];
   for (const kind of ["failure", "cancel"] as const) {
     await callHook(kind, readVariable("CONTRACT_OTHER_RUN_ID"), "run_of_an_earlier_execution");
   }
-  await callHook("failure", readVariable("CONTRACT_FAILED_RUN_ID"), owner);
-  await callHook("cancel", readVariable("CONTRACT_CANCELED_RUN_ID"), owner);
-  await callHook("failure", readVariable("CONTRACT_CANCELED_RUN_ID"), owner); // it has ended already
+  await callHook("failure", failed, `run_${failed}`);
+  await callHook("cancel", canceled, `run_${canceled}`);
+  await callHook("failure", canceled, `run_${canceled}`); // it has ended already
 });
