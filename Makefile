@@ -28,7 +28,7 @@ serve: setup ## leave the API up on an embedded database
 test: setup ## every test, on embedded Postgres and on a system Postgres 15; ARGS="..." for some
 	@$(RUN) scripts.test --jobs $(JOBS) $(ARGS)
 
-test-long: setup ## the laws at length: 1,000 random histories, 60,000 pairs of path and document; half an hour
+test-long: setup ## the laws at length: random histories and documents, 200 kills, 200 races for a budget; an hour
 	@$(RUN) scripts.test --jobs $(JOBS) -m long
 
 accept: setup ## write the expected files of tests/cases again; read the diff before you commit it

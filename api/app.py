@@ -31,6 +31,7 @@ from api.mcp.server import open_http_server
 from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
 from api.readiness import Readiness
 from api.rows.routes import build_endpoints
+from api.runs.dispatch import sweep_runs_forever
 from api.runs.orders import ORDER_ENDPOINTS
 from api.runs.routes import RUN_ENDPOINTS
 from api.runs.submissions import SUBMISSION_ENDPOINTS
@@ -40,6 +41,7 @@ from api.sweep import answer_reconcile, sweep_forever
 from api.token_use import TokenUse
 from engine import project
 from engine.backfill.versions import register_first_versions
+from engine.orders.budgets import count_unbounded_organisations
 from engine.orders.prices import load_prices
 from engine.plan import Plan
 from engine.store.connection import StatementBounds, build_pool
@@ -188,7 +190,26 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
 
 
 def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...]:
-    return (context.token_use.write_notes_forever(), _examine_forever(context), sweep_forever(context))
+    return (
+        context.token_use.write_notes_forever(),
+        _examine_forever(context),
+        _note_unbounded_spending(context),
+        sweep_forever(context),
+        sweep_runs_forever(context),
+    )
+
+
+async def _note_unbounded_spending(context: Context) -> None:
+    """Say at the start how many organisations may spend without bound."""
+    try:
+        async with wrap_errors(), context.readiness.pool.connection() as connection:
+            unbounded = await count_unbounded_organisations(connection)
+    except StoreError as error:
+        log.warning("budgets could not be read", reason=error.message)
+        return
+    if unbounded:
+        hint = "`dex org budget ORG --usd N` sets one; without it spending has no bound"
+        log.warning("no budget", organisations=unbounded, hint=hint)
 
 
 async def _examine_forever(context: Context) -> None:

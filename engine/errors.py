@@ -38,7 +38,11 @@ Every exception of the engine stands in this tree, the class in the module that 
     │   ├── RecordNotFound          there is no such run, step result or submission
     │   ├── ForeignRecord           it belongs to another organisation
     │   ├── ForeignCompany          the company belongs to another organisation
-    │   └── LostLease               another runner holds the run, or it was canceled
+    │   ├── LostLease               another runner holds the run, or it was canceled
+    │   ├── IdempotencyConflict     the key was sent before with another request
+    │   ├── TooManyQueuedSteps      the organisation has too many queued steps
+    │   ├── UnknownOperation        no spec says how the operation is executed
+    │   └── InvalidStepConfig       a key or value of a step's configuration is wrong
     ├── PriceError                  a file of prices cannot be read
     ├── OrderError                  base of the errors of orders
     │   ├── OrderConflict           the order is in another state than the caller takes it to be

@@ -19,7 +19,20 @@ from engine.rows.query import QueryRejected
 from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
-from scripts.commands import access, backfill, cases, check, database, explain, orders, runs, server, spec, verify
+from scripts.commands import (
+    access,
+    backfill,
+    cases,
+    check,
+    database,
+    explain,
+    orders,
+    runs,
+    server,
+    spec,
+    submit,
+    verify,
+)
 from scripts.commands.options import merge_groups
 
 app = typer.Typer(
@@ -38,6 +51,7 @@ COMMANDS = (
     *cases.COMMANDS,
     *database.COMMANDS,
     *server.COMMANDS,
+    *submit.COMMANDS,
     *runs.COMMANDS,
     *orders.COMMANDS,
     *backfill.COMMANDS,

@@ -54,6 +54,9 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "other_organisation": HttpCode(
         403, "The row or the body's `org_id` is another organisation's.", "Leave `org_id` out."
     ),
+    "may_not_spend": HttpCode(
+        403, "The caller's role may not start paid work.", "Ask as an `org_admin` or a `company_admin`."
+    ),
     "other_company": HttpCode(403, "The body's `company_id` is another company's.", "Leave `company_id` out."),
     "not_found": HttpCode(
         404, "There is no such run, step result, order, submission or operation.", "Check the id and the organisation."
@@ -115,6 +118,18 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
     "headers_too_large": HttpCode(
         431, "Request line and headers are over the limit.", "Send what is large in the body."
+    ),
+    "unknown_operation": HttpCode(
+        422, "No spec says how an operation is executed.", "Take one the hint names, or write its `research`."
+    ),
+    "invalid_step_config": HttpCode(422, "A key or value of `step_config` is not one there is.", "See the hint."),
+    "idempotency_key_reused": HttpCode(
+        422, "The `Idempotency-Key` was sent before with another body.", "Send the same body, or another key."
+    ),
+    "too_many_queued_steps": HttpCode(
+        429,
+        "The organisation would have too many queued steps.",
+        "Wait, send fewer, or raise `DATA_ENGINE_MAX_QUEUED_STEPS`.",
     ),
     "internal_error": HttpCode(
         500, "Something went wrong on our side.", "The log has the reason under the request id."

@@ -23,6 +23,7 @@ from engine.rows.steps import BATCH_SIZE
 from engine.sql.step_results import Scope
 from scripts import console
 from scripts.commands.options import AsJson, Command, OptionalSpecName, SpecName, read_optional_uuid, read_uuid
+from scripts.commands.orders import collect_open_orders
 from scripts.database_url import open_database
 
 #: Specs that `reconcile` sweeps at once: Python and Postgres each keep a core busy for one.
@@ -164,11 +165,13 @@ def _print_preview(changes: dict[str, Any]) -> None:
 def reconcile_specs(as_json: AsJson = False) -> None:
     """Write whatever is still pending, for every spec.
 
-    Exit 1 when something was rejected or refused, or stays pending.
+    With PARALLEL_API_KEY it first collects the answers of open orders. Exit 1 when something was rejected or refused,
+    or stays pending.
     """
     here = find_project()
     plans = load_plans(here)
     with open_database(here) as dsn, console.show_progress() as progress:
+        collect_open_orders(here, dsn)
         reports = asyncio.run(_reconcile_plans(dsn, plans, progress))
     if as_json:
         console.print_json(reports)

@@ -97,6 +97,8 @@ def _read_development_secrets(here: Project) -> dict[str, str]:
     if not file.exists():
         return {}
     return dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
+
+
 def serve_agent(
     token: Annotated[
         str | None, typer.Option(envvar="DEX_TOKEN", help="The API token of the tenant that the agent acts for.")
