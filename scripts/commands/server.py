@@ -36,9 +36,9 @@ def serve_api(
         bool, typer.Option("--dev", help="Make random secrets where none are set, and apply the migrations.")
     ] = False,
 ) -> None:
-    """Serve the API until it is stopped.
+    """Serve the API and the console until it is stopped.
 
-    `--dev` needs no environment: it makes random keys and applies the migrations.
+    `--dev` needs no environment: it makes random keys, applies the migrations, and prints an address that signs in.
     """
     from api import settings
     from api.app import create_app
@@ -57,8 +57,19 @@ def serve_api(
         loaded = settings.load_settings(environment, database_url=dsn)
         server = build_server(create_app(loaded, plans, here.migrations), loaded)
         listener = _open_listener(host, port)
-        console.print_note(f"serving on http://{host}:{listener.getsockname()[1]}")
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        console.print_note(f"console: {address}/console{_build_sign_in(dev)}")
+        console.print_note(f"serving on {address}")
         server.run(sockets=[listener])
+
+
+def _build_sign_in(dev: bool) -> str:
+    """Return the end of the console's address that signs in with the random key of `--dev`, else nothing.
+
+    Behind `#` it reaches no server and no log; a key that somebody set is never printed.
+    """
+    key = _read_development_secrets(find_project()).get("SUPER_ADMIN_API_KEY") if dev else None
+    return "" if key is None or os.environ.get("SUPER_ADMIN_API_KEY", "").strip() else f"#key={key}"
 
 
 def _open_listener(host: str, port: int) -> socket.socket:
@@ -81,11 +92,16 @@ def _load_development_secrets(here: Project) -> dict[str, str]:
         lines = [f"{name}={secrets.token_urlsafe(32)}\n" for name in _SECRETS]
         file.touch(mode=0o600, exist_ok=False)
         file.write_text("".join(lines), encoding="utf-8")
-    stored = dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
+    stored = _read_development_secrets(here)
     used = {name: value for name, value in stored.items() if not os.environ.get(name, "").strip()}
     if used:
         console.print_note(f"{', '.join(used)}: random, from {file.relative_to(here.root)}")
     return used
+
+
+def _read_development_secrets(here: Project) -> dict[str, str]:
+    file = here.data / "development.env"
+    return dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
 
 
 def run_worker(
