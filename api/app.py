@@ -15,6 +15,9 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from api.accounts import ACCOUNT_ENDPOINTS
+from api.callers import CALLER_ENDPOINTS
+from api.console_page import build_console_routes
 from api.context import Context
 from api.docs_page import build_docs_routes
 from api.http import openapi, telemetry
@@ -34,9 +37,11 @@ from api.rows.routes import build_endpoints
 from api.runs.dispatch import sweep_runs_forever
 from api.runs.orders import ORDER_ENDPOINTS
 from api.runs.routes import RUN_ENDPOINTS
+from api.runs.run_list import RUN_LIST_ENDPOINTS
 from api.runs.submissions import SUBMISSION_ENDPOINTS
 from api.server import serve_operator
 from api.settings import Settings
+from api.specs import SPEC_ENDPOINTS
 from api.sweep import answer_reconcile, sweep_forever
 from api.token_use import TokenUse
 from engine import project
@@ -97,10 +102,13 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | Non
     endpoints = [*list_endpoints(plans)]
     document = openapi.build_document(TITLE, find_version(), DESCRIPTION, endpoints)
     if settings.operator_address is None:
-        return _build_app(context, [*endpoints, MCP_ENDPOINT], document, _build_lifespan(context))
-    served = [*(endpoint for endpoint in endpoints if endpoint not in PROCESS_ENDPOINTS), MCP_ENDPOINT]
-    operator_app = _build_app(context, PROCESS_ENDPOINTS, document)
-    return _build_app(context, served, None, _build_lifespan(context, operator_app))
+        app = _build_app(context, [*endpoints, MCP_ENDPOINT], document, _build_lifespan(context))
+    else:
+        served = [*(endpoint for endpoint in endpoints if endpoint not in PROCESS_ENDPOINTS), MCP_ENDPOINT]
+        operator_app = _build_app(context, PROCESS_ENDPOINTS, document)
+        app = _build_app(context, served, None, _build_lifespan(context, operator_app))
+    app.router.routes.extend(build_console_routes())
+    return app
 
 
 def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path) -> Context:
@@ -150,6 +158,10 @@ def list_endpoints(plans: Sequence[Plan]) -> list[Endpoint]:
         *RUN_ENDPOINTS,
         *ORDER_ENDPOINTS,
         *SUBMISSION_ENDPOINTS,
+        *RUN_LIST_ENDPOINTS,
+        *CALLER_ENDPOINTS,
+        *SPEC_ENDPOINTS,
+        *ACCOUNT_ENDPOINTS,
         *OPERATOR_ENDPOINTS,
         answer_reconcile,
     ]

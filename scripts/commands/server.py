@@ -39,9 +39,9 @@ def serve_api(
         bool, typer.Option("--dev", help="Make random secrets where none are set, and apply the migrations.")
     ] = False,
 ) -> None:
-    """Serve the API until it is stopped.
+    """Serve the API and the console until it is stopped.
 
-    `--dev` needs no environment: it makes random keys and applies the migrations.
+    `--dev` needs no environment: it makes random keys, applies the migrations, and prints an address that signs in.
     """
     from api import settings
     from api.app import create_app
@@ -60,8 +60,19 @@ def serve_api(
         loaded = settings.load_settings(environment, database_url=dsn)
         server = build_server(create_app(loaded, plans, here.migrations), loaded)
         listener = _open_listener(host, port)
-        console.print_note(f"serving on http://{host}:{listener.getsockname()[1]}")
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        console.print_note(f"console: {address}/console{_build_sign_in(dev)}")
+        console.print_note(f"serving on {address}")
         server.run(sockets=[listener])
+
+
+def _build_sign_in(dev: bool) -> str:
+    """Return the end of the console's address that signs in with the random key of `--dev`, else nothing.
+
+    Behind `#` it reaches no server and no log; a key that somebody set is never printed.
+    """
+    key = _read_development_secrets(find_project()).get("SUPER_ADMIN_API_KEY") if dev else None
+    return "" if key is None or os.environ.get("SUPER_ADMIN_API_KEY", "").strip() else f"#key={key}"
 
 
 def _open_listener(host: str, port: int) -> socket.socket:
