@@ -16,9 +16,12 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── Rejected                    values of a row cannot be stored
     ├── Refused                     values given by name cannot be stored
     ├── QueryRejected               a query is invalid
+    ├── CursorRejected              a cursor was made for another query
     ├── SourceRefused               the source of a row belongs to another organisation
     ├── InvalidDatabaseUrl          the URL of the database cannot be read
     ├── SpecOutdated                another version of the spec is the present one
+    ├── BackfillAtWork              another backfill of the spec is at work
+    ├── RowMissing                  the organisation has no row of that id
     ├── UnknownToken                there is no API token with that id
     ├── UnknownOwner                there is no such company or user for a token
     ├── OrganisationExists          another organisation has that slug

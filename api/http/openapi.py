@@ -109,9 +109,12 @@ def _build_responses(endpoint: Endpoint) -> dict[str, Any]:
 
 def _list_path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in endpoint.path.split("/") if part.startswith("{")]
-    return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}} for name in names
-    ]
+    return [{"name": name, "in": "path", "required": True, "schema": _build_path_schema(name)} for name in names]
+
+
+def _build_path_schema(name: str) -> dict[str, Any]:
+    """Return the schema of a part of a path: ids are UUIDs, everything else is a name."""
+    return {"type": "string", **({"format": "uuid"} if name.endswith("id") else {})}
 
 
 def _list_query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:

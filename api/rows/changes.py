@@ -10,9 +10,8 @@ from starlette.responses import Response
 
 from api.auth import authenticate_tenant_or_admin, choose_organisation
 from api.context import Context
-from api.http.body import read_parameters
+from api.http.body import read_number, read_parameters
 from api.http.endpoint import Endpoint, build_list_response
-from api.http.errors import InvalidBody
 from api.http.named_schemas import NamedSchema
 from api.http.openapi import build_data_schema
 from api.rows import json_schemas
@@ -75,8 +74,8 @@ async def _list_changes(plan: Plan, context: Context, request: Request) -> Respo
     caller = await authenticate_tenant_or_admin(request, context)
     parameters = read_parameters(request, ("after", "limit", "fields", "org_id"))
     org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
-    after = _read_number(parameters, "after", 0, 0, _MAX_NUMBER)
-    limit = _read_number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    after = read_number(parameters, "after", 0, 0, _MAX_NUMBER)
+    limit = read_number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     fields = parameters.get("fields")
     try:
         query = build_row_query(plan, org_id, None if fields is None else fields.split(","))
@@ -87,13 +86,3 @@ async def _list_changes(plan: Plan, context: Context, request: Request) -> Respo
         if not found.entries:
             await check_organisation(connection, org_id)
     return build_list_response(found.entries, {"next": found.next})
-
-
-def _read_number(parameters: dict[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = parameters.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
-        message = f"`{name}` is a whole number from {low} to {high}"
-        raise InvalidBody(message, field=name, code="out_of_range", hint=f"send `{name}` within it, or leave it out")
-    return int(text)

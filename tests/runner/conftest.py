@@ -69,6 +69,7 @@ class Services:
 
     def start_api(self) -> None:
         env = {"DATABASE_URL": self.dsn, "INTERNAL_API_KEY": KEY, "JWT_SECRET": "a session secret of the runner tests"}
+        env["DEX_SWEEP_SECONDS"] = "0"  # a test says when something is swept
         self.api = self.stack.enter_context(
             start_process([BIN / "dex", "serve", "--port", str(self.port)], env, self.root)
         )

@@ -5,7 +5,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { InternalApi } from "../api/client.js";
 import { toMessage, type Logger } from "../logger.js";
 import { executeRun } from "../pipeline/execute-run.js";
-import type { Provider } from "../research/parallel.js";
+import type { Provider } from "../research/provider.js";
 import type { Polling } from "../research/research.js";
 import { sweepOrders } from "./collect.js";
 import { claimRun, keepLease, readQueue, releaseLease, reportLeaving, type Claim, type LeaseOptions } from "./lease.js";

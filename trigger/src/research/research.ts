@@ -12,7 +12,7 @@ import { toMessage, type Logger } from "../logger.js";
 import { findMissingInputs, readInputs, type NormalizeInputs } from "./inputs.js";
 import type { Operation, OperationResult, StepConfig } from "./operation.js";
 import type { Placement, PlacementRequest, ResearchOrder, StepOrders } from "./orders.js";
-import { NotBoughtError, type Order, type PendingState, type Provider } from "./parallel.js";
+import { NotBoughtError, type Order, type PendingState, type Provider } from "./provider.js";
 import { buildOutputKeys } from "./output.js";
 import { fillPrompt } from "./prompt.js";
 import { digestQuestion } from "./question.js";
