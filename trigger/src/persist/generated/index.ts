@@ -3,6 +3,7 @@ import type { PersistStep } from "../step.js";
 import { persistCompanyIntelBriefings } from "./company-intel-briefings.js";
 import { persistIcpJobTitles } from "./icp-job-titles.js";
 import { persistPersonIntelBriefings } from "./person-intel-briefings.js";
+import { persistResearchEvidence } from "./research-evidence.js";
 
 export type {
   CompanyIntelBriefingBody,
@@ -15,10 +16,17 @@ export type {
   PersonIntelBriefingFilters,
   PersonIntelBriefingRow,
 } from "./person-intel-briefings.js";
+export type {
+  ResearchCitationBody,
+  ResearchCitationElement,
+  ResearchCitationFilters,
+  ResearchCitationRow,
+} from "./research-evidence.js";
 
 /** Offer a step's result to every spec; each takes what its operations found. Never throws. */
 export async function persistStepResult(step: PersistStep): Promise<void> {
   await persistCompanyIntelBriefings(step);
   await persistIcpJobTitles(step);
   await persistPersonIntelBriefings(step);
+  await persistResearchEvidence(step);
 }
