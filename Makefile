@@ -4,50 +4,58 @@ PYTHON ?= python3
 DEX := .venv/bin/dex
 RUN := .venv/bin/python -m
 # The node that the set-up chose: the machine's, or that of a wheel.
-NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --prefix trigger --silent
+NPM := PATH="$(CURDIR)/.venv/bin:$$PATH" npm --silent
 # How many processes share the tests.
 JOBS ?= 2
 # What `make test` hands to pytest: make test ARGS="tests/engine -k upsert".
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-long accept lint format types generate check bench lock clean
+.PHONY: help setup demo serve test test-long accept screenshots lint format types generate check bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-setup: ## make .venv and trigger/node_modules, or do nothing when they are up to date
+setup: ## make .venv, the packages of node and the console, or do nothing when they are up to date
 	@$(PYTHON) scripts/bootstrap.py
 
 demo: setup ## run a pipeline on recorded research and look at the rows
 	@$(DEX) demo
 
-serve: setup ## leave the API up on an embedded database
+serve: setup ## leave the API and the console up on an embedded database
 	@$(DEX) serve --dev
 
-test: setup ## every test, on embedded Postgres and on a system Postgres 15; ARGS="..." for some
+test: ## every test, on embedded Postgres and on a system Postgres 15; ARGS="..." for some
+	@$(PYTHON) scripts/bootstrap.py --browser
 	@$(RUN) scripts.test --jobs $(JOBS) $(ARGS)
 
-test-long: setup ## the laws at length: 1,000 random histories, 60,000 pairs of path and document; half an hour
+test-long: setup ## the laws at length: random histories and documents, 200 kills, 200 races for a budget; an hour
 	@$(RUN) scripts.test --jobs $(JOBS) -m long
 
 accept: setup ## write the expected files of tests/cases again; read the diff before you commit it
-	@DEX_UPDATE_CASES=1 $(RUN) pytest -q tests/cases
+	@$(DEX) accept
 	@git --no-pager diff --stat -- tests/cases || true
 
-lint: setup ## ruff, and eslint and prettier in trigger/
+screenshots: ## draw the pages of the console for the documentation, from the demo's data
+	@$(PYTHON) scripts/bootstrap.py --browser
+	@$(RUN) tests.console.screenshots
+
+lint: setup ## ruff, and eslint and prettier in trigger/ and api/console/
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
-	@$(NPM) run lint
+	@$(NPM) --prefix trigger run lint
+	@$(NPM) --prefix api/console run lint
 
-format: setup ## let ruff, and prettier in trigger/, rewrite files
+format: setup ## let ruff, and prettier in trigger/ and api/console/, rewrite files
 	@$(RUN) ruff check --fix
 	@$(RUN) ruff format
-	@$(NPM) run format
+	@$(NPM) --prefix trigger run format
+	@$(NPM) --prefix api/console run format
 
-types: setup ## mypy --strict, and tsc in trigger/
+types: setup ## mypy --strict, and tsc in trigger/ and api/console/
 	@$(RUN) mypy
-	@$(NPM) run types
+	@$(NPM) --prefix trigger run types
+	@$(NPM) --prefix api/console run types
 
 generate: setup ## write the files that follow from specs/, and the pages that follow from the engine
 	@$(DEX) generate
@@ -70,4 +78,4 @@ lock: ## pin the newest allowed versions; needs uv
 clean: ## remove what the targets above made, and the embedded database
 	@# root's cluster may lie elsewhere, where an unprivileged server reaches it: see engine/embedded_postgres/data_folder.py
 	@for link in .data/*/cluster; do if [ -L "$$link" ]; then rm -rf "$$(dirname "$$(readlink "$$link")")"; fi; done
-	rm -rf .venv .data trigger/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .data trigger/node_modules api/console/node_modules api/console/dist tests/console/browser/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -77,6 +77,14 @@ class Target:
     submissions: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SpecText:
+    """The YAML text of a spec, for people to read: whole, and without what names organisations (`backfill`)."""
+
+    whole: str
+    shared: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A compiled spec."""
@@ -97,6 +105,7 @@ class Plan:
     targets: tuple[Target, ...]
     research: Research | None  # None: another spec, or nothing here, says how the operations are executed
     digest: str = field(repr=False)  # of all that the stored row depends on; a description is not part of it
+    text: SpecText = field(repr=False, default=SpecText("", ""))
 
     @property
     def many(self) -> bool:
@@ -168,6 +177,7 @@ def compile_spec(
     file: str,
     paths: Mapping[str, CompiledPath],
     files: Mapping[str, ReferencedFile] = MappingProxyType({}),
+    text: SpecText = SpecText("", ""),
 ) -> Plan:
     """Compile a spec that passed the checks, with the paths that the checks compiled.
 
@@ -196,6 +206,7 @@ def compile_spec(
         targets=tuple(Target(org_id=target.org_id, submissions=tuple(target.submissions)) for target in spec.backfill),
         research=compile_research(spec, paths, files),
         digest=_compute_digest(spec, fields, mappings),
+        text=text,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.errors import EngineError, suggest_name
-from engine.plan import Plan, compile_spec
+from engine.plan import Plan, SpecText, compile_spec
 from engine.project import Project
 from engine.spec import yaml_source
 from engine.spec.checks import Checked, check_sources
@@ -30,7 +30,10 @@ def load_plans(project: Project) -> tuple[Plan, ...]:
     checked = check_project(project)
     if checked.diagnostics:
         raise SpecErrors(checked.diagnostics)
-    return tuple(compile_spec(spec, source.file, checked.paths, source.files) for source, spec in checked.specs)
+    return tuple(
+        compile_spec(spec, source.file, checked.paths, source.files, SpecText(source.text, source.cut_key("backfill")))
+        for source, spec in checked.specs
+    )
 
 
 def find_plan(plans: Iterable[Plan], name: str) -> Plan:

@@ -1,8 +1,8 @@
 """Set the project up on a machine that has python3 and nothing else.
 
-It makes `.venv` with `dex` and every package that requirements.lock pins, and trigger/node_modules from
-trigger/package-lock.json. It uses the standard library alone, since nothing else is installed yet. Run again, it
-compares fingerprints and does nothing, so every make target may start with it.
+It makes `.venv` with `dex` and every package that requirements.lock pins, the node_modules of trigger/ and
+api/console/ from their lock files, and the page of the console. It uses the standard library alone, since nothing else
+is installed yet. Run again, it compares fingerprints and does nothing, so every make target may start with it.
 """
 
 # Written in the syntax of python 3.6, so that an old one reads far enough to name the version it needs.
@@ -26,21 +26,23 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 OLDEST_PYTHON = (3, 11)
-OLDEST_NODE = 20
+OLDEST_NODE = (20, 19)
+#: Programs of the machine's that the tests of the console can use.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    """Bring `.venv` and trigger/node_modules up to date; exits with one line on standard error where it cannot."""
-    parser = argparse.ArgumentParser(description="set the project up in .venv and trigger/node_modules")
+    """Bring all of it up to date; exits with one line on standard error where it cannot."""
+    parser = argparse.ArgumentParser(description="set the project up: .venv, the packages of node, the console")
     parser.add_argument("--bench", action="store_true", help="also install what `make bench` compares with")
+    parser.add_argument("--browser", action="store_true", help="also a browser for the tests, unless there is one")
     options = parser.parse_args(arguments)
     require_python()
     with lock_setup():
         set_up_python()
         if options.bench:
             install_once("bench", ROOT / "requirements-bench.lock")
-        if (ROOT / "trigger" / "package.json").is_file():
-            set_up_node()
+        set_up_node(options.browser)
 
 
 # --- python ---------------------------------------------------------------------------------------------------------
@@ -125,26 +127,57 @@ def install_once(name: str, lock: Path) -> None:
 # --- node -----------------------------------------------------------------------------------------------------------
 
 
-def set_up_node() -> None:
-    """Put `node` and `npm` into `.venv/bin` and install what trigger/package-lock.json pins."""
-    trigger = ROOT / "trigger"
+def set_up_node(with_browser: bool) -> None:
+    """Put `node` and `npm` into `.venv/bin`, install what the lock files of node pin, and build the console."""
+    folders = [ROOT / "trigger", ROOT / "api" / "console"]
+    if with_browser and not any(shutil.which(name) for name in BROWSERS):
+        folders.append(ROOT / "tests" / "console" / "browser")
+    present = [folder for folder in folders if (folder / "package.json").is_file()]
+    if not present:
+        return
     node, npm = find_node()
     write_launcher("node", node)
     write_launcher("npm", *npm)
-    inputs = [trigger / name for name in ("package.json", "package-lock.json", ".npmrc")]
-    mark = compute_fingerprint(inputs, str(trigger), node, str(read_node_version(node)))
-    stamp = trigger / "node_modules" / ".stamp"
+    for folder in present:
+        install_node_packages(folder, node, npm)
+    if folders[1] in present:
+        build_console(folders[1], npm)
+
+
+def install_node_packages(folder: Path, node: str, npm: Sequence[str]) -> None:
+    """Install what a folder's package-lock.json pins, once per content of it."""
+    name = folder.relative_to(ROOT)
+    inputs = [folder / name for name in ("package.json", "package-lock.json", ".npmrc")]
+    mark = compute_fingerprint(inputs, str(folder), node, str(read_node_version(node)))
+    stamp = folder / "node_modules" / ".stamp"
     if read_text(stamp) == mark:
         return
-    print_progress("installing the packages of trigger/")
+    print_progress(f"installing the packages of {name}/")
     began = time.monotonic()
+    run_npm([*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], folder)
+    stamp.write_text(mark)
+    print_progress(f"{name}/node_modules is ready after {time.monotonic() - began:.0f} s")
+
+
+def build_console(folder: Path, npm: Sequence[str]) -> None:
+    """Build the files of the console, once per content of what they are built from."""
+    sources = sorted(path for path in (folder / "src").rglob("*") if path.is_file())
+    names = ("index.html", "package-lock.json", "vite.config.ts", "tsconfig.json")
+    mark = compute_fingerprint([*sources, *(folder / name for name in names)], *map(str, sources))
+    stamp = folder / "dist" / ".stamp"
+    if read_text(stamp) == mark:
+        return
+    print_progress("building the console")
+    run_npm([*npm, "run", "build", "--silent", "--", "--logLevel", "warn"], folder)
+    stamp.write_text(mark)
+
+
+def run_npm(command: Sequence[str], folder: Path) -> None:
+    """Run npm in a folder, its output on standard error; exit with one line where it fails."""
     search = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, "PATH": search, "NPM_CONFIG_UPDATE_NOTIFIER": "false"}
-    command = [*npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"]
-    if subprocess.run(command, cwd=trigger, env=environment, stdout=sys.stderr, check=False).returncode != 0:
-        exit_with("`npm ci` in trigger/ failed, its message is above")
-    stamp.write_text(mark)
-    print_progress(f"trigger/node_modules is ready after {time.monotonic() - began:.0f} s")
+    if subprocess.run(command, cwd=folder, env=environment, stdout=sys.stderr, check=False).returncode != 0:
+        exit_with(f"npm failed in {folder.relative_to(ROOT)}/, its message is above")
 
 
 def find_node() -> Tuple[str, List[str]]:
@@ -161,14 +194,14 @@ def find_node() -> Tuple[str, List[str]]:
     ]
 
 
-def read_node_version(node: str) -> int:
-    """Return the major version that a node reports, 0 when it reports none."""
+def read_node_version(node: str) -> Tuple[int, int]:
+    """Return the major and minor version that a node reports, zeros when it reports none."""
     try:
         output = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:
-        return 0
-    match = re.match(r"v(\d+)\.", output)
-    return int(match.group(1)) if match else 0
+        return 0, 0
+    match = re.match(r"v(\d+)\.(\d+)", output)
+    return (int(match.group(1)), int(match.group(2))) if match else (0, 0)
 
 
 def write_launcher(name: str, *command: str) -> None:

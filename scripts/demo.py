@@ -36,6 +36,8 @@ from scripts.database_url import describe_database, open_database
 from scripts.processes import build_dex_command, start_process
 
 STEPS = ("company.derive.icp_job_titles", "company.derive.intel_briefing", "person.derive.intel_briefing")
+#: Where `make serve` serves the console.
+CONSOLE = "http://127.0.0.1:8000/console"
 CLIENT = {
     "client_company_name": "Harbor Assurance",
     "client_company_description": "Insures companies against cyber risk.",
@@ -78,7 +80,8 @@ def run_demo(here: Project) -> None:
         _query_rows(api, tenant, {plan.slug: _choose_columns(plan) for plan in plans})
         _check_accounts(here, dsn, tenant)
     seconds = time.monotonic() - began
-    console.print_line(f'\nDone in {seconds:.0f} s. Next: `make serve`, then README.md, "Add an operation".')
+    console.print_line(f"\nDone in {seconds:.0f} s. Next: `make serve`, which shows all of it at {CONSOLE}")
+    console.print_line('and prints the address that signs in; then README.md, "Add an operation".')
 
 
 async def _create_tenant(dsn: str) -> Tenant:

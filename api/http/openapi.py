@@ -24,7 +24,7 @@ SECURITY: Mapping[str, Mapping[str, Any]] = {
 MEANINGS: Mapping[int, str] = {
     400: "a header, a cursor or `org_id` that cannot be used",
     401: "no credentials, or wrong ones",
-    403: "something of another organisation",
+    403: "something of another organisation, or not for this role",
     404: "there is no such thing",
     406: "`Accept` names no format there is",
     409: "another runner, or another purchase, is in the way",
@@ -46,6 +46,11 @@ ERROR: Mapping[str, Any] = {
         "detail": {"type": "array", "items": {"type": "object"}, "description": "One entry per thing that is wrong."},
         "hint": {"type": "string", "description": "What to do."},
     },
+}
+
+#: Headers that hold no id.
+_HEADER_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "idempotency-key": {"type": "string", "minLength": 1, "maxLength": 255}
 }
 
 
@@ -104,9 +109,12 @@ def _build_responses(endpoint: Endpoint) -> dict[str, Any]:
 
 def _list_path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in endpoint.path.split("/") if part.startswith("{")]
-    return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}} for name in names
-    ]
+    return [{"name": name, "in": "path", "required": True, "schema": _build_path_schema(name)} for name in names]
+
+
+def _build_path_schema(name: str) -> dict[str, Any]:
+    """Return the schema of a part of a path: ids are UUIDs, everything else is a name."""
+    return {"type": "string", **({"format": "uuid"} if name.endswith("id") else {})}
 
 
 def _list_query_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
@@ -123,7 +131,7 @@ def _list_header_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             "in": "header",
             "required": required,
             "description": description,
-            "schema": {"type": "string", "format": "uuid"},
+            "schema": _HEADER_SCHEMAS.get(name, {"type": "string", "format": "uuid"}),
         }
         for name, (required, description) in endpoint.headers.items()
     ]

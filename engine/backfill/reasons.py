@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from engine.plan import Plan
-from engine.sql.reasons import build_reason_counts_statement
+from engine.sql.reasons import (
+    StepFilter,
+    build_pending_statement,
+    build_reason_counts_statement,
+    build_steps_statement,
+)
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.tenant import read_as_tenant
@@ -32,3 +37,26 @@ async def count_reasons(
         reason: dict[str, Any] = dict(zip(_NAMES, values, strict=True))
         reasons[str(spec)].append({**reason, "count": int(reason["count"])})
     return reasons
+
+
+async def list_steps(connection: Connection, plan: Plan, wanted: StepFilter) -> list[bytes]:
+    """Return the step results behind a count of the accounts as JSON texts, the newest first.
+
+    Raises StoreUnavailable.
+    """
+    statement = build_steps_statement(plan, wanted)
+    async with wrap_errors():
+        (rows,), _ = await read_as_tenant(connection, wanted.org_id, [statement])
+    return [text for (text,) in rows if text is not None]
+
+
+async def fetch_pending(connection: Connection, plans: Sequence[Plan], org_id: str) -> list[dict[str, Any]]:
+    """Return how many step results of each spec are pending, and since when. Raises StoreUnavailable."""
+    statements = [build_pending_statement(plan, org_id) for plan in plans]
+    async with wrap_errors():
+        results, _ = await read_as_tenant(connection, org_id, statements)
+    counts = [tuple(value and value.decode() for value in rows[0]) for rows in results]
+    return [
+        {"spec": plan.name, "pending": int(count or 0), "since": since}
+        for plan, (count, since) in zip(plans, counts, strict=True)
+    ]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, TypeVar
 from uuid import UUID
 
 from engine import plans
@@ -19,19 +19,22 @@ from engine.functions.event_loop import call_with_connection, close
 from engine.plan import Field, Plan
 from engine.project import Project, ProjectNotFound, find_project
 from engine.rows import given_values
+from engine.rows.cursor import UNSIGNED_CURSORS, CursorRejected
 from engine.rows.extract import Reason, Rejected, Row, convert_value
 from engine.rows.given_values import Refused
 from engine.rows.query import Query, QueryRejected, build_query
 from engine.store.connection import Connection
 from engine.store.errors import UnknownOrganisation
 from engine.store.identity import check_organisation
-from engine.store.select import fetch_page
+from engine.store.select import Page, fetch_page
 from engine.store.upsert import SourceRefused, StoredRow
 from engine.values import exact_json
 from engine.values.column_types import shorten_json
 from engine.values.uuid_text import parse_uuid
 
-__all__ = ["Comparison", "Refused", "SourceRefused", "close", "query", "upsert", "upsert_many"]
+__all__ = ["Comparison", "Count", "Refused", "Rows", "SourceRefused", "close", "query", "upsert", "upsert_many"]
+
+T = TypeVar("T")
 
 #: The project these functions were generated in: `engine/functions/call.py` lies two levels below it.
 HOME: Final = Project(Path(__file__).resolve().parents[2])
@@ -67,6 +70,8 @@ def upsert_many(
     return _write_rows(statement, home, org_id, converted, reasons, source)
 
 
+#: How to say how many rows match: counted, or as the planner of Postgres estimates it.
+Count = Literal["exact", "estimated"]
 #: The operators of a filter. All that are given must hold.
 Comparison = TypedDict(
     "Comparison",
@@ -85,7 +90,18 @@ Comparison = TypedDict(
 )
 
 
-def query(spec: str, *, org_id: str, filters: Mapping[str, Any], **options: Any) -> list[dict[str, Any]]:
+class Rows(list[T]):
+    """One page of rows. `next_cursor` is None on the last one; `total` counts all rows, where `count` asked for it."""
+
+    def __init__(self, rows: Iterable[T], next_cursor: str | None = None, total: int | None = None) -> None:
+        super().__init__(rows)
+        self.next_cursor = next_cursor
+        self.total = total
+
+
+def query(
+    spec: str, *, org_id: str, filters: Mapping[str, Any], cursor: str | None = None, **options: Any
+) -> Rows[dict[str, Any]]:
     """Return the rows of `spec` that match every filter. `options` are the words of a query, such as `order`.
 
     None is no filter and no option. Raises Refused for a value that cannot be used and for an organisation that does
@@ -96,9 +112,14 @@ def query(spec: str, *, org_id: str, filters: Mapping[str, Any], **options: Any)
     given = {name: value for name, value in {**filters, **options}.items() if value is not None}
     try:
         page_query = build_query(statement.plan, parse_organisation(org_id), _convert_uuids(given))
+        page_query = UNSIGNED_CURSORS.apply_cursor(statement.plan, page_query, cursor)
     except QueryRejected as error:
         raise Refused(error.reasons, hint=error.hint) from error
-    return [_load_row(row) for row in call_with_connection(home, partial(_fetch_rows, statement.plan, page_query))]
+    except CursorRejected as error:
+        raise Refused([Reason("invalid_cursor", "cursor", error.message)], hint=error.hint) from error
+    page = call_with_connection(home, partial(_fetch_page, statement.plan, page_query))
+    following = UNSIGNED_CURSORS.encode_cursor(statement.plan, page_query, page.last)
+    return Rows((_load_row(row) for row in page.rows), following, page.count)
 
 
 # --- values and rows ------------------------------------------------------------------------------------------------
@@ -198,14 +219,14 @@ async def _store_rows(statement: LiveUpsert, org_id: str, rows: list[Row], conne
     return [row.json for row in result.rows if isinstance(row, StoredRow)]
 
 
-async def _fetch_rows(plan: Plan, page_query: Query, connection: Connection) -> tuple[bytes, ...]:
+async def _fetch_page(plan: Plan, page_query: Query, connection: Connection) -> Page:
     page = await fetch_page(connection, plan, page_query)
     if not page.rows:  # an organisation that does not exist must not look like one without rows
         try:
             await check_organisation(connection, page_query.tenant)
         except UnknownOrganisation as error:
             raise refuse_organisation(page_query.tenant) from error
-    return page.rows
+    return page
 
 
 def refuse_organisation(org_id: str) -> Refused:

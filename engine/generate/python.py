@@ -68,7 +68,7 @@ def build_query_signature(plan: Plan) -> str:
         *(f"{name}: {annotation} | None = None" for name, annotation in _list_query_options(plan).items()),
         *(f"{build_parameter_name(name)}: {filters[name]} = None" for name in provided),
     ]
-    return _build_signature(f"query_{plan.name}", parameters, f"list[{build_type_name(plan, 'Row')}]")
+    return _build_signature(f"query_{plan.name}", parameters, f"call.Rows[{build_type_name(plan, 'Row')}]")
 
 
 def build_explain_signature(plan: Plan) -> str:
@@ -85,7 +85,8 @@ def build_history_signature(plan: Plan) -> str:
 
 def _list_query_options(plan: Plan) -> dict[str, str]:
     """Return the words of a query beside its filters and its page, with their types."""
-    return {"order": "list[str]", **({"q": "str"} if plan.search else {}), "fields": "list[str]"}
+    words = {"order": "list[str]", **({"q": "str"} if plan.search else {}), "fields": "list[str]"}
+    return {**words, "cursor": "str", "count": "call.Count"}
 
 
 def _build_filter_annotation(column: QueryColumn) -> str:
@@ -224,12 +225,13 @@ def _build_query(plan: Plan) -> str:
             "Return the rows that match every filter given, newest first unless `order` says otherwise.",
             [
                 "A filter is a value, a list of which one must match, or operators (`call.Comparison`).",
-                "`limit` is 1 to 1000; with `fields` the rows hold these columns and paths only.",
+                "`limit` is 1 to 1000; with `fields` the rows hold these columns and paths only. `next_cursor` of the"
+                " answer is the `cursor` of the page behind it; with `count` its `total` is that of all rows.",
                 *facts,
             ],
             "Refused for a value that cannot be used, StoreUnavailable.",
         ),
-        f'"list[{build_type_name(plan, "Row")}]"',  # a string, as a parameter may be called `list`
+        f"call.Rows[{build_type_name(plan, 'Row')}]",
         "call.query",
         f'"{plan.name}",',
         "org_id=org_id,",

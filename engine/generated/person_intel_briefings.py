@@ -111,6 +111,8 @@ def query_person_intel_briefings(
     offset: int = 0,
     order: list[str] | None = None,
     fields: list[str] | None = None,
+    cursor: str | None = None,
+    count: call.Count | None = None,
     id: str | list[str] | call.Comparison | None = None,
     source_submission_id: str | list[str] | call.Comparison | None = None,
     source_pipeline_run_id: str | list[str] | call.Comparison | None = None,
@@ -118,17 +120,18 @@ def query_person_intel_briefings(
     source_recorded_at: str | list[str] | call.Comparison | None = None,
     created_at: str | list[str] | call.Comparison | None = None,
     updated_at: str | list[str] | call.Comparison | None = None,
-) -> list[PersonIntelBriefingRow]:
+) -> call.Rows[PersonIntelBriefingRow]:
     """Return the rows that match every filter given, newest first unless `order` says otherwise.
 
     A filter is a value, a list of which one must match, or operators (`call.Comparison`). `limit` is 1 to 1000;
-    with `fields` the rows hold these columns and paths only. Normalized as the stored values are:
+    with `fields` the rows hold these columns and paths only. `next_cursor` of the answer is the `cursor` of the
+    page behind it; with `count` its `total` is that of all rows. Normalized as the stored values are:
     `person_linkedin_url` by `linkedin_url`.
 
     Raises Refused for a value that cannot be used, StoreUnavailable.
     """
     return _cast(
-        "list[PersonIntelBriefingRow]",
+        call.Rows[PersonIntelBriefingRow],
         call.query(
             "person_intel_briefings",
             org_id=org_id,
@@ -148,6 +151,8 @@ def query_person_intel_briefings(
             offset=offset,
             order=order,
             fields=fields,
+            cursor=cursor,
+            count=count,
         ),
     )
 

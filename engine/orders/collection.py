@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from engine.orders.queries import QUERIES
 from engine.runs.errors import ForeignRecord, RecordNotFound
 from engine.runs.runs import RUN_QUERIES, SUBMISSION_QUERIES
 from engine.runs.statuses import StepStatus
-from engine.sql.named_queries import read_named_queries
 from engine.store.connection import Connection, RawJson
 from engine.store.errors import wrap_errors
 
-QUERIES: Final = read_named_queries("engine.orders", "orders.sql")
 _FIRST_TIME: Final = "-infinity"
 _FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
 

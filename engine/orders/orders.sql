@@ -159,6 +159,23 @@ where (%(org_id)s::uuid is null or o.org_id = %(org_id)s::uuid)
 order by o.requested_at desc, o.id desc
 limit %(limit)s offset %(offset)s
 
+-- name: show_run
+-- A run with its steps, without payloads, and their orders. `run_fields`, `step_fields` and `is_abandoned` are those of runs.sql.
+select json_build_object(
+    {run_fields}, 'claims', r.claims, 'restarts', r.restarts, 'is_abandoned', {is_abandoned},
+    'step_results', coalesce((
+        select json_agg(json_build_object({step_fields}) order by s.step_position, s.attempt)
+        from step_results as s where s.pipeline_run_id = r.id
+    ), '[]'::json),
+    'orders', coalesce((
+        select json_agg(json_build_object({order_fields}) order by o.requested_at, o.id)
+        from research_orders as o
+        where o.org_id = r.org_id
+          and o.id in (select s.order_id from step_results as s where s.pipeline_run_id = r.id)
+    ), '[]'::json)
+)::text
+from pipeline_runs as r where r.id = %(pipeline_run_id)s::uuid
+
 -- name: sum_costs
 -- By organisation, operation and month (UTC). An order that is not paid for yet counts among the orders with cost 0.
 select json_build_object(

@@ -31,6 +31,7 @@ _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")  # a longer number stays text: no key takes one
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_LAST_COMMENT = re.compile(r"^[ \t]*#[^\n]*\n\Z", re.MULTILINE)
 _PLAIN_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "", None}
 
 
@@ -107,6 +108,22 @@ class Source:
         """Add a diagnostic for a mistake in the text of the file."""
         message = f"not YAML: {mistake.message}" if code == "SPEC102" else mistake.message
         self.add_diagnostic(self._locate_index(mistake.index), code, message, mistake.hint)
+
+    def cut_key(self, name: str) -> str:
+        """Return the text without a top-level key, its value and the comments right above it."""
+        if (name,) not in self.keys:
+            return self.text
+        begins = sorted(self._find_index(position) for place, position in self.keys.items() if len(place) == 1)
+        begin = self._find_index(self.keys[(name,)])
+        end = next((index for index in begins if index > begin), len(self.text))
+        kept = self.text[:begin].rstrip(" \t")
+        while (comment := _LAST_COMMENT.search(kept)) is not None:
+            kept = kept[: comment.start()]
+        return kept + self.text[end:]
+
+    def _find_index(self, position: Position) -> int:
+        lines = self.text.split("\n")
+        return sum(len(line) + 1 for line in lines[: position.line - 1]) + position.column - 1
 
     def _locate_index(self, index: int) -> Position:
         before = self.text[:index]

@@ -1,11 +1,26 @@
-"""Build the statement that counts why an organisation's step results gave no row, or less than they hold."""
+"""Build the statements about why an organisation's step results gave no row, or less than they hold."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
+from engine.sql.step_results import FOUND, RECORDED_AT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFilter:
+    """Which step results to list: those of one count of the accounts, or of one reason."""
+
+    org_id: str
+    outcome: str | None = None  # an outcome or `pending`; None: whichever
+    code: str | None = None
+    field: str | None = None
+    limit: int = 50
+    offset: int = 0
 
 
 def build_reason_counts_statement(plans: Sequence[Plan], org_id: str, limit: int) -> Statement:
@@ -26,3 +41,48 @@ limit %(limit)s::int
 """
     parameters = {"specs": [plan.name for plan in plans], "digests": [plan.digest for plan in plans]}
     return Statement(text, {**parameters, "org_id": org_id, "limit": limit})
+
+
+def build_steps_statement(plan: Plan, wanted: StepFilter) -> Statement:
+    """Select step results with their outcome and reasons as JSON texts, the newest first."""
+    conditions = {
+        None: "true",
+        "pending": "ledger.step_result_id is null",
+        "rejected": "(ledger.outcome = 'rejected' or ledger.refused_count > 0)",  # partly refused ones too
+    }
+    reason = {"code": wanted.code, **({} if wanted.field is None else {"field": wanted.field})}
+    text = f"""
+select json_build_object(
+    'step_result_id', found.id, 'spec', %(spec)s::text, 'operation_id', found.operation_id,
+    'submission_id', found.submission_id, 'pipeline_run_id', found.pipeline_run_id,
+    'recorded_at', {RECORDED_AT}, 'outcome', coalesce(ledger.outcome, 'pending'),
+    'rows', ledger.row_count, 'refused', ledger.refused_count, 'reasons', coalesce(ledger.reasons, '[]')
+)::text
+from step_results as found
+left join step_persistence as ledger
+    on ledger.step_result_id = found.id and ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s
+where {FOUND} and found.org_id = %(org_id)s::uuid
+    and {conditions.get(wanted.outcome, "ledger.outcome = %(outcome)s")}
+    and {"true" if wanted.code is None else "ledger.reasons @> %(reason)s::jsonb"}
+order by found.recorded_at desc, found.id desc
+limit %(limit)s offset %(offset)s
+"""
+    parameters = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
+    page = {"limit": wanted.limit, "offset": wanted.offset}
+    asked = {"org_id": wanted.org_id, "outcome": wanted.outcome, "reason": json.dumps([reason])}
+    return Statement(text, {**parameters, **page, **asked})
+
+
+def build_pending_statement(plan: Plan, org_id: str) -> Statement:
+    """Count the step results that are pending, and find when the oldest of them was recorded."""
+    text = f"""
+select count(*)::text, to_json(min({RECORDED_AT})) #>> '{{}}'
+from step_results as found
+where {FOUND} and found.org_id = %(org_id)s::uuid
+    and not exists (
+        select from step_persistence as ledger
+        where ledger.step_result_id = found.id and ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s
+    )
+"""
+    parameters = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
+    return Statement(text, {**parameters, "org_id": org_id})

@@ -28,6 +28,12 @@ _IS_ACTIVE_ADMIN = "select exists (select from super_admins where id = %s::uuid 
 
 _IS_READ_ONLY = "select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean"
 
+_LIST_ORGANISATIONS = """
+select json_build_object('id', id, 'name', name, 'slug', slug)::text
+from orgs where %(org_id)s::uuid is null or id = %(org_id)s::uuid
+order by lower(name), id limit %(limit)s
+"""
+
 _ORGANISATION_EXISTS = "select exists (select from orgs where id = %s::uuid)"
 
 
@@ -73,6 +79,13 @@ async def fetch_read_only(connection: Connection) -> bool:
     async with wrap_errors():
         row = await (await connection.execute(_IS_READ_ONLY)).fetchone()
     return bool(row and row[0])
+
+
+async def list_organisations(connection: Connection, org_id: str | None, limit: int) -> list[str]:
+    """Return organisations by name as JSON texts: one, or with None at most `limit`. Raises StoreUnavailable."""
+    async with wrap_errors():
+        cursor = await connection.execute(_LIST_ORGANISATIONS, {"org_id": org_id, "limit": limit})
+        return [text for (text,) in await cursor.fetchall()]
 
 
 async def organisation_exists(connection: Connection, org_id: str) -> bool:

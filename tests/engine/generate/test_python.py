@@ -92,6 +92,8 @@ def test_names_that_python_has_taken(compiled: Callable[[str], Plan], tmp_path: 
         "offset",
         "order",
         "fields",
+        "cursor",
+        "count",
         *(name for name in PROVIDED_COLUMNS if name != "org_id"),
     ]
     assert '                "from": from_,\n                "call": call_,\n                "amount": amount,\n' in text
@@ -118,7 +120,7 @@ def test_rows_and_filters_have_types(compiled: Callable[[str], Plan], tmp_path: 
     provided = set(PROVIDED_COLUMNS) - {"org_id"}
     assert module.LambdaFilters.__annotations__.keys() == {"from", "amount", "on", *provided}
     assert module.LambdaFilters.__total__ is False
-    assert module.query_class.__annotations__["return"] == list.__class_getitem__(module.LambdaRow)
+    assert module.query_class.__annotations__["return"] == module.call.Rows[module.LambdaRow]
 
 
 def test_a_column_may_be_called_list(

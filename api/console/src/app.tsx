@@ -1,0 +1,175 @@
+/** The page as a whole: signed in or not, and which page the address names. */
+import type { VNode } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { type Address, buildAddress, navigate, parseAddress, useAddress } from "./data/address";
+import { Problem, readKey, storeKey } from "./data/api";
+import { chooseOrganisation, openSession, type Session, SessionContext } from "./data/session";
+import type { Organisation, Spec } from "./data/types";
+import { Header } from "./parts/header";
+import { Empty, Failed, Loading } from "./parts/states";
+import { CostsPage } from "./pages/costs";
+import { Overview } from "./pages/overview";
+import { RowPage } from "./pages/row";
+import { RowsPage } from "./pages/rows";
+import { RunsPage, SubmissionPage } from "./pages/runs";
+import { SignIn } from "./pages/sign-in";
+import { SpecPage, SpecsPage } from "./pages/spec";
+import { StepPage, StepsPage } from "./pages/steps";
+import { WhyPage } from "./pages/why";
+
+type Opened = Omit<Session, "signOut">;
+
+/** Take the key that the address brings, as `dex serve --dev` prints it, and take it out of the address at once. */
+function takeKeyFromAddress(): string | null {
+  const match = /^#key=([^&]+)$/.exec(location.hash);
+  if (!match?.[1]) return readKey();
+  const key = decodeURIComponent(match[1]);
+  storeKey(key);
+  history.replaceState(null, "", "#/");
+  return key;
+}
+
+export function App(): VNode {
+  const [key, setKey] = useState(takeKeyFromAddress);
+  const [opened, setOpened] = useState<Opened | null>(null);
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const [notice, setNotice] = useState<string | null>(null);
+  const [round, setRound] = useState(0);
+
+  const signOut = (reason?: string): void => {
+    storeKey(null);
+    setKey(null);
+    setOpened(null);
+    setProblem(null);
+    setNotice(reason ?? null);
+  };
+  useEffect(() => {
+    if (key === null || opened) return;
+    openSession(key).then(setOpened, (error: unknown) => {
+      if (error instanceof Problem && error.status === 401) signOut(`${error.message}. Sign in again.`);
+      else setProblem(error instanceof Problem ? error : new Problem("The page could not start.", 0, "page_error"));
+    });
+  }, [key, opened, round]);
+
+  if (key === null) {
+    const signIn = async (given: string): Promise<void> => {
+      const session = await openSession(given);
+      storeKey(given);
+      setNotice(null);
+      setOpened(session);
+      setKey(given);
+    };
+    return <SignIn notice={notice} signIn={signIn} />;
+  }
+  if (problem) {
+    const retry = (): void => {
+      setProblem(null);
+      setRound(round + 1);
+    };
+    return (
+      <main id="main" tabIndex={-1}>
+        <h1 class="hidden">Console</h1>
+        <Failed problem={problem} retry={retry} />
+      </main>
+    );
+  }
+  if (!opened) return <Loading what="Signing in" />;
+  return (
+    <SessionContext.Provider value={{ ...opened, signOut }}>
+      <Pages session={{ ...opened, signOut }} />
+    </SessionContext.Provider>
+  );
+}
+
+function Pages({ session }: { session: Session }): VNode {
+  const address = useAddress();
+  const organisation = chooseOrganisation(session, address);
+  const main = useRef<HTMLElement>(null);
+  const place = address.path.join("/");
+  const first = useRef(true);
+  useEffect(() => {
+    // A new page is announced by its heading and read from its top; the first one is where the reader begins anyway.
+    if (first.current) {
+      first.current = false;
+      return;
+    }
+    scrollTo(0, 0);
+    main.current?.focus({ preventScroll: true });
+  }, [place]);
+  return (
+    <>
+      <Header address={address} organisation={organisation} />
+      <main id="main" tabIndex={-1} ref={main}>
+        <Page session={session} address={address} organisation={organisation} />
+      </main>
+    </>
+  );
+}
+
+interface PageProps {
+  session: Session;
+  address: Address;
+  organisation: Organisation | null;
+}
+
+function Page({ session, address, organisation }: PageProps): VNode {
+  const [page = "", name, id] = address.path;
+  const spec = session.specs.find((one) => one.name === name || one.slug === name);
+  if (page === "") return <Overview organisation={organisation} />;
+  if (page === "specs" && name === undefined) return <SpecsPage />;
+  if (page === "specs" && spec) return <SpecPage key={spec.name} spec={spec} organisation={organisation} />;
+  if (!organisation && ORGANISATION_PAGES.has(page)) return <ChooseFirst session={session} address={address} />;
+  if (organisation) {
+    const about = { organisation, address };
+    if (page === "rows" && name === undefined) return <FirstSpec specs={session.specs} />;
+    if (page === "rows" && spec && id) return <RowPage key={id} {...{ spec, id, organisation }} />;
+    if (page === "rows" && spec) return <RowsPage key={`${spec.name} ${organisation.id}`} spec={spec} {...about} />;
+    if (page === "why") return <WhyPage {...about} />;
+    if (page === "runs") return name ? <SubmissionPage key={name} id={name} {...about} /> : <RunsPage {...about} />;
+    if (page === "steps") return name ? <StepPage key={name} id={name} {...about} /> : <StepsPage {...about} />;
+    if (page === "costs") return <CostsPage {...about} />;
+  }
+  return (
+    <Empty title="There is no such page">
+      <p>
+        The address names nothing the console knows. <a href="#/">Go to the overview</a>.
+      </p>
+    </Empty>
+  );
+}
+
+/** The pages that are about one organisation. */
+const ORGANISATION_PAGES = new Set(["rows", "why", "runs", "steps", "costs"]);
+
+/** `Rows` without a spec leads to the rows of the first one. */
+function FirstSpec({ specs }: { specs: Spec[] }): VNode {
+  const first = specs[0];
+  useEffect(() => {
+    if (first) navigate(buildAddress(["rows", first.name]), { replace: true });
+  }, [first]);
+  return first ? <Loading /> : <Empty title="There is no spec yet" />;
+}
+
+/** A super-admin sees every organisation; rows, runs and costs are those of one. */
+function ChooseFirst({ session, address }: { session: Session; address: Address }): VNode {
+  return (
+    <>
+      <h1>Whose?</h1>
+      <p>This page is about one organisation. Choose it here, or at the top right.</p>
+      <ul class="choices">
+        {session.organisations.map((one) => (
+          <li key={one.id}>
+            <a href={`#/${address.path.map(encodeURIComponent).join("/")}?${withOrganisation(one.id)}`}>{one.name}</a>
+          </li>
+        ))}
+      </ul>
+      {session.organisations.length === 0 && <Empty title="There is no organisation yet" />}
+    </>
+  );
+}
+
+function withOrganisation(id: string): string {
+  const query = parseAddress(location.hash).query;
+  query.set("org", id);
+  return query.toString();
+}

@@ -1,0 +1,58 @@
+/** The address in the bar is the question: a path and parameters behind `#`, which no server ever sees. */
+import { useEffect, useState } from "preact/hooks";
+
+export interface Address {
+  path: string[];
+  query: URLSearchParams;
+}
+
+export function parseAddress(hash: string): Address {
+  const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
+  return { path: path.split("/").filter(Boolean).map(decodePart), query: new URLSearchParams(query) };
+}
+
+function decodePart(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+type Parameters = Record<string, string | null | undefined>;
+
+/** Return the address of a page. The organisation that a super-admin looks at goes along. */
+export function buildAddress(path: string[], parameters: Parameters | URLSearchParams = {}): string {
+  const query = new URLSearchParams();
+  const entries = parameters instanceof URLSearchParams ? [...parameters] : Object.entries(parameters);
+  for (const [name, value] of entries) if (value) query.append(name, value);
+  const org = parseAddress(location.hash).query.get("org");
+  if (org && !query.has("org")) query.set("org", org);
+  if (query.get("org") === "all") query.delete("org");
+  const text = query.toString();
+  return `#/${path.map(encodeURIComponent).join("/")}${text ? `?${text}` : ""}`;
+}
+
+export function navigate(address: string, options: { replace?: boolean } = {}): void {
+  if (options.replace) {
+    history.replaceState(null, "", address);
+    dispatchEvent(new HashChangeEvent("hashchange"));
+  } else {
+    location.hash = address;
+  }
+}
+
+/** Return the address, anew whenever it changes. */
+export function useAddress(): Address {
+  const [hash, setHash] = useState(location.hash);
+  useEffect(() => {
+    const update = (): void => {
+      setHash(location.hash);
+    };
+    addEventListener("hashchange", update);
+    return () => {
+      removeEventListener("hashchange", update);
+    };
+  }, []);
+  return parseAddress(hash);
+}

@@ -1,0 +1,90 @@
+/** Requests to the API that serves this page, with the key of this tab. */
+import { parseJson } from "./json";
+
+const STORED_KEY = "dex.key";
+
+/** An answer that reports a problem, in the API's words. */
+export class Problem extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+    readonly code: string,
+    readonly hint = "",
+  ) {
+    super(message);
+  }
+}
+
+export interface Answer<T, M = Record<string, unknown>> {
+  data: T;
+  meta: M;
+}
+
+export interface RequestOptions {
+  method?: "GET" | "POST";
+  body?: unknown;
+  accept?: string;
+  signal?: AbortSignal | undefined;
+  key?: string;
+}
+
+/** The key lives as long as the tab: never in a cookie, and not where other tabs or later visits find it. */
+export function readKey(): string | null {
+  return sessionStorage.getItem(STORED_KEY);
+}
+
+export function storeKey(key: string | null): void {
+  if (key === null) sessionStorage.removeItem(STORED_KEY);
+  else sessionStorage.setItem(STORED_KEY, key);
+}
+
+/** Send a request; return the response as it comes. Throws Problem for every answer that reports one. */
+export async function send(path: string, options: RequestOptions = {}): Promise<Response> {
+  const headers: Record<string, string> = { authorization: `Bearer ${options.key ?? readKey() ?? ""}` };
+  if (options.accept) headers["accept"] = options.accept;
+  const init: RequestInit = { method: options.method ?? "GET", headers, cache: "no-store", credentials: "omit" };
+  if (options.body !== undefined) {
+    headers["content-type"] = "application/json";
+    init.body = JSON.stringify(options.body);
+  }
+  if (options.signal) init.signal = options.signal;
+  let response: Response;
+  try {
+    // Relative to the page, so that a path prefix of a proxy stays.
+    response = await fetch(path, init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new Problem("The API does not answer.", 0, "no_answer", "Check that it runs and that you are online.");
+  }
+  if (!response.ok) throw await readProblem(response);
+  return response;
+}
+
+/** Send a request and return the JSON of its answer. */
+export async function request<T, M = Record<string, unknown>>(
+  path: string,
+  options: RequestOptions = {},
+): Promise<Answer<T, M>> {
+  const response = await send(path, options);
+  return parseJson(await response.text()) as Answer<T, M>;
+}
+
+async function readProblem(response: Response): Promise<Problem> {
+  try {
+    const body = (await response.json()) as { error?: string; code?: string; hint?: string };
+    const message = body.error ?? `The API answered ${response.status}.`;
+    return new Problem(message, response.status, body.code ?? "", body.hint ?? "");
+  } catch {
+    return new Problem(`The API answered ${response.status}.`, response.status, "");
+  }
+}
+
+/** Return a path with parameters; those that are null, undefined or blank are left out. */
+export function buildPath(path: string, parameters: Record<string, string | number | null | undefined>): string {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value !== null && value !== undefined && value !== "") query.set(name, String(value));
+  }
+  const text = query.toString();
+  return text ? `${path}?${text}` : path;
+}

@@ -1,0 +1,50 @@
+/** What changed between two versions of a row: each place whose value differs. */
+import { formatJson, isObject, type Json, type JsonObject } from "./json";
+
+export interface Change {
+  path: string;
+  before: Json | undefined;
+  after: Json | undefined;
+}
+
+/** Columns that every write changes; they say nothing about what the row says. */
+const BOOKKEEPING = new Set([
+  "id",
+  "org_id",
+  "created_at",
+  "updated_at",
+  "source_submission_id",
+  "source_pipeline_run_id",
+  "source_step_result_id",
+  "source_recorded_at",
+]);
+
+export function compareRows(before: JsonObject, after: JsonObject): Change[] {
+  const names = new Set([...Object.keys(before), ...Object.keys(after)]);
+  return [...names]
+    .filter((name) => !BOOKKEEPING.has(name))
+    .flatMap((name) => compare(name, before[name], after[name]));
+}
+
+function compare(path: string, before: Json | undefined, after: Json | undefined): Change[] {
+  if (before !== undefined && after !== undefined && formatJson(before, 0) === formatJson(after, 0)) return [];
+  if (isObject(before) && isObject(after)) {
+    const names = new Set([...Object.keys(before), ...Object.keys(after)]);
+    return [...names].flatMap((name) => compare(`${path}.${name}`, before[name], after[name]));
+  }
+  if (Array.isArray(before) && Array.isArray(after)) return compareLists(path, before, after);
+  return [{ path, before, after }];
+}
+
+/** Lists of texts are compared as sets, others place by place. */
+function compareLists(path: string, before: Json[], after: Json[]): Change[] {
+  if ([...before, ...after].every((one) => typeof one === "string")) {
+    const gone = before.filter((one) => !after.includes(one)).map((one) => ({ path, before: one, after: undefined }));
+    const come = after.filter((one) => !before.includes(one)).map((one) => ({ path, before: undefined, after: one }));
+    return [...gone, ...come];
+  }
+  const length = Math.max(before.length, after.length);
+  return Array.from({ length }, (_, index) => index).flatMap((index) =>
+    compare(`${path}.${index}`, before[index], after[index]),
+  );
+}

@@ -1,0 +1,103 @@
+/** A question to a table, as the address holds it and as the query endpoint takes it. */
+import type { Column, Spec } from "./types";
+
+export interface Filter {
+  column: string;
+  operator: string;
+  value: string;
+}
+
+export interface Question {
+  filters: Filter[];
+  search: string;
+  order: string[];
+  fields: string[];
+  cursor: string | null;
+}
+
+const WORDS = new Set(["org", "q", "order", "fields", "cursor"]);
+export const PAGE_SIZE = 50;
+
+export const OPERATOR_NAMES: Record<string, string> = {
+  eq: "is",
+  in: "is one of",
+  gt: "above",
+  gte: "from",
+  lt: "below",
+  lte: "up to",
+  prefix: "begins with",
+  contains: "contains",
+  is: "has a value",
+};
+
+/** Read a question from the parameters of an address: `company_domain=acme.com&founded.gte=2000&order=-updated_at`. */
+export function readQuestion(query: URLSearchParams): Question {
+  const filters: Filter[] = [];
+  for (const [name, value] of query) {
+    if (WORDS.has(name)) continue;
+    const [column = "", operator = "eq"] = name.split(".", 2);
+    filters.push({ column, operator, value });
+  }
+  return {
+    filters,
+    search: query.get("q") ?? "",
+    order: splitList(query.get("order")),
+    fields: splitList(query.get("fields")),
+    cursor: query.get("cursor"),
+  };
+}
+
+/** Return the parameters of the address that holds the question. */
+export function writeQuestion(question: Partial<Question>): URLSearchParams {
+  const query = new URLSearchParams();
+  for (const { column, operator, value } of question.filters ?? []) {
+    query.append(operator === "eq" ? column : `${column}.${operator}`, value);
+  }
+  if (question.search) query.set("q", question.search);
+  if (question.order?.length) query.set("order", question.order.join(","));
+  if (question.fields?.length) query.set("fields", question.fields.join(","));
+  if (question.cursor) query.set("cursor", question.cursor);
+  return query;
+}
+
+function splitList(text: string | null): string[] {
+  return (text ?? "").split(",").filter(Boolean);
+}
+
+/** Return the filters, search and order as the body of a query; what a column cannot take is for the API to say. */
+export function buildBody(spec: Spec, question: Question, orgId: string | null): Record<string, unknown> {
+  const body: Record<string, unknown> = {};
+  for (const { column, operator, value } of question.filters) {
+    const known = spec.columns.find((one) => one.name === column);
+    const operators = (body[column] ??= {}) as Record<string, unknown>;
+    operators[operator] = convertOperand(known, operator, value);
+  }
+  if (question.search) body["q"] = question.search;
+  if (question.order.length) body["order"] = question.order;
+  if (orgId) body["org_id"] = orgId;
+  return body;
+}
+
+function convertOperand(column: Column | undefined, operator: string, value: string): unknown {
+  if (operator === "is") return value === "not null" ? "not null" : null;
+  if (operator === "in") return value.split(",").map((one) => convertValue(column, one.trim()));
+  if (operator === "prefix" || operator === "contains") return value;
+  return convertValue(column, value);
+}
+
+const NUMBERS = new Set(["integer", "bigint", "numeric", "double precision"]);
+
+function convertValue(column: Column | undefined, value: string): unknown {
+  if (column?.type === "boolean" && (value === "true" || value === "false")) return value === "true";
+  if (column && NUMBERS.has(column.type) && String(Number(value)) === value) return Number(value);
+  return value;
+}
+
+/** The columns that a table shows unless others are chosen: what the spec declares, light ones, and when it changed. */
+export function chooseColumns(spec: Spec, question: Question): Column[] {
+  const byName = new Map(spec.columns.map((column) => [column.name, column]));
+  const chosen = question.fields.flatMap((name) => byName.get(name) ?? []);
+  if (chosen.length) return chosen;
+  const light = spec.columns.filter((column) => !column.provided && column.type !== "jsonb");
+  return [...light.slice(0, 8), ...spec.columns.filter((column) => column.name === "updated_at")];
+}

@@ -1,0 +1,51 @@
+/** What every page knows: who signed in, the organisations and specs to be seen, and whose rows are looked at. */
+import { createContext } from "preact";
+import { useContext } from "preact/hooks";
+import type { Address } from "./address";
+import { request } from "./api";
+import type { Caller, Organisation, Spec } from "./types";
+
+export interface Session {
+  caller: Caller;
+  organisations: Organisation[];
+  specs: Spec[];
+  signOut: (reason?: string) => void;
+}
+
+export const SessionContext = createContext<Session | null>(null);
+
+export function useSession(): Session {
+  const session = useContext(SessionContext);
+  if (!session) throw new Error("there is no session");
+  return session;
+}
+
+/** Ask who a key belongs to, and what it sees. Throws Problem for a key that is none. */
+export async function openSession(key?: string): Promise<Omit<Session, "signOut">> {
+  const options = key === undefined ? {} : { key };
+  const [caller, organisations, specs] = await Promise.all([
+    request<Caller>("api/v1/caller", options),
+    request<Organisation[]>("api/v1/organisations", options),
+    request<Spec[]>("api/v1/specs", options),
+  ]);
+  return { caller: caller.data, organisations: organisations.data, specs: specs.data };
+}
+
+/** Return the organisation that a page is about; null: a super-admin has chosen none. */
+export function chooseOrganisation(session: Session, address: Address): Organisation | null {
+  if (session.caller.org_id) {
+    return session.organisations[0] ?? { id: session.caller.org_id, name: "Your organisation", slug: "" };
+  }
+  const wanted = address.query.get("org");
+  const found = session.organisations.find((one) => one.id === wanted || one.slug === wanted);
+  return found ?? (session.organisations.length === 1 ? (session.organisations[0] ?? null) : null);
+}
+
+/** Return the `org_id` to send: a super-admin names it, a tenant's token says it. */
+export function nameOrganisation(session: Session, organisation: Organisation | null): string | null {
+  return session.caller.org_id ? null : (organisation?.id ?? null);
+}
+
+export function maySpend(caller: Caller): boolean {
+  return caller.role === "org_admin" || caller.role === "company_admin";
+}

@@ -1,0 +1,120 @@
+/** Runs: what was asked for, how it goes, and what came of it. */
+import type { VNode } from "preact";
+import type { Address } from "../data/address";
+import { buildPath, request } from "../data/api";
+import { capitalize, shortenId } from "../data/format";
+import { useLoad } from "../data/load";
+import { maySpend, nameOrganisation, useSession } from "../data/session";
+import type { Organisation, Run } from "../data/types";
+import { Link } from "../parts/link";
+import { RunCard } from "../parts/runs";
+import { Empty, Load } from "../parts/states";
+import { SubmissionActions } from "../parts/submission-actions";
+
+const STATUSES = ["queued", "running", "succeeded", "failed", "canceled"];
+const PAGE = 25;
+
+interface RunsProps {
+  address: Address;
+  organisation: Organisation;
+}
+
+export function RunsPage({ address, organisation }: RunsProps): VNode {
+  const orgId = nameOrganisation(useSession(), organisation);
+  const status = address.query.get("status");
+  const offset = Number(address.query.get("offset") ?? 0) || 0;
+  const path = buildPath("api/v1/runs", { status, offset, limit: PAGE, org_id: orgId });
+  const loaded = useLoad(path, async (signal) => (await request<Run[]>(path, { signal })).data, "runs");
+  return (
+    <>
+      <h1>Runs</h1>
+      <p class="lead">A submission becomes a run per input; a run goes through its steps, each of them one research.</p>
+      <nav class="tabs" aria-label="States">
+        <Link to={["runs"]} current={status === null}>
+          All
+        </Link>
+        {STATUSES.map((one) => (
+          <Link key={one} to={["runs"]} query={{ status: one }} current={status === one}>
+            {capitalize(one)}
+          </Link>
+        ))}
+      </nav>
+      <Load of={loaded} what="Asking for runs">
+        {(runs) => (
+          <>
+            {runs.length === 0 && (
+              <Empty title={status ? `No run is ${status}` : "Nothing was submitted yet"}>
+                {!status && (
+                  <p>
+                    <code>dex submit</code> starts one, as does <code>POST /api/v1/submissions</code>.
+                  </p>
+                )}
+              </Empty>
+            )}
+            {runs.map((run) => (
+              <RunCard key={run.id} run={run} />
+            ))}
+            <Pager {...{ status, offset }} isFull={runs.length === PAGE} />
+          </>
+        )}
+      </Load>
+    </>
+  );
+}
+
+function Pager({ status, offset, isFull }: { status: string | null; offset: number; isFull: boolean }): VNode {
+  return (
+    <nav class="pager" aria-label="Pages of runs">
+      {offset > 0 && (
+        <Link to={["runs"]} query={{ status, offset: String(Math.max(offset - PAGE, 0)) }}>
+          Newer
+        </Link>
+      )}
+      {isFull && (
+        <Link to={["runs"]} query={{ status, offset: String(offset + PAGE) }}>
+          Older
+        </Link>
+      )}
+    </nav>
+  );
+}
+
+interface SubmissionProps {
+  id: string;
+  organisation: Organisation;
+}
+
+/** One submission with all its runs; who may spend cancels it or takes it up again. */
+export function SubmissionPage({ id, organisation }: SubmissionProps): VNode {
+  const session = useSession();
+  const orgId = nameOrganisation(session, organisation);
+  const path = buildPath("api/v1/runs", { submission_id: id, limit: 200, org_id: orgId });
+  const loaded = useLoad(path, async (signal) => (await request<Run[]>(path, { signal })).data);
+  return (
+    <>
+      <nav class="crumbs" aria-label="Way here">
+        <Link to={["runs"]}>Runs</Link>
+      </nav>
+      <h1>
+        Submission <code>{shortenId(id)}</code>
+      </h1>
+      <Load of={loaded} what="Asking for its runs">
+        {(runs) =>
+          runs.length === 0 ? (
+            <Empty title="There is no such submission">
+              <p>It may belong to another organisation.</p>
+            </Empty>
+          ) : (
+            <>
+              {maySpend(session.caller) && <SubmissionActions id={id} runs={runs} done={loaded.reload} />}
+              {runs.map((run) => (
+                <RunCard key={run.id} run={run} />
+              ))}
+              {runs.length === 200 && <p class="quiet-text">The newest 200 runs are shown.</p>}
+            </>
+          )
+        }
+      </Load>
+    </>
+  );
+}

@@ -1,0 +1,225 @@
+/** Why: a domain or a name, and what is known of it. */
+import type { VNode } from "preact";
+import { type Address, buildAddress, navigate } from "../data/address";
+import { buildPath, request } from "../data/api";
+import { formatCount, humanize, shortenId } from "../data/format";
+import { useLoad } from "../data/load";
+import { nameOrganisation, useSession } from "../data/session";
+import type { KeyExplanation, KeyFinding, Organisation, Row, Run, Spec } from "../data/types";
+import { Link } from "../parts/link";
+import { renderInline } from "../parts/markdown";
+import { RunCard } from "../parts/runs";
+import { Load } from "../parts/states";
+import { Status } from "../parts/status";
+import { Time } from "../parts/time";
+
+interface FoundRow {
+  spec: Spec;
+  row: Row;
+}
+
+interface SpecFinding {
+  spec: Spec;
+  finding: KeyFinding;
+}
+
+interface Known {
+  rows: FoundRow[];
+  findings: SpecFinding[];
+  runs: Run[];
+  searched: number;
+}
+
+interface WhyProps {
+  address: Address;
+  organisation: Organisation;
+}
+
+export function WhyPage({ address, organisation }: WhyProps): VNode {
+  const wanted = address.query.get("q")?.trim() ?? "";
+  const submit = (event: SubmitEvent): void => {
+    event.preventDefault();
+    const text = new FormData(event.currentTarget as HTMLFormElement).get("q");
+    if (typeof text === "string") navigate(buildAddress(["why"], { q: text.trim() }));
+  };
+  return (
+    <>
+      <h1>Why is it missing?</h1>
+      <p class="lead">
+        Type a domain or a name: was it asked for, is it running, what came of it, and where is the row.
+      </p>
+      <form class="why" role="search" aria-label="Why" onSubmit={submit}>
+        <input
+          name="q"
+          type="search"
+          aria-label="Domain or name"
+          placeholder="acme.com"
+          value={wanted}
+          required
+          maxLength={200}
+        />
+        <button type="submit" class="primary">
+          Ask
+        </button>
+      </form>
+      {wanted && <Answer key={wanted} wanted={wanted} organisation={organisation} />}
+    </>
+  );
+}
+
+function Answer({ wanted, organisation }: { wanted: string; organisation: Organisation }): VNode {
+  const session = useSession();
+  const orgId = nameOrganisation(session, organisation);
+  const loaded = useLoad(`why ${organisation.id} ${wanted}`, async (signal): Promise<Known> => {
+    const runsPath = buildPath("api/v1/runs", { q: wanted, limit: 20, org_id: orgId });
+    const [runs, rows, findings] = await Promise.all([
+      request<Run[], { searched?: number }>(runsPath, { signal }),
+      Promise.all(session.specs.map((spec) => findRows(spec, wanted, orgId, signal))),
+      Promise.all(session.specs.map((spec) => explainKeys(spec, wanted, orgId, signal))),
+    ]);
+    return { rows: rows.flat(), findings: findings.flat(), runs: runs.data, searched: runs.meta.searched ?? 0 };
+  });
+  return (
+    <Load of={loaded} what="Looking everywhere">
+      {(known) => <Findings known={known} wanted={wanted} />}
+    </Load>
+  );
+}
+
+/** Rows of which a column of the key, or one that can be filtered, is what was typed. */
+async function findRows(spec: Spec, wanted: string, orgId: string | null, signal: AbortSignal): Promise<FoundRow[]> {
+  const columns = spec.columns.filter(
+    (column) => !column.provided && column.type === "text" && column.operators.includes("eq"),
+  );
+  const light = spec.columns.filter((column) => column.type !== "jsonb").map((column) => column.name);
+  const found = new Map<string, Row>();
+  const answers = await Promise.allSettled(
+    columns.map((column) => {
+      const body = { [column.name]: wanted, fields: light, limit: 10, ...(orgId ? { org_id: orgId } : {}) };
+      return request<Row[]>(`api/v1/${spec.slug}/query`, { method: "POST", body, signal });
+    }),
+  );
+  for (const answer of answers) {
+    // A refusal says that the column can hold no such value, so that no row has it.
+    if (answer.status === "fulfilled") for (const row of answer.value.data) found.set(row.id, row);
+  }
+  return [...found.values()].map((row) => ({ spec, row }));
+}
+
+/** What is known of keys that have what was typed in one of their columns. */
+async function explainKeys(
+  spec: Spec,
+  wanted: string,
+  orgId: string | null,
+  signal: AbortSignal,
+): Promise<SpecFinding[]> {
+  const columns = spec.columns.filter((column) => column.key && !column.provided && column.type === "text");
+  const answers = await Promise.allSettled(
+    columns.map((column) => {
+      const path = buildPath(`api/v1/${spec.slug}/explain`, { [column.name]: wanted, org_id: orgId });
+      return request<KeyExplanation>(path, { signal });
+    }),
+  );
+  const findings = new Map<string, KeyFinding>();
+  for (const answer of answers) {
+    if (answer.status === "fulfilled") {
+      for (const one of answer.value.data.known ?? []) findings.set(one.step_result_id, one);
+    }
+  }
+  return [...findings.values()].map((finding) => ({ spec, finding }));
+}
+
+function Findings({ known, wanted }: { known: Known; wanted: string }): VNode {
+  const steps = new Set(known.runs.flatMap((run) => run.steps.map((step) => step.id)));
+  const others = known.findings.filter(({ finding }) => !steps.has(finding.step_result_id));
+  return (
+    <>
+      <p class="verdict" role="status">
+        {judge(known, wanted)}
+      </p>
+      {known.rows.length > 0 && (
+        <section class="card" aria-labelledby="why-rows">
+          <h2 id="why-rows">Here it is</h2>
+          <ul class="found">
+            {known.rows.map(({ spec, row }) => (
+              <li key={row.id}>
+                <Link to={["rows", spec.name, row.id]}>{nameKey(spec, row)}</Link>{" "}
+                <span class="quiet-text">
+                  {spec.title}, updated <Time at={row["updated_at"] as string} />
+                </span>
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+      {others.length > 0 && (
+        <section class="card" aria-labelledby="why-known">
+          <h2 id="why-known">Step results about it</h2>
+          <ul class="found">
+            {others.map(({ spec, finding }) => (
+              <li key={`${spec.name} ${finding.step_result_id}`}>
+                <Status of={finding.state} /> {spec.title}: {renderInline(finding.message)}{" "}
+                <Link to={["steps", finding.step_result_id]}>
+                  <code>{shortenId(finding.step_result_id)}</code>
+                </Link>{" "}
+                <span class="quiet-text">
+                  <Time at={finding.recorded_at} />
+                </span>
+              </li>
+            ))}
+          </ul>
+        </section>
+      )}
+      {known.runs.length > 0 && <h2 class="spaced">Runs that asked about it</h2>}
+      {known.runs.map((run) => (
+        <RunCard key={run.id} run={run} heading={3} />
+      ))}
+    </>
+  );
+}
+
+function nameKey(spec: Spec, row: Row): string {
+  const texts = spec.conflict
+    .map((name) => row[name])
+    .filter((value): value is string => typeof value === "string" && value !== row["org_id"]);
+  return texts.join(" · ") || shortenId(row.id);
+}
+
+/** One sentence: the best that is known. */
+function judge({ rows, findings, runs, searched }: Known, wanted: string): string {
+  if (rows.length > 0) {
+    return `“${wanted}” has ${formatCount(rows.length)} ${rows.length === 1 ? "row" : "rows"}.`;
+  }
+  const steps = runs.flatMap((run) => run.steps);
+  const outcomes = steps.flatMap((step) => step.results.map((result) => result.outcome));
+  if (steps.some((step) => step.results.some((result) => result.row_ids.length > 0))) {
+    return `“${wanted}” was asked for, and has rows.`;
+  }
+  const states = [...findings.map(({ finding }) => finding.state), ...outcomes, ...steps.map((step) => step.status)];
+  const first = [
+    "rejected",
+    "filtered",
+    "pending",
+    "failed",
+    "ordered",
+    "running",
+    "queued",
+    "superseded",
+    "canceled",
+  ].find((state) => states.includes(state));
+  if (first) return `“${wanted}” has no row: ${REASONS[first] ?? humanize(first).toLowerCase()}.`;
+  if (runs.length > 0) return `“${wanted}” was asked for, and no step of it gives a row.`;
+  return `“${wanted}” was never asked for: no row has it, and none of the newest ${formatCount(searched)} runs mentions it.`;
+}
+
+const REASONS: Record<string, string> = {
+  rejected: "what was found about it was rejected, for the reason below",
+  filtered: "the spec leaves out what was found about it",
+  pending: "its result waits for the next sweep",
+  failed: "its research failed",
+  ordered: "its research is ordered, and not answered yet",
+  running: "its run is under way",
+  queued: "its run waits for a runner",
+  superseded: "a newer result does not have it any more",
+  canceled: "its run was canceled",
+};

@@ -1,0 +1,93 @@
+/** Why to believe a value: where the provider read it, in which words, how sure it is and why. */
+import type { VNode } from "preact";
+import { formatCount, safeUrl } from "../data/format";
+import { isObject, type Json } from "../data/json";
+import type { Citation, Evidence } from "../data/types";
+import { OutsideLink } from "./link";
+import { renderInline } from "./markdown";
+
+const SHOWN_EXCERPTS = 3;
+
+/** Confidence, reasoning and citations beside a value. What is long is a click away. */
+export function EvidenceNotes({ notes }: { notes: Evidence[] }): VNode {
+  return (
+    <aside class="evidence" aria-label="Evidence">
+      {notes.map((note, index) => (
+        <EvidenceNote key={index} note={note} />
+      ))}
+    </aside>
+  );
+}
+
+function EvidenceNote({ note }: { note: Evidence }): VNode {
+  const citations = (note.citations ?? []).map(readCitation).filter((one) => Boolean(one.url ?? one.title));
+  return (
+    <div class="evidence-note">
+      <p class="evidence-head">
+        {note.confidence && <Confidence of={note.confidence} />}
+        <span class="quiet-text">
+          {citations.length
+            ? `${formatCount(citations.length)} ${citations.length === 1 ? "source" : "sources"}`
+            : "no source"}
+        </span>
+      </p>
+      {citations.length > 0 && (
+        <ul class="citations">
+          {citations.slice(0, 3).map((citation, index) => (
+            <CitationLine key={index} citation={citation} />
+          ))}
+        </ul>
+      )}
+      {(note.reasoning !== null || citations.length > 3) && (
+        <details>
+          <summary>{citations.length > 3 ? "Reasoning and all sources" : "Reasoning"}</summary>
+          {note.reasoning && <p>{renderInline(note.reasoning)}</p>}
+          {citations.length > 3 && (
+            <ul class="citations">
+              {citations.slice(3).map((citation, index) => (
+                <CitationLine key={index} citation={citation} />
+              ))}
+            </ul>
+          )}
+        </details>
+      )}
+    </div>
+  );
+}
+
+function Confidence({ of }: { of: string }): VNode {
+  const tone = { high: "good", medium: "waiting", low: "bad" }[of.toLowerCase()] ?? "quiet";
+  return <span class={`status ${tone}`}>{`${of.toLowerCase()} confidence`}</span>;
+}
+
+function CitationLine({ citation }: { citation: Citation }): VNode {
+  const excerpts = citation.excerpts ?? [];
+  const url = citation.url ?? "";
+  return (
+    <li>
+      <OutsideLink url={url}>{citation.title ?? shortenUrl(url)}</OutsideLink>
+      {citation.title && safeUrl(url) && <span class="quiet-text"> {new URL(url).hostname.replace(/^www\./, "")}</span>}
+      {excerpts.slice(0, SHOWN_EXCERPTS).map((excerpt, index) => (
+        <blockquote key={index}>{excerpt}</blockquote>
+      ))}
+    </li>
+  );
+}
+
+function shortenUrl(url: string): string {
+  const text = url.replace(/^https?:\/\/(www\.)?/, "").replace(/\/$/, "");
+  return text.length > 60 ? `${text.slice(0, 59)}…` : text;
+}
+
+/** Read a citation as providers write it, which may be the address alone. */
+function readCitation(value: Citation | Json): Citation {
+  if (typeof value === "string") return { url: value };
+  if (!isObject(value as Json)) return {};
+  const { url, title, excerpts } = value as Citation;
+  const texts = Array.isArray(excerpts) ? excerpts.filter((one) => typeof one === "string") : [];
+  return {
+    ...(typeof url === "string" ? { url } : {}),
+    title: typeof title === "string" ? title : null,
+    excerpts: texts,
+  };
+}

@@ -1,0 +1,12 @@
+import type { VNode } from "preact";
+import { formatAgo, formatFullTime, formatTime } from "../data/format";
+
+/** A time in the reader's zone; the whole of it, with the zone, on hovering. */
+export function Time({ at, ago = false }: { at: string | null | undefined; ago?: boolean }): VNode {
+  if (!at) return <span class="none">–</span>;
+  return (
+    <time dateTime={at} title={formatFullTime(at)}>
+      {ago ? formatAgo(at) : formatTime(at)}
+    </time>
+  );
+}

@@ -1,0 +1,33 @@
+/** YAML with its lines numbered, keys and comments told apart. */
+import type { VNode } from "preact";
+
+export function YamlText({ text }: { text: string }): VNode {
+  return (
+    <pre class="code yaml" tabIndex={0}>
+      {text
+        .replace(/\n$/, "")
+        .split("\n")
+        .map((line, index) => (
+          <span key={index} class="line">
+            {renderLine(line)}
+            {"\n"}
+          </span>
+        ))}
+    </pre>
+  );
+}
+
+function renderLine(line: string): VNode {
+  const match = /^(\s*(?:- )?)([\w.-]+)(:)(\s.*)?$/.exec(line);
+  if (/^\s*#/.test(line)) return <span class="comment">{line}</span>;
+  if (!match) return <>{line}</>;
+  const [, indent, key, colon, rest] = match;
+  return (
+    <>
+      {indent}
+      <span class="yaml-key">{key}</span>
+      {colon}
+      {rest}
+    </>
+  );
+}

@@ -1,0 +1,56 @@
+"""`/console`: the page that people look at, from the files that `make setup` builds out of `api/console/`.
+
+The page loads nothing from elsewhere, and finds scripts and endpoints relative to its own address, so that it works
+below any path prefix of a proxy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+#: What Vite builds: `index.html`, and below `console/` the files it names, each with a digest in its name.
+BUILT: Final = Path(__file__).parent / "console" / "dist"
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script';"
+    " trusted-types 'none'"
+)
+_PAGE_HEADERS: Final = {"content-security-policy": POLICY, "cache-control": "no-cache"}
+_FILE_HEADERS: Final = {"cache-control": "public, max-age=31536000, immutable"}
+_NOT_BUILT: Final = "The console is not built: run `make setup`, then load this page again.\n"
+
+
+def build_console_routes() -> list[BaseRoute]:
+    """Return the page and the files it names."""
+    return [
+        Route("/console", _answer_page),
+        Route("/console/", _redirect_to_page),
+        Mount("/console", _BuiltFiles(directory=BUILT / "console", check_dir=False)),
+    ]
+
+
+async def _answer_page(request: Request) -> Response:
+    page = BUILT / "index.html"
+    if not page.is_file():
+        return PlainTextResponse(_NOT_BUILT, status_code=503)
+    return Response(page.read_bytes(), media_type="text/html", headers=_PAGE_HEADERS)
+
+
+async def _redirect_to_page(request: Request) -> Response:
+    """Lead to the address without the slash, from which the page's files are found."""
+    return RedirectResponse("../console")
+
+
+class _BuiltFiles(StaticFiles):
+    """Files that never change under their name, so that a browser keeps them."""
+
+    def file_response(self, *arguments: object, **options: object) -> Response:
+        response = super().file_response(*arguments, **options)  # type: ignore[arg-type]
+        response.headers.update(_FILE_HEADERS)
+        return response

@@ -1,0 +1,174 @@
+"""The endpoints for who looks at runs: the newest ones, those about something, and one step result."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import authenticate_tenant_or_admin, choose_organisation
+from api.context import Context
+from api.http.body import read_number, read_parameters
+from api.http.endpoint import build_data_response, build_list_response, endpoint
+from api.http.errors import Fault, InvalidBody
+from api.http.openapi import build_data_schema
+from api.rows.query_body import parse_organisation
+from api.rows.tenant import TENANT_HEADERS
+from engine.runs.run_list import SEARCH_WINDOW, RunFilter, list_runs, read_step_result
+from engine.runs.statuses import RunStatus
+from engine.store.identity import check_organisation
+from engine.values.normalizers import NORMALIZERS, NormalizeError
+from engine.values.uuid_text import parse_uuid
+
+_MOST_RUNS: Final = 200
+_MOST_OFFSET: Final = 10_000
+_LONGEST_TEXT: Final = 200
+_ORG: Final[tuple[dict[str, Any], str]] = ({"type": "string", "format": "uuid"}, "Super-admin: whose.")
+_NULLABLE: Final = {"type": ["string", "null"]}
+_STEP: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["id", "position", "status", "operation_id", "order", "results"],
+    "properties": {
+        "id": {"type": "string", "format": "uuid"},
+        "position": {"type": "integer"},
+        "attempt": {"type": "integer"},
+        "status": {"type": "string"},
+        "operation_id": _NULLABLE,
+        "result_status": _NULLABLE,
+        "error_message": _NULLABLE,
+        **dict.fromkeys(("started_at", "finished_at", "recorded_at"), _NULLABLE),
+        "order": {"type": ["object", "null"], "description": "What was bought for it."},
+        "results": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "What became of it under each spec: outcome, reasons and rows.",
+        },
+    },
+}
+_RUN: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["id", "submission_id", "status", "created_at", "steps"],
+    "properties": {
+        **{name: {"type": "string", "format": "uuid"} for name in ("id", "submission_id")},
+        "parent_pipeline_run_id": _NULLABLE,
+        "status": {"type": "string"},
+        "attempt": {"type": "integer"},
+        "runner": {"type": "string"},
+        "error_message": _NULLABLE,
+        "created_at": {"type": "string", "format": "date-time"},
+        **dict.fromkeys(("started_at", "finished_at"), _NULLABLE),
+        "input": {"description": "What it was given; null where that is not on record, or long."},
+        "steps": {"type": "array", "items": _STEP},
+    },
+}
+_STEP_RESULT: Final[dict[str, Any]] = {
+    **_STEP,
+    "required": [*_STEP["required"], "submission_id", "pipeline_run_id", "input_payload", "output_payload"],
+    "properties": {
+        **_STEP["properties"],
+        **{name: {"type": "string", "format": "uuid"} for name in ("submission_id", "pipeline_run_id")},
+        "input_payload": {},
+        "output_payload": {},
+    },
+}
+
+
+@endpoint(
+    "GET",
+    "/api/v1/runs",
+    name="list_runs",
+    title="Runs with their steps, orders and what became of them, newest first",
+    tag="submissions",
+    response_schema=build_data_schema({"type": "array", "items": _RUN}, {"type": "object"}),
+    security=("tenant", "superAdmin"),
+    headers=TENANT_HEADERS,
+    parameters={
+        "q": (
+            {"type": "string", "maxLength": _LONGEST_TEXT},
+            f"A domain or a name: only runs whose input mentions it, among the newest {SEARCH_WINDOW}.",
+        ),
+        "status": ({"type": "string", "enum": [status.value for status in RunStatus]}, "Only those in this state."),
+        "submission_id": ({"type": "string", "format": "uuid"}, "Only those of this submission."),
+        "limit": ({"type": "integer", "minimum": 1, "maximum": _MOST_RUNS, "default": 50}, "At most."),
+        "offset": ({"type": "integer", "minimum": 0, "maximum": _MOST_OFFSET, "default": 0}, "After so many."),
+        "org_id": _ORG,
+    },
+    error_statuses=(400, 401, 403, 404, 422, 503),
+)
+async def answer_runs(context: Context, request: Request) -> Response:
+    """Answer runs of the caller's organisation."""
+    caller = await authenticate_tenant_or_admin(request, context)
+    parameters = read_parameters(request, ("q", "status", "submission_id", "limit", "offset", "org_id"))
+    wanted = RunFilter(
+        org_id=choose_organisation(caller, parse_organisation(parameters.get("org_id"))),
+        company_id=caller.company_id,
+        status=_read_status(parameters.get("status")),
+        submission_id=_read_id(parameters, "submission_id"),
+        texts=_spell_text(parameters.get("q", "").strip()),
+        limit=read_number(parameters, "limit", 50, 1, _MOST_RUNS),
+        offset=read_number(parameters, "offset", 0, 0, _MOST_OFFSET),
+    )
+    async with context.connection() as connection:
+        runs = await list_runs(connection, context.plans, wanted)
+        if not runs:
+            await check_organisation(connection, wanted.org_id)
+    meta = {"limit": wanted.limit, "offset": wanted.offset}
+    return build_list_response(runs, {**meta, "searched": SEARCH_WINDOW} if wanted.texts else meta)
+
+
+@endpoint(
+    "GET",
+    "/api/v1/step-results/{step_result_id}",
+    name="read_step_result",
+    title="One step result: its payloads, its order, and what became of it under each spec",
+    tag="submissions",
+    response_schema=build_data_schema(_STEP_RESULT),
+    security=("tenant", "superAdmin"),
+    headers=TENANT_HEADERS,
+    parameters={"org_id": _ORG},
+    error_statuses=(400, 401, 403, 404, 422, 503),
+)
+async def answer_step_result(context: Context, request: Request) -> Response:
+    """Answer a step result of the caller's organisation."""
+    caller = await authenticate_tenant_or_admin(request, context)
+    org_id = choose_organisation(caller, parse_organisation(read_parameters(request, ("org_id",)).get("org_id")))
+    step_id = parse_uuid(request.path_params["step_result_id"])
+    async with context.connection() as connection:
+        found = step_id and await read_step_result(connection, context.plans, org_id, step_id, caller.company_id)
+        if not found:
+            await check_organisation(connection, org_id)
+            raise Fault("not_found", "there is no such step result", hint="check the id and the organisation")
+    return build_data_response(found)
+
+
+def _read_status(text: str | None) -> str | None:
+    if text is not None and text not in tuple(RunStatus):
+        known = ", ".join(f"`{status}`" for status in RunStatus)
+        raise InvalidBody(f"`status` is `{text[:40]}`", field="status", hint=f"send one of {known}")
+    return text
+
+
+def _read_id(parameters: dict[str, str], name: str) -> str | None:
+    text = parameters.get(name)
+    found = parse_uuid(text)
+    if text is not None and found is None:
+        raise InvalidBody(f"`{name}` is not a UUID", field=name)
+    return found
+
+
+def _spell_text(text: str) -> tuple[str, ...]:
+    """Return the spellings to look for: the text, and where it holds a domain, that alone."""
+    if not text:
+        return ()
+    if len(text) > _LONGEST_TEXT or "\x00" in text:
+        message = f"`q` takes at most {_LONGEST_TEXT} characters"
+        raise InvalidBody(message, field="q", code="out_of_range", hint="send a domain or a name")
+    try:
+        domain = NORMALIZERS["domain"].function(text)
+    except NormalizeError:
+        domain = None
+    return tuple(dict.fromkeys((str(domain), text))) if domain else (text,)
+
+
+RUN_LIST_ENDPOINTS = (answer_runs, answer_step_result)

@@ -1,0 +1,51 @@
+"""Count what the paths of a spec gave over some step results: a path that never gives a value is likely wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from engine.plan import Plan
+from engine.rows.explain import Trace
+from engine.values.column_types import shorten_json
+
+_MOST_EXAMPLES: Final = 3
+
+
+@dataclass(slots=True)
+class ColumnSample:
+    """What one column's path gave: how often a value, how often none, how often one that is refused."""
+
+    name: str
+    values: int = 0
+    missing: int = 0
+    refused: int = 0
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_trace(self, trace: Trace, step_result_id: str) -> None:
+        """Count one value, and keep it as an example where it is a new one."""
+        if trace.reason is not None:
+            self.refused += 1
+            return
+        if trace.result is None:
+            self.missing += 1
+            return
+        self.values += 1
+        text = trace.result if isinstance(trace.result, str) else shorten_json(trace.result)
+        known = [example["value"] for example in self.examples]
+        if len(known) < _MOST_EXAMPLES and text[:200] not in known:
+            self.examples.append({"value": text[:200], "step_result_id": step_result_id})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON object of the endpoint."""
+        counts = {"values": self.values, "missing": self.missing, "refused": self.refused}
+        return {"name": self.name, **counts, "examples": self.examples}
+
+
+def build_samples(plan: Plan, traces: Iterable[tuple[str, Trace]]) -> list[ColumnSample]:
+    """Count traces, each with the id of its step result, by column; in the order of the table."""
+    samples = {column.name: ColumnSample(column.name) for column in plan.fields}
+    for step_result_id, trace in traces:
+        samples[trace.field].add_trace(trace, step_result_id)
+    return list(samples.values())

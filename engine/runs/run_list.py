@@ -1,0 +1,63 @@
+"""List runs, and read step results, with what became of each step under each spec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from engine.plan import Plan
+from engine.sql.identifiers import Statement
+from engine.sql.named_queries import read_named_queries
+from engine.store.connection import Connection
+from engine.store.errors import wrap_errors
+from engine.store.tenant import read_as_tenant
+
+QUERIES: Final = read_named_queries("engine.runs", "run_list.sql")
+#: Runs whose inputs a search looks into, the newest ones.
+SEARCH_WINDOW: Final = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs of an organisation to list, newest first. Each field is a parameter of the query `list_runs`."""
+
+    org_id: str
+    company_id: str | None = None  # only those of this company
+    status: str | None = None
+    submission_id: str | None = None
+    texts: Sequence[str] = ()  # one of which the input mentions, whatever its letter case
+    limit: int = 50
+    offset: int = 0
+
+
+async def list_runs(connection: Connection, plans: Sequence[Plan], wanted: RunFilter) -> list[bytes]:
+    """Return runs with their steps as JSON texts. Raises StoreUnavailable."""
+    patterns = [f"%{_escape_pattern(text)}%" for text in wanted.texts] or None
+    window = SEARCH_WINDOW if patterns else wanted.limit + wanted.offset
+    parameters = {**asdict(wanted), "patterns": patterns, "window": window, **_name_digests(plans)}
+    return await _fetch_texts(connection, "list_runs", wanted.org_id, parameters)
+
+
+async def read_step_result(
+    connection: Connection, plans: Sequence[Plan], org_id: str, step_result_id: str, company_id: str | None
+) -> bytes | None:
+    """Return a step result with its payloads as a JSON text; None when the organisation has none of that id."""
+    parameters = {"org_id": org_id, "company_id": company_id, "step_result_id": step_result_id}
+    found = await _fetch_texts(connection, "read_step_result", org_id, {**parameters, **_name_digests(plans)})
+    return found[0] if found else None
+
+
+async def _fetch_texts(connection: Connection, query: str, org_id: str, parameters: dict[str, Any]) -> list[bytes]:
+    async with wrap_errors():
+        (rows,), _ = await read_as_tenant(connection, org_id, [Statement(QUERIES[query], parameters)])
+    return [text for (text,) in rows if text is not None]
+
+
+def _name_digests(plans: Sequence[Plan]) -> dict[str, list[str]]:
+    return {"specs": [plan.name for plan in plans], "digests": [plan.digest for plan in plans]}
+
+
+def _escape_pattern(text: str) -> str:
+    r"""Return a text as LIKE takes it literally: `\`, `%` and `_` escaped."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,84 @@
+-- Queries about runs and step results for people who look at them: with what came of each step.
+
+-- fragment: step_fields
+-- A step result with its order, and what became of it under each spec: the arguments of json_build_object for the row
+-- `t` of the run `r`. A step that has no output yet is named by the blueprint of its run.
+'id', t.id, 'position', t.step_position, 'attempt', t.attempt, 'status', t.status,
+'operation_id', coalesce(t.operation_id, (
+    select step ->> 'operation_id'
+    from jsonb_array_elements(case when jsonb_typeof(r.blueprint_snapshot -> 'steps') = 'array'
+                                   then r.blueprint_snapshot -> 'steps' else '[]' end) as step
+    where step ->> 'position' = t.step_position::text limit 1
+)),
+'result_status', t.result_status, 'error_message', t.error_message,
+'started_at', t.started_at, 'finished_at', t.finished_at, 'recorded_at', t.recorded_at,
+'order', (
+    select json_build_object(
+        'id', o.id, 'status', o.status, 'provider', o.provider, 'processor', o.processor,
+        'price', o.price::text, 'cost', o.cost::text, 'provider_run_id', o.provider_run_id,
+        'requested_at', o.requested_at, 'ended_at', o.ended_at
+    ) from research_orders as o where o.id = t.order_id and o.org_id = t.org_id
+),
+'results', coalesce((
+    select json_agg(json_build_object(
+        'spec', l.spec, 'outcome', l.outcome, 'rows', l.row_count, 'refused', l.refused_count, 'reasons', l.reasons,
+        'row_ids', coalesce((
+            select json_agg(w.row_id) from (
+                select distinct lineage.row_id from row_lineage as lineage
+                where lineage.step_result_id = t.id and lineage.spec = l.spec and lineage.row_id is not null
+                    and not lineage.refused
+                limit 20
+            ) as w
+        ), '[]'::json)
+    ) order by l.spec)
+    from step_persistence as l
+    where l.step_result_id = t.id
+        and (l.spec, l.spec_digest) in (select * from unnest(%(specs)s::text[], %(digests)s::text[]))
+), '[]'::json)
+
+-- fragment: run_fields
+-- The arguments of json_build_object for the row `r`. An input of many kilobytes is for who reads the step result.
+'id', r.id, 'submission_id', r.submission_id, 'parent_pipeline_run_id', r.parent_pipeline_run_id,
+'status', r.status, 'attempt', r.attempt, 'runner', r.runner, 'error_message', r.error_message,
+'created_at', r.created_at, 'started_at', r.started_at, 'finished_at', r.finished_at,
+'input', case when pg_column_size(r.blueprint_snapshot) < 20000 then r.blueprint_snapshot #> '{entity,input}' end
+
+-- name: list_runs
+-- A text is looked for in the inputs of the newest runs, `window` of them; where a run has no input on record (those of
+-- an adopted database), in the outputs of its steps, the provider's answer aside.
+with newest as (
+    select r.id from pipeline_runs as r
+    where r.org_id = %(org_id)s::uuid
+        and (%(company_id)s::uuid is null or r.company_id = %(company_id)s::uuid)
+        and (%(status)s::text is null or r.status::text = %(status)s)
+        and (%(submission_id)s::uuid is null or r.submission_id = %(submission_id)s::uuid)
+    order by r.created_at desc, r.id desc
+    limit %(window)s
+), page as (
+    select r.* from newest join pipeline_runs as r using (id)
+    where %(patterns)s::text[] is null
+        or r.blueprint_snapshot #>> '{entity,input}' ilike any(%(patterns)s::text[])
+        or (r.blueprint_snapshot #>> '{entity,input}' is null and exists (
+            select from step_results as t
+            where t.pipeline_run_id = r.id
+                and ((t.output_payload #> '{operation_result,output}') - 'parallel_raw_response')::text
+                    ilike any(%(patterns)s::text[])
+        ))
+    order by r.created_at desc, r.id desc
+    limit %(limit)s offset %(offset)s
+)
+select json_build_object({run_fields}, 'steps', coalesce((
+    select json_agg(json_build_object({step_fields}) order by t.step_position, t.attempt)
+    from step_results as t where t.pipeline_run_id = r.id
+), '[]'::json))::text
+from page as r
+order by r.created_at desc, r.id desc
+
+-- name: read_step_result
+select json_build_object(
+    {step_fields}, 'submission_id', t.submission_id, 'pipeline_run_id', t.pipeline_run_id,
+    'input_payload', t.input_payload, 'output_payload', t.output_payload
+)::text
+from step_results as t join pipeline_runs as r on r.id = t.pipeline_run_id
+where t.id = %(step_result_id)s::uuid and t.org_id = %(org_id)s::uuid
+    and (%(company_id)s::uuid is null or r.company_id = %(company_id)s::uuid)

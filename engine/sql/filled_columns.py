@@ -1,0 +1,22 @@
+"""Build the statement that counts in how many of a table's newest rows each column has a value."""
+
+from __future__ import annotations
+
+from engine.plan import Plan
+from engine.sql.identifiers import Statement, quote, quote_table
+
+
+def build_filled_columns_statement(plan: Plan, org_id: str, newest: int) -> Statement:
+    """Count rows, then the values of each field, in the `newest` rows of an organisation.
+
+    Documents are not read: whether a column is null stands in the row itself.
+    """
+    names = [quote(column.name) for column in plan.fields]
+    text = f"""
+select count(*)::text, {", ".join(f"count({name})::text" for name in names)}
+from (
+    select {", ".join(names)} from {quote_table(plan.table)}
+    where org_id = %(org_id)s::uuid order by created_at desc, id desc limit %(newest)s
+) as newest
+"""
+    return Statement(text, {"org_id": org_id, "newest": newest})

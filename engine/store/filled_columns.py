@@ -1,0 +1,27 @@
+"""Read in how many of a table's newest rows each column has a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.plan import Plan
+from engine.sql.filled_columns import build_filled_columns_statement
+from engine.store.connection import Connection
+from engine.store.errors import wrap_errors
+from engine.store.tenant import read_as_tenant
+
+
+@dataclass(frozen=True, slots=True)
+class FilledColumns:
+    """How many rows were looked at, and in how many of them each column has a value."""
+
+    rows: int
+    filled: dict[str, int]
+
+
+async def fetch_filled_columns(connection: Connection, plan: Plan, org_id: str, newest: int) -> FilledColumns:
+    """Return the fill rates of the `newest` rows of an organisation. Raises StoreUnavailable."""
+    async with wrap_errors():
+        ((row,),), _ = await read_as_tenant(connection, org_id, [build_filled_columns_statement(plan, org_id, newest)])
+    count, *filled = (int(value or b"0") for value in row)
+    return FilledColumns(count, dict(zip((column.name for column in plan.fields), filled, strict=True)))

@@ -1,0 +1,3 @@
+-- The runs of an organisation, newest first, whatever it has.
+
+CREATE INDEX IF NOT EXISTS idx_pipeline_runs_newest ON pipeline_runs (org_id, created_at DESC, id DESC);

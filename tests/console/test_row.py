@@ -1,0 +1,101 @@
+"""Row: the research to be read, its evidence, its way and its history."""
+
+import json
+from typing import Any
+
+from playwright.sync_api import expect
+
+from tests.api.loopback import Api, bearer_headers
+from tests.console.conftest import Console
+from tests.console.example import Example
+
+BRIEFINGS = "company_intel_briefings"
+REPORT = """# Quay Street
+
+A report **as text**, with [a source](https://example.com/a) and <b>markup</b>.
+
+- first point
+- second point
+
+| year | staff |
+|------|-------|
+| 2024 | 12    |
+"""
+
+
+def find_row(api: Api, org: str, domain: str) -> str:
+    return str(
+        api.fetch_value(
+            "select id from company_intel_briefings where org_id = %s and company_domain = %s", (org, domain)
+        )
+    )
+
+
+def test_the_research_is_laid_out(console: Console, example: Example, token: str) -> None:
+    row_id = find_row(console.api, example.demo, "northwind-robotics.example")
+    page = console.open(f"#/rows/{BRIEFINGS}/{row_id}", key=token)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Northwind Robotics")
+    answer = console.api.client.get(f"/api/v1/company-intel-briefings/{row_id}", headers=bearer_headers(token))
+    document = answer.json()["data"]["raw_parallel_output"]
+    shown = page.locator("section[aria-labelledby=column-raw_parallel_output]")
+    expect(shown.get_by_role("heading", level=3).first).to_be_visible()
+    for text in list_texts(document):
+        expect(shown).to_contain_text(text[:60])
+    # Numbers are spelled as the endpoint spells them, however JavaScript would.
+    assert '"revenue_eur_millions":61.10' in answer.text.replace(": ", ":")
+    expect(shown).to_contain_text("61.10")
+    expect(shown).to_contain_text("29384756102938475610293847561")
+    shown.get_by_role("button", name="As JSON").click()
+    expect(shown.locator("pre")).to_contain_text('"revenue_eur_millions": 61.10')
+
+
+def test_a_report_as_text_has_headings_and_never_markup(console: Console) -> None:
+    org = console.api.insert_organisation()
+    console.api.execute(
+        "insert into company_intel_briefings (org_id, company_domain, client_company_name, raw_parallel_output)"
+        " values (%s, 'quay.example', 'C', %s)",
+        (org, json.dumps(REPORT)),
+    )
+    token = console.api.insert_token(org)
+    page = console.open(f"#/rows/{BRIEFINGS}/{find_row(console.api, org, 'quay.example')}", key=token)
+    report = page.locator("section[aria-labelledby=column-raw_parallel_output]")
+    expect(report.get_by_role("heading", name="Quay Street")).to_be_visible()
+    expect(report.get_by_role("listitem")).to_have_text(["first point", "second point"])
+    expect(report.get_by_role("cell")).to_have_text(["2024", "12"])
+    expect(report.get_by_text("<b>markup</b>")).to_be_visible()
+    assert report.locator("b").count() == 0
+    link = report.get_by_role("link", name="a source")
+    assert link.get_attribute("href") == "https://example.com/a"
+    assert "noopener" in str(link.get_attribute("rel"))
+
+
+def test_a_huge_document_opens_at_once_and_in_parts(console: Console) -> None:
+    org = console.api.insert_organisation()
+    document = {"people": [{"name": f"Person {n}", "notes": {"text": "x" * 300, "n": n}} for n in range(800)]}
+    console.api.execute(
+        "insert into company_intel_briefings (org_id, company_domain, client_company_name, raw_parallel_output)"
+        " values (%s, 'huge.example', 'C', %s)",
+        (org, json.dumps(document)),
+    )
+    token = console.api.insert_token(org)
+    page = console.open(f"#/rows/{BRIEFINGS}/{find_row(console.api, org, 'huge.example')}", key=token)
+    expect(page.get_by_text("Person 0", exact=True)).to_be_visible()
+    expect(page.get_by_text("Person 40", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Show more: 40 of 800").click()
+    expect(page.get_by_text("Person 40", exact=True)).to_be_visible()
+
+
+def test_anothers_row_is_not_there(console: Console, example: Example, token: str) -> None:
+    page = console.open(f"#/rows/{BRIEFINGS}/{example.other_row}", key=token)
+    expect(page.get_by_role("alert").first).to_contain_text("there is no such row")
+    page.goto(f"{console.api.url}/console#/steps/{example.other_step}")
+    expect(page.get_by_role("alert").first).to_contain_text("there is no such step result")
+
+
+def list_texts(value: Any) -> list[str]:
+    """Return the texts of a document that stand on one line."""
+    if isinstance(value, dict):
+        return [text for one in value.values() for text in list_texts(one)]
+    if isinstance(value, list):
+        return [text for one in value for text in list_texts(one)]
+    return [value] if isinstance(value, str) and value.strip() and "\n" not in value and "*" not in value else []

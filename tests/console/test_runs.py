@@ -1,0 +1,67 @@
+"""Runs and costs: what was asked for, what it cost, and what became of it."""
+
+from playwright.sync_api import expect
+
+from tests.api.loopback import bearer_headers
+from tests.console.conftest import Console
+from tests.console.example import Example
+
+
+def test_runs_are_listed_with_their_steps_orders_and_rows(console: Console, token: str) -> None:
+    page = console.open("#/runs", key=token)
+    runs = console.api.client.get("/api/v1/runs?limit=25", headers=bearer_headers(token)).json()["data"]
+    cards = page.locator("article.run")
+    expect(cards).to_have_count(len(runs))
+    for index, run in enumerate(runs):
+        expect(cards.nth(index).locator("ol.steps > li")).to_have_count(len(run["steps"]))
+        expect(cards.nth(index).locator(".status").first).to_have_text(run["status"])
+    done = page.locator("article.run", has_text="Northwind Robotics").filter(has_text="parallel ultra").first
+    done.get_by_role("link", name="Row 1 of Company intel briefing").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Northwind Robotics")
+
+
+def test_they_are_chosen_by_state(console: Console, token: str) -> None:
+    page = console.open("#/runs", key=token)
+    page.get_by_role("navigation", name="States").get_by_role("link", name="Failed").click()
+    expect(page.locator("article.run")).to_have_count(1)
+    expect(page.locator("article.run")).to_contain_text("Lumen Freight")
+    expect(page.locator("article.run .message-line").first).to_contain_text("not enough public sources")
+
+
+def test_a_step_result_can_be_read(console: Console, token: str) -> None:
+    page = console.open("#/why?q=Undomained%20Ltd", key=token)
+    page.get_by_role("link", name="company.derive.intel_briefing").first.click()
+    expect(page.get_by_role("heading", level=2, name="What it found")).to_be_visible()
+    expect(page.get_by_text("no domain at all").first).to_be_visible()
+
+
+def test_costs_are_those_of_the_endpoint(console: Console, token: str) -> None:
+    page = console.open("#/costs", key=token)
+    costs = console.api.client.get("/api/v1/costs", headers=bearer_headers(token)).json()["data"]
+    assert costs
+    rows = page.get_by_role("region", name="Costs by month and operation").locator("tbody tr")
+    expect(rows).to_have_count(len(costs))
+    for index, cost in enumerate(costs):
+        whole, _, decimals = cost["cost"].partition(".")
+        shown = f"${int(whole):,}.{decimals.rstrip('0').ljust(2, '0')}"
+        expect(rows.nth(index)).to_contain_text(cost["operation"])
+        expect(rows.nth(index).locator("td").last).to_have_text(shown)
+    orders = console.api.client.get("/api/v1/orders", headers=bearer_headers(token)).json()["data"]
+    expect(page.get_by_role("region", name="Orders").locator("tbody tr")).to_have_count(len(orders))
+
+
+def test_a_number_opens_the_step_results_behind_it(console: Console, token: str) -> None:
+    page = console.open(key=token)
+    card = page.locator("section[aria-labelledby=spec-company_intel_briefings]")
+    card.get_by_role("link", name="rejected", exact=True).click()
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.go_back()
+    card.locator("table.reasons a").first.click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.locator("tbody a").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Step result")
+
+
+def test_anothers_submission_is_not_there(console: Console, example: Example, token: str) -> None:
+    page = console.open(f"#/runs/{example.other_submission}", key=token)
+    expect(page.get_by_text("There is no such submission")).to_be_visible()
