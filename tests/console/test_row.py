@@ -99,3 +99,22 @@ def list_texts(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for one in value for text in list_texts(one)]
     return [value] if isinstance(value, str) and value.strip() and "\n" not in value and "*" not in value else []
+
+
+def test_evidence_stands_beside_the_value_it_is_about(console: Console, example: Example, token: str) -> None:
+    row_id = find_row(console.api, example.demo, "northwind-robotics.example")
+    page = console.open(f"#/rows/{BRIEFINGS}/{row_id}", key=token)
+    step = console.api.fetch_value(
+        "select output_payload #> '{operation_result,output,parallel_raw_response,output,basis}' from step_results"
+        " where id = (select source_step_result_id from company_intel_briefings where id = %s)",
+        (row_id,),
+    )
+    expect(page.locator("aside.evidence .evidence-note")).to_have_count(len(step))
+    note = next(note for note in step if note["field"] == "business_summary")
+    line = page.locator("dl.facts > div", has=page.locator("dt", has_text="Business summary"))
+    expect(line.locator("aside.evidence")).to_contain_text(f"{note['confidence']} confidence")
+    link = line.get_by_role("link", name=note["citations"][0]["title"])
+    assert link.get_attribute("href") == note["citations"][0]["url"]
+    assert link.get_attribute("target") == "_blank" and "noopener" in str(link.get_attribute("rel"))
+    line.get_by_text("Reasoning").click()
+    expect(line).to_contain_text(note["reasoning"])

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from tests.api.loopback import bearer_headers
+from tests.api.loopback import ADMIN_KEY, bearer_headers
 from tests.console.conftest import Console
 from tests.console.example import Example
 
@@ -47,6 +47,18 @@ def test_costs_are_those_of_the_endpoint(console: Console, token: str) -> None:
         expect(rows.nth(index)).to_contain_text(cost["operation"])
         expect(rows.nth(index).locator("td").last).to_have_text(shown)
     orders = console.api.client.get("/api/v1/orders", headers=bearer_headers(token)).json()["data"]
+    expect(page.get_by_role("region", name="Orders").locator("tbody tr")).to_have_count(len(orders))
+
+
+def test_a_super_admin_sees_the_costs_of_the_organisation_it_chooses(console: Console, example: Example) -> None:
+    page = console.open("#/costs", key=ADMIN_KEY)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Whose?")
+    page.get_by_role("list").get_by_role("link", name="Globex").click()
+    expect(page.get_by_text("Nothing was bought yet")).to_be_visible()
+    page.get_by_label("Organisation").select_option("Harbor Assurance")
+    expect(page.get_by_role("region", name="Orders")).to_be_visible()
+    asked = {"params": {"org_id": example.demo}, "headers": bearer_headers(ADMIN_KEY)}
+    orders = console.api.client.get("/api/v1/orders", **asked).json()["data"]
     expect(page.get_by_role("region", name="Orders").locator("tbody tr")).to_have_count(len(orders))
 
 

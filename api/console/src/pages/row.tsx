@@ -2,12 +2,22 @@
 import type { ComponentChildren, VNode } from "preact";
 import { useState } from "preact/hooks";
 import { buildPath, request } from "../data/api";
-import { placeEvidence } from "../data/evidence";
+import { isAnswer, placeEvidence, readBasis } from "../data/evidence";
 import { humanize, shortenId } from "../data/format";
 import { formatJson, isScalar, type Json } from "../data/json";
 import { type Loaded, useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
-import type { Cell, Column, Explanation, HistoryEntry, Organisation, Row, Spec } from "../data/types";
+import type {
+  Cell,
+  Column,
+  Evidence,
+  Explanation,
+  HistoryEntry,
+  Organisation,
+  Row,
+  Spec,
+  StepResult,
+} from "../data/types";
 import { DocumentView } from "../parts/document";
 import { EvidenceNotes } from "../parts/evidence";
 import { History } from "../parts/history";
@@ -33,6 +43,11 @@ export function RowPage({ spec, id, organisation }: RowProps): VNode {
   const explanation = useLoad(`explain ${spec.name} ${id}`, async (signal) => {
     return (await request<Explanation>(buildPath(`${path}/explain`, query), { signal })).data;
   });
+  const source = row.data?.["source_step_result_id"];
+  const result = useLoad(`source ${typeof source === "string" ? source : ""}`, async (signal) => {
+    if (typeof source !== "string") return null;
+    return (await request<StepResult>(buildPath(`api/v1/step-results/${source}`, query), { signal })).data;
+  });
   const history = useLoad(`history ${spec.name} ${id}`, async (signal) => {
     return (await request<HistoryEntry[]>(buildPath(`${path}/history`, query), { signal })).data;
   });
@@ -42,7 +57,7 @@ export function RowPage({ spec, id, organisation }: RowProps): VNode {
         <Link to={["rows", spec.name]}>{spec.title}</Link>
       </nav>
       <Load of={row} what="Reading the row">
-        {(loaded) => <WholeRow spec={spec} row={loaded} explanation={explanation} history={history} />}
+        {(loaded) => <WholeRow {...{ spec, explanation, history }} row={loaded} source={result.data} />}
       </Load>
     </>
   );
@@ -52,10 +67,11 @@ interface WholeProps {
   spec: Spec;
   row: Row;
   explanation: Loaded<Explanation>;
+  source: StepResult | null;
   history: Loaded<HistoryEntry[]>;
 }
 
-function WholeRow({ spec, row, explanation, history }: WholeProps): VNode {
+function WholeRow({ spec, row, explanation, source, history }: WholeProps): VNode {
   const own = spec.columns.filter((column) => !column.provided);
   const documents = own.filter((column) => column.type === "jsonb");
   const cells = new Map((explanation.data?.cells ?? []).map((cell) => [cell.field, cell]));
@@ -63,7 +79,6 @@ function WholeRow({ spec, row, explanation, history }: WholeProps): VNode {
     <>
       <h1>{nameRow(spec, row)}</h1>
       <p class="lead">
-        {explanation.data && explanation.data.state !== "explained" ? `${explanation.data.explanation}. ` : ""}
         Updated <Time at={row["updated_at"] as string} />
         {typeof row["source_step_result_id"] === "string" && (
           <>
@@ -76,6 +91,9 @@ function WholeRow({ spec, row, explanation, history }: WholeProps): VNode {
         )}
         .
       </p>
+      {explanation.data && explanation.data.state !== "sourced" && (
+        <p class="note waiting-note">{renderInline(`${explanation.data.explanation}.`)}</p>
+      )}
       <section class="card" aria-label="Columns">
         <dl class="columns">
           {own
@@ -93,6 +111,7 @@ function WholeRow({ spec, row, explanation, history }: WholeProps): VNode {
           column={column}
           value={row[column.name] ?? null}
           cell={cells.get(column.name)}
+          source={source}
         />
       ))}
       <section class="card" aria-labelledby="history">
@@ -172,6 +191,8 @@ function CellWay({ cell }: { cell: Cell }): VNode | null {
         <WayLine name="The path gives">
           <RawValue value={cell.raw} />
         </WayLine>
+        {typeof cell.element === "number" && <WayLine name="Element">{String(cell.element)}</WayLine>}
+        {cell.note && <WayLine name="Note">{renderInline(cell.note)}</WayLine>}
         {cell.steps.map((step, index) => (
           <WayLine key={index} name={step.normalizer}>
             <RawValue value={step.result} />
@@ -200,9 +221,22 @@ function RawValue({ value }: { value: Json }): VNode {
   );
 }
 
-function DocumentColumn({ column, value, cell }: { column: Column; value: Json; cell: Cell | undefined }): VNode {
+/** The evidence that the explanation gives; where it gives none, what the provider said beside the answer. */
+function findEvidence(value: Json, cell: Cell | undefined, source: StepResult | null): Evidence[] {
+  if (cell && cell.evidence.length > 0) return cell.evidence;
+  return source && isAnswer(source.output_payload, value) ? readBasis(source.output_payload) : [];
+}
+
+interface DocumentProps {
+  column: Column;
+  value: Json;
+  cell: Cell | undefined;
+  source: StepResult | null;
+}
+
+function DocumentColumn({ column, value, cell, source }: DocumentProps): VNode {
   const [raw, setRaw] = useState(false);
-  const evidence = placeEvidence(value, cell?.evidence ?? []);
+  const evidence = placeEvidence(value, findEvidence(value, cell, source));
   return (
     <section class="card" aria-labelledby={`column-${column.name}`}>
       <div class="card-head">
