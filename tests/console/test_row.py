@@ -109,10 +109,10 @@ def test_evidence_stands_beside_the_value_it_is_about(console: Console, example:
         " where id = (select source_step_result_id from company_intel_briefings where id = %s)",
         (row_id,),
     )
-    expect(page.locator("aside.evidence .evidence-note")).to_have_count(len(step))
+    expect(page.locator(".evidence .evidence-note")).to_have_count(len(step))
     note = next(note for note in step if note["field"] == "business_summary")
     line = page.locator("dl.facts > div", has=page.locator("dt", has_text="Business summary"))
-    expect(line.locator("aside.evidence")).to_contain_text(f"{note['confidence']} confidence")
+    expect(line.locator(".evidence")).to_contain_text(f"{note['confidence']} confidence")
     link = line.get_by_role("link", name=note["citations"][0]["title"])
     assert link.get_attribute("href") == note["citations"][0]["url"]
     assert link.get_attribute("target") == "_blank" and "noopener" in str(link.get_attribute("rel"))

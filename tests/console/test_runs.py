@@ -16,7 +16,7 @@ def test_runs_are_listed_with_their_steps_orders_and_rows(console: Console, toke
         expect(cards.nth(index).locator("ol.steps > li")).to_have_count(len(run["steps"]))
         expect(cards.nth(index).locator(".status").first).to_have_text(run["status"])
     done = page.locator("article.run", has_text="Northwind Robotics").filter(has_text="parallel ultra").first
-    done.get_by_role("link", name="Row 1 of Company intel briefing").click()
+    done.get_by_role("link", name="the row of Company intel briefing").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Northwind Robotics")
 
 

@@ -9,11 +9,11 @@ import { renderInline } from "./markdown";
 /** Confidence, reasoning and citations beside a value. What is long is a click away. */
 export function EvidenceNotes({ notes }: { notes: Evidence[] }): VNode {
   return (
-    <aside class="evidence" aria-label="Evidence">
+    <div class="evidence" role="note" aria-label="Evidence">
       {notes.map((note, index) => (
         <EvidenceNote key={index} note={note} />
       ))}
-    </aside>
+    </div>
   );
 }
 

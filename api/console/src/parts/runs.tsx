@@ -98,14 +98,17 @@ export function OutcomeLine({ result }: { result: StepOutcome }): VNode {
     <div class="outcome">
       <p>
         <Status of={result.outcome} /> {title}
-        {result.row_ids.map((id, index) => (
-          <span key={id}>
-            {index ? ", " : ": "}
-            <Link to={["rows", result.spec, id]} label={`Row ${index + 1} of ${title}`}>
-              {result.row_ids.length === 1 ? "the row" : `row ${index + 1}`}
-            </Link>
-          </span>
-        ))}
+        {result.row_ids.map((id, index) => {
+          const name = result.row_ids.length === 1 ? "the row" : `row ${index + 1}`;
+          return (
+            <span key={id}>
+              {index ? ", " : ": "}
+              <Link to={["rows", result.spec, id]} label={`${name} of ${title}`}>
+                {name}
+              </Link>
+            </span>
+          );
+        })}
         {result.outcome === "superseded" && result.row_ids.length > 0 && " says what a newer result found"}
       </p>
       {reasons.length > 0 && (
