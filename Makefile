@@ -29,11 +29,11 @@ test: ## every test, on embedded Postgres and on a system Postgres 15; ARGS="...
 	@$(PYTHON) scripts/bootstrap.py --browser
 	@$(RUN) scripts.test --jobs $(JOBS) $(ARGS)
 
-test-long: setup ## the laws at length: 1,000 random histories, 60,000 pairs of path and document; half an hour
+test-long: setup ## the laws at length: random histories and documents, 200 kills, 200 races for a budget; an hour
 	@$(RUN) scripts.test --jobs $(JOBS) -m long
 
 accept: setup ## write the expected files of tests/cases again; read the diff before you commit it
-	@DEX_UPDATE_CASES=1 $(RUN) pytest -q tests/cases
+	@$(DEX) accept
 	@git --no-pager diff --stat -- tests/cases || true
 
 screenshots: ## draw the pages of the console for the documentation, from the demo's data

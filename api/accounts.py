@@ -10,11 +10,10 @@ from starlette.responses import Response
 
 from api.auth import authenticate_tenant_or_admin, choose_organisation
 from api.context import Context
-from api.http.body import read_parameters
+from api.http.body import read_number, read_parameters
 from api.http.endpoint import build_data_response, build_list_response, endpoint
 from api.http.errors import InvalidBody
 from api.http.openapi import build_data_schema
-from api.http.parameters import read_whole_number
 from api.operator import ACCOUNT, COVERAGE_SECONDS
 from api.rows.query_body import parse_organisation
 from api.rows.tenant import TENANT_HEADERS
@@ -170,8 +169,8 @@ async def answer_steps(context: Context, request: Request) -> Response:
         outcome=_read_outcome(parameters.get("outcome")),
         code=parameters.get("code"),
         field=parameters.get("field"),
-        limit=read_whole_number(parameters, "limit", 50, 1, _MOST_STEPS),
-        offset=read_whole_number(parameters, "offset", 0, 0, _MOST_OFFSET),
+        limit=read_number(parameters, "limit", 50, 1, _MOST_STEPS),
+        offset=read_number(parameters, "offset", 0, 0, _MOST_OFFSET),
     )
     async with context.connection() as connection:
         steps = await list_steps(connection, plan, wanted)
@@ -227,7 +226,7 @@ async def answer_samples(context: Context, request: Request) -> Response:
     parameters = read_parameters(request, ("limit", "org_id"))
     org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
     plan = find_spec(context, request.path_params["spec"])
-    limit = read_whole_number(parameters, "limit", 20, 1, _MOST_SAMPLES)
+    limit = read_number(parameters, "limit", 20, 1, _MOST_SAMPLES)
     async with context.connection() as connection:
         samples = await sample_columns(connection, plan, org_id, limit)
         if not samples.step_results:

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -28,9 +29,12 @@ from api.http.metrics import Metrics
 from api.http.rate import TokenBuckets
 from api.http.rate_limit import RateLimit
 from api.http.security_headers import SecurityHeaders
+from api.mcp.routes import MCP_ENDPOINT
+from api.mcp.server import open_http_server
 from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
 from api.readiness import Readiness
 from api.rows.routes import build_endpoints
+from api.runs.dispatch import sweep_runs_forever
 from api.runs.orders import ORDER_ENDPOINTS
 from api.runs.routes import RUN_ENDPOINTS
 from api.runs.run_list import RUN_LIST_ENDPOINTS
@@ -38,11 +42,17 @@ from api.runs.submissions import SUBMISSION_ENDPOINTS
 from api.server import serve_operator
 from api.settings import Settings
 from api.specs import SPEC_ENDPOINTS
+from api.sweep import answer_reconcile, sweep_forever
 from api.token_use import TokenUse
 from engine import project
+from engine.backfill.versions import register_first_versions
+from engine.orders.budgets import count_unbounded_organisations
 from engine.orders.prices import load_prices
 from engine.plan import Plan
 from engine.store.connection import StatementBounds, build_pool
+from engine.store.errors import StoreError, wrap_errors
+
+log = structlog.get_logger("api")
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -71,6 +81,8 @@ class App(FastAPI):
         self._context = context
         super().__init__(**options)
         self.router.routes.extend(endpoint.build_route(context) for endpoint in endpoints)
+        #: The endpoints without the bounds of a client: what answers agents asks them in this process.
+        self.inner = telemetry.Telemetry(self.router, context.metrics)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the layers a request passes, outermost first, down to those of FastAPI."""
@@ -90,9 +102,9 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | Non
     endpoints = [*list_endpoints(plans)]
     document = openapi.build_document(TITLE, find_version(), DESCRIPTION, endpoints)
     if settings.operator_address is None:
-        app = _build_app(context, endpoints, document, _build_lifespan(context))
+        app = _build_app(context, [*endpoints, MCP_ENDPOINT], document, _build_lifespan(context))
     else:
-        served = [endpoint for endpoint in endpoints if endpoint not in PROCESS_ENDPOINTS]
+        served = [*(endpoint for endpoint in endpoints if endpoint not in PROCESS_ENDPOINTS), MCP_ENDPOINT]
         operator_app = _build_app(context, PROCESS_ENDPOINTS, document)
         app = _build_app(context, served, None, _build_lifespan(context, operator_app))
     app.router.routes.extend(build_console_routes())
@@ -151,6 +163,7 @@ def list_endpoints(plans: Sequence[Plan]) -> list[Endpoint]:
         *SPEC_ENDPOINTS,
         *ACCOUNT_ENDPOINTS,
         *OPERATOR_ENDPOINTS,
+        answer_reconcile,
     ]
 
 
@@ -169,6 +182,11 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
             for pool in (context.pool, context.readiness.pool):
                 await pool.open(wait=False)
                 stack.push_async_callback(pool.close)
+            if isinstance(app, App):
+                limit = context.settings.max_body_bytes
+                app.state.mcp = await stack.enter_async_context(
+                    open_http_server(app.inner, context.plans, find_version(), limit)
+                )
             if operator_app is not None:
                 await stack.enter_async_context(serve_operator(operator_app, context.settings))
             tasks = [asyncio.create_task(work) for work in _list_housekeeping(context)]
@@ -184,12 +202,47 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
 
 
 def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...]:
-    return (context.token_use.write_notes_forever(), _examine_forever(context))
+    return (
+        context.token_use.write_notes_forever(),
+        _examine_forever(context),
+        _note_unbounded_spending(context),
+        sweep_forever(context),
+        sweep_runs_forever(context),
+    )
+
+
+async def _note_unbounded_spending(context: Context) -> None:
+    """Say at the start how many organisations may spend without bound."""
+    try:
+        async with wrap_errors(), context.readiness.pool.connection() as connection:
+            unbounded = await count_unbounded_organisations(connection)
+    except StoreError as error:
+        log.warning("budgets could not be read", reason=error.message)
+        return
+    if unbounded:
+        hint = "`dex org budget ORG --usd N` sets one; without it spending has no bound"
+        log.warning("no budget", organisations=unbounded, hint=hint)
 
 
 async def _examine_forever(context: Context) -> None:
-    """Look at the database now and then, so that a misfit is known before somebody asks for readiness."""
+    """Look at the database now and then, so that a misfit is known before somebody asks for readiness.
+
+    A spec that has no version yet gets its first one here; `dex migrate` and `dex backfill` register later ones.
+    """
+    registered = False
     while True:
         report = await context.readiness.examine()
+        registered = registered or (not report.reasons and await _register_first_versions(context))
         context.metrics.set_ready(not report.reasons and not report.problems)
         await asyncio.sleep(EXAMINE_INTERVAL)
+
+
+async def _register_first_versions(context: Context) -> bool:
+    """Register the specs that have no version; return whether the database took them."""
+    try:
+        async with wrap_errors(), context.readiness.pool.connection() as connection:
+            await register_first_versions(connection, context.plans)
+    except StoreError as error:
+        log.warning("versions of specs not registered", reason=error.message)
+        return False
+    return True

@@ -87,7 +87,7 @@ class Readiness:
         found = [difference.as_dict() for difference in differences]
         self._misfits = {name: [one for one in found if one.get("spec") == name] for name in self._plans}
         self._misfits = {name: entries for name, entries in self._misfits.items() if entries}
-        self._looked_at = dict.fromkeys(self._misfits, time.monotonic())
+        self._looked_at = {}  # the first request of a misfit looks again at once: its table may have been mended since
         reasons = [report_pending_migration(reason).as_dict() for reason in pending]
         reasons += [entry for entry in found if not entry.get("spec")]
         if self._plans and len(self._misfits) == len(self._plans):

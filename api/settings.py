@@ -13,6 +13,7 @@ MAX_BODY_BYTES = 32 * 1024 * 1024  # a 20 MB document and its wrapping pass
 POOL_SIZE = 8
 MIN_SECRET_LENGTH = 32  # characters; HS256 asks for 32 bytes
 MAX_QUEUED_STEPS = 10_000  # of one organisation
+SWEEP_SECONDS = 60
 MAX_RUN_ATTEMPTS = 10
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
@@ -76,6 +77,7 @@ class Settings:
     prices_file: str | None = None  # None: the prices that come with the project
     max_queued_steps: int = MAX_QUEUED_STEPS
     max_run_attempts: int = MAX_RUN_ATTEMPTS  # after so many a run is set aside as failed
+    sweep_seconds: int = SWEEP_SECONDS  # between two sweeps of what is pending; 0: this process never sweeps
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -115,6 +117,7 @@ def load_settings(environ: Mapping[str, str], *, database_url: str | None = None
         prices_file=variables.get("DATA_ENGINE_PRICES"),
         max_queued_steps=_parse_number(variables, "DATA_ENGINE_MAX_QUEUED_STEPS", MAX_QUEUED_STEPS),
         max_run_attempts=_parse_number(variables, "DATA_ENGINE_MAX_RUN_ATTEMPTS", MAX_RUN_ATTEMPTS),
+        sweep_seconds=_parse_number(variables, "DEX_SWEEP_SECONDS", SWEEP_SECONDS, least=0),
         operator_address=_parse_address(variables, "DEX_OPERATOR_ADDRESS"),
         trusted_proxies=variables.get("FORWARDED_ALLOW_IPS"),
         cors_origins=_parse_origins(variables, "DEX_CORS_ORIGINS"),
@@ -153,12 +156,12 @@ def _check_secrets(variables: Mapping[str, str]) -> None:
         )
 
 
-def _parse_number(variables: Mapping[str, str], name: str, default: int) -> int:
+def _parse_number(variables: Mapping[str, str], name: str, default: int, *, least: int = 1) -> int:
     text = variables.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise SettingsError(f"`{name}` is `{text}`", (name,), hint="write a whole number above 0")
+    if not (text.isascii() and text.isdigit()) or int(text) < least:
+        raise SettingsError(f"`{name}` is `{text}`", (name,), hint=f"write a whole number, {least} or more")
     return int(text)
 
 

@@ -16,9 +16,12 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── Rejected                    values of a row cannot be stored
     ├── Refused                     values given by name cannot be stored
     ├── QueryRejected               a query is invalid
+    ├── CursorRejected              a cursor was made for another query
     ├── SourceRefused               the source of a row belongs to another organisation
     ├── InvalidDatabaseUrl          the URL of the database cannot be read
     ├── SpecOutdated                another version of the spec is the present one
+    ├── BackfillAtWork              another backfill of the spec is at work
+    ├── RowMissing                  the organisation has no row of that id
     ├── UnknownToken                there is no API token with that id
     ├── UnknownOwner                there is no such company or user for a token
     ├── OrganisationExists          another organisation has that slug
@@ -35,7 +38,11 @@ Every exception of the engine stands in this tree, the class in the module that 
     │   ├── RecordNotFound          there is no such run, step result or submission
     │   ├── ForeignRecord           it belongs to another organisation
     │   ├── ForeignCompany          the company belongs to another organisation
-    │   └── LostLease               another runner holds the run, or it was canceled
+    │   ├── LostLease               another runner holds the run, or it was canceled
+    │   ├── IdempotencyConflict     the key was sent before with another request
+    │   ├── TooManyQueuedSteps      the organisation has too many queued steps
+    │   ├── UnknownOperation        no spec says how the operation is executed
+    │   └── InvalidStepConfig       a key or value of a step's configuration is wrong
     ├── PriceError                  a file of prices cannot be read
     ├── OrderError                  base of the errors of orders
     │   ├── OrderConflict           the order is in another state than the caller takes it to be

@@ -27,6 +27,11 @@ class Project:
         return self.root / "migrations"
 
     @property
+    def cases(self) -> Path:
+        """The folder of the case directories; `good/<spec>` keeps the samples of a spec."""
+        return self.root / "tests" / "cases"
+
+    @property
     def data(self) -> Path:
         """The folder of the embedded Postgres and of generated development secrets; never committed."""
         return self.root / ".data"

@@ -40,11 +40,14 @@ CREATE INDEX IF NOT EXISTS idx_stale_rows_spec ON stale_rows (spec, org_id, unit
 
 -- The version of a spec with the highest number is the present one. A process with another one leaves its work pending:
 -- two versions that each took the other's rows for stale would fold history anew in turns for ever.
+-- table_state: a hash of what in the table can refuse a row, as it was at the last backfill. When it has changed, what was
+-- refused is tried again.
 CREATE TABLE IF NOT EXISTS spec_versions (
     spec TEXT NOT NULL,
     digest TEXT NOT NULL,
     number INTEGER NOT NULL,
     operations TEXT[] NOT NULL,
+    table_state TEXT,
     registered_at TIMESTAMPTZ NOT NULL DEFAULT NOW(),
     PRIMARY KEY (spec, digest),
     UNIQUE (spec, number)

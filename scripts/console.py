@@ -58,6 +58,13 @@ def _pad_cell(cell: str, width: int) -> str:
     return cell.rjust(width) if cell.lstrip("-").isdigit() else cell.ljust(width)
 
 
+def print_fill_rates(columns: Sequence[Mapping[str, Any]]) -> None:
+    """Print for each column how many rows have a value."""
+    for column in columns:
+        refused = f", {column['refused']} refused for it" if column["refused"] else ""
+        print_line(f"  {column['column']}: {column['values']} of {column['rows']}{refused}")
+
+
 def print_account(account: Mapping[str, Any]) -> None:
     """Print one account: the count of each outcome, then the reasons."""
     parts = " + ".join(f"{account[outcome]} {outcome}" for outcome in (*Outcome, "pending"))
@@ -71,8 +78,8 @@ def print_account(account: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def show_progress(spec: str) -> Iterator[Callable[[Account], None]]:
-    """Yield a function to call with the Account after every batch: a bar on a terminal, plain lines elsewhere."""
+def show_progress() -> Iterator[Callable[[Account], None]]:
+    """Yield a function to call with the Account after every batch: a bar per spec on a terminal, else plain lines."""
     if not _ERR.is_terminal:
         yield _print_progress
         return
@@ -80,6 +87,7 @@ def show_progress(spec: str) -> Iterator[Callable[[Account], None]]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskID,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -87,9 +95,12 @@ def show_progress(spec: str) -> Iterator[Callable[[Account], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_ERR, transient=True) as bar:
-        task = bar.add_task(spec, total=None, rate="")
+        tasks: dict[str, TaskID] = {}
 
         def update_bar(state: Account) -> None:
+            task = tasks.get(state.spec)
+            if task is None:
+                task = tasks[state.spec] = bar.add_task(state.spec, total=None, rate="")
             bar.update(task, total=state.found, completed=state.recorded, rate=_format_rate(bar.tasks[task].speed))
 
         yield update_bar

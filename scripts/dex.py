@@ -14,11 +14,25 @@ import typer
 
 from engine.errors import EngineError
 from engine.plans import UnknownSpec
+from engine.rows.cursor import CursorRejected
 from engine.rows.query import QueryRejected
 from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
-from scripts.commands import access, backfill, database, orders, runs, server, spec, verify
+from scripts.commands import (
+    access,
+    backfill,
+    cases,
+    check,
+    database,
+    explain,
+    orders,
+    runs,
+    server,
+    spec,
+    submit,
+    verify,
+)
 from scripts.commands.options import merge_groups
 
 app = typer.Typer(
@@ -29,16 +43,20 @@ app = typer.Typer(
 )
 
 #: Errors of the engine that mean wrong usage: exit status 2.
-USAGE_ERRORS = (UnknownSpec, QueryRejected, NoSuchBaseline, InvalidDatabaseUrl)
+USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (
+    *check.COMMANDS,
     *spec.COMMANDS,
+    *cases.COMMANDS,
     *database.COMMANDS,
     *server.COMMANDS,
+    *submit.COMMANDS,
     *runs.COMMANDS,
     *orders.COMMANDS,
     *backfill.COMMANDS,
     *verify.COMMANDS,
+    *explain.COMMANDS,
 )
 #: Names with commands below them, such as `dex token create`. Two modules may add to one name.
 GROUPS = merge_groups((*access.GROUPS, *runs.GROUPS, *orders.GROUPS))

@@ -16,8 +16,8 @@ PACKAGES = ("scripts", "api", "engine")
 ENGINE = (
     *("errors", "project", "provided_columns", "values", "jmespath", "research", "spec", "research_plan", "plan"),
     *("plans", "research_inputs", "columns"),
-    *("rows", "sql", "draft", "store", "backfill", "verify", "tables", "runs", "orders"),
-    *("embedded_postgres", "functions", "generate", "generated"),
+    *("rows", "sql", "draft", "store", "backfill", "verify", "tables", "runs", "orders", "explain"),
+    *("embedded_postgres", "functions", "generate", "generated", "cases"),
 )
 #: The only folders in which a library may be imported.
 LIBRARIES: dict[str, str | tuple[str, ...]] = {
@@ -38,6 +38,7 @@ LIBRARIES: dict[str, str | tuple[str, ...]] = {
     "uvicorn": ("api/", "scripts/"),
     "playwright": (),
     "pyarrow": "engine/store/export_files.py",
+    "mcp": "api/mcp/server.py",
     "structlog": ("api/", "scripts/"),
     "prometheus_client": "api/",
     "jwt": "api/",

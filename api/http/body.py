@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -86,6 +86,17 @@ def read_parameters(request: Request, known: Iterable[str]) -> dict[str, str]:
     if twice := [name for name in known if sum(name == one for one, _ in pairs) > 1]:
         raise InvalidBody(f"`{twice[0]}` is sent twice", field=twice[0], hint="send it once")
     return dict(pairs)
+
+
+def read_number(parameters: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    """Return a whole number of the query string. Raises Fault 422 for what is none, or out of range."""
+    text = parameters.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+        message = f"`{name}` is a whole number from {low} to {high}"
+        raise InvalidBody(message, field=name, code="out_of_range", hint=f"send `{name}` within it, or leave it out")
+    return int(text)
 
 
 def _build_too_large(limit: int) -> Fault:

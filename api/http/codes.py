@@ -54,6 +54,9 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "other_organisation": HttpCode(
         403, "The row or the body's `org_id` is another organisation's.", "Leave `org_id` out."
     ),
+    "may_not_spend": HttpCode(
+        403, "The caller's role may not start paid work.", "Ask as an `org_admin` or a `company_admin`."
+    ),
     "other_company": HttpCode(403, "The body's `company_id` is another company's.", "Leave `company_id` out."),
     "not_found": HttpCode(
         404, "There is no such run, step result, order, submission or operation.", "Check the id and the organisation."
@@ -73,6 +76,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "order_conflict": HttpCode(
         409, "The order is in another state than the request takes it to be.", "`GET /api/v1/orders` shows its state."
     ),
+    "ambiguous_key": HttpCode(422, "Several rows have this part of a key.", "Give more columns of the key."),
     "body_too_large": HttpCode(413, "The body is over the limit.", "Send less, or raise `DATA_ENGINE_MAX_BODY_BYTES`."),
     "unsupported_encoding": HttpCode(
         415, "The body is compressed in a way other than gzip.", "Send it as gzip, or without `content-encoding`."
@@ -81,6 +85,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "export_unavailable": HttpCode(
         501, "The server lacks the library that writes the format.", "Install the part the hint names."
     ),
+    "mcp_unavailable": HttpCode(501, "The server lacks the library for agents.", "Install the part the hint names."),
     "invalid_gzip": HttpCode(422, "The body is no gzip, or cut off.", "Compress it again, or send it as it is."),
     "not_json": HttpCode(422, "The body is empty, not UTF-8, or not JSON.", "Send a JSON object."),
     "too_deep": HttpCode(422, "Arrays and objects are nested too deeply.", "Nest fewer."),
@@ -91,6 +96,9 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
     "unknown_column": HttpCode(
         422, "`fields` or `order` names a column that is not there for it.", "Take one the sentence names."
+    ),
+    "answer_too_large": HttpCode(
+        422, "An agent's answer does not fit `max_bytes`, however much is left out.", "Ask for less, or allow more."
     ),
     "blank_filter": HttpCode(422, "A filter or `q` is blank.", "Send a value, or leave it out."),
     "null_filter": HttpCode(
@@ -110,6 +118,18 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
     "headers_too_large": HttpCode(
         431, "Request line and headers are over the limit.", "Send what is large in the body."
+    ),
+    "unknown_operation": HttpCode(
+        422, "No spec says how an operation is executed.", "Take one the hint names, or write its `research`."
+    ),
+    "invalid_step_config": HttpCode(422, "A key or value of `step_config` is not one there is.", "See the hint."),
+    "idempotency_key_reused": HttpCode(
+        422, "The `Idempotency-Key` was sent before with another body.", "Send the same body, or another key."
+    ),
+    "too_many_queued_steps": HttpCode(
+        429,
+        "The organisation would have too many queued steps.",
+        "Wait, send fewer, or raise `DATA_ENGINE_MAX_QUEUED_STEPS`.",
     ),
     "internal_error": HttpCode(
         500, "Something went wrong on our side.", "The log has the reason under the request id."

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.context import Context, pool_share
-from api.http.errors import Fault, build_response, build_store_fault
+from api.http.errors import Fault, answer_framework_error, build_response, build_store_fault
 from engine.store.errors import DISK_FULL, StoreError, StoreRefused
 
 Respond = Callable[[Context, Request], Awaitable[Response]]
@@ -96,9 +97,10 @@ class _EndpointApp:
 
 
 class ExactPathMiddleware:
-    """Call the endpoint whose method and path equal the request's; pass every other request on.
+    """Call the endpoint whose method and path equal the request's; pass requests of other paths on.
 
-    Starlette's router tries one pattern after the other, below six layers of which an endpoint needs none.
+    Starlette's router tries one pattern after the other, below six layers of which an endpoint needs none. It would
+    also take the last word of `/query` for the id of a row when somebody asks with GET: such a path is answered 405.
     """
 
     def __init__(self, app: ASGIApp, endpoints: Iterable[Endpoint], context: Context) -> None:
@@ -108,11 +110,18 @@ class ExactPathMiddleware:
             for endpoint in endpoints
             if "{" not in endpoint.path
         }
+        self._methods: dict[str, list[str]] = {}
+        for method, path in self._apps:
+            self._methods.setdefault(path, []).append(method)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request to its endpoint or to the wrapped app."""
         app = self._apps.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        await (app or self._app)(scope, receive, send)
+        if app is None and scope["type"] == "http" and self._methods.get(scope["path"]) == ["POST"]:
+            refusal = HTTPException(405, headers={"Allow": "POST"})
+            response = await answer_framework_error(Request(scope), refusal)
+            return await response(scope, receive, send)
+        return await (app or self._app)(scope, receive, send)
 
 
 class EncodedJsonResponse(Response):

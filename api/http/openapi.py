@@ -24,7 +24,7 @@ SECURITY: Mapping[str, Mapping[str, Any]] = {
 MEANINGS: Mapping[int, str] = {
     400: "a header, a cursor or `org_id` that cannot be used",
     401: "no credentials, or wrong ones",
-    403: "something of another organisation",
+    403: "something of another organisation, or not for this role",
     404: "there is no such thing",
     406: "`Accept` names no format there is",
     409: "another runner, or another purchase, is in the way",
@@ -46,6 +46,11 @@ ERROR: Mapping[str, Any] = {
         "detail": {"type": "array", "items": {"type": "object"}, "description": "One entry per thing that is wrong."},
         "hint": {"type": "string", "description": "What to do."},
     },
+}
+
+#: Headers that hold no id.
+_HEADER_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "idempotency-key": {"type": "string", "minLength": 1, "maxLength": 255}
 }
 
 
@@ -126,7 +131,7 @@ def _list_header_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
             "in": "header",
             "required": required,
             "description": description,
-            "schema": {"type": "string", "format": "uuid"},
+            "schema": _HEADER_SCHEMAS.get(name, {"type": "string", "format": "uuid"}),
         }
         for name, (required, description) in endpoint.headers.items()
     ]

@@ -10,11 +10,10 @@ from starlette.responses import Response
 
 from api.auth import authenticate_tenant_or_admin, choose_organisation
 from api.context import Context
-from api.http.body import read_parameters
+from api.http.body import read_number, read_parameters
 from api.http.endpoint import Endpoint, build_list_response
 from api.http.named_schemas import NamedSchema
 from api.http.openapi import build_data_schema
-from api.http.parameters import read_whole_number
 from api.rows import json_schemas
 from api.rows.query_body import build_query_fault, parse_organisation
 from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS
@@ -75,8 +74,8 @@ async def _list_changes(plan: Plan, context: Context, request: Request) -> Respo
     caller = await authenticate_tenant_or_admin(request, context)
     parameters = read_parameters(request, ("after", "limit", "fields", "org_id"))
     org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
-    after = read_whole_number(parameters, "after", 0, 0, _MAX_NUMBER)
-    limit = read_whole_number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    after = read_number(parameters, "after", 0, 0, _MAX_NUMBER)
+    limit = read_number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     fields = parameters.get("fields")
     try:
         query = build_row_query(plan, org_id, None if fields is None else fields.split(","))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from api.http.body import split_fields
 from api.http.errors import Fault, InvalidBody
-from api.rows.cursor import CursorSigner
 from engine.columns import list_query_columns
 from engine.plan import Plan
+from engine.rows.cursor import CursorRejected, CursorSigner
 from engine.rows.query import OPTIONS, Query, QueryRejected, build_query
 from engine.values.exact_json import ExactError, Json, loads
 from engine.values.uuid_text import parse_uuid
@@ -43,9 +43,12 @@ class QueryBody:
             query = build_query(plan, org_id, self.parameters, self.options)
         except QueryRejected as error:
             raise build_query_fault(error) from error
-        if self.cursor is None or signer is None:
+        if signer is None:
             return query
-        return replace(query, after=signer.decode_cursor(plan.name, org_id, query.question, self.cursor))
+        try:
+            return signer.apply_cursor(plan, query, self.cursor)
+        except CursorRejected as error:
+            raise Fault("invalid_cursor", error.message, hint=error.hint) from error
 
 
 def build_query_fault(error: QueryRejected) -> Fault:

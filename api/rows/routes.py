@@ -27,7 +27,7 @@ from api.http.errors import Fault
 from api.http.openapi import build_data_schema
 from api.rows import json_schemas
 from api.rows.changes import build_changes_endpoint
-from api.rows.cursor import CursorSigner
+from api.rows.explain import build_explain_endpoints
 from api.rows.export import build_export_endpoint
 from api.rows.query_body import QueryBody, build_query_fault, parse_organisation
 from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS
@@ -35,6 +35,7 @@ from api.rows.upsert_body import RowsRejected, UpsertBody
 from engine.backfill.live import LiveResult, LiveUpsert
 from engine.generate.type_names import build_type_name
 from engine.plan import Plan
+from engine.rows.cursor import CursorSigner
 from engine.rows.extract import Reason
 from engine.rows.outcomes import find_strongest
 from engine.rows.query import QueryRejected, build_row_query
@@ -52,6 +53,7 @@ def build_endpoints(plan: Plan) -> list[Endpoint]:
         _build_query_endpoint(plan),
         build_export_endpoint(plan),
         build_changes_endpoint(plan),
+        *build_explain_endpoints(plan),
         _build_row_endpoint(plan),  # behind those whose last word would be taken for an id
     ]
 
@@ -187,8 +189,11 @@ async def _query_rows(plan: Plan, context: Context, request: Request) -> Respons
         page = await fetch_page(connection, plan, query, MAX_PAGE_BYTES)
         if not page.rows:
             await check_organisation(connection, org_id)
-    cursor = signer.encode_cursor(plan.name, org_id, query.question, page.last) if page.last else None
-    meta = {"limit": query.limit, "offset": query.offset, "next_cursor": cursor}
+    meta = {
+        "limit": query.limit,
+        "offset": query.offset,
+        "next_cursor": signer.encode_cursor(plan, query, page.last),
+    }
     return build_list_response(page.rows, meta if page.count is None else {**meta, "count": page.count})
 
 

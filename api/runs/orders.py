@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api.auth import authenticate_tenant_or_admin, choose_organisation
 from api.context import Context
+from api.http.body import read_number
 from api.http.endpoint import Endpoint, build_data_response, build_list_response, endpoint
 from api.http.errors import InvalidBody
 from api.http.openapi import build_data_schema
@@ -269,8 +270,8 @@ async def list_orders(context: Context, request: Request) -> Response:
         org_id=org_id,
         status=status,
         operation=request.query_params.get("operation"),
-        limit=_read_number(request, "limit", 100, 1, listing.MAX_ORDERS),
-        offset=_read_number(request, "offset", 0, 0, 2**31 - 1),
+        limit=read_number(request.query_params, "limit", 100, 1, listing.MAX_ORDERS),
+        offset=read_number(request.query_params, "offset", 0, 0, 2**31 - 1),
     )
     async with context.connection() as connection:
         found = await listing.list_orders(connection, wanted, as_tenant=True)
@@ -304,13 +305,3 @@ ORDER_ENDPOINTS += [list_orders, list_costs]
 async def _choose_organisation(request: Request, context: Context) -> str:
     caller = await authenticate_tenant_or_admin(request, context)
     return choose_organisation(caller, parse_organisation(request.query_params.get("org_id")))
-
-
-def _read_number(request: Request, name: str, default: int, least: int, most: int) -> int:
-    """Return a whole number of the URL. Raises InvalidBody when it is none, or out of range."""
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit()) or not least <= int(text[:12]) <= most:
-        raise InvalidBody(f"`{name}` is no whole number from {least} to {most}", field=name)
-    return int(text)

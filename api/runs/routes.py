@@ -70,6 +70,16 @@ class Heartbeat(Body, frozen=True):
     pipeline_run_id: UUID
     lease_token: UUID
     lease_seconds: Seconds = 60
+    error_message: Annotated[Text | None, Meta(description="Why the runner leaves the run to be taken up again.")] = (
+        None
+    )
+    released: Annotated[bool, Meta(description="The runner stops: this attempt does not count against the run.")] = (
+        False
+    )
+
+
+class Queue(Body, frozen=True):
+    """Ask what waits, of the organisation that the header names or of all."""
 
 
 class OneRun(Body, frozen=True):
@@ -204,10 +214,18 @@ def _build_run_fault(error: RunError | OrderError) -> Fault:
 async def claim_run(call: RunnerCall[Claim]) -> Response:
     """Lease the next run; answer null when none waits."""
     async with call.context.connection() as connection:
-        run = await runs.claim_run(connection, int(call.body.lease_seconds), call.org_id)
+        attempts = call.context.settings.max_run_attempts
+        run = await runs.claim_run(connection, int(call.body.lease_seconds), call.org_id, attempts)
     if run:
         log.info("claimed", worker=call.body.worker, pipeline_run_id=msgspec.json.decode(run)["id"])
     return build_data_response(run or "null")
+
+
+@runner_endpoint("pipeline-runs/queue", Queue, "See what runs wait for: how many are queued, leased, at Trigger.dev")
+async def read_queue(call: RunnerCall[Queue]) -> Response:
+    """Answer how many runs are queued, leased or at Trigger.dev, and how many orders have no answer yet."""
+    async with call.context.connection() as connection:
+        return build_data_response(await runs.read_queue(connection, call.org_id))
 
 
 @runner_endpoint("pipeline-runs/heartbeat", Heartbeat, "Prolong the lease of a run")
@@ -215,7 +233,15 @@ async def renew_lease(call: RunnerCall[Heartbeat]) -> Response:
     """Extend the lease of a run."""
     run_id, lease_token = str(call.body.pipeline_run_id), str(call.body.lease_token)
     async with call.context.connection() as connection:
-        lease = await runs.renew_lease(connection, run_id, lease_token, int(call.body.lease_seconds), call.org_id)
+        lease = await runs.renew_lease(
+            connection,
+            run_id,
+            lease_token,
+            int(call.body.lease_seconds),
+            call.org_id,
+            error_message=call.body.error_message,
+            released=call.body.released,
+        )
     return build_data_response(lease)
 
 

@@ -9,11 +9,10 @@ from starlette.responses import Response
 
 from api.auth import authenticate_tenant_or_admin, choose_organisation
 from api.context import Context
-from api.http.body import read_parameters
+from api.http.body import read_number, read_parameters
 from api.http.endpoint import build_data_response, build_list_response, endpoint
 from api.http.errors import Fault, InvalidBody
 from api.http.openapi import build_data_schema
-from api.http.parameters import read_whole_number
 from api.rows.query_body import parse_organisation
 from api.rows.tenant import TENANT_HEADERS
 from engine.runs.run_list import SEARCH_WINDOW, RunFilter, list_runs, read_step_result
@@ -107,8 +106,8 @@ async def answer_runs(context: Context, request: Request) -> Response:
         status=_read_status(parameters.get("status")),
         submission_id=_read_id(parameters, "submission_id"),
         texts=_spell_text(parameters.get("q", "").strip()),
-        limit=read_whole_number(parameters, "limit", 50, 1, _MOST_RUNS),
-        offset=read_whole_number(parameters, "offset", 0, 0, _MOST_OFFSET),
+        limit=read_number(parameters, "limit", 50, 1, _MOST_RUNS),
+        offset=read_number(parameters, "offset", 0, 0, _MOST_OFFSET),
     )
     async with context.connection() as connection:
         runs = await list_runs(connection, context.plans, wanted)

@@ -1,6 +1,7 @@
 """Start tasks at Trigger.dev over its HTTP API.
 
-The idempotency key of a task is the run's id, so that a repeated request starts nothing twice.
+The idempotency key of a task is the run's id, and how often it was started again, so that a repeated request starts
+nothing twice.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import random
 import time
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 import httpx
 
@@ -34,26 +36,46 @@ class Dispatch:
     error: str | None = None
 
 
-async def start_runs(settings: Settings, runs: list[tuple[str, str, str | None]]) -> list[Dispatch]:
-    """Start the task for each run (id, organisation, company), a few at a time. Failures are returned, never raised."""
+async def start_runs(settings: Settings, runs: list[tuple[str, str, str | None, int]]) -> list[Dispatch]:
+    """Start the task for each run (id, organisation, company, restarts), a few at a time. Failures are returned."""
     semaphore = asyncio.Semaphore(MAX_CONCURRENT)
     deadline = time.monotonic() + TOTAL_TIMEOUT
     headers = {"authorization": f"Bearer {settings.trigger_secret_key}"}
     async with httpx.AsyncClient(base_url=settings.trigger_api_url, headers=headers, timeout=REQUEST_TIMEOUT) as client:
 
-        async def start_run(run: tuple[str, str, str | None]) -> Dispatch:
+        async def start_run(run: tuple[str, str, str | None, int]) -> Dispatch:
             async with semaphore:
                 return await _start_run(client, deadline, *run)
 
         return list(await asyncio.gather(*(start_run(run) for run in runs)))
 
 
+async def cancel_runs(settings: Settings, trigger_run_ids: list[str]) -> int:
+    """Cancel runs at Trigger.dev, a few at a time; return how many it could not be told of.
+
+    A run that goes on there orders nothing more: the engine refuses its next call.
+    """
+    semaphore = asyncio.Semaphore(MAX_CONCURRENT)
+    headers = {"authorization": f"Bearer {settings.trigger_secret_key}"}
+    async with httpx.AsyncClient(base_url=settings.trigger_api_url, headers=headers, timeout=REQUEST_TIMEOUT) as client:
+
+        async def cancel_run(trigger_run_id: str) -> bool:
+            async with semaphore:
+                try:
+                    return (await client.post(f"/api/v2/runs/{quote(trigger_run_id, safe='')}/cancel")).is_success
+                except httpx.HTTPError:
+                    return False
+
+        return (await asyncio.gather(*map(cancel_run, trigger_run_ids))).count(False)
+
+
 async def _start_run(
-    client: httpx.AsyncClient, deadline: float, run_id: str, org_id: str, company_id: str | None
+    client: httpx.AsyncClient, deadline: float, run_id: str, org_id: str, company_id: str | None, restarts: int
 ) -> Dispatch:
     body = {
         "payload": {"pipeline_run_id": run_id, "org_id": org_id, "company_id": company_id},
-        "options": {"idempotencyKey": run_id},
+        # The key of a run that ended gives that run back, so a run that is started again has another one.
+        "options": {"idempotencyKey": run_id if restarts == 0 else f"{run_id}:{restarts}"},
     }
     error = "Trigger.dev was not asked: the runs before took too long"
     for attempt in range(MAX_ATTEMPTS):

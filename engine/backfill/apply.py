@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from engine.backfill.lineage import Lineage
 from engine.backfill.preview import Preview
-from engine.backfill.reader import fetch_steps
+from engine.backfill.reader import read_missing_steps
 from engine.backfill.refusals import may_refuse_rows
 from engine.backfill.removal import Removal, RemovalStatements
 from engine.backfill.staging import StagingStatements
@@ -90,17 +90,7 @@ class BatchFold:
         return folds
 
     async def _read_missing(self, connection: Connection, folds: Sequence[UnitFold]) -> None:
-        """Read the step results that `folds` lack: the newest first, twice as many of each unit in every round."""
-        limit, steps = 1, dict[str, Step]()
-        while True:
-            missing = [(fold, each) for fold in folds for each in fold.list_missing(limit)]
-            if not missing:
-                return
-            unread = {each.step_id for _, each in missing} - steps.keys()
-            steps |= {step.id: step for step in await fetch_steps(connection, self.reading, sorted(unread))}
-            for fold, contributor in missing:
-                fold.attach_step(contributor, steps.get(contributor.step_id))
-            limit *= 2
+        await read_missing_steps(connection, self.reading, folds)
 
     async def _record_steps(self, connection: Connection, steps: Sequence[Step], again: bool) -> None:
         if not steps:

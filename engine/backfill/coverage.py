@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from engine.backfill.versions import is_queued
 from engine.plan import Plan
 from engine.rows.accounts import ELEMENT_COUNTS, Account, count_outcomes
 from engine.sql import coverage
@@ -24,23 +25,32 @@ async def fetch_coverage(
     """Return the account of each spec and organisation.
 
     Its numbers are `found`, the count of each outcome, `pending`, those of the elements, and `stale_rows`: rows waiting
-    to be folded anew. An organisation without found step results of a spec does not appear. Raises StoreUnavailable.
+    to be folded anew. What is found of a spec is what is recorded and what is queued; where its history is not queued,
+    its step results are counted. An organisation without found step results of a spec does not appear. Raises
+    StoreUnavailable.
     """
     async with wrap_errors(), connection.transaction():
         await connection.execute("set transaction isolation level repeatable read")
         await connection.execute(coverage.SET_INDEX_SCANS_SQL)
-        found_rows = await _fetch_rows(connection, coverage.build_found_counts_statement(plans))
-        outcome_rows = await _fetch_rows(connection, coverage.build_outcome_counts_statement(plans))
+        queued = [plan for plan in plans if await is_queued(connection, plan)]
+        unqueued = [plan for plan in plans if plan not in queued]
+        outcome_rows = await _fetch_rows(connection, coverage.build_outcome_counts_statement(plans, org_id))
+        pending_rows = await _fetch_rows(connection, coverage.build_pending_counts_statement(queued, org_id))
+        found_rows: list[tuple[Any, ...]] = []
+        if unqueued:
+            found_rows = await _fetch_rows(connection, coverage.build_found_counts_statement(unqueued, org_id))
         stale_rows = await _fetch_rows(connection, coverage.build_stale_counts_statement(plans, org_id))
-    found, accounts = _sum_found(plans, found_rows), _group_by_account(outcome_rows)
+    accounts = _group_by_account(outcome_rows)
+    found = _sum_found(unqueued, found_rows)
+    names = {plan.name for plan in queued}
+    found.update({key: account.recorded for key, account in accounts.items() if key[0] in names})
+    found.update({(spec, str(org)): count for spec, org, count in pending_rows})
     stale = {(spec, org): count for spec, org, count in stale_rows}
     for spec, org in found.keys() | accounts.keys() | stale.keys():
         account = accounts[spec, org]
         account.found, account.stale_rows = found[spec, org], stale.get((spec, org), 0)
     return [
-        _report_account(org, account)
-        for (spec, org), account in sorted(accounts.items(), key=lambda item: item[0])
-        if org_id in (None, org)
+        _report_account(org, account) for (spec, org), account in sorted(accounts.items(), key=lambda item: item[0])
     ]
 
 

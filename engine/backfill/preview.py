@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.plan import Plan
+from engine.rows.extract import Extraction
+from engine.rows.fill_rates import FillRates
 from engine.sql.merge import PREVIEW_LENGTH
 from engine.values.column_types import shorten_json
 
@@ -27,6 +29,14 @@ class Preview:
     columns: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, Any]] = field(default_factory=list)
     removed: dict[str, str] = field(default_factory=dict)  # id of a row that would go -> its key as JSON
+    fill_rates: FillRates = field(init=False)  # over all step results that were read
+
+    def __post_init__(self) -> None:
+        self.fill_rates = FillRates(self.plan)
+
+    def note_extraction(self, extraction: Extraction) -> None:
+        """Count which columns have a value in the rows of one step result."""
+        self.fill_rates.add_extraction(extraction)
 
     def note_removed(self, row_id: str, key: str) -> None:
         """Note a row that would be removed; a row that several batches would remove counts once."""
@@ -69,4 +79,5 @@ class Preview:
             "cells": columns,
             "samples": self.samples,
             "removed": removed,
+            "columns": self.fill_rates.list_columns(),
         }

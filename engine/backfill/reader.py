@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.rows.fold import UnitFold
 from engine.rows.reading import Reading
 from engine.rows.steps import Step, build_step
 from engine.rows.stored_result import StepResultRow, extract_stored_result
@@ -14,11 +15,29 @@ from engine.store.connection import Connection
 
 async def fetch_steps(connection: Connection, reading: Reading, ids: Sequence[str]) -> list[Step]:
     """Return the found step results among `ids`, extracted. Raises psycopg's errors."""
+    return [extract_step(reading, row) for row in await fetch_results(connection, reading, ids)]
+
+
+async def fetch_results(connection: Connection, reading: Reading, ids: Sequence[str]) -> list[StepResultRow]:
+    """Return the found step results among `ids` as they are stored. Raises psycopg's errors."""
     if not ids:
         return []
     statement = step_results.build_step_results_statement(reading, Scope(step_ids=ids, all=True))
-    rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
-    return [extract_step(reading, row) for row in rows]
+    return await (await connection.execute(statement.text, statement.parameters)).fetchall()
+
+
+async def read_missing_steps(connection: Connection, reading: Reading, folds: Sequence[UnitFold]) -> None:
+    """Read the step results that `folds` lack: the newest first, twice as many of each unit in every round."""
+    limit, steps = 1, dict[str, Step]()
+    while True:
+        missing = [(fold, each) for fold in folds for each in fold.list_missing(limit)]
+        if not missing:
+            return
+        unread = {each.step_id for _, each in missing} - steps.keys()
+        steps |= {step.id: step for step in await fetch_steps(connection, reading, sorted(unread))}
+        for fold, contributor in missing:
+            fold.attach_step(contributor, steps.get(contributor.step_id))
+        limit *= 2
 
 
 def extract_step(reading: Reading, row: StepResultRow) -> Step:

@@ -1,20 +1,31 @@
-"""Find out whether a table may refuse rows that the spec accepts."""
+"""Find out whether a table may refuse rows that the spec accepts, and try refused ones again when it has changed."""
 
 from __future__ import annotations
 
 from engine.plan import Plan
 from engine.sql.identifiers import quote_table
-from engine.sql.refusals import MAY_REFUSE_SQL
+from engine.sql.refusals import FORGET_REFUSALS_SQL, MAY_REFUSE_SQL, TABLE_STATE_SQL
 from engine.store.connection import Connection
 
 
 async def may_refuse_rows(connection: Connection, plan: Plan) -> bool:
     """Return whether the table of `plan` has conditions of its own on the content of a row: checks, triggers, types."""
     parameters = {
-        "table": quote_table(plan.table).replace("%%", "%"),
+        "table": _name_table(plan),
         "fields": [column.name for column in plan.fields],
         "optional": [column.name for column in plan.fields if not column.required],
         "conflict": list(plan.conflict),
     }
     row = await (await connection.execute(MAY_REFUSE_SQL, parameters)).fetchone()
     return bool(row and row[0])
+
+
+async def forget_old_refusals(connection: Connection, plan: Plan) -> None:
+    """Make the step results pending of which the database refused a row, if its table has changed since."""
+    cursor = await connection.execute(TABLE_STATE_SQL, {"table": _name_table(plan)})
+    (state,) = await cursor.fetchone() or (None,)
+    await connection.execute(FORGET_REFUSALS_SQL, {"spec": plan.name, "digest": plan.digest, "state": state})
+
+
+def _name_table(plan: Plan) -> str:
+    return quote_table(plan.table).replace("%%", "%")

@@ -1,8 +1,8 @@
 """Turn stored step results into rows and accounts. Backfill, repair and reconcile share this one path.
 
 The steps of `run_backfill`:
-  1. register the spec's version, unless it is known; take the spec's lock: two backfills of one spec would only repeat
-     each other (repair of one run takes none)
+  1. register the spec's version, unless it is known; make what the database refused pending if the table has changed
+     since; take the spec's lock: two backfills of one spec would only repeat each other (repair of one run takes none)
   2. read the scope's step results over one connection, oldest first, and extract their rows
   3. meanwhile fold and record the batches extracted before, over two other connections, one transaction per batch; all
      step results of one key go to the same connection (`assign_writer` in engine/rows/steps.py)
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, TypeVar
 
 from psycopg import errors
@@ -23,7 +23,8 @@ from psycopg import errors
 from engine.backfill.apply import BatchFold, list_recorded
 from engine.backfill.preview import Preview
 from engine.backfill.reader import extract_step
-from engine.backfill.versions import SpecOutdated, register_unknown_version
+from engine.backfill.refusals import forget_old_refusals
+from engine.backfill.versions import SpecOutdated, queue_history, register_unknown_version
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.rows.accounts import Account
@@ -85,6 +86,8 @@ async def run_backfill(
         reader = await stack.enter_async_context(await connect(dsn))
         if not dry_run:
             await register_unknown_version(reader, plan)
+            await forget_old_refusals(reader, plan)
+            scope = replace(scope, queued=await queue_history(reader, plan))
         await stack.enter_async_context(reader.transaction())
         await _lock_spec(reader, plan, waiting)
         result = BackfillResult(Account(plan.name, found=await _count_found(reader, plan, scope)))
@@ -181,6 +184,7 @@ class _Stream:
         self.reading = reading
         self.scope = scope
         self.fold = BatchFold.build(reading, preview)
+        self.preview = preview
         self.batch_size = batch_size
         self.dry_run = dry_run
         self.result = result
@@ -214,6 +218,8 @@ class _Stream:
         builders = [BatchBuilder(self.batch_size) for _ in batches]
         while rows := await fetched.get():
             for step in (extract_step(self.reading, row) for row in rows):
+                if self.preview:
+                    self.preview.note_extraction(step.extraction)
                 writer = assign_writer(step, len(batches)) if len(batches) > 1 else 0
                 if batch := builders[writer].add_step(step):
                     await batches[writer].put(batch)

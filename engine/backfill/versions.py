@@ -7,13 +7,19 @@ history anew in turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.sql import versions
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
+
+#: Seconds to wait for the transactions that may write step results without having seen a new version.
+_QUEUE_TIMEOUT: Final = 10.0
+_QUEUE_PAUSE: Final = 0.05
 
 
 class SpecOutdated(EngineError):
@@ -29,15 +35,15 @@ class SpecOutdated(EngineError):
 
 async def check_present_version(connection: Connection, plan: Plan) -> None:
     """Raise SpecOutdated when another version of the spec is the present one."""
-    digest = await _fetch_present_digest(connection, plan)
+    digest = await fetch_present_digest(connection, plan)
     if digest not in (None, plan.digest):
         raise SpecOutdated(plan.name)
 
 
-async def register_versions(connection: Connection, plans: Iterable[Plan]) -> list[str]:
+async def register_versions(connection: Connection, plans: Sequence[Plan]) -> list[str]:
     """Make the versions of `plans` the present ones, also older ones (a rollback); return the specs that changed.
 
-    Raises StoreUnavailable, StoreRefused.
+    What is pending under them is queued. Raises StoreUnavailable, StoreRefused.
     """
     changed = []
     async with wrap_errors(), connection.transaction():
@@ -46,7 +52,47 @@ async def register_versions(connection: Connection, plans: Iterable[Plan]) -> li
             cursor = await connection.execute(versions.REGISTER_SQL, _build_parameters(plan))
             if cursor.rowcount:
                 changed.append(plan.name)
+    async with wrap_errors():
+        for plan in plans:
+            await queue_history(connection, plan)
     return changed
+
+
+async def queue_history(connection: Connection, plan: Plan) -> bool:
+    """Add what is pending of a plan to `pending_results`, unless it was; return whether it is there now.
+
+    It is not while another version is the present one, or while a transaction that writes step results stays open.
+    """
+    parameters = _build_parameters(plan)
+    if await is_queued(connection, plan):
+        return True
+    if await fetch_present_digest(connection, plan) != plan.digest or not await _wait_for_writers(connection):
+        return False
+    async with connection.transaction():
+        await connection.execute(versions.DELETE_FOREIGN_PENDING_SQL, parameters)
+        await connection.execute(versions.QUEUE_HISTORY_SQL, parameters)
+        cursor = await connection.execute(versions.MARK_QUEUED_SQL, parameters)
+        return cursor.rowcount > 0
+
+
+async def is_queued(connection: Connection, plan: Plan) -> bool:
+    """Return whether `pending_results` has all that is pending of this version of a plan."""
+    cursor = await connection.execute(versions.IS_QUEUED_SQL, _build_parameters(plan))
+    (queued,) = await cursor.fetchone() or (False,)
+    return bool(queued)
+
+
+async def _wait_for_writers(connection: Connection) -> bool:
+    """Wait until everybody who writes step results has seen the present versions; return whether that is so."""
+    deadline = asyncio.get_running_loop().time() + _QUEUE_TIMEOUT
+    while asyncio.get_running_loop().time() < deadline:
+        async with connection.transaction():
+            cursor = await connection.execute(versions.TRY_LOCK_QUEUE_SQL)
+            (locked,) = await cursor.fetchone() or (False,)
+        if locked:
+            return True
+        await asyncio.sleep(_QUEUE_PAUSE)
+    return False
 
 
 async def register_unknown_version(connection: Connection, plan: Plan) -> None:
@@ -55,7 +101,7 @@ async def register_unknown_version(connection: Connection, plan: Plan) -> None:
     Raises SpecOutdated when it was and another one has been registered since.
     """
     parameters = _build_parameters(plan)
-    if await _fetch_present_digest(connection, plan) == plan.digest:
+    if await fetch_present_digest(connection, plan) == plan.digest:
         return
     async with connection.transaction():
         await connection.execute(versions.LOCK_VERSIONS_SQL)
@@ -69,11 +115,13 @@ async def register_first_versions(connection: Connection, plans: Iterable[Plan])
     """Register the specs that have no version at all. Raises StoreUnavailable, StoreRefused."""
     async with wrap_errors():
         for plan in plans:
-            if await _fetch_present_digest(connection, plan) is None:
+            if await fetch_present_digest(connection, plan) is None:
                 await register_unknown_version(connection, plan)
+                await queue_history(connection, plan)
 
 
-async def _fetch_present_digest(connection: Connection, plan: Plan) -> str | None:
+async def fetch_present_digest(connection: Connection, plan: Plan) -> str | None:
+    """Return the digest of the present version of a plan's spec; None when none was registered."""
     row = await (await connection.execute(versions.SELECT_PRESENT_SQL, {"spec": plan.name})).fetchone()
     return row[0] if row else None
 

@@ -1,31 +1,64 @@
 """Names made from other names: columns from JSON keys, tables from operation ids, plurals and singulars.
 
-The rules are those of plain English plurals; the reader of a draft corrects what they get wrong.
+The rules are those of English nouns, with the exceptions that names of research use; the reader of a draft corrects
+what they get wrong.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from typing import Final
 
 from engine.provided_columns import PROVIDED_COLUMNS
-from engine.spec.models import CORE_TABLES, RESERVED_PARAMETERS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS
+from engine.spec.models import CORE_TABLES, RESERVED_FILTERS, RESERVED_PARAMETERS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS
 
 #: Characters. Postgres allows 63; the rest is for what the names of indexes and triggers add.
-_MAX_LENGTH = 50
+MAX_LENGTH = 50
+#: Nouns without a plural of their own.
+_UNCOUNTABLE: Final = frozenset(
+    (
+        *("data", "evidence", "feedback", "funding", "health", "hiring", "information", "intelligence", "leadership"),
+        *("media", "news", "pricing", "research", "series", "software", "species", "staff", "status", "traffic"),
+    )
+)
+_IRREGULAR: Final = {
+    "analysis": "analyses",
+    "basis": "bases",
+    "child": "children",
+    "crisis": "crises",
+    "criterion": "criteria",
+    "hypothesis": "hypotheses",
+    "movie": "movies",
+    "person": "people",
+    "thesis": "theses",
+    "tie": "ties",
+}
+_IRREGULAR_PLURALS: Final = {many: one for one, many in _IRREGULAR.items()}
+#: Ends of column names that say how an entity is told, not what it is.
+_IDENTITY_WORDS: Final = ("domain", "linkedin_url", "url", "email", "full_name", "name", "id", "fingerprint", "title")
 
 
 def to_snake_case(text: str) -> str:
     """Return `text` as a lower-case identifier: `companyName`, `Company-Name` and `company name` are `company_name`."""
     text = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", text)
-    text = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:_MAX_LENGTH].strip("_")
+    text = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:MAX_LENGTH].strip("_")
     return f"_{text}" if text[:1].isdigit() else text or "value"
+
+
+def join_words(*parts: str) -> str:
+    """Return parts as one identifier; a word in which one ends and the next begins is said once."""
+    words: list[str] = []
+    for part in parts:
+        following = to_snake_case(part).split("_") if part else []
+        words += following[1:] if words and following[:1] == words[-1:] else following
+    return to_snake_case("_".join(words))
 
 
 def choose_column_name(text: str, owner: str, taken: Container[str]) -> str:
     """Return a column name that is not `taken`, for a JSON key of `owner`; a reserved name gets the owner as prefix."""
     name = to_snake_case(text)
-    if name in (*PROVIDED_COLUMNS, *RESERVED_PARAMETERS, *SYSTEM_COLUMNS):
+    if name in (*PROVIDED_COLUMNS, *RESERVED_PARAMETERS, *RESERVED_FILTERS, *SYSTEM_COLUMNS):
         name = f"{owner}_{name}"
     return find_free_name(name, taken)
 
@@ -51,24 +84,71 @@ def extract_owner(operation: str) -> str:
     return to_snake_case(operation.split(".")[0])
 
 
-def to_plural(word: str) -> str:
-    """Return the plural of a noun, or `word` itself when it looks like one."""
+def to_plural(name: str) -> str:
+    """Return a name with its last word in the plural, or as it is when that looks like one."""
+    before, word = _split_last_word(name)
+    if word in _UNCOUNTABLE or word in _IRREGULAR_PLURALS:
+        return name
+    if word in _IRREGULAR:
+        return before + _IRREGULAR[word]
+    if re.search(r"(ss|x|z|ch|sh)$", word):
+        return f"{name}es"
     if word.endswith("s"):
-        return word
-    if re.search(r"[^aeiou]y$", word):
-        return f"{word[:-1]}ies"
-    return f"{word}es" if re.search(r"(x|z|ch|sh)$", word) else f"{word}s"
+        return name
+    return f"{name[:-1]}ies" if re.search(r"[^aeiou]y$", word) else f"{name}s"
 
 
-def to_singular(word: str) -> str:
-    """Return the singular of a noun, or `word` itself when it looks like one."""
+def to_singular(name: str) -> str:
+    """Return a name with its last word in the singular, or as it is when that looks like one."""
+    before, word = _split_last_word(name)
+    if word in _UNCOUNTABLE or word in _IRREGULAR:
+        return name
+    if word in _IRREGULAR_PLURALS:
+        return before + _IRREGULAR_PLURALS[word]
     if word.endswith("ies") and len(word) > 4:
-        return f"{word[:-3]}y"
+        return f"{name[:-3]}y"
     if re.search(r"(x|z|ch|sh|ss)es$", word):
-        return word[:-2]
-    return word[:-1] if re.search(r"[^su]s$", word) else word
+        return name[:-2]
+    return name[:-1] if re.search(r"[^su]s$", word) else name
+
+
+def is_plural(name: str) -> bool:
+    """Tell whether the last word of a name is a plural."""
+    return to_singular(name) != name
 
 
 def to_words(name: str) -> str:
     """Return an identifier as separate words: `company_domain` gives `company domain`."""
     return " ".join(name.split("_")).strip()
+
+
+def describe_key(columns: Sequence[str]) -> str:
+    """Say what a row is, from the names of its key: `company_domain`, `customer_name` give `company and customer`."""
+    entities = list(dict.fromkeys(map(_name_entity, columns)))
+    return " and ".join(filter(None, (", ".join(entities[:-1]), entities[-1])))
+
+
+def describe_fact(column: str, entity: str) -> str:
+    """Say what a column holds of an entity: `name` of a `competitor` gives `Name of the competitor`."""
+    first, *rest = column.split("_")
+    words, entity = to_words(column), to_words(entity)
+    if first in ("is", "has"):
+        return f"Whether the {entity} {first} {' '.join(rest)}"
+    if participle := re.fullmatch(r"(\w+ed)(_on|_at|_in)?", column):
+        return f"When the {entity} was {to_words(participle[1])}"
+    for currency in ("usd", "eur", "gbp"):
+        words = re.sub(rf"\b{currency}$", f"in {currency.upper()}", words)
+    words = words[:1].upper() + words[1:]
+    return words if first == entity or rest[-1:] in (["on"], ["at"], ["by"], ["in"]) else f"{words} of the {entity}"
+
+
+def _name_entity(column: str) -> str:
+    for word in _IDENTITY_WORDS:
+        if column.endswith(f"_{word}"):
+            return to_words(column.removesuffix(f"_{word}"))
+    return to_words(column)
+
+
+def _split_last_word(name: str) -> tuple[str, str]:
+    before, separator, word = name.rpartition("_")
+    return before + separator, word

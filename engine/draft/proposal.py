@@ -5,223 +5,271 @@ What one sample cannot tell is listed among the doubts of the proposal or of a c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from engine.draft import names, sample
-from engine.draft.sample import Guess, KeyPath
-from engine.jmespath.path import compile_path
+from engine.draft import keys as row_keys
+from engine.draft import names, places, provider_bodies
+from engine.draft.columns import PROVENANCE, Column, Proposal
+from engine.draft.places import KeyPath, Place
+from engine.draft.sample import Guess, is_site
 from engine.values.exact_json import Json
 
-#: Keys of an output that say how the research was done: a newer result overwrites them, with NULL if need be.
-_PROVENANCE: Final = ("parallel_run_id", "run_id", "processor", "model")
-#: Paths under which providers keep an answer in prose.
-_ANSWER_PATHS: Final = (
-    "output[?type == 'message'].content[] | [?type == 'output_text'].text | [0]",
-    "choices[0].message.content",
-    "candidates[0].content.parts[?text].text | [0]",
-    "outputs[?type == 'text'].text | [-1]",
-)
-#: Values of a body's `status` while it is no result yet, or when it never will be one.
-_UNFINISHED_STATUSES: Final = (
-    "pending",
-    "queued",
-    "in_progress",
-    "running",
-    "failed",
-    "error",
-    "cancelled",
-    "incomplete",
-)
-#: Entity an operation is about -> words of columns that identify it, the best first; "" is any other entity.
-_IDENTITIES: Final = {"person": ("email", "linkedin", "full_name", "name"), "": ("domain", "email", "linkedin", "name")}
-_ELEMENT_IDENTITIES: Final = ("domain", "email", "linkedin", "id", "url", "name", "title")
 #: Keys that need the name of their owner, or of the element, as a prefix to be understood in a table.
-_KEYS_NEEDING_OWNER: Final = ("domain", "name", "full_name", "email", "linkedin_url")
-_KEYS_NEEDING_ELEMENT: Final = (*_KEYS_NEEDING_OWNER, "id", "title", "url", "description", "type", "status")
+_KEYS_NEEDING_OWNER: Final = ("domain", "name", "full_name", "email", "linkedin_url", "linkedin", "website")
+_KEYS_NEEDING_ELEMENT: Final = (*_KEYS_NEEDING_OWNER, "id", "title", "url", "description", "type", "status", "label")
+#: Objects that say nothing of what they hold: their keys are those of the owner, or of the element.
+_CONTAINERS: Final = (
+    "company",
+    "organization",
+    "organisation",
+    "person",
+    "profile",
+    "details",
+    "info",
+    "data",
+    "target",
+)
+_CONTAINERS_OF_ALL: Final = ("result", "results", "content", "answer", "output", "response", "metadata", "parsed")
+_SITE_KEYS: Final = ("website", "homepage", "site", "website_url", "company_website", "web_site", "company_url")
+_BODY_WORDS: Final = ("raw", "response", "output", "body", "result", "payload")
+#: Columns made of the parts around the elements, and of one element; what is over is left out and said.
+_MOST_PARENT_COLUMNS: Final = 24
+_MOST_COLUMNS: Final = 60
 
 
-@dataclass(slots=True)
-class Column:
-    """A column of the proposal: the path of its value, the values of the sample there, the type guessed from them."""
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The parts of a sample: the output without what is looked into elsewhere, and the documents of the answer."""
 
-    name: str
-    path: str
-    guess: Guess
-    values: tuple[Json, ...]
-    required: bool = False
-    filter: bool = False
-    clear: bool = False
-
-    @property
-    def may_be_key(self) -> bool:
-        """Whether the column may be part of a key: a scalar that is never missing in the sample."""
-        return self.guess.type not in ("jsonb", "text[]") and all(map(self.guess.accepts_value, self.values))
-
-    @property
-    def has_distinct_values(self) -> bool:
-        """Whether no two elements of the sample share a value, apart from case and surrounding blanks."""
-        return len(set(map(_fold_text, self.values))) == len(self.values)
-
-
-def _fold_text(value: Json) -> str:
-    return str(value).strip().lower()
-
-
-@dataclass(slots=True)
-class Proposal:
-    """The parts of a spec, as far as the sample tells."""
-
-    operation: str
-    name: str
-    output: Json
-    context: Json
-    rows: str | None = None
-    when: str | None = None
-    conflict: list[str] = field(default_factory=lambda: ["org_id"])
-    columns: list[Column] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-
-    @property
-    def owner(self) -> str:
-        """The entity the operation is about: `company`, `person`."""
-        return names.extract_owner(self.operation)
-
-    def add_column(
-        self, name: str, path: str, values: Iterable[Json], guess: Guess | None = None, owner: str = ""
-    ) -> Column:
-        """Add a column, under a free name, and return it; without `guess`, the values tell its type."""
-        name = names.choose_column_name(name, owner or "provider", [column.name for column in self.columns])
-        values = tuple(values)
-        column = Column(name, path, guess or sample.guess_column(name, values), values, clear=name in _PROVENANCE)
-        self.columns.append(column)
-        return column
-
-    def add_to_key(self, column: Column, *, required: bool) -> None:
-        """Make a column part of the key, and a filter."""
-        self.conflict.append(column.name)
-        column.filter, column.required, column.clear = True, required, False
-
-    def search_output(self, path: str) -> Json:
-        """Return the sample's value at a path that begins with `output`."""
-        value: Json = compile_path(path).search({"output": self.output})
-        return value
+    raw: KeyPath | None
+    root: str  # the path of the provider's body
+    answer: Place | None  # a text that is no JSON
+    contents: tuple[Place, ...]  # objects and arrays that the answer is, or that some text holds as JSON
+    skipped: frozenset[str]  # keys of the output that hold them
+    is_body: bool  # whether the output is the provider's body itself
 
 
 def propose_spec(operation: str, name: str, output: Json, context: Json) -> Proposal:
     """Return the proposal for an operation from one sample of its output and the context around it."""
     proposal = Proposal(operation, name, output, context)
-    raw = sample.find_raw_body(output)
-    root = sample.build_path(("output", *(raw or ())))
-    answer = next((path for path in _ANSWER_PATHS if isinstance(proposal.search_output(f"{root}.{path}"), str)), None)
-    array_keys = None if answer and not raw else sample.find_main_array(output, raw)
-    if array_keys is None:
-        _propose_single_row(proposal, raw, root, answer)
+    parts = _split_sample(proposal)
+    main = _find_rows(proposal, parts)
+    if main is None:
+        _propose_single_row(proposal, parts)
     else:
-        _propose_rows(proposal, raw, array_keys)
-    _add_client_to_key(proposal)
-    _propose_guard(proposal, root)
-    for other in sample.find_other_arrays(output, array_keys)[:3]:
-        path = sample.build_path(("output", *other))
-        proposal.doubts.append(f"one row per element of `{path}`? then that is `rows`, and paths begin with `item`")
+        _propose_rows(proposal, parts, *main)
+    row_keys.add_client_to_key(proposal)
+    _add_evidence(proposal, parts)
+    proposal.when, doubt = provider_bodies.build_guard(parts.root, proposal.search_output)
+    proposal.doubts += [doubt] if doubt else []
+    _note_other_arrays(proposal, parts, main)
     return proposal
+
+
+def _split_sample(proposal: Proposal) -> _Parts:
+    output = proposal.output
+    raw = places.find_raw_body(output)
+    root = places.build_path(("output",), raw or ())
+    answer = provider_bodies.find_answer(root, proposal.search_output)
+    opened = None if answer is None else places.open_text(answer)
+    contents = [provider_bodies.find_content(root, proposal.search_output), opened]
+    texts = {key: places.open_text(Place("output", output).enter((key,))) for key in _list_keys(output)}
+    contents += texts.values()
+    return _Parts(
+        raw,
+        root,
+        None if opened else answer,
+        tuple(place for place in contents if place is not None),
+        frozenset((*(raw or ()), *(key for key, place in texts.items() if place))),
+        raw is None and provider_bodies.is_body(root, proposal.search_output),
+    )
+
+
+def _list_keys(value: Json) -> list[str]:
+    return list(value) if isinstance(value, dict) else []
+
+
+def _find_rows(proposal: Proposal, parts: _Parts) -> tuple[Place, KeyPath] | None:
+    """Return the document with an array of objects that is most of it, and the keys of the array."""
+    if not parts.is_body:
+        keys = places.find_main_array(proposal.output, parts.skipped)
+        if keys is not None:
+            return Place("output", proposal.output), keys
+    for content in parts.contents:
+        keys = places.find_main_array(content.value)
+        if keys is not None:
+            return content, keys
+    return None
+
+
+def _note_other_arrays(proposal: Proposal, parts: _Parts, main: tuple[Place, KeyPath] | None) -> None:
+    roots = [] if parts.is_body else [Place("output", proposal.output)]
+    found = []
+    for document in [*roots, *parts.contents]:
+        for keys, _ in places.walk_arrays(document.value):
+            if main is None or (document.path, keys) != (main[0].path, main[1]):
+                found.append(document.enter(keys).path)
+    for path in list(dict.fromkeys(found))[:3]:
+        proposal.doubts.append(f"one row per element of `{path}`? then that is `rows`, and paths begin with `item`")
 
 
 # --- one row --------------------------------------------------------------------------------------------------------
 
 
-def _propose_single_row(proposal: Proposal, raw: KeyPath | None, root: str, answer: str | None) -> None:
-    empty = []
-    for keys, value in _merge_synonyms(proposal.output, set(raw or ())):
-        if value is None:
-            empty.append(sample.build_path(("output", keys[-1])))
-        else:
-            proposal.add_column(_choose_key(proposal.owner, keys), _build_alternatives("output", keys), [value])
-    _note_left_out(proposal, empty, "null in the sample, so nothing tells their type")
-    if answer:
+def _propose_single_row(proposal: Proposal, parts: _Parts) -> None:
+    empty: list[str] = []
+    left: list[str] = []
+    columns: list[Column] = []
+    for document in _list_documents(proposal, parts, None):
+        for keys, value in _list_named_leaves(document, _list_skipped(parts, document)):
+            path = _build_alternatives(document, keys)
+            if value is None:
+                empty.append(path)
+            elif len(columns) >= _MOST_COLUMNS or (_is_provider_key(parts, document, keys)):
+                left.append(path)
+            else:
+                columns.append(_add_owner_column(proposal, keys, path, value))
+    proposal.note_left_out(empty, "null in the sample, so nothing tells their type")
+    proposal.note_left_out(left, "they are about the answer, or too many")
+    if parts.answer:
         doubts = ["the answer in prose; if it is always JSON, say `type: jsonb` and `normalize: [json]`"]
-        path = f"{root}.{answer}"
-        proposal.add_column("answer", path, [proposal.search_output(path)], Guess("text", doubts=doubts))
-    _add_raw_body(proposal, raw, root)
-    identities = _IDENTITIES.get(proposal.owner, _IDENTITIES[""])
-    found = _find_identity([column for column in proposal.columns if not _is_client_column(column)], identities)
-    if found:
-        proposal.add_to_key(found, required=True)
-    else:
-        _add_run_to_key(proposal)
+        proposal.add_column("answer", parts.answer.path, [parts.answer.value], Guess("text", doubts=doubts))
+    _add_raw_body(proposal, parts)
+    if not row_keys.add_owner_to_key(proposal, proposal.columns):
+        row_keys.add_run_to_key(proposal)
 
 
-def _note_left_out(proposal: Proposal, paths: Sequence[str], why: str) -> None:
-    if paths:
-        proposal.doubts.append(f"left out, {why}: {', '.join(f'`{path}`' for path in paths[:20])}")
+def _list_documents(proposal: Proposal, parts: _Parts, main: Place | None) -> list[Place]:
+    """Return what columns are made of, beside the elements: the output, then the documents of the answer.
+
+    Where rows are made, the only such document is the one that holds them.
+    """
+    contents = parts.contents if main is None else (main,)
+    inner = [content for content in contents if content.path != "output" and isinstance(content.value, dict)]
+    return [Place("output", proposal.output), *inner]
 
 
-def _merge_synonyms(output: Json, skipped: set[str]) -> Iterator[tuple[list[str], Json]]:
-    """Yield the keys of an object with their value, in order.
+def _list_skipped(parts: _Parts, document: Place) -> list[KeyPath]:
+    return [(key,) for key in parts.skipped] if document.path == "output" else []
+
+
+def _is_provider_key(parts: _Parts, document: Place, keys: Sequence[KeyPath]) -> bool:
+    """Tell whether a part of the output is the provider's own, where the output is its body."""
+    return parts.is_body and document.path == "output" and keys[0][-1] not in PROVENANCE
+
+
+def _list_named_leaves(document: Place, skipped: Sequence[KeyPath]) -> Iterator[tuple[list[KeyPath], Json]]:
+    """Yield the keys to each value inside a document, in order.
 
     Keys that are a short and a long name of one value (`domain`, `company_domain`) come together, the shortest first.
     """
-    if not isinstance(output, dict):
-        return
-    left = [key for key in output if key not in skipped]
-    while left:
-        key = left.pop(0)
-        value = output[key]
-        equal = [other for other in left if isinstance(value, str) and value and output[other] == value]
-        synonyms = [other for other in equal if other.endswith(f"_{key}") or key.endswith(f"_{other}")]
-        left = [other for other in left if other not in synonyms]
-        yield sorted([key, *synonyms], key=len), value
+    leaves = {keys: values[0] for keys, values in places.list_leaves([document.value], skipped)}
+    while leaves:
+        keys = next(iter(leaves))
+        value = leaves.pop(keys)
+        synonyms = [
+            other
+            for other, theirs in leaves.items()
+            if len(other) == len(keys) == 1 and isinstance(value, str) and value and theirs == value
+            if other[0].endswith(f"_{keys[0]}") or keys[0].endswith(f"_{other[0]}")
+        ]
+        for other in synonyms:
+            del leaves[other]
+        yield sorted([keys, *synonyms], key=lambda each: len(each[-1])), value
 
 
-def _choose_key(owner: str, keys: Sequence[str]) -> str:
+def _build_alternatives(document: Place, keys: Sequence[KeyPath]) -> str:
+    return " || ".join(document.enter(each).path for each in keys)
+
+
+def _add_owner_column(proposal: Proposal, keys: Sequence[KeyPath], path: str, value: Json) -> Column:
+    """Add a column of what the operation is about."""
+    name = _choose_name(proposal.owner, keys)
+    prefix, _, last = name.rpartition("_")
+    if _is_site_key(keys[0]) and proposal.owner != "person" and is_site([value]):
+        domain = names.join_words(prefix if last == "website" else proposal.owner, "domain")
+        if all(column.name != domain for column in proposal.columns):
+            return proposal.add_column(domain, path, [value], Guess("text", ("domain",)))
+    return proposal.add_column(name, path, [value])
+
+
+def _is_site_key(keys: KeyPath) -> bool:
+    return names.to_snake_case(keys[-1]) in _SITE_KEYS
+
+
+def _choose_name(owner: str, keys: Sequence[KeyPath]) -> str:
     """Return a column name for synonymous keys, the shortest first.
 
     That is a key that names the owner; else the shortest after the owner, where it needs that; else the longest.
     """
-    prefixed = [key for key in keys if names.to_snake_case(key).startswith(f"{owner}_")]
+    last = [names.to_snake_case(each[-1]) for each in keys]
+    if len(keys[0]) > 1:
+        return _join_keys(owner, keys[0])
+    prefixed = [name for name in last if name.startswith(f"{owner}_")]
     if prefixed:
         return prefixed[0]
-    return f"{owner}_{keys[0]}" if names.to_snake_case(keys[0]) in _KEYS_NEEDING_OWNER else keys[-1]
+    return f"{owner}_{last[0]}" if last[0] in _KEYS_NEEDING_OWNER else last[-1]
 
 
-def _build_alternatives(root: str, keys: Iterable[str]) -> str:
-    return " || ".join(sample.build_path((root, key)) for key in keys)
+def _join_keys(entity: str, keys: KeyPath) -> str:
+    """Return a name for a value within objects: its key after that of the object, or after the entity it is part of."""
+    words = [names.to_snake_case(key) for key in keys]
+    around = [word for word in words[:-1] if word not in _CONTAINERS_OF_ALL]
+    if not around:
+        return f"{entity}_{words[-1]}" if words[-1] in _KEYS_NEEDING_OWNER else words[-1]
+    nearest = around[-1]
+    if nearest in _CONTAINERS or nearest.removeprefix("target_") == entity or nearest == entity:
+        nearest = entity if words[-1] in _KEYS_NEEDING_ELEMENT or words[-1] in _SITE_KEYS else ""
+    joined = names.join_words(nearest, words[-1])
+    return joined if len(joined) < names.MAX_LENGTH else words[-1]
 
 
-def _add_raw_body(proposal: Proposal, raw: KeyPath | None, root: str) -> None:
+def _add_raw_body(proposal: Proposal, parts: _Parts) -> None:
     """Add the provider's body as a column: its `output.content` where there is one, as in the other specs, else all."""
+    root = parts.root
     has_output = isinstance(proposal.search_output(f"{root}.output"), dict)
     content = proposal.search_output(f"{root}.output.content") if has_output else None
     path = f"{root}.output.content || {root}" if content not in (None, "", [], {}) else root
-    doubts = [] if raw else ["no key looks like the provider's body, so the whole output is kept"]
-    words = names.to_snake_case(raw[0]).split("_") if raw else []
+    is_known = parts.raw or parts.is_body
+    doubts = [] if is_known else ["no key looks like the provider's body, so the whole output is kept"]
+    words = names.to_snake_case(parts.raw[0]).split("_") if parts.raw else []
     provider = [word for word in words if word not in _BODY_WORDS]
     name = "_".join(("raw", *provider, "output"))
     proposal.add_column(name, path, [proposal.search_output(path)], Guess("jsonb", doubts=doubts)).required = True
 
 
-_BODY_WORDS: Final = ("raw", "response", "output", "body", "result", "payload")
+def _add_evidence(proposal: Proposal, parts: _Parts) -> None:
+    """Add what the answer is founded on: citations, reasoning, confidence."""
+    for name, place in provider_bodies.find_evidence(parts.root, proposal.search_output):
+        doubts = ["the same for every element: drop it where rows are many"] if proposal.rows else []
+        proposal.add_column(name, place.path, [place.value], Guess("jsonb", doubts=doubts), owner="answer")
 
 
 # --- one row per element --------------------------------------------------------------------------------------------
 
 
-def _propose_rows(proposal: Proposal, raw: KeyPath | None, array_keys: KeyPath) -> None:
-    proposal.rows = sample.build_path(("output", *array_keys))
-    array = proposal.search_output(proposal.rows)
-    elements = [element for element in array if isinstance(element, dict)] if isinstance(array, list) else []
-    parent = _add_parent_columns(proposal, set(raw or ()) | set(array_keys[:1]))
+def _propose_rows(proposal: Proposal, parts: _Parts, document: Place, array_keys: KeyPath) -> None:
+    array = document.enter(array_keys)
+    proposal.rows = array.path
+    elements = array.value if isinstance(array.value, list) else []
     element_name = _name_element(proposal, array_keys)
-    keys = dict.fromkeys(key for element in elements for key in element)
-    present = [key for key in keys if any(element.get(key) is not None for element in elements)]
-    columns = [_add_element_column(proposal, key, element_name, elements) for key in present]
-    empty = [sample.build_path(("item", key)) for key in keys if key not in present]
-    _note_left_out(proposal, empty, "null in the sample, so nothing tells their type")
+    parents = _add_parent_columns(proposal, parts, document, array_keys)
+    if not row_keys.add_owner_to_key(proposal, parents):
+        proposal.doubts.append(
+            "nothing around the elements says whose they are, so rows of two results meet by their own key alone"
+        )
+    columns: list[Column] = []
+    empty = []
+    for keys, values in list(places.list_leaves(elements))[:_MOST_COLUMNS]:
+        if any(value is not None for value in values):
+            columns += _add_element_columns(proposal, keys, element_name, values)
+        else:
+            empty.append(Place("item", None).enter(keys).path)
+    proposal.note_left_out(empty, "null in the sample, so nothing tells their type")
     proposal.add_column(f"raw_{element_name}", "item", elements, Guess("jsonb")).required = True
-    if parent:
-        proposal.add_to_key(parent, required=True)
-    _add_element_to_key(proposal, columns, element_name, len(elements))
+    row_keys.add_element_to_key(proposal, columns, element_name, len(elements))
 
 
 def _name_element(proposal: Proposal, array_keys: KeyPath) -> str:
@@ -230,107 +278,48 @@ def _name_element(proposal: Proposal, array_keys: KeyPath) -> str:
     return word if word not in ("", *_BODY_WORDS, "item", "data", "value") else names.to_singular(proposal.name)
 
 
-def _add_element_column(proposal: Proposal, key: str, element_name: str, elements: Sequence[dict[str, Json]]) -> Column:
-    name = f"{element_name}_{key}" if names.to_snake_case(key) in _KEYS_NEEDING_ELEMENT else key
-    return proposal.add_column(
-        name, sample.build_path(("item", key)), (element.get(key) for element in elements), owner=element_name
-    )
+def _add_element_columns(
+    proposal: Proposal, keys: KeyPath, element_name: str, values: Sequence[Json]
+) -> Iterator[Column]:
+    """Add the column of a value of the elements; of their web site its domain, where that tells them apart."""
+    path = Place("item", None).enter(keys).path
+    last = names.to_snake_case(keys[-1])
+    name = f"{element_name}_{last}" if last in _KEYS_NEEDING_ELEMENT else last
+    name = _join_keys(element_name, keys) if len(keys) > 1 else name
+    if _is_site_key(keys) and is_site(values):
+        domain = names.join_words(name.rpartition("_")[0] or element_name, "domain")
+        column = Column(domain, path, Guess("text", ("domain",)), tuple(values))
+        if column.has_distinct_values and all(other.name != domain for other in proposal.columns):
+            yield proposal.add_column(domain, path, values, column.guess, owner=element_name)
+            return
+    yield proposal.add_column(name, path, values, owner=element_name)
 
 
-def _add_parent_columns(proposal: Proposal, skipped: set[str]) -> Column | None:
-    """Add what all elements share (parent, client, provenance), and return the parent's domain, part of the key."""
-    parent, left = None, []
-    for keys, value in _merge_synonyms(proposal.output, skipped):
-        name = names.to_snake_case(_choose_key(proposal.owner, keys))
-        if parent is None and name.endswith("domain") and not name.startswith("client_"):
-            parent = proposal.add_column(name, _build_alternatives("output", keys), [value])
-        elif name in _PROVENANCE or name.startswith("client_") or name == f"{proposal.owner}_name":
-            proposal.add_column(name, _build_alternatives("output", keys), [value])
-        else:
-            left.append(sample.build_path(("output", keys[-1])))
-    parent = parent or _add_domain_from_context(proposal)
-    _note_left_out(proposal, left, "they are the same for every element")
-    if parent is None or not parent.may_be_key:
-        proposal.doubts.append(
-            "neither output nor context has a domain, so rows of two results meet by their own key alone"
-        )
-        return None
-    return parent
+def _add_parent_columns(proposal: Proposal, parts: _Parts, document: Place, array_keys: KeyPath) -> list[Column]:
+    """Add what all elements share: the owner, the client, how the research was done, and what else is a scalar."""
+    columns: list[Column] = []
+    left = []
+    for place in _list_documents(proposal, parts, document):
+        skipped = _list_skipped(parts, place) + ([array_keys] if place.path == document.path else [])
+        for keys, value in _list_named_leaves(place, [each for each in skipped if each]):
+            path = _build_alternatives(place, keys)
+            is_plain = isinstance(value, str | bool | int | float) and len(str(value)) <= 300
+            if value is None:
+                continue
+            if not is_plain or len(columns) >= _MOST_PARENT_COLUMNS or _is_provider_key(parts, place, keys):
+                left.append(path)
+            else:
+                columns.append(_add_owner_column(proposal, keys, path, value))
+    if not any(column.name.endswith("domain") and not row_keys.is_client_column(column) for column in columns):
+        columns += _add_domain_from_context(proposal)
+    proposal.note_left_out(left, "they are the same for every element")
+    return columns
 
 
-def _add_domain_from_context(proposal: Proposal) -> Column | None:
-    for keys, value in _merge_synonyms(proposal.context, set()):
-        name = names.to_snake_case(_choose_key(proposal.owner, keys))
+def _add_domain_from_context(proposal: Proposal) -> Iterator[Column]:
+    document = Place("context", proposal.context)
+    for keys, value in _list_named_leaves(document, []):
+        name = _choose_name(proposal.owner, keys)
         if name.endswith("domain") and not name.startswith("client_") and isinstance(value, str):
-            return proposal.add_column(name, _build_alternatives("context", keys), [value])
-    return None
-
-
-def _add_element_to_key(proposal: Proposal, columns: Sequence[Column], element_name: str, count: int) -> None:
-    """Add what tells the elements apart to the key: an identity, two columns together, else a fingerprint of them."""
-    candidates = [column for column in columns if column.may_be_key]
-    found = _find_distinct_columns(candidates, _ELEMENT_IDENTITIES)
-    for column in found:
-        proposal.add_to_key(column, required=True)
-    if found and count == 1:
-        found[-1].guess.doubts.append("part of the key, but the sample has one element, so nothing shows that it tells")
-    if not found:
-        doubts = ["nothing in the sample tells the elements apart: a change of any of their values makes a new row"]
-        column = proposal.add_column(
-            f"{element_name}_fingerprint", "item", ["x"], Guess("text", ("fingerprint",), doubts)
-        )
-        proposal.add_to_key(column, required=True)
-
-
-def _find_distinct_columns(columns: Sequence[Column], words: Iterable[str]) -> list[Column]:
-    """Return the column, or else two, whose values tell all elements of the sample apart, an identity first."""
-    words = tuple(words)
-    if single := _find_identity([column for column in columns if column.has_distinct_values], words):
-        return [single]
-    named = [column for column in columns if _find_identity([column], words)]
-    others = [column for column in columns if column.guess.type in ("text", "date", "timestamptz", "uuid")]
-    for first in named:
-        for second in others:
-            pairs = {(_fold_text(one), _fold_text(two)) for one, two in zip(first.values, second.values, strict=True)}
-            if first is not second and len(pairs) == len(first.values):
-                return [first, second]
-    return []
-
-
-# --- the key, the guard ---------------------------------------------------------------------------------------------
-
-
-def _find_identity(columns: Sequence[Column], words: Iterable[str]) -> Column | None:
-    """Return the column whose name holds the first of `words` that any column holds."""
-    for word in words:
-        for column in columns:
-            if column.may_be_key and f"_{word}_" in f"_{column.name}_":
-                return column
-    return None
-
-
-def _is_client_column(column: Column) -> bool:
-    return column.name.startswith("client_")
-
-
-def _add_client_to_key(proposal: Proposal) -> None:
-    """Add the client to the key, where there is one: each client has research, and so a row, of its own."""
-    found = _find_identity([column for column in proposal.columns if _is_client_column(column)], ("domain", "name"))
-    if found:
-        proposal.add_to_key(found, required=False)
-        found.guess.doubts.append("part of the key, so that each client has a row of its own; drop it to share one")
-
-
-def _add_run_to_key(proposal: Proposal) -> None:
-    doubts = ["nothing in the sample says what makes two results the same, so each run has rows of its own"]
-    column = proposal.add_column("pipeline_run", "run.pipeline_run_id", [None], Guess("uuid", doubts=doubts))
-    proposal.add_to_key(column, required=False)
-
-
-def _propose_guard(proposal: Proposal, root: str) -> None:
-    """Guard a body that has a status: only a completed one is a result."""
-    status = proposal.search_output(f"{root}.status")
-    if status == "completed":
-        proposal.when = f"{root}.status == 'completed'"
-    elif isinstance(status, str) and status.lower() in _UNFINISHED_STATUSES:
-        proposal.doubts.append(f"the sample's status is `{status}`: draft from a completed one, and add a guard `when`")
+            yield proposal.add_column(name, _build_alternatives(document, keys), [value])
+            return

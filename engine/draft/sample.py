@@ -1,4 +1,4 @@
-"""What one sample of an output tells: the array that becomes rows, the raw body, a type and normalizers per value.
+"""What the values of one sample tell: a type and normalizers.
 
 Every guess is tried with the engine's own normalizers and casts before it is returned, so the sample itself always
 fits. What one sample cannot tell is listed among the doubts of a guess.
@@ -6,27 +6,16 @@ fits. What one sample cannot tell is listed among the doubts of a guess.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from engine.draft.names import to_snake_case
+from engine.draft.places import parse_text
 from engine.values.column_types import TYPES, CastError, is_missing
-from engine.values.exact_json import Json, json_kind, loads, write_chunks, write_number
+from engine.values.exact_json import Json, json_kind, write_number
 from engine.values.normalizers import NORMALIZERS, NormalizeError
 
-#: Keys from the root of an output to a part of it.
-KeyPath = tuple[str, ...]
-
-#: Keys whose values are about the research, not its result.
-_SKIPPED_KEYS: Final = frozenset(
-    (
-        *("basis", "citations", "sources", "annotations", "grounding", "logprobs", "warnings", "usage", "tools"),
-        *("messages", "steps", "choices", "candidates", "provider_attempts"),
-    )
-)
 #: Word in a key -> a normalizer its values may take, and a pattern they must match. The most telling word comes first.
 _KEY_NORMALIZERS: Final = (
     ("linkedin", "linkedin_url", r"(?i)linkedin\.com"),
@@ -39,8 +28,17 @@ _KEY_NORMALIZERS: Final = (
     ("", "url", r"(?i)^https?://\S+$"),
     ("", "email", r"^[^@\s]+@[^@\s]+\.[a-z]+$"),
 )
+#: Word of a column's name -> the normalizers of its values, where there is no sample.
+NAME_NORMALIZERS: Final = (
+    ("linkedin", ("linkedin_url",)),
+    ("email", ("email",)),
+    ("domain", ("domain",)),
+    ("website", ("url",)),
+    ("url", ("url",)),
+)
 _TIMESTAMP_KEY: Final = re.compile(r"(_at|_on|date|time|created|updated|timestamp)")
 _COUNT_KEY: Final = re.compile(r"(count|number|total|size|employees|headcount|year|rank|position|tokens)")
+_MONEY_KEY: Final = re.compile(r"(^|_)(usd|eur|gbp|amount|price|cost|revenue|valuation)(_|$)")
 #: Seconds and milliseconds between 2001 and 2096.
 _EPOCHS: Final = (("epoch_seconds", 10**9, 4 * 10**9), ("epoch_milliseconds", 10**12, 4 * 10**12))
 
@@ -55,12 +53,16 @@ class Guess:
 
     def accepts_value(self, value: Json) -> bool:
         """Return whether `value` passes the normalizers and the cast of the type, and is not missing then."""
+        return self.convert_value(value) is not None
+
+    def convert_value(self, value: Json) -> Any:
+        """Return `value` as it would be stored; None when it is missing or refused."""
         try:
             for name in self.normalize:
                 value = NORMALIZERS[name].function(value)
-            return not is_missing(value, TYPES[self.type]) and TYPES[self.type].cast(value) is not None
+            return None if is_missing(value, TYPES[self.type]) else TYPES[self.type].cast(value)
         except (NormalizeError, CastError):
-            return False
+            return None
 
 
 def guess_column(key: str, values: Sequence[Json]) -> Guess:
@@ -96,7 +98,9 @@ def _guess_numbers(key: str, values: Sequence[Any]) -> Iterator[Guess]:
         if _TIMESTAMP_KEY.search(key) and all(low < value < high for value in values):
             yield Guess("timestamptz", (name,), ["the number looks like a moment"])
     whole = all(re.fullmatch(r"-?\d+", write_number(value)) for value in values)
-    if whole and (len(values) > 1 or _COUNT_KEY.search(key)):  # a single 1 may be the 1 of 0.9, 1, 0.7
+    if (
+        whole and not _MONEY_KEY.search(key) and (len(values) > 1 or _COUNT_KEY.search(key))
+    ):  # a single 1 may be the 1 of 0.9, 1, 0.7
         yield Guess("bigint")
     yield Guess("numeric")
 
@@ -106,7 +110,7 @@ def _guess_strings(key: str, values: Sequence[str]) -> Iterator[Guess]:
     yield Guess("timestamptz", doubts=["a time in any other spelling rejects the row"])
     if all(value.lstrip().startswith("<think>") for value in values):
         yield from (Guess("jsonb", ("strip_think", "json")), Guess("text", ("strip_think",)))
-    if all(value.lstrip()[:1] in ("{", "[") and isinstance(_parse_json(value), dict | list) for value in values):
+    if all(value.lstrip()[:1] in ("{", "[") and isinstance(parse_text(value), dict | list) for value in values):
         yield Guess("jsonb", ("json",), ["the string holds JSON"])
     doubts = []
     for word, normalizer, pattern in _KEY_NORMALIZERS:
@@ -119,58 +123,8 @@ def _guess_strings(key: str, values: Sequence[str]) -> Iterator[Guess]:
     yield Guess("text", doubts=doubts)
 
 
-def _parse_json(text: str) -> Json:
-    try:
-        return loads(text)
-    except ValueError:
-        return None
-
-
-# --- the parts of an output -----------------------------------------------------------------------------------------
-
-
-def build_path(keys: KeyPath) -> str:
-    """Return the JMESPath to a value, each key quoted unless it is an identifier."""
-    return ".".join(key if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) else json.dumps(key) for key in keys)
-
-
-def find_raw_body(output: Json) -> KeyPath | None:
-    """Return the key under which an output keeps the provider's whole answer; None when there is none."""
-    for key, value in output.items() if isinstance(output, dict) else ():
-        if "raw" in to_snake_case(key).split("_") and isinstance(value, dict | list | str) and value:
-            return (key,)
-    return None
-
-
-def find_main_array(output: Json, raw: KeyPath | None) -> KeyPath | None:
-    """Return the keys to the largest array of objects outside the raw body, if it is at least half of the output.
-
-    `()` is the output itself. Return None when there is no such array.
-    """
-    skipped = {raw[0]} if raw else set()
-    parts = output.items() if isinstance(output, dict) else ()
-    whole = sum(_measure_json(value) for key, value in parts if key not in skipped)
-    sizes = {keys: _measure_json(array) for keys, array in _walk_arrays(output, (), skipped)}
-    largest = max(sizes, key=lambda keys: sizes[keys], default=None)
-    return largest if largest is not None and sizes[largest] * 2 >= whole else None
-
-
-def find_other_arrays(output: Json, chosen: KeyPath | None) -> list[KeyPath]:
-    """Return the keys to every array of objects but the chosen one, those of the raw body included."""
-    return [keys for keys, _ in _walk_arrays(output, (), set()) if keys != chosen]
-
-
-def _walk_arrays(value: Json, at: KeyPath, skipped: set[str]) -> Iterator[tuple[KeyPath, list[Json]]]:
-    """Yield each array of objects below `value`, which stands under the keys `at`, with its own keys."""
-    if isinstance(value, list):
-        if value and all(isinstance(element, dict) and element for element in value):
-            yield at, value
-    elif isinstance(value, dict) and len(at) < 8:
-        for key, child in value.items():
-            if key not in _SKIPPED_KEYS and key not in skipped:
-                yield from _walk_arrays(child, (*at, key), skipped)
-
-
-def _measure_json(value: Json) -> int:
-    """Return the number of characters of `value` as JSON."""
-    return sum(map(len, write_chunks(value)))
+def is_site(values: Sequence[Json]) -> bool:
+    """Tell whether all values that are there name a web site, of which the domain can be taken."""
+    present = [value for value in values if value is not None]
+    guess = Guess("text", ("domain",))
+    return bool(present) and all(isinstance(value, str) and guess.accepts_value(value) for value in present)

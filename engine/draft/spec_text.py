@@ -14,7 +14,8 @@ from typing import Any, Final
 import orjson
 
 from engine.draft import names
-from engine.draft.proposal import Column, Proposal, propose_spec
+from engine.draft.columns import Column, Proposal
+from engine.draft.proposal import propose_spec
 from engine.errors import EngineError
 from engine.plan import Plan, compile_spec
 from engine.rows import document, extract, render
@@ -22,10 +23,18 @@ from engine.spec import checks, yaml_source
 from engine.values.exact_json import ExactFloat, ExactInt, Json, write_chunks
 
 _CASES_FOLDER: Final = "tests/cases/good"
-_HEAD: Final = """\
-# yaml-language-server: $schema=spec.schema.json
+_SCHEMA_LINE: Final = "# yaml-language-server: $schema=spec.schema.json"
+_HEADS: Final = {
+    "sample": """\
 # Drafted by `dex new` from one sample. A value of another kind than the sample's is rejected; `type: text` with
-# `normalize: [text]` takes any scalar. Remove each `# unsure` line once you are sure."""
+# `normalize: [text]` takes any scalar. Remove each `# unsure` line once you are sure.""",
+    "nothing": """\
+# Drafted by `dex new` without a sample, with the fields that most research has. Remove each `# unsure` line once you
+# are sure.""",
+    "columns": """\
+# Drafted by `dex new` from columns: the whole operation, from the question to the rows. Make the prompt and the
+# descriptions your own: they are what the research is asked for.""",
+}
 
 #: The sample when there is none: what most research has in common.
 _COMMON_SAMPLE: Final[dict[str, Json]] = {
@@ -54,7 +63,7 @@ def draft_from_sample(operation: str, value: Json, *, name: str | None = None) -
     proposal = propose_spec(operation, names.to_snake_case(name or names.build_table_name(operation)), output, context)
     if result is not None and result.get("operation_id") not in (None, operation):
         proposal.doubts.append(f"the sample is of the operation `{result['operation_id']}`")
-    return _build_files(proposal, value)
+    return build_files(proposal, value, "sample")
 
 
 def draft_without_sample(operation: str, *, name: str | None = None) -> dict[str, str]:
@@ -66,11 +75,15 @@ def draft_without_sample(operation: str, *, name: str | None = None) -> dict[str
         operation, names.to_snake_case(name or names.build_table_name(operation)), _COMMON_SAMPLE, {}
     )
     proposal.doubts.append("there was no sample: put the operation's own output into the case, and its fields in here")
-    return _build_files(proposal, _COMMON_SAMPLE)
+    return build_files(proposal, _COMMON_SAMPLE, "nothing")
 
 
-def _build_files(proposal: Proposal, value: Json) -> dict[str, str]:
-    text = build_spec_text(proposal)
+def build_files(proposal: Proposal, value: Json, origin: str) -> dict[str, str]:
+    """Return the text of a spec and of its case by path. Raises NotDrafted when its name cannot be used.
+
+    `origin` is what it was drafted from: a `sample`, `columns`, or `nothing`.
+    """
+    text = build_spec_text(proposal, origin)
     return {f"specs/{proposal.name}.yaml": text, **_build_case(proposal, text, value)}
 
 
@@ -80,17 +93,19 @@ def _find_operation_result(value: Json) -> dict[str, Json] | None:
     return result if isinstance(result, dict) else None
 
 
-def build_spec_text(proposal: Proposal) -> str:
+def build_spec_text(proposal: Proposal, origin: str = "sample") -> str:
     """Return the YAML text of the spec."""
     title = names.to_words(names.to_singular(proposal.name))
     lines = [
-        _HEAD,
+        _SCHEMA_LINE,
+        _HEADS[origin],
         *(f"# unsure: {_flatten_line(doubt)}" for doubt in proposal.doubts),
         "spec: 1",
         f"name: {proposal.name}",
         f"title: {_format_scalar(title[:1].upper() + title[1:])}",
         f"description: {_format_scalar(_build_description(proposal))}",
         f"operations: [{_format_scalar(proposal.operation)}]",
+        *proposal.research,
         f"table: {proposal.name}",
         f"row_name: {names.to_singular(proposal.name)}",
         f"conflict: [{', '.join(proposal.conflict)}]",
@@ -103,8 +118,7 @@ def build_spec_text(proposal: Proposal) -> str:
 
 
 def _build_description(proposal: Proposal) -> str:
-    keys = [names.to_words(name) for name in proposal.conflict[1:]]
-    return f"One row per {' and '.join(filter(None, (', '.join(keys[:-1]), keys[-1])))}."
+    return proposal.description or f"One row per {names.describe_key(proposal.conflict[1:])}."
 
 
 def _order_columns(proposal: Proposal) -> list[Column]:
@@ -126,6 +140,8 @@ def _build_field(column: Column) -> Iterator[str]:
         yield "    on_missing: clear"
     if column.filter:
         yield "    filter: true"
+    if column.description:
+        yield f"    description: {_format_scalar(column.description)}"
 
 
 def _flatten_line(text: str) -> str:
@@ -159,7 +175,9 @@ def _compile_draft(proposal: Proposal, text: str) -> Plan:
     checked = checks.check_sources([yaml_source.parse_source(text, f"specs/{proposal.name}.yaml")])
     if checked.diagnostics:
         diagnostics = "\n".join(map(str, checked.diagnostics))
-        raise NotDrafted(f"the draft does not pass the checks:\n{diagnostics}", hint="choose another `--name`")
+        raise NotDrafted(
+            f"the draft does not pass the checks:\n{diagnostics}", hint="mend the columns, or choose another `--name`"
+        )
     ((source, spec),) = checked.specs
     return compile_spec(spec, source.file, checked.paths)
 

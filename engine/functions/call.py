@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, TypeVar
 from uuid import UUID
 
 from engine import plans
@@ -19,19 +19,22 @@ from engine.functions.event_loop import call_with_connection, close
 from engine.plan import Field, Plan
 from engine.project import Project, ProjectNotFound, find_project
 from engine.rows import given_values
+from engine.rows.cursor import UNSIGNED_CURSORS, CursorRejected
 from engine.rows.extract import Reason, Rejected, Row, convert_value
 from engine.rows.given_values import Refused
 from engine.rows.query import Query, QueryRejected, build_query
 from engine.store.connection import Connection
 from engine.store.errors import UnknownOrganisation
 from engine.store.identity import check_organisation
-from engine.store.select import fetch_page
+from engine.store.select import Page, fetch_page
 from engine.store.upsert import SourceRefused, StoredRow
 from engine.values import exact_json
 from engine.values.column_types import shorten_json
 from engine.values.uuid_text import parse_uuid
 
-__all__ = ["Comparison", "Refused", "SourceRefused", "close", "query", "upsert", "upsert_many"]
+__all__ = ["Comparison", "Count", "Refused", "Rows", "SourceRefused", "close", "query", "upsert", "upsert_many"]
+
+T = TypeVar("T")
 
 #: The project these functions were generated in: `engine/functions/call.py` lies two levels below it.
 HOME: Final = Project(Path(__file__).resolve().parents[2])
@@ -45,7 +48,7 @@ def upsert(spec: str, *, org_id: str, values: Mapping[str, Any], **source: str |
     Raises Refused naming every value that cannot be stored, SourceRefused for a source of another organisation,
     StoreRefused for what the database refuses, StoreUnavailable when it does not answer. Nothing is written then.
     """
-    statement, home = _find_statement(spec)
+    statement, home = find_statement(spec)
     row, reasons = given_values.convert_values(statement.plan, values, _convert_value)
     return _write_rows(statement, home, org_id, [row], reasons, source)[0]
 
@@ -57,7 +60,7 @@ def upsert_many(
 
     Of rows with the same key the last one wins. Raises as `upsert`; a reason's `element` counts rows from 0.
     """
-    statement, home = _find_statement(spec)
+    statement, home = find_statement(spec)
     converted, reasons = [], []
     for index, values in enumerate(rows):
         row, row_reasons = given_values.convert_values(statement.plan, values, _convert_value)
@@ -67,6 +70,8 @@ def upsert_many(
     return _write_rows(statement, home, org_id, converted, reasons, source)
 
 
+#: How to say how many rows match: counted, or as the planner of Postgres estimates it.
+Count = Literal["exact", "estimated"]
 #: The operators of a filter. All that are given must hold.
 Comparison = TypedDict(
     "Comparison",
@@ -85,20 +90,36 @@ Comparison = TypedDict(
 )
 
 
-def query(spec: str, *, org_id: str, filters: Mapping[str, Any], **options: Any) -> list[dict[str, Any]]:
+class Rows(list[T]):
+    """One page of rows. `next_cursor` is None on the last one; `total` counts all rows, where `count` asked for it."""
+
+    def __init__(self, rows: Iterable[T], next_cursor: str | None = None, total: int | None = None) -> None:
+        super().__init__(rows)
+        self.next_cursor = next_cursor
+        self.total = total
+
+
+def query(
+    spec: str, *, org_id: str, filters: Mapping[str, Any], cursor: str | None = None, **options: Any
+) -> Rows[dict[str, Any]]:
     """Return the rows of `spec` that match every filter. `options` are the words of a query, such as `order`.
 
     None is no filter and no option. Raises Refused for a value that cannot be used and for an organisation that does
     not exist, StoreUnavailable when the database does not answer.
     """
-    statement, home = _find_statement(spec)
+    statement, home = find_statement(spec)
     _check_filters_are_json(filters)
     given = {name: value for name, value in {**filters, **options}.items() if value is not None}
     try:
-        page_query = build_query(statement.plan, _parse_organisation(org_id), _convert_uuids(given))
+        page_query = build_query(statement.plan, parse_organisation(org_id), _convert_uuids(given))
+        page_query = UNSIGNED_CURSORS.apply_cursor(statement.plan, page_query, cursor)
     except QueryRejected as error:
         raise Refused(error.reasons, hint=error.hint) from error
-    return [_load_row(row) for row in call_with_connection(home, partial(_fetch_rows, statement.plan, page_query))]
+    except CursorRejected as error:
+        raise Refused([Reason("invalid_cursor", "cursor", error.message)], hint=error.hint) from error
+    page = call_with_connection(home, partial(_fetch_page, statement.plan, page_query))
+    following = UNSIGNED_CURSORS.encode_cursor(statement.plan, page_query, page.last)
+    return Rows((_load_row(row) for row in page.rows), following, page.count)
 
 
 # --- values and rows ------------------------------------------------------------------------------------------------
@@ -113,9 +134,9 @@ def _write_rows(
     source: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     sources, source_reasons = given_values.convert_sources(
-        {name: _convert_uuid(value) for name, value in source.items()}
+        {name: convert_uuid(value) for name, value in source.items()}
     )
-    org_id = _parse_organisation(org_id)
+    org_id = parse_organisation(org_id)
     if reasons or source_reasons:
         raise Refused([*reasons, *source_reasons])
     last = given_values.select_last_rows(statement.plan, ({**row, **sources} for row in rows))
@@ -131,12 +152,12 @@ def _list_unknown_fields(plan: Plan, values: Mapping[str, Any]) -> list[Reason]:
 
 def _convert_value(field: Field, value: Any) -> Any:
     try:
-        return convert_value(field, _convert_uuid(value))
+        return convert_value(field, convert_uuid(value))
     except (TypeError, exact_json.ExactError) as error:  # a Python object that is no JSON value
         raise Rejected(Reason("wrong_type", field.name, _explain_non_json(value) or str(error))) from error
 
 
-def _convert_uuid(value: Any) -> Any:
+def convert_uuid(value: Any) -> Any:
     """Return a UUID object as text, any other value unchanged."""
     return str(value) if isinstance(value, UUID) else value
 
@@ -146,8 +167,8 @@ def _convert_uuids(values: Any) -> Any:
     if isinstance(values, Mapping):
         return {name: _convert_uuids(value) for name, value in values.items()}
     if isinstance(values, list):
-        return [_convert_uuid(value) for value in values]
-    return _convert_uuid(values)
+        return [convert_uuid(value) for value in values]
+    return convert_uuid(values)
 
 
 def _check_filters_are_json(filters: Mapping[str, Any]) -> None:
@@ -166,7 +187,8 @@ def _explain_non_json(value: Any) -> str:
     return ""
 
 
-def _parse_organisation(org_id: Any) -> str:
+def parse_organisation(org_id: Any) -> str:
+    """Return the id of an organisation as Postgres writes it. Raises Refused."""
     if text := parse_uuid(org_id):
         return text
     if message := _explain_non_json(org_id):
@@ -187,7 +209,7 @@ async def _store_rows(statement: LiveUpsert, org_id: str, rows: list[Row], conne
     try:
         result = await statement.write_rows(connection, org_id, rows, all_or_none=True)
     except UnknownOrganisation as error:
-        raise _refuse_organisation(org_id) from error
+        raise refuse_organisation(org_id) from error
     except SourceRefused as error:
         hint = "pass ids of one submission, run and step result of the organisation in `org_id`"
         raise SourceRefused(error.field, hint=hint) from error
@@ -197,17 +219,18 @@ async def _store_rows(statement: LiveUpsert, org_id: str, rows: list[Row], conne
     return [row.json for row in result.rows if isinstance(row, StoredRow)]
 
 
-async def _fetch_rows(plan: Plan, page_query: Query, connection: Connection) -> tuple[bytes, ...]:
+async def _fetch_page(plan: Plan, page_query: Query, connection: Connection) -> Page:
     page = await fetch_page(connection, plan, page_query)
     if not page.rows:  # an organisation that does not exist must not look like one without rows
         try:
             await check_organisation(connection, page_query.tenant)
         except UnknownOrganisation as error:
-            raise _refuse_organisation(page_query.tenant) from error
-    return page.rows
+            raise refuse_organisation(page_query.tenant) from error
+    return page
 
 
-def _refuse_organisation(org_id: str) -> Refused:
+def refuse_organisation(org_id: str) -> Refused:
+    """Return the error for an organisation that does not exist."""
     message = f"there is no organisation `{org_id}`"
     return Refused([Reason("unknown_organisation", "org_id", message)], hint="check the organisation's id")
 
@@ -215,7 +238,7 @@ def _refuse_organisation(org_id: str) -> Refused:
 # --- the project and the plan of a call -----------------------------------------------------------------------------
 
 
-def _find_statement(spec: str) -> tuple[LiveUpsert, Project]:
+def find_statement(spec: str) -> tuple[LiveUpsert, Project]:
     """Return the upsert of `spec` and its project: that of the working folder if it has the spec, otherwise HOME.
 
     Raises UnknownSpec.

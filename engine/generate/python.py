@@ -13,6 +13,7 @@ from typing import Final
 
 from engine.columns import QueryColumn, list_columns, list_query_columns
 from engine.generate.header import build_header
+from engine.generate.python_text import build_docstring, escape_prose, join_names
 from engine.generate.type_names import build_type_name
 from engine.plan import Field, Plan
 from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
@@ -21,9 +22,9 @@ from engine.spec.vocabulary import OnMissing
 
 FOLDER: Final = "engine/generated"
 #: Names that a generated module uses itself and that a parameter would hide.
-_RESERVED_NAMES: Final = ("Any", "call", "_cast")
+_RESERVED_NAMES: Final = ("Any", "call", "explain", "_cast")
 #: Names of the types in the body of a TypedDict, where a column of that name would hide them.
-_TYPE_NAMES: Final = frozenset(("Any", "call", "bool", "float", "int", "list", "str"))
+_TYPE_NAMES: Final = frozenset(("Any", "call", "explain", "bool", "float", "int", "list", "str"))
 _WIDTH: Final = 120
 _SOURCE_PARAMETERS: Final = ("source_submission_id", "source_pipeline_run_id")
 
@@ -67,12 +68,25 @@ def build_query_signature(plan: Plan) -> str:
         *(f"{name}: {annotation} | None = None" for name, annotation in _list_query_options(plan).items()),
         *(f"{build_parameter_name(name)}: {filters[name]} = None" for name in provided),
     ]
-    return _build_signature(f"query_{plan.name}", parameters, f"list[{build_type_name(plan, 'Row')}]")
+    return _build_signature(f"query_{plan.name}", parameters, f"call.Rows[{build_type_name(plan, 'Row')}]")
+
+
+def build_explain_signature(plan: Plan) -> str:
+    """Return the head of the function that explains a row, from `def` to the colon."""
+    parameters = ["org_id: str", "id: str", "field: str | None = None"]
+    return _build_signature(f"explain_{plan.row_name}", parameters, "explain.ExplainedRow")
+
+
+def build_history_signature(plan: Plan) -> str:
+    """Return the head of the function that lists what a row was, from `def` to the colon."""
+    parameters = ["org_id: str", "id: str", "limit: int = 100"]
+    return _build_signature(f"list_{plan.row_name}_history", parameters, f"list[{build_type_name(plan, 'Version')}]")
 
 
 def _list_query_options(plan: Plan) -> dict[str, str]:
     """Return the words of a query beside its filters and its page, with their types."""
-    return {"order": "list[str]", **({"q": "str"} if plan.search else {}), "fields": "list[str]"}
+    words = {"order": "list[str]", **({"q": "str"} if plan.search else {}), "fields": "list[str]"}
+    return {**words, "cursor": "str", "count": "call.Count"}
 
 
 def _build_filter_annotation(column: QueryColumn) -> str:
@@ -103,8 +117,15 @@ def _build_module(plan: Plan) -> str:
     parts = (
         _build_typed_dict(row, f"A row of `{plan.table}`, every number as it was written.", _list_row_types(plan)),
         _build_typed_dict(filters, f"The filters of `query_{plan.name}`.", filter_types, total=False),
+        _build_typed_dict(
+            build_type_name(plan, "Version"),
+            "A row as it was after one contribution; None where that took it away.",
+            {"step_result_id": "str", "recorded_at": "str", "row": f"{row} | None"},
+        ),
         _build_upsert_many(plan) if plan.many else _build_upsert(plan),
         _build_query(plan),
+        _build_explain(plan),
+        _build_history(plan),
     )
     gap = (
         "\n\n\n" if parts[0].startswith("class ") else "\n\n"
@@ -121,7 +142,7 @@ def _build_module_head(plan: Plan) -> str:
         f"from typing import {'Any, ' if needs_any else ''}TypedDict",
         "from typing import cast as _cast",
         "",
-        "from engine.functions import call",
+        "from engine.functions import call, explain",
     )
     return "\n".join(lines)
 
@@ -159,7 +180,7 @@ def _build_typed_dict_call(name: str, summary: str, types: Mapping[str, str], *,
 
 def _build_summary(plan: Plan) -> str:
     """Return the spec's title and description as sentences, on as many lines as they need."""
-    text = f"{_escape_prose(plan.title)}. {_escape_prose(plan.description)}".strip()
+    text = f"{escape_prose(plan.title)}. {escape_prose(plan.description)}".strip()
     first, *more = textwrap.wrap(text, _WIDTH - 6, break_long_words=False, break_on_hyphens=False)
     end = "\n" if more else " " if first.endswith('"') else ""
     return "\n".join((first, *more)) + end
@@ -169,7 +190,7 @@ def _build_upsert(plan: Plan) -> str:
     facts = [_describe_key(plan), *_describe_upsert(plan)]
     return _build_function(
         build_upsert_signature(plan),
-        _build_docstring("Insert one row, or update the stored one that has its key.", facts),
+        build_docstring("Insert one row, or update the stored one that has its key.", facts, _UPSERT_RAISES),
         build_type_name(plan, "Row"),
         "call.upsert",
         f'"{plan.name}",',
@@ -185,7 +206,7 @@ def _build_upsert_many(plan: Plan) -> str:
     facts += [_describe_key(plan), *_describe_upsert(plan)]
     return _build_function(
         build_upsert_signature(plan),
-        _build_docstring("Insert rows, or update the stored ones, all or none.", facts),
+        build_docstring("Insert rows, or update the stored ones, all or none.", facts, _UPSERT_RAISES),
         f'"list[{build_type_name(plan, "Row")}]"',  # a string, as a parameter may be called `list`
         "call.upsert_many",
         f'"{plan.name}",',
@@ -200,16 +221,17 @@ def _build_query(plan: Plan) -> str:
     facts = [_describe_normalizers(normalized, "as the stored values are")] if normalized else []
     return _build_function(
         build_query_signature(plan),
-        _build_docstring(
+        build_docstring(
             "Return the rows that match every filter given, newest first unless `order` says otherwise.",
             [
                 "A filter is a value, a list of which one must match, or operators (`call.Comparison`).",
-                "`limit` is 1 to 1000; with `fields` the rows hold these columns and paths only.",
+                "`limit` is 1 to 1000; with `fields` the rows hold these columns and paths only. `next_cursor` of the"
+                " answer is the `cursor` of the page behind it; with `count` its `total` is that of all rows.",
                 *facts,
             ],
             "Refused for a value that cannot be used, StoreUnavailable.",
         ),
-        f'"list[{build_type_name(plan, "Row")}]"',  # a string, as a parameter may be called `list`
+        f"call.Rows[{build_type_name(plan, 'Row')}]",
         "call.query",
         f'"{plan.name}",',
         "org_id=org_id,",
@@ -217,6 +239,34 @@ def _build_query(plan: Plan) -> str:
         "limit=limit,",
         "offset=offset,",
         *(f"{name}={name}," for name in _list_query_options(plan)),
+    )
+
+
+def _build_explain(plan: Plan) -> str:
+    docstring = build_docstring(
+        "Return where each cell of a row comes from: step result, path, raw value, normalizers, evidence.",
+        ["With `field` only that cell."],
+        "Refused for a field that does not exist, explain.RowMissing, StoreUnavailable.",
+    )
+    body = f'    return explain.explain("{plan.name}", org_id=org_id, id=id, field=field)'
+    return "\n".join((build_explain_signature(plan), docstring, body))
+
+
+def _build_history(plan: Plan) -> str:
+    docstring = build_docstring(
+        "Return what a row was after each contribution, newest first.",
+        ["It is made from the step results; a row that none of them gives has no history."],
+        "Refused, explain.RowMissing, StoreUnavailable.",
+    )
+    return _build_function(
+        build_history_signature(plan),
+        docstring,
+        f'"list[{build_type_name(plan, "Version")}]"',
+        "explain.list_versions",
+        f'"{plan.name}",',
+        "org_id=org_id,",
+        "id=id,",
+        "limit=limit,",
     )
 
 
@@ -228,7 +278,7 @@ def _build_function(signature: str, docstring: str, answer: str, function: str, 
 
 
 def _describe_key(plan: Plan) -> str:
-    return f"The key is {_join_names(plan.conflict)}."
+    return f"The key is {join_names(plan.conflict)}."
 
 
 def _describe_upsert(plan: Plan) -> list[str]:
@@ -238,45 +288,22 @@ def _describe_upsert(plan: Plan) -> list[str]:
     facts = [_describe_normalizers(normalized)] if normalized else []
     if kept:
         cleared = [column.name for column in plan.fields if column.on_missing is OnMissing.CLEAR]
-        rest = f"; for {_join_names(cleared)} it clears it" if cleared else ""
+        rest = f"; for {join_names(cleared)} it clears it" if cleared else ""
         facts.append(f"None leaves what is stored{rest}.")
     return facts
 
 
 def _describe_normalizers(columns: Sequence[Field], how: str = "") -> str:
     pairs = [
-        f"`{column.name}` by {_join_names([normalizer.name for normalizer in column.normalizers])}"
-        for column in columns
+        f"`{column.name}` by {join_names([normalizer.name for normalizer in column.normalizers])}" for column in columns
     ]
     return f"Normalized{' ' if how else ''}{how}: {', '.join(pairs)}."
-
-
-def _join_names(names: Sequence[str]) -> str:
-    return _join_words([f"`{name}`" for name in names])
-
-
-def _join_words(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 _UPSERT_RAISES: Final = (
     "Refused for a value that cannot be stored, SourceRefused for a source of another organisation, StoreRefused,"
     " StoreUnavailable; nothing is written then."
 )
-
-
-def _build_docstring(summary: str, facts: Sequence[str], raises: str = _UPSERT_RAISES) -> str:
-    """Return a docstring in three paragraphs: what it does, the facts of this plan, what may be raised."""
-    paragraphs = [_wrap_paragraph(text) for text in (summary, " ".join(facts), f"Raises {raises}")]
-    return "\n\n".join(paragraphs).replace("    ", '    """', 1) + '\n    """'
-
-
-def _wrap_paragraph(text: str) -> str:
-    margin = "    "
-    line = _escape_prose(text)
-    return textwrap.fill(
-        line, 116, initial_indent=margin, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
-    )
 
 
 def _build_mapping(name: str, columns: Sequence[str]) -> Iterator[str]:
@@ -288,18 +315,13 @@ def _build_mapping(name: str, columns: Sequence[str]) -> Iterator[str]:
     yield "},"
 
 
-def _escape_prose(text: str) -> str:
-    """Return prose of a spec on one line of a docstring, where nothing in it can end or escape the string."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace('"""', "'''")
-
-
 def _build_package(plans: Sequence[Plan]) -> str:
     ordered = sorted(plans, key=build_module_name)
     names = sorted(name for plan in plans for name in _list_exported_names(plan))
     exported = "".join(f'    "{name}",\n' for name in names)
     lines = (
         f"# {build_header('the specs')}",
-        '"""A typed upsert and a typed query per spec, and the types of their rows and filters."""',
+        '"""Typed functions per spec to upsert, query and explain rows, and the types of rows and filters."""',
         "",
         *(_build_import(plan) for plan in ordered),
         *([""] if plans else []),
@@ -310,8 +332,14 @@ def _build_package(plans: Sequence[Plan]) -> str:
 
 
 def _list_exported_names(plan: Plan) -> tuple[str, ...]:
-    types = (build_type_name(plan, kind) for kind in ("Filters", "Row"))
-    return (*types, f"query_{plan.name}", f"upsert_{plan.row_name}")
+    types = (build_type_name(plan, kind) for kind in ("Filters", "Row", "Version"))
+    functions = (
+        f"explain_{plan.row_name}",
+        f"list_{plan.row_name}_history",
+        f"query_{plan.name}",
+        f"upsert_{plan.row_name}",
+    )
+    return (*types, *functions)
 
 
 def _build_import(plan: Plan) -> str:

@@ -66,9 +66,11 @@ def _build_index(plans: Sequence[Plan]) -> str:
         *([""] if plans else []),
         *(_build_name_list("export type", _list_type_names(plan), modules[plan.name]) for plan in ordered),
         "",
-        "/** Offer a step's result to every spec; each takes what its operations found. Never throws. */",
+        "/** Offer a step's result to every spec at once; each takes what its operations found. Never throws. */",
         "export async function persistStepResult(step: PersistStep): Promise<void> {",
-        *(f"  await {build_function_name(plan)}(step);" for plan in ordered),
+        "  await Promise.all([",
+        *(f"    {build_function_name(plan)}(step)," for plan in ordered),
+        "  ]);",
         "}",
     )
 

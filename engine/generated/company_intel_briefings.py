@@ -4,7 +4,7 @@
 from typing import Any, TypedDict
 from typing import cast as _cast
 
-from engine.functions import call
+from engine.functions import call, explain
 
 
 class CompanyIntelBriefingRow(TypedDict):
@@ -39,6 +39,14 @@ class CompanyIntelBriefingFilters(TypedDict, total=False):
     source_recorded_at: str | list[str] | call.Comparison | None
     created_at: str | list[str] | call.Comparison | None
     updated_at: str | list[str] | call.Comparison | None
+
+
+class CompanyIntelBriefingVersion(TypedDict):
+    """A row as it was after one contribution; None where that took it away."""
+
+    step_result_id: str
+    recorded_at: str
+    row: CompanyIntelBriefingRow | None
 
 
 def upsert_company_intel_briefing(
@@ -91,6 +99,8 @@ def query_company_intel_briefings(
     offset: int = 0,
     order: list[str] | None = None,
     fields: list[str] | None = None,
+    cursor: str | None = None,
+    count: call.Count | None = None,
     id: str | list[str] | call.Comparison | None = None,
     source_submission_id: str | list[str] | call.Comparison | None = None,
     source_pipeline_run_id: str | list[str] | call.Comparison | None = None,
@@ -98,17 +108,18 @@ def query_company_intel_briefings(
     source_recorded_at: str | list[str] | call.Comparison | None = None,
     created_at: str | list[str] | call.Comparison | None = None,
     updated_at: str | list[str] | call.Comparison | None = None,
-) -> list[CompanyIntelBriefingRow]:
+) -> call.Rows[CompanyIntelBriefingRow]:
     """Return the rows that match every filter given, newest first unless `order` says otherwise.
 
     A filter is a value, a list of which one must match, or operators (`call.Comparison`). `limit` is 1 to 1000;
-    with `fields` the rows hold these columns and paths only. Normalized as the stored values are: `company_domain`
-    by `domain`.
+    with `fields` the rows hold these columns and paths only. `next_cursor` of the answer is the `cursor` of the
+    page behind it; with `count` its `total` is that of all rows. Normalized as the stored values are:
+    `company_domain` by `domain`.
 
     Raises Refused for a value that cannot be used, StoreUnavailable.
     """
     return _cast(
-        "list[CompanyIntelBriefingRow]",
+        call.Rows[CompanyIntelBriefingRow],
         call.query(
             "company_intel_briefings",
             org_id=org_id,
@@ -127,5 +138,45 @@ def query_company_intel_briefings(
             offset=offset,
             order=order,
             fields=fields,
+            cursor=cursor,
+            count=count,
+        ),
+    )
+
+
+def explain_company_intel_briefing(
+    *,
+    org_id: str,
+    id: str,
+    field: str | None = None,
+) -> explain.ExplainedRow:
+    """Return where each cell of a row comes from: step result, path, raw value, normalizers, evidence.
+
+    With `field` only that cell.
+
+    Raises Refused for a field that does not exist, explain.RowMissing, StoreUnavailable.
+    """
+    return explain.explain("company_intel_briefings", org_id=org_id, id=id, field=field)
+
+
+def list_company_intel_briefing_history(
+    *,
+    org_id: str,
+    id: str,
+    limit: int = 100,
+) -> list[CompanyIntelBriefingVersion]:
+    """Return what a row was after each contribution, newest first.
+
+    It is made from the step results; a row that none of them gives has no history.
+
+    Raises Refused, explain.RowMissing, StoreUnavailable.
+    """
+    return _cast(
+        "list[CompanyIntelBriefingVersion]",
+        explain.list_versions(
+            "company_intel_briefings",
+            org_id=org_id,
+            id=id,
+            limit=limit,
         ),
     )

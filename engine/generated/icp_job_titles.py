@@ -4,7 +4,7 @@
 from typing import Any, TypedDict
 from typing import cast as _cast
 
-from engine.functions import call
+from engine.functions import call, explain
 
 
 class IcpJobTitlesRow(TypedDict):
@@ -37,6 +37,14 @@ class IcpJobTitlesFilters(TypedDict, total=False):
     source_recorded_at: str | list[str] | call.Comparison | None
     created_at: str | list[str] | call.Comparison | None
     updated_at: str | list[str] | call.Comparison | None
+
+
+class IcpJobTitlesVersion(TypedDict):
+    """A row as it was after one contribution; None where that took it away."""
+
+    step_result_id: str
+    recorded_at: str
+    row: IcpJobTitlesRow | None
 
 
 def upsert_icp_job_titles(
@@ -86,6 +94,8 @@ def query_icp_job_titles(
     offset: int = 0,
     order: list[str] | None = None,
     fields: list[str] | None = None,
+    cursor: str | None = None,
+    count: call.Count | None = None,
     id: str | list[str] | call.Comparison | None = None,
     source_submission_id: str | list[str] | call.Comparison | None = None,
     source_pipeline_run_id: str | list[str] | call.Comparison | None = None,
@@ -93,17 +103,18 @@ def query_icp_job_titles(
     source_recorded_at: str | list[str] | call.Comparison | None = None,
     created_at: str | list[str] | call.Comparison | None = None,
     updated_at: str | list[str] | call.Comparison | None = None,
-) -> list[IcpJobTitlesRow]:
+) -> call.Rows[IcpJobTitlesRow]:
     """Return the rows that match every filter given, newest first unless `order` says otherwise.
 
     A filter is a value, a list of which one must match, or operators (`call.Comparison`). `limit` is 1 to 1000;
-    with `fields` the rows hold these columns and paths only. Normalized as the stored values are: `company_domain`
-    by `domain`.
+    with `fields` the rows hold these columns and paths only. `next_cursor` of the answer is the `cursor` of the
+    page behind it; with `count` its `total` is that of all rows. Normalized as the stored values are:
+    `company_domain` by `domain`.
 
     Raises Refused for a value that cannot be used, StoreUnavailable.
     """
     return _cast(
-        "list[IcpJobTitlesRow]",
+        call.Rows[IcpJobTitlesRow],
         call.query(
             "icp_job_titles",
             org_id=org_id,
@@ -121,5 +132,45 @@ def query_icp_job_titles(
             offset=offset,
             order=order,
             fields=fields,
+            cursor=cursor,
+            count=count,
+        ),
+    )
+
+
+def explain_icp_job_titles(
+    *,
+    org_id: str,
+    id: str,
+    field: str | None = None,
+) -> explain.ExplainedRow:
+    """Return where each cell of a row comes from: step result, path, raw value, normalizers, evidence.
+
+    With `field` only that cell.
+
+    Raises Refused for a field that does not exist, explain.RowMissing, StoreUnavailable.
+    """
+    return explain.explain("icp_job_titles", org_id=org_id, id=id, field=field)
+
+
+def list_icp_job_titles_history(
+    *,
+    org_id: str,
+    id: str,
+    limit: int = 100,
+) -> list[IcpJobTitlesVersion]:
+    """Return what a row was after each contribution, newest first.
+
+    It is made from the step results; a row that none of them gives has no history.
+
+    Raises Refused, explain.RowMissing, StoreUnavailable.
+    """
+    return _cast(
+        "list[IcpJobTitlesVersion]",
+        explain.list_versions(
+            "icp_job_titles",
+            org_id=org_id,
+            id=id,
+            limit=limit,
         ),
     )

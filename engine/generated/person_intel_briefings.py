@@ -4,7 +4,7 @@
 from typing import Any, TypedDict
 from typing import cast as _cast
 
-from engine.functions import call
+from engine.functions import call, explain
 
 
 class PersonIntelBriefingRow(TypedDict):
@@ -43,6 +43,14 @@ class PersonIntelBriefingFilters(TypedDict, total=False):
     source_recorded_at: str | list[str] | call.Comparison | None
     created_at: str | list[str] | call.Comparison | None
     updated_at: str | list[str] | call.Comparison | None
+
+
+class PersonIntelBriefingVersion(TypedDict):
+    """A row as it was after one contribution; None where that took it away."""
+
+    step_result_id: str
+    recorded_at: str
+    row: PersonIntelBriefingRow | None
 
 
 def upsert_person_intel_briefing(
@@ -103,6 +111,8 @@ def query_person_intel_briefings(
     offset: int = 0,
     order: list[str] | None = None,
     fields: list[str] | None = None,
+    cursor: str | None = None,
+    count: call.Count | None = None,
     id: str | list[str] | call.Comparison | None = None,
     source_submission_id: str | list[str] | call.Comparison | None = None,
     source_pipeline_run_id: str | list[str] | call.Comparison | None = None,
@@ -110,17 +120,18 @@ def query_person_intel_briefings(
     source_recorded_at: str | list[str] | call.Comparison | None = None,
     created_at: str | list[str] | call.Comparison | None = None,
     updated_at: str | list[str] | call.Comparison | None = None,
-) -> list[PersonIntelBriefingRow]:
+) -> call.Rows[PersonIntelBriefingRow]:
     """Return the rows that match every filter given, newest first unless `order` says otherwise.
 
     A filter is a value, a list of which one must match, or operators (`call.Comparison`). `limit` is 1 to 1000;
-    with `fields` the rows hold these columns and paths only. Normalized as the stored values are:
+    with `fields` the rows hold these columns and paths only. `next_cursor` of the answer is the `cursor` of the
+    page behind it; with `count` its `total` is that of all rows. Normalized as the stored values are:
     `person_linkedin_url` by `linkedin_url`.
 
     Raises Refused for a value that cannot be used, StoreUnavailable.
     """
     return _cast(
-        "list[PersonIntelBriefingRow]",
+        call.Rows[PersonIntelBriefingRow],
         call.query(
             "person_intel_briefings",
             org_id=org_id,
@@ -140,5 +151,45 @@ def query_person_intel_briefings(
             offset=offset,
             order=order,
             fields=fields,
+            cursor=cursor,
+            count=count,
+        ),
+    )
+
+
+def explain_person_intel_briefing(
+    *,
+    org_id: str,
+    id: str,
+    field: str | None = None,
+) -> explain.ExplainedRow:
+    """Return where each cell of a row comes from: step result, path, raw value, normalizers, evidence.
+
+    With `field` only that cell.
+
+    Raises Refused for a field that does not exist, explain.RowMissing, StoreUnavailable.
+    """
+    return explain.explain("person_intel_briefings", org_id=org_id, id=id, field=field)
+
+
+def list_person_intel_briefing_history(
+    *,
+    org_id: str,
+    id: str,
+    limit: int = 100,
+) -> list[PersonIntelBriefingVersion]:
+    """Return what a row was after each contribution, newest first.
+
+    It is made from the step results; a row that none of them gives has no history.
+
+    Raises Refused, explain.RowMissing, StoreUnavailable.
+    """
+    return _cast(
+        "list[PersonIntelBriefingVersion]",
+        explain.list_versions(
+            "person_intel_briefings",
+            org_id=org_id,
+            id=id,
+            limit=limit,
         ),
     )

@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from engine.orders.errors import BudgetExceeded
 from engine.orders.prices import format_usd
-from engine.sql.named_queries import read_named_queries
+from engine.orders.queries import QUERIES
 from engine.store.connection import Connection
 from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, UnknownOrganisation, wrap_errors
 
-QUERIES: Final = read_named_queries("engine.orders", "orders.sql")
 #: The operation of a budget for all operations together.
 ALL_OPERATIONS: Final = ""
 

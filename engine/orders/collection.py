@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from engine.orders.queries import QUERIES
 from engine.runs.errors import ForeignRecord, RecordNotFound
-from engine.runs.runs import SUBMISSION_QUERIES
+from engine.runs.runs import RUN_QUERIES, SUBMISSION_QUERIES
 from engine.runs.statuses import StepStatus
-from engine.sql.named_queries import read_named_queries
 from engine.store.connection import Connection, RawJson
 from engine.store.errors import wrap_errors
 
-QUERIES: Final = read_named_queries("engine.orders", "orders.sql")
 _FIRST_TIME: Final = "-infinity"
 _FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -81,8 +80,8 @@ async def settle_order(connection: Connection, settlement: Settlement, org_id: s
         step = await _fetch_row(connection, "settle_step", parameters)
         if step is None:
             return None
-        run_id, _ = step
-        await connection.execute(QUERIES["forget_answer"], {"order_id": settlement.order_id})
+        run_id, step_result_id = step
+        await connection.execute(RUN_QUERIES["forget_answer_of_step"], {"step_result_id": step_result_id})
         run = {"pipeline_run_id": run_id}
         if await _fetch_row(connection, "complete_run", run):
             cursor = await connection.execute(SUBMISSION_QUERIES["lock_submission_of_run"], run)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from engine.sql.named_queries import read_named_queries
+from engine.orders.queries import QUERIES
+from engine.runs.errors import RecordNotFound
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.tenant import open_tenant_transaction
 
-QUERIES: Final = read_named_queries("engine.orders", "orders.sql")
 MAX_ORDERS: Final = 1000
 
 
@@ -37,6 +37,15 @@ async def sum_costs(
     """Return what was spent by organisation, operation and month (UTC, `2026-11`), as JSON texts."""
     parameters = {"org_id": org_id, "month": month}
     return await _fetch_texts(connection, "sum_costs", parameters, org_id if as_tenant else None)
+
+
+async def show_run(connection: Connection, run_id: str) -> str:
+    """Return a run with its steps and their orders as JSON text. Raises RecordNotFound."""
+    async with wrap_errors():
+        row = await (await connection.execute(QUERIES["show_run"], {"pipeline_run_id": run_id})).fetchone()
+    if row is None:
+        raise RecordNotFound("Pipeline run not found", hint="`dex runs list` lists the runs")
+    return str(row[0])
 
 
 async def _fetch_texts(

@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from psycopg.rows import dict_row
 
 from engine.orders.budgets import check_budgets
 from engine.orders.errors import BudgetExceeded, OrderConflict, ProviderRunIdTaken
 from engine.orders.prices import Prices, find_price
+from engine.orders.queries import QUERIES
 from engine.orders.statuses import Action, OrderStatus
 from engine.runs.errors import ForeignRecord, LostLease, RecordNotFound
-from engine.sql.named_queries import read_named_queries
 from engine.store.connection import Connection, RawJson
 from engine.store.errors import StoreRefused, wrap_errors
 
-QUERIES: Final = read_named_queries("engine.orders", "orders.sql")
 _UNIQUE_VIOLATION = "23505"
 _LOST_REQUEST = (
     "research was requested and the answer was lost, so it may have been bought and is not ordered again; "

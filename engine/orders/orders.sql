@@ -159,6 +159,23 @@ where (%(org_id)s::uuid is null or o.org_id = %(org_id)s::uuid)
 order by o.requested_at desc, o.id desc
 limit %(limit)s offset %(offset)s
 
+-- name: show_run
+-- A run with its steps, without payloads, and their orders. `run_fields`, `step_fields` and `is_abandoned` are those of runs.sql.
+select json_build_object(
+    {run_fields}, 'claims', r.claims, 'restarts', r.restarts, 'is_abandoned', {is_abandoned},
+    'step_results', coalesce((
+        select json_agg(json_build_object({step_fields}) order by s.step_position, s.attempt)
+        from step_results as s where s.pipeline_run_id = r.id
+    ), '[]'::json),
+    'orders', coalesce((
+        select json_agg(json_build_object({order_fields}) order by o.requested_at, o.id)
+        from research_orders as o
+        where o.org_id = r.org_id
+          and o.id in (select s.order_id from step_results as s where s.pipeline_run_id = r.id)
+    ), '[]'::json)
+)::text
+from pipeline_runs as r where r.id = %(pipeline_run_id)s::uuid
+
 -- name: sum_costs
 -- By organisation, operation and month (UTC). An order that is not paid for yet counts among the orders with cost 0.
 select json_build_object(
@@ -223,19 +240,7 @@ where s.id = o.step_result_id and s.order_id = o.id and o.id = %(order_id)s::uui
       where r.id = s.pipeline_run_id and r.status = 'running'
         and coalesce(r.lease_expires_at, r.updated_at + interval '10 minutes') > now()
   )
-returning s.pipeline_run_id::text, s.org_id::text
-
--- name: forget_answer
--- A step result holds it now, that of the step which bought it included.
-update research_orders as o set answer = null, output = null
-where o.id = %(order_id)s::uuid and o.answer is not null and exists (
-    select from step_results as s
-    where s.order_id = o.id and s.org_id = o.org_id and s.status = 'succeeded'
-      and s.output_payload #> '{operation_result,output,parallel_raw_response}' is not null
-) and not exists (
-    select from step_results as b
-    where b.id = o.step_result_id and b.order_id = o.id and b.status <> 'succeeded'
-)
+returning s.pipeline_run_id::text, s.id::text
 
 -- name: complete_run
 -- A run that failed for want of an answer, all of whose steps have theirs now, has succeeded.

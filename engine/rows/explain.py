@@ -1,4 +1,4 @@
-"""Trace how each field of a step result came to its value, for `dex extract --explain`."""
+"""Trace how each field of a step result came to its value."""
 
 from __future__ import annotations
 
@@ -22,15 +22,23 @@ class Trace:
     raw: Any
     steps: tuple[tuple[str, Any], ...]  # (normalizer, its result)
     result: Any
-    reason: Reason | None
+    reason: Reason | None  # why the row is refused
+    note: Reason | None = None  # why the value was taken for missing
 
 
-def trace_fields(plan: Plan, operation: str | None, document: dict[str, Any]) -> Iterator[Trace]:
-    """Yield a Trace per field and element; nothing for an operation that the spec does not claim."""
+def trace_fields(
+    plan: Plan, operation: str | None, document: dict[str, Any], only: int | None = None
+) -> Iterator[Trace]:
+    """Yield a Trace per field and element, or of the element `only`; nothing for an operation that is not the spec's.
+
+    The document may lack what no path reads.
+    """
     mapping = plan.find_mapping(operation)
     if mapping is None:
         return
     for element, element_document in _list_element_documents(mapping, document):
+        if only is not None and element != only:
+            continue
         traces: dict[str, Trace] = {}
         for column, path in zip(mapping.fields, mapping.paths, strict=True):
             if path is not None:
@@ -57,12 +65,13 @@ def _list_element_documents(
 def _trace_field(element: int | None, field: Field, path: CompiledPath, document: dict[str, Any]) -> Trace:
     raw: Any = None
     steps: list[tuple[str, Any]] = []
+    notes: list[Reason] = []
     try:
         raw = evaluate_path(path, document, field.name)
-        result, reason = convert_value(field, raw, steps), None
+        result, reason = convert_value(field, raw, steps, notes), None
     except Rejected as rejected:
         result, reason = None, rejected.reason
-    return Trace(element, field.name, path.text, raw, tuple(steps), result, reason)
+    return Trace(element, field.name, path.text, raw, tuple(steps), result, reason, *notes)
 
 
 def _trace_derived_field(element: int | None, field: Field, traces: Mapping[str, Trace]) -> Trace:
@@ -70,9 +79,10 @@ def _trace_derived_field(element: int | None, field: Field, traces: Mapping[str,
     source = next((name for name in field.coalesce if traces[name].result is not None), None)
     raw = None if source is None else traces[source].result
     steps: list[tuple[str, Any]] = []
+    notes: list[Reason] = []
     try:
-        result, reason = convert_value(field, raw, steps), None
+        result, reason = convert_value(field, raw, steps, notes), None
     except Rejected as rejected:
         result, reason = None, rejected.reason
     path = f"coalesce: {source or ', '.join(field.coalesce)}"
-    return Trace(element, field.name, path, raw, tuple(steps), result, reason)
+    return Trace(element, field.name, path, raw, tuple(steps), result, reason, *notes)

@@ -163,6 +163,17 @@ class UnitFold:
             for number in contributor.rows
         )
 
+    def find_source(self, row: FoldedRow, column: Field) -> tuple[Contributor, int]:
+        """Return the contributor whose value a cell has, and the number of its row: the newest, or who is kept."""
+        if column in list_kept_fields(self.plan):
+            for contributor in self._list_counting(self.contributors):
+                for number in contributor.rows:
+                    given = contributor.extracted.extraction.rows[number]
+                    is_counted = number not in contributor.refusals and build_key(self.plan, given) == row.key
+                    if is_counted and given[column.name] is not None:
+                        return contributor, number
+        return row.newest, row.number
+
     def fold_rows(self) -> list[FoldedRow]:
         """Return the rows to store."""
         return self._fold(self._list_counting(self.contributors))

@@ -23,9 +23,10 @@ _INDEX_LIKE = re.compile(r"[ \t\n\v\f\r]*[-+]?[0-9]+")
 
 @dataclass(frozen=True)
 class Reading:
-    """What a plan reads of stored step results."""
+    """What a plan reads of stored step results. Without `holds_documents` every document is fetched too."""
 
     plan: Plan
+    holds_documents: bool = True
 
     @cached_property
     def parts(self) -> tuple[Steps, ...]:
@@ -69,7 +70,8 @@ class Reading:
 
     def _is_held(self, index: int, column: Field) -> bool:
         return (
-            column.type.name == "jsonb"
+            self.holds_documents
+            and column.type.name == "jsonb"
             and all(not mapping.fields[index].normalizers for mapping in self.plan.mappings)
             and all(mapping.rows is None and _is_plain_path(mapping.paths[index]) for mapping in self.plan.mappings)
         )

@@ -22,8 +22,9 @@ def extract_stored_result(reading: Reading, row: StepResultRow, *, with_duplicat
         return build_rejection(reading.plan.find_mapping(row[5]), Reason("unreadable", None, message))
 
 
-def _extract_rows(reading: Reading, row: StepResultRow, with_duplicates: bool) -> Extraction:
-    _, org_id, submission_id, run_id, position, operation, _, _, parts, company_id, *present = row
+def build_stored_document(reading: Reading, row: StepResultRow) -> dict[str, Any]:
+    """Build the document of one stored step result, as far as the plan reads it. Raises ExactError."""
+    _, org_id, submission_id, run_id, position, operation, _, _, parts, company_id, *_ = row
     values = exact_json.loads(parts)
     assert isinstance(values, list)
     roots = reading.build_document(values)
@@ -34,6 +35,11 @@ def _extract_rows(reading: Reading, row: StepResultRow, with_duplicates: bool) -
         pipeline_run_id=run_id,
         step_position=position,
     )
-    document = build_document(roots["output"], roots["context"], run, operation, step_input=roots["step_input"])
+    return build_document(roots["output"], roots["context"], run, operation, step_input=roots["step_input"])
+
+
+def _extract_rows(reading: Reading, row: StepResultRow, with_duplicates: bool) -> Extraction:
+    operation, present = row[5], row[10:]
+    document = build_stored_document(reading, row)
     held = {column.name: is_present for column, is_present in zip(reading.held_fields, present, strict=True)}
     return extract_rows(reading.plan, operation, document, held, with_duplicates=with_duplicates)

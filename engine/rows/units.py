@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime
 from decimal import MAX_PREC, Context, Decimal
 from typing import Any, Final
 from uuid import UUID
+from zlib import crc32
 
 import orjson
 
@@ -21,9 +22,11 @@ from engine.rows.extract import Extraction
 from engine.rows.outcomes import ExtractionOutcome
 from engine.spec.vocabulary import OnAbsent
 
-#: Locks per spec and organisation. Two writers of one backfill share them out, and Postgres has room for some thousand
-#: locks in all, so they are few: an upsert waits for at most one batch of its own organisation.
-SLOTS: Final = 32
+#: Locks per spec: that of a unit is chosen by its organisation and by itself. Postgres has room for some thousand locks
+#: in all, so one transaction never takes more than ORGANISATION_SLOTS * UNIT_SLOTS of a spec, however many units it
+#: folds. An upsert rarely waits for the batch of another organisation.
+ORGANISATION_SLOTS: Final = 64
+UNIT_SLOTS: Final = 8
 _EXACT: Final = Context(prec=MAX_PREC)
 
 
@@ -38,8 +41,9 @@ class Unit:
 
     @property
     def slot(self) -> int:
-        """The number of its lock, from 0 to SLOTS - 1."""
-        return int(self.id[-2:], 16) % SLOTS
+        """The number of its lock among those of the spec, from 0 to ORGANISATION_SLOTS * UNIT_SLOTS - 1."""
+        organisation = crc32(self.org_id.encode()) % ORGANISATION_SLOTS
+        return organisation * UNIT_SLOTS + int(self.id[-2:], 16) % UNIT_SLOTS
 
 
 def build_unit(plan: Plan, org_id: str, row: Mapping[str, Any]) -> Unit:
@@ -72,11 +76,11 @@ def group_rows_by_unit(plan: Plan, org_id: str, extraction: Extraction) -> dict[
 
 def list_locks(spec: str, units: Iterable[Unit]) -> list[int]:
     """Return the keys of the advisory locks that guard `units`, in the order in which every writer takes them."""
-    return sorted({_hash_lock(spec, unit.org_id, unit.slot) for unit in units})
+    return sorted({_hash_lock(spec, unit.slot) for unit in units})
 
 
-def _hash_lock(spec: str, org_id: str, slot: int) -> int:
-    digest = hashlib.blake2b(f"rows\0{spec}\0{org_id}\0{slot}".encode(), digest_size=8).digest()
+def _hash_lock(spec: str, slot: int) -> int:
+    digest = hashlib.blake2b(f"rows\0{spec}\0{slot}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 
 

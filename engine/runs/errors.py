@@ -5,7 +5,11 @@ EngineError
     ├── RecordNotFound           there is no such run, step result or submission
     ├── ForeignRecord            it belongs to another organisation than the caller named
     ├── ForeignCompany           the company does not belong to the organisation
-    └── LostLease                another runner holds the run, or it was canceled
+    ├── LostLease                another runner holds the run, or it was canceled
+    ├── IdempotencyConflict      the key was sent before with another request
+    ├── TooManyQueuedSteps       the organisation has too many queued steps
+    ├── UnknownOperation         no spec says how the operation is executed
+    └── InvalidStepConfig        a key or value of a step's configuration is not one there is
 
 Messages and hints name no header and no option: the API and the command line add what their callers can do.
 """
@@ -33,3 +37,19 @@ class ForeignCompany(RunError):
 
 class LostLease(RunError):
     """Another runner holds the run, or it was canceled."""
+
+
+class IdempotencyConflict(RunError):
+    """The idempotency key was sent before with another request."""
+
+
+class TooManyQueuedSteps(RunError):
+    """The organisation has too many queued steps."""
+
+
+class UnknownOperation(RunError):
+    """No spec says how the operation is executed."""
+
+
+class InvalidStepConfig(RunError):
+    """A key or a value of a step's configuration is not one there is."""

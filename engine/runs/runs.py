@@ -62,21 +62,43 @@ class StepChange:
     lease_token: str | None = None
 
 
-async def claim_run(connection: Connection, lease_seconds: int, org_id: str | None) -> str | None:
+async def claim_run(connection: Connection, lease_seconds: int, org_id: str | None, max_attempts: int) -> str | None:
     """Lease the next run for `lease_seconds`; return None when no run waits.
 
-    A run whose runner died comes before the oldest queued one.
+    A run whose runner died comes before the oldest queued one. One that was taken up `max_attempts` times already is
+    set aside as failed.
     """
-    parameters = {"seconds": lease_seconds, "org_id": org_id}
+    parameters = {"seconds": lease_seconds, "org_id": org_id, "max_attempts": max_attempts}
+    async with wrap_errors(), connection.transaction():
+        await set_aside_runs(connection, "set_aside_runs", parameters)
     row = await _fetch_row(connection, RUN_QUERIES["claim_run"], parameters)
     return row[0] if row else None
 
 
 async def renew_lease(
-    connection: Connection, run_id: str, lease_token: str, lease_seconds: int, org_id: str | None
+    connection: Connection,
+    run_id: str,
+    lease_token: str,
+    lease_seconds: int,
+    org_id: str | None,
+    *,
+    error_message: str | None = None,
+    released: bool = False,
 ) -> str:
-    """Extend the lease of a run to `lease_seconds` from now. Raises RecordNotFound, ForeignRecord, LostLease."""
-    parameters = {"pipeline_run_id": run_id, "lease_token": lease_token, "seconds": lease_seconds, "org_id": org_id}
+    """Extend the lease of a run to `lease_seconds` from now; `error_message` says why its runner leaves it.
+
+    `released`: the runner is stopped and gives the run back, so that this attempt does not count against the run.
+
+    Raises RecordNotFound, ForeignRecord, LostLease.
+    """
+    parameters = {
+        "pipeline_run_id": run_id,
+        "lease_token": lease_token,
+        "seconds": lease_seconds,
+        "org_id": org_id,
+        "error_message": error_message,
+        "released": released,
+    }
     row = await _fetch_row(connection, RUN_QUERIES["renew_lease"], parameters)
     return _check_access(row, "Pipeline run", org_id)
 
@@ -85,6 +107,12 @@ async def read_run(connection: Connection, run_id: str, org_id: str | None) -> s
     """Return a run with its submission and its step results. Raises RecordNotFound, ForeignRecord."""
     row = await _fetch_row(connection, RUN_QUERIES["read_run"], {"pipeline_run_id": run_id})
     return _check_access(row, "Pipeline run", org_id)
+
+
+async def read_queue(connection: Connection, org_id: str | None) -> str:
+    """Return how many runs are queued, leased or at Trigger.dev, and how many orders are open, as JSON text."""
+    (text,) = await _fetch_row(connection, RUN_QUERIES["read_queue"], {"org_id": org_id})
+    return str(text)
 
 
 async def update_run(connection: Connection, change: RunChange, org_id: str | None) -> str:
@@ -123,6 +151,22 @@ async def skip_remaining_steps(connection: Connection, run_id: str, position: in
 async def sync_submission_status(connection: Connection, submission_id: str, org_id: str | None) -> str:
     """Derive the status of a submission from its runs. Raises RecordNotFound, ForeignRecord."""
     return _check_access(await _fetch_synced_status(connection, submission_id, org_id), "Submission", org_id)
+
+
+async def set_aside_runs(connection: Connection, query: str, parameters: Mapping[str, Any]) -> None:
+    """End the runs that were taken up too often, with their steps and submissions, inside the caller's transaction."""
+    rows = await (await connection.execute(RUN_QUERIES[query], parameters)).fetchall()
+    for run_id, _, error_message in rows:
+        run = {"pipeline_run_id": run_id, "error_message": error_message}
+        await connection.execute(RUN_QUERIES["end_steps_of_run"], run)
+    await sync_submissions(connection, {submission_id for _, submission_id, _ in rows})
+
+
+async def sync_submissions(connection: Connection, submission_ids: set[str]) -> None:
+    """Derive the status of each submission from its runs, inside the caller's transaction, in one order for all."""
+    for submission_id in sorted(submission_ids):
+        await connection.execute(SUBMISSION_QUERIES["lock_submission"], {"submission_id": submission_id})
+        await _fetch_synced_status(connection, submission_id, None)
 
 
 async def _fetch_synced_status(connection: Connection, submission_id: str, org_id: str | None) -> Any:

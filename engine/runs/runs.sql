@@ -20,12 +20,30 @@
 'task_run_id', s.task_run_id, 'order_id', s.order_id,
 'started_at', s.started_at, 'finished_at', s.finished_at, 'created_at', s.created_at, 'updated_at', s.updated_at
 
+-- fragment: is_abandoned
+-- Whether nobody executes the running row `r` any more: its lease is over, or it has been silent for an hour. Trigger.dev
+-- pauses for minutes at most, and a step that waits tells that it is alive.
+(r.status = 'running' and coalesce(r.lease_expires_at, r.updated_at + interval '1 hour') < now())
+
+-- fragment: is_silent
+-- The same for runs of Trigger.dev, as the partial index over them has it.
+(r.status = 'running' and r.lease_expires_at is null and r.runner = 'trigger'
+ and r.updated_at < now() - interval '1 hour')
+
+-- fragment: listed_run
+-- A run in a list: the arguments of json_build_object for the row `r`.
+'id', r.id, 'org_id', r.org_id, 'submission_id', r.submission_id, 'status', r.status, 'runner', r.runner,
+'claims', r.claims, 'restarts', r.restarts, 'trigger_run_id', r.trigger_run_id, 'is_abandoned', {is_abandoned},
+'error_message', r.error_message, 'created_at', r.created_at, 'started_at', r.started_at,
+'finished_at', r.finished_at
+
 -- name: claim_run
 -- A run whose runner died comes first: it is older, and part of it may be paid for. Each of the two selects reads one
 -- row of a partial index.
 with expired as (
     select id from pipeline_runs
     where status = 'running' and lease_expires_at is not null and lease_expires_at < now()
+      and claims < %(max_attempts)s
       and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid)
     order by lease_expires_at, id limit 1 for update skip locked
 ), queued as (
@@ -35,8 +53,7 @@ with expired as (
     order by created_at, id limit 1 for update skip locked
 )
 update pipeline_runs as r
-set status = 'running', started_at = coalesce(r.started_at, now()), finished_at = null,
-    error_message = null, error_details = null,
+set status = 'running', started_at = coalesce(r.started_at, now()), finished_at = null, claims = r.claims + 1,
     lease_token = gen_random_uuid(), lease_expires_at = now() + make_interval(secs => %(seconds)s)
 where r.id in (select id from expired union all select id from queued)
 returning json_build_object(
@@ -44,17 +61,142 @@ returning json_build_object(
     'lease_token', r.lease_token, 'lease_expires_at', r.lease_expires_at
 )::text
 
+-- name: set_aside_runs
+-- Taken up again and again, and never brought to an end: somebody has to look before it is started again.
+update pipeline_runs as r
+set status = 'failed', finished_at = now(), lease_expires_at = null,
+    error_message = format('set aside after %%s attempts%%s', r.claims, coalesce(': ' || r.error_message, '')),
+    error_details = json_build_object('code', 'set_aside', 'attempts', r.claims)::jsonb
+where r.id in (
+    select id from pipeline_runs
+    where status = 'running' and lease_expires_at is not null and lease_expires_at < now()
+      and claims >= %(max_attempts)s and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid)
+    order by id limit 100 for update skip locked
+)
+returning r.id::text, r.submission_id::text, r.error_message
+
+-- name: set_aside_silent_runs
+-- The same for runs of Trigger.dev, which have no lease.
+update pipeline_runs as r
+set status = 'failed', finished_at = now(),
+    error_message = format('set aside after %%s attempts: Trigger.dev does not bring it to an end', r.claims),
+    error_details = json_build_object('code', 'set_aside', 'attempts', r.claims)::jsonb
+where r.id in (
+    select r.id from pipeline_runs as r
+    where {is_silent} and r.claims >= %(max_attempts)s
+    order by r.id limit 100 for update skip locked
+)
+returning r.id::text, r.submission_id::text, r.error_message
+
+-- name: queue_silent_runs
+-- Whoever executed them is gone. Their steps stay as they are: the next execution resumes them.
+update pipeline_runs as r
+set status = 'queued', trigger_run_id = null, claims = r.claims + 1, restarts = r.restarts + 1
+where r.id in (
+    select r.id from pipeline_runs as r where {is_silent} order by r.updated_at limit 100 for update skip locked
+)
+returning r.id::text, r.submission_id::text
+
+-- name: end_steps_of_run
+with skipped as (
+    update step_results set status = 'skipped', finished_at = now()
+    where pipeline_run_id = %(pipeline_run_id)s::uuid and status in ('queued', 'retrying')
+)
+update step_results set status = 'failed', finished_at = now(), error_message = %(error_message)s
+where pipeline_run_id = %(pipeline_run_id)s::uuid and status = 'running'
+
+-- name: cancel_runs
+-- A step under way keeps its order: the answer is collected, and nothing more is ordered.
+with target as (
+    select r.id from pipeline_runs as r
+    where (r.id = %(pipeline_run_id)s::uuid or r.submission_id = %(submission_id)s::uuid)
+      and r.status in ('queued', 'running')
+    order by r.id for update
+), canceled as (
+    update pipeline_runs as r
+    set status = 'canceled', finished_at = now(), lease_expires_at = null
+    from target where r.id = target.id
+    returning r.id, r.submission_id, r.trigger_run_id
+), skipped as (
+    update step_results as s set status = 'skipped', finished_at = now()
+    from canceled where s.pipeline_run_id = canceled.id and s.status in ('queued', 'retrying')
+), failed as (
+    update step_results as s
+    set status = 'failed', finished_at = now(), error_message = 'the run was canceled',
+        error_details = '{"code": "canceled"}'
+    from canceled where s.pipeline_run_id = canceled.id and s.status = 'running'
+)
+select id::text, submission_id::text, trigger_run_id from canceled order by id
+
+-- name: retry_runs
+-- Failed, canceled, or executed by nobody any more. A step keeps its order unless that will never have an answer.
+with target as (
+    select r.id from pipeline_runs as r
+    where (r.id = %(pipeline_run_id)s::uuid or r.submission_id = %(submission_id)s::uuid)
+      and (r.status in ('failed', 'canceled')
+           or {is_abandoned})
+    order by r.id for update
+), restarted as (
+    update pipeline_runs as r
+    set status = 'queued', finished_at = null, error_message = null, error_details = null,
+        lease_token = null, lease_expires_at = null, trigger_run_id = null, claims = 0, restarts = r.restarts + 1
+    from target where r.id = target.id
+    returning r.id, r.submission_id
+), steps as (
+    update step_results as s
+    set status = 'queued', finished_at = null, error_message = null, error_details = null, output_payload = null,
+        order_id = case when exists (
+            select from research_orders as o
+            where o.org_id = s.org_id and o.id = s.order_id and o.status in ('failed', 'not_accepted')
+        ) then null else s.order_id end
+    from restarted
+    where s.pipeline_run_id = restarted.id and s.status <> 'succeeded'
+)
+select id::text, submission_id::text, null::text from restarted order by id
+
+-- name: list_runs
+select json_build_object({listed_run})::text
+from pipeline_runs as r
+where (%(org_id)s::uuid is null or r.org_id = %(org_id)s::uuid)
+  and (%(status)s::text is null or r.status::text = %(status)s)
+  and (not %(abandoned)s or {is_abandoned})
+order by r.created_at desc, r.id desc limit %(limit)s
+
 -- name: renew_lease
+-- A runner that is stopped gives the run back (`released`): that attempt does not count against the run.
 with target as (
     select id, org_id, status = 'running' and lease_token = %(lease_token)s::uuid as holds_lease
     from pipeline_runs where id = %(pipeline_run_id)s::uuid for update
 ), renewed as (
-    update pipeline_runs as r set lease_expires_at = now() + make_interval(secs => %(seconds)s)
+    update pipeline_runs as r
+    set lease_expires_at = now() + make_interval(secs => %(seconds)s),
+        error_message = coalesce(%(error_message)s, r.error_message),
+        claims = case when %(released)s then greatest(r.claims - 1, 0) else r.claims end
     from target
     where r.id = target.id and target.holds_lease and (%(org_id)s::uuid is null or target.org_id = %(org_id)s::uuid)
     returning json_build_object('lease_expires_at', r.lease_expires_at)
 )
 select target.org_id::text, coalesce(target.holds_lease, false), (select * from renewed)::text from target
+
+-- name: read_queue
+-- Each count ends at a thousand.
+select json_build_object(
+    'queued', (select count(*) from (
+        select from pipeline_runs where status = 'queued' and runner = 'local'
+          and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid) limit 1000) as r),
+    'leased', (select count(*) from (
+        select from pipeline_runs where status = 'running' and lease_expires_at is not null
+          and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid) limit 1000) as r),
+    'first_lease_ends_at', (
+        select min(lease_expires_at) from pipeline_runs where status = 'running' and lease_expires_at is not null
+          and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid)),
+    'at_trigger', (select count(*) from (
+        select from pipeline_runs where status in ('queued', 'running') and runner = 'trigger'
+          and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid) limit 1000) as r),
+    'open_orders', (select count(*) from (
+        select from research_orders where (status = 'open' or answer is not null)
+          and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid) limit 1000) as o)
+)::text
 
 -- name: read_run
 select r.org_id::text, true, json_build_object(
@@ -77,22 +219,25 @@ from pipeline_runs as r where r.id = %(pipeline_run_id)s::uuid
 
 -- name: update_run
 -- `set_...` tells a field that was not sent (it stays) from one sent as null (it is cleared). A finished run keeps its
--- lease token, so that its runner may report the end twice, and loses its lease, so that nobody takes it over. The
--- runner of a canceled run no longer holds it; what its steps found is recorded all the same. The first use of `status`
--- stands beside its column, so that the parameter takes the column's type: text here, an enum in an adopted database.
+-- lease token, so that its runner may report the end twice, and loses its lease, so that nobody takes it over. A
+-- canceled run stays canceled, whoever reports on it, until it is retried; what its steps found is recorded all the
+-- same. The first use of `status` stands beside its column, so that the parameter takes the column's type: text here,
+-- an enum in an adopted database.
 with target as (
     select id, org_id, status,
-        case when %(lease_token)s::uuid is not null
+        case when status = 'canceled' then status = %(status)s
+             when %(lease_token)s::uuid is not null
              then lease_token is not distinct from %(lease_token)s::uuid
-                  and (status <> 'canceled' or status = %(status)s)
              else not (%(status)s = 'running' and status = 'running' and coalesce(lease_expires_at > now(), false))
         end as holds_lease
     from pipeline_runs where id = %(pipeline_run_id)s::uuid for update
 ), updated as (
     update pipeline_runs as r set
         status = %(status)s,
-        error_message = case when %(set_error_message)s then %(error_message)s else r.error_message end,
-        error_details = case when %(set_error_details)s then %(error_details)s::jsonb else r.error_details end,
+        error_message = case when %(set_error_message)s then %(error_message)s
+                             when %(status)s = 'succeeded' then null else r.error_message end,
+        error_details = case when %(set_error_details)s then %(error_details)s::jsonb
+                             when %(status)s = 'succeeded' then null else r.error_details end,
         trigger_run_id = case when %(set_trigger_run_id)s then %(trigger_run_id)s else r.trigger_run_id end,
         started_at = case when %(status)s = 'queued' then r.started_at
                           else coalesce(%(started_at)s::timestamptz, r.started_at, now()) end,

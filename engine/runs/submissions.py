@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
-from engine.runs.errors import ForeignCompany
+from engine.runs.errors import ForeignCompany, IdempotencyConflict, TooManyQueuedSteps
 from engine.runs.statuses import Runner
 from engine.sql.named_queries import read_named_queries
 from engine.store.connection import Connection, RawJson
@@ -27,6 +27,11 @@ class NewSubmission:
     source: str | None
     metadata: RawJson
     runner: Runner
+    requested_by: str | None = None
+    idempotency_key: str | None = None
+    request_digest: str | None = None  # of all that was sent with the key
+    step_count: int = 0  # of all runs together
+    max_queued_steps: int | None = None  # of the organisation; None: no bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,14 @@ class CreatedSubmission:
 
     json: str
     run_ids: tuple[str, ...]
+    is_replayed: bool = False  # it was made before, under the same idempotency key
 
 
 async def create_submission(connection: Connection, submission: NewSubmission) -> CreatedSubmission:
     """Store a submission, a run per input and its queued steps in one transaction.
 
-    Raises ForeignCompany, UnknownOrganisation, StoreRefused, StoreUnavailable.
+    The same idempotency key with the same request gives the first submission again. Raises ForeignCompany,
+    IdempotencyConflict, TooManyQueuedSteps, UnknownOrganisation, StoreRefused, StoreUnavailable.
     """
     try:
         return await _insert_submission(connection, submission)
@@ -60,11 +67,40 @@ async def _insert_submission(connection: Connection, submission: NewSubmission) 
                     "`company_id` does not belong to this organisation",
                     hint="send one of the organisation's own, or none",
                 )
+        await cursor.execute(QUERIES["lock_submitting"], parameters)
+        if submission.idempotency_key is not None:
+            await cursor.execute(QUERIES["find_by_idempotency_key"], parameters)
+            earlier = await cursor.fetchone()
+            if earlier:
+                return _replay_submission(submission, *earlier)
+        if submission.max_queued_steps is not None:
+            await cursor.execute(QUERIES["count_queued_steps"], parameters)
+            (queued,) = await cursor.fetchone() or (0,)
+            _check_queue(submission.step_count, queued, submission.max_queued_steps)
         await cursor.execute(QUERIES["create_submission"], parameters)
         row = await cursor.fetchone()
     assert row is not None
     text, run_ids = row
     return CreatedSubmission(text, tuple(run_ids))
+
+
+def _replay_submission(
+    submission: NewSubmission, digest: str | None, text: str, run_ids: list[str] | None
+) -> CreatedSubmission:
+    if digest != submission.request_digest:
+        raise IdempotencyConflict(
+            "the idempotency key was sent before with another request",
+            hint="send the same request again, or another key",
+        )
+    return CreatedSubmission(text, tuple(run_ids or ()), is_replayed=True)
+
+
+def _check_queue(steps: int, queued: int, most: int) -> None:
+    if queued + steps > most:
+        raise TooManyQueuedSteps(
+            f"{steps} step(s) more than the {queued} that are queued would exceed the organisation's {most}",
+            hint="wait until some are done, send fewer, or cancel what is not needed",
+        )
 
 
 async def read_submission(
@@ -78,11 +114,20 @@ async def read_submission(
     return row[0] if row else None
 
 
-async def find_undispatched_runs(connection: Connection, submission_id: str) -> list[tuple[str, str, str | None]]:
-    """Return id, organisation and company of each queued run that Trigger.dev has not confirmed."""
+async def find_undispatched_runs(
+    connection: Connection, submission_id: str | None, run_id: str | None = None
+) -> list[tuple[str, str, str | None, int]]:
+    """Return id, organisation, company and restarts of each queued run that Trigger.dev has not confirmed."""
+    parameters = {"submission_id": submission_id, "pipeline_run_id": run_id}
     async with wrap_errors():
-        cursor = await connection.execute(QUERIES["find_undispatched_runs"], {"submission_id": submission_id})
+        cursor = await connection.execute(QUERIES["find_undispatched_runs"], parameters)
         return await cursor.fetchall()
+
+
+async def find_left_runs(connection: Connection) -> list[tuple[str, str, str | None, int]]:
+    """Return the same of runs of any submission, at most 100, that have been queued for more than a minute."""
+    async with wrap_errors():
+        return await (await connection.execute(QUERIES["find_left_runs"])).fetchall()
 
 
 async def record_dispatch(connection: Connection, run_id: str, trigger_run_id: str) -> None:

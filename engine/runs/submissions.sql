@@ -9,10 +9,12 @@
 -- name: create_submission
 -- The runs of one submission get increasing times, so that they are claimed in the order of the inputs.
 with submission as (
-    insert into submissions (org_id, company_id, input_payload, source, metadata, status)
+    insert into submissions (
+        org_id, company_id, input_payload, source, metadata, status, requested_by, idempotency_key, request_digest
+    )
     values (
         %(org_id)s::uuid, %(company_id)s::uuid, jsonb_build_object('inputs', %(inputs)s::jsonb),
-        %(source)s, %(metadata)s::jsonb, 'queued'
+        %(source)s, %(metadata)s::jsonb, 'queued', %(requested_by)s, %(idempotency_key)s, %(request_digest)s
     )
     returning *
 ), runs as (
@@ -37,6 +39,27 @@ select json_build_object(
 (select array_agg(r.id::text order by r.created_at) from runs as r)
 from submission as s
 
+-- name: lock_submitting
+-- One submission of an organisation at a time: what is queued is counted before more is.
+select pg_advisory_xact_lock(hashtextextended('dex submit ' || %(org_id)s, 0))
+
+-- name: find_by_idempotency_key
+select s.request_digest, json_build_object(
+    {submission_fields},
+    'pipeline_runs', (
+        select json_agg(json_build_object('id', r.id, 'status', r.status, 'runner', r.runner) order by r.created_at)
+        from pipeline_runs as r where r.submission_id = s.id
+    )
+)::text,
+(select array_agg(r.id::text order by r.created_at) from pipeline_runs as r where r.submission_id = s.id)
+from submissions as s
+where s.org_id = %(org_id)s::uuid and s.idempotency_key = %(idempotency_key)s
+
+-- name: count_queued_steps
+select count(*) from (
+    select from step_results where org_id = %(org_id)s::uuid and status = 'queued' limit %(max_queued_steps)s
+) as queued
+
 -- name: find_company
 select exists (select from companies where id = %(company_id)s::uuid and org_id = %(org_id)s::uuid)
 
@@ -51,7 +74,7 @@ select json_build_object(
             'step_results', coalesce((
                 select json_agg(json_build_object(
                     'id', t.id, 'step_position', t.step_position, 'status', t.status, 'operation_id', t.operation_id,
-                    'result_status', t.result_status, 'error_message', t.error_message,
+                    'result_status', t.result_status, 'error_message', t.error_message, 'order_id', t.order_id,
                     'started_at', t.started_at, 'finished_at', t.finished_at
                 ) order by t.step_position, t.attempt)
                 from step_results as t where t.pipeline_run_id = r.id
@@ -63,6 +86,9 @@ select json_build_object(
 from submissions as s
 where s.id = %(submission_id)s::uuid and s.org_id = %(org_id)s::uuid
   and (%(company_id)s::uuid is null or s.company_id is not distinct from %(company_id)s::uuid)
+
+-- name: lock_submission
+select id from submissions where id = %(submission_id)s::uuid for no key update
 
 -- name: lock_submission_of_run
 -- When several runs of a submission end at once, each waits here and then sees the statuses the ones before it wrote.
@@ -114,11 +140,20 @@ from target, decided
 
 -- name: find_undispatched_runs
 -- Runs made for Trigger.dev that it has not confirmed yet.
-select r.id::text, r.org_id::text, r.company_id::text
+select r.id::text, r.org_id::text, r.company_id::text, r.restarts
 from pipeline_runs as r
-where r.submission_id = %(submission_id)s::uuid and r.status = 'queued' and r.runner = 'trigger'
-  and r.trigger_run_id is null
+where (r.submission_id = %(submission_id)s::uuid or r.id = %(pipeline_run_id)s::uuid)
+  and r.status = 'queued' and r.runner = 'trigger' and r.trigger_run_id is null
 order by r.created_at, r.id
+
+-- name: find_left_runs
+-- Of all organisations: those that were started again, and, a minute later, those that were not confirmed when they were
+-- offered. The oldest first.
+select r.id::text, r.org_id::text, r.company_id::text, r.restarts
+from pipeline_runs as r
+where r.status = 'queued' and r.runner = 'trigger' and r.trigger_run_id is null
+  and (r.restarts > 0 or r.updated_at < now() - interval '1 minute')
+order by r.created_at, r.id limit 100
 
 -- name: record_dispatch
 update pipeline_runs set trigger_run_id = %(trigger_run_id)s

@@ -19,6 +19,9 @@ from engine.spec.diagnostics import Diagnostic
 from engine.spec.models import FieldSpec, Spec
 from engine.spec.research_checks import find_prompt, report_missing_file
 from engine.spec.yaml_source import Place, Source, parse_source
+from engine.values.column_types import TYPES, name_kinds
+from engine.values.exact_json import JsonKind
+from engine.values.normalizers import NORMALIZERS
 
 Paths = Mapping[str, CompiledPath]
 _SCHEMA_PLACE: Place = ("research", "output_schema")
@@ -198,13 +201,17 @@ def _list_answer_columns(spec: Spec, paths: Paths, located: AnswerPaths) -> Iter
 
 def _check_field_paths(source: Source, spec: Spec, paths: Paths, located: AnswerPaths, schema: Schema | bool) -> None:
     mistakes = len(source.diagnostics)
-    for index, (path, place) in enumerate(zip(_list_rows(spec, paths), _list_row_places(spec), strict=True)):
-        if not _report_dead_path(source, place, path, "rows", spec, located, schema) and isinstance(schema, dict):
+    assert spec.research is not None
+    rows = _list_rows(spec, paths)
+    for index, (path, place) in enumerate(zip(rows, _list_row_places(spec), strict=True)):
+        outside = AnswerPaths(PROVIDERS[spec.research.provider], rows[:index])  # `item` is the element around it
+        if not _report_dead_path(source, place, path, "rows", spec, outside, schema) and isinstance(schema, dict):
             _check_array(source, place, located, schema, index)
     if len(source.diagnostics) > mistakes:
         return  # every `item` would be reported again
-    for place, name, _, path in _list_field_paths(spec, paths):
-        _report_dead_path(source, place, path, name, spec, located, schema)
+    for place, name, column, path in _list_field_paths(spec, paths):
+        if not _report_dead_path(source, place, path, name, spec, located, schema) and isinstance(schema, dict):
+            _check_type(source, place, name, column, path, located, schema)
 
 
 def _list_row_places(spec: Spec) -> list[Place]:
@@ -220,6 +227,41 @@ def _check_array(source: Source, place: Place, located: AnswerPaths, schema: Sch
         if "array" not in kinds:
             message = f"`rows` takes an array, and the answer's schema has {_join_kinds(kinds)} there"
             source.report_value(place, "SPEC612", message, "mend the path, or the schema")
+
+
+def _check_type(
+    source: Source,
+    place: Place,
+    name: str,
+    column: FieldSpec,
+    path: CompiledPath,
+    located: AnswerPaths,
+    schema: Schema,
+) -> None:
+    """Report a column that takes none of the kinds that the answer's schema has at its path."""
+    chain = column.normalize
+    if not path.alternatives or column.type not in TYPES or (chain and chain[0] not in NORMALIZERS):
+        return
+    answers = [located.locate(steps) for steps in path.alternatives]
+    if None in answers:
+        return  # something beside the answer may fill it
+    kinds = {kind for steps in answers if steps is not None for kind in list_kinds(schema, steps)} - {"null"}
+    takes = NORMALIZERS[chain[0]].accepts if chain else TYPES[column.type].takes
+    if kinds and takes.isdisjoint(_KINDS[kind] for kind in kinds):
+        taker = f"normalizer `{chain[0]}`" if chain else f"a column of type `{column.type}`"
+        message = f"the answer's schema has {_join_kinds(kinds)} for `{name}`, and {taker} takes {name_kinds(takes)}"
+        source.report_value(place, "SPEC615", message, "change the type of one of the two, or add a normalizer")
+
+
+#: Type of JSON Schema -> the kind of JSON.
+_KINDS: Mapping[str, JsonKind] = {
+    "array": JsonKind.ARRAY,
+    "boolean": JsonKind.BOOLEAN,
+    "integer": JsonKind.NUMBER,
+    "number": JsonKind.NUMBER,
+    "object": JsonKind.OBJECT,
+    "string": JsonKind.STRING,
+}
 
 
 def _report_dead_path(

@@ -202,6 +202,19 @@ CODES: Mapping[str, tuple[str, str, str]] = {
         "Read this step's own at `output`; give the earlier operation a spec of its own.",
     ),
     **RESEARCH_CODES,
+    # 7xx: what the samples tell, as warnings (mistakes with `dex check --strict`)
+    "SPEC701": (
+        "no value in the samples",
+        "A column has a value in none of the samples kept for the spec, or the samples give no row at all: most often"
+        " the path is wrong. A warning; `--strict` makes it a mistake.",
+        "Mend the path; where it is right, add a sample that has the value.",
+    ),
+    "SPEC702": (
+        "no sample",
+        "A spec with `research` or `rows` has no sample in its case directory, or one that cannot be read, so a path"
+        " that never finds anything is not seen. A warning; `--strict` makes it a mistake.",
+        "Save a step output there; `dex accept` writes what comes of it.",
+    ),
 }
 
 #: Retired code -> what it said. None of them is ever used for something else.

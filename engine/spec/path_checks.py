@@ -18,6 +18,7 @@ from engine.spec.raw_spec import (
     read_mapping,
     read_overrides,
 )
+from engine.spec.research_checks import INPUT_ROOTS, OUTPUT_ROOTS, list_research_paths
 from engine.spec.vocabulary import OnAbsent
 from engine.spec.yaml_source import Place, Source
 from engine.values.column_types import TYPES, name_kinds
@@ -201,14 +202,28 @@ def _has_parent_key(data: Data, parsed_paths: ParsedPaths) -> bool:
 
 
 def _check_earlier_answers(source: Source, data: Data, parsed_paths: ParsedPaths) -> None:
-    """Report paths that want an earlier step's answer: a provider's answer is kept once, in the step that has it."""
+    """Report paths that want an earlier step's answer: a provider's answer is kept once, in the step that has it.
+
+    In fields, `context` has this step's own answer; the paths of `research` see the context before.
+    """
     for place, text in list_paths(data):
-        path = parsed_paths[text].path
-        for steps in path.reads if path else ():
-            if steps[:1] in (("context",), ("step_input",)) and steps[1:2] == ("parallel_raw_response",):
-                message = f"`{steps[0]}` does not hold the answer of an earlier step"
-                hint = "`output.parallel_raw_response` is this step's; an earlier step's belongs in a spec of its own"
-                source.report_character(place, max(text.find(steps[0]), 0), "SPEC413", message, hint)
+        _report_earlier_answer(source, place, text, parsed_paths[text].path, ("step_input",))
+    for place, text in list_research_paths(data):
+        roots = OUTPUT_ROOTS if place[:2] == ("research", "output") else INPUT_ROOTS
+        path = parsed_paths.parse_at_roots(text, roots).path
+        _report_earlier_answer(source, place, text, path, ("context", "step_input"))
+
+
+def _report_earlier_answer(
+    source: Source, place: Place, text: str, path: CompiledPath | None, roots: Sequence[str]
+) -> None:
+    for steps in sorted(path.reads if path else ()):
+        if len(steps) > 1 and steps[0] in roots and steps[1] == "parallel_raw_response":
+            message = f"`{steps[0]}` does not hold the answer of an earlier step"
+            hint = "`output.parallel_raw_response` is this step's; an earlier step's belongs in a spec of its own"
+            if place[0] == "research":
+                hint = "read what you need of it into a key of that operation's `research.output`"
+            source.report_character(place, max(text.find(steps[0]), 0), "SPEC413", message, hint)
 
 
 def _check_kinds(source: Source, data: Data, parsed_paths: ParsedPaths) -> None:

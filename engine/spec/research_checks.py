@@ -146,11 +146,6 @@ def _check_input(source: Source, name: str, settings: Data, parse: Parse) -> Non
     for place, text in _list_input_paths(name, settings):
         parsed = parse(text, INPUT_ROOTS)
         _report_path_mistakes(source, place, text, parsed)
-        if parsed.path is not None and ("context", "parallel_raw_response") in {s[:2] for s in parsed.path.reads}:
-            offset = max(text.find("parallel_raw_response"), 0)
-            hint = "read what you need of it into a key of that operation's `output`"
-            message = "the answer of an earlier step is not carried into the context"
-            source.report_character(place, offset, "SPEC404", message, hint)
     _check_normalizers(source, name, settings)
 
 

@@ -65,4 +65,9 @@ RESEARCH_CODES: Mapping[str, tuple[str, str, str]] = {
         "`output_schema: from_fields` finds two fields that read one property as two things.",
         "Give both the same type, or one of them another path.",
     ),
+    "SPEC615": (
+        "type the answer never has",
+        "The answer's schema has another kind of value at the path than the column, or its first normalizer, takes.",
+        "Give the column the type of the schema, or change the schema.",
+    ),
 }

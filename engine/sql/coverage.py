@@ -20,30 +20,44 @@ from unnest(array['enable_indexscan', 'enable_bitmapscan', 'enable_indexonlyscan
 ) as tables
 """
 
+_OF_ORG = "(%(org_id)s::uuid is null or {}org_id = %(org_id)s::uuid)"
 
-def build_found_counts_statement(plans: Sequence[Plan]) -> Statement:
+
+def build_found_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
     """Count found step results of all plans by (operation, org_id), in one pass over an index."""
     text = f"""
 select found.operation_id, found.org_id, count(*) from step_results as found
-where {FOUND}
+where {FOUND} and {_OF_ORG.format("found.")}
 group by found.operation_id, found.org_id
 """
-    return Statement(text, {"operations": sorted({operation for plan in plans for operation in plan.operations})})
+    operations = sorted({operation for plan in plans for operation in plan.operations})
+    return Statement(text, {"operations": operations, "org_id": org_id})
 
 
-def build_outcome_counts_statement(plans: Sequence[Plan]) -> Statement:
+def build_pending_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
+    """Count what `pending_results` has of plans by (spec, org_id)."""
+    text = f"""
+select spec, org_id, count(*) from pending_results
+where spec = any(%(specs)s::text[]) and {_OF_ORG.format("")}
+group by spec, org_id
+"""
+    return Statement(text, {"specs": [plan.name for plan in plans], "org_id": org_id})
+
+
+def build_outcome_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
     """Count ledger entries with the plans' present digests by (spec, org_id, outcome), in one pass over an index.
 
     Then the sums of their elements, rows, duplicates and refused elements.
     """
-    text = """
+    text = f"""
 select spec, org_id, outcome, count(*),
     sum(element_count), sum(row_count), sum(duplicate_count), sum(refused_count)
 from step_persistence
-where (spec, spec_digest) in (select * from unnest(%(specs)s::text[], %(digests)s::text[]))
+where (spec, spec_digest) in (select * from unnest(%(specs)s::text[], %(digests)s::text[])) and {_OF_ORG.format("")}
 group by spec, org_id, outcome
 """
-    return Statement(text, {"specs": [plan.name for plan in plans], "digests": [plan.digest for plan in plans]})
+    specs, digests = [plan.name for plan in plans], [plan.digest for plan in plans]
+    return Statement(text, {"specs": specs, "digests": digests, "org_id": org_id})
 
 
 def build_stale_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:

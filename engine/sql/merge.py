@@ -222,6 +222,14 @@ on conflict (step_result_id, spec) do update set
     element_count = excluded.element_count, row_count = excluded.row_count,
     duplicate_count = excluded.duplicate_count, refused_count = excluded.refused_count,
     reasons = excluded.reasons, recorded_at = now()
-where %(again)s or known.spec_digest <> excluded.spec_digest or known.refused_count <> excluded.refused_count
-    or known.outcome = 'rejected' or excluded.outcome = 'written'
+where (
+        %(again)s or known.spec_digest <> excluded.spec_digest or known.refused_count <> excluded.refused_count
+        or known.outcome = 'rejected' or excluded.outcome = 'written'
+    ) and (
+        known.spec_digest, known.org_id, known.outcome, known.element_count, known.row_count, known.duplicate_count,
+        known.refused_count, known.reasons
+    ) is distinct from (
+        excluded.spec_digest, excluded.org_id, excluded.outcome, excluded.element_count, excluded.row_count,
+        excluded.duplicate_count, excluded.refused_count, excluded.reasons
+    )
 """

@@ -14,19 +14,29 @@ _COMMENT = re.compile(r"^ *--.*\n?", re.MULTILINE)
 _INCLUDE = re.compile(r"\{(\w+)\}")
 
 
-def read_named_queries(package: str, file: str) -> Mapping[str, str]:
+def read_named_queries(package: str, file: str, *, shared: tuple[str, str] | None = None) -> Mapping[str, str]:
     """Return the SQL text of each query of `file` by name, without its comments.
 
-    A query starts at a line `-- name: claim_run`. A line `-- fragment: run_fields` starts a piece of SQL that several
-    queries include by writing `{run_fields}`. Raises KeyError when a query includes a fragment that the file lacks.
+    A query starts at a line `-- name: claim_run`. A line `-- fragment: run_fields` starts a piece of SQL that queries
+    and later fragments include by writing `{run_fields}`; `shared` (package, file) names another file whose fragments
+    count as well. Raises KeyError when a query includes a fragment that there is not.
     """
+    fragments = _read_parts(*shared, {})[1] if shared else {}
+    return _read_parts(package, file, fragments)[0]
+
+
+def _read_parts(package: str, file: str, fragments: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the queries and the fragments of a file by name; `fragments` are those known before."""
     queries: dict[str, str] = {}
-    fragments: dict[str, str] = {}
+    known = dict(fragments)
     _, *parts = _HEADING.split(files(package).joinpath(file).read_text(encoding="utf-8"))
     for kind, name, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-        target = queries if kind == "name" else fragments
-        target[name] = _COMMENT.sub("", text).strip()
-    return {name: _include_fragments(text, fragments) for name, text in queries.items()}
+        sql = _COMMENT.sub("", text).strip()
+        if kind == "fragment":
+            known[name] = _include_fragments(sql, known)
+        else:
+            queries[name] = sql
+    return {name: _include_fragments(text, known) for name, text in queries.items()}, known
 
 
 def _include_fragments(text: str, fragments: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The query whether a table may refuse a row for what is in it, where the spec does not."""
+"""The queries about what in a table may refuse a row that the spec accepts."""
 
 from __future__ import annotations
 
@@ -41,4 +41,46 @@ select exists (
         or field.attname = any(%(optional)s::text[]) and field.attnotnull
     )
 )
+"""
+
+#: A hash of what in `table` can refuse a row: columns, domains, constraints, unique indexes, triggers, rules.
+TABLE_STATE_SQL = """
+with target as (
+    select to_regclass(%(table)s)::oid as id
+), part as (
+    select concat_ws(' ', 'column', field.attname, format_type(field.atttypid, field.atttypmod), field.attnotnull,
+        field.attgenerated) as text
+    from pg_attribute as field, target
+    where field.attrelid = target.id and field.attnum > 0 and not field.attisdropped
+    union all
+    select concat_ws(' ', 'domain', field.attname, pg_get_constraintdef(known.oid))
+    from pg_attribute as field join pg_constraint as known on known.contypid = field.atttypid, target
+    where field.attrelid = target.id
+    union all
+    select concat_ws(' ', 'constraint', known.conname, pg_get_constraintdef(known.oid))
+    from pg_constraint as known, target where known.conrelid = target.id
+    union all
+    select concat_ws(' ', 'index', pg_get_indexdef(known.indexrelid))
+    from pg_index as known, target where known.indrelid = target.id and known.indisunique
+    union all
+    select concat_ws(' ', 'trigger', known.tgenabled, pg_get_triggerdef(known.oid), called.prosrc)
+    from pg_trigger as known join pg_proc as called on called.oid = known.tgfoid, target
+    where known.tgrelid = target.id and not known.tgisinternal
+    union all
+    select concat_ws(' ', 'rule', pg_get_ruledef(known.oid))
+    from pg_rewrite as known, target where known.ev_class = target.id
+)
+select md5(coalesce(string_agg(text, E'\n' order by text), '')) from part
+"""
+
+#: Make what the database refused pending, where `state` of the table is not that of the last backfill.
+FORGET_REFUSALS_SQL = """
+with changed as (
+    update spec_versions set table_state = %(state)s
+    where spec = %(spec)s and digest = %(digest)s and table_state is distinct from %(state)s
+    returning spec
+)
+delete from step_persistence as ledger using changed
+where ledger.spec = changed.spec and (ledger.refused_count > 0 or ledger.outcome = 'rejected')
+    and ledger.reasons @> '[{"code": "refused_by_database"}]'
 """

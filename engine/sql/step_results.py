@@ -29,6 +29,15 @@ _REFUSED = """exists (
             and (ledger.refused_count > 0 or ledger.outcome = 'rejected')
     )"""
 
+#: The same where `pending_results` has all that is pending of the plan's version.
+_QUEUED = """found.id in (
+        select pending.step_result_id from pending_results as pending where pending.spec = %(spec)s
+    )"""
+_QUEUED_OF_ORGS = """found.id in (
+        select pending.step_result_id from pending_results as pending
+        where pending.spec = %(spec)s and pending.org_id = any(%(org_ids)s::uuid[])
+    )"""
+
 #: Not recorded under the present digest. A scalar subquery, so that the planner looks up each entry by the ledger's
 #: key: with stale statistics it would choose an anti join that compares all pairs.
 _PENDING = """(
@@ -54,6 +63,7 @@ class Scope:
     step_ids: Sequence[str] = ()
     all: bool = False  # also those recorded in the ledger with the present digest
     rejected: bool = False  # also those recorded as rejected or partly refused
+    queued: bool = False  # whether `pending_results` has what is pending; otherwise the history is looked through
     limit: int | None = None
 
 
@@ -144,6 +154,7 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
             conditions.append(condition)
             parameters[name] = value
     if not scope.all:
-        conditions.append(f"({_PENDING} or {_REFUSED})" if scope.rejected else _PENDING)
+        pending = (_QUEUED_OF_ORGS if scope.org_ids else _QUEUED) if scope.queued and not scope.rejected else _PENDING
+        conditions.append(f"({pending} or {_REFUSED})" if scope.rejected else pending)
         parameters |= {"spec": plan.name, "digest": plan.digest}
     return "\n    and ".join(conditions), parameters

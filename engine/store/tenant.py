@@ -20,6 +20,7 @@ _ENTER_TENANT = """
 select set_config('role', %(role)s, true), set_config('app.org_id', %(org_id)s, true),
        set_config('timezone', 'UTC', true)
 """
+_SET_SNAPSHOT = "set transaction isolation level repeatable read read only"
 _SET_UTC = "select set_config('timezone', 'UTC', true)"
 _SET_BOUNDS = "select set_config('statement_timeout', %(statement)s, true), set_config('lock_timeout', %(lock)s, true)"
 
@@ -36,6 +37,16 @@ async def open_tenant_transaction(connection: Connection, org_id: str) -> AsyncI
         await connection.execute(_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
         async with connection.cursor() as cursor:
             yield cursor
+
+
+@asynccontextmanager
+async def open_tenant_snapshot(connection: Connection, org_id: str) -> AsyncIterator[None]:
+    """Open a transaction as the tenant `org_id` that reads, all of it in one snapshot of the database."""
+    async with connection.transaction():
+        await connection.execute(_SET_SNAPSHOT)
+        for sql, parameters in (*_list_bounds(connection), build_settings(org_id)):
+            await connection.execute(sql, parameters)
+        yield
 
 
 async def run_as_tenant(

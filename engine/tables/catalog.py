@@ -17,6 +17,7 @@ class TableRow:
     denied: list[str]  # privileges that the role lacks
     followed: bool  # by the triggers that note its changes
     schema_denied: bool  # it may not use the schema
+    denied_sequences: list[str]  # those that defaults of columns draw from and it may not use, as SQL names them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,16 @@ select c.oid::bigint as oid, c.relrowsecurity as row_security,
            select count(*) from pg_trigger as t join pg_proc as p on p.oid = t.tgfoid
            where t.tgrelid = c.oid and p.proname = 'note_changed_rows' and t.tgenabled <> 'D'
        ) as followed,
-       coalesce(not has_schema_privilege(r.oid, c.relnamespace, 'USAGE'), false) as schema_denied
+       coalesce(not has_schema_privilege(r.oid, c.relnamespace, 'USAGE'), false) as schema_denied,
+       case when r.oid is null then array[]::text[] else array(
+           select distinct s.oid::regclass::text
+           from pg_attrdef as d
+           join pg_depend as u on u.classid = 'pg_attrdef'::regclass and u.objid = d.oid
+               and u.refclassid = 'pg_class'::regclass
+           join pg_class as s on s.oid = u.refobjid
+           where d.adrelid = c.oid
+             and case when s.relkind = 'S' then not has_sequence_privilege(r.oid, s.oid, 'USAGE') else false end
+       ) end as denied_sequences
 from pg_class as c left join pg_roles as r on r.rolname = %(role)s
 where c.oid = to_regclass(%(table)s)
 """

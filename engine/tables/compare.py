@@ -18,6 +18,7 @@ from engine.tables.ddl import (
     build_provided_definition,
     build_row_security,
     build_schema_grant,
+    build_sequence_grant,
     build_tenant_policy,
     build_unique_index,
     spell_identifier,
@@ -42,13 +43,14 @@ def compare_table(plan: Plan, table: Table) -> list[Difference]:
 
 def compare_reading(plan: Plan, table: Table) -> list[Difference]:
     """Return what the reading endpoints lack: the triggers without which `changes` skips, and indexes of questions."""
-    unfollowed = Difference(
-        plan.name,
-        Code.CHANGES_UNRECORDED,
-        f"what changes in `{plan.table}` is not noted for those who follow it",
-        f"SELECT follow_changes('{plan.table}');",
-    )
-    return [*([] if table.row.followed else [unfollowed]), *_compare_indexes(plan, table)]
+    return [*compare_following(plan, table), *_compare_indexes(plan, table)]
+
+
+def compare_following(plan: Plan, table: Table) -> list[Difference]:
+    """Return the lack of the triggers that note what changes, if they are lacking."""
+    message = f"what changes in `{plan.table}` is not noted for those who follow it"
+    sql = f"SELECT follow_changes('{plan.table}');"
+    return [] if table.row.followed else [Difference(plan.name, Code.CHANGES_UNRECORDED, message, sql)]
 
 
 def _compare_indexes(plan: Plan, table: Table) -> list[Difference]:
@@ -168,6 +170,11 @@ def _compare_role(plan: Plan, table: Table) -> Iterator[Difference]:
     if denied := sorted(needed.intersection(table.row.denied)):
         message = f"role `{TENANT_ROLE}` lacks {', '.join(denied)} on `{plan.table}`"
         yield Difference(plan.name, Code.PRIVILEGE_MISSING, message, build_grant(plan.table, denied))
+    for sequence in table.row.denied_sequences:
+        message = (
+            f"role `{TENANT_ROLE}` lacks USAGE on the sequence `{sequence}`, which a default of `{plan.table}` asks"
+        )
+        yield Difference(plan.name, Code.PRIVILEGE_MISSING, message, build_sequence_grant(sequence))
 
 
 def _compare_schema(plan: Plan, table: Table) -> Iterator[Difference]:

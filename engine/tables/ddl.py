@@ -129,6 +129,11 @@ def build_grant(table: str, privileges: Sequence[str]) -> str:
     return f"GRANT {', '.join(privileges)} ON {spell_table(table)} TO {TENANT_ROLE};"
 
 
+def build_sequence_grant(sequence: str) -> str:
+    """Return the statement that lets tenants draw from a sequence, which is named as SQL does."""
+    return f"GRANT USAGE ON SEQUENCE {sequence} TO {TENANT_ROLE};"
+
+
 def build_tenant_policy(table: str) -> str:
     """Return the statements that let a tenant reach its own rows and no others."""
     name = spell_table(table)

@@ -1,4 +1,4 @@
-"""Draft the next migration of a plan: its table, or the columns and indexes that its table lacks.
+"""Draft the next migration of a plan: its table, or the columns, indexes and change triggers that its table lacks.
 
 A draft never drops and never narrows: what could lose data stands in it as a comment, for a person to decide.
 """
@@ -14,7 +14,7 @@ from engine.errors import EngineError
 from engine.plan import Field, Plan
 from engine.provided_columns import LEADING_COLUMNS, TRAILING_COLUMNS
 from engine.tables.catalog import Table
-from engine.tables.compare import compare_table, is_key_nullable
+from engine.tables.compare import compare_following, compare_table, is_key_nullable
 from engine.tables.ddl import (
     build_alter_column,
     build_grant,
@@ -34,6 +34,23 @@ from engine.tables.ddl import (
 from engine.tables.differences import Code, Difference
 from engine.tables.query_indexes import list_missing_indexes, list_query_indexes
 
+#: Differences that are mended by adding something that takes nothing away from anyone.
+_ADDED: Final = frozenset(
+    {
+        Code.NO_UNIQUE_INDEX,
+        Code.ROW_SECURITY_OFF,
+        Code.NO_TENANT_POLICY,
+        Code.PRIVILEGE_MISSING,
+        Code.CHANGES_UNRECORDED,
+    }
+)
+#: Differences that a person has to decide on, with how the draft words them.
+_DECIDED: Final = {
+    Code.COLUMN_UNFILLED: "`{column}` is NOT NULL and nothing feeds it: rows cannot be written until this is decided:",
+    Code.COLUMN_NOT_NULL: "`{column}` is NOT NULL, and its field is not `required`: require it in the spec, or:",
+    Code.NULLABLE_KEY: "a key column may be NULL, and the unique index lets such rows repeat:",
+    Code.POLICY_TOO_WIDE: "a policy lets tenants reach rows without looking at the organisation:",
+}
 _ALL_PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -53,13 +70,15 @@ def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) 
     if table is None:
         _check_not_drafted(plan, names)
         return f"{number:03d}_{stem}.sql", build_create_migration(plan)
-    differences = compare_table(plan, table)
+    differences = [*compare_table(plan, table), *compare_following(plan, table)]
     added = [difference.column for difference in differences if difference.code == Code.COLUMN_MISSING]
     indexes = _build_missing_indexes(plan, table)
-    if not added and not indexes:
+    if not added and not indexes and not any(difference.code in _ADDED for difference in differences):
         hint = "`dex check --database` says whether types, keys and policies fit too"
         raise NothingToDraft(f"table `{plan.table}` has every column and index of `{plan.name}`", hint=hint)
-    subject = added[0] if len(added) == 1 else "columns" if added else "indexes"
+    codes = {difference.code for difference in differences if difference.code in _ADDED}
+    rest = "changes" if codes == {Code.CHANGES_UNRECORDED} else "access"
+    subject = added[0] if len(added) == 1 else "columns" if added else "indexes" if indexes else rest
     return f"{number:03d}_{stem}_{subject}.sql", _build_alter_migration(plan, table, differences, indexes)
 
 
@@ -88,7 +107,7 @@ def build_create_migration(plan: Plan) -> str:
             (build_row_security(plan.table), build_grant(plan.table, _ALL_PRIVILEGES), build_tenant_policy(plan.table))
         ),
         _build_compression(plan.table, plan.fields),
-        f"SELECT follow_changes('{plan.table}');  -- its rows are followed by `changes`",
+        _build_follow_changes(plan.table),
     )
 
 
@@ -101,7 +120,9 @@ def _build_alter_migration(plan: Plan, table: Table, differences: Sequence[Diffe
         "\n".join(line for difference in missing for line in _build_addition(plan, difference)),
         "\n".join(indexes),
         _build_compression(plan.table, added),
-        "\n".join(_build_wider_key(plan, table, [column.name for column in added if column.key])),
+        "\n".join(_build_key(plan, table, differences, [column.name for column in added if column.key])),
+        _build_trigger(plan) if "updated_at" in names else "",
+        "\n".join(dict.fromkeys(_list_added_statements(differences))),
         "\n".join(_build_closing_comments(plan, table, differences)),
     )
 
@@ -134,6 +155,11 @@ def _build_trigger(plan: Plan) -> str:
         f"CREATE TRIGGER {name}\n    BEFORE UPDATE ON {table}\n"
         "    FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();"
     )
+
+
+def _build_follow_changes(table: str) -> str:
+    """Return the statement that makes the triggers which note changes, and an entry for each row there is."""
+    return f"SELECT follow_changes('{table}');  -- its rows are followed by `changes`"
 
 
 def _build_compression(table: str, columns: Iterable[Field]) -> str:
@@ -172,20 +198,40 @@ def _build_addition(plan: Plan, missing: Difference) -> Iterator[str]:
     yield missing.sql
 
 
-def _build_wider_key(plan: Plan, table: Table, added: Sequence[str]) -> Iterator[str]:
-    """Yield the index of a key that has new columns; the old index stays until a person drops it."""
-    if added:
+def _build_key(plan: Plan, table: Table, differences: Sequence[Difference], added: Sequence[str]) -> Iterator[str]:
+    """Yield the unique index of the key where there is none; an index of a smaller key stays until a person drops it.
+
+    A table that had a key of its own keeps it.
+    """
+    name = build_index_name(plan.table, "dedup")
+    taken = {index.name for index in table.indexes}
+    nulls_equal = is_key_nullable(plan, table)
+    if added and name in taken:
         yield f"-- The key has grown by {', '.join(added)}. The old unique index still refuses rows that differ in"
         yield "-- nothing else; once no older release writes:"
         yield f"--     DROP INDEX {spell_index(plan.table, build_index_name(plan.table, 'dedup'))};"
         suffix = f"dedup_{'_'.join(added)}"
-        yield build_unique_index(plan.table, plan.conflict, nulls_equal=is_key_nullable(plan, table), suffix=suffix)
+        yield build_unique_index(plan.table, plan.conflict, nulls_equal=nulls_equal, suffix=suffix)
+    elif any(difference.code == Code.NO_UNIQUE_INDEX for difference in differences):
+        yield "-- it fails where rows share a key already: those have to be made one first"
+        suffix = "dedup" if name not in taken else f"dedup_{'_'.join(plan.conflict)}"
+        yield build_unique_index(plan.table, plan.conflict, nulls_equal=nulls_equal, suffix=suffix)
+
+
+def _list_added_statements(differences: Iterable[Difference]) -> Iterator[str]:
+    """Yield the statements that put a table under the rules of tenants and of those who follow its changes."""
+    for difference in differences:
+        if difference.code in _ADDED and difference.code != Code.NO_UNIQUE_INDEX:
+            yield difference.sql
 
 
 def _build_closing_comments(plan: Plan, table: Table, differences: Iterable[Difference]) -> Iterator[str]:
     """Yield what a person has to decide: the changes of fields' types, since they may lose values."""
     types = {column.name: column.type.sql for column in plan.fields}
     for difference in differences:
+        if difference.code in _DECIDED:
+            yield f"-- {_DECIDED[difference.code].format(column=difference.column)}"
+            yield from (f"--     {line}" for line in difference.sql.splitlines())
         if difference.code == Code.TYPE_DIFFERS and (name := difference.column) in types:
             type_ = table.spell_spec_type(name)
             yield f"-- `{name}` is {type_} here and {types[name]} in the spec; changing a type may lose values:"

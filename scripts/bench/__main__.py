@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from scripts.bench import backfill, coverage, live, page
+from scripts.bench import backfill, coverage, export, live, page, several_specs
 from scripts.bench.dataset import Server, find_lz4_binaries, start_server
 from scripts.bench.result import Group, format_groups
 
@@ -64,15 +64,27 @@ def _measure_queries(server: Server, options: argparse.Namespace) -> Group:
     )
 
 
+def _measure_exports(server: Server, options: argparse.Namespace) -> Group:
+    rows, narrow_rows = (20_000, 1_000_000) if options.full else (4_000, 200_000)
+    return export.measure_exports(server, rows, narrow_rows, options.rounds, _print_progress)
+
+
 def _measure_coverage(server: Server, options: argparse.Namespace) -> Group:
     return coverage.measure_coverage(server, 1_000_000 if options.full else 100_000, options.rounds, _print_progress)
+
+
+def _measure_several_specs(server: Server, options: argparse.Namespace) -> Group:
+    rows = options.rows or (20_000 if options.full else 5_000)
+    return several_specs.measure_several_specs(server, rows, options.rounds, _print_progress)
 
 
 PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {
     "backfill": _measure_backfill,
     "live": _measure_live,
     "query": _measure_queries,
+    "export": _measure_exports,
     "coverage": _measure_coverage,
+    "several specs": _measure_several_specs,
 }
 
 

@@ -6,8 +6,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from scripts.bench.process import build_dex_command
+from scripts.bench.process import build_dex_command, read_peak
 from scripts.processes import start_process
 
 
@@ -17,15 +18,21 @@ class RunningApi:
 
     port: int
     key: str
+    pid: int
 
     def build_headers(self, org_id: str) -> dict[str, str]:
         return {"authorization": f"Bearer {self.key}", "x-internal-org-id": org_id}
 
+    def read_peak(self) -> float:
+        """Return the most memory the process has had so far, in MB."""
+        return read_peak(self.pid)
+
 
 @contextmanager
-def start_api(dsn: str) -> Iterator[RunningApi]:
-    """Run `dex serve` for the length of a `with` block, its log going to a file."""
+def start_api(dsn: str, cwd: Path | None = None) -> Iterator[RunningApi]:
+    """Run `dex serve` for the length of a `with` block, its log going to a file; `cwd` is the project's folder."""
     key = secrets.token_urlsafe(32)
     environment = {"DATABASE_URL": dsn, "INTERNAL_API_KEY": key, "JWT_SECRET": secrets.token_urlsafe(32)}
-    with start_process(build_dex_command("serve", "--port", "0"), environment) as process:
-        yield RunningApi(int(process.wait_for_line("serving on ").rsplit(":", 1)[-1]), key)
+    with start_process(build_dex_command("serve", "--port", "0"), environment, cwd=cwd) as process:
+        port = int(process.wait_for_line("serving on ").rsplit(":", 1)[-1])
+        yield RunningApi(port, key, process.popen.pid)

@@ -29,14 +29,25 @@ class Measurement:
         return self.wall if measured is None else float(measured)
 
 
-def run_measured(command: Sequence[str], environment: Mapping[str, str], *, prints_json: bool = True) -> Measurement:
+def run_measured(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    prints_json: bool = True,
+    cwd: Path | None = None,
+) -> Measurement:
     """Run a command to its end and read the JSON it prints. Raises RuntimeError with its error output when it fails."""
     started, peak = time.monotonic(), 0.0
     child = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
     )
     while True:
-        peak = max(peak, _read_peak(child.pid))
+        peak = max(peak, read_peak(child.pid))
         try:
             output, errors = child.communicate(timeout=_POLL_INTERVAL)
             break
@@ -47,7 +58,7 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str], *, prin
     return Measurement(json.loads(output) if prints_json else None, time.monotonic() - started, peak)
 
 
-def _read_peak(pid: int) -> float:
+def read_peak(pid: int) -> float:
     """Return the most memory the process has had, in MB; 0 on a system that does not tell (only Linux does)."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -7,24 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from engine.errors import EngineError
 from engine.plan import Plan
 from engine.plans import find_plan, load_plans
 from engine.project import find_project
 from engine.rows import render
-from engine.rows.accounts import ELEMENT_COUNTS
+from engine.rows.accounts import ELEMENT_COUNTS, Account
 from engine.rows.outcomes import Outcome
 from engine.rows.steps import BATCH_SIZE
 from engine.sql.step_results import Scope
 from scripts import console
 from scripts.commands.options import AsJson, Command, OptionalSpecName, SpecName, read_optional_uuid, read_uuid
+from scripts.commands.orders import collect_open_orders
 from scripts.database_url import open_database
 
+#: Specs that `reconcile` sweeps at once: Python and Postgres each keep a core busy for one.
+_SPECS_AT_A_TIME = 2
 _NUMBERS = ("found", *Outcome, "pending")
 
 
@@ -109,10 +112,7 @@ def backfill_with_progress(
     started = time.monotonic()
     changes = Preview(plan) if preview else None
 
-    def note_waiting() -> None:
-        console.print_note(f"{plan.name}: another backfill of this spec is at work; waiting for it")
-
-    with console.show_progress(plan.name) as progress:
+    with console.show_progress() as progress:
         result = asyncio.run(
             run_backfill(
                 dsn,
@@ -122,7 +122,7 @@ def backfill_with_progress(
                 dry_run=dry_run or preview,
                 preview=changes,
                 progress=progress,
-                waiting=note_waiting,
+                waiting=_build_waiting_note(plan),
             )
         )
     report = {**result.account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
@@ -158,17 +158,21 @@ def _print_preview(changes: dict[str, Any]) -> None:
     for removed in changes["removed"]:
         key = ", ".join(f"{name} {value}" for name, value in removed["key"].items())
         console.print_line(f"    {key}: would be removed")
+    console.print_line("rows that have a value, of all that the step results give")
+    console.print_fill_rates(changes["columns"])
 
 
 def reconcile_specs(as_json: AsJson = False) -> None:
     """Write whatever is still pending, for every spec.
 
-    Exit 1 when something was rejected or refused, or stays pending.
+    With PARALLEL_API_KEY it first collects the answers of open orders. Exit 1 when something was rejected or refused,
+    or stays pending.
     """
     here = find_project()
     plans = load_plans(here)
-    with open_database(here) as dsn:
-        reports = [_reconcile_spec(dsn, plan) for plan in plans]
+    with open_database(here) as dsn, console.show_progress() as progress:
+        collect_open_orders(here, dsn)
+        reports = asyncio.run(_reconcile_plans(dsn, plans, progress))
     if as_json:
         console.print_json(reports)
     else:
@@ -177,22 +181,38 @@ def reconcile_specs(as_json: AsJson = False) -> None:
     raise typer.Exit(1 if any(map(has_trouble, reports)) else 0)
 
 
-def _reconcile_spec(dsn: str, plan: Plan) -> dict[str, Any]:
+async def _reconcile_plans(
+    dsn: str, plans: Sequence[Plan], progress: Callable[[Account], None]
+) -> list[dict[str, Any]]:
+    """Backfill every spec, some at a time: while one waits for the database, another extracts."""
+    places = asyncio.Semaphore(_SPECS_AT_A_TIME)
+
+    async def reconcile_next(plan: Plan) -> dict[str, Any]:
+        async with places:
+            return await _reconcile_plan(dsn, plan, progress)
+
+    return await asyncio.gather(*map(reconcile_next, plans))
+
+
+async def _reconcile_plan(dsn: str, plan: Plan, progress: Callable[[Account], None]) -> dict[str, Any]:
     """Backfill one spec; where its table does not fit, complain and count, so that the other specs get their turn."""
-    from engine.backfill.run import build_pending_account
+    from engine.backfill.run import build_pending_account, run_backfill
     from engine.backfill.versions import SpecOutdated
     from engine.store.connection import connect
     from engine.store.errors import StoreRefused
 
-    async def count_pending(error: EngineError) -> dict[str, Any]:
-        async with await connect(dsn) as connection:
-            return (await build_pending_account(connection, plan, error, Scope())).as_dict()
-
+    started = time.monotonic()
     try:
-        return backfill_with_progress(dsn, plan, Scope())
+        account = (await run_backfill(dsn, plan, Scope(), progress=progress, waiting=_build_waiting_note(plan))).account
     except (StoreRefused, SpecOutdated) as error:
         console.print_error(error)
-        return {**asyncio.run(count_pending(error)), "seconds": 0.0}
+        async with await connect(dsn) as connection:
+            account = await build_pending_account(connection, plan, error, Scope())
+    return {**account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
+
+
+def _build_waiting_note(plan: Plan) -> Callable[[], None]:
+    return lambda: console.print_note(f"{plan.name}: another backfill of this spec is at work; waiting for it")
 
 
 def show_coverage(
@@ -202,6 +222,9 @@ def show_coverage(
         str | None, typer.Option(help=f"Name the step results behind a number: {', '.join(_NUMBERS)}.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many step results of --explain, per spec.")] = 100,
+    by_column: Annotated[
+        bool, typer.Option("--columns", help="How many rows have a value in each column; reads all step results.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 while anything rejected, refused or pending is on record.")
     ] = False,
@@ -217,8 +240,14 @@ def show_coverage(
     here = find_project()
     plans = load_plans(here)
     chosen = [find_plan(plans, spec)] if spec else list(plans)
+    if by_column and (explain is not None or strict):
+        raise typer.BadParameter("--columns goes with neither --explain nor --strict")
     with open_database(here) as dsn:
-        report = asyncio.run(_read_coverage(dsn, chosen, read_optional_uuid(org, "--org"), explain, limit))
+        org_id = read_optional_uuid(org, "--org")
+        if by_column:
+            _print_fill_rates(asyncio.run(_read_fill_rates(dsn, chosen, org_id)), as_json)
+            return
+        report = asyncio.run(_read_coverage(dsn, chosen, org_id, explain, limit))
     if as_json:
         console.print_json(report)
     elif explain is None:
@@ -245,6 +274,27 @@ async def _read_coverage(
             return await fetch_coverage(connection, plans, org)
         results = [(plan, await explain_outcome(connection, plan, outcome, org, limit)) for plan in plans]
         return [{"spec": plan.name, **row} for plan, rows in results for row in rows]
+
+
+async def _read_fill_rates(dsn: str, plans: list[Plan], org: str | None) -> list[dict[str, Any]]:
+    from engine.backfill.fill_rates import fetch_fill_rates
+    from engine.store.connection import connect
+
+    async with await connect(dsn) as connection:
+        return await fetch_fill_rates(connection, plans, org)
+
+
+def _print_fill_rates(reports: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        console.print_json(reports)
+        return
+    for report in reports:
+        refused = f", {report['refused']} element(s) refused" if report["refused"] else ""
+        console.print_line(
+            f"{report['spec']}  {report['org_id']}  {report['step_results']} step result(s), {report['rows']} row(s)"
+            f"{refused}"
+        )
+        console.print_fill_rates(report["columns"])
 
 
 def _print_explained(results: list[dict[str, Any]]) -> None:
@@ -284,6 +334,10 @@ COMMANDS = (
     Command(
         "coverage",
         show_coverage,
-        ("dex coverage", "dex coverage --spec icp_job_titles --explain rejected"),
+        (
+            "dex coverage",
+            "dex coverage --spec icp_job_titles --explain rejected",
+            "dex coverage --spec icp_job_titles --columns",
+        ),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -32,9 +33,9 @@ def apply_migrations(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Apply the pending migrations, in order.
+    """Apply the pending migrations, in order, and make the specs of this checkout the present ones.
 
-    Each runs in a transaction of its own.
+    Each migration runs in a transaction of its own. A process with an older version of a spec leaves its work pending.
     """
     from engine.tables.migrate import migrate, read_status
 
@@ -45,7 +46,18 @@ def apply_migrations(
             _print_states(states, as_json)
             return
         report = asyncio.run(migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run))
+        changed = [] if dry_run else asyncio.run(_register_specs(dsn, load_plans(here)))
     _print_report(report, dry_run, as_json)
+    if changed and not as_json:
+        console.print_note(f"the present version of these specs is now this one: {', '.join(changed)}")
+
+
+async def _register_specs(dsn: str, plans: Sequence[Plan]) -> list[str]:
+    from engine.backfill.versions import register_versions
+    from engine.store.connection import connect
+
+    async with await connect(dsn) as connection:
+        return await register_versions(connection, plans)
 
 
 def _print_states(states: Any, as_json: bool) -> None:
@@ -82,6 +94,9 @@ def query_rows(
     count: Annotated[Count | None, typer.Option(help="Also say how many rows match.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many rows.")] = 100,
     offset: Annotated[int, typer.Option(min=0, help="Leave out this many rows first.")] = 0,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on behind a page: what it said as `next_cursor`, to the same question.")
+    ] = None,
     fields: Annotated[
         str | None, typer.Option(help="Columns and paths to show, with commas between. Default: all columns.")
     ] = None,
@@ -91,6 +106,7 @@ def query_rows(
 
     Those of one organisation, or of all. Operators: eq, in, gt, gte, lt, lte, prefix, contains, is.
     """
+    from engine.rows.cursor import UNSIGNED_CURSORS
     from engine.rows.query import build_query
     from engine.store.connection import connect
     from engine.store.select import fetch_page
@@ -105,6 +121,7 @@ def query_rows(
         read_optional_uuid(org, "--org"),
         {name: value for name, value in parameters.items() if name not in ("q", "count") or value is not None},
     )
+    question = UNSIGNED_CURSORS.apply_cursor(plan, question, cursor)
 
     async def read_page() -> Any:
         with open_database(here) as dsn:
@@ -113,14 +130,17 @@ def query_rows(
 
     page = asyncio.run(read_page())
     rows = [orjson.Fragment(row) for row in page.rows]
+    following = UNSIGNED_CURSORS.encode_cursor(plan, question, page.last)
     if as_json:
         shown = len(rows) if page.count is None else page.count
-        console.print_json({"data": rows, "meta": {"count": shown, "more": page.last is not None}})
+        meta = {"count": shown, "more": following is not None, "next_cursor": following}
+        console.print_json({"data": rows, "meta": meta})
         return
     for row in page.rows:
         console.print_line(row.decode())
     total = "" if page.count is None else f" of {page.count}"
-    console.print_note(f"{plan.name}: {len(rows)} row(s){total}{', more follow' if page.last else ''}")
+    more = f", more follow: --cursor {following}" if following else ""
+    console.print_note(f"{plan.name}: {len(rows)} row(s){total}{more}")
 
 
 def export_rows(

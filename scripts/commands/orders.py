@@ -100,6 +100,31 @@ def run_collection(here: Project, *arguments: str) -> dict[str, int]:
     return tally
 
 
+def collect_open_orders(here: Project, dsn: str) -> None:
+    """Collect open orders, where there are some and the provider's key is set; never raise.
+
+    What cannot be collected now stays open, and is asked for by the next sweep.
+    """
+
+    async def has_open_orders() -> bool:
+        from engine.orders.collection import CollectableFilter, find_collectable_orders
+        from engine.store.connection import connect
+
+        async with await connect(dsn) as connection:
+            return bool(await find_collectable_orders(connection, CollectableFilter(limit=1)))
+
+    try:
+        if not asyncio.run(has_open_orders()):
+            return
+        if not os.environ.get("PARALLEL_API_KEY", "").strip():
+            console.print_note("there are open orders; with PARALLEL_API_KEY their answers would be collected")
+            return
+        tally = run_collection(here)
+        console.print_note("orders collected: " + ", ".join(f"{count} {name}" for name, count in tally.items()))
+    except (EngineError, typer.BadParameter) as error:
+        console.print_note(f"open orders were not collected: {error}")
+
+
 @contextmanager
 def _provide_api(here: Project) -> Iterator[dict[str, str]]:
     """Yield the variables that name the API: none where they are set, else those of one started for this purpose."""

@@ -1,92 +1,140 @@
-"""The commands that start pipeline runs: submit, demo."""
+"""The commands about pipeline runs: runs (list, show, cancel, retry), demo."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Annotated, Any
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import orjson
 import typer
 
-from engine.plans import load_plans
+from engine.errors import EngineError
 from engine.project import find_project
-from engine.values import exact_json
+from engine.runs.statuses import RunStatus
 from scripts import console
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
 from scripts.database_url import open_database
 
+if TYPE_CHECKING:
+    from engine.runs.management import ChangedRun
 
-def submit_inputs(
-    org: Annotated[str, typer.Option(help="The organisation.")],
-    step: Annotated[list[str], typer.Option(help="An operation, in order; repeatable.")],
-    inputs: Annotated[list[str], typer.Option("--input", help="A JSON object, or @FILE; one run each; repeatable.")],
-    company: Annotated[str | None, typer.Option(help="The company to act for.")] = None,
+_COLUMNS = ("id", "status", "runner", "claims", "created_at", "finished_at", "error_message")
+_STEP_COLUMNS = ("step_position", "operation_id", "status", "order_id", "error_message")
+_ORDER_COLUMNS = ("id", "operation", "processor", "status", "price", "cost", "provider_run_id")
+
+RunId = Annotated[str, typer.Argument(help="The run.", metavar="RUN")]
+
+
+class NothingChanged(EngineError):
+    """The run is in a state in which it cannot be canceled or taken up again."""
+
+
+def list_runs(
+    org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
+    status: Annotated[RunStatus | None, typer.Option(help="Only with this status.")] = None,
+    abandoned: Annotated[bool, typer.Option("--abandoned", help="Only those that nobody executes any more.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Queue one run per input for `dex worker`.
+    """List runs, newest first."""
+    from engine.runs import management
+    from engine.store.connection import connect
 
-    Every run has the same steps, in the order given.
-    """
-    from engine.runs import submissions
-    from engine.runs.statuses import Runner
-    from engine.store.connection import RawJson, connect
-    from engine.store.errors import UnknownOrganisation
-
-    steps = [
-        {"position": place, "operation_id": _check_operation(operation), "step_config": {}, "is_enabled": True}
-        for place, operation in enumerate(step, start=1)
-    ]
-    new = submissions.NewSubmission(
-        org_id=read_uuid(org, "--org"),
-        company_id=read_optional_uuid(company, "--company"),
-        steps=RawJson(orjson.dumps(steps)),
-        inputs=RawJson(b"[" + b",".join(map(_read_input, inputs)) + b"]"),
-        source="dex submit",
-        metadata=RawJson(b"{}"),
-        runner=Runner.LOCAL,
+    wanted = management.RunFilter(
+        org_id=read_optional_uuid(org, "--org"),
+        status=None if status is None else status.value,
+        abandoned=abandoned,
+        limit=limit,
     )
 
-    async def create_submission(dsn: str) -> Any:
+    async def fetch_runs(dsn: str) -> list[str]:
         async with await connect(dsn) as connection:
-            try:
-                return await submissions.create_submission(connection, new)
-            except UnknownOrganisation as error:
-                raise typer.BadParameter(f"--org: there is no organisation `{org}`") from error
+            return await management.list_runs(connection, wanted)
 
-    here = find_project()
-    load_plans(here)
-    with open_database(here) as dsn:
-        submission = asyncio.run(create_submission(dsn))
+    with open_database(find_project()) as dsn:
+        runs = asyncio.run(fetch_runs(dsn))
     if as_json:
-        console.print_json(orjson.Fragment(submission.json))
+        console.print_json([orjson.Fragment(run) for run in runs])
         return
-    for run_id in submission.run_ids:
-        console.print_line(f"queued run {run_id}")
-    console.print_note(f"{len(submission.run_ids)} run(s) of {len(steps)} step(s); `dex worker` executes them")
+    _print_rows(_COLUMNS, [json.loads(run) for run in runs])
+    left = sum(json.loads(run)["is_abandoned"] for run in runs)
+    if left:
+        console.print_note(f"{left} run(s) are executed by nobody any more: `dex worker`, or `dex runs retry RUN`")
 
 
-def _check_operation(text: str) -> str:
-    """Return an operation's id as the API takes it. Raises BadParameter naming what is wrong."""
-    from api.runs.submissions import Step
-
-    try:
-        return msgspec.convert({"operation_id": text}, Step).operation_id
-    except msgspec.ValidationError as error:
-        raise typer.BadParameter(f"--step `{text[:80]}` is no operation's id: {error}") from error
+def show_run(run: RunId, as_json: AsJson = False) -> None:
+    """Show a run with its steps and orders."""
+    with open_database(find_project()) as dsn:
+        _print_run(asyncio.run(_fetch_run(dsn, read_uuid(run, "RUN"))), as_json)
 
 
-def _read_input(text: str) -> bytes:
-    """Return a JSON object, given as text or as `@FILE`, every number as written. Raises BadParameter."""
-    try:
-        value = exact_json.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
-        written = exact_json.dumps(value)
-    except (OSError, exact_json.ExactError) as error:
-        raise typer.BadParameter(f"--input `{text[:80]}`: {error}") from error
-    if not isinstance(value, dict):
-        raise typer.BadParameter(f"--input `{text[:80]}` is not a JSON object")
-    return written
+def cancel_run(run: RunId, as_json: AsJson = False) -> None:
+    """Cancel a run that has not ended.
+
+    It orders nothing more. What is ordered is collected all the same.
+    """
+    from engine.runs import management
+
+    _change_run(read_uuid(run, "RUN"), management.cancel_runs, "it has ended: there is nothing to cancel", as_json)
+
+
+def retry_run(run: RunId, as_json: AsJson = False) -> None:
+    """Take a run up again.
+
+    One that failed, was canceled, or is executed by nobody any more. Steps that succeeded keep their results, and
+    nothing that was bought is bought again. A run of Trigger.dev is handed over by the API, within a minute.
+    """
+    from engine.runs import management
+
+    _change_run(
+        read_uuid(run, "RUN"), management.retry_runs, "it succeeded, waits, or is executed at this moment", as_json
+    )
+
+
+def _change_run(run_id: str, change: Callable[..., Awaitable[list[ChangedRun]]], otherwise: str, as_json: bool) -> None:
+    async def change_run(dsn: str) -> tuple[bool, str]:
+        from engine.store.connection import connect
+
+        await _fetch_run(dsn, run_id)
+        async with await connect(dsn) as connection:
+            changed = await change(connection, run_id=run_id)
+        return bool(changed), await _fetch_run(dsn, run_id)
+
+    with open_database(find_project()) as dsn:
+        is_changed, text = asyncio.run(change_run(dsn))
+    if not is_changed:
+        status = json.loads(text)["status"]
+        raise NothingChanged(f"the run is `{status}`: {otherwise}", hint=f"`dex runs show {run_id}` says more")
+    _print_run(text, as_json)
+
+
+async def _fetch_run(dsn: str, run_id: str) -> str:
+    from engine.orders.listing import show_run
+    from engine.store.connection import connect
+
+    async with await connect(dsn) as connection:
+        return await show_run(connection, run_id)
+
+
+def _print_run(text: str, as_json: bool) -> None:
+    if as_json:
+        console.print_json(orjson.Fragment(text))
+        return
+    run = json.loads(text)
+    for name in ("id", "status", "runner", "claims", "restarts", "created_at", "finished_at", "error_message"):
+        if run[name] is not None:
+            console.print_line(f"{name}: {run[name]}")
+    if run["is_abandoned"]:
+        console.print_note("nobody executes it any more: `dex worker` takes it up, or `dex runs retry`")
+    _print_rows(_STEP_COLUMNS, run["step_results"])
+    if run["orders"]:
+        _print_rows(_ORDER_COLUMNS, run["orders"])
+
+
+def _print_rows(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    console.print_table(columns, [["" if row[name] is None else row[name] for name in columns] for row in rows])
 
 
 def show_demo() -> None:
@@ -99,17 +147,19 @@ def show_demo() -> None:
     run_demo(find_project())
 
 
-COMMANDS = (
-    Command(
-        "submit",
-        submit_inputs,
-        (
-            "dex submit --org $ORG --step company.derive.icp_job_titles \\",
-            '      --input \'{"company_domain": "example.com"}\'',
-            "dex submit --org $ORG --step company.derive.intel_briefing --input @one.json",
-        ),
-    ),
-    Command("demo", show_demo, ("dex demo",)),
-)
+COMMANDS = (Command("demo", show_demo, ("dex demo",)),)
 
-GROUPS: tuple[Group, ...] = ()
+GROUPS = (
+    Group(
+        "runs",
+        None,
+        (),
+        (
+            Command("list", list_runs, ("dex runs list", "dex runs list --status failed --json")),
+            Command("show", show_run, ("dex runs show $RUN",)),
+            Command("cancel", cancel_run, ("dex runs cancel $RUN",)),
+            Command("retry", retry_run, ("dex runs retry $RUN",)),
+        ),
+        summary="List, show, cancel and retry runs.",
+    ),
+)

@@ -1,11 +1,13 @@
-"""The commands that run until they are stopped: serve, worker."""
+"""The commands that run until they are stopped: serve, worker, mcp."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +20,7 @@ from engine.project import Project, find_project
 from scripts import console
 from scripts.commands.options import Command, read_uuid
 from scripts.database_url import open_database
+from scripts.processes import start_process
 
 
 class CannotListen(EngineError):
@@ -100,23 +103,84 @@ def _load_development_secrets(here: Project) -> dict[str, str]:
 
 
 def _read_development_secrets(here: Project) -> dict[str, str]:
+    """Return the secrets that `dex serve --dev` made; none where it never ran."""
     file = here.data / "development.env"
+    if not file.exists():
+        return {}
     return dict(line.split("=", 1) for line in file.read_text(encoding="utf-8").splitlines())
+
+
+def serve_agent(
+    token: Annotated[
+        str | None, typer.Option(envvar="DEX_TOKEN", help="The API token of the tenant that the agent acts for.")
+    ] = None,
+    org: Annotated[str | None, typer.Option(help="Instead of a token, for operators: the organisation.")] = None,
+) -> None:
+    """Serve one agent on standard input and output.
+
+    It speaks the Model Context Protocol, reads only, and takes the optional part `mcp` of the installation.
+    """
+    from api.auth import ORG_HEADER
+    from api.mcp.server import check_installed
+
+    check_installed()
+    if bool(token) == (org is not None):
+        raise typer.BadParameter("name `--token` (or the variable DEX_TOKEN) or `--org`, one of them")
+    internal_key = secrets.token_urlsafe(32)  # of this process: nobody else is served
+    headers = {"authorization": f"Bearer {token or internal_key}"}
+    if org is not None:
+        headers[ORG_HEADER] = read_uuid(org, "--org")
+    here = find_project()
+    with open_database(here) as dsn:
+        asyncio.run(_serve_agent(here, dsn, internal_key, headers))
+
+
+async def _serve_agent(here: Project, dsn: str, internal_key: str, headers: dict[str, str]) -> None:
+    from api import settings
+    from api.app import App, create_app, find_version
+    from api.mcp.endpoint_client import EndpointClient
+    from api.mcp.server import serve_stdio
+
+    environment = {"JWT_SECRET": secrets.token_urlsafe(32), **os.environ, "INTERNAL_API_KEY": internal_key}
+    plans = load_plans(here)
+    app = create_app(settings.load_settings(environment, database_url=dsn), plans, here.migrations)
+    assert isinstance(app, App)
+    async with app.router.lifespan_context(app):
+        await serve_stdio(plans, find_version(), EndpointClient(app.inner, headers))
 
 
 def run_worker(
     until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop when no run is waiting.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 4,
     org: Annotated[str | None, typer.Option(help="Only this organisation's runs.")] = None,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="Take research from recordings, or make it up: nothing is bought.")
+    ] = False,
 ) -> None:
     """Claim queued runs and execute them on this machine.
 
-    Without Trigger.dev. Needs the runner's environment (see README.md).
+    Without Trigger.dev. Needs the runner's environment (see README.md); with --recorded the API of `dex serve --dev`.
     """
     arguments = ["--concurrency", str(concurrency), *(["--until-idle"] if until_idle else [])]
     arguments += ["--org", read_uuid(org, "--org")] if org is not None else []
-    command = build_node_command(find_project(), "src/local-runner/main.ts", *arguments)
+    here = find_project()
+    command = build_node_command(here, "src/local-runner/main.ts", *arguments)
+    if recorded:
+        raise typer.Exit(_run_recorded_worker(here, command))
     os.execv(command[0], command)  # the worker takes this process over, so that a signal reaches it
+
+
+def _run_recorded_worker(here: Project, command: list[str]) -> int:
+    """Run the worker beside a provider that costs nothing; return its exit status."""
+    environment = {**_read_development_secrets(here), **os.environ}
+    defaults = {
+        "DATA_ENGINE_API_URL": "http://127.0.0.1:8000",
+        "DATA_ENGINE_INTERNAL_API_KEY": environment.get("INTERNAL_API_KEY", ""),
+    }
+    with start_process(build_node_command(here, "recorded-provider/main.ts"), cwd=here.root) as provider:
+        url = str(json.loads(provider.wait_for_line('"url"'))["url"])
+        bought = {"PARALLEL_API_KEY": "recorded", "PARALLEL_BASE_URL": url}
+        return subprocess.run(command, env={**defaults, **environment, **bought}, check=False).returncode
 
 
 def build_node_command(here: Project, script: str, *arguments: str) -> list[str]:
@@ -130,5 +194,6 @@ def build_node_command(here: Project, script: str, *arguments: str) -> list[str]
 
 COMMANDS = (
     Command("serve", serve_api, ("dex serve --dev", "dex serve --host 0.0.0.0 --port 8080")),
-    Command("worker", run_worker, ("dex worker", "dex worker --until-idle --concurrency 1")),
+    Command("worker", run_worker, ("dex worker", "dex worker --until-idle --recorded")),
+    Command("mcp", serve_agent, ("dex mcp --token TOKEN", "dex mcp --org UUID")),
 )

@@ -1,8 +1,9 @@
-"""The commands about specs and files: check, generate, extract, new, draft-migration."""
+"""The commands about specs and files: generate, extract, new, draft-migration."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.plan import Plan
-from engine.plans import check_project, find_plan, load_plans
-from engine.project import Project, find_project
+from engine.plans import find_plan, load_plans
+from engine.project import find_project
 from engine.rows import document, render
 from engine.rows.explain import Trace, trace_fields
 from engine.rows.extract import Extraction, extract_rows
-from engine.tables.differences import Difference, report_pending_migration
 from engine.values import exact_json
 from engine.values.exact_json import Json
 from scripts import console
@@ -25,59 +25,6 @@ from scripts.database_url import open_database
 
 if TYPE_CHECKING:
     from engine.generate.files import Drift
-
-
-def check_specs(
-    database_too: Annotated[bool, typer.Option("--database", help="Also compare the specs with the tables.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Check every spec, and with --database its table.
-
-    Prints every mistake with its place and a hint. Exit 1 when there is one.
-    """
-    here = find_project()
-    diagnostics = check_project(here).diagnostics
-    report, lines = [each.to_payload() for each in diagnostics], [str(each) for each in diagnostics]
-    if database_too and not report:
-        report, lines = _check_database(here)
-    if as_json:
-        console.print_json({"diagnostics": report})
-    else:
-        _print_diagnostics(here, lines, database_too)
-    raise typer.Exit(1 if report else 0)
-
-
-def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
-    from engine.store.connection import connect
-    from engine.tables import inspect, migrate
-
-    plans = load_plans(here)
-
-    async def find_differences(dsn: str) -> list[Difference]:
-        async with await connect(dsn) as connection:
-            pending = map(report_pending_migration, await migrate.list_pending(connection, here.migrations))
-            return [*pending, *await inspect.find_differences(connection, plans, reading=True)]
-
-    with open_database(here) as dsn:
-        differences = asyncio.run(find_differences(dsn))
-    files = {plan.name: plan.file for plan in plans}
-    return [_as_diagnostic(difference, files) for difference in differences], list(map(str, differences))
-
-
-def _as_diagnostic(difference: Difference, files: dict[str, str]) -> dict[str, Any]:
-    """Describe a difference in the form of a diagnostic: as it is about no line of the spec, it is put at the first."""
-    place = {"file": files.get(difference.spec, "migrations"), "line": 1, "column": 1}
-    return {**place, "code": difference.code.value, "message": difference.message, "hint": difference.hint}
-
-
-def _print_diagnostics(here: Project, lines: list[str], database_too: bool) -> None:
-    count = len(list(here.specs.glob("*.yaml")))
-    for line in lines:
-        console.print_line(line)
-    where = " and the database" if database_too else ""
-    console.print_note(
-        f"{len(lines)} mistake(s) in {count} spec(s)" if lines else f"{count} spec(s){where}: nothing wrong"
-    )
 
 
 def generate_files(
@@ -194,17 +141,37 @@ def draft_spec(
     from_sample: Annotated[
         Path | None, typer.Option("--from-sample", help="A step output or a whole output_payload.")
     ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="A whole operation with these columns: name:type,name:type,...")
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            "--rows",
+            help="With --columns: the answer's list of this name gives the rows. Default: the "
+            "operation's last word, where it is a plural.",
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the spec. Default: from the operation.")] = None,
 ) -> None:
     """Draft a spec and its test case.
 
-    From a sample output, or without one from what most research has in common.
+    From a sample output; from columns, with the research itself; else from what most research has in common.
     """
+    from engine.draft import operation as operation_draft
     from engine.draft import spec_text
     from engine.generate.files import write_files
 
     here = find_project()
-    if from_sample is None:
+    if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)+", operation):
+        raise typer.BadParameter(f"`{operation}` is no id of an operation, such as company.derive.customers")
+    if columns is not None and from_sample is not None:
+        raise typer.BadParameter("--columns and --from-sample exclude each other")
+    if rows is not None and columns is None:
+        raise typer.BadParameter("--rows goes with --columns")
+    if columns is not None:
+        drafted = operation_draft.draft_from_columns(operation, columns, name=name, rows=rows)
+    elif from_sample is None:
         drafted = spec_text.draft_without_sample(operation, name=name)
     else:
         drafted = spec_text.draft_from_sample(operation, _read_json(str(from_sample)), name=name)
@@ -213,7 +180,8 @@ def draft_spec(
         raise typer.BadParameter(f"`{taken[0]}` exists already; choose another `--name`")
     for file in write_files(here.root, drafted):
         console.print_line(f"wrote {file}")
-    console.print_note("next: read the spec's `# unsure` comments, then `dex check` and `dex draft-migration`")
+    advice = "make the prompt your own" if columns else "read the spec's `# unsure` comments"
+    console.print_note(f"next: {advice}, then `dex check` and `dex draft-migration`")
 
 
 def draft_next_migration(
@@ -248,7 +216,6 @@ def draft_next_migration(
 
 
 COMMANDS = (
-    Command("check", check_specs, ("dex check", "dex check --database --json")),
     Command("generate", generate_files, ("dex generate", "dex generate --check")),
     Command(
         "extract",
@@ -261,7 +228,11 @@ COMMANDS = (
     Command(
         "new",
         draft_spec,
-        ("dex new company.derive.customers", "dex new company.derive.customers --from-sample sample.json"),
+        (
+            "dex new company.derive.customers",
+            "dex new company.derive.customers --from-sample sample.json",
+            "dex new company.derive.risks --columns title:text,severity:integer",
+        ),
     ),
     Command(
         "draft-migration",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from engine.cases.sample_checks import find_sample_warnings
 from engine.plan import Plan, compile_spec
 from engine.rows import document, extract
 from engine.rows.document import Run
@@ -105,7 +106,9 @@ class WrongExample:
 
 
 def build_wrong_example(code: str) -> WrongExample | None:
-    """Return the example of a code; None for SPEC101, which is about a file that is no text."""
+    """Return the example of a code; None for SPEC101 and SPEC702, which are about files that cannot be read."""
+    if code == "SPEC701":
+        return _build_sample_example()
     if code not in {*_REPLACEMENTS, *RESEARCH_REPLACEMENTS}:
         return None
     text, name = (RESEARCH_SPEC, "funding") if code in RESEARCH_REPLACEMENTS else (_GOOD_SPEC, "customers")
@@ -123,6 +126,19 @@ def build_wrong_example(code: str) -> WrongExample | None:
     if diagnostic.file in files:
         return WrongExample((files[diagnostic.file] or "").rstrip(), diagnostic)
     return WrongExample(_cut_snippet(sources[-1].text, diagnostic, bad), diagnostic)
+
+
+def _build_sample_example() -> WrongExample:
+    """Return the example of a path that finds nothing in a sample."""
+    bad = 'path: "output.sizes"'
+    source = yaml_source.parse_source(_GOOD_SPEC.replace('path: "output.size"', bad), "specs/customers.yaml")
+    checked = checks.check_sources([source])
+    ((_, spec),) = checked.specs
+    plan = compile_spec(spec, source.file, checked.paths)
+    step_document = document.build_document({"domain": "acme.com", "size": 7}, {}, Run(), plan.operations[0])
+    extraction = extract.extract_rows(plan, plan.operations[0], step_document)
+    (diagnostic,) = find_sample_warnings(source, spec, plan, [extraction])
+    return WrongExample(_cut_snippet(source.text, diagnostic, bad), diagnostic)
 
 
 def _cut_snippet(text: str, diagnostic: Diagnostic, bad: str) -> str:

@@ -47,6 +47,7 @@ RESEARCH_REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC612": ("output_schema: from_fields", "output_schema: schemas/funding.json"),
     "SPEC613": (_ROUNDS, 'rows: "output.rounds"\n'),
     "SPEC614": ('"item.amount_usd"', '"item.name"'),
+    "SPEC615": ("output_schema: from_fields", "output_schema: schemas/texts.json"),
 }
 
 #: The files that the specs above name.
@@ -56,6 +57,12 @@ RESEARCH_FILES: Final[Mapping[str, ReferencedFile]] = {
         ("prompts/funding.md", None, "no such file or directory"),
         ("schemas/broken.json", '{"type": "object",}\n', ""),
         ("schemas/list.json", '{"type": "array", "items": {"type": "string"}}\n', ""),
+        (
+            "schemas/texts.json",
+            '{"type": "object", "properties": {"rounds": {"type": "array", "items": {"type": "object",'
+            ' "properties": {"name": {"type": "string"}, "amount_usd": {"type": "string"}}}}}}\n',
+            "",
+        ),
         (
             "schemas/funding.json",
             '{"type": "object", "properties": {"rounds": {"type": "array", "items": {"type": "object",'

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.api.loopback import Api, run_api
+from tests.api.trigger_desk import Trigger, start_trigger
 from tests.conftest import create_database
 
 
@@ -30,3 +31,9 @@ def org(api: Api) -> str:
 def start(database: str) -> Callable[..., AbstractContextManager[Api]]:
     """Start an API with other settings over the test's database: `with start(max_body_bytes=100) as api`."""
     return lambda **changes: run_api(database, **changes)
+
+
+@pytest.fixture
+def trigger() -> Iterator[Trigger]:
+    with start_trigger() as desk:
+        yield desk

@@ -174,6 +174,7 @@ def build_settings(dsn: str, **changes: Any) -> Settings:
         "super_admin_jwt_secret": ADMIN_SECRET,
         "super_admin_api_key": ADMIN_KEY,
         "pool_size": 4,
+        "sweep_seconds": 0,  # a test says when something is swept
         "limits": Limits(failed_tokens_per_minute=1000),  # every test comes from one address
     }
     return Settings(**(defaults | changes))

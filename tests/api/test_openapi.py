@@ -12,6 +12,8 @@ from engine.columns import list_columns
 from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
 from tests.api.loopback import INTERNAL_KEY, Api
 
+ORDER_WORDS = ("place", "accepted", "not-accepted", "unknown", "ended", "release", "collectable", "settle")
+
 
 @pytest.fixture(scope="module")
 def document(api: Api) -> dict[str, Any]:
@@ -19,7 +21,8 @@ def document(api: Api) -> dict[str, Any]:
 
 
 def resolve(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the component that a schema refers to, or the schema itself."""
+    """Return the component that a schema refers to, or the schema itself; of what may be null, what it else is."""
+    schema = next((one for one in schema.get("anyOf", ()) if one.get("type") != "null"), schema)
     name = schema.get("$ref", "").removeprefix("#/components/schemas/")
     return dict(document["components"]["schemas"][name]) if name else schema
 
@@ -32,6 +35,7 @@ def test_it_lists_every_route(api: Api, document: dict[str, Any]) -> None:
         *(("get", f"/api/v1/{plan.slug}/{word}") for plan in api.plans for word in ("changes", "{id}")),
         ("post", "/api/internal/pipeline-runs/claim"),
         ("post", "/api/internal/pipeline-runs/heartbeat"),
+        ("post", "/api/internal/pipeline-runs/queue"),
         ("post", "/api/internal/pipeline-runs/get"),
         ("post", "/api/internal/pipeline-runs/update-status"),
         ("post", "/api/internal/step-results/update"),
@@ -39,8 +43,13 @@ def test_it_lists_every_route(api: Api, document: dict[str, Any]) -> None:
         ("post", "/api/internal/step-results/normalize-inputs"),
         ("post", "/api/internal/submissions/sync-status"),
         ("post", "/api/internal/submissions/dispatch"),
+        *(("post", f"/api/internal/research-orders/{word}") for word in ORDER_WORDS),
+        ("get", "/api/v1/orders"),
+        ("get", "/api/v1/costs"),
         ("post", "/api/v1/submissions"),
         ("get", "/api/v1/submissions/{submission_id}"),
+        ("post", "/api/v1/submissions/{submission_id}/cancel"),
+        ("post", "/api/v1/submissions/{submission_id}/retry"),
         ("get", "/api/internal/coverage"),
         ("get", "/api/v1/coverage"),
         *(("get", f"/api/v1/coverage/{word}") for word in ("organisations", "pending", "steps")),
@@ -84,8 +93,8 @@ def test_answers_are_as_described(api: Api, org: str, document: dict[str, Any]) 
 
 
 #: Where a value may fit its schema and still be refused, so that `positive_data_acceptance` has nothing to say: a text
-#: that is no domain, a cursor that was never given out, a NUL that Postgres cannot store.
-MEANT = ("/upsert$", "/query$", "/api/v1/submissions$")
+#: that is no domain, a cursor that was never given out, a NUL that Postgres cannot store, an answer of a failed order.
+MEANT = ("/upsert$", "/query$", "/explain$", "/export$", "/api/v1/submissions$", "/research-orders/ended$")
 
 #: What takes something that was made before (a run, a step) answers 404 to ids that schemathesis makes up; following a
 #: made thing through its life is what the other files here do.

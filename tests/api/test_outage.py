@@ -91,7 +91,7 @@ def test_everything_says_so_and_recovers(wired: Api, wire: Wire) -> None:
     assert wired.upsert(SLUG, ROW, org).status_code == 200
     before = wired.execute("select to_jsonb(t)::text from company_intel_briefings t")
     wire.cut()
-    work = {"steps": [{"operation_id": "a.b"}], "inputs": [{}]}
+    work = {"steps": [{"operation_id": "company.derive.icp_job_titles"}], "inputs": [{}]}
     calls: list[Callable[[], httpx.Response]] = [
         lambda: wired.upsert(SLUG, {**ROW, "raw_parallel_output": 2}, org),
         lambda: wired.query(SLUG, org),

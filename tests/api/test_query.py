@@ -222,7 +222,7 @@ class TestColumns:
         assert set(api.query(SLUG, org, {"limit": 1}).json()["data"][0]) == {
             *("id", "org_id", "company_domain", "company_name", "client_company_name", "client_company_description"),
             *("raw_parallel_output", "parallel_run_id", "processor", "source_submission_id", "source_pipeline_run_id"),
-            *("source_recorded_at", "created_at", "updated_at"),
+            *("source_step_result_id", "source_recorded_at", "created_at", "updated_at"),
         }
 
     @pytest.mark.parametrize(

@@ -337,6 +337,12 @@ class TestOneRow:
         for row_id in (row["id"], str(uuid.uuid4()), "nothing"):
             read_error(self.get(rounds, other, row_id), 404, "not_found")
 
+    def test_has_no_id_that_is_the_word_of_another_endpoint(self, rounds: Api, own: str) -> None:
+        for word in ("query", "export"):
+            answer = self.get(rounds, own, word)
+            read_error(answer, 405, "method_not_allowed")
+            assert answer.headers["allow"] == "POST"
+
     def test_refuses_parameters_it_does_not_know(self, rounds: Api, own: str) -> None:
         error = read_error(self.get(rounds, own, str(uuid.uuid4()), "?field=x"), 422, "unknown_field")
         assert "did you mean `fields`?" in error["detail"][0]["message"]

@@ -14,6 +14,7 @@ from engine.spec import yaml_source
 from engine.spec.checks import check_sources
 from engine.tables import draft_migration
 from tests.api.loopback import Api, run_api
+from tests.api.test_openapi import resolve
 from tests.conftest import create_database
 
 SPEC = """
@@ -209,9 +210,11 @@ def test_writers_of_the_same_rows_in_opposite_orders_do_not_deadlock(api: Api, o
 
 
 def test_the_document_names_the_rows(api: Api) -> None:
-    schema = api.client.get("/openapi.json").json()["paths"][f"/api/internal/{SLUG}/upsert"]["post"]["requestBody"]
-    rows = schema["content"]["application/json"]["schema"]["properties"]["rows"]
-    assert set(rows["items"]["properties"]) == {item.name for item in api.plans[0].fields}
+    document = api.client.get("/openapi.json").json()
+    body = document["paths"][f"/api/internal/{SLUG}/upsert"]["post"]["requestBody"]
+    rows = resolve(document, body["content"]["application/json"]["schema"])["properties"]["rows"]
+    row = resolve(document, rows["items"])
+    assert set(row["properties"]) == {item.name for item in api.plans[0].fields}
     assert (rows["minItems"], rows["maxItems"]) == (1, 1000)
 
 

@@ -170,6 +170,14 @@ def test_readiness_is_per_spec(own_api: Api) -> None:
     assert own_api.query(SLUG, org).status_code == 200
 
 
+def test_a_table_mended_after_the_look_serves_at_once(own_api: Api) -> None:
+    org = own_api.insert_organisation()
+    own_api.execute("alter table icp_job_titles disable row level security")
+    (problem,) = read_data(own_api.client.get("/readyz"))["problems"]
+    own_api.execute(problem["sql"])
+    assert own_api.query(SLUG, org).status_code == 200
+
+
 class TestRequestsThatMadeA500:
     """Two requests that were answered with a traceback."""
 

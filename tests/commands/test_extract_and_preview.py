@@ -48,10 +48,10 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_dex(project: Path, command: str, dsn: str = "") -> str:
+def run_dex(project: Path, command: str, dsn: str = "", status: int = 0) -> str:
     env = {"DATABASE_URL": dsn} if dsn else {}
     done = subprocess.run([DEX, *command.split()], cwd=project, capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 
 
@@ -75,8 +75,9 @@ def test_a_value_is_printed_as_it_stands(project: Path) -> None:
 def test_a_preview_shows_what_would_change_and_changes_nothing(project: Path, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         insert_research(connection)
-        for command in ("draft-migration offices", "migrate", "backfill offices"):
+        for command in ("draft-migration offices", "migrate"):
             run_dex(project, command, database)
+        run_dex(project, "backfill offices", database, status=1)  # Rome is refused
         stored = connection.execute("select * from offices").fetchall()
         changed = SPEC.replace("item.facts", "item.facts.{note: note}")
         (project / "specs" / "offices.yaml").write_text(changed.replace("path: item.people", "path: '`7`'"))

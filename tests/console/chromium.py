@@ -31,7 +31,7 @@ def find_chromium() -> str:
         return found
     assert (PACKAGE / "node_modules").is_dir(), "no browser: `python3 scripts/bootstrap.py --browser` installs one"
     command = [BIN / "node", "path.js"]
-    return subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
+    return str(subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip())
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Every question begins at an index, looked at as the role that row level security binds."""
 
+import asyncio
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,45 +10,47 @@ import psycopg
 import pytest
 
 from engine.plan import Plan
+from engine.plans import load_plans
+from engine.project import find_project
 from engine.rows.ordering import list_order_columns
 from engine.rows.query import build_query
 from engine.sql.conditions import find_prefix_end
 from engine.sql.identifiers import Statement
 from engine.sql.select import build_count_statement, build_page_statement
+from engine.store.connection import connect
+from engine.store.select import fetch_page
 from engine.tables import draft_migration
+from engine.tables.inspect import find_differences
 from tests.api.test_questions import TEXT, list_questions
-from tests.conftest import create_database
+from tests.conftest import ROOT, create_database
 from tests.database.conftest import compile_text
+from tests.database.many_rows import ORGANISATIONS, build_org_id, insert_many_rows, insert_organisations, read_some_row
 
-ORGANISATIONS, ROWS = 200, 40_000
-_FILL = """
-insert into orgs (id, name, slug)
-    select ('00000000-0000-4000-8000-' || lpad(number::text, 12, '0'))::uuid, number::text, number::text
-    from generate_series(1, %(organisations)s) as number;
-insert into rounds
-           (org_id, name, domain, amount, people, big, open, day, seen, ref, tags, raw, created_at, updated_at)
-    select ('00000000-0000-4000-8000-' || lpad((1 + number %% %(organisations)s)::text, 12, '0'))::uuid,
-           'round ' || number, (number %% 977) || '.example.com', number %% 1009, number %% 1013, number,
-           number %% 2 = 0,
-           date '2026-01-01' + number %% 300, now() - number * interval '1 second', gen_random_uuid(),
-           array['t' || number %% 7], '{}', now() - number * interval '1 second', now() - number * interval '1 second'
-    from generate_series(1, %(rows)s) as number;
-"""
+ROWS = 40_000
+#: Seconds that 95 of 100 pages of 100 rows take at most, in the long run.
+PAGE_SECONDS = 0.025
+PLANS = (*load_plans(find_project(ROOT)), compile_text(TEXT))
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return compile_text(TEXT)
+    return PLANS[-1]
+
+
+@pytest.fixture(scope="module", params=[ROWS, pytest.param(1_000_000, marks=pytest.mark.long)])
+def rows(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
 
 
 @pytest.fixture(scope="module")
-def filled(server_dsn: str, template: str, plan: Plan) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to a database with many rows of many organisations."""
+def filled(server_dsn: str, template: str, rows: int) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to a database with many rows of many organisations in every table."""
     with create_database(server_dsn, template) as dsn:
         with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
-            connection.execute(draft_migration.build_create_migration(plan).encode())
-            connection.execute(_FILL, {"organisations": ORGANISATIONS, "rows": ROWS})
-            connection.execute("vacuum analyze rounds")
+            connection.execute(draft_migration.build_create_migration(PLANS[-1]).encode())
+            insert_organisations(connection)
+            for plan in PLANS:
+                insert_many_rows(connection, plan, rows)
         with psycopg.connect(dsn, autocommit=True) as connection:
             yield connection
 
@@ -67,33 +71,53 @@ def walk_nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from walk_nodes(child)
 
 
-def list_statements(connection: psycopg.Connection[Any], plan: Plan) -> Iterator[tuple[str, str, Statement]]:
-    """Yield (organisation, question, statement) for each operator, order, page and count."""
-    row = connection.execute("select to_jsonb(r) from rounds r where open limit 1").fetchone()
-    assert row is not None
-    values = row[0]
-    org = values["org_id"]
-    values["source_submission_id"] = values["source_pipeline_run_id"] = values["id"]
-    values["source_recorded_at"] = values["created_at"]
-    values |= {name: values[name].replace("+00:00", "Z") for name in ("created_at", "seen", "updated_at")}
-    values["source_recorded_at"] = values["created_at"]
-    orders = [[sign + name] for name in list_order_columns(plan) for sign in ("", "-")]
-    questions = [*list_questions(plan, values), *({"order": order} for order in orders), {"q": "round"}, {}]
-    for question in questions:
-        query = build_query(plan, org, question)
-        yield org, json.dumps(question), build_page_statement(plan, query)
+def list_every_question(connection: psycopg.Connection[Any], plan: Plan) -> Iterator[dict[str, Any]]:
+    """Yield a question for each operator of each column, each order, and full text."""
+    yield from list_questions(plan, read_some_row(connection, plan))
+    yield from ({"order": [sign + name]} for name in list_order_columns(plan) for sign in ("", "-"))
+    yield from ({"q": "example.com"} for _ in plan.search[:1])
+    yield {}
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_no_question_reads_the_table_in_full(filled: psycopg.Connection[Any], plan: Plan, rows: int) -> None:
+    own, org = rows // ORGANISATIONS, read_some_row(filled, plan)["org_id"]
+    for question in list_every_question(filled, plan):
         counted = build_query(plan, org, {**question, "count": "exact"})
-        yield org, f"count of {json.dumps(question)}", build_count_statement(plan, counted)
+        for statement in (build_page_statement(plan, counted), build_count_statement(plan, counted)):
+            for node in explain(filled, org, statement):
+                assert node["Node Type"] != "Seq Scan", f"{question}\n{json.dumps(node, indent=1)}"
+                if "Scan" in node["Node Type"] and node["Actual Loops"] == 1:
+                    read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+                    assert read <= own, f"{question}: {read} rows read\n{json.dumps(node, indent=1)}"
 
 
-def test_no_question_reads_the_table_in_full(filled: psycopg.Connection[Any], plan: Plan) -> None:
-    own = ROWS // ORGANISATIONS
-    for org, question, statement in list_statements(filled, plan):
-        for node in explain(filled, org, statement):
-            assert node["Node Type"] != "Seq Scan", f"{question}\n{json.dumps(node, indent=1)}"
-            if "Scan" in node["Node Type"] and node["Actual Loops"] == 1:
-                read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
-                assert read <= own, f"{question}: {read} rows read\n{json.dumps(node, indent=1)}"
+@pytest.mark.long
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_a_page_is_there_in_time(filled: psycopg.Connection[Any], plan: Plan, rows: int) -> None:
+    """Pages of organisations in turn, as the API fetches them; the first ones, which fill caches, do not count."""
+    questions = list(list_every_question(filled, plan))
+
+    async def measure() -> dict[str, float]:
+        found = {}
+        async with await connect(find_dsn(filled)) as connection:
+            for question in questions:
+                spent = []
+                for number in range(1, 61):
+                    query = build_query(plan, build_org_id(number), question)
+                    began = time.perf_counter()
+                    await fetch_page(connection, plan, query)
+                    spent.append(time.perf_counter() - began)
+                found[json.dumps(question)] = sorted(spent[20:])[37]  # of 40
+        return found
+
+    slow = {question: seconds for question, seconds in asyncio.run(measure()).items() if seconds > PAGE_SECONDS}
+    assert not slow
+
+
+def find_dsn(connection: psycopg.Connection[Any]) -> str:
+    password = connection.info.password
+    return connection.info.dsn + (f" password={password}" if password else "")
 
 
 @pytest.mark.parametrize(
@@ -119,16 +143,11 @@ def test_what_is_asked_is_what_the_index_is_entered_by(
 
 
 def test_a_missing_index_is_named_with_the_statement_that_makes_it(filled: psycopg.Connection[Any], plan: Plan) -> None:
-    import asyncio
-
-    from engine.store.connection import connect
-    from engine.tables.inspect import find_differences
-
     async def find(dsn: str) -> list[str]:
         async with await connect(dsn) as connection:
             return [str(one) for one in await find_differences(connection, [plan], reading=True)]
 
-    dsn = filled.info.dsn + (f" password={filled.info.password}" if filled.info.password else "")
+    dsn = find_dsn(filled)
     assert asyncio.run(find(dsn)) == []
     filled.execute("drop index idx_rounds_domain_newest")
     filled.execute("create index mistaken on rounds (org_id, domain, created_at desc, id desc)")

@@ -8,10 +8,12 @@ In the page, a comment above a block says what it is: `<!-- file: NAME -->` is s
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +82,11 @@ def clone(tmp_path: Path) -> Path:
     """A copy of the repository, as far as commands need one, with its generated files up to date."""
     for name in ("engine", "api", "scripts", "specs", "migrations", "docs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "trigger" / "src", tmp_path / "trigger" / "src")
+    for name in ("src", "recorded-provider"):
+        shutil.copytree(ROOT / "trigger" / name, tmp_path / "trigger" / name)
+    for name in ("node_modules", "package.json", "tsconfig.json"):
+        (tmp_path / "trigger" / name).symlink_to(ROOT / "trigger" / name)
+    shutil.copytree(ROOT / "tests" / "cases", tmp_path / "tests" / "cases")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     write_files(tmp_path, build_generated_files(plans.load_plans(project.find_project(tmp_path))))
     return tmp_path
@@ -92,16 +98,21 @@ def find_free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def run_block(script: str, folder: Path, database: str) -> str:
+def run_block(script: str, folder: Path, database: str, port: str) -> str:
     """Run a block as a shell would; what it prints to standard output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euc", script],
         cwd=folder,
-        env={**os.environ, "PATH": path, "DATABASE_URL": database},
+        env={
+            **os.environ,
+            "PATH": path,
+            "DATABASE_URL": database,
+            "DATA_ENGINE_API_URL": f"http://127.0.0.1:{port}",
+        },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -132,9 +143,23 @@ def list_steps() -> Iterator[tuple[Block, str | None]]:
         yield block, after.text if after and after.language == "text" else None
 
 
+def stop_server(folder: Path) -> None:
+    """Stop the API that a block has started, where a later one did not."""
+    if (folder / "serve.pid").is_file():
+        with suppress(ProcessLookupError):
+            os.kill(int((folder / "serve.pid").read_text()), signal.SIGTERM)
+
+
 def test_the_tutorial_runs_as_it_stands(clone: Path, empty_database: str) -> None:
+    try:
+        walk_through(clone, empty_database)
+    finally:
+        stop_server(clone)
+
+
+def walk_through(clone: Path, database: str) -> None:
     port = str(find_free_port())
-    ran = 0
+    ran, edited = 0, set()
     for block, printed in list_steps():
         what, _, place = block.note.partition(": ")
         match what:
@@ -144,10 +169,12 @@ def test_the_tutorial_runs_as_it_stands(clone: Path, empty_database: str) -> Non
                 assert (clone / place).read_text() == block.text, f"{place} says something else by now"
             case "after":
                 insert_after(clone, place, block.text)
+                edited.add(place.split(":")[0])
             case "run":
-                found = run_block(block.text.replace("8000", port), clone, empty_database)
+                found = run_block(block.text.replace("8000", port), clone, database, port)
                 assert printed is None or matches_output(printed, found), f"{block.text}\nprinted\n{found}"
                 ran += 1
             case _:
                 assert block.language in ("text", "sh"), f"what is this for?\n{block.text}"
     assert ran >= 9
+    assert edited == {"specs/company_competitors.yaml"}, "the operation is one file"

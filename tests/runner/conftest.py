@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 import sys
 import time
 import uuid
@@ -68,6 +69,7 @@ class Services:
 
     def start_api(self) -> None:
         env = {"DATABASE_URL": self.dsn, "INTERNAL_API_KEY": KEY, "JWT_SECRET": "a session secret of the runner tests"}
+        env["DEX_SWEEP_SECONDS"] = "0"  # a test says when something is swept
         self.api = self.stack.enter_context(
             start_process([BIN / "dex", "serve", "--port", str(self.port)], env, self.root)
         )
@@ -187,6 +189,27 @@ class World:
         return self.stack.enter_context(
             start_process(command, self.build_environment(**changes), self.services.root / "trigger")
         )
+
+    def run_dex(self, *words: str, status: int = 0, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run a command against the database of this world, with what a runner needs; it ends with `status`."""
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        environment = {"PATH": path, "DATABASE_URL": self.services.dsn, **self.build_environment(**changes)}
+        command = [str(BIN / "dex"), *words]
+        done = subprocess.run(
+            command,
+            cwd=self.services.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    def read_dex(self, *words: str, status: int = 0, **changes: str) -> Any:
+        """Run a command with `--json`; return what it printed."""
+        return json.loads(self.run_dex(*words, "--json", status=status, **changes).stdout)
 
     def run_worker(self, *arguments: str, **changes: str) -> Process:
         """Start a worker and wait until it ends."""

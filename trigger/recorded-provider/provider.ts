@@ -6,9 +6,10 @@
  * BEHAVIOURS.
  */
 import { randomUUID } from "node:crypto";
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 
-import { isObject, stringifyJson, type Json, type JsonObject } from "../src/json/exact.js";
+import { isObject, parseJson, stringifyJson, type Json, type JsonObject } from "../src/json/exact.js";
 import { fitsSchema } from "./json-schema.js";
 import { MADE_UP, makeUpResult } from "./made-up.js";
 import { findOrderMistake, isTextOrder, listWarnings, readJsonSchema, type Warning } from "./order-checks.js";
@@ -76,15 +77,30 @@ export class RecordedProvider {
   readonly #recordings: Recording[];
   readonly #delayMs: number;
 
-  /** Answer from `recordings`; research takes `delayMs`. */
-  constructor(recordings: Recording[], delayMs: number) {
+  readonly #book: string | undefined;
+
+  /** Answer from `recordings`; research takes `delayMs`. What is accepted is written to the file `book`, and read from it. */
+  constructor(recordings: Recording[], delayMs: number, book?: string) {
     this.#recordings = recordings;
     this.#delayMs = delayMs;
+    this.#book = book;
+    if (book !== undefined && existsSync(book)) this.#readBook(book);
+  }
+
+  #readBook(book: string): void {
+    for (const line of readFileSync(book, "utf8").split("\n")) {
+      const entry = line === "" ? null : parseJson(line);
+      if (!isObject(entry) || !isObject(entry["order"] ?? null)) continue;
+      const order = entry["order"] as JsonObject;
+      const text = readText(order);
+      const { run_id: runId } = entry;
+      this.#startResearch(order, readCue(text), text, typeof runId === "string" ? runId : undefined);
+    }
   }
 
   /** Accept an order, unless its cue or its form is against it. */
   acceptOrder(order: JsonObject): Reply {
-    const text = typeof order["input"] === "string" ? order["input"] : stringifyJson(order["input"] ?? null);
+    const text = readText(order);
     const behaviour = readCue(text);
     const refusal = this.#findRefusal(order, behaviour, text);
     if (refusal !== undefined) {
@@ -92,6 +108,9 @@ export class RecordedProvider {
       return refusal;
     }
     const research = this.#startResearch(order, behaviour, text);
+    if (this.#book !== undefined) {
+      appendFileSync(this.#book, `${stringifyJson({ run_id: research.run.run_id, order })}\n`);
+    }
     if (behaviour === "cut") return { status: 0 };
     if (behaviour === "broken") return buildHtmlReply(502);
     return { status: 202, body: this.#buildRunBody(research) };
@@ -132,13 +151,13 @@ export class RecordedProvider {
     return undefined;
   }
 
-  #startResearch(order: JsonObject, behaviour: Behaviour, text: string): Research {
+  #startResearch(order: JsonObject, behaviour: Behaviour, text: string, runId?: string): Research {
     const recorded = findResults(this.#recordings, text).find((result) => answersOrder(order, result));
     const warnings: Warning[] = listWarnings(order);
     if (recorded === undefined) warnings.push({ type: "made_up", message: `this answer is ${MADE_UP}`, detail: null });
     const result = recorded ?? makeUpResult(order);
     const run = {
-      run_id: `trun_${recorded === undefined ? "made_up_" : ""}${randomUUID().replaceAll("-", "")}`,
+      run_id: runId ?? `trun_${recorded === undefined ? "made_up_" : ""}${randomUUID().replaceAll("-", "")}`,
       interaction_id: `trun_${randomUUID().replaceAll("-", "")}`,
       processor: order["processor"] ?? null,
       metadata: order["metadata"] ?? null,
@@ -189,6 +208,10 @@ function answersOrder(order: JsonObject, result: JsonObject): boolean {
   if (isTextOrder(order)) return typeof content === "string";
   const schema = readJsonSchema(order);
   return schema === null || fitsSchema(schema, schema, content);
+}
+
+function readText(order: JsonObject): string {
+  return typeof order["input"] === "string" ? order["input"] : stringifyJson(order["input"] ?? null);
 }
 
 function readCue(text: string): Behaviour {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -36,6 +37,12 @@ def build_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def escape_cell(text: str) -> str:
     """Return `text` as the cell of a table: on one line, its bars escaped, which is needed within code spans too."""
     return text.replace("\n", " ").replace("|", "\\|")
+
+
+def escape_html(text: str) -> str:
+    """Return prose in which `<`, `>` and `&` are shown as they are; code spans do that by themselves."""
+    parts = re.split(r"(`+[^`]+`+)", text)
+    return "".join(part if index % 2 else html.escape(part, quote=False) for index, part in enumerate(parts))
 
 
 def build_code_block(language: str, text: str) -> str:

@@ -14,6 +14,7 @@ from engine.generate.docs.markdown import (
     build_json_block,
     build_page,
     build_table,
+    escape_html,
     format_code,
     format_codes,
 )
@@ -73,8 +74,8 @@ def build_spec_page(plan: Plan) -> str:
     """Return the text of the page of one spec."""
     return build_page(
         plan.file,
-        f"# {plan.title}",
-        plan.description,
+        f"# {escape_html(plan.title)}",
+        escape_html(plan.description),
         build_table(("", ""), _list_facts(plan)),
         "## Columns",
         build_table(("column", "type", "path", "normalized", "missing", "filter", "what it is"), _list_columns(plan)),
@@ -93,7 +94,7 @@ def build_spec_page(plan: Plan) -> str:
 def _build_index(plans: Sequence[Plan]) -> str:
     rows = [
         (
-            f"[{plan.title}]({plan.name}.md)",
+            f"[{escape_html(plan.title)}]({plan.name}.md)",
             format_codes(plan.operations),
             format_code(plan.table),
             format_codes(plan.conflict),
@@ -143,7 +144,7 @@ def _list_columns(plan: Plan) -> list[tuple[str, ...]]:
             _format_normalizers(plan, column),
             _describe_missing(column),
             "yes" if column.filter else "",
-            column.description,
+            escape_html(column.description),
         )
         for column in plan.fields
     ]

@@ -57,7 +57,7 @@ def test_the_signatures_are_the_directives() -> None:
     sources = {"source_submission_id": None, "source_pipeline_run_id": None}
     raw = {"raw_parallel_output": "needed", "parallel_run_id": None, "processor": None, **sources}
     provided = [name for name in PROVIDED_COLUMNS if name != "org_id"]
-    page = {"limit": 100, "offset": 0, **dict.fromkeys(("order", "fields", *provided))}
+    page = {"limit": 100, "offset": 0, **dict.fromkeys(("order", "fields", "cursor", "count", *provided))}
     company = {"org_id": "needed", "company_domain": "needed", "company_name": None, "client_company_name": None}
     assert list(read_parameters(upsert_company_intel_briefing).items()) == list(
         {**company, "client_company_description": None, **raw}.items()
@@ -97,7 +97,8 @@ def test_the_annotations_are_the_directives_but_for_the_raw_body() -> None:
     assert is_typeddict(generated.PersonIntelBriefingRow)  # a dict[str, Any] at run time
     query = inspect.signature(query_person_intel_briefings)
     assert query.parameters["limit"].annotation is int
-    assert query.return_annotation == list[generated.PersonIntelBriefingRow]
+    assert query.return_annotation == call.Rows[generated.PersonIntelBriefingRow]
+    assert issubclass(call.Rows, list)
 
 
 def test_the_package_exports_every_function() -> None:
@@ -200,6 +201,26 @@ def test_a_page_is_bounded(org: str, bounds: dict[str, int]) -> None:
     with pytest.raises(Refused) as caught:
         query_icp_job_titles(org_id=org, **bounds)
     assert caught.value.field in bounds
+
+
+def test_pages_by_cursor_meet_each_row_once(org: str) -> None:
+    for number in range(7):
+        upsert_icp_job_titles(org_id=org, company_domain=f"c{number}.com", raw_parallel_output={})
+    met: list[str] = []
+    cursor = None
+    while True:
+        page = query_icp_job_titles(org_id=org, order=["company_domain"], limit=3, cursor=cursor, count="exact")
+        met += [row["company_domain"] for row in page]
+        assert page.total == 7
+        if page.next_cursor is None:
+            break
+        cursor = page.next_cursor
+    assert met == [f"c{number}.com" for number in range(7)]
+    assert query_icp_job_titles(org_id=org).total is None
+    with pytest.raises(Refused, match="does not belong to this query"):
+        query_icp_job_titles(org_id=org, order=["-company_domain"], cursor=cursor)
+    with pytest.raises(Refused, match="estimated"):
+        query_icp_job_titles(org_id=org, count="all")  # type: ignore[arg-type]
 
 
 def test_an_unknown_organisation_is_no_organisation_without_rows(org: str) -> None:

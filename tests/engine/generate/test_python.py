@@ -76,8 +76,9 @@ def test_it_is_formatted_as_ruff_would(
 
 def test_names_that_python_has_taken(compiled: Callable[[str], Plan], tmp_path: Path) -> None:
     files = python.build_python_files([compiled(HARD)])
-    imported_names = "LambdaFilters, LambdaRow, query_class, upsert_lambda"
-    assert f"from engine.generated.class_ import {imported_names}" in files["engine/generated/__init__.py"]
+    types, functions = "LambdaFilters LambdaRow LambdaVersion", "explain_lambda list_lambda_history query_class"
+    imported_names = "".join(f"    {name},\n" for name in (*types.split(), *functions.split(), "upsert_lambda"))
+    assert f"from engine.generated.class_ import (\n{imported_names})\n" in files["engine/generated/__init__.py"]
     text = files["engine/generated/class_.py"]
     module = import_text(text, tmp_path)
     names = list(inspect.signature(module.upsert_lambda).parameters)
@@ -91,6 +92,8 @@ def test_names_that_python_has_taken(compiled: Callable[[str], Plan], tmp_path: 
         "offset",
         "order",
         "fields",
+        "cursor",
+        "count",
         *(name for name in PROVIDED_COLUMNS if name != "org_id"),
     ]
     assert '                "from": from_,\n                "call": call_,\n                "amount": amount,\n' in text
@@ -117,7 +120,7 @@ def test_rows_and_filters_have_types(compiled: Callable[[str], Plan], tmp_path: 
     provided = set(PROVIDED_COLUMNS) - {"org_id"}
     assert module.LambdaFilters.__annotations__.keys() == {"from", "amount", "on", *provided}
     assert module.LambdaFilters.__total__ is False
-    assert module.query_class.__annotations__["return"] == list.__class_getitem__(module.LambdaRow)
+    assert module.query_class.__annotations__["return"] == module.call.Rows[module.LambdaRow]
 
 
 def test_a_column_may_be_called_list(

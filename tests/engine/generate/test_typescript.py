@@ -200,4 +200,4 @@ def test_every_plan_is_called_in_one_order(plans: tuple[Plan, ...]) -> None:
     index = f"{typescript.FOLDER}/index.ts"
     assert forwards[index] == backwards[index]
     for plan in plans:
-        assert f"await {typescript.build_function_name(plan)}(step);" in forwards[index]
+        assert f"    {typescript.build_function_name(plan)}(step)," in forwards[index]

@@ -12,7 +12,7 @@ from engine.rows.extract import HELD, Extraction, Reason
 from engine.rows.fold import Contributor, UnitFold
 from engine.rows.outcomes import ExtractionOutcome
 from engine.rows.steps import MAX_BYTES, MAX_ROWS, BatchBuilder, Step, assign_writer, build_step
-from engine.rows.units import SLOTS
+from engine.rows.units import UNIT_SLOTS
 from engine.spec import yaml_source
 from engine.spec.checks import check_sources
 
@@ -198,6 +198,6 @@ def test_units_of_one_lock_go_to_one_writer() -> None:
     writers: dict[int, set[int]] = {}
     for step in steps:
         writers.setdefault(next(iter(step.units)).slot, set()).add(assign_writer(step, 2))
-    assert len(writers) == SLOTS and {len(each) for each in writers.values()} == {1}
+    assert len(writers) == UNIT_SLOTS and {len(each) for each in writers.values()} == {1}
     assert set().union(*writers.values()) == {0, 1}
     assert assign_writer(build_test_step(0), 2) == 0

@@ -11,7 +11,7 @@ import pytest
 
 from engine.rows.extract import Extraction
 from engine.rows.outcomes import ExtractionOutcome
-from engine.rows.units import SLOTS, build_unit, group_rows_by_unit, list_locks
+from engine.rows.units import ORGANISATION_SLOTS, UNIT_SLOTS, build_unit, group_rows_by_unit, list_locks
 from tests.engine.rows.test_fold import PLAN, REPLACING, build_row
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -58,9 +58,11 @@ def test_a_process_that_resumes_names_units_as_the_killed_one_did() -> None:
 def test_locks_are_few_and_in_one_order() -> None:
     units = [build_unit(PLAN, "o", build_row(f"S{at}")) for at in range(1000)]
     locks = list_locks(PLAN.name, units)
-    assert len(locks) == SLOTS and locks == sorted(locks)
+    assert len(locks) == UNIT_SLOTS and locks == sorted(locks)
     assert not set(locks) & set(list_locks("other", units))
     assert not set(locks) & set(list_locks(PLAN.name, [build_unit(PLAN, "p", build_row(f"S{at}")) for at in range(99)]))
+    many = [build_unit(PLAN, f"organisation {at}", build_row(f"S{at % 9}")) for at in range(9000)]
+    assert len(list_locks(PLAN.name, many)) == ORGANISATION_SLOTS * UNIT_SLOTS
 
 
 def test_under_delete_the_rows_of_a_parent_are_one_unit_and_an_empty_list_has_it_too() -> None:

@@ -219,6 +219,26 @@ def test_an_index_asked_for_later_comes_with_the_next_draft(
         draft_and_migrate(database, folder, after)
 
 
+def test_a_table_that_nobody_follows_gets_its_triggers(
+    database: str, folder: Path, compiled: Callable[[str], Plan]
+) -> None:
+    """A table of an earlier release, or made by hand: its rows are followed from then on, old ones included."""
+    plan = compiled(EVERYTHING)
+    draft_and_migrate(database, folder, plan)
+    upsert_and_query(database, plan, VALUES)
+    with psycopg.connect(database, autocommit=True) as connection:
+        for word in ("insert", "update", "delete", "truncate"):
+            connection.execute(f'drop trigger note_changes_{word} on "order"'.encode())
+        connection.execute("delete from row_changes")
+    name = draft_and_migrate(database, folder, plan)
+    assert name.endswith("_order_changes.sql") and list_problems(database, plan) == []
+    upsert_and_query(database, plan, {**VALUES, "day": None})
+    with psycopg.connect(database) as connection:
+        assert connection.execute("select count(*) from row_changes").fetchone() == (2,)
+    with pytest.raises(NothingToDraft):
+        draft_and_migrate(database, folder, plan)
+
+
 def test_a_draft_that_waits_is_not_drafted_again(compiled: Callable[[str], Plan]) -> None:
     with pytest.raises(NothingToDraft, match=r"`027_order\.sql` is there to make it"):
         draft_migration.draft_migration(compiled(EVERYTHING), ["026_x.sql", "027_order.sql"], None)
@@ -242,3 +262,64 @@ def test_types_are_spelled_for_every_column_type(compiled: Callable[[str], Plan]
     assert "    tags TEXT[],\n" in text
     assert '    "user" TEXT NOT NULL,\n' in text
     assert "    at TIMESTAMPTZ,\n" in text
+
+
+LEADS = """\
+spec: 1
+name: leads
+title: Leads
+operations: [test.leads]
+table: {table}
+row_name: lead
+conflict: [org_id, email]
+fields:
+  email: {{type: text, path: output.email, normalize: [email], required: true, filter: true}}
+  score: {{type: integer, path: output.score}}
+"""
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "lead_id serial primary key, org_id uuid not null references orgs (id), email text not null",
+        "id uuid primary key default gen_random_uuid(), org_id uuid not null, email text, unique (org_id, email)",
+        "org_id uuid not null, email text not null, score integer, primary key (org_id, email)",
+        "code text primary key default md5(random()::text), org_id uuid not null, email text unique",
+    ],
+)
+def test_a_table_with_a_key_of_its_own_is_adopted(
+    database: str, folder: Path, compiled: Callable[[str], Plan], definition: str
+) -> None:
+    plan = compiled(LEADS.format(table="leads"))
+    asyncio.run(migrate(database, folder))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("insert into orgs (id, name, slug) values (%s, 'a', 'a')", [ORG])
+        connection.execute(f"create table leads ({definition})".encode())
+        connection.execute("insert into leads (org_id, email) values (%s, 'old@acme.example')", [ORG])
+    draft_and_migrate(database, folder, plan)
+    assert [problem for problem in list_problems(database, plan) if "TABLE505" not in problem] == []
+    assert len(upsert_and_query(database, plan, {"email": "Ada@Acme.example", "score": 7})) == 2
+    assert len(upsert_and_query(database, plan, {"email": "old@acme.example", "score": 8})) == 2
+    with pytest.raises(NothingToDraft):
+        draft_and_migrate(database, folder, plan)
+
+
+def test_the_schema_of_a_table_is_made(database: str, folder: Path, compiled: Callable[[str], Plan]) -> None:
+    plan = compiled(LEADS.format(table="research.leads"))
+    draft_and_migrate(database, folder, plan)
+    assert list_problems(database, plan) == []
+    assert len(upsert_and_query(database, plan, {"email": "ada@acme.example"})) == 1
+    with psycopg.connect(database) as connection:
+        assert connection.execute("select count(*) from research.leads").fetchone() == (1,)
+
+
+def test_what_a_person_decides_stands_as_a_comment(
+    database: str, folder: Path, compiled: Callable[[str], Plan]
+) -> None:
+    asyncio.run(migrate(database, folder))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("create table leads (code text primary key, org_id uuid not null, email text, score bigint)")
+    name = draft_and_migrate(database, folder, compiled(LEADS.format(table="leads")))
+    text = (folder / name).read_text()
+    assert "-- `code` is NOT NULL and nothing feeds it" in text
+    assert "-- `score` is bigint here and integer in the spec" in text

@@ -7,7 +7,7 @@ import { isObject, type Json, type JsonObject } from "../json/exact.js";
 import { toMessage, type Logger } from "../logger.js";
 import { mergeContext } from "../pipeline/run.js";
 import { parseOrder, type ResearchOrder } from "../research/orders.js";
-import type { Provider } from "../research/parallel.js";
+import type { Provider } from "../research/provider.js";
 import { ResultBuilder } from "../research/result.js";
 
 /** The provider answers a request for a result after this time at the latest. */

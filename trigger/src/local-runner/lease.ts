@@ -38,6 +38,27 @@ export async function claimRun(api: InternalApi, options: LeaseOptions): Promise
   return { runId, orgId, companyId: typeof companyId === "string" ? companyId : null, leaseToken };
 }
 
+/** A wire object: what is queued, executed or waited for. */
+export interface Queue {
+  readonly queued: number;
+  readonly leased: number;
+  readonly first_lease_ends_at: string | null;
+  readonly at_trigger: number;
+  readonly open_orders: number;
+}
+
+/** Read what runs wait for; null when the engine cannot be asked. */
+export async function readQueue(api: InternalApi, { orgId }: LeaseOptions): Promise<Queue | null> {
+  const config = { ...api, retry: { ...api.retry, attempts: 1 }, orgId, companyId: null };
+  try {
+    const data = await internalCall(config, "/api/internal/pipeline-runs/queue", {});
+    return isObject(data) ? (data as unknown as Queue) : null;
+  } catch (error) {
+    if (!(error instanceof InternalApiError)) throw error;
+    return null;
+  }
+}
+
 /** Prolong the lease until `signal` is aborted; call `onLost` when another runner has the run. Never throws. */
 export async function keepLease(
   api: InternalApi,
@@ -57,14 +78,36 @@ export async function keepLease(
 
 /** Shorten the lease to a second, so that another runner can claim the run at once. Never throws. */
 export async function releaseLease(api: InternalApi, claim: Claim, logger: Logger): Promise<void> {
-  await sendHeartbeat(api, claim, 1, logger);
+  await sendHeartbeat(api, claim, 1, logger, { released: true });
+}
+
+/** Tell the engine why the run is left, keeping the lease: the cause is probably still there a second later. */
+export async function reportLeaving(
+  api: InternalApi,
+  claim: Claim,
+  { leaseSeconds }: LeaseOptions,
+  logger: Logger,
+  message: string,
+): Promise<void> {
+  await sendHeartbeat(api, claim, leaseSeconds, logger, { error_message: message.slice(0, 2000) });
 }
 
 /** Prolong the lease; false when the engine answers that the run is not leased to this runner any more. */
-async function sendHeartbeat(api: InternalApi, claim: Claim, seconds: number, logger: Logger): Promise<boolean> {
+async function sendHeartbeat(
+  api: InternalApi,
+  claim: Claim,
+  seconds: number,
+  logger: Logger,
+  facts: { error_message?: string; released?: boolean } = {},
+): Promise<boolean> {
   const retry = { ...api.retry, attempts: 1 }; // the next heartbeat is the retry
   const config: InternalConfig = { ...api, retry, orgId: claim.orgId, companyId: claim.companyId };
-  const body = { pipeline_run_id: claim.runId, lease_token: claim.leaseToken, lease_seconds: seconds };
+  const body = {
+    pipeline_run_id: claim.runId,
+    lease_token: claim.leaseToken,
+    lease_seconds: seconds,
+    ...facts,
+  };
   try {
     await internalCall(config, "/api/internal/pipeline-runs/heartbeat", body);
     return true;

@@ -5,14 +5,15 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { InternalApi } from "../api/client.js";
 import { toMessage, type Logger } from "../logger.js";
 import { executeRun } from "../pipeline/execute-run.js";
-import type { Provider } from "../research/parallel.js";
+import type { Provider } from "../research/provider.js";
 import type { Polling } from "../research/research.js";
 import { sweepOrders } from "./collect.js";
-import { claimRun, keepLease, releaseLease, type Claim, type LeaseOptions } from "./lease.js";
+import { claimRun, keepLease, readQueue, releaseLease, reportLeaving, type Claim, type LeaseOptions } from "./lease.js";
 
 /** Longer than a blocking request and a pause together. */
 const HOLD_SECONDS = 60;
 const SWEEP_PAUSE_MS = 60_000;
+const WAITING_NOTE_MS = 30_000;
 const PAUSES_MS = [200, 500, 1000, 2000, 5000, 10_000];
 
 export interface RunnerOptions extends LeaseOptions {
@@ -45,6 +46,7 @@ export async function workThroughQueue(
   const tally: Tally = { ended: 0, failed: 0, left: 0 };
   const underWay = new Set<Promise<void>>();
   const sweep = createSweep(api, provider, options, logger, stop);
+  const waiting = createWaitingNotes(api, options, logger);
   let claimed = 0;
   let isWaiting = false;
   while (!stop.aborted && claimed < options.maxRuns) {
@@ -62,11 +64,13 @@ export async function workThroughQueue(
       );
       underWay.add(run);
     } else if (underWay.size > 0) {
+      waiting.noteRunsUnderWay(underWay.size, claimed);
       await Promise.race([...underWay, pause(options.idlePauseMs)]);
     } else if (options.untilIdle) {
+      await waiting.noteIdle("No run is queued; stopping");
       break;
     } else {
-      if (!isWaiting) logger.info("No run is queued; waiting for one");
+      if (!isWaiting) await waiting.noteIdle("No run is queued; waiting for one");
       isWaiting = true;
       await pause(options.idlePauseMs, undefined, { signal: stop }).catch(() => undefined);
     }
@@ -99,6 +103,29 @@ function createSweep(
     },
     finish: async () => {
       await running;
+    },
+  };
+}
+
+interface WaitingNotes {
+  noteRunsUnderWay(count: number, claimed: number): void;
+  noteIdle(message: string): Promise<void>;
+}
+
+/** Tell what the runner waits for: at once when that changes, and then every half a minute. */
+function createWaitingNotes(api: InternalApi, options: RunnerOptions, logger: Logger): WaitingNotes {
+  let noted = "";
+  let dueAt = 0;
+  return {
+    noteRunsUnderWay: (count, claimed) => {
+      if (noted === `${count}/${claimed}` && Date.now() < dueAt) return;
+      noted = `${count}/${claimed}`;
+      dueAt = Date.now() + WAITING_NOTE_MS;
+      logger.info("No more run is queued; waiting for those under way", { runs_under_way: count });
+    },
+    noteIdle: async (message) => {
+      const queue = await readQueue(api, options);
+      logger.info(message, queue === null ? {} : { ...queue });
     },
   };
 }
@@ -152,7 +179,9 @@ async function executeClaimedRun(
     tally.left += 1;
     logger.warn("Run left to be taken up again", { pipeline_run_id: claim.runId, error: toMessage(error) });
     // The cause is probably still there a second later, so only a runner that stops releases its lease early.
-    if (stop.aborted && !leaseLost.signal.aborted) await releaseLease(api, claim, logger);
+    if (leaseLost.signal.aborted) return;
+    if (stop.aborted) await releaseLease(api, claim, logger);
+    else await reportLeaving(api, claim, options, logger, toMessage(error));
   } finally {
     finished.abort();
     await heartbeat;

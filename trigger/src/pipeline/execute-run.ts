@@ -18,7 +18,7 @@ import {
   type Failure,
   type OperationResult,
 } from "../research/operation.js";
-import type { Provider } from "../research/parallel.js";
+import type { Provider } from "../research/provider.js";
 import { conductResearch, type Polling, type Research } from "../research/research.js";
 import { RunRecords, type Execution, type Persistence, type Repair } from "./records.js";
 import { carryContext, hasEnded, mergeContext, RunError, type RunStatus, type Step } from "./run.js";

@@ -1,7 +1,7 @@
 /** The types of an operation, of its configuration by a step, and of its result. */
 import type { Json, JsonObject } from "../json/exact.js";
 import type { Input } from "./inputs.js";
-import type { OutputSchema } from "./parallel.js";
+import type { OutputSchema } from "./provider.js";
 
 /** One kind of Deep Research, as its spec describes it: `src/operations/generated/` holds them. */
 export interface Operation {

@@ -1,62 +1,10 @@
-/**
- * The provider of research, and its implementation with Parallel's Task API through the official SDK.
- *
- * The provider has no idempotency key: a request made twice is paid twice. So `orderResearch` never repeats a request,
- * and its errors tell whether the request may have been accepted.
- */
+/** Orders research from Parallel's Task API through the official SDK. */
 import Parallel, { APIConnectionError, APIConnectionTimeoutError, APIError } from "parallel-web";
 
-import { parseJson, type Json } from "../json/exact.js";
+import { parseJson } from "../json/exact.js";
 import { toMessage } from "../logger.js";
 import { readRequired, readRequiredUrl, type Environment } from "../settings.js";
-
-/** The shape that an answer is to have: a JSON Schema, or a report in prose. */
-export type OutputSchema =
-  { readonly type: "json"; readonly json_schema: Readonly<Record<string, unknown>> } | { readonly type: "text" };
-
-export interface Order {
-  prompt: string;
-  processor: string;
-  /** null leaves the shape of the answer to the provider. */
-  outputSchema: OutputSchema | null;
-  /** Kept with the research at the provider: keys of at most 16 characters, values of at most 512. */
-  metadata: Record<string, string>;
-}
-
-/** What became of ordered research, as far as the provider could be asked. */
-export type ResearchState =
-  | { kind: "done"; envelope: Json }
-  | { kind: "active"; status: string }
-  /** There will be no result. */
-  | { kind: "ended"; status: string; message: string }
-  /** The provider could not be asked this time. */
-  | { kind: "unreachable"; message: string };
-export type PendingState = Extract<ResearchState, { kind: "active" | "unreachable" }>;
-export type FinalState = Exclude<ResearchState, PendingState>;
-
-/** The request was certainly not accepted: nothing was bought. */
-export class NotBoughtError extends Error {
-  override readonly name = "NotBoughtError";
-
-  constructor(
-    message: string,
-    readonly isRetryable: boolean,
-  ) {
-    super(message);
-  }
-}
-
-/** The request may have been accepted: repeating it may pay twice. */
-export class MaybeBoughtError extends Error {
-  override readonly name = "MaybeBoughtError";
-}
-
-export interface Provider {
-  /** Order research and return its id. Throws NotBoughtError or MaybeBoughtError. */
-  orderResearch(order: Order): Promise<string>;
-  /** Return the state of ordered research, waiting up to `seconds` for its result. Never throws. */
-  fetchState(runId: string, seconds: number, signal?: AbortSignal): Promise<ResearchState>;
-}
+import { MaybeBoughtError, NotBoughtError, type Order, type Provider, type ResearchState } from "./provider.js";
 
 /** Statuses of research that may still come to a result. */
 const ACTIVE_STATUSES = ["queued", "running"];

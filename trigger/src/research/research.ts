@@ -12,7 +12,7 @@ import { toMessage, type Logger } from "../logger.js";
 import { findMissingInputs, readInputs, type NormalizeInputs } from "./inputs.js";
 import type { Operation, OperationResult, StepConfig } from "./operation.js";
 import type { Placement, PlacementRequest, ResearchOrder, StepOrders } from "./orders.js";
-import { NotBoughtError, type Order, type PendingState, type Provider } from "./parallel.js";
+import { NotBoughtError, type Order, type PendingState, type Provider } from "./provider.js";
 import { buildOutputKeys } from "./output.js";
 import { fillPrompt } from "./prompt.js";
 import { digestQuestion } from "./question.js";
@@ -158,7 +158,9 @@ class Ordering {
       }
       const facts = { order_id: order.id, provider_run_id: order.providerRunId };
       if (round <= 2) this.#tools.logger.info(`Waiting for an answer: ${describeWaiting(placement)}`, facts);
-      const pending = placement.action === "poll" ? await this.#askForAnswer(order) : WAITING;
+      const left = Math.ceil((deadline - Date.now()) / 1000);
+      const seconds = Math.min(polling.blockSeconds, Math.max(left, 1));
+      const pending = placement.action === "poll" ? await this.#askForAnswer(order, seconds) : WAITING;
       if (pending === null) continue;
       if (signal?.aborted) await this.#orders.release(order.id, this.#holder);
       signal?.throwIfAborted();
@@ -204,10 +206,10 @@ class Ordering {
   }
 
   /** Ask the provider for the answer and record the end of the order; return its state when it has not ended. */
-  async #askForAnswer(order: ResearchOrder): Promise<PendingState | Refusal | null> {
-    const { provider, polling, logger, signal } = this.#tools;
+  async #askForAnswer(order: ResearchOrder, seconds: number): Promise<PendingState | Refusal | null> {
+    const { provider, logger, signal } = this.#tools;
     const runId = order.providerRunId ?? "";
-    const state = await provider.fetchState(runId, polling.blockSeconds, signal);
+    const state = await provider.fetchState(runId, seconds, signal);
     if (state.kind === "active") return state;
     if (state.kind === "unreachable") {
       if (!signal?.aborted) logger.warn(`${state.message}; asking again`, { provider_run_id: runId });

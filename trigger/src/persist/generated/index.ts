@@ -16,9 +16,11 @@ export type {
   PersonIntelBriefingRow,
 } from "./person-intel-briefings.js";
 
-/** Offer a step's result to every spec; each takes what its operations found. Never throws. */
+/** Offer a step's result to every spec at once; each takes what its operations found. Never throws. */
 export async function persistStepResult(step: PersistStep): Promise<void> {
-  await persistCompanyIntelBriefings(step);
-  await persistIcpJobTitles(step);
-  await persistPersonIntelBriefings(step);
+  await Promise.all([
+    persistCompanyIntelBriefings(step),
+    persistIcpJobTitles(step),
+    persistPersonIntelBriefings(step),
+  ]);
 }

@@ -1,0 +1,84 @@
+"""The arguments of each tool: what an agent may write, checked before anything is asked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+from engine.rows.query import MAX_LIMIT
+
+#: Bytes of an answer as it travels, unless the agent asks for more.
+ANSWER_BYTES: Final = 25_000
+MOST_ANSWER_BYTES: Final = 1_000_000
+#: Rows of an answer that names no `limit`.
+PAGE_ROWS: Final = 20
+
+SpecName = Annotated[str, Meta(description="The name of a spec, as `list_specs` gives it.")]
+RowId = Annotated[str, Meta(description="The `id` of a row.")]
+FieldNames = Annotated[
+    list[str],
+    Meta(description="Columns to show, and dotted paths into documents, such as `raw.funding.total`. Default: all."),
+]
+
+
+class Arguments(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every tool takes."""
+
+    max_bytes: Annotated[
+        int,
+        Meta(ge=1_000, le=MOST_ANSWER_BYTES, description="The most the answer may have; what is beyond is shortened."),
+    ] = ANSWER_BYTES
+
+
+class ListSpecs(Arguments, frozen=True):
+    """Nothing more."""
+
+
+class Describe(Arguments, frozen=True):
+    """Which spec."""
+
+    spec: SpecName
+
+
+class Query(Arguments, frozen=True):
+    """The words of a query, as its endpoint takes them, with the filters by themselves."""
+
+    spec: SpecName
+    filters: Annotated[
+        dict[str, Any],
+        Meta(
+            description="By column: a value, a list of which one must match, or operators, such as"
+            ' {"company_domain": "example.com", "updated_at": {"gte": "2026-01-01"}}. `describe` names them.'
+        ),
+    ] = {}
+    order: Annotated[
+        list[str] | None, Meta(description='One or two columns, `-` for falling. Default: ["-created_at"].')
+    ] = None
+    q: Annotated[str | None, Meta(description="Words to search, where the spec has columns for it.")] = None
+    fields: FieldNames | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="The most rows of the answer.")] = PAGE_ROWS
+    cursor: Annotated[str | None, Meta(description="`meta.next_cursor` of the page before.")] = None
+    count: Annotated[
+        Literal["exact", "estimated"] | None, Meta(description="Also say how many rows match, in `meta.count`.")
+    ] = None
+
+
+class Get(Arguments, frozen=True):
+    """Which row of which spec."""
+
+    spec: SpecName
+    id: RowId
+    fields: FieldNames | None = None
+
+
+class Coverage(Arguments, frozen=True):
+    """Of which spec; of all without one."""
+
+    spec: SpecName | None = None
+
+
+class Costs(Arguments, frozen=True):
+    """Of which month; of all without one."""
+
+    month: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}$", description="Such as `2026-11`.")] | None = None

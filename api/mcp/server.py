@@ -1,0 +1,166 @@
+"""The server of the Model Context Protocol, from the official SDK: over streamable HTTP, and over stdio.
+
+The SDK is an optional part of the installation, and takes a second to import: only who is asked by an agent imports it.
+Over HTTP it keeps no sessions, so that any of several processes may answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+import msgspec
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.http.errors import Fault
+from api.mcp.endpoint_client import CREDENTIAL_HEADERS, EndpointClient, EndpointRefused
+from api.mcp.tools import INSTRUCTIONS, TOOLS, AgentTool, ToolCall, build_input_schema, call_tool
+from engine.errors import EngineError, suggest_name
+from engine.plan import Plan
+
+if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+_NAME = "data-engine-x"
+#: Finds who asks, from the HTTP request of a call; there is none over stdio.
+FindClient = Callable[[Request | None], EndpointClient]
+
+
+class McpMissing(EngineError):
+    """The library that speaks the protocol is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("agents need `mcp`", hint="install the optional part: `pip install data-engine-x[mcp]`")
+
+
+def check_installed() -> None:
+    """Raise McpMissing where the SDK is not installed."""
+    if find_spec("mcp") is None:
+        raise McpMissing
+
+
+def build_server(plans: Sequence[Plan], version: str, find_client: FindClient) -> Server[Any]:
+    """Return the SDK's server with our tools."""
+    from mcp import types
+    from mcp.server.lowlevel import Server
+
+    tools = {tool.name: tool for tool in TOOLS}
+    listed = [
+        types.Tool(
+            name=tool.name,
+            description=tool.description,
+            input_schema=build_input_schema(tool, plans),
+            annotations=types.ToolAnnotations(read_only_hint=True, open_world_hint=False),
+        )
+        for tool in TOOLS
+    ]
+
+    async def list_tools(context: Any, parameters: Any) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=listed)
+
+    async def answer_call(context: Any, parameters: types.CallToolRequestParams) -> types.CallToolResult:
+        call = ToolCall(plans, find_client(context.request))
+        text, failed = await _answer_call(tools, parameters.name, call, parameters.arguments or {})
+        return types.CallToolResult(content=[types.TextContent(text=text)], is_error=failed)
+
+    return Server(_NAME, version=version, instructions=INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=answer_call)
+
+
+async def _answer_call(
+    tools: Mapping[str, AgentTool], name: str, call: ToolCall, arguments: Mapping[str, Any]
+) -> tuple[str, bool]:
+    """Return the text of an answer, and whether it says what is wrong: the agent reads that, and asks again."""
+    try:
+        if name not in tools:
+            raise Fault("not_found", f"there is no tool `{name[:100]}`", hint=suggest_name(name, tools))
+        return (await call_tool(tools[name], call, arguments)).decode(), False
+    except EndpointRefused as error:
+        return error.text, True
+    except Fault as fault:
+        payload = {"error": fault.message, "code": fault.code, "detail": fault.detail, "hint": fault.hint}
+        return msgspec.json.encode(payload).decode(), True
+
+
+class HttpServer:
+    """Answers agents over HTTP. The SDK is loaded when the first one asks."""
+
+    def __init__(self, inner_app: ASGIApp, plans: Sequence[Plan], version: str, max_body_bytes: int) -> None:
+        self._inner_app = inner_app
+        self._plans = plans
+        self._version = version
+        self._max_body_bytes = max_body_bytes
+        self._lock = asyncio.Lock()
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._manager: StreamableHTTPSessionManager | None = None
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of an agent whose credentials are good. Raises McpMissing."""
+        check_installed()
+        manager = await self._start()
+        await manager.handle_request(scope, receive, send)
+
+    async def close(self) -> None:
+        """End what still answers."""
+        self._stop.set()
+        if self._task is not None:
+            await self._task
+
+    async def _start(self) -> StreamableHTTPSessionManager:
+        async with self._lock:
+            if self._manager is None:
+                manager = await anyio.to_thread.run_sync(self._build_manager)
+                started = asyncio.Event()
+                self._task = asyncio.create_task(self._run(manager, started))
+                await started.wait()
+                self._manager = manager
+            return self._manager
+
+    def _build_manager(self) -> StreamableHTTPSessionManager:
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+        return StreamableHTTPSessionManager(
+            build_server(self._plans, self._version, self._find_client),
+            json_response=True,
+            stateless=True,
+            max_request_body_size=self._max_body_bytes,
+        )
+
+    async def _run(self, manager: StreamableHTTPSessionManager, started: asyncio.Event) -> None:
+        async with manager.run():
+            started.set()
+            await self._stop.wait()
+
+    def _find_client(self, request: Request | None) -> EndpointClient:
+        assert request is not None
+        headers = {name: request.headers[name] for name in CREDENTIAL_HEADERS if name in request.headers}
+        address = (request.client.host, request.client.port) if request.client else ("", 0)
+        return EndpointClient(self._inner_app, headers, address)
+
+
+@asynccontextmanager
+async def open_http_server(
+    inner_app: ASGIApp, plans: Sequence[Plan], version: str, max_body_bytes: int
+) -> AsyncIterator[HttpServer]:
+    """Yield the server of agents over HTTP; end it on leaving."""
+    server = HttpServer(inner_app, plans, version, max_body_bytes)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+async def serve_stdio(plans: Sequence[Plan], version: str, client: EndpointClient) -> None:
+    """Answer one agent on standard input and output until it leaves. Raises McpMissing."""
+    check_installed()
+    from mcp.server.stdio import stdio_server
+
+    server = build_server(plans, version, lambda request: client)
+    async with stdio_server() as (read_stream, write_stream):
+        await server.run(read_stream, write_stream, server.create_initialization_options())

@@ -1,0 +1,57 @@
+"""Make an answer fit: an agent reads all of it, and pays for every byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from api.http.errors import Fault
+from engine.values import exact_json
+from engine.values.exact_json import Json
+
+#: Ever shorter: characters of a string, entries of a list or an object, levels of nesting.
+_STEPS: Final = ((4000, 200, 12), (1500, 60, 8), (600, 40, 6), (240, 30, 5), (120, 20, 4), (60, 12, 3), (30, 6, 2))
+
+
+def measure_text(text: bytes) -> int:
+    """Return the bytes of a JSON text as it travels: as a string inside a JSON message."""
+    return len(msgspec.json.encode(text.decode()))
+
+
+def shorten_answer(text: bytes, most: int) -> bytes:
+    """Return a JSON text that travels in at most `most` bytes; what was cut says how much of it is missing.
+
+    Raises Fault 422 where even the outline is larger.
+    """
+    if measure_text(text) <= most:
+        return text
+    value = exact_json.loads(text)
+    for shortened in _shorten_stepwise(value):
+        text = exact_json.dumps(shortened)
+        if measure_text(text) <= most:
+            return text
+    hint = "name `fields`, a smaller `limit`, or a larger `max_bytes`"
+    raise Fault("answer_too_large", f"the answer does not fit {most} bytes", hint=hint)
+
+
+def _shorten_stepwise(value: Json) -> Iterator[Json]:
+    for characters, entries, levels in _STEPS:
+        yield _shorten_value(value, characters, entries, levels)
+
+
+def _shorten_value(value: Json, characters: int, entries: int, levels: int) -> Json:
+    if isinstance(value, str):
+        return value if len(value) <= characters else f"{value[:characters]}… (+{len(value) - characters} characters)"
+    if not isinstance(value, list | dict) or not value:
+        return value
+    if levels == 0:
+        return f"… ({len(value)} {'keys' if isinstance(value, dict) else 'entries'})"
+    left_out = len(value) - entries
+    if isinstance(value, list):
+        shown = [_shorten_value(one, characters, entries, levels - 1) for one in value[:entries]]
+        return [*shown, f"… (+{left_out} entries)"] if left_out > 0 else shown
+    names = list(value)[:entries]
+    pairs = {name: _shorten_value(value[name], characters, entries, levels - 1) for name in names}
+    return {**pairs, "…": f"+{left_out} keys"} if left_out > 0 else pairs

@@ -1,0 +1,206 @@
+"""The tools an agent has. Each asks the endpoints, as the caller, and makes the answer fit."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from api.http.body import decode_body
+from api.http.errors import Fault
+from api.mcp.arguments import Arguments, Costs, Coverage, Describe, Get, ListSpecs, Query
+from api.mcp.endpoint_client import EndpointClient
+from api.mcp.size import measure_text, shorten_answer
+from api.mcp.spec_facts import describe_spec, summarize_spec
+from engine.columns import is_document_column, list_columns
+from engine.plan import Plan
+from engine.plans import UnknownSpec, find_plan
+from engine.values.uuid_text import parse_uuid
+
+INSTRUCTIONS: Final = (
+    "Rows made of research, one table per spec. Begin with `list_specs`, then `describe` the spec you need: its"
+    " columns, filters and orders. `query` finds rows, `get` shows one, `explain` where a row's values come from and"
+    " the evidence behind them. `coverage` says what was found and why some of it has no row, `costs` what the research"
+    " cost. Answers are shortened to `max_bytes`; name `fields` to see more of less."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call: what there is, and who asks."""
+
+    plans: Sequence[Plan]
+    client: EndpointClient
+
+    def find_plan(self, name: str) -> Plan:
+        """Return the plan of a spec. Raises Fault 404 naming the specs there are."""
+        try:
+            return find_plan(self.plans, name)
+        except UnknownSpec as error:
+            raise Fault("not_found", error.message, hint=error.hint) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentTool:
+    """A tool: its name, what it is for, the type of its arguments, and what answers it with a JSON text."""
+
+    name: str
+    description: str
+    arguments: type[Arguments]
+    answer: Callable[[ToolCall, Any], Awaitable[bytes]]
+
+
+async def call_tool(tool: AgentTool, call: ToolCall, arguments: Mapping[str, Any]) -> bytes:
+    """Return the answer of a tool as JSON text. Raises Fault for wrong arguments, EndpointRefused for what is asked."""
+    given: Any = decode_body(msgspec.json.encode(arguments), msgspec.json.Decoder(tool.arguments))
+    return shorten_answer(await tool.answer(call, given), given.max_bytes)
+
+
+def build_input_schema(tool: AgentTool, plans: Sequence[Plan]) -> dict[str, Any]:
+    """Return the JSON Schema of a tool's arguments, with the names of the specs there are."""
+    (_,), schemas = msgspec.json.schema_components([tool.arguments])
+    schema: dict[str, Any] = schemas[tool.arguments.__name__]
+    if "spec" in schema["properties"] and plans:
+        spec = schema["properties"]["spec"]
+        spec = next((one for one in spec.get("anyOf", [spec]) if one.get("type") == "string"), spec)
+        schema["properties"]["spec"] = {**spec, "enum": [plan.name for plan in plans]}
+    return {name: value for name, value in schema.items() if name != "title"}
+
+
+# --- what each tool does --------------------------------------------------------------------------------------------
+
+
+async def _list_specs(call: ToolCall, given: ListSpecs) -> bytes:
+    return _encode_data([summarize_spec(plan) for plan in call.plans])
+
+
+async def _describe_spec(call: ToolCall, given: Describe) -> bytes:
+    return _encode_data(describe_spec(call.find_plan(given.spec)))
+
+
+async def _query_rows(call: ToolCall, given: Query) -> bytes:
+    """Answer one page: all columns if they fit, else without the documents, else fewer rows.
+
+    The page is asked for again with fewer rows, and not cut, so that the cursor goes on behind its last row.
+    """
+    plan = call.find_plan(given.spec)
+    path, body = f"/api/v1/{plan.slug}/query", _build_query_body(given)
+    text = await call.client.post(path, body)
+    notes: dict[str, Any] = {}
+    if measure_text(text) > given.max_bytes and given.fields is None:
+        columns = list_columns(plan)
+        left_out = [name for name in columns if is_document_column(plan, name)]
+        if left_out:
+            body["fields"] = [name for name in columns if name not in left_out]
+            notes["left_out"] = {"columns": left_out, "hint": "name them, or paths into them, in `fields`"}
+            text = await call.client.post(path, body)
+    for _ in range(3):  # rows may grow in between; what does not fit then is shortened
+        rows = _count_fitting_rows(text, given.max_bytes)
+        if rows >= body["limit"] or measure_text(text) <= given.max_bytes:
+            break
+        body["limit"] = rows
+        notes["cut"] = f"{rows} rows fit `max_bytes`; `next_cursor` goes on behind them"
+        text = await call.client.post(path, body)
+    return _add_notes(text, notes) if notes else text
+
+
+def _build_query_body(given: Query) -> dict[str, Any]:
+    options = {name: getattr(given, name) for name in ("order", "q", "fields", "cursor", "count")}
+    return {**given.filters, **{name: value for name, value in options.items() if value is not None}} | {
+        "limit": given.limit
+    }
+
+
+#: Bytes for what an answer has beside its rows: the cursor and the notes.
+_META_BYTES: Final = 1_500
+
+
+def _count_fitting_rows(text: bytes, most: int) -> int:
+    """Return how many of the rows fit, at least one."""
+    room, count = most - _META_BYTES, 0
+    for row in msgspec.json.decode(text, type=_Page).data:
+        room -= measure_text(bytes(row)) - 1
+        if room < 0:
+            break
+        count += 1
+    return max(count, 1)
+
+
+class _Page(msgspec.Struct):
+    """The answer of a query, its rows undecoded."""
+
+    data: list[Raw]
+    meta: dict[str, Any]
+
+
+def _add_notes(text: bytes, notes: Mapping[str, Any]) -> bytes:
+    page = msgspec.json.decode(text, type=_Page)
+    return msgspec.json.encode({"data": page.data, "meta": {**page.meta, **notes}})
+
+
+async def _get_row(call: ToolCall, given: Get) -> bytes:
+    path = f"/api/v1/{call.find_plan(given.spec).slug}/{_read_row_id(given.id)}"
+    return await call.client.get(path, {"fields": ",".join(given.fields) if given.fields else None})
+
+
+async def _show_coverage(call: ToolCall, given: Coverage) -> bytes:
+    name = None if given.spec is None else call.find_plan(given.spec).name
+    text = await call.client.get("/api/v1/coverage", {})
+    if name is None:
+        return text
+    accounts = msgspec.json.decode(text)["data"]
+    return _encode_data([account for account in accounts if account["spec"] == name])
+
+
+async def _show_costs(call: ToolCall, given: Costs) -> bytes:
+    return await call.client.get("/api/v1/costs", {"month": given.month})
+
+
+def _read_row_id(text: str) -> str:
+    row_id = parse_uuid(text)
+    if row_id is None:
+        raise Fault("not_found", "`id` is not a UUID", hint="take the `id` of a row that `query` shows")
+    return row_id
+
+
+def _encode_data(data: Any) -> bytes:
+    return msgspec.json.encode({"data": data})
+
+
+TOOLS: Final = (
+    AgentTool(
+        name="list_specs",
+        description="List the specs: what kinds of rows there are.",
+        arguments=ListSpecs,
+        answer=_list_specs,
+    ),
+    AgentTool(
+        name="describe",
+        description="Describe a spec: its columns with their meaning, which filters and orders it takes, its key.",
+        arguments=Describe,
+        answer=_describe_spec,
+    ),
+    AgentTool(
+        name="query",
+        description="Find rows of a spec by filters, order and full text; page by page with `cursor`.",
+        arguments=Query,
+        answer=_query_rows,
+    ),
+    AgentTool(name="get", description="Show one row of a spec.", arguments=Get, answer=_get_row),
+    AgentTool(
+        name="coverage",
+        description="Show the accounts of your organisation: what was found, what became of it, and the reasons for"
+        " what has no row.",
+        arguments=Coverage,
+        answer=_show_coverage,
+    ),
+    AgentTool(
+        name="costs",
+        description="Show what the research of your organisation cost, by operation and month, in USD.",
+        arguments=Costs,
+        answer=_show_costs,
+    ),
+)

@@ -1,0 +1,265 @@
+"""The endpoints that say why to believe a row: how each cell came to be, and what the row was before."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.auth import authenticate_tenant_or_admin, choose_organisation
+from api.context import Context
+from api.http.body import read_number, read_parameters
+from api.http.endpoint import Endpoint, build_data_response, build_list_response
+from api.http.errors import Fault
+from api.http.named_schemas import NamedSchema
+from api.http.openapi import build_data_schema
+from api.rows import json_schemas
+from api.rows.query_body import build_query_fault, parse_organisation
+from api.rows.tenant import TENANT_HEADERS
+from engine.explain.absence import KeyState
+from engine.explain.history import DEFAULT_LIMIT, MAX_LIMIT, read_history
+from engine.explain.keys import parse_key
+from engine.explain.questions import explain_key
+from engine.explain.row import RowState, explain_row
+from engine.generate.type_names import build_type_name
+from engine.plan import Plan
+from engine.rows.query import QueryRejected
+from engine.store.identity import check_organisation
+from engine.values import exact_json
+from engine.values.uuid_text import parse_uuid
+
+_ERRORS: Final = (400, 401, 403, 404, 422, 503)
+_ORG_PARAMETER: Final = ({"type": "string", "format": "uuid"}, "Super-admin: whose row.")
+_TEXT_OR_NULL: Final = {"type": ["string", "null"]}
+_ID_OR_NULL: Final = {"type": ["string", "null"], "format": "uuid"}
+_TIME: Final = {"type": "string", "format": "date-time"}
+
+
+def build_explain_endpoints(plan: Plan) -> list[Endpoint]:
+    """Return the endpoints of a plan that explain its rows and its keys."""
+    return [_build_key_endpoint(plan), _build_explain_endpoint(plan), _build_history_endpoint(plan)]
+
+
+def _build_explain_endpoint(plan: Plan) -> Endpoint:
+    return Endpoint(
+        method="GET",
+        path=f"/api/v1/{plan.slug}/{{id}}/explain",
+        name=f"explain_{plan.row_name}",
+        title=f"{plan.title}: how each cell of a row came to its value",
+        description="For every cell: the step result that gives it, the path, what the path gives, each normalizer's"
+        " step, and the provider's evidence.",
+        tag=plan.name,
+        response_schema=build_data_schema(_EXPLANATION, name="ExplanationAnswer"),
+        security=("tenant", "superAdmin"),
+        headers=TENANT_HEADERS,
+        parameters={"field": _build_field_parameter(plan), "org_id": _ORG_PARAMETER},
+        error_statuses=_ERRORS,
+        respond=partial(_explain_row, plan),
+    )
+
+
+def _build_key_endpoint(plan: Plan) -> Endpoint:
+    key = {
+        column.name: ({"type": "string"}, "A column of the key; normalized as the column is, blank for null.")
+        for column in plan.key_fields
+    }
+    return Endpoint(
+        method="GET",
+        path=f"/api/v1/{plan.slug}/explain",
+        name=f"explain_{plan.name}_key",
+        title=f"{plan.title}: what is known of a key",
+        description="The row of the key, explained. Without a row, what is known of the key: never asked, ordered,"
+        " running, failed, filtered, rejected, superseded. Columns of the key that are left out count for nothing.",
+        tag=plan.name,
+        response_schema=build_data_schema(
+            {"anyOf": [_EXPLANATION, _ABSENCE]},
+            name="KeyExplanationAnswer",
+        ),
+        security=("tenant", "superAdmin"),
+        headers=TENANT_HEADERS,
+        parameters={**key, "org_id": _ORG_PARAMETER},
+        error_statuses=_ERRORS,
+        respond=partial(_explain_key, plan),
+    )
+
+
+def _build_history_endpoint(plan: Plan) -> Endpoint:
+    row = {"anyOf": [json_schemas.build_shown_row_schema(plan), {"type": "null"}]}
+    version = NamedSchema(
+        build_type_name(plan, "Version"),
+        {
+            "type": "object",
+            "required": ["step_result_id", "recorded_at", "row"],
+            "properties": {
+                "step_result_id": {"type": "string", "format": "uuid"},
+                "recorded_at": _TIME,
+                "row": {**row, "description": "As it was after this contribution; null where that took it away."},
+            },
+        },
+    )
+    meta = {"type": "object", "required": ["more"], "properties": {"more": {"type": "boolean"}}}
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+    return Endpoint(
+        method="GET",
+        path=f"/api/v1/{plan.slug}/{{id}}/history",
+        name=f"list_{plan.row_name}_history",
+        title=f"{plan.title}: what a row was after each contribution",
+        description="Newest first, made from the step results. A row that no step result gives has no history."
+        " `meta.more` tells that older versions were left out.",
+        tag=plan.name,
+        response_schema=build_data_schema(
+            {"type": "array", "items": version}, NamedSchema("HistoryMeta", meta), name=build_type_name(plan, "History")
+        ),
+        security=("tenant", "superAdmin"),
+        headers=TENANT_HEADERS,
+        parameters={"limit": (limit, "At most."), "org_id": _ORG_PARAMETER},
+        error_statuses=_ERRORS,
+        respond=partial(_list_history, plan),
+    )
+
+
+def _build_field_parameter(plan: Plan) -> tuple[dict[str, Any], str]:
+    return {"type": "string", "enum": [column.name for column in plan.fields]}, "Only the cell of this field."
+
+
+async def _explain_row(plan: Plan, context: Context, request: Request) -> Response:
+    caller = await authenticate_tenant_or_admin(request, context)
+    parameters = read_parameters(request, ("field", "org_id"))
+    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    row_id = parse_uuid(request.path_params["id"])
+    async with context.connection() as connection:
+        try:
+            found = await explain_row(connection, plan, org_id, row_id, parameters.get("field")) if row_id else None
+        except QueryRejected as error:
+            raise build_query_fault(error) from error
+        if found is None:
+            await check_organisation(connection, org_id)
+            raise _build_not_found(plan)
+    return build_data_response(exact_json.dumps(found.as_dict()))
+
+
+async def _explain_key(plan: Plan, context: Context, request: Request) -> Response:
+    caller = await authenticate_tenant_or_admin(request, context)
+    names = [column.name for column in plan.key_fields]
+    parameters = read_parameters(request, (*names, "org_id"))
+    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    given = {name: parameters[name] for name in names if name in parameters}
+    async with context.connection() as connection:
+        try:
+            key = parse_key(plan, given)
+            found = await explain_key(connection, plan, org_id, key, context.plans)
+        except QueryRejected as error:
+            raise build_query_fault(error) from error
+        if found.state is KeyState.NEVER_ASKED:
+            await check_organisation(connection, org_id)
+    return build_data_response(exact_json.dumps(found.as_dict()))
+
+
+async def _list_history(plan: Plan, context: Context, request: Request) -> Response:
+    caller = await authenticate_tenant_or_admin(request, context)
+    parameters = read_parameters(request, ("limit", "org_id"))
+    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    limit = read_number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    row_id = parse_uuid(request.path_params["id"])
+    async with context.connection() as connection:
+        history = await read_history(connection, plan, org_id, row_id, limit) if row_id else None
+        if history is None:
+            await check_organisation(connection, org_id)
+            raise _build_not_found(plan)
+    versions = [exact_json.dumps(version.as_dict()) for version in history.versions]
+    return build_list_response(versions, {"more": history.more})
+
+
+def _build_not_found(plan: Plan) -> Fault:
+    return Fault("not_found", f"there is no such row of `{plan.name}`", hint="check the id and the organisation")
+
+
+_STEP: Final = NamedSchema(
+    "CellStep",
+    {
+        "type": "object",
+        "required": ["normalizer", "result"],
+        "properties": {"normalizer": {"type": "string"}, "result": {}},
+    },
+)
+_EVIDENCE: Final = NamedSchema(
+    "Evidence",
+    {
+        "type": "object",
+        "required": ["field", "citations", "reasoning", "confidence"],
+        "properties": {
+            "field": {"type": "string", "description": "The part of the answer it is about, in the provider's words."},
+            "citations": {"type": "array", "items": {}},
+            "reasoning": _TEXT_OR_NULL,
+            "confidence": _TEXT_OR_NULL,
+        },
+    },
+)
+_CELL: Final = NamedSchema(
+    "Cell",
+    {
+        "type": "object",
+        "required": ["field", "value", "step_result_id", "path", "raw", "steps", "evidence"],
+        "properties": {
+            "field": {"type": "string"},
+            "value": {"description": "As it is stored."},
+            "step_result_id": {**_ID_OR_NULL, "description": "The step result that gives it; null where none does."},
+            "recorded_at": {**_TIME, "type": ["string", "null"]},
+            "operation": _TEXT_OR_NULL,
+            "element": {"type": ["integer", "null"], "description": "Under `rows`: the index of the element."},
+            "path": _TEXT_OR_NULL,
+            "raw": {"description": "What the path gives, before normalizing."},
+            "steps": {"type": "array", "items": _STEP, "description": "What each normalizer made of it."},
+            "evidence": {"type": "array", "items": _EVIDENCE},
+            "note": {**_TEXT_OR_NULL, "description": "What one would not expect of the cell."},
+        },
+    },
+)
+_EXPLANATION: Final = NamedSchema(
+    "Explanation",
+    {
+        "type": "object",
+        "required": ["id", "state", "explanation", "cells"],
+        "properties": {
+            "id": {"type": "string", "format": "uuid"},
+            "state": {"type": "string", "enum": [state.value for state in RowState]},
+            "explanation": {"type": "string"},
+            "cells": {"type": "array", "items": _CELL},
+        },
+    },
+)
+_FINDING: Final = NamedSchema(
+    "KeyFinding",
+    {
+        "type": "object",
+        "required": ["state", "message", "step_result_id", "recorded_at", "reasons"],
+        "properties": {
+            "state": {"type": "string", "enum": [state.value for state in KeyState]},
+            "message": {"type": "string"},
+            "step_result_id": {"type": "string", "format": "uuid"},
+            "recorded_at": _TIME,
+            "operation": _TEXT_OR_NULL,
+            "submission_id": _ID_OR_NULL,
+            "pipeline_run_id": _ID_OR_NULL,
+            "order_id": _ID_OR_NULL,
+            "superseded_by": _ID_OR_NULL,
+            "reasons": {"type": "array", "items": {"type": "object"}},
+        },
+    },
+)
+_ABSENCE: Final = NamedSchema(
+    "KeyAbsence",
+    {
+        "type": "object",
+        "required": ["id", "state", "explanation", "cells", "known"],
+        "properties": {
+            "id": {"type": "null"},
+            "state": {"type": "string", "enum": [state.value for state in KeyState]},
+            "explanation": {"type": "string"},
+            "cells": {"type": "array", "maxItems": 0},
+            "known": {"type": "array", "items": _FINDING, "description": "What is known of it, newest first."},
+        },
+    },
+)

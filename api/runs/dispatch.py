@@ -1,0 +1,58 @@
+"""Hand runs to Trigger.dev, where that executes them, and take note of those nobody executes any more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, TypeAlias
+
+import structlog
+
+from api.context import Context
+from api.runs import trigger_dev
+from engine.errors import EngineError
+from engine.runs import management, submissions
+
+log = structlog.get_logger("api")
+
+#: Seconds between two looks for runs that Trigger.dev has lost, or was not told of.
+SWEEP_INTERVAL: Final = 60.0
+
+#: A run to hand over: id, organisation, company, and how often it was started again.
+OfferedRun: TypeAlias = tuple[str, str, str | None, int]
+
+
+async def dispatch_runs(context: Context, runs: list[OfferedRun]) -> dict[str, Any]:
+    """Offer runs to Trigger.dev and record which it took; return what an answer says of it."""
+    if not runs:
+        return {}
+    results = await trigger_dev.start_runs(context.settings, runs)
+    taken = [(result.run_id, result.trigger_run_id) for result in results if result.trigger_run_id]
+    async with context.connection() as connection:
+        for run_id, trigger_run_id in taken:
+            await submissions.record_dispatch(connection, run_id, trigger_run_id)
+    left = [{"pipeline_run_id": result.run_id, "error": result.error} for result in results if result.error]
+    if not left:
+        return {"dispatched": len(taken), "not_dispatched": []}
+    log.warning("not dispatched", runs=len(left), error=left[0]["error"])
+    hint = "these runs stay queued and are offered again; `POST /api/internal/submissions/dispatch` does so at once"
+    return {"dispatched": len(taken), "not_dispatched": left, "hint": hint}
+
+
+async def sweep_runs_forever(context: Context) -> None:
+    """Hand over again, now and then, what Trigger.dev has lost and what it was not told of.
+
+    Every process of the API does: a run handed over twice under one key is started once.
+    """
+    while context.settings.trigger_secret_key:
+        try:
+            async with context.connection() as connection:
+                queued = await management.queue_silent_runs(connection, context.settings.max_run_attempts)
+                runs = await submissions.find_left_runs(connection)
+            if queued:
+                log.warning("runs of Trigger.dev without a sign of life are handed over again", runs=queued)
+            await dispatch_runs(context, runs)
+        except EngineError as error:
+            log.warning("runs could not be handed over", reason=error.message)
+        except Exception as error:
+            log.error("runs could not be handed over", exc_info=error)
+        await asyncio.sleep(SWEEP_INTERVAL)

@@ -1,0 +1,133 @@
+"""What a client sends to start work: read, checked and stored, with what it may cost at most."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+from starlette.requests import Request
+
+from api.auth import Caller
+from api.context import Context
+from api.http.errors import Fault, InvalidBody
+from engine.orders.steps import CostCeiling, StepRequest, check_steps, compute_cost_ceiling
+from engine.runs import submissions
+from engine.runs.errors import (
+    ForeignCompany,
+    IdempotencyConflict,
+    InvalidStepConfig,
+    TooManyQueuedSteps,
+    UnknownOperation,
+)
+from engine.runs.statuses import Runner
+from engine.store.connection import RawJson
+
+MAX_STEPS = 50
+MAX_INPUTS = 500
+IDEMPOTENCY_HEADER: Final = "idempotency-key"
+#: The roles that may spend money.
+SPENDERS: Final = ("org_admin", "company_admin")
+
+
+class Step(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """One step of every run."""
+
+    operation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
+    step_config: dict[str, Raw] | None = None
+
+
+class NewSubmission(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What is to be researched: the steps, and one run of them per input."""
+
+    steps: Annotated[list[Step], Meta(min_length=1, max_length=MAX_STEPS)]
+    inputs: Annotated[list[dict[str, Raw]], Meta(min_length=1, max_length=MAX_INPUTS)]
+    company_id: UUID | None = None
+    source: Annotated[str, Meta(max_length=500)] | None = None
+    metadata: dict[str, Raw] | None = None
+    dry_run: Annotated[bool, Meta(description="Say what it may cost at most, and queue nothing.")] = False
+
+
+def require_spender(caller: Caller) -> None:
+    """Raise Fault 403 when the caller's role may not spend money."""
+    if caller.role not in SPENDERS:
+        raise Fault(
+            "may_not_spend",
+            f"the role `{caller.role[:40]}` may not start paid work",
+            hint="ask as an `org_admin` or a `company_admin`",
+        )
+
+
+def read_idempotency_key(request: Request) -> str | None:
+    """Return the `Idempotency-Key`, None without one. Raises Fault 400 for a blank or overlong one."""
+    key = request.headers.get(IDEMPOTENCY_HEADER)
+    if key is not None and not 0 < len(key.strip()) <= 255:
+        raise Fault("invalid_header", "`idempotency-key` is blank or longer than 255", hint="send a UUID, for example")
+    return key.strip() if key else None
+
+
+def compute_ceiling(context: Context, body: NewSubmission) -> CostCeiling:
+    """Return what the steps may cost at most. Raises Fault 422 for a step that cannot be executed."""
+    steps = [
+        StepRequest(step.operation_id, {name: msgspec.json.decode(value) for name, value in config.items()})
+        for step in body.steps
+        for config in (step.step_config or {},)
+    ]
+    try:
+        check_steps(context.plans, steps)
+    except UnknownOperation as error:
+        raise InvalidBody(error.message, field="steps", hint=error.hint, code="unknown_operation") from error
+    except InvalidStepConfig as error:
+        raise InvalidBody(error.message, field="steps", hint=error.hint, code="invalid_step_config") from error
+    return compute_cost_ceiling(context.plans, context.prices, steps, len(body.inputs))
+
+
+async def store_submission(context: Context, submission: submissions.NewSubmission) -> submissions.CreatedSubmission:
+    """Store a submission with its runs and steps, or return the one of the same key. Raises Fault 403, 422, 429."""
+    async with context.connection() as connection:
+        try:
+            return await submissions.create_submission(connection, submission)
+        except ForeignCompany as error:
+            raise Fault("other_organisation", error.message, hint=error.hint) from error
+        except IdempotencyConflict as error:
+            raise Fault("idempotency_key_reused", error.message, hint=error.hint) from error
+        except TooManyQueuedSteps as error:
+            raise Fault("too_many_queued_steps", error.message, hint=error.hint) from error
+
+
+def build_submission(
+    context: Context, caller: Caller, body: NewSubmission, key: str | None
+) -> submissions.NewSubmission:
+    """Build what is stored from what a caller sent. Raises Fault 403 for another company than the caller's."""
+    assert caller.org_id is not None
+    steps = [_build_step_snapshot(position, step) for position, step in enumerate(body.steps, start=1)]
+    sent = msgspec.json.encode([caller.company_id, body])
+    return submissions.NewSubmission(
+        org_id=caller.org_id,
+        company_id=_choose_company(caller, str(body.company_id) if body.company_id else None),
+        steps=RawJson(msgspec.json.encode(steps)),
+        inputs=RawJson(msgspec.json.encode(body.inputs)),
+        source=body.source,
+        metadata=RawJson(msgspec.json.encode(body.metadata or {})),
+        runner=Runner.TRIGGER if context.settings.trigger_secret_key else Runner.LOCAL,
+        requested_by=f"{caller.kind}:{caller.subject}" if caller.subject else str(caller.kind),
+        idempotency_key=key,
+        request_digest=hashlib.sha256(sent).hexdigest(),
+        step_count=len(body.steps) * len(body.inputs),
+        max_queued_steps=context.settings.max_queued_steps,
+    )
+
+
+def _build_step_snapshot(position: int, step: Step) -> dict[str, Any]:
+    """Return a step as the blueprint of a run holds it."""
+    config = step.step_config or {}
+    return {"position": position, "operation_id": step.operation_id, "step_config": config, "is_enabled": True}
+
+
+def _choose_company(caller: Caller, named: str | None) -> str | None:
+    """Return the company to act for. Raises Fault 403 when a caller bound to one company names another."""
+    if caller.company_id and named not in (None, caller.company_id):
+        raise Fault("other_company", "`company_id` names another company than yours", hint="leave it out")
+    return named or caller.company_id

@@ -1,0 +1,58 @@
+"""Count over all history which columns have a value: as the step results say, not the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.backfill.reader import extract_step
+from engine.backfill.run import choose_fetch_size
+from engine.plan import Plan
+from engine.rows.fill_rates import FillRates
+from engine.rows.reading import Reading
+from engine.sql import step_results
+from engine.sql.step_results import Scope
+from engine.store.connection import Connection
+from engine.store.errors import wrap_errors
+
+_FIRST_FETCH = 20
+
+
+async def fetch_fill_rates(
+    connection: Connection, plans: Sequence[Plan], org_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Return the fill rates of each spec and organisation that has found step results, by extracting all of them.
+
+    It reads every document of the specs' operations. Raises StoreUnavailable.
+    """
+    reports = []
+    for plan in plans:
+        async with wrap_errors():
+            rates = await _count_values(connection, plan, org_id)
+        reports += [
+            {
+                "spec": plan.name,
+                "org_id": org,
+                "step_results": fills.step_results,
+                "rows": fills.rows,
+                "refused": fills.refused,
+                "columns": fills.list_columns(),
+            }
+            for org, fills in sorted(rates.items())
+        ]
+    return reports
+
+
+async def _count_values(connection: Connection, plan: Plan, org_id: str | None) -> dict[str, FillRates]:
+    reading = Reading(plan)
+    scope = Scope(org_ids=[org_id] if org_id else [], all=True)
+    statement = step_results.build_step_results_statement(reading, scope)
+    rates: dict[str, FillRates] = {}
+    async with connection.transaction(), connection.cursor(name="dex_fill_rates") as cursor:
+        await cursor.execute(statement.text, statement.parameters)
+        size = _FIRST_FETCH
+        while rows := await cursor.fetchmany(size):
+            for step in (extract_step(reading, row) for row in rows):
+                rates.setdefault(step.org_id, FillRates(plan)).add_extraction(step.extraction)
+            size = choose_fetch_size(rows)
+    return rates

@@ -1,0 +1,61 @@
+"""Turn what is pending of every spec into rows, as a process does that sweeps now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from engine.backfill.run import run_backfill
+from engine.backfill.versions import SpecOutdated, fetch_present_digest, is_queued
+from engine.errors import EngineError
+from engine.plan import Plan
+from engine.rows.accounts import Account
+from engine.sql.step_results import Scope
+from engine.store.connection import connect
+from engine.store.errors import StoreRefused, wrap_errors
+
+_HAS_WORK: Final = """
+select exists (select from pending_results where spec = %(spec)s)
+    or exists (select from stale_rows where spec = %(spec)s)
+"""
+
+
+class BackfillAtWork(EngineError):
+    """Another backfill of the spec is at work, which does the same."""
+
+    def __init__(self, spec: str) -> None:
+        super().__init__(f"another backfill of the spec `{spec}` is at work", hint="it does the same")
+
+
+async def sweep_specs(dsn: str, plans: Sequence[Plan]) -> list[Account]:
+    """Backfill what is pending of each plan; return an account of each that had work or could not be swept.
+
+    A spec is left alone while another backfill of it is at work, and so is one of which another version is the present
+    one, or none: registering a version is a step of a deployment. Raises StoreUnavailable.
+    """
+    return [account for plan in plans if (account := await _sweep_spec(dsn, plan)) is not None]
+
+
+async def _sweep_spec(dsn: str, plan: Plan) -> Account | None:
+    try:
+        async with wrap_errors(), await connect(dsn) as connection:
+            digest = await fetch_present_digest(connection, plan)
+            if digest is None:
+                return None
+            if digest != plan.digest:
+                raise SpecOutdated(plan.name)
+            if await is_queued(connection, plan):
+                (has_work,) = await (await connection.execute(_HAS_WORK, {"spec": plan.name})).fetchone() or (True,)
+                if not has_work:
+                    return None
+        result = await run_backfill(dsn, plan, Scope(), waiting=_refuse_waiting(plan))
+    except (StoreRefused, SpecOutdated, BackfillAtWork) as error:
+        return Account(plan.name, error=error.message)
+    return result.account
+
+
+def _refuse_waiting(plan: Plan) -> Callable[[], None]:
+    def refuse() -> None:
+        raise BackfillAtWork(plan.name)
+
+    return refuse

@@ -1,0 +1,91 @@
+"""A proposal for a spec: its columns with the sample's values, its rows, its key, and what one sample cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from engine.draft import names, sample
+from engine.draft.sample import Guess
+from engine.jmespath.path import compile_path
+from engine.values.exact_json import Json
+
+#: Keys of an output that say how the research was done: a newer result overwrites them, with NULL if need be.
+PROVENANCE: Final = ("parallel_run_id", "run_id", "processor", "model")
+
+
+@dataclass(slots=True)
+class Column:
+    """A column of the proposal: the path of its value, the values of the sample there, the type guessed from them."""
+
+    name: str
+    path: str
+    guess: Guess
+    values: tuple[Json, ...]
+    required: bool = False
+    filter: bool = False
+    clear: bool = False
+    description: str = ""
+
+    @property
+    def may_be_key(self) -> bool:
+        """Whether the column may be part of a key: a scalar that is never missing in the sample."""
+        return self.guess.type not in ("jsonb", "text[]") and all(map(self.guess.accepts_value, self.values))
+
+    @property
+    def has_distinct_values(self) -> bool:
+        """Whether no two elements of the sample share a value, as it would be stored."""
+        return len(set(self.list_stored_values())) == len(self.values)
+
+    def list_stored_values(self) -> list[str]:
+        """Return the sample's values as they would be stored, without regard to letter case."""
+        return [str(self.guess.convert_value(value)).strip().lower() for value in self.values]
+
+
+@dataclass(slots=True)
+class Proposal:
+    """The parts of a spec, as far as the sample tells."""
+
+    operation: str
+    name: str
+    output: Json
+    context: Json
+    rows: str | None = None
+    when: str | None = None
+    description: str = ""  # what a row is; "" says it by the key
+    research: list[str] = field(default_factory=list)  # the lines of the block, in a draft of a whole operation
+    conflict: list[str] = field(default_factory=lambda: ["org_id"])
+    columns: list[Column] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+    @property
+    def owner(self) -> str:
+        """The entity the operation is about: `company`, `person`."""
+        return names.extract_owner(self.operation)
+
+    def add_column(
+        self, name: str, path: str, values: Iterable[Json], guess: Guess | None = None, owner: str = ""
+    ) -> Column:
+        """Add a column, under a free name, and return it; without `guess`, the values tell its type."""
+        name = names.choose_column_name(name, owner or "provider", [column.name for column in self.columns])
+        values = tuple(values)
+        column = Column(name, path, guess or sample.guess_column(name, values), values, clear=name in PROVENANCE)
+        self.columns.append(column)
+        return column
+
+    def add_to_key(self, column: Column, *, required: bool) -> None:
+        """Make a column part of the key, and a filter."""
+        self.conflict.append(column.name)
+        column.filter, column.required, column.clear = True, required, False
+
+    def search_output(self, path: str) -> Json:
+        """Return the sample's value at a path that begins with `output`."""
+        value: Json = compile_path(path).search({"output": self.output})
+        return value
+
+    def note_left_out(self, paths: list[str], why: str) -> None:
+        """Say which parts of the sample have no column."""
+        if paths:
+            more = f" and {len(paths) - 20} more" if len(paths) > 20 else ""
+            self.doubts.append(f"left out, {why}: {', '.join(f'`{path}`' for path in paths[:20])}{more}")

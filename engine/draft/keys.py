@@ -1,0 +1,90 @@
+"""Choose the key of a proposed spec: columns that tell its rows apart in the sample, never ones that fold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from engine.draft.columns import Column, Proposal
+from engine.draft.sample import Guess
+
+#: Entity an operation is about -> words of columns that identify it, the best first; "" is any other entity.
+_IDENTITIES: Final = {
+    "person": ("linkedin", "email", "full_name", "name"),
+    "": ("domain", "email", "linkedin", "name"),
+}
+_ELEMENT_IDENTITIES: Final = ("domain", "linkedin", "email", "id", "url", "name", "title")
+
+
+def add_owner_to_key(proposal: Proposal, columns: Sequence[Column]) -> Column | None:
+    """Add what identifies the entity the operation is about to the key, and return it; None where nothing does."""
+    words = _IDENTITIES.get(proposal.owner, _IDENTITIES[""])
+    own = [column for column in columns if not is_client_column(column) and _is_owners(column, proposal.owner)]
+    found = find_identity(own, words)
+    if found:
+        proposal.add_to_key(found, required=True)
+    return found
+
+
+def _is_owners(column: Column, owner: str) -> bool:
+    """Tell whether a column names the owner, rather than a part of what was found of it."""
+    return column.name.startswith(f"{owner}_") or "_" not in column.name or column.name.endswith("_domain")
+
+
+def add_run_to_key(proposal: Proposal) -> None:
+    """Give each run rows of its own, where nothing in the sample identifies what they are about."""
+    doubts = ["nothing in the sample says what makes two results the same, so each run has rows of its own"]
+    column = proposal.add_column("pipeline_run", "run.pipeline_run_id", [None], Guess("uuid", doubts=doubts))
+    proposal.add_to_key(column, required=False)
+
+
+def add_element_to_key(proposal: Proposal, columns: Sequence[Column], element_name: str, count: int) -> None:
+    """Add what tells the elements apart to the key: an identity, two columns together, else a fingerprint of them."""
+    found = _find_distinct_columns([column for column in columns if column.may_be_key])
+    for column in found:
+        proposal.add_to_key(column, required=True)
+    if found and count == 1:
+        found[-1].guess.doubts.append("part of the key, but the sample has one element, so nothing shows that it tells")
+    if not found:
+        doubts = ["nothing in the sample tells the elements apart: a change of any of their values makes a new row"]
+        guess = Guess("text", ("fingerprint",), doubts)
+        column = proposal.add_column(f"{element_name}_fingerprint", "item", ["x"], guess)
+        proposal.add_to_key(column, required=True)
+
+
+def add_client_to_key(proposal: Proposal) -> None:
+    """Add the client to the key, where there is one: each client has research, and so a row, of its own."""
+    found = find_identity([column for column in proposal.columns if is_client_column(column)], ("domain", "name"))
+    if found:
+        proposal.add_to_key(found, required=False)
+        found.guess.doubts.append("part of the key, so that each client has a row of its own; drop it to share one")
+
+
+def find_identity(columns: Iterable[Column], words: Iterable[str]) -> Column | None:
+    """Return the column whose name holds the first of `words` that any column holds."""
+    columns = list(columns)
+    for word in words:
+        for column in columns:
+            if column.may_be_key and f"_{word}_" in f"_{column.name}_":
+                return column
+    return None
+
+
+def is_client_column(column: Column) -> bool:
+    """Tell whether a column is about the client through whose eyes the research looks."""
+    return column.name.startswith("client_")
+
+
+def _find_distinct_columns(columns: Sequence[Column]) -> list[Column]:
+    """Return the column, or else two, whose values tell all elements of the sample apart, an identity first."""
+    single = find_identity([column for column in columns if column.has_distinct_values], _ELEMENT_IDENTITIES)
+    if single:
+        return [single]
+    named = [column for column in columns if find_identity([column], _ELEMENT_IDENTITIES)]
+    others = [column for column in columns if column.guess.type in ("text", "date", "timestamptz", "uuid")]
+    for first in named:
+        for second in others:
+            pairs = set(zip(first.list_stored_values(), second.list_stored_values(), strict=True))
+            if first is not second and len(pairs) == len(first.values):
+                return [first, second]
+    return []

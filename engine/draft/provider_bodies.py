@@ -1,0 +1,96 @@
+"""What is known of the bodies of providers: where an answer stands, what says how far it is, and its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from engine.draft.places import Place, open_text
+from engine.values.exact_json import Json
+
+#: Searches the sample by a path that begins with `output`.
+Search = Callable[[str], Json]
+
+#: Paths, from the body on, under which providers keep an answer as text.
+_ANSWER_PATHS: Final = (
+    "output[?type == 'message'].content[] | [?type == 'output_text'].text | [0]",
+    "choices[0].message.content",
+    "candidates[0].content.parts[?text].text | [0]",
+    "content[?type == 'text'].text | [-1]",
+    "outputs[?type == 'text'].text | [-1]",
+    "steps[?type == 'model_output'].content[] | [?type == 'text'].text | [0]",
+)
+#: Path, from the body on, of its state -> the values that say that it is a result.
+_STATES: Final = (
+    ("status", ("completed", "complete", "succeeded", "success", "finished", "done")),
+    ("state", ("completed", "complete", "succeeded", "success", "finished", "done")),
+    ("choices[0].finish_reason", ("stop",)),
+    ("candidates[0].finishReason", ("STOP",)),
+    ("stop_reason", ("end_turn",)),
+)
+#: Values of a body's `status` while it is no result yet, or when it never will be one.
+_UNFINISHED: Final = (
+    *("pending", "queued", "in_progress", "running", "processing"),
+    *("failed", "error", "cancelled", "canceled", "incomplete"),
+)
+#: Column -> path, from the body on, of what an answer is founded on.
+_EVIDENCE_PATHS: Final = (
+    ("basis", "output.basis"),
+    ("basis", "basis"),
+    ("citations", "citations"),
+    ("citations", "output[?type == 'message'].content[] | [].annotations[]"),
+    ("citations", "output.grounding"),
+    ("search_results", "search_results"),
+    ("grounding", "candidates[0].groundingMetadata"),
+)
+
+
+#: `object` of a body of a known provider.
+_OBJECTS: Final = ("response", "chat.completion", "interaction")
+
+
+def is_body(root: str, search: Search) -> bool:
+    """Tell whether the value at `root` is the body of a known provider: its answer, its content, or its kind."""
+    content = search(f"{root}.output.content")
+    is_known = isinstance(content, str | dict | list) or search(f"{root}.object") in _OBJECTS
+    return is_known or find_answer(root, search) is not None
+
+
+def find_answer(root: str, search: Search) -> Place | None:
+    """Return the text of a body's answer; None where the body has no known form."""
+    for path in _ANSWER_PATHS:
+        place = Place(f"{root}.{path}", search(f"{root}.{path}"))
+        if isinstance(place.value, str) and place.value.strip():
+            return place
+    return None
+
+
+def find_content(root: str, search: Search) -> Place | None:
+    """Return the content of a structured answer, opened where it is JSON in a text; None where there is none."""
+    if not isinstance(search(f"{root}.output"), dict):
+        return None
+    place = Place(f"{root}.output.content", search(f"{root}.output.content"))
+    if isinstance(place.value, dict | list) and place.value:
+        return place
+    return open_text(place)
+
+
+def find_evidence(root: str, search: Search) -> Iterator[tuple[str, Place]]:
+    """Yield what a body says its answer is founded on, with a name for its column."""
+    names = set()
+    for name, path in _EVIDENCE_PATHS:
+        place = Place(f"{root}.{path}", search(f"{root}.{path}"))
+        if isinstance(place.value, dict | list) and place.value and name not in names:
+            names.add(name)
+            yield name, place
+
+
+def build_guard(root: str, search: Search) -> tuple[str | None, str]:
+    """Return a guard for a body that says how far it is, and what to doubt of the sample's own state."""
+    for path, finished in _STATES:
+        state = search(f"{root}.{path}")
+        if isinstance(state, str) and state.lower() in (*finished, *(word.lower() for word in finished)):
+            return f"{root}.{path} == '{state}'", ""
+        if isinstance(state, str) and state.lower() in _UNFINISHED:
+            return None, f"the sample's {path} is `{state}`: draft from a completed one, and add a guard `when`"
+    return None, ""

@@ -1,0 +1,231 @@
+"""Tell what is known of a key that has no row: never asked, ordered, running, failed, refused, or superseded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from engine.explain.contributions import read_contributions
+from engine.explain.key_match import KeyMatcher
+from engine.explain.keys import PartialKey
+from engine.orders.statuses import OrderStatus
+from engine.plan import Plan
+from engine.rows.document import Run
+from engine.rows.fold import UnitFold
+from engine.rows.keys import Key, build_key
+from engine.rows.outcomes import Outcome
+from engine.rows.units import build_unit, get_unit_fields
+from engine.runs.statuses import RunStatus, StepStatus
+from engine.sql.absence import build_candidates_statement
+from engine.store.connection import Connection
+from engine.store.errors import wrap_errors
+from engine.store.tenant import open_tenant_snapshot
+from engine.values import exact_json
+
+#: Step results that are looked at, newest first, and entries that are answered.
+_MOST_CANDIDATES = 1000
+_MOST_ENTRIES = 20
+
+
+class KeyState(StrEnum):
+    """What is known of a key without a row."""
+
+    NEVER_ASKED = "never_asked"
+    RUNNING = "running"
+    ORDERED = "ordered"
+    FAILED = "failed"
+    PENDING = "pending"
+    FILTERED = "filtered"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A step result that may be expected to give the key, and why it does not."""
+
+    state: KeyState
+    message: str
+    step_result_id: str
+    recorded_at: str
+    operation: str | None = None
+    submission_id: str | None = None
+    pipeline_run_id: str | None = None
+    order_id: str | None = None
+    superseded_by: str | None = None
+    reasons: Sequence[Mapping[str, Any]] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON object of the finding."""
+        return {
+            "state": self.state.value,
+            "message": self.message,
+            "step_result_id": self.step_result_id,
+            "recorded_at": self.recorded_at,
+            "operation": self.operation,
+            "submission_id": self.submission_id,
+            "pipeline_run_id": self.pipeline_run_id,
+            "order_id": self.order_id,
+            "superseded_by": self.superseded_by,
+            "reasons": list(self.reasons),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A key without a row, and what is known of it, newest first."""
+
+    plan: Plan
+    findings: Sequence[Finding]
+
+    @property
+    def state(self) -> KeyState:
+        """The state of the newest finding."""
+        return self.findings[0].state if self.findings else KeyState.NEVER_ASKED
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON object of `dex explain` and of the endpoint."""
+        never = f"no step of {', '.join(f'`{name}`' for name in self.plan.operations)} was asked about it"
+        return {
+            "id": None,
+            "state": self.state.value,
+            "explanation": self.findings[0].message if self.findings else never,
+            "cells": [],
+            "known": [finding.as_dict() for finding in self.findings],
+        }
+
+
+async def explain_absence(
+    connection: Connection, plan: Plan, org_id: str, key: PartialKey, plans: Iterable[Plan]
+) -> Absence:
+    """Tell what is known of a key of the organisation that has no row.
+
+    `plans` are those of the project: they say what a step that has no output yet was asked. Looks at the newest steps
+    only. Raises StoreUnavailable.
+    """
+    matcher = KeyMatcher.build(plan, plans)
+    async with wrap_errors(), open_tenant_snapshot(connection, org_id):
+        findings = await _list_refusals(connection, matcher, org_id, key)
+        findings += await _list_superseded(connection, plan, org_id, key)
+    findings.sort(key=lambda finding: (finding.recorded_at, finding.step_result_id), reverse=True)
+    return Absence(plan, findings[:_MOST_ENTRIES])
+
+
+async def _list_refusals(connection: Connection, matcher: KeyMatcher, org_id: str, key: PartialKey) -> list[Finding]:
+    """Return the step results about the key that gave no row, or not all of their rows."""
+    statement = build_candidates_statement(matcher.plan, matcher.reading, org_id, _MOST_CANDIDATES)
+    cursor = await connection.execute(statement.text, statement.parameters)
+    names = [column.name for column in cursor.description or ()][:-2]
+    findings = []
+    for *values, parts, given in await cursor.fetchall():
+        step = dict(zip(names, values, strict=True))
+        run = Run(
+            org_id=org_id,
+            company_id=step["company_id"],
+            submission_id=step["submission_id"],
+            pipeline_run_id=step["pipeline_run_id"],
+            step_position=step["step_position"],
+        )
+        read, input_value = exact_json.loads(parts), None if given is None else exact_json.loads(given)
+        assert isinstance(read, list)
+        if matcher.is_about(key, step["operation_id"], read, input_value, run):
+            findings.append(_build_finding(matcher.plan, step))
+    return findings
+
+
+def _build_finding(plan: Plan, step: Mapping[str, Any]) -> Finding:
+    state, message = _judge_step(plan, step)
+    is_refused = state in (KeyState.FILTERED, KeyState.REJECTED)
+    return Finding(
+        state=state,
+        message=message,
+        step_result_id=step["id"],
+        recorded_at=step["recorded_at"].isoformat(),
+        operation=step["operation_id"],
+        submission_id=step["submission_id"],
+        pipeline_run_id=step["pipeline_run_id"],
+        order_id=step["order_id"],
+        reasons=(step["reasons"] or []) if is_refused and step["is_recorded"] else [],
+    )
+
+
+def _judge_step(plan: Plan, step: Mapping[str, Any]) -> tuple[KeyState, str]:
+    """Return the state of a step that gave no row, and a sentence about it."""
+    status = StepStatus(step["status"])
+    if status is StepStatus.SUCCEEDED:
+        return _judge_result(plan, step)
+    if step["order_status"] in (OrderStatus.REQUESTED, OrderStatus.OPEN):
+        at = f" as `{step['provider_run_id']}`" if step["provider_run_id"] else ""
+        ended = "; `dex orders collect` asks for the answer" if status.is_final else ""
+        message = f"ordered at {step['provider']}{at} on {step['requested_at'].isoformat()}{ended}"
+        return KeyState.ORDERED, message
+    if status.is_final or step["run_status"] in (RunStatus.FAILED, RunStatus.CANCELED):
+        verb = "was skipped" if status is StepStatus.SKIPPED else "failed"
+        if not status.is_final:
+            verb = f"did not end, its run is `{step['run_status']}`"
+        code = f" ({step['error_code']})" if step["error_code"] else ""
+        error = f": {step['error_message']}" if step["error_message"] else ""
+        return KeyState.FAILED, f"the step {verb}{error}{code}"
+    return KeyState.RUNNING, f"the step is `{status.value}`, its run is `{step['run_status']}`"
+
+
+def _judge_result(plan: Plan, step: Mapping[str, Any]) -> tuple[KeyState, str]:
+    if step["result_status"] != "found":
+        return KeyState.FILTERED, f"the operation's status is `{step['result_status']}`"
+    if not step["is_recorded"]:
+        return KeyState.PENDING, f"the step result waits for a backfill: `dex backfill {plan.name}`"
+    messages = [reason["message"] for reason in step["reasons"]]
+    because = f" because {'; '.join(messages[:3])}" if messages else ""
+    if step["outcome"] == Outcome.FILTERED:
+        return KeyState.FILTERED, f"the step result is filtered{because}"
+    if step["outcome"] == Outcome.REJECTED:
+        return KeyState.REJECTED, f"the step result is rejected{because}"
+    return KeyState.REJECTED, f"{step['refused_count']} of its elements are rejected{because}"
+
+
+async def _list_superseded(connection: Connection, plan: Plan, org_id: str, key: PartialKey) -> list[Finding]:
+    """Return the step results that gave the key until a newer one spoke for all rows of its parent without it."""
+    if not all(column.name in key for column in (*get_unit_fields(plan), *plan.key_fields)):
+        return []
+    contributions = await read_contributions(connection, plan, build_unit(plan, org_id, key))
+    if not contributions.contributors:
+        return []
+    wanted = tuple(key[column.name] for column in plan.key_fields)
+    (fold,) = await contributions.fold_up_to([len(contributions.contributors) - 1], whole=True)
+    return [_describe_contributor(plan, fold, place) for place in _list_places(plan, fold, wanted)]
+
+
+def _list_places(plan: Plan, fold: UnitFold, key: Key) -> list[int]:
+    return [
+        place
+        for place, contributor in enumerate(fold.contributors)
+        if contributor.step
+        and any(
+            build_key(plan, contributor.step.extraction.rows[number]) == key and number not in contributor.refusals
+            for number in contributor.rows
+        )
+    ]
+
+
+def _describe_contributor(plan: Plan, fold: UnitFold, place: int) -> Finding:
+    contributor, complete = fold.contributors[place], fold.find_complete()
+    newer = complete if complete is not None and complete.order > contributor.order else None
+    if newer is None:
+        message = f"the step result gives it, and the row is not there: `dex verify {plan.name} --repair` restores it"
+        state = KeyState.REMOVED
+    else:
+        message = f"superseded by {newer.step_id}, whose answer does not have it any more"
+        state = KeyState.SUPERSEDED
+    step = contributor.extracted
+    return Finding(
+        state=state,
+        message=message,
+        step_result_id=step.id,
+        recorded_at=step.recorded_at.isoformat(),
+        submission_id=step.submission_id,
+        pipeline_run_id=step.pipeline_run_id,
+        superseded_by=newer.step_id if newer else None,
+    )

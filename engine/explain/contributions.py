@@ -1,0 +1,106 @@
+"""Read the step results that contribute to a row, and fold them as a backfill does, as far back as is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.backfill.reader import fetch_steps, read_missing_steps
+from engine.plan import Plan
+from engine.rows.extract import Reason
+from engine.rows.fold import Contributor, FoldedRow, UnitFold
+from engine.rows.keys import Key
+from engine.rows.reading import Reading
+from engine.rows.units import Unit
+from engine.sql.explain import READ_LEDGER_SQL
+from engine.sql.lineage import READ_UNITS_SQL
+from engine.store.connection import Connection
+
+
+@dataclass(slots=True)
+class LedgerEntry:
+    """What is on record of a step result: of the present version of the spec or of an earlier one."""
+
+    is_present: bool
+    outcome: str
+    reasons: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Contributions:
+    """The step results that contribute to one unit, oldest first, over a connection in a snapshot."""
+
+    connection: Connection
+    reading: Reading
+    unit: Unit
+    contributors: list[Contributor]
+    is_stale: bool  # whether it waits to be folded anew
+    ledger: dict[str, LedgerEntry] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> Plan:
+        return self.reading.plan
+
+    async def fold_up_to(self, places: Sequence[int], *, whole: bool = False) -> list[UnitFold]:
+        """Return the fold of the contributors up to each place, with the step results it needs, or all of them."""
+        folds = [UnitFold(self.plan, self.unit, self.contributors[: place + 1]) for place in places]
+        for fold in folds:  # what the database refused counts for nothing, so that older ones may be needed
+            fold.is_tested = whole or any(contributor.was_refused for contributor in fold.contributors)
+        await read_missing_steps(self.connection, self.reading, folds)
+        for contributor in self.contributors:
+            if contributor.was_refused and contributor.step and not contributor.refusals:
+                self._restore_refusals(contributor)
+        return folds
+
+    async def fold_row(self, key: Key) -> FoldedRow | None:
+        """Return the row that all step results together give for a key."""
+        if not self.contributors:
+            return None
+        (fold,) = await self.fold_up_to([len(self.contributors) - 1])
+        return next((row for row in fold.fold_rows() if row.key == key), None)
+
+    def _restore_refusals(self, contributor: Contributor) -> None:
+        """Note which rows of a contributor the database refused, from the ledger; without an entry, all of them."""
+        entry = self.ledger.get(contributor.step_id)
+        refused = [reason for reason in entry.reasons if reason["code"] == "refused_by_database"] if entry else []
+        indices = contributor.extracted.extraction.indices
+        by_element = {reason.get("element"): reason for reason in refused}
+        for number in contributor.rows:
+            reason = by_element.get(indices[number] if indices else None)
+            if reason or not refused:
+                message = reason["message"] if reason else "the database refused it"
+                contributor.refusals[number] = Reason("refused_by_database", None, message)
+
+
+async def read_contributions(
+    connection: Connection, plan: Plan, unit: Unit, step_id: str | None = None
+) -> Contributions:
+    """Return what contributes to a unit: what the lineage has, and `step_id`, which a row names, once it is recorded.
+
+    Documents are not held: they are read as all values are.
+    """
+    reading = Reading(plan, holds_documents=False)
+    parameters = {"spec": plan.name, "orgs": unit.org_id, "units": unit.id, "ids": ""}
+    contributors, is_stale = [], False
+    for entry in await (await connection.execute(READ_UNITS_SQL, parameters)).fetchall():
+        _, _, _, contributor_id, recorded_at, row_id, refused, _, revision = entry
+        if revision is not None:
+            is_stale = True
+        elif recorded_at is not None:  # its step result is there
+            contributors.append(Contributor(contributor_id, recorded_at, row_id=row_id, was_refused=refused))
+    if step_id is not None and step_id not in {contributor.step_id for contributor in contributors}:
+        steps = await fetch_steps(connection, reading, [step_id])
+        contributors += [
+            Contributor(step.id, step.recorded_at, step, step.units[unit]) for step in steps if unit in step.units
+        ]
+    contributors.sort(key=lambda contributor: contributor.order)
+    ledger = await read_ledger(connection, plan, [contributor.step_id for contributor in contributors])
+    return Contributions(connection, reading, unit, contributors, is_stale, ledger)
+
+
+async def read_ledger(connection: Connection, plan: Plan, step_ids: Sequence[str]) -> dict[str, LedgerEntry]:
+    """Return what is on record of step results, by id."""
+    parameters = {"spec": plan.name, "digest": plan.digest, "ids": ",".join(step_ids)}
+    rows = await (await connection.execute(READ_LEDGER_SQL, parameters)).fetchall()
+    return {step_id: LedgerEntry(present, outcome, reasons) for step_id, present, outcome, reasons in rows}

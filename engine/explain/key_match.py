@@ -1,0 +1,126 @@
+"""Tell whether a step that gave no row is about a key, from what it was given and what its output says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from engine.explain.keys import PartialKey
+from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath, EvaluationError
+from engine.plan import Field, OperationMapping, Plan
+from engine.research_inputs import normalize_inputs
+from engine.research_plan import Research
+from engine.rows.document import Run, build_document, merge_context
+from engine.rows.extract import Rejected, convert_value
+from engine.rows.reading import Reading
+from engine.values.exact_json import Json
+
+
+@dataclass(frozen=True)
+class KeyMatcher:
+    """A plan reduced to the conflict columns that stand outside of elements, and how its research is asked for."""
+
+    plan: Plan
+    research: Mapping[str, Research]  # by operation
+
+    @classmethod
+    def build(cls, plan: Plan, plans: Iterable[Plan]) -> KeyMatcher:
+        """Reduce `plan`; `plans` are those of the project, of which one says how an operation is executed."""
+        return cls(plan, {each.research.operation: each.research for each in (*plans, plan) if each.research})
+
+    @cached_property
+    def reading(self) -> Reading:
+        """What is read of a step result: only what the key needs."""
+        names = {name for column in self.columns for name in (column.name, *column.coalesce)}
+        places = [place for place, column in enumerate(self.plan.fields) if column.name in names]
+        mappings = tuple(
+            replace(
+                mapping,
+                rows=None,
+                inner_rows=None,
+                when=None,
+                fields=tuple(mapping.fields[place] for place in places),
+                paths=tuple(mapping.paths[place] for place in places),
+            )
+            for mapping in self.plan.mappings
+        )
+        fields = tuple(self.plan.fields[place] for place in places)
+        return Reading(replace(self.plan, fields=fields, mappings=mappings), holds_documents=False)
+
+    @cached_property
+    def columns(self) -> tuple[Field, ...]:
+        """The conflict columns that no operation takes from an element."""
+        return self.plan.parent_key
+
+    def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], given: Json, run: Run) -> bool:
+        """Return whether the step's output, or the one its input leads to, has the key's values.
+
+        `values` are those of `reading.parts`, `given` is what the step was given. A key that stands in elements alone
+        may be any step's.
+        """
+        mapping = self.reading.plan.find_mapping(operation)
+        if mapping is None:
+            return False
+        documents = [
+            self._build_recorded(operation, values, run),
+            self._build_expected(operation, given, run),
+        ]
+        return all(
+            key[column.name] in self._list_values(mapping, column, documents)
+            for column in self.columns
+            if column.name in key
+        )
+
+    def _build_recorded(self, operation: str, values: Iterable[Json], run: Run) -> dict[str, Any]:
+        roots = self.reading.build_document(values)
+        return build_document(roots["output"], roots["context"], run, operation, step_input=roots["step_input"])
+
+    def _build_expected(self, operation: str, given: Json, run: Run) -> dict[str, Any]:
+        """Build the document of the output a step has before there is an answer: the inputs of its research by name."""
+        research = self.research.get(operation)
+        output = given if research is None else _build_output(research, given)
+        return build_document(output, merge_context(given, output), run, operation, step_input=given)
+
+    def _list_values(
+        self, mapping: OperationMapping, column: Field, documents: Iterable[Mapping[str, Any]]
+    ) -> list[Any]:
+        """Return the values a conflict column may have; null where no document gives one."""
+        names = column.coalesce or (column.name,)
+        paths = [
+            path for source, path in zip(mapping.fields, mapping.paths, strict=True) if source.name in names and path
+        ]
+        own = next(source for source in mapping.fields if source.name == column.name)
+        values = [value for document in documents for value in _convert_values(own, paths, document)]
+        return values or [None]
+
+
+def _build_output(research: Research, given: Json) -> dict[str, Any]:
+    document = {"context": given, "step_input": given, "output": None}
+    candidates = {
+        each.name: [value for path in each.paths if (value := _search(path, document)) is not None]
+        for each in research.inputs
+    }
+    inputs = {name: value.text for name, value in normalize_inputs(research, candidates).items()}
+    more = {name: _search(path, {**document, "inputs": inputs}) for name, path in research.output}
+    return {**inputs, **more}
+
+
+def _search(path: CompiledPath, document: Mapping[str, Any]) -> Any:
+    try:
+        return path.search(dict(document))
+    except EvaluationError:
+        return None
+
+
+def _convert_values(column: Field, paths: Iterable[CompiledPath], document: Mapping[str, Any]) -> Iterator[Any]:
+    for path in paths:
+        if not path.roots.isdisjoint(ELEMENT_ROOTS):
+            continue
+        try:
+            value = convert_value(column, _search(path, document))
+        except Rejected:
+            continue
+        if value is not None:
+            yield value

@@ -1,0 +1,34 @@
+"""Write prose into generated Python: docstrings, and lists of names in a sentence."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Return names in backticks, joined by commas and `and`."""
+    return _join_words([f"`{name}`" for name in names])
+
+
+def _join_words(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def build_docstring(summary: str, facts: Sequence[str], raises: str) -> str:
+    """Return a docstring in three paragraphs: what it does, the facts of this plan, what may be raised."""
+    paragraphs = [_wrap_paragraph(text) for text in (summary, " ".join(facts), f"Raises {raises}")]
+    return "\n\n".join(paragraphs).replace("    ", '    """', 1) + '\n    """'
+
+
+def _wrap_paragraph(text: str) -> str:
+    margin = "    "
+    line = escape_prose(text)
+    return textwrap.fill(
+        line, 116, initial_indent=margin, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def escape_prose(text: str) -> str:
+    """Return prose of a spec on one line of a docstring, where nothing in it can end or escape the string."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace('"""', "'''")

@@ -1,0 +1,105 @@
+"""Check the steps of a submission before anything is queued, and compute what they may cost at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from engine.errors import suggest_name
+from engine.orders.prices import Prices, find_price, format_usd
+from engine.plan import Plan
+from engine.research_plan import Research
+from engine.runs.errors import InvalidStepConfig, UnknownOperation
+
+_LONGEST_TIMEOUT = 7 * 24 * 60 * 60  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class StepRequest:
+    """One step of every run."""
+
+    operation: str
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostCeiling:
+    """What a submission may cost at most: nothing is saved by questions that were asked before."""
+
+    runs: int
+    steps: int
+    max_cost: Decimal | None  # USD; None: a processor has no price
+    unpriced: tuple[str, ...]  # processors without a price
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as it is answered, the amount as decimal text."""
+        return {
+            "runs": self.runs,
+            "steps": self.steps,
+            "max_cost": format_usd(self.max_cost),
+            "unpriced_processors": list(self.unpriced),
+        }
+
+
+def check_steps(plans: Sequence[Plan], steps: Sequence[StepRequest]) -> None:
+    """Raise UnknownOperation or InvalidStepConfig for the first step that cannot be executed as it is given."""
+    known = _list_research(plans)
+    for place, step in enumerate(steps, start=1):
+        if step.operation not in known:
+            names = ", ".join(f"`{name}`" for name in sorted(known)) or "none"
+            raise UnknownOperation(
+                f"step {place}: no spec says how `{step.operation}` is executed",
+                hint=f"operations with `research`: {names}",
+            )
+        for key, value in step.config.items():
+            _check_config(place, key, value)
+
+
+def compute_cost_ceiling(
+    plans: Sequence[Plan], prices: Prices, steps: Sequence[StepRequest], run_count: int
+) -> CostCeiling:
+    """Return what `run_count` runs of checked steps may cost at most."""
+    known = _list_research(plans)
+    total, unpriced = Decimal(0), set()
+    for step in steps:
+        research = known[step.operation]
+        processor = step.config.get("processor") or research.processor
+        price = find_price(prices, research.provider.name, processor)
+        if price is None:
+            unpriced.add(processor)
+        else:
+            total += price * run_count
+    return CostCeiling(
+        runs=run_count,
+        steps=run_count * len(steps),
+        max_cost=None if unpriced else total,
+        unpriced=tuple(sorted(unpriced)),
+    )
+
+
+def _list_research(plans: Sequence[Plan]) -> dict[str, Research]:
+    return {plan.research.operation: plan.research for plan in plans if plan.research is not None}
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LONGEST_TIMEOUT
+
+
+#: Key of `step_config` -> what it must be, in words and as a check.
+_CONFIG: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
+    "processor": ("the name of a processor", lambda value: isinstance(value, str) and 0 < len(value.strip()) <= 100),
+    "timeout_seconds": (f"a number above 0, up to {_LONGEST_TIMEOUT}", _is_seconds),
+    "refresh": ("true or false", lambda value: isinstance(value, bool)),
+}
+
+
+def _check_config(place: int, key: str, value: Any) -> None:
+    if key not in _CONFIG:
+        raise InvalidStepConfig(
+            f"step {place}: `step_config` has no key `{key[:100]}`", hint=suggest_name(key[:100], _CONFIG)
+        )
+    meaning, is_valid = _CONFIG[key]
+    if not is_valid(value):
+        raise InvalidStepConfig(f"step {place}: `step_config.{key}` is not {meaning}", hint=f"send {meaning}")

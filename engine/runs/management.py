@@ -1,0 +1,83 @@
+"""Cancel runs, take them up again, list them: local and Trigger.dev runs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from engine.runs.runs import RUN_QUERIES, set_aside_runs, sync_submissions
+from engine.store.connection import Connection
+from engine.store.errors import wrap_errors
+
+MAX_RUNS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list, newest first. `abandoned`: those that run and are executed by nobody any more."""
+
+    org_id: str | None = None
+    status: str | None = None
+    abandoned: bool = False
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRun:
+    """A run that was canceled or queued again, and its run at Trigger.dev, where it had one."""
+
+    id: str
+    submission_id: str
+    trigger_run_id: str | None
+
+
+async def cancel_runs(
+    connection: Connection, *, run_id: str | None = None, submission_id: str | None = None
+) -> list[ChangedRun]:
+    """Cancel a run, or those of a submission, that have not ended; return those that were canceled.
+
+    Their runners learn it with their next call. What is ordered already is collected all the same.
+    """
+    return await _change_runs(connection, "cancel_runs", run_id, submission_id)
+
+
+async def retry_runs(
+    connection: Connection, *, run_id: str | None = None, submission_id: str | None = None
+) -> list[ChangedRun]:
+    """Queue again a run, or those of a submission, that failed, were canceled or are executed by nobody.
+
+    Return those that were queued. Steps that succeeded keep their results, and orders that may have an answer are not
+    made again.
+    """
+    return await _change_runs(connection, "retry_runs", run_id, submission_id)
+
+
+async def queue_silent_runs(connection: Connection, max_attempts: int) -> int:
+    """Queue the runs of Trigger.dev again that nobody executes any more; return how many.
+
+    Those that were taken up `max_attempts` times already are set aside as failed.
+    """
+    async with wrap_errors(), connection.transaction():
+        await set_aside_runs(connection, "set_aside_silent_runs", {"max_attempts": max_attempts})
+        queued = await (await connection.execute(RUN_QUERIES["queue_silent_runs"])).fetchall()
+        await sync_submissions(connection, {submission for _, submission in queued})
+    return len(queued)
+
+
+async def list_runs(connection: Connection, wanted: RunFilter) -> list[str]:
+    """Return runs as JSON texts, newest first."""
+    async with wrap_errors():
+        rows = await (await connection.execute(RUN_QUERIES["list_runs"], asdict(wanted))).fetchall()
+    return [text for (text,) in rows]
+
+
+async def _change_runs(
+    connection: Connection, query: str, run_id: str | None, submission_id: str | None
+) -> list[ChangedRun]:
+    parameters: Mapping[str, Any] = {"pipeline_run_id": run_id, "submission_id": submission_id}
+    async with wrap_errors(), connection.transaction():
+        rows = await (await connection.execute(RUN_QUERIES[query], parameters)).fetchall()
+        changed = [ChangedRun(*row) for row in rows]
+        await sync_submissions(connection, {run.submission_id for run in changed})
+    return changed

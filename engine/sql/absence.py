@@ -1,0 +1,67 @@
+"""Build the statement for what is known of a key without a row: step results that gave none, and their orders."""
+
+from __future__ import annotations
+
+from engine.plan import Plan
+from engine.rows.reading import Reading
+from engine.sql.identifiers import Statement
+from engine.sql.json_paths import build_detoast_subquery, build_path_value
+from engine.sql.step_results import RECORDED_AT
+
+#: Its operation: what its output says, or before there is one what the run says of the step.
+_OPERATION = """coalesce(found.operation_id, (
+        select step ->> 'operation_id' from jsonb_array_elements(
+            case when jsonb_typeof(run.blueprint_snapshot -> 'steps') = 'array'
+                 then run.blueprint_snapshot -> 'steps' else '[]' end
+        ) as step
+        where step ->> 'position' = found.step_position::text limit 1
+    ))"""
+
+#: What the step was given: its own input, or before it began that of the submission. An answer that earlier versions
+#: carried along is left out.
+_INPUT = """case when jsonb_typeof(coalesce(source.input_payload, submission.input_payload)) = 'object'
+        then coalesce(source.input_payload, submission.input_payload) - 'parallel_raw_response' end"""
+
+
+def build_candidates_statement(plan: Plan, key_reading: Reading, org_id: str, limit: int) -> Statement:
+    """Select step results of the plan's operations that gave no row, or not all of them, newest first.
+
+    Columns: id, status, result_status, operation, recorded_at, submission_id, pipeline_run_id, step_position, version,
+    error_message, the error's code, the run's status, whether the ledger has it at present, outcome, reasons, refused;
+    order id, status, provider, provider_run_id, requested_at; then the values of `key_reading.parts` as one JSON array
+    text, what the step was given as JSON text, and the run's company.
+    """
+    parts = ", ".join(build_path_value(steps, "document") for steps in key_reading.parts)
+    roots = {steps[0] for steps in key_reading.parts}
+    text = f"""
+select wanted.*, content.*
+from (
+    select found.id::text, found.status::text, found.result_status, operation.id as operation_id,
+        {RECORDED_AT} as recorded_at, found.submission_id::text, found.pipeline_run_id::text, found.step_position,
+        found.error_message, found.error_details ->> 'code' as error_code, run.status::text as run_status,
+        ledger.spec_digest is not distinct from %(digest)s as is_recorded, ledger.outcome, ledger.reasons,
+        ledger.refused_count, purchase.id::text as order_id, purchase.status as order_status, purchase.provider,
+        purchase.provider_run_id, purchase.requested_at, run.company_id::text
+    from step_results as found
+    join pipeline_runs as run on run.id = found.pipeline_run_id
+    left join step_persistence as ledger on ledger.step_result_id = found.id and ledger.spec = %(spec)s
+    left join research_orders as purchase on purchase.org_id = found.org_id and purchase.id = found.order_id
+    cross join lateral (select {_OPERATION} as id) as operation
+    where found.org_id = %(org_id)s::uuid and operation.id = any(%(operations)s)
+        and not coalesce(
+            ledger.spec_digest = %(digest)s and ledger.outcome in ('written', 'unchanged', 'superseded')
+            and ledger.refused_count = 0, false)
+    order by found.recorded_at desc, found.id desc
+    limit %(limit)s
+) as wanted
+cross join lateral (
+    select array_to_json(array[{parts}]::jsonb[])::text, ({_INPUT})::text
+    from step_results as source
+    join submissions as submission on submission.id = source.submission_id
+    cross join lateral {build_detoast_subquery("source", roots)} as document
+    where source.id = wanted.id::uuid
+    offset 0
+) as content
+"""
+    parameters = {"org_id": org_id, "operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
+    return Statement(text, {**parameters, "limit": limit})

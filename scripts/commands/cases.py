@@ -1,0 +1,131 @@
+"""The commands about cases: test compares what comes of samples with what was accepted, accept writes it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from difflib import unified_diff
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cases.expectations import build_expected_files
+from engine.cases.folders import Case, find_case_folder, list_cases
+from engine.errors import EngineError
+from engine.plans import UnknownSpec
+from engine.project import Project, find_project
+from scripts import console
+from scripts.commands.options import AsJson, Command, complete_spec
+
+SpecToTest = Annotated[
+    str | None, typer.Argument(help="Only the case of this spec.", autocompletion=complete_spec, metavar="[SPEC]")
+]
+
+
+class NoCase(EngineError):
+    """A spec has no case directory, so nothing can be tested or accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file of a case that says something else than what comes of the case."""
+
+    case: str
+    file: str
+    difference: str
+
+
+def test_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
+    """Compare what comes of the samples with what was accepted.
+
+    All cases below tests/cases/, or that of one spec. Exit 1 when a file says something else.
+    """
+    here = find_project()
+    cases = _find_cases(here, spec)
+    failures = [failure for case in cases for failure in _test_case(here, case)]
+    if as_json:
+        console.print_json({"cases": len(cases), "failures": [asdict(each) for each in failures]})
+    else:
+        for failure in failures:
+            console.print_line(f"{failure.case}: {failure.file}")
+            console.print_line(failure.difference)
+        hint = "; `dex accept` writes what comes of them: read the difference first" if failures else ""
+        console.print_note(f"{len(cases)} case(s), {len(failures)} difference(s){hint}")
+    raise typer.Exit(1 if failures else 0)
+
+
+def accept_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
+    """Write what comes of the samples as what is expected.
+
+    All cases below tests/cases/, or that of one spec. Read the change before you commit it.
+    """
+    here = find_project()
+    written: list[str] = []
+    failures: list[Failure] = []
+    for case in _find_cases(here, spec):
+        try:
+            written += _accept_case(here, case)
+        except (EngineError, OSError) as error:
+            failures.append(_build_failure(here, case, error))
+    if as_json:
+        console.print_json({"written": written, "failures": [asdict(each) for each in failures]})
+    else:
+        for name in written:
+            console.print_line(f"wrote {name}")
+        for failure in failures:
+            console.print_line(f"{failure.case}: {failure.difference}")
+        console.print_note(f"{len(written)} file(s) changed")
+    raise typer.Exit(1 if failures else 0)
+
+
+def _accept_case(here: Project, case: Case) -> list[str]:
+    """Write the files of one case that say something else; return their names."""
+    written = []
+    for file, text in build_expected_files(here, case).items():
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+            written.append(file.relative_to(here.root).as_posix())
+    return written
+
+
+def _find_cases(here: Project, spec: str | None) -> Sequence[Case]:
+    """Return the cases. Raises UnknownSpec for a spec that is not there, NoCase for one without samples."""
+    if spec is not None and not (here.specs / f"{spec}.yaml").is_file():
+        known = ", ".join(f"`{file.stem}`" for file in sorted(here.specs.glob("*.yaml")))
+        raise UnknownSpec(f"unknown spec `{spec}`", hint=f"known specs: {known}")
+    cases = list_cases(here, spec)
+    if not cases:
+        folder = (find_case_folder(here, spec) if spec else here.cases).relative_to(here.root).as_posix()
+        hint = "save a step output there as `step_output.json`, then `dex accept` writes what comes of it"
+        raise NoCase(f"there is no case in `{folder}`", hint=hint)
+    return cases
+
+
+def _test_case(here: Project, case: Case) -> list[Failure]:
+    try:
+        expected = build_expected_files(here, case)
+    except (EngineError, OSError) as error:
+        return [_build_failure(here, case, error)]
+    return list(_compare_files(here, case, expected))
+
+
+def _build_failure(here: Project, case: Case, error: Exception) -> Failure:
+    return Failure(case.name, case.folder.relative_to(here.root).as_posix(), str(error))
+
+
+def _compare_files(here: Project, case: Case, expected: Mapping[Path, str]) -> list[Failure]:
+    failures = []
+    for file, text in expected.items():
+        name = file.relative_to(here.root).as_posix()
+        stored = file.read_text(encoding="utf-8") if file.is_file() else ""
+        if stored != text:
+            lines = unified_diff(stored.splitlines(), text.splitlines(), f"{name} (accepted)", name, lineterm="")
+            failures.append(Failure(case.name, name, "\n".join(lines)))
+    return failures
+
+
+COMMANDS = (
+    Command("test", test_cases, ("dex test", "dex test company_intel_briefings")),
+    Command("accept", accept_cases, ("dex accept company_intel_briefings",)),
+)

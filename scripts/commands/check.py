@@ -1,0 +1,139 @@
+"""The command `dex check`: the specs, their samples, and with --database their tables."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.cases.sample_checks import SampleReport, check_samples
+from engine.plans import check_project, load_plans
+from engine.project import Project, find_project
+from engine.spec import yaml_source
+from engine.spec.checks import Checked, check_sources
+from engine.spec.diagnostics import Diagnostic
+from engine.tables.differences import Difference, report_pending_migration
+from scripts import console
+from scripts.commands.options import AsJson, Command
+from scripts.database_url import open_database
+
+
+def check_specs(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Only what is said about these files.")
+    ] = None,
+    database_too: Annotated[bool, typer.Option("--database", help="Also compare the specs with the tables.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Count warnings as mistakes.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every spec and run it over its samples.
+
+    Prints every mistake with its place and a hint, and for each column how many samples gave a value. Exit 1 when there
+    is a mistake.
+    """
+    here = find_project()
+    checked = check_project(here)
+    outside = _check_outside_files(here, files or [])
+    samples = [] if checked.diagnostics else check_samples(here, checked)
+    chosen = _name_files(here, files) if files else None
+    mistakes = [*_choose(checked.diagnostics, chosen), *outside]
+    warnings = [warning for report in samples for warning in _choose(report.warnings, chosen)]
+    if chosen is not None:
+        samples = [report for report in samples if f"specs/{report.fill_rates.plan.name}.yaml" in chosen]
+    report, lines = [each.to_payload() for each in mistakes], [str(each) for each in mistakes]
+    if strict:
+        report += [warning.to_payload() for warning in warnings]
+    if database_too and not report:
+        differences, lines = _check_database(here)
+        report += differences
+    if as_json:
+        console.print_json(
+            {
+                "diagnostics": report,
+                "warnings": [] if strict else [warning.to_payload() for warning in warnings],
+                "samples": [_describe_samples(each) for each in samples if each.fill_rates.step_results],
+            }
+        )
+    else:
+        _print_samples(samples)
+        for line in [*lines, *map(str, warnings)]:
+            console.print_line(line)
+        _print_summary(len(list(here.specs.glob("*.yaml"))), len(report), len(warnings), database_too, strict)
+    raise typer.Exit(1 if report else 0)
+
+
+def _name_files(here: Project, files: Sequence[Path]) -> set[str]:
+    """Return the names that diagnostics give to files of the project."""
+    found = [file.resolve() for file in files]
+    return {file.relative_to(here.root).as_posix() for file in found if file.is_relative_to(here.root)}
+
+
+def _check_outside_files(here: Project, files: Sequence[Path]) -> list[Diagnostic]:
+    """Check the files outside the project, each by itself. Raises BadParameter for one that is not there."""
+    for file in files:
+        if not file.is_file():
+            raise typer.BadParameter(f"there is no file `{file}`")
+    outside = [file for file in files if not file.resolve().is_relative_to(here.specs.resolve())]
+    specs = [file for file in outside if file.suffix in (".yaml", ".yml")]
+    checks: list[Checked] = [check_sources([yaml_source.load_source(file, file.as_posix())]) for file in specs]
+    return [diagnostic for checked in checks for diagnostic in checked.diagnostics]
+
+
+def _choose(diagnostics: Sequence[Diagnostic], files: set[str] | None) -> list[Diagnostic]:
+    return [diagnostic for diagnostic in diagnostics if files is None or diagnostic.file in files]
+
+
+def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
+    from engine.store.connection import connect
+    from engine.tables import inspect, migrate
+
+    plans = load_plans(here)
+
+    async def find_differences(dsn: str) -> list[Difference]:
+        async with await connect(dsn) as connection:
+            pending = map(report_pending_migration, await migrate.list_pending(connection, here.migrations))
+            return [*pending, *await inspect.find_differences(connection, plans, reading=True)]
+
+    with open_database(here) as dsn:
+        differences = asyncio.run(find_differences(dsn))
+    files = {plan.name: plan.file for plan in plans}
+    return [_as_diagnostic(difference, files) for difference in differences], list(map(str, differences))
+
+
+def _as_diagnostic(difference: Difference, files: dict[str, str]) -> dict[str, Any]:
+    """Describe a difference in the form of a diagnostic: as it is about no line of the spec, it is put at the first."""
+    place = {"file": files.get(difference.spec, "migrations"), "line": 1, "column": 1}
+    return {**place, "code": difference.code.value, "message": difference.message, "hint": difference.hint}
+
+
+def _describe_samples(report: SampleReport) -> dict[str, Any]:
+    fills = report.fill_rates
+    return {
+        "spec": fills.plan.name,
+        "samples": fills.step_results,
+        "rows": fills.rows,
+        "refused": fills.refused,
+        "columns": fills.list_columns(),
+    }
+
+
+def _print_samples(samples: Sequence[SampleReport]) -> None:
+    for report in samples:
+        fills = report.fill_rates
+        if fills.step_results:
+            refused = f", {fills.refused} refused" if fills.refused else ""
+            console.print_line(f"{fills.plan.name}: {fills.step_results} sample(s), {fills.rows} row(s){refused}")
+            console.print_fill_rates(fills.list_columns())
+
+
+def _print_summary(specs: int, mistakes: int, warnings: int, database_too: bool, strict: bool) -> None:
+    where = " and the database" if database_too else ""
+    said = f"{mistakes} mistake(s) in {specs} spec(s)" if mistakes else f"{specs} spec(s){where}: nothing wrong"
+    warned = f", {warnings} warning(s)" if warnings and not strict else ""
+    console.print_note(f"{said}{warned}")
+
+
+COMMANDS = (Command("check", check_specs, ("dex check", "dex check --strict", "dex check --database --json")),)

@@ -1,0 +1,228 @@
+"""The commands that say why to believe a row: explain, history.
+
+The modules that import the database driver are imported inside the functions, so that the other commands start fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+from engine.errors import EngineError
+from engine.plan import Plan
+from engine.plans import find_plan, load_plans
+from engine.project import find_project
+from engine.values import exact_json
+from engine.values.column_types import shorten_json
+from scripts import console
+from scripts.commands.options import AsJson, Command, SpecName, read_uuid
+from scripts.database_url import open_database
+
+if TYPE_CHECKING:
+    from engine.explain.history import History
+    from engine.store.connection import Connection
+
+_WIDTH = 100  # characters of a value in a line
+
+RowId = Annotated[str | None, typer.Argument(help="The row.", metavar="[ID]")]
+Org = Annotated[str | None, typer.Option("--org", help="Whose row, where it is named by its key.")]
+Key = Annotated[
+    list[str] | None,
+    typer.Option("--key", help="A column of the key and its value; repeat it.", metavar="COLUMN=VALUE"),
+]
+
+
+class RowNotFound(EngineError):
+    """There is no such row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """How the command line names a row: by its id, or by organisation and key."""
+
+    row_id: str | None
+    org_id: str | None
+    key: Mapping[str, str]
+
+
+def explain_row(
+    spec: SpecName,
+    row: RowId = None,
+    field: Annotated[str | None, typer.Argument(help="Only the cell of this field.", metavar="[FIELD]")] = None,
+    org: Org = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where each cell of a row comes from.
+
+    A key without a row: what is known of it, such as failed, filtered, rejected, superseded.
+    """
+    if key and row is not None and field is None:
+        row, field = None, row
+    named = _read_names(row, org, key)
+    plans = load_plans(find_project())
+    plan = find_plan(plans, spec)
+
+    async def fetch_explanation(dsn: str) -> dict[str, Any]:
+        from engine.explain.keys import parse_key
+        from engine.explain.questions import explain_key
+        from engine.explain.row import explain_row
+        from engine.store.connection import connect
+
+        async with await connect(dsn) as connection:
+            if named.org_id is not None and named.key:
+                parsed = parse_key(plan, named.key)
+                return (await explain_key(connection, plan, named.org_id, parsed, plans, field)).as_dict()
+            row_id, org_id = await _find_owner(connection, plan, named)
+            found = await explain_row(connection, plan, org_id, row_id, field)
+            if found is None:
+                raise _build_not_found(plan, row_id)
+            return found.as_dict()
+
+    with open_database(find_project()) as dsn:
+        explained = asyncio.run(fetch_explanation(dsn))
+    if as_json:
+        console.print_json(orjson.Fragment(exact_json.dumps(explained)))
+        return
+    _print_explanation(explained)
+
+
+def show_history(
+    spec: SpecName,
+    row: RowId = None,
+    org: Org = None,
+    key: Key = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a row was after each contribution, newest first."""
+    named = _read_names(row, org, key)
+    plan = find_plan(load_plans(find_project()), spec)
+
+    async def fetch_history(dsn: str) -> History:
+        from engine.explain.history import read_history
+        from engine.explain.keys import parse_key
+        from engine.explain.questions import read_key_history
+        from engine.store.connection import connect
+
+        async with await connect(dsn) as connection:
+            if named.org_id is not None and named.key:
+                return await read_key_history(connection, plan, named.org_id, parse_key(plan, named.key), limit)
+            row_id, org_id = await _find_owner(connection, plan, named)
+            history = await read_history(connection, plan, org_id, row_id, limit)
+            if history is None:
+                raise _build_not_found(plan, row_id)
+            return history
+
+    with open_database(find_project()) as dsn:
+        history = asyncio.run(fetch_history(dsn))
+    if history.more:
+        console.print_note(f"older ones are left out: the newest {len(history.versions)} are here")
+    if as_json:
+        console.print_json(orjson.Fragment(exact_json.dumps([version.as_dict() for version in history.versions])))
+        return
+    _print_history(plan, history)
+
+
+def _read_names(row: str | None, org: str | None, key: list[str] | None) -> Named:
+    """Read how the row is named. Raises BadParameter."""
+    if (row is None) == (not key):
+        raise typer.BadParameter("name the row by its id, or by `--org` and `--key column=value`")
+    if key and org is None:
+        raise typer.BadParameter("`--key` needs `--org`: every organisation has keys of its own")
+    pairs = [text.partition("=") for text in key or ()]
+    for (name, sign, _), text in zip(pairs, key or (), strict=True):
+        if not sign or not name.strip():
+            raise typer.BadParameter(f"--key: `{text}` is not `column=value`")
+    return Named(
+        None if row is None else read_uuid(row, "ID"),
+        None if org is None else read_uuid(org, "--org"),
+        {name.strip(): value for name, _, value in pairs},
+    )
+
+
+async def _find_owner(connection: Connection, plan: Plan, named: Named) -> tuple[str, str]:
+    """Return the id of the row and its organisation. Raises RowNotFound."""
+    from engine.explain.stored_row import find_owner
+    from engine.store.errors import wrap_errors
+
+    assert named.row_id is not None
+    async with wrap_errors():
+        org_id = named.org_id or await find_owner(connection, plan, named.row_id)
+    if org_id is None:
+        raise _build_not_found(plan, named.row_id)
+    return named.row_id, org_id
+
+
+def _build_not_found(plan: Plan, row_id: str) -> RowNotFound:
+    return RowNotFound(f"there is no row `{row_id}` of `{plan.name}`", hint="check the id; a key asks without one")
+
+
+def _print_explanation(explained: Mapping[str, Any]) -> None:
+    for cell in explained["cells"]:
+        console.print_line(f"{cell['field']} = {shorten_json(cell['value'], _WIDTH)}")
+        if cell["step_result_id"] is not None:
+            element = "" if cell["element"] is None else f", element {cell['element']}"
+            console.print_line(f"    from       {cell['step_result_id']} of {cell['recorded_at']}{element}")
+            console.print_line(f"    path       {cell['path']}")
+            console.print_line(f"    raw        {shorten_json(cell['raw'], _WIDTH)}")
+        for step in cell["steps"]:
+            console.print_line(f"    {step['normalizer']:<10} {shorten_json(step['result'], _WIDTH)}")
+        for entry in cell["evidence"]:
+            _print_evidence(entry)
+        if cell["note"]:
+            console.print_line(f"    note       {cell['note']}")
+    console.print_line(f"{explained['id'] or 'no row'}: {explained['state']}: {explained['explanation']}")
+    for finding in explained.get("known", ()):
+        console.print_line(f"  {finding['recorded_at']} {finding['step_result_id']}: {finding['message']}")
+
+
+def _print_evidence(entry: Mapping[str, Any]) -> None:
+    confidence = f" ({entry['confidence']} confidence)" if entry["confidence"] else ""
+    console.print_line(f"    evidence   {entry['field']}{confidence}: {shorten_json(entry['reasoning'], _WIDTH)}")
+    for citation in entry["citations"]:
+        address = citation.get("url") if isinstance(citation, dict) else citation
+        console.print_line(f"               {address}")
+
+
+def _print_history(plan: Plan, history: History) -> None:
+    """Print what each contribution changed, newest first."""
+    if not history.versions:
+        console.print_line("no step result gives this row: it has no history")
+    older = [*history.versions[1:], None]
+    for version, before in zip(history.versions, older, strict=True):
+        console.print_line(f"{version.recorded_at} {version.step_result_id}")
+        if version.row is None:
+            console.print_line("    the row went")
+            continue
+        earlier = before.row if before and before.row else {}
+        for column in plan.fields:
+            value = version.row[column.name]
+            if column.name not in earlier or earlier[column.name] != value:
+                console.print_line(f"    {column.name} = {shorten_json(value, _WIDTH)}")
+
+
+COMMANDS = (
+    Command(
+        "explain",
+        explain_row,
+        (
+            "dex explain icp_job_titles $ROW",
+            "dex explain icp_job_titles $ROW company_domain --json",
+            "dex explain icp_job_titles --org $ORG --key company_domain=example.com",
+        ),
+    ),
+    Command(
+        "history",
+        show_history,
+        (
+            "dex history icp_job_titles $ROW",
+            "dex history icp_job_titles --org $ORG --key company_domain=example.com --json",
+        ),
+    ),
+)

@@ -1,0 +1,104 @@
+"""Read files of inputs, one run each: CSV with a header, or JSON Lines. Nothing is kept in memory but one record."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from engine.errors import EngineError
+from engine.values import exact_json
+
+_MOST_MISTAKES: Final = 20
+_LONGEST_CELL: Final = 10_000_000  # characters; the csv module's own bound is 131,072
+
+
+class InputFileError(EngineError):
+    """A file of inputs cannot be read, or some of its lines are no inputs."""
+
+
+def count_inputs(file: Path) -> int:
+    """Return how many inputs a file holds. Raises InputFileError naming each line that is none."""
+    mistakes: list[str] = []
+    count = 0
+    for line, value in _read_records(file):
+        if isinstance(value, str):
+            mistakes.append(f"{file.name}:{line}: {value}")
+        else:
+            count += 1
+        if len(mistakes) == _MOST_MISTAKES:
+            break
+    if mistakes:
+        raise InputFileError("\n".join(mistakes), hint="nothing was queued; mend these lines and submit the file again")
+    if not count:
+        raise InputFileError(f"{file.name} holds no inputs", hint="write a line per run")
+    return count
+
+
+def read_inputs(file: Path) -> Iterator[bytes]:
+    """Yield each input of a file that `count_inputs` found in order, as JSON text."""
+    for _, value in _read_records(file):
+        if isinstance(value, bytes):
+            yield value
+
+
+def _read_records(file: Path) -> Iterator[tuple[int, bytes | str]]:
+    """Yield for each record its line and its JSON text, or what is wrong with it. Raises InputFileError."""
+    readers = {".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines}
+    reader = readers.get(file.suffix.lower())
+    if reader is None:
+        raise InputFileError(f"`{file.name}` is neither CSV nor JSON Lines", hint="name it .csv, .jsonl or .ndjson")
+    try:
+        yield from reader(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputFileError(f"`{file}` cannot be read: {error}", hint="it has to be UTF-8 text") from error
+
+
+def _read_json_lines(file: Path) -> Iterator[tuple[int, bytes | str]]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, _read_object(line.removeprefix(b"\xef\xbb\xbf"))
+
+
+def _read_object(line: bytes) -> bytes | str:
+    """Return a JSON object as it is stored, every number as written, or what is wrong with it."""
+    try:
+        value = exact_json.loads(line)
+        return exact_json.dumps(value) if isinstance(value, dict) else "not a JSON object"
+    except exact_json.ExactError as error:
+        return str(error)
+
+
+def _read_csv(file: Path) -> Iterator[tuple[int, bytes | str]]:
+    csv.field_size_limit(_LONGEST_CELL)
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        rows = csv.reader(text, strict=True)
+        try:
+            names = [name.strip() for name in next(rows, [])]
+            if mistake := _find_header_mistake(names):
+                yield 1, mistake
+                return
+            for row in rows:
+                if row:
+                    yield rows.line_num, _read_row(names, row)
+        except csv.Error as error:
+            yield rows.line_num, f"not CSV: {error}"
+
+
+def _find_header_mistake(names: list[str]) -> str | None:
+    if not names or not all(names):
+        return "the first line names no input, or has a blank name"
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return f"the first line names `{twice[0]}` twice" if twice else None
+
+
+def _read_row(names: list[str], row: list[str]) -> bytes | str:
+    """Return a row as a JSON object, blank cells left out, or what is wrong with it."""
+    if len(row) != len(names):
+        return f"{len(row)} cells where the first line names {len(names)}"
+    try:
+        return exact_json.dumps({name: cell for name, cell in zip(names, row, strict=True) if cell.strip()})
+    except exact_json.ExactError as error:
+        return str(error)

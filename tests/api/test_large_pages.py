@@ -1,0 +1,73 @@
+"""Pages of large documents: the memory of the server is bounded, and others are answered meanwhile."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from scripts.processes import build_dex_command, start_process
+from tests import world
+from tests.api.loopback import INTERNAL_KEY, JWT_SECRET, internal_headers
+from tests.conftest import ROOT
+
+ROWS = 300
+QUERY = "/api/v1/icp-job-titles/query"
+
+
+def insert_large_rows(dsn: str) -> str:
+    """Insert rows of a megabyte each, stored as they are; return their organisation."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        org = world.insert_organisation(connection)
+        connection.execute("alter table icp_job_titles alter raw_parallel_output set storage external")
+        connection.execute(
+            "insert into icp_job_titles (org_id, company_domain, raw_parallel_output) select %s, number::text,"
+            " jsonb_build_object('text', repeat(md5(number::text), 31250)) from generate_series(1, %s) as number",
+            [org, ROWS],
+        )
+    return org
+
+
+def read_peak(pid: int) -> float:
+    """Return the most memory that a process has had, in MB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def test_three_large_pages_at_once(database: str) -> None:
+    org = insert_large_rows(database)
+    environment = {"DATABASE_URL": database, "INTERNAL_API_KEY": INTERNAL_KEY, "JWT_SECRET": JWT_SECRET}
+    with start_process(build_dex_command("serve", "--port", "0"), environment, cwd=ROOT) as process:
+        url = process.wait_for_line("serving on ").rsplit(" ", 1)[-1]
+        with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(3) as readers:
+            assert client.get("/healthz").status_code == 200
+            pages = [readers.submit(read_pages, url, org) for _ in range(3)]
+            waits = []
+            while not all(page.done() for page in pages):
+                began = time.perf_counter()
+                assert client.get("/healthz").status_code == 200
+                waits.append(time.perf_counter() - began)
+                time.sleep(0.01)
+            assert [page.result() for page in pages] == [ROWS] * 3
+        peak = read_peak(process.popen.pid)
+    assert len(waits) > 10 and max(waits) < 0.5, sorted(waits)[-5:]
+    assert peak < 300, f"{peak:.0f} MB"
+
+
+def read_pages(url: str, org: str) -> int:
+    """Ask for all rows in one page, and for what was left out of it in the next ones; return how many there were."""
+    found, cursor = set(), None
+    with httpx.Client(base_url=url, timeout=60, headers=internal_headers(org)) as client:
+        while True:
+            answer = client.post(QUERY, json={"limit": ROWS, "cursor": cursor})
+            assert answer.status_code == 200
+            page = json.loads(answer.content)
+            assert len(answer.content) < 18 * 1024 * 1024 and all(
+                len(row["raw_parallel_output"]["text"]) == 1_000_000 for row in page["data"]
+            )
+            found |= {row["id"] for row in page["data"]}
+            cursor = page["meta"]["next_cursor"]
+            if cursor is None:
+                return len(found)
