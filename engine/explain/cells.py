@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.backfill.reader import fetch_results
 from engine.explain.contributions import Contributions
+from engine.explain.evidence import find_evidence, read_basis
 from engine.explain.stored_row import StoredRow, convert_to_json
 from engine.plan import Field
 from engine.rows.explain import Trace, trace_fields
@@ -31,6 +32,7 @@ class Cell:
     path: str | None = None
     raw: Json = None
     steps: Sequence[tuple[str, Json]] = ()
+    evidence: Sequence[Mapping[str, Any]] = ()  # what the provider says about it
     note: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -45,7 +47,7 @@ class Cell:
             "path": self.path,
             "raw": self.raw,
             "steps": [{"normalizer": name, "result": result} for name, result in self.steps],
-            "evidence": [],
+            "evidence": list(self.evidence),
             "note": self.note,
         }
 
@@ -72,6 +74,7 @@ async def build_cells(
     sources = [CellSource(column, *folded.fold.find_source(folded, column)) for column in columns]
     ids = sorted({source.contributor.step_id for source in sources})
     results = {row[0]: row for row in await fetch_results(contributions.connection, contributions.reading, ids)}
+    basis = await read_basis(contributions.connection, ids)
     traces: dict[tuple[str, int | None], dict[str, Trace]] = {}
     cells = []
     for source in sources:
@@ -79,7 +82,9 @@ async def build_cells(
         place = source.contributor.step_id, source.element
         if place not in traces:
             traces[place] = {trace.field: trace for trace in _trace_result(contributions, result, source.element)}
-        cells.append(_build_cell(stored, folded, source, result, traces[place][source.column.name]))
+        known = basis.get(source.contributor.step_id, [])
+        evidence = find_evidence(contributions.plan, result[5], source.column.name, source.element, known)
+        cells.append(_build_cell(stored, folded, source, result, traces[place][source.column.name], evidence))
     return cells
 
 
@@ -93,7 +98,14 @@ def _trace_result(contributions: Contributions, result: StepResultRow, element: 
     return trace_fields(contributions.plan, result[5], document, element)
 
 
-def _build_cell(stored: StoredRow, folded: FoldedRow, source: CellSource, result: StepResultRow, trace: Trace) -> Cell:
+def _build_cell(
+    stored: StoredRow,
+    folded: FoldedRow,
+    source: CellSource,
+    result: StepResultRow,
+    trace: Trace,
+    evidence: Sequence[Mapping[str, Any]],
+) -> Cell:
     column = source.column
     differs = _is_different(stored, column, folded.values[column.name])
     is_kept = source.contributor is not folded.newest
@@ -108,6 +120,7 @@ def _build_cell(stored: StoredRow, folded: FoldedRow, source: CellSource, result
         path=trace.path,
         raw=trace.raw,
         steps=trace.steps,
+        evidence=evidence,
         note=_describe_cell(column, folded, trace, differs=differs, is_kept=is_kept),
     )
 

@@ -19,6 +19,14 @@ from step_persistence
 where spec = %(spec)s and step_result_id = any(string_to_array(%(ids)s, ',')::uuid[])
 """
 
+#: The basis of the answers in step results, where they have one: (id, basis as JSON text).
+READ_BASIS_SQL = """
+select id::text, (output_payload #> '{operation_result,output,parallel_raw_response,output,basis}')::text
+from step_results
+where id = any(string_to_array(%(ids)s, ',')::uuid[])
+    and output_payload #> '{operation_result,output,parallel_raw_response,output,basis}' is not null
+"""
+
 
 def build_stored_row_statement(plan: Plan, org_id: str, row_id: str) -> Statement:
     """Select one row of an organisation: its scalars as one JSON text, then each document as text."""

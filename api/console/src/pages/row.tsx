@@ -2,7 +2,7 @@
 import type { ComponentChildren, VNode } from "preact";
 import { useState } from "preact/hooks";
 import { buildPath, request } from "../data/api";
-import { isAnswer, placeEvidence, readBasis } from "../data/evidence";
+import { placeEvidence } from "../data/evidence";
 import { humanize, shortenId } from "../data/format";
 import { formatJson, isScalar, type Json } from "../data/json";
 import { type Loaded, useLoad } from "../data/load";
@@ -10,13 +10,11 @@ import { nameOrganisation, useSession } from "../data/session";
 import type {
   Cell,
   Column,
-  Evidence,
   Explanation,
   HistoryEntry,
   Organisation,
   Row,
   Spec,
-  StepResult,
 } from "../data/types";
 import { DocumentView } from "../parts/document";
 import { EvidenceNotes } from "../parts/evidence";
@@ -43,11 +41,6 @@ export function RowPage({ spec, id, organisation }: RowProps): VNode {
   const explanation = useLoad(`explain ${spec.name} ${id}`, async (signal) => {
     return (await request<Explanation>(buildPath(`${path}/explain`, query), { signal })).data;
   });
-  const source = row.data?.["source_step_result_id"];
-  const result = useLoad(`source ${typeof source === "string" ? source : ""}`, async (signal) => {
-    if (typeof source !== "string") return null;
-    return (await request<StepResult>(buildPath(`api/v1/step-results/${source}`, query), { signal })).data;
-  });
   const history = useLoad(`history ${spec.name} ${id}`, async (signal) => {
     return (await request<HistoryEntry[]>(buildPath(`${path}/history`, query), { signal })).data;
   });
@@ -57,7 +50,7 @@ export function RowPage({ spec, id, organisation }: RowProps): VNode {
         <Link to={["rows", spec.name]}>{spec.title}</Link>
       </nav>
       <Load of={row} what="Reading the row">
-        {(loaded) => <WholeRow {...{ spec, explanation, history }} row={loaded} source={result.data} />}
+        {(loaded) => <WholeRow {...{ spec, explanation, history }} row={loaded} />}
       </Load>
     </>
   );
@@ -67,11 +60,10 @@ interface WholeProps {
   spec: Spec;
   row: Row;
   explanation: Loaded<Explanation>;
-  source: StepResult | null;
   history: Loaded<HistoryEntry[]>;
 }
 
-function WholeRow({ spec, row, explanation, source, history }: WholeProps): VNode {
+function WholeRow({ spec, row, explanation, history }: WholeProps): VNode {
   const own = spec.columns.filter((column) => !column.provided);
   const documents = own.filter((column) => column.type === "jsonb");
   const cells = new Map((explanation.data?.cells ?? []).map((cell) => [cell.field, cell]));
@@ -111,7 +103,6 @@ function WholeRow({ spec, row, explanation, source, history }: WholeProps): VNod
           column={column}
           value={row[column.name] ?? null}
           cell={cells.get(column.name)}
-          source={source}
         />
       ))}
       <section class="card" aria-labelledby="history">
@@ -221,22 +212,15 @@ function RawValue({ value }: { value: Json }): VNode {
   );
 }
 
-/** The evidence that the explanation gives; where it gives none, what the provider said beside the answer. */
-function findEvidence(value: Json, cell: Cell | undefined, source: StepResult | null): Evidence[] {
-  if (cell && cell.evidence.length > 0) return cell.evidence;
-  return source && isAnswer(source.output_payload, value) ? readBasis(source.output_payload) : [];
-}
-
 interface DocumentProps {
   column: Column;
   value: Json;
   cell: Cell | undefined;
-  source: StepResult | null;
 }
 
-function DocumentColumn({ column, value, cell, source }: DocumentProps): VNode {
+function DocumentColumn({ column, value, cell }: DocumentProps): VNode {
   const [raw, setRaw] = useState(false);
-  const evidence = placeEvidence(value, findEvidence(value, cell, source));
+  const evidence = placeEvidence(value, cell?.evidence ?? []);
   return (
     <section class="card" aria-labelledby={`column-${column.name}`}>
       <div class="card-head">
