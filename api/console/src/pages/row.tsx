@@ -7,15 +7,7 @@ import { humanize, shortenId } from "../data/format";
 import { formatJson, isScalar, type Json } from "../data/json";
 import { type Loaded, useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
-import type {
-  Cell,
-  Column,
-  Explanation,
-  HistoryEntry,
-  Organisation,
-  Row,
-  Spec,
-} from "../data/types";
+import type { Cell, Column, Explanation, HistoryEntry, Organisation, Row, Spec } from "../data/types";
 import { DocumentView } from "../parts/document";
 import { EvidenceNotes } from "../parts/evidence";
 import { History } from "../parts/history";
