@@ -51,7 +51,7 @@ def test_a_super_admin_sees_every_organisation_by_name(console: Console, example
     expect(page.get_by_role("rowheader", name="Globex")).to_be_visible()
     page.get_by_role("link", name="Globex").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Globex")
-    page.get_by_label("Organisation").select_option("Harbor Assurance")
+    page.get_by_label("Organisation", exact=True).select_option("Harbor Assurance")
     expect(page.get_by_role("heading", level=1)).to_have_text("Harbor Assurance")
     assert f"org={example.demo}" in page.url
 

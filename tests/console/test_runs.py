@@ -57,7 +57,7 @@ def test_a_super_admin_sees_the_costs_of_the_organisation_it_chooses(console: Co
     expect(page.get_by_role("heading", level=1)).to_have_text("Whose?")
     page.get_by_role("list").get_by_role("link", name="Globex").click()
     expect(page.get_by_text("Nothing was bought yet")).to_be_visible()
-    page.get_by_label("Organisation").select_option("Harbor Assurance")
+    page.get_by_label("Organisation", exact=True).select_option("Harbor Assurance")
     expect(page.get_by_role("region", name="Orders")).to_be_visible()
     asked = {"params": {"org_id": example.demo}, "headers": bearer_headers(ADMIN_KEY)}
     orders = console.api.client.get("/api/v1/orders", **asked).json()["data"]
