@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from engine.jmespath.path import Steps
 from engine.research.providers import ResearchProvider
 from engine.values.exact_json import Json
+
+
+#: An index in brackets, `founders[0].name`, as some write it.
+_INDEX: Final = re.compile(r"\[(\d+)\]")
 
 
 def choose_evidence(
@@ -31,7 +36,7 @@ def _list_named_entries(provider: ResearchProvider, basis: Json) -> Iterator[tup
     for entry in basis if isinstance(basis, list) else ():
         name = entry.get("field") if isinstance(entry, dict) else None
         if isinstance(entry, dict) and isinstance(name, str):
-            yield () if name in provider.whole_names else tuple(name.split(".")), entry
+            yield () if name in provider.whole_names else tuple(_INDEX.sub(r".\1", name).split(".")), entry
 
 
 def _list_entries(

@@ -146,12 +146,18 @@ def test_what_is_said_for_a_part(place: str, value: Any, fields: list[str]) -> N
         assert entry == next(one for one in BASIS if one["field"] == entry["field"])
 
 
-@pytest.mark.parametrize("name", ["content", "output"])
+@pytest.mark.parametrize("name", ["content", "output", ""])
 def test_what_is_said_for_the_whole_answer_is_said_for_each_part(name: str) -> None:
     basis = [{"field": name, "reasoning": "r", "confidence": "low"}]
     for place in ((), ("funding", "total")):
         (entry,) = choose_evidence(PARALLEL, basis, [place], "text")
         assert entry == {"field": name, "citations": [], "reasoning": "r", "confidence": "low"}
+
+
+def test_an_index_in_brackets_is_an_index() -> None:
+    basis = [{"field": "people[0].name"}, {"field": "people[1].name"}]
+    (entry,) = choose_evidence(PARALLEL, basis, [("people", "0", "name")], "Ann")
+    assert entry["field"] == "people[0].name"
 
 
 @pytest.mark.parametrize("basis", [None, "text", {}, [], [1, None, "x"], [{"field": 1}, {"field": None}, {}]])
