@@ -10,7 +10,6 @@ from engine.jmespath.path import Steps
 from engine.research.providers import ResearchProvider
 from engine.values.exact_json import Json
 
-
 #: An index in brackets, `founders[0].name`, as some write it.
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 
