@@ -14,6 +14,7 @@ from engine.spec.models import (
     CORE_TABLES,
     IDENTIFIER,
     RESERVED_PARAMETERS,
+    RESERVED_SLUGS,
     RESERVED_SPEC_NAMES,
     SYSTEM_COLUMNS,
     Spec,
@@ -58,6 +59,7 @@ def build_json_schema() -> Schema:
     _constrain_lists(models)
     models["properties"]["name"] |= {"not": {"enum": [*RESERVED_SPEC_NAMES]}}
     models["properties"]["table"] |= {"not": {"enum": [*CORE_TABLES]}}
+    models["properties"]["slug"] |= {"not": {"enum": [*RESERVED_SLUGS]}}
     models["properties"]["on_absent"] |= _describe_enum(_ON_ABSENT_DOCS)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -25,6 +25,7 @@ from engine.spec.models import (
     CORE_TABLES,
     RESERVED_FILTERS,
     RESERVED_PARAMETERS,
+    RESERVED_SLUGS,
     RESERVED_SPEC_NAMES,
     SYSTEM_COLUMNS,
     Spec,
@@ -104,6 +105,12 @@ def _check_names(source: Source, data: Data) -> None:
     if isinstance(table, str) and table.removeprefix("public.") in CORE_TABLES:
         hint = f"give the rows a table of their own, `{table}_found`, say"
         source.report_value(("table",), "SPEC207", f"table `{table}` is the engine's", hint)
+        return
+    slug = data.get("slug") or (build_slug(table) if isinstance(table, str) else None)
+    if slug in RESERVED_SLUGS:
+        place = "slug" if data.get("slug") else "table"
+        message = f"`/api/v1/{slug}` is an endpoint of the engine's"
+        source.report_value((place,), "SPEC207", message, f"write a slug of its own, `slug: {slug}-found`, say")
 
 
 def _check_fields(source: Source, data: Data) -> None:

@@ -51,6 +51,12 @@ CORE_TABLES = (
 #: Names under which `dex generate` writes files and functions of its own.
 RESERVED_SPEC_NAMES = ("format", "index", "normalizers", "readme", "step_result")
 
+#: Path segments of endpoints that belong to no spec.
+RESERVED_SLUGS = (
+    *("caller", "costs", "coverage", "orders", "organisations", "pipeline-runs", "reconcile", "research-orders"),
+    *("runs", "specs", "step-results", "submissions"),
+)
+
 PathText = str  # JMESPath; the checks parse it
 #: The path of an array; as a list of two, the second is that of an array inside each element of the first.
 RowsPath = PathText | Annotated[list[PathText], Field(min_length=1, max_length=2)]

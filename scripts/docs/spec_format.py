@@ -12,7 +12,7 @@ from engine.generate.docs.markdown import build_page, build_table, format_code, 
 from engine.generate.json_schema import build_json_schema
 from engine.jmespath.functions import FUNCTIONS, REFUSED
 from engine.provided_columns import PROVIDED_COLUMNS
-from engine.spec.models import CORE_TABLES, RESERVED_PARAMETERS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS
+from engine.spec.models import CORE_TABLES, RESERVED_PARAMETERS, RESERVED_SLUGS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS
 
 FORMAT_PAGE: Final = "docs/reference/format.md"
 _PARTS: Final = (
@@ -63,7 +63,8 @@ def build_format_page() -> str:
         f" Words of the endpoints: {format_codes(RESERVED_PARAMETERS)}."
         f" Columns of Postgres: {format_codes(SYSTEM_COLUMNS)}."
         f" Tables of the engine: {format_codes(CORE_TABLES)}."
-        f" Names `dex generate` uses itself: {format_codes(RESERVED_SPEC_NAMES)}.",
+        f" Names `dex generate` uses itself: {format_codes(RESERVED_SPEC_NAMES)}."
+        f" Slugs of endpoints: {format_codes(RESERVED_SLUGS)}.",
         maker="written by `make generate`",
     )
 

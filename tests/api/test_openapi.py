@@ -32,7 +32,9 @@ def test_it_lists_every_route(api: Api, document: dict[str, Any]) -> None:
     assert listed == {
         *(("post", f"/api/internal/{plan.slug}/upsert") for plan in api.plans),
         *(("post", f"/api/v1/{plan.slug}/{word}") for plan in api.plans for word in ("query", "export")),
-        *(("get", f"/api/v1/{plan.slug}/{word}") for plan in api.plans for word in ("changes", "{id}")),
+        *(("get", f"/api/v1/{plan.slug}/{word}") for plan in api.plans for word in ("changes", "{id}", "explain")),
+        *(("get", f"/api/v1/{plan.slug}/{{id}}/{word}") for plan in api.plans for word in ("explain", "history")),
+        ("post", "/api/internal/reconcile"),
         ("post", "/api/internal/pipeline-runs/claim"),
         ("post", "/api/internal/pipeline-runs/heartbeat"),
         ("post", "/api/internal/pipeline-runs/queue"),

@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.api.loopback import ADMIN_KEY, Api, run_api
 from tests.conftest import create_database
 from tests.console.chromium import open_browser
 from tests.console.example import Example, build_example
+
+#: What anything here may take at most: other tests may use the machine as well.
+MILLISECONDS = 20_000
+expect.set_options(timeout=MILLISECONDS)
 
 
 @dataclass
@@ -76,7 +80,7 @@ def admin_key() -> str:
 def console(browser: Browser, served: tuple[Api, Example]) -> Iterator[Console]:
     """A tab of its own. Afterwards: no other host was asked, and the browser had nothing to complain of."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, timezone_id="Europe/Berlin", locale="en-GB")
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(MILLISECONDS)
     tab = Console(served[0], context, context.new_page())
     context.on("request", lambda request: tab.hosts.add(urlsplit(request.url).netloc))
     tab.page.on("console", tab.record_complaint)

@@ -4,7 +4,8 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.api.loopback import ADMIN_KEY, bearer_headers
+from tests.api.loopback import ADMIN_KEY, bearer_headers, run_api
+from tests.conftest import create_database
 from tests.console.conftest import Console
 from tests.console.example import SECRET, Example
 
@@ -18,7 +19,7 @@ def read_numbers(text: str) -> list[int]:
 def test_it_shows_what_the_endpoint_says(console: Console, token: str) -> None:
     page = console.open(key=token)
     accounts = console.api.client.get("/api/v1/coverage", headers=bearer_headers(token)).json()["data"]
-    assert len(accounts) == 3
+    assert len(accounts) == 4
     for account in accounts:
         card = page.locator(f"section[aria-labelledby=spec-{account['spec']}]")
         steps, elements = card.locator(".sum").all_inner_texts()
@@ -50,7 +51,7 @@ def test_a_super_admin_sees_every_organisation_by_name(console: Console, example
     expect(page.get_by_role("rowheader", name="Globex")).to_be_visible()
     page.get_by_role("link", name="Globex").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Globex")
-    page.get_by_label("Organisation").select_option("Harbor Assurance")
+    page.get_by_label("Organisation", exact=True).select_option("Harbor Assurance")
     expect(page.get_by_role("heading", level=1)).to_have_text("Harbor Assurance")
     assert f"org={example.demo}" in page.url
 
@@ -75,3 +76,20 @@ def test_a_tenant_sees_nothing_of_another(console: Console, token: str, example:
     page.wait_for_load_state("networkidle")
     assert SECRET not in page.inner_text("body")
     page.get_by_text("old-harbour.example").wait_for()
+
+
+def test_two_hundred_organisations_are_found_by_name(console: Console, server_dsn: str, template: str) -> None:
+    with create_database(server_dsn, template) as dsn, run_api(dsn) as api:
+        clients = "select 'Client ' || n, 'client-' || n from generate_series(1, 200) as n"
+        api.execute(f"insert into orgs (name, slug) {clients}")
+        console.api = api
+        page = console.open(key=ADMIN_KEY)
+        expect(page.locator("tbody tr")).to_have_count(50)
+        page.get_by_label("Find an organisation").fill("client 17")
+        expect(page.locator("tbody tr")).to_have_count(11)
+        page.get_by_label("Organisation", exact=True).fill("client 177")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Client 177")
+        expect(page.get_by_text("Nothing was found for it yet.").first).to_be_visible()
+        console.open("#/rows/icp_job_titles?org=client-5")
+        expect(page.get_by_text("The table has no row yet")).to_be_visible()

@@ -99,3 +99,51 @@ def list_texts(value: Any) -> list[str]:
     if isinstance(value, list):
         return [text for one in value for text in list_texts(one)]
     return [value] if isinstance(value, str) and value.strip() and "\n" not in value and "*" not in value else []
+
+
+def test_evidence_stands_beside_the_value_it_is_about(console: Console, example: Example, token: str) -> None:
+    row_id = find_row(console.api, example.demo, "northwind-robotics.example")
+    page = console.open(f"#/rows/{BRIEFINGS}/{row_id}", key=token)
+    step = console.api.fetch_value(
+        "select output_payload #> '{operation_result,output,parallel_raw_response,output,basis}' from step_results"
+        " where id = (select source_step_result_id from company_intel_briefings where id = %s)",
+        (row_id,),
+    )
+    expect(page.locator(".evidence .evidence-note")).to_have_count(len(step))
+    note = next(note for note in step if note["field"] == "business_summary")
+    line = page.locator("dl.facts > div", has=page.locator("dt", has_text="Business summary"))
+    expect(line.locator(".evidence")).to_contain_text(f"{note['confidence']} confidence")
+    link = line.get_by_role("link", name=note["citations"][0]["title"])
+    assert link.get_attribute("href") == note["citations"][0]["url"]
+    assert link.get_attribute("target") == "_blank" and "noopener" in str(link.get_attribute("rel"))
+    line.get_by_text("Reasoning").click()
+    expect(line).to_contain_text(note["reasoning"])
+
+
+def test_every_value_says_where_it_comes_from(console: Console, example: Example, token: str) -> None:
+    row_id = find_row(console.api, example.demo, "northwind-robotics.example")
+    explained = console.api.client.get(
+        f"/api/v1/company-intel-briefings/{row_id}/explain", headers=bearer_headers(token)
+    ).json()["data"]
+    cell = next(cell for cell in explained["cells"] if cell["field"] == "company_domain")
+    page = console.open(f"#/rows/{BRIEFINGS}/{row_id}", key=token)
+    line = page.locator("dl.columns > div", has=page.locator("dt", has_text="Company domain"))
+    line.locator("summary").click()
+    for text in (cell["path"], cell["steps"][0]["normalizer"], json.dumps(cell["raw"])):
+        expect(line).to_contain_text(text)
+    line.locator(f"a[href*='{cell['step_result_id']}']").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Step result")
+
+
+def test_history_shows_what_changed(console: Console, example: Example, token: str) -> None:
+    row_id = find_row(console.api, example.demo, "northwind-robotics.example")
+    path = f"/api/v1/company-intel-briefings/{row_id}/history"
+    newest, oldest = console.api.client.get(path, headers=bearer_headers(token)).json()["data"]
+    page = console.open(f"#/rows/{BRIEFINGS}/{row_id}", key=token)
+    history = page.locator("section[aria-labelledby=history]")
+    expect(history.locator("tbody tr")).to_have_count(2)
+    line = history.locator("dl.changes > div", has=page.get_by_text("parallel_run_id", exact=True))
+    expect(line.locator("del")).to_contain_text(oldest["row"]["parallel_run_id"])
+    expect(line.locator("ins")).to_contain_text(newest["row"]["parallel_run_id"])
+    history.get_by_label("After:").nth(1).check()
+    expect(history.locator("dl.changes")).to_have_count(0)

@@ -133,12 +133,15 @@ export interface Cell {
   raw: Json;
   steps: { normalizer: string; result: Json }[];
   evidence: Evidence[];
+  element?: number | null;
+  note?: string | null;
 }
 
 export interface HistoryEntry {
   step_result_id: string;
   recorded_at: string;
-  row: JsonObject;
+  /** null where this contribution took the row away. */
+  row: JsonObject | null;
 }
 
 export interface Explanation {

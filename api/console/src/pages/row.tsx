@@ -42,7 +42,7 @@ export function RowPage({ spec, id, organisation }: RowProps): VNode {
         <Link to={["rows", spec.name]}>{spec.title}</Link>
       </nav>
       <Load of={row} what="Reading the row">
-        {(loaded) => <WholeRow spec={spec} row={loaded} explanation={explanation} history={history} />}
+        {(loaded) => <WholeRow {...{ spec, explanation, history }} row={loaded} />}
       </Load>
     </>
   );
@@ -63,7 +63,6 @@ function WholeRow({ spec, row, explanation, history }: WholeProps): VNode {
     <>
       <h1>{nameRow(spec, row)}</h1>
       <p class="lead">
-        {explanation.data && explanation.data.state !== "explained" ? `${explanation.data.explanation}. ` : ""}
         Updated <Time at={row["updated_at"] as string} />
         {typeof row["source_step_result_id"] === "string" && (
           <>
@@ -76,6 +75,9 @@ function WholeRow({ spec, row, explanation, history }: WholeProps): VNode {
         )}
         .
       </p>
+      {explanation.data && explanation.data.state !== "sourced" && (
+        <p class="note waiting-note">{renderInline(`${explanation.data.explanation}.`)}</p>
+      )}
       <section class="card" aria-label="Columns">
         <dl class="columns">
           {own
@@ -172,6 +174,8 @@ function CellWay({ cell }: { cell: Cell }): VNode | null {
         <WayLine name="The path gives">
           <RawValue value={cell.raw} />
         </WayLine>
+        {typeof cell.element === "number" && <WayLine name="Element">{String(cell.element)}</WayLine>}
+        {cell.note && <WayLine name="Note">{renderInline(cell.note)}</WayLine>}
         {cell.steps.map((step, index) => (
           <WayLine key={index} name={step.normalizer}>
             <RawValue value={step.result} />
@@ -200,7 +204,13 @@ function RawValue({ value }: { value: Json }): VNode {
   );
 }
 
-function DocumentColumn({ column, value, cell }: { column: Column; value: Json; cell: Cell | undefined }): VNode {
+interface DocumentProps {
+  column: Column;
+  value: Json;
+  cell: Cell | undefined;
+}
+
+function DocumentColumn({ column, value, cell }: DocumentProps): VNode {
   const [raw, setRaw] = useState(false);
   const evidence = placeEvidence(value, cell?.evidence ?? []);
   return (

@@ -63,7 +63,7 @@ export function RowsPage({ spec, organisation, address }: RowsProps): VNode {
       </div>
       {spec.description && <p class="lead">{renderInline(spec.description)}</p>}
       <QuestionForm
-        key={address.query.toString()}
+        key={JSON.stringify([question.filters, question.search])}
         {...{ spec, question, columns, ask }}
         exportBody={{ ...body, fields: columns.map((column) => column.name) }}
       />

@@ -163,7 +163,7 @@ function describeSamples(samples: Samples | null, organisation: Organisation | n
 function ColumnTable({ spec, samples }: { spec: Spec; samples: Samples | null }): VNode {
   const byName = new Map((samples?.columns ?? []).map((sample) => [sample.name, sample]));
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Columns">
+    <div class="scroll" tabIndex={0} role="region" aria-label="Table of columns">
       <table class="spec-columns">
         <thead>
           <tr>

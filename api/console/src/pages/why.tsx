@@ -8,7 +8,7 @@ import { nameOrganisation, useSession } from "../data/session";
 import type { KeyExplanation, KeyFinding, Organisation, Row, Run, Spec } from "../data/types";
 import { Link } from "../parts/link";
 import { renderInline } from "../parts/markdown";
-import { RunCard } from "../parts/runs";
+import { listUnreadSpecs, RunCard } from "../parts/runs";
 import { Load } from "../parts/states";
 import { Status } from "../parts/status";
 import { Time } from "../parts/time";
@@ -130,12 +130,13 @@ async function explainKeys(
 }
 
 function Findings({ known, wanted }: { known: Known; wanted: string }): VNode {
+  const session = useSession();
   const steps = new Set(known.runs.flatMap((run) => run.steps.map((step) => step.id)));
   const others = known.findings.filter(({ finding }) => !steps.has(finding.step_result_id));
   return (
     <>
       <p class="verdict" role="status">
-        {judge(known, wanted)}
+        {judge(known, wanted, session.specs)}
       </p>
       {known.rows.length > 0 && (
         <section class="card" aria-labelledby="why-rows">
@@ -186,7 +187,7 @@ function nameKey(spec: Spec, row: Row): string {
 }
 
 /** One sentence: the best that is known. */
-function judge({ rows, findings, runs, searched }: Known, wanted: string): string {
+function judge({ rows, findings, runs, searched }: Known, wanted: string, specs: Spec[]): string {
   if (rows.length > 0) {
     return `“${wanted}” has ${formatCount(rows.length)} ${rows.length === 1 ? "row" : "rows"}.`;
   }
@@ -195,7 +196,9 @@ function judge({ rows, findings, runs, searched }: Known, wanted: string): strin
   if (steps.some((step) => step.results.some((result) => result.row_ids.length > 0))) {
     return `“${wanted}” was asked for, and has rows.`;
   }
-  const states = [...findings.map(({ finding }) => finding.state), ...outcomes, ...steps.map((step) => step.status)];
+  const waiting = steps.some((step) => listUnreadSpecs(step, specs).length > 0) ? ["pending"] : [];
+  const statuses = steps.map((step) => step.status);
+  const states = [...findings.map(({ finding }) => finding.state), ...outcomes, ...waiting, ...statuses];
   const first = [
     "rejected",
     "filtered",

@@ -6,21 +6,22 @@ import type { Citation, Evidence } from "../data/types";
 import { OutsideLink } from "./link";
 import { renderInline } from "./markdown";
 
-const SHOWN_EXCERPTS = 3;
-
 /** Confidence, reasoning and citations beside a value. What is long is a click away. */
 export function EvidenceNotes({ notes }: { notes: Evidence[] }): VNode {
   return (
-    <aside class="evidence" aria-label="Evidence">
+    <div class="evidence" role="note" aria-label="Evidence">
       {notes.map((note, index) => (
         <EvidenceNote key={index} note={note} />
       ))}
-    </aside>
+    </div>
   );
 }
 
 function EvidenceNote({ note }: { note: Evidence }): VNode {
   const citations = (note.citations ?? []).map(readCitation).filter((one) => Boolean(one.url ?? one.title));
+  const [first, ...others] = citations;
+  const excerpts = first?.excerpts ?? [];
+  const more = others.length > 0 || excerpts.length > 1;
   return (
     <div class="evidence-note">
       <p class="evidence-head">
@@ -31,28 +32,32 @@ function EvidenceNote({ note }: { note: Evidence }): VNode {
             : "no source"}
         </span>
       </p>
-      {citations.length > 0 && (
-        <ul class="citations">
-          {citations.slice(0, 3).map((citation, index) => (
-            <CitationLine key={index} citation={citation} />
-          ))}
-        </ul>
+      {first && (
+        <div class="citations">
+          <CitationLine citation={first} excerpts={excerpts.slice(0, 1)} />
+        </div>
       )}
-      {(note.reasoning !== null || citations.length > 3) && (
+      {(note.reasoning !== null || more) && (
         <details>
-          <summary>{citations.length > 3 ? "Reasoning and all sources" : "Reasoning"}</summary>
+          <summary>{nameRest(note.reasoning !== null, more)}</summary>
           {note.reasoning && <p>{renderInline(note.reasoning)}</p>}
-          {citations.length > 3 && (
-            <ul class="citations">
-              {citations.slice(3).map((citation, index) => (
-                <CitationLine key={index} citation={citation} />
-              ))}
-            </ul>
-          )}
+          {excerpts.slice(1).map((excerpt, index) => (
+            <blockquote key={index}>{excerpt}</blockquote>
+          ))}
+          {others.map((citation, index) => (
+            <div key={index} class="citations">
+              <CitationLine citation={citation} excerpts={citation.excerpts ?? []} />
+            </div>
+          ))}
         </details>
       )}
     </div>
   );
+}
+
+function nameRest(hasReasoning: boolean, hasMore: boolean): string {
+  if (!hasReasoning) return "All sources";
+  return hasMore ? "Reasoning and all sources" : "Reasoning";
 }
 
 function Confidence({ of }: { of: string }): VNode {
@@ -60,17 +65,16 @@ function Confidence({ of }: { of: string }): VNode {
   return <span class={`status ${tone}`}>{`${of.toLowerCase()} confidence`}</span>;
 }
 
-function CitationLine({ citation }: { citation: Citation }): VNode {
-  const excerpts = citation.excerpts ?? [];
+function CitationLine({ citation, excerpts }: { citation: Citation; excerpts: string[] }): VNode {
   const url = citation.url ?? "";
   return (
-    <li>
+    <>
       <OutsideLink url={url}>{citation.title ?? shortenUrl(url)}</OutsideLink>
       {citation.title && safeUrl(url) && <span class="quiet-text"> {new URL(url).hostname.replace(/^www\./, "")}</span>}
-      {excerpts.slice(0, SHOWN_EXCERPTS).map((excerpt, index) => (
+      {excerpts.map((excerpt, index) => (
         <blockquote key={index}>{excerpt}</blockquote>
       ))}
-    </li>
+    </>
   );
 }
 

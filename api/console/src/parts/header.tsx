@@ -65,7 +65,7 @@ interface ChoiceProps {
   organisation: Organisation | null;
 }
 
-/** Choose whose rows to look at: a list, which above a dozen organisations can be searched by typing. */
+/** Choose whose rows to look at: a list, or where they are many a field to type a name into. */
 function OrganisationChoice({ session, address, organisation }: ChoiceProps): VNode {
   const choose = (id: string): void => {
     const query = new URLSearchParams(address.query);
@@ -74,7 +74,7 @@ function OrganisationChoice({ session, address, organisation }: ChoiceProps): VN
     const stays = address.path.length < 2 || ["rows", "specs"].includes(address.path[0] ?? "");
     navigate(buildAddress(stays ? address.path.slice(0, 2) : address.path.slice(0, 1), query));
   };
-  if (session.organisations.length > 12) {
+  if (session.organisations.length > 25) {
     return <SearchableChoice organisations={session.organisations} chosen={organisation} choose={choose} />;
   }
   return (

@@ -61,7 +61,7 @@ export function History({ versions }: { versions: HistoryEntry[] }): VNode {
           </tbody>
         </table>
       </div>
-      {before && after && before !== after && <Changes changes={compareRows(before.row, after.row)} />}
+      {before && after && before !== after && <Changes changes={compareRows(before.row ?? {}, after.row ?? {})} />}
       {versions.length === 1 && <p class="quiet-text">One result says all of it; nothing changed since.</p>}
     </>
   );

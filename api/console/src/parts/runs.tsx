@@ -3,7 +3,7 @@ import type { VNode } from "preact";
 import { formatUsd, humanize, shortenId } from "../data/format";
 import { isObject, type Json } from "../data/json";
 import { useSession } from "../data/session";
-import type { Run, Step, StepOutcome } from "../data/types";
+import type { Run, Spec, Step, StepOutcome } from "../data/types";
 import { Link } from "./link";
 import { renderInline } from "./markdown";
 import { Status } from "./status";
@@ -48,8 +48,7 @@ export function RunCard({ run, heading = 2 }: { run: Run; heading?: 2 | 3 }): VN
 
 export function StepLine({ step }: { step: Step }): VNode {
   const session = useSession();
-  const readers = session.specs.filter((spec) => spec.operations.includes(step.operation_id ?? ""));
-  const unread = step.result_status === "found" ? readers.filter((spec) => !hasResult(step, spec.name)) : [];
+  const unread = listUnreadSpecs(step, session.specs);
   return (
     <li>
       <div class="step-line">
@@ -83,8 +82,11 @@ export function StepLine({ step }: { step: Step }): VNode {
   );
 }
 
-function hasResult(step: Step, spec: string): boolean {
-  return step.results.some((result) => result.spec === spec);
+/** The specs that read the operation of a step that found something, and have not looked at it yet. */
+export function listUnreadSpecs(step: Step, specs: Spec[]): Spec[] {
+  if (step.status !== "succeeded" || step.result_status !== "found") return [];
+  const read = new Set(step.results.map((result) => result.spec));
+  return specs.filter((spec) => spec.operations.includes(step.operation_id ?? "") && !read.has(spec.name));
 }
 
 /** What became of a step result under a spec: its rows, or why there are none. */
@@ -98,14 +100,17 @@ export function OutcomeLine({ result }: { result: StepOutcome }): VNode {
     <div class="outcome">
       <p>
         <Status of={result.outcome} /> {title}
-        {result.row_ids.map((id, index) => (
-          <span key={id}>
-            {index ? ", " : ": "}
-            <Link to={["rows", result.spec, id]} label={`Row ${index + 1} of ${title}`}>
-              {result.row_ids.length === 1 ? "the row" : `row ${index + 1}`}
-            </Link>
-          </span>
-        ))}
+        {result.row_ids.map((id, index) => {
+          const name = result.row_ids.length === 1 ? "the row" : `row ${index + 1}`;
+          return (
+            <span key={id}>
+              {index ? ", " : ": "}
+              <Link to={["rows", result.spec, id]} label={`${name} of ${title}`}>
+                {name}
+              </Link>
+            </span>
+          );
+        })}
         {result.outcome === "superseded" && result.row_ids.length > 0 && " says what a newer result found"}
       </p>
       {reasons.length > 0 && (
