@@ -35,7 +35,8 @@ def apply_migrations(
 ) -> None:
     """Apply the pending migrations, in order.
 
-    The specs of this checkout become the present ones. Each migration runs in a transaction of its own. A process with an older version of a spec leaves its work pending.
+    Each runs in a transaction of its own. Then the specs of this checkout are the present ones: a process with an older
+    version of a spec leaves its work pending.
     """
     from engine.tables.migrate import migrate, read_status
 
