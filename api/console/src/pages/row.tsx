@@ -41,7 +41,7 @@ export function RowPage({ spec, id, organisation }: RowProps): VNode {
       <nav class="crumbs" aria-label="Way here">
         <Link to={["rows", spec.name]}>{spec.title}</Link>
       </nav>
-      <Load of={row} what="Reading the row">
+      <Load of={row} what="Reading the row" heading={spec.title}>
         {(loaded) => <WholeRow {...{ spec, explanation, history }} row={loaded} />}
       </Load>
     </>

@@ -5,7 +5,7 @@ import { buildPath, request } from "../data/api";
 import { formatCount, humanize, shortenId } from "../data/format";
 import { useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
-import type { KeyExplanation, KeyFinding, Organisation, Row, Run, Spec } from "../data/types";
+import type { Column, KeyExplanation, KeyFinding, Organisation, Row, Run, Spec } from "../data/types";
 import { Link } from "../parts/link";
 import { renderInline } from "../parts/markdown";
 import { listUnreadSpecs, RunCard } from "../parts/runs";
@@ -113,7 +113,9 @@ async function explainKeys(
   orgId: string | null,
   signal: AbortSignal,
 ): Promise<SpecFinding[]> {
-  const columns = spec.columns.filter((column) => column.key && !column.provided && column.type === "text");
+  const columns = spec.columns.filter(
+    (column) => column.key && !column.provided && column.type === "text" && !readsElement(column),
+  );
   const answers = await Promise.allSettled(
     columns.map((column) => {
       const path = buildPath(`api/v1/${spec.slug}/explain`, { [column.name]: wanted, org_id: orgId });
@@ -127,6 +129,11 @@ async function explainKeys(
     }
   }
   return [...findings.values()].map((finding) => ({ spec, finding }));
+}
+
+/** Whether a column is about an element of a list: a result without the list says nothing of a key with one. */
+function readsElement(column: Column): boolean {
+  return column.sources.some((source) => /\b(item|parent)\b/.test(source.path ?? ""));
 }
 
 function Findings({ known, wanted }: { known: Known; wanted: string }): VNode {
@@ -198,7 +205,12 @@ function judge({ rows, findings, runs, searched }: Known, wanted: string, specs:
   }
   const waiting = steps.some((step) => listUnreadSpecs(step, specs).length > 0) ? ["pending"] : [];
   const statuses = steps.map((step) => step.status);
-  const states = [...findings.map(({ finding }) => finding.state), ...outcomes, ...waiting, ...statuses];
+  // The run itself says whether it waits or runs; the finding of a step that has no result says one word for both.
+  const listed = new Set(steps.map((step) => step.id));
+  const found = findings
+    .map(({ finding }) => finding)
+    .filter((finding) => finding.state !== "running" || !listed.has(finding.step_result_id));
+  const states = [...found.map((finding) => finding.state), ...outcomes, ...waiting, ...statuses];
   const first = [
     "rejected",
     "filtered",

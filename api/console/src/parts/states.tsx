@@ -40,13 +40,23 @@ export function Failed({ problem, retry }: { problem: Problem; retry?: (() => vo
 export function Load<T>({
   of,
   what,
+  heading,
   children,
 }: {
   of: Loaded<T>;
   what?: string;
+  /** The page's heading where it has none without the data. */
+  heading?: string;
   children: (data: T) => ComponentChildren;
 }): VNode {
-  if (of.state === "failed") return <Failed problem={of.problem} retry={of.reload} />;
+  if (of.state === "failed") {
+    return (
+      <>
+        {heading !== undefined && <h1>{heading}</h1>}
+        <Failed problem={of.problem} retry={of.reload} />
+      </>
+    );
+  }
   if (of.data === null) return <Loading {...(what === undefined ? {} : { what })} />;
   return <div aria-busy={of.state === "loading"}>{children(of.data)}</div>;
 }
