@@ -35,6 +35,7 @@ from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
 from api.readiness import Readiness
 from api.rows.routes import build_endpoints
 from api.runs.dispatch import sweep_runs_forever
+from api.runs.order_lists import ORDER_LIST_ENDPOINTS
 from api.runs.orders import ORDER_ENDPOINTS
 from api.runs.routes import RUN_ENDPOINTS
 from api.runs.run_list import RUN_LIST_ENDPOINTS
@@ -157,6 +158,7 @@ def list_endpoints(plans: Sequence[Plan]) -> list[Endpoint]:
         *(endpoint for plan in plans for endpoint in build_endpoints(plan)),
         *RUN_ENDPOINTS,
         *ORDER_ENDPOINTS,
+        *ORDER_LIST_ENDPOINTS,
         *SUBMISSION_ENDPOINTS,
         *RUN_LIST_ENDPOINTS,
         *CALLER_ENDPOINTS,

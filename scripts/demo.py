@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 
 from engine.errors import EngineError
+from engine.plan import Plan
 from engine.plans import load_plans
 from engine.project import Project
 from engine.rows.outcomes import Outcome
@@ -76,7 +77,7 @@ def run_demo(here: Project) -> None:
         provider = stack.enter_context(_start_provider(here))
         _run_pipelines(here, api, key, provider, tenant)
         _backfill_specs(here, dsn, tenant, [plan.name for plan in plans])
-        _query_rows(api, tenant, {plan.slug: [plan.conflict[1], "parallel_run_id"] for plan in plans})
+        _query_rows(api, tenant, {plan.slug: _choose_columns(plan) for plan in plans})
         _check_accounts(here, dsn, tenant)
     seconds = time.monotonic() - began
     console.print_line(f"\nDone in {seconds:.0f} s. Next: `make serve`, which shows all of it at {CONSOLE}")
@@ -178,14 +179,19 @@ async def _insert_old_run(dsn: str, tenant: Tenant) -> None:
         )
 
 
+def _choose_columns(plan: Plan) -> list[str]:
+    """Return the columns to show of a spec's rows: what is filtered by, and the id of the research."""
+    return list(dict.fromkeys([plan.conflict[1], *(column.name for column in plan.filters), "parallel_run_id"]))
+
+
 def _query_rows(api: str, tenant: Tenant, columns_by_slug: Mapping[str, list[str]]) -> None:
     console.print_line("\n4. What a tenant sees over HTTP")
     for slug, columns in columns_by_slug.items():
         rows = _post(api, f"/api/v1/{slug}/query", tenant, {"limit": 5})["data"]
         console.print_line(f"   POST /api/v1/{slug}/query: {len(rows)} row(s)")
         for row in rows:
-            size = len(json.dumps(row["raw_parallel_output"]))
-            console.print_line(f"      {' | '.join(str(row[name]) for name in columns)} | {size:,} bytes of research")
+            words = " | ".join(str(row[name]) for name in columns)
+            console.print_line(f"      {words} | {len(json.dumps(row)):,} bytes in all")
         if not rows:
             raise DemoFailed(f"`{slug}` answered no rows")
 

@@ -72,6 +72,21 @@ class Get(Arguments, frozen=True):
     fields: FieldNames | None = None
 
 
+class Explain(Arguments, frozen=True):
+    """Which row of which spec, by its id or by its key."""
+
+    spec: SpecName
+    id: RowId | None = None
+    key: Annotated[
+        dict[str, str],
+        Meta(
+            description='Instead of `id`: values of the key\'s columns, such as {"company_domain": "example.com"}.'
+            " Without a row the answer says what is known of the key: never asked, running, failed, rejected."
+        ),
+    ] = {}
+    field: Annotated[str | None, Meta(description="With `id`: only the cell of this column.")] = None
+
+
 class Coverage(Arguments, frozen=True):
     """Of which spec; of all without one."""
 

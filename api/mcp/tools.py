@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from api.http.body import decode_body
 from api.http.errors import Fault
-from api.mcp.arguments import Arguments, Costs, Coverage, Describe, Get, ListSpecs, Query
+from api.mcp.arguments import Arguments, Costs, Coverage, Describe, Explain, Get, ListSpecs, Query
 from api.mcp.endpoint_client import EndpointClient
 from api.mcp.size import measure_text, shorten_answer
 from api.mcp.spec_facts import describe_spec, summarize_spec
@@ -146,6 +146,13 @@ async def _get_row(call: ToolCall, given: Get) -> bytes:
     return await call.client.get(path, {"fields": ",".join(given.fields) if given.fields else None})
 
 
+async def _explain_row(call: ToolCall, given: Explain) -> bytes:
+    path = f"/api/v1/{call.find_plan(given.spec).slug}"
+    if given.id is not None:
+        return await call.client.get(f"{path}/{_read_row_id(given.id)}/explain", {"field": given.field})
+    return await call.client.get(f"{path}/explain", given.key)
+
+
 async def _show_coverage(call: ToolCall, given: Coverage) -> bytes:
     name = None if given.spec is None else call.find_plan(given.spec).name
     text = await call.client.get("/api/v1/coverage", {})
@@ -190,6 +197,13 @@ TOOLS: Final = (
         answer=_query_rows,
     ),
     AgentTool(name="get", description="Show one row of a spec.", arguments=Get, answer=_get_row),
+    AgentTool(
+        name="explain",
+        description="Show where each value of a row comes from: step result, path, raw value, normalizers, and the"
+        " provider's evidence (citations, reasoning, confidence). By a key without a row: what is known of it.",
+        arguments=Explain,
+        answer=_explain_row,
+    ),
     AgentTool(
         name="coverage",
         description="Show the accounts of your organisation: what was found, what became of it, and the reasons for"

@@ -258,7 +258,7 @@ _ABSENCE: Final = NamedSchema(
             "id": {"type": "null"},
             "state": {"type": "string", "enum": [state.value for state in KeyState]},
             "explanation": {"type": "string"},
-            "cells": {"type": "array", "maxItems": 0},
+            "cells": {"type": "array", "items": {"type": "object"}, "maxItems": 0},
             "known": {"type": "array", "items": _FINDING, "description": "What is known of it, newest first."},
         },
     },

@@ -1,4 +1,4 @@
-"""The endpoints of orders: the runner places them and reports what became of them; tenants see them and their costs."""
+"""The endpoints of orders: the runner places them and reports what became of them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ from uuid import UUID
 import msgspec
 import structlog
 from msgspec import UNSET, Meta, Raw, UnsetType
-from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import authenticate_tenant_or_admin, choose_organisation
-from api.context import Context
-from api.http.body import read_number
-from api.http.endpoint import Endpoint, build_data_response, build_list_response, endpoint
+from api.http.endpoint import Endpoint, build_data_response, build_list_response
 from api.http.errors import InvalidBody
-from api.http.openapi import build_data_schema
-from api.rows.query_body import parse_organisation
 from api.runs.routes import Body, Name, RunnerCall, Seconds, Text, Time, repair_run_rows, runner_endpoint
-from api.runs.submissions import HEADERS
-from engine.orders import collection, listing, orders
+from engine.orders import collection, orders
 from engine.orders.freshness import find_fresh_for
 from engine.orders.statuses import OrderStatus
 from engine.runs.statuses import StepStatus
@@ -245,63 +238,3 @@ async def settle_order(call: RunnerCall[Settling]) -> Response:
         run_id = await collection.settle_order(connection, settlement, call.org_id)
     report = {} if run_id is None else await repair_run_rows(call.context, run_id)
     return build_data_response(msgspec.json.encode({"pipeline_run_id": run_id, **report}))
-
-
-@endpoint(
-    "GET",
-    "/api/v1/orders",
-    name="list_orders",
-    title="What was ordered from providers of research, newest first",
-    tag="orders",
-    response_schema=build_data_schema({"type": "array", "items": {"type": "object"}}, {"type": "object"}),
-    security=("tenant", "superAdmin"),
-    headers=HEADERS,
-    error_statuses=(400, 401, 403, 422, 503),
-    description="Parameters of the URL: `status`, `operation`, `limit` (1 to 1000), `offset`, `org_id` (super-admin).",
-)
-async def list_orders(context: Context, request: Request) -> Response:
-    """Answer the orders of the caller's organisation, or of the one that a super-admin names."""
-    org_id = await _choose_organisation(request, context)
-    status = request.query_params.get("status")
-    if status is not None and status not in list(OrderStatus):
-        known = ", ".join(f"`{one}`" for one in OrderStatus)
-        raise InvalidBody(f"`status` is `{status[:40]}`, not one of {known}", field="status")
-    wanted = listing.OrderFilter(
-        org_id=org_id,
-        status=status,
-        operation=request.query_params.get("operation"),
-        limit=read_number(request.query_params, "limit", 100, 1, listing.MAX_ORDERS),
-        offset=read_number(request.query_params, "offset", 0, 0, 2**31 - 1),
-    )
-    async with context.connection() as connection:
-        found = await listing.list_orders(connection, wanted, as_tenant=True)
-    return build_list_response([text.encode() for text in found], {"limit": wanted.limit, "offset": wanted.offset})
-
-
-@endpoint(
-    "GET",
-    "/api/v1/costs",
-    name="list_costs",
-    title="What research cost, by operation and month (UTC)",
-    tag="orders",
-    response_schema=build_data_schema({"type": "array", "items": {"type": "object"}}, {"type": "object"}),
-    security=("tenant", "superAdmin"),
-    headers=HEADERS,
-    error_statuses=(400, 401, 403, 422, 503),
-    description="Parameter of the URL: `month`, such as `2026-11`; `org_id` (super-admin).",
-)
-async def list_costs(context: Context, request: Request) -> Response:
-    """Answer what the caller's organisation spent, or the one that a super-admin names."""
-    org_id = await _choose_organisation(request, context)
-    async with context.connection() as connection:
-        month = request.query_params.get("month")
-        found = await listing.sum_costs(connection, org_id, month=month, as_tenant=True)
-    return build_list_response([text.encode() for text in found], {})
-
-
-ORDER_ENDPOINTS += [list_orders, list_costs]
-
-
-async def _choose_organisation(request: Request, context: Context) -> str:
-    caller = await authenticate_tenant_or_admin(request, context)
-    return choose_organisation(caller, parse_organisation(request.query_params.get("org_id")))

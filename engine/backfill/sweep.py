@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 from engine.backfill.run import run_backfill
 from engine.backfill.versions import SpecOutdated, fetch_present_digest, is_queued
@@ -14,6 +15,9 @@ from engine.sql.step_results import Scope
 from engine.store.connection import connect
 from engine.store.errors import StoreRefused, wrap_errors
 
+T = TypeVar("T")
+#: Specs that are swept at once: while Postgres works for one, Python extracts for another.
+_SPECS_AT_A_TIME: Final = 2
 _HAS_WORK: Final = """
 select exists (select from pending_results where spec = %(spec)s)
     or exists (select from stale_rows where spec = %(spec)s)
@@ -33,7 +37,25 @@ async def sweep_specs(dsn: str, plans: Sequence[Plan]) -> list[Account]:
     A spec is left alone while another backfill of it is at work, and so is one of which another version is the present
     one, or none: registering a version is a step of a deployment. Raises StoreUnavailable.
     """
-    return [account for plan in plans if (account := await _sweep_spec(dsn, plan)) is not None]
+    accounts = await map_specs(lambda plan: _sweep_spec(dsn, plan), plans)
+    return [account for account in accounts if account is not None]
+
+
+async def map_specs(work: Callable[[Plan], Awaitable[T]], plans: Sequence[Plan]) -> list[T]:
+    """Return what `work` gives for each plan, some at a time; where it raises for one, cancel the others and raise."""
+    places = asyncio.Semaphore(_SPECS_AT_A_TIME)
+
+    async def work_in_turn(plan: Plan) -> T:
+        async with places:
+            return await work(plan)
+
+    tasks = [asyncio.ensure_future(work_in_turn(plan)) for plan in plans]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _sweep_spec(dsn: str, plan: Plan) -> Account | None:

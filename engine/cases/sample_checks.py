@@ -31,9 +31,11 @@ class SampleReport:
 
 
 def check_samples(project: Project, checked: Checked) -> list[SampleReport]:
-    """Run every spec of a folder without mistakes over its samples, in the order of the specs."""
+    """Run every spec without mistakes over its samples, in the order of the specs."""
     reports = []
     for source, spec in checked.specs:
+        if source.diagnostics:
+            continue
         plan = compile_spec(spec, source.file, checked.paths, source.files)
         folder = find_case_folder(project, spec.name)
         reports.append(_check_spec(source, spec, plan, list(list_samples(folder)), project))

@@ -11,28 +11,12 @@ from typing import Final
 
 from engine.draft import keys as row_keys
 from engine.draft import names, places, provider_bodies
+from engine.draft.column_names import choose_element_name, choose_owner_name, is_site_key
 from engine.draft.columns import PROVENANCE, Column, Proposal
 from engine.draft.places import KeyPath, Place
 from engine.draft.sample import Guess, is_site
 from engine.values.exact_json import Json
 
-#: Keys that need the name of their owner, or of the element, as a prefix to be understood in a table.
-_KEYS_NEEDING_OWNER: Final = ("domain", "name", "full_name", "email", "linkedin_url", "linkedin", "website")
-_KEYS_NEEDING_ELEMENT: Final = (*_KEYS_NEEDING_OWNER, "id", "title", "url", "description", "type", "status", "label")
-#: Objects that say nothing of what they hold: their keys are those of the owner, or of the element.
-_CONTAINERS: Final = (
-    "company",
-    "organization",
-    "organisation",
-    "person",
-    "profile",
-    "details",
-    "info",
-    "data",
-    "target",
-)
-_CONTAINERS_OF_ALL: Final = ("result", "results", "content", "answer", "output", "response", "metadata", "parsed")
-_SITE_KEYS: Final = ("website", "homepage", "site", "website_url", "company_website", "web_site", "company_url")
 _BODY_WORDS: Final = ("raw", "response", "output", "body", "result", "payload")
 #: Columns made of the parts around the elements, and of one element; what is over is left out and said.
 _MOST_PARENT_COLUMNS: Final = 24
@@ -186,44 +170,13 @@ def _build_alternatives(document: Place, keys: Sequence[KeyPath]) -> str:
 
 def _add_owner_column(proposal: Proposal, keys: Sequence[KeyPath], path: str, value: Json) -> Column:
     """Add a column of what the operation is about."""
-    name = _choose_name(proposal.owner, keys)
+    name = choose_owner_name(proposal.owner, keys)
     prefix, _, last = name.rpartition("_")
-    if _is_site_key(keys[0]) and proposal.owner != "person" and is_site([value]):
+    if is_site_key(keys[0]) and proposal.owner != "person" and is_site([value]):
         domain = names.join_words(prefix if last == "website" else proposal.owner, "domain")
         if all(column.name != domain for column in proposal.columns):
             return proposal.add_column(domain, path, [value], Guess("text", ("domain",)))
     return proposal.add_column(name, path, [value])
-
-
-def _is_site_key(keys: KeyPath) -> bool:
-    return names.to_snake_case(keys[-1]) in _SITE_KEYS
-
-
-def _choose_name(owner: str, keys: Sequence[KeyPath]) -> str:
-    """Return a column name for synonymous keys, the shortest first.
-
-    That is a key that names the owner; else the shortest after the owner, where it needs that; else the longest.
-    """
-    last = [names.to_snake_case(each[-1]) for each in keys]
-    if len(keys[0]) > 1:
-        return _join_keys(owner, keys[0])
-    prefixed = [name for name in last if name.startswith(f"{owner}_")]
-    if prefixed:
-        return prefixed[0]
-    return f"{owner}_{last[0]}" if last[0] in _KEYS_NEEDING_OWNER else last[-1]
-
-
-def _join_keys(entity: str, keys: KeyPath) -> str:
-    """Return a name for a value within objects: its key after that of the object, or after the entity it is part of."""
-    words = [names.to_snake_case(key) for key in keys]
-    around = [word for word in words[:-1] if word not in _CONTAINERS_OF_ALL]
-    if not around:
-        return f"{entity}_{words[-1]}" if words[-1] in _KEYS_NEEDING_OWNER else words[-1]
-    nearest = around[-1]
-    if nearest in _CONTAINERS or nearest.removeprefix("target_") == entity or nearest == entity:
-        nearest = entity if words[-1] in _KEYS_NEEDING_ELEMENT or words[-1] in _SITE_KEYS else ""
-    joined = names.join_words(nearest, words[-1])
-    return joined if len(joined) < names.MAX_LENGTH else words[-1]
 
 
 def _add_raw_body(proposal: Proposal, parts: _Parts) -> None:
@@ -283,10 +236,8 @@ def _add_element_columns(
 ) -> Iterator[Column]:
     """Add the column of a value of the elements; of their web site its domain, where that tells them apart."""
     path = Place("item", None).enter(keys).path
-    last = names.to_snake_case(keys[-1])
-    name = f"{element_name}_{last}" if last in _KEYS_NEEDING_ELEMENT else last
-    name = _join_keys(element_name, keys) if len(keys) > 1 else name
-    if _is_site_key(keys) and is_site(values):
+    name = choose_element_name(element_name, keys)
+    if is_site_key(keys) and is_site(values):
         domain = names.join_words(name.rpartition("_")[0] or element_name, "domain")
         column = Column(domain, path, Guess("text", ("domain",)), tuple(values))
         if column.has_distinct_values and all(other.name != domain for other in proposal.columns):
@@ -319,7 +270,7 @@ def _add_parent_columns(proposal: Proposal, parts: _Parts, document: Place, arra
 def _add_domain_from_context(proposal: Proposal) -> Iterator[Column]:
     document = Place("context", proposal.context)
     for keys, value in _list_named_leaves(document, []):
-        name = _choose_name(proposal.owner, keys)
+        name = choose_owner_name(proposal.owner, keys)
         if name.endswith("domain") and not name.startswith("client_") and isinstance(value, str):
             yield proposal.add_column(name, _build_alternatives(document, keys), [value])
             return

@@ -1,19 +1,27 @@
-"""Explain the cells of a folded row: the step result, the path, what it gave, and each normalizer's step."""
+"""Explain the cells of a folded row: the step result, the path, what it gave, each normalizer's step, the evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from engine.backfill.reader import fetch_results
+from engine.explain.answer_places import list_answer_places
 from engine.explain.contributions import Contributions
-from engine.explain.evidence import find_evidence, read_basis
+from engine.explain.evidence import choose_evidence
 from engine.explain.stored_row import StoredRow, convert_to_json
-from engine.plan import Field
+from engine.jmespath.path import Steps
+from engine.plan import Field, Plan
+from engine.research.providers import PROVIDERS, ResearchProvider
 from engine.rows.explain import Trace, trace_fields
 from engine.rows.fold import Contributor, FoldedRow
+from engine.rows.reading import Reading
 from engine.rows.stored_result import StepResultRow, build_stored_document
+from engine.sql.explain import build_basis_statement
+from engine.store.connection import Connection
+from engine.values import exact_json
 from engine.values.column_types import CastError
 from engine.values.exact_json import Json
 
@@ -32,7 +40,7 @@ class Cell:
     path: str | None = None
     raw: Json = None
     steps: Sequence[tuple[str, Json]] = ()
-    evidence: Sequence[Mapping[str, Any]] = ()  # what the provider says about it
+    evidence: Sequence[Mapping[str, Json]] = ()
     note: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,13 +60,15 @@ class Cell:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class CellSource:
-    """The row of a step result that gives a cell its value."""
+@dataclass(frozen=True)
+class RowSource:
+    """The row of a step result that gives cells their values: an element of it, or all of it."""
 
-    column: Field
+    plan: Plan
     contributor: Contributor
     number: int  # of the row among those of its step result
+    operation: str
+    document: dict[str, Any]  # of the step result, without an element
 
     @property
     def element(self) -> int | None:
@@ -66,26 +76,36 @@ class CellSource:
         indices = self.contributor.extracted.extraction.indices
         return indices[self.number] if indices else None
 
+    @cached_property
+    def traces(self) -> Mapping[str, Trace]:
+        """How each field came to its value, by name."""
+        traced = trace_fields(self.plan, self.operation, self.document, self.element)
+        return {trace.field: trace for trace in traced}
+
+    def list_places(self, provider: ResearchProvider, column: Field) -> list[Steps]:
+        """Return where in the provider's answer the value of a field stands; nothing for a value from elsewhere."""
+        mapping = self.plan.find_mapping(self.operation)
+        assert mapping is not None
+        name = next((name for name in column.coalesce if self.traces[name].result is not None), column.name)
+        paths = [path for source, path in mapping.list_sources() if source.name == name]
+        return list_answer_places(provider, mapping, paths, self.document, self.element)
+
 
 async def build_cells(
     contributions: Contributions, stored: StoredRow, folded: FoldedRow, columns: Sequence[Field]
 ) -> list[Cell]:
-    """Return the cells of `columns`, each with the way of its value. The documents are read once each."""
-    sources = [CellSource(column, *folded.fold.find_source(folded, column)) for column in columns]
-    ids = sorted({source.contributor.step_id for source in sources})
-    results = {row[0]: row for row in await fetch_results(contributions.connection, contributions.reading, ids)}
-    basis = await read_basis(contributions.connection, ids)
-    traces: dict[tuple[str, int | None], dict[str, Trace]] = {}
-    cells = []
-    for source in sources:
-        result = results[source.contributor.step_id]
-        place = source.contributor.step_id, source.element
-        if place not in traces:
-            traces[place] = {trace.field: trace for trace in _trace_result(contributions, result, source.element)}
-        known = basis.get(source.contributor.step_id, [])
-        evidence = find_evidence(contributions.plan, result[5], source.column.name, source.element, known)
-        cells.append(_build_cell(stored, folded, source, result, traces[place][source.column.name], evidence))
-    return cells
+    """Return the cells of `columns`, each with the way of its value and its evidence. Documents are read once each."""
+    found = {column.name: folded.fold.find_source(folded, column) for column in columns}
+    ids = {contributor.step_id for contributor, _ in found.values()}
+    results = {row[0]: row for row in await fetch_results(contributions.connection, contributions.reading, sorted(ids))}
+    sources: dict[tuple[str, int], RowSource] = {}
+    for contributor, number in found.values():
+        if (place := (contributor.step_id, number)) not in sources:
+            result = results[contributor.step_id]
+            sources[place] = _build_source(contributions.reading, result, contributor, number)
+    chosen = [(column, sources[found[column.name][0].step_id, found[column.name][1]]) for column in columns]
+    evidence = await _collect_evidence(contributions.connection, chosen)
+    return [_build_cell(stored, folded, column, source, evidence.get(column.name, ())) for column, source in chosen]
 
 
 def build_unsourced_cells(stored: StoredRow, columns: Sequence[Field]) -> list[Cell]:
@@ -93,20 +113,39 @@ def build_unsourced_cells(stored: StoredRow, columns: Sequence[Field]) -> list[C
     return [Cell(field=column.name, value=stored.values[column.name]) for column in columns]
 
 
-def _trace_result(contributions: Contributions, result: StepResultRow, element: int | None) -> Iterator[Trace]:
-    document = build_stored_document(contributions.reading, result)
-    return trace_fields(contributions.plan, result[5], document, element)
+def _build_source(reading: Reading, result: StepResultRow, contributor: Contributor, number: int) -> RowSource:
+    return RowSource(reading.plan, contributor, number, result[5], build_stored_document(reading, result))
+
+
+async def _collect_evidence(
+    connection: Connection, cells: Iterable[tuple[Field, RowSource]]
+) -> dict[str, list[dict[str, Json]]]:
+    """Return what the providers say for each cell that comes from an answer of theirs, by the cell's field."""
+    evidence: dict[str, list[dict[str, Json]]] = {}
+    for provider in PROVIDERS.values():
+        places = [(column, source, source.list_places(provider, column)) for column, source in cells]
+        placed = [(column, source, steps) for column, source, steps in places if steps]
+        ids = sorted({source.contributor.step_id for _, source, _ in placed})
+        bases = await _fetch_bases(connection, provider, ids)
+        for column, source, steps in placed:
+            basis = bases.get(source.contributor.step_id)
+            found = choose_evidence(provider, basis, steps, source.traces[column.name].raw)
+            evidence.setdefault(column.name, []).extend(found)
+    return evidence
+
+
+async def _fetch_bases(connection: Connection, provider: ResearchProvider, ids: Sequence[str]) -> dict[str, Json]:
+    if not ids:
+        return {}
+    statement = build_basis_statement(provider, ids)
+    rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+    return {step_id: exact_json.loads(text) for step_id, text in rows}
 
 
 def _build_cell(
-    stored: StoredRow,
-    folded: FoldedRow,
-    source: CellSource,
-    result: StepResultRow,
-    trace: Trace,
-    evidence: Sequence[Mapping[str, Any]],
+    stored: StoredRow, folded: FoldedRow, column: Field, source: RowSource, evidence: Sequence[Mapping[str, Json]]
 ) -> Cell:
-    column = source.column
+    trace = source.traces[column.name]
     differs = _is_different(stored, column, folded.values[column.name])
     is_kept = source.contributor is not folded.newest
     return Cell(
@@ -115,7 +154,7 @@ def _build_cell(
         differs=differs,
         step_result_id=source.contributor.step_id,
         recorded_at=source.contributor.recorded_at.isoformat(),
-        operation=result[5],
+        operation=source.operation,
         element=source.element,
         path=trace.path,
         raw=trace.raw,

@@ -28,6 +28,15 @@ from engine.generated.person_intel_briefings import (
     query_person_intel_briefings,
     upsert_person_intel_briefing,
 )
+from engine.generated.research_evidence import (
+    ResearchCitationFilters,
+    ResearchCitationRow,
+    ResearchCitationVersion,
+    explain_research_citation,
+    list_research_citation_history,
+    query_research_evidence,
+    upsert_research_citation,
+)
 
 __all__ = [
     "CompanyIntelBriefingFilters",
@@ -39,16 +48,23 @@ __all__ = [
     "PersonIntelBriefingFilters",
     "PersonIntelBriefingRow",
     "PersonIntelBriefingVersion",
+    "ResearchCitationFilters",
+    "ResearchCitationRow",
+    "ResearchCitationVersion",
     "explain_company_intel_briefing",
     "explain_icp_job_titles",
     "explain_person_intel_briefing",
+    "explain_research_citation",
     "list_company_intel_briefing_history",
     "list_icp_job_titles_history",
     "list_person_intel_briefing_history",
+    "list_research_citation_history",
     "query_company_intel_briefings",
     "query_icp_job_titles",
     "query_person_intel_briefings",
+    "query_research_evidence",
     "upsert_company_intel_briefing",
     "upsert_icp_job_titles",
     "upsert_person_intel_briefing",
+    "upsert_research_citation",
 ]

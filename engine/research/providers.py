@@ -26,11 +26,17 @@ class SchemaLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResearchProvider:
-    """A provider of research: where its answer stands in an operation's output, and its limits."""
+    """A provider of research: where its answer stands in an operation's output, and its limits.
+
+    The basis is an array of what the provider says for parts of its answer, each an object `{field, citations,
+    reasoning, confidence}` that names its part in dotted notation, such as `founders.0.name`.
+    """
 
     name: str
     title: str
     content: tuple[str, ...]  # the steps of the path to the answer's content
+    basis: tuple[str, ...]  # the steps of the path to the basis of the answer
+    whole_names: frozenset[str]  # what the basis calls an answer that has no parts
     limits: SchemaLimits
 
 
@@ -38,6 +44,8 @@ _PARALLEL = ResearchProvider(
     name="parallel",
     title="Parallel",
     content=("output", "parallel_raw_response", "output", "content"),
+    basis=("output", "parallel_raw_response", "output", "basis"),
+    whole_names=frozenset(("", "content", "output")),
     limits=SchemaLimits(
         most_levels=5,
         most_properties=100,

@@ -6,6 +6,10 @@
 'id', s.id, 'org_id', s.org_id, 'company_id', s.company_id, 'source', s.source, 'metadata', s.metadata,
 'status', s.status, 'created_at', s.created_at
 
+-- fragment: created_runs
+-- The runs of a new submission as the API returns them, for the rows `r`.
+coalesce(json_agg(json_build_object('id', r.id, 'status', r.status, 'runner', r.runner) order by r.created_at), '[]')
+
 -- name: create_submission
 -- The runs of one submission get increasing times, so that they are claimed in the order of the inputs.
 with submission as (
@@ -32,8 +36,7 @@ with submission as (
 select json_build_object(
     {submission_fields},
     'pipeline_runs', (
-        select json_agg(json_build_object('id', r.id, 'status', r.status, 'runner', r.runner) order by r.created_at)
-        from runs as r
+        select {created_runs} from runs as r
     )
 )::text,
 (select array_agg(r.id::text order by r.created_at) from runs as r)
@@ -47,8 +50,7 @@ select pg_advisory_xact_lock(hashtextextended('dex submit ' || %(org_id)s, 0))
 select s.request_digest, json_build_object(
     {submission_fields},
     'pipeline_runs', (
-        select json_agg(json_build_object('id', r.id, 'status', r.status, 'runner', r.runner) order by r.created_at)
-        from pipeline_runs as r where r.submission_id = s.id
+        select {created_runs} from pipeline_runs as r where r.submission_id = s.id
     )
 )::text,
 (select array_agg(r.id::text order by r.created_at) from pipeline_runs as r where r.submission_id = s.id)

@@ -17,10 +17,9 @@ _OPERATION = """coalesce(found.operation_id, (
         where step ->> 'position' = found.step_position::text limit 1
     ))"""
 
-#: What the step was given: its own input, or before it began that of the submission. An answer that earlier versions
-#: carried along is left out.
-_INPUT = """case when jsonb_typeof(coalesce(source.input_payload, submission.input_payload)) = 'object'
-        then coalesce(source.input_payload, submission.input_payload) - 'parallel_raw_response' end"""
+#: What the step was given: its own input; before it began that of its run's entity, where a submission has several, or
+#: of the submission. An answer that earlier versions carried along is left out.
+_INPUT = """case when jsonb_typeof(given.input) = 'object' then given.input - 'parallel_raw_response' end"""
 
 
 def build_candidates_statement(plan: Plan, key_reading: Reading, org_id: str, limit: int) -> Statement:
@@ -58,6 +57,10 @@ cross join lateral (
     select array_to_json(array[{parts}]::jsonb[])::text, ({_INPUT})::text
     from step_results as source
     join submissions as submission on submission.id = source.submission_id
+    join pipeline_runs as run on run.id = source.pipeline_run_id
+    cross join lateral (select coalesce(
+        source.input_payload, run.blueprint_snapshot #> '{{entity,input}}', submission.input_payload
+    ) as input) as given
     cross join lateral {build_detoast_subquery("source", roots)} as document
     where source.id = wanted.id::uuid
     offset 0

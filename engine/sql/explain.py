@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.columns import list_columns
 from engine.plan import Plan
+from engine.research.providers import ResearchProvider
 from engine.sql.identifiers import Statement, build_answer_columns, quote, quote_table
+from engine.sql.json_paths import build_detoast_subquery, build_path_value
 
 #: Which rows of a key are looked at to tell one from several.
 _MOST_ROWS = 2
@@ -19,13 +21,17 @@ from step_persistence
 where spec = %(spec)s and step_result_id = any(string_to_array(%(ids)s, ',')::uuid[])
 """
 
-#: The basis of the answers in step results, where they have one: (id, basis as JSON text).
-READ_BASIS_SQL = """
-select id::text, (output_payload #> '{operation_result,output,parallel_raw_response,output,basis}')::text
-from step_results
-where id = any(string_to_array(%(ids)s, ',')::uuid[])
-    and output_payload #> '{operation_result,output,parallel_raw_response,output,basis}' is not null
+
+def build_basis_statement(provider: ResearchProvider, step_ids: Sequence[str]) -> Statement:
+    """Select the basis of each step result's answer as JSON text, with its id."""
+    text = f"""
+select source.id::text, basis.value::text
+from step_results as source
+cross join lateral {build_detoast_subquery("source", provider.basis[:1])} as document
+cross join lateral (select {build_path_value(provider.basis, "document")} as value offset 0) as basis
+where source.id = any(string_to_array(%(ids)s, ',')::uuid[]) and basis.value is not null
 """
+    return Statement(text, {"ids": ",".join(step_ids)})
 
 
 def build_stored_row_statement(plan: Plan, org_id: str, row_id: str) -> Statement:

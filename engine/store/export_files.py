@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from importlib.util import find_spec
@@ -22,7 +23,7 @@ from engine.store.export import Block, stream_rows
 from engine.values.column_types import ColumnType
 
 #: Bytes of CSV that become one row group of a Parquet file: what is held at once, as text and as columns.
-_GROUP_BYTES: Final = 2 * 1024 * 1024
+_GROUP_BYTES: Final = 1024 * 1024
 _LISTS: Final[msgspec.json.Decoder[list[str]]] = msgspec.json.Decoder(list[str])
 
 
@@ -92,6 +93,8 @@ class _ParquetFile:
     """A Parquet file that is taken away as it grows."""
 
     def __init__(self, columns: Mapping[str, ColumnType]) -> None:
+        # The pool that it would choose keeps some 25 MB of what one group took. Read when it is imported first.
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         import pyarrow as arrow
         from pyarrow import parquet
 

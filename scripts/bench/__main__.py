@@ -84,7 +84,7 @@ PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {
     "query": _measure_queries,
     "export": _measure_exports,
     "coverage": _measure_coverage,
-    "several specs": _measure_several_specs,
+    "specs": _measure_several_specs,
 }
 
 

@@ -26,8 +26,6 @@ from scripts.commands.options import AsJson, Command, OptionalSpecName, SpecName
 from scripts.commands.orders import collect_open_orders
 from scripts.database_url import open_database
 
-#: Specs that `reconcile` sweeps at once: Python and Postgres each keep a core busy for one.
-_SPECS_AT_A_TIME = 2
 _NUMBERS = ("found", *Outcome, "pending")
 
 
@@ -184,14 +182,10 @@ def reconcile_specs(as_json: AsJson = False) -> None:
 async def _reconcile_plans(
     dsn: str, plans: Sequence[Plan], progress: Callable[[Account], None]
 ) -> list[dict[str, Any]]:
-    """Backfill every spec, some at a time: while one waits for the database, another extracts."""
-    places = asyncio.Semaphore(_SPECS_AT_A_TIME)
+    """Backfill every spec, some at a time."""
+    from engine.backfill.sweep import map_specs
 
-    async def reconcile_next(plan: Plan) -> dict[str, Any]:
-        async with places:
-            return await _reconcile_plan(dsn, plan, progress)
-
-    return await asyncio.gather(*map(reconcile_next, plans))
+    return await map_specs(lambda plan: _reconcile_plan(dsn, plan, progress), plans)
 
 
 async def _reconcile_plan(dsn: str, plan: Plan, progress: Callable[[Account], None]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def check_specs(
     here = find_project()
     checked = check_project(here)
     outside = _check_outside_files(here, files or [])
-    samples = [] if checked.diagnostics else check_samples(here, checked)
+    samples = check_samples(here, checked)
     chosen = _name_files(here, files) if files else None
     mistakes = [*_choose(checked.diagnostics, chosen), *outside]
     warnings = [warning for report in samples for warning in _choose(report.warnings, chosen)]

@@ -33,9 +33,10 @@ def apply_migrations(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Apply the pending migrations, in order, and make the specs of this checkout the present ones.
+    """Apply the pending migrations, in order.
 
-    Each migration runs in a transaction of its own. A process with an older version of a spec leaves its work pending.
+    Each runs in a transaction of its own. Then the specs of this checkout are the present ones: a process with an older
+    version of a spec leaves its work pending.
     """
     from engine.tables.migrate import migrate, read_status
 

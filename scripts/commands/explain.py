@@ -222,7 +222,7 @@ COMMANDS = (
         show_history,
         (
             "dex history icp_job_titles $ROW",
-            "dex history icp_job_titles --org $ORG --key company_domain=example.com --json",
+            "dex history icp_job_titles --org $ORG --key company_domain=example.com",
         ),
     ),
 )

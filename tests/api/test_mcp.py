@@ -68,7 +68,7 @@ async def test_an_agent_finds_its_way(api: Api, org: str, mode: str) -> None:
     ids = insert_rows(api, org, 3)
     async with connect(api, api.insert_token(org), mode) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-        assert {"list_specs", "describe", "query", "get", "coverage", "costs"} <= tools.keys()
+        assert {"list_specs", "describe", "query", "get", "explain", "coverage", "costs"} == tools.keys()
         assert all(tool.annotations.read_only_hint for tool in tools.values())
         assert SPEC in tools["query"].input_schema["properties"]["spec"]["enum"]
         specs = (await call(client, "list_specs"))["data"]
@@ -82,6 +82,20 @@ async def test_an_agent_finds_its_way(api: Api, org: str, mode: str) -> None:
         assert row == page["data"][0] == api.query(SLUG, org, {"id": ids[1]}).json()["data"][0]
         assert (await call(client, "coverage", spec=SPEC))["data"] == []
         assert (await call(client, "costs"))["data"] == []
+
+
+async def test_an_agent_asks_why(api: Api, org: str) -> None:
+    row_id = insert_rows(api, org, 1)[0]
+    token = api.insert_token(org)
+    headers = bearer_headers(token)
+    async with connect(api, token) as client:
+        explained = (await call(client, "explain", spec=SPEC, id=row_id))["data"]
+        assert explained == api.client.get(f"/api/v1/{SLUG}/{row_id}/explain", headers=headers).json()["data"]
+        assert (explained["id"], explained["state"]) == (row_id, "unsourced")
+        (cell,) = (await call(client, "explain", spec=SPEC, id=row_id, field="company_domain"))["data"]["cells"]
+        assert cell["value"] == "c0.example.com"
+        known = (await call(client, "explain", spec=SPEC, key={"company_domain": "nobody.example"}))["data"]
+        assert (known["id"], known["state"]) == (None, "never_asked")
 
 
 async def test_coverage_and_costs_are_those_of_the_endpoints(api: Api, org: str) -> None:

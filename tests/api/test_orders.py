@@ -208,7 +208,7 @@ class TestLists:
             assert [one["id"] for one in read_data(api.client.get(path, headers=token))] == [order["id"]]
         assert read_data(api.client.get("/api/v1/orders?status=open", headers=token)) == []
         assert read_data(api.client.get("/api/v1/orders?offset=1", headers=token)) == []
-        for query in ("status=done", "limit=0", "limit=1001", "offset=x"):
+        for query in ("status=done", "limit=0", "limit=1001", "offset=x", "operation=a%00b", "colour=green"):
             assert api.client.get(f"/api/v1/orders?{query}", headers=token).status_code == 422
         assert api.client.get("/api/v1/orders").status_code == 401
 
@@ -224,3 +224,5 @@ class TestLists:
         assert read_data(api.client.get("/api/v1/costs", headers=internal_headers(org))) == expected
         answer = api.client.get("/api/v1/costs?month=2000-01", headers=internal_headers(org))
         assert read_data(answer) == []
+        for query in ("month=2026-13", "month=2026", "month=", "year=2026"):
+            assert api.client.get(f"/api/v1/costs?{query}", headers=internal_headers(org)).status_code == 422

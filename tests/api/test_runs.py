@@ -244,13 +244,15 @@ class TestEnd:
         ended = read_data(
             api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
         )
-        (account,) = ended["persistence"]
-        assert account["spec"] == "company_intel_briefings"
-        assert (account["found"], account["written"], account["pending"]) == (1, 1, 0)
+        told = {one["spec"]: (one["found"], one["written"], one["pending"]) for one in ended["persistence"]}
+        assert told == {"company_intel_briefings": (1, 1, 0), "research_evidence": (1, 0, 0)}, "and no evidence"
         (row,) = api.query("company-intel-briefings", org).json()["data"]
         assert (row["company_domain"], row["source_pipeline_run_id"]) == ("example.com", run)
         coverage = api.client.get("/api/internal/coverage", headers=internal_headers(org)).json()["data"]
-        assert [(one["spec"], one["found"], one["written"]) for one in coverage] == [("company_intel_briefings", 1, 1)]
+        assert [(one["spec"], one["found"], one["written"], one["filtered"]) for one in coverage] == [
+            ("company_intel_briefings", 1, 1, 0),
+            ("research_evidence", 1, 0, 1),
+        ]
 
     def test_what_the_live_block_wrote_is_unchanged(self, api: Api, org: str) -> None:
         submission, run = api.insert_submission(org)
@@ -272,7 +274,8 @@ class TestEnd:
         }
         assert api.upsert("company-intel-briefings", live, org).json()["meta"]["outcome"] == "written"
         ended = read_data(api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "failed"}))
-        assert [(one["found"], one["unchanged"]) for one in ended["persistence"]] == [(1, 1)]
+        told = {one["spec"]: (one["found"], one["unchanged"]) for one in ended["persistence"]}
+        assert told == {"company_intel_briefings": (1, 1), "research_evidence": (1, 0)}
 
     def test_a_rejected_one_says_why(self, api: Api, org: str) -> None:
         _, run = api.insert_submission(org)
@@ -285,8 +288,8 @@ class TestEnd:
         ended = read_data(
             api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "canceled"})
         )
-        (account,) = ended["persistence"]
-        assert account["rejected"] == 1
+        account, evidence = ended["persistence"]
+        assert (account["rejected"], evidence["rejected"], evidence["filtered"]) == (1, 0, 1)
         assert account["reasons"] == [{"code": "missing_required", "field": "company_domain", "count": 1}]
 
     def test_a_run_that_found_nothing_has_no_accounts(self, api: Api, org: str) -> None:
@@ -308,12 +311,13 @@ class TestEnd:
             own_api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
         )
         assert ended["status"] == "succeeded"
-        (left,) = ended["persistence"]
+        left, other = ended["persistence"]
         assert (left["spec"], left["pending"], left["written"]) == ("company_intel_briefings", 1, 0)
+        assert (other["spec"], other["pending"], other["filtered"]) == ("research_evidence", 0, 1)
         assert "company_intel_briefings" in left["error"]
         assert ended["persistence_error"]["code"] == "repair_failed"
-        (account,) = own_api.client.get("/api/internal/coverage", headers=internal_headers()).json()["data"]
-        assert account["pending"] == 1
+        coverage = own_api.client.get("/api/internal/coverage", headers=internal_headers()).json()["data"]
+        assert [account["pending"] for account in coverage] == [1, 0]
         own_api.execute("alter table elsewhere rename to company_intel_briefings")
         again = read_data(
             own_api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
@@ -356,7 +360,11 @@ class TestEnd:
             own_api.call_runner("pipeline-runs/update-status", {"pipeline_run_id": run, "status": "succeeded"})
         )
         told = {account["spec"]: (account["written"], account["pending"]) for account in ended["persistence"]}
-        assert told == {"company_intel_briefings": (0, 1), "person_intel_briefings": (1, 0)}
+        assert told == {
+            "company_intel_briefings": (0, 1),
+            "person_intel_briefings": (1, 0),
+            "research_evidence": (0, 0),
+        }
 
     def test_the_times_of_a_run_may_be_said(self, api: Api) -> None:
         _, run = api.insert_submission(api.insert_organisation())

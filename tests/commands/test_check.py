@@ -77,7 +77,9 @@ def test_a_path_that_never_matches_is_seen(project: Path, right: str, wrong: str
 def test_check_of_files_says_what_is_about_them(project: Path) -> None:
     other = SPEC.replace("offices", "shops").replace("office", "shop").replace("type: integer", "type: number")
     (project / "specs" / "shops.yaml").write_text(other)
-    assert run_json(project, "check specs/offices.yaml")["diagnostics"] == []
+    keep_sample(project, OUTPUT)
+    report = run_json(project, "check specs/offices.yaml")
+    assert (report["diagnostics"], [each["spec"] for each in report["samples"]]) == ([], ["offices"])
     assert [each["code"] for each in run_json(project, "check specs/shops.yaml", 1)["diagnostics"]] == ["SPEC301"]
     (project / "elsewhere.yaml").write_text(SPEC.replace("org_id, ", ""))
     found = run_json(project, "check elsewhere.yaml", 1)["diagnostics"]

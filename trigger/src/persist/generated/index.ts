@@ -3,6 +3,7 @@ import type { PersistStep } from "../step.js";
 import { persistCompanyIntelBriefings } from "./company-intel-briefings.js";
 import { persistIcpJobTitles } from "./icp-job-titles.js";
 import { persistPersonIntelBriefings } from "./person-intel-briefings.js";
+import { persistResearchEvidence } from "./research-evidence.js";
 
 export type {
   CompanyIntelBriefingBody,
@@ -15,6 +16,12 @@ export type {
   PersonIntelBriefingFilters,
   PersonIntelBriefingRow,
 } from "./person-intel-briefings.js";
+export type {
+  ResearchCitationBody,
+  ResearchCitationElement,
+  ResearchCitationFilters,
+  ResearchCitationRow,
+} from "./research-evidence.js";
 
 /** Offer a step's result to every spec at once; each takes what its operations found. Never throws. */
 export async function persistStepResult(step: PersistStep): Promise<void> {
@@ -22,5 +29,6 @@ export async function persistStepResult(step: PersistStep): Promise<void> {
     persistCompanyIntelBriefings(step),
     persistIcpJobTitles(step),
     persistPersonIntelBriefings(step),
+    persistResearchEvidence(step),
   ]);
 }

@@ -1,0 +1,107 @@
+"""Say which part of a provider's answer a cell comes from, in the provider's dotted notation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from engine.jmespath.path import CompiledPath, EvaluationError, Steps
+from engine.jmespath.places import list_places
+from engine.plan import OperationMapping
+from engine.research.providers import ResearchProvider
+
+
+def list_answer_places(
+    provider: ResearchProvider,
+    mapping: OperationMapping,
+    paths: Iterable[CompiledPath],
+    document: dict[str, Any],
+    element: int | None,
+) -> list[Steps]:
+    """Return the places below the answer's content that `paths` take their value from; `()` is the content as a whole.
+
+    `document` is that of the step result, without an element; `element` is the index of the cell's element.
+    """
+    roots = _find_element_roots(mapping, document, element)
+    places = []
+    for path in paths:
+        for place in list_places(path, {**document, **roots.values}):
+            whole = roots.replace_root(place)
+            if whole is not None and whole[: len(provider.content)] == provider.content:
+                places.append(whole[len(provider.content) :])
+    return list(dict.fromkeys(places))
+
+
+class _ElementRoots:
+    """Where `item` and `parent` of one element stand in the document, and their values."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, Steps] = {}
+        self.values: dict[str, Any] = {}
+
+    def replace_root(self, place: Steps) -> Steps | None:
+        """Return a place that begins at an element as one that begins at the document."""
+        if place and place[0] in self.values:
+            around = self.places.get(place[0])
+            return None if around is None else (*around, *place[1:])
+        return place
+
+
+def _find_element_roots(mapping: OperationMapping, document: dict[str, Any], element: int | None) -> _ElementRoots:
+    roots = _ElementRoots()
+    if mapping.rows is None or element is None:
+        return roots
+    for number, (place, value) in enumerate(_list_elements(mapping.rows, document)):
+        if mapping.inner_rows is None:
+            if number == element:
+                _put_root(roots, "item", place, value)
+                break
+            continue
+        around = {**document, "item": value}
+        inner = list(_list_elements(mapping.inner_rows, around))
+        if element < len(inner):
+            inner_place, inner_value = inner[element]
+            _put_root(roots, "parent", place, value)
+            if inner_place is not None and inner_place[0] == "item":
+                inner_place = None if place is None else (*place, *inner_place[1:])
+            _put_root(roots, "item", inner_place, inner_value)
+            break
+        is_array = isinstance(_search_path(mapping.inner_rows, around), list)
+        element -= len(inner) if is_array else 1  # what is no array counts as one element, which is refused
+    return roots
+
+
+def _put_root(roots: _ElementRoots, name: str, place: Steps | None, value: Any) -> None:
+    roots.values[name] = value
+    if place is not None:
+        roots.places[name] = place
+
+
+def _list_elements(rows: CompiledPath, document: dict[str, Any]) -> Iterator[tuple[Steps | None, Any]]:
+    """Yield place and value of the elements of an array; the array's place where it is put together of several."""
+    elements = _search_path(rows, document)
+    if not isinstance(elements, list):
+        return
+    places = list_places(rows, document)
+    is_plain = len(places) == 1 and _read_place(document, places[0]) is elements
+    for index, value in enumerate(elements):
+        if not places:
+            yield None, value
+        else:
+            yield (*places[0], str(index)) if is_plain else places[0], value
+
+
+def _search_path(path: CompiledPath, document: dict[str, Any]) -> Any:
+    try:
+        return path.search(document)
+    except EvaluationError:
+        return None
+
+
+def _read_place(document: Any, place: Steps) -> Any:
+    for step in place:
+        if isinstance(document, list):
+            document = document[int(step)] if step.isdigit() and int(step) < len(document) else None
+        else:
+            document = document.get(step) if isinstance(document, dict) else None
+    return document
