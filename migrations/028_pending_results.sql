@@ -4,10 +4,10 @@
 -- goes when the ledger has an entry under the present version of the spec. All of it happens in triggers: whoever writes
 -- step results or the ledger, by hand too, keeps it true.
 --
--- is_queued: whether the history of a version was added. The registration of a version does that in three steps, each a
--- transaction of its own: the version becomes the present one, from now on new step results are added for it; those who
--- were writing then have ended (they hold the lock below in share mode); the others are added. Until then the readers
--- look for what is pending in the history itself.
+-- is_queued: whether the history of a version was added. The registration of a version does that in transactions of their
+-- own: the version becomes the present one, from now on new step results are added for it; those who were writing then
+-- have ended (they hold the lock below in share mode); the others are added; those who recorded one of them meanwhile have
+-- ended, and what they recorded is taken out. Until then the readers look for what is pending in the history itself.
 
 ALTER TABLE spec_versions ADD COLUMN IF NOT EXISTS is_queued BOOLEAN NOT NULL DEFAULT FALSE;
 
@@ -37,7 +37,7 @@ REVOKE ALL ON present_versions FROM PUBLIC;
 CREATE OR REPLACE FUNCTION queue_found_step() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    -- Held until the transaction ends: the registration of a version waits for it.
+    -- Held until the transaction ends: the registration of a version waits for that.
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('dex queue step results', 0));
     INSERT INTO pending_results (step_result_id, spec, org_id)
     SELECT NEW.id, spec, NEW.org_id FROM present_versions WHERE NEW.operation_id = ANY(operations)
@@ -58,6 +58,7 @@ $$;
 CREATE OR REPLACE FUNCTION unqueue_recorded_steps() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('dex queue step results', 0));
     DELETE FROM pending_results AS pending
     USING recorded JOIN present_versions AS present
         ON present.spec = recorded.spec AND present.digest = recorded.spec_digest

@@ -71,6 +71,10 @@ async def queue_history(connection: Connection, plan: Plan) -> bool:
     async with connection.transaction():
         await connection.execute(versions.DELETE_FOREIGN_PENDING_SQL, parameters)
         await connection.execute(versions.QUEUE_HISTORY_SQL, parameters)
+    if not await _wait_for_writers(connection):
+        return False
+    async with connection.transaction():
+        await connection.execute(versions.DELETE_RECORDED_PENDING_SQL, parameters)
         cursor = await connection.execute(versions.MARK_QUEUED_SQL, parameters)
         return cursor.rowcount > 0
 
@@ -83,7 +87,7 @@ async def is_queued(connection: Connection, plan: Plan) -> bool:
 
 
 async def _wait_for_writers(connection: Connection) -> bool:
-    """Wait until everybody who writes step results has seen the present versions; return whether that is so."""
+    """Wait until whoever is writing step results or the ledger has ended; return whether they have."""
     deadline = asyncio.get_running_loop().time() + _QUEUE_TIMEOUT
     while asyncio.get_running_loop().time() < deadline:
         async with connection.transaction():

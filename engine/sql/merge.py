@@ -233,3 +233,9 @@ where (
         excluded.duplicate_count, excluded.refused_count, excluded.reasons
     )
 """
+
+#: What is recorded waits no longer, also where its entry in the ledger stays as it is.
+DELETE_PENDING_SQL = """
+delete from pending_results
+where spec = %(spec)s and step_result_id = any(string_to_array(%(ids)s, ',')::uuid[])
+"""

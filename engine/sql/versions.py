@@ -42,6 +42,11 @@ where found.status = 'succeeded' and found.result_status = 'found' and found.ope
     and ledger.step_result_id is null
 on conflict (step_result_id, spec) do nothing
 """
+DELETE_RECORDED_PENDING_SQL = """
+delete from pending_results as pending using step_persistence as ledger
+where pending.spec = %(spec)s and ledger.spec = pending.spec and ledger.step_result_id = pending.step_result_id
+    and ledger.spec_digest = %(digest)s
+"""
 MARK_QUEUED_SQL = """
 update spec_versions set is_queued = true where spec = %(spec)s and digest = %(digest)s
     and digest = (select digest from present_versions where spec = %(spec)s)
