@@ -195,9 +195,7 @@ function nameKey(spec: Spec, row: Row): string {
 
 /** One sentence: the best that is known. */
 function judge({ rows, findings, runs, searched }: Known, wanted: string, specs: Spec[]): string {
-  if (rows.length > 0) {
-    return `“${wanted}” has ${formatCount(rows.length)} ${rows.length === 1 ? "row" : "rows"}.`;
-  }
+  if (rows.length > 0) return `“${wanted}” has rows.`;
   const steps = runs.flatMap((run) => run.steps);
   const outcomes = steps.flatMap((step) => step.results.map((result) => result.outcome));
   if (steps.some((step) => step.results.some((result) => result.row_ids.length > 0))) {
