@@ -116,13 +116,14 @@ def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path
     limits = settings.limits
     bounds = StatementBounds(statement=LONGEST_STATEMENT, lock=limits.lock_seconds, idle_transaction=LONGEST_STATEMENT)
     operator_pool = build_pool(settings.database_url, 2, replace(bounds, lock=OPERATOR_LOCK_SECONDS))
+    metrics = Metrics()
     return Context(
         settings=settings,
         plans=plans,
         pool=build_pool(settings.database_url, settings.pool_size, bounds),
-        metrics=Metrics(),
+        metrics=metrics,
         migrations=migrations,
-        readiness=Readiness(operator_pool, plans, migrations),
+        readiness=Readiness(operator_pool, plans, migrations, metrics),
         token_use=TokenUse(operator_pool),
         requests=TokenBuckets(limits.requests_per_second, limits.requests_per_second * BURST_SECONDS),
         failed_tokens=TokenBuckets(limits.failed_tokens_per_minute / 60, limits.failed_tokens_per_minute),
@@ -235,7 +236,6 @@ async def _examine_forever(context: Context) -> None:
     while True:
         report = await context.readiness.examine()
         registered = registered or (not report.reasons and await _register_first_versions(context))
-        context.metrics.set_ready(not report.reasons and not report.problems)
         await asyncio.sleep(EXAMINE_INTERVAL)
 
 

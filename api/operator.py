@@ -98,7 +98,6 @@ async def answer_readiness(context: Context, request: Request) -> Response:
     """Answer 200 with what it cannot do when the API can work; otherwise 503 with every reason."""
     report = await context.readiness.examine()
     reasons = list(report.reasons)
-    context.metrics.set_ready(not reasons and not report.problems)
     if not reasons:
         if report.problems:
             log.warning("ready in part", problems=len(report.problems), first=report.problems[0]["message"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from api.http.errors import build_misfit_fault
+from api.http.metrics import Metrics
 from engine.plan import Plan
 from engine.store.connection import Connection, Pool
 from engine.store.errors import LOCK_NOT_AVAILABLE, StoreError, StoreRefused, StoreUnavailable, wrap_errors
@@ -52,7 +53,7 @@ class Report:
 
     reasons: Sequence[dict[str, str]]
     problems: Sequence[dict[str, str]]
-    misfits: Sequence[str]  # names of specs
+    misfits: Mapping[str, Sequence[dict[str, str]]]  # name of a spec -> what does not fit
 
     def as_dict(self, plans: Sequence[Plan]) -> dict[str, Any]:
         """Return the `data` of `/readyz`: more than the status only where there is more to say."""
@@ -65,16 +66,32 @@ class Report:
 class Readiness:
     """What the last look at the database found."""
 
-    def __init__(self, pool: Pool, plans: Sequence[Plan], migrations: Path) -> None:
+    def __init__(self, pool: Pool, plans: Sequence[Plan], migrations: Path, metrics: Metrics) -> None:
         self.pool = pool
+        self._metrics = metrics
+        self._begun = 0
+        self._kept = 0
         self._plans = {plan.name: plan for plan in plans}
         self._migrations = migrations
-        self._misfits: dict[str, list[dict[str, str]]] = {}
+        self._misfits: dict[str, Sequence[dict[str, str]]] = {}
         self._looked_at: dict[str, float] = {}
         self._full_at = -_FULL_DISK_SECONDS
 
     async def examine(self) -> Report:
-        """Look at everything; remember which specs misfit."""
+        """Look at everything; remember what misfits, and tell the metrics, unless a later look has ended before."""
+        self._begun += 1
+        number = self._begun
+        report = await self._look()
+        if number > self._kept:
+            self._kept = number
+            self._metrics.set_ready(not report.reasons and not report.problems)
+            if _UNAVAILABLE not in report.reasons:
+                self._misfits = dict(report.misfits)
+                # The first request of a misfit looks again at once: its table may have been mended since.
+                self._looked_at = {}
+        return report
+
+    async def _look(self) -> Report:
         try:
             async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
                 pending = await migrate.list_pending(connection, self._migrations)
@@ -83,19 +100,18 @@ class Readiness:
         except (StoreError, TimeoutError) as error:
             reason = error.message if isinstance(error, StoreError) else f"no answer within {_TIMEOUT:g} seconds"
             log.error("database unavailable", reason=reason)
-            return Report([_UNAVAILABLE], [], [])
+            return Report([_UNAVAILABLE], [], {})
         found = [difference.as_dict() for difference in differences]
-        self._misfits = {name: [one for one in found if one.get("spec") == name] for name in self._plans}
-        self._misfits = {name: entries for name, entries in self._misfits.items() if entries}
-        self._looked_at = {}  # the first request of a misfit looks again at once: its table may have been mended since
+        misfits = {name: [one for one in found if one.get("spec") == name] for name in self._plans}
+        misfits = {name: entries for name, entries in misfits.items() if entries}
         reasons = [report_pending_migration(reason).as_dict() for reason in pending]
         reasons += [entry for entry in found if not entry.get("spec")]
-        if self._plans and len(self._misfits) == len(self._plans):
-            return Report([*reasons, *found], [], list(self._misfits))
+        if self._plans and len(misfits) == len(self._plans):
+            return Report([*reasons, *found], [], misfits)
         problems = [entry for entry in found if entry.get("spec")]
         problems += [_READ_ONLY] if is_read_only else []
         problems += [_FULL_DISK] if time.monotonic() - self._full_at < _FULL_DISK_SECONDS else []
-        return Report(reasons, problems, list(self._misfits))
+        return Report(reasons, problems, misfits)
 
     async def require_fit(self, spec: str) -> None:
         """Raise Fault 503 while the table of `spec` does not fit. A misfit that was mended is noticed within a second.

@@ -76,7 +76,7 @@ async def create_submission(context: Context, request: Request) -> Response:
         raise InvalidBody(f"the body holds `{escape}`", code="unstorable_text", hint=UNSTORABLE_HINT)
     ceiling = compute_ceiling(context, body)
     if body.dry_run:
-        return build_data_response(msgspec.json.encode({"dry_run": True, **ceiling.as_dict()}))
+        return build_data_response(msgspec.json.encode({"dry_run": True, **ceiling.as_dict()}), ceiling.as_dict())
     submission = build_submission(context, caller, body, key)
     created = await store_submission(context, submission)
     dispatch = await _offer_submission(context, created, submission)

@@ -116,11 +116,11 @@ def run_schemathesis(api: Api, folder: Path, *options: str) -> None:
     assert "No issues found" in done.stdout
 
 
-def test_schemathesis_finds_nothing(api: Api, tmp_path: Path) -> None:
+#: The phase of coverage sends thousands of requests, ten minutes of them: it is part of the long run.
+@pytest.mark.parametrize("phases", ["examples,fuzzing", pytest.param("coverage", marks=pytest.mark.long)])
+def test_schemathesis_finds_nothing(api: Api, tmp_path: Path, phases: str) -> None:
     unasked = ",".join((*STATEFUL, "positive_data_acceptance"))
-    run_schemathesis(
-        api, tmp_path, "--phases", "examples,coverage,fuzzing", "--checks", "all", "--exclude-checks", unasked
-    )
+    run_schemathesis(api, tmp_path, "--phases", phases, "--checks", "all", "--exclude-checks", unasked)
 
 
 def test_what_fits_is_taken_wherever_fitting_is_enough(api: Api, tmp_path: Path) -> None:

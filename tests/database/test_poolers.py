@@ -163,4 +163,5 @@ def test_a_statement_of_another_client_is_no_misfit_of_a_table(database: str, po
         org = api.insert_organisation()
         answers = list(threads.map(lambda _: api.query("icp-job-titles", org), range(200)))
         codes = {answer.json()["code"] for answer in answers if answer.status_code != 200}
-        assert codes <= {"pooler_loses_statements", "database_unavailable"}
+        # The statement of another client takes the values for its own, and may refuse them.
+        assert codes <= {"pooler_loses_statements", "database_unavailable", "refused_by_database"}
