@@ -1,4 +1,4 @@
-"""What the three backfill scripts share: `dex backfill` with the targets of a spec as defaults."""
+"""Run `dex backfill SPEC --targets` for the three backfill scripts, with their arguments."""
 
 from __future__ import annotations
 

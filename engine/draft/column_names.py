@@ -33,9 +33,10 @@ def is_site_key(keys: KeyPath) -> bool:
 
 
 def choose_owner_name(owner: str, keys: Sequence[KeyPath]) -> str:
-    """Return a column name for synonymous keys, the shortest first.
+    """Return a column name for a value that several keys give, which come with the shortest first.
 
-    That is a key that names the owner; else the shortest after the owner, where it needs that; else the longest.
+    Nested, the name is made of the whole path. Otherwise it is the key that begins with the owner (`company_name`),
+    else the shortest with the owner before it where it is vague alone (`name`), else the longest.
     """
     last = [names.to_snake_case(each[-1]) for each in keys]
     if len(keys[0]) > 1:

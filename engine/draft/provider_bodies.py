@@ -50,7 +50,10 @@ _OBJECTS: Final = ("response", "chat.completion", "interaction")
 
 
 def is_body(root: str, search: Search) -> bool:
-    """Tell whether the value at `root` is the body of a known provider: its answer, its content, or its kind."""
+    """Tell whether the value at the path `root` looks like a provider's response.
+
+    It does when it has `output.content`, a known `object`, or an answer where providers put one.
+    """
     content = search(f"{root}.output.content")
     is_known = isinstance(content, str | dict | list) or search(f"{root}.object") in _OBJECTS
     return is_known or find_answer(root, search) is not None
@@ -76,7 +79,10 @@ def find_content(root: str, search: Search) -> Place | None:
 
 
 def find_evidence(root: str, search: Search) -> Iterator[tuple[str, Place]]:
-    """Yield what a body says its answer is founded on, with a name for its column."""
+    """Yield the name of a column and the place of each list or object of sources in the body at the path `root`.
+
+    A name comes once: the first path that has something wins.
+    """
     names = set()
     for name, path in _EVIDENCE_PATHS:
         place = Place(f"{root}.{path}", search(f"{root}.{path}"))

@@ -66,7 +66,10 @@ class Guess:
 
 
 def guess_column(key: str, values: Sequence[Json]) -> Guess:
-    """Return the narrowest type that takes all `values` of a key, one per element; null and blank tell nothing."""
+    """Guess the column of a key: the narrowest type that takes every one of its `values`, one per array element.
+
+    Null and blank tell nothing: with nothing else it is `text`, and where no type fits `jsonb`, both with a doubt.
+    """
     present = [value for value in values if value is not None and not (isinstance(value, str) and not value.strip())]
     if not present:
         return Guess("text", doubts=["the sample has no value here, so the type is a guess"])

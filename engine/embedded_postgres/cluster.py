@@ -85,9 +85,10 @@ def create_cluster(cluster: Path, programs: Path, user: OsUser, logins: str, *, 
 
 
 def build_ident_map(folder: DataFolder) -> str:
-    """Return the text of `pg_ident.conf`: root, the current user and the data folder's owner may be the superuser.
+    """Return the text of `pg_ident.conf`: root, the current user and the folder's owner may log in as the superuser.
 
-    The user that runs the server is not among them, because other programs run as `nobody` too.
+    Started by root, the server runs as an unprivileged user, who is left out unless the folder is its own: other
+    programs run as `nobody` too.
     """
     names = {pwd.getpwuid(uid).pw_name for uid in (0, os.getuid())}
     if (owner := find_unprivileged_user(folder.path.stat().st_uid)) is not None:

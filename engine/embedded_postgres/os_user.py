@@ -51,7 +51,9 @@ class OsUser:
 
 
 def choose_server_user(folder: Path) -> OsUser:
-    """Return the user that runs the server of `folder`: we; for root the folder's owner, else an unprivileged user.
+    """Return the user that runs the server of `folder`: the current one, and for root the folder's owner.
+
+    Where that is root too, which Postgres refuses, it is an unprivileged user.
 
     Raises EmbeddedError when this machine has no such user. It needs a name, because `initdb` looks for it.
     """

@@ -126,8 +126,8 @@ async def record_refusal(
 ) -> str:
     """Record that an order certainly was not accepted: nothing was bought. Return the order as JSON text.
 
-    `holder` is who asked the provider, None for a person who looked there. Raises RecordNotFound, ForeignRecord,
-    OrderConflict.
+    `holder` is the attempt that asked the provider, which must still hold the order; None is a person who looked there,
+    and the order must be unresolved. Raises OrderConflict where that is not so, RecordNotFound, ForeignRecord.
     """
     async with wrap_errors(), connection.transaction():
         order = await _require_order(connection, order_id, org_id)

@@ -45,6 +45,7 @@ class Contributor:
 
     @property
     def order(self) -> tuple[datetime, str]:
+        """The key to sort by, oldest first: when it was recorded, then its id."""
         return self.recorded_at, self.step_id
 
     @property

@@ -31,7 +31,7 @@ EXPORT_OPTIONS: Final = ("order", "q", "fields")
 
 
 class Count(StrEnum):
-    """How many rows match: counted, or as the planner of Postgres estimates it."""
+    """How the number of matching rows is found: counted, or estimated by the planner of Postgres."""
 
     EXACT = "exact"
     ESTIMATED = "estimated"

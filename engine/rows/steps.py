@@ -40,11 +40,6 @@ class Step:
     #: Reasons added after extraction: rows Postgres refused, rows of earlier results deleted or kept.
     merge_reasons: list[Reason] = field(default_factory=list)
 
-    @property
-    def order(self) -> tuple[datetime, str]:
-        """Its place among the contributions to a key."""
-        return self.recorded_at, self.id
-
     def copy_unmerged(self) -> Step:
         """Return the step result as it was after extraction, without the results of a merge."""
         return replace(self, outcomes={}, refusals={}, row_ids={}, deletion_outcome=None, merge_reasons=[])

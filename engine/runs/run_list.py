@@ -32,7 +32,10 @@ class RunFilter:
 
 
 async def list_runs(connection: Connection, plans: Sequence[Plan], wanted: RunFilter) -> list[bytes]:
-    """Return runs with their steps as JSON texts. Raises StoreUnavailable."""
+    """Return one page of an organisation's runs, newest first, each a JSON text with its steps.
+
+    Each step says what became of it under `plans`. Raises StoreUnavailable.
+    """
     patterns = [f"%{_escape_pattern(text)}%" for text in wanted.texts] or None
     window = SEARCH_WINDOW if patterns else wanted.limit + wanted.offset
     parameters = {**asdict(wanted), "patterns": patterns, "window": window, **_name_digests(plans)}

@@ -1,4 +1,4 @@
-"""The statements of an upsert that names a step result."""
+"""The statements of an upsert that names a recorded step result; those of one that names none are in `upsert.py`."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ select owner.submission_ok, owner.run_ok, owner.step_ok, answer.* from "Owner" a
 
 
 def build_stored_rows_sql(plan: Plan) -> str:
-    """Build the query for stored rows `ids`: the id, then the row as an upsert answers it."""
+    """Build the query for rows by id (parameter `ids`, a list): each row's id, then the columns an upsert answers."""
     return f"""
 select stored.id::text, {build_answer_columns(plan, list_columns(plan), "stored")}
 from {quote_table(plan.table)} as stored where stored.id = any(%(ids)s::uuid[])

@@ -133,6 +133,8 @@ class _ParquetFile:
             index = table.schema.get_field_index(name)
             table = table.set_column(index, name, arrow.array(values, self._schema.field(name).type))
         self._writer.write_table(table)
+        del table, data
+        arrow.default_memory_pool().release_unused()
         return self._sink.take()
 
     def close(self) -> bytes:

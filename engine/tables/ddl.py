@@ -37,7 +37,7 @@ def spell_table(name: str) -> str:
 
 
 def spell_index(table: str, index: str) -> str:
-    """Return the name of an index of a table: it lies in the table's schema."""
+    """Return the name of an index as DDL takes it, in the schema of its table: `app.t`, `idx_t_x` is `app.idx_t_x`."""
     schema = table.rpartition(".")[0]
     return spell_table(f"{schema}.{index}" if schema else index)
 

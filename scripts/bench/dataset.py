@@ -38,7 +38,10 @@ from stdin
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server, as its superuser."""
+    """A running Postgres: `dsn` logs in as its superuser, `programs` is the folder of its binaries.
+
+    `lz4` tells whether it can compress with lz4, `version` what it is.
+    """
 
     dsn: str
     programs: Path

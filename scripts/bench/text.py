@@ -52,7 +52,10 @@ def _join_parts(chance: Random, parts: list[str], least: int, most: int, count: 
 
 
 def build_payload(author: Author, number: int, key: int, size: int) -> bytes:
-    """Build the `output_payload` of one step result: `key` gives its company and client, `number` its research."""
+    """Build the `output_payload` of one step result.
+
+    `key` (company * 4 + client) says whom it is about, `number` seeds the research, `size` is about its bytes.
+    """
     company, client = divmod(key, 4)
     output = {
         "domain": f"https://www.company-{company}.example/",

@@ -83,8 +83,8 @@ def cancel_run(run: RunId, as_json: AsJson = False) -> None:
 def retry_run(run: RunId, as_json: AsJson = False) -> None:
     """Take a run up again.
 
-    One that failed, was canceled, or is executed by nobody any more. Steps that succeeded keep their results, and
-    nothing that was bought is bought again. A run of Trigger.dev is handed over by the API, within a minute.
+    It has to have failed, been canceled, or lost who executed it. Steps that succeeded keep their results, and nothing
+    that was bought is bought again. The API hands a run of Trigger.dev to Trigger.dev within a minute.
     """
     from engine.runs import management
 

@@ -57,7 +57,12 @@ def test_loading_parses_each_path_text_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(grammar, "parse_expression", parse_and_note)
     plans = load.load_plans(Project(ROOT))
     mappings = [mapping for plan in plans for mapping in plan.mappings]
-    paths = [path for mapping in mappings for path in (mapping.rows, mapping.when, *mapping.paths) if path]
+    paths = [
+        path
+        for mapping in mappings
+        for path in (mapping.rows, mapping.inner_rows, mapping.when, *mapping.paths)
+        if path
+    ]
     researches = [plan.research for plan in plans if plan.research]
     paths += [path for research in researches for given in research.inputs for path in given.paths]
     paths += [path for research in researches for _, path in research.output]
