@@ -15,14 +15,18 @@ EVERY_SPEC = pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 
 
 def build_body(plan: Plan, mark: str) -> dict[str, Any]:
-    """A body that fills every field of a spec with words that name who wrote it."""
-    return {item.name: {"mark": mark} if item.type.name == "jsonb" else f"{mark}.example.com" for item in plan.fields}
+    """A body that fills every field of a spec with words that name who wrote it; of a spec with `rows` it has one."""
+    text = f"{mark}.example.com"
+    values = {"jsonb": {"mark": mark}, "text[]": [text]}
+    row = {item.name: values.get(item.type.name, text) for item in plan.fields}
+    return {"rows": [row]} if plan.many else row
 
 
 def upsert_row(api: Api, plan: Plan, org: str, mark: str) -> dict[str, Any]:
     answer = api.upsert(plan.slug, build_body(plan, mark), org)
     assert answer.status_code == 200, answer.text
-    return dict(answer.json()["data"])
+    data = answer.json()["data"]
+    return dict(data[0] if plan.many else data)
 
 
 @EVERY_SPEC
@@ -69,7 +73,9 @@ def test_the_same_key_in_two_organisations_is_two_rows(api: Api, plan: Plan) -> 
 def test_an_upsert_never_touches_the_other_ones_row(api: Api, plan: Plan) -> None:
     mine, theirs = api.insert_organisation(), api.insert_organisation()
     before = upsert_row(api, plan, theirs, "same")
-    changed = build_body(plan, "same") | {item.name: [1] for item in plan.fields if item.type.name == "jsonb"}
+    changed = build_body(plan, "same")
+    row = changed["rows"][0] if plan.many else changed
+    row |= {item.name: ["changed"] for item in plan.fields if item.type.name in ("jsonb", "text[]")}
     assert api.upsert(plan.slug, changed, mine).status_code == 200
     after = api.query(plan.slug, theirs).json()["data"]
     assert after == [before]
@@ -87,7 +93,8 @@ def test_row_level_security_alone_would_do(api: Api, plan: Plan) -> None:
         connection.execute("select set_config('app.org_id', %s, true)", [mine])
         seen = connection.execute(f"select distinct org_id::text from {plan.table}").fetchall()
         assert seen == [(mine,)]
-        assert connection.execute(f"update {plan.table} set processor = 'x' where org_id = %s", [theirs]).rowcount == 0
+        column = next(item.name for item in plan.fields if item.type.name == "text" and not item.key)
+        assert connection.execute(f"update {plan.table} set {column} = 'x' where org_id = %s", [theirs]).rowcount == 0
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute(f"update {plan.table} set org_id = %s", [theirs])
 

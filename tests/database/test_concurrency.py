@@ -441,9 +441,9 @@ def test_killed_at_fifty_points_and_resumed_it_ends_as_if_nothing_had_happened(w
             if merge_stored_outcomes(read_state(world, plan)) == wanted:
                 world.delete_rows(plan)
             killed += run_and_kill(process, chance.random() * whole / 2)
-            rows, ledger = read_state(world, plan)
-            written = any(entry["outcome"] == "written" for entry in ledger.values())
-            assert written == bool(rows), "row and entry come together"
+            rows, ledger = merge_stored_outcomes(read_state(world, plan))
+            stored = any(entry["outcome"] == "stored" for entry in ledger.values())
+            assert stored == bool(rows), "row and entry come together"
         assert not run_and_kill(process, None)
     assert merge_stored_outcomes(read_state(world, plan)) == wanted
     world.read_accounts(plan)

@@ -250,7 +250,7 @@ def check_answers(world: World, plan: Plan, answers: dict[str, Any]) -> None:
     for number, (name, answer) in enumerate(answers.items()):
         basis = answer["output"]["basis"]
         output = {"domain": f"s{number}.example", "parallel_raw_response": answer}
-        text = exact_json.dumps(output).decode()
+        text = exact_json.dumps(exact_json.convert_to_stored(output)).decode()
         world.add_step(world.add_run(), COMPANY, text)
         account = world.run_backfill(plan)
         counted = count_citations(basis)
