@@ -8,8 +8,8 @@ from typing import Final
 
 from engine.draft import names, sample
 from engine.draft.columns import Column, Proposal
-from engine.draft.keys import find_identity
 from engine.draft.places import build_path
+from engine.draft.row_keys import find_identity
 from engine.draft.sample import Guess
 from engine.draft.spec_text import NotDrafted, build_files
 from engine.errors import suggest_name

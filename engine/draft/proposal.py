@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from engine.draft import keys as row_keys
-from engine.draft import names, places, provider_bodies
+from engine.draft import names, places, provider_bodies, row_keys
 from engine.draft.column_names import choose_element_name, choose_owner_name, is_site_key
 from engine.draft.columns import PROVENANCE, Column, Proposal
 from engine.draft.places import KeyPath, Place
