@@ -158,8 +158,8 @@ def draft_spec(
 
     From a sample output; from columns, with the research itself; else from what most research has in common.
     """
-    from engine.draft import operation as operation_draft
     from engine.draft import spec_text
+    from engine.draft.operation import draft_from_columns
     from engine.generate.files import write_files
 
     here = find_project()
@@ -170,7 +170,7 @@ def draft_spec(
     if rows is not None and columns is None:
         raise typer.BadParameter("--rows goes with --columns")
     if columns is not None:
-        drafted = operation_draft.draft_from_columns(operation, columns, name=name, rows=rows)
+        drafted = draft_from_columns(operation, columns, name=name, rows=rows)
     elif from_sample is None:
         drafted = spec_text.draft_without_sample(operation, name=name)
     else:

@@ -59,7 +59,8 @@ test("a run is executed, and every row is written by the persist blocks", async 
   assert.equal(outcome.persistence.length, 4);
   for (const { spec, found, unchanged, written } of outcome.persistence) {
     // The repair at the end of the run writes what a block has missed; here it must have found nothing to do.
-    assert.deepEqual({ spec, found, unchanged, written }, { spec, found: 1, unchanged: 1, written: 0 });
+    const results = spec === "research_evidence" ? 3 : 1; // the evidence of each operation goes to one table
+    assert.deepEqual({ spec, found, unchanged, written }, { spec, found: results, unchanged: results, written: 0 });
   }
 });
 
