@@ -8,15 +8,14 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import authenticate_tenant_or_admin, choose_organisation
+from api.auth import authenticate_tenant_or_admin
 from api.context import Context
-from api.http.body import read_number, read_parameters
+from api.http.body import read_number
 from api.http.endpoint import build_data_response, build_list_response, endpoint
 from api.http.errors import InvalidBody
 from api.http.openapi import build_data_schema
 from api.operator import ACCOUNT, COVERAGE_SECONDS
-from api.rows.query_body import parse_organisation
-from api.rows.tenant import TENANT_HEADERS
+from api.rows.tenant import TENANT_HEADERS, read_tenant_parameters
 from api.specs import find_spec
 from engine.backfill.coverage import fetch_coverage
 from engine.backfill.reasons import fetch_pending, list_steps
@@ -129,8 +128,7 @@ async def answer_coverage_by_organisation(context: Context, request: Request) ->
 )
 async def answer_pending(context: Context, request: Request) -> Response:
     """Answer how many step results wait to be written, and when the oldest of them was recorded."""
-    caller = await authenticate_tenant_or_admin(request, context)
-    org_id = choose_organisation(caller, parse_organisation(read_parameters(request, ("org_id",)).get("org_id")))
+    org_id, _ = await read_tenant_parameters(request, context, ("org_id",))
     async with context.connection() as connection:
         await check_organisation(connection, org_id)
         pending = await fetch_pending(connection, context.plans, org_id)
@@ -159,10 +157,8 @@ async def answer_pending(context: Context, request: Request) -> Response:
 )
 async def answer_steps(context: Context, request: Request) -> Response:
     """Answer the step results that have an outcome or a reason."""
-    caller = await authenticate_tenant_or_admin(request, context)
     names = ("spec", "outcome", "code", "field", "limit", "offset", "org_id")
-    parameters = read_parameters(request, names)
-    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    org_id, parameters = await read_tenant_parameters(request, context, names)
     plan = find_spec(context, parameters.get("spec", ""))
     wanted = StepFilter(
         org_id=org_id,
@@ -193,8 +189,7 @@ async def answer_steps(context: Context, request: Request) -> Response:
 )
 async def answer_fill_rates(context: Context, request: Request) -> Response:
     """Answer the fill rates of a spec's table in the caller's organisation."""
-    caller = await authenticate_tenant_or_admin(request, context)
-    org_id = choose_organisation(caller, parse_organisation(read_parameters(request, ("org_id",)).get("org_id")))
+    org_id, _ = await read_tenant_parameters(request, context, ("org_id",))
     plan = find_spec(context, request.path_params["spec"])
     async with context.connection() as connection:
         rates = await fetch_filled_columns(connection, plan, org_id, _NEWEST_ROWS)
@@ -222,9 +217,7 @@ async def answer_fill_rates(context: Context, request: Request) -> Response:
 )
 async def answer_samples(context: Context, request: Request) -> Response:
     """Answer how often each path gave a value, with examples."""
-    caller = await authenticate_tenant_or_admin(request, context)
-    parameters = read_parameters(request, ("limit", "org_id"))
-    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    org_id, parameters = await read_tenant_parameters(request, context, ("limit", "org_id"))
     plan = find_spec(context, request.path_params["spec"])
     limit = read_number(parameters, "limit", 20, 1, _MOST_SAMPLES)
     async with context.connection() as connection:

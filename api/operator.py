@@ -13,18 +13,14 @@ from starlette.responses import Response
 
 from api.auth import (
     ORG_HEADER,
-    authenticate_tenant_or_admin,
-    choose_organisation,
     read_optional_organisation,
     require_internal_key,
 )
 from api.context import Context
-from api.http.body import read_parameters
 from api.http.endpoint import build_data_response, endpoint
 from api.http.errors import Fault
 from api.http.openapi import build_data_schema
-from api.rows.query_body import parse_organisation
-from api.rows.tenant import TENANT_HEADERS
+from api.rows.tenant import TENANT_HEADERS, read_tenant_parameters
 from engine.backfill.coverage import fetch_coverage
 from engine.backfill.reasons import count_reasons
 from engine.rows.accounts import ELEMENT_COUNTS
@@ -157,9 +153,7 @@ async def answer_coverage(context: Context, request: Request) -> Response:
 )
 async def answer_own_coverage(context: Context, request: Request) -> Response:
     """Answer the accounts of the caller's organisation, one entry per spec that found something."""
-    caller = await authenticate_tenant_or_admin(request, context)
-    parameters = read_parameters(request, ("org_id",))
-    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    org_id, _ = await read_tenant_parameters(request, context, ("org_id",))
     async with context.connection() as connection:
         accounts = await fetch_coverage(connection, context.plans, org_id)
         if not accounts:

@@ -8,15 +8,14 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import authenticate_tenant_or_admin, choose_organisation
 from api.context import Context
-from api.http.body import read_number, read_parameters
+from api.http.body import read_number
 from api.http.endpoint import Endpoint, build_list_response
 from api.http.named_schemas import NamedSchema
 from api.http.openapi import build_data_schema
 from api.rows import json_schemas
-from api.rows.query_body import build_query_fault, parse_organisation
-from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS
+from api.rows.query_body import build_query_fault
+from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS, read_tenant_parameters
 from engine.generate.type_names import build_type_name
 from engine.plan import Plan
 from engine.rows.query import DEFAULT_LIMIT, MAX_LIMIT, QueryRejected, build_row_query
@@ -71,9 +70,7 @@ def _build_change_schema(plan: Plan) -> dict[str, Any]:
 
 
 async def _list_changes(plan: Plan, context: Context, request: Request) -> Response:
-    caller = await authenticate_tenant_or_admin(request, context)
-    parameters = read_parameters(request, ("after", "limit", "fields", "org_id"))
-    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    org_id, parameters = await read_tenant_parameters(request, context, ("after", "limit", "fields", "org_id"))
     after = read_number(parameters, "after", 0, 0, _MAX_NUMBER)
     limit = read_number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     fields = parameters.get("fields")

@@ -8,16 +8,15 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import authenticate_tenant_or_admin, choose_organisation
 from api.context import Context
-from api.http.body import read_number, read_parameters
+from api.http.body import read_number
 from api.http.endpoint import Endpoint, build_data_response, build_list_response
 from api.http.errors import Fault
 from api.http.named_schemas import NamedSchema
 from api.http.openapi import build_data_schema
 from api.rows import json_schemas
-from api.rows.query_body import build_query_fault, parse_organisation
-from api.rows.tenant import TENANT_HEADERS
+from api.rows.query_body import build_query_fault
+from api.rows.tenant import TENANT_HEADERS, read_tenant_parameters
 from engine.explain.absence import KeyState
 from engine.explain.history import DEFAULT_LIMIT, MAX_LIMIT, read_history
 from engine.explain.keys import parse_key
@@ -125,9 +124,7 @@ def _build_field_parameter(plan: Plan) -> tuple[dict[str, Any], str]:
 
 
 async def _explain_row(plan: Plan, context: Context, request: Request) -> Response:
-    caller = await authenticate_tenant_or_admin(request, context)
-    parameters = read_parameters(request, ("field", "org_id"))
-    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    org_id, parameters = await read_tenant_parameters(request, context, ("field", "org_id"))
     row_id = parse_uuid(request.path_params["id"])
     async with context.connection() as connection:
         try:
@@ -141,10 +138,8 @@ async def _explain_row(plan: Plan, context: Context, request: Request) -> Respon
 
 
 async def _explain_key(plan: Plan, context: Context, request: Request) -> Response:
-    caller = await authenticate_tenant_or_admin(request, context)
     names = [column.name for column in plan.key_fields]
-    parameters = read_parameters(request, (*names, "org_id"))
-    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    org_id, parameters = await read_tenant_parameters(request, context, (*names, "org_id"))
     given = {name: parameters[name] for name in names if name in parameters}
     async with context.connection() as connection:
         try:
@@ -158,9 +153,7 @@ async def _explain_key(plan: Plan, context: Context, request: Request) -> Respon
 
 
 async def _list_history(plan: Plan, context: Context, request: Request) -> Response:
-    caller = await authenticate_tenant_or_admin(request, context)
-    parameters = read_parameters(request, ("limit", "org_id"))
-    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    org_id, parameters = await read_tenant_parameters(request, context, ("limit", "org_id"))
     limit = read_number(parameters, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     row_id = parse_uuid(request.path_params["id"])
     async with context.connection() as connection:

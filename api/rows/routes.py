@@ -21,7 +21,7 @@ from api.auth import (
     require_internal_key,
 )
 from api.context import Context
-from api.http.body import read_body, read_parameters
+from api.http.body import read_body
 from api.http.endpoint import Endpoint, build_data_response, build_list_response
 from api.http.errors import Fault
 from api.http.openapi import build_data_schema
@@ -29,8 +29,8 @@ from api.rows import json_schemas
 from api.rows.changes import build_changes_endpoint
 from api.rows.explain import build_explain_endpoints
 from api.rows.export import build_export_endpoint
-from api.rows.query_body import QueryBody, build_query_fault, parse_organisation
-from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS
+from api.rows.query_body import QueryBody, build_query_fault
+from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS, read_tenant_parameters
 from api.rows.upsert_body import RowsRejected, UpsertBody
 from engine.backfill.live import LiveResult, LiveUpsert
 from engine.generate.type_names import build_type_name
@@ -198,9 +198,7 @@ async def _query_rows(plan: Plan, context: Context, request: Request) -> Respons
 
 
 async def _get_row(plan: Plan, context: Context, request: Request) -> Response:
-    caller = await authenticate_tenant_or_admin(request, context)
-    parameters = read_parameters(request, ("fields", "org_id"))
-    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    org_id, parameters = await read_tenant_parameters(request, context, ("fields", "org_id"))
     row_id = parse_uuid(request.path_params["id"])
     fields = parameters.get("fields")
     try:

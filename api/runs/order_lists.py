@@ -9,13 +9,12 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import authenticate_tenant_or_admin, choose_organisation
 from api.context import Context
-from api.http.body import read_number, read_parameters
+from api.http.body import read_number
 from api.http.endpoint import build_list_response, endpoint
 from api.http.errors import InvalidBody
 from api.http.openapi import build_data_schema
-from api.rows.query_body import parse_organisation
+from api.rows.tenant import read_tenant_parameters
 from api.runs.submissions import HEADERS
 from engine.orders import listing
 from engine.orders.statuses import OrderStatus
@@ -51,9 +50,7 @@ _COST_PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
 )
 async def list_orders(context: Context, request: Request) -> Response:
     """Answer the orders of the caller's organisation, or of the one that a super-admin names."""
-    caller = await authenticate_tenant_or_admin(request, context)
-    parameters = read_parameters(request, _ORDER_PARAMETERS)
-    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    org_id, parameters = await read_tenant_parameters(request, context, _ORDER_PARAMETERS)
     status, operation = parameters.get("status"), parameters.get("operation")
     if status is not None and status not in list(OrderStatus):
         known = ", ".join(f"`{one}`" for one in OrderStatus)
@@ -86,9 +83,7 @@ async def list_orders(context: Context, request: Request) -> Response:
 )
 async def list_costs(context: Context, request: Request) -> Response:
     """Answer what the caller's organisation spent, or the one that a super-admin names."""
-    caller = await authenticate_tenant_or_admin(request, context)
-    parameters = read_parameters(request, _COST_PARAMETERS)
-    org_id = choose_organisation(caller, parse_organisation(parameters.get("org_id")))
+    org_id, parameters = await read_tenant_parameters(request, context, _COST_PARAMETERS)
     month = parameters.get("month")
     if month is not None and not _MONTH.fullmatch(month):
         raise InvalidBody(f"`month` is `{month[:40]}`, no month such as `2026-11`", field="month")
