@@ -109,7 +109,6 @@ class BatchFold:
             "reasons": json.dumps([[reason.as_dict() for reason in step.reasons] for step in steps]),
         }
         await connection.execute(merge.RECORD_OUTCOMES_SQL, parameters)
-        await connection.execute(merge.DELETE_PENDING_SQL, {"spec": parameters["spec"], "ids": parameters["ids"]})
 
 
 def list_recorded(steps: Sequence[Step]) -> list[Step]:

@@ -11,6 +11,7 @@ from engine.backfill.versions import SpecOutdated, fetch_present_digest, is_queu
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.rows.accounts import Account
+from engine.sql import versions
 from engine.sql.step_results import Scope
 from engine.store.connection import connect
 from engine.store.errors import StoreRefused, wrap_errors
@@ -18,10 +19,6 @@ from engine.store.errors import StoreRefused, wrap_errors
 T = TypeVar("T")
 #: Specs that are swept at once: while Postgres works for one, Python extracts for another.
 _SPECS_AT_A_TIME: Final = 2
-_HAS_WORK: Final = """
-select exists (select from pending_results where spec = %(spec)s)
-    or exists (select from stale_rows where spec = %(spec)s)
-"""
 
 
 class BackfillAtWork(EngineError):
@@ -67,7 +64,8 @@ async def _sweep_spec(dsn: str, plan: Plan) -> Account | None:
             if digest != plan.digest:
                 raise SpecOutdated(plan.name)
             if await is_queued(connection, plan):
-                (has_work,) = await (await connection.execute(_HAS_WORK, {"spec": plan.name})).fetchone() or (True,)
+                cursor = await connection.execute(versions.HAS_WORK_SQL, {"spec": plan.name})
+                (has_work,) = await cursor.fetchone() or (True,)
                 if not has_work:
                     return None
         result = await run_backfill(dsn, plan, Scope(), waiting=_refuse_waiting(plan))

@@ -202,40 +202,39 @@ cross join lateral (
 """
 
 #: Record the outcomes of a batch. An entry of the same digest stays when this merge changed nothing, unless `again`.
+#: What is recorded waits no longer, also where its entry stays, so that no trigger takes it out of `pending_results`.
 RECORD_OUTCOMES_SQL = """
-insert into step_persistence as known
-    (step_result_id, spec, spec_digest, org_id, outcome,
-     element_count, row_count, duplicate_count, refused_count, reasons)
-select id, %(spec)s, %(digest)s, org_id, outcome, elements, rows, duplicates, refused, reasons
-from rows from (
-    unnest(
-        string_to_array(%(ids)s, ',')::uuid[], string_to_array(%(orgs)s, ',')::uuid[],
-        string_to_array(%(outcomes)s, ','), string_to_array(%(elements)s, ',')::int[],
-        string_to_array(%(rows)s, ',')::int[], string_to_array(%(duplicates)s, ',')::int[],
-        string_to_array(%(refused)s, ',')::int[]
-    ),
-    jsonb_array_elements(%(reasons)s::jsonb)
-) as entry (id, org_id, outcome, elements, rows, duplicates, refused, reasons)
-order by id
-on conflict (step_result_id, spec) do update set
-    spec_digest = excluded.spec_digest, org_id = excluded.org_id, outcome = excluded.outcome,
-    element_count = excluded.element_count, row_count = excluded.row_count,
-    duplicate_count = excluded.duplicate_count, refused_count = excluded.refused_count,
-    reasons = excluded.reasons, recorded_at = now()
-where (
-        %(again)s or known.spec_digest <> excluded.spec_digest or known.refused_count <> excluded.refused_count
-        or known.outcome = 'rejected' or excluded.outcome = 'written'
-    ) and (
-        known.spec_digest, known.org_id, known.outcome, known.element_count, known.row_count, known.duplicate_count,
-        known.refused_count, known.reasons
-    ) is distinct from (
-        excluded.spec_digest, excluded.org_id, excluded.outcome, excluded.element_count, excluded.row_count,
-        excluded.duplicate_count, excluded.refused_count, excluded.reasons
-    )
-"""
-
-#: What is recorded waits no longer, also where its entry in the ledger stays as it is.
-DELETE_PENDING_SQL = """
+with recorded as (
+    insert into step_persistence as known
+        (step_result_id, spec, spec_digest, org_id, outcome,
+         element_count, row_count, duplicate_count, refused_count, reasons)
+    select id, %(spec)s, %(digest)s, org_id, outcome, elements, rows, duplicates, refused, reasons
+    from rows from (
+        unnest(
+            string_to_array(%(ids)s, ',')::uuid[], string_to_array(%(orgs)s, ',')::uuid[],
+            string_to_array(%(outcomes)s, ','), string_to_array(%(elements)s, ',')::int[],
+            string_to_array(%(rows)s, ',')::int[], string_to_array(%(duplicates)s, ',')::int[],
+            string_to_array(%(refused)s, ',')::int[]
+        ),
+        jsonb_array_elements(%(reasons)s::jsonb)
+    ) as entry (id, org_id, outcome, elements, rows, duplicates, refused, reasons)
+    order by id
+    on conflict (step_result_id, spec) do update set
+        spec_digest = excluded.spec_digest, org_id = excluded.org_id, outcome = excluded.outcome,
+        element_count = excluded.element_count, row_count = excluded.row_count,
+        duplicate_count = excluded.duplicate_count, refused_count = excluded.refused_count,
+        reasons = excluded.reasons, recorded_at = now()
+    where (
+            %(again)s or known.spec_digest <> excluded.spec_digest or known.refused_count <> excluded.refused_count
+            or known.outcome = 'rejected' or excluded.outcome = 'written'
+        ) and (
+            known.spec_digest, known.org_id, known.outcome, known.element_count, known.row_count, known.duplicate_count,
+            known.refused_count, known.reasons
+        ) is distinct from (
+            excluded.spec_digest, excluded.org_id, excluded.outcome, excluded.element_count, excluded.row_count,
+            excluded.duplicate_count, excluded.refused_count, excluded.reasons
+        )
+)
 delete from pending_results
 where spec = %(spec)s and step_result_id = any(string_to_array(%(ids)s, ',')::uuid[])
 """

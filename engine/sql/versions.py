@@ -51,3 +51,9 @@ MARK_QUEUED_SQL = """
 update spec_versions set is_queued = true where spec = %(spec)s and digest = %(digest)s
     and digest = (select digest from present_versions where spec = %(spec)s)
 """
+
+#: Whether something of a spec waits to be folded, where its history is queued.
+HAS_WORK_SQL = """
+select exists (select from pending_results where spec = %(spec)s)
+    or exists (select from stale_rows where spec = %(spec)s)
+"""
