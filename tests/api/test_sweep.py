@@ -57,7 +57,8 @@ def test_the_api_sweeps_what_is_pending(dsn: str) -> None:
         while not list_domains(api):
             assert time.monotonic() < deadline, "nothing was swept"
             time.sleep(0.1)
-        assert api.fetch_value("select outcome from step_persistence where step_result_id = %s", [step]) == "written"
+        outcome = "select outcome from step_persistence where step_result_id = %s and spec = 'icp_job_titles'"
+        assert api.fetch_value(outcome, [step]) == "written"
         assert api.execute("select * from pending_results where spec = 'icp_job_titles'") == []
 
 
