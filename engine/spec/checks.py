@@ -19,7 +19,8 @@ from engine.errors import suggest_name
 from engine.jmespath.path import CompiledPath
 from engine.provided_columns import PROVIDED_COLUMNS
 from engine.spec import shape_errors
-from engine.spec.answer_checks import check_answer
+from engine.spec.answer_checks import check_answer_schema
+from engine.spec.answer_path_checks import check_answer_paths
 from engine.spec.diagnostics import Diagnostic
 from engine.spec.models import (
     CORE_TABLES,
@@ -79,9 +80,7 @@ def check_sources(sources: Sequence[Source]) -> Checked:
         check_paths(source, source.data, parsed_paths)
         check_research(source, source.data, parsed_paths.parse_at_roots)
     paths = parsed_paths.list_compiled()
-    for source, spec in specs:
-        if all(text in paths for _, text in list_paths(source.data)):
-            check_answer(source, spec, paths)
+    _check_answers([pair for pair in specs if all(text in paths for _, text in list_paths(pair[0].data))], paths)
     _check_folder(sources)
     return Checked(
         specs=tuple(specs),
@@ -323,6 +322,14 @@ _FILE_RULES: tuple[Callable[[Source, Data], None], ...] = (
 )
 
 # --- the folder -----------------------------------------------------------------------------------------------------
+
+
+def _check_answers(specs: Sequence[tuple[Source, Spec]], paths: Mapping[str, CompiledPath]) -> None:
+    """Check the schema of each operation's answer, then the paths of every spec that reads it."""
+    found = [(spec, check_answer_schema(source, spec, paths)) for source, spec in specs]
+    answers = {operation: answer for spec, answer in found if answer for operation in spec.operations}
+    for source, spec in specs:
+        check_answer_paths(source, spec, paths, answers)
 
 
 def _check_folder(sources: Sequence[Source]) -> None:

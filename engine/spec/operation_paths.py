@@ -1,0 +1,38 @@
+"""List the paths that a spec uses in one of its operations, with the place where each is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from engine.jmespath.path import CompiledPath
+from engine.spec.models import FieldSpec, Spec
+from engine.spec.yaml_source import Place
+
+#: JMESPath text -> its compiled path.
+Paths = Mapping[str, CompiledPath]
+
+
+def list_rows(spec: Spec, paths: Paths, operation: str) -> list[CompiledPath]:
+    """Return the paths of `rows` in one operation, outermost first; none where a step result gives one row."""
+    rows = spec.operations[operation].rows or spec.rows or ()
+    return [paths[text] for text in ([rows] if isinstance(rows, str) else rows)]
+
+
+def list_row_places(spec: Spec, operation: str) -> list[Place]:
+    """Return where each path of `list_rows` is written."""
+    own = spec.operations[operation].rows
+    place: Place = ("operations", operation, "rows") if own else ("rows",)
+    rows = own or spec.rows or ()
+    return [place] if isinstance(rows, str) else [(*place, index) for index in range(len(rows))]
+
+
+def list_field_paths(spec: Spec, paths: Paths, operation: str) -> Iterator[tuple[Place, str, FieldSpec, CompiledPath]]:
+    """Yield the path of each field in one operation, with its place."""
+    override = spec.operations[operation]
+    for name, column in spec.fields.items():
+        own = override.fields.get(name)
+        is_own = own is not None and own.path is not None
+        place: Place = ("operations", operation, "fields", name, "path") if is_own else ("fields", name, "path")
+        text = own.path if own is not None and is_own else column.path
+        if text is not None:
+            yield place, name, column, paths[text]
