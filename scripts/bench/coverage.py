@@ -24,9 +24,11 @@ from (select * from pipeline_runs order by id) as r, generate_series(1, %(each)s
 """
 #: Of ten step results one is pending, one rejected, one unchanged; the others are written.
 _LEDGER = """
-insert into step_persistence (step_result_id, spec, spec_digest, org_id, outcome, row_count)
+insert into step_persistence
+    (step_result_id, spec, spec_digest, org_id, outcome, element_count, row_count, refused_count)
 select id, %(spec)s, %(digest)s, org_id,
-    case step_position %% 10 when 1 then 'rejected' when 2 then 'unchanged' else 'written' end, 1
+    case step_position %% 10 when 1 then 'rejected' when 2 then 'unchanged' else 'written' end,
+    1, (step_position %% 10 <> 1)::int, (step_position %% 10 = 1)::int
 from step_results where operation_id = %(operation)s and step_position %% 10 <> 0
 """
 
