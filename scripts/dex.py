@@ -26,6 +26,7 @@ from scripts.commands import (
     check,
     database,
     explain,
+    import_results,
     orders,
     runs,
     server,
@@ -55,6 +56,7 @@ COMMANDS = (
     *runs.COMMANDS,
     *orders.COMMANDS,
     *backfill.COMMANDS,
+    *import_results.COMMANDS,
     *verify.COMMANDS,
     *explain.COMMANDS,
 )

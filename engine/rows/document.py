@@ -81,19 +81,28 @@ def merge_context(context: Json, output: Json) -> Json:
 
 
 def build_from_file(value: Json, operation: str) -> dict[str, Any]:
-    """Build the document of a file's JSON: a whole step result, its `output_payload`, or the output alone.
+    """Build the document of a file's JSON (see `read_payloads`).
 
-    A whole step result has the keys `output_payload` and `input_payload`. An output alone is one of `operation`, and
-    its own context, as after a first step. The JSON is converted to what Postgres would return for it, so that a path
-    gives the same value here and in a backfill.
+    The JSON is converted to what Postgres would return for it, so that a path gives the same value here and in a
+    backfill.
     """
-    value = convert_to_stored(value)
+    payload, step_input = read_payloads(convert_to_stored(value), operation)
+    return build_from_payload(payload, Run(), step_input)
+
+
+def read_payloads(value: Json, operation: str) -> tuple[dict[str, Any], Json]:
+    """Return the `output_payload` and `input_payload` of a file: of a step result, a payload, or an output alone.
+
+    A whole step result has the keys `output_payload` and `input_payload`. An output alone is one of `operation`, found
+    in a first step, whose context is empty.
+    """
     payload = _get_key(value, "output_payload")
     if isinstance(_get_key(payload, "operation_result"), dict):
-        return build_from_payload(payload, Run(), _get_key(value, "input_payload"))
-    if isinstance(_get_key(value, "operation_result"), dict):
-        return build_from_payload(value, Run())
-    return build_document(value, value if isinstance(value, dict) else {}, Run(), operation)
+        return payload, _get_key(value, "input_payload")
+    if isinstance(value, dict) and isinstance(_get_key(value, "operation_result"), dict):
+        return value, None
+    result = {"operation_id": operation, "status": "found", "output": value}
+    return {"operation_result": result, "cumulative_context": {}}, None
 
 
 def _get_key(value: Json, key: str) -> Any:

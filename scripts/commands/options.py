@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from inspect import getdoc
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from engine.project import ProjectNotFound, find_project
+from engine.values import exact_json
+from engine.values.exact_json import Json
 from engine.values.uuid_text import parse_uuid
 
 
@@ -84,6 +88,16 @@ def read_uuid(text: str, option: str) -> str:
 def read_optional_uuid(text: str | None, option: str) -> str | None:
     """Return a UUID as Postgres prints it, or None where the option was not given."""
     return None if text is None else read_uuid(text, option)
+
+
+def read_json_file(file: str) -> Json:
+    """Read a JSON file, or standard input for `-`. Raises BadParameter naming the file."""
+    try:
+        return exact_json.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read `{file}`: {error.strerror}") from error
+    except exact_json.ExactError as error:
+        raise typer.BadParameter(f"`{file}` is {error}") from error
 
 
 SpecName = Annotated[str, typer.Argument(help="A spec by name.", autocompletion=complete_spec)]

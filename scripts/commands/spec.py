@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +16,8 @@ from engine.project import find_project
 from engine.rows import document, render
 from engine.rows.explain import Trace, trace_fields
 from engine.rows.extract import Extraction, extract_rows
-from engine.values import exact_json
-from engine.values.exact_json import Json
 from scripts import console
-from scripts.commands.options import AsJson, Command, SpecName
+from scripts.commands.options import AsJson, Command, SpecName, read_json_file
 from scripts.database_url import open_database
 
 if TYPE_CHECKING:
@@ -78,7 +75,7 @@ def show_extraction(
     Exit 1 when it is rejected.
     """
     plan = find_plan(load_plans(find_project()), spec)
-    step = document.build_from_file(_read_json(file), operation or plan.operations[0])
+    step = document.build_from_file(read_json_file(file), operation or plan.operations[0])
     name = step["operation"]["id"]
     result = extract_rows(plan, name, step)
     if as_json:
@@ -88,16 +85,6 @@ def show_extraction(
     else:
         _print_extraction(plan, result, list(trace_fields(plan, name, step)) if explained else [])
     raise typer.Exit(1 if result.outcome == "rejected" else 0)
-
-
-def _read_json(file: str) -> Json:
-    """Read a JSON file, or standard input for `-`. Raises BadParameter naming the file."""
-    try:
-        return exact_json.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
-    except OSError as error:
-        raise typer.BadParameter(f"cannot read `{file}`: {error.strerror}") from error
-    except exact_json.ExactError as error:
-        raise typer.BadParameter(f"`{file}` is {error}") from error
 
 
 def _as_dict(trace: Trace) -> dict[str, Any]:
@@ -174,7 +161,7 @@ def draft_spec(
     elif from_sample is None:
         drafted = spec_text.draft_without_sample(operation, name=name)
     else:
-        drafted = spec_text.draft_from_sample(operation, _read_json(str(from_sample)), name=name)
+        drafted = spec_text.draft_from_sample(operation, read_json_file(str(from_sample)), name=name)
     taken = [file for file in drafted if (here.root / file).exists()]
     if taken:
         raise typer.BadParameter(f"`{taken[0]}` exists already; choose another `--name`")

@@ -1,0 +1,21 @@
+-- Queries about research that was done elsewhere: a submission, and for each output a run with one step result.
+
+-- name: create_submission
+insert into submissions (org_id, input_payload, source, status)
+values (%(org_id)s::uuid, '{}', %(source)s, 'completed')
+returning id::text
+
+-- name: create_step_result
+-- Each is recorded a moment after the one before, so that of two outputs about one key the later one is newer.
+with run as (
+    insert into pipeline_runs (org_id, submission_id, status, started_at, finished_at)
+    values (%(org_id)s::uuid, %(submission_id)s::uuid, 'succeeded', clock_timestamp(), clock_timestamp())
+    returning id, finished_at
+)
+insert into step_results (
+    org_id, submission_id, pipeline_run_id, step_position, status, input_payload, output_payload, finished_at
+)
+select %(org_id)s::uuid, %(submission_id)s::uuid, run.id, 1, 'succeeded', %(input_payload)s::jsonb,
+    %(output_payload)s::jsonb, run.finished_at
+from run
+returning id::text
