@@ -1,6 +1,6 @@
-"""The code of every answer of the API that reports a problem, with its status, its meaning and what to do.
+"""Every error code of the API, with its HTTP status, its meaning and what to do about it.
 
-`docs/errors.md` is written from this table.
+`docs/errors.md` is generated from this table.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 
 class HttpCode(NamedTuple):
-    """The status a code is answered with, and the two sentences of its documentation."""
+    """The HTTP status of a code, and its documentation: what it means and what to do."""
 
     status: int
     meaning: str
@@ -167,7 +167,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
 }
 
-#: The status of codes that are not listed above: the reasons for which a value is rejected (`engine.rows.extract`).
+#: The status of codes not listed above: reasons why a value is rejected (`Reason` of `engine.rows.extract`).
 _REJECTED: Final = 422
 
 
