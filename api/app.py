@@ -21,14 +21,14 @@ from api.console_page import build_console_routes
 from api.context import Context
 from api.docs_page import build_docs_routes
 from api.http import openapi, telemetry
+from api.http.compression_and_cors import add_compression_and_cors
 from api.http.disconnect import CancelOnDisconnect
 from api.http.endpoint import Endpoint, ExactPathMiddleware
 from api.http.errors import answer_framework_error
-from api.http.exchange import wrap_exchange
 from api.http.metrics import Metrics
-from api.http.rate import TokenBuckets
 from api.http.rate_limit import RateLimit
 from api.http.security_headers import SecurityHeaders
+from api.http.token_buckets import TokenBuckets
 from api.mcp.routes import MCP_ENDPOINT
 from api.mcp.server import open_http_server
 from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
@@ -89,7 +89,7 @@ class App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Return the middleware stack: ours outermost, then FastAPI's."""
         direct = ExactPathMiddleware(super().build_middleware_stack(), self._endpoints, self._context)
-        limited = RateLimit(wrap_exchange(direct, self._context.settings.cors_origins), self._context)
+        limited = RateLimit(add_compression_and_cors(direct, self._context.settings.cors_origins), self._context)
         return CancelOnDisconnect(SecurityHeaders(telemetry.Telemetry(limited, self._context.metrics)))
 
 
@@ -200,22 +200,22 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                await context.token_use.write_notes()
+                await context.token_use.write_use_times()
 
     return lifespan
 
 
 def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...]:
     return (
-        context.token_use.write_notes_forever(),
+        context.token_use.write_use_times_forever(),
         _examine_forever(context),
-        _note_unbounded_spending(context),
+        _log_missing_budgets(context),
         sweep_forever(context),
         sweep_runs_forever(context),
     )
 
 
-async def _note_unbounded_spending(context: Context) -> None:
+async def _log_missing_budgets(context: Context) -> None:
     """Log at the start how many organisations have no budget, and so may spend without limit."""
     try:
         async with wrap_errors(), context.readiness.pool.connection() as connection:

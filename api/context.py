@@ -12,7 +12,7 @@ from pathlib import Path
 
 from api.http.errors import build_busy_fault
 from api.http.metrics import Metrics
-from api.http.rate import TokenBuckets
+from api.http.token_buckets import TokenBuckets
 from api.readiness import Readiness
 from api.settings import Settings
 from api.token_use import TokenUse

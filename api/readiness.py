@@ -30,7 +30,7 @@ _TIMEOUT = 4.0
 #: Seconds that the catalog queries about one table may take: some of Postgres's functions wait for locks on the table.
 _TABLE_TIMEOUT = 1.0
 #: A spec that did not fit its table is checked again by its requests at most once in so many seconds.
-_LOOK_INTERVAL = 1.0
+_CHECK_INTERVAL = 1.0
 #: Seconds for which a full disk is reported after a write failed because of it.
 _FULL_DISK_SECONDS = 60.0
 
@@ -74,24 +74,24 @@ class Readiness:
         self._plans = {plan.name: plan for plan in plans}
         self._migrations = migrations
         self._misfits: dict[str, Sequence[dict[str, str]]] = {}
-        self._looked_at: dict[str, float] = {}
+        self._checked_at: dict[str, float] = {}
         self._full_at = -_FULL_DISK_SECONDS
 
     async def examine(self) -> Report:
         """Check everything; store the result, and set the metrics, unless a check that began later has ended before."""
         self._begun += 1
         number = self._begun
-        report = await self._look()
+        report = await self._check_everything()
         if number > self._kept:
             self._kept = number
             self._metrics.set_ready(not report.reasons and not report.problems)
             if _UNAVAILABLE not in report.reasons:
                 self._misfits = dict(report.misfits)
                 # The next request of a spec that does not fit checks again at once: its table may be repaired by then.
-                self._looked_at = {}
+                self._checked_at = {}
         return report
 
-    async def _look(self) -> Report:
+    async def _check_everything(self) -> Report:
         try:
             async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
                 pending = await migrate.list_pending(connection, self._migrations)
@@ -120,8 +120,8 @@ class Readiness:
         """
         if spec not in self._misfits:
             return
-        if time.monotonic() - self._looked_at.get(spec, 0.0) >= _LOOK_INTERVAL:
-            await self._look_again(spec)
+        if time.monotonic() - self._checked_at.get(spec, 0.0) >= _CHECK_INTERVAL:
+            await self._check_spec(spec)
         if spec in self._misfits:
             raise build_misfit_fault()
 
@@ -129,8 +129,8 @@ class Readiness:
         """Record that a write failed just now because the disk is full."""
         self._full_at = time.monotonic()
 
-    async def _look_again(self, spec: str) -> None:
-        self._looked_at[spec] = time.monotonic()
+    async def _check_spec(self, spec: str) -> None:
+        self._checked_at[spec] = time.monotonic()
         try:
             async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
                 differences = await self._find_differences(connection, [self._plans[spec]])

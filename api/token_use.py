@@ -25,8 +25,8 @@ class TokenUse:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._unnoted: set[str] = set()
-        self._has_news = asyncio.Event()
+        self._unwritten: set[str] = set()
+        self._has_unwritten = asyncio.Event()
         self._paused_until = 0.0
 
     def record(self, token_hash: str, token: identity.Token) -> None:
@@ -36,8 +36,8 @@ class TokenUse:
         if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         if token.last_use_is_old and time.monotonic() >= self._paused_until:
-            self._unnoted.add(token.id)
-            self._has_news.set()
+            self._unwritten.add(token.id)
+            self._has_unwritten.set()
 
     def is_known(self, token_hash: str) -> bool:
         """Return whether a token with this hash was valid lately. It may have been revoked since."""
@@ -47,16 +47,16 @@ class TokenUse:
         """Forget a token that is no longer valid."""
         self._known.pop(token_hash, None)
 
-    async def write_notes_forever(self) -> None:
+    async def write_use_times_forever(self) -> None:
         """Write the times of use to the database whenever there are some, until cancelled."""
         while True:
-            await self._has_news.wait()
-            await self.write_notes()
+            await self._has_unwritten.wait()
+            await self.write_use_times()
 
-    async def write_notes(self) -> None:
+    async def write_use_times(self) -> None:
         """Write the times of use to the database. On a read-only server they are dropped, and no request fails."""
-        self._has_news.clear()
-        ids, self._unnoted = sorted(self._unnoted), set()
+        self._has_unwritten.clear()
+        ids, self._unwritten = sorted(self._unwritten), set()
         if not ids:
             return
         try:

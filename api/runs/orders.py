@@ -27,7 +27,7 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of 
 PageSize = Annotated[float, Meta(ge=1, le=1000, multiple_of=1)]
 
 
-class Placing(Body, frozen=True):
+class NewOrder(Body, frozen=True):
     """A step's request for the answer to a question."""
 
     step_result_id: UUID
@@ -57,7 +57,7 @@ class Refusal(Body, frozen=True):
     message: Text
 
 
-class Ending(Body, frozen=True):
+class OrderEnd(Body, frozen=True):
     """An order has ended at the provider: its answer, or its error."""
 
     order_id: UUID
@@ -74,7 +74,7 @@ class Release(Body, frozen=True):
     holder: Name
 
 
-class Collecting(Body, frozen=True):
+class CollectablePage(Body, frozen=True):
     """A page of orders whose answers are to be collected, oldest first."""
 
     order_id: UUID | None = None
@@ -84,7 +84,7 @@ class Collecting(Body, frozen=True):
     limit: PageSize = 50
 
 
-class Settling(Body, frozen=True):
+class OrderResult(Body, frozen=True):
     """The result of an order, to be stored in the step that bought it."""
 
     order_id: UUID
@@ -94,8 +94,8 @@ class Settling(Body, frozen=True):
     error_details: Raw | UnsetType = UNSET
 
 
-@runner_endpoint("research-orders/place", Placing, "Get or create the order of a question", endpoints=ORDER_ENDPOINTS)
-async def place_order(call: RunnerCall[Placing]) -> Response:
+@runner_endpoint("research-orders/place", NewOrder, "Get or create the order of a question", endpoints=ORDER_ENDPOINTS)
+async def place_order(call: RunnerCall[NewOrder]) -> Response:
     """Attach a step to the order of its question, created if there is none; answer what the runner has to do next."""
     body = call.body
     request = orders.OrderRequest(
@@ -169,9 +169,9 @@ async def record_doubt(call: RunnerCall[Refusal]) -> Response:
 
 
 @runner_endpoint(
-    "research-orders/ended", Ending, "Record the answer or the error of an order", endpoints=ORDER_ENDPOINTS
+    "research-orders/ended", OrderEnd, "Record the answer or the error of an order", endpoints=ORDER_ENDPOINTS
 )
-async def record_end(call: RunnerCall[Ending]) -> Response:
+async def record_end(call: RunnerCall[OrderEnd]) -> Response:
     """Record the answer of a completed order, or the error of a failed one; answer the order."""
     body = call.body
     if body.status not in (OrderStatus.COMPLETED, OrderStatus.FAILED):
@@ -201,12 +201,12 @@ async def release_order(call: RunnerCall[Release]) -> Response:
 
 @runner_endpoint(
     "research-orders/collectable",
-    Collecting,
+    CollectablePage,
     "List orders whose answer is in no step result yet",
     {"type": "array", "items": {"type": "object"}},
     endpoints=ORDER_ENDPOINTS,
 )
-async def find_collectable_orders(call: RunnerCall[Collecting]) -> Response:
+async def find_collectable_orders(call: RunnerCall[CollectablePage]) -> Response:
     """Answer orders that are open, or completed without their answer in the step that bought it."""
     body = call.body
     wanted = collection.CollectableFilter(
@@ -224,11 +224,11 @@ async def find_collectable_orders(call: RunnerCall[Collecting]) -> Response:
 
 @runner_endpoint(
     "research-orders/settle",
-    Settling,
+    OrderResult,
     "Store the result of an order in the step that bought it",
     endpoints=ORDER_ENDPOINTS,
 )
-async def settle_order(call: RunnerCall[Settling]) -> Response:
+async def settle_order(call: RunnerCall[OrderResult]) -> Response:
     """Store the result of an order in the step that bought it, and write its rows; answer a report of both."""
     body = call.body
     settlement = collection.Settlement(

@@ -82,7 +82,7 @@ class Queue(Body, frozen=True):
     """A request for the counts of the queue, of the organisation in the header or of all."""
 
 
-class OneRun(Body, frozen=True):
+class RunReference(Body, frozen=True):
     """A run, by its id."""
 
     pipeline_run_id: UUID
@@ -131,7 +131,7 @@ class SkipRemaining(Body, frozen=True):
     from_step_position: Count
 
 
-class OneSubmission(Body, frozen=True):
+class SubmissionReference(Body, frozen=True):
     """A submission, by its id."""
 
     submission_id: UUID
@@ -248,8 +248,8 @@ async def renew_lease(call: RunnerCall[Heartbeat]) -> Response:
     return build_data_response(lease)
 
 
-@runner_endpoint("pipeline-runs/get", OneRun, "Read a run with its submission and step results")
-async def read_run(call: RunnerCall[OneRun]) -> Response:
+@runner_endpoint("pipeline-runs/get", RunReference, "Read a run with its submission and step results")
+async def read_run(call: RunnerCall[RunReference]) -> Response:
     """Answer a run with its submission and step results, which is all that its runner needs."""
     async with call.context.connection() as connection:
         return build_data_response(await runs.read_run(connection, str(call.body.pipeline_run_id), call.org_id))
@@ -300,8 +300,8 @@ async def skip_remaining_steps(call: RunnerCall[SkipRemaining]) -> Response:
         return build_data_response(await runs.skip_remaining_steps(connection, run_id, position, call.org_id))
 
 
-@runner_endpoint("submissions/sync-status", OneSubmission, "Derive a submission's status from its runs")
-async def sync_submission_status(call: RunnerCall[OneSubmission]) -> Response:
+@runner_endpoint("submissions/sync-status", SubmissionReference, "Derive a submission's status from its runs")
+async def sync_submission_status(call: RunnerCall[SubmissionReference]) -> Response:
     """Derive the status of a submission from its runs, and store it; answer the submission."""
     submission_id = str(call.body.submission_id)
     async with call.context.connection() as connection:

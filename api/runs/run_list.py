@@ -15,7 +15,7 @@ from api.http.errors import Fault, InvalidBody
 from api.http.openapi import build_data_schema
 from api.rows.query_body import parse_organisation
 from api.rows.tenant import TENANT_HEADERS
-from engine.runs.run_list import SEARCH_WINDOW, RunFilter, list_runs, read_step_result
+from engine.runs.run_list import SEARCH_WINDOW, RunSearch, list_runs_with_steps, read_step_result
 from engine.runs.statuses import RunStatus
 from engine.store.identity import check_organisation
 from engine.values.normalizers import NORMALIZERS, NormalizeError
@@ -100,7 +100,7 @@ async def answer_runs(context: Context, request: Request) -> Response:
     """Answer the runs of the request's organisation that match the filters, newest first, with their steps."""
     caller = await authenticate_tenant_or_admin(request, context)
     parameters = read_parameters(request, ("q", "status", "submission_id", "limit", "offset", "org_id"))
-    wanted = RunFilter(
+    wanted = RunSearch(
         org_id=choose_organisation(caller, parse_organisation(parameters.get("org_id"))),
         company_id=caller.company_id,
         status=_read_status(parameters.get("status")),
@@ -110,7 +110,7 @@ async def answer_runs(context: Context, request: Request) -> Response:
         offset=read_number(parameters, "offset", 0, 0, _MOST_OFFSET),
     )
     async with context.connection() as connection:
-        runs = await list_runs(connection, context.plans, wanted)
+        runs = await list_runs_with_steps(connection, context.plans, wanted)
         if not runs:
             await check_organisation(connection, wanted.org_id)
     meta = {"limit": wanted.limit, "offset": wanted.offset}

@@ -30,7 +30,7 @@ from api.runs.new_submissions import (
     require_spender,
     store_submission,
 )
-from api.runs.routes import OneSubmission
+from api.runs.routes import SubmissionReference
 from engine.runs import management, submissions
 from engine.runs.management import ChangedRun
 from engine.runs.statuses import Runner
@@ -43,7 +43,7 @@ HEADERS = {
 
 
 _NEW_SUBMISSION: msgspec.json.Decoder[NewSubmission] = msgspec.json.Decoder(NewSubmission)
-_ONE_SUBMISSION: msgspec.json.Decoder[OneSubmission] = msgspec.json.Decoder(OneSubmission)
+_SUBMISSION_REFERENCE: msgspec.json.Decoder[SubmissionReference] = msgspec.json.Decoder(SubmissionReference)
 
 
 @endpoint(
@@ -107,7 +107,7 @@ async def read_submission(context: Context, request: Request) -> Response:
     name="submissions_dispatch",
     title="Dispatch to Trigger.dev again the queued runs it has not accepted",
     tag="runner",
-    body=OneSubmission,
+    body=SubmissionReference,
     response_schema=build_data_schema({"type": "object"}),
     security=("internalKey",),
     error_statuses=(401, 409, 413, 415, 422, 503),
@@ -115,7 +115,7 @@ async def read_submission(context: Context, request: Request) -> Response:
 async def dispatch_submission(context: Context, request: Request) -> Response:
     """Dispatch to Trigger.dev the runs of a submission that it has not accepted; answer how many it accepted."""
     require_internal_key(request, context)
-    body = decode_body(await read_body(request, context.settings.max_body_bytes), _ONE_SUBMISSION)
+    body = decode_body(await read_body(request, context.settings.max_body_bytes), _SUBMISSION_REFERENCE)
     if not context.settings.trigger_secret_key:
         raise Fault("no_trigger", "`TRIGGER_SECRET_KEY` is not set", hint="set it, or let a local runner work")
     async with context.connection() as connection:

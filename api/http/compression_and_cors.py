@@ -17,7 +17,7 @@ _HEADERS: Final = ("authorization", "content-type", "idempotency-key", "x-reques
 _ANSWER_HEADERS: Final = ("x-request-id", "retry-after", "content-disposition")
 
 
-def wrap_exchange(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+def add_compression_and_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     """Wrap `app` in middleware that gzips responses for clients that accept it and allows CORS from `origins`.
 
     Cookies are not used: a page of another origin sends a token.
