@@ -122,7 +122,7 @@ async def authenticate_tenant(request: Request, context: Context) -> Caller:
 
 
 def choose_organisation(caller: Caller, named: str | None) -> str:
-    """Return the organisation of a request: the caller's own, or for a super-admin `named`, the request's `org_id`.
+    """Return the organisation of a request: the caller's own, or `named` (the request's `org_id`) for a super-admin.
 
     Raises Fault 400 when a super-admin names none, 403 when a tenant names another than its own.
     """

@@ -141,7 +141,7 @@ def find_spec(context: Context, name: str) -> Plan:
 
 
 def describe_spec(plan: Plan) -> dict[str, Any]:
-    """Return the description of a plan that the endpoints answer, without its YAML text."""
+    """Describe a plan as a JSON object with its columns, operations and research, but without its YAML text."""
     return {
         "name": plan.name,
         "title": plan.title,

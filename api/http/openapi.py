@@ -22,19 +22,19 @@ SECURITY: Mapping[str, Mapping[str, Any]] = {
 
 #: The description of each error status. Every endpoint may answer 429 and 500.
 MEANINGS: Mapping[int, str] = {
-    400: "a header, a cursor or `org_id` that cannot be used",
+    400: "an invalid header or cursor, or a missing `org_id`",
     401: "no credentials, or wrong ones",
-    403: "something of another organisation, or not for this role",
-    404: "there is no such thing",
-    406: "`Accept` names no format there is",
-    409: "another runner, or another purchase, is in the way",
+    403: "not allowed for this organisation or role",
+    404: "not found",
+    406: "no format in `Accept` is supported",
+    409: "a conflict with another runner, order or row",
     413: "the body is too large",
     415: "the body is compressed in a way other than gzip",
-    422: "the body does not fit",
-    429: "too much at once from one address",
-    500: "something went wrong on our side",
-    501: "a library of the server's is missing",
-    503: "the database does not answer, or cannot do it now",
+    422: "an invalid body or parameter",
+    429: "too many requests from one address, or too many queued steps",
+    500: "an unexpected error on the server",
+    501: "an optional library is not installed on the server",
+    503: "the database does not answer, or cannot execute it now",
 }
 
 ERROR: Mapping[str, Any] = {

@@ -173,6 +173,6 @@ GROUPS = (
             Command("create", create_organisation, ('dex org create "Acme, Inc."',)),
             Command("list", list_organisations, ("dex org list",)),
         ),
-        "Make and list organisations.",
+        "Create and list organisations, and set their budgets.",
     ),
 )

@@ -51,8 +51,8 @@ def backfill_spec(
 ) -> None:
     """Write the rows of a spec's pending step results.
 
-    Oldest first. An interrupted backfill resumes where it stopped. Exit status 1 when something was rejected or
-    refused, or stays pending.
+    It begins with the oldest. An interrupted backfill resumes where it stopped. Exit status 1 when something was
+    rejected or refused, or stays pending.
     """
     here = find_project()
     plan = find_plan(load_plans(here), spec)
