@@ -7,7 +7,7 @@ accept stays queued, and the response says so; `submissions/dispatch` dispatches
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -40,7 +40,13 @@ HEADERS = {
     ORG_HEADER: (False, "With the internal key: the organisation to act for."),
     COMPANY_HEADER: (False, "With the internal key: the company to act for."),
 }
-
+#: What the endpoints of one submission have in common.
+_OPTIONS: Final[dict[str, Any]] = {
+    "tag": "submissions",
+    "response_schema": build_data_schema({"type": "object"}),
+    "security": ("tenant",),
+    "headers": HEADERS,
+}
 
 _NEW_SUBMISSION: msgspec.json.Decoder[NewSubmission] = msgspec.json.Decoder(NewSubmission)
 _SUBMISSION_REFERENCE: msgspec.json.Decoder[SubmissionReference] = msgspec.json.Decoder(SubmissionReference)
@@ -89,10 +95,7 @@ async def create_submission(context: Context, request: Request) -> Response:
     "/api/v1/submissions/{submission_id}",
     name="read_submission",
     title="Read a submission with its runs and their steps",
-    tag="submissions",
-    response_schema=build_data_schema({"type": "object"}),
-    security=("tenant",),
-    headers=HEADERS,
+    **_OPTIONS,
     error_statuses=(400, 401, 404, 422, 503),
 )
 async def read_submission(context: Context, request: Request) -> Response:
@@ -129,10 +132,7 @@ async def dispatch_submission(context: Context, request: Request) -> Response:
     "/api/v1/submissions/{submission_id}/cancel",
     name="cancel_submission",
     title="Cancel the runs of a submission that have not ended",
-    tag="submissions",
-    response_schema=build_data_schema({"type": "object"}),
-    security=("tenant",),
-    headers=HEADERS,
+    **_OPTIONS,
     error_statuses=(400, 401, 403, 404, 422, 503),
 )
 async def cancel_submission(context: Context, request: Request) -> Response:
@@ -145,10 +145,7 @@ async def cancel_submission(context: Context, request: Request) -> Response:
     "/api/v1/submissions/{submission_id}/retry",
     name="retry_submission",
     title="Queue again the runs of a submission that failed, were canceled, or lost their runner",
-    tag="submissions",
-    response_schema=build_data_schema({"type": "object"}),
-    security=("tenant",),
-    headers=HEADERS,
+    **_OPTIONS,
     error_statuses=(400, 401, 403, 404, 422, 503),
 )
 async def retry_submission(context: Context, request: Request) -> Response:
