@@ -1,4 +1,4 @@
-"""The endpoints behind the accounts: those of every organisation, and the step results that a number stands for."""
+"""The endpoints about accounts: the counts of step results per outcome, and the step results behind each count."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from engine.store.identity import check_organisation
 _MOST_STEPS: Final = 200
 _MOST_SAMPLES: Final = 50
 _MOST_OFFSET: Final = 10_000
-#: Rows that fill rates look at.
+#: Fill rates are computed from at most this many of the newest rows.
 _NEWEST_ROWS: Final = 10_000
 _OUTCOMES: Final = (*(outcome.value for outcome in Outcome), "pending")
 _ORG: Final[tuple[dict[str, Any], str]] = ({"type": "string", "format": "uuid"}, "Super-admin: whose.")
@@ -81,8 +81,8 @@ _FILL_RATES: Final[dict[str, Any]] = {
     "required": ["spec", "rows", "newest", "columns"],
     "properties": {
         "spec": {"type": "string"},
-        "rows": {"type": "integer", "minimum": 0, "description": "How many rows were looked at."},
-        "newest": {"type": "integer", "description": "At most so many, the newest."},
+        "rows": {"type": "integer", "minimum": 0, "description": "How many rows were read."},
+        "newest": {"type": "integer", "description": "The most rows that are read; the newest are."},
         "columns": {
             "type": "array",
             "items": {
@@ -99,7 +99,7 @@ _FILL_RATES: Final[dict[str, Any]] = {
     "GET",
     "/api/v1/coverage/organisations",
     name="coverage_by_organisation",
-    title="The accounts of every organisation that the caller sees",
+    title="The accounts of every organisation that the caller may read",
     tag="operation",
     response_schema=build_data_schema({"type": "array", "items": ACCOUNT}),
     security=("tenant", "superAdmin"),
@@ -107,7 +107,7 @@ _FILL_RATES: Final[dict[str, Any]] = {
     error_statuses=(400, 401, 503),
 )
 async def answer_coverage_by_organisation(context: Context, request: Request) -> Response:
-    """Answer the accounts by spec and organisation: a super-admin's are those of all."""
+    """Answer the accounts by spec and organisation: of the caller's organisation, or of all to a super-admin."""
     caller = await authenticate_tenant_or_admin(request, context)
     async with context.connection(COVERAGE_SECONDS) as connection:
         accounts = await fetch_coverage(connection, context.plans, caller.org_id)
@@ -118,7 +118,7 @@ async def answer_coverage_by_organisation(context: Context, request: Request) ->
     "GET",
     "/api/v1/coverage/pending",
     name="coverage_pending",
-    title="What is pending of each spec, and since when",
+    title="How many step results of each spec are pending, and since when",
     tag="operation",
     response_schema=build_data_schema({"type": "array", "items": _PENDING}),
     security=("tenant", "superAdmin"),
@@ -127,7 +127,7 @@ async def answer_coverage_by_organisation(context: Context, request: Request) ->
     error_statuses=(400, 401, 403, 404, 422, 503),
 )
 async def answer_pending(context: Context, request: Request) -> Response:
-    """Answer how many step results wait to be written, and when the oldest of them was recorded."""
+    """Answer how many step results are pending, and when the oldest of them was recorded."""
     org_id, _ = await read_tenant_parameters(request, context, ("org_id",))
     async with context.connection() as connection:
         await check_organisation(connection, org_id)
@@ -156,7 +156,7 @@ async def answer_pending(context: Context, request: Request) -> Response:
     error_statuses=(400, 401, 403, 404, 422, 503),
 )
 async def answer_steps(context: Context, request: Request) -> Response:
-    """Answer the step results that have an outcome or a reason."""
+    """Answer the step results of a spec that have the requested outcome or rejection reason."""
     names = ("spec", "outcome", "code", "field", "limit", "offset", "org_id")
     org_id, parameters = await read_tenant_parameters(request, context, names)
     plan = find_spec(context, parameters.get("spec", ""))
@@ -204,7 +204,7 @@ async def answer_fill_rates(context: Context, request: Request) -> Response:
     "GET",
     "/api/v1/specs/{spec}/samples",
     name="read_samples",
-    title="What each path of a spec gives on the newest step results",
+    title="What each path of a spec finds in the newest step results",
     tag="specs",
     response_schema=build_data_schema(_SAMPLES),
     security=("tenant", "superAdmin"),
@@ -216,7 +216,7 @@ async def answer_fill_rates(context: Context, request: Request) -> Response:
     error_statuses=(400, 401, 403, 404, 422, 503),
 )
 async def answer_samples(context: Context, request: Request) -> Response:
-    """Answer how often each path gave a value, with examples."""
+    """Answer, for each path of a spec, in how many of the newest step results it finds a value, with example values."""
     org_id, parameters = await read_tenant_parameters(request, context, ("limit", "org_id"))
     plan = find_spec(context, request.path_params["spec"])
     limit = read_number(parameters, "limit", 20, 1, _MOST_SAMPLES)

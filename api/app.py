@@ -21,14 +21,14 @@ from api.console_page import build_console_routes
 from api.context import Context
 from api.docs_page import build_docs_routes
 from api.http import openapi, telemetry
+from api.http.compression_and_cors import add_compression_and_cors
 from api.http.disconnect import CancelOnDisconnect
 from api.http.endpoint import Endpoint, ExactPathMiddleware
 from api.http.errors import answer_framework_error
-from api.http.exchange import wrap_exchange
 from api.http.metrics import Metrics
-from api.http.rate import TokenBuckets
 from api.http.rate_limit import RateLimit
 from api.http.security_headers import SecurityHeaders
+from api.http.token_buckets import TokenBuckets
 from api.mcp.routes import MCP_ENDPOINT
 from api.mcp.server import open_http_server
 from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
@@ -64,39 +64,40 @@ DESCRIPTION = (
 )
 
 
-#: Seconds a statement may take at the server, whatever became of the process that sent it; a request ends earlier.
+#: `statement_timeout` of every connection, in seconds: ends statements whose client process has died.
+#: The time limit of a request (`Limits.statement_seconds`) is shorter.
 LONGEST_STATEMENT = 60.0
-#: Seconds that readiness, and the note of a token's use, wait for a lock.
+#: `lock_timeout`, in seconds, of the readiness checks and of recording when a token was used.
 OPERATOR_LOCK_SECONDS = 0.25
-#: Seconds between two looks at the database.
+#: Seconds between two readiness checks in the background.
 EXAMINE_INTERVAL = 30.0
-#: Seconds in which an address may use up what it saved by sending less than its rate.
+#: The rate limit of an address allows a burst of this many seconds' worth of requests.
 BURST_SECONDS = 4
 
 
 class App(FastAPI):
-    """FastAPI with our layers and the short way to an endpoint outside of its own."""
+    """FastAPI with our own middleware; requests to our endpoints skip FastAPI's middleware, which costs time."""
 
     def __init__(self, *, endpoints: Sequence[Endpoint], context: Context, **options: Any) -> None:
         self._endpoints = endpoints
         self._context = context
         super().__init__(**options)
         self.router.routes.extend(endpoint.build_route(context) for endpoint in endpoints)
-        #: The endpoints without the bounds of a client: what answers agents asks them in this process.
+        #: The endpoints without rate limit and other limits on clients: the MCP server calls them in this process.
         self.inner = telemetry.Telemetry(self.router, context.metrics)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the layers a request passes, outermost first, down to those of FastAPI."""
+        """Return the middleware stack: ours outermost, then FastAPI's."""
         direct = ExactPathMiddleware(super().build_middleware_stack(), self._endpoints, self._context)
-        limited = RateLimit(wrap_exchange(direct, self._context.settings.cors_origins), self._context)
+        limited = RateLimit(add_compression_and_cors(direct, self._context.settings.cors_origins), self._context)
         return CancelOnDisconnect(SecurityHeaders(telemetry.Telemetry(limited, self._context.metrics)))
 
 
 def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | None = None) -> FastAPI:
-    """Return the API over `plans`. It starts without a database too: alive, but not ready.
+    """Create the API with the endpoints of `plans`.
 
-    Readiness compares the database with the folder `migrations`; by default that of the project around the working
-    folder.
+    It starts without a database too; `/readyz` then answers 503. Readiness compares the database with the files in the
+    folder `migrations`, by default that of the project which contains the working directory.
     """
     telemetry.configure_logging()
     context = _build_context(settings, tuple(plans), migrations or project.find_project().migrations)
@@ -134,7 +135,7 @@ def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path
 def _build_app(
     context: Context, endpoints: Sequence[Endpoint], document: dict[str, Any] | None, lifespan: Lifespan | None = None
 ) -> FastAPI:
-    """Return an app of `endpoints`; with `document` it serves that, and `/docs` over it."""
+    """Create an app that serves `endpoints`; with an OpenAPI `document` also `/openapi.json` and `/docs`."""
     app = App(
         endpoints=endpoints,
         context=context,
@@ -199,23 +200,23 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                await context.token_use.write_notes()
+                await context.token_use.write_use_times()
 
     return lifespan
 
 
 def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...]:
     return (
-        context.token_use.write_notes_forever(),
+        context.token_use.write_use_times_forever(),
         _examine_forever(context),
-        _note_unbounded_spending(context),
+        _log_missing_budgets(context),
         sweep_forever(context),
         sweep_runs_forever(context),
     )
 
 
-async def _note_unbounded_spending(context: Context) -> None:
-    """Say at the start how many organisations may spend without bound."""
+async def _log_missing_budgets(context: Context) -> None:
+    """Log at the start how many organisations have no budget, and so may spend without limit."""
     try:
         async with wrap_errors(), context.readiness.pool.connection() as connection:
             unbounded = await count_unbounded_organisations(connection)
@@ -228,7 +229,7 @@ async def _note_unbounded_spending(context: Context) -> None:
 
 
 async def _examine_forever(context: Context) -> None:
-    """Look at the database now and then, so that a misfit is known before somebody asks for readiness.
+    """Check readiness every `EXAMINE_INTERVAL` seconds, so that a table that differs from its spec is known early.
 
     A spec that has no version yet gets its first one here; `dex migrate` and `dex backfill` register later ones.
     """
@@ -240,7 +241,7 @@ async def _examine_forever(context: Context) -> None:
 
 
 async def _register_first_versions(context: Context) -> bool:
-    """Register the specs that have no version; return whether the database took them."""
+    """Register the first version of each spec that has none; return whether the database could be written."""
     try:
         async with wrap_errors(), context.readiness.pool.connection() as connection:
             await register_first_versions(connection, context.plans)

@@ -1,7 +1,7 @@
 """Authenticate the caller of a request and find the organisation to act for.
 
-A bearer is compared in this order: internal key, super-admin (static key, then JWT), session JWT, API token. A bearer
-with the form of a JWT is never looked up as a token, so that a forged one costs no query.
+A bearer token is compared in this order: internal key, super-admin (static key, then JWT), session JWT, API token. One
+that has the form of a JWT is never looked up as an API token, so that a forged JWT causes no query.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from api.http.errors import Fault, Unauthorized
 from engine.store import identity
 from engine.values.uuid_text import parse_uuid
 
-#: `load_settings` refuses a short secret at the start.
+#: PyJWT's warning about short secrets is not needed: `load_settings` rejects them at the start.
 warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
 
 log = structlog.get_logger("api")
@@ -38,7 +38,7 @@ ALGORITHMS = ["HS256"]
 
 
 class CallerKind(StrEnum):
-    """How a caller proved who it is."""
+    """The kind of credentials that a caller authenticated with."""
 
     INTERNAL = "internal"
     SUPER_ADMIN = "super_admin"
@@ -48,7 +48,7 @@ class CallerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """The authenticated caller. `org_id` is None for a super-admin, who names an organisation in the body."""
+    """The authenticated caller. `org_id` is None for a super-admin, who names an organisation in each request."""
 
     kind: CallerKind
     org_id: str | None
@@ -58,7 +58,7 @@ class Caller:
 
 
 def read_bearer(request: Request) -> str:
-    """Return the bearer of the request. Raises Unauthorized when there is none."""
+    """Return the bearer token of the `Authorization` header. Raises Unauthorized when there is none."""
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not value.strip():
         raise Unauthorized(
@@ -68,7 +68,7 @@ def read_bearer(request: Request) -> str:
 
 
 def require_internal_key(request: Request, context: Context) -> None:
-    """Raise Unauthorized unless the bearer is the internal key."""
+    """Raise Unauthorized unless the bearer token is the internal key."""
     if not is_internal_key(read_bearer(request), context):
         raise Unauthorized(
             "invalid_internal_key", "Invalid internal API key", hint="send the value of `INTERNAL_API_KEY`"
@@ -76,7 +76,7 @@ def require_internal_key(request: Request, context: Context) -> None:
 
 
 def read_organisation(request: Request) -> str:
-    """Return the organisation an internal caller acts for. Raises Fault 401 without the header, 400 for no UUID."""
+    """Return the UUID in the organisation header. Raises Fault 401 when it is missing, 400 when it is not a UUID."""
     value = request.headers.get(ORG_HEADER)
     if not value:
         raise Unauthorized(
@@ -88,13 +88,13 @@ def read_organisation(request: Request) -> str:
 
 
 def read_optional_organisation(request: Request) -> str | None:
-    """Return the organisation an internal caller names, or None. Raises Fault 400 for no UUID."""
+    """Return the UUID in the organisation header, None without it. Raises Fault 400 when it is not a UUID."""
     value = request.headers.get(ORG_HEADER)
     return None if value is None else parse_header_uuid(ORG_HEADER, value)
 
 
 async def authenticate_tenant_or_admin(request: Request, context: Context) -> Caller:
-    """Return the super-admin or the tenant who calls. Raises Unauthorized when the bearer is neither's."""
+    """Return the caller, a super-admin or a tenant. Raises Unauthorized when the bearer token belongs to neither."""
     value = read_bearer(request)
     if not is_internal_key(value, context):
         admin = await _authenticate_admin(value, context)
@@ -104,7 +104,10 @@ async def authenticate_tenant_or_admin(request: Request, context: Context) -> Ca
 
 
 async def authenticate_tenant(request: Request, context: Context) -> Caller:
-    """Return the tenant who calls, by internal key and organisation, session JWT or API token. Raises Unauthorized."""
+    """Return the calling tenant, identified by internal key and organisation header, session JWT or API token.
+
+    Raises Unauthorized when none of them is valid.
+    """
     value = read_bearer(request)
     if is_internal_key(value, context):
         org_id = read_organisation(request)
@@ -119,7 +122,7 @@ async def authenticate_tenant(request: Request, context: Context) -> Caller:
 
 
 def choose_organisation(caller: Caller, named: str | None) -> str:
-    """Return the organisation a query is about, where `named` is the body's `org_id`.
+    """Return the organisation of a request: the caller's own, or `named` (the request's `org_id`) for a super-admin.
 
     Raises Fault 400 when a super-admin names none, 403 when a tenant names another than its own.
     """
@@ -141,17 +144,17 @@ def choose_organisation(caller: Caller, named: str | None) -> str:
 
 
 def is_same_secret(given: str, secret: str) -> bool:
-    """Compare in constant time, so that the duration does not reveal how many characters match."""
+    """Return whether two secrets are equal, in constant time, so that the duration reveals nothing about them."""
     return hmac.compare_digest(given.encode(), secret.encode())
 
 
 def is_internal_key(given: str, context: Context) -> bool:
-    """Return whether a bearer is the internal key, or the previous one."""
-    return True in [is_same_secret(given, key) for key in context.settings.internal_api_keys]  # each is compared
+    """Return whether a bearer token is the internal key, or the previous one during its replacement."""
+    return True in [is_same_secret(given, key) for key in context.settings.internal_api_keys]  # a list: constant time
 
 
 def parse_header_uuid(name: str, value: str) -> str:
-    """Return the canonical form of a UUID in a header. Raises Fault 400 when it is none."""
+    """Return the canonical text of the UUID in a header. Raises Fault 400 when `value` is not a UUID."""
     text = parse_uuid(value)
     if text is None:
         raise Fault("invalid_header", f"`{name}` is not a UUID", hint="send the id as it stands in the database")
@@ -167,7 +170,7 @@ async def _authenticate_admin(value: str, context: Context) -> Caller | None:
     try:
         claims = _decode_jwt(value, (settings.super_admin_jwt_secret,))
     except Fault:
-        return None  # a session JWT is signed with another secret; authenticate_tenant decodes it
+        return None  # possibly a session JWT, signed with another secret: `authenticate_tenant` decodes those
     if claims.get("type") != "super_admin":
         return None
     subject = parse_uuid(claims.get("sub"))
@@ -182,7 +185,7 @@ async def _is_active_admin(context: Context, admin_id: str) -> bool:
 
 
 async def _check_user(caller: Caller, context: Context) -> None:
-    """Raise Unauthorized when the user of a session is on record and not active."""
+    """Raise Unauthorized when the user of a session is in the database and not active."""
     user_id = parse_uuid(caller.subject)
     if user_id is None:
         return
@@ -192,7 +195,7 @@ async def _check_user(caller: Caller, context: Context) -> None:
 
 
 def _is_jwt(value: str) -> bool:
-    """Whether a bearer has the form of a JWT: three parts, the first of which names an algorithm."""
+    """Return whether a bearer token has the form of a JWT: three parts, the first of which names an algorithm."""
     head, *rest = value.split(".")
     try:
         header = msgspec.json.decode(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))
@@ -202,7 +205,7 @@ def _is_jwt(value: str) -> bool:
 
 
 def _decode_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
-    """Return the claims of a JWT that one of the secrets has signed. Raises Unauthorized."""
+    """Return the claims of a JWT signed with one of `secrets`. Raises Unauthorized when it is invalid or expired."""
     try:
         return _verify_jwt(value, secrets)
     except jwt.ExpiredSignatureError as error:
@@ -214,7 +217,7 @@ def _decode_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
 
 
 def _verify_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
-    """Decode with the first secret that fits; raise PyJWT's error of the last where none does."""
+    """Return the claims, verified with the first secret that fits. Raises PyJWT's error when none does."""
     for secret in secrets[:-1]:
         with suppress(jwt.InvalidSignatureError):
             return _decode_with(value, secret)
@@ -242,7 +245,11 @@ def _build_session_caller(claims: Mapping[str, Any]) -> Caller:
 
 
 async def _authenticate_token(value: str, address: str, context: Context) -> Caller:
-    """Look an API token up. After too many unknown ones from an address, only tokens known to be good are."""
+    """Look up the tenant of an API token. Raises Unauthorized when it is unknown, revoked or expired.
+
+    Raises Fault 429, without a query, when too many unknown tokens came from the address and this token was not valid
+    lately: guessing tokens must not load the database.
+    """
     token_hash = hashlib.sha256(value.encode()).hexdigest()
     if context.failed_tokens.is_empty(address) and not context.token_use.is_known(token_hash):
         raise _build_too_many_failures(context, address)

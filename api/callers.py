@@ -1,4 +1,4 @@
-"""The endpoints that say who calls, and which organisations the caller sees."""
+"""The endpoints that answer who the caller is, and which organisations it may read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api.http.openapi import build_data_schema
 from api.rows.tenant import TENANT_HEADERS
 from engine.store.identity import list_organisations
 
-#: Of one answer; who has more organisations asks the database.
+#: The most organisations in one answer. There are no further pages: an operator with more queries the database.
 MOST_ORGANISATIONS: Final = 5000
 ORGANISATION: Final[dict[str, Any]] = {
     "type": "object",
@@ -32,7 +32,7 @@ _CALLER: Final = {
     "properties": {
         "kind": {"type": "string", "enum": ["internal", "super_admin", "session", "token"]},
         "role": {"type": "string"},
-        "org_id": {"type": ["string", "null"], "description": "null: a super-admin, who names an organisation."},
+        "org_id": {"type": ["string", "null"], "description": "null: a super-admin, of no organisation."},
         "company_id": {"type": ["string", "null"]},
         "subject": {"type": ["string", "null"], "description": "The id of the user or of the token."},
     },
@@ -43,7 +43,7 @@ _CALLER: Final = {
     "GET",
     "/api/v1/caller",
     name="read_caller",
-    title="Who calls: how it signed in, its role and its organisation",
+    title="The caller: its kind of credentials, role and organisation",
     tag="callers",
     response_schema=build_data_schema(_CALLER),
     security=("tenant", "superAdmin"),
@@ -51,7 +51,7 @@ _CALLER: Final = {
     error_statuses=(400, 401, 503),
 )
 async def read_caller(context: Context, request: Request) -> Response:
-    """Answer who the caller is."""
+    """Answer the caller's kind of credentials, role, organisation and company."""
     caller = await authenticate_tenant_or_admin(request, context)
     return build_data_response(msgspec.json.encode(_describe_caller(caller)))
 
@@ -70,7 +70,7 @@ def _describe_caller(caller: Caller) -> dict[str, Any]:
     "GET",
     "/api/v1/organisations",
     name="list_organisations",
-    title="The organisations that the caller sees, by name: its own, or as super-admin all",
+    title="The organisations that the caller may read, by name: its own, or all for a super-admin",
     tag="callers",
     response_schema=build_data_schema({"type": "array", "items": ORGANISATION}, {"type": "object"}),
     security=("tenant", "superAdmin"),
@@ -78,7 +78,7 @@ def _describe_caller(caller: Caller) -> dict[str, Any]:
     error_statuses=(400, 401, 503),
 )
 async def answer_organisations(context: Context, request: Request) -> Response:
-    """Answer the organisations that the caller sees."""
+    """Answer the organisations that the caller may read: its own, or all to a super-admin."""
     caller = await authenticate_tenant_or_admin(request, context)
     async with context.connection() as connection:
         texts = await list_organisations(connection, caller.org_id, MOST_ORGANISATIONS)

@@ -1,6 +1,6 @@
-"""`/console`: the page that people look at, from the files that `make setup` builds out of `api/console/`.
+"""`/console`: the web console, served from the files that `make setup` builds from `api/console/`.
 
-The page loads nothing from elsewhere, and finds scripts and endpoints relative to its own address, so that it works
+The page loads nothing from other hosts, and addresses scripts and endpoints relative to its own URL, so that it works
 below any path prefix of a proxy.
 """
 
@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-#: What Vite builds: `index.html`, and below `console/` the files it names, each with a digest in its name.
+#: Vite's output: `index.html`, and below `console/` the files it loads, each with a hash of its content in its name.
 BUILT: Final = Path(__file__).parent / "console" / "dist"
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self';"
@@ -27,7 +27,7 @@ _NOT_BUILT: Final = "The console is not built: run `make setup`, then load this 
 
 
 def build_console_routes() -> list[BaseRoute]:
-    """Return the page and the files it names."""
+    """Return the routes of the page and of the files it loads."""
     return [
         Route("/console", _answer_page),
         Route("/console/", _redirect_to_page),
@@ -43,12 +43,12 @@ async def _answer_page(request: Request) -> Response:
 
 
 async def _redirect_to_page(request: Request) -> Response:
-    """Lead to the address without the slash, from which the page's files are found."""
+    """Redirect to the URL without a trailing slash, to which the page's relative links refer."""
     return RedirectResponse("../console")
 
 
 class _BuiltFiles(StaticFiles):
-    """Files that never change under their name, so that a browser keeps them."""
+    """Static files with a hash in their name, which never change: browsers may cache them forever."""
 
     def file_response(self, *arguments: object, **options: object) -> Response:
         response = super().file_response(*arguments, **options)  # type: ignore[arg-type]

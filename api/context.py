@@ -1,4 +1,4 @@
-"""The Context that every endpoint gets: settings, plans, connections, readiness and the metrics of one app."""
+"""`Context`, which every endpoint gets: the settings, plans, connections, readiness and metrics of one app."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from api.http.errors import build_busy_fault
 from api.http.metrics import Metrics
-from api.http.rate import TokenBuckets
+from api.http.token_buckets import TokenBuckets
 from api.readiness import Readiness
 from api.settings import Settings
 from api.token_use import TokenUse
@@ -21,16 +21,17 @@ from engine.plan import Plan
 from engine.store.connection import Connection, Pool
 from engine.store.errors import wrap_errors
 
-#: Seconds a request waits for a connection before it is answered that the database does not answer.
+#: Seconds a request waits for a free connection of the pool before it is answered with 503.
 CHECKOUT_TIMEOUT = 4.0
 
-#: Whose share of the pool the request takes: the tag of its endpoint, which for a spec's endpoints is the spec.
+#: Whose share of the connection pool the current request uses: its endpoint's tag, which is the spec's name for
+#: the endpoints of a spec.
 pool_share: ContextVar[str] = ContextVar("pool_share", default="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What one running app shares with its endpoints."""
+    """What the endpoints of one running app share."""
 
     settings: Settings
     plans: tuple[Plan, ...]
@@ -50,11 +51,12 @@ class Context:
 
     @asynccontextmanager
     async def connection(self, seconds: float | None = None) -> AsyncIterator[Connection]:
-        """Check out a connection of the pool for at most `seconds`, by default the bound of one request's statements.
+        """Check out a connection of the pool for at most `seconds`, by default `Limits.statement_seconds`.
 
         The endpoints of one spec together hold at most half of the pool, so that a slow or locked table leaves the
-        other half to everybody else. Raises StoreUnavailable when no connection is free in time, Fault 503 when the
-        share is used up for too long or when the work takes too long; its statement is cancelled at the server.
+        other half to the other endpoints. Raises StoreUnavailable when no connection becomes free in time, Fault 503
+        when the spec's half stays in use or when the block takes too long; its statement is then cancelled at the
+        server.
         """
         share = self._shares[pool_share.get()]
         try:
@@ -74,7 +76,7 @@ class Context:
 
 @asynccontextmanager
 async def _bound_time(seconds: float) -> AsyncIterator[None]:
-    """Cancel what runs in the block after `seconds`; then raise Fault 503."""
+    """Cancel the `with` block after `seconds` and raise Fault 503."""
     bound = asyncio.timeout(seconds)
     try:
         async with bound:

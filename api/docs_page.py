@@ -1,4 +1,4 @@
-"""`/docs`: Swagger UI from files that are installed with the API. The page loads nothing from elsewhere."""
+"""`/docs`: Swagger UI from files that are installed with the API. The page loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _START: Final = (
 
 
 def build_docs_routes() -> list[BaseRoute]:
-    """Return the page, the script that starts it, and the files of Swagger UI that `fastapi_offline` carries."""
+    """Return the routes of the page, of the script that starts it, and of Swagger UI's files from `fastapi_offline`."""
     return [
         Route("/docs", _answer_page),
         Route("/docs/start.js", _answer_start),

@@ -1,7 +1,7 @@
 """The operator's endpoints: health, readiness, metrics, and the accounts of every spec.
 
-The API is ready when the database answers, every migration of the project is applied, and a spec fits its table. One
-that does not is reported, and answers 503 on its own endpoints.
+The API is ready when the database answers, every migration of the project is applied, and at least one spec fits its
+table. A spec that does not fit its table is reported, and its own endpoints answer 503.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from engine.store.identity import check_organisation
 
 log = structlog.get_logger("api")
 
-COVERAGE_SECONDS = 60.0  # it looks at the whole history
+COVERAGE_SECONDS = 60.0  # longer than other requests: it counts every step result there is
 METRICS_TYPE = "text/plain; version=0.0.4"
 STATE = build_data_schema({"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}})
 READINESS = build_data_schema(
@@ -39,7 +39,7 @@ READINESS = build_data_schema(
         "properties": {
             "status": {"type": "string"},
             "specs": {"type": "object", "additionalProperties": {"enum": ["ready", "not_ready"]}},
-            "problems": {"type": "array", "items": {"type": "object"}, "description": "What it cannot do, and why."},
+            "problems": {"type": "array", "items": {"type": "object"}, "description": "What does not work, and why."},
         },
     }
 )
@@ -60,12 +60,12 @@ REASON = {
     "type": "object",
     "required": ["outcome", "code", "field", "count", "message", "step_result_id"],
     "properties": {
-        "outcome": {"type": "string", "description": "What became of the step results that have it."},
+        "outcome": {"type": "string", "description": "The outcome of the step results that have this reason."},
         "code": {"type": "string"},
         "field": {"type": ["string", "null"]},
         "count": {"type": "integer", "minimum": 1},
-        "message": {"type": "string", "description": "Of the newest one."},
-        "step_result_id": {"type": "string", "format": "uuid", "description": "The newest one."},
+        "message": {"type": "string", "description": "The message of the newest step result."},
+        "step_result_id": {"type": "string", "format": "uuid", "description": "The newest step result."},
     },
 }
 OWN_ACCOUNT = {
@@ -75,9 +75,9 @@ OWN_ACCOUNT = {
 }
 
 
-@endpoint("GET", "/healthz", name="health", title="Whether the process answers", tag="operation", response_schema=STATE)
+@endpoint("GET", "/healthz", name="health", title="Whether the process runs", tag="operation", response_schema=STATE)
 async def answer_health(context: Context, request: Request) -> Response:
-    """Answer that the process lives."""
+    """Answer 200 while the process runs, whatever the state of the database."""
     return build_data_response(b'{"status":"ok"}')
 
 
@@ -85,13 +85,13 @@ async def answer_health(context: Context, request: Request) -> Response:
     "GET",
     "/readyz",
     name="readiness",
-    title="Whether it can work, and why not",
+    title="Whether the API is ready, and why not",
     tag="operation",
     response_schema=READINESS,
     error_statuses=(503,),
 )
 async def answer_readiness(context: Context, request: Request) -> Response:
-    """Answer 200 with what it cannot do when the API can work; otherwise 503 with every reason."""
+    """Answer 200 when the API is ready, with the problems that affect a part of it; otherwise 503 with every reason."""
     report = await context.readiness.examine()
     reasons = list(report.reasons)
     if not reasons:
@@ -109,7 +109,7 @@ async def answer_readiness(context: Context, request: Request) -> Response:
     "GET",
     "/metrics",
     name="metrics",
-    title="What it has counted",
+    title="The metrics of this process, in Prometheus' text format",
     tag="operation",
     response_schema={"type": "string"},
     media_type=METRICS_TYPE,
@@ -152,7 +152,7 @@ async def answer_coverage(context: Context, request: Request) -> Response:
     error_statuses=(400, 401, 403, 404, 422, 503),
 )
 async def answer_own_coverage(context: Context, request: Request) -> Response:
-    """Answer the accounts of the caller's organisation, one entry per spec that found something."""
+    """Answer the accounts of the caller's organisation, one entry per spec that has step results."""
     org_id, _ = await read_tenant_parameters(request, context, ("org_id",))
     async with context.connection() as connection:
         accounts = await fetch_coverage(connection, context.plans, org_id)
@@ -163,6 +163,6 @@ async def answer_own_coverage(context: Context, request: Request) -> Response:
     return build_data_response(msgspec.json.encode(entries))
 
 
-#: About the process; with `DEX_OPERATOR_ADDRESS` they answer there alone.
+#: The endpoints about the process. With `DEX_OPERATOR_ADDRESS` set, they are served only on that address.
 PROCESS_ENDPOINTS = (answer_health, answer_readiness, answer_metrics)
 OPERATOR_ENDPOINTS = (*PROCESS_ENDPOINTS, answer_coverage, answer_own_coverage)

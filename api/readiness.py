@@ -1,6 +1,6 @@
-"""Whether the database is fit for the API: what concerns all of it, and what concerns one spec alone.
+"""Check whether the database fits the API: what affects all endpoints, and what affects those of one spec.
 
-It has connections of its own, so that it answers while the pool of the requests is used up.
+The check has connections of its own, so that it works while the requests' connection pool is used up.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from engine.tables.differences import Difference, report_pending_migration
 
 log = structlog.get_logger("api")
 
-#: Seconds the database may take to answer everything that readiness asks.
+#: Seconds that all queries of one readiness check may take together.
 _TIMEOUT = 4.0
-#: Seconds the catalog may take to answer about one table. Some of its functions wait for who locks the table.
+#: Seconds that the catalog queries about one table may take: some of Postgres's functions wait for locks on the table.
 _TABLE_TIMEOUT = 1.0
-#: Seconds during which a misfit that was found is not looked at again by requests of its spec.
-_LOOK_INTERVAL = 1.0
-#: Seconds a full disk is reported for after a write failed for want of room.
+#: A spec that did not fit its table is checked again by its requests at most once in so many seconds.
+_CHECK_INTERVAL = 1.0
+#: Seconds for which a full disk is reported after a write failed because of it.
 _FULL_DISK_SECONDS = 60.0
 
 _UNAVAILABLE = {"code": "database_unavailable", "message": "the database does not answer", "sql": ""}
@@ -49,14 +49,14 @@ _FULL_DISK = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`reasons` keep everything from working; `problems` keep some of it, such as one spec's endpoints."""
+    """The result of a check: `reasons` why nothing works, `problems` that affect a part, such as one spec."""
 
     reasons: Sequence[dict[str, str]]
     problems: Sequence[dict[str, str]]
     misfits: Mapping[str, Sequence[dict[str, str]]]  # name of a spec -> what does not fit
 
     def as_dict(self, plans: Sequence[Plan]) -> dict[str, Any]:
-        """Return the `data` of `/readyz`: more than the status only where there is more to say."""
+        """Return the `data` of `/readyz`; lists that are empty are left out."""
         if not self.problems:
             return {"status": "ready"}
         specs = {plan.name: "not_ready" if plan.name in self.misfits else "ready" for plan in plans}
@@ -64,7 +64,7 @@ class Report:
 
 
 class Readiness:
-    """What the last look at the database found."""
+    """Checks the database, and keeps the result of the last check."""
 
     def __init__(self, pool: Pool, plans: Sequence[Plan], migrations: Path, metrics: Metrics) -> None:
         self.pool = pool
@@ -74,24 +74,24 @@ class Readiness:
         self._plans = {plan.name: plan for plan in plans}
         self._migrations = migrations
         self._misfits: dict[str, Sequence[dict[str, str]]] = {}
-        self._looked_at: dict[str, float] = {}
+        self._checked_at: dict[str, float] = {}
         self._full_at = -_FULL_DISK_SECONDS
 
     async def examine(self) -> Report:
-        """Look at everything; remember what misfits, and tell the metrics, unless a later look has ended before."""
+        """Check everything; store the result, and set the metrics, unless a check that began later has ended before."""
         self._begun += 1
         number = self._begun
-        report = await self._look()
+        report = await self._check_everything()
         if number > self._kept:
             self._kept = number
             self._metrics.set_ready(not report.reasons and not report.problems)
             if _UNAVAILABLE not in report.reasons:
                 self._misfits = dict(report.misfits)
-                # The first request of a misfit looks again at once: its table may have been mended since.
-                self._looked_at = {}
+                # The next request of a spec that does not fit checks again at once: its table may be repaired by then.
+                self._checked_at = {}
         return report
 
-    async def _look(self) -> Report:
+    async def _check_everything(self) -> Report:
         try:
             async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
                 pending = await migrate.list_pending(connection, self._migrations)
@@ -114,23 +114,23 @@ class Readiness:
         return Report(reasons, problems, misfits)
 
     async def require_fit(self, spec: str) -> None:
-        """Raise Fault 503 while the table of `spec` does not fit. A misfit that was mended is noticed within a second.
+        """Raise Fault 503 while the table does not fit `spec`; a repaired table is noticed within a second.
 
-        Costs nothing for a spec that was found fit, or that nobody looked at yet.
+        Makes no query for a spec that fitted at the last check, or that was not checked yet.
         """
         if spec not in self._misfits:
             return
-        if time.monotonic() - self._looked_at.get(spec, 0.0) >= _LOOK_INTERVAL:
-            await self._look_again(spec)
+        if time.monotonic() - self._checked_at.get(spec, 0.0) >= _CHECK_INTERVAL:
+            await self._check_spec(spec)
         if spec in self._misfits:
             raise build_misfit_fault()
 
     def record_full_disk(self) -> None:
-        """Record that a write failed just now for want of room."""
+        """Record that a write failed just now because the disk is full."""
         self._full_at = time.monotonic()
 
-    async def _look_again(self, spec: str) -> None:
-        self._looked_at[spec] = time.monotonic()
+    async def _check_spec(self, spec: str) -> None:
+        self._checked_at[spec] = time.monotonic()
         try:
             async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
                 differences = await self._find_differences(connection, [self._plans[spec]])
@@ -140,7 +140,7 @@ class Readiness:
             self._misfits.pop(spec, None)
 
     async def _find_differences(self, connection: Connection, plans: Iterable[Plan]) -> list[Difference]:
-        """Return what keeps each plan from its table. One that is locked cannot be looked at, and is no misfit."""
+        """Return the differences between each plan and its table. A table that is locked counts as fitting."""
         differences: list[Difference] = []
         for plan in plans:
             try:

@@ -16,14 +16,15 @@ from api.settings import Settings, SettingsError
 
 log = structlog.get_logger("api")
 
-#: File descriptors that are not for clients: the database's, log files, imports.
+#: File descriptors kept for other uses than client connections: database connections, log files, imports.
 _RESERVED_DESCRIPTORS = 64
 
 
 def build_server(app: ASGIApp, settings: Settings, *, lifespan: bool = True) -> uvicorn.Server:
-    """Return a server of `app`. It ends within its grace time after SIGTERM, whatever clients do.
+    """Return a uvicorn server for `app` that ends within `Limits.shutdown_seconds` after SIGTERM, whatever clients do.
 
-    Behind a proxy `FORWARDED_ALLOW_IPS` names whose `x-forwarded-for` is believed, as uvicorn's documentation says.
+    Behind a proxy, `FORWARDED_ALLOW_IPS` lists the addresses whose `x-forwarded-for` header is trusted, in the form
+    that uvicorn's documentation defines.
     """
     guard = ConnectionGuard(settings.limits, count_connections(settings))
     config = uvicorn.Config(
@@ -43,7 +44,7 @@ def build_server(app: ASGIApp, settings: Settings, *, lifespan: bool = True) -> 
 
 
 def count_connections(settings: Settings) -> int:
-    """Return how many connections may be open: the setting's, or as many as the process has file descriptors for."""
+    """Return how many client connections may be open: the setting, reduced to what the file descriptor limit allows."""
     try:
         import resource  # not on Windows
     except ImportError:
@@ -56,7 +57,7 @@ def count_connections(settings: Settings) -> int:
 
 @asynccontextmanager
 async def serve_operator(app: ASGIApp, settings: Settings) -> AsyncIterator[None]:
-    """Serve `app` on the operator's address while the block runs. Raises SettingsError when it cannot listen there."""
+    """Serve `app` on the operator's address during a `with` block. Raises SettingsError when it cannot listen there."""
     assert settings.operator_address is not None
     host, _, port = settings.operator_address.rpartition(":")
     try:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from engine.errors import EngineError
 
 TRIGGER_API_URL = "https://api.trigger.dev"
-MAX_BODY_BYTES = 32 * 1024 * 1024  # a 20 MB document and its wrapping pass
+MAX_BODY_BYTES = 32 * 1024 * 1024  # enough for a document of 20 MB and the JSON around it
 POOL_SIZE = 8
 MIN_SECRET_LENGTH = 32  # characters; HS256 asks for 32 bytes
-MAX_QUEUED_STEPS = 10_000  # of one organisation
+MAX_QUEUED_STEPS = 10_000  # per organisation
 SWEEP_SECONDS = 60
 MAX_RUN_ATTEMPTS = 10
 
@@ -20,7 +20,7 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]-]+")
 
 #: Without these the API does not start.
 REQUIRED = ("DATABASE_URL", "INTERNAL_API_KEY", "JWT_SECRET")
-#: Secrets that we make ourselves; a short one can be guessed.
+#: Secrets chosen by the operator, whose length is checked: a short one can be guessed.
 SECRETS = (
     "INTERNAL_API_KEY",
     "INTERNAL_API_KEY_PREVIOUS",
@@ -32,7 +32,7 @@ SECRETS = (
 
 
 class SettingsError(EngineError):
-    """A variable is missing, blank or wrong. `names` lists those variables."""
+    """An environment variable is missing, blank or wrong; `names` lists the variables."""
 
     def __init__(self, message: str, names: tuple[str, ...], *, hint: str) -> None:
         super().__init__(message, hint=hint)
@@ -41,61 +41,61 @@ class SettingsError(EngineError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one client may take of the API. Times are seconds."""
+    """Limits on what clients may use of the API. Times are in seconds."""
 
-    connections: int = 1000  # open at once, further bounded by the file descriptors of the process
+    connections: int = 1000  # open at once; fewer where the process may open fewer file descriptors
     header_bytes: int = 16 * 1024  # request line and headers together
     header_seconds: int = 10
     body_seconds: int = 60
     idle_seconds: int = 15  # between two requests of a connection
-    unread_seconds: int = 60  # a client that does not take its answer
-    requests_per_second: int = 500  # of one address, four seconds' worth of them at once; the internal key has no bound
+    unread_seconds: int = 60  # during which a client reads nothing of its response
+    requests_per_second: int = 500  # per address, in bursts of up to four seconds' worth; not with the internal key
     failed_tokens_per_minute: int = 30  # unknown API tokens from one address
-    statement_seconds: int = 10  # of a request's work in the database
-    lock_seconds: int = 2  # a statement waits for a lock
-    shutdown_seconds: int = 10  # requests under way have to end after SIGTERM
+    statement_seconds: int = 10  # for the database work of one request
+    lock_seconds: int = 2  # for which a statement waits for a lock
+    shutdown_seconds: int = 10  # in which running requests have to end after SIGTERM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one start. Secrets are left out of `repr`, so that no log line can show them."""
+    """The settings of one API process. Secrets are left out of `repr`, so that no log line can show them."""
 
     database_url: str = field(repr=False)
     internal_api_key: str = field(repr=False)
     jwt_secret: str = field(repr=False)
-    internal_api_key_previous: str | None = field(default=None, repr=False)  # still taken while callers change theirs
-    jwt_secret_previous: str | None = field(default=None, repr=False)  # still verifies what it has signed
+    internal_api_key_previous: str | None = field(default=None, repr=False)  # still accepted while callers switch
+    jwt_secret_previous: str | None = field(default=None, repr=False)  # still verifies what it signed
     super_admin_jwt_secret: str | None = field(default=None, repr=False)  # None: no super-admin signs in with a JWT
     super_admin_api_key: str | None = field(default=None, repr=False)  # None: no super-admin has a static key
     trigger_secret_key: str | None = field(default=None, repr=False)  # None: the local runner executes the runs
     trigger_api_url: str = TRIGGER_API_URL
     max_body_bytes: int = MAX_BODY_BYTES
     pool_size: int = POOL_SIZE
-    operator_address: str | None = None  # HOST:PORT on which alone health, readiness, metrics and /docs answer
-    trusted_proxies: str | None = None  # addresses whose `x-forwarded-for` is believed, separated by commas
-    cors_origins: tuple[str, ...] = ()  # whose pages a browser lets call the API; empty: none
+    operator_address: str | None = None  # HOST:PORT; where set, only it serves health, readiness, metrics and /docs
+    trusted_proxies: str | None = None  # addresses whose `x-forwarded-for` is trusted, separated by commas
+    cors_origins: tuple[str, ...] = ()  # origins whose pages may call the API from a browser
     prices_file: str | None = None  # None: the prices that come with the project
     max_queued_steps: int = MAX_QUEUED_STEPS
-    max_run_attempts: int = MAX_RUN_ATTEMPTS  # after so many a run is set aside as failed
-    sweep_seconds: int = SWEEP_SECONDS  # between two sweeps of what is pending; 0: this process never sweeps
+    max_run_attempts: int = MAX_RUN_ATTEMPTS  # after so many attempts a run is marked failed
+    sweep_seconds: int = SWEEP_SECONDS  # between two backfills of what is pending; 0: this process makes none
     limits: Limits = field(default_factory=Limits)
 
     @property
     def internal_api_keys(self) -> tuple[str, ...]:
-        """The internal keys that are taken, the present one first."""
+        """The internal keys that are accepted, the current one first."""
         return tuple(filter(None, (self.internal_api_key, self.internal_api_key_previous)))
 
     @property
     def jwt_secrets(self) -> tuple[str, ...]:
-        """The secrets that verify session JWTs and cursors; the first signs."""
+        """The secrets that verify session JWTs and cursors; new cursors are signed with the first."""
         return tuple(filter(None, (self.jwt_secret, self.jwt_secret_previous)))
 
 
 def load_settings(environ: Mapping[str, str], *, database_url: str | None = None) -> Settings:
-    """Return the settings in `environ`; `database_url` replaces the variable (for the embedded server).
+    """Read the settings from `environ`; `database_url` replaces its `DATABASE_URL` (for the embedded Postgres).
 
-    Raises SettingsError naming every required variable that is missing or blank, every secret that is too short, and
-    every number that is none.
+    Raises SettingsError for required variables that are missing or blank, secrets that are too short, and values that
+    do not parse.
     """
     variables = {name: value.strip() for name, value in environ.items() if value.strip()}
     if database_url:
@@ -126,7 +126,7 @@ def load_settings(environ: Mapping[str, str], *, database_url: str | None = None
 
 
 def _load_limits(variables: Mapping[str, str]) -> Limits:
-    """Read each limit from the variable called DEX_LIMIT_ and its name, such as DEX_LIMIT_BODY_SECONDS."""
+    """Read each limit from the variable `DEX_LIMIT_` and its name in upper case, such as `DEX_LIMIT_BODY_SECONDS`."""
     defaults = Limits()
     names = Limits.__slots__
     return Limits(
@@ -176,7 +176,7 @@ def _parse_address(variables: Mapping[str, str], name: str) -> str | None:
 
 
 def _parse_origins(variables: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """Return the origins of a list with commas between, or `*` for any. Raises SettingsError for what is none."""
+    """Return the origins of a comma-separated list; `*` means any. Raises SettingsError for an invalid origin."""
     origins = tuple(part.strip() for part in variables.get(name, "").split(",") if part.strip())
     for origin in origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):

@@ -1,4 +1,4 @@
-"""The endpoints that describe the specs: their columns, where each comes from, and their text."""
+"""The endpoints that describe the specs: their columns, the path of each, and their YAML text."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ _COLUMN: Final[dict[str, Any]] = {
         "name": {"type": "string"},
         "type": {"type": "string"},
         "description": {"type": "string"},
-        "provided": {"type": "boolean", "description": "The engine fills it, in every table."},
+        "provided": {"type": "boolean", "description": "Every table has this column, and the engine fills it."},
         "key": {"type": "boolean"},
         "required": {"type": "boolean"},
         "on_missing": {"type": ["string", "null"]},
         "on_invalid": {"type": ["string", "null"]},
         "coalesce": _STRINGS,
-        "operators": {**_STRINGS, "description": "What a query may filter it by; none: no filter."},
+        "operators": {**_STRINGS, "description": "The operators a query may filter it by."},
         "sortable": {"type": "boolean"},
         "sources": {"type": "array", "items": _SOURCE},
     },
 }
 _RESEARCH: Final[dict[str, Any]] = {
     "type": ["object", "null"],
-    "description": "How the operation is executed; null where another spec says it, or none.",
+    "description": "How the operation is executed; null where another spec or none has the `research` block.",
     "required": ["operation", "provider", "processor", "fresh_for_seconds", "inputs"],
     "properties": {
         "operation": {"type": "string"},
@@ -60,7 +60,7 @@ _RESEARCH: Final[dict[str, Any]] = {
         "processor": {"type": "string"},
         "fresh_for_seconds": {"type": ["number", "null"]},
         "inputs": {"type": "array", "items": {"type": "object"}},
-        "prompt": {"type": "string", "description": "Of one spec alone."},
+        "prompt": {"type": "string", "description": "In the answer of one spec, not in the list."},
     },
 }
 SPEC: Final[dict[str, Any]] = {
@@ -74,8 +74,8 @@ SPEC: Final[dict[str, Any]] = {
         "table": {"type": "string"},
         "file": {"type": "string"},
         "operations": _STRINGS,
-        "conflict": {**_STRINGS, "description": "What counts as the same row."},
-        "search": {**_STRINGS, "description": "The columns that `q` searches; none: no search."},
+        "conflict": {**_STRINGS, "description": "The columns that identify a row, with `org_id`."},
+        "search": {**_STRINGS, "description": "The columns that `q` searches."},
         "many": {"type": "boolean", "description": "One step result may give several rows."},
         "on_absent": {"type": "string"},
         "mappings": {"type": "array", "items": {"type": "object"}},
@@ -88,7 +88,7 @@ _WHOLE_SPEC: Final[dict[str, Any]] = {
     "required": [*SPEC["required"], "yaml"],
     "properties": {
         **SPEC["properties"],
-        "yaml": {"type": "string", "description": "Its text; for tenants without `backfill`, which names others."},
+        "yaml": {"type": "string", "description": "Its text; for tenants without `backfill`, with its organisations."},
     },
 }
 
@@ -97,7 +97,7 @@ _WHOLE_SPEC: Final[dict[str, Any]] = {
     "GET",
     "/api/v1/specs",
     name="list_specs",
-    title="Every spec: its columns with their paths and normalizers, and what a query may ask",
+    title="Every spec: its columns with their paths, normalizers, and filters and orders of queries",
     tag="specs",
     response_schema=build_data_schema({"type": "array", "items": SPEC}),
     security=("tenant", "superAdmin"),
@@ -122,7 +122,7 @@ async def list_specs(context: Context, request: Request) -> Response:
     error_statuses=(400, 401, 404, 503),
 )
 async def read_spec(context: Context, request: Request) -> Response:
-    """Answer one spec. What it says of other organisations is for super-admins."""
+    """Answer one spec with its YAML text; the ids of organisations in it are shown to super-admins only."""
     caller = await authenticate_tenant_or_admin(request, context)
     plan = find_spec(context, request.path_params["spec"])
     description = describe_spec(plan)
@@ -133,7 +133,7 @@ async def read_spec(context: Context, request: Request) -> Response:
 
 
 def find_spec(context: Context, name: str) -> Plan:
-    """Return the plan called `name`. Raises Fault 404."""
+    """Return the plan called `name`. Raises Fault 404 when there is none."""
     known = {plan.name: plan for plan in context.plans}
     if name not in known:
         raise Fault("not_found", f"there is no spec `{name[:100]}`", hint=suggest_name(name, known))
@@ -141,7 +141,7 @@ def find_spec(context: Context, name: str) -> Plan:
 
 
 def describe_spec(plan: Plan) -> dict[str, Any]:
-    """Return a plan as the endpoints describe it: JSON without the spec's text."""
+    """Describe a plan as a JSON object with its columns, operations and research, but without its YAML text."""
     return {
         "name": plan.name,
         "title": plan.title,

@@ -1,6 +1,6 @@
-"""Turn what is pending into rows every so often, and when a scheduler asks for it.
+"""Write the rows of pending step results at an interval, and when a scheduler requests it.
 
-Several processes may do it: of one spec one backfill is at work at a time, and the others leave it alone.
+Several API processes may do so at once: an advisory lock allows one backfill per spec, and the others skip the spec.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SWEPT_ACCOUNT = {
 
 
 async def sweep_forever(context: Context) -> None:
-    """Sweep every `sweep_seconds`, beginning after the first of them; 0 is never."""
+    """Backfill all pending step results every `sweep_seconds` of the settings, first after one interval; never if 0."""
     while seconds := context.settings.sweep_seconds:
         await asyncio.sleep(seconds)
         try:
@@ -49,14 +49,14 @@ async def sweep_forever(context: Context) -> None:
     "POST",
     "/api/internal/reconcile",
     name="reconcile",
-    title="Turn what is pending of every spec into rows",
+    title="Write the rows of the pending step results of every spec",
     tag="operation",
     response_schema=build_data_schema({"type": "array", "items": SWEPT_ACCOUNT}),
     security=("internalKey",),
     error_statuses=(401, 503),
 )
 async def answer_reconcile(context: Context, request: Request) -> Response:
-    """Answer an account of each spec that had something pending, or could not be swept."""
+    """Backfill all pending step results; answer an account per spec that had some or could not be backfilled."""
     require_internal_key(request, context)
     accounts = await sweep_specs(context.settings.database_url, context.plans)
     _log_accounts(accounts)

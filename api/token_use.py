@@ -1,4 +1,4 @@
-"""Note when API tokens were used, apart from the requests that use them."""
+"""Record when API tokens were last used, in the background, so that requests do not wait for it."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from engine.store.errors import StoreError, wrap_errors
 
 log = structlog.get_logger("api")
 
-#: Seconds without notes after the database refused one, as a server that takes no writes does.
+#: Seconds without another attempt after the database refused a write, as a read-only standby does.
 _PAUSE_AFTER_FAILURE = 60.0
 _MOST_KNOWN = 10_000
 
 
 class TokenUse:
-    """The tokens that were good lately, by hash, and those whose use is still to be noted, by id."""
+    """The tokens that were valid lately, by hash, and the times of use not yet written to the database, by token id."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._unnoted: set[str] = set()
-        self._has_news = asyncio.Event()
+        self._unwritten: set[str] = set()
+        self._has_unwritten = asyncio.Event()
         self._paused_until = 0.0
 
     def record(self, token_hash: str, token: identity.Token) -> None:
-        """Record that a token was good just now."""
+        """Remember that a token was used just now and was valid."""
         self._known[token_hash] = None
         self._known.move_to_end(token_hash)
         if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         if token.last_use_is_old and time.monotonic() >= self._paused_until:
-            self._unnoted.add(token.id)
-            self._has_news.set()
+            self._unwritten.add(token.id)
+            self._has_unwritten.set()
 
     def is_known(self, token_hash: str) -> bool:
-        """Return whether a token with this hash was good lately. It may have been revoked since."""
+        """Return whether a token with this hash was valid lately. It may have been revoked since."""
         return token_hash in self._known
 
     def forget(self, token_hash: str) -> None:
-        """Forget a token that is good no more."""
+        """Forget a token that is no longer valid."""
         self._known.pop(token_hash, None)
 
-    async def write_notes_forever(self) -> None:
-        """Write the time of use of each token that was used, until cancelled."""
+    async def write_use_times_forever(self) -> None:
+        """Write the times of use to the database whenever there are some, until cancelled."""
         while True:
-            await self._has_news.wait()
-            await self.write_notes()
+            await self._has_unwritten.wait()
+            await self.write_use_times()
 
-    async def write_notes(self) -> None:
-        """Write what is to be noted. A server that takes no writes costs the notes, and nobody an answer."""
-        self._has_news.clear()
-        ids, self._unnoted = sorted(self._unnoted), set()
+    async def write_use_times(self) -> None:
+        """Write the times of use to the database. On a read-only server they are dropped, and no request fails."""
+        self._has_unwritten.clear()
+        ids, self._unwritten = sorted(self._unwritten), set()
         if not ids:
             return
         try:

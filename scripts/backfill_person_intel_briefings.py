@@ -2,7 +2,7 @@
 
     doppler run -p data-engine-x-api -c prd -- uv run python scripts/backfill_person_intel_briefings.py
 
-Takes the options of `dex backfill`; `--org` or `--submission` replace the targets of the spec.
+It has the options of `dex backfill`; `--org` and `--submission` replace the submissions of the spec.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parent.parent)
-)  # a script run by its path cannot import the project yet
+)  # without it, a script that is started by its path cannot import the project
 
 try:
-    from scripts.backfill_targets import backfill_targets
+    from scripts.dex_backfill import run_dex_backfill
 except ModuleNotFoundError as error:
     sys.exit(f"{error}: run `make setup` first")
 
 if __name__ == "__main__":
-    backfill_targets("person_intel_briefings")
+    run_dex_backfill("person_intel_briefings")

@@ -1,11 +1,12 @@
-"""Set the project up on a machine that has python3 and nothing else.
+"""Install everything the project needs (`make setup`), on a machine that has only python3.
 
-It makes `.venv` with `dex` and every package that requirements.lock pins, the node_modules of trigger/ and
-api/console/ from their lock files, and the page of the console. It uses the standard library alone, since nothing else
-is installed yet. Run again, it compares fingerprints and does nothing, so every make target may start with it.
+It creates `.venv` with `dex` and the packages pinned in requirements.lock, installs the node_modules of trigger/ and
+api/console/ from their lock files, and builds the console. It imports the standard library only, since nothing else is
+installed yet. It stores fingerprints of its inputs and does nothing when they have not changed, so that every make
+target can call it first.
 """
 
-# Written in the syntax of python 3.6, so that an old one reads far enough to name the version it needs.
+# Written in the syntax of Python 3.6, so that an old Python can run it and print which version is needed.
 # ruff: noqa: UP006, UP035, UP045
 
 import argparse
@@ -27,12 +28,12 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = (20, 19)
-#: Programs of the machine's that the tests of the console can use.
+#: Browsers of the machine that the console's tests can use.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    """Bring all of it up to date; exits with one line on standard error where it cannot."""
+    """Install or update everything; on failure, exit with one line on standard error."""
     parser = argparse.ArgumentParser(description="set the project up: .venv, the packages of node, the console")
     parser.add_argument("--bench", action="store_true", help="also install what `make bench` compares with")
     parser.add_argument("--browser", action="store_true", help="also a browser for the tests, unless there is one")
@@ -49,7 +50,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
 
 
 def require_python() -> None:
-    """Restart with a newer python of this machine when the one that `python3` names is too old."""
+    """When this Python is too old, restart with a newer one of this machine, or exit with a message."""
     if sys.version_info >= OLDEST_PYTHON:
         return
     for minor in range(19, OLDEST_PYTHON[1] - 1, -1):
@@ -61,7 +62,7 @@ def require_python() -> None:
 
 
 def set_up_python() -> None:
-    """Make `.venv` and install what requirements.lock pins, then the project itself, editable."""
+    """Create `.venv`, install the packages of requirements.lock, then the project itself as editable."""
     locked = [ROOT / "requirements.lock", ROOT / "pyproject.toml"]
     stamp = VENV / ".stamp"
     if PYTHON.exists() and read_text(stamp) == compute_fingerprint(locked, str(PYTHON), str(PYTHON.resolve())):
@@ -71,19 +72,19 @@ def set_up_python() -> None:
     stamp.unlink(missing_ok=True)
     make_environment()
     install_packages("--require-hashes", "-r", str(ROOT / "requirements.lock"))
-    # compat: the project's folder itself on the path, so that a new package is found without installing again.
+    # "compat" puts the project's folder on the import path, so that a new package is found without a new installation.
     install_packages("--no-build-isolation", "--no-deps", "--config-settings", "editable_mode=compat", "-e", str(ROOT))
     stamp.write_text(compute_fingerprint(locked, str(PYTHON), str(PYTHON.resolve())))
     print_progress(f".venv is ready after {time.monotonic() - began:.0f} s")
 
 
 def make_environment() -> None:
-    """Make `.venv`, unless it works in this folder, with a python that is new enough, and has pip."""
+    """Create `.venv`, unless there is one that works in this folder, has pip, and whose Python is new enough."""
     check = [str(PYTHON), "-c", f"import pip, sys; print(sys.version_info >= {OLDEST_PYTHON}, sys.prefix)"]
     checked = subprocess.run(check, capture_output=True, text=True, check=False) if PYTHON.exists() else None
     if checked and checked.stdout.strip() == f"True {VENV}":
         return
-    # uv needs no pip in the environment, but pip is the way out when uv fails.
+    # pip is installed too, since it is used when uv fails.
     command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
@@ -95,9 +96,9 @@ def make_environment() -> None:
 
 
 def install_packages(*arguments: str) -> None:
-    """Install into `.venv` with uv, or with pip where there is no uv or uv fails.
+    """Install packages into `.venv` with uv, or with pip where uv is missing or fails.
 
-    uv does not read pip's configuration, so behind a mirror that is set for pip alone it fails where pip works.
+    uv fails where a package mirror is configured only for pip, since it does not read pip's configuration.
     """
     uv = shutil.which("uv")
     if uv:
@@ -105,17 +106,17 @@ def install_packages(*arguments: str) -> None:
         if subprocess.run(command, capture_output=True, cwd=ROOT, check=False).returncode == 0:
             return
         print_progress("uv could not install the packages, trying pip")
-    # A user's own pip settings must not send packages elsewhere than into .venv.
+    # Overrides settings of the user that would make pip install outside of .venv or ask questions.
     environment = {**os.environ, "PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment.pop("PIP_TARGET", None)
-    # -qq shows errors but no warnings about indexes; --no-compile: python compiles what it imports, when it does.
+    # -qq hides warnings about package indexes; --no-compile is faster, since Python compiles modules on import.
     command = [str(PYTHON), "-m", "pip", "install", "-qq", "--no-compile", *arguments]
     if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
         exit_with("pip could not install the packages, its message is above")
 
 
 def install_once(name: str, lock: Path) -> None:
-    """Install one more lock file into `.venv`, once per content of it."""
+    """Install the packages of a further lock file into `.venv`, unless this version of it is installed."""
     stamp = VENV / f".stamp-{name}"
     mark = compute_fingerprint([lock], str(VENV))
     if read_text(stamp) != mark:
@@ -128,7 +129,7 @@ def install_once(name: str, lock: Path) -> None:
 
 
 def set_up_node(with_browser: bool) -> None:
-    """Put `node` and `npm` into `.venv/bin`, install what the lock files of node pin, and build the console."""
+    """Put `node` and `npm` into `.venv/bin`, install the npm packages of every lock file, and build the console."""
     folders = [ROOT / "trigger", ROOT / "api" / "console"]
     if with_browser and not any(shutil.which(name) for name in BROWSERS):
         folders.append(ROOT / "tests" / "console" / "browser")
@@ -145,7 +146,7 @@ def set_up_node(with_browser: bool) -> None:
 
 
 def install_node_packages(folder: Path, node: str, npm: Sequence[str]) -> None:
-    """Install what a folder's package-lock.json pins, once per content of it."""
+    """Install the packages of a folder's package-lock.json, unless this version of it is installed."""
     name = folder.relative_to(ROOT)
     inputs = [folder / name for name in ("package.json", "package-lock.json", ".npmrc")]
     mark = compute_fingerprint(inputs, str(folder), node, str(read_node_version(node)))
@@ -160,7 +161,7 @@ def install_node_packages(folder: Path, node: str, npm: Sequence[str]) -> None:
 
 
 def build_console(folder: Path, npm: Sequence[str]) -> None:
-    """Build the files of the console, once per content of what they are built from."""
+    """Build the console with Vite, unless its sources have not changed since the last build."""
     sources = sorted(path for path in (folder / "src").rglob("*") if path.is_file())
     names = ("index.html", "package-lock.json", "vite.config.ts", "tsconfig.json")
     mark = compute_fingerprint([*sources, *(folder / name for name in names)], *map(str, sources))
@@ -173,7 +174,7 @@ def build_console(folder: Path, npm: Sequence[str]) -> None:
 
 
 def run_npm(command: Sequence[str], folder: Path) -> None:
-    """Run npm in a folder, its output on standard error; exit with one line where it fails."""
+    """Run npm in a folder with its output on standard error; exit with one line when it fails."""
     search = f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, "PATH": search, "NPM_CONFIG_UPDATE_NOTIFIER": "false"}
     if subprocess.run(command, cwd=folder, env=environment, stdout=sys.stderr, check=False).returncode != 0:
@@ -181,7 +182,7 @@ def run_npm(command: Sequence[str], folder: Path) -> None:
 
 
 def find_node() -> Tuple[str, List[str]]:
-    """Return the machine's node and npm when node is new enough, otherwise those of a wheel in `.venv`."""
+    """Return the paths of node and npm: the machine's when node is new enough, else those of a wheel in `.venv`."""
     search = os.pathsep.join(part for part in os.get_exec_path() if Path(part) != VENV / "bin")
     node, npm = shutil.which("node", path=search), shutil.which("npm", path=search)
     if node and npm and read_node_version(node) >= OLDEST_NODE:
@@ -195,7 +196,7 @@ def find_node() -> Tuple[str, List[str]]:
 
 
 def read_node_version(node: str) -> Tuple[int, int]:
-    """Return the major and minor version that a node reports, zeros when it reports none."""
+    """Return the major and minor version of a node program, (0, 0) when it does not run."""
     try:
         output = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:
@@ -205,7 +206,7 @@ def read_node_version(node: str) -> Tuple[int, int]:
 
 
 def write_launcher(name: str, *command: str) -> None:
-    """Write `.venv/bin/<name>`, so that every command finds the same node in the same place."""
+    """Write the script `.venv/bin/<name>` that runs `command`, so that all commands use the same node."""
     quoted = " ".join("'" + part.replace("'", "'\\''") + "'" for part in command)
     text = f'#!/bin/sh\nexec {quoted} "$@"\n'
     launcher = VENV / "bin" / name
@@ -219,7 +220,7 @@ def write_launcher(name: str, *command: str) -> None:
 
 @contextmanager
 def lock_setup() -> Iterator[None]:
-    """Let one set-up run at a time: when `make demo` and `make test` start together, one waits."""
+    """Hold a file lock during a `with` block, so that two setups started together run one after the other."""
     folder = ROOT / ".data"
     folder.mkdir(exist_ok=True)
     with (folder / "setup.lock").open("w") as lock:
@@ -228,7 +229,7 @@ def lock_setup() -> Iterator[None]:
 
 
 def compute_fingerprint(files: Iterable[Path], *facts: str) -> str:
-    """Return a digest of the files' contents and of facts about this machine."""
+    """Return a hash of the contents of `files` and of `facts`, such as versions of programs."""
     digest = hashlib.sha256("\0".join(facts).encode())
     for file in files:
         digest.update(file.read_bytes() if file.is_file() else b"")
@@ -237,7 +238,7 @@ def compute_fingerprint(files: Iterable[Path], *facts: str) -> str:
 
 
 def read_text(file: Path) -> str:
-    """Return the text of a file, empty when there is none."""
+    """Return the text of a file, or "" when it does not exist."""
     return file.read_text() if file.is_file() else ""
 
 
@@ -247,12 +248,12 @@ def find_last_line(text: str) -> str:
 
 
 def print_progress(sentence: str) -> None:
-    """Print progress to standard error: standard output belongs to the command that follows."""
+    """Print progress to standard error, since standard output belongs to the make target that called."""
     print(f"setup: {sentence}", file=sys.stderr, flush=True)
 
 
 def exit_with(sentence: str) -> NoReturn:
-    """Exit with one line that names what is missing."""
+    """Print one line to standard error that says what is missing, and exit with status 1."""
     sys.exit(f"setup: {sentence}")
 
 

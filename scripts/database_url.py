@@ -1,4 +1,4 @@
-"""Which database a command works on: that of `DATABASE_URL`, else the project's embedded Postgres."""
+"""Choose the database of a command: that of `DATABASE_URL`, else the project's embedded Postgres."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from engine.project import Project
 
 @contextmanager
 def open_database(project: Project) -> Iterator[str]:
-    """Yield `DATABASE_URL`, or the URL of the project's embedded Postgres, which stops when its last user leaves."""
+    """Yield `DATABASE_URL`, or the URL of the project's embedded Postgres.
+
+    The embedded Postgres stops when no process uses it any more.
+    """
     url = os.environ.get("DATABASE_URL", "").strip()
     if url:
         yield url
@@ -22,5 +25,5 @@ def open_database(project: Project) -> Iterator[str]:
 
 
 def describe_database() -> str:
-    """Name the database in a sentence for the user, without its URL: that may hold a password."""
+    """Return a name of the database for messages, without its URL, which may contain a password."""
     return "the database of `DATABASE_URL`" if os.environ.get("DATABASE_URL", "").strip() else "the embedded Postgres"

@@ -1,8 +1,7 @@
-"""The demo: everything the project is for, on recorded research, in one go.
+"""`dex demo`: runs a pipeline on recorded research, then shows its rows, a backfill, a query and the accounts.
 
-It does nothing that a user could not do: it speaks to the API over HTTP and starts `dex` as a process. It ends by
-itself, and raises when something is not as it should be. `DATABASE_URL` may hold the work of others, so it keeps to an
-organisation of its own.
+It uses only what users have: the API over HTTP, and `dex` as a process. It raises DemoFailed when a result is not as
+expected. It creates an organisation of its own, since the database may contain other data.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from engine.rows.outcomes import Outcome
 from engine.store.connection import connect
 from engine.tables import migrate
 from engine.values import exact_json
-from scripts import console
+from scripts import terminal
 from scripts.commands.server import build_node_command
 from scripts.database_url import describe_database, open_database
 from scripts.processes import build_dex_command, start_process
@@ -49,26 +48,26 @@ INPUTS = (
 
 
 class DemoFailed(EngineError):
-    """The demo did not show what it should."""
+    """A result of the demo is not as expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """The demo's organisation and an API token of it."""
+    """The demo's organisation and an API token for it."""
 
     org_id: str
     token: str
 
 
 def run_demo(here: Project) -> None:
-    """Run the demo on `DATABASE_URL` or the embedded Postgres. Raises DemoFailed when the accounts do not close."""
+    """Run the demo on `DATABASE_URL` or the embedded Postgres. Raises DemoFailed when a result is not as expected."""
     began = time.monotonic()
     plans = load_plans(here)
     with ExitStack() as stack:
-        console.print_line(f"1. {describe_database()}: migrations")
+        terminal.print_line(f"1. {describe_database()}: migrations")
         dsn = stack.enter_context(open_database(here))
         report = asyncio.run(migrate.migrate(dsn, here.migrations))
-        console.print_line(
+        terminal.print_line(
             f"   {len(report.applied)} applied; {len(plans)} specs, {sum(len(p.fields) for p in plans)} columns"
         )
         tenant = asyncio.run(_create_tenant(dsn))
@@ -80,8 +79,8 @@ def run_demo(here: Project) -> None:
         _query_rows(api, tenant, {plan.slug: _choose_columns(plan) for plan in plans})
         _check_accounts(here, dsn, tenant)
     seconds = time.monotonic() - began
-    console.print_line(f"\nDone in {seconds:.0f} s. Next: `make serve`, which shows all of it at {CONSOLE}")
-    console.print_line('and prints the address that signs in; then README.md, "Add an operation".')
+    terminal.print_line(f"\nDone in {seconds:.0f} s. Next: `make serve`, which shows all of it at {CONSOLE}")
+    terminal.print_line('and prints the address that signs in; then README.md, "Add an operation".')
 
 
 async def _create_tenant(dsn: str) -> Tenant:
@@ -101,7 +100,7 @@ async def _create_tenant(dsn: str) -> Tenant:
 
 
 def _run_pipelines(here: Project, api: str, key: str, provider: str, tenant: Tenant) -> None:
-    console.print_line(
+    terminal.print_line(
         f"\n2. One submission: {len(INPUTS)} inputs, {len(STEPS)} operations each, through the real runner"
     )
     body = {"steps": [{"operation_id": step} for step in STEPS], "inputs": [_build_input(given) for given in INPUTS]}
@@ -119,14 +118,14 @@ def _run_pipelines(here: Project, api: str, key: str, provider: str, tenant: Ten
     submission = _get(api, f"/api/v1/submissions/{answer['data']['id']}", tenant)["data"]
     for run in submission["pipeline_runs"]:
         steps = ", ".join(f"{step['operation_id']} {step['status']}" for step in run["step_results"])
-        console.print_line(f"   run {run['id'][:8]} {run['status']}: {steps}")
+        terminal.print_line(f"   run {run['id'][:8]} {run['status']}: {steps}")
     if submission["status"] != "completed":
         hint = json.dumps(submission)[:2000]
         raise DemoFailed(f"the submission is `{submission['status']}`, not `completed`", hint=hint)
 
 
 def _build_input(given: Mapping[str, str]) -> dict[str, str]:
-    """Add what each of the operations reads from the input of its run."""
+    """Add to a run's input the fields that the operations read."""
     company = {"target_company_name": given["company_name"], "target_company_domain": given["domain"]}
     person = {
         "person_full_name": given["full_name"],
@@ -137,16 +136,16 @@ def _build_input(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _backfill_specs(here: Project, dsn: str, tenant: Tenant, specs: list[str]) -> None:
-    console.print_line("\n3. Research from before the tables: a step result nobody made a row of, and a backfill")
+    terminal.print_line("\n3. Research from before the tables: a step result nobody made a row of, and a backfill")
     asyncio.run(_insert_old_run(dsn, tenant))
     for spec in specs:
         report = _run_dex(here, dsn, "backfill", spec, "--org", tenant.org_id, "--json")
         written = {name: count for name, count in report.items() if isinstance(count, int) and count}
-        console.print_line(f"   dex backfill {spec}: {written or 'nothing pending'}")
+        terminal.print_line(f"   dex backfill {spec}: {written or 'nothing pending'}")
 
 
 async def _insert_old_run(dsn: str, tenant: Tenant) -> None:
-    """Insert a run of last year, from before the tables: its research is in the step result and in no row."""
+    """Insert a run of last year whose research is in its step result, but in no row yet."""
     output: dict[str, exact_json.Json] = {
         **CLIENT,
         "target_company_name": "Old Harbour Freight",
@@ -180,31 +179,31 @@ async def _insert_old_run(dsn: str, tenant: Tenant) -> None:
 
 
 def _choose_columns(plan: Plan) -> list[str]:
-    """Return the columns to show of a spec's rows: what is filtered by, and the id of the research."""
+    """Return the columns of a spec that the demo prints: those with filters, and the id of the research."""
     return list(dict.fromkeys([plan.conflict[1], *(column.name for column in plan.filters), "parallel_run_id"]))
 
 
 def _query_rows(api: str, tenant: Tenant, columns_by_slug: Mapping[str, list[str]]) -> None:
-    console.print_line("\n4. What a tenant sees over HTTP")
+    terminal.print_line("\n4. What a tenant sees over HTTP")
     for slug, columns in columns_by_slug.items():
         rows = _post(api, f"/api/v1/{slug}/query", tenant, {"limit": 5})["data"]
-        console.print_line(f"   POST /api/v1/{slug}/query: {len(rows)} row(s)")
+        terminal.print_line(f"   POST /api/v1/{slug}/query: {len(rows)} row(s)")
         for row in rows:
             words = " | ".join(str(row[name]) for name in columns)
-            console.print_line(f"      {words} | {len(json.dumps(row)):,} bytes in all")
+            terminal.print_line(f"      {words} | {len(json.dumps(row)):,} bytes in all")
         if not rows:
             raise DemoFailed(f"`{slug}` answered no rows")
 
 
 def _check_accounts(here: Project, dsn: str, tenant: Tenant) -> None:
-    console.print_line("\n5. The accounts: found = written + unchanged + superseded + filtered + rejected + pending")
+    terminal.print_line("\n5. The accounts: found = written + unchanged + superseded + filtered + rejected + pending")
     for account in _run_dex(here, dsn, "coverage", "--org", tenant.org_id, "--json"):
         parts = {name: account[name] for name in (*Outcome, "pending")}
         total = " + ".join(f"{count} {outcome}" for outcome, count in parts.items())
-        console.print_line(f"   {account['spec']}: {account['found']} = {total}")
+        terminal.print_line(f"   {account['spec']}: {account['found']} = {total}")
         if account["found"] != sum(parts.values()) or account["pending"]:
             raise DemoFailed(f"the accounts of `{account['spec']}` do not close", hint=json.dumps(account))
-    console.print_line("   They close. (`unchanged`: the live block had written the row before the repair looked.)")
+    terminal.print_line("   They close. (`unchanged`: the live block had written the row before the repair looked.)")
 
 
 # --- processes and HTTP ----------------------------------------------------------------------------------------------
@@ -212,12 +211,12 @@ def _check_accounts(here: Project, dsn: str, tenant: Tenant) -> None:
 
 @contextmanager
 def _start_api(here: Project, dsn: str, key: str) -> Iterator[str]:
-    """Start `dex serve` on a free port; yield its URL."""
+    """Run `dex serve` on a free port during a `with` block; yield its URL."""
     environment = {
         "DATABASE_URL": dsn,
         "INTERNAL_API_KEY": key,
         "JWT_SECRET": secrets.token_urlsafe(32),
-        "TRIGGER_SECRET_KEY": "",  # a key of the user's would send the runs to Trigger.dev, which has no recordings
+        "TRIGGER_SECRET_KEY": "",  # with a key of the user's, the runs would go to Trigger.dev
     }
     with start_process(build_dex_command("serve", "--port", "0"), environment, cwd=here.root) as process:
         yield process.wait_for_line("serving on ").rsplit(" ", 1)[-1]
@@ -225,14 +224,14 @@ def _start_api(here: Project, dsn: str, key: str) -> Iterator[str]:
 
 @contextmanager
 def _start_provider(here: Project) -> Iterator[str]:
-    """Start the recorded provider; yield its URL."""
+    """Run the recorded provider during a `with` block; yield its URL."""
     command = build_node_command(here, "recorded-provider/main.ts", "--port", "0")
     with start_process(command, cwd=here.root) as process:
         yield str(json.loads(process.wait_for_line('"url"'))["url"])
 
 
 def _run_dex(here: Project, dsn: str, *arguments: str) -> Any:
-    """Run `dex` and return the JSON it prints. Raises DemoFailed when it fails."""
+    """Run `dex` with `--json` and return the JSON it prints. Raises DemoFailed when it fails."""
     done = _run_command(here, build_dex_command(*arguments), {"DATABASE_URL": dsn})
     if done.returncode:
         raise DemoFailed(f"`dex {' '.join(arguments)}` ended with {done.returncode}", hint=done.stderr[-2000:])

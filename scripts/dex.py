@@ -1,7 +1,7 @@
 """`dex`, the command line.
 
-Exit status: 0 fine, 1 something is wrong, 2 wrong usage. Each command prints what it did; where a script would want it,
-`--json` puts one JSON document on standard output and nothing else.
+Exit status: 0 for success, 1 when something is wrong, 2 for wrong usage. Each command prints what it did; most have
+`--json`, which prints one JSON document on standard output and nothing else there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.rows.cursor import CursorRejected
 from engine.rows.query import QueryRejected
 from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
-from scripts import console
+from scripts import terminal
 from scripts.commands import (
     access,
     backfill,
@@ -43,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-#: Errors of the engine that mean wrong usage: exit status 2.
+#: Errors that mean wrong usage, with exit status 2.
 USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (
@@ -60,7 +60,7 @@ COMMANDS = (
     *verify.COMMANDS,
     *explain.COMMANDS,
 )
-#: Names with commands below them, such as `dex token create`. Two modules may add to one name.
+#: Groups of commands, such as `dex token create`. Several modules may add commands to one group.
 GROUPS = merge_groups((*access.GROUPS, *runs.GROUPS, *orders.GROUPS))
 
 for command in COMMANDS:
@@ -70,9 +70,9 @@ for group in GROUPS:
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and end, for `--version`."""
+    """Print the version and exit, when `--version` is given."""
     if wanted:
-        console.print_line(f"dex {version('data-engine-x')}")
+        terminal.print_line(f"dex {version('data-engine-x')}")
         raise typer.Exit()
 
 
@@ -86,11 +86,14 @@ def read_global_options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command, by default that of this process; report an error in two lines, never as a traceback."""
+    """Run `dex` with `arguments`, by default those of the process.
+
+    An EngineError is printed as message and hint, without a traceback, and sets the exit status.
+    """
     try:
         app(arguments)
     except EngineError as error:
-        console.print_error(error)
+        terminal.print_error(error)
         sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
 
 

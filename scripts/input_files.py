@@ -1,4 +1,4 @@
-"""Read files of inputs, one run each: CSV with a header, or JSON Lines. Nothing is kept in memory but one record."""
+"""Read files of inputs for `dex submit`: CSV with a header, or JSON Lines, one record at a time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LONGEST_CELL: Final = 10_000_000  # characters; the csv module's own bound is 1
 
 
 class InputFileError(EngineError):
-    """A file of inputs cannot be read, or some of its lines are no inputs."""
+    """A file of inputs cannot be read, or some of its lines are invalid."""
 
 
 def count_inputs(file: Path) -> int:
-    """Return how many inputs a file holds. Raises InputFileError naming each line that is none."""
+    """Validate a file and count its inputs. Raises InputFileError that names each invalid line."""
     mistakes: list[str] = []
     count = 0
     for line, value in _read_records(file):
@@ -37,14 +37,17 @@ def count_inputs(file: Path) -> int:
 
 
 def read_inputs(file: Path) -> Iterator[bytes]:
-    """Yield each input of a file that `count_inputs` found in order, as JSON text."""
+    """Yield each input of a file as JSON text; the file must have been validated by `count_inputs`."""
     for _, value in _read_records(file):
         if isinstance(value, bytes):
             yield value
 
 
 def _read_records(file: Path) -> Iterator[tuple[int, bytes | str]]:
-    """Yield for each record its line and its JSON text, or what is wrong with it. Raises InputFileError."""
+    """Yield for each record its line number and its JSON text (bytes), or a message about the mistake in it (str).
+
+    Raises InputFileError when the file cannot be read.
+    """
     readers = {".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines}
     reader = readers.get(file.suffix.lower())
     if reader is None:
@@ -63,7 +66,7 @@ def _read_json_lines(file: Path) -> Iterator[tuple[int, bytes | str]]:
 
 
 def _read_object(line: bytes) -> bytes | str:
-    """Return a JSON object as it is stored, every number as written, or what is wrong with it."""
+    """Return the JSON text of an object, with every number unchanged, or a message about the mistake in it."""
     try:
         value = exact_json.loads(line)
         return exact_json.dumps(value) if isinstance(value, dict) else "not a JSON object"
@@ -95,7 +98,7 @@ def _find_header_mistake(names: list[str]) -> str | None:
 
 
 def _read_row(names: list[str], row: list[str]) -> bytes | str:
-    """Return a row as a JSON object, blank cells left out, or what is wrong with it."""
+    """Convert a CSV row to a JSON object without its blank cells, or return a message about the mistake in it."""
     if len(row) != len(names):
         return f"{len(row)} cells where the first line names {len(names)}"
     try:

@@ -1,4 +1,4 @@
-"""Child processes that are started, read and stopped, for the demo, the benchmarks and the tests."""
+"""Start, read and stop child processes, for the demo, the benchmarks and the tests."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from typing import IO, Any
 
 from engine.errors import EngineError
 
-_POLL_INTERVAL = 0.02  # seconds between two looks at the output
-_TIMEOUT = 180  # seconds that a slow machine may take to start anything
+_POLL_INTERVAL = 0.02  # seconds between two readings of the output
+_TIMEOUT = 180  # seconds, enough for a program to start on a slow machine
 
 
 class ProcessFailed(EngineError):
-    """A process ended, or was silent for too long, before it printed what was waited for. The hint is its output."""
+    """A process ended, or the time was over, before it printed the expected line. The hint is its output."""
 
 
 @dataclass(slots=True)
 class Process:
-    """A running program. What it prints, on either channel, goes to a file: nobody has to keep reading a pipe."""
+    """A child process whose standard output and error go to a file, so that it cannot block on a full pipe."""
 
     popen: subprocess.Popen[bytes]
     output: IO[bytes]
@@ -36,35 +36,35 @@ class Process:
 
     @property
     def text(self) -> str:
-        """Everything printed so far."""
+        """All output so far."""
         if self.output.closed:
             return self._final_text
         size = os.fstat(self.output.fileno()).st_size
-        # pread: the child writes at the position of the same open file, which must not move.
+        # pread leaves the file position unchanged: the child shares it and writes there.
         return os.pread(self.output.fileno(), size, 0).decode(errors="replace")
 
     @property
     def lines(self) -> list[str]:
-        """Every whole line printed so far, with its line end."""
+        """The complete lines of the output so far, with their line ends."""
         return [line for line in self.text.splitlines(keepends=True) if line.endswith("\n")]
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """The lines that are JSON objects: those of the structured log."""
+        """The lines of the structured log, which are JSON objects, decoded."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
     def list_warnings(self) -> list[dict[str, Any]]:
-        """Return the lines of the log with the level of a warning or an error."""
+        """Return the log lines of the level warning or error."""
         return [line for line in self.log if line.get("level") in ("warn", "error")]
 
     def wait_for_line(self, part: str, seconds: float = _TIMEOUT) -> str:
-        """Return the next line that contains `part`, stripped; lines before it are not looked at again.
+        """Wait for a line that contains `part`, and return it stripped; the next call searches after that line.
 
         Raises ProcessFailed when the process ends first, or after `seconds`.
         """
         deadline = time.monotonic() + seconds
         while True:
-            ended = self.popen.poll() is not None  # asked first: what it printed before its end is still read
+            ended = self.popen.poll() is not None  # checked before reading, so that the last output is read too
             lines = self.lines
             for number in range(self._lines_read, len(lines)):
                 if part in lines[number]:
@@ -78,24 +78,24 @@ class Process:
             time.sleep(_POLL_INTERVAL)
 
     def wait_for_exit(self, seconds: float = _TIMEOUT) -> int:
-        """Wait for the end; return the exit status. Raises ProcessFailed after `seconds`."""
+        """Wait until the process ends and return its exit status. Raises ProcessFailed after `seconds`."""
         try:
             return self.popen.wait(seconds)
         except subprocess.TimeoutExpired:
             raise ProcessFailed(f"a process still runs after {seconds:g} s", hint=self.text[-2000:]) from None
 
     def close_input(self) -> None:
-        """Close the standard input of a process that was started with one."""
+        """Close the standard input of a process that was started `with_input`."""
         if self.popen.stdin is not None:
             self.popen.stdin.close()
 
     def kill(self) -> None:
-        """Kill it, as a machine that loses power would."""
+        """End the process at once by SIGKILL."""
         self.popen.kill()
         self.popen.wait()
 
     def stop(self, seconds: float = 20) -> None:
-        """Ask it to end, kill it when it has not after `seconds`, and keep what it printed."""
+        """Send SIGTERM, and SIGKILL when the process has not ended after `seconds`; keep its output."""
         self.close_input()
         if self.popen.poll() is None:
             self.popen.terminate()
@@ -116,10 +116,10 @@ def start_process(
     with_input: bool = False,
     interruptible: bool = False,
 ) -> Iterator[Process]:
-    """Run a program for the length of a `with` block.
+    """Run a program during a `with` block.
 
     Its environment is ours plus `environment`, or `environment` alone where `inherit` is false. `interruptible` makes
-    it obey SIGINT even if ours is ignored, as a shell sets it for what it starts in the background.
+    it react to SIGINT even if this process ignores the signal, as background processes of a shell do.
     """
     variables = {**(os.environ if inherit else {}), **(environment or {})}
     with tempfile.TemporaryFile() as output:
@@ -144,5 +144,5 @@ def _restore_interrupt() -> None:
 
 
 def build_dex_command(*arguments: str) -> list[str]:
-    """Build the command that runs `dex` with the python of this process."""
+    """Build the command that runs `dex` with the Python of this process."""
     return [sys.executable, "-m", "scripts.dex", *arguments]

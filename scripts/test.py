@@ -1,7 +1,6 @@
 """Run every test the project has: `make test`; or some of them: `make test ARGS="tests/engine -k upsert"`.
 
-It goes on after a failure, so that one run shows everything, and prints one line per suite at the end. Exit 1 when a
-suite failed.
+It continues after a failed suite, and prints one line per suite at the end. Exit status 1 when a suite failed.
 """
 
 import argparse
@@ -15,7 +14,7 @@ from engine.embedded_postgres import find_system_binaries
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
-#: Variables that lead to real databases, providers and queues: no test may see them.
+#: Variables of real databases, providers and queues, which are removed from the environment of tests.
 REAL_VARIABLES = (
     "DATABASE_URL",
     "INTERNAL_API_KEY",
@@ -31,14 +30,14 @@ REAL_VARIABLES = (
     "PORT",
     "PG",
 )
-#: The tests whose result can depend on the version of Postgres.
+#: The tests whose result may depend on the version of Postgres.
 DATABASE_TESTS = ("tests/database", "tests/api")
 
 
 def main() -> None:
-    """Run pytest on the embedded server, on a system Postgres 15 if there is one, then the tests of trigger/.
+    """Run pytest on the embedded Postgres, its database tests on an installed Postgres 15, and the tests of trigger/.
 
-    With arguments for pytest, only pytest runs, on the embedded server or the one that `--postgres` names.
+    With arguments for pytest, only pytest runs, on the embedded Postgres or the one that `--postgres` names.
     """
     parser = argparse.ArgumentParser(
         description="run every test, or those that the arguments for pytest choose", allow_abbrev=False
@@ -61,7 +60,7 @@ def main() -> None:
 
 
 def run_suite(name: str, command: list[str]) -> tuple[bool, str]:
-    """Run one suite; return whether it passed, and the sentence that says so."""
+    """Run one suite; return whether it passed, and the line to print about it."""
     print(f"\n{name}", flush=True)
     began = time.monotonic()
     harmless = {name: value for name, value in os.environ.items() if not name.startswith(REAL_VARIABLES)}

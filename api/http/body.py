@@ -1,7 +1,7 @@
 """Read request bodies within a size limit, and decode only as much of their JSON as needed.
 
-A body may hold documents of megabytes. Their text goes to Postgres as it came; each reader of a field decodes only
-that field.
+A body may contain documents of megabytes: their JSON text goes to Postgres undecoded, and other fields are decoded one
+by one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 _FIELDS: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 
-#: Every escape of a JSON text, one after the other, so that an escaped backslash before `u0000` is not mistaken
-#: for a NUL. A surrogate pair is one match; what is left of group 1 is a NUL or half a pair.
+#: Matches every escape sequence of a JSON text in turn, so that `\\u0000` (an escaped backslash and text) is not
+#: mistaken for a NUL. A surrogate pair is one match. Group 1 matches only a NUL or half a surrogate pair.
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(u0000|u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
@@ -32,10 +32,10 @@ _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body, unpacked where it comes as gzip. `limit` bounds it as it came and as it is unpacked.
+    """Return the request body, decompressed if it is gzip; `limit` is in bytes, before and after decompression.
 
-    Raises Fault 413 beyond `limit`, 415 when compressed otherwise, 422 for what is no gzip; ClientDisconnect when cut
-    off.
+    Raises Fault 413 beyond `limit`, 415 for another compression, 422 for invalid gzip, and ClientDisconnect when the
+    client closes the connection.
     """
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
@@ -60,7 +60,10 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def _unpack_gzip(body: bytes, limit: int) -> bytes:
-    """Return the unpacked body; no more than `limit` bytes are ever unpacked, however small what came is."""
+    """Decompress a gzip body, and stop after `limit` bytes, which stops decompression bombs.
+
+    Raises Fault 413 when there are more, 422 for invalid gzip.
+    """
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         text = unpacker.decompress(body, limit + 1)
@@ -78,7 +81,7 @@ def _build_gzip_fault(sentence: str) -> Fault:
 
 
 def read_parameters(request: Request, known: Iterable[str]) -> dict[str, str]:
-    """Return the parameters of the query string. Raises Fault 422 for unknown ones and for those sent twice."""
+    """Return the parameters of the query string. Raises Fault 422 for a name not in `known` or sent twice."""
     known = tuple(known)
     pairs = request.query_params.multi_items()
     if unknown := [name for name, _ in pairs if name not in known]:
@@ -89,7 +92,7 @@ def read_parameters(request: Request, known: Iterable[str]) -> dict[str, str]:
 
 
 def read_number(parameters: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    """Return a whole number of the query string. Raises Fault 422 for what is none, or out of range."""
+    """Return a parameter as an integer, or `default` without it. Raises Fault 422 unless it is in `low`..`high`."""
     text = parameters.get(name)
     if text is None:
         return default
@@ -108,7 +111,7 @@ def _build_too_large(limit: int) -> Fault:
 
 
 def split_fields(body: bytes, known: Iterable[str]) -> dict[str, Raw]:
-    """Return the fields of a JSON object, undecoded. Raises Fault 422 for another JSON value and for unknown fields."""
+    """Split a JSON object into its undecoded fields. Raises Fault 422 for another JSON value and for unknown fields."""
     fields = decode_body(body, _FIELDS)
     known = tuple(known)
     unknown = [name for name in fields if name not in known]
@@ -118,7 +121,7 @@ def split_fields(body: bytes, known: Iterable[str]) -> dict[str, Raw]:
 
 
 def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Decode the body. Raises Fault 422 for the first thing that does not fit, naming the known fields."""
+    """Decode a JSON body to the decoder's type. Raises Fault 422 that describes the first mistake in it."""
     try:
         if not body.isascii():
             body.decode()
@@ -147,7 +150,7 @@ def _build_type_fault(message: str, decoder: msgspec.json.Decoder[T]) -> Fault:
 
 
 def build_unknown_field_fault(names: list[str], known: tuple[str, ...], place: str = "") -> Fault:
-    """Return the 422 for unknown fields, naming the known ones; `place` says where inside the body."""
+    """Return the Fault 422 about unknown fields, which lists the known ones; `place` is their place in the body."""
     detail = [
         {
             "code": "unknown_field",
@@ -184,7 +187,7 @@ def find_unstorable_escape(raw: bytes) -> str | None:
 
 
 def replace_unstorable_escapes(raw: bytes) -> tuple[bytes, int]:
-    """Put U+FFFD for each escaped NUL and each half of a surrogate pair; return the JSON text and their number."""
+    """Replace each escaped NUL and each half surrogate pair by U+FFFD; return the JSON text and how many there were."""
     if b"\\u" not in raw:
         return raw, 0
     replaced = 0

@@ -1,6 +1,6 @@
-"""The code of every answer of the API that reports a problem, with its status, its meaning and what to do.
+"""Every error code of the API, with its HTTP status, its meaning and what to do about it.
 
-`docs/errors.md` is written from this table.
+`docs/errors.md` is generated from this table.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 
 class HttpCode(NamedTuple):
-    """The status a code is answered with, and the two sentences of its documentation."""
+    """The HTTP status of a code, and its documentation: what it means and what to do."""
 
     status: int
     meaning: str
@@ -20,14 +20,14 @@ class HttpCode(NamedTuple):
 HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "repair_failed": HttpCode(
         200,
-        "`persistence_error` of a run that has ended: what it found is pending.",
-        "Mend the table, then `dex reconcile`.",
+        "In `persistence_error` of a run that has ended: its missing rows could not be written and are pending.",
+        "Fix the table, then `dex reconcile`.",
     ),
     "invalid_request": HttpCode(400, "The request is not HTTP.", "Send HTTP/1.1."),
     "invalid_cursor": HttpCode(
-        400, "The cursor was made for another query.", "Send the one of the page before, unchanged."
+        400, "The cursor belongs to another query.", "Send the cursor of the page before, unchanged."
     ),
-    "invalid_header": HttpCode(400, "A header holds no UUID.", "Send the id as it stands in the database."),
+    "invalid_header": HttpCode(400, "A header is not a UUID.", "Send the id as it is in the database."),
     "org_id_required": HttpCode(400, "A super-admin's query names no organisation.", "Name it in the body's `org_id`."),
     "missing_token": HttpCode(401, "There is no `Authorization: Bearer`.", "Send a key or a token."),
     "invalid_internal_key": HttpCode(401, "The key is not the internal one.", "Send the value of `INTERNAL_API_KEY`."),
@@ -41,10 +41,12 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
     "invalid_token_type": HttpCode(401, "The JWT is not one of a session.", "Sign in as a tenant."),
     "expired_token": HttpCode(401, "The token has expired.", "Sign in again, or make a new token."),
-    "inactive_user": HttpCode(401, "The user of the session or token is not active.", "Ask as somebody else."),
+    "inactive_user": HttpCode(
+        401, "The user of the session or token is not active.", "Use the credentials of another user."
+    ),
     "revoked_token": HttpCode(401, "The API token has been revoked.", "Make a new token."),
     "inactive_super_admin": HttpCode(
-        401, "The super-admin is not on record, or not active.", "Activate it, or ask as somebody else."
+        401, "The super-admin does not exist or is not active.", "Activate it, or use other credentials."
     ),
     "foreign_source": HttpCode(
         403,
@@ -55,7 +57,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         403, "The row or the body's `org_id` is another organisation's.", "Leave `org_id` out."
     ),
     "may_not_spend": HttpCode(
-        403, "The caller's role may not start paid work.", "Ask as an `org_admin` or a `company_admin`."
+        403, "The caller's role may not start paid work.", "Use a token of an `org_admin` or a `company_admin`."
     ),
     "other_company": HttpCode(403, "The body's `company_id` is another company's.", "Leave `company_id` out."),
     "not_found": HttpCode(
@@ -69,12 +71,14 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
     "conflict": HttpCode(409, "A value is taken by another row.", "Write another, or change that row."),
     "lost_lease": HttpCode(
-        409, "Another runner holds the run, or it was canceled.", "Stop working on it; what is recorded stays."
+        409,
+        "Another runner has the lease of the run, or it was canceled.",
+        "Stop executing it; recorded steps are kept.",
     ),
     "no_trigger": HttpCode(409, "`TRIGGER_SECRET_KEY` is not set.", "Set it, or let a local runner work."),
-    "provider_run_id_taken": HttpCode(409, "The order holds another research already.", "Ask for that one."),
+    "provider_run_id_taken": HttpCode(409, "The order has another run id of the provider already.", "Use that run id."),
     "order_conflict": HttpCode(
-        409, "The order is in another state than the request takes it to be.", "`GET /api/v1/orders` shows its state."
+        409, "The status of the order does not allow the request.", "`GET /api/v1/orders` shows its status."
     ),
     "ambiguous_key": HttpCode(422, "Several rows have this part of a key.", "Give more columns of the key."),
     "body_too_large": HttpCode(413, "The body is over the limit.", "Send less, or raise `DATA_ENGINE_MAX_BODY_BYTES`."),
@@ -98,7 +102,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         422, "`fields` or `order` names a column that is not there for it.", "Take one the sentence names."
     ),
     "answer_too_large": HttpCode(
-        422, "An agent's answer does not fit `max_bytes`, however much is left out.", "Ask for less, or allow more."
+        422, "An agent's answer exceeds `max_bytes`, even shortened.", "Request less, or raise `max_bytes`."
     ),
     "blank_filter": HttpCode(422, "A filter or `q` is blank.", "Send a value, or leave it out."),
     "null_filter": HttpCode(
@@ -108,7 +112,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         422, "A filter has an operator that its column does not take.", "Take one that the sentence names."
     ),
     "unstorable_text": HttpCode(
-        422, "The body holds NUL or half a surrogate pair.", "Remove it, or send U+FFFD instead."
+        422, "The body contains NUL or half a surrogate pair.", "Remove it, or send U+FFFD instead."
     ),
     "too_many_requests": HttpCode(
         429, "More requests came from one address than it may send.", "Ask again after `Retry-After`."
@@ -122,7 +126,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "unknown_operation": HttpCode(
         422, "No spec says how an operation is executed.", "Take one the hint names, or write its `research`."
     ),
-    "invalid_step_config": HttpCode(422, "A key or value of `step_config` is not one there is.", "See the hint."),
+    "invalid_step_config": HttpCode(422, "A key or value of `step_config` is unknown.", "See the hint."),
     "idempotency_key_reused": HttpCode(
         422, "The `Idempotency-Key` was sent before with another body.", "Send the same body, or another key."
     ),
@@ -132,7 +136,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         "Wait, send fewer, or raise `DATA_ENGINE_MAX_QUEUED_STEPS`.",
     ),
     "internal_error": HttpCode(
-        500, "Something went wrong on our side.", "The log has the reason under the request id."
+        500, "An unexpected error on the server.", "The log has the reason, under the request id."
     ),
     "database_refused": HttpCode(500, "The database refuses the statement.", "The log names the reason."),
     "table_misfit": HttpCode(
@@ -141,25 +145,23 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "not_ready": HttpCode(
         503,
         "`/readyz`: the database does not answer, a migration is pending, or no spec fits its table.",
-        "Each entry of `detail` names the SQL or the command that mends it.",
+        "Each entry of `detail` has the SQL or the command that corrects it.",
     ),
     "database_busy": HttpCode(
-        503, "The database could not do it now; nothing was changed.", "Ask again after `Retry-After`."
+        503, "The database could not execute it in time; nothing was changed.", "Ask again after `Retry-After`."
     ),
     "database_full": HttpCode(
-        503, "The disk of the database is full; nothing was changed.", "Make room, then ask again."
+        503, "The disk of the database is full; nothing was changed.", "Free disk space, then ask again."
     ),
     "database_read_only": HttpCode(
-        503, "The database takes no writes, as a standby does; nothing was changed.", "Ask again after `Retry-After`."
+        503, "The database is read-only, such as a standby; nothing was changed.", "Ask again after `Retry-After`."
     ),
     "pooler_loses_statements": HttpCode(
         503,
-        "A pooler before the database does not keep prepared statements, and did not show.",
+        "A connection pooler loses prepared statements, and was not detected.",
         "Add `?prepare_threshold=0` to `DATABASE_URL`.",
     ),
-    "too_many_connections": HttpCode(
-        503, "As many connections as allowed have a request under way.", "Ask again in a moment."
-    ),
+    "too_many_connections": HttpCode(503, "All allowed connections have a running request.", "Ask again in a moment."),
     "database_unavailable": HttpCode(
         503,
         "The database does not answer; nothing was changed.",
@@ -167,7 +169,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
 }
 
-#: The status of codes that are not listed above: the reasons for which a value is rejected (`engine.rows.extract`).
+#: The status of codes not listed above: reasons why a value is rejected (`Reason` of `engine.rows.extract`).
 _REJECTED: Final = 422
 
 

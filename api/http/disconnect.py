@@ -1,4 +1,4 @@
-"""Cancel a request whose client has gone, so that its statement is taken back at the server."""
+"""Cancel a request whose client has disconnected, so that its SQL statement is cancelled too."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ log = structlog.get_logger("api")
 
 
 class CancelOnDisconnect:
-    """ASGI middleware that lets the connection cancel its request. Under another server it does nothing."""
+    """ASGI middleware that hands the request's task to `BoundedHttpProtocol`, which cancels it on disconnect.
+
+    Under another HTTP server it does nothing.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; end quietly when it was cancelled because nobody waits for it."""
+        """Call the wrapped app; return normally when the request was cancelled by a disconnect."""
         connection = scope.get("state", {}).get("connection") if scope["type"] == "http" else None
         task = asyncio.current_task()
         if not isinstance(connection, BoundedHttpProtocol) or task is None:

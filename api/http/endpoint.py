@@ -1,7 +1,7 @@
-"""Endpoints: what the router and the OpenAPI document need to know of each, and the responses they build.
+"""`Endpoint`, which describes an endpoint for the router and the OpenAPI document, and builders of JSON responses.
 
-Endpoints are plain ASGI apps on Starlette routes. A FastAPI function with dependencies costs more per request than
-everything else outside Postgres, and reads the body before the caller's credentials are checked.
+Endpoints are plain ASGI apps on Starlette routes. A FastAPI function with dependencies takes more time per request than
+all our other Python code, and reads the body before the caller's credentials are checked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ JsonSchema = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One endpoint. `respond` returns its response or raises Fault or StoreError."""
+    """One endpoint. `respond` returns the response or raises Fault or StoreError, which become error responses."""
 
     method: str
     path: str
@@ -38,14 +38,14 @@ class Endpoint:
     respond: Respond
     response_schema: JsonSchema = field(default_factory=dict)
     media_type: str = "application/json"
-    media_types: Mapping[str, JsonSchema] = field(default_factory=dict)  # further ones, with their schemas
+    media_types: Mapping[str, JsonSchema] = field(default_factory=dict)  # further response types -> their schemas
     body: JsonSchema | type[msgspec.Struct] | None = None
     body_required: bool = True
     example: Any = None
     security: tuple[str, ...] = ()  # names of security schemes; any one of them is enough
     headers: Mapping[str, tuple[bool, str]] = field(default_factory=dict)  # name -> (required, description)
-    parameters: Mapping[str, tuple[JsonSchema, str]] = field(default_factory=dict)  # of the query string, none needed
-    error_statuses: tuple[int, ...] = ()  # beside 500
+    parameters: Mapping[str, tuple[JsonSchema, str]] = field(default_factory=dict)  # query string; all are optional
+    error_statuses: tuple[int, ...] = ()  # besides 429 and 500
     description: str = ""
 
     def build_route(self, context: Context) -> Route:
@@ -60,7 +60,7 @@ class Endpoint:
 def endpoint(
     method: str, path: str, *, name: str, title: str, tag: str, **options: Any
 ) -> Callable[[Respond], Endpoint]:
-    """Make an Endpoint of the decorated function; `options` are further fields of Endpoint."""
+    """Replace the decorated function by an Endpoint that calls it; `options` are further fields of Endpoint."""
 
     def build_endpoint(respond: Respond) -> Endpoint:
         return Endpoint(method=method, path=path, name=name, title=title, tag=tag, respond=respond, **options)
@@ -92,15 +92,15 @@ class _EndpointApp:
                 self.context.readiness.record_full_disk()
             response = build_response(build_store_fault(error))
         except ClientDisconnect:
-            return  # there is nobody left to answer
+            return  # the client has disconnected
         await response(scope, receive, send)
 
 
 class ExactPathMiddleware:
     """Call the endpoint whose method and path equal the request's; pass requests of other paths on.
 
-    Starlette's router tries one pattern after the other, below six layers of which an endpoint needs none. It would
-    also take the last word of `/query` for the id of a row when somebody asks with GET: such a path is answered 405.
+    This is faster than FastAPI's middleware and Starlette's router, which tries one pattern after the other. It also
+    answers GET on `.../query` with 405, where the router would match `query` as a row's id.
     """
 
     def __init__(self, app: ASGIApp, endpoints: Iterable[Endpoint], context: Context) -> None:
@@ -125,7 +125,7 @@ class ExactPathMiddleware:
 
 
 class EncodedJsonResponse(Response):
-    """A response whose content is encoded JSON already."""
+    """A response whose content is already encoded as JSON."""
 
     media_type = "application/json"
 
@@ -145,10 +145,10 @@ def build_list_response(rows: Sequence[bytes], meta: Mapping[str, Any]) -> Respo
 
 
 class PiecesResponse(Response):
-    """A JSON response given in pieces, which are joined as far as one message of the server goes.
+    """A JSON response in pieces, sent as several ASGI messages of limited size.
 
-    A page may hold megabytes: joined whole it would stand in memory twice, and written at once it would hold up every
-    other request of the process. Between two messages others get their turn.
+    A page may have megabytes: joined as a whole it would be in memory twice, and written at once it would block the
+    event loop for other requests.
     """
 
     media_type = "application/json"
@@ -160,7 +160,7 @@ class PiecesResponse(Response):
         self.headers["content-length"] = str(sum(map(len, pieces)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the pieces."""
+        """Send the pieces; give other tasks a turn between two messages."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         messages = _join_pieces(self.pieces, self.message_bytes)
         last = next(messages)
@@ -172,7 +172,7 @@ class PiecesResponse(Response):
 
 
 def _join_pieces(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Yield the pieces joined into messages of about `size` bytes, at least one."""
+    """Join the pieces into messages of about `size` bytes; yield at least one."""
     waiting, waiting_bytes = list[bytes](), 0
     for piece in pieces:
         if waiting and waiting_bytes + len(piece) > size:

@@ -1,10 +1,10 @@
-"""How every failure becomes `{"error", "code", "detail", "hint"}`.
+"""Convert every failure to an error response `{"error", "code", "detail", "hint"}`.
 
-What Postgres or a traceback says about the server's own insides goes to the log, never into an answer.
+Messages of Postgres and tracebacks that reveal internals of the server are logged and never answered.
 
 Fault
 ├── Unauthorized           the request lacks credentials, or they are wrong
-└── InvalidBody            one thing is wrong with the body of the request
+└── InvalidBody            the request's body or query string has one mistake
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from engine.store.errors import StoreError, StoreRefused, StoreUnavailable, Unkn
 
 log = structlog.get_logger("api")
 
-#: Seconds a caller is asked to wait when the database does not answer.
+#: The `Retry-After` header, in seconds, when the database does not answer.
 RETRY_AFTER = 2
 
-#: Refusals of the framework itself: status -> (code, sentence, hint).
+#: Errors that Starlette raises itself: status -> (code, message, hint).
 FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
     404: ("unknown_route", "there is no `{method} {path}`", "`GET /openapi.json` lists every route"),
     405: ("method_not_allowed", "`{path}` does not take `{method}`", "use one of the methods in the `Allow` header"),
@@ -36,9 +36,9 @@ FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
 
 
 class Fault(Exception):
-    """A failed request, answered with `code` and its status of `api.http.codes`.
+    """A failed request, answered with `code` and the status that `api.http.codes` has for it.
 
-    `detail` holds one entry per thing that is wrong, `hint` says what to do.
+    `detail` has one entry per mistake, `hint` says what to do.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Unauthorized(Fault):
 
 
 class InvalidBody(Fault):
-    """One thing is wrong with the body of the request; `field` names where."""
+    """The request's body or query string has one mistake, in the field `field`."""
 
     def __init__(self, message: str, *, field: str | None = None, hint: str = "", code: str = "invalid_body") -> None:
         hint = hint or "`GET /openapi.json` describes every body"
@@ -76,13 +76,13 @@ class InvalidBody(Fault):
 
 
 def build_response(fault: Fault) -> Response:
-    """Return the JSON response of a fault."""
+    """Build the JSON response of a fault."""
     payload = {"error": fault.message, "code": fault.code, "detail": fault.detail, "hint": fault.hint}
     return Response(msgspec.json.encode(payload), fault.status, headers=fault.headers, media_type="application/json")
 
 
 async def answer_framework_error(request: Request, error: Exception) -> Response:
-    """Answer what Starlette refuses before it calls an endpoint: an unknown path, a wrong method."""
+    """Answer an error that Starlette raises before it calls an endpoint: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)
     fallback = (HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"), str(error.detail), "")
     code, sentence, hint = FRAMEWORK.get(error.status_code, fallback)
@@ -93,7 +93,7 @@ async def answer_framework_error(request: Request, error: Exception) -> Response
 
 
 def build_store_fault(error: StoreError) -> Fault:
-    """Map an error of the database to a fault: 503 when it cannot be reached, otherwise by SQLSTATE."""
+    """Convert a database error to a fault: 503 when Postgres cannot be reached, otherwise by SQLSTATE."""
     if isinstance(error, StoreUnavailable):
         log.error("database unavailable", reason=error.message)
         return Fault(
@@ -116,7 +116,7 @@ def build_store_fault(error: StoreError) -> Fault:
 
 
 def _build_row_fault(error: StoreRefused) -> Fault:
-    """The values are at fault. What Postgres says of them is about the caller's own data, and is passed on."""
+    """Return the fault of values that Postgres rejects, with its message, which is about the caller's own data."""
     hint = "nothing was written; mend the value the sentence is about"
     detail = [{"code": "refused_by_database", "field": error.column, "message": error.message}]
     return Fault("refused_by_database", error.message, hint=hint, detail=detail)
@@ -134,7 +134,7 @@ def _build_misfit(error: StoreRefused) -> Fault:
 
 
 def build_misfit_fault() -> Fault:
-    """Return the 503 of a spec whose table does not fit."""
+    """Return the Fault 503 of a spec that does not fit its table."""
     return _build_retryable("table_misfit", "the table does not fit its spec", "`GET /readyz` names what is missing")
 
 
@@ -143,7 +143,7 @@ def _build_busy(error: StoreRefused) -> Fault:
 
 
 def build_busy_fault(reason: str, sqlstate: str = "") -> Fault:
-    """Return the 503 of what the database could not do in time, and log `reason`."""
+    """Return the Fault 503 of a statement that did not end in time; log `reason`."""
     log.warning("database busy", sqlstate=sqlstate, reason=reason)
     hint = f"nothing was changed; ask again in {RETRY_AFTER} seconds"
     return _build_retryable("database_busy", "the database could not do it now", hint)
@@ -174,19 +174,19 @@ def _build_retryable(code: str, message: str, hint: str) -> Fault:
     return Fault(code, message, hint=hint, headers={"retry-after": str(RETRY_AFTER)})
 
 
-#: Classes of SQLSTATE, the more exact ones first.
+#: Prefixes of SQLSTATE -> the builder of the fault. The first that matches counts.
 _BY_SQLSTATE: tuple[tuple[str, Callable[[StoreRefused], Fault]], ...] = (
     ("23505", _build_conflict),
     ("42P05", _build_prepared_lost),
     ("26000", _build_prepared_lost),
     ("53100", _build_full),
     ("40", _build_busy),  # deadlock, serialization
-    ("53", _build_busy),  # out of connections, disk, memory
+    ("53", _build_busy),  # out of connections or memory
     ("55P03", _build_busy),  # lock not available
     ("57014", _build_busy),  # statement timeout
-    ("25006", _build_read_only),  # a standby
-    ("25P03", _build_busy),  # it did nothing inside a transaction for too long
-    ("42", _build_misfit),  # no such table or column, no right to it
+    ("25006", _build_read_only),  # read-only transaction, as on a standby
+    ("25P03", _build_busy),  # idle in a transaction for too long
+    ("42", _build_misfit),  # no such table or column, no privilege on it
 )
 
 

@@ -1,6 +1,6 @@
-"""Metrics of one app, in Prometheus' text format.
+"""The Prometheus metrics of one app.
 
-Each app has a registry of its own, so that two apps in one process do not share numbers.
+Each app has a registry of its own, so that two apps in one process do not share counters.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Metrics:
         self._route_cache: dict[tuple[str, str], tuple[Histogram, dict[int, Counter]]] = {}
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request. `route` is the path template: with the path itself every id would make a time series."""
+        """Count a request. `route` is the path template, since the path itself would make a time series per id."""
         key = (method, route)
         if key not in self._route_cache:
             self._route_cache[key] = (self._seconds.labels(method, route), {})
@@ -55,12 +55,12 @@ class Metrics:
         self._upserts.labels(spec, outcome).inc(rows)
 
     def count_differing_claims(self, spec: str, number: int) -> None:
-        """Count posted values that are not what the step result has that the upsert names."""
+        """Count posted values that differ from those in the step result which the upsert names as its source."""
         if number:
             self._claims.labels(spec).inc(number)
 
     def count_repair(self, spec: str, outcome: str, number: int) -> None:
-        """Count the step results that the repair at a run's end took up, by outcome."""
+        """Count the step results that were written by the repair at the end of a run, by outcome."""
         if number:
             self._repairs.labels(spec, outcome).inc(number)
 

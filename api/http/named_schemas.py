@@ -1,4 +1,4 @@
-"""JSON Schemas with names: where they stand in the OpenAPI document, generated clients find types of these names."""
+"""JSON Schemas with names, which become components of the OpenAPI document, so that generated clients have types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ REFERENCE = "#/components/schemas/"
 
 
 class NamedSchema(dict[str, Any]):
-    """A schema that becomes a component. It is a plain schema to whoever validates with it."""
+    """A JSON Schema with a name. It is a plain dict for code that does not use the name."""
 
     def __init__(self, name: str, schema: Mapping[str, Any]) -> None:
         super().__init__(schema)
@@ -17,9 +17,9 @@ class NamedSchema(dict[str, Any]):
 
 
 def move_to_components(value: Any, components: dict[str, Any]) -> Any:
-    """Return `value` with a reference for each named schema in it; put the schemas into `components`.
+    """Return `value` with each NamedSchema in it replaced by a `$ref`; add the schemas to `components`.
 
-    Raises ValueError for two schemas of one name that differ.
+    Raises ValueError when two different schemas have one name.
     """
     if isinstance(value, Mapping):
         plain = {key: move_to_components(part, components) for key, part in value.items()}

@@ -20,21 +20,21 @@ SECURITY: Mapping[str, Mapping[str, Any]] = {
     "superAdmin": {"type": "http", "scheme": "bearer", "description": "The static key or a JWT of type `super_admin`."},
 }
 
-#: Every endpoint may answer 429 and 500.
+#: The description of each error status. Every endpoint may answer 429 and 500.
 MEANINGS: Mapping[int, str] = {
-    400: "a header, a cursor or `org_id` that cannot be used",
+    400: "an invalid header or cursor, or a missing `org_id`",
     401: "no credentials, or wrong ones",
-    403: "something of another organisation, or not for this role",
-    404: "there is no such thing",
-    406: "`Accept` names no format there is",
-    409: "another runner, or another purchase, is in the way",
+    403: "not allowed for this organisation or role",
+    404: "not found",
+    406: "no format in `Accept` is supported",
+    409: "a conflict with another runner, order or row",
     413: "the body is too large",
     415: "the body is compressed in a way other than gzip",
-    422: "the body does not fit",
-    429: "too much at once from one address",
-    500: "something went wrong on our side",
-    501: "a library of the server's is missing",
-    503: "the database does not answer, or cannot do it now",
+    422: "an invalid body or parameter",
+    429: "too many requests from one address, or too many queued steps",
+    500: "an unexpected error on the server",
+    501: "an optional library is not installed on the server",
+    503: "the database does not answer, or cannot execute it now",
 }
 
 ERROR: Mapping[str, Any] = {
@@ -42,20 +42,20 @@ ERROR: Mapping[str, Any] = {
     "required": ["error", "code", "detail", "hint"],
     "properties": {
         "error": {"type": "string", "description": "One sentence."},
-        "code": {"type": "string", "description": "What a program looks at."},
-        "detail": {"type": "array", "items": {"type": "object"}, "description": "One entry per thing that is wrong."},
+        "code": {"type": "string", "description": "For programs; `docs/errors.md` lists every code."},
+        "detail": {"type": "array", "items": {"type": "object"}, "description": "One entry per mistake."},
         "hint": {"type": "string", "description": "What to do."},
     },
 }
 
-#: Headers that hold no id.
+#: The schemas of headers that are not a UUID.
 _HEADER_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "idempotency-key": {"type": "string", "minLength": 1, "maxLength": 255}
 }
 
 
 def build_document(title: str, version: str, description: str, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """Return the OpenAPI document; each body that is a struct becomes a component."""
+    """Build the OpenAPI document; the struct types of request bodies become components."""
     endpoints = tuple(endpoints)
     structs = [endpoint.body for endpoint in endpoints if isinstance(endpoint.body, type)]
     bodies, schemas = msgspec.json.schema_components(structs, ref_template=REFERENCE + "{name}")
@@ -113,7 +113,7 @@ def _list_path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 
 def _build_path_schema(name: str) -> dict[str, Any]:
-    """Return the schema of a part of a path: ids are UUIDs, everything else is a name."""
+    """Return the schema of a path parameter: a UUID where its name ends in `id`, else any string."""
     return {"type": "string", **({"format": "uuid"} if name.endswith("id") else {})}
 
 
@@ -140,7 +140,7 @@ def _list_header_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
 def build_data_schema(
     schema: Mapping[str, Any], meta: Mapping[str, Any] | None = None, *, name: str = ""
 ) -> dict[str, Any]:
-    """Return the schema of `{"data": ...}`, with `meta` where the endpoint returns one; `name` makes it a component."""
+    """Return the schema of `{"data": ..., "meta": ...}`, `meta` if given; with `name` it becomes a component."""
     properties: dict[str, Any] = {"data": schema}
     if meta is not None:
         properties["meta"] = meta

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol, bounded in the size and the time of what a client sends, and in the number of connections.
+"""uvicorn's HTTP protocol with limits on the size of headers, on the time a client takes, and on open connections.
 
-uvicorn bounds neither the size of headers nor the time a client takes for them, nor the time of a body or of taking an
-answer. Here each connection has at most one deadline, which one timer of the process looks at every second.
+uvicorn limits neither the size of headers nor the time in which a client sends headers and body or reads the response.
+Here a timer checks the deadlines of all connections every second.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from api.settings import Limits
 
 log = structlog.get_logger("api")
 
-#: Seconds between two looks at the deadlines.
+#: Seconds between two checks of the deadlines.
 _SWEEP_INTERVAL = 1.0
-#: Seconds between two log lines about the same bound, so that a flood does not fill the log; it says how often it bit.
+#: Seconds between two log lines about the same limit, so that many violations do not fill the log. Each line has their
+#: number.
 _REPORT_INTERVAL = 10.0
 
 
 class ConnectionGuard:
-    """The connections of one server: how many there are, which only wait, and how often each bound bit."""
+    """The connections of one server: which are busy or idle, and how often each limit was exceeded."""
 
     def __init__(self, limits: Limits, most: int) -> None:
         self.limits = limits
         self.most = most
         self.open: set[BoundedHttpProtocol] = set()
-        #: Connections without a request under way, oldest first: those that never had one, and the others.
+        #: Connections without a running request, oldest first: `new` had no request yet, `kept` had one.
         self.new: dict[BoundedHttpProtocol, None] = {}
         self.kept: dict[BoundedHttpProtocol, None] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -39,7 +40,10 @@ class ConnectionGuard:
         self._reported: dict[str, float] = {}
 
     def admit(self, connection: BoundedHttpProtocol) -> bool:
-        """Take in a connection. Beyond the bound the one that has waited longest for nothing makes room."""
+        """Register a connection; when there are too many, close the one that is idle for longest.
+
+        Return False when all are busy.
+        """
         if self._timer is None:
             self._timer = connection.loop.call_later(_SWEEP_INTERVAL, self._close_overdue, connection.loop)
         if len(self.open) >= self.most:
@@ -54,22 +58,22 @@ class ConnectionGuard:
         return True
 
     def dismiss(self, connection: BoundedHttpProtocol) -> None:
-        """Forget a connection."""
+        """Remove a closed connection."""
         self.open.discard(connection)
         self.mark_busy(connection)
 
     def mark_busy(self, connection: BoundedHttpProtocol) -> None:
-        """Note that a request of the connection is under way."""
+        """Record that a request of the connection is running."""
         self.new.pop(connection, None)
         self.kept.pop(connection, None)
 
     def mark_idle(self, connection: BoundedHttpProtocol) -> None:
-        """Note that the connection waits for its next request."""
+        """Record that the connection waits for its next request."""
         if connection in self.open:
             self.kept[connection] = None
 
     def report(self, loop: asyncio.AbstractEventLoop, bound: str, limit: int) -> None:
-        """Log that a bound bit, at most once in ten seconds for each, with the number of times since."""
+        """Count that the limit `bound` was exceeded; log it at most every ten seconds, with the count since then."""
         self._bites[bound] = self._bites.get(bound, 0) + 1
         now = loop.time()
         if now - self._reported.get(bound, -_REPORT_INTERVAL) >= _REPORT_INTERVAL:
@@ -84,11 +88,11 @@ class ConnectionGuard:
 
 
 class HeadTooLarge(Exception):
-    """Request line and headers are larger than the limit."""
+    """The request line and headers are larger than the limit."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. `guard` is that of the server; `build_protocol` sets it."""
+    """One connection. `build_protocol` sets `guard`, which all connections of a server share."""
 
     guard: ClassVar[ConnectionGuard]
 
@@ -101,13 +105,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._deadline: float | None = None
         self._phase = "idle"  # or "header", "body", "busy": what the deadline is about
         self._unread_deadline: float | None = None
-        self._unparsed = 0  # bytes since the parser last made something of them
+        self._unparsed = 0  # bytes received since the parser last completed a header or a part of a body
         self._head_size = 0
         self._is_head_too_large = False
         self._has_received = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection in, or refuse it when as many as allowed are busy."""
+        """Register the connection, or refuse it when as many as allowed are busy."""
         super().connection_made(transport)
         if not self.guard.admit(self):
             self.send_fault("too_many_connections", "too many requests are under way", hint="ask again in a moment")
@@ -115,7 +119,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._set_phase("header", self.limits.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection, and cancel the request that nobody waits for any more."""
+        """Remove the connection, and cancel its running request."""
         self.is_lost = True
         self.guard.dismiss(self)
         task = self.request_task
@@ -125,7 +129,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; refuse what grows without becoming a header or a body."""
+        """Parse received bytes; refuse the request when they exceed the header limit without completing a header."""
         self._has_received = True
         self._unparsed += len(data)
         super().data_received(data)
@@ -180,7 +184,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unread_deadline = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP. A parser stops here, too, when the headers are too large."""
+        """Answer 400 to what is not HTTP, and 431 where the parser stopped because the headers are too large."""
         if self._is_head_too_large:
             self._refuse_head()
         else:
@@ -193,7 +197,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         )
 
     def end_overdue(self, now: float) -> None:
-        """End the connection whose deadline has passed, with an answer where there is something to answer."""
+        """Close the connection whose deadline has passed; first answer 408 where a request had begun."""
         if self._unread_deadline is not None and now > self._unread_deadline:
             self.guard.report(self.loop, "unread_seconds", self.limits.unread_seconds)
             self.transport.abort()
@@ -210,7 +214,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.send_fault("request_timeout", f"the {phase} did not end within {limit} seconds", hint="send it at once")
 
     def send_fault(self, code: str, message: str, *, hint: str) -> None:
-        """Answer outside of the app, and close the connection."""
+        """Write an error response without calling the app, and close the connection."""
         response = build_response(Fault(code, message, hint=hint))
         headers = [*response.raw_headers, *SECURITY_HEADERS, (b"connection", b"close")]
         lines = [STATUS_LINE[response.status_code], *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
@@ -240,5 +244,5 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 def build_protocol(guard: ConnectionGuard) -> type[BoundedHttpProtocol]:
-    """Return the protocol of a server, which shares one guard among its connections."""
+    """Return the protocol class of a server, whose connections share `guard`."""
     return type("GuardedHttpProtocol", (BoundedHttpProtocol,), {"guard": guard})

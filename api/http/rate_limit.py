@@ -1,4 +1,4 @@
-"""Refuse requests of an address that sends too many."""
+"""Limit the requests per second of each client address."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from api.http.errors import Fault, build_response
 
 log = structlog.get_logger("api")
 
-#: Asked by whoever decides whether the process lives.
+#: Not limited: an orchestrator that gets no answer here would restart the process.
 _UNBOUNDED = "/healthz"
 _REPORT_EVERY = 1000  # refusals of one address per log line
 
 
 class RateLimit:
-    """ASGI middleware that answers 429 beyond the rate of an address. Whoever has the internal key is not bounded."""
+    """ASGI middleware that answers 429 when an address exceeds its rate; requests with the internal key are exempt."""
 
     def __init__(self, app: ASGIApp, context: Context) -> None:
         self.app = app
@@ -26,7 +26,7 @@ class RateLimit:
         self._refused = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it before anything of it is read."""
+        """Call the wrapped app, or answer 429 before the body is read."""
         if scope["type"] != "http" or scope["path"] == _UNBOUNDED:
             return await self.app(scope, receive, send)
         address = scope["client"][0] if scope.get("client") else ""

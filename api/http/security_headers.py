@@ -1,4 +1,4 @@
-"""The headers that every answer carries, whoever made it."""
+"""The security headers that every response has."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: A page that needs more, such as `/docs`, brings its own value of a header.
+#: A page that needs other values, such as `/docs`, sets the header itself.
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"strict-transport-security", b"max-age=31536000"),  # browsers heed it over HTTPS alone
+    (b"strict-transport-security", b"max-age=31536000"),  # browsers ignore it over plain HTTP
 )
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds each security header an answer does not bring itself."""
+    """ASGI middleware that adds each security header that the response does not have."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Call the wrapped app, and add the headers to its response."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 

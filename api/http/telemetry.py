@@ -1,7 +1,7 @@
-"""Log and measure every request: an id, one JSON line on standard error, one measurement.
+"""Log and measure every request: give it an id, write one JSON line to standard error, and count it in the metrics.
 
-Neither bodies nor the values of headers are logged. An exception that no endpoint expected is logged with its traceback
-and answered with status 500.
+Neither bodies nor the values of headers are logged. An exception that an endpoint does not handle is logged with its
+traceback and answered with status 500.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from api.http.metrics import Metrics
 
 log = structlog.get_logger("api")
 
-#: A request id of another form is replaced, so that it cannot forge a log line.
+#: A client's `x-request-id` of another form is replaced, so that it cannot forge a log line.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-#: Routes that a machine calls every few seconds: logged only when they fail.
+#: Routes that monitoring calls every few seconds: logged only when they fail.
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 UNMATCHED = "(no route)"
@@ -53,14 +53,14 @@ def configure_logging() -> None:
 
 
 class _LibraryLogs(logging.Handler):
-    """Log the records of psycopg and uvicorn (a lost connection, a broken request) as JSON lines too."""
+    """Logging handler that writes records of psycopg and uvicorn, such as a lost connection, as JSON lines too."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log.log(record.levelno, "library", logger=record.name, message=record.getMessage().split("\n", 1)[0])
 
 
 class _StandardError:
-    """File descriptor 2, unbuffered and written a line at a time, so that the lines of two threads do not mix."""
+    """Writes each line to file descriptor 2 in one unbuffered write, so that the lines of two threads do not mix."""
 
     def write(self, data: bytes) -> int:
         return os.write(2, data)
@@ -74,14 +74,17 @@ def _encode_event(event: EventDict, **_: Any) -> bytes:
 
 
 class Telemetry:
-    """ASGI middleware that logs and measures. Starlette's own middleware class costs more than a whole request."""
+    """ASGI middleware that logs and measures requests.
+
+    It is a plain class, since Starlette's `BaseHTTPMiddleware` takes longer than the rest of a request.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; count and log it when it is done."""
+        """Call the wrapped app; count and log the request when it has ended."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         started = time.perf_counter()
@@ -112,13 +115,13 @@ class Telemetry:
 
 
 def _find_framework_path(scope: Scope) -> str:
-    """Return the path of a route of FastAPI itself, such as /docs, none of which has parameters."""
+    """Return the path of a request to a route of FastAPI itself, such as `/docs`, else UNMATCHED."""
     is_matched = "endpoint" in scope and not scope.get("path_params")
     return str(scope["path"]) if is_matched else UNMATCHED
 
 
 class _ObservedSend:
-    """Pass messages on, add the request id to the headers, and keep the status: 0 while no response has started."""
+    """ASGI `send` that adds the request id to the headers and keeps the status, 0 until the response has started."""
 
     __slots__ = ("request_id", "send", "status")
 

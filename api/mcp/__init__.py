@@ -1,1 +1,1 @@
-"""Model Context Protocol: what agents may ask, answered by the endpoints that everybody else asks."""
+"""The server of the Model Context Protocol (MCP): tools for agents, which call the other endpoints of the API."""

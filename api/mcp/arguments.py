@@ -1,4 +1,4 @@
-"""The arguments of each tool: what an agent may write, checked before anything is asked."""
+"""The types of the tools' arguments; the JSON Schema that agents see is made from them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from msgspec import Meta, Struct
 
 from engine.rows.query import MAX_LIMIT
 
-#: Bytes of an answer as it travels, unless the agent asks for more.
+#: The default of `max_bytes`: the most bytes of an answer inside the JSON message.
 ANSWER_BYTES: Final = 25_000
 MOST_ANSWER_BYTES: Final = 1_000_000
-#: Rows of an answer that names no `limit`.
+#: The default of `limit`, in rows.
 PAGE_ROWS: Final = 20
 
 SpecName = Annotated[str, Meta(description="The name of a spec, as `list_specs` gives it.")]
@@ -23,26 +23,26 @@ FieldNames = Annotated[
 
 
 class Arguments(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every tool takes."""
+    """The arguments that every tool has."""
 
     max_bytes: Annotated[
         int,
-        Meta(ge=1_000, le=MOST_ANSWER_BYTES, description="The most the answer may have; what is beyond is shortened."),
+        Meta(ge=1_000, le=MOST_ANSWER_BYTES, description="The most bytes of the answer; a longer one is shortened."),
     ] = ANSWER_BYTES
 
 
 class ListSpecs(Arguments, frozen=True):
-    """Nothing more."""
+    """List the specs: no further arguments."""
 
 
 class Describe(Arguments, frozen=True):
-    """Which spec."""
+    """Describe one spec."""
 
     spec: SpecName
 
 
 class Query(Arguments, frozen=True):
-    """The words of a query, as its endpoint takes them, with the filters by themselves."""
+    """Query rows: the options of the query endpoint, with the filters in an object of their own."""
 
     spec: SpecName
     filters: Annotated[
@@ -53,7 +53,7 @@ class Query(Arguments, frozen=True):
         ),
     ] = {}
     order: Annotated[
-        list[str] | None, Meta(description='One or two columns, `-` for falling. Default: ["-created_at"].')
+        list[str] | None, Meta(description='One or two columns, `-` for descending. Default: ["-created_at"].')
     ] = None
     q: Annotated[str | None, Meta(description="Words to search, where the spec has columns for it.")] = None
     fields: FieldNames | None = None
@@ -65,7 +65,7 @@ class Query(Arguments, frozen=True):
 
 
 class Get(Arguments, frozen=True):
-    """Which row of which spec."""
+    """Read one row of a spec, by its id."""
 
     spec: SpecName
     id: RowId
@@ -73,7 +73,7 @@ class Get(Arguments, frozen=True):
 
 
 class Explain(Arguments, frozen=True):
-    """Which row of which spec, by its id or by its key."""
+    """Explain one row of a spec, by its id or by its key."""
 
     spec: SpecName
     id: RowId | None = None
@@ -81,19 +81,19 @@ class Explain(Arguments, frozen=True):
         dict[str, str],
         Meta(
             description='Instead of `id`: values of the key\'s columns, such as {"company_domain": "example.com"}.'
-            " Without a row the answer says what is known of the key: never asked, running, failed, rejected."
+            " Without a row the answer has the states of the key, such as never asked, running, failed, rejected."
         ),
     ] = {}
     field: Annotated[str | None, Meta(description="With `id`: only the cell of this column.")] = None
 
 
 class Coverage(Arguments, frozen=True):
-    """Of which spec; of all without one."""
+    """Show the accounts of one spec, or of all without `spec`."""
 
     spec: SpecName | None = None
 
 
 class Costs(Arguments, frozen=True):
-    """Of which month; of all without one."""
+    """Show the costs of one month, or of all without `month`."""
 
     month: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}$", description="Such as `2026-11`.")] | None = None

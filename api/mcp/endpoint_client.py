@@ -1,6 +1,7 @@
-"""Ask the endpoints of the app inside this process, with the credentials of one caller.
+"""Call the API's endpoints inside this process, with the credentials of one caller.
 
-So an agent passes the same checks as everybody else: who it is, whose rows it sees, whether the table fits.
+So an agent's requests pass the same checks as all others: authentication, organisation, and whether the table fits the
+spec.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from starlette.types import ASGIApp
 
 from api.auth import COMPANY_HEADER, ORG_HEADER
 
-#: The headers of a request that say who asks.
+#: The headers that identify the caller of a request.
 CREDENTIAL_HEADERS: Final = ("authorization", ORG_HEADER, COMPANY_HEADER)
 _LOOPBACK: Final = ("127.0.0.1", 0)
-#: A net only: the endpoints bound themselves, sooner.
+#: Seconds for one call. The endpoints' own time limits are shorter; this one is a precaution.
 _SECONDS: Final = 120.0
 
 
 class EndpointRefused(Exception):
-    """An endpoint answered with an error; `text` is the JSON of its answer."""
+    """An endpoint answered with an error; `text` is the JSON text of its response."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -32,19 +33,19 @@ class EndpointRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EndpointClient:
-    """Sends requests to `app` for the caller whose credentials are in `headers`."""
+    """Sends requests to the ASGI app `app`, with the caller's credentials in `headers`."""
 
     app: ASGIApp
     headers: Mapping[str, str]
     address: tuple[str, int] = _LOOPBACK
 
     async def get(self, path: str, parameters: Mapping[str, str | None]) -> bytes:
-        """Return the answer to a GET; parameters that are None are left out. Raises EndpointRefused."""
+        """Return the response body to a GET; parameters that are None are left out. Raises EndpointRefused."""
         given = {name: value for name, value in parameters.items() if value is not None}
         return await self._send("GET", path, params=given)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
-        """Return the answer to a POST of JSON. Raises EndpointRefused."""
+        """Return the response body to a POST of JSON. Raises EndpointRefused."""
         return await self._send("POST", path, content=msgspec.json.encode(body))
 
     async def _send(self, method: str, path: str, **options: Any) -> bytes:

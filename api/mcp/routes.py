@@ -1,4 +1,4 @@
-"""The endpoint of agents, `/mcp`: it checks who asks, and hands the request to the SDK."""
+"""The endpoint of agents, `/mcp`: it authenticates the caller and passes the request to the MCP SDK."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ async def _answer_agent(context: Context, request: Request) -> Response:
 
 
 class _AgentResponse(Response):
-    """What the SDK answers."""
+    """A response that the SDK writes."""
 
     def __init__(self, server: HttpServer) -> None:
         super().__init__()
         self.server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the SDK read the request and answer it."""
+        """Pass the request to the SDK, which reads and answers it."""
         await self.server.answer(scope, receive, send)
 
 
-#: Not in the OpenAPI document: it speaks JSON-RPC, and says itself what it can do.
+#: Not in the OpenAPI document: it is JSON-RPC, and MCP clients discover its tools through the protocol.
 MCP_ENDPOINT = Endpoint(
     method="POST",
     path=MCP_PATH,

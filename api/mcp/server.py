@@ -1,6 +1,6 @@
-"""The server of the Model Context Protocol, from the official SDK: over streamable HTTP, and over stdio.
+"""The MCP server, built with the official SDK: over streamable HTTP, and over stdio.
 
-The SDK is an optional part of the installation, and takes a second to import: only who is asked by an agent imports it.
+The SDK is an optional dependency and takes a second to import, so it is imported at the first request of an agent.
 Over HTTP it keeps no sessions, so that any of several processes may answer.
 """
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 _NAME = "data-engine-x"
-#: Finds who asks, from the HTTP request of a call; there is none over stdio.
+#: Returns the client with the caller's credentials for an HTTP request; over stdio the request is None.
 FindClient = Callable[[Request | None], EndpointClient]
 
 
 class McpMissing(EngineError):
-    """The library that speaks the protocol is not installed."""
+    """The MCP SDK is not installed."""
 
     def __init__(self) -> None:
         super().__init__("agents need `mcp`", hint="install the optional part: `pip install data-engine-x[mcp]`")
 
 
 def check_installed() -> None:
-    """Raise McpMissing where the SDK is not installed."""
+    """Raise McpMissing when the SDK is not installed."""
     if find_spec("mcp") is None:
         raise McpMissing
 
 
 def build_server(plans: Sequence[Plan], version: str, find_client: FindClient) -> Server[Any]:
-    """Return the SDK's server with our tools."""
+    """Build the SDK's server with our tools."""
     from mcp import types
     from mcp.server.lowlevel import Server
 
@@ -75,7 +75,10 @@ def build_server(plans: Sequence[Plan], version: str, find_client: FindClient) -
 async def _answer_call(
     tools: Mapping[str, AgentTool], name: str, call: ToolCall, arguments: Mapping[str, Any]
 ) -> tuple[str, bool]:
-    """Return the text of an answer, and whether it says what is wrong: the agent reads that, and asks again."""
+    """Call the tool `name`; return the JSON text of its answer and whether it is an error.
+
+    An error is an answer too, since the agent reads it to correct its next call.
+    """
     try:
         if name not in tools:
             raise Fault("not_found", f"there is no tool `{name[:100]}`", hint=suggest_name(name, tools))
@@ -88,7 +91,7 @@ async def _answer_call(
 
 
 class HttpServer:
-    """Answers agents over HTTP. The SDK is loaded when the first one asks."""
+    """Answers agents over HTTP. The SDK is imported at the first request."""
 
     def __init__(self, inner_app: ASGIApp, plans: Sequence[Plan], version: str, max_body_bytes: int) -> None:
         self._inner_app = inner_app
@@ -101,13 +104,13 @@ class HttpServer:
         self._manager: StreamableHTTPSessionManager | None = None
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request of an agent whose credentials are good. Raises McpMissing."""
+        """Answer one authenticated request. Raises McpMissing."""
         check_installed()
         manager = await self._start()
         await manager.handle_request(scope, receive, send)
 
     async def close(self) -> None:
-        """End what still answers."""
+        """Stop the SDK's session manager, if it was started."""
         self._stop.set()
         if self._task is not None:
             await self._task
@@ -148,7 +151,7 @@ class HttpServer:
 async def open_http_server(
     inner_app: ASGIApp, plans: Sequence[Plan], version: str, max_body_bytes: int
 ) -> AsyncIterator[HttpServer]:
-    """Yield the server of agents over HTTP; end it on leaving."""
+    """Yield an HttpServer for the length of a `with` block."""
     server = HttpServer(inner_app, plans, version, max_body_bytes)
     try:
         yield server
@@ -157,7 +160,7 @@ async def open_http_server(
 
 
 async def serve_stdio(plans: Sequence[Plan], version: str, client: EndpointClient) -> None:
-    """Answer one agent on standard input and output until it leaves. Raises McpMissing."""
+    """Answer one agent on standard input and output until it closes them. Raises McpMissing."""
     check_installed()
     from mcp.server.stdio import stdio_server
 

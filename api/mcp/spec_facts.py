@@ -1,4 +1,4 @@
-"""What an agent is told of a spec before it asks for rows."""
+"""Descriptions of specs for agents: what they need to know for a query."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.rows.ordering import list_order_columns
 
 
 def summarize_spec(plan: Plan) -> dict[str, Any]:
-    """Return a spec in a few words."""
+    """Return a spec's name, title, description, row name and column names."""
     return {
         "spec": plan.name,
         "title": plan.title,
@@ -23,7 +23,7 @@ def summarize_spec(plan: Plan) -> dict[str, Any]:
 
 
 def describe_spec(plan: Plan) -> dict[str, Any]:
-    """Return all that a query of a spec may use: columns, the operators of each, orders, search, its key."""
+    """Return all that a query of a spec may use: its columns with their operators, orders, search columns and key."""
     return {
         "spec": plan.name,
         "title": plan.title,

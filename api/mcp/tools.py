@@ -1,4 +1,4 @@
-"""The tools an agent has. Each asks the endpoints, as the caller, and makes the answer fit."""
+"""The tools for agents. Each calls endpoints with the caller's credentials, and shortens the answer to `max_bytes`."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from engine.values.uuid_text import parse_uuid
 
 INSTRUCTIONS: Final = (
     "Rows made of research, one table per spec. Begin with `list_specs`, then `describe` the spec you need: its"
-    " columns, filters and orders. `query` finds rows, `get` shows one, `explain` where a row's values come from and"
-    " the evidence behind them. `coverage` says what was found and why some of it has no row, `costs` what the research"
-    " cost. Answers are shortened to `max_bytes`; name `fields` to see more of less."
+    " columns, filters and orders. `query` finds rows, `get` shows one, `explain` shows where a row's values come from"
+    " and the evidence for them. `coverage` shows how many results have rows and why others have none, `costs` what the"
+    " research cost. Answers are shortened to `max_bytes`; name few `fields` to see each of them whole."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call: what there is, and who asks."""
+    """What a call of a tool needs: all plans, and the client with the caller's credentials."""
 
     plans: Sequence[Plan]
     client: EndpointClient
 
     def find_plan(self, name: str) -> Plan:
-        """Return the plan of a spec. Raises Fault 404 naming the specs there are."""
+        """Return the plan of the spec called `name`. Raises Fault 404 that lists the specs."""
         try:
             return find_plan(self.plans, name)
         except UnknownSpec as error:
@@ -45,7 +45,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentTool:
-    """A tool: its name, what it is for, the type of its arguments, and what answers it with a JSON text."""
+    """A tool: its name, its description, the type of its arguments, and the function that returns its JSON text."""
 
     name: str
     description: str
@@ -54,13 +54,16 @@ class AgentTool:
 
 
 async def call_tool(tool: AgentTool, call: ToolCall, arguments: Mapping[str, Any]) -> bytes:
-    """Return the answer of a tool as JSON text. Raises Fault for wrong arguments, EndpointRefused for what is asked."""
+    """Decode the arguments, call a tool, and return its answer as JSON text, shortened to `max_bytes`.
+
+    Raises Fault for invalid arguments, EndpointRefused when an endpoint answers with an error.
+    """
     given: Any = decode_body(msgspec.json.encode(arguments), msgspec.json.Decoder(tool.arguments))
     return shorten_answer(await tool.answer(call, given), given.max_bytes)
 
 
 def build_input_schema(tool: AgentTool, plans: Sequence[Plan]) -> dict[str, Any]:
-    """Return the JSON Schema of a tool's arguments, with the names of the specs there are."""
+    """Build the JSON Schema of a tool's arguments; `spec` is an enum of the specs' names."""
     (_,), schemas = msgspec.json.schema_components([tool.arguments])
     schema: dict[str, Any] = schemas[tool.arguments.__name__]
     if "spec" in schema["properties"] and plans:
@@ -70,7 +73,7 @@ def build_input_schema(tool: AgentTool, plans: Sequence[Plan]) -> dict[str, Any]
     return {name: value for name, value in schema.items() if name != "title"}
 
 
-# --- what each tool does --------------------------------------------------------------------------------------------
+# --- the function of each tool --------------------------------------------------------------------------------------
 
 
 async def _list_specs(call: ToolCall, given: ListSpecs) -> bytes:
@@ -82,9 +85,9 @@ async def _describe_spec(call: ToolCall, given: Describe) -> bytes:
 
 
 async def _query_rows(call: ToolCall, given: Query) -> bytes:
-    """Answer one page: all columns if they fit, else without the documents, else fewer rows.
+    """Answer one page that fits `max_bytes`: first the document columns are left out, then rows.
 
-    The page is asked for again with fewer rows, and not cut, so that the cursor goes on behind its last row.
+    The query is repeated with a smaller limit, instead of cutting the page, so that the cursor is after its last row.
     """
     plan = call.find_plan(given.spec)
     path, body = f"/api/v1/{plan.slug}/query", _build_query_body(given)
@@ -97,7 +100,7 @@ async def _query_rows(call: ToolCall, given: Query) -> bytes:
             body["fields"] = [name for name in columns if name not in left_out]
             notes["left_out"] = {"columns": left_out, "hint": "name them, or paths into them, in `fields`"}
             text = await call.client.post(path, body)
-    for _ in range(3):  # rows may grow in between; what does not fit then is shortened
+    for _ in range(3):  # rows may grow between two queries; what then still does not fit is shortened by `call_tool`
         rows = _count_fitting_rows(text, given.max_bytes)
         if rows >= body["limit"] or measure_text(text) <= given.max_bytes:
             break
@@ -114,12 +117,12 @@ def _build_query_body(given: Query) -> dict[str, Any]:
     }
 
 
-#: Bytes for what an answer has beside its rows: the cursor and the notes.
+#: Bytes reserved for the parts of an answer besides its rows: the cursor and the notes.
 _META_BYTES: Final = 1_500
 
 
 def _count_fitting_rows(text: bytes, most: int) -> int:
-    """Return how many of the rows fit, at least one."""
+    """Return how many of the first rows of a page fit into `most` bytes, at least 1."""
     room, count = most - _META_BYTES, 0
     for row in msgspec.json.decode(text, type=_Page).data:
         room -= measure_text(bytes(row)) - 1
@@ -130,7 +133,7 @@ def _count_fitting_rows(text: bytes, most: int) -> int:
 
 
 class _Page(msgspec.Struct):
-    """The answer of a query, its rows undecoded."""
+    """The response of a query, with undecoded rows."""
 
     data: list[Raw]
     meta: dict[str, Any]

@@ -1,1 +1,1 @@
-"""The two endpoints of every plan: upsert and query."""
+"""The endpoints of every plan: upsert, query, export, changes, one row, explain and history."""

@@ -1,4 +1,4 @@
-"""The endpoint that a follower reads: what was written or removed since the number it has."""
+"""The endpoint from which a client copies a table incrementally: the rows written or removed since a change number."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _MAX_NUMBER: Final = 2**63 - 1
 
 
 def build_changes_endpoint(plan: Plan) -> Endpoint:
-    """Return the endpoint of a plan's changes."""
+    """Build the endpoint that lists the changes of a plan's rows."""
     number = {"type": "integer", "minimum": 0}
     return Endpoint(
         method="GET",
         path=f"/api/v1/{plan.slug}/changes",
         name=f"list_{plan.name}_changes",
-        title=f"{plan.title}: what was written or removed since a number",
-        description="Read it page by page: send `meta.next` as `after`. A row that changes again comes again, under a"
-        " higher number; a removed one comes without content. `meta.next` is `after` when nothing is new.",
+        title=f"{plan.title}: the rows written or removed since a change number",
+        description="Read it page by page: send `meta.next` as `after`. A row that changes again is listed again, under"
+        " a higher number; a removed one has `row` null. `meta.next` equals `after` when nothing is new.",
         tag=plan.name,
         response_schema=build_data_schema(
             {"type": "array", "items": _build_change_schema(plan)},
@@ -44,10 +44,13 @@ def build_changes_endpoint(plan: Plan) -> Endpoint:
         security=("tenant", "superAdmin"),
         headers=TENANT_HEADERS,
         parameters={
-            "after": ({**number, "default": 0}, "The number to go on from; 0 begins with every row there is."),
-            "limit": ({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}, "At most."),
-            "fields": ({"type": "string"}, "Columns and paths to show, with commas between. Default: every column."),
-            "org_id": ({"type": "string", "format": "uuid"}, "Super-admin: whose rows."),
+            "after": ({**number, "default": 0}, "List changes with higher numbers; 0 begins with all rows there are."),
+            "limit": (
+                {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+                "The most changes to list.",
+            ),
+            "fields": ({"type": "string"}, "Columns and paths to show, separated by commas. Default: every column."),
+            "org_id": ({"type": "string", "format": "uuid"}, "For super-admins: the organisation."),
         },
         error_statuses=(400, 401, 403, 404, 422, 503),
         respond=partial(_list_changes, plan),
@@ -63,7 +66,7 @@ def _build_change_schema(plan: Plan) -> dict[str, Any]:
             "number": {"type": "integer", "minimum": 1},
             "kind": {"type": "string", "enum": ["written", "removed"]},
             "id": {"type": "string", "format": "uuid"},
-            "row": {**row, "description": "As it stands now; null where it was removed."},
+            "row": {**row, "description": "The row as it is now; null where it was removed."},
         },
     }
     return NamedSchema(build_type_name(plan, "Change"), change)

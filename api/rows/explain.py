@@ -1,4 +1,4 @@
-"""The endpoints that say why to believe a row: how each cell came to be, and what the row was before."""
+"""The endpoints that explain a row: the source of each cell's value, and the row's earlier versions."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from engine.values import exact_json
 from engine.values.uuid_text import parse_uuid
 
 _ERRORS: Final = (400, 401, 403, 404, 422, 503)
-_ORG_PARAMETER: Final = ({"type": "string", "format": "uuid"}, "Super-admin: whose row.")
+_ORG_PARAMETER: Final = ({"type": "string", "format": "uuid"}, "For super-admins: the organisation.")
 _TEXT_OR_NULL: Final = {"type": ["string", "null"]}
 _ID_OR_NULL: Final = {"type": ["string", "null"], "format": "uuid"}
 _TIME: Final = {"type": "string", "format": "date-time"}
 
 
 def build_explain_endpoints(plan: Plan) -> list[Endpoint]:
-    """Return the endpoints of a plan that explain its rows and its keys."""
+    """Build the endpoints of a plan that explain its rows and its keys."""
     return [_build_key_endpoint(plan), _build_explain_endpoint(plan), _build_history_endpoint(plan)]
 
 
@@ -46,9 +46,9 @@ def _build_explain_endpoint(plan: Plan) -> Endpoint:
         method="GET",
         path=f"/api/v1/{plan.slug}/{{id}}/explain",
         name=f"explain_{plan.row_name}",
-        title=f"{plan.title}: how each cell of a row came to its value",
-        description="For every cell: the step result that gives it, the path, what the path gives, each normalizer's"
-        " step, and the provider's evidence.",
+        title=f"{plan.title}: where each cell of a row comes from",
+        description="For every cell: its step result, the path, the raw value at the path, the result of each"
+        " normalizer, and the provider's evidence.",
         tag=plan.name,
         response_schema=build_data_schema(_EXPLANATION, name="ExplanationAnswer"),
         security=("tenant", "superAdmin"),
@@ -61,16 +61,16 @@ def _build_explain_endpoint(plan: Plan) -> Endpoint:
 
 def _build_key_endpoint(plan: Plan) -> Endpoint:
     key = {
-        column.name: ({"type": "string"}, "A column of the key; normalized as the column is, blank for null.")
+        column.name: ({"type": "string"}, "A column of the key; normalized like the column, blank for null.")
         for column in plan.key_fields
     }
     return Endpoint(
         method="GET",
         path=f"/api/v1/{plan.slug}/explain",
         name=f"explain_{plan.name}_key",
-        title=f"{plan.title}: what is known of a key",
-        description="The row of the key, explained. Without a row, what is known of the key: never asked, ordered,"
-        " running, failed, filtered, rejected, superseded. Columns of the key that are left out count for nothing.",
+        title=f"{plan.title}: explain a key, with or without a row",
+        description="The row of the key, explained. Without a row, the states of the key: never asked, ordered,"
+        " running, failed, filtered, rejected, superseded. Columns of the key that are left out may have any value.",
         tag=plan.name,
         response_schema=build_data_schema(
             {"anyOf": [_EXPLANATION, _ABSENCE]},
@@ -94,7 +94,7 @@ def _build_history_endpoint(plan: Plan) -> Endpoint:
             "properties": {
                 "step_result_id": {"type": "string", "format": "uuid"},
                 "recorded_at": _TIME,
-                "row": {**row, "description": "As it was after this contribution; null where that took it away."},
+                "row": {**row, "description": "The row after this step result; null where that removed it."},
             },
         },
     )
@@ -104,16 +104,16 @@ def _build_history_endpoint(plan: Plan) -> Endpoint:
         method="GET",
         path=f"/api/v1/{plan.slug}/{{id}}/history",
         name=f"list_{plan.row_name}_history",
-        title=f"{plan.title}: what a row was after each contribution",
-        description="Newest first, made from the step results. A row that no step result gives has no history."
-        " `meta.more` tells that older versions were left out.",
+        title=f"{plan.title}: the versions of a row, one per step result that changed it",
+        description="Newest first, computed from the step results. A row without step results has no history."
+        " `meta.more` is true where older versions were left out.",
         tag=plan.name,
         response_schema=build_data_schema(
             {"type": "array", "items": version}, NamedSchema("HistoryMeta", meta), name=build_type_name(plan, "History")
         ),
         security=("tenant", "superAdmin"),
         headers=TENANT_HEADERS,
-        parameters={"limit": (limit, "At most."), "org_id": _ORG_PARAMETER},
+        parameters={"limit": (limit, "The most versions to list."), "org_id": _ORG_PARAMETER},
         error_statuses=_ERRORS,
         respond=partial(_list_history, plan),
     )
@@ -183,7 +183,7 @@ _EVIDENCE: Final = NamedSchema(
         "type": "object",
         "required": ["field", "citations", "reasoning", "confidence"],
         "properties": {
-            "field": {"type": "string", "description": "The part of the answer it is about, in the provider's words."},
+            "field": {"type": "string", "description": "The field of the provider's answer it is about."},
             "citations": {"type": "array", "items": {}},
             "reasoning": _TEXT_OR_NULL,
             "confidence": _TEXT_OR_NULL,
@@ -198,15 +198,15 @@ _CELL: Final = NamedSchema(
         "properties": {
             "field": {"type": "string"},
             "value": {"description": "As it is stored."},
-            "step_result_id": {**_ID_OR_NULL, "description": "The step result that gives it; null where none does."},
+            "step_result_id": {**_ID_OR_NULL, "description": "The step result it comes from, or null."},
             "recorded_at": {**_TIME, "type": ["string", "null"]},
             "operation": _TEXT_OR_NULL,
             "element": {"type": ["integer", "null"], "description": "Under `rows`: the index of the element."},
             "path": _TEXT_OR_NULL,
-            "raw": {"description": "What the path gives, before normalizing."},
-            "steps": {"type": "array", "items": _STEP, "description": "What each normalizer made of it."},
+            "raw": {"description": "The value at the path, before the normalizers."},
+            "steps": {"type": "array", "items": _STEP, "description": "The result of each normalizer, in order."},
             "evidence": {"type": "array", "items": _EVIDENCE},
-            "note": {**_TEXT_OR_NULL, "description": "What one would not expect of the cell."},
+            "note": {**_TEXT_OR_NULL, "description": "A remark where the value has an unusual reason."},
         },
     },
 )
@@ -252,7 +252,7 @@ _ABSENCE: Final = NamedSchema(
             "state": {"type": "string", "enum": [state.value for state in KeyState]},
             "explanation": {"type": "string"},
             "cells": {"type": "array", "items": {"type": "object"}, "maxItems": 0},
-            "known": {"type": "array", "items": _FINDING, "description": "What is known of it, newest first."},
+            "known": {"type": "array", "items": _FINDING, "description": "The findings, newest first."},
         },
     },
 )

@@ -1,4 +1,4 @@
-"""The endpoint that answers a query as a whole: CSV, lines of JSON or Parquet, streamed."""
+"""The endpoint that streams all rows of a query as CSV, JSON Lines or Parquet."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from engine.rows.query import EXPORT_OPTIONS
 from engine.store.export_files import ParquetMissing, check_format, write_export
 from engine.store.identity import check_organisation
 
-#: Seconds that a reader may take for one part. One that stops reading holds a connection of the pool.
+#: Seconds in which a client must read one part: one that stops reading keeps a connection of the pool in use.
 STALL_TIMEOUT: Final = 60.0
-#: Seconds that a whole export may take of a reader that goes on reading.
+#: Seconds that a whole export may take.
 EXPORT_SECONDS: Final = 6 * 3600.0
 _ANY: Final = ("*/*", "application/*")
 
 
 def build_export_endpoint(plan: Plan) -> Endpoint:
-    """Return the endpoint of a plan's exports."""
+    """Build the endpoint that exports a plan's rows."""
     return Endpoint(
         method="POST",
         path=f"/api/v1/{plan.slug}/export",
@@ -48,7 +48,7 @@ def build_export_endpoint(plan: Plan) -> Endpoint:
         response_schema={"type": "string", "description": "One JSON object a line."},
         media_type=ExportFormat.NDJSON.media_type,
         media_types={
-            ExportFormat.CSV.media_type: {"type": "string", "description": "RFC 4180, with a head."},
+            ExportFormat.CSV.media_type: {"type": "string", "description": "RFC 4180, with a header line."},
             ExportFormat.PARQUET.media_type: {"type": "string", "format": "binary"},
         },
         security=("tenant", "superAdmin"),
@@ -74,12 +74,12 @@ async def _export_rows(plan: Plan, context: Context, request: Request) -> Respon
         await check_organisation(connection, org_id)
         parts = write_export(connection, plan, query, format_)
         stack.push_async_callback(parts.aclose)
-        first = await anext(parts, b"")  # whatever the database refuses is refused before the answer begins
+        first = await anext(parts, b"")  # so that an error of the query can still be answered with its status
         return _ExportResponse(first, parts, stack.pop_all(), f"{plan.slug}.{format_}", format_)
 
 
 def choose_format(accept: str) -> ExportFormat:
-    """Return the format that an `Accept` header prefers: lines of JSON where any will do. Raises Fault 406."""
+    """Return the format that an `Accept` header prefers, JSON Lines by default. Raises Fault 406 when none fits."""
     wanted = sorted(map(_read_media_range, accept.split(",")), key=lambda one: -one[1])
     for name, quality in wanted:
         if quality <= 0:
@@ -107,7 +107,7 @@ def _read_media_range(text: str) -> tuple[str, float]:
 
 
 class _ExportResponse(Response):
-    """Streams the parts of a file; afterwards, or when the reader goes, closes what they come from."""
+    """A response that streams the parts of a file, and closes their generator and connection at the end."""
 
     def __init__(
         self, first: bytes, parts: AsyncGenerator[bytes], stack: AsyncExitStack, name: str, format_: ExportFormat
@@ -118,7 +118,7 @@ class _ExportResponse(Response):
         self.first, self.parts, self.stack = first, parts, stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the parts. Raises TimeoutError when the reader takes none for too long: the answer stays unended."""
+        """Send the parts. Raises TimeoutError when the client stops reading; it then sees an incomplete response."""
         async with self.stack:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await _send_part(send, self.first, more=True)

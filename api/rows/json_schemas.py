@@ -1,6 +1,6 @@
-"""Build the JSON Schemas of a plan's bodies and answers, so that the OpenAPI document names the real columns.
+"""Build the JSON Schemas of a plan's request and response bodies, for the OpenAPI document.
 
-The bodies are checked by `upsert_body` and `query_body`, which read the same plan.
+Request bodies are validated by `upsert_body` and `query_body`, which read the same plan, and not by these schemas.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine.rows.outcomes import Outcome
 from engine.rows.query import DEFAULT_LIMIT, MAX_FIELDS, MAX_LIMIT, MAX_OFFSET, MAX_SEARCH_LENGTH, Count
 from engine.values.column_types import TYPES
 
-MAX_ROWS: Final = 1000  # of one upsert of a spec with `rows`
+MAX_ROWS: Final = 1000  # per upsert of a spec with `rows`
 
 _SOURCE_DESCRIPTIONS: Final[Mapping[str, str]] = {
     "source_submission_id": "The submission it comes from; of the same organisation.",
@@ -42,7 +42,7 @@ _KINDS: Final = ("boolean", "number", "string", "array", "object")
 
 
 def build_upsert_body_schema(plan: Plan) -> dict[str, Any]:
-    """Return the schema of an upsert's body."""
+    """Build the schema of an upsert's request body."""
     sources = {**_build_operation_field(plan), **{name: _allow_null(schema) for name, schema in SOURCES.items()}}
     if not plan.many:
         body = _build_object({**_build_row_fields(plan), **sources}, _list_required_fields(plan))
@@ -53,7 +53,7 @@ def build_upsert_body_schema(plan: Plan) -> dict[str, Any]:
 
 
 def _build_operation_field(plan: Plan) -> dict[str, Any]:
-    """Return the property that says whose normalizers apply, where that depends on the operation."""
+    """Return the property `source_operation_id`, or nothing where all operations have the same normalizers."""
     if not plan.has_normalizers_by_operation:
         return {}
     description = "The operation the values come from: its normalizers apply. Default: those of the spec's fields."
@@ -61,7 +61,7 @@ def _build_operation_field(plan: Plan) -> dict[str, Any]:
 
 
 def build_upsert_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the schemas of an upsert's `data` and `meta`."""
+    """Build the schemas of `data` and `meta` in the response to an upsert."""
     outcome = {"type": "string", "enum": [outcome.value for outcome in Outcome]}
     detail = {"type": "array", "items": {"type": "object"}, "description": "Why the step result gives no row."}
     properties = {"outcome": outcome, "detail": detail}
@@ -73,12 +73,12 @@ def build_upsert_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, A
 
 
 def build_query_body_schema(plan: Plan) -> dict[str, Any]:
-    """Return the schema of a query's body."""
+    """Build the schema of a query's request body."""
     body = _build_object(
         {
             **build_filter_schemas(plan),
             **_build_question_schemas(plan),
-            # No `default`: generated clients would demand a value for what has one.
+            # Without `default`: generated clients make a property with a default required.
             "limit": {
                 "type": ["integer", "null"],
                 "minimum": 1,
@@ -89,7 +89,7 @@ def build_query_body_schema(plan: Plan) -> dict[str, Any]:
                 "type": ["integer", "null"],
                 "minimum": 0,
                 "maximum": MAX_OFFSET,
-                "description": "Counted from the cursor, where there is one.",
+                "description": "Rows to skip; with a cursor, after it.",
             },
             "cursor": {
                 "type": ["string", "null"],
@@ -107,18 +107,18 @@ def build_query_body_schema(plan: Plan) -> dict[str, Any]:
 
 
 def build_export_body_schema(plan: Plan) -> dict[str, Any]:
-    """Return the schema of an export's body: a question without a page."""
+    """Build the schema of an export's request body: a query without limit, offset, cursor and count."""
     body = _build_object({**build_filter_schemas(plan), **_build_question_schemas(plan)}, [])
     return _name_schema(plan, "Export", body)
 
 
 def _name_schema(plan: Plan, kind: str, schema: Mapping[str, Any]) -> NamedSchema:
-    """Return a schema under the name of the plan's row and its kind, such as `CompanyIntelBriefingQuery`."""
+    """Name a schema by the plan's row type and `kind`, such as `CompanyIntelBriefingQuery`."""
     return NamedSchema(build_type_name(plan, kind), schema)
 
 
 def _build_question_schemas(plan: Plan) -> dict[str, Any]:
-    """Return the words of a question beside its filters, by name."""
+    """Return the schemas of a query's options besides filters and paging: `q`, `order`, `fields`, `org_id`."""
     names = list_order_columns(plan)
     search = {
         "type": ["string", "null"],
@@ -163,7 +163,7 @@ def _join_codes(names: Iterable[str]) -> str:
 
 
 def build_query_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the schemas of a query's `data` and `meta`."""
+    """Build the schemas of `data` and `meta` in the response to a query."""
     cursor = {"type": ["string", "null"], "description": "null on the last page."}
     properties: dict[str, Any] = {
         "limit": {"type": "integer"},
@@ -176,13 +176,13 @@ def build_query_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, An
 
 
 def build_shown_row_schema(plan: Plan) -> dict[str, Any]:
-    """Return the schema of a row of which a caller chose the columns; paths are keys of their own."""
+    """Build the schema of a row with the columns that `fields` selects; a selected path is a key of the row."""
     row = {**build_stored_row_schema(plan), "required": [], "additionalProperties": True}
     return _name_schema(plan, "Shown", {**row, "description": "The columns and paths that `fields` names."})
 
 
 def build_stored_row_schema(plan: Plan) -> dict[str, Any]:
-    """Return the schema of a row as it is stored."""
+    """Build the schema of a row with all columns."""
     fields = {column.name: _add_description(column, _build_column_schema(column)) for column in plan.fields}
     provided = {name: TYPES[column.type].json_schema for name, column in PROVIDED_COLUMNS.items()}
     known = {**provided, **fields, **{name: _allow_null(schema) for name, schema in SOURCES.items()}}
@@ -211,13 +211,13 @@ def _build_row_fields(plan: Plan) -> dict[str, Any]:
 
 
 def _find_widest(plan: Plan, column: Field) -> Field:
-    """Return the field as it is, or where operations normalize it in ways of their own, one that takes any JSON."""
+    """Return `column`, or where operations have different normalizers for it, a copy that accepts any JSON value."""
     same = all(each.normalizers == column.normalizers for each in plan.list_operation_fields(column.name))
     return column if same else replace(column, type=TYPES["jsonb"], normalizers=())
 
 
 def _build_input_schema(column: Field) -> dict[str, Any]:
-    """Return the schema of a value that may be sent: that of the first normalizer, or of the column."""
+    """Return the schema of a value that may be sent for a column: what its first normalizer or its type accepts."""
     if column.normalizers:
         kinds = [kind for kind in _KINDS if kind in column.normalizers[0].accepts]
         schema: dict[str, Any] = {"type": kinds[0] if len(kinds) == 1 else kinds} if kinds else {}
@@ -252,7 +252,7 @@ def _add_description(column: Field, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_filter_schemas(plan: Plan) -> dict[str, Any]:
-    """Return the filters of a query by column: a value, a list, or operators."""
+    """Build the schema of each filter by column: a value, a list of values, or an object of operators."""
     return {column.name: _build_filter_schema(plan, column) for column in list_query_columns(plan).values()}
 
 

@@ -1,4 +1,4 @@
-"""Parse the body of a query or an export, and build the query once it is known whose rows the caller may see."""
+"""Parse the request body of a query or an export, and build the query for one organisation from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engine.values.uuid_text import parse_uuid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryBody:
-    """The body of a query. `org_id` is the organisation it names, which the caller need not be allowed to see."""
+    """The body of a query. `org_id` is the organisation it names, not yet checked against the caller's."""
 
     parameters: Mapping[str, Json]  # filters and options
     options: Sequence[str]
@@ -27,7 +27,7 @@ class QueryBody:
 
     @classmethod
     def parse(cls, plan: Plan, raw: bytes, options: Sequence[str] = OPTIONS, *, paged: bool = True) -> QueryBody:
-        """Parse the body of a query; an empty one asks for every row. Raises Fault 422."""
+        """Parse the body of a query; an empty one has no filters. Raises Fault 422 for invalid fields."""
         known = (*list_query_columns(plan), *options, *(("cursor",) if paged else ()), "org_id")
         fields = {name: _decode_value(name, bytes(value)) for name, value in split_fields(raw or b"{}", known).items()}
         cursor, org_id = fields.pop("cursor", None), fields.pop("org_id", None)
@@ -38,7 +38,7 @@ class QueryBody:
         return cls(parameters=fields, options=options, cursor=cursor, org_id=parse_organisation(org_id))
 
     def build_query(self, plan: Plan, org_id: str, signer: CursorSigner | None = None) -> Query:
-        """Build the query for the rows of `org_id`. Raises Fault 422 for a parameter, 400 for the cursor."""
+        """Build the query for rows of `org_id`. Raises Fault 422 for invalid parameters, 400 for an invalid cursor."""
         try:
             query = build_query(plan, org_id, self.parameters, self.options)
         except QueryRejected as error:
@@ -52,7 +52,7 @@ class QueryBody:
 
 
 def build_query_fault(error: QueryRejected) -> Fault:
-    """Return the 422 of a query that cannot be asked, with an entry for each word of it that is wrong."""
+    """Return the Fault 422 of an invalid query, with an entry in `detail` per invalid parameter."""
     detail = [reason.as_dict() for reason in error.reasons]
     return Fault(error.reasons[0].code, error.message, detail=detail, hint=error.hint, status=422)
 
@@ -65,12 +65,12 @@ def _decode_value(name: str, text: bytes) -> Any:
 
 
 def _convert_whole_number(value: Json) -> Json:
-    """Return 10 for 10.0, which JSON does not distinguish."""
+    """Convert a float without a fraction, such as 10.0, to an int: JSON does not distinguish them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def parse_organisation(value: Json) -> str | None:
-    """Return the organisation that a body or a query string names, if any. Raises Fault 422 for no UUID."""
+    """Return the value of `org_id` as a UUID's canonical text, None for null. Raises Fault 422 for other values."""
     if value is None:
         return None
     org_id = parse_uuid(value)

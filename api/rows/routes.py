@@ -1,6 +1,6 @@
-"""The endpoints of a plan.
+"""The endpoints of a plan: upsert, query and one row; those of other modules are added.
 
-Documents are not decoded: their JSON text goes to Postgres, and comes back from it, as it is.
+Documents are not decoded: their JSON text is passed to and from Postgres unchanged.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ from engine.values.uuid_text import parse_uuid
 
 
 def build_endpoints(plan: Plan) -> list[Endpoint]:
-    """Return the endpoints of `plan`."""
+    """Build all endpoints of `plan`, in the order in which the router tries them."""
     return [
         _build_upsert_endpoint(plan),
         _build_query_endpoint(plan),
         build_export_endpoint(plan),
         build_changes_endpoint(plan),
         *build_explain_endpoints(plan),
-        _build_row_endpoint(plan),  # behind those whose last word would be taken for an id
+        _build_row_endpoint(plan),  # last, since its `{id}` also matches `export`, `changes` and `explain`
     ]
 
 
@@ -82,7 +82,7 @@ def _build_query_endpoint(plan: Plan) -> Endpoint:
         method="POST",
         path=f"/api/v1/{plan.slug}/query",
         name=f"query_{plan.name}",
-        title=f"{plan.title}: ask for rows",
+        title=f"{plan.title}: query rows",
         description=plan.description,
         tag=plan.name,
         body=json_schemas.build_query_body_schema(plan),
@@ -111,8 +111,8 @@ def _build_row_endpoint(plan: Plan) -> Endpoint:
         security=("tenant", "superAdmin"),
         headers=TENANT_HEADERS,
         parameters={
-            "fields": ({"type": "string"}, "Columns and paths to show, with commas between. Default: every column."),
-            "org_id": ({"type": "string", "format": "uuid"}, "Super-admin: whose row."),
+            "fields": ({"type": "string"}, "Columns and paths to show, separated by commas. Default: every column."),
+            "org_id": ({"type": "string", "format": "uuid"}, "For super-admins: the organisation."),
         },
         error_statuses=(400, 401, 403, 404, 422, 503),
         respond=partial(_get_row, plan),
@@ -143,7 +143,7 @@ async def _upsert_rows(upsert: LiveUpsert, context: Context, request: Request) -
 
 
 def _answer_without_rows(plan: Plan, result: LiveResult) -> Response:
-    """Answer an upsert whose step result, as it is stored, gives none of the posted rows."""
+    """Answer an upsert that wrote nothing, since its stored step result gives none of the posted rows."""
     meta: dict[str, Any] = {"outcome": result.outcome, "detail": [reason.as_dict() for reason in result.reasons]}
     return (
         build_list_response([], {**meta, "outcomes": {}, "rejected": []})
@@ -153,7 +153,7 @@ def _answer_without_rows(plan: Plan, result: LiveResult) -> Response:
 
 
 def _list_refused_rows(result: LiveResult, body: UpsertBody, plan: Plan) -> list[Reason]:
-    """Return why Postgres refused rows, with the element of the body each is where the body has elements."""
+    """Return why Postgres refused rows; where the body has `rows`, each reason has the index of its element."""
     refused = [(place, reason) for place, reason in result.refused]
     if not result.refused:
         refused += [

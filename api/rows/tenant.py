@@ -1,4 +1,4 @@
-"""What the reading endpoints of a plan share: whose rows the headers say, and how much one answer holds."""
+"""What the endpoints that read rows share: headers, the organisation of a request, and the size of a response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from api.context import Context
 from api.http.body import read_parameters
 from api.rows.query_body import parse_organisation
 
-#: Bytes by which a page ends early. A document may have 32 MB and a page 1000 rows; the next page goes on.
+#: A page ends early when its rows exceed this many bytes, and the next page continues after them: a document may have
+#: 32 MB, and a page 1000 rows.
 MAX_PAGE_BYTES: Final = 16 * 1024 * 1024
 
 TENANT_HEADERS: Final[Mapping[str, tuple[bool, str]]] = {
@@ -24,9 +25,10 @@ TENANT_HEADERS: Final[Mapping[str, tuple[bool, str]]] = {
 async def read_tenant_parameters(
     request: Request, context: Context, known: Iterable[str]
 ) -> tuple[str, dict[str, str]]:
-    """Return the organisation a caller asks about, and the parameters of the query string, `org_id` among the known.
+    """Authenticate the caller; return the organisation of the request and its query parameters.
 
-    Raises Fault: 401 for who is nobody, 422 for parameters that are wrong, 400 or 403 as `choose_organisation` does.
+    `known` are the names of the parameters, `org_id` included. Raises Fault 401 without valid credentials, 422 for
+    invalid parameters, 400 or 403 as `choose_organisation` does.
     """
     caller = await authenticate_tenant_or_admin(request, context)
     parameters = read_parameters(request, known)

@@ -1,6 +1,6 @@
 """Parse the body of an upsert into rows.
 
-Values pass the same normalizers and casts as in a backfill. Documents stay JSON text, as Postgres takes them.
+Values pass the same normalizers and casts as in a backfill. Documents are kept as JSON text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ROWS: msgspec.json.Decoder[list[dict[str, Raw]]] = msgspec.json.Decoder(list[di
 
 
 class RowsRejected(Fault):
-    """No row of the body can be stored."""
+    """No row of the body can be stored; answered with status 422 and every reason."""
 
     def __init__(self, reasons: Sequence[Reason]) -> None:
         first = reasons[0]
@@ -41,7 +41,7 @@ class RowsRejected(Fault):
 
 @dataclass(frozen=True, slots=True)
 class UpsertBody:
-    """The rows to write in the order of their keys, the element of the body each is, and why others are rejected."""
+    """A parsed body: `rows` to write in the order of their keys, the index of each in the body, and the rejections."""
 
     rows: list[Row]
     elements: list[int]
@@ -49,9 +49,9 @@ class UpsertBody:
 
     @classmethod
     def parse(cls, plan: Plan, raw: bytes) -> UpsertBody:
-        """Parse the body of an upsert. Raises Fault 422 naming every field that cannot be stored.
+        """Parse the body of an upsert. Raises Fault 422 that names every field that cannot be stored.
 
-        Where the spec has `rows`, invalid elements are rejected and the others written, as long as one is valid.
+        Where the spec has `rows`, invalid elements are collected in `rejected`, and it raises only when none is valid.
         """
         columns = tuple(column.name for column in plan.given_fields)
         operations = ("source_operation_id",) if plan.has_normalizers_by_operation else ()
@@ -87,7 +87,7 @@ def _decode_elements(rows: Raw | None, columns: tuple[str, ...]) -> list[dict[st
 
 
 def _find_operation(plan: Plan, fields: Mapping[str, Raw]) -> str | None:
-    """Return the operation whose normalizers apply. Raises RowsRejected for one that the spec does not claim."""
+    """Return the operation whose normalizers apply. Raises RowsRejected when the spec has no such operation."""
     raw = fields.get("source_operation_id")
     operation = None if raw is None else loads(bytes(raw))
     if operation is None or (isinstance(operation, str) and plan.find_mapping(operation)):
@@ -98,7 +98,7 @@ def _find_operation(plan: Plan, fields: Mapping[str, Raw]) -> str | None:
 
 
 def _convert_sources(fields: Mapping[str, Raw]) -> Row:
-    """Convert the source columns that were sent. Raises RowsRejected for values that are no UUID or no time."""
+    """Convert the source columns that were sent. Raises RowsRejected for invalid UUIDs and times."""
     row, reasons = convert_sources({name: loads(bytes(fields[name])) for name in SOURCES if name in fields})
     if reasons:
         raise RowsRejected(reasons)
@@ -115,7 +115,7 @@ def _convert_raw_value(column: Field, raw: Raw | None) -> Any:
 
 
 def _check_document(column: Field, text: bytes) -> RawJson:
-    """Return a document as it came. Raises Rejected for an escape that Postgres cannot store."""
+    """Return the JSON text of a document unchanged. Raises Rejected when it has an escape Postgres cannot store."""
     if escape := find_unstorable_escape(text):
         raise Rejected(Reason("wrong_type", column.name, f"it holds `{escape}`, which Postgres cannot store", None))
     return RawJson(text)

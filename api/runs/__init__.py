@@ -1,1 +1,1 @@
-"""The endpoints of the runner and of submissions."""
+"""The endpoints of the runner, of submissions, of runs and of orders."""

@@ -1,4 +1,4 @@
-"""Hand runs to Trigger.dev, where that executes them, and take note of those nobody executes any more."""
+"""Dispatch queued runs to Trigger.dev, where that executes them, again if it lost them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from engine.runs import management, submissions
 
 log = structlog.get_logger("api")
 
-#: Seconds between two looks for runs that Trigger.dev has lost, or was not told of.
+#: Seconds between two searches for runs that Trigger.dev has lost or did not receive.
 SWEEP_INTERVAL: Final = 60.0
 
-#: A run to hand over: id, organisation, company, and how often it was started again.
+#: A run to dispatch: its id, its organisation, its company, and how often it was dispatched again.
 OfferedRun: TypeAlias = tuple[str, str, str | None, int]
 
 
 async def dispatch_runs(context: Context, runs: list[OfferedRun]) -> dict[str, Any]:
-    """Offer runs to Trigger.dev and record which it took; return what an answer says of it."""
+    """Dispatch runs to Trigger.dev and record which it accepted; return the `meta` fields that report the result."""
     if not runs:
         return {}
     results = await trigger_dev.start_runs(context.settings, runs)
@@ -39,9 +39,9 @@ async def dispatch_runs(context: Context, runs: list[OfferedRun]) -> dict[str, A
 
 
 async def sweep_runs_forever(context: Context) -> None:
-    """Hand over again, now and then, what Trigger.dev has lost and what it was not told of.
+    """Dispatch runs that Trigger.dev has lost or did not receive, every `SWEEP_INTERVAL` seconds, until cancelled.
 
-    Every process of the API does: a run handed over twice under one key is started once.
+    Every API process does so: the idempotency key ensures that a run dispatched twice is started once.
     """
     while context.settings.trigger_secret_key:
         try:

@@ -1,4 +1,4 @@
-"""What a client sends to start work: read, checked and stored, with what it may cost at most."""
+"""Validate and store new submissions, and compute the most they may cost."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ from engine.store.connection import RawJson
 MAX_STEPS = 50
 MAX_INPUTS = 500
 IDEMPOTENCY_HEADER: Final = "idempotency-key"
-#: The roles that may spend money.
+#: The roles that may start paid work.
 SPENDERS: Final = ("org_admin", "company_admin")
 
 
 class Step(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """One step of every run."""
+    """One step, which every run of the submission has."""
 
     operation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
     step_config: dict[str, Raw] | None = None
 
 
 class NewSubmission(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """What is to be researched: the steps, and one run of them per input."""
+    """A new submission: steps, and inputs, each of which becomes a run of these steps."""
 
     steps: Annotated[list[Step], Meta(min_length=1, max_length=MAX_STEPS)]
     inputs: Annotated[list[dict[str, Raw]], Meta(min_length=1, max_length=MAX_INPUTS)]
     company_id: UUID | None = None
     source: Annotated[str, Meta(max_length=500)] | None = None
     metadata: dict[str, Raw] | None = None
-    dry_run: Annotated[bool, Meta(description="Say what it may cost at most, and queue nothing.")] = False
+    dry_run: Annotated[bool, Meta(description="Answer the most it may cost, and queue nothing.")] = False
 
 
 def require_spender(caller: Caller) -> None:
-    """Raise Fault 403 when the caller's role may not spend money."""
+    """Raise Fault 403 unless the caller's role may start paid work."""
     if caller.role not in SPENDERS:
         raise Fault(
             "may_not_spend",
@@ -61,7 +61,7 @@ def require_spender(caller: Caller) -> None:
 
 
 def read_idempotency_key(request: Request) -> str | None:
-    """Return the `Idempotency-Key`, None without one. Raises Fault 400 for a blank or overlong one."""
+    """Return the `Idempotency-Key` header, None without it. Raises Fault 400 when it is blank or too long."""
     key = request.headers.get(IDEMPOTENCY_HEADER)
     if key is not None and not 0 < len(key.strip()) <= 255:
         raise Fault("invalid_header", "`idempotency-key` is blank or longer than 255", hint="send a UUID, for example")
@@ -69,7 +69,7 @@ def read_idempotency_key(request: Request) -> str | None:
 
 
 def compute_ceiling(context: Context, body: NewSubmission) -> CostCeiling:
-    """Return what the steps may cost at most. Raises Fault 422 for a step that cannot be executed."""
+    """Compute the most that a submission may cost. Raises Fault 422 for a step that cannot be executed."""
     steps = [
         StepRequest(step.operation_id, {name: msgspec.json.decode(value) for name, value in config.items()})
         for step in body.steps
@@ -85,7 +85,11 @@ def compute_ceiling(context: Context, body: NewSubmission) -> CostCeiling:
 
 
 async def store_submission(context: Context, submission: submissions.NewSubmission) -> submissions.CreatedSubmission:
-    """Store a submission with its runs and steps, or return the one of the same key. Raises Fault 403, 422, 429."""
+    """Store a submission with its runs and steps, or return the stored one that has the same idempotency key.
+
+    Raises Fault 403 for a company of another organisation, 422 for a key already used with another body, 429 when the
+    organisation has too many queued steps.
+    """
     async with context.connection() as connection:
         try:
             return await submissions.create_submission(connection, submission)
@@ -100,7 +104,7 @@ async def store_submission(context: Context, submission: submissions.NewSubmissi
 def build_submission(
     context: Context, caller: Caller, body: NewSubmission, key: str | None
 ) -> submissions.NewSubmission:
-    """Build what is stored from what a caller sent. Raises Fault 403 for another company than the caller's."""
+    """Convert a caller's request to the submission to store. Raises Fault 403 for another company than the caller's."""
     assert caller.org_id is not None
     steps = [_build_step_snapshot(position, step) for position, step in enumerate(body.steps, start=1)]
     sent = msgspec.json.encode([caller.company_id, body])
@@ -121,13 +125,13 @@ def build_submission(
 
 
 def _build_step_snapshot(position: int, step: Step) -> dict[str, Any]:
-    """Return a step as the blueprint of a run holds it."""
+    """Return a step in the form in which the run's `blueprint_snapshot` stores it."""
     config = step.step_config or {}
     return {"position": position, "operation_id": step.operation_id, "step_config": config, "is_enabled": True}
 
 
 def _choose_company(caller: Caller, named: str | None) -> str | None:
-    """Return the company to act for. Raises Fault 403 when a caller bound to one company names another."""
+    """Return the company of a submission. Raises Fault 403 when a caller bound to one company names another."""
     if caller.company_id and named not in (None, caller.company_id):
         raise Fault("other_company", "`company_id` names another company than yours", hint="leave it out")
     return named or caller.company_id

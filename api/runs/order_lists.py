@@ -1,4 +1,4 @@
-"""The endpoints by which tenants see their orders and what they cost."""
+"""The endpoints that list a tenant's orders and sum its costs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from engine.orders.statuses import OrderStatus
 _MONTH: Final = re.compile(r"^[0-9]{4}-(0[1-9]|1[0-2])$", re.ASCII)
 _OPERATION: Final = re.compile(r"^[!-~]{1,200}$")
 _MOST_OFFSET: Final = 1_000_000
-_ORG_PARAMETER: Final = {"org_id": ({"type": "string", "format": "uuid"}, "Super-admin: whose orders.")}
+_ORG_PARAMETER: Final = {"org_id": ({"type": "string", "format": "uuid"}, "For super-admins: the organisation.")}
 _ORDER_PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
-    "status": ({"type": "string", "enum": [status.value for status in OrderStatus]}, "Only those in this state."),
-    "operation": ({"type": "string", "pattern": _OPERATION.pattern}, "Only those of this operation."),
-    "limit": ({"type": "integer", "minimum": 1, "maximum": listing.MAX_ORDERS, "default": 100}, "At most."),
-    "offset": ({"type": "integer", "minimum": 0, "maximum": _MOST_OFFSET, "default": 0}, "After so many."),
+    "status": ({"type": "string", "enum": [status.value for status in OrderStatus]}, "Only orders with this status."),
+    "operation": ({"type": "string", "pattern": _OPERATION.pattern}, "Only orders of this operation."),
+    "limit": ({"type": "integer", "minimum": 1, "maximum": listing.MAX_ORDERS, "default": 100}, "Page size."),
+    "offset": ({"type": "integer", "minimum": 0, "maximum": _MOST_OFFSET, "default": 0}, "Orders to skip."),
     **_ORG_PARAMETER,
 }
 _COST_PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
@@ -40,7 +40,7 @@ _COST_PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
     "GET",
     "/api/v1/orders",
     name="list_orders",
-    title="What was ordered from providers of research, newest first",
+    title="The orders to research providers, newest first",
     tag="orders",
     response_schema=build_data_schema({"type": "array", "items": {"type": "object"}}, {"type": "object"}),
     security=("tenant", "superAdmin"),
@@ -49,7 +49,7 @@ _COST_PARAMETERS: Final[Mapping[str, tuple[dict[str, Any], str]]] = {
     error_statuses=(400, 401, 403, 422, 503),
 )
 async def list_orders(context: Context, request: Request) -> Response:
-    """Answer the orders of the caller's organisation, or of the one that a super-admin names."""
+    """Answer the orders of the request's organisation that match status and operation, newest first."""
     org_id, parameters = await read_tenant_parameters(request, context, _ORDER_PARAMETERS)
     status, operation = parameters.get("status"), parameters.get("operation")
     if status is not None and status not in list(OrderStatus):
@@ -73,7 +73,7 @@ async def list_orders(context: Context, request: Request) -> Response:
     "GET",
     "/api/v1/costs",
     name="list_costs",
-    title="What research cost, by operation and month (UTC)",
+    title="The costs of research, by operation and month (UTC)",
     tag="orders",
     response_schema=build_data_schema({"type": "array", "items": {"type": "object"}}, {"type": "object"}),
     security=("tenant", "superAdmin"),
@@ -82,7 +82,7 @@ async def list_orders(context: Context, request: Request) -> Response:
     error_statuses=(400, 401, 403, 422, 503),
 )
 async def list_costs(context: Context, request: Request) -> Response:
-    """Answer what the caller's organisation spent, or the one that a super-admin names."""
+    """Answer the costs of the request's organisation, summed by operation and month."""
     org_id, parameters = await read_tenant_parameters(request, context, _COST_PARAMETERS)
     month = parameters.get("month")
     if month is not None and not _MONTH.fullmatch(month):

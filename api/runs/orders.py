@@ -1,4 +1,4 @@
-"""The endpoints of orders: the runner places them and reports what became of them."""
+"""The endpoints by which the runner places orders of research and reports their results."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of 
 PageSize = Annotated[float, Meta(ge=1, le=1000, multiple_of=1)]
 
 
-class Placing(Body, frozen=True):
-    """Ask for the answer to a question: what the step's order is, and what to do about it."""
+class NewOrder(Body, frozen=True):
+    """A step's request for the answer to a question."""
 
     step_result_id: UUID
     operation: Name
     provider: Name
     processor: Name
     question: Digest
-    holder: Annotated[Name, Meta(description="Names this attempt; another one has another name.")]
+    holder: Annotated[Name, Meta(description="A name of this attempt, different for each attempt.")]
     hold_seconds: Seconds = 60
     refresh: bool = False
     output: dict[str, Raw] | None = None
@@ -43,22 +43,22 @@ class Placing(Body, frozen=True):
 
 
 class Acceptance(Body, frozen=True):
-    """Say that the provider accepted an order."""
+    """The provider accepted an order, under a run id."""
 
     order_id: UUID
     provider_run_id: Name
 
 
 class Refusal(Body, frozen=True):
-    """Say that the provider certainly did not accept an order, or that nobody can know."""
+    """The provider certainly did not accept an order, or (other endpoint) it is unknown whether it did."""
 
     order_id: UUID
     holder: Name
     message: Text
 
 
-class Ending(Body, frozen=True):
-    """Say how an order ended at the provider."""
+class OrderEnd(Body, frozen=True):
+    """An order has ended at the provider: its answer, or its error."""
 
     order_id: UUID
     status: OrderStatus
@@ -68,14 +68,14 @@ class Ending(Body, frozen=True):
 
 
 class Release(Body, frozen=True):
-    """Let another step ask for the answer."""
+    """Release the lease of an order, so that another step may ask the provider for its answer."""
 
     order_id: UUID
     holder: Name
 
 
-class Collecting(Body, frozen=True):
-    """Ask for orders to collect, oldest first."""
+class CollectablePage(Body, frozen=True):
+    """A page of orders whose answers are to be collected, oldest first."""
 
     order_id: UUID | None = None
     held_too: bool = False
@@ -84,8 +84,8 @@ class Collecting(Body, frozen=True):
     limit: PageSize = 50
 
 
-class Settling(Body, frozen=True):
-    """Give the answer of an order to the step that bought it."""
+class OrderResult(Body, frozen=True):
+    """The result of an order, to be stored in the step that bought it."""
 
     order_id: UUID
     status: StepStatus
@@ -94,11 +94,9 @@ class Settling(Body, frozen=True):
     error_details: Raw | UnsetType = UNSET
 
 
-@runner_endpoint(
-    "research-orders/place", Placing, "Take the order of a question, or make one", endpoints=ORDER_ENDPOINTS
-)
-async def place_order(call: RunnerCall[Placing]) -> Response:
-    """Attach a step to the order of its question, or make one, and say what to do next."""
+@runner_endpoint("research-orders/place", NewOrder, "Get or create the order of a question", endpoints=ORDER_ENDPOINTS)
+async def place_order(call: RunnerCall[NewOrder]) -> Response:
+    """Attach a step to the order of its question, created if there is none; answer what the runner has to do next."""
     body = call.body
     request = orders.OrderRequest(
         step_result_id=str(body.step_result_id),
@@ -120,7 +118,7 @@ async def place_order(call: RunnerCall[Placing]) -> Response:
 
 
 def _encode_placement(placement: orders.Placement) -> bytes:
-    """Write a placement as JSON, the order and its answer as Postgres wrote them."""
+    """Encode a placement as JSON; the texts of the order and its answer are inserted unchanged."""
     fields: dict[str, Any] = {"action": placement.action, "code": placement.code, "message": placement.message}
     fields["order"] = None if placement.order is None else Raw(placement.order.encode())
     if placement.answer is not None:
@@ -129,10 +127,10 @@ def _encode_placement(placement: orders.Placement) -> bytes:
 
 
 @runner_endpoint(
-    "research-orders/accepted", Acceptance, "Say that the provider accepted an order", endpoints=ORDER_ENDPOINTS
+    "research-orders/accepted", Acceptance, "Record that the provider accepted an order", endpoints=ORDER_ENDPOINTS
 )
 async def record_acceptance(call: RunnerCall[Acceptance]) -> Response:
-    """Record the provider's run id of an order."""
+    """Record that the provider accepted an order, and under which run id; answer the order."""
     async with call.context.connection() as connection:
         order = await orders.record_acceptance(
             connection, str(call.body.order_id), call.body.provider_run_id, call.org_id
@@ -141,10 +139,13 @@ async def record_acceptance(call: RunnerCall[Acceptance]) -> Response:
 
 
 @runner_endpoint(
-    "research-orders/not-accepted", Refusal, "Say that nothing was bought with an order", endpoints=ORDER_ENDPOINTS
+    "research-orders/not-accepted",
+    Refusal,
+    "Record that the provider did not accept an order",
+    endpoints=ORDER_ENDPOINTS,
 )
 async def record_refusal(call: RunnerCall[Refusal]) -> Response:
-    """Record that the provider certainly did not accept an order."""
+    """Record that the provider certainly did not accept an order; answer the order."""
     body = call.body
     async with call.context.connection() as connection:
         order = await orders.record_refusal(
@@ -154,19 +155,24 @@ async def record_refusal(call: RunnerCall[Refusal]) -> Response:
 
 
 @runner_endpoint(
-    "research-orders/unknown", Refusal, "Say that an order may or may not be accepted", endpoints=ORDER_ENDPOINTS
+    "research-orders/unknown",
+    Refusal,
+    "Record that it is unknown whether an order was accepted",
+    endpoints=ORDER_ENDPOINTS,
 )
 async def record_doubt(call: RunnerCall[Refusal]) -> Response:
-    """Record that nobody can say whether an order was accepted."""
+    """Record that it is unknown whether the provider accepted an order; answer the order."""
     body = call.body
     async with call.context.connection() as connection:
         order = await orders.record_doubt(connection, str(body.order_id), body.message, call.org_id, holder=body.holder)
     return build_data_response(order)
 
 
-@runner_endpoint("research-orders/ended", Ending, "Say how an order ended at the provider", endpoints=ORDER_ENDPOINTS)
-async def record_end(call: RunnerCall[Ending]) -> Response:
-    """Record the answer of an order, or that there will be none."""
+@runner_endpoint(
+    "research-orders/ended", OrderEnd, "Record the answer or the error of an order", endpoints=ORDER_ENDPOINTS
+)
+async def record_end(call: RunnerCall[OrderEnd]) -> Response:
+    """Record the answer of a completed order, or the error of a failed one; answer the order."""
     body = call.body
     if body.status not in (OrderStatus.COMPLETED, OrderStatus.FAILED):
         raise InvalidBody("`status` is no end of an order: `completed` or `failed`", field="status")
@@ -185,11 +191,9 @@ async def record_end(call: RunnerCall[Ending]) -> Response:
     return build_data_response(order, {"replaced": call.replaced})
 
 
-@runner_endpoint(
-    "research-orders/release", Release, "Let another step ask for the answer of an order", endpoints=ORDER_ENDPOINTS
-)
+@runner_endpoint("research-orders/release", Release, "Release the lease of an order", endpoints=ORDER_ENDPOINTS)
 async def release_order(call: RunnerCall[Release]) -> Response:
-    """Give the lease of an order back."""
+    """Release the lease of an order, so that another step may ask for its answer; answer the order."""
     async with call.context.connection() as connection:
         order = await orders.release_order(connection, str(call.body.order_id), call.body.holder, call.org_id)
     return build_data_response(order)
@@ -197,13 +201,13 @@ async def release_order(call: RunnerCall[Release]) -> Response:
 
 @runner_endpoint(
     "research-orders/collectable",
-    Collecting,
+    CollectablePage,
     "List orders whose answer is in no step result yet",
     {"type": "array", "items": {"type": "object"}},
     endpoints=ORDER_ENDPOINTS,
 )
-async def find_collectable_orders(call: RunnerCall[Collecting]) -> Response:
-    """List orders that are open, or whose answer the step that bought it does not have."""
+async def find_collectable_orders(call: RunnerCall[CollectablePage]) -> Response:
+    """Answer orders that are open, or completed without their answer in the step that bought it."""
     body = call.body
     wanted = collection.CollectableFilter(
         org_id=call.org_id,
@@ -220,12 +224,12 @@ async def find_collectable_orders(call: RunnerCall[Collecting]) -> Response:
 
 @runner_endpoint(
     "research-orders/settle",
-    Settling,
-    "Give the answer of an order to the step that bought it",
+    OrderResult,
+    "Store the result of an order in the step that bought it",
     endpoints=ORDER_ENDPOINTS,
 )
-async def settle_order(call: RunnerCall[Settling]) -> Response:
-    """Write the answer into the step that bought it and the rows that follow; answer what was written."""
+async def settle_order(call: RunnerCall[OrderResult]) -> Response:
+    """Store the result of an order in the step that bought it, and write its rows; answer a report of both."""
     body = call.body
     settlement = collection.Settlement(
         order_id=str(body.order_id),

@@ -1,7 +1,7 @@
-"""The endpoints of the runner: claim a run, read it, report how its steps go.
+"""The endpoints of the runner: claim a run, read it, report the progress of its steps.
 
-Step payloads may be of any size; they pass as JSON text. When a run ends, the rows its live persist blocks missed are
-written before the answer goes out.
+Step payloads may be large, so they are passed as JSON text. When a run ends, rows that its persist blocks did not write
+are written before the response.
 """
 
 from __future__ import annotations
@@ -40,37 +40,37 @@ ERROR_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 503)
 HEADERS = {ORG_HEADER: (False, "When sent, it must be the organisation of the run.")}
 OBJECT: Mapping[str, Any] = {"type": "object"}
 
-#: JSON does not tell 10.0 from 10, so a whole number may be spelled either way.
+#: Whole numbers are floats with `multiple_of=1`, since JSON does not distinguish 10.0 from 10.
 Seconds = Annotated[
     float, Meta(ge=1, le=86_400, multiple_of=1, description="How long the lease lasts without a heartbeat.")
 ]
 Count = Annotated[float, Meta(ge=0, le=2_147_483_647, multiple_of=1)]
 Text = Annotated[str, Meta(max_length=100_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=500)]
-Time = Annotated[datetime, Meta(tz=True, description="Where it is not the time of the call.")]
+Time = Annotated[datetime, Meta(tz=True, description="Default: the time of the request.")]
 
 
 class Body(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """A body of the runner's endpoints. Fields it does not name are refused."""
+    """The base of the runner's request bodies. Unknown fields are refused."""
 
 
 BodyT = TypeVar("BodyT", bound=Body)
 
 
 class Claim(Body, frozen=True):
-    """Ask for the next run."""
+    """A request for the next run to execute."""
 
     worker: Name
     lease_seconds: Seconds = 60
 
 
 class Heartbeat(Body, frozen=True):
-    """Keep a run."""
+    """A request to extend the lease of a run, or to give the run back."""
 
     pipeline_run_id: UUID
     lease_token: UUID
     lease_seconds: Seconds = 60
-    error_message: Annotated[Text | None, Meta(description="Why the runner leaves the run to be taken up again.")] = (
+    error_message: Annotated[Text | None, Meta(description="Why the runner gives the run back for another claim.")] = (
         None
     )
     released: Annotated[bool, Meta(description="The runner stops: this attempt does not count against the run.")] = (
@@ -79,17 +79,17 @@ class Heartbeat(Body, frozen=True):
 
 
 class Queue(Body, frozen=True):
-    """Ask what waits, of the organisation that the header names or of all."""
+    """A request for the counts of the queue, of the organisation in the header or of all."""
 
 
-class OneRun(Body, frozen=True):
-    """Name a run."""
+class RunReference(Body, frozen=True):
+    """A run, by its id."""
 
     pipeline_run_id: UUID
 
 
 class RunUpdate(Body, frozen=True):
-    """Say how a run goes; its submission follows. A field sent as null is cleared, one that is left out stays."""
+    """New values of a run. A field sent as null is cleared, one that is left out keeps its value."""
 
     pipeline_run_id: UUID
     status: RunStatus
@@ -102,7 +102,7 @@ class RunUpdate(Body, frozen=True):
 
 
 class StepUpdate(Body, frozen=True):
-    """Say how a step goes. A field sent as null is cleared, one that is left out stays."""
+    """New values of a step result. A field sent as null is cleared, one that is left out keeps its value."""
 
     step_result_id: UUID
     status: StepStatus | None = None
@@ -118,32 +118,32 @@ class StepUpdate(Body, frozen=True):
 
 
 class InputValues(Body, frozen=True):
-    """Name an operation and, for each of its inputs, the values that may count, the first one first."""
+    """An operation and, for each of its inputs, the candidate values, by descending priority."""
 
     operation_id: Name
     inputs: dict[str, list[Raw]]
 
 
 class SkipRemaining(Body, frozen=True):
-    """Skip the queued steps after a position, that of the step that failed."""
+    """A run, and the position of its failed step, after which queued steps are to be skipped."""
 
     pipeline_run_id: UUID
     from_step_position: Count
 
 
-class OneSubmission(Body, frozen=True):
-    """Name a submission."""
+class SubmissionReference(Body, frozen=True):
+    """A submission, by its id."""
 
     submission_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerCall(Generic[BodyT]):
-    """One call of the runner, authenticated and decoded."""
+    """One request of the runner, authenticated and decoded."""
 
     context: Context
     body: BodyT
-    org_id: str | None  # the organisation the runner named
+    org_id: str | None  # the organisation in the header, if sent
     replaced: int  # escapes in the body that Postgres cannot store, replaced by U+FFFD
 
 
@@ -160,7 +160,10 @@ def runner_endpoint(
     *,
     endpoints: list[Endpoint] = RUN_ENDPOINTS,
 ) -> Callable[[Respond[BodyT]], Respond[BodyT]]:
-    """Add the decorated function to `endpoints`. RunErrors and OrderErrors it raises are answered with their status."""
+    """Add an endpoint to `endpoints` that calls the decorated function with the decoded request.
+
+    RunErrors and OrderErrors that the function raises become error responses.
+    """
     decoder = msgspec.json.Decoder(body)
 
     def add_endpoint(respond: Respond[BodyT]) -> Respond[BodyT]:
@@ -194,7 +197,7 @@ def runner_endpoint(
 
 
 def _build_run_fault(error: RunError | OrderError) -> Fault:
-    """Map an error about a run to its code, and say which header names the organisation."""
+    """Convert an error about a run or an order to a fault with its code."""
     match error:
         case RecordNotFound():
             return Fault("not_found", error.message, hint=error.hint)
@@ -210,9 +213,9 @@ def _build_run_fault(error: RunError | OrderError) -> Fault:
     raise error
 
 
-@runner_endpoint("pipeline-runs/claim", Claim, "Take the next queued run, or one whose runner died", {})
+@runner_endpoint("pipeline-runs/claim", Claim, "Claim the next run: queued, or with an expired lease", {})
 async def claim_run(call: RunnerCall[Claim]) -> Response:
-    """Lease the next run; answer null when none waits."""
+    """Claim the next queued run by a lease; answer the run, or null when there is none."""
     async with call.context.connection() as connection:
         attempts = call.context.settings.max_run_attempts
         run = await runs.claim_run(connection, int(call.body.lease_seconds), call.org_id, attempts)
@@ -221,16 +224,16 @@ async def claim_run(call: RunnerCall[Claim]) -> Response:
     return build_data_response(run or "null")
 
 
-@runner_endpoint("pipeline-runs/queue", Queue, "See what runs wait for: how many are queued, leased, at Trigger.dev")
+@runner_endpoint("pipeline-runs/queue", Queue, "Count the runs that are queued, leased or at Trigger.dev")
 async def read_queue(call: RunnerCall[Queue]) -> Response:
-    """Answer how many runs are queued, leased or at Trigger.dev, and how many orders have no answer yet."""
+    """Answer how many runs are queued, leased and at Trigger.dev, and how many orders have no answer yet."""
     async with call.context.connection() as connection:
         return build_data_response(await runs.read_queue(connection, call.org_id))
 
 
 @runner_endpoint("pipeline-runs/heartbeat", Heartbeat, "Prolong the lease of a run")
 async def renew_lease(call: RunnerCall[Heartbeat]) -> Response:
-    """Extend the lease of a run."""
+    """Extend the lease of a run, or end it when the runner gives the run back; answer the lease."""
     run_id, lease_token = str(call.body.pipeline_run_id), str(call.body.lease_token)
     async with call.context.connection() as connection:
         lease = await runs.renew_lease(
@@ -245,16 +248,16 @@ async def renew_lease(call: RunnerCall[Heartbeat]) -> Response:
     return build_data_response(lease)
 
 
-@runner_endpoint("pipeline-runs/get", OneRun, "Read a run with its submission and step results")
-async def read_run(call: RunnerCall[OneRun]) -> Response:
-    """Answer a run with everything its runner needs."""
+@runner_endpoint("pipeline-runs/get", RunReference, "Read a run with its submission and step results")
+async def read_run(call: RunnerCall[RunReference]) -> Response:
+    """Answer a run with its submission and step results, which is all that its runner needs."""
     async with call.context.connection() as connection:
         return build_data_response(await runs.read_run(connection, str(call.body.pipeline_run_id), call.org_id))
 
 
-@runner_endpoint("pipeline-runs/update-status", RunUpdate, "Say how a run goes; its end is repaired")
+@runner_endpoint("pipeline-runs/update-status", RunUpdate, "Update a run; when it ends, write rows that are missing")
 async def update_run(call: RunnerCall[RunUpdate]) -> Response:
-    """Update a run; when it ends, add what the repair of its rows did."""
+    """Update a run; when it ends, write its missing rows and add a report of that to the answer."""
     change = runs.RunChange(**_list_changes(call.body))
     async with call.context.connection() as connection:
         run = await runs.update_run(connection, change, call.org_id)
@@ -265,9 +268,9 @@ async def update_run(call: RunnerCall[RunUpdate]) -> Response:
     return build_data_response(msgspec.json.encode({**fields, **report}))
 
 
-@runner_endpoint("step-results/update", StepUpdate, "Say how a step goes")
+@runner_endpoint("step-results/update", StepUpdate, "Update a step result")
 async def update_step(call: RunnerCall[StepUpdate]) -> Response:
-    """Update a step result."""
+    """Update a step result; answer it, and how many characters Postgres cannot store were replaced."""
     change = runs.StepChange(**_list_changes(call.body))
     async with call.context.connection() as connection:
         step = await runs.update_step(connection, change, call.org_id)
@@ -276,7 +279,7 @@ async def update_step(call: RunnerCall[StepUpdate]) -> Response:
 
 @runner_endpoint("step-results/normalize-inputs", InputValues, "Normalize the inputs of a step's research")
 async def normalize_step_inputs(call: RunnerCall[InputValues]) -> Response:
-    """Answer, for each input, the text that its place in the prompt takes, or why there is none."""
+    """Answer, for each input, its normalized text for the prompt, or why there is none."""
     operation = call.body.operation_id
     research = next(
         (plan.research for plan in call.context.plans if plan.research and plan.research.operation == operation), None
@@ -291,22 +294,22 @@ async def normalize_step_inputs(call: RunnerCall[InputValues]) -> Response:
 
 @runner_endpoint("step-results/mark-remaining-skipped", SkipRemaining, "Skip the queued steps of a run")
 async def skip_remaining_steps(call: RunnerCall[SkipRemaining]) -> Response:
-    """Skip the queued steps of a run after a position."""
+    """Set the queued steps of a run after a position to `skipped`; answer the run."""
     run_id, position = str(call.body.pipeline_run_id), int(call.body.from_step_position)
     async with call.context.connection() as connection:
         return build_data_response(await runs.skip_remaining_steps(connection, run_id, position, call.org_id))
 
 
-@runner_endpoint("submissions/sync-status", OneSubmission, "Bring a submission's status in line with its runs")
-async def sync_submission_status(call: RunnerCall[OneSubmission]) -> Response:
-    """Derive the status of a submission from its runs."""
+@runner_endpoint("submissions/sync-status", SubmissionReference, "Derive a submission's status from its runs")
+async def sync_submission_status(call: RunnerCall[SubmissionReference]) -> Response:
+    """Derive the status of a submission from its runs, and store it; answer the submission."""
     submission_id = str(call.body.submission_id)
     async with call.context.connection() as connection:
         return build_data_response(await runs.sync_submission_status(connection, submission_id, call.org_id))
 
 
 def _list_changes(body: RunUpdate | StepUpdate) -> dict[str, Any]:
-    """Return the fields that were sent, as Postgres takes them. JSON stays text; null, in JSON too, clears a field."""
+    """Return the fields that were sent, as parameters for Postgres: JSON as text, JSON null as None."""
     values = {name: getattr(body, name) for name in body.__struct_fields__}
     return {name: _convert_value(value) for name, value in values.items() if value is not UNSET}
 
@@ -323,10 +326,10 @@ def _convert_value(value: Any) -> Any:
 
 
 async def repair_run_rows(context: Context, run_id: str) -> dict[str, Any]:
-    """Write the rows of a run that are missing; return the `persistence` fields of the answer.
+    """Write the missing rows of a run; return the `persistence` fields of the response.
 
-    A failure is reported, never raised, since the run has ended all the same. What is not written now stays pending in
-    the accounts, until `dex reconcile` writes it.
+    A failure is reported in these fields and not raised, since the run has ended anyway. Step results without rows then
+    stay pending, until `dex reconcile` writes them.
     """
     try:
         async with context.connection() as connection:
@@ -348,7 +351,7 @@ def _build_repair_report(accounts: list[Account], message: str | None) -> dict[s
 
 
 def _record_accounts(context: Context, run_id: str, accounts: list[Account]) -> None:
-    """Count and log what the repair did, spec by spec."""
+    """Count and log the outcomes of the repair, per spec."""
     for account in accounts:
         for outcome, number in account.outcomes.items():
             context.metrics.count_repair(account.spec, outcome, number)

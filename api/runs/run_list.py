@@ -1,4 +1,4 @@
-"""The endpoints for who looks at runs: the newest ones, those about something, and one step result."""
+"""The endpoints that list runs, by status or by a text in their input, and read one step result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api.http.errors import Fault, InvalidBody
 from api.http.openapi import build_data_schema
 from api.rows.query_body import parse_organisation
 from api.rows.tenant import TENANT_HEADERS
-from engine.runs.run_list import SEARCH_WINDOW, RunFilter, list_runs, read_step_result
+from engine.runs.run_list import SEARCH_WINDOW, RunSearch, list_runs_with_steps, read_step_result
 from engine.runs.statuses import RunStatus
 from engine.store.identity import check_organisation
 from engine.values.normalizers import NORMALIZERS, NormalizeError
@@ -24,7 +24,7 @@ from engine.values.uuid_text import parse_uuid
 _MOST_RUNS: Final = 200
 _MOST_OFFSET: Final = 10_000
 _LONGEST_TEXT: Final = 200
-_ORG: Final[tuple[dict[str, Any], str]] = ({"type": "string", "format": "uuid"}, "Super-admin: whose.")
+_ORG: Final[tuple[dict[str, Any], str]] = ({"type": "string", "format": "uuid"}, "For super-admins: the organisation.")
 _NULLABLE: Final = {"type": ["string", "null"]}
 _STEP: Final[dict[str, Any]] = {
     "type": "object",
@@ -38,11 +38,11 @@ _STEP: Final[dict[str, Any]] = {
         "result_status": _NULLABLE,
         "error_message": _NULLABLE,
         **dict.fromkeys(("started_at", "finished_at", "recorded_at"), _NULLABLE),
-        "order": {"type": ["object", "null"], "description": "What was bought for it."},
+        "order": {"type": ["object", "null"], "description": "The order of the step's research."},
         "results": {
             "type": "array",
             "items": {"type": "object"},
-            "description": "What became of it under each spec: outcome, reasons and rows.",
+            "description": "Under each spec: the outcome of the step result, the reasons and the rows.",
         },
     },
 }
@@ -58,7 +58,7 @@ _RUN: Final[dict[str, Any]] = {
         "error_message": _NULLABLE,
         "created_at": {"type": "string", "format": "date-time"},
         **dict.fromkeys(("started_at", "finished_at"), _NULLABLE),
-        "input": {"description": "What it was given; null where that is not on record, or long."},
+        "input": {"description": "The run's input; null where it is unknown or long."},
         "steps": {"type": "array", "items": _STEP},
     },
 }
@@ -78,7 +78,7 @@ _STEP_RESULT: Final[dict[str, Any]] = {
     "GET",
     "/api/v1/runs",
     name="list_runs",
-    title="Runs with their steps, orders and what became of them, newest first",
+    title="Runs with their steps, orders and outcomes, newest first",
     tag="submissions",
     response_schema=build_data_schema({"type": "array", "items": _RUN}, {"type": "object"}),
     security=("tenant", "superAdmin"),
@@ -88,19 +88,19 @@ _STEP_RESULT: Final[dict[str, Any]] = {
             {"type": "string", "maxLength": _LONGEST_TEXT},
             f"A domain or a name: only runs whose input mentions it, among the newest {SEARCH_WINDOW}.",
         ),
-        "status": ({"type": "string", "enum": [status.value for status in RunStatus]}, "Only those in this state."),
-        "submission_id": ({"type": "string", "format": "uuid"}, "Only those of this submission."),
-        "limit": ({"type": "integer", "minimum": 1, "maximum": _MOST_RUNS, "default": 50}, "At most."),
-        "offset": ({"type": "integer", "minimum": 0, "maximum": _MOST_OFFSET, "default": 0}, "After so many."),
+        "status": ({"type": "string", "enum": [status.value for status in RunStatus]}, "Only runs with this status."),
+        "submission_id": ({"type": "string", "format": "uuid"}, "Only runs of this submission."),
+        "limit": ({"type": "integer", "minimum": 1, "maximum": _MOST_RUNS, "default": 50}, "Page size."),
+        "offset": ({"type": "integer", "minimum": 0, "maximum": _MOST_OFFSET, "default": 0}, "Runs to skip."),
         "org_id": _ORG,
     },
     error_statuses=(400, 401, 403, 404, 422, 503),
 )
 async def answer_runs(context: Context, request: Request) -> Response:
-    """Answer runs of the caller's organisation."""
+    """Answer the runs of the request's organisation that match the filters, newest first, with their steps."""
     caller = await authenticate_tenant_or_admin(request, context)
     parameters = read_parameters(request, ("q", "status", "submission_id", "limit", "offset", "org_id"))
-    wanted = RunFilter(
+    wanted = RunSearch(
         org_id=choose_organisation(caller, parse_organisation(parameters.get("org_id"))),
         company_id=caller.company_id,
         status=_read_status(parameters.get("status")),
@@ -110,7 +110,7 @@ async def answer_runs(context: Context, request: Request) -> Response:
         offset=read_number(parameters, "offset", 0, 0, _MOST_OFFSET),
     )
     async with context.connection() as connection:
-        runs = await list_runs(connection, context.plans, wanted)
+        runs = await list_runs_with_steps(connection, context.plans, wanted)
         if not runs:
             await check_organisation(connection, wanted.org_id)
     meta = {"limit": wanted.limit, "offset": wanted.offset}
@@ -121,7 +121,7 @@ async def answer_runs(context: Context, request: Request) -> Response:
     "GET",
     "/api/v1/step-results/{step_result_id}",
     name="read_step_result",
-    title="One step result: its payloads, its order, and what became of it under each spec",
+    title="One step result: its payloads, its order, and its outcome under each spec",
     tag="submissions",
     response_schema=build_data_schema(_STEP_RESULT),
     security=("tenant", "superAdmin"),
@@ -130,7 +130,7 @@ async def answer_runs(context: Context, request: Request) -> Response:
     error_statuses=(400, 401, 403, 404, 422, 503),
 )
 async def answer_step_result(context: Context, request: Request) -> Response:
-    """Answer a step result of the caller's organisation."""
+    """Answer one step result of the request's organisation, with its payloads."""
     caller = await authenticate_tenant_or_admin(request, context)
     org_id = choose_organisation(caller, parse_organisation(read_parameters(request, ("org_id",)).get("org_id")))
     step_id = parse_uuid(request.path_params["step_result_id"])
@@ -158,7 +158,10 @@ def _read_id(parameters: dict[str, str], name: str) -> str | None:
 
 
 def _spell_text(text: str) -> tuple[str, ...]:
-    """Return the spellings to look for: the text, and where it holds a domain, that alone."""
+    """Return the texts to search for: `text` itself, preceded by its domain where it is a URL or domain.
+
+    Raises Fault 422 for a text that is too long.
+    """
     if not text:
         return ()
     if len(text) > _LONGEST_TEXT or "\x00" in text:

@@ -1,13 +1,13 @@
-"""The endpoints of submissions: start work, see how it goes, stop it, take it up again.
+"""The endpoints of submissions: create, read, cancel and retry one.
 
-With `TRIGGER_SECRET_KEY` set, Trigger.dev executes the runs and no local runner gets them. A run that Trigger.dev did
-not take stays queued, and the answer says so; `submissions/dispatch` offers it again.
+With `TRIGGER_SECRET_KEY` set, Trigger.dev executes the runs, and local runners cannot claim them. A run that it did not
+accept stays queued, and the response says so; `submissions/dispatch` dispatches it again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -30,7 +30,7 @@ from api.runs.new_submissions import (
     require_spender,
     store_submission,
 )
-from api.runs.routes import OneSubmission
+from api.runs.routes import SubmissionReference
 from engine.runs import management, submissions
 from engine.runs.management import ChangedRun
 from engine.runs.statuses import Runner
@@ -40,17 +40,23 @@ HEADERS = {
     ORG_HEADER: (False, "With the internal key: the organisation to act for."),
     COMPANY_HEADER: (False, "With the internal key: the company to act for."),
 }
-
+#: What the endpoints of one submission have in common.
+_OPTIONS: Final[dict[str, Any]] = {
+    "tag": "submissions",
+    "response_schema": build_data_schema({"type": "object"}),
+    "security": ("tenant",),
+    "headers": HEADERS,
+}
 
 _NEW_SUBMISSION: msgspec.json.Decoder[NewSubmission] = msgspec.json.Decoder(NewSubmission)
-_ONE_SUBMISSION: msgspec.json.Decoder[OneSubmission] = msgspec.json.Decoder(OneSubmission)
+_SUBMISSION_REFERENCE: msgspec.json.Decoder[SubmissionReference] = msgspec.json.Decoder(SubmissionReference)
 
 
 @endpoint(
     "POST",
     "/api/v1/submissions",
     name="create_submission",
-    title="Start work: steps and inputs become a submission with one run per input",
+    title="Create a submission of steps and inputs, with one run per input",
     tag="submissions",
     body=NewSubmission,
     example={
@@ -61,12 +67,12 @@ _ONE_SUBMISSION: msgspec.json.Decoder[OneSubmission] = msgspec.json.Decoder(OneS
     security=("tenant",),
     headers={
         **HEADERS,
-        IDEMPOTENCY_HEADER: (False, "Sent again with the same body, the first submission is answered."),
+        IDEMPOTENCY_HEADER: (False, "A repeated request with the same key gets the first submission."),
     },
     error_statuses=(400, 401, 403, 404, 413, 415, 422, 429, 503),
 )
 async def create_submission(context: Context, request: Request) -> Response:
-    """Store a submission and offer its runs to Trigger.dev, where that executes them."""
+    """Store a submission and dispatch its runs to Trigger.dev, where that executes them; answer the submission."""
     caller = await authenticate_tenant(request, context)
     require_spender(caller)
     key = read_idempotency_key(request)
@@ -88,11 +94,8 @@ async def create_submission(context: Context, request: Request) -> Response:
     "GET",
     "/api/v1/submissions/{submission_id}",
     name="read_submission",
-    title="See how a submission goes: its runs and their steps",
-    tag="submissions",
-    response_schema=build_data_schema({"type": "object"}),
-    security=("tenant",),
-    headers=HEADERS,
+    title="Read a submission with its runs and their steps",
+    **_OPTIONS,
     error_statuses=(400, 401, 404, 422, 503),
 )
 async def read_submission(context: Context, request: Request) -> Response:
@@ -105,17 +108,17 @@ async def read_submission(context: Context, request: Request) -> Response:
     "POST",
     "/api/internal/submissions/dispatch",
     name="submissions_dispatch",
-    title="Offer Trigger.dev again the queued runs it has not confirmed",
+    title="Dispatch to Trigger.dev again the queued runs it has not accepted",
     tag="runner",
-    body=OneSubmission,
+    body=SubmissionReference,
     response_schema=build_data_schema({"type": "object"}),
     security=("internalKey",),
     error_statuses=(401, 409, 413, 415, 422, 503),
 )
 async def dispatch_submission(context: Context, request: Request) -> Response:
-    """Offer Trigger.dev the runs of a submission that it has not confirmed."""
+    """Dispatch to Trigger.dev the runs of a submission that it has not accepted; answer how many it accepted."""
     require_internal_key(request, context)
-    body = decode_body(await read_body(request, context.settings.max_body_bytes), _ONE_SUBMISSION)
+    body = decode_body(await read_body(request, context.settings.max_body_bytes), _SUBMISSION_REFERENCE)
     if not context.settings.trigger_secret_key:
         raise Fault("no_trigger", "`TRIGGER_SECRET_KEY` is not set", hint="set it, or let a local runner work")
     async with context.connection() as connection:
@@ -129,14 +132,11 @@ async def dispatch_submission(context: Context, request: Request) -> Response:
     "/api/v1/submissions/{submission_id}/cancel",
     name="cancel_submission",
     title="Cancel the runs of a submission that have not ended",
-    tag="submissions",
-    response_schema=build_data_schema({"type": "object"}),
-    security=("tenant",),
-    headers=HEADERS,
+    **_OPTIONS,
     error_statuses=(400, 401, 403, 404, 422, 503),
 )
 async def cancel_submission(context: Context, request: Request) -> Response:
-    """Cancel the runs of a submission: they order nothing more; what is ordered is collected all the same."""
+    """Cancel the runs of a submission: they place no more orders; answers of placed orders are still collected."""
     return await _change_submission(context, request, management.cancel_runs, "canceled")
 
 
@@ -144,11 +144,8 @@ async def cancel_submission(context: Context, request: Request) -> Response:
     "POST",
     "/api/v1/submissions/{submission_id}/retry",
     name="retry_submission",
-    title="Take up again the runs of a submission that failed, were canceled, or are executed by nobody",
-    tag="submissions",
-    response_schema=build_data_schema({"type": "object"}),
-    security=("tenant",),
-    headers=HEADERS,
+    title="Queue again the runs of a submission that failed, were canceled, or lost their runner",
+    **_OPTIONS,
     error_statuses=(400, 401, 403, 404, 422, 503),
 )
 async def retry_submission(context: Context, request: Request) -> Response:
@@ -162,7 +159,10 @@ SUBMISSION_ENDPOINTS = (create_submission, read_submission, cancel_submission, r
 async def _change_submission(
     context: Context, request: Request, change: Callable[..., Awaitable[list[ChangedRun]]], name: str
 ) -> Response:
-    """Cancel or retry the runs of a submission; answer it as it is afterwards, and how many were changed."""
+    """Apply `change` (cancel or retry) to the runs of a submission, here and at Trigger.dev; answer the submission.
+
+    `meta` has the number of changed runs, under `name`, and their ids.
+    """
     caller = await authenticate_tenant(request, context)
     require_spender(caller)
     submission_id = _read_submission_id(request)
@@ -186,7 +186,7 @@ def _read_submission_id(request: Request) -> str:
 
 
 async def _fetch_submission(context: Context, caller: Caller, submission_id: str) -> str:
-    """Return a submission of the caller as JSON text. Raises Fault 404."""
+    """Return a submission of the caller as JSON text. Raises Fault 404 when the caller has none with this id."""
     assert caller.org_id is not None
     async with context.connection() as connection:
         submission = await submissions.read_submission(connection, submission_id, caller.org_id, caller.company_id)
@@ -198,7 +198,10 @@ async def _fetch_submission(context: Context, caller: Caller, submission_id: str
 async def _offer_submission(
     context: Context, created: submissions.CreatedSubmission, submission: submissions.NewSubmission
 ) -> dict[str, Any]:
-    """Offer the runs of a submission to Trigger.dev, where that executes them; of a repeated one what it lacks."""
+    """Dispatch the runs of a submission to Trigger.dev, where that executes them; return the `meta` fields about it.
+
+    For a repeated request, only the runs that Trigger.dev has not accepted are dispatched.
+    """
     if submission.runner is not Runner.TRIGGER:
         return {}
     if not created.is_replayed:

@@ -1,6 +1,6 @@
-"""Start tasks at Trigger.dev over its HTTP API.
+"""Start and cancel tasks at Trigger.dev over its HTTP API.
 
-The idempotency key of a task is the run's id, and how often it was started again, so that a repeated request starts
+The idempotency key of a task consists of the run's id and its number of restarts, so that a repeated request starts
 nothing twice.
 """
 
@@ -20,16 +20,16 @@ from api.settings import Settings
 TASK: Final = "run-pipeline"
 MAX_ATTEMPTS: Final = 4
 REQUEST_TIMEOUT: Final = 10.0  # seconds
-TOTAL_TIMEOUT: Final = 30.0  # seconds for all runs of one call together, since its caller waits
+TOTAL_TIMEOUT: Final = 30.0  # seconds for all runs of one call together, since the API's client waits
 MAX_CONCURRENT: Final = 8
 MAX_PAUSE: Final = 10.0  # seconds between two attempts
-#: Statuses after which a request is repeated; any other failure would be the same next time.
+#: HTTP statuses after which a request is retried; others would fail again.
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """The result of offering one run: `trigger_run_id`, or the `error`."""
+    """The result of dispatching one run: Trigger.dev's run id, or the error."""
 
     run_id: str
     trigger_run_id: str | None = None
@@ -37,7 +37,7 @@ class Dispatch:
 
 
 async def start_runs(settings: Settings, runs: list[tuple[str, str, str | None, int]]) -> list[Dispatch]:
-    """Start the task for each run (id, organisation, company, restarts), a few at a time. Failures are returned."""
+    """Start a task for each run (id, organisation, company, restarts), a few at a time; errors are in the results."""
     semaphore = asyncio.Semaphore(MAX_CONCURRENT)
     deadline = time.monotonic() + TOTAL_TIMEOUT
     headers = {"authorization": f"Bearer {settings.trigger_secret_key}"}
@@ -51,9 +51,9 @@ async def start_runs(settings: Settings, runs: list[tuple[str, str, str | None, 
 
 
 async def cancel_runs(settings: Settings, trigger_run_ids: list[str]) -> int:
-    """Cancel runs at Trigger.dev, a few at a time; return how many it could not be told of.
+    """Cancel runs at Trigger.dev, a few at a time; return for how many the request failed.
 
-    A run that goes on there orders nothing more: the engine refuses its next call.
+    Such a run places no more orders, since the API refuses its next request.
     """
     semaphore = asyncio.Semaphore(MAX_CONCURRENT)
     headers = {"authorization": f"Bearer {settings.trigger_secret_key}"}
@@ -74,7 +74,7 @@ async def _start_run(
 ) -> Dispatch:
     body = {
         "payload": {"pipeline_run_id": run_id, "org_id": org_id, "company_id": company_id},
-        # The key of a run that ended gives that run back, so a run that is started again has another one.
+        # For a key that was used, Trigger.dev returns the earlier task, so a restarted run needs another key.
         "options": {"idempotencyKey": run_id if restarts == 0 else f"{run_id}:{restarts}"},
     }
     error = "Trigger.dev was not asked: the runs before took too long"
@@ -110,6 +110,6 @@ def _read_dispatch(run_id: str, response: httpx.Response) -> Dispatch:
 
 
 def _read_retry_after(response: httpx.Response) -> float | None:
-    """Return `Retry-After` in seconds, where it is a number."""
+    """Return the `Retry-After` header in seconds, None where it is no number."""
     text = response.headers.get("retry-after", "")
     return min(float(text), MAX_PAUSE) if text.isdigit() else None

@@ -19,8 +19,8 @@ SEARCH_WINDOW: Final = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFilter:
-    """Which runs of an organisation to list, newest first. Each field is a parameter of the query `list_runs`."""
+class RunSearch:
+    """The filters of `list_runs_with_steps`; each field is a parameter of its SQL query."""
 
     org_id: str
     company_id: str | None = None  # only those of this company
@@ -31,7 +31,7 @@ class RunFilter:
     offset: int = 0
 
 
-async def list_runs(connection: Connection, plans: Sequence[Plan], wanted: RunFilter) -> list[bytes]:
+async def list_runs_with_steps(connection: Connection, plans: Sequence[Plan], wanted: RunSearch) -> list[bytes]:
     """Return one page of an organisation's runs, newest first, each a JSON text with its steps.
 
     Each step says what became of it under `plans`. Raises StoreUnavailable.
@@ -39,7 +39,7 @@ async def list_runs(connection: Connection, plans: Sequence[Plan], wanted: RunFi
     patterns = [f"%{_escape_pattern(text)}%" for text in wanted.texts] or None
     window = SEARCH_WINDOW if patterns else wanted.limit + wanted.offset
     parameters = {**asdict(wanted), "patterns": patterns, "window": window, **_name_digests(plans)}
-    return await _fetch_texts(connection, "list_runs", wanted.org_id, parameters)
+    return await _fetch_texts(connection, "list_runs_with_steps", wanted.org_id, parameters)
 
 
 async def read_step_result(

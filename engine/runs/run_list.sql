@@ -43,7 +43,7 @@
 'created_at', r.created_at, 'started_at', r.started_at, 'finished_at', r.finished_at,
 'input', case when pg_column_size(r.blueprint_snapshot) < 20000 then r.blueprint_snapshot #> '{entity,input}' end
 
--- name: list_runs
+-- name: list_runs_with_steps
 -- A text is looked for in the inputs of the newest runs, `window` of them; where a run has no input on record (those of
 -- an adopted database), in the outputs of its steps, the provider's answer aside.
 with newest as (

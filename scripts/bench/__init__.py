@@ -1,1 +1,1 @@
-"""`make bench`: what the engine costs, compared with what one would write by hand."""
+"""`make bench`: benchmarks of the engine, compared with hand-written programs that do the same."""

@@ -1,7 +1,7 @@
-"""`python -m scripts.bench`: measure the engine and what one would write by hand, in one run.
+"""`python -m scripts.bench`: measure the engine and hand-written programs that do the same, in one run.
 
-It prints medians. Nothing is asserted: a bound that is missed is marked. `--full` takes the sizes the bounds were set
-for, and half an hour.
+It prints medians with their bounds, and marks a bound that is missed; the exit status does not depend on them. `--full`
+measures with the amounts of data for which the bounds were chosen, and takes half an hour.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _measure_parts(options: argparse.Namespace) -> Iterator[Group]:
             if not options.only or name in options.only:
                 yield part(server, options)
     if server.lz4 and (not options.only or "backfill" in options.only):
-        with start_server(None) as server:  # and once without lz4: the embedded wheel has none
+        with start_server(None) as server:  # once more without lz4 compression, as on the embedded Postgres
             yield _measure_backfill(server, options)
 
 

@@ -1,4 +1,4 @@
-"""The API as a process, started the way an operator starts it."""
+"""Start the API as a process of its own, by `dex serve`, as an operator does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scripts.processes import start_process
 
 @dataclass(frozen=True, slots=True)
 class RunningApi:
-    """A running API: its port, and the key its callers need."""
+    """A running API: its process, its port and its internal key."""
 
     port: int
     key: str
@@ -24,13 +24,13 @@ class RunningApi:
         return {"authorization": f"Bearer {self.key}", "x-internal-org-id": org_id}
 
     def read_peak(self) -> float:
-        """Return the most memory the process has had so far, in MB."""
+        """Return the peak memory of the process so far, in MB."""
         return read_peak(self.pid)
 
 
 @contextmanager
 def start_api(dsn: str, cwd: Path | None = None) -> Iterator[RunningApi]:
-    """Run `dex serve` for the length of a `with` block, its log going to a file; `cwd` is the project's folder."""
+    """Run `dex serve` for the length of a `with` block, with its log in a file; `cwd` is the project's folder."""
     key = secrets.token_urlsafe(32)
     environment = {"DATABASE_URL": dsn, "INTERNAL_API_KEY": key, "JWT_SECRET": secrets.token_urlsafe(32)}
     with start_process(build_dex_command("serve", "--port", "0"), environment, cwd=cwd) as process:

@@ -1,7 +1,7 @@
-"""Backfill, compared with one INSERT ... SELECT inside Postgres, with the hand-written loop, and with dlt.
+"""Benchmark of the backfill, compared with INSERT ... SELECT inside Postgres, a hand-written loop, and dlt.
 
-Each is a process of its own, times its own work, and fills the same empty table; in every round they run one after the
-other, so that a busy machine is busy for all of them.
+Each is a process of its own that measures its own work and fills the same empty table. In every round they run one
+after the other, so that other load on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def measure_backfill(server: Server, rows: int, rounds: int, report: Callable[[s
 
 
 def _run_round(runs: Runs, rows: int, once: bool) -> int:
-    """Run all of them, one after the other; return how many rows `--all` changed."""
+    """Run every competitor once, one after the other; return how many rows `dex backfill --all` changed."""
     for name in ("whole", "parts", "hand"):
         _reset_tables(runs.dsn)
         runs.run_competitor(name, build_module_command("competitors", name, runs.dsn))
@@ -118,7 +118,7 @@ def _build_lines(runs: Runs, rows: int, changed: int) -> list[Line]:
 
 
 def _compute_verify_seconds(runs: Runs) -> float:
-    """Return how long a verification takes, without the start of its process, which prints no times."""
+    """Return the seconds of `dex verify`, which prints none: the time of its process minus the start of `dex`."""
     return runs.compute_seconds("verify") - runs.compute_start("dex")
 
 

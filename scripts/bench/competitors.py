@@ -1,7 +1,7 @@
-"""What one would do without the engine: `python -m scripts.bench.competitors <name> <dsn>`.
+"""Alternatives to the engine's backfill: `python -m scripts.bench.competitors <name> <dsn>`.
 
-Each writes the same rows into the same table and prints the seconds it took, as JSON. None of them keeps accounts,
-isolates a bad row, or resumes where it was killed.
+Each writes the same rows into the same table and prints its seconds as JSON. None of them records outcomes, isolates an
+invalid row, or resumes after being killed.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ _CONTENT = (
 
 
 def insert_at_once(dsn: str) -> None:
-    """Write everything by one INSERT ... SELECT."""
+    """Write all rows by one INSERT ... SELECT."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("set work_mem = '256MB'")
         connection.execute(_build_insert("true"))
 
 
 def insert_in_parts(dsn: str) -> None:
-    """Write by one INSERT ... SELECT per 500 step results."""
+    """Write all rows by one INSERT ... SELECT per 500 step results."""
     numbers = "row_number() over (order by recorded_at, id) as place"
     ordered = f"select recorded_at, id, {numbers} from step_results where {_FOUND}"
     places = f"select recorded_at, id from ({ordered}) as numbered where place % 500 = 0 order by recorded_at, id"
@@ -61,7 +61,10 @@ _LEAST, _MOST = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff
 
 
 def _build_insert(condition: str) -> str:
-    """Build the same extraction with jsonb operators and the engine's conflict handling; each document is read once."""
+    """Build the INSERT ... SELECT: the spec's extraction in jsonb operators, and the engine's conflict handling.
+
+    It decompresses each document only once.
+    """
     plan = plans.find_plan(plans.load_plans(project.find_project()), TABLE)
     columns = quote_names(list_written_columns(plan))
     moves = "stored.source_recorded_at is distinct from excluded.source_recorded_at"
@@ -107,7 +110,7 @@ on conflict (org_id, company_domain, client_company_name) do update set
 
 
 def upsert_row_by_row(dsn: str) -> None:
-    """Write as the directive describes it: a SELECT per run, an upsert and a commit per row."""
+    """Write all rows by one SELECT per run, and one upsert and commit per row, as the project's first order asked."""
     with psycopg.connect(dsn) as connection:
         runs = "select id, org_id, submission_id from pipeline_runs where status = 'succeeded' order by created_at"
         for run, org, submission in connection.execute(runs).fetchall():
@@ -134,11 +137,11 @@ def _build_row(output: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# --- with a loader --------------------------------------------------------------------------------------------------
+# --- with dlt, a library for loading data ---------------------------------------------------------------------------
 
 
 def load_with_dlt(dsn: str) -> None:
-    """Write with dlt: merge with the upsert strategy, into a table of its own."""
+    """Write all rows with dlt's merge by the upsert strategy, into a table that dlt creates."""
     os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
     import dlt
 
@@ -152,14 +155,14 @@ def load_with_dlt(dsn: str) -> None:
         max_table_nesting=0,
     )
     folder, place = os.environ["DEX_BENCH_FOLDER"], urlsplit(dsn)
-    socket = quote(parse_qs(place.query)["host"][0], safe="")  # it goes into a URL as it is
+    socket = quote(parse_qs(place.query)["host"][0], safe="")  # a folder, percent-encoded as the host of a URL
     credentials = {"host": socket, "database": place.path[1:], "username": "postgres", "password": "none"}
     destination = dlt.destinations.postgres(credentials=credentials)
     pipeline = dlt.pipeline("bench", pipelines_dir=folder, destination=destination, dataset_name="loaded")
     pipeline.run(resource, loader_file_format=os.environ.get("DEX_BENCH_FORMAT", "csv"))
 
 
-#: dlt refuses a load that holds a key twice, so repeats are left out before it sees them.
+#: dlt refuses a load in which a key occurs twice, so this query leaves out all but the newest output per key.
 _NEWEST = f"""
 select distinct on (org_id, output -> 'domain', output -> 'client_company_name') id from (
     select id, org_id, recorded_at, output_payload -> 'operation_result' -> 'output' as output
@@ -170,7 +173,7 @@ order by org_id, output -> 'domain', output -> 'client_company_name', recorded_a
 
 
 def _read_outputs(dsn: str) -> Iterator[dict[str, Any]]:
-    """Yield the newest output per key as a row."""
+    """Yield the newest output per key, as a row for dlt."""
     with psycopg.connect(dsn) as connection, connection.cursor(name="found") as cursor:
         cursor.itersize = 500
         columns = "org_id::text, submission_id::text, pipeline_run_id::text, output_payload"

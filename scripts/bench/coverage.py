@@ -1,4 +1,4 @@
-"""How fast `dex coverage` counts many step results. Payloads are as small as they can be: none of them is read."""
+"""Benchmark of `dex coverage` over many step results. Their payloads are small, since coverage does not read them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from step_results where operation_id = %(operation)s and step_position %% 10 <> 
 
 
 def measure_coverage(server: Server, rows: int, rounds: int, report: Callable[[str], None]) -> Group:
-    """Time `dex coverage` over every spec and organisation."""
+    """Measure `dex coverage` over every spec and organisation; return the times."""
     plans = load_plans(find_project())
     with server.create_database("coverage") as dsn:
         report(f"coverage: making {rows:,} step results")

@@ -1,4 +1,4 @@
-"""The databases that are measured: on a server of their own, migrated, filled by COPY, removed afterwards."""
+"""The databases of the benchmarks: on a server of their own, migrated, filled by COPY, and removed at the end."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from stdin
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running Postgres: `dsn` logs in as its superuser, `programs` is the folder of its binaries.
+    """A running Postgres: `dsn` connects as its superuser, `programs` is the folder of its binaries.
 
-    `lz4` tells whether it can compress with lz4, `version` what it is.
+    `lz4` is true where it can compress with lz4; `version` is its version.
     """
 
     dsn: str
@@ -65,9 +65,9 @@ class Server:
 
 @contextmanager
 def start_server(binaries: Path | None) -> Iterator[Server]:
-    """Start a durable server with Postgres's own defaults; everything in it is removed afterwards."""
+    """Start a server with Postgres's default settings, and so with fsync; remove its data at the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="dex-bench-"))
-    folder.chmod(0o755)  # open to the unprivileged user under which root runs a server
+    folder.chmod(0o755)  # readable for the unprivileged user as which root has to run Postgres
     with run_server(folder, binaries=binaries, temporary=True) as dsn, psycopg.connect(dsn) as connection:
         version = connection.execute("show server_version").fetchone()
         known = connection.execute(
@@ -79,12 +79,12 @@ def start_server(binaries: Path | None) -> Iterator[Server]:
 
 
 def find_lz4_binaries() -> Path | None:
-    """Find the newest Postgres of this machine, which is built with lz4 as the embedded one is not."""
+    """Return the binaries of the newest installed Postgres, since the embedded one has no lz4; None without one."""
     return next(filter(None, map(find_system_binaries, range(30, 14, -1))), None)
 
 
 def insert_runs(connection: psycopg.Connection[Any], runs: range) -> list[tuple[UUID, UUID, UUID]]:
-    """Insert the organisations, a submission of each, and these runs; return (run, org, submission) per run."""
+    """Insert organisations, a submission for each, and the numbered runs; return (run, org, submission) ids per run."""
     for org in range(ORGS):
         for statement in _ENTITIES:
             connection.execute(statement, {"org": build_id(1, org), "n": org, "submission": build_id(2, org)})
@@ -94,7 +94,7 @@ def insert_runs(connection: psycopg.Connection[Any], runs: range) -> list[tuple[
 
 
 def fill_step_results(dsn: str, rows: int, size: int) -> int:
-    """Insert `rows` found step results of about `size` bytes each, one per run; return the bytes."""
+    """Insert `rows` step results with the status `found`, of about `size` bytes, one per run; return their bytes."""
     author, written = Author.from_seed(1), 0
     with psycopg.connect(dsn) as connection:
         runs = insert_runs(connection, range(rows))
@@ -109,21 +109,21 @@ def fill_step_results(dsn: str, rows: int, size: int) -> int:
 
 
 def vacuum_database(dsn: str) -> None:
-    """Vacuum and analyze, as autovacuum would have done by tomorrow."""
+    """Vacuum and analyze the database, as autovacuum does some time after so many writes."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("vacuum analyze")
 
 
 def _draw_key(number: int, rows: int) -> int:
-    """Draw a key at random, the same one in every run: about 16 % of the rows repeat one of their organisation."""
+    """Draw the key of a row from a fixed seed; about 16 % of the rows repeat a key of their organisation."""
     return Random(number).randrange(rows * 8 // 3 // ORGS)
 
 
 def _format_time(number: int) -> str:
-    """Format a time of day, a tenth of a second after that of the number before."""
+    """Format the `number`th time as text; successive numbers are a tenth of a second apart."""
     return f"{number // 36000 % 24:02}:{number // 600 % 60:02}:{number // 10 % 60:02}.{number % 10}"
 
 
 def build_id(kind: int, number: int) -> UUID:
-    """Build the id of the `number`th thing of a kind: the same in every run, scattered as random ones are."""
+    """Build the id of the `number`th record of a kind: reproducible, and distributed like random UUIDs."""
     return UUID(int=(kind << 96 | number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128, version=4)

@@ -1,6 +1,6 @@
-"""An export over HTTP, compared with psql copying the same rows out (`COPY ... TO STDOUT`).
+"""Benchmark of exports over HTTP, compared with psql copying the same rows (`COPY ... TO STDOUT`).
 
-Rows of 30 KB as lines of JSON, and narrow rows in every format, whose memory is that of the process that serves them.
+It exports rows of 30 KB as JSON Lines, and small rows in every format, for which it also reports the API's peak memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from generate_series(1, %s) as number
 
 
 def measure_exports(server: Server, rows: int, narrow_rows: int, rounds: int, report: Callable[[str], None]) -> Group:
-    """Export `rows` rows of documents and `narrow_rows` without, alternately with psql."""
+    """Export `rows` rows with documents and `narrow_rows` rows without, alternately by the API and by psql."""
     report(f"export: making {rows:,} rows of {SIZE // 1000} KB and {narrow_rows:,} narrow ones")
     with server.create_database("export") as dsn:
         insert_page_rows(dsn, rows, organisations=1)
@@ -70,7 +70,7 @@ def _insert_narrow_rows(dsn: str, rows: int) -> None:
 
 
 def _export(api: RunningApi, path: str, accept: str) -> float:
-    """Read an export to its end; return the seconds it took. Raises RuntimeError when it is refused."""
+    """Request an export and read it to its end; return the seconds. Raises RuntimeError for an error response."""
     headers = {**api.build_headers(_ORG), "content-type": "application/json", "accept": accept}
     connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=600)
     began = time.perf_counter()

@@ -1,7 +1,7 @@
-"""The live upsert over HTTP, compared with a bare psycopg loop over the same statement.
+"""Benchmark of the upsert over HTTP, compared with a psycopg loop that executes the same statement.
 
-Bodies of 29 KB over 2,000 keys, no two the same, so every request writes. 16 connections over HTTP; 8 in the loop, as
-many as the API's own pool has.
+The bodies have 29 KB and 2,000 different keys; no two are equal, so that every request writes. There are 16 HTTP
+connections, and in the loop 8 database connections, as many as in the API's pool.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from scripts.bench.process import build_module_command, run_measured
 from scripts.bench.result import Group, Line
 from scripts.bench.text import Author
 
-SIZE = 28_500  # bytes of a document; with what is around it 29 KB
+SIZE = 28_500  # bytes of a document; the body around it makes 29 KB
 KEYS = 2_000
 PATH = "/api/internal/company-intel-briefings/upsert"
 
 
 def measure_live_upsert(server: Server, rounds: int, seconds: float, report: Callable[[str], None]) -> Group:
-    """Let the API and the loop write for `seconds` each, alternately, `rounds` times."""
+    """Measure the API and the loop alternately, `rounds` times, each for `seconds`."""
     with server.create_database("live") as dsn, tempfile.TemporaryDirectory() as folder:
-        fill_step_results(dsn, 4, 0)  # the organisations, submissions and runs that bodies name
+        fill_step_results(dsn, 4, 0)  # inserts the organisations, submissions and runs that the bodies refer to
         bodies = Path(folder) / "bodies"
         size = _write_bodies(bodies)
         with start_api(dsn) as api:
@@ -43,7 +43,7 @@ def measure_live_upsert(server: Server, rounds: int, seconds: float, report: Cal
             )
             bare = loop.Job(dsn=dsn, org_id=org, bodies=str(bodies), connections=8, seconds=seconds)
             results: list[tuple[dict[str, Any], dict[str, Any]]] = []
-            for number in range(rounds + 1):  # the first fills the table and is not counted
+            for number in range(rounds + 1):  # the first round fills the table and is not counted
                 report(f"live upsert: round {number} of {rounds}")
                 of_loop = run_measured(build_module_command("loop", bare.as_json()), {}).report
                 results.append((run_measured(build_module_command("load", http.as_json()), {}).report, of_loop))
@@ -78,7 +78,7 @@ def _build_group(title: str, results: list[tuple[dict[str, Any], dict[str, Any]]
 
 
 def _write_bodies(file: Path) -> int:
-    """Write a body per key, one a line; return the size of one."""
+    """Write one body per key to a file, one per line; return the bytes of a body."""
     bodies = list(_build_bodies())
     file.write_text("\n".join(bodies))
     return len(bodies[0])

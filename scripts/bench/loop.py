@@ -1,6 +1,6 @@
-"""The upsert without HTTP: `python -m scripts.bench.loop <job>`, the job as JSON.
+"""Benchmark of the upsert without HTTP: `python -m scripts.bench.loop <job>` (JSON).
 
-Nothing but psycopg, the engine's statement, and parameters that were built before.
+It executes the engine's statement with psycopg, with parameters that are built before the measurement.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from scripts.bench.text import TABLE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to write: the same bodies as over HTTP."""
+    """What to write: the bodies of the benchmark over HTTP, and for how long."""
 
     dsn: str
     org_id: str
@@ -42,7 +42,7 @@ class Job:
 
 
 def build_parameters(job: Job) -> Iterator[dict[str, Any]]:
-    """Yield the bodies as parameters: the document as its text, the marked field with a text of its own."""
+    """Yield the bodies as parameters of the statement, with MARK replaced by a different text in each."""
     decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
     lines = map(decoder.decode, Path(job.bodies).read_bytes().splitlines())
     statement = Upsert.build(plans.find_plan(plans.load_plans(project.find_project()), TABLE))
@@ -57,7 +57,7 @@ def _parse_column(column: tuple[str, msgspec.Raw]) -> tuple[str, Any]:
 
 
 async def write_rows(job: Job) -> dict[str, float]:
-    """Write for `seconds` over all connections at once; each takes the next row."""
+    """Write rows for the job's `seconds` over all connections concurrently; return their number and rate."""
     plan = plans.find_plan(plans.load_plans(project.find_project()), TABLE)
     text, rows = upsert.build_upsert_sql(plan), build_parameters(job)
     connections = [await AsyncConnection.connect(job.dsn, autocommit=True) for _ in range(job.connections)]

@@ -1,7 +1,7 @@
-"""The query endpoint, compared with psql fetching the same rows as JSON text.
+"""Benchmark of the query endpoint, compared with psql fetching the same rows as JSON text.
 
-Pages of 100 rows of 30 KB: the newest, and one deep in the table, by cursor. One connection on either side: one page
-after the other.
+A page has 100 rows of 30 KB: the newest page, and one deep in the table by cursor. Both sides use one connection and
+fetch one page after the other.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _COPY = f"""
 copy {TABLE} (org_id, company_domain, company_name, client_company_name, raw_parallel_output, processor, created_at)
 from stdin
 """
-#: The rows as JSON text, by the index that ends in the order of the answer: no offset, no sort.
+#: Selects a page as JSON text by the index of the page's order, with neither OFFSET nor a sort.
 _PSQL = f"""
 select row_to_json(page) from (
     select * from {TABLE} where org_id = '{_ORG}' and (created_at, id) < ('{{at}}', '{{row}}')
@@ -45,7 +45,7 @@ select row_to_json(page) from (
 
 
 def measure_pages(server: Server, rows: int, rounds: int, seconds: float, report: Callable[[str], None]) -> Group:
-    """Fetch the newest page and one near the end of a tenant that has a third of `rows`, alternately."""
+    """Measure the newest page and one near the end, of a tenant that has a third of `rows`, by API and psql in turn."""
     depth = rows // 3 - 2 * PAGE
     with server.create_database("page") as dsn, tempfile.TemporaryDirectory() as folder, start_api(dsn) as api:
         report(f"query: making {rows:,} rows")
@@ -87,7 +87,7 @@ def _build_group(title: str, depth: int, rounds: Sequence[dict[str, float]]) -> 
 
 
 def insert_page_rows(dsn: str, rows: int, organisations: int) -> None:
-    """Insert rows of SIZE bytes, spread over organisations."""
+    """Insert rows of SIZE bytes, distributed over `organisations` tenants."""
     author = Author.from_seed(3)
     contents = [orjson.dumps(author.write_content(number, SIZE)).decode() for number in range(500)]
     with psycopg.connect(dsn) as connection:
@@ -101,7 +101,7 @@ def insert_page_rows(dsn: str, rows: int, organisations: int) -> None:
 
 
 def _read_cursor(api: RunningApi, depth: int) -> str:
-    """Page through the first `depth` rows, as a caller would; return the cursor behind them."""
+    """Query pages until the first `depth` rows are read; return the cursor after them."""
     cursor: dict[str, Any] = {}
     for _ in range(depth // PAGE):
         body = json.dumps({"fields": ["id"], "limit": PAGE, **cursor}).encode()
@@ -114,7 +114,7 @@ def _read_cursor(api: RunningApi, depth: int) -> str:
 
 
 def _read_position(dsn: str, depth: int) -> tuple[str, str]:
-    """Return `created_at` and `id` of the row before the same page, for psql."""
+    """Return `created_at` and `id` of the last row before the page at `depth`, from which psql continues."""
     order = f"from {TABLE} where org_id = '{_ORG}' order by created_at desc, id desc"
     with psycopg.connect(dsn) as connection:
         row = connection.execute(f"select created_at::text, id::text {order} offset {depth - 1} limit 1").fetchone()
@@ -132,7 +132,7 @@ def _measure_api(api: RunningApi, body: dict[str, Any], folder: Path, seconds: f
 
 
 def _measure_psql(server: Server, dsn: str, position: tuple[str, str], seconds: float) -> float:
-    """Return the pages per second of one psql that fetches the page again and again, its start not counted."""
+    """Return how many pages per second one psql process fetches, without the time of its start."""
     few = _run_psql(server, dsn, position, 5)
     pages = max(10, int(seconds / (few / 5)))
     empty = _run_psql(server, dsn, position, 0)
@@ -140,7 +140,7 @@ def _measure_psql(server: Server, dsn: str, position: tuple[str, str], seconds: 
 
 
 def _run_psql(server: Server, dsn: str, position: tuple[str, str], pages: int) -> float:
-    """Let psql fetch `pages` pages; return the seconds it took."""
+    """Fetch a page `pages` times in one psql process; return the seconds."""
     command = [str(server.programs / "psql"), "-X", "-q", "-A", "-t", "-o", "/dev/null", "-d", dsn]
     text = _PSQL.format(at=position[0], row=position[1]) * pages
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Run a command to its end; measure its time and its peak memory."""
+"""Run a command to its end, and measure its time and its peak memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_POLL_INTERVAL = 0.02  # seconds between two looks at the memory
+_POLL_INTERVAL = 0.02  # seconds between two readings of the memory
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a process printed as JSON, and what it took. `seconds` is without its start, if it measures that itself."""
+    """The JSON that a process printed, its time and its memory.
+
+    `seconds` is the time that the process printed, without its start, or else its whole time.
+    """
 
     report: Any
     wall: float  # seconds
@@ -36,7 +39,7 @@ def run_measured(
     prints_json: bool = True,
     cwd: Path | None = None,
 ) -> Measurement:
-    """Run a command to its end and read the JSON it prints. Raises RuntimeError with its error output when it fails."""
+    """Run a command to its end and decode the JSON it prints. Raises RuntimeError with its errors when it fails."""
     started, peak = time.monotonic(), 0.0
     child = subprocess.Popen(
         command,
@@ -59,7 +62,7 @@ def run_measured(
 
 
 def read_peak(pid: int) -> float:
-    """Return the most memory the process has had, in MB; 0 on a system that does not tell (only Linux does)."""
+    """Return the peak memory of a process in MB, or 0 on systems other than Linux."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

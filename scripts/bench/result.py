@@ -1,4 +1,4 @@
-"""The numbers that were measured, with their bounds: as a table that fits a screen, or as JSON."""
+"""The measured numbers with their bounds, and their output as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One number. `most` and `least` are its bounds; a number with neither is only reported."""
+    """One measured number. `most` and `least` are its bounds; a number without bounds is only reported."""
 
     name: str
     value: float
-    unit: str = "x"  # "x" is a ratio
+    unit: str = "x"  # of a ratio
     most: float | None = None
     least: float | None = None
     note: str = ""
@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(slots=True)
 class Group:
-    """The numbers of one measurement. `losses` are sentences: where the engine is behind."""
+    """The numbers of one benchmark. `losses` are sentences that say where the engine is slower than the competitors."""
 
     title: str
     lines: list[Line] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Group:
 
 
 def format_groups(groups: Iterable[Group]) -> Iterator[str]:
-    """Yield the table line by line: name, value, bound, and a mark where the bound is missed."""
+    """Yield the lines of a table with name, value, bound, and a mark where the bound is missed."""
     for group in groups:
         yield group.title
         for line in group.lines:

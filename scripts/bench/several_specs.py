@@ -1,8 +1,8 @@
-"""What a second spec of an operation costs: the same research with one spec and with two, live and in a sweep.
+"""Benchmark of a second spec for one operation: the same research with one spec and with two, live and reconciled.
 
-Live is a whole run by the real runner: ordered from the recorded provider, recorded, stored, repaired. A sweep is
-`dex reconcile` over step results that are there. Both sides run one after the other in every round. The second spec
-makes one row of four short columns; the first is the shipped one, which keeps the document.
+Live is a whole run by the real runner, with an order to the recorded provider. Reconciled is `dex reconcile` over
+stored step results. In every round both run one after the other, with one spec and with two. The first spec is the
+project's own, which stores the document; the second writes one row of four short columns.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ _RUN_INPUT = (
     '{{"target_company_name": "Company {number}", "target_company_domain": "company-{number}.example",'
     ' "client_company_name": "Client", "client_company_description": "Insures."}}'
 )
-_FORGET = "truncate {tables}, step_persistence, row_lineage, stale_rows"
+_DELETE_ROWS = "truncate {tables}, step_persistence, row_lineage, stale_rows"
 
 
 def measure_several_specs(server: Server, rows: int, rounds: int, report: Callable[[str], None]) -> Group:
-    """Measure sweeps over `rows` step results, and live runs of a hundredth as many, with one spec and with two."""
+    """Measure `dex reconcile` over `rows` step results, and live runs of `rows` / 100, with one and with two specs."""
     runs = max(rows // 100, 10)
     with tempfile.TemporaryDirectory() as folder, server.create_database("several") as dsn:
         one, two = (_make_project(Path(folder) / name, specs) for name, specs in (("one", 1), ("two", 2)))
@@ -93,7 +93,7 @@ def _describe_seconds(pairs: Sequence[tuple[float, ...]]) -> str:
 
 
 def _make_project(folder: Path, specs: int) -> Project:
-    """Make a project of the shipped spec, and with `specs` 2 of the second one as well, with a runner of its own."""
+    """Create a project with `specs` (1 or 2) specs and the generated runner for them."""
     here = find_project()
     (folder / "specs").mkdir(parents=True)
     (folder / "pyproject.toml").write_text("")
@@ -111,21 +111,21 @@ def _make_project(folder: Path, specs: int) -> Project:
     return project
 
 
-def _forget_rows(dsn: str, plans: Sequence[Plan]) -> None:
+def _delete_rows(dsn: str, plans: Sequence[Plan]) -> None:
     tables = ", ".join(plan.table for plan in plans)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(_FORGET.format(tables=tables).encode())
+        connection.execute(_DELETE_ROWS.format(tables=tables).encode())
 
 
 def _measure_sweep(dsn: str, project: Project, plans: Sequence[Plan]) -> float:
-    _forget_rows(dsn, plans)
+    _delete_rows(dsn, plans)
     measured = run_measured(build_dex_command("reconcile", "--json"), {"DATABASE_URL": dsn}, cwd=project.root)
     return measured.wall
 
 
 def _measure_upserts(dsn: str, project: Project, plans: Sequence[Plan], count: int) -> float:
-    """Return the seconds of storing `count` step results one after the other, the specs of each at once."""
-    _forget_rows(dsn, plans)
+    """Return the seconds of upserting the rows of `count` step results in turn, for all specs of each concurrently."""
+    _delete_rows(dsn, plans)
     served = load_plans(project)
     with psycopg.connect(dsn) as connection:
         found = connection.execute(
@@ -138,7 +138,7 @@ def _measure_upserts(dsn: str, project: Project, plans: Sequence[Plan], count: i
 
 
 def _measure_runs(dsn: str, project: Project, count: int) -> float:
-    """Return the seconds of executing `count` runs of one step, the start of the runner included."""
+    """Return the seconds in which the runner executes `count` runs of one step, with its start."""
     org = str(build_id(1, 0))
     inputs = [
         argument
@@ -175,7 +175,7 @@ async def _store_steps(
             answer = await client.post(f"/api/internal/{plan.slug}/upsert", json=body, headers=build_headers(org_id))
             answer.raise_for_status()
 
-        for step in found[:20]:  # statements are prepared, pages are read
+        for step in found[:20]:  # a warm-up that is not measured: it prepares statements and fills caches
             await asyncio.gather(*(store_row(plan, step) for plan in plans))
         started = time.monotonic()
         for step in found[20:]:

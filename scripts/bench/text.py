@@ -1,4 +1,4 @@
-"""Invented research: documents of varied text that compress about as well as real reports do."""
+"""Generate artificial research documents, whose text compresses about as well as that of real reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOPICS = ("overview", "products", "customers", "competition", "people", "news",
 
 @dataclass(frozen=True)
 class Author:
-    """Writes documents. The same seed writes the same ones."""
+    """Generates documents, the same ones for the same seed."""
 
     sentences: list[str]
     length: int  # of a sentence, on average
@@ -33,7 +33,7 @@ class Author:
         return cls(sentences, sum(map(len, sentences)) // len(sentences) + 1)
 
     def write_content(self, number: int, size: int) -> dict[str, Any]:
-        """Write about `size` bytes of JSON: sections of sentences, with the citations that research comes with."""
+        """Generate a document of about `size` bytes of JSON: sections of sentences, with citations."""
         chance = Random(number)
         share = max(1, (size // len(_TOPICS) - 130) // self.length)
         return {topic: self._write_section(chance, topic, share) for topic in _TOPICS}
@@ -45,16 +45,17 @@ class Author:
 
 
 def _join_parts(chance: Random, parts: list[str], least: int, most: int, count: int) -> Iterator[str]:
-    """Yield texts of `least` to `most` parts; the earlier a part is in the list the oftener, as in any language."""
+    """Yield `count` texts of `least` to `most` random parts; parts early in the list are more frequent."""
     ranks = list(accumulate(1 / (place + 5) for place in range(len(parts))))
     for _ in range(count):
         yield " ".join(chance.choices(parts, cum_weights=ranks, k=chance.randint(least, most)))
 
 
 def build_payload(author: Author, number: int, key: int, size: int) -> bytes:
-    """Build the `output_payload` of one step result.
+    """Build the `output_payload` of one step result as JSON.
 
-    `key` (company * 4 + client) says whom it is about, `number` seeds the research, `size` is about its bytes.
+    `key` (company * 4 + client) determines the row's key, `number` is the seed of the text, `size` the approximate
+    bytes.
     """
     company, client = divmod(key, 4)
     output = {

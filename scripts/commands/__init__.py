@@ -1,1 +1,1 @@
-"""The commands of `dex`, by what they are about."""
+"""The commands of `dex`, one module per subject."""

@@ -1,4 +1,4 @@
-"""The commands about who may ask: token (create, list, revoke), org (create, list)."""
+"""The commands about API tokens and organisations: token (create, list, revoke), org (create, list)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from engine.project import find_project
 from engine.store.connection import Connection, connect
 from engine.store.errors import UnknownOrganisation
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
 from scripts.database_url import open_database
 
@@ -24,7 +24,7 @@ _LIFETIME = re.compile(r"([1-9][0-9]{0,4})([dh])")
 
 
 class Role(StrEnum):
-    """What a token may do; the first two may spend money."""
+    """The role of a token. The first two may start paid work."""
 
     ORG_ADMIN = "org_admin"
     COMPANY_ADMIN = "company_admin"
@@ -35,14 +35,16 @@ def create_token(
     org: Annotated[str, typer.Option(help="The organisation.")],
     name: Annotated[str, typer.Option(help="What the token is for.")],
     role: Annotated[Role, typer.Option(help="What it may do.")] = Role.MEMBER,
-    expires: Annotated[str | None, typer.Option(help="When it ends: 90d, 12h. Never, when left out.")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Lifetime in days or hours: 90d, 12h. Default: unlimited.")
+    ] = None,
     company: Annotated[str | None, typer.Option(help="Bind it to a company of the organisation.")] = None,
-    user: Annotated[str | None, typer.Option(help="The user it belongs to; it ends when they do.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user it belongs to; it is valid while they are active.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an API token and print it, once.
+    """Create an API token and print it.
 
-    Only its hash is stored: who loses a token makes another and revokes it.
+    Only its hash is stored, so it cannot be printed again: replace a lost token by a new one, and revoke it.
     """
     from engine.store import access
 
@@ -65,16 +67,16 @@ def create_token(
 
     token_id, token = _run_in_database(store_token)
     if as_json:
-        console.print_json({"id": token_id, "token": token})
+        terminal.print_json({"id": token_id, "token": token})
         return
-    console.print_line(token)
-    console.print_note(f"token {token_id}: it is shown this once; `dex token revoke {token_id}` ends it")
+    terminal.print_line(token)
+    terminal.print_note(f"token {token_id}: it is shown this once; `dex token revoke {token_id}` ends it")
 
 
 def list_tokens(
-    org: Annotated[str | None, typer.Option(help="Only this organisation's.")] = None, as_json: AsJson = False
+    org: Annotated[str | None, typer.Option(help="Only tokens of this organisation.")] = None, as_json: AsJson = False
 ) -> None:
-    """List API tokens: whose, what they may do, when they end and were used last."""
+    """List API tokens: organisation, role, state, expiry and last use."""
     from engine.store import access
 
     org_id = read_optional_uuid(org, "--org")
@@ -83,33 +85,34 @@ def list_tokens(
 
 
 def revoke_token(
-    token_id: Annotated[str, typer.Argument(metavar="ID", help="A token, by its id.")], as_json: AsJson = False
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="The token's id, not the token itself.")],
+    as_json: AsJson = False,
 ) -> None:
-    """End an API token; its next request is refused."""
+    """Revoke an API token, so that its next request is refused."""
     from engine.store import access
 
     wanted = read_uuid(token_id, "ID")
     _run_in_database(lambda connection: access.revoke_token(connection, wanted))
     if as_json:
-        console.print_json({"id": wanted, "state": "revoked"})
+        terminal.print_json({"id": wanted, "state": "revoked"})
         return
-    console.print_line(f"revoked {wanted}")
+    terminal.print_line(f"revoked {wanted}")
 
 
 def create_organisation(
-    name: Annotated[str, typer.Argument(help="Its name; the slug follows from it.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="Its name, from which its slug is derived.")], as_json: AsJson = False
 ) -> None:
-    """Make an organisation and print its id."""
+    """Create an organisation and print its id."""
     from engine.store import access
 
     if not name.strip():
         raise typer.BadParameter("the name is blank")
     organisation = _run_in_database(lambda connection: access.create_organisation(connection, name.strip()))
     if as_json:
-        console.print_json(organisation)
+        terminal.print_json(organisation)
         return
-    console.print_line(organisation["id"])
-    console.print_note(f"organisation `{organisation['slug']}`")
+    terminal.print_line(organisation["id"])
+    terminal.print_note(f"organisation `{organisation['slug']}`")
 
 
 def list_organisations(as_json: AsJson = False) -> None:
@@ -120,7 +123,7 @@ def list_organisations(as_json: AsJson = False) -> None:
 
 
 def read_lifetime(text: str) -> timedelta:
-    """Return `90d` or `12h` as a duration. Raises BadParameter."""
+    """Parse a duration in days or hours, such as `90d` or `12h`. Raises BadParameter."""
     match = _LIFETIME.fullmatch(text.strip())
     if match is None:
         raise typer.BadParameter(f"--expires: `{text[:40]}` is no time; write days or hours, such as 90d or 12h")
@@ -139,9 +142,9 @@ def _run_in_database(work: Callable[[Connection], Awaitable[T]]) -> T:
 
 def _print_rows(rows: list[dict[str, Any]], names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
-        console.print_json(rows)
+        terminal.print_json(rows)
         return
-    console.print_table(names, [["" if row[name] is None else row[name] for name in names] for row in rows])
+    terminal.print_table(names, [["" if row[name] is None else row[name] for name in names] for row in rows])
 
 
 _ORG = "b0293785-aa7a-4234-8201-cc47305295f8"
@@ -160,7 +163,7 @@ GROUPS = (
             Command("list", list_tokens, ("dex token list", f"dex token list --org {_ORG}")),
             Command("revoke", revoke_token, ("dex token revoke 3f0c3a0e-6a58-4f0e-9a52-1f4c6a3f1c11",)),
         ),
-        "Make, list and revoke API tokens.",
+        "Create, list and revoke API tokens.",
     ),
     Group(
         "org",
@@ -170,6 +173,6 @@ GROUPS = (
             Command("create", create_organisation, ('dex org create "Acme, Inc."',)),
             Command("list", list_organisations, ("dex org list",)),
         ),
-        "Make and list organisations.",
+        "Create and list organisations, and set their budgets.",
     ),
 )

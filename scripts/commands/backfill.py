@@ -1,6 +1,6 @@
-"""The commands that turn step results into rows and count the outcomes: backfill, reconcile, coverage.
+"""The commands that write the rows of step results and count the outcomes: backfill, reconcile, coverage.
 
-The modules that import the database driver are imported inside the functions, so that the other commands start fast.
+Modules that import the database driver are imported inside the functions, so that other commands start fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engine.rows.accounts import ELEMENT_COUNTS, Account
 from engine.rows.outcomes import Outcome
 from engine.rows.steps import BATCH_SIZE
 from engine.sql.step_results import Scope
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command, OptionalSpecName, SpecName, read_optional_uuid, read_uuid
 from scripts.commands.orders import collect_open_orders
 from scripts.database_url import open_database
@@ -32,27 +32,27 @@ _NUMBERS = ("found", *Outcome, "pending")
 def backfill_spec(
     spec: SpecName,
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
-    submission: Annotated[list[str] | None, typer.Option(help="Only this submission; repeatable.")] = None,
-    since: Annotated[str | None, typer.Option(help="Recorded at or after; UTC where no offset is given.")] = None,
-    until: Annotated[str | None, typer.Option(help="Recorded before; UTC where no offset is given.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Also those with an outcome already.")] = False,
+    submission: Annotated[list[str] | None, typer.Option(help="Only this submission; may be repeated.")] = None,
+    since: Annotated[str | None, typer.Option(help="Recorded at or after this time; UTC without an offset.")] = None,
+    until: Annotated[str | None, typer.Option(help="Recorded before this time; UTC without an offset.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that have an outcome already.")] = False,
     rejected: Annotated[
-        bool, typer.Option("--rejected", help="Also those that were rejected, or of which an element was refused.")
+        bool, typer.Option("--rejected", help="Also rejected ones, and those with a refused element.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show a sample; write nothing.")] = False,
     preview: Annotated[
         bool,
-        typer.Option("--preview", help="Which cells a changed spec would change, over all history; write nothing."),
+        typer.Option("--preview", help="Show which cells all step results would change; write nothing."),
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many step results.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Step results per transaction.")] = BATCH_SIZE,
     targets: Annotated[bool, typer.Option("--targets", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn found step results into rows.
+    """Write the rows of a spec's pending step results.
 
-    The pending ones, oldest first. An interrupted backfill resumes where it stopped. Exit 1 when something was rejected
-    or refused, or stays pending.
+    It begins with the oldest. An interrupted backfill resumes where it stopped. Exit status 1 when something was
+    rejected or refused, or stays pending.
     """
     here = find_project()
     plan = find_plan(load_plans(here), spec)
@@ -73,19 +73,19 @@ def backfill_spec(
 
 
 def has_trouble(report: dict[str, Any]) -> bool:
-    """Return whether an account has something that was rejected or refused, is pending, or could not be folded."""
+    """Return whether an account counts anything rejected, refused, pending or stale, or has an error."""
     return bool(
         report["rejected"] or report["refused"] or report["pending"] or report["stale_rows"] or "error" in report
     )
 
 
 def _choose_targets(plan: Plan, org: str | None, submissions: list[str], targets: bool) -> tuple[list[str], list[str]]:
-    """Return the organisations and submissions to read: those named, else (in a backfill script) the spec's own."""
+    """Return the organisations and submissions to backfill: those given, or with `--targets` those in the spec."""
     if targets and org is None and not submissions:
         if not plan.targets:
             raise typer.BadParameter(f"the spec `{plan.name}` has no `backfill` targets; name --org or --submission")
         for target in plan.targets:
-            console.print_note(
+            terminal.print_note(
                 f"{plan.name}: organisation {target.org_id}, submissions {', '.join(target.submissions)}"
             )
         return [target.org_id for target in plan.targets], [name for each in plan.targets for name in each.submissions]
@@ -103,14 +103,14 @@ def backfill_with_progress(
     dry_run: bool = False,
     preview: bool = False,
 ) -> dict[str, Any]:
-    """Backfill with progress on standard error; return what `--json` prints."""
+    """Backfill `plan` with progress on standard error; return the report that `--json` prints."""
     from engine.backfill.preview import Preview
     from engine.backfill.run import run_backfill
 
     started = time.monotonic()
     changes = Preview(plan) if preview else None
 
-    with console.show_progress() as progress:
+    with terminal.show_progress() as progress:
         result = asyncio.run(
             run_backfill(
                 dsn,
@@ -133,63 +133,66 @@ def backfill_with_progress(
 
 def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool) -> None:
     if as_json:
-        console.print_json(report)
+        terminal.print_json(report)
         return
-    console.print_account(report)
+    terminal.print_account(report)
     for row in report.get("sample", ()):
-        console.print_line(f"  {render.dump_json(row).decode()}")
+        terminal.print_line(f"  {render.dump_json(row).decode()}")
     if "preview" in report:
         _print_preview(report["preview"])
-    console.print_note(f"{report['seconds']} s{'; nothing was written' if writes_nothing else ''}")
+    terminal.print_note(f"{report['seconds']} s{'; nothing was written' if writes_nothing else ''}")
 
 
 def _print_preview(changes: dict[str, Any]) -> None:
-    console.print_line(
+    terminal.print_line(
         f"would add {changes['new_rows']} row(s), change {changes['changed_rows']} and remove {changes['removed_rows']}"
     )
     for cell in changes["cells"]:
-        console.print_line(f"  {cell['column']}: {cell['count']} cell(s)")
+        terminal.print_line(f"  {cell['column']}: {cell['count']} cell(s)")
     for sample in changes["samples"]:
         key = ", ".join(f"{name} {value}" for name, value in sample["key"].items())
         before, after = ("nothing" if cell is None else cell for cell in (sample["from"], sample["to"]))
-        console.print_line(f"    {key}: {sample['column']}: {before} -> {after}")
+        terminal.print_line(f"    {key}: {sample['column']}: {before} -> {after}")
     for removed in changes["removed"]:
         key = ", ".join(f"{name} {value}" for name, value in removed["key"].items())
-        console.print_line(f"    {key}: would be removed")
-    console.print_line("rows that have a value, of all that the step results give")
-    console.print_fill_rates(changes["columns"])
+        terminal.print_line(f"    {key}: would be removed")
+    terminal.print_line("rows that have a value, of all that the step results give")
+    terminal.print_fill_rates(changes["columns"])
 
 
 def reconcile_specs(as_json: AsJson = False) -> None:
-    """Write whatever is still pending, for every spec.
+    """Write the rows of all pending step results, for every spec.
 
-    With PARALLEL_API_KEY it first collects the answers of open orders. Exit 1 when something was rejected or refused,
-    or stays pending.
+    With PARALLEL_API_KEY set, it first collects the answers of open orders. Exit status 1 when something was rejected
+    or refused, or stays pending.
     """
     here = find_project()
     plans = load_plans(here)
-    with open_database(here) as dsn, console.show_progress() as progress:
+    with open_database(here) as dsn, terminal.show_progress() as progress:
         collect_open_orders(here, dsn)
         reports = asyncio.run(_reconcile_plans(dsn, plans, progress))
     if as_json:
-        console.print_json(reports)
+        terminal.print_json(reports)
     else:
         for report in reports:
-            console.print_account(report)
+            terminal.print_account(report)
     raise typer.Exit(1 if any(map(has_trouble, reports)) else 0)
 
 
 async def _reconcile_plans(
     dsn: str, plans: Sequence[Plan], progress: Callable[[Account], None]
 ) -> list[dict[str, Any]]:
-    """Backfill every spec, some at a time."""
+    """Backfill every spec, a few concurrently; return a report per spec."""
     from engine.backfill.sweep import map_specs
 
     return await map_specs(lambda plan: _reconcile_plan(dsn, plan, progress), plans)
 
 
 async def _reconcile_plan(dsn: str, plan: Plan, progress: Callable[[Account], None]) -> dict[str, Any]:
-    """Backfill one spec; where its table does not fit, complain and count, so that the other specs get their turn."""
+    """Backfill one spec and return its report.
+
+    When its table does not fit or the spec is outdated, print the error and return a report of what is pending.
+    """
     from engine.backfill.run import build_pending_account, run_backfill
     from engine.backfill.versions import SpecOutdated
     from engine.store.connection import connect
@@ -199,32 +202,32 @@ async def _reconcile_plan(dsn: str, plan: Plan, progress: Callable[[Account], No
     try:
         account = (await run_backfill(dsn, plan, Scope(), progress=progress, waiting=_build_waiting_note(plan))).account
     except (StoreRefused, SpecOutdated) as error:
-        console.print_error(error)
+        terminal.print_error(error)
         async with await connect(dsn) as connection:
             account = await build_pending_account(connection, plan, error, Scope())
     return {**account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
 
 
 def _build_waiting_note(plan: Plan) -> Callable[[], None]:
-    return lambda: console.print_note(f"{plan.name}: another backfill of this spec is at work; waiting for it")
+    return lambda: terminal.print_note(f"{plan.name}: another backfill of this spec is at work; waiting for it")
 
 
 def show_coverage(
     spec: OptionalSpecName = None,
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
     explain: Annotated[
-        str | None, typer.Option(help=f"Name the step results behind a number: {', '.join(_NUMBERS)}.")
+        str | None, typer.Option(help=f"List the step results of one count: {', '.join(_NUMBERS)}.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many step results of --explain, per spec.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="With --explain: the most step results per spec.")] = 100,
     by_column: Annotated[
-        bool, typer.Option("--columns", help="How many rows have a value in each column; reads all step results.")
+        bool, typer.Option("--columns", help="Show how many rows have a value in each column; reads all step results.")
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 1 while anything rejected, refused or pending is on record.")
+        bool, typer.Option("--strict", help="Exit status 1 when anything is rejected, refused or pending.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what became of every found step result.
+    """Count the step results of each spec by outcome.
 
     Per spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending, and
     elements = rows + duplicates + refused.
@@ -243,10 +246,10 @@ def show_coverage(
             return
         report = asyncio.run(_read_coverage(dsn, chosen, org_id, explain, limit))
     if as_json:
-        console.print_json(report)
+        terminal.print_json(report)
     elif explain is None:
         columns = ("spec", "org_id", *_NUMBERS, *ELEMENT_COUNTS, "stale_rows")
-        console.print_table(columns, [[account[name] for name in columns] for account in report])
+        terminal.print_table(columns, [[account[name] for name in columns] for account in report])
     else:
         _print_explained(report)
     if strict:
@@ -280,33 +283,33 @@ async def _read_fill_rates(dsn: str, plans: list[Plan], org: str | None) -> list
 
 def _print_fill_rates(reports: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        console.print_json(reports)
+        terminal.print_json(reports)
         return
     for report in reports:
         refused = f", {report['refused']} element(s) refused" if report["refused"] else ""
-        console.print_line(
+        terminal.print_line(
             f"{report['spec']}  {report['org_id']}  {report['step_results']} step result(s), {report['rows']} row(s)"
             f"{refused}"
         )
-        console.print_fill_rates(report["columns"])
+        terminal.print_fill_rates(report["columns"])
 
 
 def _print_explained(results: list[dict[str, Any]]) -> None:
     for result in results:
-        console.print_line(
+        terminal.print_line(
             f"{result['spec']}  {result['step_result_id']}  {result['recorded_at']}  {result['outcome']}"
         )
         for reason in result["reasons"]:
             element = f"element {reason['element']}: " if reason.get("element") is not None else ""
             value = f", found {reason['value']}" if reason.get("value") is not None else ""
-            console.print_line(
+            terminal.print_line(
                 f"    {element}{reason['field'] or result['spec']}: {reason['message']}{value} ({reason['code']})"
             )
-    console.print_note(f"{len(results)} step result(s)")
+    terminal.print_note(f"{len(results)} step result(s)")
 
 
 def _parse_time(text: str | None, option: str) -> datetime | None:
-    """Read an ISO time, in UTC where it has no offset. Raises BadParameter naming the option."""
+    """Parse an ISO 8601 time, as UTC when it has no offset. Raises BadParameter that names the option."""
     try:
         value = None if text is None else datetime.fromisoformat(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The commands about cases: test compares what comes of samples with what was accepted, accept writes it anew."""
+"""The commands about cases: `test` compares the extraction of samples with the accepted one, `accept` rewrites it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.cases.folders import Case, find_case_folder, list_cases
 from engine.errors import EngineError
 from engine.plans import UnknownSpec
 from engine.project import Project, find_project
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command, complete_spec
 
 SpecToTest = Annotated[
@@ -24,12 +24,12 @@ SpecToTest = Annotated[
 
 
 class NoCase(EngineError):
-    """A spec has no case directory, so nothing can be tested or accepted."""
+    """A spec has no case directory, so there is nothing to test or accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file of a case that says something else than what comes of the case."""
+    """An expected file of a case that differs from the case's results now, or that could not be computed."""
 
     case: str
     file: str
@@ -37,28 +37,28 @@ class Failure:
 
 
 def test_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
-    """Compare what comes of the samples with what was accepted.
+    """Compare the extraction of samples with what was accepted.
 
-    All cases below tests/cases/, or that of one spec. Exit 1 when a file says something else.
+    It tests all cases below tests/cases/, or that of one spec. Exit status 1 when a file differs.
     """
     here = find_project()
     cases = _find_cases(here, spec)
     failures = [failure for case in cases for failure in _test_case(here, case)]
     if as_json:
-        console.print_json({"cases": len(cases), "failures": [asdict(each) for each in failures]})
+        terminal.print_json({"cases": len(cases), "failures": [asdict(each) for each in failures]})
     else:
         for failure in failures:
-            console.print_line(f"{failure.case}: {failure.file}")
-            console.print_line(failure.difference)
+            terminal.print_line(f"{failure.case}: {failure.file}")
+            terminal.print_line(failure.difference)
         hint = "; `dex accept` writes what comes of them: read the difference first" if failures else ""
-        console.print_note(f"{len(cases)} case(s), {len(failures)} difference(s){hint}")
+        terminal.print_note(f"{len(cases)} case(s), {len(failures)} difference(s){hint}")
     raise typer.Exit(1 if failures else 0)
 
 
 def accept_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
-    """Write what comes of the samples as what is expected.
+    """Write the extraction of samples as what is expected.
 
-    All cases below tests/cases/, or that of one spec. Read the change before you commit it.
+    For all cases below tests/cases/, or that of one spec. Review the change before you commit it.
     """
     here = find_project()
     written: list[str] = []
@@ -69,18 +69,18 @@ def accept_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
         except (EngineError, OSError) as error:
             failures.append(_build_failure(here, case, error))
     if as_json:
-        console.print_json({"written": written, "failures": [asdict(each) for each in failures]})
+        terminal.print_json({"written": written, "failures": [asdict(each) for each in failures]})
     else:
         for name in written:
-            console.print_line(f"wrote {name}")
+            terminal.print_line(f"wrote {name}")
         for failure in failures:
-            console.print_line(f"{failure.case}: {failure.difference}")
-        console.print_note(f"{len(written)} file(s) changed")
+            terminal.print_line(f"{failure.case}: {failure.difference}")
+        terminal.print_note(f"{len(written)} file(s) changed")
     raise typer.Exit(1 if failures else 0)
 
 
 def _accept_case(here: Project, case: Case) -> list[str]:
-    """Write the files of one case that say something else; return their names."""
+    """Write the expected files of a case that differ from its results now; return their names."""
     written = []
     for file, text in build_expected_files(here, case).items():
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
@@ -90,7 +90,7 @@ def _accept_case(here: Project, case: Case) -> list[str]:
 
 
 def _find_cases(here: Project, spec: str | None) -> Sequence[Case]:
-    """Return the cases. Raises UnknownSpec for a spec that is not there, NoCase for one without samples."""
+    """Return all cases, or that of `spec`. Raises UnknownSpec for an unknown spec, NoCase for one without a case."""
     if spec is not None and not (here.specs / f"{spec}.yaml").is_file():
         known = ", ".join(f"`{file.stem}`" for file in sorted(here.specs.glob("*.yaml")))
         raise UnknownSpec(f"unknown spec `{spec}`", hint=f"known specs: {known}")

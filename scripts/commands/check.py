@@ -1,4 +1,4 @@
-"""The command `dex check`: the specs, their samples, and with --database their tables."""
+"""The command `dex check`, which checks specs, their samples, and with --database their tables."""
 
 from __future__ import annotations
 
@@ -16,23 +16,21 @@ from engine.spec import yaml_source
 from engine.spec.checks import Checked, check_sources
 from engine.spec.diagnostics import Diagnostic
 from engine.tables.differences import Difference, report_pending_migration
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command
 from scripts.database_url import open_database
 
 
 def check_specs(
-    files: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Only what is said about these files.")
-    ] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Report only on these files.")] = None,
     database_too: Annotated[bool, typer.Option("--database", help="Also compare the specs with the tables.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Count warnings as mistakes.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as mistakes.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every spec and run it over its samples.
+    """Check every spec and extract its samples.
 
-    Prints every mistake with its place and a hint, and for each column how many samples gave a value. Exit 1 when there
-    is a mistake.
+    It prints every mistake with its place and a hint, and for each column in how many rows of the samples it has a
+    value. Exit status 1 when there is a mistake.
     """
     here = find_project()
     checked = check_project(here)
@@ -50,7 +48,7 @@ def check_specs(
         differences, lines = _check_database(here)
         report += differences
     if as_json:
-        console.print_json(
+        terminal.print_json(
             {
                 "diagnostics": report,
                 "warnings": [] if strict else [warning.to_payload() for warning in warnings],
@@ -60,19 +58,19 @@ def check_specs(
     else:
         _print_samples(samples)
         for line in [*lines, *map(str, warnings)]:
-            console.print_line(line)
+            terminal.print_line(line)
         _print_summary(len(list(here.specs.glob("*.yaml"))), len(report), len(warnings), database_too, strict)
     raise typer.Exit(1 if report else 0)
 
 
 def _name_files(here: Project, files: Sequence[Path]) -> set[str]:
-    """Return the names that diagnostics give to files of the project."""
+    """Return the names of files as diagnostics have them: relative to the project's folder."""
     found = [file.resolve() for file in files]
     return {file.relative_to(here.root).as_posix() for file in found if file.is_relative_to(here.root)}
 
 
 def _check_outside_files(here: Project, files: Sequence[Path]) -> list[Diagnostic]:
-    """Check the files outside the project, each by itself. Raises BadParameter for one that is not there."""
+    """Check each file outside the project by itself. Raises BadParameter for a file that does not exist."""
     for file in files:
         if not file.is_file():
             raise typer.BadParameter(f"there is no file `{file}`")
@@ -104,7 +102,7 @@ def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _as_diagnostic(difference: Difference, files: dict[str, str]) -> dict[str, Any]:
-    """Describe a difference in the form of a diagnostic: as it is about no line of the spec, it is put at the first."""
+    """Convert a difference between spec and table to a diagnostic, at line 1 since it is about no line of the spec."""
     place = {"file": files.get(difference.spec, "migrations"), "line": 1, "column": 1}
     return {**place, "code": difference.code.value, "message": difference.message, "hint": difference.hint}
 
@@ -125,15 +123,15 @@ def _print_samples(samples: Sequence[SampleReport]) -> None:
         fills = report.fill_rates
         if fills.step_results:
             refused = f", {fills.refused} refused" if fills.refused else ""
-            console.print_line(f"{fills.plan.name}: {fills.step_results} sample(s), {fills.rows} row(s){refused}")
-            console.print_fill_rates(fills.list_columns())
+            terminal.print_line(f"{fills.plan.name}: {fills.step_results} sample(s), {fills.rows} row(s){refused}")
+            terminal.print_fill_rates(fills.list_columns())
 
 
 def _print_summary(specs: int, mistakes: int, warnings: int, database_too: bool, strict: bool) -> None:
     where = " and the database" if database_too else ""
     said = f"{mistakes} mistake(s) in {specs} spec(s)" if mistakes else f"{specs} spec(s){where}: nothing wrong"
     warned = f", {warnings} warning(s)" if warnings and not strict else ""
-    console.print_note(f"{said}{warned}")
+    terminal.print_note(f"{said}{warned}")
 
 
 COMMANDS = (Command("check", check_specs, ("dex check", "dex check --strict", "dex check --database --json")),)

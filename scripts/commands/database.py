@@ -1,4 +1,4 @@
-"""The commands about the database: migrate, query."""
+"""The commands about the database: migrate, query, export."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engine.rows.export_formats import ExportFormat
 from engine.rows.filters import Operator
 from engine.rows.query import Count
 from engine.values import exact_json
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command, SpecName, read_optional_uuid, read_uuid
 from scripts.database_url import describe_database, open_database
 
@@ -29,14 +29,14 @@ def apply_migrations(
     status: Annotated[bool, typer.Option("--status", help="Show what is applied and what is pending.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be applied.")] = False,
     baseline: Annotated[
-        int | None, typer.Option(help="Adopt a database in which the first N were applied by hand.")
+        int | None, typer.Option(help="Record the first N as applied by hand, and adopt the database.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Apply the pending migrations, in order.
 
-    Each runs in a transaction of its own. Then the specs of this checkout are the present ones: a process with an older
-    version of a spec leaves its work pending.
+    Each runs in a transaction of its own. Then the specs of this checkout are registered as the current versions:
+    processes with an older version of a spec leave its step results pending.
     """
     from engine.tables.migrate import migrate, read_status
 
@@ -50,7 +50,7 @@ def apply_migrations(
         changed = [] if dry_run else asyncio.run(_register_specs(dsn, load_plans(here)))
     _print_report(report, dry_run, as_json)
     if changed and not as_json:
-        console.print_note(f"the present version of these specs is now this one: {', '.join(changed)}")
+        terminal.print_note(f"the present version of these specs is now this one: {', '.join(changed)}")
 
 
 async def _register_specs(dsn: str, plans: Sequence[Plan]) -> list[str]:
@@ -64,48 +64,50 @@ async def _register_specs(dsn: str, plans: Sequence[Plan]) -> list[str]:
 def _print_states(states: Any, as_json: bool) -> None:
     report = [state.as_dict() for state in states]
     if as_json:
-        console.print_json({"migrations": report})
+        terminal.print_json({"migrations": report})
         return
-    console.print_table(("migration", "state"), [(state["name"], state["state"]) for state in report])
+    terminal.print_table(("migration", "state"), [(state["name"], state["state"]) for state in report])
 
 
 def _print_report(report: Any, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        console.print_json(report.as_dict())
+        terminal.print_json(report.as_dict())
         return
     verb = "would apply" if dry_run else "applied"
     for name in report.baselined:
-        console.print_line(f"adopted {name}")
+        terminal.print_line(f"adopted {name}")
     for name in report.applied:
-        console.print_line(f"{verb} {name}")
-    console.print_note(f"{describe_database()}: {verb} {len(report.applied)} migration(s)")
+        terminal.print_line(f"{verb} {name}")
+    terminal.print_note(f"{describe_database()}: {verb} {len(report.applied)} migration(s)")
+
+
+Filters = Annotated[
+    list[str] | None,
+    typer.Option("--filter", help="column=value, or column.operator=value; repeat column=value for a list."),
+]
+Order = Annotated[
+    str | None, typer.Option(help="One or two columns, separated by a comma; `-` for descending: -updated_at.")
+]
+Search = Annotated[str | None, typer.Option("--q", help="Words to search in the columns under `search`.")]
+Fields = Annotated[str | None, typer.Option(help="Columns and paths, separated by commas. Default: all columns.")]
 
 
 def query_rows(
     spec: SpecName,
-    org: Annotated[str | None, typer.Option(help="Only this organisation, as its own callers see it.")] = None,
-    filters: Annotated[
-        list[str] | None,
-        typer.Option("--filter", help="column=value, or column.operator=value; repeat column=value for a list."),
-    ] = None,
-    order: Annotated[
-        str | None, typer.Option(help="One or two columns with a comma between, `-` for falling: -updated_at.")
-    ] = None,
-    search: Annotated[str | None, typer.Option("--q", help="Words to search in the columns under `search`.")] = None,
-    count: Annotated[Count | None, typer.Option(help="Also say how many rows match.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many rows.")] = 100,
-    offset: Annotated[int, typer.Option(min=0, help="Leave out this many rows first.")] = 0,
-    cursor: Annotated[
-        str | None, typer.Option(help="Go on behind a page: what it said as `next_cursor`, to the same question.")
-    ] = None,
-    fields: Annotated[
-        str | None, typer.Option(help="Columns and paths to show, with commas between. Default: all columns.")
-    ] = None,
+    org: Annotated[str | None, typer.Option(help="Only this organisation, with its own permissions.")] = None,
+    filters: Filters = None,
+    order: Order = None,
+    search: Search = None,
+    count: Annotated[Count | None, typer.Option(help="Also print how many rows match.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most rows to show.")] = 100,
+    offset: Annotated[int, typer.Option(min=0, help="How many rows to skip first.")] = 0,
+    cursor: Annotated[str | None, typer.Option(help="The `next_cursor` of the previous page of the query.")] = None,
+    fields: Fields = None,
     as_json: AsJson = False,
 ) -> None:
     """Show rows, newest first.
 
-    Those of one organisation, or of all. Operators: eq, in, gt, gte, lt, lte, prefix, contains, is.
+    It shows those of one organisation, or of all. Operators: eq, in, gt, gte, lt, lte, prefix, contains, is.
     """
     from engine.rows.cursor import UNSIGNED_CURSORS
     from engine.rows.query import build_query
@@ -114,56 +116,44 @@ def query_rows(
 
     here = find_project()
     plan = find_plan(load_plans(here), spec)
-    lists = {name: text.split(",") for name, text in (("fields", fields), ("order", order)) if text}
-    words = {"q": search, "count": count, "limit": limit, "offset": offset}
-    parameters = {**parse_filters(plan, filters or []), **lists, **words}
-    question = build_query(
-        plan,
-        read_optional_uuid(org, "--org"),
-        {name: value for name, value in parameters.items() if name not in ("q", "count") or value is not None},
-    )
-    question = UNSIGNED_CURSORS.apply_cursor(plan, question, cursor)
+    page_options: dict[str, Any] = {"limit": limit, "offset": offset, **({"count": count} if count else {})}
+    parameters = _build_parameters(plan, filters, order, search, fields) | page_options
+    query = build_query(plan, read_optional_uuid(org, "--org"), parameters)
+    query = UNSIGNED_CURSORS.apply_cursor(plan, query, cursor)
 
     async def read_page() -> Any:
         with open_database(here) as dsn:
             async with await connect(dsn) as connection:
-                return await fetch_page(connection, plan, question)
+                return await fetch_page(connection, plan, query)
 
     page = asyncio.run(read_page())
     rows = [orjson.Fragment(row) for row in page.rows]
-    following = UNSIGNED_CURSORS.encode_cursor(plan, question, page.last)
+    following = UNSIGNED_CURSORS.encode_cursor(plan, query, page.last)
     if as_json:
         shown = len(rows) if page.count is None else page.count
         meta = {"count": shown, "more": following is not None, "next_cursor": following}
-        console.print_json({"data": rows, "meta": meta})
+        terminal.print_json({"data": rows, "meta": meta})
         return
     for row in page.rows:
-        console.print_line(row.decode())
+        terminal.print_line(row.decode())
     total = "" if page.count is None else f" of {page.count}"
     more = f", more follow: --cursor {following}" if following else ""
-    console.print_note(f"{plan.name}: {len(rows)} row(s){total}{more}")
+    terminal.print_note(f"{plan.name}: {len(rows)} row(s){total}{more}")
 
 
 def export_rows(
     spec: SpecName,
     org: Annotated[str, typer.Option(help="The organisation whose rows it writes.")],
-    format_: Annotated[ExportFormat, typer.Option("--format", help="Of the file.")] = ExportFormat.NDJSON,
-    filters: Annotated[
-        list[str] | None,
-        typer.Option("--filter", help="column=value, or column.operator=value; repeat column=value for a list."),
-    ] = None,
-    order: Annotated[
-        str | None, typer.Option(help="One or two columns with a comma between, `-` for falling: -updated_at.")
-    ] = None,
-    search: Annotated[str | None, typer.Option("--q", help="Words to search in the columns under `search`.")] = None,
-    fields: Annotated[
-        str | None, typer.Option(help="Columns and paths to write, with commas between. Default: all columns.")
-    ] = None,
+    format_: Annotated[ExportFormat, typer.Option("--format", help="The format of the file.")] = ExportFormat.NDJSON,
+    filters: Filters = None,
+    order: Order = None,
+    search: Search = None,
+    fields: Fields = None,
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
 ) -> None:
     """Write every row that matches to a file.
 
-    It needs little memory, however many there are. Parquet takes the optional part `parquet` of the installation.
+    The memory it needs does not depend on the number of rows. Parquet needs the optional dependency `parquet`.
     """
     from engine.rows.query import EXPORT_OPTIONS, build_query
     from engine.store.connection import connect
@@ -174,15 +164,13 @@ def export_rows(
     here = find_project()
     plan = find_plan(load_plans(here), spec)
     org_id = read_uuid(org, "--org")
-    lists = {name: text.split(",") for name, text in (("fields", fields), ("order", order)) if text}
-    words = {"q": search} if search else {}
-    question = build_query(plan, org_id, {**parse_filters(plan, filters or []), **lists, **words}, EXPORT_OPTIONS)
+    query = build_query(plan, org_id, _build_parameters(plan, filters, order, search, fields), EXPORT_OPTIONS)
 
     async def write_file(file: IO[bytes]) -> None:
         with open_database(here) as dsn:
             async with await connect(dsn) as connection:
                 await check_organisation(connection, org_id)
-                async for part in write_export(connection, plan, question, format_):
+                async for part in write_export(connection, plan, query, format_):
                     file.write(part)
 
     if out is None:
@@ -193,13 +181,21 @@ def export_rows(
     with unfinished.open("wb") as file:
         asyncio.run(write_file(file))
     unfinished.replace(out)
-    console.print_note(f"{plan.name}: wrote {out}")
+    terminal.print_note(f"{plan.name}: wrote {out}")
+
+
+def _build_parameters(
+    plan: Plan, filters: list[str] | None, order: str | None, search: str | None, fields: str | None
+) -> dict[str, Any]:
+    """Build the parameters of a query from the options that `query` and `export` share. Raises BadParameter."""
+    lists = {name: text.split(",") for name, text in (("fields", fields), ("order", order)) if text}
+    return {**parse_filters(plan, filters or []), **lists, **({} if search is None else {"q": search})}
 
 
 def parse_filters(plan: Plan, pairs: list[str]) -> dict[str, Any]:
-    """Turn `column=value` and `column.operator=value` into the filters of a query. Raises BadParameter.
+    """Convert `column=value` and `column.operator=value` to the filters of a query. Raises BadParameter.
 
-    A repeated column gives a list; operators of one column all hold.
+    Several values of one column become a list; several operators of one column must all hold.
     """
     columns = list_query_columns(plan)
     values: dict[str, Any] = {}
@@ -228,15 +224,15 @@ def _parse_operand(column: QueryColumn, operator: str, text: str) -> exact_json.
     return text if operator in (Operator.PREFIX, Operator.CONTAINS) else _parse_value(column, text)
 
 
-def _parse_value(field: QueryColumn, text: str) -> exact_json.Json:
-    """Read an argument as a number or a boolean where the column takes no string, else keep it as text."""
-    if "string" in field.type.takes:
+def _parse_value(column: QueryColumn, text: str) -> exact_json.Json:
+    """Decode a number or a boolean where the column's type accepts no strings; otherwise return the text."""
+    if "string" in column.type.takes:
         return text
     try:
         value = exact_json.loads(text)
     except exact_json.ExactError:
         return text
-    return value if exact_json.json_kind(value) in field.type.takes else text
+    return value if exact_json.json_kind(value) in column.type.takes else text
 
 
 def _as_list(value: Any) -> list[Any]:

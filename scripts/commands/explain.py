@@ -1,6 +1,6 @@
-"""The commands that say why to believe a row: explain, history.
+"""The commands that show where a row comes from and its earlier versions: explain, history.
 
-The modules that import the database driver are imported inside the functions, so that the other commands start fast.
+Modules that import the database driver are imported inside the functions, so that other commands start fast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.plans import find_plan, load_plans
 from engine.project import find_project
 from engine.values import exact_json
 from engine.values.column_types import shorten_json
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command, SpecName, read_uuid
 from scripts.database_url import open_database
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from engine.explain.history import History
     from engine.store.connection import Connection
 
-_WIDTH = 100  # characters of a value in a line
+_WIDTH = 100  # the most characters of a value in a line
 
-RowId = Annotated[str | None, typer.Argument(help="The row.", metavar="[ID]")]
-Org = Annotated[str | None, typer.Option("--org", help="Whose row, where it is named by its key.")]
+RowId = Annotated[str | None, typer.Argument(help="The row's id.", metavar="[ID]")]
+Org = Annotated[str | None, typer.Option("--org", help="With --key: the organisation of the row.")]
 Key = Annotated[
     list[str] | None,
-    typer.Option("--key", help="A column of the key and its value; repeat it.", metavar="COLUMN=VALUE"),
+    typer.Option("--key", help="A column of the key; may be repeated.", metavar="COLUMN=VALUE"),
 ]
 
 
 class RowNotFound(EngineError):
-    """There is no such row."""
+    """There is no row with this id."""
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """How the command line names a row: by its id, or by organisation and key."""
+class RowReference:
+    """A row as given on the command line: by its id, or by organisation and key."""
 
     row_id: str | None
     org_id: str | None
@@ -60,11 +60,11 @@ def explain_row(
 ) -> None:
     """Show where each cell of a row comes from.
 
-    A key without a row: what is known of it, such as failed, filtered, rejected, superseded.
+    For a key without a row it shows why there is none, such as failed, filtered, rejected, superseded.
     """
     if key and row is not None and field is None:
         row, field = None, row
-    named = _read_names(row, org, key)
+    named = _read_row_reference(row, org, key)
     plans = load_plans(find_project())
     plan = find_plan(plans, spec)
 
@@ -87,7 +87,7 @@ def explain_row(
     with open_database(find_project()) as dsn:
         explained = asyncio.run(fetch_explanation(dsn))
     if as_json:
-        console.print_json(orjson.Fragment(exact_json.dumps(explained)))
+        terminal.print_json(orjson.Fragment(exact_json.dumps(explained)))
         return
     _print_explanation(explained)
 
@@ -97,11 +97,11 @@ def show_history(
     row: RowId = None,
     org: Org = None,
     key: Key = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most versions to show.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a row was after each contribution, newest first."""
-    named = _read_names(row, org, key)
+    """Show the versions of a row, newest first."""
+    named = _read_row_reference(row, org, key)
     plan = find_plan(load_plans(find_project()), spec)
 
     async def fetch_history(dsn: str) -> History:
@@ -122,15 +122,15 @@ def show_history(
     with open_database(find_project()) as dsn:
         history = asyncio.run(fetch_history(dsn))
     if history.more:
-        console.print_note(f"older ones are left out: the newest {len(history.versions)} are here")
+        terminal.print_note(f"older ones are left out: the newest {len(history.versions)} are here")
     if as_json:
-        console.print_json(orjson.Fragment(exact_json.dumps([version.as_dict() for version in history.versions])))
+        terminal.print_json(orjson.Fragment(exact_json.dumps([version.as_dict() for version in history.versions])))
         return
     _print_history(plan, history)
 
 
-def _read_names(row: str | None, org: str | None, key: list[str] | None) -> Named:
-    """Read how the row is named. Raises BadParameter."""
+def _read_row_reference(row: str | None, org: str | None, key: list[str] | None) -> RowReference:
+    """Parse the id or the organisation and key of a row. Raises BadParameter when they do not name one row."""
     if (row is None) == (not key):
         raise typer.BadParameter("name the row by its id, or by `--org` and `--key column=value`")
     if key and org is None:
@@ -139,15 +139,15 @@ def _read_names(row: str | None, org: str | None, key: list[str] | None) -> Name
     for (name, sign, _), text in zip(pairs, key or (), strict=True):
         if not sign or not name.strip():
             raise typer.BadParameter(f"--key: `{text}` is not `column=value`")
-    return Named(
+    return RowReference(
         None if row is None else read_uuid(row, "ID"),
         None if org is None else read_uuid(org, "--org"),
         {name.strip(): value for name, _, value in pairs},
     )
 
 
-async def _find_owner(connection: Connection, plan: Plan, named: Named) -> tuple[str, str]:
-    """Return the id of the row and its organisation. Raises RowNotFound."""
+async def _find_owner(connection: Connection, plan: Plan, named: RowReference) -> tuple[str, str]:
+    """Return the id of the row and its organisation. Raises RowNotFound when no organisation has the row."""
     from engine.explain.stored_row import find_owner
     from engine.store.errors import wrap_errors
 
@@ -165,46 +165,46 @@ def _build_not_found(plan: Plan, row_id: str) -> RowNotFound:
 
 def _print_explanation(explained: Mapping[str, Any]) -> None:
     for cell in explained["cells"]:
-        console.print_line(f"{cell['field']} = {shorten_json(cell['value'], _WIDTH)}")
+        terminal.print_line(f"{cell['field']} = {shorten_json(cell['value'], _WIDTH)}")
         if cell["step_result_id"] is not None:
             element = "" if cell["element"] is None else f", element {cell['element']}"
-            console.print_line(f"    from       {cell['step_result_id']} of {cell['recorded_at']}{element}")
-            console.print_line(f"    path       {cell['path']}")
-            console.print_line(f"    raw        {shorten_json(cell['raw'], _WIDTH)}")
+            terminal.print_line(f"    from       {cell['step_result_id']} of {cell['recorded_at']}{element}")
+            terminal.print_line(f"    path       {cell['path']}")
+            terminal.print_line(f"    raw        {shorten_json(cell['raw'], _WIDTH)}")
         for step in cell["steps"]:
-            console.print_line(f"    {step['normalizer']:<10} {shorten_json(step['result'], _WIDTH)}")
+            terminal.print_line(f"    {step['normalizer']:<10} {shorten_json(step['result'], _WIDTH)}")
         for entry in cell["evidence"]:
             _print_evidence(entry)
         if cell["note"]:
-            console.print_line(f"    note       {cell['note']}")
-    console.print_line(f"{explained['id'] or 'no row'}: {explained['state']}: {explained['explanation']}")
+            terminal.print_line(f"    note       {cell['note']}")
+    terminal.print_line(f"{explained['id'] or 'no row'}: {explained['state']}: {explained['explanation']}")
     for finding in explained.get("known", ()):
-        console.print_line(f"  {finding['recorded_at']} {finding['step_result_id']}: {finding['message']}")
+        terminal.print_line(f"  {finding['recorded_at']} {finding['step_result_id']}: {finding['message']}")
 
 
 def _print_evidence(entry: Mapping[str, Any]) -> None:
     confidence = f" ({entry['confidence']} confidence)" if entry["confidence"] else ""
-    console.print_line(f"    evidence   {entry['field']}{confidence}: {shorten_json(entry['reasoning'], _WIDTH)}")
+    terminal.print_line(f"    evidence   {entry['field']}{confidence}: {shorten_json(entry['reasoning'], _WIDTH)}")
     for citation in entry["citations"]:
         address = citation.get("url") if isinstance(citation, dict) else citation
-        console.print_line(f"               {address}")
+        terminal.print_line(f"               {address}")
 
 
 def _print_history(plan: Plan, history: History) -> None:
-    """Print what each contribution changed, newest first."""
+    """Print the columns that changed in each version, newest first."""
     if not history.versions:
-        console.print_line("no step result gives this row: it has no history")
+        terminal.print_line("no step result gives this row: it has no history")
     older = [*history.versions[1:], None]
     for version, before in zip(history.versions, older, strict=True):
-        console.print_line(f"{version.recorded_at} {version.step_result_id}")
+        terminal.print_line(f"{version.recorded_at} {version.step_result_id}")
         if version.row is None:
-            console.print_line("    the row went")
+            terminal.print_line("    the row went")
             continue
         earlier = before.row if before and before.row else {}
         for column in plan.fields:
             value = version.row[column.name]
             if column.name not in earlier or earlier[column.name] != value:
-                console.print_line(f"    {column.name} = {shorten_json(value, _WIDTH)}")
+                terminal.print_line(f"    {column.name} = {shorten_json(value, _WIDTH)}")
 
 
 COMMANDS = (

@@ -17,7 +17,7 @@ from engine.project import find_project
 from engine.rows import document
 from engine.sql.step_results import Scope
 from engine.values import exact_json
-from scripts import console
+from scripts import terminal
 from scripts.commands.backfill import backfill_with_progress, has_trouble
 from scripts.commands.options import AsJson, Command, SpecName, read_json_file, read_uuid
 from scripts.database_url import open_database
@@ -38,7 +38,7 @@ def import_results(
     """Store step outputs from files and turn them into rows.
 
     Makes one submission, and of each file a run with one step result; of two files about one key the later counts as
-    newer. All files are checked before anything is stored. Exit 1 when something was rejected or refused.
+    newer. All files are checked before anything is stored. Exit status 1 when something was rejected or refused.
     """
     here = find_project()
     plan = find_plan(load_plans(here), spec)
@@ -49,10 +49,10 @@ def import_results(
         report = backfill_with_progress(dsn, plan, Scope(org_ids=[org_id], submissions=[stored.submission_id]))
     report = {**report, "submission_id": stored.submission_id, "step_results": list(stored.step_result_ids)}
     if as_json:
-        console.print_json(report)
+        terminal.print_json(report)
     else:
-        console.print_account(report)
-        console.print_note(f"submission {stored.submission_id}, {len(stored.step_result_ids)} step result(s)")
+        terminal.print_account(report)
+        terminal.print_note(f"submission {stored.submission_id}, {len(stored.step_result_ids)} step result(s)")
     raise typer.Exit(1 if has_trouble(report) else 0)
 
 

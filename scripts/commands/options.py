@@ -1,4 +1,4 @@
-"""What the commands share: how one is registered with its examples, and the arguments several of them take."""
+"""What the commands share: the classes that register a command with its examples, and common arguments."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class Command:
 
     @property
     def epilog(self) -> str:
-        """The examples as the end of the help; `\\b` keeps click from joining their lines."""
+        """The examples, for the end of the help; `\\b` tells click not to rewrap their lines."""
         return "\n".join(("\b", "Examples:", *(f"  {example}" for example in self.examples)))
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Commands below one name. `function`, where there is one, runs when none of them is named."""
+    """Commands below one name, such as `dex token`. `function`, if any, runs when no command is given."""
 
     name: str
     function: Callable[..., None] | None
     examples: tuple[str, ...]
     commands: tuple[Command, ...]
-    summary: str = ""  # where there is no function, whose docstring it would be
+    summary: str = ""  # the help where there is no function; otherwise its docstring is
 
     def build_app(self) -> typer.Typer:
         """Build the typer application of the group."""
@@ -56,7 +56,7 @@ class Group:
 
 
 def merge_groups(groups: Sequence[Group]) -> list[Group]:
-    """Put the commands of groups with one name together."""
+    """Merge groups that have the same name into one with the commands of all."""
     merged: dict[str, Group] = {}
     for group in groups:
         earlier = merged.get(group.name)
@@ -65,7 +65,7 @@ def merge_groups(groups: Sequence[Group]) -> list[Group]:
 
 
 def _do_nothing() -> None:
-    """Keep typer from making a group of one command that command."""
+    """Do nothing: with a callback, typer does not replace a group of one command by that command."""
 
 
 def complete_spec(incomplete: str) -> list[str]:
@@ -78,7 +78,7 @@ def complete_spec(incomplete: str) -> list[str]:
 
 
 def read_uuid(text: str, option: str) -> str:
-    """Return a UUID as Postgres prints it. Raises BadParameter naming the option."""
+    """Parse a UUID and return its canonical text. Raises BadParameter that names the option."""
     value = parse_uuid(text)
     if value is None:
         raise typer.BadParameter(f"{option}: `{text}` is not a UUID")
@@ -86,7 +86,7 @@ def read_uuid(text: str, option: str) -> str:
 
 
 def read_optional_uuid(text: str | None, option: str) -> str | None:
-    """Return a UUID as Postgres prints it, or None where the option was not given."""
+    """Parse a UUID as `read_uuid` does, or return None where the option was not given."""
     return None if text is None else read_uuid(text, option)
 
 
@@ -100,6 +100,6 @@ def read_json_file(file: str) -> Json:
         raise typer.BadParameter(f"`{file}` is {error}") from error
 
 
-SpecName = Annotated[str, typer.Argument(help="A spec by name.", autocompletion=complete_spec)]
+SpecName = Annotated[str, typer.Argument(help="The name of a spec.", autocompletion=complete_spec)]
 OptionalSpecName = Annotated[str | None, typer.Option("--spec", help="Only this spec.", autocompletion=complete_spec)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]

@@ -1,4 +1,4 @@
-"""The commands about money: orders (list, collect, resolve), costs, org budget."""
+"""The commands about orders of research and their costs: orders (list, collect, resolve), costs, org budget."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import typer
 
 from engine.errors import EngineError
 from engine.project import Project, find_project
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
 from scripts.commands.server import build_node_command
 from scripts.database_url import open_database
@@ -36,11 +36,11 @@ class CollectFailed(EngineError):
 def list_orders(
     context: typer.Context,
     org: Org = None,
-    status: Annotated[str | None, typer.Option(help="Only with this status.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 100,
+    status: Annotated[str | None, typer.Option(help="Only orders with this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most orders to list.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List what was ordered, collect answers, resolve doubts."""
+    """List, collect and resolve orders of research."""
     if context.invoked_subcommand is not None:
         return
     from engine.orders import listing
@@ -55,39 +55,40 @@ def list_orders(
     with open_database(find_project()) as dsn:
         orders = asyncio.run(fetch_orders(dsn))
     if as_json:
-        console.print_json([orjson.Fragment(order) for order in orders])
+        terminal.print_json([orjson.Fragment(order) for order in orders])
         return
     rows = [json.loads(order) for order in orders]
-    console.print_table(_COLUMNS, [[row[name] or "" for name in _COLUMNS] for row in rows])
+    terminal.print_table(_COLUMNS, [[row[name] or "" for name in _COLUMNS] for row in rows])
     for row in rows:
         if row["status"] == "unknown":
-            console.print_note(f"{row['id']}: {row['error_message']}")
-            console.print_note(f"    hint: dex orders resolve {row['id']} --accepted RUN_ID, or --not-accepted")
+            terminal.print_note(f"{row['id']}: {row['error_message']}")
+            terminal.print_note(f"    hint: dex orders resolve {row['id']} --accepted RUN_ID, or --not-accepted")
 
 
 def collect_orders(
-    order: Annotated[str | None, typer.Argument(help="One order; all without it.", metavar="[ID]")] = None,
+    order: Annotated[str | None, typer.Argument(help="The order's id. Default: all.", metavar="[ID]")] = None,
     org: Org = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for the answers of open orders.
+    """Collect the answers of open orders from the provider.
 
-    Each answer becomes the result of the step that bought it, and the rows follow. Needs PARALLEL_API_KEY; without
-    DATA_ENGINE_API_URL it starts an API for itself. The exit status is 1 when something could not be asked.
+    Each answer is stored in the step that ordered it, and its rows are written. It needs PARALLEL_API_KEY, and starts
+    an API of its own unless DATA_ENGINE_API_URL is set. Exit status 1 when the provider could not be reached for an
+    order.
     """
     arguments = [] if order is None else ["--order", read_uuid(order, "ID")]
     arguments += [] if org is None else ["--org", read_uuid(org, "--org")]
     tally = run_collection(find_project(), *arguments)
     if as_json:
-        console.print_json(tally)
+        terminal.print_json(tally)
     else:
-        console.print_line(", ".join(f"{count} {name}" for name, count in tally.items()))
+        terminal.print_line(", ".join(f"{count} {name}" for name, count in tally.items()))
     if tally["unreachable"]:
         raise typer.Exit(1)
 
 
 def run_collection(here: Project, *arguments: str) -> dict[str, int]:
-    """Collect open orders with the runner's own program; return its counts. Raises CollectFailed."""
+    """Run the runner's program that collects open orders; return its counts. Raises CollectFailed when it fails."""
     command = build_node_command(here, _COLLECT_SCRIPT, *arguments)
     with _provide_api(here) as environment:
         done = subprocess.run(
@@ -101,9 +102,9 @@ def run_collection(here: Project, *arguments: str) -> dict[str, int]:
 
 
 def collect_open_orders(here: Project, dsn: str) -> None:
-    """Collect open orders, where there are some and the provider's key is set; never raise.
+    """Collect open orders, if there are some and PARALLEL_API_KEY is set; print errors instead of raising them.
 
-    What cannot be collected now stays open, and is asked for by the next sweep.
+    Orders that cannot be collected stay open, and the next call tries again.
     """
 
     async def has_open_orders() -> bool:
@@ -117,17 +118,20 @@ def collect_open_orders(here: Project, dsn: str) -> None:
         if not asyncio.run(has_open_orders()):
             return
         if not os.environ.get("PARALLEL_API_KEY", "").strip():
-            console.print_note("there are open orders; with PARALLEL_API_KEY their answers would be collected")
+            terminal.print_note("there are open orders; with PARALLEL_API_KEY their answers would be collected")
             return
         tally = run_collection(here)
-        console.print_note("orders collected: " + ", ".join(f"{count} {name}" for name, count in tally.items()))
+        terminal.print_note("orders collected: " + ", ".join(f"{count} {name}" for name, count in tally.items()))
     except (EngineError, typer.BadParameter) as error:
-        console.print_note(f"open orders were not collected: {error}")
+        terminal.print_note(f"open orders were not collected: {error}")
 
 
 @contextmanager
 def _provide_api(here: Project) -> Iterator[dict[str, str]]:
-    """Yield the variables that name the API: none where they are set, else those of one started for this purpose."""
+    """Yield environment variables for the runner: none when DATA_ENGINE_API_URL is set, else those of a new API.
+
+    The new API runs during the `with` block.
+    """
     if os.environ.get("DATA_ENGINE_API_URL", "").strip():
         yield {}
         return
@@ -144,14 +148,14 @@ def _provide_api(here: Project) -> Iterator[dict[str, str]]:
 
 
 def resolve_order(
-    order: Annotated[str, typer.Argument(help="The order.", metavar="ID")],
-    accepted: Annotated[str | None, typer.Option(help="The provider has it, under this run id.")] = None,
+    order: Annotated[str, typer.Argument(help="The order's id.", metavar="ID")],
+    accepted: Annotated[str | None, typer.Option(help="The run id under which the provider has it.")] = None,
     not_accepted: Annotated[bool, typer.Option("--not-accepted", help="The provider does not have it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether the provider accepted an order.
+    """Record whether the provider accepted an order.
 
-    For orders of which nobody knows. Look at the provider for the marks that `dex orders` names.
+    For orders with the status `unknown`. `dex orders` prints the marks by which to find the order at the provider.
     """
     if (accepted is None) != not_accepted:
         raise typer.BadParameter("say either `--accepted RUN_ID` or `--not-accepted`")
@@ -170,11 +174,11 @@ def resolve_order(
     with open_database(find_project()) as dsn:
         resolved = asyncio.run(record_resolution(dsn))
     if as_json:
-        console.print_json(orjson.Fragment(resolved))
+        terminal.print_json(orjson.Fragment(resolved))
         return
     status = json.loads(resolved)["status"]
-    console.print_line(f"{order_id}: {status}")
-    console.print_note("`dex orders collect` takes its answer" if accepted else "`dex runs retry` orders it again")
+    terminal.print_line(f"{order_id}: {status}")
+    terminal.print_note("`dex orders collect` takes its answer" if accepted else "`dex runs retry` orders it again")
 
 
 def show_costs(
@@ -194,19 +198,19 @@ def show_costs(
     with open_database(find_project()) as dsn:
         costs = asyncio.run(fetch_costs(dsn))
     if as_json:
-        console.print_json([orjson.Fragment(cost) for cost in costs])
+        terminal.print_json([orjson.Fragment(cost) for cost in costs])
         return
     columns = ("org_id", "operation", "month", "orders", "cost")
-    console.print_table(columns, [[json.loads(cost)[name] for name in columns] for cost in costs])
+    terminal.print_table(columns, [[json.loads(cost)[name] for name in columns] for cost in costs])
 
 
 def set_budget(
     org: Annotated[str, typer.Argument(help="The organisation.", metavar="ORG")],
-    usd: Annotated[str | None, typer.Option(help="USD in a calendar month (UTC); `none` for no bound.")] = None,
-    operation: Annotated[str, typer.Option(help="For this operation alone.")] = "",
+    usd: Annotated[str | None, typer.Option(help="USD per calendar month (UTC); `none` for no limit.")] = None,
+    operation: Annotated[str, typer.Option(help="Only for this operation.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Set or show what an organisation may spend in a month."""
+    """Set or show the monthly budget of an organisation."""
     org_id = read_uuid(org, "ORG")
     amount = None if usd is None or usd == "none" else _read_usd(usd)
 
@@ -226,17 +230,17 @@ def set_budget(
     with open_database(find_project()) as dsn:
         listed = [json.loads(text) for text in asyncio.run(change_budget(dsn))]
     if as_json:
-        console.print_json({"org_id": org_id, "budgets": listed})
+        terminal.print_json({"org_id": org_id, "budgets": listed})
         return
     for budget in listed:
         scope = budget["operation"] or "all operations"
-        console.print_line(f"{scope}: {budget['usd']} USD a month, {budget['spent']} spent or reserved")
+        terminal.print_line(f"{scope}: {budget['usd']} USD a month, {budget['spent']} spent or reserved")
     if not any(budget["operation"] is None for budget in listed):
-        console.print_note("no budget over all operations: spending has no bound")
+        terminal.print_note("no budget over all operations: spending has no bound")
 
 
 def _read_usd(text: str) -> Decimal:
-    """Return an amount of USD. Raises BadParameter."""
+    """Parse an amount of USD. Raises BadParameter when it is negative or no number."""
     try:
         amount = Decimal(text)
     except InvalidOperation:

@@ -13,7 +13,7 @@ import typer
 from engine.errors import EngineError
 from engine.project import find_project
 from engine.runs.statuses import RunStatus
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
 from scripts.database_url import open_database
 
@@ -24,18 +24,18 @@ _COLUMNS = ("id", "status", "runner", "claims", "created_at", "finished_at", "er
 _STEP_COLUMNS = ("step_position", "operation_id", "status", "order_id", "error_message")
 _ORDER_COLUMNS = ("id", "operation", "processor", "status", "price", "cost", "provider_run_id")
 
-RunId = Annotated[str, typer.Argument(help="The run.", metavar="RUN")]
+RunId = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN")]
 
 
 class NothingChanged(EngineError):
-    """The run is in a state in which it cannot be canceled or taken up again."""
+    """The status of the run does not allow it to be canceled or retried."""
 
 
 def list_runs(
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
-    status: Annotated[RunStatus | None, typer.Option(help="Only with this status.")] = None,
-    abandoned: Annotated[bool, typer.Option("--abandoned", help="Only those that nobody executes any more.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 100,
+    status: Annotated[RunStatus | None, typer.Option(help="Only runs with this status.")] = None,
+    abandoned: Annotated[bool, typer.Option("--abandoned", help="Only runs whose runner has died.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The most runs to list.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List runs, newest first."""
@@ -56,12 +56,12 @@ def list_runs(
     with open_database(find_project()) as dsn:
         runs = asyncio.run(fetch_runs(dsn))
     if as_json:
-        console.print_json([orjson.Fragment(run) for run in runs])
+        terminal.print_json([orjson.Fragment(run) for run in runs])
         return
     _print_rows(_COLUMNS, [json.loads(run) for run in runs])
     left = sum(json.loads(run)["is_abandoned"] for run in runs)
     if left:
-        console.print_note(f"{left} run(s) are executed by nobody any more: `dex worker`, or `dex runs retry RUN`")
+        terminal.print_note(f"{left} run(s) are executed by nobody any more: `dex worker`, or `dex runs retry RUN`")
 
 
 def show_run(run: RunId, as_json: AsJson = False) -> None:
@@ -73,7 +73,7 @@ def show_run(run: RunId, as_json: AsJson = False) -> None:
 def cancel_run(run: RunId, as_json: AsJson = False) -> None:
     """Cancel a run that has not ended.
 
-    It orders nothing more. What is ordered is collected all the same.
+    It places no more orders. Answers of orders it has placed are still collected.
     """
     from engine.runs import management
 
@@ -81,10 +81,10 @@ def cancel_run(run: RunId, as_json: AsJson = False) -> None:
 
 
 def retry_run(run: RunId, as_json: AsJson = False) -> None:
-    """Take a run up again.
+    """Queue a run again.
 
-    It has to have failed, been canceled, or lost who executed it. Steps that succeeded keep their results, and nothing
-    that was bought is bought again. The API hands a run of Trigger.dev to Trigger.dev within a minute.
+    It must have failed, been canceled, or lost its runner. Steps that succeeded keep their results, and orders that may
+    have an answer are not placed again. The API dispatches a run of Trigger.dev within a minute.
     """
     from engine.runs import management
 
@@ -120,27 +120,27 @@ async def _fetch_run(dsn: str, run_id: str) -> str:
 
 def _print_run(text: str, as_json: bool) -> None:
     if as_json:
-        console.print_json(orjson.Fragment(text))
+        terminal.print_json(orjson.Fragment(text))
         return
     run = json.loads(text)
     for name in ("id", "status", "runner", "claims", "restarts", "created_at", "finished_at", "error_message"):
         if run[name] is not None:
-            console.print_line(f"{name}: {run[name]}")
+            terminal.print_line(f"{name}: {run[name]}")
     if run["is_abandoned"]:
-        console.print_note("nobody executes it any more: `dex worker` takes it up, or `dex runs retry`")
+        terminal.print_note("nobody executes it any more: `dex worker` takes it up, or `dex runs retry`")
     _print_rows(_STEP_COLUMNS, run["step_results"])
     if run["orders"]:
         _print_rows(_ORDER_COLUMNS, run["orders"])
 
 
 def _print_rows(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    console.print_table(columns, [["" if row[name] is None else row[name] for name in columns] for row in rows])
+    terminal.print_table(columns, [["" if row[name] is None else row[name] for name in columns] for row in rows])
 
 
 def show_demo() -> None:
-    """Run everything once, on recorded research.
+    """Demonstrate the whole system on recorded research.
 
-    Migrates, runs a pipeline, backfills, queries, and shows that the accounts close. It ends by itself.
+    It migrates, runs a pipeline, backfills, queries, and shows that the accounts close. It ends by itself.
     """
     from scripts.demo import run_demo
 

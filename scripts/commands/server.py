@@ -17,14 +17,14 @@ import typer
 from engine.errors import EngineError
 from engine.plans import load_plans
 from engine.project import Project, find_project
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import Command, read_uuid
 from scripts.database_url import open_database
 from scripts.processes import start_process
 
 
 class CannotListen(EngineError):
-    """The address is in use, or belongs to another machine."""
+    """The address is in use, or is not an address of this machine."""
 
 
 _SECRETS = ("INTERNAL_API_KEY", "JWT_SECRET", "SUPER_ADMIN_JWT_SECRET", "SUPER_ADMIN_API_KEY")
@@ -33,15 +33,16 @@ _SECRETS = ("INTERNAL_API_KEY", "JWT_SECRET", "SUPER_ADMIN_JWT_SECRET", "SUPER_A
 def serve_api(
     host: Annotated[str, typer.Option(envvar="DEX_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(envvar="PORT", min=0, max=65535, help="Port; 0 takes a free one and says which.")
+        int, typer.Option(envvar="PORT", min=0, max=65535, help="Port; 0 chooses a free one and prints it.")
     ] = 8000,
     dev: Annotated[
-        bool, typer.Option("--dev", help="Make random secrets where none are set, and apply the migrations.")
+        bool, typer.Option("--dev", help="Use random secrets where none are set, and apply the migrations.")
     ] = False,
 ) -> None:
     """Serve the API and the console until it is stopped.
 
-    `--dev` needs no environment: it makes random keys, applies the migrations, and prints an address that signs in.
+    `--dev` needs no environment variables: it makes random keys, applies the migrations, and prints a URL of the
+    console that contains a key to sign in.
     """
     from api import settings
     from api.app import create_app
@@ -52,7 +53,7 @@ def serve_api(
     environment = {**os.environ, **(_load_development_secrets(here) if dev else {})}
     settings.load_settings(
         environment, database_url="checked first"
-    )  # names a missing secret before a database is started
+    )  # raises for a missing secret, before the embedded Postgres is started
     plans = load_plans(here)
     with open_database(here) as dsn:
         if dev:
@@ -61,22 +62,22 @@ def serve_api(
         server = build_server(create_app(loaded, plans, here.migrations), loaded)
         listener = _open_listener(host, port)
         address = f"http://{host}:{listener.getsockname()[1]}"
-        console.print_note(f"console: {address}/console{_build_sign_in(dev)}")
-        console.print_note(f"serving on {address}")
+        terminal.print_note(f"console: {address}/console{_build_sign_in(dev)}")
+        terminal.print_note(f"serving on {address}")
         server.run(sockets=[listener])
 
 
 def _build_sign_in(dev: bool) -> str:
-    """Return the end of the console's address that signs in with the random key of `--dev`, else nothing.
+    """Return the fragment of the console's URL that signs in with the random key of `--dev`, else "".
 
-    Behind `#` it reaches no server and no log; a key that somebody set is never printed.
+    Browsers do not send the part after `#`, so no log contains it. A key set in the environment is never printed.
     """
     key = _read_development_secrets(find_project()).get("SUPER_ADMIN_API_KEY") if dev else None
     return "" if key is None or os.environ.get("SUPER_ADMIN_API_KEY", "").strip() else f"#key={key}"
 
 
 def _open_listener(host: str, port: int) -> socket.socket:
-    """Open a listening socket. Raises CannotListen naming the address."""
+    """Open a listening socket. Raises CannotListen that names the address."""
     try:
         return socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
@@ -88,7 +89,7 @@ def _open_listener(host: str, port: int) -> socket.socket:
 
 
 def _load_development_secrets(here: Project) -> dict[str, str]:
-    """Return random secrets for the variables that are not set; made once in `.data/`, readable by the user alone."""
+    """Return random secrets for variables that are not set, from a file in `.data/` that is created once."""
     file = here.data / "development.env"
     if not file.exists():
         here.data.mkdir(exist_ok=True)
@@ -98,12 +99,12 @@ def _load_development_secrets(here: Project) -> dict[str, str]:
     stored = _read_development_secrets(here)
     used = {name: value for name, value in stored.items() if not os.environ.get(name, "").strip()}
     if used:
-        console.print_note(f"{', '.join(used)}: random, from {file.relative_to(here.root)}")
+        terminal.print_note(f"{', '.join(used)}: random, from {file.relative_to(here.root)}")
     return used
 
 
 def _read_development_secrets(here: Project) -> dict[str, str]:
-    """Return the secrets that `dex serve --dev` made; none where it never ran."""
+    """Return the secrets that `dex serve --dev` created, an empty dict if it never ran."""
     file = here.data / "development.env"
     if not file.exists():
         return {}
@@ -112,13 +113,13 @@ def _read_development_secrets(here: Project) -> dict[str, str]:
 
 def serve_agent(
     token: Annotated[
-        str | None, typer.Option(envvar="DEX_TOKEN", help="The API token of the tenant that the agent acts for.")
+        str | None, typer.Option(envvar="DEX_TOKEN", help="The API token with which the agent acts.")
     ] = None,
-    org: Annotated[str | None, typer.Option(help="Instead of a token, for operators: the organisation.")] = None,
+    org: Annotated[str | None, typer.Option(help="For operators, instead of a token: the organisation.")] = None,
 ) -> None:
-    """Serve one agent on standard input and output.
+    """Serve one agent over MCP on standard input and output.
 
-    It speaks the Model Context Protocol, reads only, and takes the optional part `mcp` of the installation.
+    The tools of the Model Context Protocol (MCP) only read. It needs the optional dependency `mcp`.
     """
     from api.auth import ORG_HEADER
     from api.mcp.server import check_installed
@@ -126,7 +127,7 @@ def serve_agent(
     check_installed()
     if bool(token) == (org is not None):
         raise typer.BadParameter("name `--token` (or the variable DEX_TOKEN) or `--org`, one of them")
-    internal_key = secrets.token_urlsafe(32)  # of this process: nobody else is served
+    internal_key = secrets.token_urlsafe(32)  # used inside this process only
     headers = {"authorization": f"Bearer {token or internal_key}"}
     if org is not None:
         headers[ORG_HEADER] = read_uuid(org, "--org")
@@ -150,16 +151,17 @@ async def _serve_agent(here: Project, dsn: str, internal_key: str, headers: dict
 
 
 def run_worker(
-    until_idle: Annotated[bool, typer.Option("--until-idle", help="Stop when no run is waiting.")] = False,
-    concurrency: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 4,
-    org: Annotated[str | None, typer.Option(help="Only this organisation's runs.")] = None,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="Exit when no run is queued.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="The most runs executed concurrently.")] = 4,
+    org: Annotated[str | None, typer.Option(help="Only runs of this organisation.")] = None,
     recorded: Annotated[
-        bool, typer.Option("--recorded", help="Take research from recordings, or make it up: nothing is bought.")
+        bool, typer.Option("--recorded", help="Use recorded or invented research, which costs nothing.")
     ] = False,
 ) -> None:
     """Claim queued runs and execute them on this machine.
 
-    Without Trigger.dev. Needs the runner's environment (see README.md); with --recorded the API of `dex serve --dev`.
+    It does not use Trigger.dev. It needs the runner's environment variables (see README.md), or with --recorded only
+    the running API of `dex serve --dev`.
     """
     arguments = ["--concurrency", str(concurrency), *(["--until-idle"] if until_idle else [])]
     arguments += ["--org", read_uuid(org, "--org")] if org is not None else []
@@ -167,11 +169,11 @@ def run_worker(
     command = build_node_command(here, "src/local-runner/main.ts", *arguments)
     if recorded:
         raise typer.Exit(_run_recorded_worker(here, command))
-    os.execv(command[0], command)  # the worker takes this process over, so that a signal reaches it
+    os.execv(command[0], command)  # replaces this process, so that signals reach the worker
 
 
 def _run_recorded_worker(here: Project, command: list[str]) -> int:
-    """Run the worker beside a provider that costs nothing; return its exit status."""
+    """Run the worker with the recorded provider, which costs nothing; return the worker's exit status."""
     environment = {**_read_development_secrets(here), **os.environ}
     defaults = {
         "DATA_ENGINE_API_URL": "http://127.0.0.1:8000",
@@ -184,7 +186,10 @@ def _run_recorded_worker(here: Project, command: list[str]) -> int:
 
 
 def build_node_command(here: Project, script: str, *arguments: str) -> list[str]:
-    """Build the command that runs a TypeScript file of trigger/ with the node that `make setup` chose."""
+    """Build the command that runs a TypeScript file of trigger/ with the Node.js that `make setup` chose.
+
+    Raises BadParameter when the npm packages are not installed.
+    """
     loader = here.root / "trigger" / "node_modules" / "tsx" / "dist" / "esm" / "index.mjs"
     chosen = Path(sys.executable).parent / "node"
     if not loader.exists() or not chosen.exists():

@@ -1,4 +1,4 @@
-"""The commands about specs and files: generate, extract, new, draft-migration."""
+"""The commands about specs and what is derived from them: generate, extract, new, draft-migration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.project import find_project
 from engine.rows import document, render
 from engine.rows.explain import Trace, trace_fields
 from engine.rows.extract import Extraction, extract_rows
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command, SpecName, read_json_file
 from scripts.database_url import open_database
 
@@ -28,9 +28,9 @@ def generate_files(
     check_only: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file differs.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the files that follow from the specs.
+    """Write the files that are generated from the specs.
 
-    Persist blocks, typed functions, JSON Schema, reference pages.
+    They are persist blocks, typed Python functions, JSON Schemas and reference pages.
     """
     from engine.generate.files import compare_files, write_files
     from engine.generate.generators import build_generated_files
@@ -43,36 +43,36 @@ def generate_files(
         raise typer.Exit(1 if drifts else 0)
     written = write_files(here.root, wanted)
     if as_json:
-        console.print_json({"written": written})
+        terminal.print_json({"written": written})
     else:
         for name in written:
-            console.print_line(f"wrote {name}")
-        console.print_note(f"{len(written)} of {len(wanted)} generated files changed")
+            terminal.print_line(f"wrote {name}")
+        terminal.print_note(f"{len(written)} of {len(wanted)} generated files changed")
 
 
 def _print_drifts(drifts: Sequence[Drift], total: int, as_json: bool) -> None:
     if as_json:
-        console.print_json({"drift": [{"file": drift.file, "what": drift.kind.value} for drift in drifts]})
+        terminal.print_json({"drift": [{"file": drift.file, "what": drift.kind.value} for drift in drifts]})
         return
     for drift in drifts:
-        console.print_line(f"{drift.file}: {drift.kind}")
+        terminal.print_line(f"{drift.file}: {drift.kind}")
         if drift.diff_text:
-            console.print_line(drift.diff_text)
-    console.print_note(
+            terminal.print_line(drift.diff_text)
+    terminal.print_note(
         "run `dex generate` and commit what it writes" if drifts else f"{total} generated files: up to date"
     )
 
 
 def show_extraction(
     spec: SpecName,
-    file: Annotated[str, typer.Argument(help="A step output, a whole output_payload, or `-`.")],
+    file: Annotated[str, typer.Argument(help="A step output or a whole output_payload; `-` for stdin.")],
     operation: Annotated[str | None, typer.Option(help="The operation, where the spec has several.")] = None,
-    explained: Annotated[bool, typer.Option("--explain", help="How each field came to its value.")] = False,
+    explained: Annotated[bool, typer.Option("--explain", help="Show how each value was derived.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the rows of a step output, without a database.
 
-    Exit 1 when it is rejected.
+    Exit status 1 when the step output is rejected.
     """
     plan = find_plan(load_plans(find_project()), spec)
     step = document.build_from_file(read_json_file(file), operation or plan.operations[0])
@@ -81,7 +81,7 @@ def show_extraction(
     if as_json:
         report = render.render_extraction(plan, result)
         traces = [_as_dict(trace) for trace in trace_fields(plan, name, step)] if explained else None
-        console.print_json(report if traces is None else {**report, "explain": traces})
+        terminal.print_json(report if traces is None else {**report, "explain": traces})
     else:
         _print_extraction(plan, result, list(trace_fields(plan, name, step)) if explained else [])
     raise typer.Exit(1 if result.outcome == "rejected" else 0)
@@ -106,21 +106,21 @@ def _print_extraction(plan: Plan, result: Extraction, traces: list[Trace]) -> No
 
     for trace in traces:
         where = "" if trace.element is None else f" of element {trace.element}"
-        console.print_line(f"{trace.field}{where}  <- {trace.path}")
-        console.print_line(f"    raw        {shorten_json(trace.raw)}")
+        terminal.print_line(f"{trace.field}{where}  <- {trace.path}")
+        terminal.print_line(f"    raw        {shorten_json(trace.raw)}")
         for name, value in trace.steps:
-            console.print_line(f"    {name:<10} {shorten_json(value)}")
+            terminal.print_line(f"    {name:<10} {shorten_json(value)}")
         stored = "nothing" if trace.result is None else str(trace.result)[:80]
-        console.print_line(f"    {'rejected   ' + trace.reason.message if trace.reason else 'stored     ' + stored}")
+        terminal.print_line(f"    {'rejected   ' + trace.reason.message if trace.reason else 'stored     ' + stored}")
     for row in render.render_rows(plan, result.rows):
-        console.print_line(render.dump_json(row, indent=True).decode())
+        terminal.print_line(render.dump_json(row, indent=True).decode())
     for reason in result.reasons:
         where = f" in element {reason.element}" if reason.element is not None else ""
         value = f", found {reason.value}" if reason.value is not None else ""
-        console.print_line(
+        terminal.print_line(
             f"{result.outcome}{where}: {reason.field or plan.name}: {reason.message}{value} ({reason.code})"
         )
-    console.print_note(f"{plan.name}: {result.outcome}, {len(result.rows)} row(s)")
+    terminal.print_note(f"{plan.name}: {result.outcome}, {len(result.rows)} row(s)")
 
 
 def draft_spec(
@@ -129,21 +129,22 @@ def draft_spec(
         Path | None, typer.Option("--from-sample", help="A step output or a whole output_payload.")
     ] = None,
     columns: Annotated[
-        str | None, typer.Option("--columns", help="A whole operation with these columns: name:type,name:type,...")
+        str | None, typer.Option("--columns", help="Draft an operation with these columns: name:type,name:type,...")
     ] = None,
     rows: Annotated[
         str | None,
         typer.Option(
             "--rows",
-            help="With --columns: the answer's list of this name gives the rows. Default: the "
-            "operation's last word, where it is a plural.",
+            help="With --columns: the name of the list in the answer that has one element per row. "
+            "Default: the operation's last word, if it is a plural.",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the spec. Default: from the operation.")] = None,
+    name: Annotated[str | None, typer.Option(help="The spec's name. Default: derived from the operation.")] = None,
 ) -> None:
     """Draft a spec and its test case.
 
-    From a sample output; from columns, with the research itself; else from what most research has in common.
+    It uses a sample output, or a list of columns, for which it also drafts the `research` block and the prompt. Without
+    either it drafts the columns that most research has.
     """
     from engine.draft import spec_text
     from engine.draft.operation import draft_from_columns
@@ -166,9 +167,9 @@ def draft_spec(
     if taken:
         raise typer.BadParameter(f"`{taken[0]}` exists already; choose another `--name`")
     for file in write_files(here.root, drafted):
-        console.print_line(f"wrote {file}")
+        terminal.print_line(f"wrote {file}")
     advice = "make the prompt your own" if columns else "read the spec's `# unsure` comments"
-    console.print_note(f"next: {advice}, then `dex check` and `dex draft-migration`")
+    terminal.print_note(f"next: {advice}, then `dex check` and `dex draft-migration`")
 
 
 def draft_next_migration(
@@ -177,7 +178,7 @@ def draft_next_migration(
 ) -> None:
     """Write the next migration for the table of a spec.
 
-    It creates the table, or adds the columns and indexes that the table lacks.
+    The migration creates the table, or adds the columns and indexes that it lacks.
     """
     from engine.store.connection import connect
     from engine.tables import draft_migration, inspect
@@ -195,11 +196,11 @@ def draft_next_migration(
     names = sorted(file.name for file in here.migrations.glob("*.sql"))
     name, text = draft_migration.draft_migration(plan, names, table)
     if print_only:
-        console.print_line(text)
+        terminal.print_line(text)
         return
     (here.migrations / name).write_text(text, encoding="utf-8")
-    console.print_line(f"wrote migrations/{name}")
-    console.print_note("next: read it, then `dex migrate`")
+    terminal.print_line(f"wrote migrations/{name}")
+    terminal.print_note("next: read it, then `dex migrate`")
 
 
 COMMANDS = (

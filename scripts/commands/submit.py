@@ -1,6 +1,6 @@
-"""The command that queues work: submit.
+"""The command `dex submit`, which queues runs.
 
-The modules that import the database driver are imported inside the functions, so that the other commands start fast.
+Modules that import the database driver are imported inside the functions, so that other commands start fast.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from engine.plans import load_plans
 from engine.project import Project, find_project
 from engine.runs.errors import InvalidStepConfig, TooManyQueuedSteps, UnknownOperation
 from engine.values import exact_json
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command, read_optional_uuid, read_uuid
 from scripts.database_url import open_database
 from scripts.input_files import InputFileError, count_inputs, read_inputs
 
-#: Runs of one submission, as over HTTP. A file of more becomes several submissions.
+#: The most runs of one submission, as over HTTP. A file with more inputs becomes several submissions.
 _BATCH = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
-    """What was asked for on the command line, checked."""
+class _Arguments:
+    """The validated arguments of the command line."""
 
     org_id: str
     company_id: str | None
     operations: tuple[str, ...]
     file: Path | None
     inputs: tuple[bytes, ...]
-    key: str | None  # of the submission; that of a file's submissions has their number behind it
+    key: str | None  # the idempotency key; for the submissions of a file, `/` and a number are appended
     ceiling: CostCeiling
 
 
@@ -55,30 +55,30 @@ class _Report:
 
 def submit_inputs(
     org: Annotated[str, typer.Option(help="The organisation.")],
-    step: Annotated[list[str], typer.Option(help="An operation, in order; repeatable.")],
+    step: Annotated[list[str], typer.Option(help="An operation; repeated for several steps, in order.")],
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", help="A JSON object, or @FILE; one run each; repeatable.")
+        list[str] | None, typer.Option("--input", help="A JSON object or @FILE; may be repeated, one run each.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--inputs", help="CSV with a header, or JSON Lines; a run per line.")
+        Path | None, typer.Option("--inputs", help="CSV with a header, or JSON Lines; one run per line.")
     ] = None,
-    company: Annotated[str | None, typer.Option(help="The company to act for.")] = None,
+    company: Annotated[str | None, typer.Option(help="The company of the submission.")] = None,
     key: Annotated[
-        str | None, typer.Option("--idempotency-key", help="Submitted again under it, nothing is queued twice.")
+        str | None, typer.Option("--idempotency-key", help="Repeating a key and its inputs queues nothing twice.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it may cost at most; queue nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the most it may cost; queue nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Queue one run per input for `dex worker`.
 
-    Every run has the same steps, in the order given. A file is checked before anything is queued. Interrupted, it is
-    submitted again under the idempotency key that was printed, and goes on where it stopped.
+    Every run has the same steps, in the given order. A file is checked before anything is queued. To continue after an
+    interruption, repeat the command with the idempotency key that it printed.
     """
     if (file is None) == (not inputs):
         raise typer.BadParameter("name either `--input`, once or more, or `--inputs FILE`")
     here = find_project()
     given = tuple(map(_read_input, inputs or ()))
-    order = _Order(
+    arguments = _Arguments(
         org_id=read_uuid(org, "--org"),
         company_id=read_optional_uuid(company, "--company"),
         operations=tuple(step),
@@ -88,14 +88,14 @@ def submit_inputs(
         ceiling=_compute_ceiling(here, step, _count_file(file) if file is not None else len(given)),
     )
     if dry_run:
-        _print_dry_run(order.ceiling, as_json)
+        _print_dry_run(arguments.ceiling, as_json)
         return
-    console.print_note(_describe_ceiling(order.ceiling))
+    terminal.print_note(_describe_ceiling(arguments.ceiling))
     if file is not None and key is None:
-        console.print_note(f"to go on after an interruption: --idempotency-key {order.key}")
+        terminal.print_note(f"to go on after an interruption: --idempotency-key {arguments.key}")
     with open_database(here) as dsn:
-        report = asyncio.run(_create_submissions(dsn, order))
-    _print_report(order, report, as_json)
+        report = asyncio.run(_create_submissions(dsn, arguments))
+    _print_report(arguments, report, as_json)
 
 
 def _count_file(file: Path) -> int:
@@ -106,7 +106,7 @@ def _count_file(file: Path) -> int:
 
 
 def _compute_ceiling(here: Project, operations: list[str], runs: int) -> CostCeiling:
-    """Return what the runs may cost at most. Raises BadParameter for an operation that cannot be executed."""
+    """Compute the most that the runs may cost. Raises BadParameter for an operation that cannot be executed."""
     plans = load_plans(here)
     steps = [StepRequest(operation, {}) for operation in operations]
     try:
@@ -126,53 +126,56 @@ def _describe_ceiling(ceiling: CostCeiling) -> str:
 
 def _print_dry_run(ceiling: CostCeiling, as_json: bool) -> None:
     if as_json:
-        console.print_json({"dry_run": True, **ceiling.as_dict()})
+        terminal.print_json({"dry_run": True, **ceiling.as_dict()})
     else:
-        console.print_line(f"{_describe_ceiling(ceiling)}; nothing was queued")
+        terminal.print_line(f"{_describe_ceiling(ceiling)}; nothing was queued")
 
 
-async def _create_submissions(dsn: str, order: _Order) -> _Report:
-    """Store the submissions one after the other. Raises BadParameter, TooManyQueuedSteps."""
+async def _create_submissions(dsn: str, arguments: _Arguments) -> _Report:
+    """Store the submissions one after the other; return their ids.
+
+    Raises BadParameter for an unknown organisation, TooManyQueuedSteps when its queue is full.
+    """
     from engine.runs.submissions import create_submission
     from engine.store.connection import connect
     from engine.store.errors import UnknownOrganisation
 
     report = _Report([], [])
     async with await connect(dsn) as connection:
-        for number, batch in enumerate(_list_batches(order), start=1):
+        for number, batch in enumerate(_list_batches(arguments), start=1):
             try:
-                created = await create_submission(connection, _build_submission(order, number, batch))
+                created = await create_submission(connection, _build_submission(arguments, number, batch))
             except UnknownOrganisation as error:
-                raise typer.BadParameter(f"--org: there is no organisation `{order.org_id}`") from error
+                raise typer.BadParameter(f"--org: there is no organisation `{arguments.org_id}`") from error
             except TooManyQueuedSteps as error:
-                raise _add_progress(error, order, len(report.run_ids)) from error
+                raise _add_progress(error, arguments, len(report.run_ids)) from error
             report.submissions.append(created.json)
             report.run_ids += created.run_ids
             report.replayed += len(created.run_ids) if created.is_replayed else 0
-            if order.file is not None:
-                console.print_note(f"{len(report.run_ids)} of {order.ceiling.runs} run(s) queued")
+            if arguments.file is not None:
+                terminal.print_note(f"{len(report.run_ids)} of {arguments.ceiling.runs} run(s) queued")
     return report
 
 
-def _add_progress(error: TooManyQueuedSteps, order: _Order, done: int) -> TooManyQueuedSteps:
-    if order.file is None:
+def _add_progress(error: TooManyQueuedSteps, arguments: _Arguments, done: int) -> TooManyQueuedSteps:
+    if arguments.file is None:
         return error
-    hint = f"{error.hint}; then go on with `--idempotency-key {order.key}`"
-    return TooManyQueuedSteps(f"{error.message}; {done} of {order.ceiling.runs} run(s) are queued", hint=hint)
+    hint = f"{error.hint}; then go on with `--idempotency-key {arguments.key}`"
+    return TooManyQueuedSteps(f"{error.message}; {done} of {arguments.ceiling.runs} run(s) are queued", hint=hint)
 
 
-def _list_batches(order: _Order) -> Iterator[list[bytes]]:
+def _list_batches(arguments: _Arguments) -> Iterator[list[bytes]]:
     batch: list[bytes] = []
-    for value in order.inputs if order.file is None else read_inputs(order.file):
+    for value in arguments.inputs if arguments.file is None else read_inputs(arguments.file):
         batch.append(value)
-        if order.file is not None and len(batch) == _BATCH:
+        if arguments.file is not None and len(batch) == _BATCH:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def _build_submission(order: _Order, number: int, batch: list[bytes]) -> Any:
+def _build_submission(arguments: _Arguments, number: int, batch: list[bytes]) -> Any:
     from api.settings import MAX_QUEUED_STEPS
     from engine.runs.statuses import Runner
     from engine.runs.submissions import NewSubmission
@@ -180,19 +183,19 @@ def _build_submission(order: _Order, number: int, batch: list[bytes]) -> Any:
 
     steps = [
         {"position": place, "operation_id": operation, "step_config": {}, "is_enabled": True}
-        for place, operation in enumerate(order.operations, start=1)
+        for place, operation in enumerate(arguments.operations, start=1)
     ]
-    sent = [orjson.dumps([order.company_id, order.operations]), *batch]
+    sent = [orjson.dumps([arguments.company_id, arguments.operations]), *batch]
     return NewSubmission(
-        org_id=order.org_id,
-        company_id=order.company_id,
+        org_id=arguments.org_id,
+        company_id=arguments.company_id,
         steps=RawJson(orjson.dumps(steps)),
         inputs=RawJson(b"[" + b",".join(batch) + b"]"),
         source="dex submit",
         metadata=RawJson(b"{}"),
         runner=Runner.LOCAL,
         requested_by="dex submit",
-        idempotency_key=f"{order.key}/{number}" if order.file is not None else order.key,
+        idempotency_key=f"{arguments.key}/{number}" if arguments.file is not None else arguments.key,
         request_digest=hashlib.sha256(b"\n".join(sent)).hexdigest(),
         step_count=len(steps) * len(batch),
         max_queued_steps=_read_number("DATA_ENGINE_MAX_QUEUED_STEPS", MAX_QUEUED_STEPS),
@@ -206,23 +209,25 @@ def _read_number(name: str, default: int) -> int:
     return int(text or default)
 
 
-def _print_report(order: _Order, report: _Report, as_json: bool) -> None:
-    if as_json and order.file is None:
-        console.print_json(orjson.Fragment(report.submissions[0]))
+def _print_report(arguments: _Arguments, report: _Report, as_json: bool) -> None:
+    if as_json and arguments.file is None:
+        terminal.print_json(orjson.Fragment(report.submissions[0]))
     elif as_json:
         listed = [orjson.loads(text)["id"] for text in report.submissions]
-        counts = {"submissions": listed, "replayed": report.replayed, "idempotency_key": order.key}
-        console.print_json({**order.ceiling.as_dict(), **counts})
-    elif order.file is None:
+        counts = {"submissions": listed, "replayed": report.replayed, "idempotency_key": arguments.key}
+        terminal.print_json({**arguments.ceiling.as_dict(), **counts})
+    elif arguments.file is None:
         for run_id in report.run_ids:
-            console.print_line(f"queued run {run_id}")
+            terminal.print_line(f"queued run {run_id}")
     if report.replayed:
-        console.print_note(f"{report.replayed} run(s) were queued before, under the same idempotency key")
-    console.print_note(f"{len(report.run_ids)} run(s) of {len(order.operations)} step(s); `dex worker` executes them")
+        terminal.print_note(f"{report.replayed} run(s) were queued before, under the same idempotency key")
+    terminal.print_note(
+        f"{len(report.run_ids)} run(s) of {len(arguments.operations)} step(s); `dex worker` executes them"
+    )
 
 
 def _read_input(text: str) -> bytes:
-    """Return a JSON object, given as text or as `@FILE`, every number as written. Raises BadParameter."""
+    """Return the JSON text of an object, given as text or as `@FILE`, with numbers unchanged. Raises BadParameter."""
     try:
         value = exact_json.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
         written = exact_json.dumps(value)

@@ -1,6 +1,6 @@
-"""The command that compares the tables with the step results: verify.
+"""The command `dex verify`, which compares the tables with the step results.
 
-The modules that import the database driver are imported inside the functions, so that the other commands start fast.
+Modules that import the database driver are imported inside the functions, so that other commands start fast.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from engine.plan import Plan
 from engine.plans import find_plan, load_plans
 from engine.project import find_project
 from engine.rows import render
-from scripts import console
+from scripts import terminal
 from scripts.commands.options import AsJson, Command, complete_spec, read_optional_uuid
 from scripts.database_url import open_database
 
@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 
 def verify_specs(
     spec: Annotated[
-        str | None, typer.Argument(help="A spec by name; all of them without one.", autocompletion=complete_spec)
+        str | None, typer.Argument(help="The name of a spec. Default: all specs.", autocompletion=complete_spec)
     ] = None,
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Fold anew what does not match, and verify again.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Rewrite the rows that do not match, then verify again.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the rows with what their step results say.
+    """Compare the rows with what their step results give.
 
-    Right while others write: all is read in one snapshot. Exit 1 when a row is missing, orphaned or different.
+    It reads everything in one snapshot, so concurrent writes do not matter. Exit status 1 when a row is missing,
+    orphaned (no step result gives it) or different.
     """
     here = find_project()
     plans = load_plans(here)
@@ -45,12 +48,12 @@ def verify_specs(
             if found[-1] and not as_json:
                 _print_verification(found[-1])
     if as_json:
-        console.print_json([each.as_dict() for each in found if each])
+        terminal.print_json([each.as_dict() for each in found if each])
     raise typer.Exit(0 if all(each and each.holds for each in found) else 1)
 
 
 def _verify_spec(dsn: str, plan: Plan, org_id: str | None, repair: bool) -> Verification | None:
-    """Verify one spec; where its table does not fit, say so and return None, so that the others get their turn."""
+    """Verify one spec; when its table does not fit, print the error and return None, so that other specs follow."""
     from engine.store.errors import StoreRefused
     from engine.verify.repair import repair_spec
     from engine.verify.run import verify_spec
@@ -58,17 +61,17 @@ def _verify_spec(dsn: str, plan: Plan, org_id: str | None, repair: bool) -> Veri
     try:
         return asyncio.run((repair_spec if repair else verify_spec)(dsn, plan, org_id))
     except StoreRefused as error:
-        console.print_error(error)
+        terminal.print_error(error)
         return None
 
 
 def _print_verification(found: Verification) -> None:
     parts = " + ".join(f"{count} {kind}" for kind, count in found.counts.items() if count)
-    console.print_line(f"{found.spec}: {found.rows} rows, {found.matching} matching{f'; {parts}' if parts else ''}")
+    terminal.print_line(f"{found.spec}: {found.rows} rows, {found.matching} matching{f'; {parts}' if parts else ''}")
     for sample in found.samples:
         columns = f": {', '.join(sample.columns)}" if sample.columns else ""
         row = f" (row {sample.id})" if sample.id else ""
-        console.print_line(f"  {sample.kind} {render.dump_json(sample.key).decode()}{row}{columns}")
+        terminal.print_line(f"  {sample.kind} {render.dump_json(sample.key).decode()}{row}{columns}")
 
 
 COMMANDS = (

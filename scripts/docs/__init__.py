@@ -1,1 +1,1 @@
-"""Builders of the product documentation under docs/."""
+"""Builders of the generated pages in docs/ that do not depend on specs."""

@@ -1,7 +1,7 @@
-"""Write the pages about the product itself, or check them: `python -m scripts.docs [--check]`.
+"""`python -m scripts.docs [--check]`: write, or check, the generated pages about the product itself.
 
-These pages (errors, normalizers, keys of the format) follow from the engine's own tables and not from any spec. So
-`dex generate`, which works on the project it is run in, does not write them.
+These pages (errors, normalizers, spec format) depend on the engine's code and on no spec, so they are not written by
+`dex generate`, which works on the specs of any project.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def build_pages() -> dict[str, str]:
-    """Return the text of every page by its path below the repository."""
+    """Return the text of every page by its path in the repository."""
     return {
         ERRORS_PAGE: build_errors_page(),
         NORMALIZERS_PAGE: build_normalizers_page(),
@@ -27,7 +27,7 @@ def build_pages() -> dict[str, str]:
 
 
 def main() -> int:
-    """Write the pages; with `--check`, name those that differ and return 1."""
+    """Write the pages; with `--check`, only print the names of those that differ. Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m scripts.docs", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a page differs")
     if parser.parse_args().check:
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def is_current(name: str, text: str) -> bool:
-    """Return whether the page on disk holds exactly this text."""
+    """Return whether the file `name` has exactly this text."""
     path = ROOT / name
     return path.is_file() and path.read_text(encoding="utf-8") == text
 

@@ -1,7 +1,6 @@
-"""A wrong spec for every code of `dex check`, and a step output for every reason not to give a row.
+"""Examples for `docs/errors.md`: a wrong spec for every code of `dex check`, a step output for every rejection reason.
 
-What is said of each example is what the engine itself says when the pages are written, so the list of errors cannot
-differ from the errors.
+The messages in the page are those that the engine gives for these examples when the page is generated.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ fields:
 _ROWS_LINES: Final = "conflict: [org_id, domain]\nrows: output.list\n"
 _CONFLICT_LINE: Final = "conflict: [org_id, domain]\n"
 
-#: Code -> (text of the good spec, text that replaces it).
+#: Code -> (a text of the correct spec, the text that replaces it to cause the error).
 _REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC102": ("title: Customers", "title: [Customers"),
     "SPEC103": ("title: Customers", "title: Customers\ntitle: Clients"),
@@ -92,21 +91,21 @@ _REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC413": ('"output.size"', '"step_input.parallel_raw_response.output.content.size"'),
     "SPEC409": ('"output.size"', '"max_by(output.offices, size).size"'),
 }
-_WIDEST: Final = 100  # characters of a line that is shown
-#: Codes that take two files to show: the good spec and, beside it, the one with the replacement.
+_WIDEST: Final = 100  # the most characters of a line in an example
+#: Codes whose example needs two files: the correct spec, and the one with the replacement.
 _TWO_FILE_CODES: Final = ("SPEC306", "SPEC603")
 
 
 @dataclass(frozen=True, slots=True)
 class WrongExample:
-    """Lines of a wrong spec, and the diagnostic of `dex check` for them."""
+    """Lines of a wrong spec, and the diagnostic that `dex check` gives for them."""
 
     snippet: str
     diagnostic: Diagnostic
 
 
 def build_wrong_example(code: str) -> WrongExample | None:
-    """Return the example of a code; None for SPEC101 and SPEC702, which are about files that cannot be read."""
+    """Build the example of a code; None for SPEC101 and SPEC702, which are about files that cannot be read."""
     if code == "SPEC701":
         return _build_sample_example()
     if code not in {*_REPLACEMENTS, *RESEARCH_REPLACEMENTS}:
@@ -129,7 +128,7 @@ def build_wrong_example(code: str) -> WrongExample | None:
 
 
 def _build_sample_example() -> WrongExample:
-    """Return the example of a path that finds nothing in a sample."""
+    """Build the example of a path that finds no value in any sample."""
     bad = 'path: "output.sizes"'
     source = yaml_source.parse_source(_GOOD_SPEC.replace('path: "output.size"', bad), "specs/customers.yaml")
     checked = checks.check_sources([source])
@@ -142,7 +141,7 @@ def _build_sample_example() -> WrongExample:
 
 
 def _cut_snippet(text: str, diagnostic: Diagnostic, bad: str) -> str:
-    """Return the lines that were replaced by `bad`, up to the line that the diagnostic names."""
+    """Cut from a spec the lines of the replacement `bad`, up to the line that the diagnostic names."""
     lines = text.splitlines()
     first = text[: text.index(bad)].count("\n") if bad else diagnostic.line - 1
     last = first + max(bad.rstrip("\n").count("\n"), 0)
@@ -150,7 +149,7 @@ def _cut_snippet(text: str, diagnostic: Diagnostic, bad: str) -> str:
     return "\n".join(line if len(line) <= _WIDEST else f"{line[:_WIDEST]}..." for line in shown)
 
 
-#: Code of a reason -> an output that the engine rejects with it.
+#: Code of a rejection reason -> a step output that is rejected with it.
 _OUTPUTS: Final[Mapping[str, Any]] = {
     "missing_required": {"domain": " ", "list": [{}]},
     "path_failed": {"domain": "acme.com", "list": [{"name": 7}]},
@@ -173,7 +172,7 @@ _STRICT_SPEC: Final = (
 
 
 def build_reason_example(code: str) -> Reason | None:
-    """Return the engine's reason for the example of `code`; None for a reason that takes a database."""
+    """Extract the example of `code` and return the engine's reason; None for reasons that need a database."""
     if code not in _OUTPUTS:
         return None
     plan = _compile_strict_spec()

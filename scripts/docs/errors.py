@@ -1,4 +1,4 @@
-"""Build `docs/errors.md`: every code the product gives, with examples that the engine itself answers."""
+"""Build `docs/errors.md`: every error code of specs, rejections and the API, with examples run by the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scripts.docs import error_examples
 ERRORS_PAGE: Final = "docs/errors.md"
 
 
-#: Code of a reason -> what to do about it.
+#: Code of a rejection reason -> what to do about it.
 _ADVICE: Final[Mapping[str, str]] = {
     "missing_required": "Give the path another alternative (`a || b`), or drop `required`.",
     "path_failed": "Ask for the type first: `type(output.name) == 'string' && length(output.name)`.",

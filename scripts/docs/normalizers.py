@@ -1,7 +1,6 @@
 """Build `docs/reference/normalizers.md` from the table of normalizers.
 
-Each example is run when the page is written, so it cannot be wrong; the full tables stand in
-`tests/conformance/normalizers.json`.
+The result of each example is computed when the page is generated; `tests/conformance/normalizers.json` has more.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from engine.values.normalizers import NORMALIZERS, NormalizeError, Normalizer
 NORMALIZERS_PAGE: Final = "docs/reference/normalizers.md"
 _KINDS: Final = ("boolean", "number", "string", "array", "object")
 
-#: Normalizer -> values worth showing.
+#: Normalizer -> input values of its examples.
 _EXAMPLES: Final[Mapping[str, tuple[Any, ...]]] = {
     "domain": ("https://www.Acme.com/about", "jim@acme.com", "münchen.de", "not a domain"),
     "registrable_domain": ("https://shop.acme.co.uk/x", "acme.com"),

@@ -1,6 +1,6 @@
-"""Build `docs/reference/format.md`: every key of a spec, in the words that editors show for it.
+"""Build `docs/reference/format.md`: every key of a spec, with the description that editors show from the JSON Schema.
 
-How to write a spec is told by example in `specs/README.md`.
+`specs/README.md` explains by examples how to write a spec.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _format_examples(key: dict[str, Any]) -> str:
 
 
 def _format_flow(value: Any) -> str:
-    """Return a list or a mapping as YAML writes it on one line."""
+    """Format a list or a mapping in YAML's flow style, on one line."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{name}: {_format_flow(part)}' for name, part in value.items())}}}"
     return f"[{', '.join(map(_format_flow, value))}]" if isinstance(value, list) else str(value)

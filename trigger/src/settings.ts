@@ -1,7 +1,7 @@
 /** Reads settings from environment variables. No secret has a default. */
 export type Environment = Record<string, string | undefined>;
 
-/** A setting that is missing or cannot be read. Names its variable. */
+/** A setting is missing or invalid; the message names its environment variable. */
 export class SettingError extends Error {
   override readonly name = "SettingError";
 }

@@ -1,4 +1,4 @@
-/** The page as a whole: signed in or not, and which page the address names. */
+/** The root component: the sign-in form without a valid key, else the page that the address names. */
 import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Address, buildAddress, navigate, parseAddress, useAddress } from "./data/address";
@@ -19,7 +19,7 @@ import { WhyPage } from "./pages/why";
 
 type Opened = Omit<Session, "signOut">;
 
-/** Take the key that the address brings, as `dex serve --dev` prints it, and take it out of the address at once. */
+/** Return the key in the URL's fragment, which `dex serve --dev` prints, and remove it there; null without one. */
 function takeKeyFromAddress(): string | null {
   const match = /^#key=([^&]+)$/.exec(location.hash);
   if (!match?.[1]) return readKey();
@@ -88,7 +88,7 @@ function Pages({ session }: { session: Session }): VNode {
   const place = address.path.join("/");
   const first = useRef(true);
   useEffect(() => {
-    // A new page is announced by its heading and read from its top; the first one is where the reader begins anyway.
+    // After navigation, scroll to the top and focus the heading, so that screen readers announce the new page.
     if (first.current) {
       first.current = false;
       return;
@@ -138,10 +138,10 @@ function Page({ session, address, organisation }: PageProps): VNode {
   );
 }
 
-/** The pages that are about one organisation. */
+/** The pages that need an organisation. */
 const ORGANISATION_PAGES = new Set(["rows", "why", "runs", "steps", "costs"]);
 
-/** `Rows` without a spec leads to the rows of the first one. */
+/** Redirect from `Rows` without a spec to the rows of the first spec. */
 function FirstSpec({ specs }: { specs: Spec[] }): VNode {
   const first = specs[0];
   useEffect(() => {
@@ -150,7 +150,7 @@ function FirstSpec({ specs }: { specs: Spec[] }): VNode {
   return first ? <Loading /> : <Empty title="There is no spec yet" />;
 }
 
-/** A super-admin sees every organisation; rows, runs and costs are those of one. */
+/** Ask a super-admin to choose an organisation, on a page that shows data of one. */
 function ChooseFirst({ session, address }: { session: Session; address: Address }): VNode {
   return (
     <>

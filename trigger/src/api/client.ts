@@ -1,9 +1,9 @@
 /**
  * The client of the engine's internal API.
  *
- * Every request carries the key, the organisation and the company. For 22 days persist calls were once sent without the
- * organisation and answered with 401, and nobody noticed. So the headers are set in one place, and a write counts as
- * done only when the answer contains the row.
+ * Every request has headers with the key, the organisation and the company. They are set in one place, and a write is
+ * successful only when the response contains the row, because persist calls were once sent without the organisation and
+ * answered with 401 for 22 days before anybody noticed.
  */
 import { setTimeout as pause } from "node:timers/promises";
 
@@ -15,29 +15,29 @@ export interface RetryPolicy {
   /** The largest number of requests, the first one included. */
   readonly attempts: number;
   readonly firstPauseMs: number;
-  /** Also the longest `Retry-After` that is waited for. */
+  /** The longest pause, in ms, also when `Retry-After` asks for a longer one. */
   readonly longestPauseMs: number;
 }
 
-/** Where the internal API is, and for how long it is retried. */
+/** The address, the key and the retry policy of the internal API. */
 export interface InternalApi {
   readonly apiUrl: string;
   readonly apiKey: string;
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
   readonly logger?: Logger;
-  /** Once aborted, no request is retried; one that was sent is still waited for. */
+  /** When aborted, requests are not retried; a running request is not interrupted. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** An InternalApi, called on behalf of one organisation. */
 export interface InternalConfig extends InternalApi {
-  /** Blank only for a claim of the next run of any organisation. */
+  /** Blank only when a run of any organisation is claimed. */
   readonly orgId: string;
   readonly companyId: string | null;
 }
 
-/** A call that failed. Carries the path, the status and the API's message, never what was sent. */
+/** A call that failed, with the path, the status and the API's message, but nothing of the request's body. */
 export class InternalApiError extends Error {
   override readonly name = "InternalApiError";
 
@@ -68,7 +68,7 @@ export function readInternalApi(env: Environment): InternalApi {
   };
 }
 
-/** The row that the API stored, undefined where the step result gives none, and what became of it. */
+/** The row that the API stored, undefined where the step result gives none, and its outcome. */
 export interface StoredRow {
   readonly row: JsonObject | undefined;
   readonly outcome: string;

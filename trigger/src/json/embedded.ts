@@ -3,16 +3,16 @@
  */
 import { isObject, Numeral, parseJson, type Json } from "./exact.js";
 
-/** Levels of JSON inside a string. What nests deeper is null: the two languages run out of stack at different depths. */
+/** The most levels of nesting. Deeper JSON gives null: the stacks of the two languages overflow at different depths. */
 const MAX_DEPTH = 256;
 /** Limits of Postgres' `numeric`: digits before and after the point. */
 const MAX_WHOLE_DIGITS = 131_072;
 const MAX_FRACTION_DIGITS = 16_383;
 
-/** The last text that was read, and what it held: the paths of one document open the same one again and again. */
+/** The last text that was parsed, and its value: the paths of one document parse the same text repeatedly. */
 let last: { readonly text: string; readonly value: Json } | undefined;
 
-/** Read JSON inside a string; null for what is no JSON, or what `jsonb` cannot hold. */
+/** Parse JSON inside a string; null for text that is not JSON, or that `jsonb` cannot store. */
 export function parseEmbeddedJson(text: string): Json {
   if (last?.text !== text) last = { text, value: readText(text) };
   return last.value;

@@ -1,7 +1,8 @@
 /**
- * `node src/local-runner/collect-main.ts [--order UUID] [--org UUID]`: collects what was bought and not taken, once.
+ * `node src/local-runner/collect-main.ts [--order UUID] [--org UUID]`: collects the answers of open orders, once.
  *
- * Needs what the local runner needs. Prints the counts as JSON; the exit status is 1 when something could not be asked.
+ * Needs the local runner's environment variables. Prints the counts as JSON; the exit status is 1 when the engine or
+ * the provider could not be reached.
  */
 import { parseArgs } from "node:util";
 

@@ -1,6 +1,6 @@
 /**
- * Collects what was bought and not taken: asks for the answers of open orders, and gives them to the steps that bought
- * them. Starts no run, and leaves an order alone whose answer somebody else is asking for.
+ * Collects the answers of open orders from the provider, and stores them in the steps that ordered them. It starts no
+ * run, and skips orders whose lease another execution holds.
  */
 import { internalCall, InternalApiError, type InternalApi, type InternalConfig } from "../api/client.js";
 import { isObject, type Json, type JsonObject } from "../json/exact.js";
@@ -10,32 +10,32 @@ import { parseOrder, type ResearchOrder } from "../research/orders.js";
 import type { Provider } from "../research/provider.js";
 import { ResultBuilder } from "../research/result.js";
 
-/** The provider answers a request for a result after this time at the latest. */
+/** Seconds that the provider may block a request for a result. */
 const BLOCK_SECONDS = 1;
 
 export interface CollectOptions {
   /** Collect for this organisation only; for any when it is blank. */
   readonly orgId: string;
-  /** Collect this order only, also when somebody else is asking for its answer. */
+  /** Collect this order only, even if another execution holds its lease. */
   readonly orderId: string | null;
-  /** Also orders whose answer somebody else is asking for. */
+  /** Collect also orders whose lease another execution holds. */
   readonly isForced: boolean;
 }
 
-/** A wire object: counts of the orders that were looked at. */
+/** A wire object: how many orders were processed, by result. */
 export interface CollectTally {
-  /** Their answer is on record now. */
+  /** The answer is recorded now. */
   completed: number;
   failed: number;
-  /** The provider still works on them. */
+  /** The provider has not finished. */
   open: number;
-  /** The provider, or the engine, could not be asked. */
+  /** The provider or the engine could not be reached. */
   unreachable: number;
-  /** Step results that were written. */
+  /** Step results into which an answer was written. */
   settled: number;
 }
 
-/** Collect every order there is to collect. Throws InternalApiError when the engine cannot list them. */
+/** Collect all orders that `options` select. Throws InternalApiError when the engine cannot list them. */
 export async function collectOrders(
   api: InternalApi,
   provider: Provider,
@@ -132,7 +132,7 @@ type StepEnd =
   | { status: "succeeded"; result: ReturnType<ResultBuilder["buildFound"]> }
   | { status: "failed"; result: ReturnType<ResultBuilder["buildNoAnswer"]>; failure: object & { message: string } };
 
-/** Write the result of the step that bought the order, unless it has one or somebody executes its run. */
+/** Write the answer into the step that placed the order, unless the step has a result or its run is being executed. */
 async function settleStep(
   config: InternalConfig,
   row: JsonObject,
@@ -159,7 +159,7 @@ function readText(row: JsonObject, key: string): string {
   throw new Error(`the engine's answer has no \`${key}\``);
 }
 
-/** Collect, and log what was found; an engine that cannot be asked is asked again at the next sweep. Never throws. */
+/** Collect orders and log the counts. Never throws: after an error the next sweep tries again. */
 export async function sweepOrders(
   api: InternalApi,
   provider: Provider,

@@ -10,7 +10,7 @@ import type { Polling } from "../research/research.js";
 import { sweepOrders } from "./collect.js";
 import { claimRun, keepLease, readQueue, releaseLease, reportLeaving, type Claim, type LeaseOptions } from "./lease.js";
 
-/** Longer than a blocking request and a pause together. */
+/** The lease of an order, longer than a blocking request to the provider and the pause after it. */
 const HOLD_SECONDS = 60;
 const SWEEP_PAUSE_MS = 60_000;
 const WAITING_NOTE_MS = 30_000;
@@ -35,7 +35,7 @@ export interface Tally {
   left: number;
 }
 
-/** Execute queued runs until `options` or `stop` end the loop; then wait for the runs under way. */
+/** Execute queued runs until `options` or `stop` end the loop; then wait for the runs that are being executed. */
 export async function workThroughQueue(
   api: InternalApi,
   provider: Provider,
@@ -85,7 +85,7 @@ interface Sweep {
   finish(): Promise<void>;
 }
 
-/** Collect what other executions left behind, beside the runs: at the start and then once a minute. */
+/** Collect open orders of other executions in the background: at the start and then once a minute. */
 function createSweep(
   api: InternalApi,
   provider: Provider,
@@ -112,7 +112,7 @@ interface WaitingNotes {
   noteIdle(message: string): Promise<void>;
 }
 
-/** Tell what the runner waits for: at once when that changes, and then every half a minute. */
+/** Log what the runner waits for: at once when that changes, and then every 30 seconds. */
 function createWaitingNotes(api: InternalApi, options: RunnerOptions, logger: Logger): WaitingNotes {
   let noted = "";
   let dueAt = 0;
@@ -130,7 +130,7 @@ function createWaitingNotes(api: InternalApi, options: RunnerOptions, logger: Lo
   };
 }
 
-/** Claim a run, or null. Throws only when the runner is idle and should stop when idle; otherwise it asks again. */
+/** Claim a run; null when there is none or the claim failed. Throws only where the runner should stop when idle. */
 async function tryClaimRun(
   api: InternalApi,
   options: RunnerOptions,
@@ -178,7 +178,7 @@ async function executeClaimedRun(
   } catch (error) {
     tally.left += 1;
     logger.warn("Run left to be taken up again", { pipeline_run_id: claim.runId, error: toMessage(error) });
-    // The cause is probably still there a second later, so only a runner that stops releases its lease early.
+    // Only a runner that stops releases its lease early: otherwise an immediate retry would fail again.
     if (leaseLost.signal.aborted) return;
     if (stop.aborted) await releaseLease(api, claim, logger);
     else await reportLeaving(api, claim, options, logger, toMessage(error));
@@ -188,7 +188,7 @@ async function executeClaimedRun(
   }
 }
 
-/** Wait mostly in the provider's blocking request: unlike on Trigger.dev, waiting costs nothing here. */
+/** Wait mostly in the provider's blocking request, since waiting costs nothing here, unlike on Trigger.dev. */
 function createPolling(signal: AbortSignal): Polling {
   return {
     blockSeconds: 20,

@@ -11,7 +11,7 @@ export { isTruthy } from "./values.js";
 
 const compiledPaths = new Map<string, Node>();
 
-/** A path that cannot be evaluated over a document. Names the path, never the value. */
+/** A path cannot be evaluated over a document; the message has the path, but not the value. */
 export class ReadError extends Error {
   override readonly name = "ReadError";
 

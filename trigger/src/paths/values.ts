@@ -1,10 +1,10 @@
 /**
- * What paths do with values: JSON as it was parsed, so that whatever a path selects keeps its digits.
+ * The operations on JSON values that evaluating a path needs: kinds, truth, fields, keys, comparison.
  *
- * Nothing is converted before it is evaluated. A number stays the `Numeral` it was read as and becomes a double only
- * where something is computed or compared. Python evaluates the same paths over documents as `jsonb` returns them, so
- * the keys of a document's objects are listed in jsonb's order. Objects that a path builds keep the order they were
- * built in, as a Python `dict` does.
+ * A number stays the `Numeral` as which it was parsed, so that a selected value keeps its digits, and is converted to a
+ * double only for computing and comparing. Python evaluates the same paths over documents as `jsonb` returns them, so
+ * the keys of a document's objects are listed in the order of `jsonb`. Objects that a path builds keep their insertion
+ * order, as a Python `dict` does.
  */
 import { isObject, Numeral, parseNumber, type Json, type JsonObject } from "../json/exact.js";
 

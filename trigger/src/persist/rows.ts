@@ -1,8 +1,8 @@
 /**
- * The rows that a spec with `rows` makes of one result: read element by element, sent in batches of bounded size.
+ * Reads the rows of a spec with `rows` from one result, element by element, and posts them in batches of limited size.
  *
- * An element whose path raises, or which the engine refuses, is left out with a warning; the repair at the end of the run
- * puts it on record.
+ * An element whose path throws, or which the engine refuses, is left out with a warning; the repair at the end of the
+ * run records the refusal.
  */
 import { InternalApiError, type StoredRows } from "../api/client.js";
 import type { Document } from "../paths/document.js";
@@ -10,7 +10,7 @@ import { stringifyJson, type Json } from "../json/exact.js";
 import { toMessage, type Facts, type Logger } from "../logger.js";
 import { readPath, readItems } from "../paths/read.js";
 
-/** Where the rows come from, and what a warning about one of them says. */
+/** The paths of the rows and their fields, and what warnings about them contain. */
 export interface RowSource {
   /** For warnings: whose rows these are. */
   readonly title: string;
@@ -32,7 +32,7 @@ interface Element {
   readonly row: Row;
 }
 
-/** Of one batch. A single row may be larger. */
+/** The most bytes of one batch; a single row may have more. */
 const MAX_ROWS = 100;
 const MAX_CHARACTERS = 4_000_000;
 const UNPROCESSABLE = 422;

@@ -1,11 +1,11 @@
-/** What a persist block is given: one step whose result is on record. */
+/** The argument of a persist block: one step whose result is recorded. */
 import type { InternalConfig } from "../api/client.js";
 import { Document } from "../paths/document.js";
 import type { JsonObject } from "../json/exact.js";
 import type { Logger } from "../logger.js";
 import type { OperationResult } from "../research/operation.js";
 
-/** One step of a run: its result, the context it led to, and what to work with. */
+/** One step of a run: its result, the context after it, and the API and logger to use. */
 export interface PersistStep {
   readonly operationId: string;
   readonly result: OperationResult;
@@ -20,9 +20,9 @@ export interface PersistStep {
     readonly pipeline_run_id: string;
     readonly step_position: number;
   };
-  /** The step result that holds it: the engine makes the rows of what is on record there. */
+  /** The id of the recorded step result, from which the engine makes the rows. */
   readonly stepResultId: string;
-  /** When the engine recorded the result: of two rows with one key, the one recorded later stays. */
+  /** When the engine recorded the result: of two rows with the same key, the later one is kept. */
   readonly recordedAt: string | null;
   readonly internalConfig: InternalConfig;
   readonly logger: Logger;

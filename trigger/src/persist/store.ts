@@ -1,8 +1,8 @@
 /**
- * What a generated persist block does with a step's result: evaluate the paths, post the body, log how it went.
+ * What generated persist blocks call: evaluate a step result's paths, post the body, and log the outcome.
  *
- * A persist block never fails its run. Whatever goes wrong is logged as a warning: the result is on record already, and
- * the repair at the end of the run writes what the block has missed.
+ * A persist block never fails its run. An error is logged as a warning, since the result is recorded already, and the
+ * repair at the end of the run writes the missing rows.
  */
 import { internalPost, internalPostRows } from "../api/client.js";
 import type { Json, JsonObject } from "../json/exact.js";
@@ -37,17 +37,17 @@ export interface SourceColumns {
 /** What a query may give for a column: one value, a list of which one must match, or null for no filter. */
 export type FilterValue<Value> = Value | readonly Value[] | null;
 
-/** What all blocks have: where to post, and the sentences to log. */
+/** What all blocks have: the endpoint, the guard, and the messages to log. */
 interface Block {
-  /** A path that has to be isTruthy for the result to be stored, and the sentence to log where it is not. */
+  /** The guard: a path that must be truthy for the result to be stored, and the message to log when it is not. */
   readonly guard?: { readonly path: string; readonly filtered: string };
   /** The path of the upsert endpoint. */
   readonly endpoint: string;
-  /** The sentence to log once the row is stored. */
+  /** The message to log when the row was stored. */
   readonly persisted: string;
-  /** What to log, with the outcome, when the engine did not take the row: a newer result has it, or it is filtered. */
+  /** The message to log, with the outcome, when the engine did not store the row: it is superseded or filtered. */
   readonly notPersisted: string;
-  /** The sentence to log when the row could not be sent. */
+  /** The message to log when the row could not be sent. */
   readonly failed: string;
 }
 
@@ -71,13 +71,13 @@ export interface RowsBlock<Element = Record<string, Json>> extends Block {
   readonly sources: SourceColumns;
 }
 
-/** What came of a block: the outcome that the engine answered, and what to log of it. */
+/** The result of a block: the outcome that the engine answered, and the facts to log. */
 interface Stored {
   readonly outcome: string;
   readonly facts: Facts;
 }
 
-/** Outcomes after which the row stands in the table as this result has it. */
+/** Outcomes after which the stored row equals that of this result. */
 const STORED_OUTCOMES = ["written", "unchanged"];
 
 /** Post one row to an endpoint that takes one. Never throws. */
@@ -115,14 +115,14 @@ export async function storeRows(step: PersistStep, block: RowsBlock): Promise<vo
   });
 }
 
-/** The outcomes in the order of their strength: the strongest of several is that of the whole. */
+/** The outcomes by descending strength; the strongest outcome of the rows is that of the step result. */
 const OUTCOMES = ["written", "unchanged", "superseded", "filtered", "rejected"];
 
 function chooseStrongest(outcomes: ReadonlySet<string>): string {
   return OUTCOMES.find((outcome) => outcomes.has(outcome)) ?? "rejected";
 }
 
-/** Call `store` with the step's document, unless the guard is falsy; log what came of it, and never throw. */
+/** Call `store` with the step's document, unless the guard is falsy; log the outcome. Never throws. */
 async function runBlock(
   step: PersistStep,
   block: Block,

@@ -1,10 +1,9 @@
 /**
  * Executes one pipeline run, from its first open step to its end.
  *
- * An execution may be killed at any line and started again with the same ids: steps on record are not executed again,
- * and research that was bought is waited for and not bought again. `executeRun` throws when the run should be resumed
- * later (the engine cannot be reached, another execution has the run). A fault of the run itself ends the run as
- * failed.
+ * An execution may be killed at any line and started again with the same ids: recorded steps are not executed again,
+ * and research that was ordered is awaited and not ordered again. `executeRun` throws when the run should be resumed
+ * later (the engine cannot be reached, another execution has the run). An error of the run itself ends it as failed.
  */
 import { InternalApiError, type InternalApi, type InternalConfig } from "../api/client.js";
 import { isObject, type JsonObject } from "../json/exact.js";
@@ -95,7 +94,7 @@ export async function executeRun(payload: RunPayload, deps: Dependencies): Promi
     logger.info(`Step succeeded: ${result.status}`, { ...facts, duration_ms: Date.now() - startedAt });
 
     context = carryContext(context, result.output);
-    // The result is on record: the engine's repair writes what a persist block misses when the run ends.
+    // The result is recorded: rows that a persist block does not write are written by the repair when the run ends.
     await persistStepResult({
       operationId,
       result,
@@ -141,7 +140,7 @@ async function executeStep(
 
 type Recorded = { at: string | null } | { failure: Failure };
 
-/** Record the result of a step, a failed one with the output it has. */
+/** Record the result of a step; of a failed step, its error and the output it has. */
 async function recordResult(
   step: Step,
   result: OperationResult,
@@ -160,7 +159,7 @@ async function recordResult(
     return { at: await records.recordStepSucceeded(step, payload, durationMs, endedAt) };
   } catch (error) {
     if (!isRefusedBody(error)) throw error;
-    // The engine would refuse it again whenever the run is resumed. The answer stays with its order.
+    // A failure and not an error: the engine would refuse the result again. The answer is kept with its order.
     const failure = { code: "not_recorded", message: `the result cannot be recorded: ${toMessage(error)}` };
     await records.recordStepFailed(step, failure);
     return { failure };
@@ -171,7 +170,7 @@ function isRefusedBody(error: unknown): boolean {
   return error instanceof InternalApiError && (error.status === 413 || error.status === 422);
 }
 
-/** Ends a run in one of two ways, and logs it. */
+/** Records that a run succeeded or failed, and logs it. */
 class RunEnd {
   readonly #runId: string;
   readonly #records: RunRecords;

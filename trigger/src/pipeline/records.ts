@@ -19,7 +19,7 @@ export class ConflictError extends Error {
   }
 }
 
-/** Who executes. It is recorded, so that two executions of one run can be told apart. */
+/** The identity of an execution, which is recorded, so that two executions of one run can be distinguished. */
 export interface Execution {
   /** Differs between any two executions, those of the same Trigger.dev run included. */
   readonly id: string;
@@ -142,7 +142,7 @@ export class RunRecords {
         return parsePlacement(await post("place", body));
       },
       recordAccepted: async (orderId, providerRunId) => {
-        // With more retries than any other write: it was paid for.
+        // More retries than other writes: if the run id is lost, paid research is lost.
         const { retry } = this.#config;
         const config = { ...this.#config, retry: { ...retry, attempts: retry.attempts * 5 }, signal: undefined };
         await post("accepted", { order_id: orderId, provider_run_id: providerRunId }, config);

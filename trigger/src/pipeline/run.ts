@@ -33,7 +33,7 @@ export interface Step {
   readonly error: string | null;
 }
 
-/** A run that cannot be executed as it is recorded. */
+/** The stored record of a run is incomplete or invalid, so that it cannot be executed. */
 export class RunError extends Error {
   override readonly name = "RunError";
 }
@@ -66,8 +66,8 @@ export function mergeContext(context: JsonObject, output: Json): JsonObject {
 }
 
 /**
- * Return the context of the steps after one with this output: what is stored with the step, and the input of the next.
- * The provider's answer stays behind: it is kept once, in the step that has it.
+ * Return the context after a step with this output, which is stored with the step and is the input of the next one. The
+ * provider's raw answer is removed from it, since it is stored only once, in the step that has it.
  */
 export function carryContext(context: JsonObject, output: Json): JsonObject {
   const merged = Object.entries(mergeContext(context, output));

@@ -1,14 +1,14 @@
-/** Reads the inputs of an operation from the context of its step: the texts that the places of its prompt take. */
+/** Reads the inputs of an operation, the texts to insert into its prompt, from the context of its step. */
 import { isObject, Numeral, type Json, type JsonObject } from "../json/exact.js";
 import { toMessage } from "../logger.js";
 import { Document } from "../paths/document.js";
 import { readPath } from "../paths/read.js";
 
 export interface Input {
-  /** Paths over `context` and `step_input`; the first that gives a text counts. */
+  /** Paths over `context` and `step_input`; the first that gives a text is used. */
   readonly paths: readonly string[];
   readonly isRequired: boolean;
-  /** The engine normalizes the text, and chooses among the values of all paths the first that it can. */
+  /** Whether the engine normalizes the text; then it uses the first path whose value it can normalize. */
   readonly isNormalized: boolean;
 }
 
@@ -18,12 +18,12 @@ export type Inputs = Record<string, string>;
 /** Values of an input, in the order of its paths, by its name. */
 export type Candidates = Record<string, Json[]>;
 
-/** Ask the engine for the text of each input, and why there is none. */
+/** Requests from the engine the normalized text of each input, or why there is none. */
 export type NormalizeInputs = (operationId: string, candidates: Candidates) => Promise<JsonObject>;
 
 export interface InputReading {
   readonly inputs: Inputs;
-  /** Input -> why its value does not count. */
+  /** Input -> why its value cannot be used. */
   readonly problems: Record<string, string>;
 }
 

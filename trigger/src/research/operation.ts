@@ -3,16 +3,16 @@ import type { Json, JsonObject } from "../json/exact.js";
 import type { Input } from "./inputs.js";
 import type { OutputSchema } from "./provider.js";
 
-/** One kind of Deep Research, as its spec describes it: `src/operations/generated/` holds them. */
+/** One kind of Deep Research, generated from its spec into `src/operations/generated/`. */
 export interface Operation {
   readonly id: string;
   readonly provider: ProviderName;
   /** The processor, unless the step's config names another one. */
   readonly processor: string;
-  /** What is asked, with a place `{{name}}` for each input. */
+  /** The prompt, with a placeholder `{{name}}` for each input. */
   readonly prompt: string;
   readonly inputs: Readonly<Record<string, Input>>;
-  /** The shape of the answer; null leaves it to the provider. */
+  /** The JSON Schema of the answer; null leaves its form to the provider. */
   readonly outputSchema: OutputSchema | null;
   /** Keys of the output beside the inputs -> paths over `inputs`, `context` and `step_input`. */
   readonly output: Readonly<Record<string, string>>;
@@ -21,7 +21,7 @@ export interface Operation {
 /** The providers that this runner can order from. */
 export type ProviderName = "parallel";
 
-/** Whether the research has content, has none, or did not come to an end. */
+/** Whether the research has content, has none, or failed. */
 export type ResultStatus = "found" | "not_found" | "failed";
 
 /** A wire object: `operation_result` of `step_results.output_payload`. */
@@ -35,10 +35,10 @@ export interface OperationResult {
   readonly error?: Failure;
 }
 
-/** A wire object: how the step came to its answer. */
+/** A wire object: how the step got its answer. */
 export interface Attempt {
   readonly provider: ProviderName;
-  /** Bought by this execution, resumed by it, or taken from the order of another step. */
+  /** Whether this execution ordered it, resumed an order, or used the order of another step. */
   readonly action: "bought" | "resumed" | "reused";
   readonly order_id: string | null;
   readonly run_id: string | null;

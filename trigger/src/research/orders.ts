@@ -1,7 +1,7 @@
-/** What the engine has on record of an order, and how a step reads and changes it. */
+/** The types of orders, and the interface by which a step reads and changes the engine's record of its order. */
 import type { Json, JsonObject } from "../json/exact.js";
 
-/** What a step is to do next about its order. */
+/** What a step has to do next: order, poll the provider, wait for another step, use the answer, or fail. */
 export type Action = "buy" | "poll" | "wait" | "take" | "stop";
 
 /** An order of research, as the engine lists it. */
@@ -10,14 +10,14 @@ export interface ResearchOrder {
   readonly provider: string;
   readonly processor: string;
   readonly providerRunId: string | null;
-  /** The step that bought it. */
+  /** The step that placed it. */
   readonly stepResultId: string | null;
   readonly endedAt: string | null;
 }
 
 export interface Placement {
   readonly action: Action;
-  /** Absent where none was made: the budget does not allow it. */
+  /** Absent when the budget does not allow an order. */
   readonly order: ResearchOrder | null;
   /** With "take". */
   readonly answer: Json;
@@ -32,9 +32,9 @@ export interface PlacementRequest {
   readonly processor: string;
   /** The digest of the question. */
   readonly question: string;
-  /** Names this attempt: each request to the provider has a name of its own. */
+  /** The name of this attempt, unique for each request to the provider. */
   readonly holder: string;
-  /** How long other steps wait for a sign of life of this one. */
+  /** Seconds after which other steps may take over the order, unless this step calls again. */
   readonly holdSeconds: number;
   readonly refresh: boolean;
   /** Keys of the operation's output beside the answer, for whoever collects it. */
@@ -49,20 +49,20 @@ export type OrderEnd =
 /** The engine's record of the order of one step. Each method throws when the engine refuses or cannot be reached. */
 export interface StepOrders {
   readonly stepResultId: string;
-  /** Name an attempt; no two attempts have the same name. */
+  /** Return a new unique name for an attempt. */
   createHolder(): string;
-  /** Take the order of a question, or make one. Called again at every round of waiting. */
+  /** Get the order of a question, created if there is none. Called in every round of waiting. */
   place(request: PlacementRequest): Promise<Placement>;
-  /** Record the provider's run id. This write must not be lost: it was paid for. */
+  /** Record the provider's run id. If this write is lost, paid research is lost. */
   recordAccepted(orderId: string, providerRunId: string): Promise<void>;
-  /** Record that certainly nothing was bought. */
+  /** Record that the provider certainly did not accept the order. */
   recordNotAccepted(orderId: string, holder: string, message: string): Promise<void>;
-  /** Record that nobody can say whether the order was accepted. */
+  /** Record that it is unknown whether the provider accepted the order. */
   recordUnknown(orderId: string, holder: string, message: string): Promise<void>;
   recordEnded(orderId: string, end: OrderEnd): Promise<void>;
-  /** Let another step ask for the answer. Never throws. */
+  /** Release the lease, so that another step may ask for the answer. Never throws. */
   release(orderId: string, holder: string): Promise<void>;
-  /** What an order carries at the provider, beside its own id. */
+  /** The metadata that is sent to the provider with an order, besides the order's id. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 

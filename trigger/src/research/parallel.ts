@@ -6,7 +6,7 @@ import { toMessage } from "../logger.js";
 import { readRequired, readRequiredUrl, type Environment } from "../settings.js";
 import { MaybeBoughtError, NotBoughtError, type Order, type Provider, type ResearchState } from "./provider.js";
 
-/** Statuses of research that may still come to a result. */
+/** Statuses of research that has not ended. */
 const ACTIVE_STATUSES = ["queued", "running"];
 /** Codes of network errors after which the request certainly did not arrive. */
 const NEVER_SENT_CODES = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN"];
@@ -19,7 +19,7 @@ export function createParallelProvider(env: Environment): Provider {
   const client = new Parallel({
     apiKey: readRequired(env, "PARALLEL_API_KEY", "the key that research is bought with"),
     baseURL: env["PARALLEL_BASE_URL"] ? readRequiredUrl(env, "PARALLEL_BASE_URL", "the provider's address") : null,
-    maxRetries: 0, // the SDK's own retries would buy again
+    maxRetries: 0, // a retry by the SDK could order twice
     timeout: REQUEST_TIMEOUT_MS,
     logLevel: "off", // it logs bodies
   });
@@ -41,7 +41,7 @@ async function orderResearch(client: Parallel, order: Order): Promise<string> {
   throw new MaybeBoughtError("the provider accepted the request without naming a run");
 }
 
-/** Tell whether a request that failed may have been accepted. */
+/** Convert a failed request's error to NotBoughtError, or to MaybeBoughtError when it may have been accepted. */
 function classifyOrderError(error: unknown): Error {
   const message = describeError(error);
   if (error instanceof APIConnectionError) {

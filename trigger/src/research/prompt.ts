@@ -1,9 +1,9 @@
-/** Fills the places of a prompt: `{{name}}` stands for an input; a line whose inputs are all blank is left out. */
+/** Fills the placeholders `{{name}}` of a prompt with inputs; a line whose inputs are all blank is left out. */
 import type { Inputs } from "./inputs.js";
 
 const PLACE = /\{\{([A-Za-z0-9_]+)\}\}/g;
 
-/** Fill a prompt. `dex check` has made sure that every place has its input. */
+/** Return the prompt with its placeholders replaced. `dex check` ensures that every placeholder has an input. */
 export function fillPrompt(prompt: string, inputs: Inputs): string {
   const kept = prompt.split("\n").filter((line) => {
     const names = [...line.matchAll(PLACE)].map(([, name = ""]) => name);

@@ -1,12 +1,12 @@
 /**
- * What a provider of research is to the runner: each one is a file beside this that implements `Provider`.
+ * The interface `Provider`, which each research provider implements in a file in this folder.
  *
- * A provider has no idempotency key: a request made twice is paid twice. So `orderResearch` never repeats a request, and
- * its errors tell whether the request may have been accepted.
+ * The provider's API has no idempotency keys, so a repeated request is paid twice. Therefore `orderResearch` never
+ * retries a request, and its errors say whether the request may have been accepted.
  */
 import type { Json } from "../json/exact.js";
 
-/** The shape that an answer is to have: a JSON Schema, or a report in prose. */
+/** The requested form of an answer: a JSON Schema, or a report in prose. */
 export type OutputSchema =
   { readonly type: "json"; readonly json_schema: Readonly<Record<string, unknown>> } | { readonly type: "text" };
 
@@ -19,13 +19,13 @@ export interface Order {
   metadata: Record<string, string>;
 }
 
-/** What became of ordered research, as far as the provider could be asked. */
+/** The state of ordered research at the provider. */
 export type ResearchState =
   | { kind: "done"; envelope: Json }
   | { kind: "active"; status: string }
   /** There will be no result. */
   | { kind: "ended"; status: string; message: string }
-  /** The provider could not be asked this time. */
+  /** The provider could not be reached this time. */
   | { kind: "unreachable"; message: string };
 export type PendingState = Extract<ResearchState, { kind: "active" | "unreachable" }>;
 export type FinalState = Exclude<ResearchState, PendingState>;

@@ -1,4 +1,4 @@
-/** The digest of a question: what two steps have in common that need only one order. */
+/** The digest of a question. Steps whose questions have the same digest share one order. */
 import { createHash } from "node:crypto";
 
 import { isObject, stringifyJson, type Json } from "../json/exact.js";

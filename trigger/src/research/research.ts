@@ -1,10 +1,10 @@
 /**
- * Conducts one Deep Research: has it ordered once, waits for its answer, and returns an OperationResult.
+ * Conducts one Deep Research: orders it once, waits for its answer, and returns an OperationResult.
  *
- * The provider has no idempotency key, so the sequence protects the money: the order is on record before the provider
- * is asked, the provider's run id before anything else can fail, and the answer before the step's result. Where the
- * request certainly was not accepted, the order says so and another may be made; where nobody can know, no other order
- * of the same question is made until a person has looked. A time-out ends the waiting, not the order.
+ * The provider has no idempotency keys, so the sequence prevents paying twice: the order is recorded before the request
+ * to the provider, the provider's run id immediately after it, and the answer before the step's result. When the
+ * request was certainly not accepted, that is recorded, and the question may be ordered again. When it is unknown, the
+ * question is not ordered again until a person has resolved the order. A time-out ends the waiting, not the order.
  */
 import type { JsonObject } from "../json/exact.js";
 import { InternalApiError } from "../api/client.js";
@@ -18,10 +18,10 @@ import { fillPrompt } from "./prompt.js";
 import { digestQuestion } from "./question.js";
 import { ResultBuilder } from "./result.js";
 
-/** How to wait: a blocking request of up to `blockSeconds`, then a pause in which the platform may free the slot. */
+/** How to wait: a request that blocks up to `blockSeconds`, then a pause, in which Trigger.dev may free the slot. */
 export interface Polling {
   readonly blockSeconds: number;
-  /** Longer than a block and a pause together: so long others wait for a sign of life of who asks for an answer. */
+  /** The lease of the order, in seconds, longer than a blocking request and a pause together. */
   readonly holdSeconds: number;
   pause(round: number): Promise<void>;
 }
@@ -32,29 +32,29 @@ export interface ResearchTools {
   readonly logger: Logger;
   /** Called only for an operation that has normalized inputs. */
   readonly normalizeInputs: NormalizeInputs;
-  /** Once aborted, research is not waited for any more. */
+  /** When aborted, the waiting ends. */
   readonly signal?: AbortSignal;
 }
 
-/** The result of a step, and when its answer came: `recorded_at` of the step result. */
+/** The result of a step, and when its answer arrived, which becomes `recorded_at` of the step result. */
 export interface Research {
   readonly result: OperationResult;
   readonly endedAt: string | null;
 }
 
-/** The provider could not be reached to the end of the step's time: the run has to be taken up again. */
+/** The provider could not be reached until the step's time was over: the run has to be resumed later. */
 export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
 }
 
-/** The longest that the largest processors take. */
+/** The longest time that the largest processors take, in seconds. */
 const DEFAULT_TIMEOUT_SECONDS = 2 * 60 * 60;
-/** The provider limits requests by the minute; the pauses between these attempts take longer than one. */
+/** Attempts to order when the provider's limit per minute is reached; their pauses take longer than a minute. */
 const ORDER_ATTEMPTS = 12;
 
 /**
- * Conduct the research of one step. What the provider answers, the inputs lack or the budget does not allow makes a
- * failed result, not an error. Throws UnreachableError.
+ * Conduct the research of one step. Failed research, missing inputs and an exceeded budget give a failed result, not an
+ * error. Throws UnreachableError.
  */
 export async function conductResearch(
   operation: Operation,
@@ -129,7 +129,7 @@ class Ordering {
     this.#holder = orders.createHolder();
   }
 
-  /** Follow the engine's advice round by round until there is an answer, or the reason why there is none. */
+  /** Repeat the action that the engine answers until there is an answer, or a reason why there is none. */
   async obtainAnswer(): Promise<Answer> {
     const { polling, signal } = this.#tools;
     const deadline = Date.now() + this.#seconds * 1000;
@@ -177,7 +177,7 @@ class Ordering {
     }
   }
 
-  /** Ask the provider for the research, and record what it said; null when it accepted, or when nobody can know. */
+  /** Send the order to the provider and record the response; return the error when it certainly was not accepted. */
   async #buyResearch(order: ResearchOrder): Promise<NotBoughtError | null> {
     const metadata = { order_id: order.id, ...this.#orders.metadata };
     let runId;
@@ -197,7 +197,7 @@ class Ordering {
     try {
       await this.#orders.recordAccepted(order.id, runId);
     } catch (error) {
-      // It is at least in the log.
+      // The run id could not be recorded; the log has it.
       const facts = { ...metadata, provider_run_id: runId, error: toMessage(error) };
       this.#tools.logger.error("Research was bought and its id could not be kept", facts);
       throw error;
@@ -205,7 +205,7 @@ class Ordering {
     return null;
   }
 
-  /** Ask the provider for the answer and record the end of the order; return its state when it has not ended. */
+  /** Request the answer from the provider and record the end of the order; return the state when it has not ended. */
   async #askForAnswer(order: ResearchOrder, seconds: number): Promise<PendingState | Refusal | null> {
     const { provider, logger, signal } = this.#tools;
     const runId = order.providerRunId ?? "";
@@ -229,7 +229,7 @@ class Ordering {
     }
   }
 
-  /** Describe the end of the waiting. Throws UnreachableError where only the provider is to blame. */
+  /** Return the failure of a time-out. Throws UnreachableError when the provider could not be reached. */
   #buildTimeout(order: ResearchOrder, pending: PendingState | Refusal | typeof WAITING): Failure {
     const research = `research \`${order.providerRunId ?? ""}\` of order \`${order.id}\``;
     if (pending.kind === "refused") return { code: "not_recorded", message: `${research}: ${pending.message}` };
@@ -249,7 +249,7 @@ interface Failure {
   readonly message: string;
 }
 
-/** The engine refuses the answer, as it would next time. */
+/** The engine refuses to store the answer; a retry would not help. */
 interface Refusal {
   readonly kind: "refused";
   readonly message: string;
@@ -261,7 +261,7 @@ function describeWaiting({ action }: Placement): string {
   return action === "poll" ? "asking the provider" : "another step asks the provider";
 }
 
-/** Tell a person what to look for: the provider keeps the metadata with the research. */
+/** Describe for a person how to find the order at the provider: by the metadata that it stores. */
 function describeDoubt(metadata: Record<string, string>): string {
   const marks = Object.entries(metadata)
     .map(([key, value]) => `\`${key}\` \`${value}\``)

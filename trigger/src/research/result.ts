@@ -1,4 +1,4 @@
-/** Builds the OperationResult of one research: what `step_results.output_payload.operation_result` holds. */
+/** Builds the OperationResult of a step, which is stored as `step_results.output_payload.operation_result`. */
 import { randomUUID } from "node:crypto";
 
 import { isObject, replaceUnstorable, type Json, type JsonObject } from "../json/exact.js";
@@ -22,21 +22,21 @@ export class ResultBuilder {
     return { ...this.#buildFailed({ code: "missing_inputs", message }, []), missing_inputs: names };
   }
 
-  /** Build the result of an operation whose output would lack keys: nothing was bought for it. */
+  /** Build the result of an operation whose output would lack keys, for which nothing was ordered. */
   buildBadOutput(problems: Record<string, string>): OperationResult {
     const words = Object.entries(problems).map(([key, problem]) => `\`${key}\`: ${problem}`);
     const message = `the output cannot be built, so nothing was bought: ${words.join("; ")}`;
     return this.#buildFailed({ code: "bad_output", message }, []);
   }
 
-  /** Build the result of research without an answer: not ordered, failed, or not waited for any longer. */
+  /** Build the result of research without an answer: not ordered, failed, or timed out. */
   buildNoAnswer(failure: Failure, order: ResearchOrder | null, action: Attempt["action"]): OperationResult {
     return this.#buildFailed(failure, this.#buildAttempts(action, order, failure.code.replace(/^provider_/, "")));
   }
 
   /** Build the result of research that has an answer, with its output where that has content. */
   buildFound(answer: Json, order: ResearchOrder, action: Attempt["action"], keys: JsonObject): OperationResult {
-    // What Postgres cannot store would be replaced in the step result only, and the row would differ from it.
+    // Characters that Postgres cannot store are replaced here, so that the step result and the row are equal.
     const envelope = replaceUnstorable(answer);
     const isFound = !isEmptyContent(readContent(envelope));
     const output = {
@@ -72,7 +72,7 @@ export class ResultBuilder {
   }
 }
 
-/** Return the content of the research: an object, a text or an array, wherever the envelope has one. */
+/** Return the content of the research, an object, a text or an array, from the provider's response. */
 function readContent(envelope: Json): Json {
   if (!isObject(envelope)) return envelope;
   const output = envelope["output"];

@@ -17,7 +17,7 @@ import { ConflictError } from "../pipeline/records.js";
 import { createParallelProvider } from "../research/parallel.js";
 import type { Polling } from "../research/research.js";
 
-// A wait is checkpointed, and the slot freed, only from its sixtieth second on.
+// Trigger.dev checkpoints a wait, and frees the slot, only if it is longer than 60 seconds.
 const PAUSES_S = [60, 60, 90, 120, 180];
 const polling: Polling = {
   blockSeconds: 5,
@@ -26,8 +26,8 @@ const polling: Polling = {
 };
 
 /**
- * Report that Trigger.dev ended the run for good. A run that has ended already keeps its end, and one that was handed to
- * another run of Trigger.dev meanwhile is that one's.
+ * Record that Trigger.dev has ended the run. A run that has ended already, or that was dispatched to another run of
+ * Trigger.dev meanwhile, is not changed.
  */
 async function reportEnd(
   { pipeline_run_id: runId, org_id: orgId }: RunPayload,
@@ -50,7 +50,7 @@ async function reportEnd(
 
 export const runPipelineTask = task<"run-pipeline", RunPayload, RunOutcome>({
   id: "run-pipeline",
-  // A run that is executed again resumes where it was: nothing is executed or bought twice.
+  // A retry resumes the run: recorded steps are not executed again, and nothing is ordered twice.
   retry: { maxAttempts: 8, minTimeoutInMs: 30_000, maxTimeoutInMs: 900_000, factor: 2, randomize: true },
   onFailure: async ({ payload, error, ctx }) => {
     await reportEnd(payload, ctx.run.id, "failed", `set aside by Trigger.dev: ${toMessage(error)}`);
@@ -69,7 +69,7 @@ export const runPipelineTask = task<"run-pipeline", RunPayload, RunOutcome>({
         signal,
       });
     } catch (error) {
-      // Another execution has the run, or the engine would answer the same next time.
+      // No retry: another execution has the run, or the engine would answer the same again.
       const isFinal = error instanceof ConflictError || (error instanceof InternalApiError && !error.isRetryable);
       throw isFinal ? new AbortTaskRunError(error.message) : error;
     }

@@ -1,4 +1,4 @@
-/** The address in the bar is the question: a path and parameters behind `#`, which no server ever sees. */
+/** The address of a page: a path and parameters in the fragment of the URL (after `#`), which browsers do not send. */
 import { useEffect, useState } from "preact/hooks";
 
 export interface Address {
@@ -21,7 +21,7 @@ function decodePart(part: string): string {
 
 type Parameters = Record<string, string | null | undefined>;
 
-/** Return the address of a page. The organisation that a super-admin looks at goes along. */
+/** Build the address of a page; the chosen organisation of a super-admin (`org`) is kept from the present address. */
 export function buildAddress(path: string[], parameters: Parameters | URLSearchParams = {}): string {
   const query = new URLSearchParams();
   const entries = parameters instanceof URLSearchParams ? [...parameters] : Object.entries(parameters);
@@ -42,7 +42,7 @@ export function navigate(address: string, options: { replace?: boolean } = {}): 
   }
 }
 
-/** Return the address, anew whenever it changes. */
+/** Return the present address; the component is rendered again when it changes. */
 export function useAddress(): Address {
   const [hash, setHash] = useState(location.hash);
   useEffect(() => {

@@ -3,7 +3,7 @@ import { parseJson } from "./json";
 
 const STORED_KEY = "dex.key";
 
-/** An answer that reports a problem, in the API's words. */
+/** An error response of the API, with its message, code and hint. */
 export class Problem extends Error {
   constructor(
     message: string,
@@ -28,7 +28,7 @@ export interface RequestOptions {
   key?: string;
 }
 
-/** The key lives as long as the tab: never in a cookie, and not where other tabs or later visits find it. */
+/** Read the key from sessionStorage, which ends with the tab and is not shared with other tabs. */
 export function readKey(): string | null {
   return sessionStorage.getItem(STORED_KEY);
 }
@@ -38,7 +38,7 @@ export function storeKey(key: string | null): void {
   else sessionStorage.setItem(STORED_KEY, key);
 }
 
-/** Send a request; return the response as it comes. Throws Problem for every answer that reports one. */
+/** Send a request with the key and return the response. Throws Problem for an error response. */
 export async function send(path: string, options: RequestOptions = {}): Promise<Response> {
   const headers: Record<string, string> = { authorization: `Bearer ${options.key ?? readKey() ?? ""}` };
   if (options.accept) headers["accept"] = options.accept;
@@ -50,7 +50,7 @@ export async function send(path: string, options: RequestOptions = {}): Promise<
   if (options.signal) init.signal = options.signal;
   let response: Response;
   try {
-    // Relative to the page, so that a path prefix of a proxy stays.
+    // Relative to the page's URL, so that it works below a path prefix of a proxy.
     response = await fetch(path, init);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
@@ -60,7 +60,7 @@ export async function send(path: string, options: RequestOptions = {}): Promise<
   return response;
 }
 
-/** Send a request and return the JSON of its answer. */
+/** Send a request and return the parsed JSON of the response. Throws Problem for an error response. */
 export async function request<T, M = Record<string, unknown>>(
   path: string,
   options: RequestOptions = {},
@@ -79,7 +79,7 @@ async function readProblem(response: Response): Promise<Problem> {
   }
 }
 
-/** Return a path with parameters; those that are null, undefined or blank are left out. */
+/** Build a path with a query string; parameters that are null, undefined or blank are left out. */
 export function buildPath(path: string, parameters: Record<string, string | number | null | undefined>): string {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {

@@ -1,4 +1,4 @@
-/** What changed between two versions of a row: each place whose value differs. */
+/** Compare two versions of a row: list each path whose value differs. */
 import { formatJson, isObject, type Json, type JsonObject } from "./json";
 
 export interface Change {
@@ -7,7 +7,7 @@ export interface Change {
   after: Json | undefined;
 }
 
-/** Columns that every write changes; they say nothing about what the row says. */
+/** Columns that change with every write, and are not compared. */
 const BOOKKEEPING = new Set([
   "id",
   "org_id",
@@ -36,7 +36,7 @@ function compare(path: string, before: Json | undefined, after: Json | undefined
   return [{ path, before, after }];
 }
 
-/** Lists of texts are compared as sets, others place by place. */
+/** Compare lists of texts as sets, and other lists element by element. */
 function compareLists(path: string, before: Json[], after: Json[]): Change[] {
   if ([...before, ...after].every((one) => typeof one === "string")) {
     const gone = before.filter((one) => !after.includes(one)).map((one) => ({ path, before: one, after: undefined }));

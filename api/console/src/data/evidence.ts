@@ -1,8 +1,8 @@
-/** Which part of a document each piece of evidence is about. */
+/** Assign evidence to the parts of a document. */
 import { isObject, type Json } from "./json";
 import type { Evidence } from "./types";
 
-/** Group evidence by the path in the document that its `field` names; what names no part is about the whole. */
+/** Group evidence by the path that its `field` names; under "" is evidence whose field is not in the document. */
 export function placeEvidence(document: Json, evidence: Evidence[]): Map<string, Evidence[]> {
   const placed = new Map<string, Evidence[]>();
   for (const note of evidence) {
@@ -12,7 +12,7 @@ export function placeEvidence(document: Json, evidence: Evidence[]): Map<string,
   return placed;
 }
 
-/** Return the longest beginning of a field's name that leads to a part: `founders.0.name`, `founders[0].name`. */
+/** Return the longest prefix of a field's path (`founders.0.name` or `founders[0].name`) that is in the document. */
 function findPath(document: Json, field: string): string {
   const found: string[] = [];
   let part: Json | undefined = document;

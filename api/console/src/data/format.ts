@@ -1,4 +1,4 @@
-/** How values are written for people. Numbers keep every digit; times are in the reader's zone. */
+/** Format values for people. Numbers keep every digit; times are in the browser's time zone. */
 import { ExactNumber, isObject, type Json } from "./json";
 
 const GROUPS = new Intl.NumberFormat("en-US", { maximumFractionDigits: 20 });
@@ -14,7 +14,7 @@ const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["minute", 60],
 ];
 
-/** Return a count with thousands apart: 12,345. */
+/** Format a count with separators of thousands: 12,345. */
 export function formatCount(value: number): string {
   return GROUPS.format(value);
 }
@@ -29,13 +29,13 @@ export function formatFullTime(text: string): string {
   return Number.isNaN(time.getTime()) ? text : FULL_TIME.format(time);
 }
 
-/** Return a date without a time, which has no zone. */
+/** Format a date without a time, to which no time zone applies. */
 export function formatDay(text: string): string {
   const time = new Date(`${text}T00:00:00Z`);
   return /^\d{4}-\d\d-\d\d$/.test(text) && !Number.isNaN(time.getTime()) ? DAY.format(time) : text;
 }
 
-/** Return how long ago a time was: "3 days ago". */
+/** Format how long ago a time was: "3 days ago". */
 export function formatAgo(text: string, now = Date.now()): string {
   const seconds = (new Date(text).getTime() - now) / 1000;
   if (Number.isNaN(seconds)) return "";
@@ -45,7 +45,7 @@ export function formatAgo(text: string, now = Date.now()): string {
   return "just now";
 }
 
-/** Return an amount of USD as it was sent, with at least two decimals. */
+/** Format an amount of USD with all decimals that were sent, at least two. */
 export function formatUsd(text: string | null | undefined): string {
   if (text === null || text === undefined) return "unknown";
   const [whole = "0", decimals = ""] = text.split(".");
@@ -53,7 +53,7 @@ export function formatUsd(text: string | null | undefined): string {
   return `$${GROUPS.format(BigInt(whole))}.${kept}`;
 }
 
-/** Return a name in words: `total_funding_usd` as "Total funding usd". */
+/** Convert a column's name to words: `total_funding_usd` to "Total funding usd". */
 export function humanize(name: string): string {
   const words = name
     .replace(/([a-z\d])([A-Z])/g, "$1 $2")
@@ -70,7 +70,7 @@ export function shortenId(id: string): string {
   return id.slice(0, 8);
 }
 
-/** Return a value as one line of text. */
+/** Format a value as one line of text. */
 export function formatInline(value: Json | undefined): string {
   if (value === null || value === undefined) return "";
   if (typeof value === "string") return value;
@@ -82,7 +82,7 @@ export function formatInline(value: Json | undefined): string {
   return isObject(value) ? `${Object.keys(value).length} keys` : "";
 }
 
-/** Return the address where it is one that may be opened: http and https alone. */
+/** Return a URL if its scheme is http or https, else null: `javascript:` must not become a link. */
 export function safeUrl(text: string | null | undefined): string | null {
   if (!text || !/^https?:\/\//i.test(text)) return null;
   try {

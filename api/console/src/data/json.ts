@@ -1,4 +1,4 @@
-/** JSON as the endpoints send it. A number whose spelling JavaScript would change is kept as an ExactNumber. */
+/** Parse and format JSON. A number whose text JavaScript would change is kept as an ExactNumber. */
 
 export class ExactNumber {
   constructor(readonly text: string) {}
@@ -13,7 +13,7 @@ export class ExactNumber {
 export type Json = null | boolean | number | string | ExactNumber | Json[] | { [key: string]: Json };
 export type JsonObject = Record<string, Json>;
 
-/** Parse JSON text; 1.10 and 12345678901234567890 stay what the endpoint said, where the browser tells their spelling. */
+/** Parse JSON text; keep 1.10 and 12345678901234567890 exact in browsers that pass the source text to the reviver. */
 export function parseJson(text: string): unknown {
   const revive = (_key: string, value: unknown, context?: { source?: string }): unknown =>
     typeof value === "number" && context?.source !== undefined && String(value) !== context.source
@@ -30,7 +30,7 @@ export function isScalar(value: Json): boolean {
   return !Array.isArray(value) && !isObject(value);
 }
 
-/** Return JSON text for people: indented, numbers as they were sent. */
+/** Format a value as indented JSON text, with numbers as they were sent. */
 export function formatJson(value: Json | undefined, indent = 2): string {
   return write(value ?? null, "", " ".repeat(indent));
 }

@@ -1,4 +1,4 @@
-/** Loading what a page shows: the state of one request, begun again when what it depends on changes. */
+/** The hook `useLoad`: the state of one request, which is sent again when its key changes. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Problem } from "./api";
 
@@ -8,8 +8,8 @@ export type Loaded<T> =
   | { state: "ready"; data: T; problem: null; reload: () => void };
 
 /**
- * Run `load` now and whenever `key` changes; an earlier run is given up. While a later one runs, its predecessor's data
- * stay, so that a table does not flicker; with another `subject` they go, since they are about something else.
+ * Run `load` now and whenever `key` changes, and abort an earlier run. Until the new run ends, the earlier data are
+ * returned, so that a table does not flicker, unless `subject` changed too.
  */
 export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T>, subject = key): Loaded<T> {
   const [round, setRound] = useState(0);

@@ -1,4 +1,4 @@
-/** A question to a table, as the address holds it and as the query endpoint takes it. */
+/** A query of a table: its form in the address of the page, and in the body for the query endpoint. */
 import type { Column, Spec } from "./types";
 
 export interface Filter {
@@ -30,7 +30,7 @@ export const OPERATOR_NAMES: Record<string, string> = {
   is: "has a value",
 };
 
-/** Read a question from the parameters of an address: `company_domain=acme.com&founded.gte=2000&order=-updated_at`. */
+/** Parse a query from an address's parameters: `company_domain=acme.com&founded.gte=2000&order=-updated_at`. */
 export function readQuestion(query: URLSearchParams): Question {
   const filters: Filter[] = [];
   for (const [name, value] of query) {
@@ -47,7 +47,7 @@ export function readQuestion(query: URLSearchParams): Question {
   };
 }
 
-/** Return the parameters of the address that holds the question. */
+/** Convert a query to the parameters of an address. */
 export function writeQuestion(question: Partial<Question>): URLSearchParams {
   const query = new URLSearchParams();
   for (const { column, operator, value } of question.filters ?? []) {
@@ -64,7 +64,7 @@ function splitList(text: string | null): string[] {
   return (text ?? "").split(",").filter(Boolean);
 }
 
-/** Return the filters, search and order as the body of a query; what a column cannot take is for the API to say. */
+/** Build the request body of a query from its filters, search and order. The API validates them, not this page. */
 export function buildBody(spec: Spec, question: Question, orgId: string | null): Record<string, unknown> {
   const body: Record<string, unknown> = {};
   for (const { column, operator, value } of question.filters) {
@@ -93,7 +93,7 @@ function convertValue(column: Column | undefined, value: string): unknown {
   return value;
 }
 
-/** The columns that a table shows unless others are chosen: what the spec declares, light ones, and when it changed. */
+/** Return the columns to show: the chosen ones, else the spec's fields without documents, and `updated_at`. */
 export function chooseColumns(spec: Spec, question: Question): Column[] {
   const byName = new Map(spec.columns.map((column) => [column.name, column]));
   const chosen = question.fields.flatMap((name) => byName.get(name) ?? []);

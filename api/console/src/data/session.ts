@@ -1,4 +1,4 @@
-/** What every page knows: who signed in, the organisations and specs to be seen, and whose rows are looked at. */
+/** The session: the caller, the organisations and specs it may read, and the choice of an organisation. */
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import type { Address } from "./address";
@@ -20,7 +20,7 @@ export function useSession(): Session {
   return session;
 }
 
-/** Ask who a key belongs to, and what it sees. Throws Problem for a key that is none. */
+/** Request the caller of a key, its organisations and the specs. Throws Problem for an invalid key. */
 export async function openSession(key?: string): Promise<Omit<Session, "signOut">> {
   const options = key === undefined ? {} : { key };
   const [caller, organisations, specs] = await Promise.all([
@@ -31,7 +31,7 @@ export async function openSession(key?: string): Promise<Omit<Session, "signOut"
   return { caller: caller.data, organisations: organisations.data, specs: specs.data };
 }
 
-/** Return the organisation that a page is about; null: a super-admin has chosen none. */
+/** Return the organisation whose data a page shows, null when a super-admin has chosen none. */
 export function chooseOrganisation(session: Session, address: Address): Organisation | null {
   if (session.caller.org_id) {
     return session.organisations[0] ?? { id: session.caller.org_id, name: "Your organisation", slug: "" };
@@ -41,7 +41,7 @@ export function chooseOrganisation(session: Session, address: Address): Organisa
   return found ?? (session.organisations.length === 1 ? (session.organisations[0] ?? null) : null);
 }
 
-/** Return the `org_id` to send: a super-admin names it, a tenant's token says it. */
+/** Return the `org_id` to send: that of the organisation for a super-admin, null for a tenant, whose key implies it. */
 export function nameOrganisation(session: Session, organisation: Organisation | null): string | null {
   return session.caller.org_id ? null : (organisation?.id ?? null);
 }

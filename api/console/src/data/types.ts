@@ -1,4 +1,4 @@
-/** What the endpoints answer, as far as the page reads it. `openapi.json` is the whole description. */
+/** The types of the API's responses, with only the fields that the console reads; `/openapi.json` describes all. */
 import type { Json, JsonObject } from "./json";
 
 export interface Caller {
@@ -140,7 +140,7 @@ export interface Cell {
 export interface HistoryEntry {
   step_result_id: string;
   recorded_at: string;
-  /** null where this contribution took the row away. */
+  /** null where this step result removed the row. */
   row: JsonObject | null;
 }
 
@@ -163,7 +163,7 @@ export interface KeyFinding {
   reasons: Reason[];
 }
 
-/** What is known of a key: the row that it has, or why it has none. */
+/** The explanation of a key: its row, or why it has none. */
 export interface KeyExplanation {
   id: string | null;
   state: string;

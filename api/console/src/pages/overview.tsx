@@ -1,4 +1,4 @@
-/** Overview: what was found, what became of it, and what is missing and why. */
+/** The overview page: the accounts of one organisation, with reasons and fill rates, or of all organisations. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { buildPath, request } from "../data/api";
@@ -133,7 +133,7 @@ interface Rates {
   columns: { name: string; filled: number }[];
 }
 
-/** The columns' fill rates, asked for when somebody opens them. */
+/** Show the columns' fill rates in a section, and request them when it is opened. */
 function FillRates({ spec, orgId }: { spec: Spec; orgId: string | null }): VNode {
   const [open, setOpen] = useState(false);
   return (

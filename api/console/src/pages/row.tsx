@@ -1,4 +1,4 @@
-/** Row: the research laid out to be read, each value with its evidence and its way, and what it said before. */
+/** The page of one row: each value with its evidence and its source, the documents, and earlier versions. */
 import type { ComponentChildren, VNode } from "preact";
 import { useState } from "preact/hooks";
 import { buildPath, request } from "../data/api";
@@ -107,7 +107,7 @@ function WholeRow({ spec, row, explanation, history }: WholeProps): VNode {
   );
 }
 
-/** What the row is about: its key, in words where the row has a name. */
+/** Return a title for the row: its name, or the values of its key. */
 function nameRow(spec: Spec, row: Row): string {
   const names = spec.columns.filter((column) => /(^|_)name$/.test(column.name) && !column.provided && !column.key);
   const keys = spec.conflict.filter((name) => name !== "org_id");
@@ -150,7 +150,7 @@ function WholeText({ value, column }: { value: string; column: Column }): VNode 
   return value.length > 150 && column.type === "text" ? <>{value}</> : <CellValue value={value} column={column} />;
 }
 
-/** The way of a cell: which step result, which path, what it gave, and what each normalizer made of it. */
+/** Show where a cell comes from: its step result, the path, the raw value, and the result of each normalizer. */
 function CellWay({ cell }: { cell: Cell }): VNode | null {
   if (!cell.step_result_id && !cell.path) return null;
   return (

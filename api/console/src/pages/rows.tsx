@@ -1,4 +1,4 @@
-/** Rows: the table of a spec. The address is the question; whoever opens it sees the same. */
+/** The page of a spec's rows. The address contains the query, so that a copied link shows the same rows. */
 import type { VNode } from "preact";
 import { type Address, buildAddress, navigate } from "../data/address";
 import { request } from "../data/api";
@@ -45,7 +45,7 @@ export function RowsPage({ spec, organisation, address }: RowsProps): VNode {
     },
     spec.name,
   );
-  // The exact count reads every row that matches, so the page does not wait for it.
+  // A separate request: the exact count reads every row that matches, and the page should not wait for it.
   const count = useLoad(asked, async (signal) => {
     const whole = { ...body, fields: ["id"], limit: 1, count: "exact" };
     const answer = await request<Row[], PageMeta>(`api/v1/${spec.slug}/query`, { method: "POST", body: whole, signal });
@@ -181,7 +181,7 @@ interface HeadProps {
   ask: (next: Partial<Question>) => void;
 }
 
-/** The head of a column; where the API orders by it, a button that does: rising, falling, and back to newest first. */
+/** The head of a column; if rows can be ordered by it, a button: ascending, descending, then newest first again. */
 function ColumnHead({ column, question, ask }: HeadProps): VNode {
   const name = humanize(column.name);
   const direction =

@@ -1,4 +1,4 @@
-/** Runs: what was asked for, how it goes, and what came of it. */
+/** The pages of runs: all of an organisation with their steps, and those of one submission. */
 import type { VNode } from "preact";
 import type { Address } from "../data/address";
 import { buildPath, request } from "../data/api";
@@ -7,6 +7,7 @@ import { useLoad } from "../data/load";
 import { maySpend, nameOrganisation, useSession } from "../data/session";
 import type { Organisation, Run } from "../data/types";
 import { Link } from "../parts/link";
+import { Pager } from "../parts/pager";
 import { RunCard } from "../parts/runs";
 import { Empty, Load } from "../parts/states";
 import { SubmissionActions } from "../parts/submission-actions";
@@ -54,28 +55,18 @@ export function RunsPage({ address, organisation }: RunsProps): VNode {
             {runs.map((run) => (
               <RunCard key={run.id} run={run} />
             ))}
-            <Pager {...{ status, offset }} isFull={runs.length === PAGE} />
+            <Pager
+              label="Pages of runs"
+              to={["runs"]}
+              query={{ status }}
+              offset={offset}
+              pageSize={PAGE}
+              count={runs.length}
+            />
           </>
         )}
       </Load>
     </>
-  );
-}
-
-function Pager({ status, offset, isFull }: { status: string | null; offset: number; isFull: boolean }): VNode {
-  return (
-    <nav class="pager" aria-label="Pages of runs">
-      {offset > 0 && (
-        <Link to={["runs"]} query={{ status, offset: String(Math.max(offset - PAGE, 0)) }}>
-          Newer
-        </Link>
-      )}
-      {isFull && (
-        <Link to={["runs"]} query={{ status, offset: String(offset + PAGE) }}>
-          Older
-        </Link>
-      )}
-    </nav>
   );
 }
 
@@ -84,7 +75,7 @@ interface SubmissionProps {
   organisation: Organisation;
 }
 
-/** One submission with all its runs; who may spend cancels it or takes it up again. */
+/** Show one submission with its runs, and for callers who may spend the buttons to cancel and retry it. */
 export function SubmissionPage({ id, organisation }: SubmissionProps): VNode {
   const session = useSession();
   const orgId = nameOrganisation(session, organisation);

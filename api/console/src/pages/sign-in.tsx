@@ -1,4 +1,4 @@
-/** Signing in: a token or key, kept for this tab. */
+/** The sign-in form: it takes a token or a key, which is kept for this tab. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import type { Problem } from "../data/api";

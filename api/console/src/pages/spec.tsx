@@ -1,4 +1,4 @@
-/** Spec: what is asked, which columns come from where, how often each path gives a value, and the YAML itself. */
+/** The pages of specs: the list, and one spec with its prompt, its columns and their paths, and its YAML. */
 import type { ComponentChildren, VNode } from "preact";
 import { buildPath, request } from "../data/api";
 import { formatCount, humanize } from "../data/format";
@@ -246,7 +246,7 @@ function shorten(text: string): string {
   return text.length > 80 ? `${text.slice(0, 79)}…` : text;
 }
 
-/** The paths of a column; which operation has which, where they differ. */
+/** Return the different paths of a column, each with the operations that have it. */
 function joinSources(column: Column): { path: string; operations: string }[] {
   const byPath = new Map<string, string[]>();
   for (const source of column.sources) {

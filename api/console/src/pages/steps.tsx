@@ -1,4 +1,4 @@
-/** Step results: those behind a number of the accounts, and one of them as a whole. */
+/** The pages of step results: those that a count of the accounts consists of, and one step result with its payloads. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import type { Address } from "../data/address";
@@ -8,9 +8,11 @@ import { formatJson, isObject, type Json } from "../data/json";
 import { useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
 import type { ListedStep, Organisation, StepResult } from "../data/types";
+import { DataTable, type TableColumn } from "../parts/data-table";
 import { DocumentView } from "../parts/document";
 import { Link } from "../parts/link";
 import { renderInline } from "../parts/markdown";
+import { Pager } from "../parts/pager";
 import { StepLine } from "../parts/runs";
 import { Empty, Load } from "../parts/states";
 import { Status } from "../parts/status";
@@ -18,6 +20,47 @@ import { Time } from "../parts/time";
 
 const PAGE = 50;
 const NOTHING = new Map<string, never[]>();
+
+const COLUMNS: TableColumn<ListedStep>[] = [
+  {
+    heading: "Step result",
+    renderCell: (step) => (
+      <Link to={["steps", step.step_result_id]}>
+        <code>{shortenId(step.step_result_id)}</code>
+      </Link>
+    ),
+  },
+  { heading: "Recorded", renderCell: (step) => <Time at={step.recorded_at} /> },
+  {
+    heading: "Outcome",
+    renderCell: (step) => (
+      <>
+        <Status of={step.outcome} />
+        {step.refused ? <span class="quiet-text">{` ${formatCount(step.refused)} refused`}</span> : null}
+      </>
+    ),
+  },
+  { heading: "Reasons", renderCell: renderReasons, kind: "message" },
+];
+
+/** Show the first three reasons of a step result, and how many more there are. */
+function renderReasons({ reasons }: ListedStep): VNode {
+  return (
+    <>
+      {reasons.slice(0, 3).map((reason, index) => (
+        <p key={index}>
+          {renderInline(reason.message)}
+          {reason.value !== null && reason.value !== undefined && (
+            <>
+              : <code>{reason.value}</code>
+            </>
+          )}
+        </p>
+      ))}
+      {reasons.length > 3 && <p class="quiet-text">{`and ${reasons.length - 3} more`}</p>}
+    </>
+  );
+}
 
 interface StepsProps {
   address: Address;
@@ -59,71 +102,23 @@ export function StepsPage({ address, organisation }: StepsProps): VNode {
       <Load of={loaded} what="Asking for step results">
         {(steps) => (
           <>
-            {steps.length === 0 ? <Empty title="There is none (any more)" /> : <StepTable steps={steps} />}
-            <nav class="pager" aria-label="Pages of step results">
-              {offset > 0 && (
-                <Link to={["steps"]} query={{ ...query, offset: String(Math.max(offset - PAGE, 0)) }}>
-                  Newer
-                </Link>
-              )}
-              {steps.length === PAGE && (
-                <Link to={["steps"]} query={{ ...query, offset: String(offset + PAGE) }}>
-                  Older
-                </Link>
-              )}
-            </nav>
+            {steps.length === 0 ? (
+              <Empty title="There is none (any more)" />
+            ) : (
+              <DataTable label="Step results" columns={COLUMNS} rows={steps} getKey={(step) => step.step_result_id} />
+            )}
+            <Pager
+              label="Pages of step results"
+              to={["steps"]}
+              query={query}
+              offset={offset}
+              pageSize={PAGE}
+              count={steps.length}
+            />
           </>
         )}
       </Load>
     </>
-  );
-}
-
-function StepTable({ steps }: { steps: ListedStep[] }): VNode {
-  return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Step results">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Step result</th>
-            <th scope="col">Recorded</th>
-            <th scope="col">Outcome</th>
-            <th scope="col">Reasons</th>
-          </tr>
-        </thead>
-        <tbody>
-          {steps.map((step) => (
-            <tr key={step.step_result_id}>
-              <td>
-                <Link to={["steps", step.step_result_id]}>
-                  <code>{shortenId(step.step_result_id)}</code>
-                </Link>
-              </td>
-              <td>
-                <Time at={step.recorded_at} />
-              </td>
-              <td>
-                <Status of={step.outcome} />
-                {step.refused ? <span class="quiet-text">{` ${formatCount(step.refused)} refused`}</span> : null}
-              </td>
-              <td class="message">
-                {step.reasons.slice(0, 3).map((reason, index) => (
-                  <p key={index}>
-                    {renderInline(reason.message)}
-                    {reason.value !== null && reason.value !== undefined && (
-                      <>
-                        : <code>{reason.value}</code>
-                      </>
-                    )}
-                  </p>
-                ))}
-                {step.reasons.length > 3 && <p class="quiet-text">{`and ${step.reasons.length - 3} more`}</p>}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
   );
 }
 
@@ -159,7 +154,7 @@ export function StepPage({ id, organisation }: { id: string; organisation: Organ
   );
 }
 
-/** Return the operation's output; the context around it is what later steps are given. */
+/** Return the operation's output of a payload, without the context for later steps; else the whole payload. */
 function findOutput(payload: Json): Json {
   const result = isObject(payload) ? payload["operation_result"] : null;
   return isObject(result) && result["output"] !== undefined ? result["output"] : payload;

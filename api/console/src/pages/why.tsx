@@ -1,4 +1,4 @@
-/** Why: a domain or a name, and what is known of it. */
+/** The page that explains a domain or a name: its rows, or why there are none. */
 import type { VNode } from "preact";
 import { type Address, buildAddress, navigate } from "../data/address";
 import { buildPath, request } from "../data/api";
@@ -86,7 +86,7 @@ function Answer({ wanted, organisation }: { wanted: string; organisation: Organi
   );
 }
 
-/** Rows of which a column of the key, or one that can be filtered, is what was typed. */
+/** Find the rows of a spec in which a column of the key, or another one with filters, equals the typed text. */
 async function findRows(spec: Spec, wanted: string, orgId: string | null, signal: AbortSignal): Promise<FoundRow[]> {
   const columns = spec.columns.filter(
     (column) => !column.provided && column.type === "text" && column.operators.includes("eq"),
@@ -100,13 +100,13 @@ async function findRows(spec: Spec, wanted: string, orgId: string | null, signal
     }),
   );
   for (const answer of answers) {
-    // A refusal says that the column can hold no such value, so that no row has it.
+    // A 422 means that the column cannot have such a value, and so no row has it.
     if (answer.status === "fulfilled") for (const row of answer.value.data) found.set(row.id, row);
   }
   return [...found.values()].map((row) => ({ spec, row }));
 }
 
-/** What is known of keys that have what was typed in one of their columns. */
+/** Explain the keys that have the typed text in one of their columns. */
 async function explainKeys(
   spec: Spec,
   wanted: string,
@@ -131,7 +131,7 @@ async function explainKeys(
   return [...findings.values()].map((finding) => ({ spec, finding }));
 }
 
-/** Whether a column is about an element of a list: a result without the list says nothing of a key with one. */
+/** Whether a column's path starts at `item`: a step result without the list tells nothing of keys with such columns. */
 function readsElement(column: Column): boolean {
   return column.sources.some((source) => /\b(item|parent)\b/.test(source.path ?? ""));
 }
@@ -193,7 +193,7 @@ function nameKey(spec: Spec, row: Row): string {
   return texts.join(" · ") || shortenId(row.id);
 }
 
-/** One sentence: the best that is known. */
+/** Summarize the result in one sentence, by the strongest finding. */
 function judge({ rows, findings, runs, searched }: Known, wanted: string, specs: Spec[]): string {
   if (rows.length > 0) return `“${wanted}” has rows.`;
   const steps = runs.flatMap((run) => run.steps);
@@ -203,7 +203,7 @@ function judge({ rows, findings, runs, searched }: Known, wanted: string, specs:
   }
   const waiting = steps.some((step) => listUnreadSpecs(step, specs).length > 0) ? ["pending"] : [];
   const statuses = steps.map((step) => step.status);
-  // The run itself says whether it waits or runs; the finding of a step that has no result says one word for both.
+  // The run's status distinguishes queued from running; the finding of a step without a result does not.
   const listed = new Set(steps.map((step) => step.id));
   const found = findings
     .map(({ finding }) => finding)

@@ -1,4 +1,4 @@
-/** The accounts of one spec in one organisation: two sums that close, and why what is missing is missing. */
+/** Show an account: the sum of step results by outcome, the sum of elements, and the reasons for missing rows. */
 import type { VNode } from "preact";
 import { formatCount } from "../data/format";
 import type { Account, ReasonCount } from "../data/types";
@@ -37,7 +37,7 @@ export function ElementBars({ account }: { account: AccountSums }): VNode {
   return <Stack whole={{ name: "elements inside them", count: account.elements }} parts={parts} />;
 }
 
-/** The reasons, most frequent first; each opens the step results that have it. */
+/** Show the reasons, most frequent first, each with a link to the step results that have it. */
 export function Reasons({ spec, reasons }: { spec: string; reasons: ReasonCount[] }): VNode | null {
   if (reasons.length === 0) return null;
   return (
@@ -77,7 +77,7 @@ export function Reasons({ spec, reasons }: { spec: string; reasons: ReasonCount[
   );
 }
 
-/** Add up accounts; the sums close when each of them does. */
+/** Add up the counts of several accounts. */
 export function sumAccounts(accounts: Account[]): AccountSums {
   const sums: AccountSums = {
     found: 0,

@@ -1,4 +1,4 @@
-/** Bars whose parts add up to the whole, with the numbers beside them: a bar alone says nothing to a screen reader. */
+/** Bars for sums and shares, with the numbers as text, since screen readers cannot read a bar. */
 import type { VNode } from "preact";
 import { formatCount } from "../data/format";
 import { Link } from "./link";
@@ -16,7 +16,7 @@ interface StackProps {
   parts: Part[];
 }
 
-/** Show `whole = part + part + ...` as a bar, and as the sum itself. */
+/** Show `whole = part + part + ...` as a stacked bar and as text. */
 export function Stack({ whole, parts }: StackProps): VNode {
   const sum = parts.reduce((total, part) => total + part.count, 0);
   const closes = sum === whole.count;
@@ -62,7 +62,7 @@ export function Stack({ whole, parts }: StackProps): VNode {
   );
 }
 
-/** Show a share, `count` of `total`, as a small bar and in words. */
+/** Show a share, `count` of `total`, as a small bar and as text. */
 export function Share({ count, total, tone = "" }: { count: number; total: number; tone?: string }): VNode {
   const percent = total ? (100 * count) / total : 0;
   return (
@@ -77,7 +77,7 @@ export function Share({ count, total, tone = "" }: { count: number; total: numbe
   );
 }
 
-/** Never rounded to 0 or 100 what is neither. */
+/** Format a percentage without decimals; round to 0 or 100 only what is exactly that. */
 function formatPercent(count: number, total: number): string {
   if (!total) return "–";
   const percent = (100 * count) / total;

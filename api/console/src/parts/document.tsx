@@ -1,4 +1,4 @@
-/** Any JSON, laid out to be read: headings, lists and tables, each value with the evidence that is about it. */
+/** Show any JSON value as headings, lists and tables, each part with the evidence for it. */
 import type { ComponentChildren, VNode } from "preact";
 import { useState } from "preact/hooks";
 import { formatCount, formatInline, humanize, safeUrl } from "../data/format";
@@ -8,7 +8,7 @@ import { EvidenceNotes } from "./evidence";
 import { OutsideLink } from "./link";
 import { Heading, isProse, Prose, renderInline } from "./markdown";
 
-/** How much of a list or an object is shown at once; the rest is a click away, so that a huge document opens at once. */
+/** The most entries of a list or an object that are shown before a click on "more": large documents open fast. */
 const SHOWN = 40;
 const DEEPEST = 12;
 const MOST_TABLE_COLUMNS = 7;
@@ -55,7 +55,7 @@ function Scalar({ value, level }: { value: Json; level: number }): VNode {
   return isProse(value) ? <Prose text={value} level={level} /> : <>{renderInline(value)}</>;
 }
 
-/** Short values first, as a list of terms; then what has parts of its own, under headings. */
+/** Show the short values of an object as a list of terms, then its objects and lists under headings. */
 function ObjectView({ value, path, level, evidence }: Omit<PartProps, "value"> & { value: JsonObject }): VNode {
   const [shown, setShown] = useState(SHOWN);
   const entries = Object.entries(value);
@@ -193,7 +193,10 @@ function ObjectTable({ rows, columns }: { rows: JsonObject[]; columns: string[] 
   );
 }
 
-/** Objects of one form with few short values are rows of a table, unless evidence is about one of them. */
+/** Return the columns of a table for a list of similar objects with few short values; null if it cannot be a table.
+ *
+ * A list whose elements have evidence of their own is not shown as a table.
+ */
 function findTableColumns(value: Json[], path: string, evidence: EvidenceByPath): string[] | null {
   if (value.length < 2 || hasEvidenceBelow(path, evidence)) return null;
   const columns = new Set<string>();

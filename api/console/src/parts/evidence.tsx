@@ -1,4 +1,4 @@
-/** Why to believe a value: where the provider read it, in which words, how sure it is and why. */
+/** Show the provider's evidence for a value: citations with excerpts, confidence and reasoning. */
 import type { VNode } from "preact";
 import { formatCount, safeUrl } from "../data/format";
 import { isObject, type Json } from "../data/json";
@@ -6,7 +6,7 @@ import type { Citation, Evidence } from "../data/types";
 import { OutsideLink } from "./link";
 import { renderInline } from "./markdown";
 
-/** Confidence, reasoning and citations beside a value. What is long is a click away. */
+/** Show confidence, reasoning and citations beside a value; long texts are collapsed. */
 export function EvidenceNotes({ notes }: { notes: Evidence[] }): VNode {
   return (
     <div class="evidence" role="note" aria-label="Evidence">
@@ -83,7 +83,7 @@ function shortenUrl(url: string): string {
   return text.length > 60 ? `${text.slice(0, 59)}…` : text;
 }
 
-/** Read a citation as providers write it, which may be the address alone. */
+/** Convert a provider's citation, an object or only a URL, to a Citation. */
 function readCitation(value: Citation | Json): Citation {
   if (typeof value === "string") return { url: value };
   if (!isObject(value as Json)) return {};

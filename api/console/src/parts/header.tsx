@@ -1,4 +1,4 @@
-/** The head of every page: where one is, whose rows are looked at, and the way out. */
+/** The header of every page: the navigation, the choice of the organisation, and the button to sign out. */
 import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { buildAddress, navigate, type Address } from "../data/address";
@@ -65,7 +65,7 @@ interface ChoiceProps {
   organisation: Organisation | null;
 }
 
-/** Choose whose rows to look at: a list, or where they are many a field to type a name into. */
+/** Let a super-admin choose the organisation, from a list or, where there are many, by typing a name. */
 function OrganisationChoice({ session, address, organisation }: ChoiceProps): VNode {
   const choose = (id: string): void => {
     const query = new URLSearchParams(address.query);

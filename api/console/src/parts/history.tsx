@@ -1,4 +1,4 @@
-/** What a row was after each contribution, and what changed between two of them. */
+/** Show the versions of a row, and what changed between two versions. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { type Change, compareRows } from "../data/diff";

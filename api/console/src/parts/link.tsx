@@ -1,4 +1,4 @@
-/** Links: to pages of the console, and to the outside. */
+/** Links to pages of the console, and to other sites. */
 import type { ComponentChildren, VNode } from "preact";
 import { buildAddress } from "../data/address";
 import { safeUrl } from "../data/format";
@@ -21,7 +21,7 @@ export function Link({ to, query, current, label, children, ...rest }: LinkProps
   );
 }
 
-/** A link to the outside; text where the address is not http or https. */
+/** A link to another site; only text where the URL is not http or https. */
 export function OutsideLink({ url, children }: { url: string; children?: ComponentChildren }): VNode {
   const safe = safeUrl(url);
   const shown = children ?? url;

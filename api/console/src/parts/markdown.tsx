@@ -1,4 +1,4 @@
-/** Text for reading: Markdown's headings, lists, tables, quotes and emphasis, as elements. Markup in it stays text. */
+/** Render a subset of Markdown as elements: headings, lists, tables, quotes, emphasis. HTML in the text stays text. */
 import type { ComponentChildren, VNode } from "preact";
 import { OutsideLink } from "./link";
 
@@ -10,7 +10,7 @@ type Block =
   | { kind: "code"; text: string }
   | { kind: "paragraph"; text: string };
 
-/** Whether a text is worth laying out: it has several lines, or spells itself as Markdown. */
+/** Whether a text should be rendered as Markdown: it has several lines or contains Markdown syntax. */
 export function isProse(text: string): boolean {
   return text.includes("\n") || /^#{1,6} /.test(text) || /\*\*[^*]+\*\*|\[[^\]]+\]\(https?:/.test(text);
 }
@@ -42,7 +42,7 @@ function renderBlock(block: Block, index: number, level: number): VNode {
   }
 }
 
-/** A heading that is never deeper than HTML has them. */
+/** A heading of a level, limited to 6, the deepest of HTML. */
 export function Heading({ level, children }: { level: number; children: ComponentChildren }): VNode {
   const Tag = `h${Math.min(Math.max(level, 2), 6)}` as "h2";
   return <Tag>{children}</Tag>;
@@ -98,7 +98,7 @@ function parseBlocks(text: string): Block[] {
       for (let next = ITEM.exec(line); next && at < lines.length; next = ITEM.exec(lines[at] ?? "")) {
         let whole = next[2] ?? "";
         at += 1;
-        // Lines that go on are indented.
+        // Indented lines continue the entry before.
         while (/^\s+\S/.test(lines[at] ?? "") && !ITEM.test(lines[at] ?? "")) whole += ` ${lines[at++]?.trim() ?? ""}`;
         items.push(whole);
       }
@@ -132,7 +132,7 @@ function splitCells(line: string): string[] {
 
 const INLINE = /\*\*(.+?)\*\*|`([^`]+)`|\[([^\]]+)\]\((https?:[^\s)]+)\)|(https?:\/\/[^\s<>"']+[^\s<>"'.,;:!?)\]])/g;
 
-/** Text with its emphasis, code and links. */
+/** Render the emphasis, code and links of one line. */
 export function renderInline(text: string): ComponentChildren {
   const parts: ComponentChildren[] = [];
   let end = 0;

@@ -1,4 +1,4 @@
-/** The form above a table: search, filters, chosen columns, export. */
+/** The form above a table of rows: search, filters, choice of columns, export. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { send } from "../data/api";
@@ -247,7 +247,7 @@ const FORMATS: [string, string, string][] = [
   ["Parquet", "application/vnd.apache.parquet", "parquet"],
 ];
 
-/** The whole answer of the question as a file. */
+/** Buttons that export all rows of the query as a file. */
 function Export({ spec, body }: { spec: Spec; body: Record<string, unknown> }): VNode {
   const [state, setState] = useState("");
   const save = async (accept: string, ending: string): Promise<void> => {

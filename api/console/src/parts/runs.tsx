@@ -1,4 +1,4 @@
-/** Runs and their steps, as lists. */
+/** Show a run with its steps, and the outcomes of each step under the specs. */
 import type { VNode } from "preact";
 import { formatUsd, humanize, shortenId } from "../data/format";
 import { isObject, type Json } from "../data/json";
@@ -12,7 +12,7 @@ import { Time } from "./time";
 const NAMES = ["company_name", "target_company_name", "person_full_name", "full_name", "name"];
 const DOMAINS = ["domain", "company_domain", "target_company_domain", "canonical_domain", "person_linkedin_url"];
 
-/** What a run is about: names and the domain of its input, whatever they are called there. */
+/** Return a title for a run from its input: names and a domain, from the keys that inputs usually have. */
 export function describeInput(input: Json): string {
   if (!isObject(input)) return "";
   const texts = Object.entries(input).filter((entry): entry is [string, string] => typeof entry[1] === "string");
@@ -82,14 +82,14 @@ export function StepLine({ step }: { step: Step }): VNode {
   );
 }
 
-/** The specs that read the operation of a step that found something, and have not looked at it yet. */
+/** Return the specs for which a step result is pending: they read its operation and have recorded no outcome. */
 export function listUnreadSpecs(step: Step, specs: Spec[]): Spec[] {
   if (step.status !== "succeeded" || step.result_status !== "found") return [];
   const read = new Set(step.results.map((result) => result.spec));
   return specs.filter((spec) => spec.operations.includes(step.operation_id ?? "") && !read.has(spec.name));
 }
 
-/** What became of a step result under a spec: its rows, or why there are none. */
+/** Show the outcome of a step result under a spec: links to its rows, or why there are none. */
 export function OutcomeLine({ result }: { result: StepOutcome }): VNode {
   const session = useSession();
   const spec = session.specs.find((one) => one.name === result.spec);

@@ -1,4 +1,4 @@
-/** Loading, empty and failed: what a page shows where it has no data. */
+/** What a page shows instead of data: that it is loading, empty, or failed. */
 import type { ComponentChildren, VNode } from "preact";
 import type { Problem } from "../data/api";
 import type { Loaded } from "../data/load";
@@ -36,7 +36,7 @@ export function Failed({ problem, retry }: { problem: Problem; retry?: (() => vo
   );
 }
 
-/** Show what was loaded; until then, or instead of it, what became of the request. */
+/** Render loaded data by `children`; show "loading" until they are there, or the error of the request. */
 export function Load<T>({
   of,
   what,
@@ -45,7 +45,7 @@ export function Load<T>({
 }: {
   of: Loaded<T>;
   what?: string;
-  /** The page's heading where it has none without the data. */
+  /** The heading to show above an error, for pages whose heading is part of the data. */
   heading?: string;
   children: (data: T) => ComponentChildren;
 }): VNode {

@@ -23,7 +23,7 @@ const TONES: Record<string, string> = {
   retrying: "waiting",
 };
 
-/** A state as a word with a colour; the word says it all. */
+/** Show a status as a coloured word; the colour adds no information. */
 export function Status({ of }: { of: string }): VNode {
   return <span class={`status ${TONES[of] ?? "quiet"}`}>{of.replaceAll("_", " ")}</span>;
 }

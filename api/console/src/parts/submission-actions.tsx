@@ -1,4 +1,4 @@
-/** Cancel a submission or take it up again. Both ask first, since one stops work and the other may buy. */
+/** Buttons that cancel or retry a submission, after a confirmation, since a retry may cost money. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { request } from "../data/api";

@@ -1,7 +1,7 @@
 import type { VNode } from "preact";
 import { formatAgo, formatFullTime, formatTime } from "../data/format";
 
-/** A time in the reader's zone; the whole of it, with the zone, on hovering. */
+/** A time in the browser's time zone; its tooltip has the full time with the zone. */
 export function Time({ at, ago = false }: { at: string | null | undefined; ago?: boolean }): VNode {
   if (!at) return <span class="none">–</span>;
   return (

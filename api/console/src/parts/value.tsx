@@ -1,4 +1,4 @@
-/** One value of a column, as short text for a table, or whole. */
+/** Show the value of a column as short text for a table cell. */
 import type { VNode } from "preact";
 import { formatDay, formatInline, safeUrl } from "../data/format";
 import type { Json } from "../data/json";

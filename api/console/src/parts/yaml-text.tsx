@@ -1,4 +1,4 @@
-/** YAML with its lines numbered, keys and comments told apart. */
+/** Show YAML with line numbers, and with keys and comments highlighted. */
 import type { VNode } from "preact";
 
 export function YamlText({ text }: { text: string }): VNode {

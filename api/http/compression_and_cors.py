@@ -1,4 +1,4 @@
-"""What goes over the wire beside the endpoints: answers packed for who takes them so, and browsers of other origins."""
+"""Compression of responses and CORS, for all endpoints."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
-#: Bytes below which packing costs more than it spares.
+#: Responses smaller than this many bytes are not compressed.
 _LEAST_BYTES: Final = 1000
-#: Of 1 to 9. Documents shrink to a third at any level; the higher ones cost several times the time of the event loop.
+#: The gzip level. Documents shrink to a third at any level; higher levels block the event loop several times longer.
 _LEVEL: Final = 3
 _HEADERS: Final = ("authorization", "content-type", "idempotency-key", "x-request-id")
 _ANSWER_HEADERS: Final = ("x-request-id", "retry-after", "content-disposition")
 
 
-def wrap_exchange(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """Return the app with its answers gzipped for who accepts it, and open to pages of the `origins`.
+def add_compression_and_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """Wrap `app` in middleware that gzips responses for clients that accept it and allows CORS from `origins`.
 
-    No cookie is ever looked at: a page has to have a token, and sends it.
+    Cookies are not used: a page of another origin sends a token.
     """
     packed = GZipMiddleware(app, minimum_size=_LEAST_BYTES, compresslevel=_LEVEL)
     if not origins:

@@ -1,4 +1,4 @@
-"""Bound how often something may happen for one key, such as an address: token buckets in memory."""
+"""Token buckets in memory: limit how often something may happen per key, such as a client's address."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections import OrderedDict
 
 
 class TokenBuckets:
-    """A bucket of `capacity` tokens per key, which fills by `rate` tokens a second.
+    """One token bucket per key, with `capacity` tokens, which refills by `rate` tokens per second.
 
-    It remembers the keys used last, so that a flood of addresses takes no memory; a forgotten bucket is full.
+    Only the `most_keys` keys used last are kept, so that many addresses cannot fill the memory; the bucket of another
+    key counts as full.
     """
 
     def __init__(self, rate: float, capacity: float, most_keys: int = 10_000) -> None:
@@ -20,7 +21,7 @@ class TokenBuckets:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key -> (tokens, when they were counted)
 
     def take(self, key: str) -> bool:
-        """Take a token of the key's bucket; return False, and take none, where it is empty."""
+        """Take one token from the key's bucket; return False where it is empty."""
         tokens = self._count(key)
         if tokens < 1:
             return False
@@ -35,7 +36,7 @@ class TokenBuckets:
         return self._count(key) < 1
 
     def find_wait(self, key: str) -> int:
-        """Return the whole seconds until the bucket holds a token again, at least one."""
+        """Return the seconds until the key's bucket has a token again, rounded up, at least 1."""
         return max(math.ceil((1 - self._count(key)) / self._rate), 1)
 
     def _count(self, key: str) -> float:

@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, progress and errors on standard error.
+"""Print the output of commands: results on standard output, progress and errors on standard error.
 
 With `--json` standard output holds one JSON document and nothing else.
 """
@@ -23,12 +23,12 @@ _ERR = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def print_line(sentence: str = "") -> None:
-    """Print one line to standard output, markup and emoji codes left as they are."""
+    """Print one line to standard output, without interpreting Rich's markup and emoji codes."""
     _OUT.print(sentence, markup=False)
 
 
 def print_note(sentence: str) -> None:
-    """Print one line to standard error: what a person wants to know and a program does not read."""
+    """Print one line to standard error: information for people that is not part of the result."""
     _ERR.print(sentence, markup=False)
 
 
@@ -39,14 +39,14 @@ def print_json(value: Any) -> None:
 
 
 def print_error(error: EngineError) -> None:
-    """Print what went wrong and the hint, on standard error."""
+    """Print an error's message and hint on standard error."""
     print_note(error.message if isinstance(error, SpecErrors) else f"dex: {error.message}")
     if error.hint:
         print_note(f"    hint: {error.hint}")
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print columns as wide as they need to be; numbers to the right."""
+    """Print a table with a header; each column is as wide as its widest cell, and numbers are aligned to the right."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(names, *texts, strict=True)]
     for line in [list(names), *texts]:
@@ -59,7 +59,7 @@ def _pad_cell(cell: str, width: int) -> str:
 
 
 def print_fill_rates(columns: Sequence[Mapping[str, Any]]) -> None:
-    """Print for each column how many rows have a value."""
+    """Print for each column how many rows have a value in it."""
     for column in columns:
         refused = f", {column['refused']} refused for it" if column["refused"] else ""
         print_line(f"  {column['column']}: {column['values']} of {column['rows']}{refused}")
@@ -79,7 +79,7 @@ def print_account(account: Mapping[str, Any]) -> None:
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[Account], None]]:
-    """Yield a function to call with the Account after every batch: a bar per spec on a terminal, else plain lines."""
+    """Yield a function that shows an Account as progress: by a bar per spec on a terminal, else by a line."""
     if not _ERR.is_terminal:
         yield _print_progress
         return
