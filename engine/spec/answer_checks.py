@@ -1,6 +1,6 @@
 """Check the schema of a spec's answer against the provider's limits, and the spec's fields against the schema.
 
-It looks at specs of the right shape whose paths all parse.
+Only specs without shape errors and without mistakes in their paths are checked.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from engine.values.normalizers import NORMALIZERS
 
 Paths = Mapping[str, CompiledPath]
 _SCHEMA_PLACE: Place = ("research", "output_schema")
-#: Keys of the output that hold what the runner itself knows of the research.
+#: Keys of the output that the runner fills by itself.
 _KNOWN_KEYS = frozenset(OUTPUT_KEYS)
 
 
 def check_answer(source: Source, spec: Spec, paths: Paths) -> None:
-    """Report the mistakes of the answer's schema, and the fields that no answer of it can fill."""
+    """Report the mistakes in the answer's schema, and the fields that no answer of this schema can fill."""
     research = spec.research
     if research is None or research.provider not in PROVIDERS or len(spec.operations) != 1:
         return
@@ -44,7 +44,7 @@ def check_answer(source: Source, spec: Spec, paths: Paths) -> None:
 
 
 def build_schema_from_fields(spec: Spec, paths: Paths) -> Schema:
-    """Return the JSON Schema that `output_schema: from_fields` makes of a spec that passed the checks."""
+    """Return the JSON Schema of the answer for a checked spec with `output_schema: from_fields`."""
     assert spec.research is not None
     located = AnswerPaths(PROVIDERS[spec.research.provider], _list_rows(spec, paths))
     columns = [column for _, column in _list_answer_columns(spec, paths, located)]
@@ -58,7 +58,7 @@ def _describe_rows(spec: Spec) -> str:
 def _find_schema(
     source: Source, spec: Spec, paths: Paths, located: AnswerPaths, provider: ResearchProvider
 ) -> Schema | bool | None:
-    """Return the schema of the answer; True for `auto`, False for `text`, None where it is wrong (and reported)."""
+    """Return the schema of the answer; True for `auto`, False for `text`, None for a wrong one, which is reported."""
     assert spec.research is not None
     word = spec.research.output_schema
     if word in ("auto", "text"):
@@ -121,7 +121,7 @@ def _check_from_fields(
 def _report_schema_mistake(
     source: Source, mistake: SchemaMistake, columns: Sequence[tuple[Place, AnswerColumn]]
 ) -> None:
-    """Report a mistake of a made schema at the first column that asks for the property, at the property's name."""
+    """Report a mistake of a schema built from fields at the first column that reads the property, at its name."""
     steps = _read_answer_steps(mistake.place)
     code = _choose_code(mistake)
     for place, column in columns:
@@ -135,7 +135,7 @@ def _report_schema_mistake(
 
 
 def _read_answer_steps(place: Sequence[str | int]) -> AnswerSteps:
-    """Return the steps into an answer that a place of its schema stands for."""
+    """Convert the place of a schema in its root schema to the steps of the value that it describes."""
     steps: list[str | None] = []
     index = 0
     while index < len(place):
@@ -168,7 +168,7 @@ def _list_rows(spec: Spec, paths: Paths) -> list[CompiledPath]:
 
 
 def _list_field_paths(spec: Spec, paths: Paths) -> Iterator[tuple[Place, str, FieldSpec, CompiledPath]]:
-    """Yield the path of each field in the spec's one operation, with its place."""
+    """Yield place, name, field and path of each field that has a path in the spec's one operation."""
     ((operation, override),) = spec.operations.items()
     for name, column in spec.fields.items():
         own = override.fields.get(name)
@@ -180,7 +180,7 @@ def _list_field_paths(spec: Spec, paths: Paths) -> Iterator[tuple[Place, str, Fi
 
 
 def _list_answer_columns(spec: Spec, paths: Paths, located: AnswerPaths) -> Iterator[tuple[Place, AnswerColumn]]:
-    """Yield the columns that read a property of the answer by a dotted path, by their first alternative that does."""
+    """Yield the columns that read a property of the answer, by the first of their alternatives that does."""
     for place, name, column, path in _list_field_paths(spec, paths):
         properties = (steps for steps in located.locate_alternatives(path) if steps and steps[-1] is not EACH)
         steps = next(properties, None)
@@ -204,7 +204,7 @@ def _check_field_paths(source: Source, spec: Spec, paths: Paths, located: Answer
     assert spec.research is not None
     rows = _list_rows(spec, paths)
     for index, (path, place) in enumerate(zip(rows, _list_row_places(spec), strict=True)):
-        outside = AnswerPaths(PROVIDERS[spec.research.provider], rows[:index])  # `item` is the element around it
+        outside = AnswerPaths(PROVIDERS[spec.research.provider], rows[:index])  # here `item` is the outer element
         if not _report_dead_path(source, place, path, "rows", spec, outside, schema) and isinstance(schema, dict):
             _check_array(source, place, located, schema, index)
     if len(source.diagnostics) > mistakes:
@@ -238,13 +238,13 @@ def _check_type(
     located: AnswerPaths,
     schema: Schema,
 ) -> None:
-    """Report a column that takes none of the kinds that the answer's schema has at its path."""
+    """Report a column that accepts none of the types that the answer's schema has at its path."""
     chain = column.normalize
     if not path.alternatives or column.type not in TYPES or (chain and chain[0] not in NORMALIZERS):
         return
-    answers = [located.locate(steps) for steps in path.alternatives]
+    answers = [located.locate_steps(steps) for steps in path.alternatives]
     if None in answers:
-        return  # something beside the answer may fill it
+        return  # a part of the document outside of the answer may fill it
     kinds = {kind for steps in answers if steps is not None for kind in list_kinds(schema, steps)} - {"null"}
     takes = NORMALIZERS[chain[0]].accepts if chain else TYPES[column.type].takes
     if kinds and takes.isdisjoint(_KINDS[kind] for kind in kinds):
@@ -253,7 +253,7 @@ def _check_type(
         source.report_value(place, "SPEC615", message, "change the type of one of the two, or add a normalizer")
 
 
-#: Type of JSON Schema -> the kind of JSON.
+#: Type of JSON Schema -> JSON type.
 _KINDS: Mapping[str, JsonKind] = {
     "array": JsonKind.ARRAY,
     "boolean": JsonKind.BOOLEAN,
@@ -273,7 +273,7 @@ def _report_dead_path(
     located: AnswerPaths,
     schema: Schema | bool,
 ) -> bool:
-    """Report a path of which nothing can have a value; tell whether it was."""
+    """Report a path whose alternatives can never have a value; return whether it was reported."""
     problems = [_find_problem(steps, spec, located, schema) for steps in _list_reads(path)]
     first = next((problem for problem in problems if problem), None)
     if not first or not all(problems):
@@ -289,13 +289,13 @@ def _list_reads(path: CompiledPath) -> Sequence[Steps]:
     return path.alternatives or sorted(path.reads)
 
 
-_Problem = tuple[Steps, int, str]  # the steps of the path, the index of the dead one, and a hint
+_Problem = tuple[Steps, int, str]  # the steps of a path, the index of the first without a value, and a hint
 
 
 def _find_problem(steps: Steps, spec: Spec, located: AnswerPaths, schema: Schema | bool) -> _Problem | None:
     """Return why there can be no value at `steps`; None when there may be one."""
     assert spec.research is not None
-    answer = located.locate(steps)
+    answer = located.locate_steps(steps)
     if answer is not None:
         if schema is True:
             return None
@@ -313,12 +313,13 @@ def _find_problem(steps: Steps, spec: Spec, located: AnswerPaths, schema: Schema
 
 
 def _describe_dead_step(steps: Steps, dead: int, located: AnswerPaths) -> str:
-    if located.locate(steps) is None:
+    if located.locate_steps(steps) is None:
         return f"the output has no key `{steps[dead]}`"
     return f"the answer's schema has no `{steps[dead]}` there"
 
 
 def _find_step(text: str, steps: Steps, dead: int) -> int:
+    """Return the offset in the text of the step with index `dead`."""
     before = ".".join(steps[:dead])
     whole = f"{before}.{steps[dead]}"
     offset = text.find(whole)
