@@ -18,7 +18,7 @@ from api.operator import ACCOUNT, COVERAGE_SECONDS
 from api.rows.tenant import TENANT_HEADERS, read_tenant_parameters
 from api.specs import find_spec
 from engine.backfill.coverage import fetch_coverage
-from engine.backfill.reasons import fetch_pending, list_steps
+from engine.backfill.reasons import count_pending, list_step_results
 from engine.backfill.samples import sample_columns
 from engine.rows.outcomes import Outcome
 from engine.sql.reasons import StepFilter
@@ -131,7 +131,7 @@ async def answer_pending(context: Context, request: Request) -> Response:
     org_id, _ = await read_tenant_parameters(request, context, ("org_id",))
     async with context.connection() as connection:
         await check_organisation(connection, org_id)
-        pending = await fetch_pending(connection, context.plans, org_id)
+        pending = await count_pending(connection, context.plans, org_id)
     return build_data_response(msgspec.json.encode(pending))
 
 
@@ -169,7 +169,7 @@ async def answer_steps(context: Context, request: Request) -> Response:
         offset=read_number(parameters, "offset", 0, 0, _MOST_OFFSET),
     )
     async with context.connection() as connection:
-        steps = await list_steps(connection, plan, wanted)
+        steps = await list_step_results(connection, plan, wanted)
         if not steps:
             await check_organisation(connection, org_id)
     return build_list_response(steps, {"limit": wanted.limit, "offset": wanted.offset})

@@ -21,25 +21,25 @@ class QueryColumn:
 
 
 def list_columns(plan: Plan) -> tuple[str, ...]:
-    """Return every column of the plan's table, in the order of API answers."""
+    """Return the names of all columns of the plan's table, in the order of API answers."""
     leading, trailing = (tuple(column.name for column in columns) for columns in (LEADING_COLUMNS, TRAILING_COLUMNS))
     return (*leading, *(column.name for column in plan.fields), *trailing)
 
 
 def is_document_column(plan: Plan, name: str) -> bool:
-    """Return whether the column holds JSON of any size, which answers pass through as text."""
+    """Return whether the column holds JSON documents, which API answers contain unparsed."""
     return any(column.name == name and column.type.name == "jsonb" for column in plan.fields)
 
 
 def list_document_columns(plan: Plan, names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of `names` that hold documents, in order."""
+    """Return those of `names` that hold JSON documents, in the given order."""
     return tuple(name for name in names if is_document_column(plan, name))
 
 
 def list_query_columns(plan: Plan) -> Mapping[str, QueryColumn]:
-    """Return the columns a query may filter by: the declared filters, then the provided ones, by name.
+    """Return the columns a query may filter by, by name: the declared filters, then the provided columns.
 
-    `org_id` is none of them: whose rows a caller sees is not a question.
+    `org_id` is not among them: it follows from who calls.
     """
     declared = [QueryColumn(name=column.name, type=column.type, nullable=True, field=column) for column in plan.filters]
     provided = [

@@ -1,4 +1,4 @@
-"""The base of the engine's exceptions, and the hint that names the nearest known word.
+"""The base of the engine's exceptions, and the hint that suggests the nearest known name.
 
 Every exception of the engine stands in this tree, the class in the module that raises it:
 
@@ -19,16 +19,16 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── CursorRejected              a cursor was made for another query
     ├── SourceRefused               the source of a row belongs to another organisation
     ├── InvalidDatabaseUrl          the URL of the database cannot be read
-    ├── SpecOutdated                another version of the spec is the present one
-    ├── BackfillAtWork              another backfill of the spec is at work
+    ├── SpecOutdated                a newer version of the spec was registered
+    ├── BackfillAtWork              another backfill of the spec is running
     ├── RowMissing                  the organisation has no row of that id
     ├── UnknownToken                there is no API token with that id
     ├── UnknownOwner                there is no such company or user for a token
     ├── OrganisationExists          another organisation has that slug
-    ├── StoreError                  something went wrong at the database
+    ├── StoreError                  a statement failed at the database
     │   ├── StoreUnavailable        the database cannot be reached
     │   ├── StoreRefused            the database refuses a statement
-    │   │   └── RowDiscarded        it took a row and did not keep it
+    │   │   └── RowDiscarded        the insert of a row succeeded and left no row
     │   └── UnknownOrganisation     the organisation does not exist
     ├── MigrationError              a migration cannot be read or applied
     │   └── NoSuchBaseline          the baseline is no migration's number
@@ -36,7 +36,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── ParquetMissing              the library that writes Parquet is not installed
     ├── RunError                    base of the errors of runs and submissions
     │   ├── RecordNotFound          there is no such run, step result or submission
-    │   ├── ForeignRecord           it belongs to another organisation
+    │   ├── ForeignRecord           the record belongs to another organisation
     │   ├── ForeignCompany          the company belongs to another organisation
     │   ├── LostLease               another runner holds the run, or it was canceled
     │   ├── IdempotencyConflict     the key was sent before with another request
@@ -45,9 +45,9 @@ Every exception of the engine stands in this tree, the class in the module that 
     │   └── InvalidStepConfig       a key or value of a step's configuration is wrong
     ├── PriceError                  a file of prices cannot be read
     ├── OrderError                  base of the errors of orders
-    │   ├── OrderConflict           the order is in another state than the caller takes it to be
+    │   ├── OrderConflict           the order is not in the state that the requested change needs
     │   ├── ProviderRunIdTaken      the order has the id of another run at the provider
-    │   └── BudgetExceeded          the order would go beyond a budget
+    │   └── BudgetExceeded          the order exceeds a budget
     ├── NotWritten                  a generated file cannot be written
     └── EmbeddedError               the embedded server cannot be started or reached
 """

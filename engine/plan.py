@@ -32,10 +32,10 @@ class Field:
     name: str
     type: ColumnType
     normalizers: tuple[Normalizer, ...]
-    required: bool  # written so, or a conflict column in which null is no key
+    required: bool  # declared `required`, or a conflict column that rejects null
     on_missing: OnMissing
     on_invalid: OnInvalid = OnInvalid.REJECT
-    coalesce: tuple[str, ...] = ()  # the fields it is derived from, instead of a path
+    coalesce: tuple[str, ...] = ()  # instead of a path: the fields whose first value it takes
     filter: bool
     key: bool  # part of the conflict columns
     description: str
@@ -43,35 +43,35 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class OperationMapping:
-    """What one operation reads: its rows, its guard, and each field with its path, in the order of Plan.fields."""
+    """Where one operation's output has the rows, the guard and each field: their paths, in the order of Plan.fields."""
 
     operation: str
     rows: CompiledPath | None
-    inner_rows: CompiledPath | None = None  # of an array inside each element of `rows`
+    inner_rows: CompiledPath | None = None  # the path of an array inside each element of `rows`
     when: CompiledPath | None
     fields: tuple[Field, ...]  # with the normalizers of this operation
     paths: tuple[CompiledPath | None, ...]  # None for a field that is derived from others
 
     @property
     def rows_texts(self) -> tuple[str, ...]:
-        """The paths of its rows as they are written: none, one, or two where rows stand within rows."""
+        """The paths of its rows as written in the spec: none, one, or two where rows stand within rows."""
         return tuple(path.text for path in (self.rows, self.inner_rows) if path is not None)
 
     @cached_property
     def needs_objects(self) -> bool:
-        """True when some path goes into `item`: an element that is no object is refused then."""
+        """True when some path reads a key of `item`: an element that is no object is refused then."""
         reads = (steps for path in self.paths if path is not None for steps in path.reads)
         return any(steps[0] == "item" and len(steps) > 1 for steps in reads if steps)
 
     def list_sources(self) -> tuple[tuple[Field, CompiledPath], ...]:
-        """Return the fields that are read from the document, with their paths: all but those derived from others."""
+        """Return the fields that have a path, each with its path: all but those derived by `coalesce`."""
         pairs = zip(self.fields, self.paths, strict=True)
         return tuple((column, path) for column, path in pairs if path is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A default target of the backfill script."""
+    """An organisation and its submissions that `dex backfill` processes when no other are named."""
 
     org_id: str
     submissions: tuple[str, ...]
@@ -79,7 +79,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class SpecText:
-    """The YAML text of a spec, for people to read: whole, and without what names organisations (`backfill`)."""
+    """The YAML text of a spec for readers: `whole`, and `shared` without `backfill`, which names organisations."""
 
     whole: str
     shared: str
@@ -87,7 +87,7 @@ class SpecText:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A compiled spec."""
+    """A compiled spec: all that the rest of the engine needs to know of it."""
 
     name: str
     title: str
@@ -103,8 +103,8 @@ class Plan:
     indexes: tuple[tuple[str, ...], ...]
     search: tuple[str, ...] = ()  # the columns that full text searches
     targets: tuple[Target, ...]
-    research: Research | None  # None: another spec, or nothing here, says how the operations are executed
-    digest: str = field(repr=False)  # of all that the stored row depends on; a description is not part of it
+    research: Research | None  # None: another spec, or no spec, says how the operations are executed
+    digest: str = field(repr=False)  # a hash of all that the stored rows depend on, so of no description
     text: SpecText = field(repr=False, default=SpecText("", ""))
 
     @property
@@ -123,26 +123,27 @@ class Plan:
 
     @cached_property
     def given_fields(self) -> tuple[Field, ...]:
-        """The fields whose values are given: all but those that the engine derives from others."""
+        """The fields whose values a caller gives: all but those derived by `coalesce`."""
         return tuple(column for column in self.fields if not column.coalesce)
 
     def list_fields(self, operation: str | None) -> tuple[Field, ...]:
-        """Return the fields as an operation normalizes them; as the spec does for an operation it does not claim."""
+        """Return the fields with the normalizers of an operation; with those of the spec for any other operation."""
         mapping = self.find_mapping(operation)
         return mapping.fields if mapping else self.fields
 
     def list_operation_fields(self, name: str) -> tuple[Field, ...]:
-        """Return one field as each operation normalizes it."""
+        """Return one field once per operation, with that operation's normalizers."""
         index = self.fields.index(self.field(name))
         return tuple(mapping.fields[index] for mapping in self.mappings)
 
     @cached_property
     def has_normalizers_by_operation(self) -> bool:
-        """True when some operation normalizes a field in a way of its own."""
+        """True when some operation overrides the normalizers of a field."""
         return any(mapping.fields != self.fields for mapping in self.mappings)
 
     @cached_property
     def filters(self) -> tuple[Field, ...]:
+        """The fields that a query may filter by."""
         return tuple(column for column in self.fields if column.filter)
 
     def field(self, name: str) -> Field:
@@ -153,10 +154,11 @@ class Plan:
 
     @cached_property
     def parent_key(self) -> tuple[Field, ...]:
-        """Key fields that no operation takes from an element: they say whose rows `on_absent: delete` compares."""
+        """The key fields that no operation reads from an element: they say whose rows `on_absent: delete` compares."""
         return tuple(column for column in self.key_fields if not self._reads_element(column))
 
     def _reads_element(self, column: Field) -> bool:
+        """Return whether some operation reads the field, or a field it is derived from, from an element."""
         if column.coalesce:
             return any(self._reads_element(self.field(name)) for name in column.coalesce)
         index = self.fields.index(column)
@@ -226,7 +228,7 @@ def _compile_field(spec: Spec, name: str, column: FieldSpec, paths: Mapping[str,
 
 
 def _is_null_key_rejected(spec: Spec, name: str, paths: Mapping[str, CompiledPath]) -> bool:
-    """Return whether null is no key in a conflict column: said so, or by default where a path uses `item`."""
+    """Return whether a conflict column rejects null: by its `null_key`, or by default where a path reads `item`."""
     null_key = spec.fields[name].null_key
     if name not in spec.conflict:
         return False
@@ -236,7 +238,7 @@ def _is_null_key_rejected(spec: Spec, name: str, paths: Mapping[str, CompiledPat
 
 
 def _list_path_texts(spec: Spec, name: str) -> Iterator[str]:
-    """Yield the paths that a field is read from in any operation; those of its sources for a derived one."""
+    """Yield the paths that a field is read from in any operation; for a derived field, those of its sources."""
     column = spec.fields[name]
     for source in column.coalesce or ():
         yield from _list_path_texts(spec, source)
@@ -265,6 +267,7 @@ def list_rows_texts(rows: str | list[str] | None) -> list[str]:
 
 
 def _override_normalizers(column: Field, override: Override) -> Field:
+    """Return the field with the normalizers that an operation has of its own, if it has any."""
     own = override.fields[column.name].normalize if column.name in override.fields else None
     return column if own is None else replace(column, normalizers=tuple(NORMALIZERS[name] for name in own))
 
@@ -281,7 +284,7 @@ def _choose_path(
 
 
 def _compute_digest(spec: Spec, fields: Sequence[Field], mappings: Sequence[OperationMapping]) -> str:
-    """Return the SHA-256 of all that the stored row depends on, what normalizers and casts do included."""
+    """Return the SHA-256 of all that the stored row depends on, including the code of normalizers and casts."""
     parts = {
         "extraction": EXTRACTION_VERSION,
         "table": spec.table,

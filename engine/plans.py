@@ -17,7 +17,7 @@ class UnknownSpec(EngineError):
 
 
 def check_project(project: Project) -> Checked:
-    """Read and check every file of the project's specs folder. Never raises for a mistake in one.
+    """Read and check every file of the project's specs folder; mistakes are returned, never raised.
 
     A spec is a `*.yaml`. A `*.yml` or `*.YAML` is a mistake: if it were ignored, its operation would have no rows.
     """
@@ -26,7 +26,10 @@ def check_project(project: Project) -> Checked:
 
 
 def load_plans(project: Project) -> tuple[Plan, ...]:
-    """Return the plans of the project, in the order of their names. Raises SpecErrors: every mistake in the specs."""
+    """Return the plans of the project in the order of their names.
+
+    Raises SpecErrors with every mistake in the specs.
+    """
     checked = check_project(project)
     if checked.diagnostics:
         raise SpecErrors(checked.diagnostics)
@@ -37,7 +40,7 @@ def load_plans(project: Project) -> tuple[Plan, ...]:
 
 
 def find_plan(plans: Iterable[Plan], name: str) -> Plan:
-    """Return the plan called `name`. Raises UnknownSpec: when there is none, with the known names as its hint."""
+    """Return the plan called `name`. Raises UnknownSpec, with the known names as its hint, when there is none."""
     by_name = {plan.name: plan for plan in plans}
     if name not in by_name:
         known = ", ".join(f"`{known}`" for known in by_name) or "none"

@@ -1,4 +1,4 @@
-"""Find the project that a command works on, and name its folders."""
+"""Find the project that a command works on, and the paths of its folders."""
 
 from __future__ import annotations
 

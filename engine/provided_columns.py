@@ -1,6 +1,7 @@
 """The columns the engine gives every table, with their types and constraints.
 
-They stand apart from `engine/columns.py`, which imports plans: the spec models, which plans import, need their names.
+They are defined here, not in `engine/columns.py`, because the spec models need their names and that module imports the
+plans, which import the spec models.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ class ProvidedColumn:
     """One column every table has and no spec writes."""
 
     name: str
-    type: str  # as specs name it, which is also its name in SQL
-    constraint: str = ""  # what follows the type in CREATE TABLE and ADD COLUMN
+    type: str  # the name of the type in specs, which is also its name in SQL
+    constraint: str = ""  # the SQL that follows the type in CREATE TABLE and ADD COLUMN
 
     @property
     def has_default(self) -> bool:
@@ -32,7 +33,7 @@ LEADING_COLUMNS = (
     ProvidedColumn(name="id", type="uuid", constraint="PRIMARY KEY DEFAULT gen_random_uuid()"),
     ProvidedColumn(name="org_id", type="uuid", constraint="NOT NULL REFERENCES orgs(id) ON DELETE CASCADE"),
 )
-#: Where a row comes from: written with the fields, and given by the caller of an upsert.
+#: The source of a row: written with the fields, and given by the caller of an upsert.
 _SOURCE_COLUMNS = (
     ProvidedColumn(
         name="source_submission_id", type="uuid", constraint="REFERENCES submissions(id) ON DELETE SET NULL"

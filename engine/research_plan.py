@@ -16,7 +16,7 @@ from engine.spec.referenced_files import ReferencedFile
 from engine.spec.research_models import is_file_reference, parse_duration
 from engine.values.normalizers import NORMALIZERS, Normalizer
 
-#: What an order carries where the answer is a report in prose.
+#: The output schema of an order whose answer is a report in prose.
 TEXT_SCHEMA: Mapping[str, Any] = {"type": "text"}
 
 
@@ -32,23 +32,23 @@ class ResearchInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Research:
-    """How the research of one operation is asked for."""
+    """How the runner orders the research of one operation."""
 
     operation: str
     provider: ResearchProvider
     processor: str
     prompt: str  # with `{{input}}` places
     inputs: tuple[ResearchInput, ...]
-    #: What an order carries, `{"type": "json", "json_schema": ...}` or `{"type": "text"}`; None: the provider decides.
+    #: `{"type": "json", "json_schema": ...}` or `{"type": "text"}`; None: the provider decides the form of its answer.
     output_schema: Mapping[str, Any] | None
-    output: tuple[tuple[str, CompiledPath], ...]  # more keys of the output
-    fresh_for: timedelta | None  # how long an equal question is not bought again
+    output: tuple[tuple[str, CompiledPath], ...]  # (key, path) of the output's keys other than inputs and answer
+    fresh_for: timedelta | None  # how long the answer to an equal question is reused
 
 
 def compile_research(
     spec: Spec, paths: Mapping[str, CompiledPath], files: Mapping[str, ReferencedFile]
 ) -> Research | None:
-    """Compile the research of a spec that passed the checks; None for a spec without.
+    """Compile the `research` block of a spec that passed the checks; None for a spec without one.
 
     `files` are those that the spec refers to (`Source.files`).
     """

@@ -19,7 +19,7 @@ from api.rows.query_body import build_query_fault
 from api.rows.tenant import TENANT_HEADERS, read_tenant_parameters
 from engine.explain.absence import KeyState
 from engine.explain.history import DEFAULT_LIMIT, MAX_LIMIT, read_history
-from engine.explain.keys import parse_key
+from engine.explain.key_lookup import parse_key
 from engine.explain.questions import explain_key
 from engine.explain.row import RowState, explain_row
 from engine.generate.type_names import build_type_name

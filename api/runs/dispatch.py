@@ -47,7 +47,7 @@ async def sweep_runs_forever(context: Context) -> None:
         try:
             async with context.connection() as connection:
                 queued = await management.queue_silent_runs(connection, context.settings.max_run_attempts)
-                runs = await submissions.find_left_runs(connection)
+                runs = await submissions.find_overdue_runs(connection)
             if queued:
                 log.warning("runs of Trigger.dev without a sign of life are handed over again", runs=queued)
             await dispatch_runs(context, runs)

@@ -14,7 +14,7 @@ from api.http.endpoint import Endpoint, build_data_response, build_list_response
 from api.http.errors import InvalidBody
 from api.runs.routes import Body, Name, RunnerCall, Seconds, Text, Time, repair_run_rows, runner_endpoint
 from engine.orders import collection, orders
-from engine.orders.freshness import find_fresh_for
+from engine.orders.freshness import get_freshness_seconds
 from engine.orders.statuses import OrderStatus
 from engine.runs.statuses import StepStatus
 from engine.store.connection import RawJson
@@ -108,7 +108,7 @@ async def place_order(call: RunnerCall[NewOrder]) -> Response:
         output=None if body.output is None else RawJson(msgspec.json.encode(body.output)),
         holder=body.holder,
         hold_seconds=int(body.hold_seconds),
-        fresh_for=find_fresh_for(call.context.plans, body.operation),
+        fresh_for=get_freshness_seconds(call.context.plans, body.operation),
         refresh=body.refresh,
     )
     async with call.context.connection() as connection:
@@ -164,7 +164,9 @@ async def record_doubt(call: RunnerCall[Refusal]) -> Response:
     """Record that it is unknown whether the provider accepted an order; answer the order."""
     body = call.body
     async with call.context.connection() as connection:
-        order = await orders.record_doubt(connection, str(body.order_id), body.message, call.org_id, holder=body.holder)
+        order = await orders.record_unknown_outcome(
+            connection, str(body.order_id), body.message, call.org_id, holder=body.holder
+        )
     return build_data_response(order)
 
 

@@ -1,1 +1,1 @@
-"""Write the rows, ledger entries and accounts of stored step results."""
+"""Make rows and ledger entries from stored step results, and read the accounts."""

@@ -1,12 +1,13 @@
 """Fold a batch of step results and stale rows into the table of their spec, in one transaction.
 
-Backfill, repair and an upsert that names its step result share this one path. The steps of `BatchFold.fold_batch`:
-  1. lock the step results; one that changed since it was read stays pending
-  2. lock the units they contribute to or contributed to, and the stale ones; then read who else contributes to them
-  3. read the documents of other contributors, newest first, as far back as the fold needs them
-  4. fold, and store what differs (engine/backfill/writer.py)
-  5. remove what nothing contributes to any more (engine/backfill/removal.py)
-  6. write lineage and ledger
+Backfill, repair and an upsert that names its step result all use it. The steps of `BatchFold.fold_batch`:
+
+1. lock the step results; one that changed since it was read stays pending 2. lock the units they contribute to or
+contributed to, and the stale ones; then read which other step results
+     contribute to them
+3. read the documents of other contributors, newest first, as far back as the fold needs them 4. fold, and store the
+rows that differ (engine/backfill/writer.py) 5. remove the rows that nothing contributes to any more
+(engine/backfill/removal.py) 6. write lineage and ledger
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from engine.store.connection import Connection
 
 @dataclass(frozen=True)
 class BatchFold:
-    """A plan with the statements that fold its batches, built once."""
+    """A plan with the statements that fold its batches; build it once and use it for every batch."""
 
     reading: Reading
     staging: StagingStatements
@@ -45,7 +46,7 @@ class BatchFold:
 
     @classmethod
     def build(cls, reading: Reading, preview: Preview | None = None) -> BatchFold:
-        """Build the statements of a plan. `preview`, where given, collects what each batch changes."""
+        """Build the statements of a plan. `preview` collects what each batch changes."""
         return cls(reading, StagingStatements.build(reading, preview), RemovalStatements.build(reading.plan), preview)
 
     @property
@@ -63,10 +64,10 @@ class BatchFold:
     ) -> list[UnitFold]:
         """Fold and record `steps` and `stale` inside the caller's transaction; return the folds.
 
-        A step result that changed since it was read is left out and stays pending: the steps that were recorded are
-        those with an outcome (`list_recorded`). `again` overwrites ledger entries. A trial, which is rolled back, may
-        be of any version of the spec. Raises SpecOutdated when another version is the present one, and psycopg's errors
-        for what is no row's fault.
+        A step result that changed since it was read is left out and stays pending: `list_recorded` returns the others.
+        `again` overwrites ledger entries. With `is_trial`, for a transaction that is rolled back, any version of the
+        spec is accepted. Raises SpecOutdated when another version is the present one, and psycopg's errors for what no
+        row caused.
         """
         if not is_trial:
             await check_present_version(connection, self.plan)
@@ -112,12 +113,12 @@ class BatchFold:
 
 
 def list_recorded(steps: Sequence[Step]) -> list[Step]:
-    """Return the steps of a folded batch that were recorded."""
+    """Return the steps of a folded batch whose outcomes were recorded."""
     return [step for step in steps if step.is_recorded]
 
 
 async def _lock_steps(connection: Connection, steps: Sequence[Step]) -> set[str]:
-    """Lock the step results against changes; return the ids of those that are as they were when read."""
+    """Lock the step results against changes; return the ids of those that have not changed since they were read."""
     if not steps:
         return set()
     ids, versions = _join_list(step.id for step in steps), _join_list(step.version for step in steps)
@@ -129,7 +130,7 @@ async def _lock_steps(connection: Connection, steps: Sequence[Step]) -> set[str]
 
 
 def _record_outcomes(folds: Iterable[UnitFold]) -> None:
-    """Record for each row of the batch's step results what became of it."""
+    """Set the outcome of each row of the batch's step results."""
     for fold in folds:
         newest = {(row.newest.step_id, row.number): row for row in fold.fold_rows()}
         for contributor in fold.contributors:

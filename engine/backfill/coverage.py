@@ -1,7 +1,7 @@
 """Read the accounts of every spec and organisation from the database.
 
-The accounts close when found = written + unchanged + superseded + filtered + rejected + pending, and of the elements of
-what is recorded when elements = rows + duplicates + refused.
+An account closes when found = written + unchanged + superseded + filtered + rejected + pending, and, for the elements
+of the recorded step results, when elements = rows + duplicates + refused.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ async def fetch_coverage(
 ) -> list[dict[str, Any]]:
     """Return the account of each spec and organisation.
 
-    Its numbers are `found`, the count of each outcome, `pending`, those of the elements, and `stale_rows`: rows waiting
-    to be folded anew. What is found of a spec is what is recorded and what is queued; where its history is not queued,
-    its step results are counted. An organisation without found step results of a spec does not appear. Raises
+    Its numbers are `found`, the count of each outcome, `pending`, those of the elements, and `stale_rows`. What is
+    found of a spec is the sum of what is recorded and what is queued as pending; where its pending step results are not
+    queued, they are counted. An organisation without found step results of a spec does not appear. Raises
     StoreUnavailable.
     """
     async with wrap_errors(), connection.transaction():
@@ -59,7 +59,10 @@ async def _fetch_rows(connection: Connection, statement: Statement) -> list[tupl
 
 
 def _sum_found(plans: Sequence[Plan], rows: Iterable[tuple[Any, ...]]) -> Counter[tuple[str, str]]:
-    """Add up the counts of a spec's operations, by (spec, organisation); an operation may have several specs."""
+    """Add up found counts by (spec, organisation), from counts by (operation, organisation).
+
+    An operation may have several specs, which all count its step results.
+    """
     specs: defaultdict[str, list[str]] = defaultdict(list)
     for plan in plans:
         for operation in plan.operations:
@@ -72,7 +75,7 @@ def _sum_found(plans: Sequence[Plan], rows: Iterable[tuple[Any, ...]]) -> Counte
 
 
 class _Accounts(dict[tuple[str, str], Account]):
-    """Accounts by (spec, organisation), made as they are asked for."""
+    """Accounts by (spec, organisation); a missing one is created on access."""
 
     def __missing__(self, key: tuple[str, str]) -> Account:
         account = self[key] = Account(key[0])
@@ -80,7 +83,7 @@ class _Accounts(dict[tuple[str, str], Account]):
 
 
 def _group_by_account(rows: Iterable[tuple[Any, ...]]) -> _Accounts:
-    """Add up the ledger's counts of outcomes and elements by (spec, organisation)."""
+    """Add up the ledger's counts of outcomes and elements into accounts by (spec, organisation)."""
     accounts = _Accounts()
     for spec, org, outcome, count, *sums in rows:
         account = accounts[spec, str(org)]
@@ -101,7 +104,7 @@ def _report_account(org: str, account: Account) -> dict[str, Any]:
     }
 
 
-async def explain_outcome(
+async def list_results_by_outcome(
     connection: Connection, plan: Plan, outcome: str, org_id: str | None = None, limit: int = 100
 ) -> list[dict[str, Any]]:
     """Return the step results that have `outcome` (or `pending`), newest first, with the ledger's reasons.

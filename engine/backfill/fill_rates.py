@@ -1,4 +1,4 @@
-"""Count over all history which columns have a value: as the step results say, not the table."""
+"""Count how many rows have a value in each column, over all rows that the stored step results give."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FIRST_FETCH = 20
 async def fetch_fill_rates(
     connection: Connection, plans: Sequence[Plan], org_id: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return the fill rates of each spec and organisation that has found step results, by extracting all of them.
+    """Return the fill rates of each spec and organisation that has found step results.
 
-    It reads every document of the specs' operations. Raises StoreUnavailable.
+    It extracts all of them, so it reads every document of the specs' operations. Raises StoreUnavailable.
     """
     reports = []
     for plan in plans:

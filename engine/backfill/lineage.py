@@ -18,13 +18,13 @@ Entry = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Lineage:
-    """The lineage of one spec's rows, over a connection in a transaction."""
+    """The lineage of one spec's rows: reads and writes `row_lineage` and `stale_rows` over a connection."""
 
     plan: Plan
     connection: Connection
 
     async def lock_units(self, steps: Sequence[Step], stale: Iterable[Unit]) -> list[UnitFold]:
-        """Lock every unit that `steps` contribute to or contributed to, and `stale` ones; return what is known of each.
+        """Lock every unit that `steps` contribute to or contributed to, and the units `stale`; return a fold of each.
 
         What the steps contributed to before is known only once it was read. Where that adds units, they are locked too
         and everything is read again, since a writer may have changed it before its lock was taken.
@@ -73,7 +73,7 @@ class Lineage:
             contributor = new.get((org_id, unit_id, step_id)) or Contributor(step_id, recorded_at)
             contributor.row_id, contributor.was_refused, contributor.is_recorded = row_id, refused, True
             if step_id in ids and not contributor.is_new:
-                fold.left.append(contributor)
+                fold.former.append(contributor)
             elif not contributor.is_new and recorded_at is not None:
                 fold.contributors.append(contributor)
         for fold in folds.values():
@@ -81,7 +81,7 @@ class Lineage:
         return list(folds.values())
 
     async def write_entries(self, folds: Sequence[UnitFold]) -> None:
-        """Write the lineage of the batch, correct what changed for other step results, and remove what was folded."""
+        """Write the lineage of the batch, correct that of other step results, and delete folded stale rows."""
         new: list[tuple[UnitFold, Contributor]] = []
         other: list[tuple[UnitFold, Contributor]] = []
         for fold in folds:
@@ -93,7 +93,7 @@ class Lineage:
                 (new if contributor.is_new else other).append((fold, contributor))
         await self._write_new(new)
         await self._update_other(other)
-        await self._delete_left([(fold, contributor) for fold in folds for contributor in fold.left])
+        await self._delete_former([(fold, contributor) for fold in folds for contributor in fold.former])
         await self._delete_stale([fold.stale for fold in folds if fold.stale])
 
     async def _write_new(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
@@ -103,7 +103,7 @@ class Lineage:
             await self._execute(lineage.WRITE_LINEAGE_SQL, parameters)
 
     async def _update_other(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
-        """Correct entries of other step results; one that is refused now, or no longer, is pending for its account."""
+        """Update the lineage of step results outside of the batch; those whose refusal changed become pending."""
         if not pairs:
             return
         await self._execute(lineage.UPDATE_LINEAGE_SQL, self._build_parameters(pairs))
@@ -116,7 +116,7 @@ class Lineage:
         parameters = {"spec": self.plan.name, "ids": _join_list(step_ids)}
         await self._execute(lineage.FORGET_OUTCOMES_SQL, parameters)
 
-    async def _delete_left(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
+    async def _delete_former(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
         if pairs:
             await self._execute(lineage.DELETE_LINEAGE_SQL, self._build_parameters(pairs))
 
@@ -131,7 +131,7 @@ class Lineage:
             await self._execute(lineage.DELETE_STALE_SQL, parameters)
 
     async def queue_stale(self, units: Sequence[tuple[Unit, str]]) -> None:
-        """Queue units (with the id of a row of theirs) to be folded anew."""
+        """Add units, each with the id of one of its rows, to `stale_rows`, so that a backfill folds them again."""
         if units:
             parameters = {
                 "spec": self.plan.name,
@@ -156,14 +156,14 @@ class Lineage:
 
 
 def _find_row_id(fold: UnitFold) -> str | None:
-    """Return the id of the unit's row; None for the rows of a parent, which are found by its key."""
+    """Return the id of the unit's row; None for a parent key, whose rows are found by that key."""
     if fold.unit.parent is not None:
         return None
     return next((result.row_id for result in fold.results.values()), None)
 
 
 def _is_refused(contributor: Contributor) -> bool:
-    """Return whether the database refuses what it contributes; what was not read is as it was."""
+    """Return whether the database refuses the contribution; where it was not read, whether it did before."""
     return bool(contributor.refusals) if contributor.step else contributor.was_refused
 
 

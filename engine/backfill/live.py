@@ -1,8 +1,8 @@
-"""Write the rows of a live upsert. One that names a recorded step result speaks for it.
+"""Write the rows of a live upsert; where it names a recorded step result, fold that step result instead.
 
-What is stored of that step result counts: the request folds it as a backfill would, so a row written live is the row a
-backfill makes. The posted values are a claim; where they differ from what is stored, the ledger has a note. A step
-result that is not recorded yet cannot be read: its rows are written as given, and folded once it is.
+The request then folds the stored step result as a backfill would, so that both write the same row. Posted values that
+differ from the step result are not written: the ledger records the difference as a reason (`claim_differs`). A step
+result that is not recorded yet cannot be read: its rows are written as given, and folded once it is recorded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.rows.keys import build_key
 from engine.rows.outcomes import Outcome
 from engine.rows.reading import Reading
 from engine.rows.steps import Step
-from engine.sql import live
+from engine.sql import step_upsert
 from engine.sql.upsert import build_stored_rows_sql
 from engine.store.connection import Connection, RawJson
 from engine.store.errors import StoreRefused, wrap_errors
@@ -33,7 +33,7 @@ from engine.store.upsert import SourceRefused, StoredRow, Upsert, join_row_json
 from engine.values import exact_json
 from engine.values.column_types import shorten_json
 
-#: How long an upsert waits for the lock of its rows: its caller waits too, and what is not written stays pending.
+#: How long an upsert waits for a lock. Its caller waits as long; the step result stays pending if it is not written.
 _LOCK_TIMEOUT = "5s"
 _MAX_ATTEMPTS = 3
 #: The statuses of a step that has no result yet.
@@ -42,18 +42,18 @@ _UNRECORDED = ("queued", "running", "retrying")
 
 @dataclass(slots=True)
 class LiveResult:
-    """What became of the rows of one upsert: each as it is stored, or why the database refuses it."""
+    """The result of one upsert: each row as it is stored, or why the database refuses it."""
 
     rows: list[StoredRow | StoreRefused] = field(default_factory=list)
     outcome: Outcome | None = None  # of the step result, where the upsert names a recorded one
     reasons: Sequence[Reason] = ()  # why the step result, or elements of it, gave no row
-    refused: Sequence[tuple[int, Reason]] = ()  # (place of the posted row, why the database refuses what is stored)
-    claims: Sequence[Reason] = ()  # where the posted values differ from what the step result has
+    refused: Sequence[tuple[int, Reason]] = ()  # (index of the posted row, why the database refuses its row)
+    claims: Sequence[Reason] = ()  # one per posted value that differs from that of the step result
 
 
 @dataclass(frozen=True)
 class LiveUpsert:
-    """A plan with its statements, built once and used for every request."""
+    """A plan with the statements of its upserts; build it once and use it for every request."""
 
     upsert: Upsert
     fold: BatchFold
@@ -63,7 +63,7 @@ class LiveUpsert:
     @classmethod
     def build(cls, plan: Plan) -> LiveUpsert:
         reading = Reading(plan)
-        compare_sql = live.build_compare_documents_sql(reading)
+        compare_sql = step_upsert.build_compare_documents_sql(reading)
         return cls(Upsert.build(plan), BatchFold.build(reading), build_stored_rows_sql(plan), compare_sql)
 
     @property
@@ -75,9 +75,9 @@ class LiveUpsert:
     ) -> LiveResult:
         """Write `rows`, which share their source, for `org_id`.
 
-        Without a recorded step result each maps fields and source columns to converted values, and they are written all
-        or none, or, without `all_or_none`, those that the database accepts. Raises UnknownOrganisation, SourceRefused,
-        StoreRefused for the only row or what no row caused, StoreUnavailable.
+        If they name a recorded step result, it is folded. Otherwise each row maps fields and source columns to
+        converted values; with `all_or_none` all are written or none, without it those that the database accepts. Raises
+        UnknownOrganisation, SourceRefused, StoreRefused for the only row or for what no row caused, StoreUnavailable.
         """
         step_id = rows[0].get("source_step_result_id")
         if step_id is not None:
@@ -92,8 +92,8 @@ class LiveUpsert:
     async def _write_step(
         self, connection: Connection, org_id: str, step_id: str, rows: Sequence[Mapping[str, Any]]
     ) -> LiveResult | None:
-        """Fold the step result that `rows` name; None where it cannot be folded yet."""
-        cursor = await connection.execute(live.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
+        """Fold the step result that `rows` name; return None where it cannot be folded yet."""
+        cursor = await connection.execute(step_upsert.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
         found = await cursor.fetchone()
         if found is None:
             await check_organisation(connection, org_id)
@@ -116,7 +116,7 @@ class LiveUpsert:
         return None if step is None else await self._build_result(connection, org_id, step, rows)
 
     async def _fold_step(self, connection: Connection, step_id: str) -> Step | None:
-        """Fold one step result; None when it changes each time before it is locked, or is gone."""
+        """Fold one step result; return None when it was deleted, or changed before its lock in every attempt."""
         for _ in range(_MAX_ATTEMPTS):
             steps = await fetch_steps(connection, self.fold.reading, [step_id])
             recorded = await fold_with_retry(connection, self.fold, steps, again=False, lock_timeout=_LOCK_TIMEOUT)
@@ -134,7 +134,7 @@ class LiveUpsert:
             note = {"spec": self.plan.name, "id": step.id}
             for claim in claims:
                 payload = {**note, "reason": json.dumps([claim.as_dict()])}
-                await connection.execute(live.NOTE_CLAIM_SQL, payload)
+                await connection.execute(step_upsert.NOTE_CLAIM_SQL, payload)
         answered = [
             StoredRow(step.outcomes[number], stored[row_id])
             for number in numbers
@@ -143,7 +143,7 @@ class LiveUpsert:
         return LiveResult(list(answered), step.outcome, step.reasons, self._list_refused(step, rows), claims)
 
     def _list_refused(self, step: Step, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Reason]]:
-        """Return the posted rows whose row in the step result the database refuses, with the reasons."""
+        """Return (index of the posted row, reason) for each row of the step result that the database refuses."""
         posted = {build_key(self.plan, dict(row)): place for place, row in enumerate(rows)}
         return [
             (posted.get(build_key(self.plan, row), 0), step.refusals[number])
@@ -152,7 +152,7 @@ class LiveUpsert:
         ]
 
     def _choose_rows(self, step: Step, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Return the numbers of the step's rows to answer: those of the posted keys, or its only one."""
+        """Return the indices of the step's rows to answer with: those of the posted keys, or its only row."""
         extracted = step.extraction.rows
         if not self.plan.many:
             return list(range(len(extracted)))
@@ -172,7 +172,7 @@ class LiveUpsert:
     async def _compare_claims(
         self, connection: Connection, step: Step, rows: Sequence[Mapping[str, Any]]
     ) -> list[Reason]:
-        """Return a note for each posted value that is not what the step result has."""
+        """Return a reason for each posted value that differs from that of the step result."""
         extracted = {build_key(self.plan, row): number for number, row in enumerate(step.extraction.rows)}
         notes = []
         for row in rows:

@@ -21,29 +21,32 @@ Cells = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Preview:
-    """Counts and samples of the changed cells of one backfill. A long document is shown by its beginning and hash."""
+    """Counts and samples of the cells that one backfill would change.
+
+    Of a long document the sample has the beginning and a hash.
+    """
 
     plan: Plan
     new: int = 0
     changed: int = 0
     columns: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, Any]] = field(default_factory=list)
-    removed: dict[str, str] = field(default_factory=dict)  # id of a row that would go -> its key as JSON
+    removed: dict[str, str] = field(default_factory=dict)  # id of a row that would be removed -> its key as JSON
     fill_rates: FillRates = field(init=False)  # over all step results that were read
 
     def __post_init__(self) -> None:
         self.fill_rates = FillRates(self.plan)
 
-    def note_extraction(self, extraction: Extraction) -> None:
-        """Count which columns have a value in the rows of one step result."""
+    def add_extraction(self, extraction: Extraction) -> None:
+        """Add the rows of one step result to the fill rates."""
         self.fill_rates.add_extraction(extraction)
 
-    def note_removed(self, row_id: str, key: str) -> None:
-        """Note a row that would be removed; a row that several batches would remove counts once."""
+    def add_removed_row(self, row_id: str, key: str) -> None:
+        """Record a row that would be removed; one that several batches would remove counts once."""
         self.removed[row_id] = key
 
     def compare_rows(self, before: Mapping[int, Cells], after: Mapping[int, Cells]) -> None:
-        """Count the changes of one merge, given the stored rows before and after it, by number of the staged row."""
+        """Count the changes of one merge from the stored rows before and after it, by ordinal of the staged row."""
         self.new += len(after.keys() - before.keys())
         for number in before.keys() & after.keys():
             self._compare_row(before[number], after[number])
@@ -58,7 +61,10 @@ class Preview:
             self.samples.append({"key": key, "column": name, "from": old, "to": new})
 
     def _render_cell(self, name: str, cells: Cells) -> Any:
-        """Return the value to show. The snapshot has a document as its MD5 (32 characters) and its beginning."""
+        """Return the cell as the report shows it.
+
+        The snapshot has a document as its MD5 (32 characters) and its beginning.
+        """
         value = cells[name]
         if self.plan.field(name).type.name == "jsonb" and value is not None:
             digest, text = value[:32], value[32:]

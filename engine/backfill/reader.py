@@ -27,7 +27,7 @@ async def fetch_results(connection: Connection, reading: Reading, ids: Sequence[
 
 
 async def read_missing_steps(connection: Connection, reading: Reading, folds: Sequence[UnitFold]) -> None:
-    """Read the step results that `folds` lack: the newest first, twice as many of each unit in every round."""
+    """Read the step results that `folds` need, newest first; each round reads twice as many per unit as the last."""
     limit, steps = 1, dict[str, Step]()
     while True:
         missing = [(fold, each) for fold in folds for each in fold.list_missing(limit)]

@@ -1,4 +1,4 @@
-"""Read why an organisation's step results gave no row, from the reasons that the ledger holds."""
+"""Read from the ledger why an organisation's step results gave no row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMES: Final = ("outcome", "code", "field", "count", "message", "step_result_id
 async def count_reasons(
     connection: Connection, plans: Sequence[Plan], org_id: str
 ) -> Mapping[str, list[dict[str, Any]]]:
-    """Return the reasons by spec, the most frequent first, each with how often and one example.
+    """Return the reasons by spec, the most frequent first, each with its count and one example.
 
     Raises StoreUnavailable.
     """
@@ -39,8 +39,8 @@ async def count_reasons(
     return reasons
 
 
-async def list_steps(connection: Connection, plan: Plan, wanted: StepFilter) -> list[bytes]:
-    """Return the step results behind a count of the accounts as JSON texts, the newest first.
+async def list_step_results(connection: Connection, plan: Plan, wanted: StepFilter) -> list[bytes]:
+    """Return the step results that `wanted` selects as JSON texts, newest first.
 
     Raises StoreUnavailable.
     """
@@ -50,8 +50,11 @@ async def list_steps(connection: Connection, plan: Plan, wanted: StepFilter) -> 
     return [text for (text,) in rows if text is not None]
 
 
-async def fetch_pending(connection: Connection, plans: Sequence[Plan], org_id: str) -> list[dict[str, Any]]:
-    """Return how many step results of each spec are pending, and since when. Raises StoreUnavailable."""
+async def count_pending(connection: Connection, plans: Sequence[Plan], org_id: str) -> list[dict[str, Any]]:
+    """Return per spec how many step results are pending, and when the oldest of them was recorded.
+
+    Raises StoreUnavailable.
+    """
     statements = [build_pending_statement(plan, org_id) for plan in plans]
     async with wrap_errors():
         results, _ = await read_as_tenant(connection, org_id, statements)

@@ -1,4 +1,4 @@
-"""Remove the rows that nothing contributes to any more, and take the source from those whose source was deleted."""
+"""Remove rows that nothing contributes to any more, and clear the source of rows whose step result was deleted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.store.connection import Connection
 
 @dataclass(frozen=True)
 class RemovalStatements:
-    """The statements of a plan that remove rows, built once."""
+    """The statements of a plan that remove rows; build them once."""
 
     plan: Plan
     unit_rows_sql: str
@@ -53,7 +53,7 @@ class Removal:
     preview: Preview | None
 
     async def remove_rows(self, folds: Sequence[UnitFold]) -> None:
-        """Remove what `folds`, whose rows are stored, have no row for any more."""
+        """Remove the rows that `folds` had before and no longer give; the rows they give are stored already."""
         replacing = self.statements.plan.on_absent is OnAbsent.DELETE
         await self._remove_empty([fold for fold in folds if fold.row_ids and not (replacing and fold.unit.parent)])
         parents = [fold for fold in folds if replacing and fold.unit.parent]
@@ -61,9 +61,10 @@ class Removal:
             await self._remove_absent(parents)
 
     async def _remove_empty(self, folds: Sequence[UnitFold]) -> None:
-        """Remove or unsource the rows that units had and have no more.
+        """Remove the rows that units had and no longer give, or clear their source.
 
-        A row that another unit has by now (the key of the spec was changed) is left to that one.
+        A row that belongs to another unit by now, since the key of the spec was changed, is queued for that unit
+        instead.
         """
         units = {row_id: fold for fold in folds for row_id in fold.row_ids - _list_stored_ids(fold)}
         if not units:
@@ -84,13 +85,13 @@ class Removal:
                 unsourced.append(row_id)
         if removed:
             cursor = await self.connection.execute(self.statements.remove_sql, {"ids": ",".join(removed)})
-            self._note_removed(await cursor.fetchall())
+            self._preview_removed(await cursor.fetchall())
         if unsourced:
             await self.connection.execute(self.statements.unsource_sql, {"ids": ",".join(unsourced)})
         await self.lineage.queue_stale(queued)
 
     async def _remove_absent(self, folds: Sequence[UnitFold]) -> None:
-        """Remove the rows of each parent that are not in its fold, and record it for the newest complete result."""
+        """Remove the rows of each parent key that are not in its fold; record this for the newest complete result."""
         complete = [fold.find_complete() for fold in folds]
         parameters = {
             "orgs": ",".join(fold.unit.org_id for fold in folds),
@@ -102,17 +103,17 @@ class Removal:
         cursor = await self.connection.execute(self.statements.remove_absent_sql, parameters)
         for number, row_id, key in await cursor.fetchall():
             removed[number] += 1
-            self._note_removed([(row_id, key)])
+            self._preview_removed([(row_id, key)])
         await self.connection.execute(self.statements.unsource_absent_sql, parameters)
         for number, (fold, contributor) in enumerate(zip(folds, complete, strict=True), start=1):
             for each in fold.contributors:
                 if each.is_new and each.step:
                     _record_deletion(each.step, removed[number] if each is contributor else None)
 
-    def _note_removed(self, rows: Iterable[tuple[str, str]]) -> None:
+    def _preview_removed(self, rows: Iterable[tuple[str, str]]) -> None:
         if self.preview:
             for row_id, key in rows:
-                self.preview.note_removed(row_id, key)
+                self.preview.add_removed_row(row_id, key)
 
 
 def _list_stored_ids(fold: UnitFold) -> set[str]:
@@ -120,7 +121,7 @@ def _list_stored_ids(fold: UnitFold) -> set[str]:
 
 
 def _record_deletion(step: Step, removed: int | None) -> None:
-    """Record what a result that replaces rows removed; None: a newer complete one speaks for its parent."""
+    """Record what a result that replaces rows removed; `removed` is None where it is not the newest complete one."""
     if step.extraction.outcome != ExtractionOutcome.ROW or step.extraction.parent is None:
         return
     if step.refused_count:

@@ -1,12 +1,14 @@
-"""Turn stored step results into rows and accounts. Backfill, repair and reconcile share this one path.
+"""Turn stored step results into rows and accounts, for backfill, repair and reconcile.
 
 The steps of `run_backfill`:
-  1. register the spec's version, unless it is known; make what the database refused pending if the table has changed
+
+1. register the spec's version, unless it is known; make what the database refused pending if the table has changed
      since; take the spec's lock: two backfills of one spec would only repeat each other (repair of one run takes none)
-  2. read the scope's step results over one connection, oldest first, and extract their rows
-  3. meanwhile fold and record the batches extracted before, over two other connections, one transaction per batch; all
+2. read the scope's step results over one connection, oldest first, and extract their rows 3. meanwhile fold and record
+the batches extracted before, over two other connections, one transaction per batch; all
      step results of one key go to the same connection (`assign_writer` in engine/rows/steps.py)
-  4. fold the rows that were queued because a step result was corrected, moved or deleted
+4. fold the rows that were queued because a step result was corrected, moved or deleted
+
 The process may be killed at any time: what was committed is in the ledger, the rest is pending.
 """
 
@@ -41,25 +43,25 @@ from engine.store.errors import StoreRefused, wrap_errors
 _LOCK_SPEC = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _TRY_LOCK_SPEC = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
 _WRITER_COUNT = 2  # most of the work is compressing documents, which one connection does on one core
-#: Step results per fetch: some two milliseconds of extracting, during which the writers' statements wait.
+#: Step results per fetch: extracting them takes some two milliseconds, during which no writer can send a statement.
 _FETCH_SIZE: Final = 20
-#: Bytes per fetch, as far as the size of the last one tells: large documents are fetched one by one.
+#: Bytes per fetch, estimated from the last fetch: large documents are fetched one by one.
 _FETCH_BYTES: Final = 2_000_000
-#: Units of stale rows per transaction: each may have documents of several step results read again.
+#: Units of stale rows per transaction: each may need the documents of several step results.
 _STALE_SIZE: Final = 200
 _SAMPLE_SIZE = 3
 _MAX_ATTEMPTS = 5
-#: How long a repair waits for a lock: a caller waits for its answer, and what stays pending is visible.
+#: How long a repair waits for a lock. Its caller waits as long; what is not repaired stays pending.
 _REPAIR_LOCK_TIMEOUT = "5s"
 
 Progress = Callable[[Account], None]
 T = TypeVar("T")
-Queue: TypeAlias = asyncio.Queue[T | None]  # None is the end
+Queue: TypeAlias = asyncio.Queue[T | None]  # None marks the end
 
 
 @dataclass(slots=True)
 class BackfillResult:
-    """What a backfill did: the account, and in a dry run a few of the rows it would write."""
+    """The result of a backfill: the account, and in a dry run a few of the rows it would write."""
 
     account: Account
     sample: list[dict[str, Any]] = field(default_factory=list)
@@ -78,9 +80,9 @@ async def run_backfill(
 ) -> BackfillResult:
     """Backfill one spec. `progress` is called after every batch, `waiting` when another backfill holds the lock.
 
-    A dry run does the same and rolls every batch back; `preview`, where given, collects what each batch changes (a key
-    that occurs in several batches is counted in each). Raises StoreUnavailable when the database goes away; what was
-    committed until then is recorded.
+    A dry run does the same and rolls every batch back. `preview` collects what each batch changes (a key that occurs in
+    several batches is counted in each). Raises StoreUnavailable when the database goes away; what was committed until
+    then is recorded.
     """
     async with wrap_errors(), AsyncExitStack() as stack:
         reader = await stack.enter_async_context(await connect(dsn))
@@ -106,10 +108,10 @@ async def run_backfill(
 
 
 async def repair_run(connection: Connection, plans: Sequence[Plan], pipeline_run_id: str) -> list[Account]:
-    """Backfill the step results of one run: one Account per spec that found any. Takes no lock.
+    """Backfill the step results of one run; return an Account for each spec that has any. Takes no lock.
 
-    A spec whose table does not fit, or of which another version is the present one, does not keep the others from being
-    repaired: its Account says what is pending and why. Raises StoreUnavailable.
+    An error of one spec (a table that does not fit, another present version) does not stop the others: its Account has
+    what is pending and the error. Raises StoreUnavailable.
     """
     accounts = []
     for plan in plans:
@@ -124,7 +126,7 @@ async def repair_run(connection: Connection, plans: Sequence[Plan], pipeline_run
 
 
 async def build_pending_account(connection: Connection, plan: Plan, error: EngineError, scope: Scope) -> Account:
-    """Return the Account of a spec that could not be backfilled: all of `scope` is pending, because of `error`."""
+    """Return the Account of a spec that could not be backfilled: all of `scope` is pending because of `error`."""
     async with wrap_errors():
         return Account(plan.name, found=await _count_found(connection, plan, scope), error=error.message)
 
@@ -167,8 +169,8 @@ class _Stream:
 
     fetch_step_results -> rows -> extract_step_results -> batches of each writer -> write_batches (per writer)
 
-    A queue holds one item: the server prepares the next rows while these are extracted, and the next batch waits while
-    the one before is merged.
+    A queue holds one item: the server prepares the next rows while the last ones are extracted, and the next batch
+    waits while the one before is stored.
     """
 
     def __init__(
@@ -214,12 +216,12 @@ class _Stream:
     async def extract_step_results(
         self, fetched: Queue[list[StepResultRow]], batches: Sequence[Queue[Sequence[Step]]]
     ) -> None:
-        """Extract step results and collect them, for each writer, into batches of `batch_size`."""
+        """Extract step results and collect them into batches of `batch_size`, separately for each writer."""
         builders = [BatchBuilder(self.batch_size) for _ in batches]
         while rows := await fetched.get():
             for step in (extract_step(self.reading, row) for row in rows):
                 if self.preview:
-                    self.preview.note_extraction(step.extraction)
+                    self.preview.add_extraction(step.extraction)
                 writer = assign_writer(step, len(batches)) if len(batches) > 1 else 0
                 if batch := builders[writer].add_step(step):
                     await batches[writer].put(batch)
@@ -229,7 +231,7 @@ class _Stream:
             await queue.put(None)
 
     async def write_batches(self, writer: Connection, batches: Queue[Sequence[Step]]) -> None:
-        """Fold batches one after the other and add their outcomes to the result."""
+        """Fold batches one after the other and add their outcomes to the account."""
         while batch := await batches.get():
             steps = await fold_with_retry(writer, self.fold, batch, again=self.scope.all, dry_run=self.dry_run)
             if self.dry_run:
@@ -238,7 +240,7 @@ class _Stream:
             self.progress(self.result.account)
 
     async def fold_stale_rows(self, writer: Connection) -> None:
-        """Fold the queued rows of the scope's organisations, in the order of organisation and unit."""
+        """Fold the stale rows of the scope's organisations, in the order of organisation and unit."""
         after = (_LEAST_UUID, _LEAST_UUID)
         while units := await self._fetch_stale_units(writer, after):
             await fold_with_retry(writer, self.fold, (), units, again=False, dry_run=self.dry_run)
@@ -260,7 +262,7 @@ _LEAST_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def choose_fetch_size(rows: Sequence[StepResultRow]) -> int:
-    """Return how many step results to fetch next, given the last ones."""
+    """Return how many step results to fetch next, given the size of the last ones."""
     size = sum(len(row[8] or "") for row in rows) / len(rows)
     return max(1, min(_FETCH_SIZE, int(_FETCH_BYTES / max(size, 1))))
 
@@ -275,9 +277,9 @@ async def fold_with_retry(
     dry_run: bool = False,
     lock_timeout: str | None = None,
 ) -> list[Step]:
-    """Fold a batch in its own transaction; repeat it after a deadlock, such as one with a deletion of its run.
+    """Fold a batch in its own transaction, and again after a deadlock; return the steps that were recorded.
 
-    Returns the steps that were recorded.
+    A deadlock happens, for example, with the deletion of a run.
     """
     attempts = 1
     while True:
@@ -294,7 +296,7 @@ async def fold_with_retry(
 
 
 async def _run_stages(*stages: Coroutine[Any, Any, None]) -> None:
-    """Run coroutines concurrently until the last has ended; where one raises, cancel the others and raise its error."""
+    """Run coroutines concurrently until all have ended; if one raises, cancel the others and raise its error."""
     tasks = [asyncio.ensure_future(stage) for stage in stages]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -312,7 +314,7 @@ def _record_outcomes(account: Account, steps: Sequence[Step]) -> None:
 
 
 def _collect_sample(sample: list[dict[str, Any]], steps: Sequence[Step]) -> None:
-    """Add rows of `steps` to `sample` until it is full; a document that stays on the server is named, not shown."""
+    """Add rows of `steps` to `sample` until it is full; a held document is replaced by a placeholder."""
     for step in steps:
         for row in step.extraction.rows[: _SAMPLE_SIZE - len(sample)]:
             values = {name: str(value) if value is HELD else value for name, value in row.items()}

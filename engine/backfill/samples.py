@@ -1,4 +1,4 @@
-"""Try the paths of a spec on the newest step results of an organisation."""
+"""Evaluate the paths of a spec on the newest step results of an organisation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.plan import Plan
-from engine.rows.column_samples import ColumnSample, build_samples
+from engine.rows.column_statistics import ColumnStatistics, count_values_by_column
 from engine.rows.document import Run, build_from_payload
 from engine.rows.explain import Trace, trace_fields
 from engine.sql.samples import build_newest_statement
@@ -20,17 +20,17 @@ from engine.values import exact_json
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """How many step results were read, and what each column's path gave."""
+    """How many step results were read, and the statistics of each column."""
 
     step_results: int
-    columns: list[ColumnSample]
+    columns: list[ColumnStatistics]
 
 
 async def sample_columns(connection: Connection, plan: Plan, org_id: str, limit: int) -> Samples:
-    """Evaluate every path of the plan over the newest step results. Raises StoreUnavailable."""
+    """Evaluate every path of the plan on the newest step results, at most `limit`. Raises StoreUnavailable."""
     async with wrap_errors():
         (rows,), _ = await read_as_tenant(connection, org_id, [build_newest_statement(plan, org_id, limit)])
-    return Samples(len(rows), build_samples(plan, _trace_steps(plan, org_id, rows)))
+    return Samples(len(rows), count_values_by_column(plan, _trace_steps(plan, org_id, rows)))
 
 
 def _trace_steps(plan: Plan, org_id: str, rows: list[TextRow]) -> Iterator[tuple[str, Trace]]:

@@ -1,8 +1,8 @@
 """Stage the folded rows of one batch in a temporary table and store them range by range.
 
-A row keeps its number as long as the batch lasts, and what is stored at a time is a range of numbers. So halves of a
-range neither copy rows again nor create another table: Postgres keeps a lock for each table until the transaction ends,
-and has room for a limited number of locks.
+A row keeps its number until the batch ends, and a range of numbers is stored at a time. So halving a range neither
+copies rows again nor creates another table: Postgres keeps a lock for each table until the transaction ends, and has
+room for a limited number of locks.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from uuid import uuid4
 
 from engine.backfill.preview import Preview
 from engine.plan import Plan
-from engine.rows.fold import FoldedRow, StoredResult
+from engine.rows.fold import FoldedRow, RowResult
 from engine.rows.outcomes import Outcome
 from engine.rows.reading import Reading
 from engine.sql import merge
 from engine.store.connection import Connection
 
-#: Times an insert is tried when another writer took the key and gave it up again.
+#: How often an insert is tried when another writer inserted the key and rolled back.
 _MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class StagingStatements:
-    """The staging and merge statements of a plan. `preview`, where given, collects what each merge changes."""
+    """The staging and merge statements of a plan. `preview` collects what each merge changes."""
 
     plan: Plan
     create_sql: str
@@ -60,14 +60,14 @@ class StagingStatements:
 
 @dataclass(slots=True)
 class StagingTable:
-    """The staging table of one batch. `rows` holds the staged rows; an index is the number of a staged row."""
+    """The staging table of one batch. The index of a row in `rows` is its ordinal in the table."""
 
     connection: Connection
     statements: StagingStatements
     rows: list[FoldedRow] = field(default_factory=list)
 
     async def copy_rows(self, rows: Sequence[FoldedRow]) -> range:
-        """Stage rows; return their numbers."""
+        """Stage rows; return the range of their ordinals."""
         first = len(self.rows)
         self.rows += rows
         numbers = range(first, len(self.rows))
@@ -76,15 +76,15 @@ class StagingTable:
                 await copy.write_row(self._build_staged_row(number))
         return numbers
 
-    async def store_range(self, numbers: range, *, is_preview: bool) -> dict[int, StoredResult]:
-        """Store staged rows of different keys; return what became of each by its number.
+    async def store_range(self, numbers: range, *, is_preview: bool) -> dict[int, RowResult]:
+        """Store staged rows of different keys; return the result of each by its ordinal.
 
         A row that the table did not keep under its key has no result. Raises psycopg's error when the database refuses
         any of them.
         """
         bounds = {"first": numbers[0], "last": numbers[-1]}
         before = await self._fetch_snapshot(bounds, is_preview)
-        results: dict[int, StoredResult] = {}
+        results: dict[int, RowResult] = {}
         differing: dict[int, str] = {}
         missing: list[int] = []
         for number, row_id, differs in await self._fetch_rows(self.statements.lookup_sql, bounds):
@@ -93,28 +93,28 @@ class StagingTable:
             elif differs:
                 differing[number] = row_id
             else:
-                results[number] = StoredResult(Outcome.UNCHANGED, row_id)
+                results[number] = RowResult(Outcome.UNCHANGED, row_id)
         if missing:
             results |= await self._insert_rows(missing, bounds, differing)
         if differing:
             parameters = {"ordinals": list(differing), "ids": list(differing.values())}
             for (number,) in await self._fetch_rows(self.statements.update_sql, parameters):
-                results[number] = StoredResult(Outcome.WRITTEN, differing[number])
+                results[number] = RowResult(Outcome.WRITTEN, differing[number])
         if self.statements.preview and is_preview:
             self.statements.preview.compare_rows(before, await self._fetch_snapshot(bounds, is_preview))
         return results
 
     async def _insert_rows(
         self, missing: list[int], bounds: dict[str, Any], differing: dict[int, str]
-    ) -> dict[int, StoredResult]:
-        """Insert staged rows; add to `differing` those that another writer inserted since the lookup."""
-        results: dict[int, StoredResult] = {}
+    ) -> dict[int, RowResult]:
+        """Insert staged rows; add to `differing` those whose key another writer inserted since the lookup."""
+        results: dict[int, RowResult] = {}
         for _ in range(_MAX_ATTEMPTS):
             misplaced = []
             for number, row_id, is_kept in await self._fetch_rows(self.statements.insert_sql, {"ordinals": missing}):
                 missing.remove(number)
                 if is_kept:
-                    results[number] = StoredResult(Outcome.WRITTEN, row_id)
+                    results[number] = RowResult(Outcome.WRITTEN, row_id)
                 else:
                     misplaced.append(row_id)
             if misplaced:
@@ -133,7 +133,7 @@ class StagingTable:
         return await (await self.connection.execute(sql, parameters)).fetchall()
 
     async def _fetch_snapshot(self, bounds: dict[str, Any], is_preview: bool) -> dict[int, dict[str, Any]]:
-        """Return the stored rows with the keys of a staged range, by number, when a preview wants them."""
+        """Return the stored rows of a range of staged keys by ordinal, if a preview needs them, else nothing."""
         if not (self.statements.preview and is_preview):
             return {}
         return dict(await self._fetch_rows(self.statements.snapshot_sql, bounds))

@@ -1,4 +1,4 @@
-"""Turn what is pending of every spec into rows, as a process does that sweeps now and then."""
+"""Backfill what is pending of every spec, for a process that does so at intervals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from engine.backfill.run import run_backfill
-from engine.backfill.versions import SpecOutdated, fetch_present_digest, is_queued
+from engine.backfill.versions import SpecOutdated, fetch_present_version
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.rows.accounts import Account
@@ -17,12 +17,12 @@ from engine.store.connection import connect
 from engine.store.errors import StoreRefused, wrap_errors
 
 T = TypeVar("T")
-#: Specs that are swept at once: while Postgres works for one, Python extracts for another.
+#: Specs that are swept concurrently: while Postgres works for one, Python extracts for another.
 _SPECS_AT_A_TIME: Final = 2
 
 
 class BackfillAtWork(EngineError):
-    """Another backfill of the spec is at work, which does the same."""
+    """Another backfill of the spec is running, which does the same work."""
 
     def __init__(self, spec: str) -> None:
         super().__init__(f"another backfill of the spec `{spec}` is at work", hint="it does the same")
@@ -31,22 +31,22 @@ class BackfillAtWork(EngineError):
 async def sweep_specs(dsn: str, plans: Sequence[Plan]) -> list[Account]:
     """Backfill what is pending of each plan; return an account of each that had work or could not be swept.
 
-    A spec is left alone while another backfill of it is at work, and so is one of which another version is the present
-    one, or none: registering a version is a step of a deployment. Raises StoreUnavailable.
+    A spec is skipped while another backfill of it runs, and unless its present version is the plan's: a sweep registers
+    no version, since that is a step of a deployment. Raises StoreUnavailable.
     """
     accounts = await map_specs(lambda plan: _sweep_spec(dsn, plan), plans)
     return [account for account in accounts if account is not None]
 
 
 async def map_specs(work: Callable[[Plan], Awaitable[T]], plans: Sequence[Plan]) -> list[T]:
-    """Return what `work` gives for each plan, some at a time; where it raises for one, cancel the others and raise."""
+    """Return the result of `work` for each plan, some at a time; if it raises for one, cancel the others and raise."""
     places = asyncio.Semaphore(_SPECS_AT_A_TIME)
 
-    async def work_in_turn(plan: Plan) -> T:
+    async def work_within_limit(plan: Plan) -> T:
         async with places:
             return await work(plan)
 
-    tasks = [asyncio.ensure_future(work_in_turn(plan)) for plan in plans]
+    tasks = [asyncio.ensure_future(work_within_limit(plan)) for plan in plans]
     try:
         return list(await asyncio.gather(*tasks))
     finally:
@@ -58,12 +58,12 @@ async def map_specs(work: Callable[[Plan], Awaitable[T]], plans: Sequence[Plan])
 async def _sweep_spec(dsn: str, plan: Plan) -> Account | None:
     try:
         async with wrap_errors(), await connect(dsn) as connection:
-            digest = await fetch_present_digest(connection, plan)
-            if digest is None:
+            present = await fetch_present_version(connection, plan)
+            if present is None:
                 return None
-            if digest != plan.digest:
+            if present.digest != plan.digest:
                 raise SpecOutdated(plan.name)
-            if await is_queued(connection, plan):
+            if present.is_queued:
                 cursor = await connection.execute(versions.HAS_WORK_SQL, {"spec": plan.name})
                 (has_work,) = await cursor.fetchone() or (True,)
                 if not has_work:

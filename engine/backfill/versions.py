@@ -1,14 +1,15 @@
-"""Register the versions of specs, and keep a process with an older one from folding rows.
+"""Register the versions of specs, and keep a process with an older version from folding rows.
 
-The version that was registered last is the present one. Registering is a step of a deployment: `dex migrate` and
-`dex backfill` do it, `dex serve` only for a spec without any version. Without this an old and a new process would fold
-history anew in turns.
+The version that was registered last is the present one. Registering is a step of a deployment: `dex migrate` and `dex
+backfill` do it, `dex serve` only for a spec without any version. Otherwise an old and a new process would each fold the
+whole history again after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from engine.errors import EngineError
@@ -17,13 +18,21 @@ from engine.sql import versions
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 
-#: Seconds to wait for the transactions that may write step results without having seen a new version.
+#: Seconds to wait for transactions that may write step results and began before a new version was registered.
 _QUEUE_TIMEOUT: Final = 10.0
 _QUEUE_PAUSE: Final = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class PresentVersion:
+    """The version of a spec that was registered last."""
+
+    digest: str
+    is_queued: bool  # whether `pending_results` has all that is pending of it
+
+
 class SpecOutdated(EngineError):
-    """Another version of the spec is the present one, so this process leaves its work pending."""
+    """Another version of the spec is the present one, so this process leaves its step results pending."""
 
     def __init__(self, spec: str) -> None:
         super().__init__(
@@ -35,15 +44,15 @@ class SpecOutdated(EngineError):
 
 async def check_present_version(connection: Connection, plan: Plan) -> None:
     """Raise SpecOutdated when another version of the spec is the present one."""
-    digest = await fetch_present_digest(connection, plan)
-    if digest not in (None, plan.digest):
+    present = await fetch_present_version(connection, plan)
+    if present is not None and present.digest != plan.digest:
         raise SpecOutdated(plan.name)
 
 
 async def register_versions(connection: Connection, plans: Sequence[Plan]) -> list[str]:
     """Make the versions of `plans` the present ones, also older ones (a rollback); return the specs that changed.
 
-    What is pending under them is queued. Raises StoreUnavailable, StoreRefused.
+    What is pending under them is added to `pending_results`. Raises StoreUnavailable, StoreRefused.
     """
     changed = []
     async with wrap_errors(), connection.transaction():
@@ -59,14 +68,17 @@ async def register_versions(connection: Connection, plans: Sequence[Plan]) -> li
 
 
 async def queue_history(connection: Connection, plan: Plan) -> bool:
-    """Add what is pending of a plan to `pending_results`, unless it was; return whether it is there now.
+    """Add all that is pending of a plan to `pending_results`, unless it is there; return whether it is there now.
 
     It is not while another version is the present one, or while a transaction that writes step results stays open.
     """
     parameters = _build_parameters(plan)
-    if await is_queued(connection, plan):
+    present = await fetch_present_version(connection, plan)
+    if present is None or present.digest != plan.digest:
+        return False
+    if present.is_queued:
         return True
-    if await fetch_present_digest(connection, plan) != plan.digest or not await _wait_for_writers(connection):
+    if not await _wait_for_writers(connection):
         return False
     async with connection.transaction():
         await connection.execute(versions.DELETE_FOREIGN_PENDING_SQL, parameters)
@@ -81,13 +93,11 @@ async def queue_history(connection: Connection, plan: Plan) -> bool:
 
 async def is_queued(connection: Connection, plan: Plan) -> bool:
     """Return whether `pending_results` has all that is pending of this version of a plan."""
-    cursor = await connection.execute(versions.IS_QUEUED_SQL, _build_parameters(plan))
-    (queued,) = await cursor.fetchone() or (False,)
-    return bool(queued)
+    return await fetch_present_version(connection, plan) == PresentVersion(plan.digest, is_queued=True)
 
 
 async def _wait_for_writers(connection: Connection) -> bool:
-    """Wait until whoever is writing step results or the ledger has ended; return whether they have."""
+    """Wait until open transactions that write step results or the ledger have ended; return False after a timeout."""
     deadline = asyncio.get_running_loop().time() + _QUEUE_TIMEOUT
     while asyncio.get_running_loop().time() < deadline:
         async with connection.transaction():
@@ -102,10 +112,11 @@ async def _wait_for_writers(connection: Connection) -> bool:
 async def register_unknown_version(connection: Connection, plan: Plan) -> None:
     """Make the version of `plan` the present one if it was never registered.
 
-    Raises SpecOutdated when it was and another one has been registered since.
+    Raises SpecOutdated when it was registered before and another version since.
     """
     parameters = _build_parameters(plan)
-    if await fetch_present_digest(connection, plan) == plan.digest:
+    present = await fetch_present_version(connection, plan)
+    if present is not None and present.digest == plan.digest:
         return
     async with connection.transaction():
         await connection.execute(versions.LOCK_VERSIONS_SQL)
@@ -116,18 +127,18 @@ async def register_unknown_version(connection: Connection, plan: Plan) -> None:
 
 
 async def register_first_versions(connection: Connection, plans: Iterable[Plan]) -> None:
-    """Register the specs that have no version at all. Raises StoreUnavailable, StoreRefused."""
+    """Register the plans whose specs have no version at all. Raises StoreUnavailable, StoreRefused."""
     async with wrap_errors():
         for plan in plans:
-            if await fetch_present_digest(connection, plan) is None:
+            if await fetch_present_version(connection, plan) is None:
                 await register_unknown_version(connection, plan)
                 await queue_history(connection, plan)
 
 
-async def fetch_present_digest(connection: Connection, plan: Plan) -> str | None:
-    """Return the digest of the present version of a plan's spec; None when none was registered."""
+async def fetch_present_version(connection: Connection, plan: Plan) -> PresentVersion | None:
+    """Return the present version of a plan's spec; None when none was registered."""
     row = await (await connection.execute(versions.SELECT_PRESENT_SQL, {"spec": plan.name})).fetchone()
-    return row[0] if row else None
+    return PresentVersion(*row) if row else None
 
 
 def _build_parameters(plan: Plan) -> dict[str, object]:

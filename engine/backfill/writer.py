@@ -1,9 +1,9 @@
-"""Store the folded rows of a batch; where the database refuses one, find out which contributions it admits.
+"""Store the folded rows of a batch; where the database refuses one, find out which contributions it accepts.
 
-Contributions to a key are admitted oldest first, and one whose addition the database refuses does not count. A table
-without conditions of its own accepts or refuses every row alike, so there only the final rows are written. Otherwise,
-and where a final row is refused, the rows that each contribution leaves are written one after the other in a savepoint
-that is rolled back: no reader and no clock ever sees them.
+A contribution that the database refuses, when contributions to a key are added oldest first, does not count. A table
+without conditions on the content of its rows accepts or refuses every row alike, so there only the final rows are
+written. Otherwise, and where a final row is refused, the rows after each contribution are written one after the other
+in a savepoint that is rolled back, so that no reader sees them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.rows.outcomes import Outcome
 from engine.store.errors import DISCARDED_MESSAGE, is_row_error
 from engine.values.column_types import shorten_json
 
-#: Reads the step results that a fold lacks.
+#: Function that reads the step results that folds need.
 ReadMissing = Callable[[Sequence[UnitFold]], Awaitable[None]]
 Refusal = tuple[FoldedRow, Reason]
 
@@ -37,7 +37,7 @@ class FoldWriter:
     read_missing: ReadMissing
 
     async def write_folds(self, folds: Sequence[UnitFold]) -> None:
-        """Store the rows of `folds`; record each result on its fold, and each refusal on its contributor."""
+        """Store the rows of `folds`; set each result on its fold, and each refusal on its contributor."""
         await self._test_folds([fold for fold in folds if fold.is_tested])
         rows = [row for fold in folds for row in fold.fold_rows()]
         while rows:
@@ -59,7 +59,7 @@ class FoldWriter:
                 rows += [row for fold in again for row in fold.fold_rows()]
 
     async def _test_folds(self, folds: Sequence[UnitFold]) -> None:
-        """Find out which contributions of `folds` the database admits; nothing that is written for it stays."""
+        """Find out which contributions of `folds` the database accepts; all that is written for this is rolled back."""
         if not folds:
             return
         async with self.table.connection.transaction(force_rollback=True):
@@ -113,7 +113,7 @@ class FoldWriter:
     def _is_row_error(self, error: psycopg.Error) -> bool:
         """Return whether a row caused the error.
 
-        No row causes a null in a column that is none of the spec's fields: those step results stay pending, and are
+        A null in a column outside the spec's fields is caused by no row: those step results stay pending, and are
         written once the table is repaired.
         """
         columns = {column.name for column in self.plan.fields}

@@ -1,1 +1,1 @@
-"""Cases: directories that hold specs or samples, and what has to come of them."""
+"""Cases: directories of specs or samples, with the expected results."""

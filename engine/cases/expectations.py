@@ -1,4 +1,4 @@
-"""Build what the files of a case directory have to say, from the specs and the samples in it."""
+"""Build the expected files of a case directory from its specs and samples."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BUILDERS: dict[str, Callable[[Plan], str]] = {
 
 
 def build_expected_files(project: Project, case: Case) -> dict[Path, str]:
-    """Return the text of each file that a case holds as expected, by its path.
+    """Return the text of each expected file of a case by its path.
 
     Raises SpecErrors when the specs of a good case have mistakes, ExactError or OSError for a sample that is no JSON.
     """
@@ -51,7 +51,7 @@ def build_expected_files(project: Project, case: Case) -> dict[Path, str]:
 
 
 def trim_lines(text: str) -> str:
-    """Return a text without blanks at the ends of its lines, and with one line break at its own end."""
+    """Return a text without blanks at the ends of its lines, and with one line break at its end."""
     return "\n".join(line.rstrip() for line in text.strip().split("\n")) + "\n"
 
 

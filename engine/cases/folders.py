@@ -10,12 +10,12 @@ from pathlib import Path
 
 from engine.project import Project
 
-#: Names of sample files: one word for what the file holds, and where there are several, a word for this one.
+#: Names of sample files: what the file contains, then a suffix of its own where there are several.
 _SAMPLE = re.compile(r"(step_output|output_payload|step_result)(_\w+)?\.json")
 
 
 class CaseKind(StrEnum):
-    """The folders below `tests/cases/`."""
+    """The kinds of cases: the folders below `tests/cases/`."""
 
     GOOD = "good"
     WRONG = "wrong"
@@ -24,7 +24,7 @@ class CaseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case directory. One without specs of its own is about the spec of the project that has its name."""
+    """A case directory. One without specs of its own is about the project's spec of the same name."""
 
     kind: CaseKind
     folder: Path
@@ -40,7 +40,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A file with a step output, an `output_payload` or a whole step result, and the file of what comes of it."""
+    """A file with a step output, an `output_payload` or a whole step result, and that of its expected extraction."""
 
     file: Path
     extraction: Path
@@ -60,7 +60,7 @@ def list_cases(project: Project, spec: str | None = None) -> list[Case]:
 
 
 def find_case_folder(project: Project, spec: str) -> Path:
-    """Return the case directory of a spec of the project, whether or not it is there."""
+    """Return the case directory of a spec of the project, whether or not it exists."""
     return project.cases / CaseKind.GOOD / spec
 
 

@@ -1,4 +1,4 @@
-"""Run specs over the samples kept for them, and warn of columns that no sample gives a value: their path is wrong.
+"""Extract the samples of each spec, and warn of columns that no sample gives a value: their path is likely wrong.
 
 A warning is a Diagnostic like any other; whether it counts as a mistake is the caller's choice.
 """
@@ -24,14 +24,14 @@ from engine.values import exact_json
 
 @dataclass(frozen=True, slots=True)
 class SampleReport:
-    """What the samples of one spec tell."""
+    """The fill rates of one spec's samples, and the warnings about them."""
 
     fill_rates: FillRates
     warnings: tuple[Diagnostic, ...]
 
 
 def check_samples(project: Project, checked: Checked) -> list[SampleReport]:
-    """Run every spec without mistakes over its samples, in the order of the specs."""
+    """Extract the samples of every spec without mistakes; return a report for each, in the order of the specs."""
     reports = []
     for source, spec in checked.specs:
         if source.diagnostics:
@@ -43,7 +43,7 @@ def check_samples(project: Project, checked: Checked) -> list[SampleReport]:
 
 
 def find_sample_warnings(source: Source, spec: Spec, plan: Plan, extractions: Iterable[Extraction]) -> list[Diagnostic]:
-    """Return the warnings about one spec and what it extracts from its samples."""
+    """Return the warnings about one spec, given the extractions of its samples."""
     fills = FillRates(plan)
     for extraction in extractions:
         fills.add_extraction(extraction)

@@ -1,4 +1,4 @@
-"""Name the columns of a draft by the keys that lead to their values."""
+"""Choose names for the columns of a draft from the keys that lead to their values."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final
 from engine.draft import names
 from engine.draft.places import KeyPath
 
-#: Keys that need the name of their owner, or of the element, as a prefix to be understood in a table.
+#: Keys that need the name of their owner, or of the element, as a prefix, since a table may have several of them.
 _KEYS_NEEDING_OWNER: Final = ("domain", "name", "full_name", "email", "linkedin_url", "linkedin", "website")
 _KEYS_NEEDING_ELEMENT: Final = (*_KEYS_NEEDING_OWNER, "id", "title", "url", "description", "type", "status", "label")
-#: Objects that say nothing of what they hold: their keys are those of the owner, or of the element.
+#: Keys of objects whose name adds nothing: what they contain belongs to the owner, or to the element.
 _CONTAINERS: Final = (
     "company",
     "organization",
@@ -28,15 +28,16 @@ _SITE_KEYS: Final = ("website", "homepage", "site", "website_url", "company_webs
 
 
 def is_site_key(keys: KeyPath) -> bool:
-    """Tell whether a value is the address of a web site, by its key."""
+    """Return whether the last key names the address of a web site."""
     return names.to_snake_case(keys[-1]) in _SITE_KEYS
 
 
 def choose_owner_name(owner: str, keys: Sequence[KeyPath]) -> str:
-    """Return a column name for a value that several keys give, which come with the shortest first.
+    """Return a column name for a value of the owner, given all key paths that lead to it, shortest first.
 
-    Nested, the name is made of the whole path. Otherwise it is the key that begins with the owner (`company_name`),
-    else the shortest with the owner before it where it is vague alone (`name`), else the longest.
+    A nested value is named after its path. Any other is named by the key that begins with the owner (`company_name`) if
+    there is one; else by the shortest key with the owner as prefix if that key is ambiguous (`name`); else by the
+    longest.
     """
     last = [names.to_snake_case(each[-1]) for each in keys]
     if len(keys[0]) > 1:
@@ -48,7 +49,7 @@ def choose_owner_name(owner: str, keys: Sequence[KeyPath]) -> str:
 
 
 def _join_keys(entity: str, keys: KeyPath) -> str:
-    """Return a name for a value within objects: its key after that of the object, or after the entity it is part of."""
+    """Return a name for a nested value: its key, with that of the object around it or of the entity as prefix."""
     words = [names.to_snake_case(key) for key in keys]
     around = [word for word in words[:-1] if word not in _CONTAINERS_OF_ALL]
     if not around:

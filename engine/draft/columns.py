@@ -1,4 +1,4 @@
-"""A proposal for a spec: its columns with the sample's values, its rows, its key, and what one sample cannot tell."""
+"""The parts of a proposed spec: its columns with the sample's values, its rows, its key, and its doubts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from engine.draft.sample import Guess
 from engine.jmespath.path import compile_path
 from engine.values.exact_json import Json
 
-#: Keys of an output that say how the research was done: a newer result overwrites them, with NULL if need be.
+#: Keys of an output that say how the research was done: a newer result overwrites them, even with NULL.
 PROVENANCE: Final = ("parallel_run_id", "run_id", "processor", "model")
 
 
 @dataclass(slots=True)
 class Column:
-    """A column of the proposal: the path of its value, the values of the sample there, the type guessed from them."""
+    """A proposed column: the path of its value, the sample's values at that path, and the guessed type."""
 
     name: str
     path: str
@@ -30,7 +30,7 @@ class Column:
 
     @property
     def may_be_key(self) -> bool:
-        """Whether the column may be part of a key: a scalar that is never missing in the sample."""
+        """Whether the column can be part of a key: a scalar that is never missing in the sample."""
         return self.guess.type not in ("jsonb", "text[]") and all(map(self.guess.accepts_value, self.values))
 
     @property
@@ -45,7 +45,7 @@ class Column:
 
 @dataclass(slots=True)
 class Proposal:
-    """The parts of a spec, as far as the sample tells."""
+    """The parts of a spec that a sample suggests."""
 
     operation: str
     name: str
@@ -53,8 +53,8 @@ class Proposal:
     context: Json
     rows: str | None = None
     when: str | None = None
-    description: str = ""  # what a row is; "" says it by the key
-    research: list[str] = field(default_factory=list)  # the lines of the block, in a draft of a whole operation
+    description: str = ""  # what a row is; "": derived from the key
+    research: list[str] = field(default_factory=list)  # the lines of the `research` block, if there is one
     conflict: list[str] = field(default_factory=lambda: ["org_id"])
     columns: list[Column] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Proposal:
     def add_column(
         self, name: str, path: str, values: Iterable[Json], guess: Guess | None = None, owner: str = ""
     ) -> Column:
-        """Add a column, under a free name, and return it; without `guess`, the values tell its type."""
+        """Add a column, under a name that is free, and return it; without `guess`, its values decide on its type."""
         name = names.choose_column_name(name, owner or "provider", [column.name for column in self.columns])
         values = tuple(values)
         column = Column(name, path, guess or sample.guess_column(name, values), values, clear=name in PROVENANCE)
@@ -85,7 +85,7 @@ class Proposal:
         return value
 
     def note_left_out(self, paths: list[str], why: str) -> None:
-        """Say which parts of the sample have no column."""
+        """Add a doubt that lists the parts of the sample without a column."""
         if paths:
             more = f" and {len(paths) - 20} more" if len(paths) > 20 else ""
             self.doubts.append(f"left out, {why}: {', '.join(f'`{path}`' for path in paths[:20])}{more}")

@@ -1,6 +1,6 @@
-"""Names made from other names: columns from JSON keys, tables from operation ids, plurals and singulars.
+"""Make names from other names: columns from JSON keys, tables from operation ids, plurals and singulars.
 
-The rules are those of English nouns, with the exceptions that names of research use; the reader of a draft corrects
+The rules are those of English nouns, with the exceptions that names of research use; whoever reads a draft corrects
 what they get wrong.
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 from engine.provided_columns import PROVIDED_COLUMNS
 from engine.spec.models import CORE_TABLES, RESERVED_FILTERS, RESERVED_PARAMETERS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS
 
-#: Characters. Postgres allows 63; the rest is for what the names of indexes and triggers add.
+#: The most characters of a name. Postgres allows 63; the rest is for what the names of indexes and triggers add.
 MAX_LENGTH = 50
 #: Nouns without a plural of their own.
 _UNCOUNTABLE: Final = frozenset(
@@ -35,7 +35,7 @@ _IRREGULAR: Final = {
     "tie": "ties",
 }
 _IRREGULAR_PLURALS: Final = {many: one for one, many in _IRREGULAR.items()}
-#: Ends of column names that say how an entity is told, not what it is.
+#: Ends of column names that say how an entity is identified, not what it is.
 _IDENTITY_WORDS: Final = ("domain", "linkedin_url", "url", "email", "full_name", "name", "id", "fingerprint", "title")
 
 
@@ -47,7 +47,7 @@ def to_snake_case(text: str) -> str:
 
 
 def join_words(*parts: str) -> str:
-    """Return parts as one identifier; a word in which one ends and the next begins is said once."""
+    """Join parts to one identifier; a word that ends one part and begins the next is written once."""
     words: list[str] = []
     for part in parts:
         following = to_snake_case(part).split("_") if part else []
@@ -85,7 +85,7 @@ def extract_owner(operation: str) -> str:
 
 
 def to_plural(name: str) -> str:
-    """Return a name with its last word in the plural, or as it is when that looks like one."""
+    """Return a name with its last word in the plural; unchanged if it looks like a plural already."""
     before, word = _split_last_word(name)
     if word in _UNCOUNTABLE or word in _IRREGULAR_PLURALS:
         return name
@@ -99,7 +99,7 @@ def to_plural(name: str) -> str:
 
 
 def to_singular(name: str) -> str:
-    """Return a name with its last word in the singular, or as it is when that looks like one."""
+    """Return a name with its last word in the singular; unchanged if it looks like a singular already."""
     before, word = _split_last_word(name)
     if word in _UNCOUNTABLE or word in _IRREGULAR:
         return name
@@ -113,7 +113,7 @@ def to_singular(name: str) -> str:
 
 
 def is_plural(name: str) -> bool:
-    """Tell whether the last word of a name is a plural."""
+    """Return whether the last word of a name is a plural."""
     return to_singular(name) != name
 
 
@@ -123,13 +123,13 @@ def to_words(name: str) -> str:
 
 
 def describe_key(columns: Sequence[str]) -> str:
-    """Say what a row is, from the names of its key: `company_domain`, `customer_name` give `company and customer`."""
+    """Describe what a row is from its key columns: `company_domain`, `customer_name` give `company and customer`."""
     entities = list(dict.fromkeys(map(_name_entity, columns)))
     return " and ".join(filter(None, (", ".join(entities[:-1]), entities[-1])))
 
 
 def describe_fact(column: str, entity: str) -> str:
-    """Say what a column holds of an entity: `name` of a `competitor` gives `Name of the competitor`."""
+    """Describe what a column says of an entity: `name` of a `competitor` gives `Name of the competitor`."""
     first, *rest = column.split("_")
     words, entity = to_words(column), to_words(entity)
     if first in ("is", "has"):

@@ -1,4 +1,4 @@
-"""A proposal for a whole operation from the columns that are wanted: question, shape of the answer, rows and a case."""
+"""Draft a whole operation from the wanted columns: the prompt, the answer's form, the rows and a case."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INPUTS: Final = {
         ("person_linkedin_url", ("person_linkedin_url", "linkedin_url"), ("linkedin_url",), "linkedin.com/in/ada"),
     ),
 }
-#: Column type -> two values of the case; "{}" is the name of the column.
+#: Column type -> two values for the case; "{}" is replaced by the name of the column.
 _VALUES: Final[dict[str, tuple[Json, Json]]] = {
     "text": ("First {}", "Second {}"),
     "jsonb": ({"note": "as the provider gives it"}, {"note": "another"}),
@@ -44,7 +44,7 @@ _VALUES: Final[dict[str, tuple[Json, Json]]] = {
     "uuid": ("6f1f9a53-39c5-4a9e-8a5e-0d2b7f3f1a11", "0c9d6b1e-5a57-4b0c-9a3c-6e0f6b1c2d22"),
     "text[]": (["one", "two"], ["three"]),
 }
-#: Normalizer -> two values that it takes.
+#: Normalizer -> two values for the case that it accepts.
 _SPELLINGS: Final[dict[str, tuple[Json, Json]]] = {
     "domain": ("https://www.first.example/", "second.example"),
     "url": ("https://first.example/about", "https://second.example/about"),
@@ -59,8 +59,8 @@ def draft_from_columns(
 ) -> dict[str, str]:
     """Return the text of a spec with `research` and of its case by path, for columns `name:type,...`.
 
-    An operation whose last word is a plural gives a row per element of a list of that name, as does `rows`; any other
-    gives one row. Raises NotDrafted when a column has no type that there is, or the names cannot be used.
+    An operation whose last word is a plural, or with `rows`, gives a row per element of a list of that name; any other
+    gives one row. Raises NotDrafted for a column type that does not exist, or for names that cannot be used.
     """
     wanted = _parse_columns(columns)
     name = names.to_snake_case(name or names.build_table_name(operation))
@@ -77,7 +77,7 @@ def draft_from_columns(
     content = build_path(_PROVIDER.content)
     proposal.rows = f"{content}.{array}" if array else None
     known = {input_name for input_name, *_ in inputs}
-    wanted = [each for each in wanted if each[0] not in known]  # the inputs are columns anyway
+    wanted = [each for each in wanted if each[0] not in known]  # the inputs are columns already
     if not wanted:
         raise NotDrafted("every column is an input of the research", hint="name what is to be found out")
     entity = element if array else proposal.owner
@@ -91,7 +91,7 @@ def draft_from_columns(
 
 
 def _parse_columns(text: str) -> list[tuple[str, str]]:
-    """Return names and types of `name:type,...`. Raises NotDrafted naming what is wrong."""
+    """Parse `name:type,...` to names and types. Raises NotDrafted naming the wrong part."""
     found: list[tuple[str, str]] = []
     for part in re.split(r",(?![^(]*\))", text):
         name, _, kind = (word.strip() for word in part.partition(":"))
@@ -106,7 +106,7 @@ def _parse_columns(text: str) -> list[tuple[str, str]]:
 
 
 def _add_fact(proposal: Proposal, name: str, kind: str, root: str, entity: str) -> Column:
-    """Add a column that the research is asked for, under its own name; a taken name is refused by the checks."""
+    """Add a column that the research has to find, under its own name; the checks refuse a name that is taken."""
     guess = Guess(kind, _choose_normalizers(name) if kind == "text" else ())
     spelled = _SPELLINGS.get(guess.normalize[0]) if guess.normalize else None
     values = spelled or tuple(
@@ -123,7 +123,7 @@ def _choose_normalizers(name: str) -> tuple[str, ...]:
 
 
 def _add_element_key(proposal: Proposal, facts: Sequence[Column]) -> None:
-    """Add the fact that tells the elements apart to the key: what identifies them by its name, else the first text."""
+    """Add the column that identifies an element to the key: by its name, else the first text column."""
     identities = ("domain", "linkedin", "email", "id", "url", "name", "title")
     texts = [column for column in facts if column.guess.type == "text"]
     found = find_identity(facts, identities) or next(iter(texts), None)
@@ -135,7 +135,7 @@ def _add_element_key(proposal: Proposal, facts: Sequence[Column]) -> None:
 
 
 def _add_provenance(proposal: Proposal, content: str, element: str | None) -> None:
-    """Add what the answer says in full, what it is founded on, and how it was bought."""
+    """Add columns for the whole answer, its basis, and the run at the provider."""
     raw, path = (f"raw_{element}", "item") if element else ("raw_parallel_output", content)
     proposal.add_column(raw, path, [{}], Guess("jsonb")).required = True
     basis = proposal.add_column("basis", f"{content.rpartition('.')[0]}.basis", [[]], Guess("jsonb"))
@@ -154,7 +154,7 @@ def _build_prompt(proposal: Proposal, inputs: _Inputs, facts: Sequence[Column], 
     owner, subject = names.to_words(proposal.owner), proposal.operation.rsplit(".", maxsplit=1)[-1]
     subject = names.to_words(names.to_snake_case(subject))
     lines = [f"Find out the {subject} of this {owner}.", ""]
-    lines += [f"{_title(name, proposal.owner)}: {{{{{name}}}}}" for name, *_ in inputs]
+    lines += [f"{_build_label(name, proposal.owner)}: {{{{{name}}}}}" for name, *_ in inputs]
     if array:
         element = names.to_words(names.to_singular(array))
         lines += ["", f"Give one entry for each {element}, with:"]
@@ -164,7 +164,7 @@ def _build_prompt(proposal: Proposal, inputs: _Inputs, facts: Sequence[Column], 
     return [*lines, "", "Leave out what no source says; guess nothing."]
 
 
-def _title(name: str, owner: str) -> str:
+def _build_label(name: str, owner: str) -> str:
     words = (
         names.to_words(name.removeprefix(f"{owner}_")).replace("domain", "website").replace("linkedin url", "LinkedIn")
     )

@@ -1,6 +1,6 @@
 """Find the parts of a sample: values inside nested objects, JSON inside strings, the array that becomes rows.
 
-A part is a place: its JMESPath from the root of the document, and its value.
+A part is a `Place`: its JMESPath from the root of the document, and its value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from engine.draft.names import to_snake_case
 from engine.values.exact_json import Json, loads, write_chunks
 
-#: Keys from one place to another.
+#: The keys that lead from one place to a place inside it.
 KeyPath = tuple[str, ...]
 
 #: Keys whose values are about the research, not its result.
@@ -24,7 +24,7 @@ SKIPPED_KEYS: Final = frozenset(
         *("messages", "steps", "choices", "candidates", "provider_attempts"),
     )
 )
-#: Objects within objects that are looked into, and keys that one may have to be taken apart.
+#: The depth to which objects become columns per key, and the most keys of such an object.
 _MAX_DEPTH: Final = 3
 _MAX_KEYS: Final = 40
 
@@ -37,7 +37,7 @@ class Place:
     value: Json
 
     def enter(self, keys: KeyPath) -> Place:
-        """Return the place below the keys; its value is null where there is none."""
+        """Return the place inside this one that the keys lead to; its value is None where there is none."""
         value = self.value
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
@@ -45,13 +45,13 @@ class Place:
 
 
 def build_path(roots: Sequence[str], keys: Iterable[str] = ()) -> str:
-    """Return the JMESPath to a value, each key quoted unless it is an identifier; `roots` stand as they are."""
+    """Return the JMESPath to a value; each of `keys` is quoted unless it is an identifier, `roots` never are."""
     quoted = (key if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) else json.dumps(key) for key in keys)
     return ".".join((*roots, *quoted))
 
 
 def parse_text(text: Json) -> Json:
-    """Return the object or array that a text holds as JSON; None for anything else."""
+    """Parse the JSON object or array in a text; None for anything else."""
     if not isinstance(text, str) or text.lstrip()[:1] not in ("{", "["):
         return None
     try:
@@ -62,13 +62,13 @@ def parse_text(text: Json) -> Json:
 
 
 def open_text(place: Place) -> Place | None:
-    """Return the place of the JSON inside a text, opened in the path; None where there is no object or array."""
+    """Return the place of the JSON object or array inside a text, with `parse_json` in its path; None without one."""
     value = parse_text(place.value)
     return None if value in (None, {}, []) else Place(f"parse_json({place.path})", value)
 
 
 def list_leaves(values: Sequence[Json], skipped: Iterable[KeyPath] = ()) -> Iterator[tuple[KeyPath, list[Json]]]:
-    """Yield the keys to each value inside some objects, with that value of every object; objects are looked into."""
+    """Yield the keys to each value inside some objects, with that value of every object; nested objects are entered."""
     yield from _walk_leaves(values, (), frozenset(skipped))
 
 
@@ -89,12 +89,12 @@ def _walk_leaves(
 
 
 def _is_part(value: Json) -> bool:
-    """Tell whether a value is an object whose keys are names of properties, few enough to be columns."""
+    """Return whether a value is an object whose keys are properties, few enough to be columns."""
     return isinstance(value, dict) and 0 < len(value) <= _MAX_KEYS
 
 
 def find_raw_body(output: Json) -> KeyPath | None:
-    """Return the key under which an output keeps the provider's whole answer; None when there is none."""
+    """Return the key of an output whose value is the provider's whole response; None when there is none."""
     for key, value in output.items() if isinstance(output, dict) else ():
         if "raw" in to_snake_case(key).split("_") and isinstance(value, dict | list | str) and value:
             return (key,)
@@ -104,7 +104,7 @@ def find_raw_body(output: Json) -> KeyPath | None:
 def find_main_array(value: Json, skipped: Iterable[str] = ()) -> KeyPath | None:
     """Return the keys to the largest array of objects in a value, if it is at least half of it; () is the value itself.
 
-    Keys among `skipped` are not looked into and do not count.
+    Keys among `skipped` are not entered and do not count.
     """
     skipped = frozenset(skipped)
     parts = value.items() if isinstance(value, dict) else ()
@@ -115,7 +115,7 @@ def find_main_array(value: Json, skipped: Iterable[str] = ()) -> KeyPath | None:
 
 
 def walk_arrays(value: Json, skipped: frozenset[str] = frozenset(), at: KeyPath = ()) -> Iterator[tuple[KeyPath, Json]]:
-    """Yield each array of objects below a value, which stands under the keys `at`, with its own keys."""
+    """Yield (keys, array) for each array of objects inside a value; `at` are the keys that lead to the value."""
     if isinstance(value, list):
         if value and all(isinstance(element, dict) and element for element in value):
             yield at, value

@@ -1,6 +1,6 @@
-"""A proposal for a spec from one sample output: its columns, its rows and its key.
+"""Propose a spec from one sample output: its columns, its rows and its key.
 
-What one sample cannot tell is listed among the doubts of the proposal or of a column.
+What one sample cannot tell is added to the doubts of the proposal or of a column.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from engine.draft.sample import Guess, is_site
 from engine.values.exact_json import Json
 
 _BODY_WORDS: Final = ("raw", "response", "output", "body", "result", "payload")
-#: Columns made of the parts around the elements, and of one element; what is over is left out and said.
+#: The most columns of the parts around the elements, and of an element; more are left out, with a doubt.
 _MOST_PARENT_COLUMNS: Final = 24
 _MOST_COLUMNS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The parts of a sample: the output without what is looked into elsewhere, and the documents of the answer."""
+    """The parts of a sample: the output and the documents of the answer, which are examined separately."""
 
     raw: KeyPath | None
     root: str  # the path of the provider's body
-    answer: Place | None  # a text that is no JSON
-    contents: tuple[Place, ...]  # objects and arrays that the answer is, or that some text holds as JSON
-    skipped: frozenset[str]  # keys of the output that hold them
+    answer: Place | None  # the text of an answer that is no JSON
+    contents: tuple[Place, ...]  # objects and arrays of the answer, or parsed from texts
+    skipped: frozenset[str]  # keys of the output that contain them
     is_body: bool  # whether the output is the provider's body itself
 
 
 def propose_spec(operation: str, name: str, output: Json, context: Json) -> Proposal:
-    """Return the proposal for an operation from one sample of its output and the context around it."""
+    """Return a proposal for an operation from one sample of its output and the context."""
     proposal = Proposal(operation, name, output, context)
     parts = _split_sample(proposal)
     main = _find_rows(proposal, parts)
@@ -75,7 +75,7 @@ def _list_keys(value: Json) -> list[str]:
 
 
 def _find_rows(proposal: Proposal, parts: _Parts) -> tuple[Place, KeyPath] | None:
-    """Return the document with an array of objects that is most of it, and the keys of the array."""
+    """Return the document in which an array of objects is the main part, and the keys of the array."""
     if not parts.is_body:
         keys = places.find_main_array(proposal.output, parts.skipped)
         if keys is not None:
@@ -125,9 +125,9 @@ def _propose_single_row(proposal: Proposal, parts: _Parts) -> None:
 
 
 def _list_documents(proposal: Proposal, parts: _Parts, main: Place | None) -> list[Place]:
-    """Return what columns are made of, beside the elements: the output, then the documents of the answer.
+    """Return the documents around the elements that become columns: the output, then those of the answer.
 
-    Where rows are made, the only such document is the one that holds them.
+    For a spec with rows, the only document of the answer is the one with the array.
     """
     contents = parts.contents if main is None else (main,)
     inner = [content for content in contents if content.path != "output" and isinstance(content.value, dict)]
@@ -139,14 +139,15 @@ def _list_skipped(parts: _Parts, document: Place) -> list[KeyPath]:
 
 
 def _is_provider_key(parts: _Parts, document: Place, keys: Sequence[KeyPath]) -> bool:
-    """Tell whether a part of the output is the provider's own, where the output is its body."""
+    """Return whether a key of the output is the provider's own, where the output is the provider's response."""
     return parts.is_body and document.path == "output" and keys[0][-1] not in PROVENANCE
 
 
 def _list_named_leaves(document: Place, skipped: Sequence[KeyPath]) -> Iterator[tuple[list[KeyPath], Json]]:
     """Yield the keys to each value inside a document, in order.
 
-    Keys that are a short and a long name of one value (`domain`, `company_domain`) come together, the shortest first.
+    Keys with the same value of which one is a suffix of the other (`domain`, `company_domain`) are yielded together,
+    the shortest first.
     """
     leaves = {keys: values[0] for keys, values in places.list_leaves([document.value], skipped)}
     while leaves:
@@ -168,7 +169,7 @@ def _build_alternatives(document: Place, keys: Sequence[KeyPath]) -> str:
 
 
 def _add_owner_column(proposal: Proposal, keys: Sequence[KeyPath], path: str, value: Json) -> Column:
-    """Add a column of what the operation is about."""
+    """Add a column about the owner, the entity the operation is about."""
     name = choose_owner_name(proposal.owner, keys)
     prefix, _, last = name.rpartition("_")
     if is_site_key(keys[0]) and proposal.owner != "person" and is_site([value]):
@@ -179,7 +180,7 @@ def _add_owner_column(proposal: Proposal, keys: Sequence[KeyPath], path: str, va
 
 
 def _add_raw_body(proposal: Proposal, parts: _Parts) -> None:
-    """Add the provider's body as a column: its `output.content` where there is one, as in the other specs, else all."""
+    """Add the provider's response as a column: its `output.content` if it has one, as in the other specs, else all."""
     root = parts.root
     has_output = isinstance(proposal.search_output(f"{root}.output"), dict)
     content = proposal.search_output(f"{root}.output.content") if has_output else None
@@ -193,7 +194,7 @@ def _add_raw_body(proposal: Proposal, parts: _Parts) -> None:
 
 
 def _add_evidence(proposal: Proposal, parts: _Parts) -> None:
-    """Add what the answer is founded on: citations, reasoning, confidence."""
+    """Add columns for the evidence of the answer: citations, reasoning, confidence."""
     for name, place in provider_bodies.find_evidence(parts.root, proposal.search_output):
         doubts = ["the same for every element: drop it where rows are many"] if proposal.rows else []
         proposal.add_column(name, place.path, [place.value], Guess("jsonb", doubts=doubts), owner="answer")
@@ -233,7 +234,7 @@ def _name_element(proposal: Proposal, array_keys: KeyPath) -> str:
 def _add_element_columns(
     proposal: Proposal, keys: KeyPath, element_name: str, values: Sequence[Json]
 ) -> Iterator[Column]:
-    """Add the column of a value of the elements; of their web site its domain, where that tells them apart."""
+    """Add the column of a value of the elements; for their web site its domain, if that identifies them."""
     path = Place("item", None).enter(keys).path
     name = choose_element_name(element_name, keys)
     if is_site_key(keys) and is_site(values):
@@ -246,7 +247,7 @@ def _add_element_columns(
 
 
 def _add_parent_columns(proposal: Proposal, parts: _Parts, document: Place, array_keys: KeyPath) -> list[Column]:
-    """Add what all elements share: the owner, the client, how the research was done, and what else is a scalar."""
+    """Add the columns that all elements share: the owner, the client, how the research was done, and other scalars."""
     columns: list[Column] = []
     left = []
     for place in _list_documents(proposal, parts, document):

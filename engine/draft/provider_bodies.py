@@ -1,4 +1,4 @@
-"""What is known of the bodies of providers: where an answer stands, what says how far it is, and its evidence."""
+"""The known forms of providers' responses: the paths of the answer, of its status and of its evidence."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final
 from engine.draft.places import Place, open_text
 from engine.values.exact_json import Json
 
-#: Searches the sample by a path that begins with `output`.
+#: Function that returns the sample's value at a path that begins with `output`.
 Search = Callable[[str], Json]
 
-#: Paths, from the body on, under which providers keep an answer as text.
+#: Paths, from the root of the response, at which providers have an answer as text.
 _ANSWER_PATHS: Final = (
     "output[?type == 'message'].content[] | [?type == 'output_text'].text | [0]",
     "choices[0].message.content",
@@ -20,7 +20,7 @@ _ANSWER_PATHS: Final = (
     "outputs[?type == 'text'].text | [-1]",
     "steps[?type == 'model_output'].content[] | [?type == 'text'].text | [0]",
 )
-#: Path, from the body on, of its state -> the values that say that it is a result.
+#: Path, from the root of the response, of its status -> the values of a finished one.
 _STATES: Final = (
     ("status", ("completed", "complete", "succeeded", "success", "finished", "done")),
     ("state", ("completed", "complete", "succeeded", "success", "finished", "done")),
@@ -28,12 +28,12 @@ _STATES: Final = (
     ("candidates[0].finishReason", ("STOP",)),
     ("stop_reason", ("end_turn",)),
 )
-#: Values of a body's `status` while it is no result yet, or when it never will be one.
+#: Values of the status of a response that is not finished, or failed.
 _UNFINISHED: Final = (
     *("pending", "queued", "in_progress", "running", "processing"),
     *("failed", "error", "cancelled", "canceled", "incomplete"),
 )
-#: Column -> path, from the body on, of what an answer is founded on.
+#: Column -> path, from the root of the response, of the evidence of an answer.
 _EVIDENCE_PATHS: Final = (
     ("basis", "output.basis"),
     ("basis", "basis"),
@@ -45,14 +45,14 @@ _EVIDENCE_PATHS: Final = (
 )
 
 
-#: `object` of a body of a known provider.
+#: Values of `object` in responses of known providers.
 _OBJECTS: Final = ("response", "chat.completion", "interaction")
 
 
 def is_body(root: str, search: Search) -> bool:
-    """Tell whether the value at the path `root` looks like a provider's response.
+    """Return whether the value at the path `root` looks like a provider's response.
 
-    It does when it has `output.content`, a known `object`, or an answer where providers put one.
+    It does when it has `output.content`, a known `object`, or an answer at one of the known paths.
     """
     content = search(f"{root}.output.content")
     is_known = isinstance(content, str | dict | list) or search(f"{root}.object") in _OBJECTS
@@ -60,7 +60,7 @@ def is_body(root: str, search: Search) -> bool:
 
 
 def find_answer(root: str, search: Search) -> Place | None:
-    """Return the text of a body's answer; None where the body has no known form."""
+    """Return the text of the answer in the response at the path `root`; None where the response has no known form."""
     for path in _ANSWER_PATHS:
         place = Place(f"{root}.{path}", search(f"{root}.{path}"))
         if isinstance(place.value, str) and place.value.strip():
@@ -69,7 +69,7 @@ def find_answer(root: str, search: Search) -> Place | None:
 
 
 def find_content(root: str, search: Search) -> Place | None:
-    """Return the content of a structured answer, opened where it is JSON in a text; None where there is none."""
+    """Return the content of a structured answer, parsed if it is JSON in a text; None where there is none."""
     if not isinstance(search(f"{root}.output"), dict):
         return None
     place = Place(f"{root}.output.content", search(f"{root}.output.content"))
@@ -79,9 +79,9 @@ def find_content(root: str, search: Search) -> Place | None:
 
 
 def find_evidence(root: str, search: Search) -> Iterator[tuple[str, Place]]:
-    """Yield the name of a column and the place of each list or object of sources in the body at the path `root`.
+    """Yield the name of a column and the place of each list or object of sources in the response at the path `root`.
 
-    A name comes once: the first path that has something wins.
+    Each name is yielded once: for the first path with a value.
     """
     names = set()
     for name, path in _EVIDENCE_PATHS:
@@ -92,7 +92,7 @@ def find_evidence(root: str, search: Search) -> Iterator[tuple[str, Place]]:
 
 
 def build_guard(root: str, search: Search) -> tuple[str | None, str]:
-    """Return a guard for a body that says how far it is, and what to doubt of the sample's own state."""
+    """Return a guard that accepts only finished responses, or None, and a doubt if the sample's is not finished."""
     for path, finished in _STATES:
         state = search(f"{root}.{path}")
         if isinstance(state, str) and state.lower() in (*finished, *(word.lower() for word in finished)):

@@ -1,4 +1,4 @@
-"""Choose the key of a proposed spec: columns that tell its rows apart in the sample, never ones that fold them."""
+"""Choose the key of a proposed spec: columns that distinguish its rows in the sample, so that none are merged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from engine.draft.columns import Column, Proposal
 from engine.draft.sample import Guess
 
-#: Entity an operation is about -> words of columns that identify it, the best first; "" is any other entity.
+#: Entity -> words in the names of columns that identify it, the best first; "" is any other entity.
 _IDENTITIES: Final = {
     "person": ("linkedin", "email", "full_name", "name"),
     "": ("domain", "email", "linkedin", "name"),
@@ -17,7 +17,7 @@ _ELEMENT_IDENTITIES: Final = ("domain", "linkedin", "email", "id", "url", "name"
 
 
 def add_owner_to_key(proposal: Proposal, columns: Sequence[Column]) -> Column | None:
-    """Add what identifies the entity the operation is about to the key, and return it; None where nothing does."""
+    """Add the column that identifies the owner to the key, and return it; None where there is none."""
     words = _IDENTITIES.get(proposal.owner, _IDENTITIES[""])
     own = [column for column in columns if not is_client_column(column) and _is_owners(column, proposal.owner)]
     found = find_identity(own, words)
@@ -27,19 +27,19 @@ def add_owner_to_key(proposal: Proposal, columns: Sequence[Column]) -> Column | 
 
 
 def _is_owners(column: Column, owner: str) -> bool:
-    """Tell whether a column names the owner, rather than a part of what was found of it."""
+    """Return whether a column is about the owner itself, not about a part of the result."""
     return column.name.startswith(f"{owner}_") or "_" not in column.name or column.name.endswith("_domain")
 
 
 def add_run_to_key(proposal: Proposal) -> None:
-    """Give each run rows of its own, where nothing in the sample identifies what they are about."""
+    """Add the run to the key, where nothing in the sample identifies the owner: each run then has its own rows."""
     doubts = ["nothing in the sample says what makes two results the same, so each run has rows of its own"]
     column = proposal.add_column("pipeline_run", "run.pipeline_run_id", [None], Guess("uuid", doubts=doubts))
     proposal.add_to_key(column, required=False)
 
 
 def add_element_to_key(proposal: Proposal, columns: Sequence[Column], element_name: str, count: int) -> None:
-    """Add what tells the elements apart to the key: an identity, two columns together, else a fingerprint of them."""
+    """Add what identifies an element to the key: one column, else two together, else a fingerprint of the element."""
     found = _find_distinct_columns([column for column in columns if column.may_be_key])
     for column in found:
         proposal.add_to_key(column, required=True)
@@ -53,7 +53,7 @@ def add_element_to_key(proposal: Proposal, columns: Sequence[Column], element_na
 
 
 def add_client_to_key(proposal: Proposal) -> None:
-    """Add the client to the key, where there is one: each client has research, and so a row, of its own."""
+    """Add the client to the key, if there is one: each client has its own research, and so its own row."""
     found = find_identity([column for column in proposal.columns if is_client_column(column)], ("domain", "name"))
     if found:
         proposal.add_to_key(found, required=False)
@@ -61,7 +61,7 @@ def add_client_to_key(proposal: Proposal) -> None:
 
 
 def find_identity(columns: Iterable[Column], words: Iterable[str]) -> Column | None:
-    """Return the column whose name holds the first of `words` that any column holds."""
+    """Return the column whose name has the first of `words` that the name of any column has."""
     columns = list(columns)
     for word in words:
         for column in columns:
@@ -71,12 +71,12 @@ def find_identity(columns: Iterable[Column], words: Iterable[str]) -> Column | N
 
 
 def is_client_column(column: Column) -> bool:
-    """Tell whether a column is about the client through whose eyes the research looks."""
+    """Return whether a column is about the client for whom the research is done."""
     return column.name.startswith("client_")
 
 
 def _find_distinct_columns(columns: Sequence[Column]) -> list[Column]:
-    """Return the column, or else two, whose values tell all elements of the sample apart, an identity first."""
+    """Return one column, or else two, whose values differ for all elements of the sample; identities come first."""
     single = find_identity([column for column in columns if column.has_distinct_values], _ELEMENT_IDENTITIES)
     if single:
         return [single]

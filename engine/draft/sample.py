@@ -1,4 +1,4 @@
-"""What the values of one sample tell: a type and normalizers.
+"""Guess a column's type and normalizers from the values of one sample.
 
 Every guess is tried with the engine's own normalizers and casts before it is returned, so the sample itself always
 fits. What one sample cannot tell is listed among the doubts of a guess.
@@ -16,7 +16,7 @@ from engine.values.column_types import TYPES, CastError, is_missing
 from engine.values.exact_json import Json, json_kind, write_number
 from engine.values.normalizers import NORMALIZERS, NormalizeError
 
-#: Word in a key -> a normalizer its values may take, and a pattern they must match. The most telling word comes first.
+#: (word in a key, normalizer of its values, pattern that the values must match); the most specific word comes first.
 _KEY_NORMALIZERS: Final = (
     ("linkedin", "linkedin_url", r"(?i)linkedin\.com"),
     ("email", "email", "@"),
@@ -28,7 +28,7 @@ _KEY_NORMALIZERS: Final = (
     ("", "url", r"(?i)^https?://\S+$"),
     ("", "email", r"^[^@\s]+@[^@\s]+\.[a-z]+$"),
 )
-#: Word of a column's name -> the normalizers of its values, where there is no sample.
+#: (word of a column's name, normalizers of its values), where there is no sample.
 NAME_NORMALIZERS: Final = (
     ("linkedin", ("linkedin_url",)),
     ("email", ("email",)),
@@ -45,14 +45,14 @@ _EPOCHS: Final = (("epoch_seconds", 10**9, 4 * 10**9), ("epoch_milliseconds", 10
 
 @dataclass(slots=True)
 class Guess:
-    """A column type and normalizers for some values. `doubts` lists what the sample does not tell."""
+    """A column type and normalizers for some values. `doubts` lists what the sample cannot tell."""
 
     type: str
     normalize: tuple[str, ...] = ()
     doubts: list[str] = field(default_factory=list)
 
     def accepts_value(self, value: Json) -> bool:
-        """Return whether `value` passes the normalizers and the cast of the type, and is not missing then."""
+        """Return whether `value` passes the normalizers and the cast of the type, and is not missing."""
         return self.convert_value(value) is not None
 
     def convert_value(self, value: Json) -> Any:
@@ -66,9 +66,10 @@ class Guess:
 
 
 def guess_column(key: str, values: Sequence[Json]) -> Guess:
-    """Guess the column of a key: the narrowest type that takes every one of its `values`, one per array element.
+    """Guess the column of a key: the narrowest type that accepts every one of its `values`, one per array element.
 
-    Null and blank tell nothing: with nothing else it is `text`, and where no type fits `jsonb`, both with a doubt.
+    Null and blank values are ignored. Without other values the type is `text`, and where no type fits `jsonb`, both
+    with a doubt.
     """
     present = [value for value in values if value is not None and not (isinstance(value, str) and not value.strip())]
     if not present:
@@ -78,7 +79,7 @@ def guess_column(key: str, values: Sequence[Json]) -> Guess:
 
 
 def _list_candidates(key: str, values: Sequence[Json]) -> Iterator[Guess]:
-    """Yield guesses from the narrowest to the widest, not yet tried."""
+    """Yield guesses from the narrowest to the widest, before they are tried."""
     kinds = {json_kind(value) for value in values}
     if kinds == {"boolean"}:
         yield Guess("boolean")
@@ -127,7 +128,7 @@ def _guess_strings(key: str, values: Sequence[str]) -> Iterator[Guess]:
 
 
 def is_site(values: Sequence[Json]) -> bool:
-    """Tell whether all values that are there name a web site, of which the domain can be taken."""
+    """Return whether all values other than null name a web site from which a domain can be taken."""
     present = [value for value in values if value is not None]
     guess = Guess("text", ("domain",))
     return bool(present) and all(isinstance(value, str) and guess.accepts_value(value) for value in present)

@@ -1,7 +1,7 @@
-"""The text of a drafted spec, and of the case that tests it.
+"""Build the text of a drafted spec, and of the case that tests it.
 
-A draft is built from a sample: a step output, a whole `output_payload`, or a provider's body. What one sample cannot
-tell stands in the spec as `# unsure`. Every draft passes the checks, and its sample gives its rows.
+A draft is built from a sample: a step output, a whole `output_payload`, or a provider's response. What one sample
+cannot tell is a comment `# unsure` in the spec. Every draft passes the checks, and extracts rows from its sample.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HEADS: Final = {
 # descriptions your own: they are what the research is asked for.""",
 }
 
-#: The sample when there is none: what most research has in common.
+#: The sample of a draft without one: the keys that most research has.
 _COMMON_SAMPLE: Final[dict[str, Json]] = {
     "domain": "example.com",
     "company_name": "Example",
@@ -47,13 +47,13 @@ _COMMON_SAMPLE: Final[dict[str, Json]] = {
 
 
 class NotDrafted(EngineError):
-    """A sample that holds no output, or names that no spec may have."""
+    """A sample without an output, or names that no spec may have."""
 
 
 def draft_from_sample(operation: str, value: Json, *, name: str | None = None) -> dict[str, str]:
-    """Return the text of the spec and of its case by path; `name` defaults to one from the operation's id.
+    """Return the text of the spec and of its case by path; `name` defaults to one made from the operation's id.
 
-    Raises NotDrafted when the sample holds no output, or the name cannot be used.
+    Raises NotDrafted when the sample has no output, or the name cannot be used.
     """
     result = _find_operation_result(value)
     output = result.get("output") if result is not None else value
@@ -122,7 +122,7 @@ def _build_description(proposal: Proposal) -> str:
 
 
 def _order_columns(proposal: Proposal) -> list[Column]:
-    """Return the columns of the key first, then the others in the order of the sample."""
+    """Return the columns of the key, then the others in the order of the sample."""
     keys = {name: place for place, name in enumerate(proposal.conflict)}
     return sorted(proposal.columns, key=lambda column: keys.get(column.name, len(keys)))
 
@@ -149,7 +149,7 @@ def _flatten_line(text: str) -> str:
 
 
 def _format_scalar(text: str) -> str:
-    """Return a YAML scalar, bare where YAML can read it only as this text."""
+    """Return a YAML scalar, unquoted where YAML can read it only as this text."""
     return text if re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*( [A-Za-z0-9_.]+)*", text) else _quote_scalar(text)
 
 
@@ -161,7 +161,7 @@ def _quote_scalar(text: str) -> str:
 
 
 def _build_case(proposal: Proposal, text: str, value: Json) -> dict[str, str]:
-    """Return the files of the case directory: the sample, and the rows the draft extracts from it."""
+    """Return the files of the case directory: the sample, and the rows that the draft extracts from it."""
     plan = _compile_draft(proposal, text)
     step_document = document.build_from_file(value, proposal.operation)
     extraction = extract.extract_rows(plan, step_document["operation"]["id"], step_document)

@@ -1,4 +1,4 @@
-"""A Postgres server of the project's own: started on first use, stopped when its last user leaves (POSIX only)."""
+"""A Postgres server of the project's own: started by its first user, stopped after its last one (POSIX only)."""
 
 from engine.embedded_postgres.binaries import find_system_binaries
 from engine.embedded_postgres.errors import EmbeddedError

@@ -1,4 +1,4 @@
-"""Create the cluster, the folder in which Postgres keeps its data, and say who may log in to it."""
+"""Create the cluster, the folder in which Postgres keeps its data, and configure who may log in to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from engine.embedded_postgres.data_folder import DataFolder, read_text_or_empty
 from engine.embedded_postgres.errors import EmbeddedError
 from engine.embedded_postgres.os_user import OsUser, find_unprivileged_user
 
-#: The text of `pg_hba.conf`. The superuser is for the users that `build_ident_map` lists; other roles need a password.
+#: The text of `pg_hba.conf`. Only users that `build_ident_map` lists log in as the superuser; other roles need a
+#: password.
 HBA_RULES = """\
 local all postgres peer map=dex
 local all all scram-sha-256
@@ -31,7 +32,7 @@ log_min_error_statement = panic
 log_error_verbosity = terse
 """
 
-#: Environment variables that the server inherits from us.
+#: Environment variables of this process that the server inherits.
 INHERITED_VARIABLES = ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
@@ -97,5 +98,5 @@ def build_ident_map(folder: DataFolder) -> str:
 
 
 def build_server_environment() -> dict[str, str]:
-    """Return the environment of the server: without `PG*` variables, language and secrets of ours."""
+    """Return the environment of the server: without `PG*` variables, language settings and secrets of this process."""
     return {**{name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}, "LC_ALL": "C"}

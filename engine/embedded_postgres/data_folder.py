@@ -1,7 +1,7 @@
-"""The data folder of one embedded server: its locks, log, cluster and socket, and where else they have to be.
+"""The data folder of one embedded server: the paths of its locks, log, cluster and socket, also those outside of it.
 
-The server may run as another user than we do (`engine/embedded_postgres/os_user.py`). Where that user cannot enter the
-project's folder, cluster and programs lie outside of it, and the data folder has a link to the cluster.
+The server may run as another user than this process (`engine/embedded_postgres/os_user.py`). Where that user cannot
+enter the project's folder, cluster and programs lie outside of it, and the data folder has a link to the cluster.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 from engine.embedded_postgres.errors import EmbeddedError
 from engine.embedded_postgres.os_user import OsUser, copy_owner
 
-#: In bytes. The address of a Unix socket has room for about a hundred, `/.s.PGSQL.5432.lock` included.
+#: The most bytes of the socket folder's path: a Unix socket's address has about a hundred, `/.s.PGSQL.5432.lock`
+#: included.
 LONGEST_SOCKET_FOLDER = 60
 #: Where root keeps clusters that an unprivileged user could not reach in the projects' own folders.
 OUTSIDE_ROOT = Path("/var/lib/data-engine-x")

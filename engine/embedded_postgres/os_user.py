@@ -1,6 +1,6 @@
-"""Choose the operating-system user that runs the server: ours, or for root an unprivileged one, as Postgres demands.
+"""Choose the operating-system user that runs the server: this process's, or for root an unprivileged one.
 
-The machine stays as it is: no users are created, and no folder gets wider permissions.
+Postgres refuses to run as root. The machine stays as it is: no users are created, and no folder gets wider permissions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class OsUser:
     name: str
 
     def build_run_options(self) -> SubprocessUser:
-        """Return what `subprocess.run` needs to run a program as this user; nothing when we are not root."""
+        """Return the arguments by which `subprocess.run` runs a program as this user; none unless root calls it."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if os.getuid() == 0 else {}
 
     def give_path(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tell what is known of a key that has no row: never asked, ordered, running, failed, refused, or superseded."""
+"""Report why a key has no row: no step asked about it, or its result is awaited, failed, rejected or superseded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from engine.explain.contributions import read_contributions
+from engine.explain.key_lookup import PartialKey
 from engine.explain.key_match import KeyMatcher
-from engine.explain.keys import PartialKey
 from engine.orders.statuses import OrderStatus
 from engine.plan import Plan
 from engine.rows.document import Run
@@ -24,13 +24,13 @@ from engine.store.errors import wrap_errors
 from engine.store.tenant import open_tenant_snapshot
 from engine.values import exact_json
 
-#: Step results that are looked at, newest first, and entries that are answered.
+#: How many step results are read, newest first, and how many findings are returned.
 _MOST_CANDIDATES = 1000
 _MOST_ENTRIES = 20
 
 
 class KeyState(StrEnum):
-    """What is known of a key without a row."""
+    """Why a key has no row. `docs/howto/explain-a-row.md` says what each state means."""
 
     NEVER_ASKED = "never_asked"
     RUNNING = "running"
@@ -45,7 +45,7 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A step result that may be expected to give the key, and why it does not."""
+    """A step result that could have given the key, and why it gave no row for it."""
 
     state: KeyState
     message: str
@@ -76,7 +76,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """A key without a row, and what is known of it, newest first."""
+    """A key without a row, and one finding per step result about it, newest first."""
 
     plan: Plan
     findings: Sequence[Finding]
@@ -101,12 +101,12 @@ class Absence:
 async def explain_absence(
     connection: Connection, plan: Plan, org_id: str, key: PartialKey, plans: Iterable[Plan]
 ) -> Absence:
-    """Tell what is known of a key of the organisation that has no row.
+    """Return why a key of the organisation has no row, as far as its newest step results tell.
 
-    `plans` are those of the project: they say what a step that has no output yet was asked. Looks at the newest steps
-    only. Raises StoreUnavailable.
+    `plans` are all plans of the project: their research inputs tell which key a step asks about that has no output yet.
+    Raises StoreUnavailable.
     """
-    matcher = KeyMatcher.build(plan, plans)
+    matcher = KeyMatcher.from_plans(plan, plans)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
         findings = await _list_refusals(connection, matcher, org_id, key)
         findings += await _list_superseded(connection, plan, org_id, key)
@@ -115,7 +115,7 @@ async def explain_absence(
 
 
 async def _list_refusals(connection: Connection, matcher: KeyMatcher, org_id: str, key: PartialKey) -> list[Finding]:
-    """Return the step results about the key that gave no row, or not all of their rows."""
+    """Return a finding for each step result about the key that gave no row, or only some of its rows."""
     statement = build_candidates_statement(matcher.plan, matcher.reading, org_id, _MOST_CANDIDATES)
     cursor = await connection.execute(statement.text, statement.parameters)
     names = [column.name for column in cursor.description or ()][:-2]
@@ -153,7 +153,7 @@ def _build_finding(plan: Plan, step: Mapping[str, Any]) -> Finding:
 
 
 def _judge_step(plan: Plan, step: Mapping[str, Any]) -> tuple[KeyState, str]:
-    """Return the state of a step that gave no row, and a sentence about it."""
+    """Return why a step gave no row, as a state and as a sentence."""
     status = StepStatus(step["status"])
     if status is StepStatus.SUCCEEDED:
         return _judge_result(plan, step)
@@ -173,6 +173,7 @@ def _judge_step(plan: Plan, step: Mapping[str, Any]) -> tuple[KeyState, str]:
 
 
 def _judge_result(plan: Plan, step: Mapping[str, Any]) -> tuple[KeyState, str]:
+    """Return why a step that succeeded gave no row, as a state and as a sentence."""
     if step["result_status"] != "found":
         return KeyState.FILTERED, f"the operation's status is `{step['result_status']}`"
     if not step["is_recorded"]:
@@ -187,7 +188,7 @@ def _judge_result(plan: Plan, step: Mapping[str, Any]) -> tuple[KeyState, str]:
 
 
 async def _list_superseded(connection: Connection, plan: Plan, org_id: str, key: PartialKey) -> list[Finding]:
-    """Return the step results that gave the key until a newer one spoke for all rows of its parent without it."""
+    """Return a finding for each step result that gave the key until a newer one replaced all rows of its parent key."""
     if not all(column.name in key for column in (*get_unit_fields(plan), *plan.key_fields)):
         return []
     contributions = await read_contributions(connection, plan, build_unit(plan, org_id, key))
@@ -199,6 +200,7 @@ async def _list_superseded(connection: Connection, plan: Plan, org_id: str, key:
 
 
 def _list_places(plan: Plan, fold: UnitFold, key: Key) -> list[int]:
+    """Return the indices of the contributors that have a row for the key which the database accepts."""
     return [
         place
         for place, contributor in enumerate(fold.contributors)
@@ -212,12 +214,14 @@ def _list_places(plan: Plan, fold: UnitFold, key: Key) -> list[int]:
 
 def _describe_contributor(plan: Plan, fold: UnitFold, place: int) -> Finding:
     contributor, complete = fold.contributors[place], fold.find_complete()
-    newer = complete if complete is not None and complete.order > contributor.order else None
+    newer = complete if complete is not None and complete.sort_key > contributor.sort_key else None
     if newer is None:
-        message = f"the step result gives it, and the row is not there: `dex verify {plan.name} --repair` restores it"
+        message = (
+            f"the step result gives the row, but the table lacks it: `dex verify {plan.name} --repair` restores it"
+        )
         state = KeyState.REMOVED
     else:
-        message = f"superseded by {newer.step_id}, whose answer does not have it any more"
+        message = f"superseded by {newer.step_id}, whose answer no longer has it"
         state = KeyState.SUPERSEDED
     step = contributor.extracted
     return Finding(

@@ -1,4 +1,4 @@
-"""Say which part of a provider's answer a cell comes from, in the provider's dotted notation."""
+"""Find the part of a provider's answer that a cell comes from, as a path in the provider's dotted notation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def list_answer_places(
     document: dict[str, Any],
     element: int | None,
 ) -> list[Steps]:
-    """Return the places below the answer's content that `paths` take their value from; `()` is the content as a whole.
+    """Return the paths inside the answer's content that `paths` read their value from; `()` is the whole content.
 
     `document` is that of the step result, without an element; `element` is the index of the cell's element.
     """
@@ -33,14 +33,14 @@ def list_answer_places(
 
 
 class _ElementRoots:
-    """Where `item` and `parent` of one element stand in the document, and their values."""
+    """The values of `item` and `parent` for one element, and the path of each in the document."""
 
     def __init__(self) -> None:
         self.places: dict[str, Steps] = {}
         self.values: dict[str, Any] = {}
 
     def replace_root(self, place: Steps) -> Steps | None:
-        """Return a place that begins at an element as one that begins at the document."""
+        """Replace a leading `item` or `parent` by its path in the document; return None where it has none."""
         if place and place[0] in self.values:
             around = self.places.get(place[0])
             return None if around is None else (*around, *place[1:])
@@ -48,6 +48,7 @@ class _ElementRoots:
 
 
 def _find_element_roots(mapping: OperationMapping, document: dict[str, Any], element: int | None) -> _ElementRoots:
+    """Return `item` and `parent` of the element with index `element`; nothing where the spec has no `rows`."""
     roots = _ElementRoots()
     if mapping.rows is None or element is None:
         return roots
@@ -67,7 +68,7 @@ def _find_element_roots(mapping: OperationMapping, document: dict[str, Any], ele
             _put_root(roots, "item", inner_place, inner_value)
             break
         is_array = isinstance(_search_path(mapping.inner_rows, around), list)
-        element -= len(inner) if is_array else 1  # what is no array counts as one element, which is refused
+        element -= len(inner) if is_array else 1  # a value that is no array counts as one refused element
     return roots
 
 
@@ -78,7 +79,10 @@ def _put_root(roots: _ElementRoots, name: str, place: Steps | None, value: Any) 
 
 
 def _list_elements(rows: CompiledPath, document: dict[str, Any]) -> Iterator[tuple[Steps | None, Any]]:
-    """Yield place and value of the elements of an array; the array's place where it is put together of several."""
+    """Yield each element of the array at `rows` with its path.
+
+    The path is that of the array where the array is computed from values of the document, and None where it reads none.
+    """
     elements = _search_path(rows, document)
     if not isinstance(elements, list):
         return

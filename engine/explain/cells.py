@@ -1,4 +1,4 @@
-"""Explain the cells of a folded row: the step result, the path, what it gave, each normalizer's step, the evidence."""
+"""Explain each cell of a folded row: its step result, path, raw value, the result of each normalizer, the evidence."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from engine.values.exact_json import Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A cell of a stored row, and how it came to its value where a step result gives it."""
+    """A cell of a stored row and, where a step result gives it, how its value came about."""
 
     field: str
     value: Json  # as it is stored
-    differs: bool = False  # from what the step results give
+    differs: bool = False  # whether the step results give another value
     step_result_id: str | None = None
     recorded_at: str | None = None
     operation: str | None = None
-    element: int | None = None  # under `rows`: the index of the element
+    element: int | None = None  # the index of the element where the spec has `rows`
     path: str | None = None
     raw: Json = None
     steps: Sequence[tuple[str, Json]] = ()
@@ -62,13 +62,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class RowSource:
-    """The row of a step result that gives cells their values: an element of it, or all of it."""
+    """One row extracted from a step result, from which cells have their values."""
 
     plan: Plan
     contributor: Contributor
-    number: int  # of the row among those of its step result
+    number: int  # the row's index in the extraction of its step result
     operation: str
-    document: dict[str, Any]  # of the step result, without an element
+    document: dict[str, Any]  # the document of the step result, without an element
 
     @property
     def element(self) -> int | None:
@@ -78,12 +78,12 @@ class RowSource:
 
     @cached_property
     def traces(self) -> Mapping[str, Trace]:
-        """How each field came to its value, by name."""
+        """The trace of each field by the field's name."""
         traced = trace_fields(self.plan, self.operation, self.document, self.element)
         return {trace.field: trace for trace in traced}
 
     def list_places(self, provider: ResearchProvider, column: Field) -> list[Steps]:
-        """Return where in the provider's answer the value of a field stands; nothing for a value from elsewhere."""
+        """Return the paths inside the provider's answer that a field's value comes from; none for other values."""
         mapping = self.plan.find_mapping(self.operation)
         assert mapping is not None
         name = next((name for name in column.coalesce if self.traces[name].result is not None), column.name)
@@ -94,7 +94,7 @@ class RowSource:
 async def build_cells(
     contributions: Contributions, stored: StoredRow, folded: FoldedRow, columns: Sequence[Field]
 ) -> list[Cell]:
-    """Return the cells of `columns`, each with the way of its value and its evidence. Documents are read once each."""
+    """Return the cells of `columns`, each with its trace and its evidence. Each document is read once."""
     found = {column.name: folded.fold.find_source(folded, column) for column in columns}
     ids = {contributor.step_id for contributor, _ in found.values()}
     results = {row[0]: row for row in await fetch_results(contributions.connection, contributions.reading, sorted(ids))}
@@ -120,7 +120,7 @@ def _build_source(reading: Reading, result: StepResultRow, contributor: Contribu
 async def _collect_evidence(
     connection: Connection, cells: Iterable[tuple[Field, RowSource]]
 ) -> dict[str, list[dict[str, Json]]]:
-    """Return what the providers say for each cell that comes from an answer of theirs, by the cell's field."""
+    """Return the providers' evidence by field name, for the cells whose value comes from a provider's answer."""
     evidence: dict[str, list[dict[str, Json]]] = {}
     for provider in PROVIDERS.values():
         places = [(column, source, source.list_places(provider, column)) for column, source in cells]
@@ -135,6 +135,7 @@ async def _collect_evidence(
 
 
 async def _fetch_bases(connection: Connection, provider: ResearchProvider, ids: Sequence[str]) -> dict[str, Json]:
+    """Return the provider's basis (its list of evidence) of each step result that has one, by step result id."""
     if not ids:
         return {}
     statement = build_basis_statement(provider, ids)
@@ -165,7 +166,7 @@ def _build_cell(
 
 
 def _describe_cell(column: Field, folded: FoldedRow, trace: Trace, *, differs: bool, is_kept: bool) -> str | None:
-    """Return what one would not expect of the cell, None where there is nothing of the kind."""
+    """Return what is unexpected about a cell (differs from its source, kept from an older result), or None."""
     if differs:
         given = convert_to_json(column, folded.values[column.name])
         return "the table has another value than its step result gives" + (" (nothing)" if given is None else "")

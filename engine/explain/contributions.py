@@ -1,4 +1,4 @@
-"""Read the step results that contribute to a row, and fold them as a backfill does, as far back as is needed."""
+"""Read the step results that contribute to a row, and fold them as a backfill does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engine.store.connection import Connection
 
 @dataclass(slots=True)
 class LedgerEntry:
-    """What is on record of a step result: of the present version of the spec or of an earlier one."""
+    """The ledger entry of a step result; `is_present` tells whether it is of the present version of the spec."""
 
     is_present: bool
     outcome: str
@@ -29,13 +29,13 @@ class LedgerEntry:
 
 @dataclass(slots=True)
 class Contributions:
-    """The step results that contribute to one unit, oldest first, over a connection in a snapshot."""
+    """The step results that contribute to one unit, oldest first, and the snapshot to read their documents in."""
 
     connection: Connection
     reading: Reading
     unit: Unit
     contributors: list[Contributor]
-    is_stale: bool  # whether it waits to be folded anew
+    is_stale: bool  # whether `stale_rows` has the unit: a backfill will fold it again
     ledger: dict[str, LedgerEntry] = field(default_factory=dict)
 
     @property
@@ -43,9 +43,12 @@ class Contributions:
         return self.reading.plan
 
     async def fold_up_to(self, places: Sequence[int], *, whole: bool = False) -> list[UnitFold]:
-        """Return the fold of the contributors up to each place, with the step results it needs, or all of them."""
+        """Return a fold for each index in `places`, of the contributors up to that one.
+
+        Reads the step results that the folds need; with `whole`, all of them.
+        """
         folds = [UnitFold(self.plan, self.unit, self.contributors[: place + 1]) for place in places]
-        for fold in folds:  # what the database refused counts for nothing, so that older ones may be needed
+        for fold in folds:  # a refused contribution does not count, so older ones may be needed
             fold.is_tested = whole or any(contributor.was_refused for contributor in fold.contributors)
         await read_missing_steps(self.connection, self.reading, folds)
         for contributor in self.contributors:
@@ -54,14 +57,14 @@ class Contributions:
         return folds
 
     async def fold_row(self, key: Key) -> FoldedRow | None:
-        """Return the row that all step results together give for a key."""
+        """Return the row that all contributors together give for a key; None where they give none."""
         if not self.contributors:
             return None
         (fold,) = await self.fold_up_to([len(self.contributors) - 1])
         return next((row for row in fold.fold_rows() if row.key == key), None)
 
     def _restore_refusals(self, contributor: Contributor) -> None:
-        """Note which rows of a contributor the database refused, from the ledger; without an entry, all of them."""
+        """Mark the rows of a contributor that the database refused, as the ledger says; all rows without an entry."""
         entry = self.ledger.get(contributor.step_id)
         refused = [reason for reason in entry.reasons if reason["code"] == "refused_by_database"] if entry else []
         indices = contributor.extracted.extraction.indices
@@ -76,9 +79,9 @@ class Contributions:
 async def read_contributions(
     connection: Connection, plan: Plan, unit: Unit, step_id: str | None = None
 ) -> Contributions:
-    """Return what contributes to a unit: what the lineage has, and `step_id`, which a row names, once it is recorded.
+    """Return the contributors that `row_lineage` has for a unit, and `step_id`, the source that a stored row names.
 
-    Documents are not held: they are read as all values are.
+    `step_id` counts only where it gives a row of the unit. Documents are fetched like all other values.
     """
     reading = Reading(plan, holds_documents=False)
     parameters = {"spec": plan.name, "orgs": unit.org_id, "units": unit.id, "ids": ""}
@@ -87,20 +90,20 @@ async def read_contributions(
         _, _, _, contributor_id, recorded_at, row_id, refused, _, revision = entry
         if revision is not None:
             is_stale = True
-        elif recorded_at is not None:  # its step result is there
+        elif recorded_at is not None:  # its step result exists
             contributors.append(Contributor(contributor_id, recorded_at, row_id=row_id, was_refused=refused))
     if step_id is not None and step_id not in {contributor.step_id for contributor in contributors}:
         steps = await fetch_steps(connection, reading, [step_id])
         contributors += [
             Contributor(step.id, step.recorded_at, step, step.units[unit]) for step in steps if unit in step.units
         ]
-    contributors.sort(key=lambda contributor: contributor.order)
+    contributors.sort(key=lambda contributor: contributor.sort_key)
     ledger = await read_ledger(connection, plan, [contributor.step_id for contributor in contributors])
     return Contributions(connection, reading, unit, contributors, is_stale, ledger)
 
 
 async def read_ledger(connection: Connection, plan: Plan, step_ids: Sequence[str]) -> dict[str, LedgerEntry]:
-    """Return what is on record of step results, by id."""
+    """Return the ledger entries of step results by step result id."""
     parameters = {"spec": plan.name, "digest": plan.digest, "ids": ",".join(step_ids)}
     rows = await (await connection.execute(READ_LEDGER_SQL, parameters)).fetchall()
     return {step_id: LedgerEntry(present, outcome, reasons) for step_id, present, outcome, reasons in rows}

@@ -1,4 +1,4 @@
-"""Choose what the provider says for a cell: its basis entries for the part of the answer that the cell comes from."""
+"""Choose a provider's evidence for a cell: the basis entries about the part of the answer that the cell comes from."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from engine.jmespath.path import Steps
 from engine.research.providers import ResearchProvider
 from engine.values.exact_json import Json
 
-#: An index in brackets, `founders[0].name`, as some write it.
+#: An index in brackets, as in `founders[0].name`: some answers have it instead of `founders.0.name`.
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 
 
 def choose_evidence(
     provider: ResearchProvider, basis: Json, places: Iterable[Steps], value: Json
 ) -> list[dict[str, Json]]:
-    """Return the entries of `basis` for the places of a cell: those of the place itself, then of its nearest ancestor.
+    """Return the entries of `basis` about each path in `places`, then those about its nearest ancestor.
 
-    For a value with parts (an object, an array) those of its parts follow. The provider may leave indexes out
-    (`founders.name` for `founders.0.name`); such entries count where there is none with the index.
+    For an object or an array the entries about its parts follow. The provider may leave indexes out (`founders.name`
+    for `founders.0.name`); such an entry counts where no entry has the index.
     """
     entries = list(_list_named_entries(provider, basis))
     chosen: dict[int, dict[str, Any]] = {}
@@ -31,7 +31,7 @@ def choose_evidence(
 
 
 def _list_named_entries(provider: ResearchProvider, basis: Json) -> Iterator[tuple[Steps, dict[str, Any]]]:
-    """Yield the entries that name a part of the answer, with its steps; `()` is the answer as a whole."""
+    """Yield each entry that names a part of the answer, with the path of that part; `()` is the whole answer."""
     for entry in basis if isinstance(basis, list) else ():
         name = entry.get("field") if isinstance(entry, dict) else None
         if isinstance(entry, dict) and isinstance(name, str):

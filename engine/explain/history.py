@@ -1,4 +1,4 @@
-"""Tell what a row was after each contribution to it, made from the step results."""
+"""Rebuild the history of a row from its step results: the row's values after each contribution."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from engine.values.exact_json import Json
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-#: Bytes of JSON by which a history ends early: a document may have megabytes.
+#: Bytes of JSON after which older versions are left out: one document may have megabytes.
 MAX_BYTES = 16 * 1024 * 1024
-#: Contributions that are folded at once.
+#: How many contributions are folded at a time.
 _PAGE_SIZE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A row as it was after one contribution; None where that took the row away."""
+    """A row after one contribution; `row` is None where the contribution removed the row."""
 
     step_result_id: str
     recorded_at: str
@@ -42,7 +42,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Versions of a row, newest first. `more` tells that older ones were left out."""
+    """Versions of a row, newest first; `more` is True when older ones were left out."""
 
     versions: Sequence[Version]
     more: bool = False
@@ -51,9 +51,9 @@ class History:
 async def read_history(
     connection: Connection, plan: Plan, org_id: str, row_id: str, limit: int = DEFAULT_LIMIT
 ) -> History | None:
-    """Return what a row of the organisation was after each contribution; None when it has no such row.
+    """Return the versions of a row of the organisation; None when it has no such row.
 
-    A row that no step result gives has no history. Raises StoreUnavailable.
+    A row that no step result gives has no versions. Raises StoreUnavailable.
     """
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
         stored = await read_stored_row(connection, plan, org_id, row_id)
@@ -69,7 +69,7 @@ async def read_history(
 async def read_history_of_key(
     connection: Connection, plan: Plan, unit: Unit, key: Key, limit: int = DEFAULT_LIMIT
 ) -> History:
-    """Return the history of a key that has no row now. Raises StoreUnavailable."""
+    """Return the history of a key that has no row at present. Raises StoreUnavailable."""
     async with wrap_errors(), open_tenant_snapshot(connection, unit.org_id):
         return await _collect_versions(connection, plan, unit, key, None, None, limit)
 
@@ -93,7 +93,7 @@ async def _collect_versions(
 
 
 async def _list_page(contributions: Contributions, key: Key, row_id: str | None, places: range) -> list[Version]:
-    """Return the versions that the contributors at `places` made, newest first."""
+    """Return the versions that the contributors at the indices `places` made, newest first."""
     first = max(places.start - 1, 0)
     folds = await contributions.fold_up_to(range(first, places.stop))
     rows = [next((row for row in fold.fold_rows() if row.key == key), None) for fold in folds]
@@ -105,14 +105,14 @@ async def _list_page(contributions: Contributions, key: Key, row_id: str | None,
             values = _build_values(contributions, row, row_id)
             versions.append(Version(contributor.step_id, contributor.recorded_at.isoformat(), values))
         elif row is None and place > first and rows[place - first - 1] is not None:
-            if not _takes_rows_away(contributions.plan, folds[place - first], contributor):
+            if not _replaces_rows_of_parent(contributions.plan, folds[place - first], contributor):
                 continue
             versions.append(Version(contributor.step_id, contributor.recorded_at.isoformat(), None))
     return versions
 
 
-def _takes_rows_away(plan: Plan, fold: UnitFold, contributor: Contributor) -> bool:
-    """Return whether the contributor speaks for all rows of its parent, so that what it lacks is gone."""
+def _replaces_rows_of_parent(plan: Plan, fold: UnitFold, contributor: Contributor) -> bool:
+    """Return whether the contributor replaces all rows of its parent key, so that rows it lacks are removed."""
     return plan.on_absent is OnAbsent.DELETE and fold.find_complete() is contributor
 
 

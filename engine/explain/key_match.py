@@ -1,4 +1,4 @@
-"""Tell whether a step that gave no row is about a key, from what it was given and what its output says."""
+"""Decide from a step's input and output whether the step is about a key, for steps that gave no row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from engine.explain.keys import PartialKey
+from engine.explain.key_lookup import PartialKey
 from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath, EvaluationError
 from engine.plan import Field, OperationMapping, Plan
 from engine.research_inputs import normalize_inputs
@@ -20,19 +20,19 @@ from engine.values.exact_json import Json
 
 @dataclass(frozen=True)
 class KeyMatcher:
-    """A plan reduced to the conflict columns that stand outside of elements, and how its research is asked for."""
+    """Compares keys with steps by the conflict columns that the plan does not read from elements."""
 
     plan: Plan
     research: Mapping[str, Research]  # by operation
 
     @classmethod
-    def build(cls, plan: Plan, plans: Iterable[Plan]) -> KeyMatcher:
-        """Reduce `plan`; `plans` are those of the project, of which one says how an operation is executed."""
+    def from_plans(cls, plan: Plan, plans: Iterable[Plan]) -> KeyMatcher:
+        """Build the matcher of `plan`; one of `plans`, those of the project, has the research of each operation."""
         return cls(plan, {each.research.operation: each.research for each in (*plans, plan) if each.research})
 
     @cached_property
     def reading(self) -> Reading:
-        """What is read of a step result: only what the key needs."""
+        """What to fetch of a step result: only what the compared conflict columns are read from."""
         names = {name for column in self.columns for name in (column.name, *column.coalesce)}
         places = [place for place, column in enumerate(self.plan.fields) if column.name in names]
         mappings = tuple(
@@ -55,10 +55,10 @@ class KeyMatcher:
         return self.plan.parent_key
 
     def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], given: Json, run: Run) -> bool:
-        """Return whether the step's output, or the one its input leads to, has the key's values.
+        """Return whether the step's output, or the output its input leads to, has the key's values.
 
-        `values` are those of `reading.parts`, `given` is what the step was given. A key that stands in elements alone
-        may be any step's.
+        `values` are those of `reading.parts`, `given` is the step's input. A key whose columns are all read from
+        elements matches every step.
         """
         mapping = self.reading.plan.find_mapping(operation)
         if mapping is None:
@@ -78,7 +78,7 @@ class KeyMatcher:
         return build_document(roots["output"], roots["context"], run, operation, step_input=roots["step_input"])
 
     def _build_expected(self, operation: str, given: Json, run: Run) -> dict[str, Any]:
-        """Build the document of the output a step has before there is an answer: the inputs of its research by name."""
+        """Build the document that a step has before there is an answer: its output holds the research inputs."""
         research = self.research.get(operation)
         output = given if research is None else _build_output(research, given)
         return build_document(output, merge_context(given, output), run, operation, step_input=given)
@@ -86,7 +86,7 @@ class KeyMatcher:
     def _list_values(
         self, mapping: OperationMapping, column: Field, documents: Iterable[Mapping[str, Any]]
     ) -> list[Any]:
-        """Return the values a conflict column may have; null where no document gives one."""
+        """Return the values that the documents give for a conflict column; `[None]` where they give none."""
         names = column.coalesce or (column.name,)
         paths = [
             path for source, path in zip(mapping.fields, mapping.paths, strict=True) if source.name in names and path
@@ -99,15 +99,15 @@ class KeyMatcher:
 def _build_output(research: Research, given: Json) -> dict[str, Any]:
     document = {"context": given, "step_input": given, "output": None}
     candidates = {
-        each.name: [value for path in each.paths if (value := _search(path, document)) is not None]
+        each.name: [value for path in each.paths if (value := _search_or_none(path, document)) is not None]
         for each in research.inputs
     }
     inputs = {name: value.text for name, value in normalize_inputs(research, candidates).items()}
-    more = {name: _search(path, {**document, "inputs": inputs}) for name, path in research.output}
+    more = {name: _search_or_none(path, {**document, "inputs": inputs}) for name, path in research.output}
     return {**inputs, **more}
 
 
-def _search(path: CompiledPath, document: Mapping[str, Any]) -> Any:
+def _search_or_none(path: CompiledPath, document: Mapping[str, Any]) -> Any:
     try:
         return path.search(dict(document))
     except EvaluationError:
@@ -119,7 +119,7 @@ def _convert_values(column: Field, paths: Iterable[CompiledPath], document: Mapp
         if not path.roots.isdisjoint(ELEMENT_ROOTS):
             continue
         try:
-            value = convert_value(column, _search(path, document))
+            value = convert_value(column, _search_or_none(path, document))
         except Rejected:
             continue
         if value is not None:

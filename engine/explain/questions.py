@@ -1,4 +1,4 @@
-"""Answer for a key: its row explained, or what is known of a key without one; its history."""
+"""Explain a key, or read its history, whether or not the key has a row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from engine.explain.absence import Absence, explain_absence
 from engine.explain.history import DEFAULT_LIMIT, History, read_history, read_history_of_key
-from engine.explain.keys import PartialKey, find_row_of_key
+from engine.explain.key_lookup import PartialKey, find_row_of_key
 from engine.explain.row import Explanation, choose_columns, explain_row
 from engine.plan import Plan
 from engine.rows.units import build_unit
@@ -16,7 +16,7 @@ from engine.store.connection import Connection
 async def explain_key(
     connection: Connection, plan: Plan, org_id: str, key: PartialKey, plans: Iterable[Plan], field: str | None = None
 ) -> Explanation | Absence:
-    """Explain the row of a key of the organisation; without a row, tell what is known of the key.
+    """Explain the row of a key of the organisation; for a key without a row, return why there is none.
 
     `plans` are those of the project. Raises QueryRejected for an unknown field and for a key that several rows have,
     StoreUnavailable.
@@ -30,7 +30,7 @@ async def explain_key(
 async def read_key_history(
     connection: Connection, plan: Plan, org_id: str, key: PartialKey, limit: int = DEFAULT_LIMIT
 ) -> History:
-    """Return the history of a key of the organisation, which need not have a row now.
+    """Return the history of a key of the organisation, whether or not it has a row at present.
 
     Raises QueryRejected for a key that several rows have, StoreUnavailable.
     """

@@ -21,7 +21,7 @@ from engine.store.tenant import open_tenant_snapshot
 
 
 class RowState(StrEnum):
-    """How a stored row stands to the step results."""
+    """How a stored row compares with what its step results give."""
 
     SOURCED = "sourced"
     PENDING = "pending"
@@ -31,7 +31,7 @@ class RowState(StrEnum):
 
 _SENTENCES = {
     RowState.SOURCED: "every cell is what the step results give",
-    RowState.PENDING: "something about this row waits to be folded anew: `dex backfill {spec}` does it",
+    RowState.PENDING: "a change of its step results is not in the row yet: `dex backfill {spec}` applies it",
     RowState.CHANGED: "a cell differs from what the step results give: `dex verify {spec} --repair` restores it",
     RowState.UNSOURCED: "no step result gives this row: it was written without one, or its step result was deleted",
 }
@@ -39,7 +39,7 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A row and where its cells come from."""
+    """A stored row, how it compares with its step results, and the origin of its cells."""
 
     plan: Plan
     id: str
@@ -59,7 +59,7 @@ class Explanation:
 async def explain_row(
     connection: Connection, plan: Plan, org_id: str, row_id: str, field: str | None = None
 ) -> Explanation | None:
-    """Explain the cells of a row of the organisation, or one of them; None when it has no such row.
+    """Explain all cells of a row of the organisation, or that of `field`; None when it has no such row.
 
     Raises QueryRejected for a field the spec does not have, StoreUnavailable.
     """
@@ -70,7 +70,7 @@ async def explain_row(
 
 
 def choose_columns(plan: Plan, field: str | None) -> Sequence[Field]:
-    """Return the fields to explain: all, or the one that is named. Raises QueryRejected."""
+    """Return the fields to explain: all, or only the one called `field`. Raises QueryRejected for an unknown name."""
     if field is None:
         return plan.fields
     chosen = [column for column in plan.fields if column.name == field]

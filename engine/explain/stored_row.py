@@ -1,4 +1,4 @@
-"""Read a stored row as JSON values, and name its key and its unit."""
+"""Read a stored row as JSON values; compute its key and its unit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.values.exact_json import Json
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A row of a plan's table. `values` holds every column as JSON, numbers with their digits."""
+    """A row of a plan's table. `values` holds every column as JSON, numbers with all their digits."""
 
     plan: Plan
     org_id: str
@@ -35,12 +35,12 @@ class StoredRow:
         return value if isinstance(value, str) else None
 
     def cast_cell(self, column: Field) -> Any:
-        """Return a cell as extraction gives it. Raises CastError for what only a hand can have written."""
+        """Return a cell as the Python value extraction would give. Raises CastError for a value that no spec wrote."""
         value = self.values[column.name]
         return None if value is None else column.type.cast(value)
 
     def find_unit(self) -> tuple[Unit, Key] | None:
-        """Return what the row is folded with, and its key; None where no spec could have given the key."""
+        """Return the unit and the key of the row; None where no spec can have written its key."""
         try:
             key = {column.name: self.cast_cell(column) for column in self.plan.key_fields}
         except CastError:
@@ -61,14 +61,14 @@ async def read_stored_row(connection: Connection, plan: Plan, org_id: str, row_i
 
 
 async def find_owner(connection: Connection, plan: Plan, row_id: str) -> str | None:
-    """Return the organisation of a row, whosever it is; None when there is no such row."""
+    """Return the organisation that a row belongs to, whichever it is; None when there is no such row."""
     statement = build_owner_statement(plan, row_id)
     row = await (await connection.execute(statement.text, statement.parameters)).fetchone()
     return row[0] if row else None
 
 
 def convert_to_json(column: Field, value: Any) -> Json:
-    """Return a value as extraction gives it in the JSON that a stored cell has."""
+    """Convert a value that extraction gave to the JSON that Postgres returns for the stored cell."""
     match value:
         case str() if column.type.name == "jsonb":
             return exact_json.loads(value)
@@ -81,7 +81,7 @@ def convert_to_json(column: Field, value: Any) -> Json:
 
 
 def format_time(value: date) -> str:
-    """Return a date or a moment as Postgres writes it in JSON."""
+    """Format a date or timestamp as Postgres writes it in JSON: without trailing zeros in the fraction of a second."""
     text = value.isoformat()
     if "." not in text:
         return text

@@ -1,1 +1,1 @@
-"""What the generated typed functions call, and the event loop it runs on."""
+"""The functions that the generated typed functions call, and the event loop they run on."""

@@ -1,7 +1,7 @@
-"""Write and query rows by plain calls: what the generated typed functions are made of.
+"""Write and query rows by synchronous calls: the implementation of the generated typed functions.
 
 The store is async; `engine/functions/event_loop.py` runs it while the caller's thread waits. Values are plain Python
-objects as JSON has them, and every number comes back with the digits it was written with.
+objects as in JSON, and numbers of returned rows keep the digits they were written with.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _EXPECTED_UUID: Final = "expected a UUID such as `0921f10b-890b-47ab-8ceb-b1986d
 
 
 def upsert(spec: str, *, org_id: str, values: Mapping[str, Any], **source: str | None) -> dict[str, Any]:
-    """Write one row of `spec` and return it as it is stored then. `source` holds source columns.
+    """Write one row of `spec` and return it as it is stored afterwards. `source` maps source columns to values.
 
     Raises Refused naming every value that cannot be stored, SourceRefused for a source of another organisation,
     StoreRefused for what the database refuses, StoreUnavailable when it does not answer. Nothing is written then.
@@ -56,9 +56,10 @@ def upsert(spec: str, *, org_id: str, values: Mapping[str, Any], **source: str |
 def upsert_many(
     spec: str, *, org_id: str, rows: Iterable[Mapping[str, Any]], **source: str | None
 ) -> list[dict[str, Any]]:
-    """Write rows of `spec`, all or none, and return them as they are stored then, in the order of their keys.
+    """Write rows of `spec`, all or none, and return them as they are stored afterwards, in the order of their keys.
 
-    Of rows with the same key the last one wins. Raises as `upsert`; a reason's `element` counts rows from 0.
+    Of rows with the same key the last one wins. Raises the same as `upsert`; a reason's `element` is the index of its
+    row.
     """
     statement, home = find_statement(spec)
     converted, reasons = [], []
@@ -70,7 +71,7 @@ def upsert_many(
     return _write_rows(statement, home, org_id, converted, reasons, source)
 
 
-#: How to say how many rows match: counted, or as the planner of Postgres estimates it.
+#: How the number of matching rows is found: counted, or estimated by the planner of Postgres.
 Count = Literal["exact", "estimated"]
 #: The operators of a filter. All that are given must hold.
 Comparison = TypedDict(
@@ -91,7 +92,7 @@ Comparison = TypedDict(
 
 
 class Rows(list[T]):
-    """One page of rows. `next_cursor` is None on the last one; `total` counts all rows, where `count` asked for it."""
+    """One page of rows. `next_cursor` is None on the last page; `total` counts the rows of all pages, given `count`."""
 
     def __init__(self, rows: Iterable[T], next_cursor: str | None = None, total: int | None = None) -> None:
         super().__init__(rows)
@@ -102,10 +103,12 @@ class Rows(list[T]):
 def query(
     spec: str, *, org_id: str, filters: Mapping[str, Any], cursor: str | None = None, **options: Any
 ) -> Rows[dict[str, Any]]:
-    """Return the rows of `spec` that match every filter. `options` are the words of a query, such as `order`.
+    """Return the rows of `spec` that match every filter.
 
-    None is no filter and no option. Raises Refused for a value that cannot be used and for an organisation that does
-    not exist, StoreUnavailable when the database does not answer.
+    `options` are the other parameters of a query, such as `order`.
+
+    A filter or option of None is ignored. Raises Refused for a value that cannot be used and for an organisation that
+    does not exist, StoreUnavailable when the database does not answer.
     """
     statement, home = find_statement(spec)
     _check_filters_are_json(filters)

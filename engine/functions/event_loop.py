@@ -1,4 +1,4 @@
-"""Run async store functions from plain calls: one event loop in its own thread, and a few connections on it.
+"""Run async store functions from synchronous code: one event loop in a thread of its own, with a few connections.
 
 `DATABASE_URL` names the database; without it, the project's embedded Postgres is started. The first call starts the
 loop. Any thread may call, and a forked child starts a loop of its own.
@@ -35,11 +35,11 @@ class _EventLoop:
         self.lock = Lock()
         self.stack = ExitStack()
         self.portal: BlockingPortal | None = None
-        self.urls: dict[Path, str] = {}  # of the embedded servers, which run until `close`
+        self.urls: dict[Path, str] = {}  # data folder -> URL of its embedded server, which runs until `close`
         self.pools: dict[str, Pool] = {}
 
     def open_pool(self, project: Project) -> tuple[BlockingPortal, Pool]:
-        """Return the loop's portal and the pool for the database of `project`, started if they are not running."""
+        """Return the loop's portal and the pool for the database of `project`; start them if they are not running."""
         with self.lock:
             if self.portal is None:
                 self.portal = _start_thread()
@@ -99,7 +99,7 @@ def close() -> None:
 
 
 def _reset_after_fork() -> None:
-    """Start afresh in a forked child, which has no event loop thread, and leave the parent's connections alone."""
+    """Forget the parent's loop and connections in a forked child, in which the thread of the loop does not exist."""
     global _event_loop
     _event_loop = _EventLoop()
 

@@ -1,4 +1,4 @@
-"""Explain stored rows by plain calls: what the generated functions about one row are made of."""
+"""Explain stored rows by synchronous calls: the implementation of the generated functions about one row."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from engine.values.uuid_text import parse_uuid
 
 
 class Step(TypedDict):
-    """What a normalizer made of a value."""
+    """The result of one normalizer for a value."""
 
     normalizer: str
     result: Any
 
 
 class Evidence(TypedDict):
-    """What the provider says for a part of its answer."""
+    """The provider's evidence for a part of its answer."""
 
     field: str
     citations: list[Any]
@@ -37,7 +37,7 @@ class Evidence(TypedDict):
 
 
 class Cell(TypedDict):
-    """A stored value, and how it came to be; None and empty where no step result gives it."""
+    """A stored value and how it came about; the keys after `value` are None or empty where no step result gives it."""
 
     field: str
     value: Any
@@ -66,7 +66,7 @@ class RowMissing(EngineError):
 
 
 def explain(spec: str, *, org_id: str, id: str | UUID, field: str | None = None) -> ExplainedRow:
-    """Return where each cell of a row of `spec` comes from, or one of them.
+    """Return where all cells of a row of `spec` come from, or only that of `field`.
 
     Raises Refused for an unknown field or organisation, RowMissing, StoreUnavailable.
     """

@@ -1,1 +1,1 @@
-"""Generated files: what follows from the specs, as text."""
+"""Build the text of the files that are generated from the specs."""

@@ -1,4 +1,4 @@
-"""Compare generated files with the disk and write them: the one place where generated text meets it."""
+"""Compare generated files with the disk, and write them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 from engine.errors import EngineError
 from engine.generate.header import is_generated
 
-#: Folders that hold nothing but generated files: one in there that no generator makes any more is stale.
+#: Folders with nothing but generated files: a file in them that no generator builds any more is stale.
 GENERATED_FOLDERS: Final = (
     "engine/generated",
     "trigger/src/persist/generated",
@@ -48,8 +48,8 @@ class Drift:
 def compare_files(root: Path, files: Mapping[str, str]) -> list[Drift]:
     """Return the files below `root` that differ from `files` (path -> text), by path.
 
-    A file is stale when it stands in a folder of GENERATED_FOLDERS that `files` puts something into, says of itself
-    that it is generated, and is not among `files`.
+    A file is stale when it is in a folder of GENERATED_FOLDERS for which `files` has some file, has the generated
+    header, and is not among `files`.
     """
     drifts = [drift for name, text in files.items() if (drift := _compare_file(root, name, text))]
     drifts += (Drift(name, DriftKind.STALE) for name in _find_stale_files(root, files))

@@ -1,4 +1,4 @@
-"""The table of everything that `dex generate` makes from plans: text by path, relative to the project's root.
+"""The table of all that `dex generate` builds from plans: text by path, relative to the project's root.
 
 `engine/generate/files.py` compares the texts with the disk and writes them.
 """
@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from engine.generate.docs.spec_pages import build_spec_pages
-from engine.generate.json_schema import build_json_schema_files
 from engine.generate.operations import build_operation_files
 from engine.generate.python import build_python_files
+from engine.generate.spec_json_schema import build_json_schema_files
 from engine.generate.typescript import build_typescript_files
 from engine.plan import Plan
 

@@ -13,5 +13,5 @@ def build_header(source: str, maker: str = MAKER) -> str:
 
 
 def is_generated(text: str) -> bool:
-    """Return whether a file says of itself that `dex generate` made it, so that it may be overwritten or removed."""
+    """Return whether a file has the header of `dex generate`, so that it may be overwritten or removed."""
     return MAKER in text[:400]

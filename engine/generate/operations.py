@@ -1,7 +1,7 @@
 """Build the operations of the runner, `trigger/src/operations/generated`, from plans with `research`.
 
-A module holds what is particular to one operation: prompt, inputs, the answer's schema and the keys of the output. How
-research is ordered and awaited stands once, in `trigger/src/research/`.
+A module has what differs between operations: prompt, inputs, the answer's schema and the keys of the output. The code
+that orders research and waits for it is in `trigger/src/research/`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _build_value(before: str, value: Any, indent: str) -> Iterator[str]:
 
 
 def _spell_key(key: str) -> str:
-    """Return a key of a JSON object as one of an object literal, where `__proto__` would set the prototype."""
+    """Return a key of a JSON object as a key of an object literal, where a bare `__proto__` would set the prototype."""
     return key if key.isidentifier() and key.isascii() and key != "__proto__" else f"[{quote_string(key)}]"
 
 

@@ -1,7 +1,7 @@
 """Build the typed functions of `engine/generated` from plans.
 
-A module holds the types of one spec (the row, the filters) and two functions, which only name their parameters and call
-`engine.functions.call`.
+A module has the types of one spec (the row, the filters) and functions that only name their parameters and call
+`engine.functions.call` or `engine.functions.explain`.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def build_module_name(plan: Plan) -> str:
 
 
 def build_parameter_name(name: str) -> str:
-    """Return the parameter that stands for a column: its name, with `_` behind a word that is taken already."""
+    """Return the parameter for a column: its name, with `_` appended if Python or the module uses the name."""
     return f"{name}_" if keyword.iskeyword(name) or name in _RESERVED_NAMES else name
 
 
 def build_upsert_signature(plan: Plan) -> str:
-    """Return the head of the upsert function, from `def` to the colon."""
+    """Return the signature of the upsert function, from `def` to the colon."""
     parameters = ["rows: list[dict[str, Any]]"] if plan.many else list(map(_build_value_parameter, plan.given_fields))
     row = build_type_name(plan, "Row")
     sources = [f"{name}: str | None = None" for name in _SOURCE_PARAMETERS]
@@ -56,7 +56,7 @@ def build_upsert_signature(plan: Plan) -> str:
 
 
 def build_query_signature(plan: Plan) -> str:
-    """Return the head of the query function, from `def` to the colon."""
+    """Return the signature of the query function, from `def` to the colon."""
     filters = {column.name: _build_filter_annotation(column) for column in list_query_columns(plan).values()}
     declared = [name for name in filters if name not in PROVIDED_COLUMNS]
     provided = [name for name in filters if name in PROVIDED_COLUMNS]
@@ -72,19 +72,19 @@ def build_query_signature(plan: Plan) -> str:
 
 
 def build_explain_signature(plan: Plan) -> str:
-    """Return the head of the function that explains a row, from `def` to the colon."""
+    """Return the signature of the function that explains a row, from `def` to the colon."""
     parameters = ["org_id: str", "id: str", "field: str | None = None"]
     return _build_signature(f"explain_{plan.row_name}", parameters, "explain.ExplainedRow")
 
 
 def build_history_signature(plan: Plan) -> str:
-    """Return the head of the function that lists what a row was, from `def` to the colon."""
+    """Return the signature of the function that lists the versions of a row, from `def` to the colon."""
     parameters = ["org_id: str", "id: str", "limit: int = 100"]
     return _build_signature(f"list_{plan.row_name}_history", parameters, f"list[{build_type_name(plan, 'Version')}]")
 
 
 def _list_query_options(plan: Plan) -> dict[str, str]:
-    """Return the words of a query beside its filters and its page, with their types."""
+    """Return the parameters of a query other than filters, `limit` and `offset`, with their types."""
     words = {"order": "list[str]", **({"q": "str"} if plan.search else {}), "fields": "list[str]"}
     return {**words, "cursor": "str", "count": "call.Count"}
 
@@ -148,7 +148,7 @@ def _build_module_head(plan: Plan) -> str:
 
 
 def _list_row_types(plan: Plan) -> dict[str, str]:
-    """Return every column of the plan's table with the type its values have in a row that is read."""
+    """Return every column of the plan's table with the type of its values in a row that is returned."""
     optional = dict.fromkeys(SOURCE_COLUMNS, "str | None")
     fields = {
         column.name: column.type.annotation if column.required else _build_optional_annotation(column)
@@ -158,7 +158,7 @@ def _list_row_types(plan: Plan) -> dict[str, str]:
 
 
 def _build_typed_dict(name: str, summary: str, types: Mapping[str, str], *, total: bool = True) -> str:
-    """Return a TypedDict, as a class where each key may be a name in a class body."""
+    """Return a TypedDict: as a class if each key can be a name in a class body, else as a call."""
     if any(keyword.iskeyword(key) or key in _TYPE_NAMES or key.startswith("__") for key in types):
         return "\n".join(_build_typed_dict_call(name, summary, types, total=total))
     lines = (f"    {key}: {annotation}" for key, annotation in types.items())
@@ -271,7 +271,7 @@ def _build_history(plan: Plan) -> str:
 
 
 def _build_function(signature: str, docstring: str, answer: str, function: str, *arguments: str) -> str:
-    """Return a function that does nothing but call the engine; the cast gives its untyped answer the generated type."""
+    """Return a function that only calls the engine; the cast gives the untyped result the generated type."""
     lines = ("    return _cast(", f"        {answer},", f"        {function}(")
     body = (f"            {argument}" for argument in arguments)
     return "\n".join((signature, docstring, *lines, *body, "        ),", "    )"))

@@ -16,7 +16,7 @@ def _join_words(words: Sequence[str]) -> str:
 
 
 def build_docstring(summary: str, facts: Sequence[str], raises: str) -> str:
-    """Return a docstring in three paragraphs: what it does, the facts of this plan, what may be raised."""
+    """Return a docstring of three paragraphs: the summary, the facts about this plan, the exceptions."""
     paragraphs = [_wrap_paragraph(text) for text in (summary, " ".join(facts), f"Raises {raises}")]
     return "\n\n".join(paragraphs).replace("    ", '    """', 1) + '\n    """'
 
@@ -30,5 +30,5 @@ def _wrap_paragraph(text: str) -> str:
 
 
 def escape_prose(text: str) -> str:
-    """Return prose of a spec on one line of a docstring, where nothing in it can end or escape the string."""
+    """Return prose of a spec on one line, escaped so that it cannot end the docstring."""
     return " ".join(text.split()).replace("\\", "\\\\").replace('"""', "'''")

@@ -15,7 +15,7 @@ def build_type_name(plan: Plan, kind: str) -> str:
 def to_pascal_case(name: str) -> str:
     """Return `CompanyIntelBriefings` for `company_intel_briefings`.
 
-    Only a `_` before a letter goes, so that no two names give the same: `a1` is not `a_1`, and `a_b` is not `a__b`.
+    Only a `_` before a letter is removed, so that different names stay different: `a1` and `a_1`, `a_b` and `a__b`.
     """
     name = re.sub(r"(?<=.)_([a-z])", lambda match: match[1].upper(), name)
     return f"{name[:1].upper()}{name[1:]}"

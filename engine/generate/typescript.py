@@ -1,7 +1,7 @@
 """Build the persist blocks of the runner, `trigger/src/persist/generated`, from plans.
 
-A module holds the types of one spec (the row, the body, the filters) and its block. The block names what is particular
-to the spec: the operation, the endpoint, the paths and the sentences. What all blocks do alike stands once, in
+A module has the types of one spec (the row, the body, the filters) and its block. The block has what differs between
+specs: the operation, the endpoint, the paths and the messages. What all blocks have in common is in
 `trigger/src/persist/store.ts`.
 """
 
@@ -41,7 +41,7 @@ _VALUE_TYPES: Final[Mapping[str, str]] = {
 
 
 def build_typescript_files(plans: Sequence[Plan]) -> dict[str, str]:
-    """Return the text of `trigger/src/persist/generated/*.ts` by path: a block per plan, `index.ts` calls them all."""
+    """Return the text of `trigger/src/persist/generated/*.ts` by path: a block per plan, and `index.ts`."""
     modules = {f"{FOLDER}/{build_file_name(plan)}": _build_module(plan) for plan in plans}
     return {f"{FOLDER}/index.ts": _build_index(plans), **modules}
 
@@ -170,7 +170,7 @@ def _build_column_type(column: Field) -> str:
 
 
 def _group_by_paths(mappings: Iterable[OperationMapping]) -> list[list[OperationMapping]]:
-    """Return the mappings in groups that differ in nothing but the operation, ordered by their first operation."""
+    """Return the mappings in groups that differ only in the operation, ordered by their first operation."""
 
     def list_texts(mapping: OperationMapping) -> tuple[str, ...]:
         texts = (mapping.when.text if mapping.when else "", *mapping.rows_texts)
@@ -282,12 +282,12 @@ def _build_name_list(keyword: str, names: Sequence[str], module: str) -> str:
 
 
 def build_object_key(name: str) -> str:
-    """Return a column as a key of an object literal, where this one name would set the prototype."""
+    """Return a column as a key of an object literal, where a bare `__proto__` would set the prototype."""
     return '["__proto__"]' if name == "__proto__" else name
 
 
 def _lower_first_letter(title: str) -> str:
-    """Return a title for the middle of a sentence: `Company intel briefing` is lowered, `ICP job titles` stays."""
+    """Return a title for the middle of a sentence: `Company intel briefing` gets lower case, `ICP job titles` stays."""
     first, _, rest = title.partition(" ")
     if first.isupper() and len(first) > 1:
         return title
@@ -295,15 +295,15 @@ def _lower_first_letter(title: str) -> str:
 
 
 def quote_string(value: Any) -> str:
-    """Return a string, or any other JSON value, as TypeScript spells it; JSON's spelling is one."""
+    """Return a string, or any other JSON value, as a TypeScript literal; JSON text is one."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def flatten_prose(text: str) -> str:
-    """Return prose of a spec on one line of a comment, where nothing in it can end the comment."""
+    """Return prose of a spec on one line, escaped so that it cannot end the comment."""
     return " ".join(text.split()).replace("*/", "* /")
 
 
 def join_lines(*lines: str) -> str:
-    """Return the text of a file of these lines."""
+    """Join lines to the text of a file."""
     return "\n".join(lines) + "\n"

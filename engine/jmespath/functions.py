@@ -1,9 +1,9 @@
 """The JMESPath functions a path may call, the refused ones with reason and advice, and the interpreter.
 
-Python (backfill, repair) and TypeScript (live) have to give the same answer, or the same refusal. Where jmespath.py
+Python (backfill, repair) and TypeScript (live) have to give the same result, or the same refusal. Where jmespath.py
 follows Python rather than JSON, the implementation here replaces it; a function on which the two languages cannot agree
-is refused. Computed numbers are IEEE doubles in both, as are numbers that are compared or sorted by; a number that is
-only selected keeps its text.
+is refused. Numbers that are computed, compared or sorted by are IEEE doubles in both; a number that is only selected
+keeps its text.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from engine.values.exact_json import (
 
 Arity = tuple[int, int | None]
 
-#: Levels of JSON inside a string. What nests deeper is null: the two languages run out of stack at different depths.
+#: The deepest JSON that `parse_json` reads from a string; deeper JSON gives null, since the two languages run out of
+#: stack at different depths.
 MAX_PARSED_DEPTH = 256
-_MAX_EXACT_INTEGER = 2**53  # beyond it a double no longer holds every integer
+_MAX_EXACT_INTEGER = 2**53  # a double cannot represent every integer beyond it
 
 
 def are_equal(left: Any, right: Any) -> bool:
-    """Compare as JSON does: deeply, numbers by value, and a boolean never equals a number (in Python, 1 == True)."""
+    """Return whether two values are equal as JSON: deeply, numbers by value, and no boolean equals a number."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, list) and isinstance(right, list):
@@ -64,7 +65,7 @@ def _convert_to_double(value: Any) -> float:
 
 
 def _convert_result(value: float) -> int | float:
-    """Convert a computed double to the number of its shortest digits, written out, as TypeScript writes it.
+    """Convert a computed double to the number with its shortest digits and no exponent, as TypeScript writes it.
 
     3.0 is `3`, 1e22 is `10000000000000000000000` and 1e-7 is `0.0000001`.
     """
@@ -84,21 +85,21 @@ def normalize_literal(value: Json) -> Json:
 
 
 def _convert_sort_key(value: Any) -> Any:
-    """Convert a sort key: numbers are compared as doubles, strings by code point."""
+    """Convert a sort key: numbers compare as doubles, strings by code point."""
     return _convert_to_double(value) if _is_number(value) else value
 
 
 def _sum_doubles(values: Iterable[Any]) -> float:
-    """Add from left to right in doubles, as JavaScript does; the built-in `sum` compensates on some Python versions."""
+    """Add doubles from left to right, as JavaScript does; the built-in `sum` compensates on some Python versions."""
     total = 0.0
     for value in values:
         total += _convert_to_double(value)
     return total
 
 
-@lru_cache(maxsize=8)  # the paths of one document open the same few texts
+@lru_cache(maxsize=8)  # several paths of one document parse the same text
 def _read_json_text(text: str) -> Json:
-    """Read JSON inside a string as `jsonb` would return it; None for what is no JSON, or what `jsonb` cannot hold."""
+    """Parse JSON inside a string to what `jsonb` would return; None for other text and what `jsonb` cannot hold."""
     try:
         value = loads(text)
         check_storable(value)
@@ -108,7 +109,7 @@ def _read_json_text(text: str) -> Json:
 
 
 def _measure_depth(value: Json) -> int:
-    """Return how many arrays and objects stand in one another."""
+    """Return how many levels of arrays and objects a value has."""
     level: list[Any] = [value]
     for depth in itertools.count():
         containers = [part for part in level if isinstance(part, dict | list)]
@@ -119,7 +120,7 @@ def _measure_depth(value: Json) -> int:
 
 
 class Functions(functions.Functions):  # type: ignore[misc]
-    """The standard functions, some of them replaced: those of jmespath.py that follow Python rather than JSON."""
+    """The standard functions; those of jmespath.py that follow Python rather than JSON are replaced."""
 
     @functions.signature({"types": ["number"]})  # type: ignore[untyped-decorator]
     def _func_abs(self, value: Any) -> Any:
@@ -168,12 +169,12 @@ class Functions(functions.Functions):  # type: ignore[misc]
 
     @functions.signature({"types": []})  # type: ignore[untyped-decorator]
     def _func_parse_json(self, value: Any) -> Any:
-        """Open JSON inside a string; a value that is no string is open already."""
+        """Parse JSON inside a string; return a value that is no string unchanged."""
         return _read_json_text(value) if isinstance(value, str) else value
 
     @functions.signature({"types": ["object"], "variadic": True})  # type: ignore[untyped-decorator]
     def _func_merge(self, *objects: Any) -> Any:
-        """Merge objects; the base class checks the type of the first argument only."""
+        """Merge objects, checking the type of each; the base class checks only that of the first."""
         merged: dict[str, Any] = {}
         for argument in objects:
             if not isinstance(argument, dict):
@@ -183,7 +184,7 @@ class Functions(functions.Functions):  # type: ignore[misc]
 
 
 def _build_comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    """Build an ordering: numbers as doubles, as in JavaScript; strings by code point; a mix raises TypeError."""
+    """Build an ordering as in JavaScript: numbers as doubles, strings by code point; a mix raises TypeError."""
 
     def compare_values(left: Any, right: Any) -> bool:
         if _is_number(left) and _is_number(right):
@@ -226,7 +227,7 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     ),
 }
 
-#: name -> (least, most) number of arguments; no upper bound is None
+#: name -> (minimum, maximum) number of arguments; a maximum of None is no limit
 FUNCTIONS: Mapping[str, Arity] = {
     name: _count_arguments(entry["signature"])
     for name, entry in sorted(Functions.FUNCTION_TABLE.items())

@@ -1,6 +1,6 @@
-"""Parse JMESPath text into the tree of jmespath.py, and find the mistakes in its grammar and its calls.
+"""Parse JMESPath text into the tree of jmespath.py, and find mistakes of syntax and in function calls.
 
-Only functions on which Python and TypeScript give the same answer are allowed: FUNCTIONS and REFUSED of
+Only functions on which Python and TypeScript give the same result are allowed: FUNCTIONS and REFUSED of
 `engine/jmespath/functions.py` list them.
 """
 
@@ -24,7 +24,7 @@ Node = Mapping[str, Any]
 
 
 class PathError(EngineError):
-    """A mistake in the text of a path. `code` is one of SPEC401..SPEC409, `offset` the 0-based character."""
+    """A mistake in the text of a path. `code` is one of SPEC401..SPEC411, `offset` the 0-based character."""
 
     def __init__(self, code: str, message: str, offset: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -32,12 +32,12 @@ class PathError(EngineError):
         self.offset = offset
 
 
-#: Everything between quotes; the group is the text between backticks.
+#: A quoted part of a path; the group is the text between backticks.
 _QUOTED = re.compile(r"""'(?:\\.|[^\\'])*'|"(?:\\.|[^\\"])*"|`((?:\\.|[^\\`])*)`""", re.DOTALL)
 
 
 def parse_expression(text: str) -> Node:
-    """Parse an expression into its tree. Raises PathError: when it does not parse, with the place."""
+    """Parse an expression into its tree. Raises PathError: when it does not parse, with the offset."""
     try:
         return _normalize_literals(jmespath.compile(text).parsed)
     except jmes.ParseError as error:
@@ -50,7 +50,7 @@ def parse_expression(text: str) -> Node:
 
 
 def _normalize_literals(node: Node) -> Node:
-    """Return the tree with its literals as both languages read them. The library's own tree is shared: it caches it."""
+    """Return the tree with its literals as both languages read them, as a copy: the library caches its own tree."""
     if node["type"] == "literal":
         return {**node, "value": normalize_literal(node["value"])}
     children = [_normalize_literals(child) if isinstance(child, dict) else child for child in node["children"]]
@@ -70,7 +70,7 @@ def _find_parse_hint(text: str, offset: int) -> str:
     return next(hint for left, right, hint in _PARSE_HINTS if re.search(left, before) and re.match(right, after))
 
 
-#: Quotes that word processors make of straight ones.
+#: The quotes that word processors put in place of straight ones.
 _TYPOGRAPHIC_QUOTES = "[‘’‚‛“”„‟«»‹›]"
 
 #: Pattern of the text before the mistake, pattern of the text at it, hint. The first row that matches is used.
@@ -97,15 +97,15 @@ _PARSE_HINTS = (
 
 
 def describe_error(error: Exception) -> str:
-    """Return the message of an exception of the library in our own style: lower case, no full stop."""
+    """Return the message of an exception of the library in the project's style: lower case, no full stop."""
     text = str(error).split("\n", 1)[0].strip().rstrip(".")
     return text[:1].lower() + text[1:] if text else type(error).__name__
 
 
 def find_literal_mistakes(text: str) -> Iterator[PathError]:
-    """Yield the literals between backticks that are not JSON.
+    """Yield a mistake for each literal between backticks that is not JSON.
 
-    jmespath.py still reads `bare words` as strings; other libraries refuse them.
+    jmespath.py still reads bare words there as strings; other libraries refuse them.
     """
     for match in _QUOTED.finditer(text):
         if match[1] is not None and (mistake := _check_literal(match[1].replace("\\`", "`"), match.start())):
@@ -141,7 +141,7 @@ def _keeps_its_digits(number: str) -> bool:
 
 
 def find_tree_mistakes(text: str, ast: Node) -> list[PathError]:
-    """Return the mistakes of a tree that do not depend on a document: misplaced `&` and `!`, and wrong calls."""
+    """Return the mistakes in a tree that do not depend on a document: misplaced `&` and `!`, and wrong calls."""
     places = _locate_nodes(text, ast)
     mistakes = [*_find_reference_mistakes(ast, places), *_find_negation_mistakes(ast, places)]
     mistakes += _find_comparison_mistakes(text)
@@ -158,7 +158,7 @@ def _walk_nodes(node: Any) -> Iterator[Node]:
 
 
 def _locate_nodes(text: str, ast: Node) -> dict[int, int]:
-    """Locate the calls, `!` and `&` of an expression: identity of the node -> its character.
+    """Return the offset of each call, `!` and `&` in the text, by identity of the node.
 
     The tree has no positions, but nodes and tokens of one type come in the same order.
     """
@@ -176,7 +176,7 @@ def _is_call(name: Mapping[str, Any], sign: Mapping[str, Any]) -> bool:
 
 
 def _find_reference_mistakes(node: Node, places: Mapping[int, int], argument: bool = False) -> Iterator[PathError]:
-    """Yield each `&name` that is not an argument of a function: there the libraries give different answers."""
+    """Yield a mistake for each `&name` that is not an argument of a function: there libraries differ."""
     if node["type"] == "expref" and not argument:
         message = "not JMESPath: `&` stands only before an argument of a function"
         hint = "use it inside `sort_by`, `max_by`, `min_by` or `map`"
@@ -187,7 +187,7 @@ def _find_reference_mistakes(node: Node, places: Mapping[int, int], argument: bo
 
 
 def _find_comparison_mistakes(text: str) -> Iterator[PathError]:
-    """Yield each `role == "CTO"`: double quotes hold a key, so it compares the values of two keys."""
+    """Yield a mistake for each `role == "CTO"`: double quotes hold a key, so it compares the values of two keys."""
     tokens = list(lexer.Lexer().tokenize(text))
     for before, name, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
         is_compared = before["type"] in _COMPARATORS and after["type"] not in ("dot", "lbracket", "flatten", "filter")
@@ -202,7 +202,7 @@ _COMPARATORS = ("eq", "ne", "lt", "lte", "gt", "gte")
 
 
 def _find_negation_mistakes(ast: Node, places: Mapping[int, int]) -> Iterator[PathError]:
-    """Yield each `!a.b`: it means `(!a).b`, a step into true or false, which is always null."""
+    """Yield a mistake for each `!a.b`: it means `(!a).b`, a key of true or false, which is always null."""
     for node in _walk_nodes(ast):
         first = next(iter(node.get("children", ())), None)
         if node["type"] in ("subexpression", "index_expression") and _is_negation(first):

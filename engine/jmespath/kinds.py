@@ -1,4 +1,4 @@
-"""Infer what kinds of JSON an expression can give at all, where its form alone tells."""
+"""Infer from the form of an expression which JSON types it can give."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FUNCTION_KINDS: Final = {
 
 
 def infer_kinds(node: Node) -> Kinds | None:
-    """Return the kinds of JSON beside null that an expression may give; None where only a document tells."""
+    """Return the JSON types other than null that an expression can give; None where that depends on the document."""
     kind, children = node["type"], node.get("children", ())
     if kind == "literal":
         return frozenset({JsonKind(json_kind(node["value"]))}) - _NULL
@@ -40,9 +40,9 @@ def infer_kinds(node: Node) -> Kinds | None:
     if kind in ("pipe", "subexpression"):
         return infer_kinds(children[-1])
     if kind in ("or_expression", "and_expression"):
-        return _unite(*map(infer_kinds, children))
+        return _unite_kinds(*map(infer_kinds, children))
     return _NODE_KINDS.get(kind)
 
 
-def _unite(*kinds: Any) -> Kinds | None:
+def _unite_kinds(*kinds: Any) -> Kinds | None:
     return None if None in kinds else frozenset().union(*kinds)

@@ -1,8 +1,7 @@
 """Parse JMESPath expressions into compiled paths, which search a document and know which parts of it they read.
 
-Paths are evaluated by Python here and by TypeScript in the runner's persist blocks, so only the functions on which both
-give the same answer are allowed. `engine/jmespath/functions.py` has their table; `tests/conformance` holds both
-languages to it.
+Python evaluates paths here, and TypeScript in the runner's persist blocks, so only functions on which both give the
+same result are allowed (`engine/jmespath/functions.py`). `tests/conformance` tests both languages for it.
 """
 
 from __future__ import annotations
@@ -21,10 +20,11 @@ from engine.jmespath.functions import Interpreter
 from engine.jmespath.grammar import Node, PathError
 from engine.values.exact_json import json_kind
 
-#: The roots of the document a path is evaluated over, and the keys of those that hold nothing else.
+#: The roots that a path may start with: the keys of the document it is evaluated over.
 DOCUMENT_ROOTS = ("output", "context", "step_input", "run", "operation", "item", "parent")
-#: Those that exist only under `rows`: an element, and the one around it where rows stand within rows.
+#: The roots that exist only with `rows`: an element, and the element around it where rows stand within rows.
 ELEMENT_ROOTS = frozenset({"item", "parent"})
+#: Root with a fixed set of keys -> its keys.
 ROOT_KEYS: Mapping[str, tuple[str, ...]] = {
     "run": ("org_id", "company_id", "submission_id", "pipeline_run_id", "step_position"),
     "operation": ("id", "status"),
@@ -32,12 +32,12 @@ ROOT_KEYS: Mapping[str, tuple[str, ...]] = {
 
 Steps = tuple[str, ...]
 
-#: Characters of a path: the time to parse one grows with the square of its length.
+#: The most characters of a path: the time to parse one grows with the square of its length.
 MAX_PATH_LENGTH = 10_000
 
 
 class EvaluationError(EngineError):
-    """A path cannot be evaluated over one document: a function got a value it does not take (`found`)."""
+    """A path cannot be evaluated over one document: a function got a value of a wrong type (`found`)."""
 
     def __init__(self, message: str, found: Any = None) -> None:
         super().__init__(message)
@@ -52,9 +52,9 @@ class CompiledPath:
     ast: Node = field(repr=False, compare=False)
 
     def search(self, document: Any) -> Any:
-        """Evaluate over `document`; a missing value is None.
+        """Evaluate the path over `document`; a missing value gives None.
 
-        Raises EvaluationError: when a function refuses its input.
+        Raises EvaluationError: when a function refuses its argument.
         """
         if self.alternatives is not None:
             return _search_alternatives(self.alternatives, document)
@@ -67,7 +67,7 @@ class CompiledPath:
 
     @cached_property
     def reads(self) -> frozenset[Steps]:
-        """The dotted prefixes whose whole value the answer depends on; `()` is the whole document."""
+        """The dotted prefixes whose whole value the result depends on; `()` is the whole document."""
         reads: set[Steps] = set()
         result = _collect_reads(self.ast, (), reads)
         if result is not None:
@@ -76,6 +76,7 @@ class CompiledPath:
 
     @cached_property
     def roots(self) -> frozenset[str]:
+        """The roots that the path reads."""
         return frozenset(steps[0] for steps in self.reads if steps)
 
     @cached_property
@@ -86,7 +87,7 @@ class CompiledPath:
 
 @dataclass(frozen=True, slots=True)
 class ParsedPath:
-    """The result of parsing one expression: its compiled path, or its mistakes in the order of their characters."""
+    """The result of parsing one expression: its compiled path, or its mistakes by offset."""
 
     path: CompiledPath | None  # None when there are mistakes
     mistakes: tuple[PathError, ...] = ()
@@ -95,7 +96,7 @@ class ParsedPath:
 def parse_path(text: str, roots: Sequence[str] = DOCUMENT_ROOTS) -> ParsedPath:
     """Parse an expression once and check it: syntax, functions and their arguments, roots and their keys.
 
-    It may start at `roots`. Never raises for a wrong expression. One that does not parse has one mistake.
+    `roots` are those it may start with. Mistakes are returned, never raised; text that does not parse has one mistake.
     """
     if not text.strip():
         return ParsedPath(None, (PathError("SPEC401", "the path is empty", 0, "write a path such as `output.domain`"),))
@@ -116,7 +117,7 @@ def parse_path(text: str, roots: Sequence[str] = DOCUMENT_ROOTS) -> ParsedPath:
 
 
 def compile_path(text: str) -> CompiledPath:
-    """Parse an expression that has to be right. Raises PathError: the first of its mistakes."""
+    """Compile an expression that is known to be right. Raises PathError: its first mistake."""
     parsed = parse_path(text)
     if parsed.path is None:
         raise parsed.mistakes[0]
@@ -126,7 +127,11 @@ def compile_path(text: str) -> CompiledPath:
 def _find_mistakes(path: CompiledPath, roots: Sequence[str]) -> tuple[PathError, ...]:
     """Return the mistakes of an expression that parses, in the order of their characters."""
     mistakes = grammar.find_tree_mistakes(path.text, path.ast)
-    if not any(mistake.code == "SPEC409" for mistake in mistakes):  # a name without its `&` would be taken for a root
+    if not any(
+        mistake.code == "SPEC409"
+        for mistake in mistakes
+        # Otherwise a name that lacks its `&` would also count as an unknown root.
+    ):
         compared = {mistake.offset for mistake in mistakes if mistake.code == "SPEC410"}
         found = [*_find_root_mistakes(path, roots), *_find_key_mistakes(path)]
         mistakes += [mistake for mistake in found if mistake.offset not in compared]
@@ -134,12 +139,12 @@ def _find_mistakes(path: CompiledPath, roots: Sequence[str]) -> tuple[PathError,
 
 
 def is_truthy(value: Any) -> bool:
-    """Tell whether JMESPath takes `value` for true: null, false, "", [] and {} are falsy; 0 is not."""
+    """Return whether JMESPath takes `value` for true: null, false, "", [] and {} are falsy; 0 is not."""
     return not (value is None or value is False or value == "" or value == [] or value == {})
 
 
 def _search_alternatives(alternatives: tuple[Steps, ...], document: Any) -> Any:
-    """Evaluate `a.b || c` as the interpreter would, in a tenth of its time: nearly every path is one of these."""
+    """Evaluate `a.b || c` as the interpreter does, in a tenth of its time: nearly every path has this form."""
     value = None
     for steps in alternatives:
         value = document
@@ -154,7 +159,7 @@ _INTERPRETER = Interpreter()
 
 
 def _build_evaluation_error(error: jmes.JMESPathTypeError) -> EvaluationError:
-    """Word the error anew: the library's sentence holds the whole value, however large."""
+    """Build the error with a message of our own: the library's message has the whole value, however large."""
     wanted = " or ".join(f"`{name}`" for name in error.expected_types)
     found = json_kind(error.current_value)
     return EvaluationError(f"`{error.function_name}` takes {wanted}, found `{found}`", error.current_value)
@@ -216,9 +221,9 @@ def _split_steps(node: Node) -> Steps | None:
 
 
 def _collect_reads(node: Node, at: Steps | None, reads: set[Steps]) -> Steps | None:
-    """Add to `reads` every prefix that `node` reads when evaluated at prefix `at`; return the prefix of its answer.
+    """Add to `reads` every prefix that `node` reads when evaluated at prefix `at`; return the prefix of its value.
 
-    None stands for a value that is no plain prefix: it was computed from prefixes already in `reads`.
+    None is returned for a value that no prefix has: it was computed from prefixes already in `reads`.
     """
     kind, children = node["type"], node.get("children", ())
     if kind == "field":

@@ -1,1 +1,1 @@
-"""Orders: what was bought from providers of research, for which question, at which price, within which budget."""
+"""Orders: research bought from providers, each with its question, its price and the budget it counts against."""

@@ -1,7 +1,7 @@
-"""Budgets: what an organisation may spend in a calendar month (UTC), and the check in the transaction of an order.
+"""Check and set budgets: what an organisation may spend in a calendar month (UTC).
 
-The rows of the budgets are locked, in a fixed order, before the month's orders are summed, so that of two orders that
-fit one at a time only one is made. There are no counters that could drift from the orders.
+The rows of the budgets are locked in a fixed order before the month's orders are summed, so that concurrent orders
+cannot exceed a budget together. Spending is always summed from the orders: there is no counter that could drift.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.orders.queries import QUERIES
 from engine.store.connection import Connection
 from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, UnknownOrganisation, wrap_errors
 
-#: The operation of a budget for all operations together.
+#: What stands for the operation in a budget over all operations together.
 ALL_OPERATIONS: Final = ""
 
 
@@ -48,7 +48,7 @@ async def check_budgets(
 
 
 async def set_budget(connection: Connection, org_id: str, usd: Decimal | None, operation: str = ALL_OPERATIONS) -> None:
-    """Set what an organisation may spend in a month; None removes the bound. Raises UnknownOrganisation."""
+    """Set what an organisation may spend in a month; None removes the limit. Raises UnknownOrganisation."""
     parameters: dict[str, Any] = {"org_id": org_id, "operation": operation, "usd": usd}
     query = "remove_budget" if usd is None else "set_budget"
     try:
@@ -61,14 +61,14 @@ async def set_budget(connection: Connection, org_id: str, usd: Decimal | None, o
 
 
 async def list_budgets(connection: Connection, org_id: str | None) -> list[str]:
-    """Return each budget with what is spent or reserved of it this month, as JSON texts."""
+    """Return each budget as JSON text, with what is spent or reserved of it this month."""
     async with wrap_errors():
         rows = await (await connection.execute(QUERIES["list_budgets"], {"org_id": org_id})).fetchall()
     return [text for (text,) in rows]
 
 
 async def count_unbounded_organisations(connection: Connection) -> int:
-    """Return how many organisations have no budget over all operations: they may spend without bound."""
+    """Return how many organisations have no budget over all operations: nothing limits their spending."""
     async with wrap_errors():
         row = await (await connection.execute(QUERIES["count_organisations_without_budget"])).fetchone()
     return int(row[0]) if row else 0

@@ -1,6 +1,7 @@
-"""Collect what was bought: which orders have an answer to ask for, and the step that bought it takes the answer.
+"""Find orders whose answer no step result has yet, and write an answer into the step that placed its order.
 
-A time-out, a cancel or a kill ends a step's waiting and not its order. What is collected here never starts a run again.
+An order outlives a time-out, a cancellation or a crash of the step that waits for it. Collecting its answer never
+starts a run again.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ _FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectableFilter:
-    """Which orders to look at, oldest first, `limit` at a time after the order (`after_time`, `after_id`)."""
+    """Which orders to return: at most `limit`, oldest first, after the order (`after_time`, `after_id`)."""
 
     org_id: str | None = None
     order_id: str | None = None
-    held_too: bool = False  # also those whose answer somebody else is asking for
+    held_too: bool = False  # also those of which another process holds the lease
     after_time: str | None = None
     after_id: str | None = None
     limit: int = 100
@@ -33,7 +34,7 @@ class CollectableFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """The result of the step that bought an order."""
+    """The result to write into the step that placed an order."""
 
     order_id: str
     status: StepStatus
@@ -43,7 +44,7 @@ class Settlement:
 
 
 async def find_collectable_orders(connection: Connection, wanted: CollectableFilter) -> list[str]:
-    """Return orders that are open, or whose answer is in no step result yet, as JSON texts."""
+    """Return orders that are open, or whose answer no step result has yet, as JSON texts."""
     parameters = {
         "org_id": wanted.org_id,
         "order_id": wanted.order_id,
@@ -58,9 +59,9 @@ async def find_collectable_orders(connection: Connection, wanted: CollectableFil
 
 
 async def settle_order(connection: Connection, settlement: Settlement, org_id: str | None) -> str | None:
-    """Write the answer of an ended order into the step that bought it; return its run, None where nothing was written.
+    """Write the answer of an ended order into the step that placed it; return the run's id, None if nothing changed.
 
-    A run that failed for want of this answer has succeeded where all its steps have theirs. Raises RecordNotFound,
+    A run that failed only because answers were missing succeeds once all its steps have one. Raises RecordNotFound,
     ForeignRecord.
     """
     parameters = {

@@ -3,9 +3,9 @@
 EngineError
 ├── PriceError                a file of prices cannot be read
 └── OrderError
-    ├── OrderConflict         the order is in another state than the caller takes it to be
+    ├── OrderConflict         the order is not in the state that the requested change needs
     ├── ProviderRunIdTaken    the order already has another provider run id
-    └── BudgetExceeded        the order would go beyond a budget, or has no price to hold against one
+    └── BudgetExceeded        the order exceeds a budget, or has no price to check against one
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class OrderError(EngineError):
 
 
 class OrderConflict(OrderError):
-    """The order is in another state than the caller takes it to be."""
+    """The order is not in the state that the requested change needs."""
 
 
 class ProviderRunIdTaken(OrderError):
-    """The order already has another provider run id: going on would lose one of two purchases."""
+    """The order already has another provider run id: replacing it would lose one of two purchases."""
 
 
 class BudgetExceeded(OrderError):
-    """The order would go beyond a budget, or has no price to hold against one."""
+    """The order exceeds a budget, or its processor has no price to check against one."""

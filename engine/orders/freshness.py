@@ -1,4 +1,4 @@
-"""For how long the answer to a question is not bought again."""
+"""How long the answer to a question is reused instead of being bought again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from engine.plan import Plan
 
 
-def find_fresh_for(plans: Sequence[Plan], operation: str) -> float | None:
-    """Return for how many seconds an answer of an operation is fresh; None shares unfinished orders only."""
+def get_freshness_seconds(plans: Sequence[Plan], operation: str) -> float | None:
+    """Return for how many seconds an operation's answers are reused; None: only unfinished orders are shared."""
     for plan in plans:
         if plan.research is not None and plan.research.operation == operation:
             return plan.research.fresh_for.total_seconds() if plan.research.fresh_for else None

@@ -1,4 +1,4 @@
-"""Lists of orders and sums of what they cost, as JSON texts."""
+"""Lists of orders and sums of their costs, as JSON texts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class OrderFilter:
 
 
 async def list_orders(connection: Connection, wanted: OrderFilter, *, as_tenant: bool = False) -> list[str]:
-    """Return orders as JSON texts, newest first; as the tenant `wanted.org_id`, or as the connected user."""
+    """Return orders as JSON texts, newest first; `as_tenant` reads under the row level security of `wanted.org_id`."""
     return await _fetch_texts(connection, "list_orders", asdict(wanted), wanted.org_id if as_tenant else None)
 
 
 async def sum_costs(
     connection: Connection, org_id: str | None, *, month: str | None = None, as_tenant: bool = False
 ) -> list[str]:
-    """Return what was spent by organisation, operation and month (UTC, `2026-11`), as JSON texts."""
+    """Return the costs by organisation, operation and month (UTC, `2026-11`) as JSON texts."""
     parameters = {"org_id": org_id, "month": month}
     return await _fetch_texts(connection, "sum_costs", parameters, org_id if as_tenant else None)
 

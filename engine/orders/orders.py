@@ -1,8 +1,8 @@
 """Place an order before the provider is asked, and record what became of it.
 
 Two steps with the same question never order twice: placing takes an advisory lock on (organisation, question), looks
-for an order that is unfinished or fresh, and makes one only where there is none. Who has the order's lease orders, or
-asks the provider for the answer; the others wait and ask again.
+for an order that is unfinished or fresh, and makes one only where there is none. The step that holds the order's lease
+talks to the provider; the others wait and call `place_order` again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RESOLVE_HINT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderRequest:
-    """What a step asks for. `holder` names the attempt: each request to a provider has a name of its own."""
+    """A step's request for research. `holder` is a unique name of this attempt to ask the provider."""
 
     step_result_id: str
     lease_token: str | None
@@ -43,16 +43,16 @@ class OrderRequest:
     provider: str
     processor: str
     question: str  # the digest of the question
-    output: RawJson | None  # the keys of the operation's output beside the answer
+    output: RawJson | None  # the keys of the operation's output other than the answer
     holder: str
-    hold_seconds: int  # how long the others wait for a sign of life
-    fresh_for: float | None  # seconds for which an answer is not bought again; None: only unfinished orders are shared
-    refresh: bool  # take only an order that was requested after the submission was made
+    hold_seconds: int  # the length of the lease that `holder` gets
+    fresh_for: float | None  # seconds for which an answer is reused; None: only unfinished orders are shared
+    refresh: bool  # share only an order that was requested after the submission was made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """What a step is to do next. `order` and `answer` are JSON text."""
+    """What a step must do next about its order. `order` and `answer` are JSON text."""
 
     action: Action
     order: str | None = None
@@ -63,7 +63,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """An order, locked. `listed` is its JSON text for callers."""
+    """A row of `research_orders`, locked. `listed` is the JSON text that callers get."""
 
     id: str
     org_id: str
@@ -81,9 +81,9 @@ class Order:
 
 
 async def place_order(connection: Connection, request: OrderRequest, prices: Prices, org_id: str | None) -> Placement:
-    """Attach a step to the order of its question, or make one, in one transaction; tell the step what to do next.
+    """Attach a step to the order of its question, or make one, in one transaction; return what the step must do next.
 
-    Called again at every round of waiting. Raises RecordNotFound, ForeignRecord, LostLease.
+    A waiting step calls it again until there is an answer. Raises RecordNotFound, ForeignRecord, LostLease.
     """
     async with wrap_errors(), connection.transaction():
         step = await _lock_asking_step(connection, request, org_id)
@@ -100,8 +100,8 @@ async def record_acceptance(
 ) -> str:
     """Record that the provider accepted an order; return the order as JSON text. Repeating it changes nothing.
 
-    With `is_resolved` a person says so: the order must be one of which nobody knows. Raises RecordNotFound,
-    ForeignRecord, OrderConflict, ProviderRunIdTaken.
+    With `is_resolved` a person reports it, which is allowed only while it is unknown whether the provider accepted the
+    order. Raises RecordNotFound, ForeignRecord, OrderConflict, ProviderRunIdTaken.
     """
     async with wrap_errors(), connection.transaction():
         order = await _require_order(connection, order_id, org_id)
@@ -124,10 +124,11 @@ async def record_refusal(
     *,
     holder: str | None,
 ) -> str:
-    """Record that an order certainly was not accepted: nothing was bought. Return the order as JSON text.
+    """Record that the provider did not accept an order, so that nothing was bought; return the order as JSON text.
 
-    `holder` is the attempt that asked the provider, which must still hold the order; None is a person who looked there,
-    and the order must be unresolved. Raises OrderConflict where that is not so, RecordNotFound, ForeignRecord.
+    `holder` is the attempt that asked the provider and must still hold the order. None means that a person looked at
+    the provider, which is allowed only while it is unknown whether the order was accepted. Raises OrderConflict where
+    that is not so, RecordNotFound, ForeignRecord.
     """
     async with wrap_errors(), connection.transaction():
         order = await _require_order(connection, order_id, org_id)
@@ -141,8 +142,10 @@ async def record_refusal(
         return (await _require_order(connection, order_id, org_id)).listed
 
 
-async def record_doubt(connection: Connection, order_id: str, message: str, org_id: str | None, *, holder: str) -> str:
-    """Record that nobody can say whether an order was accepted. Return the order as JSON text.
+async def record_unknown_outcome(
+    connection: Connection, order_id: str, message: str, org_id: str | None, *, holder: str
+) -> str:
+    """Record that it is unknown whether the provider accepted an order; return the order as JSON text.
 
     Raises RecordNotFound, ForeignRecord, OrderConflict.
     """
@@ -164,7 +167,7 @@ async def record_end(
     code: str | None = None,
     message: str | None = None,
 ) -> str:
-    """Record how an open order ended, with its answer; return the order as JSON text. The first report counts.
+    """Record how an open order ended, with its answer; return the order as JSON text. Only the first call counts.
 
     Raises RecordNotFound, ForeignRecord, OrderConflict.
     """
@@ -177,7 +180,7 @@ async def record_end(
 
 
 async def release_order(connection: Connection, order_id: str, holder: str, org_id: str | None) -> str:
-    """Let another step ask for the answer at once; return the order as JSON text."""
+    """Give up the lease of an order; return the order as JSON text. Another step may ask for the answer at once."""
     async with wrap_errors(), connection.transaction():
         order = await _require_order(connection, order_id, org_id)
         await _execute(connection, "release_order", order, holder=holder)
@@ -185,6 +188,10 @@ async def release_order(connection: Connection, order_id: str, holder: str, org_
 
 
 async def _lock_asking_step(connection: Connection, request: OrderRequest, org_id: str | None) -> dict[str, Any]:
+    """Lock the step that asks for research and return its columns, if its run may still order.
+
+    Raises RecordNotFound, ForeignRecord, LostLease.
+    """
     parameters = {"step_result_id": request.step_result_id, "lease_token": request.lease_token}
     step = await _fetch_dict(connection, "read_asking_step", parameters)
     if step is None:
@@ -201,6 +208,7 @@ async def _lock_asking_step(connection: Connection, request: OrderRequest, org_i
 async def _join_or_make_order(
     connection: Connection, request: OrderRequest, step: Mapping[str, Any], prices: Prices, keys: Mapping[str, Any]
 ) -> Placement:
+    """Attach the step to an unfinished or fresh order of the same question; make an order where there is none."""
     not_before = step["submitted_at"] if request.refresh else None
     unfinished = await _fetch_row(connection, "find_unfinished", keys)
     if unfinished:
@@ -248,7 +256,7 @@ async def _make_order(
 async def _continue_order(
     connection: Connection, order: Order, request: OrderRequest, step: Mapping[str, Any]
 ) -> Placement:
-    """Tell a step what to do about an order that exists, and take its lease where nobody has it."""
+    """Return what a step must do about an existing order; take the order's lease where nobody holds it."""
     if order.status is OrderStatus.COMPLETED:
         (answer,) = await _fetch_row(connection, "read_answer", {"org_id": order.org_id, "order_id": order.id})
         if answer is not None:
@@ -293,6 +301,7 @@ async def _mark_open(connection: Connection, order: Order, provider_run_id: str)
 
 
 def _check_unresolved(order: Order) -> None:
+    """Raise OrderConflict unless it is unknown whether the provider accepted the order."""
     if order.status is OrderStatus.REQUESTED and order.is_held:
         raise OrderConflict("the order is being requested at this moment", hint="wait until it is `unknown`")
     if order.status not in (OrderStatus.REQUESTED, OrderStatus.UNKNOWN):

@@ -16,11 +16,11 @@ Prices: TypeAlias = Mapping[str, Mapping[str, Decimal]]
 
 
 class PriceError(EngineError):
-    """A file of prices cannot be read."""
+    """The file of prices cannot be read, or an entry of it is no price."""
 
 
 def load_prices(file: str | None = None) -> Prices:
-    """Load the prices of `file`, or those that come with the project. Raises PriceError naming file and entry."""
+    """Load the prices from `file`, or those that come with the project. Raises PriceError naming file and entry."""
     name = file or "prices.toml"
     try:
         text = Path(file).read_text("utf-8") if file else files("engine.orders").joinpath(name).read_text("utf-8")

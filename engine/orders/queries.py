@@ -1,4 +1,4 @@
-"""The fixed SQL of orders by name. It shares the fields of runs and steps with the queries about those."""
+"""The fixed SQL about orders, by name; it includes SQL fragments of the queries about runs and steps."""
 
 from __future__ import annotations
 

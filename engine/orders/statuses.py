@@ -1,4 +1,4 @@
-"""The statuses of an order, and what a step is to do about its order."""
+"""The statuses of an order, and what a step must do next about its order."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from enum import StrEnum
 class OrderStatus(StrEnum):
     """The status of an order."""
 
-    REQUESTED = "requested"  # noted, before the provider is asked
+    REQUESTED = "requested"  # stored; whether the provider accepted it is not recorded yet
     OPEN = "open"  # the provider accepted it
     COMPLETED = "completed"
     FAILED = "failed"
-    NOT_ACCEPTED = "not_accepted"  # certainly: nothing was bought
-    UNKNOWN = "unknown"  # nobody can say whether the provider accepted it
+    NOT_ACCEPTED = "not_accepted"  # the provider certainly did not accept it: nothing was bought
+    UNKNOWN = "unknown"  # the answer to the request was lost: the provider may have accepted it
 
 
 class Action(StrEnum):
-    """What a step is to do next about its order."""
+    """What a step must do next about its order."""
 
-    BUY = "buy"  # ask the provider: the order is noted
+    BUY = "buy"  # send the order to the provider
     POLL = "poll"  # ask the provider for the answer
-    WAIT = "wait"  # somebody else orders, or asks for the answer
-    TAKE = "take"  # the answer is here
-    STOP = "stop"  # there will be no answer, or a person has to decide
+    WAIT = "wait"  # another step orders or asks for the answer: call `place_order` again later
+    TAKE = "take"  # use the answer that comes with it
+    STOP = "stop"  # fail: there will be no answer, or a person has to resolve the order

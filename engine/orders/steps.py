@@ -1,4 +1,4 @@
-"""Check the steps of a submission before anything is queued, and compute what they may cost at most."""
+"""Check the steps of a submission before anything is queued, and compute the most they can cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_TIMEOUT = 7 * 24 * 60 * 60  # seconds
 
 @dataclass(frozen=True, slots=True)
 class StepRequest:
-    """One step of every run."""
+    """One step that every run of a submission executes."""
 
     operation: str
     config: Mapping[str, Any]
@@ -26,7 +26,7 @@ class StepRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostCeiling:
-    """What a submission may cost at most: nothing is saved by questions that were asked before."""
+    """The most a submission can cost: as if no answer to its questions could be reused."""
 
     runs: int
     steps: int
@@ -34,7 +34,7 @@ class CostCeiling:
     unpriced: tuple[str, ...]  # processors without a price
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as it is answered, the amount as decimal text."""
+        """Return the JSON object of API answers, with the amount as decimal text."""
         return {
             "runs": self.runs,
             "steps": self.steps,
@@ -60,7 +60,7 @@ def check_steps(plans: Sequence[Plan], steps: Sequence[StepRequest]) -> None:
 def compute_cost_ceiling(
     plans: Sequence[Plan], prices: Prices, steps: Sequence[StepRequest], run_count: int
 ) -> CostCeiling:
-    """Return what `run_count` runs of checked steps may cost at most."""
+    """Return the most that `run_count` runs of `steps`, which `check_steps` accepted, can cost."""
     known = _list_research(plans)
     total, unpriced = Decimal(0), set()
     for step in steps:
@@ -87,7 +87,7 @@ def _is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LONGEST_TIMEOUT
 
 
-#: Key of `step_config` -> what it must be, in words and as a check.
+#: Key of `step_config` -> what its value must be, as a phrase for messages and as a check.
 _CONFIG: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
     "processor": ("the name of a processor", lambda value: isinstance(value, str) and 0 < len(value.strip()) <= 100),
     "timeout_seconds": (f"a number above 0, up to {_LONGEST_TIMEOUT}", _is_seconds),

@@ -1,8 +1,8 @@
-"""Make the JSON Schema of an answer from the columns that read it (`output_schema: from_fields`).
+"""Build the JSON Schema of an answer from the columns that read it (`output_schema: from_fields`).
 
-The names of the properties are those of the paths. Every property is required and objects take no others, as providers
-of structured answers want it; what may be absent takes null. No keyword says what a string holds, since providers
-refuse those: a date is a string that its description asks to be written as one.
+The properties are named after the steps of the paths. Every property is required and objects allow no others, as
+providers of structured answers demand; a value that may be absent may be null. Providers refuse keywords for the format
+of a string, so a date is a string whose description says how to write it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LEAVES: Final[Mapping[str, Schema]] = {
     "uuid": {"type": "string"},
     "text[]": {"type": "array", "items": {"type": "string"}},
 }
-#: Column type, or normalizer of the column -> how its values are written, for the description.
+#: Column type, or normalizer of the column -> the sentence of the description that says how to write the values.
 _SPELLINGS: Final[Mapping[str, str]] = {
     "date": "Written as YYYY-MM-DD.",
     "timestamptz": "Written as a timestamp with its offset, such as 2026-05-15T18:52:36Z.",
@@ -43,7 +43,7 @@ _SPELLINGS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerColumn:
-    """A column whose value stands in the answer, at `steps` of its content; EACH is a step into an array's elements."""
+    """A column that is read from the answer, at `steps` of its content; EACH is a step into an array's elements."""
 
     name: str
     type: str
@@ -55,7 +55,7 @@ class AnswerColumn:
 
 @dataclass(frozen=True, slots=True)
 class ColumnContradiction:
-    """Two columns that read one property as two things; `column` is the later one."""
+    """Two columns that read the same property as different types; `column` is the later one."""
 
     column: str
     message: str
@@ -63,7 +63,7 @@ class ColumnContradiction:
 
 @dataclass(slots=True)
 class _Node:
-    """One value of the answer: a leaf of some type, an object with parts, or an array when its part is EACH."""
+    """One value of the answer: a leaf with a type, an object with parts, or an array if its only part is EACH."""
 
     parts: dict[str | None, _Node] = field(default_factory=dict)
     leaf: AnswerColumn | None = None
@@ -72,9 +72,9 @@ class _Node:
 def build_answer_schema(
     columns: Iterable[AnswerColumn], lists: Iterable[AnswerSteps], description: str
 ) -> tuple[Schema, list[ColumnContradiction]]:
-    """Return the schema of an answer from which the columns read, and the columns that contradict an earlier one.
+    """Return the schema of an answer that the columns can read, and the columns that contradict an earlier one.
 
-    `lists` are the arrays whose elements become rows: they are in the answer even when no column reads an element.
+    `lists` are the arrays whose elements become rows: they are in the schema even when no column reads an element.
     """
     root, contradictions = _Node(), []
     for column in columns:
@@ -97,7 +97,7 @@ def _grow_tree(root: _Node, steps: AnswerSteps) -> _Node:
 
 
 def _describe_contradiction(root: _Node, column: AnswerColumn, node: _Node) -> str:
-    """Return how a column contradicts those before it; "" when it does not."""
+    """Return how a column contradicts those before it; "" if it does not."""
     way = [root]
     for step in column.steps:
         way.append(way[-1].parts[step])

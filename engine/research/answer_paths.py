@@ -1,4 +1,4 @@
-"""Find where in a provider's answer a path of a spec reads."""
+"""Find which part of a provider's answer a path of a spec reads."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from engine.research.providers import ResearchProvider
 class AnswerPaths:
     """Locates the dotted paths of one operation inside the content of an answer, through its `rows`.
 
-    Under `rows`, `item` is an element of the (innermost) array and `parent` one of the array around it. An array whose
+    With `rows`, `item` is an element of the (innermost) array and `parent` one of the array around it. An array whose
     path is not dotted, such as a filtered one, cannot be located, and neither can its elements.
     """
 
     def __init__(self, provider: ResearchProvider, rows: Sequence[CompiledPath]) -> None:
         self._content = provider.content
         self._anchors: dict[str, AnswerSteps] = {}
-        self.lists: list[AnswerSteps] = []  # the arrays of `rows` that were located, outermost first
+        self.lists: list[AnswerSteps] = []  # the located arrays of `rows`, outermost first
         for path in rows:
             located = next(self.locate_alternatives(path), None)
             if "item" in self._anchors:
@@ -29,8 +29,8 @@ class AnswerPaths:
             self.lists.append(located)
             self._anchors["item"] = (*located, EACH)
 
-    def locate(self, steps: Steps) -> AnswerSteps | None:
-        """Return where a dotted path reads, from the answer's content on; None when it reads something else."""
+    def locate_steps(self, steps: Steps) -> AnswerSteps | None:
+        """Return the steps from the answer's content to what a dotted path reads; None when it reads something else."""
         size = len(self._content)
         if steps[:size] == self._content:
             return steps[size:]
@@ -38,7 +38,7 @@ class AnswerPaths:
         return None if anchor is None else (*anchor, *steps[1:])
 
     def locate_alternatives(self, path: CompiledPath) -> Iterator[AnswerSteps]:
-        """Yield where the alternatives of `a.b || c.d` read, of those that read the answer's content."""
+        """Yield the same for each alternative of `a.b || c.d` that reads the answer's content."""
         for steps in path.alternatives or ():
-            if (located := self.locate(steps)) is not None:
+            if (located := self.locate_steps(steps)) is not None:
                 yield located

@@ -1,4 +1,4 @@
-"""Check the JSON Schema of an answer against a provider's limits, before an order is refused for it."""
+"""Check the JSON Schema of an answer against a provider's limits, so that an order is not refused later."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Schema: TypeAlias = "dict[str, Any]"
 SchemaPlace: TypeAlias = "tuple[str | int, ...]"
 
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
-#: Keywords that hold schemas by name, one schema, and a list of schemas.
+#: Keywords that contain schemas by name, one schema, and a list of schemas.
 _BY_NAME = ("properties", "$defs", "definitions")
 _ONE = ("items", "additionalProperties", "not")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -22,7 +22,7 @@ _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 
 @dataclass(frozen=True, slots=True)
 class SchemaMistake:
-    """What a provider would refuse, or warn of, at one place of a schema."""
+    """A mistake at one place of a schema; the provider refuses it, or warns if it is a reserved name."""
 
     place: SchemaPlace
     is_reserved_name: bool
@@ -31,10 +31,10 @@ class SchemaMistake:
 
 
 def find_schema_mistakes(schema: Any, provider: ResearchProvider) -> Iterator[SchemaMistake]:
-    """Yield what the provider would refuse in a schema, and its reserved names."""
+    """Yield a mistake for all that the provider would refuse in a schema, and for its reserved names."""
     limits, title = provider.limits, provider.title
     if not isinstance(schema, dict):
-        yield _refuse((), "a JSON Schema is an object", 'begin with {"type": "object", "properties": {...}}')
+        yield _build_mistake((), "a JSON Schema is an object", 'begin with {"type": "object", "properties": {...}}')
         return
     yield from _check_root(schema, title)
     nodes = list(walk_schema(schema))
@@ -44,19 +44,21 @@ def find_schema_mistakes(schema: Any, provider: ResearchProvider) -> Iterator[Sc
     if len(properties) > limits.most_properties:
         place, name = properties[limits.most_properties]
         message = f"{len(properties)} properties: {title} takes at most {limits.most_properties} of all levels together"
-        yield _refuse((*place, "properties", name), message, "leave some out, or ask for them in another operation")
+        yield _build_mistake(
+            (*place, "properties", name), message, "leave some out, or ask for them in another operation"
+        )
     values = [value for _, node in nodes for value in _read_list(node.get("enum"))]
     if len(values) > limits.most_enum_values:
         message = f"{len(values)} enum values: {title} takes at most {limits.most_enum_values}"
-        yield _refuse((), message, "say in the `description` which values are meant")
+        yield _build_mistake((), message, "say in the `description` which values are meant")
     length = len(json.dumps(schema, ensure_ascii=False))
     if length > limits.most_schema_characters:
         message = f"{length} characters: {title} takes a schema of at most {limits.most_schema_characters}"
-        yield _refuse((), message, "shorten the descriptions")
+        yield _build_mistake((), message, "shorten the descriptions")
 
 
 def walk_schema(schema: Schema) -> Iterator[tuple[SchemaPlace, Schema]]:
-    """Yield every schema within a schema, itself first, with its place."""
+    """Yield (place, schema) for a schema and every schema within it, the outer one first."""
     pending: list[tuple[SchemaPlace, Any]] = [((), schema)]
     while pending:
         place, node = pending.pop(0)
@@ -72,14 +74,14 @@ def walk_schema(schema: Schema) -> Iterator[tuple[SchemaPlace, Schema]]:
 
 
 def count_levels(place: SchemaPlace, node: Schema) -> int:
-    """Return on which level of objects and arrays a node stands, the root being the first; 0 for a scalar."""
+    """Return at which level of nested objects and arrays a node is, the root being 1; 0 for a scalar."""
     if not {"object", "array"} & set(list_types(node)):
         return 0
     return 1 + sum(_is_step_inside(place, index) for index in range(len(place)))
 
 
 def list_types(node: Schema) -> list[str]:
-    """Return the types of a schema, whether it says one or several."""
+    """Return the types of a schema, whether it has one or a list."""
     kind = node.get("type")
     kinds = [kind] if isinstance(kind, str) else _read_list(kind)
     if not kinds and "properties" in node:
@@ -88,7 +90,7 @@ def list_types(node: Schema) -> list[str]:
 
 
 def _is_step_inside(place: SchemaPlace, index: int) -> bool:
-    """Tell whether the step at `index` goes into an object or an array: the name of a property, or `items`."""
+    """Return whether the step at `index` enters an object or an array: the name of a property, or `items`."""
     named = index > 0 and place[index - 1] in _BY_NAME and not _is_step_inside(place, index - 1)
     return named or (place[index] in ("items", "additionalProperties") and not named)
 
@@ -97,30 +99,30 @@ def _check_root(schema: Schema, title: str) -> Iterator[SchemaMistake]:
     if schema.get("type") != "object":
         found = json.dumps(schema["type"]) if "type" in schema else "none"
         message = f"the root of an answer is an object at {title}: `type` is {found}"
-        yield _refuse(("type",) if "type" in schema else (), message, 'write "type": "object"')
+        yield _build_mistake(("type",) if "type" in schema else (), message, 'write "type": "object"')
     if not _read_mapping(schema.get("properties")):
         place: SchemaPlace = ("properties",) if "properties" in schema else ()
-        yield _refuse(place, "the root has no `properties`", 'write "properties": {"name": {"type": "string"}}')
+        yield _build_mistake(place, "the root has no `properties`", 'write "properties": {"name": {"type": "string"}}')
     for keyword in ("anyOf", "oneOf", "allOf"):
         if keyword in schema:
             message = f"the root cannot have `{keyword}` at {title}"
-            yield _refuse((keyword,), message, "list the properties of one object")
+            yield _build_mistake((keyword,), message, "list the properties of one object")
 
 
 def _check_node(place: SchemaPlace, node: Schema, provider: ResearchProvider) -> Iterator[SchemaMistake]:
     limits, title = provider.limits, provider.title
     for keyword in sorted(limits.unsupported_keywords & node.keys()):
         message = f"{title} does not know the keyword `{keyword}`"
-        yield _refuse((*place, keyword), message, "say it in the `description`")
+        yield _build_mistake((*place, keyword), message, "say it in the `description`")
     for kind in list_types(node):
         if kind not in _TYPES:
-            yield _refuse((*place, "type"), f"`{kind}` is no type of JSON Schema", suggest_name(kind, _TYPES))
+            yield _build_mistake((*place, "type"), f"`{kind}` is no type of JSON Schema", suggest_name(kind, _TYPES))
     if node.get("type") == "null" and not (place and place[-2:-1] and place[-2] in _LISTS):
         hint = 'write both, "type": ["string", "null"]'
-        yield _refuse((*place, "type"), f"`null` alone is no type of an answer at {title}", hint)
+        yield _build_mistake((*place, "type"), f"`null` alone is no type of an answer at {title}", hint)
     if count_levels(place, node) == limits.most_levels + 1:
         message = f"this is level {limits.most_levels + 1}: {title} takes at most {limits.most_levels} levels"
-        yield _refuse(place, f"{message} of objects and arrays", "make the answer flatter")
+        yield _build_mistake(place, f"{message} of objects and arrays", "make the answer flatter")
     for name in _read_mapping(node.get("properties")):
         if name in limits.reserved_names:
             message = f"`{name}` is a name that {title} answers itself, in `basis`, for every property"
@@ -128,7 +130,7 @@ def _check_node(place: SchemaPlace, node: Schema, provider: ResearchProvider) ->
             yield SchemaMistake((*place, "properties", name), True, message, hint)
 
 
-def _refuse(place: SchemaPlace, message: str, hint: str) -> SchemaMistake:
+def _build_mistake(place: SchemaPlace, message: str, hint: str) -> SchemaMistake:
     return SchemaMistake(place, False, message, hint)
 
 

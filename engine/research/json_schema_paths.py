@@ -1,4 +1,4 @@
-"""Tell which paths an answer of a given JSON Schema can have a value at."""
+"""Find out at which paths an answer of a given JSON Schema can have a value."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any, TypeAlias
 
 from engine.research.json_schema_limits import Schema, list_types
 
-#: A step into every element of an array.
+#: The step into every element of an array.
 EACH = None
 AnswerSteps: TypeAlias = "tuple[str | None, ...]"
 
 
 def find_dead_step(schema: Schema, steps: Sequence[str | None]) -> int | None:
-    """Return the index of the first step at which no answer of the schema has a value; None when all may have one."""
+    """Return the index of the first step at which no answer of the schema can have a value; None if each can."""
     nodes = [schema]
     for index, step in enumerate(steps):
         nodes = [child for node in nodes for child in _list_children(schema, node, step)]
@@ -23,7 +23,7 @@ def find_dead_step(schema: Schema, steps: Sequence[str | None]) -> int | None:
 
 
 def list_kinds(schema: Schema, steps: Sequence[str | None]) -> set[str]:
-    """Return the types of JSON Schema that a value at `steps` may have; all of them where the schema says none."""
+    """Return the JSON Schema types that a value at `steps` can have; all types where the schema gives none."""
     nodes = [schema]
     for step in steps:
         nodes = [child for node in nodes for child in _list_children(schema, node, step)]
@@ -35,7 +35,7 @@ def list_kinds(schema: Schema, steps: Sequence[str | None]) -> set[str]:
 
 
 def list_properties(schema: Schema, steps: Sequence[str | None]) -> list[str]:
-    """Return the names of the properties that a value at `steps` may have."""
+    """Return the names of the properties that a value at `steps` can have."""
     nodes = [schema]
     for step in steps:
         nodes = [child for node in nodes for child in _list_children(schema, node, step)]
@@ -56,7 +56,7 @@ def _list_kinds_of_values(node: Schema) -> set[str]:
 
 
 def _list_children(root: Schema, node: Schema, step: str | None) -> Iterator[Schema]:
-    """Yield the schemas of what stands at `step` of a value of `node`."""
+    """Yield the schemas of the value at `step` of a value with the schema `node`."""
     for variant in _list_variants(root, node):
         kinds = list_types(variant)
         if step is EACH:
@@ -73,7 +73,7 @@ def _list_children(root: Schema, node: Schema, step: str | None) -> Iterator[Sch
 
 
 def _list_variants(root: Schema, node: Schema, depth: int = 0) -> Iterator[Schema]:
-    """Yield what a node may be, with its references and alternatives resolved."""
+    """Yield the schemas that a node stands for, with its references and alternatives resolved."""
     if depth > _MOST_REFERENCES:
         return
     reference = node.get("$ref")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _PLACE = re.compile(r"\{\{([A-Za-z0-9_]+)\}\}")
-#: What was probably meant as a place: blanks or other signs between two braces, on one line.
+#: Text that was probably meant as a place: anything between double braces on one line.
 _NEAR_PLACE = re.compile(r"\{\{([^{}\n]*)\}\}")
 
 
@@ -25,14 +25,14 @@ def list_places(prompt: str) -> list[PromptPlace]:
 
 
 def find_malformed_places(prompt: str) -> Iterator[PromptPlace]:
-    """Yield what stands between double braces and is no name, such as `{{ company_name }}`."""
+    """Yield the texts between double braces that are no name, such as `{{ company_name }}`."""
     for match in _NEAR_PLACE.finditer(prompt):
         if not _PLACE.fullmatch(match[0]):
             yield PromptPlace(match[1], match.start())
 
 
 def find_single_braces(prompt: str, names: Iterable[str]) -> dict[str, int]:
-    """Return the inputs that stand between single braces (`{company_name}`), with the character of the brace."""
+    """Return the inputs that are between single braces (`{company_name}`), with the offset of the brace."""
     offsets = {}
     for name in names:
         if match := re.search(rf"(?<!\{{)\{{{re.escape(name)}\}}(?!\}})", prompt):

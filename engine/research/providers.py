@@ -1,6 +1,6 @@
-"""The providers of research a spec may name, with the limits that each puts on an answer's schema.
+"""The providers of research a spec may name, with the limits that each has for an answer's schema.
 
-The runner talks to them (`trigger/src/research/`); here stands what a spec is checked against.
+The runner talks to them (`trigger/src/research/`); this module has what a spec is checked against.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaLimits:
-    """What a provider refuses in the JSON Schema of an answer."""
+    """The limits of a provider for the JSON Schema of an answer."""
 
-    most_levels: int  # of objects and arrays, the root included
-    most_properties: int  # of all objects together
-    most_enum_values: int  # of all enums together
+    most_levels: int  # levels of nested objects and arrays, the root included
+    most_properties: int  # properties of all objects together
+    most_enum_values: int  # values of all enums together
     most_schema_characters: int
-    most_order_characters: int  # prompt and schema together
+    most_order_characters: int  # characters of prompt and schema together
     unsupported_keywords: frozenset[str]
-    #: Names under which the provider itself answers for every property, so that a property of that name is doubled.
+    #: Names of what the provider gives for every property by itself, so that a property of that name is redundant.
     reserved_names: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResearchProvider:
-    """A provider of research: where its answer stands in an operation's output, and its limits.
+    """A provider of research: where an operation's output has its answer, and its limits.
 
-    The basis is an array of what the provider says for parts of its answer, each an object `{field, citations,
+    The basis is an array of the provider's evidence for parts of its answer, each an object `{field, citations,
     reasoning, confidence}` that names its part in dotted notation, such as `founders.0.name`.
     """
 
@@ -36,7 +36,7 @@ class ResearchProvider:
     title: str
     content: tuple[str, ...]  # the steps of the path to the answer's content
     basis: tuple[str, ...]  # the steps of the path to the basis of the answer
-    whole_names: frozenset[str]  # what the basis calls an answer that has no parts
+    whole_names: frozenset[str]  # the `field` of a basis entry that is about the whole answer
     limits: SchemaLimits
 
 

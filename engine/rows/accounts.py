@@ -1,7 +1,7 @@
 """The accounts of one spec: how many step results were found, and how many of them have each outcome.
 
-They close when found = written + unchanged + superseded + filtered + rejected + pending, and the elements inside the
-step results when elements = rows + duplicates + refused.
+An account closes when found = written + unchanged + superseded + filtered + rejected + pending, and, for the elements
+inside the step results, when elements = rows + duplicates + refused.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any, Final
 from engine.rows.outcomes import Outcome
 from engine.rows.steps import Step
 
-#: What elements are counted as; `rows` are keys that a step result has a value for.
+#: The counts of elements; `rows` counts the keys that the database accepts a row for.
 ELEMENT_COUNTS: Final = ("elements", "rows", "duplicates", "refused")
 
 
 @dataclass(slots=True)
 class Account:
-    """Counts of step results by outcome. `found` is counted separately, so that missing ones show as pending."""
+    """Counts of step results by outcome. `found` is counted independently, so that unprocessed ones show as pending."""
 
     spec: str
     found: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     elements: Counter[str] = field(default_factory=Counter)  # by the names of ELEMENT_COUNTS
-    stale_rows: int = 0  # rows waiting to be folded anew
+    stale_rows: int = 0  # entries of `stale_rows`: rows that a backfill has to fold again
     error: str = ""  # why pending step results could not be processed
 
     def record_step(self, step: Step) -> None:
@@ -52,7 +52,7 @@ class Account:
         return max(self.found - self.recorded, 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the identity, then the reasons by falling count, and `error` when step results were not processed."""
+        """Return the JSON object of the account: its counts, the reasons by descending count, and the error if any."""
         report: dict[str, Any] = {
             "spec": self.spec,
             "found": self.recorded + self.pending,

@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.values.exact_json import Json, convert_to_stored, sort_keys
 
-#: Root of a path -> the column of `step_results` its value stands in, and the keys inside. The root `context` is more
-#: than what stands there: a provider's answer is kept once, so the step's own output is merged into it when it is read.
+#: Root of a path -> the column of `step_results` that stores its value, then the keys inside that column. The stored
+#: context lacks the step's own output, which is stored once only: `merge_context` adds it when the context is read.
 STORED_PATHS = {
     "output": ("output_payload", "operation_result", "output"),
     "context": ("output_payload", "cumulative_context"),
@@ -18,7 +18,7 @@ STORED_PATHS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """The values below `run` in a document: the run that a step result belongs to."""
+    """The run that a step result belongs to: the values of the root `run` in a document."""
 
     org_id: str | None = None
     company_id: str | None = None
@@ -44,7 +44,7 @@ def build_document(
     status: str | None = "found",
     step_input: Json = None,
 ) -> dict[str, Any]:
-    """Build the document of one step result."""
+    """Build the document of one step result: an object with a key per root that paths may start from."""
     return {
         "output": output,
         "context": context,
@@ -55,7 +55,7 @@ def build_document(
 
 
 def build_from_payload(payload: Json, run: Run, step_input: Json = None) -> dict[str, Any]:
-    """Build the document of a stored `output_payload` and `input_payload`."""
+    """Build the document of a step result from its stored `output_payload` and `input_payload`."""
     result = _get_key(payload, "operation_result")
     output = _get_key(result, "output")
     return build_document(

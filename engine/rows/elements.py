@@ -1,7 +1,7 @@
 """List the elements that `rows` gives in one document, each with the document its fields are read from.
 
-Where rows stand within rows, the elements of all inner arrays are counted together, from 0. An outer element without an
-array is an element that is refused: nothing is lost without a word.
+Where rows stand within rows, the elements of all inner arrays are numbered consecutively from 0. An outer element
+without an inner array counts as one refused element, so that it appears in the account.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from engine.values.exact_json import Json
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element: the document with `item` (and `parent`), or why it cannot become a row."""
+    """One element: the document with `item` (and `parent`), or the reason why it cannot become a row."""
 
     document: dict[str, Any]
     code: str = ""  # "" unless it is refused
     message: str = ""
-    value: Json = None  # what was found instead
+    value: Json = None  # the value that is no array or no object
 
 
 def list_elements(mapping: OperationMapping, document: dict[str, Any], outer: list[Any]) -> list[Element]:
@@ -59,6 +59,6 @@ def _build_element(mapping: OperationMapping, document: dict[str, Any], roots: d
 
 
 def describe_kind(value: Json) -> str:
-    """Return the kind of a JSON value with its article."""
+    """Return the JSON type of a value as words with an article, such as "an array"."""
     kinds = {type(None): "null", bool: "a boolean", str: "a string", dict: "an object", list: "an array"}
     return kinds.get(type(value), "a number")

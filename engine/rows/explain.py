@@ -14,24 +14,24 @@ from engine.rows.extract import Reason, Rejected, convert_value, evaluate_path
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The way of one field's value: what its path gave, what each normalizer made of it, and the result."""
+    """How one field came to its value: what its path gave, what each normalizer returned, and the result."""
 
-    element: int | None  # under `rows`: the index of the element
+    element: int | None  # the index of the element where the spec has `rows`
     field: str
     path: str
     raw: Any
     steps: tuple[tuple[str, Any], ...]  # (normalizer, its result)
     result: Any
     reason: Reason | None  # why the row is refused
-    note: Reason | None = None  # why the value was taken for missing
+    note: Reason | None = None  # why an invalid value counts as missing
 
 
 def trace_fields(
     plan: Plan, operation: str | None, document: dict[str, Any], only: int | None = None
 ) -> Iterator[Trace]:
-    """Yield a Trace per field and element, or of the element `only`; nothing for an operation that is not the spec's.
+    """Yield a Trace for each field of each element, or of the element with the index `only`.
 
-    The document may lack what no path reads.
+    Yields nothing for an operation that the spec does not claim. The document need not have what no path reads.
     """
     mapping = plan.find_mapping(operation)
     if mapping is None:

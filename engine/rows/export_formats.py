@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ExportFormat(StrEnum):
-    """What an export is written as."""
+    """The format that an export is written in."""
 
     CSV = "csv"
     NDJSON = "ndjson"

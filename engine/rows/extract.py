@@ -21,7 +21,7 @@ from engine.values.normalizers import NormalizeError
 
 Row = dict[str, Any]  # column -> value as Postgres takes it
 
-#: Code -> meaning. The codes stand in `reasons` of the ledger and in `detail` of the upsert endpoint's answers.
+#: Code -> meaning. The codes occur in `reasons` of the ledger and in `detail` of the upsert endpoint's answers.
 REASONS: Final = {
     "missing_required": "a required value is missing",
     "path_failed": "evaluating the path raised",
@@ -51,10 +51,10 @@ class _Held:
         return "<held by the server>"
 
 
-#: Codes of reasons that are notes: the row is stored all the same.
+#: Codes of reasons that do not prevent a row: it is stored nevertheless.
 NOTES: Final = frozenset({"invalid_as_missing"})
 
-#: Placeholder for a document that stays on the server: it is present, and was not read.
+#: Placeholder for a held document: it is not null, and Postgres copies it to the table without sending it here.
 HELD: Final = _Held()
 
 
@@ -86,7 +86,7 @@ class Reason:
 class Extraction:
     """The rows of one step result, one per key, and the reasons why it or its elements give none.
 
-    The elements close: elements = rows + duplicates + refused.
+    elements = rows + duplicates + refused always holds.
     """
 
     outcome: ExtractionOutcome
@@ -94,8 +94,8 @@ class Extraction:
     reasons: tuple[Reason, ...] = ()
     elements: int = 1  # how many rows it would give if every element were valid and had a key of its own
     duplicates: int = 0  # elements whose key a later element has as well
-    indices: tuple[int, ...] = ()  # under `rows`: the element index of each row
-    parent: Row | None = None  # under `on_absent: delete`: the parent key whose rows it replaces
+    indices: tuple[int, ...] = ()  # where the spec has `rows`: the element index of each row
+    parent: Row | None = None  # with `on_absent: delete`: the parent key whose rows it replaces
 
     @property
     def refused(self) -> int:
@@ -126,9 +126,9 @@ def extract_rows(
 ) -> Extraction:
     """Extract the rows of one step result of `operation` from its document.
 
-    `with_duplicates` leaves the choice among elements of one key to the caller. `held` maps the fields whose document
-    stays on the server to whether it is present; their paths are not evaluated.
-    No content of the document makes this function raise: the reasons are in the Extraction.
+    `with_duplicates` keeps all elements of one key, for a caller that chooses among them. `held` maps each held field
+    to whether its document is present; the paths of these fields are not evaluated. No content of the document makes
+    this function raise: the Extraction has the reasons.
     """
     mapping = plan.find_mapping(operation)
     if mapping is None:
@@ -157,7 +157,7 @@ def extract_rows(
 
 
 def build_rejection(mapping: OperationMapping | None, *reasons: Reason) -> Extraction:
-    """Build the Extraction of a step result that is rejected as a whole: one element, or none known under `rows`."""
+    """Build the Extraction of a step result that is rejected as a whole: it has one element, or none with `rows`."""
     elements = 1 if mapping is None or mapping.rows is None else 0
     return Extraction(ExtractionOutcome.REJECTED, reasons=reasons, elements=elements)
 
@@ -195,7 +195,7 @@ def _extract_elements(
 
 
 def drop_duplicates(plan: Plan, rows: Mapping[int, Row]) -> tuple[dict[int, Row], list[Reason]]:
-    """Reduce the rows of one step result (element -> row) to the last of each key; return them and the duplicates."""
+    """Keep the last row of each key among {element index: row}; return those rows, and a reason per dropped row."""
     last = {tuple(row[column.name] for column in plan.key_fields): index for index, row in rows.items()}
     if len(last) == len(rows):
         return dict(rows), []
@@ -210,14 +210,14 @@ def drop_duplicates(plan: Plan, rows: Mapping[int, Row]) -> tuple[dict[int, Row]
 
 
 def _build_empty_extraction(rows: CompiledPath, parent: Row | None) -> Extraction:
-    """Return the Extraction of an empty array: `filtered`, or under `on_absent: delete` a result that replaces rows."""
+    """Return the Extraction of an empty array: `filtered`, or with `on_absent: delete` one that replaces all rows."""
     reasons = (Reason("no_elements", "rows", f"`{rows.text}` is empty"),)
     outcome = ExtractionOutcome.FILTERED if parent is None else ExtractionOutcome.ROW
     return Extraction(outcome, reasons=reasons, elements=0, parent=parent)
 
 
 def _extract_parent_key(plan: Plan, mapping: OperationMapping, document: dict[str, Any]) -> Row | None:
-    """Return the parent key whose rows the result replaces under `on_absent: delete`, else None."""
+    """Return, with `on_absent: delete`, the parent key whose rows the result replaces; else None."""
     if plan.on_absent is not OnAbsent.DELETE:
         return None
     names = [column.name for column in plan.parent_key]
@@ -242,7 +242,7 @@ def _extract_element(mapping: OperationMapping, element: Element, notes: list[Re
 def _extract_row(
     mapping: OperationMapping, document: dict[str, Any], held: Mapping[str, bool], notes: list[Reason]
 ) -> Row:
-    """Extract one row, and add to `notes` what was taken for missing.
+    """Extract one row; append to `notes` why invalid values count as missing.
 
     Raises Rejected with a reason for every value that cannot be stored, not only the first.
     """
@@ -263,7 +263,7 @@ def _extract_row(
 def derive_values(fields: Sequence[Field], row: Row, notes: list[Reason] | None = None) -> tuple[Row, list[Reason]]:
     """Add the fields with `coalesce` to a row of all others, in the order of `fields`.
 
-    Return the row with every reason why a derived value cannot be stored.
+    Returns the row, and a reason for each derived value that cannot be stored.
     """
     reasons: list[Reason] = []
     derived: Row = {}
@@ -286,7 +286,7 @@ def derive_values(fields: Sequence[Field], row: Row, notes: list[Reason] | None 
 
 
 def _add_advice(reason: Reason, path: CompiledPath) -> Reason:
-    """Add the path or advice for the spec's author. API callers do not get it: they did not write the spec."""
+    """Add to a reason what helps the author of the spec, such as the path. Callers of the API do not get it."""
     more = f"`{path.text}` gives nothing" if reason.code == "missing_required" else reason.advice
     return replace(reason, message=f"{reason.message} ({more})") if more else reason
 
@@ -317,8 +317,8 @@ def convert_value(
 ) -> Any:
     """Normalize one JSON value and cast it to the column's type; return None when it is missing.
 
-    Appends (normalizer, its result) to `steps` when given, and to `notes` why a value was taken for missing. Raises
-    Rejected when a normalizer or the type does not accept the value, or when it is required and missing.
+    Appends (normalizer, its result) to `steps` and, to `notes`, why an invalid value counts as missing. Raises Rejected
+    when a normalizer or the type does not accept the value, or when it is required and missing.
     """
     try:
         converted = _convert_value(field, value, steps)

@@ -1,4 +1,4 @@
-"""Count for each column how many rows have a value: a column that never has one shows a wrong path."""
+"""Count for each column how many rows have a value: a column that never has one suggests a wrong path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FillRates:
     refusals: Counter[str] = field(default_factory=Counter)  # column -> elements refused because of it
 
     def add_extraction(self, extraction: Extraction) -> None:
-        """Count the rows of one step result. A document that stays on the server is a value."""
+        """Count the rows of one step result. A held document counts as a value."""
         self.step_results += 1
         self.rows += len(extraction.rows)
         self.refused += extraction.refused
@@ -36,7 +36,10 @@ class FillRates:
         self.refusals.update(name for _, name in causes)
 
     def list_empty_columns(self) -> list[str]:
-        """Return the columns that no row has a value of, unless nothing was looked at."""
+        """Return the columns that have no value in any row; none where no element was read.
+
+        Where every element was refused, only the columns that caused a refusal are returned.
+        """
         if not self.rows and not self.refused:
             return []
         names = [column.name for column in self.plan.fields if not self.values[column.name]]

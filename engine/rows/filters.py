@@ -1,7 +1,7 @@
-"""Filters of a query: which columns take which operators, and the conditions that a caller's words become.
+"""Filters of a query: which operators each column takes, and the conversion of a caller's filters to conditions.
 
 Values of `eq`, `in` and the comparisons pass the same normalizers and casts as stored values, so that a caller finds a
-row by the value it was written with. `prefix` and `contains` are parts of a value: they are taken as they are.
+row by the value it was written with. `prefix` and `contains` take a part of a value, which is not normalized.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.spec.vocabulary import OnInvalid
 from engine.values.column_types import TYPES, CastError, shorten_json
 from engine.values.exact_json import Json
 
-MAX_VALUES: Final = 1000  # of one list
+MAX_VALUES: Final = 1000  # values in the list of one `in`
 
 
 class Operator(StrEnum):
@@ -49,7 +49,7 @@ _BY_TYPE: Final[Mapping[str, tuple[Operator, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition on a column. The value is as Postgres takes it: a list for `in`, a boolean for `is` (null)."""
+    """One condition on a column. `value` is a list for `in`, and for `is` True (null) or False (not null)."""
 
     column: str
     operator: Operator
@@ -62,9 +62,9 @@ def list_operators(column: QueryColumn) -> tuple[Operator, ...]:
 
 
 def convert_filters(plan: Plan, parameters: Mapping[str, Any], reasons: list[Reason]) -> tuple[Condition, ...]:
-    """Return the conditions of the filters among `parameters`, which all must hold.
+    """Convert the filters among `parameters` to conditions, all of which a row has to meet.
 
-    Adds to `reasons` what is wrong with a filter.
+    Appends to `reasons` what is wrong with a filter.
     """
     conditions: list[Condition] = []
     for column in list_query_columns(plan).values():
@@ -134,16 +134,16 @@ def _convert_list(column: QueryColumn, operand: Json) -> list[Any]:
 
 def _convert_value(column: QueryColumn, value: Json) -> Any:
     if column.field is None:
-        converted = _cast(column, value)
+        converted = _cast_value(column, value)
     else:
-        # Only rows have required fields, and in a filter nothing is taken for missing.
+        # `required` and `on_invalid` are rules for stored rows: an invalid filter value is always an error.
         converted = convert_value(replace(column.field, required=False, on_invalid=OnInvalid.REJECT), value)
     if converted is None:
         raise Rejected(Reason("blank_filter", column.name, f"`{column.name}` is blank: a filter needs a value"))
     return converted
 
 
-def _cast(column: QueryColumn, value: Json) -> Any:
+def _cast_value(column: QueryColumn, value: Json) -> Any:
     if value is None:
         return None
     try:
@@ -153,7 +153,10 @@ def _cast(column: QueryColumn, value: Json) -> Any:
 
 
 def _convert_part(column: QueryColumn, operator: Operator, value: Json) -> str:
-    """Return the text of `prefix` or `contains`, which letter case counts in. Raises Rejected when there is none."""
+    """Return the operand of `prefix` or `contains`, in which letter case counts.
+
+    Raises Rejected unless it is a text.
+    """
     if not isinstance(value, str):
         raise Rejected(Reason("wrong_type", column.name, f"`{operator}` takes a string", shorten_json(value)))
     if not value:

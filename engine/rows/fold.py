@@ -1,12 +1,12 @@
-"""Fold the contributions to a key into the row that has to be stored. Nothing here reads or writes a database.
+"""Fold the contributions to a key into the row that has to be stored, without access to a database.
 
 A contribution is what one step result gives for one key. They are ordered by (recorded_at, id of the step result):
 
-    newest wins    the row is that of the newest contribution; a column with `on_missing: keep` that it lacks takes the
-                   newest value that is there
-    refused        a contribution that the database refuses, admitted oldest first, does not count
-    complete       under `on_absent: delete` of one parent: the newest result of which no element was refused, and the
-                   results after it, count
+    newest wins    the row is that of the newest contribution; a column with `on_missing: keep` that has no value there
+                   takes the newest older value
+    refused        a contribution that the database refuses when contributions are added oldest first does not count
+    complete       with `on_absent: delete`, of one parent key: the newest result of which no element was refused
+                   replaces all earlier ones; it and the later ones count
 
 Documents are read only as far back as the fold needs them (`UnitFold.list_missing`).
 """
@@ -25,38 +25,38 @@ from engine.rows.steps import Step
 from engine.rows.units import Unit
 from engine.spec.vocabulary import OnAbsent, OnMissing
 
-#: Characters at which a value may be too long for the index of its column.
+#: Characters from which on a value may be too long for the index of its column.
 _LONG_VALUE = 500
 
 
 @dataclass(slots=True)
 class Contributor:
-    """A step result that contributes to one unit."""
+    """A step result that contributes rows to one unit."""
 
     step_id: str
     recorded_at: datetime
     step: Step | None = None  # None until its document is read
-    rows: Sequence[int] = ()  # numbers of the rows of its extraction that belong to the unit
-    is_new: bool = False  # one of the batch, whose lineage and ledger entries are written
-    was_refused: bool = False  # as row_lineage has it
-    row_id: str | None = None  # as row_lineage has it
-    is_recorded: bool = False  # whether row_lineage has it
-    refusals: dict[int, Reason] = field(default_factory=dict)  # number of a row -> why the database refuses it
+    rows: Sequence[int] = ()  # indices of the rows of its extraction that belong to the unit
+    is_new: bool = False  # whether it is of the batch, so that its lineage and ledger entries are written
+    was_refused: bool = False  # `refused` of its entry in row_lineage
+    row_id: str | None = None  # `row_id` of its entry in row_lineage
+    is_recorded: bool = False  # whether it has an entry in row_lineage
+    refusals: dict[int, Reason] = field(default_factory=dict)  # index of a row -> why the database refuses it
 
     @property
-    def order(self) -> tuple[datetime, str]:
+    def sort_key(self) -> tuple[datetime, str]:
         """The key to sort by, oldest first: when it was recorded, then its id."""
         return self.recorded_at, self.step_id
 
     @property
     def extracted(self) -> Step:
-        """Its step result, which was read."""
+        """Its step result. Its document has to be read before."""
         assert self.step is not None
         return self.step
 
     @property
     def is_complete(self) -> bool:
-        """Whether it speaks for all rows of its parent: an array of which no element was refused."""
+        """Whether it has all rows of its parent key: its `rows` is an array of which no element was refused."""
         extraction = self.extracted.extraction
         return extraction.parent is not None and extraction.refused == 0 and not self.refusals
 
@@ -68,13 +68,13 @@ class FoldedRow:
     fold: UnitFold
     key: Key
     newest: Contributor
-    number: int  # of the newest contribution among the rows of its step result
-    values: Row  # a held document is the id of the step result that has it
+    number: int  # the index of the newest contribution among the rows of its step result
+    values: Row  # column -> value; for a held document the id of the step result to copy it from
 
 
 @dataclass(slots=True)
-class StoredResult:
-    """What became of a folded row: its outcome, and the id of the stored row."""
+class RowResult:
+    """The outcome of a folded row, and the id of the stored row."""
 
     outcome: Outcome
     row_id: str
@@ -82,7 +82,7 @@ class StoredResult:
 
 @dataclass(slots=True)
 class StaleEntry:
-    """An entry of `stale_rows`: a unit to fold anew."""
+    """An entry of `stale_rows`: a unit that a backfill has to fold again."""
 
     unit: Unit
     row_id: str | None
@@ -92,33 +92,36 @@ class StaleEntry:
 
 @dataclass(slots=True)
 class UnitFold:
-    """All contributors of one unit, oldest first, and what its folded rows became."""
+    """The contributors of one unit, oldest first, and the outcomes of its folded rows."""
 
     plan: Plan
     unit: Unit
     contributors: list[Contributor] = field(default_factory=list)
-    left: list[Contributor] = field(default_factory=list)  # step results of the batch that contribute no longer
+    former: list[Contributor] = field(default_factory=list)  # step results of the batch that no longer contribute
     stale: StaleEntry | None = None
-    is_tested: bool = False  # whether the database is asked, contribution by contribution, which of them it admits
-    results: dict[Key, StoredResult] = field(default_factory=dict)
+    is_tested: bool = False  # whether contributions are tried on the database one by one, to find refused ones
+    results: dict[Key, RowResult] = field(default_factory=dict)
 
     @property
     def row_ids(self) -> set[str]:
-        """The rows that the unit is known to have had."""
-        known = [*self.contributors, *self.left]
+        """The ids of the rows that the unit is known to have had."""
+        known = [*self.contributors, *self.former]
         ids = {contributor.row_id for contributor in known} | {self.stale.row_id if self.stale else None}
         return {row_id for row_id in ids if row_id}
 
     @property
     def removes_when_empty(self) -> bool:
-        """Whether its row goes when nothing contributes: not when its source was deleted, which is said last."""
-        return bool(self.left) or self.stale is None or self.stale.remove_when_empty
+        """Whether its row is deleted when nothing contributes any more.
+
+        It is kept where its step result itself was deleted: then only its source is cleared.
+        """
+        return bool(self.former) or self.stale is None or self.stale.remove_when_empty
 
     def sort_contributors(self) -> None:
-        self.contributors.sort(key=lambda contributor: contributor.order)
+        self.contributors.sort(key=lambda contributor: contributor.sort_key)
 
     def attach_step(self, contributor: Contributor, step: Step | None) -> None:
-        """Give a contributor its step result; it drops out where that no longer contributes (then it is pending)."""
+        """Give a contributor its step result; remove it where the step result no longer gives rows of the unit."""
         rows = step.units.get(self.unit) if step else None
         if rows is None:
             self.contributors.remove(contributor)
@@ -126,7 +129,7 @@ class UnitFold:
             contributor.step, contributor.rows = step, rows
 
     def list_missing(self, limit: int) -> list[Contributor]:
-        """Return the newest contributors, at most `limit`, whose step results have to be read to fold the unit."""
+        """Return the contributors whose step results the fold still needs, newest first and at most `limit`."""
         missing: list[Contributor] = []
         open_columns = {column.name for column in list_kept_fields(self.plan)}
         for contributor in reversed(self.contributors):
@@ -139,7 +142,7 @@ class UnitFold:
         return missing
 
     def _is_settled_by(self, contributor: Contributor, open_columns: set[str]) -> bool:
-        """Return whether nothing older than `contributor` counts; take the columns it fills out of `open_columns`."""
+        """Return whether nothing older than `contributor` counts; remove the columns it fills from `open_columns`."""
         if self.plan.on_absent is OnAbsent.DELETE:
             return contributor.is_complete
         row = contributor.extracted.extraction.rows[contributor.rows[0]]
@@ -155,7 +158,7 @@ class UnitFold:
         )
 
     def _has_long_value(self, contributor: Contributor) -> bool:
-        """Return whether a value may be refused by an index, which takes values of limited length only."""
+        """Return whether an indexed column has a value that may be too long for its index."""
         if contributor.step is None:
             return False
         return any(
@@ -165,7 +168,10 @@ class UnitFold:
         )
 
     def find_source(self, row: FoldedRow, column: Field) -> tuple[Contributor, int]:
-        """Return the contributor whose value a cell has, and the number of its row: the newest, or who is kept."""
+        """Return the contributor that a cell's value comes from, and the index of its row.
+
+        That is the newest one, or an older one for a kept value.
+        """
         if column in list_kept_fields(self.plan):
             for contributor in self._list_counting(self.contributors):
                 for number in contributor.rows:
@@ -176,23 +182,23 @@ class UnitFold:
         return row.newest, row.number
 
     def fold_rows(self) -> list[FoldedRow]:
-        """Return the rows to store."""
-        return self._fold(self._list_counting(self.contributors))
+        """Return the rows that all contributors together give."""
+        return self._fold_contributions(self._list_counting(self.contributors))
 
     def fold_rows_up_to(self, place: int) -> list[FoldedRow]:
-        """Return what the contributor at `place` makes of the rows that those before it left."""
+        """Return the rows whose newest contribution is that of contributor `place`, if later ones did not exist."""
         if place >= len(self.contributors):
             return []
-        folded = self._fold(self._list_counting(self.contributors[: place + 1]))
+        folded = self._fold_contributions(self._list_counting(self.contributors[: place + 1]))
         return [row for row in folded if row.newest is self.contributors[place]]
 
     def find_complete(self) -> Contributor | None:
-        """Return the newest contributor that speaks for all rows of its parent."""
+        """Return the newest contributor that has all rows of its parent key; None where there is none."""
         read = [contributor for contributor in self.contributors if contributor.step]
         return next((contributor for contributor in reversed(read) if contributor.is_complete), None)
 
     def _list_counting(self, contributors: Sequence[Contributor]) -> list[Contributor]:
-        """Return those that count, newest first; nothing older than what the fold needs was read."""
+        """Return those of `contributors` that count, newest first; what the fold does not need was not read."""
         counting: list[Contributor] = []
         for contributor in reversed(contributors):
             if contributor.step is None:
@@ -202,7 +208,8 @@ class UnitFold:
                 break
         return counting
 
-    def _fold(self, newest_first: Iterable[Contributor]) -> list[FoldedRow]:
+    def _fold_contributions(self, newest_first: Iterable[Contributor]) -> list[FoldedRow]:
+        """Return the folded row of each key, given the contributors that count, newest first."""
         folded: dict[Key, FoldedRow] = {}
         for contributor in newest_first:
             for number in contributor.rows:
@@ -219,7 +226,7 @@ class UnitFold:
 
 
 def list_kept_fields(plan: Plan) -> list[Field]:
-    """Return the fields whose value stays when a newer contribution lacks one."""
+    """Return the fields that keep their older value when a newer contribution has none (`on_missing: keep`)."""
     return [column for column in plan.fields if column.on_missing is OnMissing.KEEP and not column.key]
 
 
@@ -235,5 +242,5 @@ def _fill_kept_values(plan: Plan, values: Row, older: Row, step_id: str) -> None
 
 
 def _stage_value(value: object, step_id: str) -> object:
-    """Return the value to stage: a held document is named by the step result to read it from."""
+    """Return the value to stage; for a held document the id of the step result to copy it from."""
     return step_id if value is HELD else value

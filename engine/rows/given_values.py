@@ -1,7 +1,7 @@
-"""Validate field values given by name and build rows from them, or list every reason why not.
+"""Build rows from field values given by name, or list every reason why one cannot be stored.
 
-Requests and typed functions pass values in different forms. The caller's `convert` turns a raw value into JSON and
-converts it to the column, so this module is independent of HTTP.
+Requests and typed functions pass values in different forms: `convert` of the caller decodes a value to JSON and
+converts it to the column's type.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.values.column_types import TYPES, CastError, shorten_json
 
 V = TypeVar("V")
 
-#: How far ahead of the clock a source time may lie; for step results migration 020 has the same bound.
+#: How far in the future a source time may lie; migration 020 has the same limit for step results.
 MAX_TIME_AHEAD = timedelta(minutes=5)
 
 
@@ -39,11 +39,11 @@ class Refused(EngineError):
 def convert_values(
     plan: Plan, values: Mapping[str, V], convert: Callable[[Field, V | None], Any], operation: str | None = None
 ) -> tuple[Row, list[Reason]]:
-    """Convert `values` to a row of `plan`; return it with every reason why a value cannot be stored.
+    """Convert `values` to a row of `plan`; return it, and a reason for each value that cannot be stored.
 
-    A field without a value counts as missing; names that are no fields are ignored, and fields that are derived from
-    others are derived. `convert` is `engine.rows.extract.convert_value`, or a function that decodes V to JSON first.
-    `operation` is the one whose normalizers apply.
+    A field without a value counts as missing, names that are no fields are ignored, and derived fields are derived.
+    `convert` is `engine.rows.extract.convert_value`, or a function that decodes V to JSON first. `operation` is the one
+    whose normalizers apply.
     """
     row: Row = {}
     reasons = []
@@ -59,7 +59,7 @@ def convert_values(
 
 
 def convert_sources(values: Mapping[str, Any]) -> tuple[Row, list[Reason]]:
-    """Convert the source columns among JSON values; return them, None where absent, and the reasons against them."""
+    """Convert the source columns among JSON values, None where absent; return them, and a reason per invalid one."""
     row: Row = {}
     reasons = []
     for name, kind in SOURCE_COLUMNS.items():
@@ -74,7 +74,7 @@ def convert_sources(values: Mapping[str, Any]) -> tuple[Row, list[Reason]]:
 
 
 def _check_time(recorded_at: datetime | None) -> Reason | None:
-    """Return why a source time cannot be taken: it would win over everything that is recorded until then."""
+    """Return why a source time is refused: one far in the future would win over all that is recorded until then."""
     if recorded_at is None or recorded_at <= datetime.now(UTC) + MAX_TIME_AHEAD:
         return None
     message = "it lies more than five minutes ahead of the clock"

@@ -1,4 +1,4 @@
-"""The conflict key of a row: its values, and the order of rows by key."""
+"""The conflict key of a row, and the order of keys in which rows are locked."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def build_key(plan: Plan, row: Row) -> Key:
 
 
 def select_last_of_key(plan: Plan, elements: Iterable[tuple[int, Row]]) -> list[tuple[int, Row]]:
-    """Reduce (element, row) pairs to the last of each key, sorted by key.
+    """Return the last of the (element, row) pairs of each key, sorted by key.
 
-    When every writer locks rows in one order, two of them cannot deadlock.
+    Where every writer locks rows in the same order, two of them cannot deadlock.
     """
     last = {build_key(plan, row): (index, row) for index, row in elements}
     return [last[key] for key in sorted(last, key=sort_key)]
 
 
 def sort_key(key: Key) -> list[tuple[bool, str]]:
-    """Return what orders keys by text, nulls last: values of one column may be of types that Python cannot compare."""
+    """Return a key to sort by: text, nulls last, since Python cannot compare values of different types."""
     return [(part is None, str(part)) for part in key]

@@ -1,4 +1,4 @@
-"""The order of a query's answer: one or two columns, each up or down, then `id` in the direction of the last one."""
+"""The order of a query's answer: one or two columns, ascending or descending, then `id` like the last of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from engine.plan import Plan
 from engine.rows.extract import Reason
 
 MAX_COLUMNS: Final = 2
-#: Types that have no order a caller could want.
+#: Types by which rows cannot be ordered.
 _UNORDERED: Final = ("text[]", "jsonb")
 
 
 @dataclass(frozen=True, slots=True)
 class OrderColumn:
-    """One column of an order. Nulls stand where a b-tree has them: last when rising, first when falling."""
+    """One column of an order. Nulls sort as in a btree: last when ascending, first when descending."""
 
     column: QueryColumn
     descending: bool
@@ -28,7 +28,7 @@ class OrderColumn:
 
     @property
     def text(self) -> str:
-        """The column as callers write it: `-updated_at` for falling."""
+        """The column as callers write it, with a leading `-` for descending: `-updated_at`."""
         return f"-{self.name}" if self.descending else self.name
 
 
@@ -38,14 +38,14 @@ def list_order_columns(plan: Plan) -> tuple[str, ...]:
 
 
 def build_default_order(plan: Plan) -> tuple[OrderColumn, ...]:
-    """Return the order of a query that names none: newest first."""
+    """Return the order of a query that names none: by `created_at`, newest first."""
     return (OrderColumn(list_query_columns(plan)["created_at"], descending=True),)
 
 
 def parse_order(plan: Plan, value: Any, reasons: list[Reason]) -> tuple[OrderColumn, ...]:
-    """Return the order that a caller names, such as `["-updated_at", "company_domain"]`; null is newest first.
+    """Parse the order that a caller gives, such as `["-updated_at", "company_domain"]`; null is newest first.
 
-    Adds to `reasons` each word that names no column to order by.
+    Appends to `reasons` each name that is no column to order by.
     """
     if value is None:
         return build_default_order(plan)

@@ -1,4 +1,4 @@
-"""The closed vocabularies of what becomes of a step result and of its rows.
+"""The outcomes of extraction and of a whole step result.
 
 An outcome is stored in `step_persistence.outcome`, answered by the upsert endpoint and counted by the accounts, so its
 value is part of the project's interface.
@@ -12,7 +12,7 @@ from typing import Final
 
 
 class Outcome(StrEnum):
-    """What became of a step result, strongest first: the order in which outcomes are printed and compared."""
+    """The outcome of a step result, strongest first: the order in which outcomes are printed and compared."""
 
     WRITTEN = "written"
     UNCHANGED = "unchanged"
@@ -21,15 +21,15 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
 
 
-#: Outcomes of a row that Postgres accepted. An upsert answers one of them; `rejected` and `filtered` rows are not sent.
+#: Outcomes of a row that Postgres accepted: an upsert answers one of them.
 ACCEPTED: Final = (Outcome.WRITTEN, Outcome.UNCHANGED, Outcome.SUPERSEDED)
 
-#: Outcomes after which the row stands in the table as the step result has it.
+#: Outcomes after which the stored row is that of the step result.
 STORED: Final = (Outcome.WRITTEN, Outcome.UNCHANGED)
 
 
 class ExtractionOutcome(StrEnum):
-    """What extraction made of one step result: rows to write, nothing by intention, or nothing by a mistake."""
+    """The outcome of extracting one step result: it gives rows, is filtered out by the spec, or cannot be stored."""
 
     ROW = "row"
     FILTERED = "filtered"

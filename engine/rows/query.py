@@ -1,6 +1,6 @@
 """Build the query of one table from its parameters: filters, `order`, `q`, `fields`, `limit`, `offset` and `count`.
 
-The API, the command line and the typed functions share this module, so that a word means the same at every door.
+The API, the command line and the typed functions share this module, so that each parameter means the same in all three.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ MAX_OFFSET: Final = 2**31 - 1
 MAX_FIELDS: Final = 200  # column names and paths
 MAX_SEARCH_LENGTH: Final = 1000
 MAX_PATH_LENGTH: Final = 500
-#: The parameters of a query that are no filters.
+#: The parameters of a query other than filters.
 OPTIONS: Final = ("order", "q", "fields", "limit", "offset", "count")
-#: Those of a query that is answered as a whole: an export has no page.
+#: The same for an export, which has no pages.
 EXPORT_OPTIONS: Final = ("order", "q", "fields")
 
 
@@ -38,7 +38,7 @@ class Count(StrEnum):
 
 
 class QueryRejected(EngineError):
-    """Raised for an invalid query. `reasons` has one entry per invalid parameter."""
+    """A query is invalid. `reasons` has one entry per invalid parameter."""
 
     def __init__(self, reasons: list[Reason], hint: str) -> None:
         super().__init__("; ".join(reason.sentence for reason in reasons), hint=hint)
@@ -47,7 +47,7 @@ class QueryRejected(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class DocumentPath:
-    """A place inside a document: `text` as the caller wrote it, which is the key of the answer."""
+    """A dotted path into a document column; `text` is the path as the caller wrote it, and its key in the answer."""
 
     text: str
     column: str
@@ -56,9 +56,9 @@ class DocumentPath:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One page of one table."""
+    """A request for one page of one table."""
 
-    org_id: str | None  # None: every organisation, which the API never allows
+    org_id: str | None  # None: rows of every organisation, which the API never allows
     conditions: tuple[Condition, ...] = ()
     search: str | None = None
     order: tuple[OrderColumn, ...]
@@ -67,7 +67,7 @@ class Query:
     limit: int = DEFAULT_LIMIT
     offset: int = 0
     count: Count | None = None
-    after: tuple[str | None, ...] | None = None  # the order's values and the id of the last row of the page before
+    after: tuple[str | None, ...] | None = None  # the last row of the page before: its values of the order, its id
 
     @property
     def tenant(self) -> str:
@@ -77,7 +77,7 @@ class Query:
 
     @property
     def question(self) -> list[Any]:
-        """What is asked, apart from the page: a cursor belongs to one question."""
+        """The query without its page, which a cursor is valid for: conditions, search and order."""
         conditions = sorted(([one.column, one.operator, one.value] for one in self.conditions), key=lambda one: one[:2])
         return [conditions, self.search, [column.text for column in self.order]]
 
@@ -85,9 +85,9 @@ class Query:
 def build_query(
     plan: Plan, org_id: str | None, parameters: Mapping[str, Any], options: Sequence[str] = OPTIONS
 ) -> Query:
-    """Build the query for the rows of `org_id`; `options` are the words beside filters that the caller may use.
+    """Build the query for the rows of `org_id`; `options` are the parameters that the caller may use besides filters.
 
-    Raises QueryRejected naming every parameter that is unknown, out of range, or no value of its column.
+    Raises QueryRejected naming every parameter that is unknown, out of range, or not a value of its column.
     """
     known = (*list_query_columns(plan), *options)
     reasons = [
@@ -115,7 +115,7 @@ def build_query(
 
 
 def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:
-    """Build the query that shows one row of `org_id`; `fields` as in a query. Raises QueryRejected."""
+    """Build the query for a single row of `org_id`; `fields` selects columns and paths. Raises QueryRejected."""
     reasons: list[Reason] = []
     columns, paths = _select_columns(plan, fields, reasons)
     if reasons:
@@ -124,7 +124,7 @@ def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:
 
 
 def _build_hint(reasons: Sequence[Reason], known: Sequence[str]) -> str:
-    """Return what to do: the known words where one is unknown, else the sentences, which say what would be right."""
+    """Return the hint of a rejected query: the known parameters where one is unknown, else the reasons' advice."""
     if any(reason.code == "unknown_field" and reason.field not in known for reason in reasons):
         return "known fields: " + ", ".join(f"`{name}`" for name in known)
     advice = [reason.advice for reason in reasons if reason.advice]
@@ -183,7 +183,7 @@ def _select_columns(plan: Plan, wanted: Any, reasons: list[Reason]) -> tuple[tup
 
 
 def _parse_path(plan: Plan, text: str) -> tuple[Reason | None, DocumentPath | None]:
-    """Parse a dotted path into a document: why it is none, or the path."""
+    """Parse a dotted path into a document column; return the reason why it is none, or the path."""
     column, dot, rest = text.partition(".")
     shown = text[:100]
     if column not in list_columns(plan):
@@ -220,4 +220,4 @@ def _read_number(
             Reason("out_of_range", name, f"`{name}` is a whole number from {low} to {high}", str(value)[:40])
         )
         return default
-    return int(value)  # `-0` came as a number that remembers its spelling
+    return int(value)  # a number of `exact_json` keeps its text, such as `-0`

@@ -1,8 +1,8 @@
 """Decide which parts of a stored step result are fetched and which documents stay on the server.
 
-A document at a plain path (`a.b || c`) without normalizers is *held*: Postgres copies it from `step_results` to the
-target table, so its numbers keep their text and only the small values beside it are fetched (`engine/sql/json_paths.py`
-has the SQL).
+A document whose path has the form `a.b || c` and that no normalizer changes is *held*: Postgres copies it from
+`step_results` to the target table, so its numbers keep their text and only the small values beside it are fetched
+(`engine/sql/json_paths.py` has the SQL).
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from engine.jmespath.path import CompiledPath, Steps
 from engine.plan import Field, Plan
 from engine.rows.document import STORED_PATHS
 
-#: Steps that `#>` takes for an array index and JMESPath for a key. Postgres parses them as C does.
+#: Steps that `#>` takes for an array index and JMESPath for a key. Postgres parses them with `strtol` of C.
 _INDEX_LIKE = re.compile(r"[ \t\n\v\f\r]*[-+]?[0-9]+")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a plan reads of stored step results. Without `holds_documents` every document is fetched too."""
+    """The parts of stored step results that a plan reads. Without `holds_documents` every document is fetched too."""
 
     plan: Plan
     holds_documents: bool = True
 
     @cached_property
     def parts(self) -> tuple[Steps, ...]:
-        """The paths below the stored roots whose values are fetched, none of them inside another."""
+        """The paths whose values are fetched, each starting with a root; no path extends another one of them."""
         wanted = {
             _cut_at_index(steps)
             for path in self._list_fetched_paths()
@@ -43,7 +43,7 @@ class Reading:
 
     @cached_property
     def held_fields(self) -> tuple[Field, ...]:
-        """The fields whose document stays on the server in every operation: all rows of a batch have one shape."""
+        """The fields whose document is held, which a field is in all operations or in none."""
         return tuple(column for index, column in enumerate(self.plan.fields) if self._is_held(index, column))
 
     def find_alternatives(self, operation: str, field: Field) -> tuple[Steps, ...]:
@@ -84,7 +84,7 @@ class Reading:
 
 
 def _is_plain_path(path: CompiledPath | None) -> bool:
-    """Return whether `#>` reads every alternative of the path as JMESPath does."""
+    """Return whether the operator `#>` gives the same as JMESPath for every alternative of the path."""
     return (
         path is not None
         and path.alternatives is not None
@@ -96,13 +96,13 @@ def _is_plain_path(path: CompiledPath | None) -> bool:
 
 
 def _expand_roots(reads: Iterable[Steps]) -> Iterable[Steps]:
-    """Replace the empty prefix, which reads the whole document, by every root."""
+    """Replace the empty path, which reads the whole document, by a path to each root."""
     for steps in reads:
         yield from [steps] if steps else [(root,) for root in STORED_PATHS]
 
 
 def _cut_at_index(steps: Steps) -> Steps:
-    """Return the prefix that `#>` and JMESPath read alike: up to the first step that looks like an index."""
+    """Return the steps that `#>` and JMESPath read alike: those before the first that looks like an index."""
     for end, step in enumerate(steps):
         if _INDEX_LIKE.fullmatch(step):
             return steps[:end]
@@ -110,7 +110,7 @@ def _cut_at_index(steps: Steps) -> Steps:
 
 
 def _put_value(document: dict[str, Any], steps: Steps, value: Any) -> None:
-    """Set the value at a dotted path, making the objects on the way."""
+    """Set the value at a dotted path, creating the objects above it."""
     for step in steps[:-1]:
         inner = document.get(step)
         if not isinstance(inner, dict):

@@ -1,4 +1,4 @@
-"""Render extracted rows as JSON for people and other programs; every number keeps its text."""
+"""Encode extracted rows as JSON in which every number keeps its text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def dump_json(value: Any, *, indent: bool = False) -> bytes:
 
 
 def render_rows(plan: Plan, extracted: tuple[Row, ...]) -> list[dict[str, Any]]:
-    """Return `extracted` with each document as embedded JSON rather than as text, for `dump_json`."""
+    """Return the rows with each document as embedded JSON instead of text, to be encoded by `dump_json`."""
     documents = {column.name for column in plan.fields if column.type.name == "jsonb"}
     return [
         {
@@ -30,7 +30,7 @@ def render_rows(plan: Plan, extracted: tuple[Row, ...]) -> list[dict[str, Any]]:
 
 
 def render_extraction(plan: Plan, extraction: Extraction) -> dict[str, Any]:
-    """Return `{"outcome", "rows", "reasons"}` for `dump_json`."""
+    """Return `{"outcome", "rows", "reasons"}`, to be encoded by `dump_json`."""
     return {
         "outcome": extraction.outcome,
         "rows": render_rows(plan, extraction.rows),

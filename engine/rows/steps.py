@@ -1,4 +1,4 @@
-"""A found step result with what was extracted from it and what became of it, and the batches they are folded in."""
+"""A step result with its extracted rows and their outcomes, and the batches in which step results are folded."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from engine.rows.extract import Extraction, Reason
 from engine.rows.outcomes import ExtractionOutcome, Outcome, find_strongest
 from engine.rows.units import Unit, group_rows_by_unit
 
-#: Step results per transaction: the fastest of 50, 100, 500, 2,000 and 10,000 where it was measured.
+#: Step results per transaction: the fastest of 50, 100, 500, 2,000 and 10,000 when it was measured.
 BATCH_SIZE = 500
 #: Rows at which a batch is full whatever its size, so that lists of a thousand elements do not fill the memory.
 MAX_ROWS = 10_000
-#: Bytes of JSON that were read at which a batch is full, so that large documents do not.
+#: Bytes of fetched JSON at which a batch is full whatever its size, so that large documents do not fill the memory.
 MAX_BYTES = 8_000_000
 
 
 @dataclass(slots=True)
 class Step:
-    """A found step result: its origin, the rows extracted from it, and the outcome of each row."""
+    """A found step result: its source, the rows extracted from it, and the outcome of each row."""
 
     id: str
     org_id: str
     submission_id: str
     pipeline_run_id: str
     recorded_at: datetime
-    version: str  # `xmin` of the step result when it was read
+    version: str  # `xmin` (Postgres's row version) of the step result when it was read
     extraction: Extraction
-    units: dict[Unit, list[int]] = field(default_factory=dict)  # unit -> numbers of the rows that belong to it
-    size: int = 0  # bytes of JSON that were read of it
-    outcomes: dict[int, Outcome] = field(default_factory=dict)  # number of a row -> its outcome, once it is folded
-    refusals: dict[int, Reason] = field(default_factory=dict)  # number of a row -> why Postgres refuses it
-    row_ids: dict[int, str] = field(default_factory=dict)  # number of a row -> the stored row of its key
-    is_recorded: bool = False  # whether its ledger entry was written, which it is unless it changed meanwhile
-    deletion_outcome: Outcome | None = None  # under `on_absent: delete`: the outcome for the rows that it replaces
+    units: dict[Unit, list[int]] = field(default_factory=dict)  # unit -> indices of the rows that belong to it
+    size: int = 0  # bytes of JSON that were fetched of it
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # index of a row -> its outcome, once it is folded
+    refusals: dict[int, Reason] = field(default_factory=dict)  # index of a row -> why Postgres refuses it
+    row_ids: dict[int, str] = field(default_factory=dict)  # index of a row -> id of the stored row of its key
+    is_recorded: bool = False  # whether its ledger entry was written: not if it changed since it was read
+    deletion_outcome: Outcome | None = None  # with `on_absent: delete`: the outcome for the rows that it replaces
     #: Reasons added after extraction: rows Postgres refused, rows of earlier results deleted or kept.
     merge_reasons: list[Reason] = field(default_factory=list)
 
     def copy_unmerged(self) -> Step:
-        """Return the step result as it was after extraction, without the results of a merge."""
+        """Return a copy as it was after extraction, without outcomes, so that a batch can be folded once more."""
         return replace(self, outcomes={}, refusals={}, row_ids={}, deletion_outcome=None, merge_reasons=[])
 
     @property
@@ -58,7 +58,7 @@ class Step:
 
     @property
     def row_count(self) -> int:
-        """How many keys it has a row for that Postgres does not refuse, superseded ones included."""
+        """How many of its rows Postgres accepts, superseded ones included."""
         return len(self.extraction.rows) - self._rejected_count
 
     @property
@@ -72,14 +72,14 @@ class Step:
 
 
 def build_step(plan: Plan, extraction: Extraction, *, org_id: str, size: int = 0, **origin: object) -> Step:
-    """Build the step result of an extraction, with the units it contributes to."""
+    """Build the Step of an extraction, with the units it contributes to; `origin` holds the remaining fields."""
     units = group_rows_by_unit(plan, org_id, extraction)
     return Step(org_id=org_id, extraction=extraction, units=units, size=size, **origin)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
 class BatchBuilder:
-    """Collects step results until they make a batch: of `size` of them, MAX_ROWS rows, or MAX_BYTES."""
+    """Collects step results until they make a batch: `size` of them, or MAX_ROWS rows, or MAX_BYTES."""
 
     size: int
     steps: list[Step] = field(default_factory=list)
@@ -101,9 +101,9 @@ class BatchBuilder:
 
 
 def assign_writer(step: Step, count: int) -> int:
-    """Return which of `count` writers folds `step`, which has at most one row.
+    """Return the number of the writer, out of `count`, that folds `step`, which has at most one row.
 
-    Step results of one key share a writer, so that they are folded in their order, and units that share a lock do, so
+    Step results of one key share a writer, so that they are folded in their order. So do units with the same lock, so
     that writers do not wait for each other. The number is the same in every process.
     """
     return next((unit.slot % count for unit in step.units), 0)

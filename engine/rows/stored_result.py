@@ -1,4 +1,4 @@
-"""Extract the rows of a step result as the database gives it: its parts that the plan reads, and what stays there."""
+"""Extract the rows of a step result from the columns that `build_step_results_statement` selects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def extract_stored_result(reading: Reading, row: StepResultRow, *, with_duplicat
 
 
 def build_stored_document(reading: Reading, row: StepResultRow) -> dict[str, Any]:
-    """Build the document of one stored step result, as far as the plan reads it. Raises ExactError."""
+    """Build the document of one stored step result from the parts that the plan reads. Raises ExactError."""
     _, org_id, submission_id, run_id, position, operation, _, _, parts, company_id, *_ = row
     values = exact_json.loads(parts)
     assert isinstance(values, list)

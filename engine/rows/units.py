@@ -1,7 +1,8 @@
-"""Name what is folded as one: the row of a key, or under `on_absent: delete` all rows of a parent key.
+"""The unit: the rows that are folded together, which is the row of a key, or with `on_absent: delete` of a parent key.
 
-Its name is a hash of spec, organisation and key, computed here alone and kept in `row_lineage` and `stale_rows`. Equal
-keys to Postgres have one name: 1.10 and 1.1 of `numeric`, one moment in two time zones.
+The id of a unit is a hash of spec, organisation and key, computed only here and stored in `row_lineage` and
+`stale_rows`. Keys that Postgres takes for equal have the same id: 1.10 and 1.1 of `numeric`, one moment in two time
+zones.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from engine.rows.extract import Extraction
 from engine.rows.outcomes import ExtractionOutcome
 from engine.spec.vocabulary import OnAbsent
 
-#: Locks per spec: that of a unit is chosen by its organisation and by itself. Postgres has room for some thousand locks
-#: in all, so one transaction never takes more than ORGANISATION_SLOTS * UNIT_SLOTS of a spec, however many units it
-#: folds. An upsert rarely waits for the batch of another organisation.
+#: A spec has ORGANISATION_SLOTS * UNIT_SLOTS advisory locks; hashes of its organisation and of its id choose that of a
+#: unit. Postgres has room for some thousand locks in all, so one transaction takes no more than these, however many
+#: units it folds. An upsert rarely waits for the batch of another organisation.
 ORGANISATION_SLOTS: Final = 64
 UNIT_SLOTS: Final = 8
 _EXACT: Final = Context(prec=MAX_PREC)
@@ -32,16 +33,17 @@ _EXACT: Final = Context(prec=MAX_PREC)
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A row, or the rows of a parent, of one organisation."""
+    """The row of a key, or all rows of a parent key, in one organisation."""
 
     org_id: str
     id: str  # the hash, as the text of a uuid
-    #: Under `on_absent: delete`: the parent key, a JSON object of column -> text or null. Its spelling may differ.
+    #: With `on_absent: delete`: the parent key as a JSON object of column -> text or null. Equal units may spell it
+    #: differently.
     parent: str | None = field(default=None, compare=False)
 
     @property
     def slot(self) -> int:
-        """The number of its lock among those of the spec, from 0 to ORGANISATION_SLOTS * UNIT_SLOTS - 1."""
+        """The number of its lock among the locks of the spec, from 0 to ORGANISATION_SLOTS * UNIT_SLOTS - 1."""
         organisation = crc32(self.org_id.encode()) % ORGANISATION_SLOTS
         return organisation * UNIT_SLOTS + int(self.id[-2:], 16) % UNIT_SLOTS
 
@@ -58,12 +60,12 @@ def build_unit(plan: Plan, org_id: str, row: Mapping[str, Any]) -> Unit:
 
 
 def get_unit_fields(plan: Plan) -> tuple[Field, ...]:
-    """Return the fields that tell units apart: the conflict key, or under `on_absent: delete` the parent key."""
+    """Return the fields that identify a unit: the conflict key, or with `on_absent: delete` the parent key."""
     return plan.parent_key if plan.on_absent is OnAbsent.DELETE else plan.key_fields
 
 
 def group_rows_by_unit(plan: Plan, org_id: str, extraction: Extraction) -> dict[Unit, list[int]]:
-    """Return the units a step result contributes to, with the numbers of its rows in each."""
+    """Return {unit: indices of the extracted rows that belong to it} for the extraction of one step result."""
     if extraction.outcome is not ExtractionOutcome.ROW:
         return {}
     if extraction.parent is not None:
@@ -75,7 +77,7 @@ def group_rows_by_unit(plan: Plan, org_id: str, extraction: Extraction) -> dict[
 
 
 def list_locks(spec: str, units: Iterable[Unit]) -> list[int]:
-    """Return the keys of the advisory locks that guard `units`, in the order in which every writer takes them."""
+    """Return the keys of the advisory locks of `units`, in the order in which every writer takes them."""
     return sorted({_hash_lock(spec, unit.slot) for unit in units})
 
 
@@ -85,7 +87,7 @@ def _hash_lock(spec: str, slot: int) -> int:
 
 
 def _make_canonical(value: Any) -> str | None:
-    """Return one text for all values that are equal as keys to Postgres, which can cast it back."""
+    """Return the same text for all values that Postgres takes for equal keys; Postgres can cast the text back."""
     match value:
         case None | str():
             return value

@@ -1,1 +1,1 @@
-"""Pipeline runs, step results and submissions: reading them, claiming them, and recording how they go."""
+"""Pipeline runs, step results and submissions: read, claim and change them."""

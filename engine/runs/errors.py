@@ -1,15 +1,14 @@
 """Errors about pipeline runs, step results and submissions.
 
-EngineError
-└── RunError
+EngineError └── RunError
     ├── RecordNotFound           there is no such run, step result or submission
-    ├── ForeignRecord            it belongs to another organisation than the caller named
+    ├── ForeignRecord            the record belongs to another organisation than the caller named
     ├── ForeignCompany           the company does not belong to the organisation
     ├── LostLease                another runner holds the run, or it was canceled
     ├── IdempotencyConflict      the key was sent before with another request
     ├── TooManyQueuedSteps       the organisation has too many queued steps
     ├── UnknownOperation         no spec says how the operation is executed
-    └── InvalidStepConfig        a key or value of a step's configuration is not one there is
+    └── InvalidStepConfig        a key or value of a step's configuration is invalid
 
 Messages and hints name no header and no option: the API and the command line add what their callers can do.
 """
@@ -52,4 +51,4 @@ class UnknownOperation(RunError):
 
 
 class InvalidStepConfig(RunError):
-    """A key or a value of a step's configuration is not one there is."""
+    """A key or a value of a step's configuration is invalid."""

@@ -1,4 +1,4 @@
-"""Cancel runs, take them up again, list them: local and Trigger.dev runs alike."""
+"""Cancel, retry and list runs, local ones and those of Trigger.dev alike."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from engine.runs.runs import RUN_QUERIES, set_aside_runs, sync_submissions
+from engine.runs.runs import RUN_QUERIES, end_exhausted_runs, sync_submissions
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 
@@ -15,7 +15,7 @@ MAX_RUNS: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs to list, newest first. `abandoned`: those that run and are executed by nobody any more."""
+    """Which runs to list, newest first. With `abandoned`, only running ones that no runner executes any more."""
 
     org_id: str | None = None
     status: str | None = None
@@ -25,7 +25,7 @@ class RunFilter:
 
 @dataclass(frozen=True, slots=True)
 class ChangedRun:
-    """A run that was canceled or queued again, and its run at Trigger.dev, where it had one."""
+    """A run that was canceled or queued again, and the id of its run at Trigger.dev, if any."""
 
     id: str
     submission_id: str
@@ -35,9 +35,9 @@ class ChangedRun:
 async def cancel_runs(
     connection: Connection, *, run_id: str | None = None, submission_id: str | None = None
 ) -> list[ChangedRun]:
-    """Cancel a run, or those of a submission, that have not ended; return those that were canceled.
+    """Cancel a run, or all runs of a submission, unless they have ended; return those that were canceled.
 
-    Their runners learn it with their next call. What is ordered already is collected all the same.
+    Their runners learn it with their next call. Answers that are ordered already are collected nevertheless.
     """
     return await _change_runs(connection, "cancel_runs", run_id, submission_id)
 
@@ -45,21 +45,20 @@ async def cancel_runs(
 async def retry_runs(
     connection: Connection, *, run_id: str | None = None, submission_id: str | None = None
 ) -> list[ChangedRun]:
-    """Queue again a run, or those of a submission, that failed, were canceled or are executed by nobody.
+    """Queue a run, or all runs of a submission, that failed, were canceled or have no runner any more; return them.
 
-    Return those that were queued. Steps that succeeded keep their results, and orders that may have an answer are not
-    made again.
+    Steps that succeeded keep their results, and orders that may have an answer are not placed again.
     """
     return await _change_runs(connection, "retry_runs", run_id, submission_id)
 
 
 async def queue_silent_runs(connection: Connection, max_attempts: int) -> int:
-    """Queue the runs of Trigger.dev again that nobody executes any more; return how many.
+    """Queue the runs of Trigger.dev again that no runner executes any more; return how many.
 
-    Those that were taken up `max_attempts` times already are set aside as failed.
+    Those that have had `max_attempts` attempts already are ended as failed.
     """
     async with wrap_errors(), connection.transaction():
-        await set_aside_runs(connection, "set_aside_silent_runs", {"max_attempts": max_attempts})
+        await end_exhausted_runs(connection, "set_aside_silent_runs", {"max_attempts": max_attempts})
         queued = await (await connection.execute(RUN_QUERIES["queue_silent_runs"])).fetchall()
         await sync_submissions(connection, {submission for _, submission in queued})
     return len(queued)

@@ -1,4 +1,4 @@
-"""List runs, and read step results, with what became of each step under each spec."""
+"""List runs, and read step results, with the outcome of each step under each spec."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.store.errors import wrap_errors
 from engine.store.tenant import read_as_tenant
 
 QUERIES: Final = read_named_queries("engine.runs", "run_list.sql")
-#: Runs whose inputs a search looks into, the newest ones.
+#: How many runs a search of inputs reads, newest first.
 SEARCH_WINDOW: Final = 5000
 
 
@@ -26,7 +26,7 @@ class RunSearch:
     company_id: str | None = None  # only those of this company
     status: str | None = None
     submission_id: str | None = None
-    texts: Sequence[str] = ()  # one of which the input mentions, whatever its letter case
+    texts: Sequence[str] = ()  # only those whose input contains one of these, in any letter case
     limit: int = 50
     offset: int = 0
 
@@ -34,7 +34,7 @@ class RunSearch:
 async def list_runs_with_steps(connection: Connection, plans: Sequence[Plan], wanted: RunSearch) -> list[bytes]:
     """Return one page of an organisation's runs, newest first, each a JSON text with its steps.
 
-    Each step says what became of it under `plans`. Raises StoreUnavailable.
+    Each step has its outcome under each of `plans`. Raises StoreUnavailable.
     """
     patterns = [f"%{_escape_pattern(text)}%" for text in wanted.texts] or None
     window = SEARCH_WINDOW if patterns else wanted.limit + wanted.offset
@@ -62,5 +62,5 @@ def _name_digests(plans: Sequence[Plan]) -> dict[str, list[str]]:
 
 
 def _escape_pattern(text: str) -> str:
-    r"""Return a text as LIKE takes it literally: `\`, `%` and `_` escaped."""
+    r"""Escape `\`, `%` and `_`, so that LIKE matches the text literally."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,6 +1,6 @@
 """Read, claim and change pipeline runs and step results.
 
-Rows come back as the JSON text Postgres wrote, so that no number changes on the way to the runner.
+Records are returned as the JSON text that Postgres wrote, so that no number changes on the way to the runner.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Keep(Enum):
     KEEP = "keep"
 
 
-#: The value of a field that an update leaves as it is; None clears the field.
+#: Value of a field of RunChange or StepChange: the update leaves the column as it is. None clears it.
 KEEP: Final = Keep.KEEP
 
 
@@ -63,14 +63,14 @@ class StepChange:
 
 
 async def claim_run(connection: Connection, lease_seconds: int, org_id: str | None, max_attempts: int) -> str | None:
-    """Lease the next run for `lease_seconds`; return None when no run waits.
+    """Lease the next run for `lease_seconds` and return it as JSON text; None when no run is queued.
 
-    A run whose runner died comes before the oldest queued one. One that was taken up `max_attempts` times already is
-    set aside as failed.
+    A run whose runner died comes before the oldest queued one. One that has had `max_attempts` attempts already is
+    ended as failed instead.
     """
     parameters = {"seconds": lease_seconds, "org_id": org_id, "max_attempts": max_attempts}
     async with wrap_errors(), connection.transaction():
-        await set_aside_runs(connection, "set_aside_runs", parameters)
+        await end_exhausted_runs(connection, "set_aside_runs", parameters)
     row = await _fetch_row(connection, RUN_QUERIES["claim_run"], parameters)
     return row[0] if row else None
 
@@ -85,11 +85,10 @@ async def renew_lease(
     error_message: str | None = None,
     released: bool = False,
 ) -> str:
-    """Extend the lease of a run to `lease_seconds` from now; `error_message` says why its runner leaves it.
+    """Extend the lease of a run to `lease_seconds` from now; `error_message` says why its runner gives it up.
 
-    `released`: the runner is stopped and gives the run back, so that this attempt does not count against the run.
-
-    Raises RecordNotFound, ForeignRecord, LostLease.
+    With `released` the runner is being stopped and gives the run back, so that this attempt does not count against the
+    run. Raises RecordNotFound, ForeignRecord, LostLease.
     """
     parameters = {
         "pipeline_run_id": run_id,
@@ -104,7 +103,7 @@ async def renew_lease(
 
 
 async def read_run(connection: Connection, run_id: str, org_id: str | None) -> str:
-    """Return a run with its submission and its step results. Raises RecordNotFound, ForeignRecord."""
+    """Return a run with its submission and its step results as JSON text. Raises RecordNotFound, ForeignRecord."""
     row = await _fetch_row(connection, RUN_QUERIES["read_run"], {"pipeline_run_id": run_id})
     return _check_access(row, "Pipeline run", org_id)
 
@@ -116,7 +115,7 @@ async def read_queue(connection: Connection, org_id: str | None) -> str:
 
 
 async def update_run(connection: Connection, change: RunChange, org_id: str | None) -> str:
-    """Update a run and the status of its submission in one transaction.
+    """Update a run and the status of its submission in one transaction; return the run as JSON text.
 
     Raises RecordNotFound, ForeignRecord, LostLease.
     """
@@ -131,7 +130,7 @@ async def update_run(connection: Connection, change: RunChange, org_id: str | No
 
 
 async def update_step(connection: Connection, change: StepChange, org_id: str | None) -> str:
-    """Update a step result. Raises RecordNotFound, ForeignRecord, LostLease."""
+    """Update a step result and return it as JSON text. Raises RecordNotFound, ForeignRecord, LostLease."""
     ended = change.status is not None and change.status.is_final
     parameters = {**_build_parameters(change), "ended": ended, "org_id": org_id}
     async with wrap_errors(), connection.transaction():
@@ -142,19 +141,19 @@ async def update_step(connection: Connection, change: StepChange, org_id: str | 
 
 
 async def skip_remaining_steps(connection: Connection, run_id: str, position: int, org_id: str | None) -> str:
-    """Skip the queued steps of a run after `position`. Raises RecordNotFound, ForeignRecord."""
+    """Set the queued steps of a run after `position` to skipped. Raises RecordNotFound, ForeignRecord."""
     parameters = {"pipeline_run_id": run_id, "position": position, "org_id": org_id}
     row = await _fetch_row(connection, RUN_QUERIES["skip_remaining_steps"], parameters)
     return _check_access(row, "Pipeline run", org_id)
 
 
 async def sync_submission_status(connection: Connection, submission_id: str, org_id: str | None) -> str:
-    """Derive the status of a submission from its runs. Raises RecordNotFound, ForeignRecord."""
+    """Set the status of a submission from those of its runs. Raises RecordNotFound, ForeignRecord."""
     return _check_access(await _fetch_synced_status(connection, submission_id, org_id), "Submission", org_id)
 
 
-async def set_aside_runs(connection: Connection, query: str, parameters: Mapping[str, Any]) -> None:
-    """End the runs that were taken up too often, with their steps and submissions, inside the caller's transaction."""
+async def end_exhausted_runs(connection: Connection, query: str, parameters: Mapping[str, Any]) -> None:
+    """End the runs that had too many attempts, with their steps and submissions, inside the caller's transaction."""
     rows = await (await connection.execute(RUN_QUERIES[query], parameters)).fetchall()
     for run_id, _, error_message in rows:
         run = {"pipeline_run_id": run_id, "error_message": error_message}
@@ -163,7 +162,10 @@ async def set_aside_runs(connection: Connection, query: str, parameters: Mapping
 
 
 async def sync_submissions(connection: Connection, submission_ids: set[str]) -> None:
-    """Derive the status of each submission from its runs, inside the caller's transaction, in one order for all."""
+    """Set the status of each submission from those of its runs, inside the caller's transaction.
+
+    They are locked in the order of their ids, so that two callers cannot deadlock.
+    """
     for submission_id in sorted(submission_ids):
         await connection.execute(SUBMISSION_QUERIES["lock_submission"], {"submission_id": submission_id})
         await _fetch_synced_status(connection, submission_id, None)
@@ -180,7 +182,7 @@ async def _fetch_row(connection: Connection, query: str, parameters: Mapping[str
 
 
 def _build_parameters(change: RunChange | StepChange) -> dict[str, Any]:
-    """Return the fields of `change` by name, and `set_<name>` for each that can be kept."""
+    """Return the fields of `change` by name, and `set_<name>` for each that can be KEEP."""
     parameters: dict[str, Any] = {}
     for field in fields(change):
         value = getattr(change, field.name)
@@ -191,7 +193,10 @@ def _build_parameters(change: RunChange | StepChange) -> dict[str, Any]:
 
 
 def _check_access(row: Any, kind: str, org_id: str | None) -> str:
-    """Return the JSON text of a row (owner, whether the caller holds its lease, text) that the caller may see."""
+    """Return the JSON text of a row (owner, whether the caller holds its lease, text) that the caller may see.
+
+    Raises RecordNotFound, ForeignRecord, LostLease.
+    """
     if row is None:
         raise RecordNotFound(f"{kind} not found", hint="check the id, and that it is of this database")
     owner, holds_lease, text = row[:3]

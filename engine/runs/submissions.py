@@ -29,9 +29,9 @@ class NewSubmission:
     runner: Runner
     requested_by: str | None = None
     idempotency_key: str | None = None
-    request_digest: str | None = None  # of all that was sent with the key
-    step_count: int = 0  # of all runs together
-    max_queued_steps: int | None = None  # of the organisation; None: no bound
+    request_digest: str | None = None  # a hash of the request that was sent with the key
+    step_count: int = 0  # the steps of all its runs together
+    max_queued_steps: int | None = None  # the limit of the organisation; None: no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,13 @@ class CreatedSubmission:
 
     json: str
     run_ids: tuple[str, ...]
-    is_replayed: bool = False  # it was made before, under the same idempotency key
+    is_replayed: bool = False  # whether an earlier request with the same idempotency key created it
 
 
 async def create_submission(connection: Connection, submission: NewSubmission) -> CreatedSubmission:
-    """Store a submission, a run per input and its queued steps in one transaction.
+    """Create a submission, a run per input and the queued steps of each in one transaction.
 
-    The same idempotency key with the same request gives the first submission again. Raises ForeignCompany,
+    An idempotency key that was sent before with the same request returns the first submission. Raises ForeignCompany,
     IdempotencyConflict, TooManyQueuedSteps, UnknownOrganisation, StoreRefused, StoreUnavailable.
     """
     try:
@@ -124,8 +124,8 @@ async def find_undispatched_runs(
         return await cursor.fetchall()
 
 
-async def find_left_runs(connection: Connection) -> list[tuple[str, str, str | None, int]]:
-    """Return the same of runs of any submission, at most 100, that have been queued for more than a minute."""
+async def find_overdue_runs(connection: Connection) -> list[tuple[str, str, str | None, int]]:
+    """Return the same of at most 100 runs, of any submission, that have been queued for more than a minute."""
     async with wrap_errors():
         return await (await connection.execute(QUERIES["find_left_runs"])).fetchall()
 

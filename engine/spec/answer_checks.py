@@ -1,7 +1,7 @@
-"""Check the schema of an operation's answer against the provider's limits, and the fields that read it against it.
+"""Check the schema of an operation's answer against the provider's limits.
 
-It looks at specs of the right shape whose paths all parse. A spec without `research` is held to the answers that other
-specs ask for.
+Only specs without shape errors and without mistakes in their paths are checked. `answer_path_checks.py` then checks the
+paths of every spec that reads the answer.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def check_answer_schema(source: Source, spec: Spec, paths: Paths) -> Answer | No
 
 
 def build_schema_from_fields(spec: Spec, paths: Paths) -> Schema:
-    """Return the JSON Schema that `output_schema: from_fields` makes of a spec that passed the checks."""
+    """Return the JSON Schema of the answer for a checked spec with `output_schema: from_fields`."""
     assert spec.research is not None
     located = AnswerPaths(PROVIDERS[spec.research.provider], list_rows(spec, paths, *spec.operations))
     columns = [column for _, column in _list_answer_columns(spec, paths, located)]
@@ -66,7 +66,7 @@ def _describe_rows(spec: Spec) -> str:
 def _find_schema(
     source: Source, spec: Spec, paths: Paths, located: AnswerPaths, provider: ResearchProvider
 ) -> Schema | bool | None:
-    """Return the schema of the answer; True for `auto`, False for `text`, None where it is wrong (and reported)."""
+    """Return the schema of the answer; True for `auto`, False for `text`, None for a wrong one, which is reported."""
     assert spec.research is not None
     word = spec.research.output_schema
     if word in ("auto", "text"):
@@ -130,7 +130,7 @@ def _check_from_fields(
 def _report_schema_mistake(
     source: Source, mistake: SchemaMistake, columns: Sequence[tuple[Place, AnswerColumn]]
 ) -> None:
-    """Report a mistake of a made schema at the first column that asks for the property, at the property's name."""
+    """Report a mistake of a schema built from fields at the first column that reads the property, at its name."""
     steps = _read_answer_steps(mistake.place)
     code = _choose_code(mistake)
     for place, column in columns:
@@ -144,7 +144,7 @@ def _report_schema_mistake(
 
 
 def _read_answer_steps(place: Sequence[str | int]) -> AnswerSteps:
-    """Return the steps into an answer that a place of its schema stands for."""
+    """Convert the place of a schema in its root schema to the steps of the value that it describes."""
     steps: list[str | None] = []
     index = 0
     while index < len(place):

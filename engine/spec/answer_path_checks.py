@@ -113,7 +113,7 @@ class _Reader:
         is_known = column.type in TYPES and (not chain or chain[0] in NORMALIZERS)
         if not isinstance(answer.schema, dict) or not path.alternatives or not is_known:
             return None
-        places = [located.locate(steps) for steps in path.alternatives]
+        places = [located.locate_steps(steps) for steps in path.alternatives]
         if None in places:
             return None  # something beside the answer may fill it
         kinds = {kind for steps in places if steps is not None for kind in list_kinds(answer.schema, steps)} - {"null"}
@@ -138,7 +138,7 @@ class _Reader:
         key = read.steps[read.index]
         asked = "" if self.spec.research else f" that `{answer.file}` asks for"
         what = f"the answer's schema{asked} has no `{key}` there"
-        if located.locate(read.steps) is None:
+        if located.locate_steps(read.steps) is None:
             what = f"the output{asked} has no key `{key}`"
         hint = "; ".join(filter(None, [read.hint, asked and f"`{answer.file}` may ask for `{key}` too"]))
         offset = _find_step(path.text, read.steps, read.index)
@@ -157,7 +157,7 @@ class _DeadRead:
 
 def _find_dead_read(steps: Steps, answer: Answer, located: AnswerPaths) -> _DeadRead | None:
     """Return why there can be no value at `steps`; None when there may be one."""
-    place = located.locate(steps)
+    place = located.locate_steps(steps)
     if place is not None:
         if answer.schema is True:
             return None

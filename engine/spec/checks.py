@@ -1,7 +1,7 @@
 """Check a folder of spec files and find every mistake in one pass.
 
-The checks look at raw values and tolerate each other's mistakes, so that a spec with a misspelt key is told of its
-misspelt normalizer in the same run.
+The checks read raw values and ignore each other's mistakes, so that a spec with a misspelt key and a misspelt
+normalizer gets both diagnostics in one run.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ from engine.spec.yaml_source import Place, Source
 from engine.values.column_types import TYPES
 from engine.values.normalizers import NORMALIZERS
 
-#: Columns of these types are no keys.
+#: Types of columns that cannot be part of a key.
 _UNCOMPARED = ("jsonb", "text[]")
-#: Columns of these types can be searched by their words.
+#: Types of columns that full text can search.
 _SEARCHED = ("text", "text[]")
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The result of checking a folder: its specs of the right shape, their compiled paths, and every mistake."""
+    """The result of checking a folder: the specs without shape errors, their compiled paths, and every mistake."""
 
     specs: tuple[tuple[Source, Spec], ...]
     diagnostics: tuple[Diagnostic, ...]
@@ -65,7 +65,7 @@ class Checked:
 
 
 def check_sources(sources: Sequence[Source]) -> Checked:
-    """Check a whole folder and return every mistake of every file, in the order of the files."""
+    """Check all files of a folder together; return every mistake, in the order of the files."""
     specs = []
     parsed_paths = ParsedPaths()
     for source in sources:
@@ -163,7 +163,7 @@ def _suggest_type(kind: str) -> str:
     return suggest_name(kind, TYPES)
 
 
-#: Names of types elsewhere -> the one of a spec.
+#: Names of types in other systems -> the type of a spec.
 _TYPE_SYNONYMS = {
     **dict.fromkeys(("string", "str", "varchar", "character varying", "char", "character", "citext", "enum"), "text"),
     **dict.fromkeys(("int", "int4", "int32", "smallint", "int2", "serial"), "integer"),
@@ -225,7 +225,7 @@ def _check_coalesce(source: Source, data: Data, name: str, field: Data) -> None:
 
 
 def _check_key_words(source: Source, name: str, field: Data, is_key: bool) -> None:
-    """Check that `null_key` stands at a conflict column, and `on_invalid: missing` at none."""
+    """Report `null_key` at a column outside the key, and `on_invalid: missing` at a conflict column."""
     if field.get("null_key") is not None and not is_key:
         message = f"`{name}` is no conflict column, so `null_key` says nothing"
         source.report_value(("fields", name, "null_key"), "SPEC318", message, "drop it, or write `required: true`")
@@ -255,7 +255,7 @@ def _check_conflict(source: Source, data: Data) -> None:
 
 
 def _check_lists(source: Source, data: Data) -> None:
-    """Check that `conflict`, `operations` and target submissions repeat nothing, and that indexed columns exist."""
+    """Report repeats in `conflict`, `operations` and targets' submissions, and indexed columns that do not exist."""
     for place in (("conflict",), ("operations",)):
         _check_repeats(source, data.get(place[0]), place)
     for index, target in enumerate(list_entries(data.get("backfill"))):
@@ -302,11 +302,11 @@ def _check_overrides(source: Source, data: Data) -> None:
         _check_normalizers(source, place, fields.get(name, {}).get("type"), override.get("normalize"))
     for name, field in fields.items():
         if not field or field.get("path") is not None or field.get("coalesce") is not None:
-            continue  # a field that is no mapping is another check's
+            continue  # a field that is no mapping is reported as a shape error
         given = {op for op, other, override in list_field_overrides(data) if other == name and override.get("path")}
         without = [operation for operation in overrides if operation not in given]
         if without or not overrides:
-            named = without and isinstance(data["operations"], dict)  # in a list, none could
+            named = without and isinstance(data["operations"], dict)  # operations in a list cannot have a path
             missing = f" and operation `{without[0]}` gives none" if named else ""
             message = f"field `{name}` has no `path`{missing}"
             source.report_key(("fields", name), "SPEC315", message, f"add `path: output.{name}`")
@@ -350,7 +350,7 @@ def _check_unique(
 
 
 def _follows_from_table(what: str, source: Source, owner: Source) -> bool:
-    """Tell whether two slugs are the same because the tables are: then only the table is reported."""
+    """Return whether two slugs are equal because the tables are; then only the tables are reported."""
     return what == "slug" and source.data.get("table") == owner.data.get("table")
 
 

@@ -1,4 +1,4 @@
-"""The mistakes of specs: a diagnostic with its place and code, and `CODES`, from which `docs/errors.md` is written."""
+"""Diagnostics, which are the mistakes found in specs, and `CODES`, from which `docs/errors.md` is generated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.spec.research_codes import RESEARCH_CODES
 
 @dataclass(frozen=True, slots=True, order=True)
 class Diagnostic:
-    """One mistake in a spec: its place (1-based line and column), its code, and a hint how to mend it."""
+    """One mistake in a spec: its place (1-based line and column), its code, and a hint how to fix it."""
 
     file: str
     line: int
@@ -26,6 +26,7 @@ class Diagnostic:
         return f"{first}\n    hint: {self.hint}" if self.hint else first
 
     def to_payload(self) -> dict[str, Any]:
+        """Return the JSON object of the diagnostic."""
         return {
             "file": self.file,
             "line": self.line,
@@ -37,7 +38,10 @@ class Diagnostic:
 
 
 class SpecErrors(EngineError):
-    """The specs of a project do not pass the checks. Carries every diagnostic, in the order of files and lines."""
+    """The specs of a project do not pass the checks.
+
+    `diagnostics` has every mistake, in the order of files and lines.
+    """
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(sorted(diagnostics))
@@ -217,7 +221,7 @@ CODES: Mapping[str, tuple[str, str, str]] = {
     ),
 }
 
-#: Retired code -> what it said. None of them is ever used for something else.
+#: Retired code -> its former meaning. It is never used with another one.
 RETIRED_CODES: Mapping[str, str] = {
     "SPEC307": "Two specs claim the same operation. Several may: each makes a table of its own of the same answers.",
 }

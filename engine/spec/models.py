@@ -23,11 +23,11 @@ TABLE = r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$"
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
-#: Parameters of the endpoints beside the fields.
+#: Parameters of the endpoints other than fields: names that a field cannot have.
 RESERVED_PARAMETERS = ("limit", "offset", "cursor", "fields", "rows", "source_operation_id")
-#: Parameters of the query endpoint alone: names that a filter cannot have.
+#: Further parameters of the query endpoint: names that a filter cannot have.
 RESERVED_FILTERS = ("order", "q", "count")
-#: Limits of Postgres: columns of a table beside the provided ones, and columns of an index.
+#: Limits of Postgres: columns of a table, less the provided ones, and columns of an index.
 MOST_FIELDS = 1600 - len(PROVIDED_COLUMNS)
 MOST_INDEXED = 32
 #: Columns Postgres itself gives every table.
@@ -161,7 +161,7 @@ class TargetSpec(StrictModel):
 
 
 def _expand_operations(value: Any) -> Any:
-    """Turn a list of ids, or `id:` with nothing behind it, into a mapping from id to an empty override."""
+    """Convert a list of ids, or a mapping with empty values, to a mapping from id to override."""
     if isinstance(value, list) and all(isinstance(operation, str) for operation in value):
         return dict.fromkeys(value, Override())
     if isinstance(value, dict):

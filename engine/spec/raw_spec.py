@@ -1,4 +1,4 @@
-"""Read the raw values of a spec without believing in their shape: what is of another kind than expected is left out."""
+"""Read the raw values of a spec that may have any shape: a value of an unexpected type counts as absent."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def list_fields(data: Data) -> Iterator[tuple[str, Data]]:
 
 
 def list_field_overrides(data: Data) -> Iterator[tuple[str, str, Data]]:
-    """Yield operation, field and keys of what an operation says differently about a field."""
+    """Yield (operation, field, keys) for each field that an operation overrides."""
     for operation, override in read_overrides(data).items():
         for name, field in read_mapping(override.get("fields")).items():
             yield operation, name, read_mapping(field)
 
 
 def list_rows_paths(holder: Data) -> list[str]:
-    """Return the paths of `rows`: none, one, or two where rows stand within rows."""
+    """Return the paths of `rows` in a spec or override: none, one, or two where rows stand within rows."""
     rows = holder.get("rows")
     return [rows] if isinstance(rows, str) else list_texts(rows)
 

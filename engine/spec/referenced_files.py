@@ -12,9 +12,9 @@ from engine.spec.research_models import SCHEMA_WORDS, is_file_reference
 
 @dataclass(frozen=True, slots=True)
 class ReferencedFile:
-    """A file below the specs folder: its text, or None and the reason why there is none."""
+    """A file below the specs folder: its text, or None and the reason why it could not be read."""
 
-    file: str  # as messages name it
+    file: str  # the path for messages
     text: str | None
     problem: str = ""
 

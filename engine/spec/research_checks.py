@@ -1,7 +1,7 @@
 """Check the `research` block of a spec: provider, inputs, prompt and output keys.
 
-Like every check it looks at raw values and tolerates other mistakes. `engine/spec/answer_checks.py` checks the schema
-of the answer, and the fields against it.
+The checks read raw values and ignore other mistakes. `engine/spec/answer_checks.py` checks the schema of the answer,
+and the fields against it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine.spec.yaml_source import Place, Source
 from engine.values.normalizers import NORMALIZERS
 
 Data = dict[str, Any]
-#: Parses a path that may start at the roots given.
+#: Function that parses a path which may start at the given roots.
 Parse = Callable[[str, Sequence[str]], ParsedPath]
 
 INPUT_ROOTS = ("context", "step_input")
@@ -45,7 +45,7 @@ def check_research(source: Source, data: Data, parse: Parse) -> None:
 
 
 def check_research_owners(sources: Sequence[Source]) -> None:
-    """Report every operation that more than one spec says how to execute."""
+    """Report every operation for which more than one spec has `research`."""
     owners: dict[str, Source] = {}
     for source in sources:
         data = source.data or {}
@@ -76,7 +76,7 @@ def list_research_paths(data: Data) -> Iterator[tuple[Place, str]]:
 
 
 class PromptText:
-    """The text of a prompt, wherever it stands, and a way to report a mistake at one of its characters."""
+    """The text of a prompt, from the spec or from a file, that can report a mistake at one of its characters."""
 
     def __init__(self, source: Source, text: str, file: str | None) -> None:
         self.source = source
@@ -84,7 +84,7 @@ class PromptText:
         self.file = file  # None for a prompt in the spec itself
 
     def report_character(self, offset: int, code: str, message: str, hint: str) -> None:
-        """Add a diagnostic at character `offset`, in the prompt's own file where it has one."""
+        """Add a diagnostic at character `offset`, in the prompt's own file if it has one."""
         if self.file is None:
             self.source.report_character(("research", "prompt"), offset, code, message, hint)
         else:
@@ -93,7 +93,7 @@ class PromptText:
 
 
 def find_prompt(source: Source, research: Data) -> PromptText | None:
-    """Return the prompt of a spec; None where it has none that can be read, which is reported once."""
+    """Return the prompt of a spec; None where there is none that can be read, which is reported."""
     text = research.get("prompt")
     if not isinstance(text, str) or not text.strip():
         return None

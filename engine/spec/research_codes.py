@@ -1,4 +1,4 @@
-"""The codes of the mistakes in `research`, for `engine/spec/diagnostics.py`, which lists all codes."""
+"""The codes of mistakes in `research`; `engine/spec/diagnostics.py` includes them in all codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn pydantic's validation errors into diagnostics: each at its line and column, with our code, words and hint."""
+"""Convert pydantic's validation errors to diagnostics with line, column and hint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TYPE_NAMES = {
 
 
 def is_identifier(text: str) -> bool:
-    """Tell whether `text` may name a column: lower case, digits, underscores, at most 63 characters."""
+    """Return whether `text` can name a column: lower-case letters, digits, underscores, at most 63 characters."""
     return re.fullmatch(IDENTIFIER, text) is not None
 
 
@@ -48,12 +48,12 @@ def report_shape_errors(source: Source, error: ValidationError) -> None:
             _report_value(source, place, kind, entry)
 
 
-#: Steps of pydantic's places that name the alternatives of `rows`, a path or a list of them.
+#: Steps of pydantic's locations that name the alternatives of `rows`: a path, or a list of paths.
 _BRANCHES = ("str", "list[str]")
 
 
 def _is_other_branch(source: Source, place: Place, loc: Place) -> bool:
-    """Tell whether an error is about the alternative that the author did not mean: a list was written, or none."""
+    """Return whether an error is about the alternative of `rows` (a path, a list) that the author did not write."""
     value = source.data
     for step in place[: place.index("rows") + 1]:
         value = value[step]
@@ -91,7 +91,7 @@ def _report_value(source: Source, place: Place, kind: str, entry: Any) -> None:
 
 
 def _describe_value_error(place: Place, kind: str, entry: Any) -> tuple[str, str, str]:
-    """Return code, message and hint for a value of the right type that the key does not take."""
+    """Return code, message and hint for a value of the right type that the key does not accept."""
     value, name = entry["input"], _format_place(place)
     if place == ("spec",):
         message = f"unknown format version `{value}`" if isinstance(value, int) else "`spec` takes the whole number 1"
@@ -129,7 +129,7 @@ def _describe_parent(place: Place) -> str:
 
 
 def _format_place(place: Place) -> str:
-    """Write a place as a person would name it: `fields.company_name.path`, `backfill[0].org_id`."""
+    """Format a place for messages: `fields.company_name.path`, `backfill[0].org_id`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
 
 
@@ -139,7 +139,7 @@ def _describe_kind(value: Any) -> str:
 
 
 def _find_model(place: Place) -> type[BaseModel]:
-    """Return the model whose keys are legal at `place`."""
+    """Return the model that defines the keys at `place`."""
     match place:
         case ("fields", _):
             return FieldSpec

@@ -1,4 +1,4 @@
-"""Find mistakes in the text of a spec that a YAML parser does not see, or notices only later."""
+"""Find mistakes in the text of a spec that a YAML parser does not find, or finds only later in the text."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TextMistake:
-    """A mistake at a character of a text, counted from 0."""
+    """A mistake at a character of a text; `index` counts from 0."""
 
     index: int
     message: str
     hint: str
 
 
-#: Characters that are not printed and change what a reader sees: control characters, and marks of direction.
+#: Invisible characters that change how a text is displayed: control characters, and marks of text direction.
 _HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _MERGE_CONFLICT = re.compile(r"^<{7} .*$", re.MULTILINE)
 _WRONG_INDENT = re.compile("^[ \t]*([\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff])", re.MULTILINE)
-#: A value that begins with a double quote, which does not end on its line.
+#: A value that begins with a double quote which is not closed on its line.
 _OPEN_QUOTE = re.compile(r"""^[ \t]*(?:- )?[\w.-]+:[ \t]+(")(?:[^"\\\n]|\\[^\n])*\\?$""", re.MULTILINE)
 #: A path without quotes that begins with a bracket, which YAML takes for a list or a mapping.
 _BARE_PATH = re.compile(r"[ \t]*(?:path|rows|when):[ \t]*[\[{]")
 
 
 def find_merge_conflict(text: str) -> TextMistake | None:
-    """Find the first mark that git leaves of a merge that was not finished."""
+    """Return the first marker of an unresolved git merge as a mistake; None when there is none."""
     found = _MERGE_CONFLICT.search(text)
     if found is None:
         return None
@@ -36,14 +36,14 @@ def find_merge_conflict(text: str) -> TextMistake | None:
 
 
 def find_hidden_characters(text: str) -> Iterator[TextMistake]:
-    """Yield the characters that make a text read otherwise than it is."""
+    """Yield a mistake for each invisible character that changes how the text is displayed."""
     for found in _HIDDEN.finditer(text):
         message = f"the character U+{ord(found[0]):04X} is not seen, and changes how the text is read"
         yield TextMistake(found.start(), message, "take it out, its escape too")
 
 
 def find_cause(text: str, end: int) -> TextMistake | None:
-    """Find what may have led to a syntax error that was noticed before character `end`; None when nothing is found."""
+    """Return the likely cause of a syntax error that the parser noticed before character `end`; None without one."""
     if found := _WRONG_INDENT.search(text, 0, end):
         message = f"U+{ord(found[1]):04X}, which looks like a space, stands in the indentation"
         return TextMistake(found.start(1), message, "replace it by a plain space")
@@ -54,5 +54,5 @@ def find_cause(text: str, end: int) -> TextMistake | None:
 
 
 def is_bare_path(line: str) -> bool:
-    """Tell whether a text begins with a line that holds a path that begins with a bracket and has no quotes."""
+    """Return whether the first line of a text has an unquoted path that begins with a bracket."""
     return _BARE_PATH.match(line) is not None

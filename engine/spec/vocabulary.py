@@ -1,6 +1,6 @@
-"""The closed vocabularies of the spec format: the words a key takes, and what each of them does.
+"""The closed vocabularies of the spec format: the words a key accepts, and what each of them does.
 
-The YAML models spell them as `Literal`, whose messages and JSON Schema name the words; plans carry these enums.
+The YAML models write them as `Literal`, so that messages and the JSON Schema list the words; plans use these enums.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class OnInvalid(StrEnum):
     """What is done with a value that a normalizer or the type refuses (`fields.<name>.on_invalid`)."""
 
     REJECT = "reject"
-    MISSING = "missing"  # it counts as missing, with a note on record
+    MISSING = "missing"  # it counts as missing, and the ledger records why
 
 
 class NullKey(StrEnum):
     """What null means in a conflict column (`fields.<name>.null_key`)."""
 
-    MATCH = "match"  # a key like any other
+    MATCH = "match"  # it is a key value like any other
     REJECT = "reject"  # the same as `required`

@@ -1,7 +1,7 @@
-"""Find the place in a YAML text of any character of a scalar's value.
+"""Find the index in a YAML text of any character of a scalar's value.
 
-YAML folds lines, drops indentation and reads escapes: character 40 of a value is rarely the 40th after the quote. So
-the text is walked token by token, and each token gives none, one or several characters of the value.
+YAML folds lines, drops indentation and decodes escapes, so that character 40 of a value is rarely the 40th after the
+quote. The text is therefore read token by token, and each token gives none, one or several characters of the value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A scalar between two indices of a text. `style` is its quote, `|` or `>`; None for a plain one."""
+    """A scalar between two indices of a text. `style` is its quote, `|` or `>`; None for an unquoted one."""
 
     start: int
     end: int
@@ -22,7 +22,7 @@ class Scalar:
 
 
 def find_character(text: str, scalar: Scalar, offset: int) -> int:
-    """Return the index in `text` of character `offset` of the scalar's value; beyond the last, the scalar's end."""
+    """Return the index in `text` of character `offset` of the scalar's value; the scalar's end if it has fewer."""
     tokens = _walk_block_scalar(text, scalar) if scalar.style in ("|", ">") else _walk_flow_scalar(text, scalar)
     for index, length in tokens:
         if offset < length:
@@ -37,7 +37,7 @@ _ESCAPED_BREAK = re.compile(r"\\\r?\n[ \t]*")
 
 
 def _walk_flow_scalar(text: str, scalar: Scalar) -> Iterator[tuple[int, int]]:
-    """Yield each token of a plain or quoted scalar: its index in the text, and how many characters it gives."""
+    """Yield each token of an unquoted or quoted scalar: its index in the text, and how many characters it gives."""
     index = scalar.start + (1 if scalar.style else 0)
     while index < scalar.end:
         end, length = _read_flow_token(text, scalar.style, index)
@@ -59,7 +59,7 @@ def _read_flow_token(text: str, style: str | None, index: int) -> tuple[int, int
 
 
 def _walk_block_scalar(text: str, scalar: Scalar) -> Iterator[tuple[int, int]]:
-    """Yield the tokens of a block scalar: the characters of each line, then the break behind it."""
+    """Yield each token of a block scalar: the characters of each line, then the line break after it."""
     lines = list(_split_block_lines(text, scalar))
     for number, (index, content) in enumerate(lines):
         yield from ((index + column, 1) for column in range(len(content)))
@@ -68,7 +68,7 @@ def _walk_block_scalar(text: str, scalar: Scalar) -> Iterator[tuple[int, int]]:
 
 
 def _is_break_dropped(line: str, after: list[str]) -> bool:
-    """Tell whether folding drops the break behind `line`: the first of several breaks between two lines of text."""
+    """Return whether folding drops the break after `line`: the first of several breaks between two lines of text."""
     following = next((content for content in after if content), "")
     several = bool(line and following) and not after[0]
     return several and line[0] not in " \t" and following[0] not in " \t"
@@ -85,7 +85,7 @@ def _split_block_lines(text: str, scalar: Scalar) -> Iterator[tuple[int, str]]:
 
 
 def _measure_indentation(raw: list[str], value: str) -> int:
-    """Return the indentation of a block: the spaces before its first line of text, less those that the value keeps."""
+    """Return the indentation of a block: the leading spaces of its first line of text, less those in the value."""
     first = next((line for line in raw if line.strip()), "")
     kept = next((line for line in value.split("\n") if line.strip()), "")
     return _count_leading_spaces(first) - _count_leading_spaces(kept)

@@ -1,6 +1,6 @@
-"""Read YAML into plain values, with the line and column of every key and value, down to the character inside a string.
+"""Read YAML into plain values, with the line and column of every key, value and character of a string.
 
-The value rules are those of YAML 1.2's core schema, so `no`, `on`, `012` and `2024-01-01` are what they look like.
+Values follow the core schema of YAML 1.2: `no`, `on`, `012` and `2024-01-01` are strings.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Source:
     keys: dict[Place, Position] = field(default_factory=dict)
     values: dict[Place, Position] = field(default_factory=dict)
     scalars: dict[Place, Scalar] = field(default_factory=dict)
-    files: dict[str, ReferencedFile] = field(default_factory=dict)  # what the spec refers to, by the name it gives
+    files: dict[str, ReferencedFile] = field(default_factory=dict)  # the files that the spec refers to, by name
 
     @property
     def stem(self) -> str:
         return Path(self.file).stem
 
     def find_value_position(self, place: Place) -> Position:
-        """Return the position of the value at `place`; of the nearest value around it when it is absent."""
+        """Return the position of the value at `place`; of the nearest value around it if it is absent."""
         for end in range(len(place), -1, -1):
             if place[:end] in self.values:
                 return self.values[place[:end]]
@@ -82,7 +82,7 @@ class Source:
         return self._locate_index(find_character(self.text, scalar, offset))
 
     def is_cut_by_comment(self, place: Place) -> bool:
-        """Tell whether the value at `place` has no quotes and YAML read the end of its line as a comment."""
+        """Return whether the value at `place` has no quotes and YAML read the end of its line as a comment."""
         scalar = self.scalars.get(place)
         if scalar is None or scalar.style is not None:
             return False
@@ -110,7 +110,7 @@ class Source:
         self.add_diagnostic(self._locate_index(mistake.index), code, message, mistake.hint)
 
     def cut_key(self, name: str) -> str:
-        """Return the text without a top-level key, its value and the comments right above it."""
+        """Return the text without a top-level key, its value and the comments directly above it."""
         if (name,) not in self.keys:
             return self.text
         begins = sorted(self._find_index(position) for place, position in self.keys.items() if len(place) == 1)
@@ -133,7 +133,7 @@ class Source:
 def load_source(file: Path, shown_as: str) -> Source:
     """Read the spec file `file`, which messages call `shown_as`.
 
-    Never raises: a file that cannot be read is a diagnostic of the source.
+    Never raises: that a file cannot be read is a diagnostic of the source.
     """
     source = Source(shown_as, "")
     if file.suffix != ".yaml":
@@ -171,7 +171,7 @@ def parse_source(text: str, file: str) -> Source:
 
 
 def _read_document(source: Source, nodes: list[yaml.Node]) -> None:
-    """Read the one mapping of a spec into the source, or report what the file holds instead."""
+    """Read the one mapping of a spec into the source, or report what the file has instead."""
     start_hint = "start it with `spec: 1`"
     if not nodes:
         source.add_diagnostic(_START, "SPEC105", "the file holds no spec", start_hint)
@@ -197,9 +197,9 @@ def _compose_nodes(text: str) -> Iterator[yaml.Node]:
 
 
 def _check_depth(text: str) -> None:
-    """Refuse deep nesting: nodes are read by recursion, and libyaml's recursion crashes the process at the stack's end.
+    """Raise MarkedYAMLError at the first event that is nested deeper than _MAX_DEPTH.
 
-    Raises MarkedYAMLError: at the first event deeper than _MAX_DEPTH.
+    Nodes are read by recursion, and libyaml's own recursion would crash the process when its stack overflows.
     """
     depth = 0
     for event in yaml.parse(text, Loader=_BaseLoader):
@@ -254,13 +254,14 @@ def _locate_node(node: yaml.Node) -> Position:
 
 
 class _NodeReader:
-    """Reads the node tree once and writes the positions of keys and values into the source."""
+    """Reads the node tree once, and adds the positions of keys and values to the source."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.values: dict[int, Any] = {}  # by identity of the node: an alias is the very node of its anchor
+        self.values: dict[int, Any] = {}  # by identity of the node: an alias is the same node as its anchor
 
     def read_node(self, node: yaml.Node, place: Place) -> Any:
+        """Return the value of a node at `place`; record its position."""
         if id(node) in self.values:
             return self.values[id(node)]
         self.source.values[place] = _locate_node(node)
@@ -270,7 +271,7 @@ class _NodeReader:
         return value
 
     def _check_sign(self, node: yaml.Node) -> None:
-        """Report anchors and tags, which only the text shows. Aliases are not looked for: each has an anchor."""
+        """Report anchors and tags, which only the text shows. Aliases need no check: each has an anchor."""
         sign = self.source.text[node.start_mark.index : node.start_mark.index + 1]
         if sign == "&":
             message = "anchors and aliases are not used in specs"

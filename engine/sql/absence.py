@@ -1,4 +1,4 @@
-"""Build the statement for what is known of a key without a row: step results that gave none, and their orders."""
+"""Build the statement that finds step results which could have given a key and gave no row, with their orders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.sql.identifiers import Statement
 from engine.sql.json_paths import build_detoast_subquery, build_path_value
 from engine.sql.step_results import RECORDED_AT
 
-#: Its operation: what its output says, or before there is one what the run says of the step.
+#: The operation of the step: from its output, or from the steps of its run before there is an output.
 _OPERATION = """coalesce(found.operation_id, (
         select step ->> 'operation_id' from jsonb_array_elements(
             case when jsonb_typeof(run.blueprint_snapshot -> 'steps') = 'array'
@@ -17,18 +17,18 @@ _OPERATION = """coalesce(found.operation_id, (
         where step ->> 'position' = found.step_position::text limit 1
     ))"""
 
-#: What the step was given: its own input; before it began that of its run's entity, where a submission has several, or
-#: of the submission. An answer that earlier versions carried along is left out.
+#: The input of the step: its own; before it began, that of its run's entity where a submission has several, else that
+#: of the submission. `parallel_raw_response`, which earlier versions passed on, is left out.
 _INPUT = """case when jsonb_typeof(given.input) = 'object' then given.input - 'parallel_raw_response' end"""
 
 
 def build_candidates_statement(plan: Plan, key_reading: Reading, org_id: str, limit: int) -> Statement:
     """Select step results of the plan's operations that gave no row, or not all of them, newest first.
 
-    Columns: id, status, result_status, operation, recorded_at, submission_id, pipeline_run_id, step_position, version,
+    Columns: id, status, result_status, operation, recorded_at, submission_id, pipeline_run_id, step_position,
     error_message, the error's code, the run's status, whether the ledger has it at present, outcome, reasons, refused;
-    order id, status, provider, provider_run_id, requested_at; then the values of `key_reading.parts` as one JSON array
-    text, what the step was given as JSON text, and the run's company.
+    order id, status, provider, provider_run_id, requested_at, the run's company; then the values of `key_reading.parts`
+    as one JSON array text, and the step's input as JSON text.
     """
     parts = ", ".join(build_path_value(steps, "document") for steps in key_reading.parts)
     roots = {steps[0] for steps in key_reading.parts}

@@ -1,7 +1,8 @@
-"""Build the statements of a plan's changes: give numbers to what was noted without, and read a page of them.
+"""Build the statements that number the changes of a plan's rows and read a page of them.
 
-The triggers of migration 035 note each changed row without a number. Whoever reads gives the numbers, holding the row
-of the last number, to entries that are committed and that no writer holds; so whoever sees a number sees all below it.
+The triggers of migration 035 record each changed row without a number. A reader gives the numbers while it holds the
+row of `change_numbers`, and only to entries that are committed and not locked by a writer. So a reader that sees a
+number has seen all lower ones.
 """
 
 from __future__ import annotations
@@ -13,21 +14,23 @@ from engine.rows.query import Query
 from engine.sql.identifiers import Statement, quote_table
 from engine.sql.select import build_row_columns
 
-#: Entries that are given numbers at once.
+#: The most entries that one statement numbers.
 _NUMBERED_AT_ONCE: Final = 10_000
 _OWN: Final = "org_id = %(org_id)s::uuid and table_name = %(table)s::text"
 
 
 def build_waiting_statement(plan: Plan, org_id: str) -> Statement:
-    """Tell whether an entry waits for its number: one row if so."""
-    return Statement(f"select 1 from row_changes where {_OWN} and number is null limit 1", _own(plan, org_id))
+    """Select one row if some entry has no number yet, else none."""
+    return Statement(
+        f"select 1 from row_changes where {_OWN} and number is null limit 1", _build_own_parameters(plan, org_id)
+    )
 
 
 def build_numbering_statements(plan: Plan, org_id: str) -> list[Statement]:
-    """Give numbers to the entries that wait, oldest first. To be run as one transaction.
+    """Number the entries that have no number, oldest first. To be run as one transaction.
 
-    Three statements, since each sees what was committed when it began: the numbers are given by what is seen once the
-    lock is held.
+    These are three statements, since each sees what was committed when it began: the last one has to see what was
+    committed before the lock was taken.
     """
     start = (
         "insert into change_numbers (org_id, table_name) values (%(org_id)s::uuid, %(table)s::text)"
@@ -51,11 +54,11 @@ with fresh as materialized (
 )
 update change_numbers set last = (select max(number) from given) where {_OWN} and exists (select from given)
 """
-    return [Statement(text, _own(plan, org_id)) for text in (start, lock, number)]
+    return [Statement(text, _build_own_parameters(plan, org_id)) for text in (start, lock, number)]
 
 
 def build_changes_statement(plan: Plan, query: Query, after: int, limit: int) -> Statement:
-    """Select the changes behind number `after`, in order: number, id, whether the row is there, and its columns."""
+    """Select the changes with numbers above `after`, in order: number, id, whether the row exists, and its columns."""
     columns, parameters = build_row_columns(plan, query, "shown")
     text = f"""
 select entry.number::text, entry.row_id::text, (shown.id is not null)::text,
@@ -69,8 +72,8 @@ left join {quote_table(plan.table)} as shown
     on shown.id = entry.row_id and shown.org_id = %(org_id)s::uuid and not entry.removed
 order by entry.number
 """
-    return Statement(text, {**parameters, **_own(plan, query.tenant), "after": after, "limit": limit})
+    return Statement(text, {**parameters, **_build_own_parameters(plan, query.tenant), "after": after, "limit": limit})
 
 
-def _own(plan: Plan, org_id: str) -> dict[str, Any]:
+def _build_own_parameters(plan: Plan, org_id: str) -> dict[str, Any]:
     return {"org_id": org_id, "table": plan.table}

@@ -1,8 +1,8 @@
-"""Spell the conditions of a query in SQL, so that an index serves them under row level security too.
+"""Build the SQL of a query's conditions, in forms that an index serves under row level security too.
 
 The planner keeps a condition out of an index when its operator is not leakproof: comparisons of `numeric`, LIKE, full
-text. Those of text are leakproof, so a prefix is spelled as a range. Text is compared under the collation "C" (by code
-point), in which the strings of one prefix stand together on every server; the drafted indexes are made for it.
+text. Comparisons of text are leakproof, so a prefix is written as a range. Text is compared under the collation "C" (by
+code point), in which the strings of one prefix are adjacent on every server; the drafted indexes are made for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.rows.ordering import OrderColumn
 from engine.rows.query import Query
 from engine.sql.identifiers import quote
 
-#: The configuration of full text: words as they are written, in any language.
+#: The text search configuration: words are matched as they are written, without stemming, in any language.
 SEARCH_CONFIGURATION: Final = "simple"
 _COLLATION: Final = ' collate "C"'
 _COMPARISONS: Final[Mapping[Operator, str]] = {
@@ -32,7 +32,7 @@ _COMPARISONS: Final[Mapping[Operator, str]] = {
 class _Parameters(dict[str, Any]):
     """The parameters of a statement, named in the order they are added."""
 
-    def add(self, value: Any, type_: str) -> str:
+    def add_value(self, value: Any, type_: str) -> str:
         """Add a value and return its placeholder, cast to `type_`."""
         name = f"value_{len(self)}"
         self[name] = value
@@ -40,12 +40,12 @@ class _Parameters(dict[str, Any]):
 
 
 def build_conditions(plan: Plan, query: Query, *, paged: bool = True) -> tuple[str, dict[str, Any]]:
-    """Return the WHERE clause of a query and its parameters; `paged` says whether its cursor counts."""
+    """Return the WHERE clause of a query and its parameters; without `paged` the position of its cursor is ignored."""
     columns, parameters = list_query_columns(plan), _Parameters()
-    clauses = ["true"] if query.org_id is None else [f"org_id = {parameters.add(query.org_id, 'uuid')}"]
+    clauses = ["true"] if query.org_id is None else [f"org_id = {parameters.add_value(query.org_id, 'uuid')}"]
     clauses += [_build_condition(columns[one.column], one, parameters) for one in query.conditions]
     if query.search is not None:
-        words = parameters.add(query.search, "text")
+        words = parameters.add_value(query.search, "text")
         document = build_search_document(plan)
         clauses.append(f"{document} @@ websearch_to_tsquery('{SEARCH_CONFIGURATION}', {words})")
     if paged and query.after is not None:
@@ -54,12 +54,12 @@ def build_conditions(plan: Plan, query: Query, *, paged: bool = True) -> tuple[s
 
 
 def spell_comparable(column: QueryColumn, source: str = "") -> str:
-    """Return a column as it is compared and ordered: text under the collation of its index."""
+    """Return the SQL of a column for comparing and ordering: text under the collation of its index."""
     return f"{source}{quote(column.name)}{_COLLATION if column.type.name == 'text' else ''}"
 
 
 def build_search_document(plan: Plan) -> str:
-    """Return the expression of what full text searches: the columns under `search`, as words."""
+    """Return the expression that full text searches: the `tsvector` of the columns under `search`."""
     parts = [
         f"array_to_string({quote(name)}, ' ')" if plan.field(name).type.name == "text[]" else quote(name)
         for name in plan.search
@@ -73,25 +73,25 @@ def _build_condition(column: QueryColumn, condition: Condition, parameters: _Par
         case Operator.IS:
             return f"{quote(column.name)} is {'null' if condition.value else 'not null'}"
         case Operator.IN:
-            return f"{name} = any({parameters.add(condition.value, f'{type_}[]')})"
+            return f"{name} = any({parameters.add_value(condition.value, f'{type_}[]')})"
         case Operator.PREFIX:
             return _build_prefix(name, condition.value, parameters)
         case Operator.CONTAINS if type_ == "text[]":
-            return f"{parameters.add(condition.value, 'text')} = any({name})"
+            return f"{parameters.add_value(condition.value, 'text')} = any({name})"
         case Operator.CONTAINS:
-            return f"strpos({quote(column.name)}, {parameters.add(condition.value, 'text')}) > 0"
+            return f"strpos({quote(column.name)}, {parameters.add_value(condition.value, 'text')}) > 0"
         case operator:
-            return f"{name} {_COMPARISONS[operator]} {parameters.add(condition.value, type_)}"
+            return f"{name} {_COMPARISONS[operator]} {parameters.add_value(condition.value, type_)}"
 
 
 def _build_prefix(name: str, prefix: str, parameters: _Parameters) -> str:
-    lower = f"{name} >= {parameters.add(prefix, 'text')}"
+    lower = f"{name} >= {parameters.add_value(prefix, 'text')}"
     end = find_prefix_end(prefix)
-    return lower if end is None else f"{lower} and {name} < {parameters.add(end, 'text')}"
+    return lower if end is None else f"{lower} and {name} < {parameters.add_value(end, 'text')}"
 
 
 def find_prefix_end(prefix: str) -> str | None:
-    """Return the first text, by code point, after all that begin with `prefix`; None when there is none."""
+    """Return the first text, in the order of code points, after all that begin with `prefix`; None if there is none."""
     for length in range(len(prefix), 0, -1):
         code = ord(prefix[length - 1]) + 1
         if code <= 0x10FFFF:
@@ -107,8 +107,8 @@ def _build_position_condition(
 ) -> str:
     """Return the condition that a row comes after a position in the order: its values, then the id.
 
-    Where one comparison of rows says so it is spelled as such, which is a start inside the index. Otherwise (columns in
-    two directions, or nulls that come after the values) it is an alternative per column.
+    Where one comparison of row values expresses it, that is used, since an index can start there. Otherwise (columns in
+    two directions, or nulls that come after the values) the condition has one alternative per column.
     """
     *values, row_id = after
     columns = [
@@ -121,16 +121,16 @@ def _build_position_condition(
     if one_way and nulls_before and None not in values:
         names = ", ".join(name for name, *_ in columns)
         places = ", ".join(
-            parameters.add(value, type_) for value, (_, type_, *_) in zip((*values, row_id), columns, strict=True)
+            parameters.add_value(value, type_) for value, (_, type_, *_) in zip((*values, row_id), columns, strict=True)
         )
         return f"({names}) {'<' if descending else '>'} ({places})"
     alternatives, equal = [], list[str]()
-    for value, (name, type_, falls, nullable) in zip((*values, row_id), columns, strict=True):
+    for value, (name, type_, is_descending, nullable) in zip((*values, row_id), columns, strict=True):
         build = _build_after_null if value is None else _build_after_value
-        later = build(name, type_, falls, nullable, value, parameters)
+        later = build(name, type_, is_descending, nullable, value, parameters)
         if later:
             alternatives.append(" and ".join((*equal, later)))
-        equal.append(f"{name} is null" if value is None else f"{name} = {parameters.add(value, type_)}")
+        equal.append(f"{name} is null" if value is None else f"{name} = {parameters.add_value(value, type_)}")
     return f"({' or '.join(f'({one})' for one in alternatives)})"
 
 
@@ -140,11 +140,11 @@ _Later = Callable[[str, str, bool, bool, Any, _Parameters], str]
 def _build_after_value(
     name: str, type_: str, descending: bool, nullable: bool, value: Any, parameters: _Parameters
 ) -> str:
-    comparison = f"{name} {'<' if descending else '>'} {parameters.add(value, type_)}"
+    comparison = f"{name} {'<' if descending else '>'} {parameters.add_value(value, type_)}"
     return f"({comparison} or {name} is null)" if nullable and not descending else comparison
 
 
 def _build_after_null(
     name: str, type_: str, descending: bool, nullable: bool, value: Any, parameters: _Parameters
 ) -> str:
-    return f"{name} is not null" if descending else ""  # nulls come first when falling, last when rising
+    return f"{name} is not null" if descending else ""  # nulls come first when descending, last when ascending

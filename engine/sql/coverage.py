@@ -1,4 +1,4 @@
-"""Build the statements that count step results for the accounts: found ones, and recorded ones by outcome."""
+"""Build the statements that count step results for the accounts: found, pending, and recorded by outcome."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ group by found.operation_id, found.org_id
 
 
 def build_pending_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
-    """Count what `pending_results` has of plans by (spec, org_id)."""
+    """Count the entries of `pending_results` by (spec, org_id)."""
     text = f"""
 select spec, org_id, count(*) from pending_results
 where spec = any(%(specs)s::text[]) and {_OF_ORG.format("")}
@@ -47,7 +47,7 @@ group by spec, org_id
 def build_outcome_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
     """Count ledger entries with the plans' present digests by (spec, org_id, outcome), in one pass over an index.
 
-    Then the sums of their elements, rows, duplicates and refused elements.
+    After the count: the sums of their elements, rows, duplicates and refused elements.
     """
     text = f"""
 select spec, org_id, outcome, count(*),
@@ -61,7 +61,7 @@ group by spec, org_id, outcome
 
 
 def build_stale_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
-    """Count the rows waiting to be folded anew by (spec, org_id)."""
+    """Count the entries of `stale_rows` by (spec, org_id)."""
     orgs = [] if org_id is None else [org_id]
     return Statement(COUNT_STALE_SQL, {"specs": [plan.name for plan in plans], "orgs": orgs})
 

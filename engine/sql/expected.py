@@ -1,9 +1,9 @@
-"""Build the queries that fold contributions in SQL, for `dex verify` alone: the row that each key has to have.
+"""Build the queries that compute the row each key must have, for `dex verify` alone, by folding contributions in SQL.
 
-The fold of the engine is not called: the rule of "what makes a row" is spelled a second time, over all contributions at
-once, so that a mistake in the one is found by the other.
+They do not call the fold of the engine: the rule of what makes a row is written a second time, over all contributions
+at once, so that a mistake in one is found by the other.
 
-Names with a capital letter are no columns of a spec, which have none.
+Names with a capital letter cannot be columns of a spec, whose names have none.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from engine.sql.step_results import FOUND
 
 #: The table of contributions.
 GIVEN = '"Given"'
-#: Element of the entry that says, under `on_absent: delete`, that a step result speaks for a parent key.
+#: With `on_absent: delete`: the "Element" of the entry per step result that names the parent key it has rows for.
 PARENT_ELEMENT = -1
 _SOURCE_IDS = tuple(name for name in SOURCE_COLUMNS if name not in ("source_recorded_at", "source_step_result_id"))
-#: A value of each type that may stand in a key, in place of null: a full join needs equalities.
+#: A value of each type to compare in place of null in a key: a full join needs equalities.
 _ZEROS = {
     "text": "''::text",
     "jsonb": "'null'::jsonb",
@@ -39,7 +39,10 @@ _ZEROS = {
 
 
 def list_given_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
-    """Return (name, type) of each column of the table of contributions. A held document is the id of its step."""
+    """Return (name, type) of each column of the table of contributions.
+
+    A held document is the id of its step result.
+    """
     held = {column.name for column in reading.held_fields}
     return (
         ("Step", "uuid"),
@@ -67,7 +70,7 @@ ANALYZE_SQL = f"analyze {GIVEN}"
 
 
 def build_expected_parts(plan: Plan) -> list[str]:
-    """Build the parts of a `with` clause that end in "Expected": one row per key, as it has to be.
+    """Build the parts of a `with` clause, of which the last one, "Expected", has one row per key, as it must be stored.
 
     Parameters: `operations`, `spec`, `digest`.
     """
@@ -92,7 +95,7 @@ _UNRECORDED_QUERY = f"""    select found.id from step_results as found
     ) is distinct from %(digest)s"""
 
 
-#: The elements that the database refuses, as they are on record.
+#: The elements that the database refuses, as recorded in the ledger.
 _REFUSED_QUERY = """    select ledger.step_result_id as "Step", coalesce((reason ->> 'element')::int, 0) as "Element"
     from step_persistence as ledger cross join lateral jsonb_array_elements(ledger.reasons) as reason
     where ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s
@@ -119,7 +122,7 @@ def list_parent_names(plan: Plan) -> tuple[str, ...]:
 
 
 def _build_parent_parts(plan: Plan) -> list[str]:
-    """Build, under `on_absent: delete`, the queries for the results of each parent key and for those that count."""
+    """Build, with `on_absent: delete`, the queries for the results of each parent key and the newest complete one."""
     if plan.on_absent is not OnAbsent.DELETE:
         return []
     names = list_parent_names(plan)
@@ -142,7 +145,7 @@ def _build_parent_parts(plan: Plan) -> list[str]:
 
 
 def _build_contributions_query(plan: Plan) -> str:
-    """Select the elements that count, with whether anything about them is pending."""
+    """Select the elements that count, each with whether something about its row is pending."""
     pending, counts = "unrecorded.id is not null", ""
     join = '\n    left join "Unrecorded" as unrecorded on unrecorded.id = element."Step"'
     if plan.on_absent is OnAbsent.DELETE:
@@ -159,7 +162,7 @@ def _build_contributions_query(plan: Plan) -> str:
 
 
 def _build_ranked_query(keys: Sequence[str]) -> str:
-    """Number the contributions of each key, the newest first, and the keys."""
+    """Number the contributions of each key, newest first, and number the keys."""
     names = quote_names(keys)
     return f"""    select *, dense_rank() over (order by {names}) as "Group",
         row_number() over (partition by {names} order by "Recorded" desc, "Step" desc) as "Rank",
@@ -173,7 +176,7 @@ def _list_kept_fields(plan: Plan) -> list[Field]:
 
 
 def _build_kept_query(plan: Plan) -> str:
-    """Select, for keys of several contributions, the newest value of each `keep` column that is there."""
+    """Select the newest value that is not null of each `keep` column, for keys with several contributions."""
     values = "".join(f",\n        {_build_newest_value(column)}" for column in _list_kept_fields(plan))
     return f"""    select "Group" as "Kept group"{values}
     from "Ranked" where "Count" > 1 group by "Group\""""
@@ -181,14 +184,14 @@ def _build_kept_query(plan: Plan) -> str:
 
 def _build_newest_value(column: Field) -> str:
     name = quote(column.name)
-    # an array of arrays must be of one shape: an array travels as text
+    # Postgres aggregates only arrays of one length: each is converted to text and back
     value, back = (f"{name}::text", "::text[]") if column.type.name == "text[]" else (name, "")
     newest = f'array_agg({value} order by "Recorded" desc, "Step" desc) filter (where {name} is not null)'
     return f"(({newest})[1]){back} as {name}"
 
 
 def _build_expected_query(plan: Plan) -> str:
-    """Select one row per key: the newest contribution, with what its `keep` columns lack."""
+    """Select one row per key: the newest contribution, with the kept values of columns it has none for."""
     kept = {column.name for column in _list_kept_fields(plan)}
     values = [
         f"coalesce(newest.{quote(column.name)}, kept.{quote(column.name)}) as {quote(column.name)}"
@@ -208,7 +211,7 @@ def _build_expected_query(plan: Plan) -> str:
 
 
 def build_match(names: Iterable[str], fields: Sequence[Field], left: str, right: str) -> str:
-    """Build equalities that hold for nulls too, and that a full join can hash."""
+    """Build equalities of the named columns that hold for nulls too, in a form that a full join can hash."""
     nullable: Mapping[str, Field] = {column.name: column for column in fields if not column.required}
     return " and ".join(
         f"({left}.{quote(name)} is null) = ({right}.{quote(name)} is null)"

@@ -1,4 +1,4 @@
-"""Build the statements that explain rows: a stored row, the rows of a key, and what is known of the ledger."""
+"""Build the statements that explain rows: a stored row, the rows of a key, their basis, and the ledger's entries."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from engine.research.providers import ResearchProvider
 from engine.sql.identifiers import Statement, build_answer_columns, quote, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_path_value
 
-#: Which rows of a key are looked at to tell one from several.
+#: How many rows of a key are selected: two suffice to tell one from several.
 _MOST_ROWS = 2
 
-#: What the ledger has on record of step results: (id, whether of the present version of the spec, outcome, reasons).
+#: The ledger entries of step results: (id, whether of the present version of the spec, outcome, reasons).
 READ_LEDGER_SQL = """
 select step_result_id::text, spec_digest = %(digest)s, outcome, reasons
 from step_persistence
@@ -23,7 +23,7 @@ where spec = %(spec)s and step_result_id = any(string_to_array(%(ids)s, ',')::uu
 
 
 def build_basis_statement(provider: ResearchProvider, step_ids: Sequence[str]) -> Statement:
-    """Select the basis of each step result's answer as JSON text, with its id."""
+    """Select the basis (the provider's evidence) of each step result's answer: (id, JSON text)."""
     text = f"""
 select source.id::text, basis.value::text
 from step_results as source
@@ -45,7 +45,7 @@ where stored.org_id = %(org_id)s::uuid and stored.id = %(id)s::uuid
 
 
 def build_owner_statement(plan: Plan, row_id: str) -> Statement:
-    """Select the organisation of a row, for operators, who name no organisation."""
+    """Select the organisation of a row by the row's id alone, for operators."""
     return Statement(f"select org_id::text from {quote_table(plan.table)} where id = %(id)s::uuid", {"id": row_id})
 
 

@@ -1,4 +1,4 @@
-"""Build the statements of an export: the whole answer of a query, as lines of JSON, as CSV, or by columns.
+"""Build the COPY statements of an export: all rows of a query as lines of JSON, as CSV, or as columns for Parquet.
 
 Postgres writes the lines itself (`COPY ... TO STDOUT`), so that no value passes through Python objects.
 """
@@ -16,12 +16,12 @@ from engine.sql.identifiers import Statement, quote, quote_names, quote_table
 from engine.sql.select import build_order
 from engine.values.column_types import TYPES, ColumnType
 
-#: JSON text holds no control character as it is, so under these quotes nothing is quoted: each line is one object.
+#: JSON text escapes control characters, so with these as delimiter and quote CSV adds nothing: a line is one object.
 _LINES = r"format csv, delimiter e'\x02', quote e'\x01', escape e'\x01'"
 
 
 def build_copy_statement(plan: Plan, query: Query, format_: ExportFormat) -> Statement:
-    """Copy every row that matches, in the query's order: as lines of JSON, or else as CSV without a head."""
+    """Copy every row that matches, in the query's order: as lines of JSON, or else as CSV without a header."""
     is_lines = format_ is ExportFormat.NDJSON
     columns, parameters = _build_lines(query) if is_lines else _build_columns(plan, query, format_)
     conditions, more = build_conditions(plan, query)
@@ -37,7 +37,7 @@ copy (
 
 
 def list_export_columns(plan: Plan, query: Query) -> dict[str, ColumnType]:
-    """Return the columns of an export with their types: those asked for, then the paths, which are documents."""
+    """Return the columns of an export by name: the selected ones with their types, then the paths as documents."""
     fields = {column.name: column.type for column in plan.fields}
     provided = {name: TYPES[column.type] for name, column in PROVIDED_COLUMNS.items()}
     known = {**provided, **fields}
@@ -45,7 +45,10 @@ def list_export_columns(plan: Plan, query: Query) -> dict[str, ColumnType]:
 
 
 def _build_columns(plan: Plan, query: Query, format_: ExportFormat) -> tuple[str, dict[str, Any]]:
-    """Return the columns and paths; a list is JSON like a document, and Parquet has no moment that is infinite."""
+    """Return the select list of CSV and Parquet with its parameters.
+
+    Arrays become JSON like documents. Parquet has no infinite timestamps, so they become null.
+    """
     types = list_export_columns(plan, query)
     columns = []
     for name in query.columns:
@@ -60,7 +63,10 @@ def _build_columns(plan: Plan, query: Query, format_: ExportFormat) -> tuple[str
 
 
 def _build_lines(query: Query) -> tuple[str, dict[str, Any]]:
-    """Return one JSON object. Paths are put behind the columns as text: no alias could be as long as a path."""
+    """Return the select list of one JSON object with its parameters.
+
+    The values of paths are appended to the object's text, since a column alias cannot be as long as a path.
+    """
     row = f"(select row_to_json(line.*)::text from (select {quote_names(query.columns, 'shown.')}) as line)"
     if not query.paths:
         return row, {}

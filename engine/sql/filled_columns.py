@@ -7,9 +7,9 @@ from engine.sql.identifiers import Statement, quote, quote_table
 
 
 def build_filled_columns_statement(plan: Plan, org_id: str, newest: int) -> Statement:
-    """Count rows, then the values of each field, in the `newest` rows of an organisation.
+    """Count the `newest` rows of an organisation, then the values of each field in them.
 
-    Documents are not read: whether a column is null stands in the row itself.
+    Documents are not read: the row itself has a bit for each null.
     """
     names = [quote(column.name) for column in plan.fields]
     text = f"""

@@ -1,6 +1,6 @@
 """Quote identifiers and build the SQL fragments that several statements share.
 
-Identifiers enter SQL through `quote` only, and values as parameters only, spelled `%(name)s`.
+Identifiers enter SQL only through `quote`, and values only as parameters, written `%(name)s`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 from engine.columns import is_document_column, list_document_columns
 from engine.plan import Plan
 
-#: Nullable key columns for which a lookup has branches; two to the power of it are executed at no cost.
+#: The most nullable key columns for which a lookup has branches: up to 2**4 of them, of which one reads an index.
 _MOST_BRANCHED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text and its parameters, as the driver takes them."""
+    """SQL text and its parameters, in the form that the driver takes."""
 
     text: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -33,7 +33,7 @@ def quote(name: str) -> str:
 
 
 def quote_table(name: str) -> str:
-    """Quote the name of a table, and of its schema where it is written before a dot."""
+    """Quote the name of a table, and its schema if the name has one before a dot."""
     return ".".join(map(quote, name.split(".")))
 
 
@@ -70,10 +70,10 @@ def build_parent_lookup(plan: Plan, table: str, source: str, columns: str = "*")
 
 
 def _build_lookup(plan: Plan, names: Sequence[str], table: str, source: str, columns: str) -> str:
-    """Build one query per combination of null and not null key columns; one of them is executed per row of `source`.
+    """Build one query per combination of null and not null key columns; for each row of `source` one of them applies.
 
-    No btree serves `is not distinct from`: where a column may be null it would read all rows of the organisation. Here
-    each branch is an index condition, and the others end at a test of `source` alone.
+    No btree serves `is not distinct from`: for a nullable column it would read all rows of the organisation. Here each
+    branch is an index condition, and the branches that do not apply end at a test of `source` alone.
     """
     nullable = [name for name in names if name != "org_id" and not plan.field(name).required]
     branched, rest = nullable[:_MOST_BRANCHED], nullable[_MOST_BRANCHED:]
@@ -87,7 +87,7 @@ def _build_lookup(plan: Plan, names: Sequence[str], table: str, source: str, col
 
 
 def _build_equality(name: str, source: str, is_null: bool | None, is_plain: bool) -> str:
-    """Build the equality of one key column. `is_null` is None for a column that needs no branches."""
+    """Build the equality of one key column. `is_null` is None for a column without branches."""
     stored, given = f"stored.{quote(name)}", f"{source}.{quote(name)}"
     if is_null:
         return f"{given} is null and {stored} is null"

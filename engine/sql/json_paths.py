@@ -12,15 +12,15 @@ from engine.rows.document import STORED_PATHS
 
 
 def build_detoast_subquery(source: str, roots: Iterable[str]) -> str:
-    """Build a subquery that decompresses the payload once per root; separate expressions would each do it again."""
+    """Build a subquery that decompresses each root of a step result once; separate expressions would repeat it."""
     wanted = set(roots)
-    wanted |= {"output"} if "context" in wanted else set()  # it is merged into the context, see `build_path_value`
+    wanted |= {"output"} if "context" in wanted else set()  # `build_path_value` merges it into the context
     columns = [f"{_build_root(source, *STORED_PATHS[root])} as {root}" for root in sorted(wanted)]
     return f"(select {', '.join(columns) or '1'} offset 0)"
 
 
 def build_path_value(steps: Steps, source: str) -> str:
-    """Build the value at a dotted path, null where JMESPath gives null."""
+    """Build the expression of the value at a dotted path, SQL null where JMESPath gives null for a missing key."""
     root, *rest = steps
     value = f"({source}.{root} #> {_build_text_array(rest)})" if rest else f"{source}.{root}"
     return _build_merged_value(rest, source, value) if root == "context" else value
@@ -29,8 +29,8 @@ def build_path_value(steps: Steps, source: str) -> str:
 def _build_merged_value(keys: Steps | list[str], source: str, stored: str) -> str:
     """Build the value of the context with the step's own output merged into it, as `rows.document.merge_context` does.
 
-    `stored` is the value of the context as it is stored. One key is looked up in one of the two, so that only a path
-    that wants the whole context copies both.
+    `stored` is the context as it is stored. A path with a key looks only at the one of the two that has the key, so
+    that only a path to the whole context copies both.
     """
     output = f"{source}.output"
     if keys:
@@ -44,7 +44,7 @@ def _build_merged_value(keys: Steps | list[str], source: str, stored: str) -> st
 
 
 def build_first_truthy(alternatives: tuple[Steps, ...], source: str) -> str:
-    """Build `a || b || c` with JMESPath's truthiness, SQL null where it gives null."""
+    """Build the expression of `a || b || c` with JMESPath's truthiness, SQL null where JMESPath gives null."""
     *earlier, last = [build_path_value(steps, source) for steps in alternatives]
     parts = [f"case when {value} not in ('null', 'false', '\"\"', '[]', '{{}}') then {value} end" for value in earlier]
     return f"coalesce({', '.join([*parts, _build_null_conversion(last)])})" if parts else _build_null_conversion(last)
@@ -63,13 +63,13 @@ def _build_text_array(steps: Iterable[str]) -> str:
 
 
 def _quote_literal(text: str) -> str:
-    """Quote a text constant. Keys of a path come from a checked spec, and are escaped all the same."""
+    """Quote a text constant. Keys of a path come from a checked spec, but are escaped like any text."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("%", "%%")
     return f"E'{escaped}'" if "\\" in escaped else f"'{escaped}'"
 
 
 def build_operation_case(expressions: Mapping[str, str], column: str) -> str:
-    """Build a `case` over the operation in `column`, or the expression itself when all operations share one."""
+    """Build a `case` over the operation in `column`; if all operations share one expression, that expression."""
     if len(set(expressions.values())) == 1:
         return next(iter(expressions.values()))
     cases = " ".join(f"when {_quote_literal(operation)} then {text}" for operation, text in expressions.items())

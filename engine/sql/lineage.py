@@ -6,13 +6,14 @@ from engine.plan import Plan
 from engine.rows.units import get_unit_fields
 from engine.sql.identifiers import build_parent_lookup, quote, quote_table
 
-#: Take the locks of a batch, in the order of their numbers, until the end of the transaction.
+#: Take the locks `locks`, in the given order, until the end of the transaction.
 LOCK_UNITS_SQL = """
 select pg_advisory_xact_lock(number) from unnest(string_to_array(%(locks)s, ',')::bigint[]) as number
 """
 
-#: What is known of the units `units` (and their organisations `orgs`), and of other units that the step results `ids`
-#: contributed to. A statement of its own after the locks: its snapshot sees what the last writer left.
+#: The entries of row_lineage and stale_rows of the units `units` (of the organisations `orgs`), and those of the other
+#: units that the step results `ids` contributed to. It is a statement after the one that takes the locks, so that its
+#: snapshot sees what the last writer left.
 #: (org_id, unit, parent, step_result_id, recorded_at, row_id, refused, remove_when_empty, revision); an entry of
 #: stale_rows has a revision and no step result.
 READ_UNITS_SQL = """
@@ -63,7 +64,7 @@ on conflict (org_id, unit, step_result_id) do update set
     row_id = excluded.row_id, parent = excluded.parent, refused = excluded.refused
 """
 
-#: The same for step results that are none of the batch: an entry that was removed meanwhile stays removed.
+#: The same for step results outside of the batch: an entry that was removed meanwhile stays removed.
 UPDATE_LINEAGE_SQL = """
 update row_lineage as known set row_id = entry.row_id, refused = entry.refused
 from unnest(
@@ -140,7 +141,7 @@ from {quote_table(plan.table)} where id = any(string_to_array(%(ids)s, ',')::uui
 
 
 def build_remove_rows_sql(plan: Plan) -> str:
-    """Build the statement that removes stored rows `ids` that have a source: (id, key as one JSON array)."""
+    """Build the statement that deletes those stored rows `ids` that have a source: (id, key as one JSON array)."""
     return f"""
 delete from {quote_table(plan.table)} as stored
 where id = any(string_to_array(%(ids)s, ',')::uuid[]) and source_step_result_id is not null
@@ -149,7 +150,7 @@ returning id::text, {_build_key_json(plan)}
 
 
 def build_unsource_rows_sql(plan: Plan) -> str:
-    """Build the statement that takes the source from stored rows `ids` whose step result is there no more."""
+    """Build the statement that clears the source of those stored rows `ids` whose step result no longer exists."""
     return f"""
 update {quote_table(plan.table)} as stored set source_step_result_id = null
 where id = any(string_to_array(%(ids)s, ',')::uuid[]) and {_SOURCE_IS_GONE}
@@ -161,10 +162,11 @@ _SOURCE_IS_GONE = """stored.source_step_result_id is not null
 
 
 def build_remove_absent_sql(plan: Plan) -> str:
-    """Build the statement that removes, under each parent, the rows that are not among `kept`.
+    """Build the statement that deletes, for each parent key, the rows that are not among `kept`.
 
-    A row without a living step result goes only where a complete result is newer. Parameters: `orgs`, `parents`, and
-    `times`, when the complete result was recorded (null: there is none). (number of the parent from 1, id, key).
+    A row whose step result no longer exists is deleted only where a complete result is newer. Parameters: `orgs`,
+    `parents`, and `times`, when the complete result was recorded (null: there is none). Returns (number of the parent
+    from 1, id, key).
     """
     return f"""
 with parent as materialized (
@@ -184,7 +186,7 @@ returning parent."Number", stored.id::text, {_build_key_json(plan)}
 
 
 def build_unsource_absent_sql(plan: Plan) -> str:
-    """Build the statement that takes the source from the rows of each parent that `build_remove_absent_sql` left."""
+    """Build the statement that clears the source of the rows that `build_remove_absent_sql` did not delete."""
     return f"""
 with parent as materialized (
 {_build_parents(plan)}
@@ -198,7 +200,7 @@ where stored.id = found.id and found.id <> all(string_to_array(%(kept)s, ',')::u
 
 
 def _build_parents(plan: Plan) -> str:
-    """Select the parents as rows. Names that are no columns have a capital letter, which no column of a spec has."""
+    """Select the parent keys as rows. Names with a capital letter cannot be columns of a spec."""
     keys = "".join(
         f", (given ->> '{column.name}')::{column.type.sql} as {quote(column.name)}" for column in plan.parent_key
     )

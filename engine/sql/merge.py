@@ -1,9 +1,9 @@
 """Build the statements that store the folded rows of one batch: staging table, copy, lookup, insert, update.
 
-Rows are copied to a temporary table in the order of their keys and numbered. The stored row of each is looked up once;
-what is not there is inserted under an id that was chosen before, and what differs is updated by its id, so no statement
-has to find its rows by key again. Held documents are joined in from `step_results` by the id of the step result they
-come from.
+Rows are copied to a temporary table in the order of their keys and numbered. The stored row of each is looked up once.
+A row that does not exist is inserted under an id that was chosen before, and a row that differs is updated by its id,
+so no statement has to find its rows by key again. Held documents are joined in from `step_results` by the id of the
+step result they come from.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from engine.sql.identifiers import build_key_lookup, indent_lines, quote, quote_
 from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case
 from engine.sql.upsert import build_row_difference, list_written_columns
 
-#: Names with a capital letter cannot collide with a table or column of a spec, which have none.
+#: Names with a capital letter cannot be tables or columns of a spec, whose names have none.
 STAGING = '"Arriving"'
 PREVIEW_LENGTH = 60  # characters of a document in a preview
 _ORDINAL = '"Ordinal"'
@@ -29,7 +29,7 @@ def list_staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
     held = {column.name for column in reading.held_fields}
     return (
         ("Ordinal", "integer"),
-        ("Id", "uuid"),  # of the row where it has to be inserted
+        ("Id", "uuid"),  # the id of the row if it has to be inserted
         ("org_id", "uuid"),
         *((column.name, "uuid" if column.name in held else column.type.sql) for column in reading.plan.fields),
         *SOURCE_COLUMNS.items(),
@@ -48,7 +48,7 @@ def build_copy_sql(reading: Reading) -> str:
 
 
 def build_lookup_sql(reading: Reading) -> str:
-    """Build the query for the stored rows of the staged ones `first` to `last`: (ordinal, id, whether they differ).
+    """Build the query for the stored rows of the staged rows `first` to `last`: (ordinal, id, whether they differ).
 
     A staged row without a stored one has a null id.
     """
@@ -67,7 +67,7 @@ where {_STAGED_RANGE}
 def build_insert_sql(reading: Reading) -> str:
     """Build the insert of the staged rows `ordinals`: (ordinal, id, whether the table kept it under its key).
 
-    A row whose key is taken by now is left out, and so is one that a trigger discards.
+    A row whose key another row has meanwhile is left out, and so is one that a trigger discards.
     """
     plan = reading.plan
     kept = " and ".join(f"inserted.{quote(name)} is not distinct from staged.{quote(name)}" for name in plan.conflict)
@@ -89,7 +89,7 @@ join inserted on inserted.id = staged.{_ID}
 
 
 def build_update_sql(reading: Reading) -> str:
-    """Build the update of the stored rows `ids` to the staged ones `ordinals`: the ordinals of the updated rows."""
+    """Build the update of the stored rows `ids` to the staged rows `ordinals`; it returns the updated ordinals."""
     plan = reading.plan
     held = {column.name: f"{alias}.document" for alias, column in _alias_held_fields(reading)}
     keys = {column.name for column in plan.key_fields}
@@ -112,7 +112,7 @@ returning arriving.{_ORDINAL}
 
 
 def build_delete_misplaced_sql(plan: Plan) -> str:
-    """Build the statement that removes rows `ids`, which the table took under another key than their own."""
+    """Build the statement that deletes the rows `ids`, which a trigger or a type changed to another key."""
     return f"delete from {quote_table(plan.table)} where id = any(%(ids)s::uuid[])"
 
 
@@ -171,7 +171,7 @@ def _build_document_subquery(reading: Reading, column: Field) -> str:
 
 
 def _build_late_difference(reading: Reading) -> str:
-    """Build the condition that a staged row differs from the stored one, evaluating its held documents for it."""
+    """Build the condition that a staged row differs from the stored one, reading held documents only for this."""
     plan = reading.plan
     if not reading.held_fields:
         return f"({build_row_difference(plan, 'stored', 'staged')})"
@@ -186,7 +186,8 @@ def _build_late_difference(reading: Reading) -> str:
 
 #: Lock the step results that are unchanged since they were read until the end of the transaction; return their ids.
 #: Each is looked up by its key: for a join the planner would read the whole table for every batch.
-#: Lists whose entries have no comma are sent as one text: psycopg's arrays take the client as long as all the rest.
+#: Lists whose entries have no comma are sent as one text: building psycopg's arrays would take the client as long as
+#: all its other work.
 LOCK_STEP_RESULTS_SQL = """
 select held.id::text
 from (
@@ -201,8 +202,8 @@ cross join lateral (
 ) as held
 """
 
-#: Record the outcomes of a batch. An entry of the same digest stays when this merge changed nothing, unless `again`.
-#: What is recorded waits no longer, also where its entry stays, so that no trigger takes it out of `pending_results`.
+#: Record the outcomes of a batch, and delete its step results from `pending_results`. An entry of the same digest stays
+#: when this batch changed nothing, unless `again`; no trigger would take its step result out of `pending_results`.
 RECORD_OUTCOMES_SQL = """
 with recorded as (
     insert into step_persistence as known

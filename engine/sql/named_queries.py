@@ -1,4 +1,4 @@
-"""Load fixed SQL statements from the `.sql` files of a package.
+"""Load fixed SQL statements by name from the `.sql` files of a package.
 
 A statement without variable parts is easier to read in a SQL file than in a Python string: editors colour and check it.
 """
@@ -19,14 +19,14 @@ def read_named_queries(package: str, file: str, *, shared: tuple[str, str] | Non
 
     A query starts at a line `-- name: claim_run`. A line `-- fragment: run_fields` starts a piece of SQL that queries
     and later fragments include by writing `{run_fields}`; `shared` (package, file) names another file whose fragments
-    count as well. Raises KeyError when a query includes a fragment that there is not.
+    may be included as well. Raises KeyError for an unknown fragment.
     """
     fragments = _read_parts(*shared, {})[1] if shared else {}
     return _read_parts(package, file, fragments)[0]
 
 
 def _read_parts(package: str, file: str, fragments: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the queries and the fragments of a file by name; `fragments` are those known before."""
+    """Return the queries and the fragments of a file by name; `fragments` are those of other files."""
     queries: dict[str, str] = {}
     known = dict(fragments)
     _, *parts = _HEADING.split(files(package).joinpath(file).read_text(encoding="utf-8"))

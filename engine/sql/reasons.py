@@ -1,4 +1,4 @@
-"""Build the statements about why an organisation's step results gave no row, or less than they hold."""
+"""Build the statements that list and count why step results of an organisation gave no row, or only some rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from engine.sql.step_results import FOUND, RECORDED_AT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFilter:
-    """Which step results to list: those of one count of the accounts, or of one reason."""
+    """Which step results to list: those with an outcome, or with a reason."""
 
     org_id: str
-    outcome: str | None = None  # an outcome or `pending`; None: whichever
+    outcome: str | None = None  # an outcome or `pending`; None: any
     code: str | None = None
     field: str | None = None
     limit: int = 50
@@ -24,7 +24,7 @@ class StepFilter:
 
 
 def build_reason_counts_statement(plans: Sequence[Plan], org_id: str, limit: int) -> Statement:
-    """Count the reasons on record by (spec, outcome, code, field), the most frequent first.
+    """Count the reasons in the ledger by (spec, outcome, code, field), the most frequent first.
 
     Columns: those four, the count, and message and step result of one example.
     """
@@ -74,7 +74,7 @@ limit %(limit)s offset %(offset)s
 
 
 def build_pending_statement(plan: Plan, org_id: str) -> Statement:
-    """Count the step results that are pending, and find when the oldest of them was recorded."""
+    """Count the pending step results of a plan, and select when the oldest of them was recorded."""
     text = f"""
 select count(*)::text, to_json(min({RECORDED_AT})) #>> '{{}}'
 from step_results as found

@@ -1,9 +1,9 @@
-"""The queries about what in a table may refuse a row that the spec accepts."""
+"""The queries that find out what in a table may refuse a row which the spec accepts."""
 
 from __future__ import annotations
 
-#: Parameters: `table`, `fields` (columns of the spec), `optional` (those that may be null), `conflict`.
-#: A key that is too long for its index is no condition of the table: that is found when it happens.
+#: Whether `table` has conditions on the content of its rows. Parameters: `table`, `fields` (columns of the spec),
+#: `optional` (those that may be null), `conflict`. An index that refuses too long a value is not among them.
 MAY_REFUSE_SQL = """
 with target as (
     select to_regclass(%(table)s)::oid as id
@@ -43,7 +43,7 @@ select exists (
 )
 """
 
-#: A hash of what in `table` can refuse a row: columns, domains, constraints, unique indexes, triggers, rules.
+#: A hash of all in `table` that can refuse a row: columns, domains, constraints, unique indexes, triggers, rules.
 TABLE_STATE_SQL = """
 with target as (
     select to_regclass(%(table)s)::oid as id
@@ -73,7 +73,7 @@ with target as (
 select md5(coalesce(string_agg(text, E'\n' order by text), '')) from part
 """
 
-#: Make what the database refused pending, where `state` of the table is not that of the last backfill.
+#: Make step results pending that the database refused, if the table's `state` is not that of the last backfill.
 FORGET_REFUSALS_SQL = """
 with changed as (
     update spec_versions set table_state = %(state)s

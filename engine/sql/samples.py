@@ -8,7 +8,7 @@ from engine.plan import Plan
 from engine.sql.identifiers import Statement
 from engine.sql.step_results import FOUND
 
-#: Bytes of documents, as they are stored, that are read at most; the newest one is read whatever its size.
+#: The most bytes of documents, as stored, that are read; the newest document is read whatever its size.
 _MOST_BYTES: Final = 2 * 1024 * 1024
 
 

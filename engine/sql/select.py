@@ -1,4 +1,4 @@
-"""Build the statements that read a table: one page of it, one row, and how many rows match.
+"""Build the statements that read a table: one page of it, one row, and the number of matching rows.
 
 Ids are selected first, by an index in the order of the answer, and documents are joined for the page only: a sort or an
 offset over rows with documents costs a hundred times as much.
@@ -51,7 +51,7 @@ where shown.org_id = %(org_id)s::uuid and shown.id = %(id)s::uuid
 
 
 def build_count_statement(plan: Plan, query: Query) -> Statement:
-    """Count the rows that match, whatever page is asked for; `estimated` gives the planner's answer as a JSON plan."""
+    """Count the rows that match on all pages; for `estimated`, select the planner's estimate as a JSON plan."""
     conditions, parameters = build_conditions(plan, query, paged=False)
     if query.count is Count.EXACT:
         return Statement(f"select count(*)::text from {quote_table(plan.table)}\nwhere {conditions}", parameters)
@@ -59,7 +59,7 @@ def build_count_statement(plan: Plan, query: Query) -> Statement:
 
 
 def build_row_columns(plan: Plan, query: Query, source: str) -> tuple[str, dict[str, Any]]:
-    """Return the select list of an answer's row, and its parameters: scalars as one JSON text, documents, paths."""
+    """Return the select list of an answer's row with its parameters: scalars as one JSON text, documents, paths."""
     paths = [_build_path(path, number, source) for number, path in enumerate(query.paths)]
     parameters = {f"path_{number}": list(path.keys) for number, path in enumerate(query.paths)}
     return ",\n        ".join((build_answer_columns(plan, query.columns, source), *paths)), parameters
@@ -70,7 +70,7 @@ def _build_path(path: DocumentPath, number: int, source: str) -> str:
 
 
 def build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:
-    """Return the ORDER BY list; its nulls stand where an index has them, which is what Postgres does by itself."""
+    """Return the ORDER BY list. It leaves the place of nulls to Postgres, which matches the index."""
     directions = [
         f"{spell_comparable(column.column, source)}{' desc' if column.descending else ''}" for column in order
     ]

@@ -1,7 +1,7 @@
 """Build the statements that find the step results of a plan, for backfill, repair and coverage alike.
 
-Found means `status = 'succeeded' and result_status = 'found'`, spelled as in the partial indexes of migration 020. The
-organisation of a step result is that of its run, which migration 021 enforces.
+"Found" means `status = 'succeeded' and result_status = 'found'`, written as in the partial indexes of migration 020.
+The organisation of a step result is that of its run, which migration 021 enforces.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from engine.rows.reading import Reading
 from engine.sql.identifiers import Statement
 from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case, build_path_value
 
-#: The condition on a row of step_results under the alias `found`.
+#: The condition that a row of step_results, under the alias `found`, is a found step result of the plan's operations.
 FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)"
 
-#: When it was recorded, limited to the years Python supports: a `timestamptz` written by hand may be `infinity`.
+#: When a step result was recorded, limited to the years of Python: a `timestamptz` written by hand may be `infinity`.
 RECORDED_AT = "greatest('0001-01-02 00:00+00', least('9999-12-30 00:00+00', found.recorded_at))"
 
-#: Recorded with something refused: all of it, or elements of it.
+#: The ledger has the step result with all of it, or some of its elements, refused.
 _REFUSED = """exists (
         select from step_persistence as ledger
         where ledger.step_result_id = found.id and ledger.spec = %(spec)s
             and (ledger.refused_count > 0 or ledger.outcome = 'rejected')
     )"""
 
-#: The same where `pending_results` has all that is pending of the plan's version.
+#: The step result is pending, for a plan version whose pending step results are all in `pending_results`.
 _QUEUED = """found.id in (
         select pending.step_result_id from pending_results as pending where pending.spec = %(spec)s
     )"""
@@ -38,8 +38,8 @@ _QUEUED_OF_ORGS = """found.id in (
         where pending.spec = %(spec)s and pending.org_id = any(%(org_ids)s::uuid[])
     )"""
 
-#: Not recorded under the present digest. A scalar subquery, so that the planner looks up each entry by the ledger's
-#: key: with stale statistics it would choose an anti join that compares all pairs.
+#: The step result is pending: not recorded under the present digest. It is a scalar subquery, so that the planner looks
+#: up each entry by the ledger's key: with stale statistics it would choose an anti join that compares all pairs.
 _PENDING = """(
         select ledger.spec_digest from step_persistence as ledger
         where ledger.step_result_id = found.id and ledger.spec = %(spec)s
@@ -53,7 +53,7 @@ _COMPANY_ID = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Selects step results of a spec. The default selects all that are pending."""
+    """The step results of a spec to process. The default is all that are pending."""
 
     org_ids: Sequence[str] = ()
     submissions: Sequence[str] = ()
@@ -63,7 +63,7 @@ class Scope:
     step_ids: Sequence[str] = ()
     all: bool = False  # also those recorded in the ledger with the present digest
     rejected: bool = False  # also those recorded as rejected or partly refused
-    queued: bool = False  # whether `pending_results` has what is pending; otherwise the history is looked through
+    queued: bool = False  # whether `pending_results` has all that is pending; otherwise the ledger is searched
     limit: int | None = None
 
 
@@ -110,9 +110,9 @@ cross join lateral (
 
 
 def build_held_values(reading: Reading) -> list[tuple[str, str]]:
-    """Build, for each held field, its value as an expression over `document`, and the subquery `document` stands for.
+    """Build (value, document) for each held field: the expression of its value, and the subquery that it reads from.
 
-    Both read the step result `source`.
+    The expression reads the subquery under the alias `document`; the subquery reads the step result `source`.
     """
     document = build_detoast_subquery("source", _collect_roots(reading))
     return [(_build_held_value(reading, index), document) for index in range(len(reading.held_fields))]

@@ -1,4 +1,4 @@
-"""The role that row level security binds, and the policy every table has."""
+"""The role that row level security restricts to one organisation, and the policy every table has for it."""
 
 from __future__ import annotations
 

@@ -1,12 +1,14 @@
-"""Build the upsert of one live row that no recorded step result speaks for.
+"""Build the upsert of one live row whose source is no recorded step result.
 
 Three conditions decide what happens to a stored row:
-  not newer     the source of the stored row is not newer than the arriving one; otherwise the stored row stays
-  difference    a field or a source id would change
-  source time   the arriving source is newer, so its time is recorded even if the content is the same; otherwise a
+
+not newer     the source of the stored row is not newer than the arriving one; otherwise the stored row stays difference
+a field or a source id would change source time   the arriving source is newer, so its time is recorded even if the
+content is the same; otherwise a
                 source older than it could still overwrite the row
-What recorded step results say is folded instead (engine/rows/fold.py). Where they contribute to the row, the upsert
-makes the newest of them pending, so that the next sweep restores the fold.
+
+Recorded step results are folded instead (engine/rows/fold.py). Where some contribute to the row, the upsert makes the
+newest of them pending, so that the next sweep folds the row again.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from engine.sql.identifiers import build_answer_columns, build_key_lookup, inden
 
 _IDS = ("source_submission_id", "source_pipeline_run_id", "source_step_result_id")
 
-#: A source time is recorded only when the caller names one: the clock differs in every call.
+#: Whether the source time changes. It counts only if the caller gives one: the clock differs in every call.
 _SOURCE_TIME_CHANGES = (
     "(%(source_recorded_at)s::timestamptz is not null"
     " and stored.source_recorded_at is distinct from excluded.source_recorded_at)"
@@ -42,7 +44,7 @@ _OWNER_CHECK = """\
         )) as step_ok
     from "Arriving" as arriving"""
 
-#: The newest step result that contributes to the row is pending again: what it says is folded by the next sweep.
+#: Make the newest step result that contributes to the row pending: the next sweep folds it into the row again.
 _PENDING = """\
     delete from step_persistence where spec = %(spec)s and exists (select from "Upserted") and step_result_id = (
         select lineage.step_result_id
@@ -51,14 +53,14 @@ _PENDING = """\
         order by source.recorded_at desc, source.id desc limit 1
     )"""
 
-#: A step result that is named before it is recorded: once it is, the row is folded from what it says then.
+#: Record the lineage of a step result that is named before it is recorded: once it is, it is folded into the row.
 _CLAIM = """\
     insert into row_lineage as known (org_id, unit, step_result_id, spec, row_id, parent)
     select %(org_id)s::uuid, %(unit)s::uuid, %(source_step_result_id)s::uuid, %(spec)s, id, %(parent)s::jsonb
     from "Upserted" where %(source_step_result_id)s::uuid is not null
     on conflict (org_id, unit, step_result_id) do update set row_id = excluded.row_id"""
 
-#: Take the lock of the row's unit, in a statement before: the upsert then sees what its last writer left.
+#: Take the lock of the row's unit, in a statement before the upsert, which then sees what the last writer left.
 LOCK_UNIT_SQL = "select pg_advisory_xact_lock(%(lock)s::bigint)"
 
 
@@ -68,7 +70,7 @@ def list_written_columns(plan: Plan) -> tuple[str, ...]:
 
 
 def build_row_difference(plan: Plan, stored: str, arriving: str) -> str:
-    """Build the condition that a stored row is not the arriving one, to the last digit. Documents are compared last."""
+    """Build the condition that a stored row differs from the arriving one, digits included. Documents come last."""
     fields = sorted(_list_updated_fields(plan), key=lambda column: column.type.name == "jsonb")
     tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in SOURCE_COLUMNS]
     tests += [_build_change(column, stored, arriving) for column in fields]
@@ -76,7 +78,7 @@ def build_row_difference(plan: Plan, stored: str, arriving: str) -> str:
 
 
 def build_on_conflict(plan: Plan, source_time_changes: str) -> str:
-    """Build the `on conflict` clause: keep and clear against the row as it stands.
+    """Build the `on conflict` clause, which applies `keep` and `clear` to the stored row.
 
     Under the condition `source_time_changes` a row of equal content is written.
     """
@@ -100,7 +102,10 @@ def _build_not_newer_condition(stored: str, arriving: str) -> str:
 
 
 def _build_difference_condition(plan: Plan, stored: str, arriving: str) -> str:
-    """Build the condition that writing would change a field or a source id. Documents are compared last."""
+    """Build the condition that writing would change a field or a source id.
+
+    Documents come last, as the most expensive.
+    """
     fields = sorted(_list_updated_fields(plan), key=lambda column: column.type.name == "jsonb")
     tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in _IDS]
     tests += [_build_field_difference(column, stored, arriving) for column in fields]
@@ -114,7 +119,7 @@ def _build_field_difference(column: Field, stored: str, arriving: str) -> str:
 
 
 def _build_change(column: Field, stored: str, arriving: str) -> str:
-    """Build the condition that a field differs, digits included: 1.10 and 1.1 are not the same text."""
+    """Build the condition that a field differs, digits included: 1.10 and 1.1 differ."""
     old, new = f"{stored}.{quote(column.name)}", f"{arriving}.{quote(column.name)}"
     if column.type.name == "jsonb":  # binary images are also faster to compare than documents
         return f"record_image_ne(row({old}), row({new}))"
@@ -144,7 +149,7 @@ def build_upsert_sql(plan: Plan) -> str:
     Parameters: `org_id`, `spec`, `unit` and `parent` of the row (engine/rows/units.py), every field and the source
     columns by name; `source_recorded_at` null means now. Returns one row: `submission_ok`, `run_ok`, `step_ok`,
     `outcome`, then the stored row: its scalar columns as one JSON text, and each document as text. `outcome` is null
-    when the row is not there afterwards: a trigger discarded it, or another writer inserted it after the snapshot.
+    when the table has no such row afterwards: a trigger discarded it, or another writer inserted it after the snapshot.
     """
     columns = list_written_columns(plan)
     answer_columns = build_answer_columns(plan, list_columns(plan), "upserted")
@@ -183,7 +188,7 @@ from {quote_table(plan.table)} as stored where stored.id = any(%(ids)s::uuid[])
 
 
 def _build_arriving_values(plan: Plan) -> list[str]:
-    """Build the parameters as named columns; without a source time the row is as new as the clock."""
+    """Build the parameters as named columns; the source time defaults to the clock."""
     types = {"org_id": "uuid", **{column.name: column.type.sql for column in plan.fields}, **SOURCE_COLUMNS}
     values = [f"{build_placeholder(name, types[name])} as {quote(name)}" for name in list_written_columns(plan)]
     clock = f"coalesce({build_placeholder('source_recorded_at', 'timestamptz')}, clock_timestamp())"
@@ -192,7 +197,7 @@ def _build_arriving_values(plan: Plan) -> list[str]:
 
 
 def _build_unwritten_answer(plan: Plan) -> str:
-    """Select the stored row that was not written, with the outcome that tells why."""
+    """Select the stored row if it was not written, with the outcome `unchanged` or `superseded`."""
     not_newer = _build_not_newer_condition("stored", "arriving")
     difference = _build_difference_condition(plan, "stored", "arriving")
     return f"""    select

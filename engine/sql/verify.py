@@ -1,6 +1,6 @@
-"""Build the statements of `dex verify`: what the step results give, against what the table holds.
+"""Build the statements of `dex verify`, which compares what the step results give with the rows of the table.
 
-Names with a capital letter are no columns of a spec, which have none.
+Names with a capital letter cannot be columns of a spec, whose names have none.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from engine.sql.expected import (
 from engine.sql.identifiers import Statement, quote, quote_names, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case
 
-#: The table of the keys that do not match.
+#: The temporary table of the keys whose expected and stored rows do not match.
 _JUDGED = '"Judged"'
 
 BEGIN_READER_SQL = "begin isolation level repeatable read read only"
 EXPORT_SNAPSHOT_SQL = "select pg_export_snapshot()"
 BEGIN_SQL = "begin isolation level repeatable read"
-#: Without statistics of what it joins, the planner would now and then compare all pairs.
+#: Lacking statistics of the temporary tables, the planner would sometimes choose to compare all pairs.
 SET_PLANNER_SQL = "set local enable_nestloop = off; set local jit = off"
 
 
 def build_import_snapshot_sql(snapshot: str) -> str:
-    """Build the statement that lets a transaction see what another one sees. It takes no parameters."""
+    """Build the statement by which a transaction uses an exported snapshot. It takes no parameters."""
     return f"set transaction snapshot '{snapshot.replace(chr(39), '')}'"
 
 
 def build_judge_statement(reading: Reading, org_id: str | None) -> Statement:
-    """Build the statement that folds the contributions, compares them with the table, and keeps what does not match.
+    """Build the statement that folds the contributions, compares the rows with the table, and stores the mismatches.
 
-    It fills the table that `build_counts_sql` and its neighbours read: a number, the kind, the id of the row, its key
-    and the columns that differ.
+    It creates the temporary table that COUNTS_SQL and the queries below read: number, kind, id of the row, key and the
+    columns that differ.
     """
     plan = reading.plan
     keys = list_key_names(plan)
@@ -68,7 +68,7 @@ where "Kind" is not null
 
 
 def _build_stored_query(plan: Plan, org_id: str | None) -> str:
-    """Select the rows of the table, with what is known of the step result that each names."""
+    """Select the rows of the table, each with whether its step result exists and is pending."""
     scope = "" if org_id is None else "\n    where stored.org_id = %(org_id)s::uuid"
     pending, join = "", ""
     if plan.on_absent is OnAbsent.DELETE:
@@ -84,7 +84,7 @@ def _build_stored_query(plan: Plan, org_id: str | None) -> str:
 
 
 def _build_compared_query(reading: Reading, keys: Sequence[str]) -> str:
-    """Select kind, id, key and differing columns of every key; kind is null where the row has to be looked at."""
+    """Select kind, id, key and differing columns of every key; kind is null where both rows exist and may differ."""
     plan = reading.plan
     names = ", ".join(f"coalesce(stored.{quote(name)}, expected.{quote(name)}) as {quote(name)}" for name in keys)
     match = build_match(keys, plan.key_fields, "stored", "expected")
@@ -100,7 +100,7 @@ def _build_compared_query(reading: Reading, keys: Sequence[str]) -> str:
 
 
 def _build_differences(reading: Reading) -> str:
-    """Build the array of the names of the columns whose cell is not the expected one."""
+    """Build the array of the names of the columns whose stored cell is not the expected one."""
     held = {column.name for column in reading.held_fields}
     names = [*(column.name for column in reading.plan.fields if not column.key), *SOURCE_COLUMNS]
     tests = [
@@ -112,13 +112,13 @@ def _build_differences(reading: Reading) -> str:
 
 
 def _build_difference(name: str) -> str:
-    """Compare two cells byte by byte: 1.10 and 1.1 are equal, and not the same cell."""
+    """Build the condition that two cells differ in any byte: 1.10 and 1.1 are equal numbers but different cells."""
     stored, expected = f"stored.{quote(name)}", f"expected.{quote(name)}"
     return f"record_image_ne(row({stored}), row({expected})) and {_build_text_difference(stored, expected)}"
 
 
 def _build_held_difference(reading: Reading, name: str) -> str:
-    """Compare a stored document with the one that stands in the step result which the fold names."""
+    """Build the condition that a stored document differs from that of the step result which the fold names."""
     paths = {
         operation: reading.find_alternatives(operation, reading.plan.field(name))
         for operation in reading.plan.operations
@@ -138,7 +138,7 @@ def _build_held_difference(reading: Reading, name: str) -> str:
 
 
 def _build_text_difference(left: str, right: str) -> str:
-    """Compare as text what differs in its bytes: the same document may be laid out in two ways."""
+    """Build the condition that two values differ as text: equal documents may differ in their binary form."""
     return f"{left}::text is distinct from {right}::text"
 
 
@@ -153,7 +153,7 @@ COUNTS_SQL = f'select "Kind", count(*), count("Id") from {_JUDGED} group by "Kin
 
 
 def build_samples_sql(plan: Plan) -> str:
-    """Build the query for the first ones of each kind, `most` of them: (kind, key, id, columns)."""
+    """Build the query for the first `most` mismatches of each kind: (kind, key, id, columns)."""
     names = list_key_names(plan)
     key = ", ".join(f"'{name}', {quote(name)}" for name in names)
     return f"""
@@ -166,14 +166,14 @@ order by "Kind", "Place"
 """
 
 
-#: Whether any row of the spec waits to be folded anew.
+#: Whether `stale_rows` has any entry of the spec.
 HAS_STALE_SQL = "select exists (select from stale_rows where spec = %(spec)s)"
 
 INDEX_SQL = f'create index on {_JUDGED} ("Number")'
 
 
 def build_judged_page_sql(plan: Plan) -> str:
-    """Build the query for judged keys by number, after `after`: (number, kind, id, given, org_id, key...).
+    """Build the query for mismatches with a number above `after`: (number, kind, id, given, org_id, key...).
 
     Those that are pending already are left out.
     """
@@ -184,7 +184,7 @@ order by "Number" limit %(limit)s
 """
 
 
-#: Mark the keys whose unit waits to be folded anew as pending. Each entry has its number, organisation and unit.
+#: Mark the mismatches whose unit is in `stale_rows` as pending. Each entry has number, organisation and unit.
 MARK_STALE_SQL = f"""
 update {_JUDGED} as judged set "Kind" = 'pending'
 from unnest(%(numbers)s::bigint[], %(orgs)s::uuid[], %(units)s::uuid[]) as entry (number, org_id, unit)
@@ -194,7 +194,7 @@ where judged."Number" = entry.number
 
 
 def build_contributors_sql(plan: Plan) -> str:
-    """Build the query for the step results that give the judged keys `numbers`, or speak for their parents."""
+    """Build the query for the step results that contribute to the mismatches `numbers`, or to their parent keys."""
     parents = ""
     match = build_match(list_key_names(plan), plan.key_fields, "given", "judged")
     if plan.on_absent is OnAbsent.DELETE:
@@ -207,7 +207,7 @@ where judged."Number" = any(%(numbers)s::bigint[]){parents}
 """
 
 
-#: Make step results pending and rows stale again, so that the next backfill folds them anew.
+#: Make step results pending and rows stale, so that the next backfill folds them again.
 FORGET_OUTCOMES_SQL = """
 delete from step_persistence where spec = %(spec)s and step_result_id = any(%(steps)s::uuid[])
 """

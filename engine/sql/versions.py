@@ -1,13 +1,14 @@
-"""The statements of `spec_versions`: which version of a spec is the present one (migration 027)."""
+"""The statements of `spec_versions`, the registered versions of specs; the present one was registered last."""
 
 from __future__ import annotations
 
-#: The digest of the present version; no row before the first one is registered.
-SELECT_PRESENT_SQL = "select digest from spec_versions where spec = %(spec)s order by number desc limit 1"
+#: The digest of a spec's present version, and whether `pending_results` has all that is pending of it (migration 028).
+#: There is no row before the first version is registered.
+SELECT_PRESENT_SQL = "select digest, is_queued from present_versions where spec = %(spec)s"
 
 IS_KNOWN_SQL = "select exists (select from spec_versions where spec = %(spec)s and digest = %(digest)s)"
 
-#: Make a version the present one, unless it is. Numbers are given one at a time under the lock of the table.
+#: Make a version the present one, unless it is. The lock keeps two transactions from giving the same number.
 LOCK_VERSIONS_SQL = "lock table spec_versions in share row exclusive mode"
 REGISTER_SQL = """
 insert into spec_versions as known (spec, digest, number, operations)
@@ -18,16 +19,12 @@ on conflict (spec, digest) do update set
     number = excluded.number, operations = excluded.operations, registered_at = now(), is_queued = false
 """
 
-#: Whether the present version is that of `digest`, and what is pending of it is in `pending_results` (migration 028).
-IS_QUEUED_SQL = """
-select exists (select from present_versions where spec = %(spec)s and digest = %(digest)s and is_queued)
-"""
-
-#: Whether nobody writes step results who may not have seen the present version yet. Held until the transaction ends; it
-#: is tried and not waited for, since those who come later would wait behind it.
+#: Whether no open transaction writes step results without having seen the present version. Takes a lock until the
+#: transaction ends. It does not wait for the lock: later writers would have to wait behind it.
 TRY_LOCK_QUEUE_SQL = "select pg_try_advisory_xact_lock(hashtextextended('dex queue step results', 0))"
 
-#: Add what is pending of a version to `pending_results`. What is there of another operation is no longer the spec's.
+#: The statements that add all that is pending of a version to `pending_results`. First, the entries of operations that
+#: the spec no longer claims are deleted.
 DELETE_FOREIGN_PENDING_SQL = """
 delete from pending_results as pending using step_results as step
 where pending.spec = %(spec)s and step.id = pending.step_result_id
@@ -52,7 +49,7 @@ update spec_versions set is_queued = true where spec = %(spec)s and digest = %(d
     and digest = (select digest from present_versions where spec = %(spec)s)
 """
 
-#: Whether something of a spec waits to be folded, where its history is queued.
+#: Whether a spec has pending step results or stale rows, given that its pending step results are queued.
 HAS_WORK_SQL = """
 select exists (select from pending_results where spec = %(spec)s)
     or exists (select from stale_rows where spec = %(spec)s)

@@ -1,1 +1,1 @@
-"""Run the statements of engine/sql: connections, the errors of the database, single rows and pages of rows."""
+"""Run the statements of engine/sql: connections, errors of the database, single rows, pages of rows, exports."""

@@ -1,4 +1,4 @@
-"""Make, list and revoke API tokens; make and list organisations."""
+"""Create, list and revoke API tokens; create and list organisations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.errors import EngineError
 from engine.store.connection import Connection
 from engine.store.errors import UnknownOrganisation, wrap_errors
 
-#: Written before the random part, so that a token is recognised where it should not be.
+#: The beginning of every token, by which scanners recognise a leaked one.
 _PREFIX: Final = "dex_"
 
 _INSERT_BY_HASH: Final = """
@@ -58,7 +58,7 @@ class UnknownOwner(EngineError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewToken:
-    """What a token is made for. Without `lifetime` it does not expire."""
+    """The owner, name and role of a token to create. Without `lifetime` it does not expire."""
 
     org_id: str
     name: str
@@ -69,7 +69,7 @@ class NewToken:
 
 
 async def create_token(connection: Connection, new: NewToken) -> tuple[str, str]:
-    """Store a new API token; return its id and the token, which is stored nowhere.
+    """Create an API token; return its id and its text, of which only a hash is stored.
 
     Raises UnknownOrganisation, UnknownOwner, StoreUnavailable.
     """
@@ -88,13 +88,13 @@ async def create_token(connection: Connection, new: NewToken) -> tuple[str, str]
 
 
 async def list_tokens(connection: Connection, org_id: str | None = None) -> list[dict[str, Any]]:
-    """Return the tokens of an organisation, or of all, without anything that could be used. Raises StoreUnavailable."""
+    """Return the tokens of an organisation, or of all, without their text or hash. Raises StoreUnavailable."""
     async with wrap_errors():
         return await _fetch_dicts(connection, _LIST_TOKENS, {"org_id": org_id})
 
 
 async def revoke_token(connection: Connection, token_id: str) -> None:
-    """End a token's access at its next request. Raises UnknownToken, StoreUnavailable."""
+    """Revoke a token: its next request is refused. Raises UnknownToken, StoreUnavailable."""
     async with wrap_errors():
         row = await (await connection.execute(_REVOKE, [token_id])).fetchone()
     if row is None:
@@ -102,7 +102,10 @@ async def revoke_token(connection: Connection, token_id: str) -> None:
 
 
 async def create_organisation(connection: Connection, name: str) -> dict[str, Any]:
-    """Store an organisation, its slug made from its name; return it. Raises OrganisationExists, StoreUnavailable."""
+    """Create an organisation whose slug is made from its name; return it.
+
+    Raises OrganisationExists, StoreUnavailable.
+    """
     slug = build_slug(name)
     async with wrap_errors():
         try:
@@ -120,7 +123,7 @@ async def list_organisations(connection: Connection) -> list[dict[str, Any]]:
 
 
 def build_slug(name: str) -> str:
-    """Return the words of a name in small letters, joined by hyphens."""
+    """Return the words of a name in lower case, joined by hyphens."""
     return re.sub(r"\W+", "-", name.strip().lower()).strip("-_") or "organisation"
 
 

@@ -17,7 +17,7 @@ from engine.store.upsert import join_row_json
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Changes as JSON objects `{"number", "kind", "id", "row"}`, and the number to go on from."""
+    """Changes as JSON objects `{"number", "kind", "id", "row"}`, and the number after which the next page starts."""
 
     entries: tuple[bytes, ...]
     next: int
@@ -26,10 +26,10 @@ class Changes:
 async def fetch_changes(
     connection: Connection, plan: Plan, query: Query, *, after: int, limit: int, max_bytes: int
 ) -> Changes:
-    """Return up to `limit` changes of the query's organisation behind number `after`; fewer beyond `max_bytes`.
+    """Return up to `limit` changes of the query's organisation after number `after`; fewer if they exceed `max_bytes`.
 
-    What was committed has a number when this returns, unless the server is read-only: it serves what has one. Raises
-    StoreUnavailable, StoreRefused.
+    All committed changes are numbered first; a read-only server cannot, and returns only those that have a number.
+    Raises StoreUnavailable, StoreRefused.
     """
     org_id = query.tenant
     read = changes.build_changes_statement(plan, query, after, limit)
@@ -45,7 +45,7 @@ async def fetch_changes(
 
 
 async def _give_numbers(connection: Connection, plan: Plan, org_id: str) -> bool:
-    """Number what is committed; return False where the server takes no writes."""
+    """Number the committed changes; return False where the server is read-only."""
     try:
         async with wrap_errors():
             await read_as_tenant(connection, org_id, changes.build_numbering_statements(plan, org_id))

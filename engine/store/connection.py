@@ -1,8 +1,8 @@
 """Open connections and pools of them that send JSON text as jsonb parameters, directly or through a pooler.
 
 psycopg prepares statements by default. A pooler that hands a server connection to another client after each transaction
-does not keep them, so they are left out where one is found in between. It shows in the process id: a pooler tells its
-client one of its own. `?prepare_threshold=N` in the URL decides it by hand, 0 for never.
+does not keep them, so none are prepared where a pooler is detected: it reports a process id of its own instead of the
+server's. `?prepare_threshold=N` in the URL overrides the detection; 0 prepares nothing.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from psycopg_pool import AsyncConnectionPool
 from engine.store.database_url import read_database_url
 from engine.store.errors import wrap_errors
 
-#: Seconds to wait until a connection is made, or until one of the pool is free.
+#: Seconds to wait for a connection to be made, or for one of the pool to be free.
 _CONNECT_TIMEOUT = 10
 #: Seconds a pool retries in the background, at growing intervals; after that the next request for a connection makes it
 #: retry at once. psycopg's default of five minutes would leave a recovered server unused for up to half of its outage.
 _RECONNECT_TIMEOUT = 3.0
-#: Seconds a connection may lie in the pool before it is asked whether it lives. One that was closed properly shows at
-#: once; one that a firewall forgot does not.
+#: Seconds a connection may be idle in the pool before it is checked by a statement. A connection that the server closed
+#: is noticed without; one that a firewall dropped is not.
 _TRUSTED_SECONDS = 30.0
-#: Seconds the answer of such a connection is waited for.
+#: Seconds to wait for the result of that statement.
 _CHECK_TIMEOUT = 2.0
 _JSONB_OID = postgres.types["jsonb"].oid
 
 
 @dataclass(frozen=True, slots=True)
 class StatementBounds:
-    """Seconds a statement may take and may wait for a lock, and a transaction may stay open without doing anything."""
+    """Timeouts in seconds: of a statement, of its wait for a lock, and of a transaction that is idle."""
 
     statement: float
     lock: float
@@ -43,11 +43,11 @@ class StatementBounds:
 
 
 class StoreConnection(AsyncConnection[Any]):
-    """A connection with what the store notes of it."""
+    """A connection with what the store knows of it."""
 
-    #: A pooler stands between: what a session sets would be the next client's too.
+    #: Whether there is a pooler in between: then settings of the session would hold for the next client too.
     behind_pooler: bool = False
-    #: Bounds to set in each transaction, where they cannot be set for the session.
+    #: Timeouts to set in each transaction, because they cannot be set for the session.
     transaction_bounds: StatementBounds | None = None
     #: When it was last taken from its pool.
     taken_at: float = 0.0
@@ -84,7 +84,8 @@ async def connect(dsn: str) -> Connection:
 def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Pool:
     """Return a pool of up to `size` connections, not yet open. Raises InvalidDatabaseUrl.
 
-    A connection that died while it lay in the pool is not handed out. `bounds` hold for every statement.
+    A connection that died while it was idle in the pool is not handed out. `bounds` are the timeouts of every
+    statement.
     """
     url, settings = read_database_url(dsn)
 
@@ -95,7 +96,7 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
         try:
             await _check_alive(connection)
         except Exception:
-            await pool.drain()  # what ended one has mostly ended all, and each would cost a caller a pause
+            await pool.drain()  # usually all have died together, and each would delay a caller
             raise
 
     pool: Pool = AsyncConnectionPool(
@@ -114,14 +115,14 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
 
 
 def register_raw_json(connection: AsyncConnection[object]) -> None:
-    """Let `connection` send RawJson."""
+    """Register RawJson with `connection`, so that it can be sent as a parameter."""
     connection.adapters.register_dumper(RawJson, _RawJsonDumper)
 
 
 async def _configure_connection(
     connection: StoreConnection, settings: dict[str, Any], bounds: StatementBounds | None = None
 ) -> None:
-    """Register types; look for a pooler; set the bounds for the session, or behind a pooler for each transaction."""
+    """Register types, detect a pooler, and set the timeouts: for the session, or behind a pooler per transaction."""
     register_raw_json(connection)
     row = await (await connection.execute("select pg_backend_pid()")).fetchone()
     connection.behind_pooler = row is not None and row[0] != connection.info.backend_pid
@@ -140,15 +141,14 @@ async def _configure_connection(
 
 
 def format_milliseconds(seconds: float) -> str:
-    """Return seconds as a setting of Postgres. 0 would mean no bound, so the least is a millisecond."""
+    """Format seconds as a timeout setting of Postgres, at least 1 ms, since 0 would mean no timeout."""
     return f"{max(round(seconds * 1000), 1)}ms"
 
 
 async def _check_alive(connection: StoreConnection) -> None:
-    """Raise psycopg's error, or TimeoutError, for a connection that does not live.
+    """Raise psycopg's error, or TimeoutError, for a connection that is dead.
 
-    Most calls cost no round trip: the server says goodbye when it ends a connection, and then there is something to
-    read on a connection that was asked nothing.
+    Most calls cost no round trip: a server that closes a connection sends a message, so that its socket has input.
     """
     now = time.monotonic()
     silent_for, connection.taken_at = now - connection.taken_at, now

@@ -1,4 +1,4 @@
-"""Read the URL of the database. No message repeats any part of it that may belong to a password."""
+"""Parse the URL of the database. No error message repeats a part of it that may belong to a password."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class InvalidDatabaseUrl(EngineError):
 
 
 def read_database_url(dsn: str) -> tuple[str, dict[str, Any]]:
-    """Return the URL as libpq takes it, and the arguments of psycopg that it held (`prepare_threshold`).
+    """Return the URL for libpq, and the arguments for psycopg that it contained (`prepare_threshold`).
 
     Raises InvalidDatabaseUrl.
     """
@@ -40,7 +40,7 @@ def read_database_url(dsn: str) -> tuple[str, dict[str, Any]]:
 
 
 def _check_parts(url: str) -> None:
-    """Refuse what libpq cannot read, and what it would read as part of a host, a port or a database by mistake."""
+    """Raise InvalidDatabaseUrl for a URL that libpq cannot read, or whose password spills into other parts."""
     try:
         parts = conninfo_to_dict(url)
     except (ProgrammingError, UnicodeError):
@@ -53,7 +53,7 @@ def _check_parts(url: str) -> None:
 
 
 def _take_threshold(dsn: str, *, is_url: bool) -> tuple[str, int | None]:
-    """Return the text without `prepare_threshold`, which libpq does not know, and its number."""
+    """Return the text without `prepare_threshold`, which libpq does not know, and the number it was set to."""
     if _THRESHOLD not in dsn:
         return dsn, None
     if not is_url:

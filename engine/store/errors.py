@@ -1,13 +1,13 @@
-"""Turn psycopg's exceptions into the engine's, the cause attached.
+"""Convert psycopg's exceptions to the engine's, with the original as cause.
 
     EngineError
     └── StoreError
-        ├── StoreUnavailable      the server is not there, or went away: nothing is wrong with the request
+        ├── StoreUnavailable      the server is unreachable, or went away: nothing is wrong with the request
         ├── StoreRefused          the server refuses the statement: SQLSTATE and its message
-        │   └── RowDiscarded      the server took the row and did not keep it
+        │   └── RowDiscarded      the insert of a row succeeded and left no row
         └── UnknownOrganisation   the organisation of the request does not exist
 
-They carry what the database reported. The advice in `hint` is for whoever set the database up; the API answers its own.
+They carry what the database reported. The advice in `hint` is for the operator of the database; the API has its own.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _UNAVAILABLE = ("08", "57P", "58")
 FOREIGN_KEY_VIOLATION = "23503"
 #: The SQLSTATE of a write on a server that takes none: a standby.
 READ_ONLY = "25006"
-#: Classes of SQLSTATE caused by a row: a key that occurs twice once its column has rounded it, data, a constraint, a
-#: trigger, a view's check, a limit of the program, PL/pgSQL.
+#: Classes of SQLSTATE caused by a row: two rows of one statement with the same key after rounding (21), invalid data,
+#: a constraint, a trigger, a view's check, a program limit, PL/pgSQL.
 _ROW_ERRORS = ("21", "22", "23", "27", "44", "54", "P0")
 DISCARDED_MESSAGE = "the database took the row and did not keep it under its key: a trigger, a rule, or a rounded key"
 #: A table or column that does not exist: the migrations are not current.
 _UNDEFINED = ("42P01", "42703")
 DISK_FULL = "53100"
 LOCK_NOT_AVAILABLE = "55P03"
-#: A prepared statement that is another's, or gone: a pooler hands the connection to others between transactions.
+#: A prepared statement that exists already or no longer: a pooler shares the server connection among clients.
 PREPARED_LOST = ("42P05", "26000")
 _POOLER_HINT = "a pooler stands before the database: add `?prepare_threshold=0` to `DATABASE_URL`"
 _MIGRATE_HINT = "run `dex migrate`, then `dex check --database`"
@@ -43,15 +43,15 @@ _START_HINT = "start it, or correct `DATABASE_URL`; what was committed is kept, 
 
 
 class StoreError(EngineError):
-    """Something went wrong at the database."""
+    """A statement failed at the database."""
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached, or went away during a transaction, of which nothing was kept."""
+    """The database cannot be reached, or went away during a transaction, which it then rolled back."""
 
 
 class StoreRefused(StoreError):
-    """The database refuses: `sqlstate`, `constraint` (its name, where it was one), `column`, `detail`."""
+    """The database refuses a statement: `sqlstate`, `constraint` (its name, if violated), `column`, `detail`."""
 
     def __init__(self, error: psycopg.Error) -> None:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
@@ -70,11 +70,11 @@ def _find_hint(error: psycopg.Error) -> str:
 
 
 class RowDiscarded(StoreRefused):
-    """The database took the row without an error and did not keep it under its key."""
+    """The database reported no error for a row, but did not keep it under its key."""
 
     def __init__(self) -> None:
         EngineError.__init__(self, DISCARDED_MESSAGE)
-        self.sqlstate = "44000"  # a row's fault, like that of a view's check option
+        self.sqlstate = "44000"  # counts as caused by the row, like a violated check option of a view
         self.constraint = self.column = None
         self.detail = ""
 
@@ -108,7 +108,7 @@ def _is_known_sqlstate(sqlstate: str) -> bool:
 
 @asynccontextmanager
 async def wrap_errors() -> AsyncIterator[None]:
-    """Raise StoreUnavailable or StoreRefused in place of psycopg's errors, the cause attached."""
+    """Raise StoreUnavailable or StoreRefused in place of psycopg's errors, with the original as cause."""
     try:
         yield
     except psycopg.Error as error:

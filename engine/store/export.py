@@ -1,7 +1,7 @@
-"""Stream the whole answer of a query out of Postgres, in blocks, as `COPY` writes it.
+"""Stream all rows of a query out of Postgres, in blocks, as `COPY` writes them.
 
-Rows pass as bytes: no value becomes a Python object, and no more than a block is held, however many rows there are. A
-reader that is slow slows Postgres down, not the other way round.
+Rows pass as bytes: no value becomes a Python object, and only one block is in memory, however many rows there are. A
+slow reader slows Postgres down.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.tenant import build_settings
 
-#: Bytes of a block: the first row by which it is full ends it.
+#: Bytes of a block: the row that reaches this size is its last.
 BLOCK_BYTES: Final = 256 * 1024
-#: An export takes as long as its reader does; the bound is for one that never ends.
+#: An export takes as long as its reader does; the timeout is for a reader that never ends.
 _SET_TIMEOUT: Final = "select set_config('statement_timeout', '6h', true)"
 
-Block = list[bytes]  # whole rows, each with its line end
+Block = list[bytes]  # complete rows, each with its line end
 
 
 async def stream_rows(connection: Connection, plan: Plan, query: Query, format_: ExportFormat) -> AsyncGenerator[Block]:
-    """Yield every row that matches, in the query's order, as one snapshot shows them.
+    """Yield every row that matches, in the query's order and from one snapshot, in blocks.
 
-    Raises StoreUnavailable, StoreRefused. Left early, it closes the connection, which stops the statement.
+    Raises StoreUnavailable, StoreRefused. If the caller stops early, the connection is closed, which stops the
+    statement.
     """
     statement = build_copy_statement(plan, query, format_)
     text = AsyncClientCursor(connection).mogrify(statement.text.encode(), statement.parameters)  # COPY takes none

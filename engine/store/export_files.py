@@ -1,4 +1,4 @@
-"""Write an export as a file: CSV with its head, lines of JSON, or Parquet, from the blocks of `stream_rows`."""
+"""Write an export as a file: CSV with a header, lines of JSON, or Parquet, from the blocks of `stream_rows`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.store.connection import Connection
 from engine.store.export import Block, stream_rows
 from engine.values.column_types import ColumnType
 
-#: Bytes of CSV that become one row group of a Parquet file: what is held at once, as text and as columns.
+#: Bytes of CSV that become one row group of a Parquet file: in memory at one time as text and as columns.
 _GROUP_BYTES: Final = 1024 * 1024
 _LISTS: Final[msgspec.json.Decoder[list[str]]] = msgspec.json.Decoder(list[str])
 
@@ -37,7 +37,7 @@ class ParquetMissing(EngineError):
 
 
 def check_format(format_: ExportFormat) -> None:
-    """Raise ParquetMissing where the library of a format is not installed."""
+    """Raise ParquetMissing where the library that writes the format is not installed."""
     if format_ is ExportFormat.PARQUET and find_spec("pyarrow") is None:
         raise ParquetMissing
 
@@ -90,10 +90,10 @@ async def _write_parquet(columns: Mapping[str, ColumnType], blocks: AsyncGenerat
 
 
 class _ParquetFile:
-    """A Parquet file that is taken away as it grows."""
+    """A Parquet file whose bytes are handed out as they are written."""
 
     def __init__(self, columns: Mapping[str, ColumnType]) -> None:
-        # The pool that it would choose keeps some 25 MB of what one group took. Read when it is imported first.
+        # Arrow's default memory pool keeps some 25 MB of one group. The first import of pyarrow reads the variable.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
         import pyarrow as arrow
         from pyarrow import parquet
@@ -101,18 +101,18 @@ class _ParquetFile:
         self._columns = columns
         self._schema = arrow.schema([(name, _find_arrow_type(column)) for name, column in columns.items()])
         self._sink = _Sink()
-        short = [name for name, column in columns.items() if column.name != "jsonb"]  # no two documents are the same
+        short = [name for name, column in columns.items() if column.name != "jsonb"]  # documents hardly repeat
         self._writer = parquet.ParquetWriter(
             arrow.PythonFile(self._sink, mode="w"), self._schema, compression="zstd", use_dictionary=short
         )
 
     def write_group(self, rows: Block) -> bytes:
-        """Write rows of CSV as one row group; return the bytes that the file has grown by."""
+        """Write rows of CSV as one row group; return the bytes that this added to the file."""
         import pyarrow as arrow
         from pyarrow import csv as arrow_csv
 
         data = b"".join(rows)
-        rows.clear()  # held once
+        rows.clear()  # `data` has them: keep one copy only
         lists = [name for name, column in self._columns.items() if column.name == "text[]"]
         read = {name: arrow.string() if name in lists else self._schema.field(name).type for name in self._columns}
         table = arrow_csv.read_csv(
@@ -135,16 +135,16 @@ class _ParquetFile:
         self._writer.write_table(table)
         del table, data
         arrow.default_memory_pool().release_unused()
-        return self._sink.take()
+        return self._sink.take_bytes()
 
     def close(self) -> bytes:
-        """End the file; return its last bytes."""
+        """Finish the file; return its last bytes."""
         self._writer.close()
-        return self._sink.take()
+        return self._sink.take_bytes()
 
 
 class _Sink(io.RawIOBase):
-    """Holds what was written until it is taken."""
+    """A writable stream that keeps the written bytes until `take_bytes` returns them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,14 +162,14 @@ class _Sink(io.RawIOBase):
         self._position += len(self._parts[-1])
         return len(self._parts[-1])
 
-    def take(self) -> bytes:
+    def take_bytes(self) -> bytes:
         data = b"".join(self._parts)
         self._parts.clear()
         return data
 
 
 def _find_arrow_type(column: ColumnType) -> Any:
-    """Return the type of a column in the file; text for `numeric`, which has no bound, and jsonb, which has no type."""
+    """Return the Arrow type of a column; text for `numeric`, whose precision is unlimited, and for jsonb."""
     import pyarrow as arrow
 
     types = {

@@ -1,4 +1,4 @@
-"""Read in how many of a table's newest rows each column has a value."""
+"""Count in how many of a table's newest rows each column has a value."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from engine.store.tenant import read_as_tenant
 
 @dataclass(frozen=True, slots=True)
 class FilledColumns:
-    """How many rows were looked at, and in how many of them each column has a value."""
+    """The number of counted rows, and per column how many of them have a value."""
 
     rows: int
     filled: dict[str, int]
 
 
 async def fetch_filled_columns(connection: Connection, plan: Plan, org_id: str, newest: int) -> FilledColumns:
-    """Return the fill rates of the `newest` rows of an organisation. Raises StoreUnavailable."""
+    """Count the values of each column in the `newest` rows of an organisation. Raises StoreUnavailable."""
     async with wrap_errors():
         ((row,),), _ = await read_as_tenant(connection, org_id, [build_filled_columns_statement(plan, org_id, newest)])
     count, *filled = (int(value or b"0") for value in row)

@@ -16,7 +16,7 @@ from api_tokens t left join users u on u.id = t.user_id
 where t.token_hash = %s
 """
 
-#: Another process may have noted it as well; a busy token costs a write a minute.
+#: The condition limits the writes to one a minute per token, also with several processes.
 _RECORD_USE = """
 update api_tokens set last_used_at = now()
 where id = any(%s::uuid[]) and (last_used_at is null or last_used_at < now() - interval '1 minute')
@@ -47,8 +47,8 @@ class Token:
     role: str
     revoked: bool
     expired: bool
-    user_retired: bool  # the user it belongs to is not active
-    last_use_is_old: bool  # it was noted more than a minute ago, or never
+    user_retired: bool  # whether the user it belongs to is inactive
+    last_use_is_old: bool  # whether its last use was recorded more than a minute ago, or never
 
 
 async def find_token(connection: Connection, token_hash: str) -> Token | None:
@@ -59,30 +59,33 @@ async def find_token(connection: Connection, token_hash: str) -> Token | None:
 
 
 async def record_token_use(connection: Connection, token_ids: Sequence[str]) -> None:
-    """Note that tokens were used just now. Raises StoreUnavailable, StoreRefused on a server that takes no writes."""
+    """Set when tokens were last used to now. Raises StoreUnavailable, StoreRefused on a read-only server."""
     async with wrap_errors():
         await connection.execute(_RECORD_USE, [list(token_ids)])
 
 
 async def is_retired_user(connection: Connection, user_id: str) -> bool:
-    """Return whether the user is on record and not active. Raises StoreUnavailable."""
+    """Return whether the user exists and is inactive. Raises StoreUnavailable."""
     return await _fetch_flag(connection, _IS_RETIRED_USER, user_id)
 
 
 async def is_active_admin(connection: Connection, admin_id: str) -> bool:
-    """Return whether the super-admin is on record and active. Raises StoreUnavailable."""
+    """Return whether the super-admin exists and is active. Raises StoreUnavailable."""
     return await _fetch_flag(connection, _IS_ACTIVE_ADMIN, admin_id)
 
 
 async def fetch_read_only(connection: Connection) -> bool:
-    """Return whether the server takes no writes. Raises StoreUnavailable."""
+    """Return whether the server is read-only. Raises StoreUnavailable."""
     async with wrap_errors():
         row = await (await connection.execute(_IS_READ_ONLY)).fetchone()
     return bool(row and row[0])
 
 
 async def list_organisations(connection: Connection, org_id: str | None, limit: int) -> list[str]:
-    """Return organisations by name as JSON texts: one, or with None at most `limit`. Raises StoreUnavailable."""
+    """Return organisations by name as JSON texts: only `org_id`, or for None at most `limit`.
+
+    Raises StoreUnavailable.
+    """
     async with wrap_errors():
         cursor = await connection.execute(_LIST_ORGANISATIONS, {"org_id": org_id, "limit": limit})
         return [text for (text,) in await cursor.fetchall()]
@@ -96,7 +99,7 @@ async def organisation_exists(connection: Connection, org_id: str) -> bool:
 async def check_organisation(connection: Connection, org_id: str) -> None:
     """Raise UnknownOrganisation when there is no organisation with this id.
 
-    Called where a statement failed or found nothing, so that the common case costs no query.
+    Call it after a statement failed or found nothing, so that the common case costs no query.
     """
     if not await organisation_exists(connection, org_id):
         raise UnknownOrganisation(org_id)

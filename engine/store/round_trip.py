@@ -1,7 +1,7 @@
 """Send several statements in one message, as one transaction, and read their rows in Postgres' text format.
 
 psycopg's pipeline mode makes a round trip for every statement and one for the end. Here everything is put into libpq's
-buffer first and leaves as one message, which takes a third of the client's time. No `begin` is sent: outside of a
+buffer first and sent as one message, which takes a third of the client's time. No `begin` is sent: outside of a
 transaction block, all that a pipeline sends up to its end (`sync`) is one transaction.
 """
 
@@ -29,12 +29,12 @@ from engine.store.connection import Connection
 TextRow = tuple[bytes | None, ...]
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
-_MOST_PREPARED = 100  # statements of one connection, which is psycopg's default
+_MOST_PREPARED = 100  # prepared statements per connection: psycopg's default
 
 
 @dataclass(frozen=True, slots=True)
 class NumberedStatement:
-    """A statement with `$1` for `%(name)s`. Parameters have the types that the statement casts them to."""
+    """A statement with `$1` for `%(name)s`, and the names in that order. The SQL casts each parameter to its type."""
 
     sql: bytes
     names: tuple[str, ...]
@@ -64,17 +64,17 @@ async def send_statements(
 async def send_bounded_statements(
     connection: Connection, calls: Sequence[tuple[str, Mapping[str, Any]]], max_bytes: int | None
 ) -> tuple[list[list[TextRow]], bool]:
-    """Run statements as `send_statements` does, but read the last one's rows only until they have `max_bytes`.
+    """Run statements as `send_statements` does, but read the rows of the last one only until they have `max_bytes`.
 
-    Returns the rows of each, and whether the last ones were cut. No more than the bound and one row is ever held, and
-    the server is told to stop; nothing is kept of what it may have written, so the statements only read.
+    Returns the rows of each, and whether the last ones were cut. At most `max_bytes` and one row are in memory. A cut
+    cancels the last statement, which rolls the transaction back, so the statements must only read.
     """
     assert connection.autocommit, "a pipeline is a transaction of its own only in autocommit mode"
     try:
         return await _send_statements(connection, calls, max_bytes)
     except errors.InvalidSqlStatementName:
         _PREPARED[connection].forget_all()
-    except errors.DuplicatePreparedStatement:  # another client's: a pooler that showed in nothing else
+    except errors.DuplicatePreparedStatement:  # another client prepared it, so there is an undetected pooler
         connection.prepare_threshold = None
     return await _send_statements(connection, calls, max_bytes)
 
@@ -83,8 +83,8 @@ async def send_bounded_statements(
 class PreparedStatements:
     """The statements prepared on one connection: their digests, oldest first.
 
-    psycopg discards everything prepared after a rollback, these statements included, and a pooler may do so at any
-    time. Which of them still exist is unknown then, so `forget_all` starts a new generation of names.
+    psycopg discards all prepared statements after a rollback, these included, and a pooler may do so at any time. Which
+    of them still exist is unknown then, so `forget_all` starts a new generation of names.
     """
 
     generation: int = 0
@@ -130,7 +130,7 @@ async def _send_statements(
 
 @dataclass(slots=True)
 class _BoundedReading:
-    """The rows of a statement that are read one at a time until they have `max_bytes`; None reads them at once."""
+    """Collects the rows of a statement one at a time until they have `max_bytes`; None: they are read all at once."""
 
     max_bytes: int | None
     rows: list[TextRow] = field(default_factory=list)
@@ -158,7 +158,7 @@ def _run_pipeline(
     values: Sequence[Sequence[Any]],
     reading: _BoundedReading,
 ) -> PQGen[list[PGresult]]:
-    """Fill the buffer, send it, and read to the end of the pipeline, or of the last statement if it is cut.
+    """Send the statements as one pipeline; read to its end, or until the rows of the last statement are cut.
 
     Returns one result per command, in the order sent: prepare, deallocate, then the statements.
     """
@@ -186,7 +186,7 @@ def _run_pipeline(
 
 
 def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> PQGen[list[PGresult]]:
-    """Read a statement's rows one at a time until the bound; return the result that ends them, or the last row's."""
+    """Read a statement's rows one at a time until the limit; return its final result, or that of the last row."""
     if pgconn.pipeline_status == PipelineStatus.ABORTED:  # a statement before it failed, so it was not run
         failed: list[PGresult] = yield from fetch_many(pgconn)
         return failed
@@ -203,7 +203,7 @@ def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> PQGen[list[PGresult
 
 
 def _wait_for_result(pgconn: PGconn) -> PQGen[PGresult | None]:
-    """Return the next result of a statement as soon as it is there; None at the statement's end."""
+    """Return the next result of a statement as soon as it arrives; None at the statement's end."""
     while pgconn.is_busy():
         while not (yield Wait.R):
             pass  # the wait was only interrupted
@@ -212,7 +212,7 @@ def _wait_for_result(pgconn: PGconn) -> PQGen[PGresult | None]:
 
 
 def _skip_results(pgconn: PGconn) -> PQGen[None]:
-    """Throw away what is left of a statement that was told to stop, row by row, and end the pipeline."""
+    """Discard the remaining rows of a cancelled statement, and end the pipeline."""
     while (yield from _wait_for_result(pgconn)) is not None:
         pass
     yield from _end_pipeline(pgconn)
@@ -246,7 +246,7 @@ def _send_prepare(
 def _record_prepared(
     prepared: PreparedStatements, new: Sequence[bytes], evicted: Sequence[bytes], results: Sequence[PGresult]
 ) -> None:
-    """Note which statements were prepared and deallocated: none of those after an error were."""
+    """Record which statements were prepared and deallocated, by the results of these commands."""
     succeeded = [result.status == ExecStatus.COMMAND_OK for result in results]
     prepared.digests.update((digest, None) for digest, well in zip(new, succeeded, strict=False) if well)
     for digest, well in zip(evicted, succeeded[len(new) :], strict=False):

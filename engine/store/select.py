@@ -21,18 +21,19 @@ from engine.store.upsert import join_row_json
 class Page:
     """Rows as JSON objects, in the query's order.
 
-    `last` is the position of the last row where more rows may follow: the order's values and the id.
+    `last` is the position of the last row (its values of the order, its id) if more rows may follow, else None.
     """
 
     rows: tuple[bytes, ...]
     last: tuple[str | None, ...] | None
-    count: int | None = None  # of all rows that match, where the query asks
+    count: int | None = None  # how many rows match on all pages, if the query has `count`
 
 
 async def fetch_page(connection: Connection, plan: Plan, query: Query, max_bytes: int | None = None) -> Page:
     """Return the page of `plan`'s table that `query` selects. Raises StoreUnavailable, StoreRefused.
 
-    It ends early with the row by which it reaches `max_bytes`: a document may have megabytes, and a page a thousand.
+    The page ends early at the row that reaches `max_bytes`: a document may have megabytes, and a page a thousand of
+    them.
     """
     statements = [select.build_count_statement(plan, query)] if query.count else []
     statements.append(select.build_page_statement(plan, query))
@@ -57,7 +58,7 @@ async def fetch_row(connection: Connection, plan: Plan, query: Query, row_id: st
 
 
 def list_answer_names(plan: Plan, query: Query) -> tuple[str, ...]:
-    """Return the keys of the texts that follow the scalars in an answer's row: documents, then paths."""
+    """Return the JSON keys of the values that follow the scalars in an answer's row: documents, then paths."""
     return (*list_document_columns(plan, query.columns), *(path.text for path in query.paths))
 
 

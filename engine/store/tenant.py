@@ -1,6 +1,7 @@
-"""Run statements as one organisation, bound by row level security.
+"""Run statements as one organisation, restricted by row level security.
 
-Role and organisation are set for the transaction only: a pooler would hand the settings of a session to its next user.
+Role and organisation are set for the transaction only: a pooler would hand the settings of a session to its next
+client.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ async def open_tenant_transaction(connection: Connection, org_id: str) -> AsyncI
 
 @asynccontextmanager
 async def open_tenant_snapshot(connection: Connection, org_id: str) -> AsyncIterator[None]:
-    """Open a transaction as the tenant `org_id` that reads, all of it in one snapshot of the database."""
+    """Open a read-only transaction as the tenant `org_id`, in which all statements see the same snapshot."""
     async with connection.transaction():
         await connection.execute(_SET_SNAPSHOT)
         for sql, parameters in (*_list_bounds(connection), build_settings(org_id)):
@@ -54,7 +55,7 @@ async def run_as_tenant(
 ) -> list[list[TextRow]]:
     """Run `sql` once per set of parameters as the tenant `org_id`, all or none, in one round trip.
 
-    As `run_calls_as_tenant`.
+    Returns the same as `run_calls_as_tenant`.
     """
     return await run_calls_as_tenant(connection, org_id, [(sql, parameters) for parameters in parameter_sets])
 
@@ -64,8 +65,8 @@ async def run_calls_as_tenant(
 ) -> list[list[TextRow]]:
     """Run statements with their parameters as the tenant `org_id`, all or none, in one round trip.
 
-    For operators: without an organisation it runs as the connected user, whom row level security may not bind.
-    Returns the rows of each run in Postgres' text format.
+    With None (for operators) they run as the connected user, whom row level security may not restrict. Returns the rows
+    of each statement in Postgres' text format.
     """
     before = [*_list_bounds(connection), build_settings(org_id)]
     results = await send_statements(connection, [*before, *calls])
@@ -75,7 +76,7 @@ async def run_calls_as_tenant(
 async def read_as_tenant(
     connection: Connection, org_id: str | None, statements: Sequence[Statement], max_bytes: int | None = None
 ) -> tuple[list[list[TextRow]], bool]:
-    """Run reading statements in one transaction and one round trip, as `run_as_tenant` does.
+    """Run reading statements as the tenant `org_id` in one transaction and one round trip.
 
     Returns the rows of each, and whether those of the last one were cut at `max_bytes`.
     """
@@ -86,12 +87,12 @@ async def read_as_tenant(
 
 
 def build_settings(org_id: str | None) -> tuple[str, Mapping[str, Any]]:
-    """Return the statement by which a transaction becomes the organisation's, and its parameters."""
+    """Return the statement, with its parameters, that restricts a transaction to the organisation."""
     return (_SET_UTC, {}) if org_id is None else (_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
 
 
 def _list_bounds(connection: Connection) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the statement that bounds a transaction behind a pooler; elsewhere the session is bounded."""
+    """Return the statement that sets the transaction's timeouts behind a pooler; else none, as the session has them."""
     bounds = connection.transaction_bounds if isinstance(connection, StoreConnection) else None
     if bounds is None:
         return []

@@ -1,6 +1,6 @@
-"""Write rows one statement each, and return each row as it is stored then.
+"""Write rows with one statement each, and return each row as it is stored afterwards.
 
-Rows that a recorded step result speaks for are folded instead (engine/backfill/live.py).
+Rows whose source is a recorded step result are folded instead (engine/backfill/live.py).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from engine.store.tenant import run_calls_as_tenant
 
 _TRUE = b"t"  # in Postgres' text format
 _MAX_ATTEMPTS = 3
-#: The ids of a source, in the order in which an upsert answers whether they belong to the organisation.
+#: The id columns of a source, in the order in which an upsert returns whether they belong to the organisation.
 SOURCE_IDS = ("source_submission_id", "source_pipeline_run_id", "source_step_result_id")
 
 
 class SourceRefused(EngineError):
     """The submission, run or step result named as source does not belong to the organisation. `field` is its column.
 
-    It has no hint of its own: an HTTP caller names the organisation in a header, a Python caller in an argument.
+    The caller gives the hint: HTTP names the organisation in a header, Python in an argument.
     """
 
     def __init__(self, field: str, *, hint: str = "") -> None:
@@ -44,7 +44,7 @@ class SourceRefused(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """The row as it is stored after an upsert. `json` is one JSON object."""
+    """A row as it is stored after an upsert. `json` is one JSON object."""
 
     outcome: Outcome  # one of `outcomes.ACCEPTED`
     json: bytes
@@ -52,7 +52,7 @@ class StoredRow:
 
 @dataclass(frozen=True)
 class Upsert:
-    """A plan with its upsert statement, built once and used for every row."""
+    """A plan with its upsert statement; build it once and use it for every row."""
 
     plan: Plan
     sql: str
@@ -66,8 +66,8 @@ class Upsert:
     ) -> list[StoredRow]:
         """Write `rows` for `org_id` in one transaction. Each maps fields and source columns to converted values.
 
-        Raises UnknownOrganisation, SourceRefused (rows of one call share their source), StoreRefused for a row the
-        database refuses, StoreUnavailable. Nothing is written then.
+        The rows of one call share their source. Raises UnknownOrganisation, SourceRefused, StoreRefused for a row the
+        database refuses, StoreUnavailable; nothing is written then.
         """
         parameter_sets = [self.build_parameters(org_id, row) for row in rows]
         try:
@@ -84,8 +84,8 @@ class Upsert:
     ) -> list[StoredRow | StoreRefused]:
         """Write the rows that the database accepts; return for each row how it is stored, or why it is refused.
 
-        All rows are written in one transaction. Only where the database refuses one of several is each written in its
-        own. Raises as `write_rows`, and StoreRefused for the only row, or for what no row caused.
+        All rows are written in one transaction; only if the database refuses one of several, each is written in its
+        own. Raises the same as `write_rows`, but StoreRefused only for a single row or for what no row caused.
         """
         try:
             return list(await self.write_rows(connection, org_id, rows))
@@ -111,8 +111,8 @@ class Upsert:
         """Run the statement once per row, and again for rows without an outcome.
 
         A row has none when its source is refused, when another writer inserted the same key between the statement's
-        snapshot and its insert (run again, the statement sees that row and updates it), and when a trigger discards it.
-        Raises RowDiscarded for a row that is still not there then.
+        snapshot and its insert (the next run sees that row and updates it), and when a trigger discards it. Raises
+        RowDiscarded for a row that has none in the end.
         """
         results: list[TextRow] = [()] * len(parameter_sets)
         missing = list(range(len(parameter_sets)))
@@ -154,7 +154,7 @@ class Upsert:
         }
 
 
-_OUTCOME = 3  # its place in an answer
+_OUTCOME = 3  # the index of the outcome in a row of the answer
 
 
 def _check_sources(result: TextRow) -> None:
@@ -168,7 +168,7 @@ def _wrap_document(type_name: str, value: Any) -> Any:
 
 
 def join_row_json(names: Sequence[str], texts: Sequence[bytes | None]) -> bytes:
-    """Return one JSON object: the members of the first text, an object of scalars, then a document per name.
+    """Join texts into one JSON object: the members of the first text, itself an object, then one document per name.
 
     The texts are joined rather than decoded, since documents may be large: each is copied once.
     """

@@ -1,1 +1,1 @@
-"""Tables and migrations: compare them with their plans, draft and apply migrations."""
+"""Migrations: apply and draft them; compare tables with their plans."""

@@ -1,4 +1,4 @@
-"""What the catalog of Postgres holds about a table: the queries, and the rows they return."""
+"""Queries of Postgres' catalog for one table, and classes for the rows they return."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
-    """A table, and what the role of every tenant may do with it."""
+    """A table, and what the tenants' role may do with it."""
 
     oid: int
     row_security: bool
     role_exists: bool
     role_unbound: bool  # a superuser, or one that bypasses row level security
-    denied: list[str]  # privileges that the role lacks
-    followed: bool  # by the triggers that note its changes
-    schema_denied: bool  # it may not use the schema
-    denied_sequences: list[str]  # those that defaults of columns draw from and it may not use, as SQL names them
+    denied: list[str]  # privileges on the table that the role lacks
+    followed: bool  # whether it has the triggers that record its changes
+    schema_denied: bool  # whether the role may not use the schema
+    denied_sequences: list[str]  # sequences of column defaults that the role may not use, as SQL names them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +37,8 @@ class IndexRow:
 
     name: str
     columns: list[str]
-    collations: list[str]  # of each column; "" for the one of the database, and for types without
-    descending: list[bool]  # of each column
+    collations: list[str]  # one per column; "" for the database's own, and for types without one
+    descending: list[bool]  # one per column
     valid: bool  # False when its build failed
     immediate: bool  # False when it belongs to a deferrable constraint
     unique: bool
@@ -50,7 +50,7 @@ class IndexRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRow:
-    """A permissive policy that binds the role of every tenant, with the expressions for reading and for writing."""
+    """A permissive policy that applies to the tenants' role, with the expressions for reading and for writing."""
 
     name: str
     command: str  # r, a, w, d, or * for all
@@ -77,7 +77,7 @@ class Table:
     types: Mapping[str, str]  # the name of a type in specs -> its name in the catalog
 
     def spell_spec_type(self, column: str) -> str:
-        """Return the type of a column as specs name it, or as the catalog does where no spec can name it."""
+        """Return the type of a column by its name in specs, or by its catalog name where specs have none."""
         type_ = self.columns[column].type
         return next((name for name, catalog_name in self.types.items() if catalog_name == type_), type_)
 

@@ -1,4 +1,4 @@
-"""Compare a plan with its table as the catalog describes it. Nothing is read from a database here, or changed."""
+"""Compare a plan with its table as the catalog describes it, without access to a database."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _COMMANDS: Final = frozenset(_PRIVILEGES)
 
 
 def compare_table(plan: Plan, table: Table) -> list[Difference]:
-    """Return what keeps the plan from its table, in the order a person would mend it."""
+    """Return the differences that keep the plan's rows from being written or isolated, in the order to repair them."""
     return [difference for compare in _COMPARISONS for difference in compare(plan, table)]
 
 
 def compare_reading(plan: Plan, table: Table) -> list[Difference]:
-    """Return what the reading endpoints lack: the triggers without which `changes` skips, and indexes of questions."""
+    """Return what slows or breaks reading: missing triggers that record changes, and missing indexes of queries."""
     return [*compare_following(plan, table), *_compare_indexes(plan, table)]
 
 
 def compare_following(plan: Plan, table: Table) -> list[Difference]:
-    """Return the lack of the triggers that note what changes, if they are lacking."""
+    """Return the difference of a table without the triggers that record its changes; else nothing."""
     message = f"what changes in `{plan.table}` is not noted for those who follow it"
     sql = f"SELECT follow_changes('{plan.table}');"
     return [] if table.row.followed else [Difference(plan.name, Code.CHANGES_UNRECORDED, message, sql)]
@@ -109,7 +109,7 @@ def _compare_unique_index(plan: Plan, table: Table) -> Iterator[Difference]:
 
 
 def is_key_nullable(plan: Plan, table: Table) -> bool:
-    """Whether a key column may be NULL in the table. One that is missing will, once it is added."""
+    """Return whether a key column is or will be nullable in the table; one that is missing is added as nullable."""
     names = [name for name in plan.conflict if name != "org_id"]
     return any(name not in table.columns or not table.columns[name].not_null for name in names)
 
@@ -127,7 +127,7 @@ def _explain_unusable(index: IndexRow, conflict: Sequence[str]) -> str | None:
 
 
 def _explain_near_miss(index: IndexRow, conflict: Sequence[str]) -> str | None:
-    """Return why an index that looks right is unusable, None when it does not look right."""
+    """Return why an index on the conflict columns is unusable; None for a usable one and for one on other columns."""
     columns = {name for name in index.columns if name}
     if index.has_expressions:
         return "has expressions" if columns and columns <= set(conflict) else None
@@ -212,7 +212,7 @@ def _list_covered_commands(policies: Iterable[PolicyRow]) -> frozenset[str]:
 
 
 def _is_wide(policy: PolicyRow) -> bool:
-    """Whether a policy lets rows be read or written without looking at the organisation."""
+    """Return whether a policy allows reading or writing rows without a condition on the organisation."""
     reads, writes = policy.command in "rwd*", policy.command in "aw*"
     return (reads and "app.org_id" not in policy.reads) or (writes and "app.org_id" not in policy.writes)
 

@@ -1,4 +1,4 @@
-"""DDL of a plan's table: the statements that a drafted migration and the hint of a problem have in common."""
+"""Build the DDL of a plan's table, for drafted migrations and for the hints of differences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.provided_columns import ProvidedColumn
 from engine.sql.identifiers import quote
 from engine.sql.tenant import TENANT_POLICY, TENANT_ROLE
 
-_MAX_IDENTIFIER_BYTES: Final = 63  # Postgres cuts what is longer, and two names may then be one
+_MAX_IDENTIFIER_BYTES: Final = 63  # Postgres truncates longer names, so that two may become equal
 _PLAIN: Final = re.compile(r"[a-z_][a-z0-9_]*")
 #: Key words that Postgres reserves, so that they have to be quoted (`pg_get_keywords` of version 18).
 _RESERVED: Final = """
@@ -27,17 +27,17 @@ unique user using variadic verbose when where window with
 
 
 def spell_identifier(name: str) -> str:
-    """Return an identifier as a person would write it: quoted only where SQL demands it."""
+    """Return an identifier, quoted only where SQL requires it."""
     return name if _PLAIN.fullmatch(name) and name not in _RESERVED.split() else quote(name)
 
 
 def spell_table(name: str) -> str:
-    """Return the name of a table as a person would write it, its schema included where it has one."""
+    """Return the name of a table with its schema if it has one, quoted only where SQL requires it."""
     return ".".join(map(spell_identifier, name.split(".")))
 
 
 def spell_index(table: str, index: str) -> str:
-    """Return the name of an index as DDL takes it, in the schema of its table: `app.t`, `idx_t_x` is `app.idx_t_x`."""
+    """Return the name of an index in the schema of its table: `app.t`, `idx_t_x` gives `app.idx_t_x`."""
     schema = table.rpartition(".")[0]
     return spell_table(f"{schema}.{index}" if schema else index)
 
@@ -48,7 +48,7 @@ def build_index_name(table: str, suffix: str) -> str:
 
 
 def build_schema(table: str) -> str:
-    """Return the statements that make the schema of a table and let tenants use it; "" for a table without one."""
+    """Return the statements that create the schema of a table and let tenants use it; "" for a table without one."""
     schema = table.rpartition(".")[0]
     if not schema:
         return ""
@@ -62,7 +62,7 @@ def build_schema_grant(table: str) -> str:
 
 
 def shorten_identifier(name: str) -> str:
-    """Return a name that Postgres stores whole; a hash at its end keeps two long names apart."""
+    """Shorten a name to the length that Postgres stores; a hash at its end keeps two long names apart."""
     if len(name) <= _MAX_IDENTIFIER_BYTES:
         return name
     return f"{name[: _MAX_IDENTIFIER_BYTES - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
@@ -79,7 +79,7 @@ def build_provided_definition(column: ProvidedColumn) -> str:
 
 
 def build_add_column(table: str, column: str, definition: str) -> str:
-    """Return the statement that adds a column, or leaves one of that name as it is."""
+    """Return the statement that adds a column unless the table has one of that name."""
     return f"ALTER TABLE {spell_table(table)} ADD COLUMN IF NOT EXISTS {spell_identifier(column)} {definition};"
 
 
@@ -130,12 +130,12 @@ def build_grant(table: str, privileges: Sequence[str]) -> str:
 
 
 def build_sequence_grant(sequence: str) -> str:
-    """Return the statement that lets tenants draw from a sequence, which is named as SQL does."""
+    """Return the statement that lets tenants use a sequence; `sequence` is its name as SQL."""
     return f"GRANT USAGE ON SEQUENCE {sequence} TO {TENANT_ROLE};"
 
 
 def build_tenant_policy(table: str) -> str:
-    """Return the statements that let a tenant reach its own rows and no others."""
+    """Return the statements that give a tenant access to its own rows only."""
     name = spell_table(table)
     return (
         f"DROP POLICY IF EXISTS tenant ON {name};\n"

@@ -1,7 +1,7 @@
-"""The ways in which a database differs from the plans, each with the SQL that mends it.
+"""The differences between a database and the plans, each with the SQL that repairs it.
 
 `engine/tables/compare.py` finds them. `dex check --database` and `/readyz` show them all;
-`engine/tables/draft_migration.py` puts those into a migration that can be mended without losing data.
+`engine/tables/draft_migration.py` puts those into a migration that can be repaired without losing data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 
 class Code(StrEnum):
-    """What differs, by the code that users see."""
+    """The code of a difference, as users see it."""
 
     TABLE_MISSING = "TABLE501"
     COLUMN_MISSING = "TABLE502"
@@ -92,7 +92,7 @@ class Difference:
     spec: str
     code: Code
     message: str
-    sql: str = field(default="", compare=False)  # mends it; empty where SQL alone does not
+    sql: str = field(default="", compare=False)  # the SQL that repairs it; empty where SQL alone cannot
     advice: str = field(default="", compare=False)  # what a person can do instead
     column: str = field(default="", compare=False)  # the column that the message is about
 

@@ -1,6 +1,6 @@
-"""Draft the next migration of a plan: its table, or the columns, indexes and change triggers that its table lacks.
+"""Draft the next migration of a plan: its table, or the columns, indexes and triggers that its table lacks.
 
-A draft never drops and never narrows: what could lose data stands in it as a comment, for a person to decide.
+A draft never drops or narrows anything: statements that could lose data are comments, for a person to decide on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from engine.tables.ddl import (
 from engine.tables.differences import Code, Difference
 from engine.tables.query_indexes import list_missing_indexes, list_query_indexes
 
-#: Differences that are mended by adding something that takes nothing away from anyone.
+#: Differences that are repaired by adding something, without loss for anyone.
 _ADDED: Final = frozenset(
     {
         Code.NO_UNIQUE_INDEX,
@@ -44,7 +44,7 @@ _ADDED: Final = frozenset(
         Code.CHANGES_UNRECORDED,
     }
 )
-#: Differences that a person has to decide on, with how the draft words them.
+#: Differences that a person has to decide on -> the comment in the draft.
 _DECIDED: Final = {
     Code.COLUMN_UNFILLED: "`{column}` is NOT NULL and nothing feeds it: rows cannot be written until this is decided:",
     Code.COLUMN_NOT_NULL: "`{column}` is NOT NULL, and its field is not `required`: require it in the spec, or:",
@@ -55,7 +55,7 @@ _ALL_PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 class NothingToDraft(EngineError):
-    """The table has every column and index of the spec, or a migration that is not applied yet makes it."""
+    """The table has every column and index of the spec, or a migration that is not applied yet creates it."""
 
 
 def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) -> tuple[str, str]:
@@ -158,7 +158,7 @@ def _build_trigger(plan: Plan) -> str:
 
 
 def _build_follow_changes(table: str) -> str:
-    """Return the statement that makes the triggers which note changes, and an entry for each row there is."""
+    """Return the statement that creates the triggers which record changes, and an entry for each existing row."""
     return f"SELECT follow_changes('{table}');  -- its rows are followed by `changes`"
 
 
@@ -178,7 +178,7 @@ def _build_compression(table: str, columns: Iterable[Field]) -> str:
 
 
 def _build_missing_indexes(plan: Plan, table: Table) -> list[str]:
-    """Return the indexes that no index of the table serves; a longer one that begins with the columns does."""
+    """Return the statements for the indexes that no index of the table replaces; one with more columns behind does."""
     existing = [tuple(index.columns) for index in table.indexes if index.valid and not index.partial]
     missing = [index.build_sql(plan.table) for index in list_missing_indexes(plan, table)]
     missing += [
@@ -199,10 +199,7 @@ def _build_addition(plan: Plan, missing: Difference) -> Iterator[str]:
 
 
 def _build_key(plan: Plan, table: Table, differences: Sequence[Difference], added: Sequence[str]) -> Iterator[str]:
-    """Yield the unique index of the key where there is none; an index of a smaller key stays until a person drops it.
-
-    A table that had a key of its own keeps it.
-    """
+    """Yield the unique index of the key if there is none; an index of a smaller key stays until a person drops it."""
     name = build_index_name(plan.table, "dedup")
     taken = {index.name for index in table.indexes}
     nulls_equal = is_key_nullable(plan, table)
@@ -219,14 +216,14 @@ def _build_key(plan: Plan, table: Table, differences: Sequence[Difference], adde
 
 
 def _list_added_statements(differences: Iterable[Difference]) -> Iterator[str]:
-    """Yield the statements that put a table under the rules of tenants and of those who follow its changes."""
+    """Yield the statements that add row level security, policies, grants and change triggers."""
     for difference in differences:
         if difference.code in _ADDED and difference.code != Code.NO_UNIQUE_INDEX:
             yield difference.sql
 
 
 def _build_closing_comments(plan: Plan, table: Table, differences: Iterable[Difference]) -> Iterator[str]:
-    """Yield what a person has to decide: the changes of fields' types, since they may lose values."""
+    """Yield comments about what a person has to decide, such as changes of types, which may lose values."""
     types = {column.name: column.type.sql for column in plan.fields}
     for difference in differences:
         if difference.code in _DECIDED:
@@ -247,6 +244,6 @@ def _join_blocks(*blocks: str) -> str:
 
 
 def _build_comment(*paragraphs: str) -> str:
-    """Return comment lines; a line break in a paragraph cannot end the comment."""
+    """Return paragraphs as comment lines; line breaks in them cannot end the comment."""
     wrapped = (textwrap.wrap(" ".join(text.split()), 117) for text in paragraphs)
     return "\n--\n".join("\n".join(f"-- {line}" for line in lines) for lines in wrapped)

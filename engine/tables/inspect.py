@@ -1,4 +1,4 @@
-"""Read tables from a live database and find what keeps plans from them. Nothing is changed."""
+"""Read tables from a live database and compare them with plans, without changing anything."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Row = TypeVar("Row")
 
 
 async def find_differences(connection: Connection, plans: Iterable[Plan], *, reading: bool = False) -> list[Difference]:
-    """Return what keeps each plan from its table, in the order of plans and codes. Raises StoreUnavailable.
+    """Return the differences between each plan and its table, in the order of plans and codes. Raises StoreUnavailable.
 
-    With `reading`, also what its reading endpoints lack: indexes of questions, and the triggers of `changes`.
+    With `reading`, also what its reading endpoints lack: indexes of queries, and the triggers that record changes.
     """
     differences: list[Difference] = []
     for plan in plans:

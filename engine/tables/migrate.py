@@ -1,7 +1,8 @@
 """Apply the migrations of the project to a database, and report which are applied.
 
 Each file is one transaction. It takes an advisory lock and then reads the history, so that concurrent migrators apply
-each file once, and a killed one leaves no half of a file. The lock ends with its transaction, so no pooler can keep it.
+each file once, and a killed one leaves no file half applied. The lock ends with its transaction, so no pooler can keep
+it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class MigrationState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationReport:
-    """Names of the files that were, or in a dry run would be, recorded as applied by hand (`baselined`) and applied."""
+    """The files that were, or in a dry run would be, applied, or recorded as applied by hand (`baselined`)."""
 
     baselined: tuple[str, ...]
     applied: tuple[str, ...]
@@ -74,8 +75,8 @@ async def migrate(
 ) -> MigrationReport:
     """Apply the pending migrations in order; with `baseline`, first record the files up to it as applied by hand.
 
-    Raises MigrationError when the folder or an applied file has changed, or when a file fails: the files before it stay
-    applied, its own transaction is rolled back, with a baseline recorded in it. Raises StoreUnavailable.
+    Raises MigrationError when the folder or an applied file has changed, or when a file fails: its own transaction is
+    rolled back, with a baseline recorded in it, and the files before it stay applied. Raises StoreUnavailable.
     """
     files = migration_files.load_migrations(migrations_dir)
     if baseline is not None:
@@ -98,7 +99,8 @@ async def read_status(dsn: str, migrations_dir: Path) -> list[MigrationState]:
 async def list_pending(connection: AsyncConnection[Any], migrations_dir: Path) -> list[str]:
     """Return one sentence for each reason why the database is behind the migrations.
 
-    A database ahead of the folder is not behind: the next release migrates before the last process of this one ends.
+    A database that is ahead of the folder is not behind: a new release migrates while processes of the old one still
+    run.
     """
     try:
         files = migration_files.load_migrations(migrations_dir)
@@ -174,7 +176,7 @@ async def _read_history(connection: AsyncConnection[Any]) -> History:
 
 
 def _build_failure(file: Migration, error: psycopg.Error) -> MigrationError:
-    """Return the error of a failed file: with its line if the server names one, the SQLSTATE, and all details."""
+    """Return the error of a failed file, with its line if the server reports one, the SQLSTATE, and all details."""
     diagnostic = error.diag
     place = file.name
     if diagnostic.statement_position:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from engine.errors import EngineError
 
 _NAME = re.compile(r"(\d{3,9})_\w+\.sql", re.ASCII)
-#: Comments, strings and dollar-quoted bodies, which hold no statements of the file itself.
+#: Comments, strings and dollar-quoted bodies, which contain no statements of the file itself.
 _OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|(\$\w*\$).*?\1", re.DOTALL)
 _ENDS_TRANSACTION = re.compile(
     r"(?:^|;)\s*(begin|start\s+transaction|commit|rollback|abort)\s*(?:work|transaction)?\s*(?:;|$)", re.IGNORECASE
@@ -40,7 +40,7 @@ class Migration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedMigration:
-    """A migration in the history of a database; `baseline`: it was applied by hand, and only recorded."""
+    """A migration in the history of a database; with `baseline` it was applied by hand and only recorded."""
 
     number: int
     name: str
@@ -49,15 +49,15 @@ class AppliedMigration:
     baseline: bool
 
 
-#: The migrations a database has recorded, by number.
+#: The migrations recorded in a database, by number.
 History: TypeAlias = Mapping[int, AppliedMigration]
 
 
 def load_migrations(folder: Path) -> tuple[Migration, ...]:
     """Return the migrations of `folder` in order; numbers may have gaps.
 
-    Raises MigrationError for a folder that is not there, a file that is not named `NNN_what.sql`, a number taken twice,
-    text that is not UTF-8, or a file that begins or ends a transaction of its own.
+    Raises MigrationError for a missing folder, a file that is not named `NNN_what.sql`, a number used twice, text that
+    is not UTF-8, or a file that begins or ends a transaction.
     """
     if not folder.is_dir():
         raise MigrationError(f"there is no folder `{folder}`", hint="migrations are files named `NNN_what.sql` in it")
@@ -131,7 +131,7 @@ def _read_migration(path: Path) -> Migration:
 
 
 def _read_text(path: Path) -> str:
-    """Return the text with `\\n` as line end, so that a checkout with other line ends has the same checksum."""
+    r"""Read the text with `\n` as line end, so that a checkout with other line ends has the same checksum."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,9 +1,9 @@
-"""The indexes that serve the questions of a plan's query endpoint, and which of them a table lacks.
+"""The indexes that serve a plan's query endpoint, and those of them that a table lacks.
 
-Each begins with `org_id`, since every question is one organisation's. Behind it stands the order of answers, so that a
-deep page costs what the first one costs; in front of that order, for each filter, the filter's column. Text stands
-under the collation "C", as queries compare it (`engine/sql/conditions.py`). Nothing is added for what no index can
-serve under row level security (numbers of type `numeric`, full text, `contains`): it reads the organisation's rows.
+Each begins with `org_id`, since every query is of one organisation. The columns of the order come last, so that a deep
+page costs what the first one costs; a filter's column comes before them. Text has the collation "C", in which queries
+compare it (`engine/sql/conditions.py`). Conditions that no index can serve under row level security (`numeric`, full
+text, `contains`) get none: they read the organisation's rows.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from engine.tables.catalog import IndexRow, Table
 from engine.tables.ddl import build_index
 
 _COLLATION: Final = "C"
-#: Types of which no b-tree serves a filter: an array is asked for its elements.
+#: Types whose filters no btree serves: a filter on an array tests its elements.
 _UNSERVED: Final = ("text[]", "jsonb")
 
 
 @dataclass(frozen=True, slots=True)
 class IndexKey:
-    """One column of an index. Where the direction is None, either serves."""
+    """One column of an index; `descending` is None where both directions serve."""
 
     name: str
     collation: str = ""  # "" for the database's own
@@ -38,14 +38,14 @@ class IndexKey:
 
 @dataclass(frozen=True, slots=True)
 class QueryIndex:
-    """An index that a question needs. `purpose` names the question, for messages."""
+    """An index that serves a query. `purpose` describes the query in messages."""
 
-    suffix: str  # of its name
+    suffix: str  # the end of the index's name
     keys: tuple[IndexKey, ...]
     purpose: str
 
     def build_sql(self, table: str) -> str:
-        """Return the statement that makes the index."""
+        """Return the statement that creates the index."""
         return build_index(table, self.suffix, [key.text for key in self.keys])
 
 
@@ -55,7 +55,7 @@ _CHANGED: Final = (IndexKey("updated_at", descending=True), IndexKey("id", desce
 
 
 def list_query_indexes(plan: Plan) -> Iterator[QueryIndex]:
-    """Yield the indexes of a plan's questions: no filter, one per filter, what changed, and where rows come from."""
+    """Yield the indexes for queries without a filter, by each filter, by `updated_at`, and by source."""
     yield QueryIndex("org", (_ORG, *_NEWEST), "rows newest first")
     for column in plan.filters:
         if column.type.name not in _UNSERVED:
@@ -67,12 +67,14 @@ def list_query_indexes(plan: Plan) -> Iterator[QueryIndex]:
 
 
 def list_missing_indexes(plan: Plan, table: Table) -> list[QueryIndex]:
-    """Return the indexes of `list_query_indexes` that no index of the table serves; a longer one serves too."""
+    """Return the indexes of `list_query_indexes` that no index of the table replaces; one with more columns does."""
     usable = [index for index in table.indexes if index.valid and not index.partial and not index.has_expressions]
-    return [wanted for wanted in list_query_indexes(plan) if not any(_serves(index, wanted.keys) for index in usable)]
+    return [
+        wanted for wanted in list_query_indexes(plan) if not any(_can_serve(index, wanted.keys) for index in usable)
+    ]
 
 
-def _serves(index: IndexRow, keys: Sequence[IndexKey]) -> bool:
+def _can_serve(index: IndexRow, keys: Sequence[IndexKey]) -> bool:
     if len(index.columns) < len(keys) or any(
         (name, collation) != (key.name, key.collation)
         for name, collation, key in zip(index.columns, index.collations, keys, strict=False)

@@ -1,1 +1,1 @@
-"""Values: exact JSON, column types, normalizers, addresses."""
+"""Values: JSON with exact numbers, column types, normalizers, addresses, UUIDs."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AddressError(EngineError, ValueError):
-    """A string that holds no such address. The message says what is wrong with it."""
+    """A string that is no address of the wanted kind. The message says what is wrong with it."""
 
 
 def normalize_domain(text: str) -> str:
@@ -35,7 +35,7 @@ def normalize_domain(text: str) -> str:
     parts = _split_url(text)
     host = _normalize_host(parts.authority)
     if not parts.marked and parts.rest.strip("/") and not set(".:@") & {*host, *parts.authority}:
-        raise AddressError("a single word before a slash is no host")  # `n/a` would be the domain of many companies
+        raise AddressError("a single word before a slash is no host")  # otherwise `n/a` would become the domain `n`
     while host.startswith("www.") and "." in host[4:]:
         host = host[4:]
     return host
@@ -196,6 +196,7 @@ def _strip_end(url: str) -> str:
 
 
 def _format_e164(number: str) -> str:
+    """Return a phone number in E.164 form. Raises AddressError unless its length is possible in its country."""
     import phonenumbers  # imported here because it takes a third of a second, and few specs have phone numbers
 
     try:

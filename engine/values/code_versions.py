@@ -1,4 +1,4 @@
-"""Compute a version of what a function does, from its code and the libraries behind it.
+"""Compute a version of what a function does, from its code and the libraries it uses.
 
 The version is part of a plan's digest: when a normalizer starts to give other values, the step results of the specs
 that name it are pending again. It does not depend on comments, docstrings, the place in the file or Python's version.
@@ -21,7 +21,7 @@ from importlib.metadata import version
 from types import CodeType, FunctionType
 from typing import Any
 
-#: Functions and constants of these modules are followed; those of other packages count by the package's version.
+#: Prefix of the modules whose functions and constants are part of the version; other packages count by their version.
 _FOLLOWED = "engine."
 _PLAIN = (str, bytes, int, float, bool, date, timedelta, type(None))
 
@@ -34,7 +34,7 @@ def compute_version(function: Callable[..., Any], libraries: tuple[str, ...] = (
 
 
 def _list_code(function: Callable[..., Any]) -> Iterator[str]:
-    """Yield the code of a function and of everything of the engine it names, each once, in the order of reading."""
+    """Yield the code of a function and of every function and constant of the engine that it uses, each once."""
     seen: set[int] = set()
     stack: list[Any] = [inspect.unwrap(function), function]
     while stack:
@@ -61,7 +61,7 @@ def _list_code(function: Callable[..., Any]) -> Iterator[str]:
 
 
 def _list_named_parts(function: FunctionType) -> Iterator[Any]:
-    """Yield the globals that a function names and the values it closes over, where they are the engine's."""
+    """Yield the globals of the engine that a function names, and the values it closes over."""
     for name in sorted(_collect_names(function.__code__)):
         part = function.__globals__.get(name)
         is_foreign = callable(part) and not str(getattr(part, "__module__", "")).startswith(_FOLLOWED)
@@ -91,7 +91,7 @@ def _read_code(function: FunctionType) -> str:
     return " ".join(b" ".join(lines).decode().split())
 
 
-Cut = tuple[tuple[int, int], tuple[int, int]]  # line from 1 and byte from 0: first, and behind the last
+Cut = tuple[tuple[int, int], tuple[int, int]]  # start and end (exclusive) of a text: line from 1, byte from 0
 
 
 def _find_comments(source: str) -> Iterator[Cut]:

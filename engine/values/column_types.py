@@ -1,8 +1,8 @@
 """The column types a spec may name, and the cast of each from JSON to the value that is sent to Postgres.
 
-What a cast returns equals what Postgres will hold. A cast never guesses: a number is a JSON number, so the string
-"1,200" is refused, and "1200" too unless a normalizer made a number of it. A date is `YYYY-MM-DD`. A timestamp has its
-offset.
+The result of a cast equals the value that Postgres stores. A cast never guesses: a number must be a JSON number, so the
+strings "1,200" and "1200" are refused unless a normalizer converts them. A date is `YYYY-MM-DD`. A timestamp must have
+its offset.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class CastError(EngineError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnType:
-    """One column type: its names in SQL, Python and JSON Schema, the kinds of JSON it takes, and its cast."""
+    """One column type: its names in SQL, Python and JSON Schema, the JSON types it accepts, and its cast."""
 
     name: str
     sql: str
     annotation: str  # in generated Python functions
     json_schema: Mapping[str, Any]
     takes: frozenset[JsonKind]
-    cast: Callable[[Json], Any]  # is never given null; raises CastError
+    cast: Callable[[Json], Any]  # never called with null; raises CastError
 
 
 def is_missing(value: Json, column: ColumnType) -> bool:
-    """Tell whether `value` is missing for a column of the type: null, or a blank string for a text column."""
+    """Return whether `value` is missing for a column of the type: null, or a blank string for a text column."""
     if isinstance(value, str):
         return column.name == "text" and not value.strip()
     return value is None
@@ -140,7 +140,7 @@ def _cast_timestamptz(value: Json) -> datetime:
 
 
 def _parse_instant(day: str, clock: str, seconds: str, fraction: str | None, offset: str) -> datetime:
-    """Build the moment, rounded to the microsecond as Postgres does; a leap second becomes the next second."""
+    """Build the timestamp, rounded to the microsecond as Postgres does; a leap second becomes the next second."""
     if int(seconds) > 60:
         raise ValueError(seconds)
     micros = round(Decimal(f"{seconds}.{fraction or '0'}") * 1_000_000)
@@ -185,7 +185,7 @@ def _read_decimal(value: Json, expected: str) -> Decimal:
         raise _build_kind_error(expected, value, string="add the normalizer `number` to read it from a string")
     try:
         return Decimal(write_number(value))
-    except ArithmeticError as error:  # `null` for NaN, or an exponent beyond all measure
+    except ArithmeticError as error:  # NaN is written `null`; or the exponent is too large for Decimal
         raise CastError(f"expected {expected}, found one that cannot be held") from error
 
 
@@ -200,7 +200,7 @@ def _check_text(text: str) -> str:
 
 
 def name_kinds(kinds: Iterable[JsonKind]) -> str:
-    """Name kinds of JSON in a sentence: `a number or a string`."""
+    """Return JSON types as a phrase for messages, such as `a number or a string`."""
     return " or ".join(_ARTICLES[kind] for kind in JsonKind if kind in set(kinds))
 
 
@@ -215,7 +215,7 @@ _ARTICLES = {
 
 
 def _build_kind_error(expected: str, value: Json, **advice: str) -> CastError:
-    """Build the error for a value of the wrong JSON kind. `advice` holds a hint per kind."""
+    """Build the error for a value of the wrong JSON type. `advice` maps a JSON type to a hint."""
     kind = json_kind(value)
     return CastError(f"expected {expected}, found {_ARTICLES.get(kind, kind)}", hint=advice.get(kind, ""))
 

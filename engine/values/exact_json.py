@@ -1,10 +1,9 @@
 """Read and write JSON without changing a number, and refuse what `jsonb` cannot hold.
 
-`jsonb` holds no NaN, no NUL, no lone surrogate and no number beyond Postgres' numeric.
-
-`1.10`, `1E5`, `-0` or an integer of thirty digits lose their text in a builtin float or int. They become an
-`ExactFloat` or `ExactInt`, which computes like the builtin and carries the text along. Documents nest as deep as their
-author likes, so everything that walks one keeps its own stack.
+`jsonb` holds no NaN, no NUL, no lone surrogate and no number beyond Postgres' numeric. A builtin float or int would
+lose the text of `1.10`, `1E5`, `-0` or an integer of thirty digits. Such numbers become an `ExactFloat` or `ExactInt`,
+which computes like the builtin and keeps the text. Documents may nest to any depth, so functions that walk one use a
+stack of their own instead of recursion.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ import orjson
 from engine.errors import EngineError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-Trail: TypeAlias = "tuple[Trail | None, str | int] | None"  # the way to a part, last step first
+Trail: TypeAlias = "tuple[Trail | None, str | int] | None"  # the path to a part of a value, last step first
 
 
 class JsonKind(StrEnum):
-    """What a JSON value is."""
+    """The JSON types."""
 
     NULL = "null"
     BOOLEAN = "boolean"
@@ -37,7 +36,7 @@ class JsonKind(StrEnum):
 
 
 class ExactError(EngineError, ValueError):
-    """JSON that cannot be read, or a value that `jsonb` cannot hold; the message names the place."""
+    """JSON that cannot be read, or a value that `jsonb` cannot hold; the message has the path."""
 
 
 class ExactFloat(float):
@@ -77,7 +76,7 @@ _KINDS: tuple[tuple[Any, JsonKind], ...] = (
 
 
 def loads(text: str | bytes) -> Json:
-    """Read JSON and keep the text of every number; of repeated keys the last wins, as in `jsonb`.
+    """Parse JSON and keep the text of every number; of repeated keys the last wins, as in `jsonb`.
 
     Raises ExactError: when the text is not JSON (NaN and Infinity are not), or nests too deeply.
     """
@@ -95,7 +94,7 @@ def loads(text: str | bytes) -> Json:
 
 
 def dumps(value: Json) -> bytes:
-    """Write JSON with each number in the text it was read from.
+    """Encode JSON with each number in the text it was read from.
 
     Raises ExactError: for the first part that `jsonb` cannot hold, with its path (`$.a[3].b`).
     """
@@ -103,7 +102,7 @@ def dumps(value: Json) -> bytes:
         body = orjson.dumps(value, default=_write_fragment, option=_OPTIONS)
     except orjson.JSONEncodeError:
         check_storable(value)
-        return "".join(write_chunks(value)).encode()  # it nests deeper, or has a longer int, than orjson can write
+        return "".join(write_chunks(value)).encode()  # orjson limits the depth and the size of ints
     # orjson silently writes NaN as null, and writes NUL as an escape that Postgres refuses.
     if b"\\u0000" in body or (b"null" in body and not _is_finite(value)):
         check_storable(value)
@@ -127,12 +126,12 @@ def check_storable(value: Json) -> None:
 
 
 def parse_number(text: str) -> int | float:
-    """Read the text of one JSON number. Raises ValueError: when it is not a number."""
+    """Parse the text of one JSON number. Raises ValueError: when it is not a number."""
     return _parse_integer(text) if text.removeprefix("-").isdecimal() else _parse_real(text)
 
 
 def write_number(value: float) -> str:
-    """Write a number in the text it was read from, or else in the shortest; an int is a `float` to the type checker."""
+    """Return a number in the text it was read from, or else in the shortest text that equals it."""
     if isinstance(value, ExactFloat | ExactInt):
         return value.text
     if isinstance(value, int):
@@ -175,7 +174,7 @@ def sort_keys(keys: Iterable[str]) -> list[str]:
 
 
 def convert_to_stored(value: Json) -> Json:
-    """Return a copy of `value` as `jsonb` returns it: its order of keys, no exponents, and zero without a sign."""
+    """Return a copy of `value` as `jsonb` returns it: its order of keys, no exponents, and no sign of zero."""
     holder: list[Any] = [sort_keys_like_jsonb(value)]
     stack: list[Any] = [holder]
     while stack:
@@ -191,7 +190,7 @@ def convert_to_stored(value: Json) -> Json:
 
 
 def write_chunks(value: Json) -> Iterator[str]:
-    """Write JSON piece by piece: for a value that is too deep for orjson, or of which only the start is needed."""
+    """Yield the JSON text of `value` in pieces, for values too deep for orjson and callers that need only its start."""
     stack: list[Any] = [value]
     while stack:
         part = stack.pop()
@@ -208,7 +207,7 @@ def write_chunks(value: Json) -> Iterator[str]:
 
 
 class _Punctuation(str):
-    """Text that is written as it is (punctuation, keys), as opposed to a string of the document."""
+    """Text that is written unchanged (punctuation, keys), as opposed to a string of the document."""
 
     __slots__ = ()
 
@@ -254,14 +253,14 @@ _DECODER = json.JSONDecoder(parse_float=_parse_real, parse_int=_parse_integer, p
 
 
 def _write_fragment(value: object) -> orjson.Fragment:
-    """Write a number that carries its text; orjson calls this for every type it does not know."""
+    """Encode a number that keeps its text; orjson calls this for every type it does not know."""
     if isinstance(value, ExactFloat | ExactInt) and _fits_numeric(value.text):
         return orjson.Fragment(value.text)
-    raise TypeError  # `dumps` then searches for the place and the reason
+    raise TypeError  # `dumps` then finds the path and the reason
 
 
 def _write_plain_number(value: float) -> str:
-    """Write a number as Postgres' `numeric` prints it; one that `numeric` cannot hold, as it was read."""
+    """Return a number as Postgres' `numeric` prints it; one that `numeric` cannot hold, as it was read."""
     text = write_number(value)
     if not ("e" in text or "E" in text or text.startswith("-0")) or not _fits_numeric(text):
         return text
@@ -270,7 +269,7 @@ def _write_plain_number(value: float) -> str:
 
 
 def _fits_numeric(text: str) -> bool:
-    """Tell whether Postgres' numeric holds it: 131072 digits before the point, 16383 after it."""
+    """Return whether Postgres' numeric can hold it: 131072 digits before the point, 16383 after it."""
     if len(text) < 40 and "e" not in text and "E" not in text:
         return True
     try:
@@ -288,7 +287,7 @@ def _find_number_fault(value: float) -> str:
 
 
 def _is_finite(value: Json) -> bool:
-    """Tell whether no builtin float in `value` is NaN or infinite; written for speed: many documents are checked."""
+    """Return whether no builtin float in `value` is NaN or infinite. It is written for speed."""
     stack: list[Any] = [[value]]
     while stack:
         part = stack.pop()
@@ -310,7 +309,7 @@ def _find_text_fault(text: str) -> str:
 
 
 def _walk_parts(value: Json) -> Iterator[tuple[Trail, Any]]:
-    """Yield every scalar and every key in `value`, each with the trail to it."""
+    """Yield every scalar and every key in `value`, each with the path to it."""
     stack: list[tuple[Trail, Any]] = [(None, value)]
     while stack:
         trail, part = stack.pop()

@@ -1,7 +1,7 @@
 """The normalizers a spec may name: pure functions from one JSON value to another. Null stays null.
 
-Each is idempotent: its own output comes back unchanged. So a stored value can be normalized again, a filter can be
-compared with a column, and a row written twice is the same row.
+Each is idempotent: its own output comes back unchanged. So a stored value can be normalized again, a filter value
+normalizes to the stored value, and a row written twice is the same row.
 """
 
 from __future__ import annotations
@@ -38,26 +38,29 @@ class NormalizeError(EngineError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalizer:
-    """A named function on JSON values, with the kinds of JSON it takes and gives (null it always takes and gives)."""
+    """A named function on JSON values, and the JSON types it accepts and returns. It maps null to null."""
 
     name: str
     function: Callable[[Json], Json]
     doc: str
     accepts: frozenset[JsonKind]
     returns: frozenset[JsonKind]
-    libraries: tuple[str, ...] = ()  # whose versions decide on its results too
+    libraries: tuple[str, ...] = ()  # libraries on whose versions its results depend
 
     @property
     def version(self) -> str:
-        """A text that changes when the normalizer gives other values: of its code, and of its libraries."""
+        """A text that changes when its code or one of its libraries changes."""
         return compute_version(self.function, self.libraries)
 
     def can_feed(self, after: Normalizer) -> bool:
-        """Tell whether `after` accepts some of the kinds that this one returns."""
+        """Return whether `after` accepts some of the JSON types that this one returns."""
         return bool(self.returns & after.accepts)
 
     def fits_column(self, type_name: str) -> bool:
-        """Tell whether a column of the type takes a kind that this one returns; for `jsonb`, an array or object."""
+        """Return whether a column of the type accepts a JSON type that this one returns.
+
+        For `jsonb`, which accepts nearly every type, only an array or object counts.
+        """
         wanted = TYPES[type_name].takes
         return bool(self.returns & (_NESTED if type_name == "jsonb" else wanted))
 
@@ -170,10 +173,10 @@ def compute_fingerprint(value: Json) -> Json:
 
 
 def _write_plain_decimal(text: str) -> str:
-    """Write a number so that 1.10, 1.1 and 11e-1 are one text."""
+    """Return the same text for equal numbers: 1.10, 1.1 and 11e-1 give one text."""
     try:
         sign, digits, exponent = Decimal(text).as_tuple()
-    except InvalidOperation:  # an exponent beyond all measure
+    except InvalidOperation:  # the exponent is too large for Decimal
         return text
     kept = "".join(map(str, digits)).lstrip("0").rstrip("0")
     shift = len("".join(map(str, digits)).lstrip("0")) - len(kept) + int(exponent)

@@ -1,4 +1,4 @@
-"""Mend what a verification finds: fold anew the keys that do not match, and verify again."""
+"""Repair what a verification finds: fold the mismatching keys again, and verify again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from engine.verify.run import Judged, judge_rows, list_judged, open_snapshot, ve
 
 
 async def repair_spec(dsn: str, plan: Plan, org_id: str | None = None) -> Verification:
-    """Verify the table of `plan`, fold anew whatever does not match, and return what a second verification says.
+    """Verify the table of `plan`, fold the mismatching keys again, and return a second verification.
 
-    The step results that give a wrong key become pending and its row stale; then a backfill does what it always does,
-    also with what was pending before. Raises StoreUnavailable, StoreRefused, and SpecOutdated for a version of the spec
-    that is not the present one.
+    The step results that give a mismatching key become pending and its row stale. Then a backfill processes them, and
+    what was pending before. Raises StoreUnavailable, StoreRefused, and SpecOutdated for a version of the spec that is
+    not the present one.
     """
     async with wrap_errors(), open_snapshot(dsn) as (reader, writer), await connect(dsn) as queue:
         await judge_rows(reader, writer, Reading(plan), org_id)

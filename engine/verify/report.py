@@ -1,4 +1,4 @@
-"""What a verification found, as `dex verify` prints it."""
+"""The result of a verification, as `dex verify` prints it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-#: What a key or a row may be that does not match, in the order of the report. The first three are mistakes.
+#: The kinds of mismatches, in the order of the report. The first three are errors.
 KINDS: Final = ("missing", "orphaned", "different", "unsourced", "pending")
 _MISTAKES: Final = ("missing", "orphaned", "different")
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One key that does not match. `id` is null where there is no row; `columns` are those that differ."""
+    """One mismatching key. `id` is None where there is no row; `columns` are those that differ."""
 
     kind: str
     key: Mapping[str, Any]
@@ -26,7 +26,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The numbers of one spec. `pending` counts keys without a row too; `matching` counts rows."""
+    """The counts of one spec. `pending` includes keys without a row; `matching` counts rows."""
 
     spec: str
     rows: int

@@ -1,10 +1,12 @@
 """Verify the table of one spec against its step results.
 
-The steps of `verify_spec`, all in one snapshot of the database, so that writers at work change nothing about it:
-  1. stream the found step results over one connection and extract them
-  2. meanwhile copy what each gives for each key into a temporary table, over another connection that sees the same
-  3. there, fold the contributions of each key and join the table in full
-Memory stays bounded: what is large lies in the temporary table.
+The steps of `verify_spec`, all in one snapshot of the database, so that concurrent writers change nothing about it:
+
+1. stream the found step results over one connection and extract them 2. meanwhile copy what each gives for each key
+into a temporary table, over another connection with the same snapshot 3. there, fold the contributions of each key and
+join the table in full
+
+Memory stays bounded: large data is only in the temporary table.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ async def verify_spec(dsn: str, plan: Plan, org_id: str | None = None) -> Verifi
 
 @asynccontextmanager
 async def open_snapshot(dsn: str) -> AsyncIterator[tuple[Connection, Connection]]:
-    """Yield two connections in transactions that see the same: one to read with, one for temporary tables."""
+    """Yield two connections in transactions with the same snapshot: one to read with, one for temporary tables."""
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(await connect(dsn))
         writer = await stack.enter_async_context(await connect(dsn))
@@ -63,7 +65,7 @@ async def open_snapshot(dsn: str) -> AsyncIterator[tuple[Connection, Connection]
 
 
 async def judge_rows(reader: Connection, writer: Connection, reading: Reading, org_id: str | None) -> None:
-    """Fill the temporary table of everything that does not match."""
+    """Fill the temporary table of mismatches."""
     await writer.execute(expected.build_given_table_sql(reading))
     scope = Scope(all=True, org_ids=[org_id] if org_id else [])
     fetched: asyncio.Queue[list[StepResultRow] | None] = asyncio.Queue(1)
@@ -83,7 +85,7 @@ async def judge_rows(reader: Connection, writer: Connection, reading: Reading, o
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A key that does not match: its number, what is wrong, its row and what it is folded with."""
+    """A mismatching key: its number, the kind of mismatch, its row and its unit."""
 
     number: int
     kind: str
@@ -93,7 +95,7 @@ class Judged:
 
 
 async def list_judged(connection: Connection, plan: Plan) -> AsyncIterator[list[Judged]]:
-    """Yield the keys that do not match and are not pending, a page at a time."""
+    """Yield the mismatching keys that are not pending, a page at a time."""
     sql, after, names = verify.build_judged_page_sql(plan), 0, [column.name for column in plan.key_fields]
     while rows := await _fetch_rows(connection, sql, {"after": after, "limit": _PAGE_SIZE}):
         yield [
@@ -104,7 +106,7 @@ async def list_judged(connection: Connection, plan: Plan) -> AsyncIterator[list[
 
 
 async def _mark_stale(connection: Connection, plan: Plan) -> None:
-    """Judge nothing that waits to be folded anew."""
+    """Mark the mismatches of units in `stale_rows` as pending."""
     ((has_stale,),) = await _fetch_rows(connection, verify.HAS_STALE_SQL, {"spec": plan.name})
     if not has_stale:
         return
@@ -121,7 +123,7 @@ async def _mark_stale(connection: Connection, plan: Plan) -> None:
 async def _fetch_step_results(
     reader: Connection, reading: Reading, scope: Scope, fetched: asyncio.Queue[list[StepResultRow] | None]
 ) -> None:
-    """Fetch the step results of the scope, some at a time. The end, or an error, is None."""
+    """Put the step results of the scope into the queue, some at a time, then None at the end or after an error."""
     statement = step_results.build_step_results_statement(reading, scope)
     try:
         async with reader.cursor(name="dex_verify") as cursor:
@@ -143,7 +145,7 @@ async def _copy_contributions(
 
 
 def list_contributions(reading: Reading, row: StepResultRow) -> Iterator[tuple[Any, ...]]:
-    """Yield what a step result gives, in the columns of `expected.list_given_columns`."""
+    """Yield what a step result gives for each key, in the columns of `expected.list_given_columns`."""
     step_id, org_id, submission_id, run_id, _, _, recorded_at, *_ = row
     extraction = extract_stored_result(reading, row, with_duplicates=True)
     if extraction.outcome is not ExtractionOutcome.ROW:
@@ -160,7 +162,7 @@ def list_contributions(reading: Reading, row: StepResultRow) -> Iterator[tuple[A
 
 
 def is_complete(extraction: Extraction) -> bool:
-    """Whether no element of a step result was refused: what it does not say is then absent."""
+    """Return whether no element of a step result was refused, so that it replaces all rows of its parent key."""
     return extraction.refused == 0
 
 

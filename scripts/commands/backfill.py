@@ -263,13 +263,13 @@ def show_coverage(
 async def _read_coverage(
     dsn: str, plans: list[Plan], org: str | None, outcome: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    from engine.backfill.coverage import explain_outcome, fetch_coverage
+    from engine.backfill.coverage import fetch_coverage, list_results_by_outcome
     from engine.store.connection import connect
 
     async with await connect(dsn) as connection:
         if outcome is None:
             return await fetch_coverage(connection, plans, org)
-        results = [(plan, await explain_outcome(connection, plan, outcome, org, limit)) for plan in plans]
+        results = [(plan, await list_results_by_outcome(connection, plan, outcome, org, limit)) for plan in plans]
         return [{"spec": plan.name, **row} for plan, rows in results for row in rows]
 
 

@@ -69,7 +69,7 @@ def explain_row(
     plan = find_plan(plans, spec)
 
     async def fetch_explanation(dsn: str) -> dict[str, Any]:
-        from engine.explain.keys import parse_key
+        from engine.explain.key_lookup import parse_key
         from engine.explain.questions import explain_key
         from engine.explain.row import explain_row
         from engine.store.connection import connect
@@ -106,7 +106,7 @@ def show_history(
 
     async def fetch_history(dsn: str) -> History:
         from engine.explain.history import read_history
-        from engine.explain.keys import parse_key
+        from engine.explain.key_lookup import parse_key
         from engine.explain.questions import read_key_history
         from engine.store.connection import connect
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from engine.generate.docs.markdown import build_page, build_table, format_code, format_codes
-from engine.generate.json_schema import TYPE_DOCS
+from engine.generate.spec_json_schema import TYPE_DOCS
 from engine.values.column_types import shorten_json
 from engine.values.normalizers import NORMALIZERS, NormalizeError, Normalizer
 

@@ -9,7 +9,7 @@ import json
 from typing import Any, Final
 
 from engine.generate.docs.markdown import build_page, build_table, format_code, format_codes
-from engine.generate.json_schema import build_json_schema
+from engine.generate.spec_json_schema import build_json_schema
 from engine.jmespath.functions import FUNCTIONS, REFUSED
 from engine.provided_columns import PROVIDED_COLUMNS
 from engine.spec.models import CORE_TABLES, RESERVED_PARAMETERS, RESERVED_SLUGS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS

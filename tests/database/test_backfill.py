@@ -58,7 +58,7 @@ def test_a_time_no_client_can_hold_stops_nothing(world: World, plan: Plan, momen
     run = world.add_run()
     odd, plain = world.add_step(run, QUOTES, build_quote("A")), world.add_step(run, QUOTES, build_quote("B"), at=1)
     world.db.execute("update step_results set finished_at = %s where id = %s", [moment, odd])
-    explained = world.loop.run(coverage.explain_outcome(world.own, plan, "pending"))
+    explained = world.loop.run(coverage.list_results_by_outcome(world.own, plan, "pending"))
     assert {row["step_result_id"] for row in explained} == {odd, plain}
     assert world.run_backfill(plan).outcomes == {"written": 2}
     assert world.run_backfill(plan, all=True).outcomes == {"unchanged": 2}
@@ -163,7 +163,7 @@ def test_the_step_results_behind_a_number(world: World, plan: Plan) -> None:
     pending = [world.add_step(run, QUOTES, build_quote(symbol), at=at) for at, symbol in ((3, "C"), (4, "D"))]
 
     def read_explained(outcome: str, **more: Any) -> list[dict[str, Any]]:
-        return world.loop.run(coverage.explain_outcome(world.own, plan, outcome, **more))
+        return world.loop.run(coverage.list_results_by_outcome(world.own, plan, outcome, **more))
 
     (rejected,) = read_explained("rejected")
     assert (rejected["step_result_id"], rejected["pipeline_run_id"]) == (bad, run.id)

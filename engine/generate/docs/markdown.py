@@ -1,4 +1,4 @@
-"""Build pieces of Markdown in which the given texts look as they are."""
+"""Build pieces of Markdown from texts, escaped so that they are shown literally."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def build_page(source: str, *blocks: str, maker: str = MAKER) -> str:
 
 
 def format_code(text: str) -> str:
-    """Return a code span, empty for an empty text. Bars are not escaped: `escape_cell` does that, where needed."""
+    """Return a code span, "" for an empty text. Bars are not escaped: `escape_cell` does that for tables."""
     fence = "``" if "`" in text else "`"
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}" if text else ""
@@ -35,12 +35,12 @@ def build_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def escape_cell(text: str) -> str:
-    """Return `text` as the cell of a table: on one line, its bars escaped, which is needed within code spans too."""
+    """Return `text` as the cell of a table: on one line, with its bars escaped, also within code spans."""
     return text.replace("\n", " ").replace("|", "\\|")
 
 
 def escape_html(text: str) -> str:
-    """Return prose in which `<`, `>` and `&` are shown as they are; code spans do that by themselves."""
+    """Return prose with `<`, `>` and `&` escaped outside of code spans, which need no escaping."""
     parts = re.split(r"(`+[^`]+`+)", text)
     return "".join(part if index % 2 else html.escape(part, quote=False) for index, part in enumerate(parts))
 

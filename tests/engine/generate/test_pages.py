@@ -69,7 +69,7 @@ CODED = [
     *sorted(set((ROOT / "api").rglob("*.py")) - {ROOT / "api" / "http" / "codes.py"}),
     ROOT / "engine" / "rows" / "query.py",
     ROOT / "engine" / "rows" / "filters.py",
-    ROOT / "engine" / "explain" / "keys.py",
+    ROOT / "engine" / "explain" / "key_lookup.py",
 ]
 
 

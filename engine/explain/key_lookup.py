@@ -1,4 +1,4 @@
-"""Read the key that a caller gives, and find its row."""
+"""Parse the key that a caller names, and find the id of its row."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from engine.store.tenant import open_tenant_snapshot
 from engine.values import exact_json
 from engine.values.exact_json import ExactError, Json
 
-#: Values of conflict columns: all of them, or as many as tell the row.
+#: Conflict column -> value. Columns may be left out where the others identify one row.
 PartialKey = Mapping[str, Any]
 
 
 def parse_key(plan: Plan, given: Mapping[str, str]) -> PartialKey:
-    """Return the values of conflict columns, normalized as the columns are; a blank text is null.
+    """Convert texts of conflict columns to values as they are stored; a blank text is null.
 
-    Raises QueryRejected for a column that is none of the key's, and for a value it cannot have.
+    Raises QueryRejected for a column outside the key, and for a value its column cannot have.
     """
     reasons, key = [], {}
     names = [column.name for column in plan.key_fields]
@@ -45,7 +45,7 @@ def parse_key(plan: Plan, given: Mapping[str, str]) -> PartialKey:
 
 
 def _read_text(column: Field, text: str) -> Json:
-    """Return the JSON value that a text stands for: itself, unless the column takes no strings."""
+    """Return the JSON value of a text: null if blank, the text for a column that takes strings, else parsed as JSON."""
     if not text.strip():
         return None
     kinds = column.normalizers[0].accepts if column.normalizers else column.type.takes
@@ -54,7 +54,7 @@ def _read_text(column: Field, text: str) -> Json:
     try:
         return exact_json.loads(text)
     except ExactError:
-        return text  # which the column's type refuses by its own words
+        return text  # the column's type rejects it with its own message
 
 
 async def find_row_of_key(connection: Connection, plan: Plan, org_id: str, key: PartialKey) -> str | None:

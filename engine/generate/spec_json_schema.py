@@ -1,6 +1,6 @@
-"""Build `specs/spec.schema.json` from the models of a spec, so that editors complete and flag its keys.
+"""Build `specs/spec.schema.json` from the models of a spec, so that editors complete its keys and mark mistakes.
 
-What takes more than the view of one key, such as a path that does not parse, stays with `dex check`.
+Mistakes that no schema can express, such as a path that does not parse, are found by `dex check`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SCHEMA_FILE: Final = "specs/spec.schema.json"
 #: A JSON Schema, or a part of one.
 Schema = dict[str, Any]
 
-#: Column type -> what it takes, for editors and the reference.
+#: Column type -> the values it accepts, for editors and the reference.
 TYPE_DOCS: Final = {
     "text": "A string. A blank one is missing. A number needs the normalizer `text`.",
     "jsonb": "Any JSON: object, array, string, number, true or false. Every number keeps its text.",
@@ -47,7 +47,7 @@ _ON_ABSENT_DOCS: Final = ["Rows whose element is gone stay.", "Rows whose elemen
 
 
 def build_json_schema_files() -> dict[str, str]:
-    """Return the schema's text by path."""
+    """Return the text of the schema by its path."""
     return {SCHEMA_FILE: json.dumps(build_json_schema(), indent=2, ensure_ascii=False) + "\n"}
 
 
@@ -72,7 +72,7 @@ def build_json_schema() -> Schema:
 
 
 def _remove_titles_and_nulls(node: Any) -> Any:
-    """Remove what pydantic adds and no editor needs: titles made from names, and null beside the real type."""
+    """Remove what pydantic adds and no editor needs: titles derived from names, and null as an alternative type."""
     if isinstance(node, list):
         return [_remove_titles_and_nulls(child) for child in node]
     if not isinstance(node, dict):
@@ -86,7 +86,7 @@ def _remove_titles_and_nulls(node: Any) -> Any:
 
 
 def _describe_operations(operations: Schema) -> None:
-    """Allow `operations` as a list of ids, and as a mapping whose values may stay empty."""
+    """Allow `operations` to be a list of ids, or a mapping whose values may be empty."""
     mapping = {key: operations.pop(key) for key in ("type", "minProperties", "additionalProperties")}
     mapping["additionalProperties"] = {"anyOf": [mapping["additionalProperties"], {"type": "null"}]}
     ids = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}

@@ -1,4 +1,4 @@
-"""Count what the paths of a spec gave over some step results: a path that never gives a value is likely wrong."""
+"""Count per column how often its path gave a value, over some step results: a path that never does is likely wrong."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _MOST_EXAMPLES: Final = 3
 
 
 @dataclass(slots=True)
-class ColumnSample:
-    """What one column's path gave: how often a value, how often none, how often one that is refused."""
+class ColumnStatistics:
+    """How often one column's path gave a value, none, or one that is refused, with a few of the values."""
 
     name: str
     values: int = 0
@@ -24,7 +24,7 @@ class ColumnSample:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def add_trace(self, trace: Trace, step_result_id: str) -> None:
-        """Count one value, and keep it as an example where it is a new one."""
+        """Count one trace; keep its value as an example while there are few and it is a new one."""
         if trace.reason is not None:
             self.refused += 1
             return
@@ -43,9 +43,9 @@ class ColumnSample:
         return {"name": self.name, **counts, "examples": self.examples}
 
 
-def build_samples(plan: Plan, traces: Iterable[tuple[str, Trace]]) -> list[ColumnSample]:
-    """Count traces, each with the id of its step result, by column; in the order of the table."""
-    samples = {column.name: ColumnSample(column.name) for column in plan.fields}
+def count_values_by_column(plan: Plan, traces: Iterable[tuple[str, Trace]]) -> list[ColumnStatistics]:
+    """Return the statistics of each column in the order of the table, from (id of the step result, trace) pairs."""
+    statistics = {column.name: ColumnStatistics(column.name) for column in plan.fields}
     for step_result_id, trace in traces:
-        samples[trace.field].add_trace(trace, step_result_id)
-    return list(samples.values())
+        statistics[trace.field].add_trace(trace, step_result_id)
+    return list(statistics.values())

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from engine.generate.json_schema import SCHEMA_FILE, TYPE_DOCS, build_json_schema, build_json_schema_files
+from engine.generate.spec_json_schema import SCHEMA_FILE, TYPE_DOCS, build_json_schema, build_json_schema_files
 from engine.spec import checks, yaml_source
 from engine.spec.models import Spec
 from engine.values.column_types import TYPES
