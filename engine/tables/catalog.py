@@ -43,6 +43,7 @@ class IndexRow:
     immediate: bool  # False when it belongs to a deferrable constraint
     unique: bool
     primary: bool
+    constraint: bool  # it belongs to a constraint, which has to be dropped instead
     partial: bool
     has_expressions: bool
     nulls_equal: bool
@@ -118,6 +119,8 @@ where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
 SELECT_INDEXES = """
 select c.relname as name, i.indisvalid as valid, i.indimmediate as immediate,
        i.indisunique as unique, i.indisprimary as primary,
+       exists (select from pg_constraint as k where k.conindid = i.indexrelid and k.conrelid = i.indrelid)
+           as constraint,
        i.indpred is not null as partial, i.indexprs is not null as has_expressions,
        i.indnullsnotdistinct as nulls_equal,
        array(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from engine.plan import Plan
-from engine.provided_columns import PROVIDED_COLUMNS
+from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
 from engine.spec.vocabulary import OnAbsent
 from engine.sql.tenant import TENANT_ROLE
 from engine.tables.catalog import IndexRow, PolicyRow, Table
@@ -14,6 +14,7 @@ from engine.tables.ddl import (
     build_add_column,
     build_alter_column,
     build_alter_type,
+    build_drop_index,
     build_grant,
     build_provided_definition,
     build_row_security,
@@ -51,6 +52,49 @@ def compare_following(plan: Plan, table: Table) -> list[Difference]:
     message = f"what changes in `{plan.table}` is not noted for those who follow it"
     sql = f"SELECT follow_changes('{plan.table}');"
     return [] if table.row.followed else [Difference(plan.name, Code.CHANGES_UNRECORDED, message, sql)]
+
+
+def compare_old_key(plan: Plan, table: Table) -> list[Difference]:
+    """Return the unique indexes that a changed key has left: they refuse rows that the present key tells apart."""
+    return [
+        Difference(
+            plan.name,
+            Code.UNIQUE_INDEX_LEFT,
+            f"unique index `{index.name}` of `{plan.table}` is on {', '.join(index.columns)}, which is not the key:"
+            " it refuses rows that the key tells apart",
+            build_drop_index(plan.table, index.name, is_constraint=index.constraint),
+        )
+        for index in table.indexes
+        if index.unique and not index.primary and _refuses_other_keys(plan, table, index)
+    ]
+
+
+def _refuses_other_keys(plan: Plan, table: Table, index: IndexRow) -> bool:
+    """Return whether two rows of different keys can be equal to a unique index.
+
+    An index with a predicate or an expression is taken for its maker's intent. A column that nothing writes is null in
+    every row, or has its default, which is taken for unique.
+    """
+    if index.partial or index.has_expressions or set(plan.conflict).issubset(index.columns):
+        return False
+    written = {"org_id", *(column.name for column in plan.fields), *SOURCE_COLUMNS}
+    unwritten = [name for name in index.columns if name not in written]
+    return not unwritten or (index.nulls_equal and not any(table.columns[name].has_default for name in unwritten))
+
+
+def list_required_columns(plan: Plan, table: Table) -> list[str]:
+    """Return the columns that the spec requires and the table does not: rows of an old key lack them."""
+    names = [column.name for column in plan.fields if column.required]
+    return [name for name in names if name in table.columns and not table.columns[name].not_null]
+
+
+def report_old_rows(plan: Plan, columns: Sequence[str], count: int, *, is_more: bool) -> Difference:
+    """Return the difference of a table with rows that lack what the spec requires."""
+    names = ", ".join(f"`{name}`" for name in columns)
+    message = f"{'more than ' if is_more else ''}{count} row(s) of `{plan.table}` lack a value in {names}, which the"
+    message += " spec requires: they are of an old key"
+    advice = f"dex backfill {plan.name} --all removes those that have step results; delete the others"
+    return Difference(plan.name, Code.ROWS_OF_OLD_KEY, message, advice=advice)
 
 
 def _compare_indexes(plan: Plan, table: Table) -> list[Difference]:
