@@ -27,6 +27,7 @@ from scripts.commands import (
     database,
     explain,
     orders,
+    rebuild,
     runs,
     server,
     spec,
@@ -57,6 +58,7 @@ COMMANDS = (
     *backfill.COMMANDS,
     *verify.COMMANDS,
     *explain.COMMANDS,
+    *rebuild.COMMANDS,
 )
 #: Names with commands below them, such as `dex token create`. Two modules may add to one name.
 GROUPS = merge_groups((*access.GROUPS, *runs.GROUPS, *orders.GROUPS))

@@ -64,9 +64,14 @@ def compare_old_key(plan: Plan, table: Table) -> list[Difference]:
             " it refuses rows that the key tells apart",
             build_drop_index(plan.table, index.name, is_constraint=index.constraint),
         )
-        for index in table.indexes
-        if index.unique and not index.primary and _refuses_other_keys(plan, table, index)
+        for index in list_left_indexes(plan, table)
     ]
+
+
+def list_left_indexes(plan: Plan, table: Table) -> list[IndexRow]:
+    """Return the unique indexes that refuse rows which the key of the plan tells apart."""
+    unique = [index for index in table.indexes if index.unique and not index.primary]
+    return [index for index in unique if _refuses_other_keys(plan, table, index)]
 
 
 def _refuses_other_keys(plan: Plan, table: Table, index: IndexRow) -> bool:
@@ -93,7 +98,7 @@ def report_old_rows(plan: Plan, columns: Sequence[str], count: int, *, is_more: 
     names = ", ".join(f"`{name}`" for name in columns)
     message = f"{'more than ' if is_more else ''}{count} row(s) of `{plan.table}` lack a value in {names}, which the"
     message += " spec requires: they are of an old key"
-    advice = f"dex backfill {plan.name} --all removes those that have step results; delete the others"
+    advice = f"dex rebuild {plan.name}; rows of no step result have to be mended or deleted first"
     return Difference(plan.name, Code.ROWS_OF_OLD_KEY, message, advice=advice)
 
 

@@ -8,6 +8,7 @@ import pytest
 from engine.plan import Plan
 from engine.store.connection import connect
 from engine.tables.inspect import find_differences
+from engine.tables.rebuild import RebuildRefused, rebuild_spec
 from tests.database.conftest import World
 
 THINGS = "company.derive.things"
@@ -119,9 +120,10 @@ def test_rows_of_an_old_key_are_named_until_they_are_gone(world: World, check: C
     after = world.compile_plan(required, head=HEAD.replace("org_id, name", "org_id, domain, name"))
     ((code, message, hint),) = check(after)
     assert code == "TABLE523" and message.startswith("2 row(s) of `things` lack a value in `domain`")
-    assert "dex backfill things --all" in hint
-    world.run_backfill(after, all=True)
-    ((_, message, _),) = check(after)
-    assert message.startswith("1 row(s)"), "the row with a step result is gone, the other is for its writer to delete"
-    world.db.execute("delete from things where domain is null")
+    assert hint.startswith("-- dex rebuild things")
+    with pytest.raises(RebuildRefused, match="come from no step result"):
+        world.loop.run(rebuild_spec(world.dsn, after))
+    world.db.execute("delete from things where source_step_result_id is null")
+    world.loop.run(rebuild_spec(world.dsn, after))
     assert check(after) == []
+    assert [row["name"] for row in world.read_rows(after)] == ["m"]
