@@ -39,6 +39,9 @@ class IndexRow:
     columns: list[str]
     collations: list[str]  # of each column; "" for the one of the database, and for types without
     descending: list[bool]  # of each column
+    kinds: list[str]  # of each column: operator class and order, as the catalog numbers them
+    included: list[str]  # columns beside those it is ordered by
+    method: str
     valid: bool  # False when its build failed
     immediate: bool  # False when it belongs to a deferrable constraint
     unique: bool
@@ -132,8 +135,18 @@ select c.relname as name, i.indisvalid as valid, i.indimmediate as immediate,
            select coalesce(l.collname, '') from unnest(i.indcollation::oid[]) with ordinality as k(number, place)
            left join pg_collation as l on l.oid = k.number and l.collname <> 'default' order by k.place
        )::text[] as collations,
-       array(select (option & 1) = 1 from unnest(i.indoption::int2[]) as option) as descending
-from pg_index as i join pg_class as c on c.oid = i.indexrelid
+       array(select (option & 1) = 1 from unnest(i.indoption::int2[]) as option) as descending,
+       array(
+           select format('%%s %%s', class, option)
+           from unnest(i.indclass::oid[], i.indoption::int2[]) with ordinality as k(class, option, place) order by place
+       ) as kinds,
+       array(
+           select a.attname from unnest(i.indkey::int2[]) with ordinality as k(number, place)
+           join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.number
+           where k.place > i.indnkeyatts order by k.place
+       )::text[] as included,
+       m.amname as method
+from pg_index as i join pg_class as c on c.oid = i.indexrelid join pg_am as m on m.oid = c.relam
 where i.indrelid = %(oid)s
 """
 

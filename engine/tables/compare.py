@@ -70,8 +70,52 @@ def compare_old_key(plan: Plan, table: Table) -> list[Difference]:
 
 def list_left_indexes(plan: Plan, table: Table) -> list[IndexRow]:
     """Return the unique indexes that refuse rows which the key of the plan tells apart."""
-    unique = [index for index in table.indexes if index.unique and not index.primary]
+    unique = [index for index in table.indexes if index.unique and index.valid and not index.primary]
     return [index for index in unique if _refuses_other_keys(plan, table, index)]
+
+
+def compare_superfluous(plan: Plan, table: Table) -> list[Difference]:
+    """Return the indexes that serve nothing: their build failed, or another one serves all that they do."""
+    return [
+        Difference(
+            plan.name,
+            Code.INDEX_SUPERFLUOUS,
+            f"index `{index.name}` of `{plan.table}` serves nothing: {reason}",
+            build_drop_index(plan.table, index.name, is_constraint=False),
+        )
+        for index, reason in list_superfluous_indexes(table)
+    ]
+
+
+def list_superfluous_indexes(table: Table) -> list[tuple[IndexRow, str]]:
+    """Return the indexes that serve nothing, each with why. Of two that are equal the one without a constraint goes."""
+    found: list[tuple[IndexRow, str]] = []
+    kept = sorted(table.indexes, key=lambda index: (not index.primary, not index.constraint, index.name))
+    for index in kept[::-1]:
+        if index.constraint or index.primary:
+            continue
+        gone = {other.name for other, _ in found}
+        if not index.valid:
+            found.append((index, "its build failed"))
+        elif other := next((one for one in kept if one.name not in gone and _replaces(one, index)), None):
+            found.append((index, f"`{other.name}` serves the same and more"))
+    return found[::-1]
+
+
+def _replaces(one: IndexRow, index: IndexRow) -> bool:
+    """Return whether an index serves every question of another one, and refuses all that it refuses."""
+    if (
+        one.name == index.name
+        or not one.valid
+        or any(each.partial or each.has_expressions or each.method != "btree" for each in (one, index))
+    ):
+        return False
+    length = len(index.columns)
+    ours, theirs = (list(zip(each.columns, each.collations, each.kinds, strict=True)) for each in (one, index))
+    if ours[:length] != theirs or not set(index.included) <= {*one.columns, *one.included}:
+        return False
+    is_same_key = length == len(one.columns) and one.nulls_equal == index.nulls_equal and one.immediate
+    return not index.unique or (one.unique and is_same_key)
 
 
 def _refuses_other_keys(plan: Plan, table: Table, index: IndexRow) -> bool:

@@ -33,6 +33,7 @@ class Code(StrEnum):
     CHANGES_UNRECORDED = "TABLE521"
     UNIQUE_INDEX_LEFT = "TABLE522"
     ROWS_OF_OLD_KEY = "TABLE523"
+    INDEX_SUPERFLUOUS = "TABLE524"
 
 
 #: Code -> (title, what it means), as `docs/errors.md` lists them.
@@ -91,6 +92,10 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     Code.ROWS_OF_OLD_KEY: (
         "rows of an old key",
         "Rows lack a value that the spec requires: they were written under an earlier spec, and nothing removes them.",
+    ),
+    Code.INDEX_SUPERFLUOUS: (
+        "index serves nothing",
+        "Its build failed, or another index begins with the same columns: it only costs whoever writes.",
     ),
 }
 

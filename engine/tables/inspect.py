@@ -18,6 +18,7 @@ from engine.tables.catalog import ColumnRow, IndexRow, PolicyRow, Table, TableRo
 from engine.tables.compare import (
     compare_old_key,
     compare_reading,
+    compare_superfluous,
     compare_table,
     list_required_columns,
     report_old_rows,
@@ -45,7 +46,7 @@ async def find_differences(connection: Connection, plans: Iterable[Plan], *, rea
             continue
         found = compare_table(plan, table)
         if reading:
-            found += [*compare_reading(plan, table), *compare_old_key(plan, table)]
+            found += [*compare_reading(plan, table), *compare_old_key(plan, table), *compare_superfluous(plan, table)]
             found += await _find_old_rows(connection, plan, table)
         differences += sorted(found)
     return differences

@@ -30,7 +30,7 @@ from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect
 from engine.store.errors import wrap_errors
 from engine.tables.catalog import Table
-from engine.tables.compare import is_key_nullable, list_left_indexes
+from engine.tables.compare import is_key_nullable, list_left_indexes, list_superfluous_indexes
 from engine.tables.ddl import build_unique_index, shorten_identifier, spell_type
 from engine.tables.inspect import read_table
 from engine.tables.query_indexes import list_missing_indexes
@@ -185,6 +185,7 @@ async def _create_indexes(work: _Rebuild) -> None:
     """Make the indexes of the table that the changed spec leaves of use, and those it wants besides."""
     connection, shadow = work.connection, quote_table(work.shadow.table)
     left = {index.name for index in list_left_indexes(work.plan, work.table)}
+    left |= {index.name for index, _ in list_superfluous_indexes(work.table)}
     rows = await _fetch_rows(connection, rebuild.SELECT_INDEX_TEXTS_SQL, work.parameters)
     for number, (name, is_primary, is_unique, is_constraint, deferrable, deferred, text) in enumerate(rows):
         if name in left:

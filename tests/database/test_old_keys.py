@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from engine.plan import Plan
@@ -79,6 +80,47 @@ def test_an_index_of_a_column_that_left_the_spec(world: World, check: Check) -> 
     world.db.execute("drop index old")
     world.db.execute("create unique index old on things (org_id, name)")
     assert check(after) == [], "null in every row refuses nothing"
+
+
+@pytest.mark.parametrize(
+    ("index", "served"),
+    [
+        ("index own on things (org_id, name)", "`idx_things_dedup` serves the same and more"),
+        ("index own on things (source_submission_id)", "`idx_things_source_submission` serves the same and more"),
+        ("unique index own on things (org_id, name) nulls not distinct", "`idx_things_dedup` serves the same"),
+        ("index own on things (org_id, created_at desc) include (id)", "`idx_things_org` serves the same and more"),
+        ("index own on things using hash (name)", None),
+        ("index own on things (org_id, name text_pattern_ops)", None),
+        ("index own on things (org_id, name desc)", None),
+        ("index own on things (org_id, name) include (note)", None),
+        ("index own on things (org_id, name) where note is null", None),
+        ("unique index own on things (org_id, name, note)", None),
+    ],
+)
+def test_an_index_that_serves_nothing_is_named(world: World, check: Check, index: str, served: str | None) -> None:
+    plan = world.create_spec(FIELDS, head=HEAD)
+    world.db.execute(f"create {index}".encode())
+    found = check(plan)
+    assert [(code, hint) for code, _, hint in found] == ([("TABLE524", "DROP INDEX own;")] if served else [])
+    for _, message, hint in found:
+        assert message.startswith(f"index `own` of `things` serves nothing: {served}")
+        world.db.execute(hint.encode())
+        assert check(plan) == []
+
+
+def test_an_index_whose_build_failed_is_named(world: World, check: Check) -> None:
+    plan = world.create_spec(FIELDS, head=HEAD)
+    run = world.add_run()
+    for name in ("a", "b"):
+        world.add_step(run, THINGS, {"name": name, "note": "same"})
+    world.run_backfill(plan)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        world.db.execute("create unique index concurrently broken on things (org_id, note)")
+    ((code, message, hint),) = check(plan)
+    assert (code, hint) == ("TABLE524", "DROP INDEX broken;")
+    assert message == "index `broken` of `things` serves nothing: its build failed"
+    world.db.execute(hint.encode())
+    assert check(plan) == []
 
 
 def test_a_constraint_is_dropped_as_one(world: World, check: Check) -> None:
