@@ -112,6 +112,20 @@ join pg_attribute as a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
 where s.relkind = 'S' and d.refobjid = to_regclass(%(table)s)
 """
 
+SELECT_SCHEMA_SQL = "select relnamespace::regnamespace::text from pg_class where oid = %(oid)s"
+
+#: What Postgres named by the name that the new table has: (what ALTER calls it, name), of sequences of identity columns
+#: and, from Postgres 18 on, of NOT NULL constraints.
+SELECT_MADE_NAMES_SQL = """
+select 'constraint', k.conname::text from pg_constraint as k join pg_class as c on c.oid = k.conrelid
+where c.oid = to_regclass(%(shadow)s) and k.contype = 'n' and starts_with(k.conname, c.relname)
+union all
+select 'sequence', s.relname::text from pg_class as c
+join pg_depend as d on d.refobjid = c.oid and d.classid = 'pg_class'::regclass and d.deptype = 'i'
+join pg_class as s on s.oid = d.objid and s.relkind = 'S'
+where c.oid = to_regclass(%(shadow)s) and starts_with(s.relname, c.relname)
+"""
+
 #: Identity columns of the table: (column, whether its values are always generated).
 SELECT_IDENTITIES_SQL = """
 select attname::text, attidentity = 'a' from pg_attribute
@@ -157,13 +171,14 @@ def build_unsourced_condition(source: str) -> str:
     )
 
 
-def build_count_unsourced_sql(table: str) -> str:
-    """Count the rows of no step result."""
-    return f"select count(*) from {quote_table(table)} as old where {build_unsourced_condition('old')}"
+def build_select_unsourced_sql(table: str) -> str:
+    """Select the ids of the rows of no step result, the newest first."""
+    unsourced = build_unsourced_condition("old")
+    return f"select old.id from {quote_table(table)} as old where {unsourced} order by old.updated_at desc, old.id"
 
 
-def build_copy_unsourced_sql(plan: Plan, shadow: str, columns: Sequence[str], cast: Sequence[str]) -> str:
-    """Copy the rows of no step result, unless research has their key. `cast` are the columns with another type now."""
+def build_copy_rows_sql(plan: Plan, shadow: str, columns: Sequence[str], cast: Sequence[str]) -> str:
+    """Copy the rows `ids`, unless research has their key. `cast` are the columns with another type now."""
     types = {column.name: column.type.sql for column in plan.fields}
     values = ", ".join(
         f"old.{quote(name)}::text::{types[name]}" if name in cast else f"old.{quote(name)}" for name in columns
@@ -171,8 +186,8 @@ def build_copy_unsourced_sql(plan: Plan, shadow: str, columns: Sequence[str], ca
     names = ", ".join(map(quote, columns))
     return (
         f"insert into {quote_table(shadow)} ({names}) overriding system value\nselect {values}"
-        f" from {quote_table(plan.table)} as old\nwhere {build_unsourced_condition('old')}"
-        "\norder by old.updated_at desc\non conflict do nothing"
+        f" from {quote_table(plan.table)} as old\nwhere old.id = any(%(ids)s::uuid[])"
+        "\norder by old.updated_at desc, old.id\non conflict do nothing"
     )
 
 

@@ -26,6 +26,7 @@ from engine.tables import migration_files
 from engine.tables.baseline import check_tables
 from engine.tables.migration_files import AppliedMigration, History, Migration, MigrationError
 from engine.tables.migration_run import PATIENCE, Report, record_migration, run_migration
+from engine.tables.migration_steps import split_steps
 
 _TRY_LOCK: Final = "select pg_try_advisory_xact_lock(hashtextextended('dex migrate', 0))"
 _KEEP_OPEN: Final = "select set_config('idle_in_transaction_session_timeout', '0', true)"
@@ -93,6 +94,8 @@ async def migrate(
     (nothing was changed then), or when a file fails: the files before it stay applied. Raises StoreUnavailable.
     """
     files = migration_files.load_migrations(migrations_dir)
+    for file in files:
+        split_steps(file)  # so that the folder is refused whole
     if baseline is not None:
         migration_files.check_baseline(files, baseline)
     async with await connect(dsn) as connection:

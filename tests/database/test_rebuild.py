@@ -1,14 +1,22 @@
 """A changed key or type, through a table beside the old one that takes its place in one transaction."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
 
 from engine.plan import Plan
 from engine.tables.rebuild import RebuildRefused, RebuildReport, rebuild_spec
+from tests.conftest import ROOT
 from tests.database.conftest import World
 
 THINGS = "company.derive.things"
@@ -76,9 +84,10 @@ def assert_fresh(world: World, plan: Plan) -> None:
         " select spec from step_persistence where spec like '%rebuild%' union all"
         " select spec from row_lineage where spec like '%rebuild%' union all"
         " select spec from pending_results where spec like '%rebuild%' union all"
-        " select spec from spec_versions where spec like '%rebuild%'"
+        " select spec from spec_versions where spec like '%rebuild%' union all"
+        " select conname from pg_constraint where conname like '%rebuild%'"
     ).fetchall()
-    assert names == []
+    assert names == [], names
 
 
 def test_a_changed_key_and_changed_types(world: World, before: Plan) -> None:
@@ -167,7 +176,7 @@ def describe_table(world: World) -> dict[str, list[str]]:
         "indexes": "select c.relname || ' ' || replace(pg_get_indexdef(c.oid), c.relname || ' ', '') from pg_index as i"
         " join pg_class as c on c.oid = i.indexrelid where i.indrelid = 'things'::regclass",
         "constraints": "select conname || pg_get_constraintdef(oid) from pg_constraint"
-        " where conrelid = 'things'::regclass",
+        " where conrelid = 'things'::regclass and contype <> 'n'",
         "triggers": "select pg_get_triggerdef(oid) from pg_trigger where tgrelid = 'things'::regclass"
         " and not tgisinternal",
         "policies": "select concat_ws(' ', policyname, permissive, roles, cmd, qual, with_check) from pg_policies"
@@ -207,8 +216,10 @@ def test_a_row_of_no_step_result_that_does_not_fit_is_a_reason_to_refuse(world: 
         rebuild(world, after)
     assert "--drop-unsourced" in caught.value.hint
     assert len(world.read_rows(before)) == len(rows) + 1, "the table is as it was"
+    world.upsert_rows(before, run.org, {**blank, "name": "by hand too", "domain": "too.com", "size": "2"})
     report = rebuild(world, after, drop_unsourced=True)
-    assert (report.rows, report.copied, report.left) == (3, 0, 1)
+    assert (report.rows, report.copied, report.left) == (4, 1, 1), "what fits is copied"
+    world.db.execute("delete from things where domain = 'too.com'")
     assert_fresh(world, after)
 
 
@@ -293,3 +304,66 @@ def test_a_reader_sees_the_old_table_or_the_new_one(world: World, before: Plan) 
         stop.set()
         reader.join()
     assert counts <= {60, 30} and 60 in counts, counts
+
+
+def test_a_table_of_another_schema_of_the_search_path_stays_in_it(world: World, before: Plan) -> None:
+    fill(world)
+    world.run_backfill(before)
+    world.db.execute("create schema entities")
+    world.db.execute("alter table things set schema entities")
+    world.dsn += f"&options={quote('-c search_path=public,entities')}"
+    world.loop.run(world.own.execute("set search_path = public, entities"))
+    world.db.execute("set search_path = public, entities")
+    after = change(world)
+    rebuild(world, after)
+    row = world.db.execute("select relnamespace::regnamespace::text from pg_class where relname = 'things'").fetchone()
+    assert row == {"relnamespace": "entities"}
+    assert_fresh(world, after)
+
+
+def test_a_rebuild_that_is_killed_anywhere_is_done_again(world: World, before: Plan, tmp_path: Path) -> None:
+    """kill -9 at moments of its way, while somebody records step results: the next one ends well."""
+    run, _ = fill(world, 100)
+    world.run_backfill(before)
+    after = change(world)
+    spec = (HEAD.strip().replace("org_id, name", "org_id, domain"), "fields:", *CHANGED.strip().splitlines())
+    make_project(tmp_path, "\n".join((*spec[:2], *(f"  {line}" for line in spec[2:]))))
+    filling = "select count(*) from pg_class where relname = 'things_rebuild' and pg_relation_size(oid) > 0"
+    swapped = "select count(*) from pg_attribute where attrelid = 'things'::regclass and attname = 'size' and"
+    swapped += " atttypid = 'int8'::regtype"
+    for number, query in enumerate((filling, swapped)):
+        running = start_dex(tmp_path, world.dsn, "rebuild", "things", "--yes")
+        world.add_step(run, THINGS, {"name": f"m{number}", "domain": f"m{number}.com", "size": 1}, at=1000 + number)
+        while not count(world, query):
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.002)
+        running.kill()
+        running.communicate()
+        assert len(world.db.execute("select from things").fetchall()) in (100, 50, 51, 52), "one table or the other"
+    ended = start_dex(tmp_path, world.dsn, "rebuild", "things", "--yes", "--json")
+    out, error = ended.communicate()
+    assert ended.returncode == 0, error
+    assert json.loads(out)["rows"] == 52
+    assert_fresh(world, after)
+
+
+def count(world: World, query: str) -> int:
+    row = world.db.execute(query.encode()).fetchone()
+    return int(row["count"]) if row else 0
+
+
+def make_project(folder: Path, spec: str) -> None:
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "specs").mkdir()
+    (folder / "specs" / "things.yaml").write_text(spec + "\n")
+
+
+def start_dex(folder: Path, dsn: str, *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [Path(sys.executable).parent / "dex", *words],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": dsn},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
