@@ -9,7 +9,8 @@ import pytest
 from engine.plan import Plan
 from engine.store.connection import connect
 from engine.tables.inspect import find_differences
-from engine.tables.rebuild import RebuildRefused, rebuild_spec
+from engine.tables.rebuild import rebuild_spec
+from engine.tables.rebuild_swap import RebuildRefused
 from tests.database.conftest import World
 
 THINGS = "company.derive.things"

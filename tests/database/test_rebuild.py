@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from engine.plan import Plan
-from engine.tables.rebuild import RebuildRefused, RebuildReport, rebuild_spec
+from engine.tables.rebuild import rebuild_spec
+from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
 from tests.conftest import ROOT
 from tests.database.conftest import World
 
