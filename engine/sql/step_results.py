@@ -65,6 +65,7 @@ class Scope:
     rejected: bool = False  # also those recorded as rejected or partly refused
     queued: bool = False  # whether `pending_results` has what is pending; otherwise the history is looked through
     limit: int | None = None
+    after: tuple[datetime, str] | None = None  # (recorded_at, id) of a step result: those behind it
 
 
 def build_count_statement(plan: Plan, scope: Scope) -> Statement:
@@ -153,6 +154,11 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
         if value is not None:
             conditions.append(condition)
             parameters[name] = value
+    if scope.after is not None:
+        # Looked up, since the time that Python has is limited; the step result may be gone.
+        recorded = "coalesce((select recorded_at from step_results where id = %(after_id)s::uuid), %(after_time)s)"
+        conditions.append(f"(found.recorded_at, found.id) > ({recorded}, %(after_id)s::uuid)")
+        parameters["after_time"], parameters["after_id"] = scope.after
     if not scope.all:
         pending = (_QUEUED_OF_ORGS if scope.org_ids else _QUEUED) if scope.queued and not scope.rejected else _PENDING
         conditions.append(f"({pending} or {_REFUSED})" if scope.rejected else pending)
