@@ -195,10 +195,10 @@ def _compare_unique_index(plan: Plan, table: Table) -> Iterator[Difference]:
         yield Difference(plan.name, Code.NO_UNIQUE_INDEX, message, sql)
     elif nullable and not all(index.nulls_equal for index in usable):
         strict = [index.name for index in usable if not index.nulls_equal]
-        drops = "".join(f"DROP INDEX {spell_index(plan.table, name)};\n" for name in strict)
+        drops = "".join(f"\nDROP INDEX {spell_index(plan.table, name)};" for name in strict)
         names = ", ".join(f"`{name}`" for name in nullable)
         message = f"{names} may be NULL, and `{strict[0]}` lets rows with a NULL key repeat"
-        yield Difference(plan.name, Code.NULLABLE_KEY, message, drops + sql)
+        yield Difference(plan.name, Code.NULLABLE_KEY, message, sql + drops)
 
 
 def is_key_nullable(plan: Plan, table: Table) -> bool:

@@ -24,6 +24,7 @@ from engine.tables.compare import (
     report_old_rows,
 )
 from engine.tables.differences import Difference, report_missing_table
+from engine.tables.hints import check_hints
 from engine.values.column_types import TYPES
 
 Connection = AsyncConnection[Any]
@@ -48,6 +49,7 @@ async def find_differences(connection: Connection, plans: Iterable[Plan], *, rea
         if reading:
             found += [*compare_reading(plan, table), *compare_old_key(plan, table), *compare_superfluous(plan, table)]
             found += await _find_old_rows(connection, plan, table)
+            found = await check_hints(connection, plan, table, found)
         differences += sorted(found)
     return differences
 

@@ -149,6 +149,45 @@ def test_what_refuses_no_other_key_is_its_makers(world: World, check: Check, ind
     assert check(plan) == []
 
 
+def test_a_hint_that_would_fail_over_the_rows_is_a_rebuild(world: World, check: Check) -> None:
+    """The walk of findings: another key and another type over rows that neither fits."""
+    before = world.create_spec(FIELDS, head=HEAD)
+    run = world.add_run()
+    for at, (name, note) in enumerate((("a", "1"), ("b", "~800"))):
+        world.add_step(run, THINGS, {"name": name, "domain": "d.com", "note": note}, at=at)
+    world.run_backfill(before)
+    fields = FIELDS.replace(
+        'note: {type: text, path: "output.note"}',
+        'note: {type: integer, path: "output.note", normalize: [number_or_null]}',
+    )
+    after = world.compile_plan(fields, head=HEAD.replace("org_id, name", "org_id, domain"))
+    hints = {code: hint for code, _, hint in check(after)}
+    assert hints == {
+        "TABLE503": "-- dex rebuild things: not every value can become that type; or write `type: text` in the spec",
+        "TABLE504": "-- dex rebuild things: rows share a key",
+        "TABLE522": "DROP INDEX idx_things_dedup;",
+    }
+    world.loop.run(rebuild_spec(world.dsn, after))
+    assert check(after) == []
+    assert [(row["name"], row["note"]) for row in world.read_rows(after)] == [("b", 1)], "the newest value that is one"
+
+
+def test_the_hints_of_a_changed_key_and_type_work_where_the_rows_fit(world: World, check: Check) -> None:
+    before = world.create_spec(FIELDS, head=HEAD)
+    run = world.add_run()
+    for name in ("1", "2"):
+        world.add_step(run, THINGS, {"name": name, "domain": f"{name}.com", "note": name})
+    world.run_backfill(before)
+    integer = 'note: {type: integer, path: "output.note", normalize: [number]}'
+    fields = FIELDS.replace('note: {type: text, path: "output.note"}', integer)
+    after = world.compile_plan(fields, head=HEAD.replace("org_id, name", "org_id, domain"))
+    found = check(after)
+    assert [code for code, _, _ in found] == ["TABLE503", "TABLE504", "TABLE522"]
+    for _, _, hint in found:
+        world.db.execute(hint.encode())
+    assert check(after) == []
+
+
 def test_rows_of_an_old_key_are_named_until_they_are_gone(world: World, check: Check) -> None:
     before = world.create_spec(FIELDS, head=HEAD)
     run = world.add_run()
