@@ -1,11 +1,7 @@
 """A database of the earlier system is taken over by the commands of docs/howto/adopt-a-database.md, from end to end."""
 
 import json
-import os
 import re
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +11,10 @@ import psycopg
 import pytest
 
 from tests.conftest import ROOT
+from tests.database.page_walk import walk_page
 
 PAGE = ROOT / "docs" / "howto" / "adopt-a-database.md"
 SHAPE = Path(__file__).with_name("existing_system.sql")
-STEP = re.compile(r"^       (?P<dex>dex [^\n]*)$|```sql\n(?P<sql>.*?)```", re.MULTILINE | re.DOTALL)
 COMPANY, PERSON, TITLES = (
     "company.derive.intel_briefing",
     "person.derive.intel_briefing",
@@ -136,15 +132,7 @@ def test_the_commands_of_the_page(existing: Existing) -> None:
         "icp_job_titles", org_id=existing.org, company_domain="gamma.com.", raw_parallel_output="{}"
     )
 
-    done: list[tuple[str, int, str]] = []
-    for step in STEP.finditer(PAGE.read_text().replace("   ```sql", "```sql").replace("   ```\n", "```\n")):
-        if step["sql"]:
-            existing.db.execute(step["sql"].encode())
-            continue
-        command = [str(Path(sys.executable).parent / "dex"), *shlex.split(step["dex"])[1:]]
-        environment = {"PATH": os.environ["PATH"], "DATABASE_URL": existing.dsn}
-        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        done.append((step["dex"], ended.returncode, ended.stdout + ended.stderr))
+    done = walk_page(PAGE, ROOT, existing.dsn, lambda sql: existing.db.execute(sql.encode()))
     statuses = [(command, status) for command, status, _ in done]
     said = {command: text for command, _, text in done}
     assert statuses == [

@@ -19,6 +19,7 @@ from engine.tables.rebuild import rebuild_spec
 from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
 from tests.conftest import ROOT
 from tests.database.conftest import World
+from tests.database.page_walk import walk_page
 
 THINGS = "company.derive.things"
 HEAD = """
@@ -368,3 +369,33 @@ def start_dex(folder: Path, dsn: str, *words: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_the_commands_of_the_page(world: World, tmp_path: Path) -> None:
+    """A key of a shipped spec is changed and walked to the end by docs/howto/change-the-key.md."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
+    answer = {"parallel_raw_response": {"output": {"content": {"a": 1}}}, "domain": "acme.com"}
+    (tmp_path / "output.json").write_text(json.dumps({**answer, "client_company_name": "One"}))
+    run = world.add_run()
+    for at, client in enumerate(("One", "Two")):
+        world.add_step(run, "company.derive.intel_briefing", {**answer, "client_company_name": client}, at=at)
+    world.run_backfill(world.specs["company_intel_briefings"])
+    spec = tmp_path / "specs" / "company_intel_briefings.yaml"
+    key = "conflict: [org_id, company_domain, client_company_name]"
+    assert key in spec.read_text()
+    spec.write_text(spec.read_text().replace(key, "conflict: [org_id, company_domain]"))
+
+    page = ROOT / "docs" / "howto" / "change-the-key.md"
+    ended = walk_page(page, tmp_path, world.dsn, world.db.execute, answers=("dex rebuild",))
+    assert [(each.command, each.status) for each in ended] == [
+        ("dex check", 0),
+        ("dex extract company_intel_briefings output.json", 0),
+        ("dex generate", 0),
+        ("dex rebuild company_intel_briefings", 0),
+        ("dex check --database", 0),
+        ("dex verify company_intel_briefings", 0),
+    ], ended
+    rows = world.db.execute("select company_domain, client_company_name from company_intel_briefings").fetchall()
+    assert rows == [{"company_domain": "acme.com", "client_company_name": "Two"}]
