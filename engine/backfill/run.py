@@ -25,6 +25,7 @@ from engine.backfill.apply import BatchFold, list_recorded
 from engine.backfill.preview import Preview
 from engine.backfill.reader import extract_step
 from engine.backfill.refusals import forget_old_refusals
+from engine.backfill.spec_lock import hold_spec_lock
 from engine.backfill.versions import SpecOutdated, queue_history, register_unknown_version
 from engine.errors import EngineError
 from engine.plan import Plan
@@ -36,12 +37,9 @@ from engine.rows.stored_result import StepResultRow
 from engine.rows.units import Unit
 from engine.sql import lineage, step_results
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, StoreConnection, connect
+from engine.store.connection import Connection, connect
 from engine.store.errors import StoreRefused, wrap_errors
 
-#: Held by the session, not by a transaction, which would be as long as the backfill.
-_TRY_LOCK_SPEC = "select pg_try_advisory_lock(hashtextextended('dex backfill ' || %s, 0))"
-_LOCK_PAUSE: Final = 0.2
 #: Seconds that a transaction of the reader lasts.
 _READ_SECONDS: Final = 5.0
 _WRITER_COUNT = 2  # most of the work is compressing documents, which one connection does on one core
@@ -92,7 +90,7 @@ async def run_backfill(
             await register_unknown_version(reader, plan)
             await forget_old_refusals(reader, plan)
             scope = replace(scope, queued=await queue_history(reader, plan))
-        await _lock_spec(reader, plan, waiting)
+        await hold_spec_lock(stack, dsn, reader, plan, waiting)
         result = BackfillResult(Account(plan.name, found=await _count_found(reader, plan, scope)))
         result.account.stale_rows = await _count_stale(reader, plan, scope)
         progress(result.account)
@@ -146,24 +144,6 @@ async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Acco
         )
         _record_outcomes(account, steps)
     return account
-
-
-async def _lock_spec(reader: StoreConnection, plan: Plan, waiting: Callable[[], None]) -> None:
-    """Wait until no other backfill of the spec is at work. A pooler in between would keep the lock: then none is taken.
-
-    The lock saves work; what keeps the table right are the locks of the keys, which every writer takes.
-    """
-    if reader.behind_pooler:
-        return
-    is_told = False
-    while True:
-        row = await (await reader.execute(_TRY_LOCK_SPEC, (plan.name,))).fetchone()
-        if row and row[0]:
-            return
-        if not is_told:
-            waiting()
-            is_told = True
-        await asyncio.sleep(_LOCK_PAUSE)
 
 
 async def _count_left(reader: Connection, plan: Plan, scope: Scope, account: Account) -> int:
