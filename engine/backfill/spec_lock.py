@@ -1,7 +1,7 @@
 """The lock that keeps two backfills of one spec from repeating each other's work.
 
-It is held by the session: a transaction would be as long as the backfill. A pooler in transaction mode would keep such a
-lock, so behind one a transaction holds it, of a connection that reads nothing and so keeps nothing from being vacuumed.
+It is held by the session: a transaction would be as long as the backfill. A pooler in transaction mode would keep such
+a lock, so behind one a transaction holds it, of a connection that reads nothing, and keeps nothing from being vacuumed.
 """
 
 from __future__ import annotations
