@@ -1,10 +1,14 @@
 """Migrations over filled tables: a reader and a writer work on, and neither waits long for a lock."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -12,7 +16,8 @@ import pytest
 
 from engine.tables.migrate import migrate
 from engine.tables.migration_files import MigrationError
-from tests.database.test_migrations import BY_HAND, FOLDER, execute_text, fetch_rows
+from tests.conftest import ROOT
+from tests.database.test_migrations import BY_HAND, FOLDER, execute_text, fetch_rows, read_catalog
 
 #: Seconds that nobody may wait for a lock.
 MOST_WAITED: Final = 1.0
@@ -192,3 +197,34 @@ async def test_a_transaction_that_does_not_end_is_named(empty_database: str) -> 
     assert "select count(*) from icp_job_titles" in refused.value.message
     assert "end the transaction" in refused.value.hint
     assert (await migrate(empty_database, FOLDER)).applied[0] == "017_row_source.sql"
+
+
+def test_migrations_that_are_killed_anywhere_are_gone_on_with(empty_database: str, database: str) -> None:
+    fill_by_hand(empty_database, 3_000)
+    column = "select count(*) > 0 from pg_attribute where attrelid = 'step_results'::regclass and attname = '{}'"
+    moments = (
+        f"{column.format('recorded_at')} and not attnotnull group by attnotnull",
+        column.format("order_id"),
+    )
+    command = [Path(sys.executable).parent / "dex", "migrate", "--baseline", "16"]
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": empty_database}
+    for moment in moments:
+        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while not is_true(empty_database, moment):
+            assert running.poll() is None, running.communicate()
+        running.kill()
+        running.communicate()
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert read_catalog(empty_database) == read_catalog(database)
+    filled = "select count(*) from step_results where operation_id = 'company.derive.icp_job_titles'"
+    assert fetch_rows(empty_database, filled) == [(3_000,)]
+
+
+def is_true(dsn: str, query: str) -> bool:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        try:
+            row = connection.execute(query.encode()).fetchone()
+        except psycopg.errors.UndefinedTable:
+            return False
+    return bool(row and row[0])
