@@ -30,7 +30,7 @@ _REFUSED = """exists (
     )"""
 
 #: The same where `pending_results` has all that is pending of the plan's version.
-_QUEUED = """found.id in (
+QUEUED = """found.id in (
         select pending.step_result_id from pending_results as pending where pending.spec = %(spec)s
     )"""
 _QUEUED_OF_ORGS = """found.id in (
@@ -160,7 +160,7 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
         conditions.append(f"(found.recorded_at, found.id) > ({recorded}, %(after_id)s::uuid)")
         parameters["after_time"], parameters["after_id"] = scope.after
     if not scope.all:
-        pending = (_QUEUED_OF_ORGS if scope.org_ids else _QUEUED) if scope.queued and not scope.rejected else _PENDING
+        pending = (_QUEUED_OF_ORGS if scope.org_ids else QUEUED) if scope.queued and not scope.rejected else _PENDING
         conditions.append(f"({pending} or {_REFUSED})" if scope.rejected else pending)
         parameters |= {"spec": plan.name, "digest": plan.digest}
     return "\n    and ".join(conditions), parameters

@@ -79,9 +79,12 @@ def _measure_idle(server: Server, dsn: str, plan: Plan, many: int) -> Group:
         queue = explain_statement(connection, step_results.build_count_statement(plan, Scope(queued=True)))
         every = explain_statement(connection, coverage.build_outcome_counts_statement([plan], None))
         one = explain_statement(connection, coverage.build_outcome_counts_statement([plan], org))
+        listed = coverage.build_results_by_outcome_statement(plan, "pending", None, 100, queued=True)
+        pending = explain_statement(connection, listed)
     lines = [
         Line("what is pending, as the history says", history.milliseconds, "ms", note=f"{history.blocks:,} blocks"),
         Line("what is pending, as a sweep asks", queue.milliseconds, "ms", most=50, note=f"{queue.blocks:,} blocks"),
+        Line("which are pending", pending.milliseconds, "ms", most=50, note=f"{pending.blocks:,} blocks"),
         Line("coverage of all organisations", every.milliseconds, "ms", note=f"{every.blocks:,} blocks"),
         Line("coverage of one organisation", one.milliseconds, "ms", note=f"{one.blocks:,} blocks"),
     ]
