@@ -1,10 +1,11 @@
+-- dex: no transaction
+--
 -- The keys of 016 end in nullable columns, and NULL conflicts with nothing: the same research upserted twice made two
 -- rows. Same indexes, same names, NULLS NOT DISTINCT.
 --
 -- Where rows collide already, only a person can say which of them is right: the migration stops, lists them, and
--- changes nothing. The lock keeps a new pair from slipping in between the look and the index.
-
-LOCK TABLE company_intel_briefings, person_intel_briefings IN SHARE ROW EXCLUSIVE MODE;
+-- changes nothing. The new indexes are built beside the old ones; a pair that slips in meanwhile fails the build, and the
+-- next attempt lists it.
 
 DO $$
 DECLARE
@@ -46,11 +47,19 @@ BEGIN
 END;
 $$;
 
-DROP INDEX IF EXISTS idx_company_intel_briefings_dedup;
-CREATE UNIQUE INDEX idx_company_intel_briefings_dedup
+DROP INDEX CONCURRENTLY IF EXISTS idx_company_intel_briefings_dedup_next;
+CREATE UNIQUE INDEX CONCURRENTLY idx_company_intel_briefings_dedup_next
     ON company_intel_briefings(org_id, company_domain, client_company_name) NULLS NOT DISTINCT;
+BEGIN;
+DROP INDEX IF EXISTS idx_company_intel_briefings_dedup;
+ALTER INDEX idx_company_intel_briefings_dedup_next RENAME TO idx_company_intel_briefings_dedup;
+COMMIT;
 
-DROP INDEX IF EXISTS idx_person_intel_briefings_dedup;
-CREATE UNIQUE INDEX idx_person_intel_briefings_dedup
+DROP INDEX CONCURRENTLY IF EXISTS idx_person_intel_briefings_dedup_next;
+CREATE UNIQUE INDEX CONCURRENTLY idx_person_intel_briefings_dedup_next
     ON person_intel_briefings(org_id, person_full_name, person_current_company_name, client_company_name)
     NULLS NOT DISTINCT;
+BEGIN;
+DROP INDEX IF EXISTS idx_person_intel_briefings_dedup;
+ALTER INDEX idx_person_intel_briefings_dedup_next RENAME TO idx_person_intel_briefings_dedup;
+COMMIT;

@@ -1,3 +1,5 @@
+-- dex: no transaction
+--
 -- The organisation of a step result is that of its run, whatever the writer said: research written under another
 -- tenant's name goes to the tenant who asked for it, instead of being refused or shown to the wrong one. Nothing that
 -- reads step results has to look at the run to know whose they are. And a tenant cannot add to a run of another: the
@@ -27,24 +29,37 @@ BEGIN
 END;
 $$;
 
-DO $$
-BEGIN
-    EXECUTE format('ALTER FUNCTION take_org_of_run() SET search_path = %I, pg_temp', current_schema());
-    EXECUTE format('ALTER FUNCTION give_org_to_steps() SET search_path = %I, pg_temp', current_schema());
-END;
-$$;
+SELECT pin_search_path('take_org_of_run()'), pin_search_path('give_org_to_steps()');
 
-DROP TRIGGER IF EXISTS take_org_of_run ON step_results;
-CREATE TRIGGER take_org_of_run
+CREATE OR REPLACE TRIGGER take_org_of_run
     BEFORE INSERT OR UPDATE OF org_id, pipeline_run_id ON step_results
     FOR EACH ROW EXECUTE FUNCTION take_org_of_run();
 
-DROP TRIGGER IF EXISTS give_org_to_steps ON pipeline_runs;
-CREATE TRIGGER give_org_to_steps
+CREATE OR REPLACE TRIGGER give_org_to_steps
     AFTER UPDATE OF org_id ON pipeline_runs
     FOR EACH ROW WHEN (OLD.org_id IS DISTINCT FROM NEW.org_id)
     EXECUTE FUNCTION give_org_to_steps();
 
-UPDATE step_results s SET org_id = r.org_id
-FROM pipeline_runs r
-WHERE r.id = s.pipeline_run_id AND s.org_id <> r.org_id;
+-- Those from before, some runs at a time.
+DO $$
+DECLARE
+    after UUID := '00000000-0000-0000-0000-000000000000';
+    run_ids UUID[];
+    told TIMESTAMPTZ := clock_timestamp();
+BEGIN
+    LOOP
+        SELECT array_agg(id), max(id::text)::uuid INTO run_ids, after
+        FROM (SELECT id FROM pipeline_runs WHERE id > after ORDER BY id LIMIT 1000) AS part;
+        EXIT WHEN run_ids IS NULL;
+        PERFORM set_config('lock_timeout', '200ms', true);
+        UPDATE step_results AS s SET org_id = r.org_id
+        FROM pipeline_runs AS r
+        WHERE r.id = s.pipeline_run_id AND s.org_id <> r.org_id AND s.pipeline_run_id = ANY(run_ids);
+        COMMIT;
+        IF clock_timestamp() > told + interval '5 seconds' THEN
+            told := clock_timestamp();
+            RAISE INFO 'step_results: organisations compared up to run %', after;
+        END IF;
+    END LOOP;
+END;
+$$;

@@ -1,3 +1,5 @@
+-- dex: no transaction
+--
 -- The API does a tenant's work as the role dex_tenant, which row level security binds, with the organisation set for
 -- one transaction at a time:
 --     select set_config('role', 'dex_tenant', true), set_config('app.org_id', '<uuid>', true)
@@ -30,7 +32,9 @@ BEGIN
             USING ERRCODE = 'insufficient_privilege',
                   HINT = format('as a superuser run: GRANT dex_tenant TO %I; then migrate again', CURRENT_USER);
     END;
-    EXECUTE format('GRANT USAGE ON SCHEMA %I TO dex_tenant', current_schema());
+    EXECUTE (
+        SELECT format('GRANT USAGE ON SCHEMA %s TO dex_tenant', string_agg(quote_ident(name), ', '))
+        FROM unnest(current_schemas(false)) AS name);
 END;
 $$;
 
@@ -40,25 +44,74 @@ GRANT SELECT, INSERT, UPDATE, DELETE
        icp_job_titles, company_intel_briefings, person_intel_briefings
     TO dex_tenant;
 
+-- One table at a time: nobody waits for a table while the migration waits for another.
+BEGIN;
 ALTER TABLE orgs ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS tenant ON orgs;
 CREATE POLICY tenant ON orgs TO dex_tenant
     USING (id = nullif(current_setting('app.org_id', true), '')::uuid);
+COMMIT;
 
-DO $$
-DECLARE
-    t TEXT;
-BEGIN
-    FOREACH t IN ARRAY ARRAY[
-        'companies', 'submissions', 'pipeline_runs', 'step_results', 'step_persistence',
-        'icp_job_titles', 'company_intel_briefings', 'person_intel_briefings'
-    ] LOOP
-        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
-        EXECUTE format('DROP POLICY IF EXISTS tenant ON %I', t);
-        EXECUTE format(
-            'CREATE POLICY tenant ON %I TO dex_tenant'
-            ' USING (org_id = nullif(current_setting(''app.org_id'', true), '''')::uuid)'
-            ' WITH CHECK (org_id = nullif(current_setting(''app.org_id'', true), '''')::uuid)', t);
-    END LOOP;
-END;
-$$;
+BEGIN;
+ALTER TABLE companies ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant ON companies;
+CREATE POLICY tenant ON companies TO dex_tenant
+    USING (org_id = nullif(current_setting('app.org_id', true), '')::uuid)
+    WITH CHECK (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
+COMMIT;
+
+BEGIN;
+ALTER TABLE submissions ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant ON submissions;
+CREATE POLICY tenant ON submissions TO dex_tenant
+    USING (org_id = nullif(current_setting('app.org_id', true), '')::uuid)
+    WITH CHECK (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
+COMMIT;
+
+BEGIN;
+ALTER TABLE pipeline_runs ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant ON pipeline_runs;
+CREATE POLICY tenant ON pipeline_runs TO dex_tenant
+    USING (org_id = nullif(current_setting('app.org_id', true), '')::uuid)
+    WITH CHECK (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
+COMMIT;
+
+BEGIN;
+ALTER TABLE step_results ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant ON step_results;
+CREATE POLICY tenant ON step_results TO dex_tenant
+    USING (org_id = nullif(current_setting('app.org_id', true), '')::uuid)
+    WITH CHECK (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
+COMMIT;
+
+BEGIN;
+ALTER TABLE step_persistence ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant ON step_persistence;
+CREATE POLICY tenant ON step_persistence TO dex_tenant
+    USING (org_id = nullif(current_setting('app.org_id', true), '')::uuid)
+    WITH CHECK (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
+COMMIT;
+
+BEGIN;
+ALTER TABLE icp_job_titles ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant ON icp_job_titles;
+CREATE POLICY tenant ON icp_job_titles TO dex_tenant
+    USING (org_id = nullif(current_setting('app.org_id', true), '')::uuid)
+    WITH CHECK (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
+COMMIT;
+
+BEGIN;
+ALTER TABLE company_intel_briefings ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant ON company_intel_briefings;
+CREATE POLICY tenant ON company_intel_briefings TO dex_tenant
+    USING (org_id = nullif(current_setting('app.org_id', true), '')::uuid)
+    WITH CHECK (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
+COMMIT;
+
+BEGIN;
+ALTER TABLE person_intel_briefings ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS tenant ON person_intel_briefings;
+CREATE POLICY tenant ON person_intel_briefings TO dex_tenant
+    USING (org_id = nullif(current_setting('app.org_id', true), '')::uuid)
+    WITH CHECK (org_id = nullif(current_setting('app.org_id', true), '')::uuid);
+COMMIT;

@@ -1,3 +1,5 @@
+-- dex: no transaction
+--
 -- What a runner needs to be killed at any moment without losing or buying anything twice.
 --
 -- The provider's run id is kept on the step before anything else can fail, so a restarted run resumes that research.
@@ -15,7 +17,7 @@ ALTER TABLE pipeline_runs
     ADD COLUMN IF NOT EXISTS lease_token UUID,
     ADD COLUMN IF NOT EXISTS lease_expires_at TIMESTAMPTZ;
 
-CREATE INDEX IF NOT EXISTS idx_pipeline_runs_queued
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_pipeline_runs_queued
     ON pipeline_runs (created_at, id) WHERE status = 'queued' AND runner = 'local';
-CREATE INDEX IF NOT EXISTS idx_pipeline_runs_leased
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_pipeline_runs_leased
     ON pipeline_runs (lease_expires_at) WHERE status = 'running' AND lease_expires_at IS NOT NULL;

@@ -107,15 +107,8 @@ BEGIN
 END;
 $$;
 
-DO $$
-DECLARE
-    f TEXT;
-BEGIN
-    FOREACH f IN ARRAY ARRAY['queue_rows_of_step(uuid, boolean)', 'forget_changed_step()', 'forget_deleted_step()'] LOOP
-        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', f, current_schema());
-    END LOOP;
-END;
-$$;
+SELECT pin_search_path(f)
+FROM unnest(ARRAY['queue_rows_of_step(uuid, boolean)', 'forget_changed_step()', 'forget_deleted_step()']::regprocedure[]) f;
 REVOKE EXECUTE ON FUNCTION queue_rows_of_step(UUID, BOOLEAN) FROM PUBLIC;
 
 -- record_image_ne compares the stored bytes: `<>` on jsonb takes 1.10 and 1.1 for the same, and would leave the row with

@@ -89,16 +89,9 @@ BEGIN
 END;
 $$;
 
-DO $$
-DECLARE
-    f TEXT;
-BEGIN
-    FOREACH f IN ARRAY ARRAY['queue_found_step()', 'unqueue_step()', 'unqueue_recorded_steps()',
-                             'queue_forgotten_steps()', 'forget_queues()'] LOOP
-        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', f, current_schema());
-    END LOOP;
-END;
-$$;
+SELECT pin_search_path(f)
+FROM unnest(ARRAY['queue_found_step()', 'unqueue_step()', 'unqueue_recorded_steps()', 'queue_forgotten_steps()',
+                  'forget_queues()']::regprocedure[]) f;
 
 DROP TRIGGER IF EXISTS queue_new_step ON step_results;
 CREATE TRIGGER queue_new_step

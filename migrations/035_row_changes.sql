@@ -1,3 +1,5 @@
+-- dex: no transaction
+--
 -- What changed, for those who follow: one entry per row that was written or removed, whoever did it. A row that is
 -- written again keeps its entry and loses its number; numbers are given after commit, to entries that everybody sees, by
 -- whoever reads the changes. So a number is never passed before all below it are visible, and no writer waits for
@@ -92,44 +94,71 @@ BEGIN
 END;
 $$;
 
-DROP TRIGGER IF EXISTS forget_changes_of_org ON orgs;
-CREATE TRIGGER forget_changes_of_org
+CREATE OR REPLACE TRIGGER forget_changes_of_org
     AFTER DELETE ON orgs
     FOR EACH ROW EXECUTE FUNCTION forget_changes_of_org();
 
--- Make the triggers of one table, and the entries of the rows it has already. Drafted migrations call it.
-CREATE OR REPLACE FUNCTION follow_changes(target TEXT) RETURNS void
+-- Make the triggers of one table. What it has already is noted apart, here in parts and by follow_changes at once.
+CREATE OR REPLACE FUNCTION note_changes_of(target TEXT) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     relation CONSTANT regclass := target::regclass;
     word TEXT;
 BEGIN
     FOREACH word IN ARRAY ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] LOOP
-        EXECUTE format('DROP TRIGGER IF EXISTS %I ON %s', 'note_changes_' || lower(word), relation);
         EXECUTE format(
-            'CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION note_changed_rows(%L)',
+            'CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION note_changed_rows(%L)',
             'note_changes_' || lower(word), word, relation,
             CASE word WHEN 'INSERT' THEN 'REFERENCING NEW TABLE AS new_rows'
                       WHEN 'UPDATE' THEN 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'
                       WHEN 'DELETE' THEN 'REFERENCING OLD TABLE AS old_rows' ELSE '' END,
             target);
     END LOOP;
-    EXECUTE format(
-        'INSERT INTO row_changes (org_id, table_name, row_id, changed_at) SELECT org_id, %L, id, updated_at FROM %s'
-        ' ON CONFLICT DO NOTHING', target, relation);
 END;
 $$;
 
+-- Make the triggers of one table, and the entries of the rows it has already. Drafted migrations call it.
+CREATE OR REPLACE FUNCTION follow_changes(target TEXT) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM note_changes_of(target);
+    EXECUTE format(
+        'INSERT INTO row_changes (org_id, table_name, row_id, changed_at) SELECT org_id, %L, id, updated_at FROM %s'
+        ' ON CONFLICT DO NOTHING', target, target::regclass);
+END;
+$$;
+
+SELECT pin_search_path('note_changed_rows()'), pin_search_path('forget_changes_of_org()');
+
+SELECT note_changes_of('icp_job_titles');
+SELECT note_changes_of('company_intel_briefings');
+SELECT note_changes_of('person_intel_briefings');
+
+-- The rows from before, some thousand at a time.
 DO $$
 DECLARE
-    f TEXT;
+    target TEXT;
+    after UUID;
+    last UUID;
+    told TIMESTAMPTZ := clock_timestamp();
 BEGIN
-    FOREACH f IN ARRAY ARRAY['note_changed_rows()', 'forget_changes_of_org()'] LOOP
-        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', f, current_schema());
+    FOREACH target IN ARRAY ARRAY['icp_job_titles', 'company_intel_briefings', 'person_intel_briefings'] LOOP
+        after := '00000000-0000-0000-0000-000000000000';
+        LOOP
+            EXECUTE format(
+                'WITH part AS (SELECT org_id, id, updated_at FROM %s WHERE id > $2 ORDER BY id LIMIT 2000),'
+                ' noted AS (INSERT INTO row_changes (org_id, table_name, row_id, changed_at)'
+                ' SELECT org_id, $1, id, updated_at FROM part ON CONFLICT DO NOTHING)'
+                ' SELECT max(id::text)::uuid FROM part', target::regclass)
+            INTO last USING target, after;
+            COMMIT;
+            EXIT WHEN last IS NULL;
+            after := last;
+            IF clock_timestamp() > told + interval '5 seconds' THEN
+                told := clock_timestamp();
+                RAISE INFO '%: changes noted up to row %', target, after;
+            END IF;
+        END LOOP;
     END LOOP;
 END;
 $$;
-
-SELECT follow_changes('icp_job_titles');
-SELECT follow_changes('company_intel_briefings');
-SELECT follow_changes('person_intel_briefings');

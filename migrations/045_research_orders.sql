@@ -1,3 +1,5 @@
+-- dex: no transaction
+--
 -- Orders: one record per purchase at a provider of research, made before the provider is asked.
 --
 -- An order outlives its step, run and runner, so nothing here has a foreign key to them: the ids say who asked. A step
@@ -58,57 +60,71 @@ CREATE INDEX IF NOT EXISTS idx_research_orders_collectable
 CREATE INDEX IF NOT EXISTS idx_research_orders_id ON research_orders (id);
 
 ALTER TABLE step_results ADD COLUMN IF NOT EXISTS order_id UUID;
-CREATE INDEX IF NOT EXISTS idx_step_results_order
+CREATE INDEX CONCURRENTLY IF NOT EXISTS idx_step_results_order
     ON step_results (order_id) WHERE order_id IS NOT NULL;
 
--- The purchases on record so far, two columns of a step, become orders.
+-- The purchases on record so far, two columns of a step, become orders, some hundred at a time.
 DO $$
+DECLARE
+    step_ids UUID[];
+    part UUID[];
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'step_results'::regclass
                    AND attname = 'provider_requested_at' AND NOT attisdropped) THEN
         RETURN;
     END IF;
-    INSERT INTO research_orders (
-        org_id, operation, provider, processor, question, status, provider_run_id, requested_at, ended_at,
-        company_id, submission_id, pipeline_run_id, step_result_id, error_code, error_message
-    )
-    SELECT DISTINCT ON (s.org_id, coalesce(s.provider_run_id, s.id::text))
-        s.org_id, coalesce(s.operation_id, step ->> 'operation_id', 'unknown'), 'parallel',
-        coalesce(s.output_payload #>> '{operation_result,output,processor}', step #>> '{step_config,processor}',
-                 'unknown'),
-        'before orders were kept: ' || s.id, state.status, s.provider_run_id,
-        coalesce(s.provider_requested_at, s.started_at, s.created_at),
-        CASE WHEN state.status IN ('completed', 'failed') THEN coalesce(s.finished_at, s.updated_at) END,
-        s.company_id, s.submission_id, s.pipeline_run_id, s.id,
-        CASE WHEN state.status = 'failed' THEN s.error_details ->> 'code' END,
-        CASE WHEN state.status = 'failed' THEN s.error_message END
-    FROM step_results AS s
-    JOIN pipeline_runs AS r ON r.id = s.pipeline_run_id
-    LEFT JOIN LATERAL (
-        SELECT value AS step
-        FROM jsonb_array_elements(CASE WHEN jsonb_typeof(r.blueprint_snapshot -> 'steps') = 'array'
-                                       THEN r.blueprint_snapshot -> 'steps' ELSE '[]' END)
-        WHERE value ->> 'position' = s.step_position::text LIMIT 1
-    ) AS blueprint ON TRUE
-    CROSS JOIN LATERAL (SELECT CASE
-        WHEN s.provider_run_id IS NULL THEN 'unknown'
-        WHEN s.status::text = 'succeeded' THEN 'completed'
-        WHEN s.error_details ->> 'code' IN ('provider_failed', 'provider_cancelled', 'provider_cancelling',
-                                            'provider_action_required', 'provider_unknown') THEN 'failed'
-        ELSE 'open'
-    END AS status) AS state
-    WHERE s.provider_requested_at IS NOT NULL OR s.provider_run_id IS NOT NULL
-    ORDER BY s.org_id, coalesce(s.provider_run_id, s.id::text), s.created_at, s.id;
+    SELECT array_agg(id ORDER BY created_at, id) INTO step_ids FROM step_results
+    WHERE (provider_requested_at IS NOT NULL OR provider_run_id IS NOT NULL) AND order_id IS NULL;
+    FOR place IN 1 .. coalesce(cardinality(step_ids), 0) BY 500 LOOP
+        part := step_ids[place : place + 499];
+        PERFORM set_config('lock_timeout', '200ms', true);
+        INSERT INTO research_orders (
+            org_id, operation, provider, processor, question, status, provider_run_id, requested_at, ended_at,
+            company_id, submission_id, pipeline_run_id, step_result_id, error_code, error_message
+        )
+        SELECT DISTINCT ON (s.org_id, coalesce(s.provider_run_id, s.id::text))
+            s.org_id, coalesce(s.operation_id, step ->> 'operation_id', 'unknown'), 'parallel',
+            coalesce(s.output_payload #>> '{operation_result,output,processor}', step #>> '{step_config,processor}',
+                     'unknown'),
+            'before orders were kept: ' || s.id, state.status, s.provider_run_id,
+            coalesce(s.provider_requested_at, s.started_at, s.created_at),
+            CASE WHEN state.status IN ('completed', 'failed') THEN coalesce(s.finished_at, s.updated_at) END,
+            s.company_id, s.submission_id, s.pipeline_run_id, s.id,
+            CASE WHEN state.status = 'failed' THEN s.error_details ->> 'code' END,
+            CASE WHEN state.status = 'failed' THEN s.error_message END
+        FROM step_results AS s
+        JOIN pipeline_runs AS r ON r.id = s.pipeline_run_id
+        LEFT JOIN LATERAL (
+            SELECT value AS step
+            FROM jsonb_array_elements(CASE WHEN jsonb_typeof(r.blueprint_snapshot -> 'steps') = 'array'
+                                           THEN r.blueprint_snapshot -> 'steps' ELSE '[]' END)
+            WHERE value ->> 'position' = s.step_position::text LIMIT 1
+        ) AS blueprint ON TRUE
+        CROSS JOIN LATERAL (SELECT CASE
+            WHEN s.provider_run_id IS NULL THEN 'unknown'
+            WHEN s.status::text = 'succeeded' THEN 'completed'
+            WHEN s.error_details ->> 'code' IN ('provider_failed', 'provider_cancelled', 'provider_cancelling',
+                                                'provider_action_required', 'provider_unknown') THEN 'failed'
+            ELSE 'open'
+        END AS status) AS state
+        WHERE s.id = ANY(part)
+        ORDER BY s.org_id, coalesce(s.provider_run_id, s.id::text), s.created_at, s.id
+        ON CONFLICT (org_id, provider, provider_run_id) WHERE provider_run_id IS NOT NULL DO NOTHING;
 
-    UPDATE step_results AS s SET order_id = o.id
-    FROM research_orders AS o
-    WHERE o.org_id = s.org_id
-      AND (o.step_result_id = s.id OR o.provider_run_id = s.provider_run_id)
-      AND (s.provider_requested_at IS NOT NULL OR s.provider_run_id IS NOT NULL);
-
-    ALTER TABLE step_results DROP COLUMN provider_run_id, DROP COLUMN provider_requested_at;
+        UPDATE step_results AS s SET order_id = o.id
+        FROM research_orders AS o
+        WHERE s.id = ANY(part) AND o.org_id = s.org_id AND o.provider = 'parallel'
+          AND o.provider_run_id = s.provider_run_id;
+        UPDATE step_results AS s SET order_id = o.id
+        FROM research_orders AS o
+        WHERE s.id = ANY(part) AND s.provider_run_id IS NULL AND o.org_id = s.org_id
+          AND o.question = 'before orders were kept: ' || s.id AND o.status = 'unknown';
+        COMMIT;
+    END LOOP;
 END;
 $$;
+
+ALTER TABLE step_results DROP COLUMN IF EXISTS provider_run_id, DROP COLUMN IF EXISTS provider_requested_at;
 
 -- Who asked for the work, copied to the orders it leads to. What a client sent as `Idempotency-Key`, and a digest of
 -- what it sent with it: the same key and digest get the first submission again.
@@ -116,7 +132,7 @@ ALTER TABLE submissions
     ADD COLUMN IF NOT EXISTS requested_by TEXT,
     ADD COLUMN IF NOT EXISTS idempotency_key TEXT,
     ADD COLUMN IF NOT EXISTS request_digest TEXT;
-CREATE UNIQUE INDEX IF NOT EXISTS idx_submissions_idempotency_key
+CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS idx_submissions_idempotency_key
     ON submissions (org_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- What an organisation may spend in a calendar month (UTC), in USD. operation '' is all operations together.

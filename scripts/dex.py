@@ -28,6 +28,7 @@ from scripts.commands import (
     explain,
     import_results,
     orders,
+    rebuild,
     runs,
     server,
     spec,
@@ -59,6 +60,7 @@ COMMANDS = (
     *import_results.COMMANDS,
     *verify.COMMANDS,
     *explain.COMMANDS,
+    *rebuild.COMMANDS,
 )
 #: Groups of commands, such as `dex token create`. Several modules may add commands to one group.
 GROUPS = merge_groups((*access.GROUPS, *runs.GROUPS, *orders.GROUPS))

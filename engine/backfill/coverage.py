@@ -111,8 +111,9 @@ async def list_results_by_outcome(
 
     Raises StoreUnavailable.
     """
-    statement = coverage.build_results_by_outcome_statement(plan, outcome, org_id, limit)
     async with wrap_errors():
+        queued = await is_queued(connection, plan)
+        statement = coverage.build_results_by_outcome_statement(plan, outcome, org_id, limit, queued=queued)
         rows = await _fetch_rows(connection, statement)
     names = ("step_result_id", "org_id", "pipeline_run_id", "recorded_at", "outcome", "reasons")
     return [

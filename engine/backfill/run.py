@@ -3,10 +3,11 @@
 The steps of `run_backfill`:
 
 1. register the spec's version, unless it is known; make what the database refused pending if the table has changed
-     since; take the spec's lock: two backfills of one spec would only repeat each other (repair of one run takes none)
-2. read the scope's step results over one connection, oldest first, and extract their rows 3. meanwhile fold and record
-the batches extracted before, over two other connections, one transaction per batch; all
-     step results of one key go to the same connection (`assign_writer` in engine/rows/steps.py)
+   since; take the spec's lock: two backfills of one spec would only repeat each other (repair of one run takes none)
+2. read the scope's step results over one connection, oldest first, and extract their rows; a transaction of the reader
+   lasts some seconds, since what a long one sees could not be vacuumed
+3. meanwhile fold and record the batches extracted before, over two other connections, one transaction per batch; all
+   step results of one key go to the same connection (`assign_writer` in engine/rows/steps.py)
 4. fold the rows that were queued because a step result was corrected, moved or deleted
 
 The process may be killed at any time: what was committed is in the ledger, the rest is pending.
@@ -26,6 +27,7 @@ from engine.backfill.apply import BatchFold, list_recorded
 from engine.backfill.preview import Preview
 from engine.backfill.reader import extract_step
 from engine.backfill.refusals import forget_old_refusals
+from engine.backfill.spec_lock import hold_spec_lock
 from engine.backfill.versions import SpecOutdated, queue_history, register_unknown_version
 from engine.errors import EngineError
 from engine.plan import Plan
@@ -40,8 +42,8 @@ from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect
 from engine.store.errors import StoreRefused, wrap_errors
 
-_LOCK_SPEC = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
-_TRY_LOCK_SPEC = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
+#: Seconds that a transaction of the reader lasts.
+_READ_SECONDS: Final = 5.0
 _WRITER_COUNT = 2  # most of the work is compressing documents, which one connection does on one core
 #: Step results per fetch: extracting them takes some two milliseconds, during which no writer can send a statement.
 _FETCH_SIZE: Final = 20
@@ -90,8 +92,7 @@ async def run_backfill(
             await register_unknown_version(reader, plan)
             await forget_old_refusals(reader, plan)
             scope = replace(scope, queued=await queue_history(reader, plan))
-        await stack.enter_async_context(reader.transaction())
-        await _lock_spec(reader, plan, waiting)
+        await hold_spec_lock(stack, dsn, reader, plan, waiting)
         result = BackfillResult(Account(plan.name, found=await _count_found(reader, plan, scope)))
         result.account.stale_rows = await _count_stale(reader, plan, scope)
         progress(result.account)
@@ -104,6 +105,8 @@ async def run_backfill(
                 await stream.process_scope(reader, writers)
             await stream.fold_stale_rows(writers[0])
             result.account.stale_rows = await _count_stale(writers[0], plan, scope)
+            if not dry_run and result.account.pending and scope.limit is None:
+                result.account.found -= result.account.pending - await _count_left(reader, plan, scope, result.account)
         return result
 
 
@@ -145,11 +148,10 @@ async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Acco
     return account
 
 
-async def _lock_spec(reader: Connection, plan: Plan, waiting: Callable[[], None]) -> None:
-    row = await (await reader.execute(_TRY_LOCK_SPEC, (plan.name,))).fetchone()
-    if not row or not row[0]:
-        waiting()
-        await reader.execute(_LOCK_SPEC, (plan.name,))
+async def _count_left(reader: Connection, plan: Plan, scope: Scope, account: Account) -> int:
+    """Return how many of those without an outcome are pending: others were recorded by somebody else, or are gone."""
+    left = await _count_found(reader, plan, replace(scope, all=False, rejected=False))
+    return min(left, account.pending)
 
 
 async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
@@ -204,14 +206,27 @@ class _Stream:
 
     async def fetch_step_results(self, reader: Connection, fetched: Queue[list[StepResultRow]]) -> None:
         """Fetch the step results of the scope, oldest first."""
-        statement = step_results.build_step_results_statement(self.reading, self.scope)
-        async with reader.cursor(name="dex_backfill") as cursor:
+        scope: Scope | None = self.scope
+        while scope is not None:
+            scope = await self._fetch_for_seconds(reader, scope, fetched)
+        await fetched.put(None)
+
+    async def _fetch_for_seconds(
+        self, reader: Connection, scope: Scope, fetched: Queue[list[StepResultRow]]
+    ) -> Scope | None:
+        """Fetch step results in one transaction of some seconds; return the scope that is left, None at the end."""
+        clock = asyncio.get_running_loop().time
+        ends, size, left = clock() + _READ_SECONDS, _FETCH_SIZE, scope.limit
+        statement = step_results.build_step_results_statement(self.reading, scope)
+        async with reader.transaction(), reader.cursor(name="dex_backfill") as cursor:
             await cursor.execute(statement.text, statement.parameters)
-            size = _FETCH_SIZE
             while rows := await cursor.fetchmany(size):
                 await fetched.put(rows)
+                left = None if left is None else left - len(rows)
+                if clock() > ends and left != 0:
+                    return replace(scope, limit=left, after=(rows[-1][6], rows[-1][0]))
                 size = choose_fetch_size(rows)
-        await fetched.put(None)
+        return None
 
     async def extract_step_results(
         self, fetched: Queue[list[StepResultRow]], batches: Sequence[Queue[Sequence[Step]]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
 from engine.sql.lineage import COUNT_STALE_SQL
-from engine.sql.step_results import FOUND, RECORDED_AT
+from engine.sql.step_results import FOUND, QUEUED, RECORDED_AT
 
 #: Disable index scans for the transaction while the tables are not vacuumed. After a load and before the first vacuum
 #: an index-only scan visits the table for every entry, which takes several times as long as a sequential scan, and the
@@ -66,15 +66,18 @@ def build_stale_counts_statement(plans: Sequence[Plan], org_id: str | None) -> S
     return Statement(COUNT_STALE_SQL, {"specs": [plan.name for plan in plans], "orgs": orgs})
 
 
-def build_results_by_outcome_statement(plan: Plan, outcome: str, org_id: str | None, limit: int) -> Statement:
+def build_results_by_outcome_statement(
+    plan: Plan, outcome: str, org_id: str | None, limit: int, *, queued: bool
+) -> Statement:
     """Select the step results behind one count of the accounts (an outcome, `found` or `pending`), newest first.
 
+    `queued`: whether `pending_results` has what is pending; otherwise the history is looked through.
     Columns: id, org_id, pipeline_run_id, recorded_at, outcome, reasons.
     """
     ledger = "ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s"
     condition = {
         "found": "true",
-        "pending": "ledger.step_result_id is null",
+        "pending": QUEUED if queued else "ledger.step_result_id is null",
         "rejected": "(ledger.outcome = %(outcome)s or ledger.refused_count > 0)",  # partly refused ones too
     }.get(outcome, "ledger.outcome = %(outcome)s")
     text = f"""

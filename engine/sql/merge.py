@@ -202,8 +202,9 @@ cross join lateral (
 ) as held
 """
 
-#: Record the outcomes of a batch, and delete its step results from `pending_results`. An entry of the same digest stays
-#: when this batch changed nothing, unless `again`; no trigger would take its step result out of `pending_results`.
+#: Record the outcomes of a batch. An entry of the same digest stays when this merge changed nothing, unless `again`.
+#: What was written and is unchanged now stays written, so `--all` over unchanged results rewrites no entry.
+#: What is recorded waits no longer, also where its entry stays, so that no trigger takes it out of `pending_results`.
 RECORD_OUTCOMES_SQL = """
 with recorded as (
     insert into step_persistence as known
@@ -229,7 +230,10 @@ with recorded as (
             %(again)s or known.spec_digest <> excluded.spec_digest or known.refused_count <> excluded.refused_count
             or known.outcome = 'rejected' or excluded.outcome = 'written'
         ) and (
-            known.spec_digest, known.org_id, known.outcome, known.element_count, known.row_count, known.duplicate_count,
+            known.spec_digest, known.org_id,
+            case when (known.outcome, excluded.outcome) = ('written', 'unchanged') then excluded.outcome
+                else known.outcome end,
+            known.element_count, known.row_count, known.duplicate_count,
             known.refused_count, known.reasons
         ) is distinct from (
             excluded.spec_digest, excluded.org_id, excluded.outcome, excluded.element_count, excluded.row_count,

@@ -29,8 +29,8 @@ _REFUSED = """exists (
             and (ledger.refused_count > 0 or ledger.outcome = 'rejected')
     )"""
 
-#: The step result is pending, for a plan version whose pending step results are all in `pending_results`.
-_QUEUED = """found.id in (
+#: The same where `pending_results` has all that is pending of the plan's version.
+QUEUED = """found.id in (
         select pending.step_result_id from pending_results as pending where pending.spec = %(spec)s
     )"""
 _QUEUED_OF_ORGS = """found.id in (
@@ -65,6 +65,7 @@ class Scope:
     rejected: bool = False  # also those recorded as rejected or partly refused
     queued: bool = False  # whether `pending_results` has all that is pending; otherwise the ledger is searched
     limit: int | None = None
+    after: tuple[datetime, str] | None = None  # (recorded_at, id) of a step result: those behind it
 
 
 def build_count_statement(plan: Plan, scope: Scope) -> Statement:
@@ -153,8 +154,13 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
         if value is not None:
             conditions.append(condition)
             parameters[name] = value
+    if scope.after is not None:
+        # Looked up, since the time that Python has is limited; the step result may be gone.
+        recorded = "coalesce((select recorded_at from step_results where id = %(after_id)s::uuid), %(after_time)s)"
+        conditions.append(f"(found.recorded_at, found.id) > ({recorded}, %(after_id)s::uuid)")
+        parameters["after_time"], parameters["after_id"] = scope.after
     if not scope.all:
-        pending = (_QUEUED_OF_ORGS if scope.org_ids else _QUEUED) if scope.queued and not scope.rejected else _PENDING
+        pending = (_QUEUED_OF_ORGS if scope.org_ids else QUEUED) if scope.queued and not scope.rejected else _PENDING
         conditions.append(f"({pending} or {_REFUSED})" if scope.rejected else pending)
         parameters |= {"spec": plan.name, "digest": plan.digest}
     return "\n    and ".join(conditions), parameters

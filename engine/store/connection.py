@@ -68,7 +68,7 @@ class _RawJsonDumper(Dumper):
         return bytes(obj)
 
 
-async def connect(dsn: str) -> Connection:
+async def connect(dsn: str) -> StoreConnection:
     """Open one connection in autocommit mode. Raises InvalidDatabaseUrl, StoreUnavailable."""
     url, settings = read_database_url(dsn)
     async with wrap_errors():

@@ -37,12 +37,16 @@ class IndexRow:
 
     name: str
     columns: list[str]
-    collations: list[str]  # one per column; "" for the database's own, and for types without one
-    descending: list[bool]  # one per column
+    collations: list[str]  # of each column; "" for the one of the database, and for types without
+    descending: list[bool]  # of each column
+    kinds: list[str]  # of each column: operator class and order, as the catalog numbers them
+    included: list[str]  # columns beside those it is ordered by
+    method: str
     valid: bool  # False when its build failed
     immediate: bool  # False when it belongs to a deferrable constraint
     unique: bool
     primary: bool
+    constraint: bool  # it belongs to a constraint, which has to be dropped instead
     partial: bool
     has_expressions: bool
     nulls_equal: bool
@@ -118,6 +122,8 @@ where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
 SELECT_INDEXES = """
 select c.relname as name, i.indisvalid as valid, i.indimmediate as immediate,
        i.indisunique as unique, i.indisprimary as primary,
+       exists (select from pg_constraint as k where k.conindid = i.indexrelid and k.conrelid = i.indrelid)
+           as constraint,
        i.indpred is not null as partial, i.indexprs is not null as has_expressions,
        i.indnullsnotdistinct as nulls_equal,
        array(
@@ -129,8 +135,18 @@ select c.relname as name, i.indisvalid as valid, i.indimmediate as immediate,
            select coalesce(l.collname, '') from unnest(i.indcollation::oid[]) with ordinality as k(number, place)
            left join pg_collation as l on l.oid = k.number and l.collname <> 'default' order by k.place
        )::text[] as collations,
-       array(select (option & 1) = 1 from unnest(i.indoption::int2[]) as option) as descending
-from pg_index as i join pg_class as c on c.oid = i.indexrelid
+       array(select (option & 1) = 1 from unnest(i.indoption::int2[]) as option) as descending,
+       array(
+           select format('%%s %%s', class, option)
+           from unnest(i.indclass::oid[], i.indoption::int2[]) with ordinality as k(class, option, place) order by place
+       ) as kinds,
+       array(
+           select a.attname from unnest(i.indkey::int2[]) with ordinality as k(number, place)
+           join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.number
+           where k.place > i.indnkeyatts order by k.place
+       )::text[] as included,
+       m.amname as method
+from pg_index as i join pg_class as c on c.oid = i.indexrelid join pg_am as m on m.oid = c.relam
 where i.indrelid = %(oid)s
 """
 

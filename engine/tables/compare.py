@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from engine.plan import Plan
-from engine.provided_columns import PROVIDED_COLUMNS
+from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
 from engine.spec.vocabulary import OnAbsent
 from engine.sql.tenant import TENANT_ROLE
 from engine.tables.catalog import IndexRow, PolicyRow, Table
@@ -14,6 +14,7 @@ from engine.tables.ddl import (
     build_add_column,
     build_alter_column,
     build_alter_type,
+    build_drop_index,
     build_grant,
     build_provided_definition,
     build_row_security,
@@ -51,6 +52,98 @@ def compare_following(plan: Plan, table: Table) -> list[Difference]:
     message = f"what changes in `{plan.table}` is not noted for those who follow it"
     sql = f"SELECT follow_changes('{plan.table}');"
     return [] if table.row.followed else [Difference(plan.name, Code.CHANGES_UNRECORDED, message, sql)]
+
+
+def compare_old_key(plan: Plan, table: Table) -> list[Difference]:
+    """Return the unique indexes that a changed key has left: they refuse rows that the present key tells apart."""
+    return [
+        Difference(
+            plan.name,
+            Code.UNIQUE_INDEX_LEFT,
+            f"unique index `{index.name}` of `{plan.table}` is on {', '.join(index.columns)}, which is not the key:"
+            " it refuses rows that the key tells apart",
+            build_drop_index(plan.table, index.name, is_constraint=index.constraint),
+        )
+        for index in list_left_indexes(plan, table)
+    ]
+
+
+def list_left_indexes(plan: Plan, table: Table) -> list[IndexRow]:
+    """Return the unique indexes that refuse rows which the key of the plan tells apart."""
+    unique = [index for index in table.indexes if index.unique and index.valid and not index.primary]
+    return [index for index in unique if _refuses_other_keys(plan, table, index)]
+
+
+def compare_superfluous(plan: Plan, table: Table) -> list[Difference]:
+    """Return the indexes that serve nothing: their build failed, or another one serves all that they do."""
+    return [
+        Difference(
+            plan.name,
+            Code.INDEX_SUPERFLUOUS,
+            f"index `{index.name}` of `{plan.table}` serves nothing: {reason}",
+            build_drop_index(plan.table, index.name, is_constraint=False),
+        )
+        for index, reason in list_superfluous_indexes(table)
+    ]
+
+
+def list_superfluous_indexes(table: Table) -> list[tuple[IndexRow, str]]:
+    """Return the indexes that serve nothing, each with why. Of two that are equal the one without a constraint goes."""
+    found: list[tuple[IndexRow, str]] = []
+    kept = sorted(table.indexes, key=lambda index: (not index.primary, not index.constraint, index.name))
+    for index in kept[::-1]:
+        if index.constraint or index.primary:
+            continue
+        gone = {other.name for other, _ in found}
+        if not index.valid:
+            found.append((index, "its build failed"))
+        elif other := next((one for one in kept if one.name not in gone and _replaces(one, index)), None):
+            found.append((index, f"`{other.name}` serves the same and more"))
+    return found[::-1]
+
+
+def _replaces(one: IndexRow, index: IndexRow) -> bool:
+    """Return whether an index serves every question of another one, and refuses all that it refuses."""
+    if (
+        one.name == index.name
+        or not one.valid
+        or any(each.partial or each.has_expressions or each.method != "btree" for each in (one, index))
+    ):
+        return False
+    length = len(index.columns)
+    ours, theirs = (list(zip(each.columns, each.collations, each.kinds, strict=True)) for each in (one, index))
+    if ours[:length] != theirs or not set(index.included) <= {*one.columns, *one.included}:
+        return False
+    is_same_key = length == len(one.columns) and one.nulls_equal == index.nulls_equal and one.immediate
+    return not index.unique or (one.unique and is_same_key)
+
+
+def _refuses_other_keys(plan: Plan, table: Table, index: IndexRow) -> bool:
+    """Return whether two rows of different keys can be equal to a unique index.
+
+    An index with a predicate or an expression is taken for its maker's intent. A column that nothing writes is null in
+    every row, or has its default, which is taken for unique.
+    """
+    if index.partial or index.has_expressions or set(plan.conflict).issubset(index.columns):
+        return False
+    written = {"org_id", *(column.name for column in plan.fields), *SOURCE_COLUMNS}
+    unwritten = [name for name in index.columns if name not in written]
+    return not unwritten or (index.nulls_equal and not any(table.columns[name].has_default for name in unwritten))
+
+
+def list_required_columns(plan: Plan, table: Table) -> list[str]:
+    """Return the columns that the spec requires and the table does not: rows of an old key lack them."""
+    names = [column.name for column in plan.fields if column.required]
+    return [name for name in names if name in table.columns and not table.columns[name].not_null]
+
+
+def report_old_rows(plan: Plan, columns: Sequence[str], count: int, *, is_more: bool) -> Difference:
+    """Return the difference of a table with rows that lack what the spec requires."""
+    names = ", ".join(f"`{name}`" for name in columns)
+    message = f"{'more than ' if is_more else ''}{count} row(s) of `{plan.table}` lack a value in {names}, which the"
+    message += " spec requires: they are of an old key"
+    advice = f"dex rebuild {plan.name}; rows of no step result have to be mended or deleted first"
+    return Difference(plan.name, Code.ROWS_OF_OLD_KEY, message, advice=advice)
 
 
 def _compare_indexes(plan: Plan, table: Table) -> list[Difference]:
@@ -102,10 +195,10 @@ def _compare_unique_index(plan: Plan, table: Table) -> Iterator[Difference]:
         yield Difference(plan.name, Code.NO_UNIQUE_INDEX, message, sql)
     elif nullable and not all(index.nulls_equal for index in usable):
         strict = [index.name for index in usable if not index.nulls_equal]
-        drops = "".join(f"DROP INDEX {spell_index(plan.table, name)};\n" for name in strict)
+        drops = "".join(f"\nDROP INDEX {spell_index(plan.table, name)};" for name in strict)
         names = ", ".join(f"`{name}`" for name in nullable)
         message = f"{names} may be NULL, and `{strict[0]}` lets rows with a NULL key repeat"
-        yield Difference(plan.name, Code.NULLABLE_KEY, message, drops + sql)
+        yield Difference(plan.name, Code.NULLABLE_KEY, message, sql + drops)
 
 
 def is_key_nullable(plan: Plan, table: Table) -> bool:

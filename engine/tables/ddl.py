@@ -119,6 +119,13 @@ def _spell_index_column(column: str) -> str:
     return f"{spell_identifier(name)} {order}".strip()
 
 
+def build_drop_index(table: str, name: str, *, is_constraint: bool) -> str:
+    """Return the statement that drops an index of a table, with the constraint it may belong to."""
+    if is_constraint:
+        return f"ALTER TABLE {spell_table(table)} DROP CONSTRAINT {spell_identifier(name)};"
+    return f"DROP INDEX {spell_index(table, name)};"
+
+
 def build_row_security(table: str) -> str:
     """Return the statement that puts a table under row level security."""
     return f"ALTER TABLE {spell_table(table)} ENABLE ROW LEVEL SECURITY;"

@@ -31,6 +31,9 @@ class Code(StrEnum):
     MIGRATION_PENDING = "TABLE514"
     INDEX_MISSING = "TABLE520"
     CHANGES_UNRECORDED = "TABLE521"
+    UNIQUE_INDEX_LEFT = "TABLE522"
+    ROWS_OF_OLD_KEY = "TABLE523"
+    INDEX_SUPERFLUOUS = "TABLE524"
 
 
 #: Code -> (title, what it means), as `docs/errors.md` lists them.
@@ -81,6 +84,18 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     Code.CHANGES_UNRECORDED: (
         "changes not noted",
         "The table lacks the triggers that note what is written and removed: `changes` would skip it.",
+    ),
+    Code.UNIQUE_INDEX_LEFT: (
+        "unique index left over",
+        "A unique index on other columns than the key, as a changed key leaves one: it refuses rows of other keys.",
+    ),
+    Code.ROWS_OF_OLD_KEY: (
+        "rows of an old key",
+        "Rows lack a value that the spec requires: they were written under an earlier spec, and nothing removes them.",
+    ),
+    Code.INDEX_SUPERFLUOUS: (
+        "index serves nothing",
+        "Its build failed, or another index begins with the same columns: it only costs whoever writes.",
     ),
 }
 

@@ -10,16 +10,28 @@ from psycopg.rows import class_row
 
 from engine.plan import Plan
 from engine.sql.identifiers import quote_table
+from engine.sql.old_rows import build_old_rows_sql
 from engine.sql.tenant import TENANT_ROLE
 from engine.store.errors import wrap_errors
 from engine.tables import catalog
 from engine.tables.catalog import ColumnRow, IndexRow, PolicyRow, Table, TableRow, TypeRow
-from engine.tables.compare import compare_reading, compare_table
+from engine.tables.compare import (
+    compare_old_key,
+    compare_reading,
+    compare_superfluous,
+    compare_table,
+    list_required_columns,
+    report_old_rows,
+)
 from engine.tables.differences import Difference, report_missing_table
+from engine.tables.hints import check_hints
 from engine.values.column_types import TYPES
 
 Connection = AsyncConnection[Any]
 Row = TypeVar("Row")
+
+#: Rows of an old key are counted so far: one is as much a fault as a million.
+_MOST_OLD_ROWS = 1000
 
 
 async def find_differences(connection: Connection, plans: Iterable[Plan], *, reading: bool = False) -> list[Difference]:
@@ -33,8 +45,27 @@ async def find_differences(connection: Connection, plans: Iterable[Plan], *, rea
         if table is None:
             differences.append(report_missing_table(plan.name, plan.table))
             continue
-        differences += sorted(compare_table(plan, table) + (compare_reading(plan, table) if reading else []))
+        found = compare_table(plan, table)
+        if reading:
+            found += [*compare_reading(plan, table), *compare_old_key(plan, table), *compare_superfluous(plan, table)]
+            found += await _find_old_rows(connection, plan, table)
+            found = await check_hints(connection, plan, table, found)
+        differences += sorted(found)
     return differences
+
+
+async def _find_old_rows(connection: Connection, plan: Plan, table: Table) -> list[Difference]:
+    """Count the rows that lack a required value, up to a bound."""
+    columns = list_required_columns(plan, table)
+    if not columns:
+        return []
+    async with wrap_errors():
+        query = build_old_rows_sql(plan.table, columns)
+        row = await (await connection.execute(query, {"limit": _MOST_OLD_ROWS + 1})).fetchone()
+    count = row[0] if row else 0
+    if not count:
+        return []
+    return [report_old_rows(plan, columns, min(count, _MOST_OLD_ROWS), is_more=count > _MOST_OLD_ROWS)]
 
 
 async def read_table(connection: Connection, name: str) -> Table | None:

@@ -1,27 +1,36 @@
 """Apply the migrations of the project to a database, and report which are applied.
 
-Each file is one transaction. It takes an advisory lock and then reads the history, so that concurrent migrators apply
-each file once, and a killed one leaves no file half applied. The lock ends with its transaction, so no pooler can keep
-it.
+One migrator works at a time: it holds an advisory lock in a transaction of another connection. That reads nothing, so
+that indexes can be built beside it, and ends with the process, so that no pooler can keep it. The others look from time
+to time whether it is free: one that waited for it would keep a snapshot, and the build of an index would wait for that.
+
+A file is one transaction, unless it says otherwise; then it is run step by step (engine/tables/migration_steps.py).
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from engine.store.connection import connect
 from engine.store.errors import wrap_errors
 from engine.tables import migration_files
+from engine.tables.baseline import check_tables
 from engine.tables.migration_files import AppliedMigration, History, Migration, MigrationError
+from engine.tables.migration_run import PATIENCE, Report, record_migration, run_migration
+from engine.tables.migration_steps import split_steps
 
-_LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('dex migrate', 0))"
+_TRY_LOCK: Final = "select pg_try_advisory_xact_lock(hashtextextended('dex migrate', 0))"
+_KEEP_OPEN: Final = "select set_config('idle_in_transaction_session_timeout', '0', true)"
+_PAUSE: Final = 0.2
 _PRESENT: Final = "select to_regclass('dex_migrations') is not null"
 _CREATE: Final = """
 create table if not exists dex_migrations (
@@ -32,7 +41,6 @@ create table if not exists dex_migrations (
     baseline boolean not null default false
 )"""
 _READ: Final = "select number, name, checksum, applied_at::text, baseline from dex_migrations order by number"
-_RECORD: Final = "insert into dex_migrations (number, name, checksum, baseline) values (%s, %s, %s, %s)"
 
 
 class State(StrEnum):
@@ -71,20 +79,38 @@ class MigrationReport:
 
 
 async def migrate(
-    dsn: str, migrations_dir: Path, *, baseline: int | None = None, dry_run: bool = False
+    dsn: str,
+    migrations_dir: Path,
+    *,
+    baseline: int | None = None,
+    dry_run: bool = False,
+    report: Report = lambda line: None,
+    patience: float = PATIENCE,
 ) -> MigrationReport:
     """Apply the pending migrations in order; with `baseline`, first record the files up to it as applied by hand.
 
-    Raises MigrationError when the folder or an applied file has changed, or when a file fails: its own transaction is
-    rolled back, with a baseline recorded in it, and the files before it stay applied. Raises StoreUnavailable.
+    `report` gets a line now and then of what takes long; `patience` is in seconds, for tables that others hold. Raises
+    MigrationError when the folder or an applied file has changed, when the database is not what the baseline says
+    (nothing was changed then), or when a file fails: the files before it stay applied. Raises StoreUnavailable.
     """
     files = migration_files.load_migrations(migrations_dir)
+    for file in files:
+        split_steps(file)  # so that the folder is refused whole
     if baseline is not None:
         migration_files.check_baseline(files, baseline)
     async with await connect(dsn) as connection:
         if dry_run:
-            return await _preview_migrations(connection, files, baseline)
-        return await _apply_migrations(connection, files, baseline)
+            baselined, left = await _plan_migrations(connection, files, baseline)
+            return _build_report(baselined, left, dry_run=True)
+        async with wrap_errors(), _hold_lock(dsn, report):
+            baselined, left = await _plan_migrations(connection, files, baseline)
+            await connection.execute(_CREATE)
+            async with connection.transaction():
+                for file in baselined:
+                    await record_migration(connection, file, baseline=True)
+            for file in left:
+                await run_migration(connection, file, report, patience)
+            return _build_report(baselined, left, dry_run=False)
 
 
 async def read_status(dsn: str, migrations_dir: Path) -> list[MigrationState]:
@@ -113,56 +139,36 @@ async def list_pending(connection: AsyncConnection[Any], migrations_dir: Path) -
     return [f"migration `{file.name}` is pending" for file in migration_files.list_pending(files, history)]
 
 
-async def _preview_migrations(
+async def _plan_migrations(
     connection: AsyncConnection[Any], files: tuple[Migration, ...], baseline: int | None
-) -> MigrationReport:
+) -> tuple[list[Migration], list[Migration]]:
+    """Return the files to be recorded as applied by hand, and those to be applied; look whether that can be."""
     history = await _read_history(connection)
     migration_files.check_history(files, history)
-    baselined, left = _split_by_baseline(migration_files.list_pending(files, history), baseline)
-    return _build_report(baselined, left, dry_run=True)
+    pending = migration_files.list_pending(files, history)
+    last = baseline or 0
+    baselined = [file for file in pending if file.number <= last]
+    left = [file for file in pending if file.number > last]
+    await check_tables(connection, baselined, left)
+    return baselined, left
 
 
-async def _apply_migrations(
-    connection: AsyncConnection[Any], files: tuple[Migration, ...], baseline: int | None
-) -> MigrationReport:
-    baselined: list[Migration] = []
-    applied: list[Migration] = []
-    while True:
-        async with wrap_errors(), connection.transaction():
-            history = await _lock_history(connection)
-            migration_files.check_history(files, history)
-            marked, left = _split_by_baseline(migration_files.list_pending(files, history), baseline)
-            for file in marked:
-                await _record_file(connection, file, baseline=True)
-            for file in left[:1]:
-                await _apply_file(connection, file)
-        baselined += marked
-        applied += left[:1]
-        if not left:
-            return _build_report(baselined, applied, dry_run=False)
-
-
-async def _apply_file(connection: AsyncConnection[Any], file: Migration) -> None:
-    try:
-        # Without parameters the file is sent as it is, with any number of statements.
-        await connection.execute(file.text.encode())
-    except psycopg.Error as error:
-        if connection.closed:
-            raise
-        raise _build_failure(file, error) from error
-    await _record_file(connection, file, baseline=False)
-
-
-async def _record_file(connection: AsyncConnection[Any], file: Migration, *, baseline: bool) -> None:
-    await connection.execute(_RECORD, [file.number, file.name, file.checksum, baseline])
-
-
-async def _lock_history(connection: AsyncConnection[Any]) -> History:
-    # A migration may rewrite a large table, which the statement_timeout of a role is not meant for.
-    await connection.execute("set local statement_timeout = 0")
-    await connection.execute(_LOCK)
-    await connection.execute(_CREATE)
-    return await _read_history(connection)
+@asynccontextmanager
+async def _hold_lock(dsn: str, report: Report) -> AsyncIterator[None]:
+    """Hold the lock of migrators; wait for whoever has it."""
+    async with await connect(dsn) as holder:
+        is_told = False
+        while True:
+            async with holder.transaction():
+                await holder.execute(_KEEP_OPEN)
+                ((is_free,),) = await (await holder.execute(_TRY_LOCK)).fetchall()
+                if is_free:
+                    yield
+                    return
+            if not is_told:
+                is_told = True
+                report("another migration is at work; waiting for it")
+            await asyncio.sleep(_PAUSE)
 
 
 async def _read_history(connection: AsyncConnection[Any]) -> History:
@@ -173,24 +179,6 @@ async def _read_history(connection: AsyncConnection[Any]) -> History:
         async with connection.cursor(row_factory=class_row(AppliedMigration)) as cursor:
             rows = await (await cursor.execute(_READ)).fetchall()
             return {row.number: row for row in rows}
-
-
-def _build_failure(file: Migration, error: psycopg.Error) -> MigrationError:
-    """Return the error of a failed file, with its line if the server reports one, the SQLSTATE, and all details."""
-    diagnostic = error.diag
-    place = file.name
-    if diagnostic.statement_position:
-        place += f":{file.text.count(chr(10), 0, int(diagnostic.statement_position) - 1) + 1}"
-    first = f"{place}: {error.sqlstate}: {diagnostic.message_primary or error}"
-    lines = [first, diagnostic.message_detail, diagnostic.context]
-    hint = diagnostic.message_hint or "mend the file; nothing of it was applied"
-    return MigrationError("\n".join(line for line in lines if line), hint=hint)
-
-
-def _split_by_baseline(files: list[Migration], baseline: int | None) -> tuple[list[Migration], list[Migration]]:
-    """Return the files to be recorded as applied by hand, and those to be applied."""
-    last = baseline or 0
-    return [file for file in files if file.number <= last], [file for file in files if file.number > last]
 
 
 def _build_state(file: Migration, applied: AppliedMigration | None) -> MigrationState:

@@ -15,6 +15,9 @@ from engine.errors import EngineError
 _NAME = re.compile(r"(\d{3,9})_\w+\.sql", re.ASCII)
 #: Comments, strings and dollar-quoted bodies, which contain no statements of the file itself.
 _OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|(\$\w*\$).*?\1", re.DOTALL)
+#: A file that begins with this is run statement by statement, each in a transaction of its own or in none.
+_NO_TRANSACTION = "-- dex: no transaction"
+_DIRECTIVE = re.compile(r"^-- dex:.*$", re.MULTILINE)
 _ENDS_TRANSACTION = re.compile(
     r"(?:^|;)\s*(begin|start\s+transaction|commit|rollback|abort)\s*(?:work|transaction)?\s*(?:;|$)", re.IGNORECASE
 )
@@ -36,6 +39,7 @@ class Migration:
     name: str
     text: str
     checksum: str
+    is_one_transaction: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +128,35 @@ def _read_migration(path: Path) -> Migration:
             hint="name it `NNN_what.sql`, for example `031_pricing.sql`, or move it out of the folder",
         )
     text = _read_text(path)
-    _check_transaction(path.name, text)
+    is_one_transaction = _read_directive(path.name, text)
+    if is_one_transaction:
+        _check_transaction(path.name, text)
     return Migration(
-        number=int(number[1]), name=path.name, text=text, checksum=hashlib.sha256(text.encode()).hexdigest()
+        number=int(number[1]),
+        name=path.name,
+        text=text,
+        checksum=hashlib.sha256(text.encode()).hexdigest(),
+        is_one_transaction=is_one_transaction,
     )
+
+
+def _read_directive(name: str, text: str) -> bool:
+    """Return whether the file is one transaction. Raises MigrationError for a directive unknown or misplaced."""
+    found = _DIRECTIVE.search(text)
+    if found is None:
+        return True
+    if found[0].rstrip() != _NO_TRANSACTION or found.start() != 0:
+        line = text.count("\n", 0, found.start()) + 1
+        raise MigrationError(
+            f"{name}:{line}: `{found[0].rstrip()}` is not understood here",
+            hint=f"the one directive is `{_NO_TRANSACTION}`, as the first line of the file",
+        )
+    return False
+
+
+def blank_opaque(text: str) -> str:
+    """Return the text with comments, strings and bodies as blanks; what is left is at the same place."""
+    return _OPAQUE.sub(lambda opaque: re.sub(r"[^\n]", " ", opaque[0]), text)
 
 
 def _read_text(path: Path) -> str:
@@ -142,7 +171,7 @@ def _read_text(path: Path) -> str:
 
 def _check_transaction(name: str, text: str) -> None:
     """Raise MigrationError for a COMMIT or the like: it would keep half of a failed migration, and release the lock."""
-    plain = _OPAQUE.sub(lambda opaque: re.sub(r"[^\n]", " ", opaque[0]), text)
+    plain = blank_opaque(text)
     if match := _ENDS_TRANSACTION.search(plain):
         line = plain.count("\n", 0, match.start(1)) + 1
         raise MigrationError(

@@ -2,9 +2,9 @@
 
 The steps of `verify_spec`, all in one snapshot of the database, so that concurrent writers change nothing about it:
 
-1. stream the found step results over one connection and extract them 2. meanwhile copy what each gives for each key
-into a temporary table, over another connection with the same snapshot 3. there, fold the contributions of each key and
-join the table in full
+1. stream the found step results over one connection and extract them
+2. meanwhile copy what each gives for each key into a temporary table, over another connection with the same snapshot
+3. there, fold the contributions of each key and join the table in full
 
 Memory stays bounded: large data is only in the temporary table.
 """

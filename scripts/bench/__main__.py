@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from scripts.bench import backfill, coverage, export, live, page, several_specs
+from scripts.bench import backfill, coverage, export, live, page, several_specs, sweep
 from scripts.bench.dataset import Server, find_lz4_binaries, start_server
 from scripts.bench.result import Group, format_groups
 
@@ -33,7 +33,7 @@ def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench", description=__doc__)
     parser.add_argument("--full", action="store_true", help="the sizes the bounds were set for; half an hour")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
-    parser.add_argument("--only", choices=PARTS, action="append", help="only this part; repeatable")
+    parser.add_argument("--only", choices=[*PARTS, "sweep"], action="append", help="only this part; repeatable")
     parser.add_argument("--rows", type=int, help="step results of the backfill instead of 5,000 (--full: 20,000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often; the median counts")
     return parser.parse_args()
@@ -44,6 +44,13 @@ def _measure_parts(options: argparse.Namespace) -> Iterator[Group]:
         for name, part in PARTS.items():
             if not options.only or name in options.only:
                 yield part(server, options)
+        if not options.only or "sweep" in options.only:
+            yield from sweep.measure_sweeps(
+                server,
+                1_000_000 if options.full else 100_000,
+                options.rows or (20_000 if options.full else 5_000),
+                _print_progress,
+            )
     if server.lz4 and (not options.only or "backfill" in options.only):
         with start_server(None) as server:  # once more without lz4 compression, as on the embedded Postgres
             yield _measure_backfill(server, options)

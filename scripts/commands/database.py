@@ -29,14 +29,16 @@ def apply_migrations(
     status: Annotated[bool, typer.Option("--status", help="Show what is applied and what is pending.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be applied.")] = False,
     baseline: Annotated[
-        int | None, typer.Option(help="Record the first N as applied by hand, and adopt the database.")
+        int | None, typer.Option(help="Adopt a database in which those up to number N were applied by hand.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Apply the pending migrations, in order.
 
-    Each runs in a transaction of its own. Then the specs of this checkout are registered as the current versions:
-    processes with an older version of a spec leave its step results pending.
+    Beside those who work with the tables: nobody waits for more than a moment.
+
+    Then the specs of this checkout are the present ones: a process with an older version of a spec leaves its work
+    pending.
     """
     from engine.tables.migrate import migrate, read_status
 
@@ -46,7 +48,9 @@ def apply_migrations(
             states = asyncio.run(read_status(dsn, here.migrations))
             _print_states(states, as_json)
             return
-        report = asyncio.run(migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run))
+        report = asyncio.run(
+            migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run, report=terminal.print_note)
+        )
         changed = [] if dry_run else asyncio.run(_register_specs(dsn, load_plans(here)))
     _print_report(report, dry_run, as_json)
     if changed and not as_json:

@@ -540,3 +540,17 @@ def test_a_deep_document(world: World, plan: Plan) -> None:
     deep = "[" * 3000 + "]" * 3000
     world.add_step(world.add_run(), QUOTES, f'{{"symbol": "A", "body": {deep}}}')
     assert world.run_backfill(plan).outcomes == {"written": 1}
+
+
+def test_the_reader_goes_on_behind_what_it_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction of the reader is bounded; whatever the times of the step results, each is read once."""
+    monkeypatch.setattr(backfill, "_READ_SECONDS", 0.0)
+    monkeypatch.setattr(backfill, "_FETCH_SIZE", 3)
+    plan = world.create_spec(FIELDS)
+    run = world.add_run()
+    steps = [world.add_step(run, QUOTES, build_quote(f"S{number}"), at=number // 7) for number in range(40)]
+    world.db.execute("update step_results set finished_at = '-infinity' where id = any(%s)", [steps[:10]])
+    account = world.run_backfill(plan)
+    assert (account.found, account.outcomes, account.pending) == (40, {"written": 40}, 0)
+    account = world.run_backfill(plan, all=True, limit=31)
+    assert (account.recorded, account.outcomes) == (31, {"unchanged": 31})

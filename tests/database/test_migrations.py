@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -167,6 +168,10 @@ async def test_a_file_below_an_applied_one_is_refused(empty_database: str, small
         ("004_four.sql", b"-- commit;\nselect 1;\nCOMMIT;\n", "004_four.sql:3: `COMMIT` in a migration"),
         ("004_four.sql", b"begin;\nselect 1;\nend", "004_four.sql:1: `begin` in a migration"),
         ("004_four.sql", b"select 1; rollback work", "004_four.sql:1: `rollback` in a migration"),
+        ("004_four.sql", b"-- dex: no transactions\n", "004_four.sql:1: `-- dex: no transactions` is not understood"),
+        ("004_four.sql", b"select 1;\n-- dex: no transaction\n", "004_four.sql:2: `-- dex: no transaction` is not"),
+        ("004_four.sql", b"-- dex: no transaction\nbegin;\nselect 1;", "004_four.sql:2: `BEGIN` without `COMMIT`"),
+        ("004_four.sql", b"-- dex: no transaction\nselect 1;\ncommit;", "004_four.sql:3: `COMMIT` without `BEGIN`"),
     ],
 )
 async def test_a_folder_that_cannot_be_applied_is_refused_whole(
@@ -223,6 +228,63 @@ async def test_a_failure_without_a_position_says_what_the_server_says(empty_data
     assert failed.value.hint == "do this"
 
 
+NO_TRANSACTION = """-- dex: no transaction
+create table four (id integer);
+insert into four values (1), (1);
+begin;
+insert into four values (2);
+select 1 / (id - 2) from four;
+commit;
+create unique index concurrently if not exists four_id on four (id);
+do $$
+begin
+    insert into four values (3);
+    commit;
+    raise info 'one part is done';
+end $$;
+select current_setting('transaction_isolation'), ';';
+"""
+
+
+async def test_a_file_without_a_transaction_keeps_what_stands_before_its_failure(
+    empty_database: str, small: Path
+) -> None:
+    file = small / "004_four.sql"
+    file.write_text(NO_TRANSACTION)
+    with pytest.raises(MigrationError) as failed:
+        await migrate(empty_database, small)
+    assert failed.value.message.startswith("004_four.sql: 22012: division by zero")
+    assert "stays applied, and may be run again" in failed.value.hint
+    assert fetch_rows(empty_database, "select id from four") == [(1,), (1,)], (
+        "nothing of what is between BEGIN and COMMIT"
+    )
+    assert [state.state for state in await read_status(empty_database, small)] == ["applied", "applied", "pending"]
+
+    file.write_text(NO_TRANSACTION.replace("create table", "create table if not exists").replace("(id - 2)", "id"))
+    with pytest.raises(MigrationError, match="23505: could not create unique index"):
+        await migrate(empty_database, small)
+    assert fetch_rows(empty_database, "select indisvalid from pg_index where indexrelid = 'four_id'::regclass") == [
+        (False,)
+    ]
+    execute_text(empty_database, "truncate four")
+    file.write_text(file.read_text().replace("(1), (1)", "(1)"))
+    lines: list[str] = []
+    assert (await migrate(empty_database, small, report=lines.append)).applied == ("004_four.sql",)
+    assert lines == ["004_four.sql: one part is done"]
+    assert fetch_rows(empty_database, "select indisvalid from pg_index where indexrelid = 'four_id'::regclass") == [
+        (True,)
+    ], "what a broken build left is built anew"
+    assert fetch_rows(empty_database, "select id from four order by id") == [(1,), (2,), (3,)]
+
+
+def test_no_migration_builds_an_index_while_writers_wait() -> None:
+    for file in load_migrations(FOLDER):
+        if file.number > 16:
+            made = set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", file.text))
+            indexed = set(re.findall(r"CREATE (?:UNIQUE )?INDEX (?!CONCURRENTLY)[^(]* ON (\w+)", file.text))
+            assert indexed <= made, f"{file.name}: CONCURRENTLY is missing"
+
+
 async def test_a_database_made_by_hand_is_adopted_and_ends_like_a_fresh_one(empty_database: str, database: str) -> None:
     for name in BY_HAND:
         execute_text(empty_database, (FOLDER / name).read_text())
@@ -249,9 +311,14 @@ async def test_a_baseline_outside_the_numbers_is_refused(empty_database: str, nu
 
 
 async def test_a_baseline_of_a_database_that_has_nothing_marks_nothing(empty_database: str) -> None:
-    with pytest.raises(MigrationError, match=r'42P01: relation "\w+" does not exist'):
+    for is_dry in (True, False):
+        with pytest.raises(MigrationError, match=r"`api_tokens`, .*`users`; nothing was changed") as refused:
+            await migrate(empty_database, FOLDER, baseline=16, dry_run=is_dry)
+        assert "the last migration that was applied by hand" in refused.value.hint
+    execute_text(empty_database, (FOLDER / BY_HAND[0]).read_text())
+    with pytest.raises(MigrationError, match="not there: `company_intel_briefings`, `icp_job_titles`"):
         await migrate(empty_database, FOLDER, baseline=16)
-    assert list_tables(empty_database) == set()
+    assert "dex_migrations" not in list_tables(empty_database)
 
 
 async def test_readiness_hears_of_what_is_behind_and_not_of_what_is_ahead(empty_database: str, small: Path) -> None:
@@ -296,6 +363,58 @@ async def test_another_schema_than_public_serves_as_well(empty_database: str) ->
     ) == [("a",)]
     execute_text(empty_database, "update research.step_results set status = 'running'")
     assert fetch_rows(empty_database, "select * from research.step_persistence") == []
+
+
+async def test_tables_in_several_schemas_of_the_search_path_are_adopted(empty_database: str) -> None:
+    execute_text(empty_database, "create schema ops; create schema entities")
+    for name in BY_HAND:
+        schemas = "entities, ops" if "briefing" in name or "titles" in name else "ops"
+        execute_text(empty_database, f"set search_path = {schemas};" + (FOLDER / name).read_text())
+    execute_text(
+        empty_database,
+        """
+        set search_path = ops, entities;
+        insert into orgs (name, slug) values ('a', 'a'), ('b', 'b');
+        insert into submissions (org_id) select id from orgs where slug = 'a';
+        insert into pipeline_runs (org_id, submission_id) select org_id, id from submissions;
+        insert into company_intel_briefings (org_id, company_domain, raw_parallel_output)
+            select id, 'a.com', '1' from orgs;
+        """,
+    )
+    with pytest.raises(MigrationError, match="some are in `entities`, `ops`") as refused:
+        await migrate(empty_database, FOLDER, baseline=16)
+    assert "search_path%3Dentities,ops,public" in refused.value.hint
+    both = f"{empty_database}&options={quote('-c search_path=ops,entities')}"
+    with pytest.raises(MigrationError, match="`company_intel_briefings` is there already, in `entities`"):
+        await migrate(both, FOLDER)
+    execute_text(empty_database, "create table entities.orgs (id integer)")
+    with pytest.raises(MigrationError, match="`orgs` is there more than once in the search path: in `ops`, `entities`"):
+        await migrate(both, FOLDER, baseline=16)
+    assert fetch_rows(empty_database, "select to_regclass('ops.dex_migrations')") == [(None,)], "nothing was changed"
+    execute_text(empty_database, "drop table entities.orgs")
+
+    await migrate(both, FOLDER, baseline=16)
+    execute_text(
+        empty_database,
+        """
+        insert into ops.step_results (org_id, submission_id, pipeline_run_id, step_position, status, output_payload)
+        select o.id, r.submission_id, r.id, 1, 'succeeded', '{"operation_result": {"operation_id": "x", "status": "y"}}'
+        from ops.pipeline_runs r, ops.orgs o where o.slug = 'b';
+        delete from entities.company_intel_briefings where org_id in (select id from ops.orgs where slug = 'a');
+        """,
+    )
+    made = "select o.slug, s.operation_id from ops.step_results s join ops.orgs o on o.id = s.org_id"
+    assert fetch_rows(empty_database, made) == [("a", "x")], "triggers find the tables of both schemas"
+    assert fetch_rows(empty_database, "select removed, count(*) from ops.row_changes group by 1 order by 1") == [
+        (False, 1),
+        (True, 1),
+    ]
+    with psycopg.connect(both) as connection:
+        connection.execute(
+            "select set_config('role', 'dex_tenant', true), set_config('app.org_id', id::text, true)"
+            " from orgs where slug = 'b'"
+        )
+        assert connection.execute("select company_domain from company_intel_briefings").fetchall() == [("a.com",)]
 
 
 async def test_rows_that_share_a_key_stop_the_dedup_index_with_their_list(empty_database: str) -> None:

@@ -1,0 +1,44 @@
+"""The lock that keeps two backfills of one spec from repeating each other's work.
+
+It is held by the session: a transaction would be as long as the backfill. A pooler in transaction mode would keep such
+a lock, so behind one a transaction holds it, of a connection that reads nothing, and keeps nothing from being vacuumed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+from engine.plan import Plan
+from engine.store.connection import StoreConnection, connect
+
+_TRY_LOCK_SQL: Final = "select pg_try_advisory_lock(hashtextextended('dex backfill ' || %s, 0))"
+_TRY_LOCK_IN_TRANSACTION_SQL: Final = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
+_PAUSE: Final = 0.2
+
+
+async def hold_spec_lock(
+    stack: AsyncExitStack, dsn: str, connection: StoreConnection, plan: Plan, waiting: Callable[[], None]
+) -> None:
+    """Wait until no other backfill of the spec is at work; hold its lock until `stack` ends.
+
+    `waiting` is called once, when somebody else has it. Raises psycopg's errors, StoreUnavailable.
+    """
+    holder, is_told = connection, False
+    if connection.behind_pooler:
+        holder = await stack.enter_async_context(await connect(dsn))
+    while True:
+        async with AsyncExitStack() as attempt:
+            if holder.behind_pooler:
+                await attempt.enter_async_context(holder.transaction())
+            sql = _TRY_LOCK_IN_TRANSACTION_SQL if holder.behind_pooler else _TRY_LOCK_SQL
+            row = await (await holder.execute(sql, (plan.name,))).fetchone()
+            if row and row[0]:
+                stack.push_async_exit(attempt.pop_all())
+                return
+        if not is_told:
+            waiting()
+            is_told = True
+        await asyncio.sleep(_PAUSE)

@@ -1,0 +1,214 @@
+"""Build the statements of `dex rebuild`: a table beside the present one, what it carries over, and the swap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.plan import Plan
+from engine.sql.identifiers import quote, quote_table
+
+#: One rebuild of a spec at a time.
+TRY_LOCK_SQL = "select pg_try_advisory_xact_lock(hashtextextended('dex rebuild ' || %(spec)s, 0))"
+
+#: What would be lost with the table, or keeps it from being dropped: (kind, name).
+SELECT_DEPENDENTS_SQL = """
+with target as (select to_regclass(%(table)s)::oid as oid)
+select distinct case view.relkind when 'm' then 'materialized view' else 'view' end, view.oid::regclass::text
+from target
+join pg_depend as dependency on dependency.refobjid = target.oid and dependency.classid = 'pg_rewrite'::regclass
+join pg_rewrite as rule on rule.oid = dependency.objid
+join pg_class as view on view.oid = rule.ev_class and view.oid <> target.oid
+union all
+select 'rule', rule.rulename::text from target join pg_rewrite as rule on rule.ev_class = target.oid
+union all
+select 'foreign key', source.conname || ' of ' || source.conrelid::regclass::text
+from target join pg_constraint as source on source.confrelid = target.oid and source.conrelid <> target.oid
+union all
+select 'function', dependency.objid::regprocedure::text
+from target join pg_depend as dependency
+    on dependency.refobjid = target.oid and dependency.classid = 'pg_proc'::regclass
+union all
+select 'partition or child', child.inhrelid::regclass::text
+from target join pg_inherits as child on target.oid in (child.inhparent, child.inhrelid)
+union all
+select 'publication', publication.pubname::text
+from target join pg_publication_rel as member on member.prrelid = target.oid
+join pg_publication as publication on publication.oid = member.prpubid
+order by 1, 2
+"""
+
+#: The statements that give the table `shadow` what the present one has beside columns: a text each, in order. Triggers
+#: that note changes are left out: they are made for the table under its own name.
+SELECT_CARRIED_SQL = """
+with target as (
+    select c.*, format('%%I.%%I', n.nspname, c.relname) as full_name
+    from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = to_regclass(%(table)s)
+), carried as (
+    select 1 as place, k.conname::text as name,
+        format('alter table %%s add constraint %%I %%s', %(shadow)s::text, k.conname, pg_get_constraintdef(k.oid))
+            as text
+    from target join pg_constraint as k on k.conrelid = target.oid and k.contype = 'f'
+    union all
+    select 2, t.tgname::text, replace(
+        pg_get_triggerdef(t.oid), ' ON ' || target.full_name || ' ', ' ON ' || %(shadow)s::text || ' ')
+    from target join pg_trigger as t on t.tgrelid = target.oid and not t.tgisinternal
+    join pg_proc as p on p.oid = t.tgfoid and p.proname <> 'note_changed_rows'
+    union all
+    select 3, '', format('alter table %%s enable row level security', %(shadow)s::text)
+    from target where relrowsecurity
+    union all
+    select 3, '', format('alter table %%s force row level security', %(shadow)s::text)
+    from target where relforcerowsecurity
+    union all
+    select 4, p.policyname::text, format(
+        'create policy %%I on %%s as %%s for %%s to %%s%%s%%s', p.policyname, %(shadow)s::text, p.permissive, p.cmd,
+        (select string_agg(case role when 'public' then 'public' else quote_ident(role) end, ', ')
+         from unnest(p.roles) as role),
+        ' using (' || p.qual || ')', ' with check (' || p.with_check || ')')
+    from target join pg_namespace as n on n.oid = target.relnamespace
+    join pg_policies as p on p.schemaname = n.nspname and p.tablename = target.relname
+    union all
+    select 5, '', format(
+        'grant %%s on %%s to %%s%%s', entry.privilege_type, %(shadow)s::text,
+        case entry.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(entry.grantee)) end,
+        case when entry.is_grantable then ' with grant option' else '' end)
+    from target cross join lateral aclexplode(target.relacl) as entry where entry.grantee <> target.relowner
+    union all
+    select 5, a.attname::text, format(
+        'grant %%s (%%I) on %%s to %%s', entry.privilege_type, a.attname, %(shadow)s::text,
+        case entry.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(entry.grantee)) end)
+    from target join pg_attribute as a on a.attrelid = target.oid and not a.attisdropped
+    cross join lateral aclexplode(a.attacl) as entry
+    union all
+    select 6, '', format('alter table %%s set (%%s)', %(shadow)s::text, array_to_string(reloptions, ', '))
+    from target where reloptions is not null
+    union all
+    select 7, '', format('comment on table %%s is %%L', %(shadow)s::text, obj_description(oid, 'pg_class'))
+    from target where obj_description(oid, 'pg_class') is not null
+    union all
+    select 8, '', format('alter table %%s owner to %%I', %(shadow)s::text, pg_get_userbyid(relowner))
+    from target where pg_get_userbyid(relowner) <> current_user
+)
+select text from carried order by place, name, text
+"""
+
+#: The indexes of a table: name, whether it is primary, unique, a constraint's, and what follows the table's name in its
+#: definition.
+SELECT_INDEX_TEXTS_SQL = """
+select c.relname::text, i.indisprimary, i.indisunique, k.oid is not null, k.condeferrable, k.condeferred,
+    substring(pg_get_indexdef(c.oid) from position(' USING ' in pg_get_indexdef(c.oid)))
+from pg_index as i join pg_class as c on c.oid = i.indexrelid
+left join pg_constraint as k on k.conindid = c.oid and k.conrelid = i.indrelid
+where i.indrelid = to_regclass(%(table)s) and i.indisvalid and coalesce(k.contype, 'u') in ('u', 'p')
+order by i.indisprimary desc, c.relname
+"""
+
+#: Sequences that go with a column of the table: (sequence, column).
+SELECT_SEQUENCES_SQL = """
+select s.oid::regclass::text, a.attname::text
+from pg_class as s
+join pg_depend as d on d.objid = s.oid and d.classid = 'pg_class'::regclass and d.deptype = 'a'
+join pg_attribute as a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+where s.relkind = 'S' and d.refobjid = to_regclass(%(table)s)
+"""
+
+SELECT_SCHEMA_SQL = "select relnamespace::regnamespace::text from pg_class where oid = %(oid)s"
+
+#: What Postgres named by the name that the new table has: (what ALTER calls it, name), of sequences of identity columns
+#: and, from Postgres 18 on, of NOT NULL constraints.
+SELECT_MADE_NAMES_SQL = """
+select 'constraint', k.conname::text from pg_constraint as k join pg_class as c on c.oid = k.conrelid
+where c.oid = to_regclass(%(shadow)s) and k.contype = 'n' and starts_with(k.conname, c.relname)
+union all
+select 'sequence', s.relname::text from pg_class as c
+join pg_depend as d on d.refobjid = c.oid and d.classid = 'pg_class'::regclass and d.deptype = 'i'
+join pg_class as s on s.oid = d.objid and s.relkind = 'S'
+where c.oid = to_regclass(%(shadow)s) and starts_with(s.relname, c.relname)
+"""
+
+#: Identity columns of the table: (column, whether its values are always generated).
+SELECT_IDENTITIES_SQL = """
+select attname::text, attidentity = 'a' from pg_attribute
+where attrelid = to_regclass(%(table)s) and attidentity <> '' and not attisdropped
+"""
+
+#: Forget what is on record of specs: of the shadow, and of the spec whose table is another one now.
+FORGET_SPEC_SQL = (
+    "delete from spec_versions where spec = any(%(shadows)s::text[])",  # first: what is forgotten is queued again
+    "delete from step_persistence where spec = any(%(specs)s::text[])",
+    "delete from row_lineage where spec = any(%(specs)s::text[])",
+    "delete from stale_rows where spec = any(%(specs)s::text[])",
+    "delete from pending_results where spec = any(%(shadows)s::text[])",
+)
+
+#: Note for those who follow the table what went with the swap, and that every row was written.
+NOTE_REMOVED_SQL = """
+update row_changes as entry set removed = true, number = null, changed_at = clock_timestamp()
+where entry.table_name = %(name)s and not entry.removed
+    and not exists (select from {shadow} as fresh where fresh.id = entry.row_id and fresh.org_id = entry.org_id)
+"""
+NOTE_WRITTEN_SQL = """
+insert into row_changes as known (org_id, table_name, row_id)
+select fresh.org_id, %(name)s, fresh.id from {shadow} as fresh
+on conflict (org_id, table_name, row_id) do update set removed = false, number = null, changed_at = excluded.changed_at
+"""
+
+
+def build_shadow_sql(table: str, shadow: str) -> str:
+    """Build the statement for an empty table with the columns and checks of the present one."""
+    return (
+        f"create table {quote_table(shadow)} (like {quote_table(table)} including defaults including constraints"
+        " including generated including identity including storage including compression including comments"
+        " including statistics)"
+    )
+
+
+def build_unsourced_condition(source: str) -> str:
+    """Return the condition on a row that no living step result gives."""
+    return (
+        f"({source}.source_step_result_id is null or not exists"
+        f" (select from step_results as step where step.id = {source}.source_step_result_id))"
+    )
+
+
+def build_select_unsourced_sql(table: str) -> str:
+    """Select the ids of the rows of no step result, the newest first."""
+    unsourced = build_unsourced_condition("old")
+    return f"select old.id from {quote_table(table)} as old where {unsourced} order by old.updated_at desc, old.id"
+
+
+def build_copy_rows_sql(plan: Plan, shadow: str, columns: Sequence[str], cast: Sequence[str]) -> str:
+    """Copy the rows `ids`, unless research has their key. `cast` are the columns with another type now."""
+    types = {column.name: column.type.sql for column in plan.fields}
+    values = ", ".join(
+        f"old.{quote(name)}::text::{types[name]}" if name in cast else f"old.{quote(name)}" for name in columns
+    )
+    names = ", ".join(map(quote, columns))
+    return (
+        f"insert into {quote_table(shadow)} ({names}) overriding system value\nselect {values}"
+        f" from {quote_table(plan.table)} as old\nwhere old.id = any(%(ids)s::uuid[])"
+        "\norder by old.updated_at desc, old.id\non conflict do nothing"
+    )
+
+
+def build_set_sequence_sql(shadow: str, column: str) -> str:
+    """Let an identity column go on after the values that were carried over."""
+    return (
+        f"select setval(pg_get_serial_sequence(%(shadow)s, %(column)s), greatest(max({quote(column)}), 1))"
+        f" from {quote_table(shadow)}"
+    )
+
+
+def build_take_over_sql(plan: Plan, shadow: str, carried: Sequence[str]) -> str:
+    """Give each row the id and the creation time of the present row of its key, and the columns of no spec."""
+    names = ("id", "created_at", *carried)
+    changes = ", ".join(f"{quote(name)} = old.{quote(name)}" for name in names)
+    key = ", ".join(f"{quote(name)}::text" for name in plan.conflict)
+    match = " and ".join(
+        f"fresh.{quote(name)}::text is not distinct from old.{quote(name)}::text" for name in plan.conflict
+    )
+    return (
+        f"update {quote_table(shadow)} as fresh set {changes}\nfrom (select distinct on ({key}) *"
+        f" from {quote_table(plan.table)} order by {key}, updated_at desc) as old\nwhere {match}"
+        " and fresh.id <> old.id"
+    )

@@ -1,0 +1,51 @@
+"""Look whether the SQL of a hint would work over the rows that there are; where it would not, advise a rebuild instead.
+
+A cast fails at the first value that cannot become the type, and a unique index at the first key that two rows have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from psycopg import AsyncConnection, errors
+
+from engine.plan import Plan
+from engine.sql.old_rows import build_cast_sql, build_repeated_key_sql
+from engine.store.errors import wrap_errors
+from engine.tables.catalog import Table
+from engine.tables.differences import Code, Difference
+
+_UNIQUE: Final = (Code.NO_UNIQUE_INDEX, Code.NULLABLE_KEY)
+
+
+async def check_hints(
+    connection: AsyncConnection[Any], plan: Plan, table: Table, differences: Sequence[Difference]
+) -> list[Difference]:
+    """Return the differences with hints that work. Raises StoreUnavailable, StoreRefused."""
+    return [await _check_hint(connection, plan, table, difference) for difference in differences]
+
+
+async def _check_hint(connection: AsyncConnection[Any], plan: Plan, table: Table, difference: Difference) -> Difference:
+    fields = {column.name: column.type.sql for column in plan.fields}
+    if difference.code is Code.TYPE_DIFFERS and difference.column in fields:
+        async with wrap_errors():
+            try:
+                await connection.execute(build_cast_sql(plan.table, difference.column, fields[difference.column]))
+            except (errors.DataError, errors.CannotCoerce):
+                return _advise_rebuild(plan, difference, "not every value can become that type")
+    elif difference.code in _UNIQUE:
+        columns = [name for name in plan.conflict if name in table.columns]
+        async with wrap_errors():
+            row = await (await connection.execute(build_repeated_key_sql(plan.table, columns))).fetchone()
+        if row and row[0]:
+            return _advise_rebuild(plan, difference, "rows share a key")
+    return difference
+
+
+def _advise_rebuild(plan: Plan, difference: Difference, reason: str) -> Difference:
+    advice = f"dex rebuild {plan.name}: {reason}"
+    if difference.advice:
+        advice += f"; {difference.advice}"
+    return replace(difference, sql="", advice=advice)

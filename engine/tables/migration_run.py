@@ -1,0 +1,154 @@
+"""Run one migration beside those who work with its tables.
+
+Whoever waits for a lock on a table makes all that come after wait behind it. So a step waits for a lock no longer than
+LOCK_TIMEOUT, gives way, and is tried again until `patience` is over. What is run in no transaction (indexes that are
+built beside their writers, fills in parts) needs no such lock, and takes as long as it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection, errors
+
+from engine.sql.identifiers import quote
+from engine.tables.migration_files import Migration, MigrationError
+from engine.tables.migration_steps import Step, split_steps
+
+Report = Callable[[str], None]
+
+LOCK_TIMEOUT: Final = "200ms"
+#: Seconds a migration is tried for while others hold what it needs.
+PATIENCE: Final = 600.0
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 3.0
+#: Seconds between two lines that say that a migration waits.
+_REPORT_EVERY: Final = 10.0
+
+#: Postgres ends an autovacuum that is in the way of a lock once it has waited for `deadlock_timeout`. Where the role
+#: may not shorten that, every fourth attempt waits longer.
+_SET_BOUNDS: Final = """
+select set_config('statement_timeout', '0', true),
+    case when has_parameter_privilege('deadlock_timeout', 'set') then set_config('deadlock_timeout', '50ms', true) end,
+    set_config('lock_timeout', case when %(is_long)s and not has_parameter_privilege('deadlock_timeout', 'set')
+        then '1200ms' else %(timeout)s end, true)
+"""
+_RECORD: Final = "insert into dex_migrations (number, name, checksum, baseline) values (%s, %s, %s, %s)"
+_DROP_INVALID: Final = """
+select c.oid::regclass::text from pg_index as i join pg_class as c on c.oid = i.indexrelid
+where c.oid = to_regclass(%s) and not i.indisvalid
+"""
+_OLDEST_TRANSACTION: Final = """
+select format('process %s of `%s` has been in a transaction for %s: %s', pid, usename,
+    date_trunc('second', clock_timestamp() - xact_start), left(regexp_replace(query, '\\s+', ' ', 'g'), 100))
+from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and xact_start < clock_timestamp() - interval '1 second'
+    and backend_type = 'client backend' and query not like '%dex migrate%'
+order by xact_start limit 1
+"""
+
+
+async def run_migration(connection: AsyncConnection[Any], file: Migration, report: Report, patience: float) -> None:
+    """Run a file and record it. Raises MigrationError when it fails, or nobody lets it in for `patience` seconds."""
+    connection.add_notice_handler(lambda diagnostic: _report_progress(file, diagnostic, report))
+    if file.is_one_transaction:
+        (step,) = split_steps(file)
+        await _run_step(connection, file, step, report, patience, is_record=True)
+        return
+    for step in split_steps(file):
+        await _run_step(connection, file, step, report, patience)
+    await record_migration(connection, file, baseline=False)
+
+
+async def record_migration(connection: AsyncConnection[Any], file: Migration, *, baseline: bool) -> None:
+    """Record a file as applied; a second migrator that does the same at once is refused by the primary key."""
+    await connection.execute(_RECORD, [file.number, file.name, file.checksum, baseline])
+
+
+def _report_progress(file: Migration, diagnostic: Any, report: Report) -> None:
+    if diagnostic.severity_nonlocalized == "INFO":
+        report(f"{file.name}: {diagnostic.message_primary}")
+
+
+async def _run_step(
+    connection: AsyncConnection[Any],
+    file: Migration,
+    step: Step,
+    report: Report,
+    patience: float,
+    *,
+    is_record: bool = False,
+) -> None:
+    clock = asyncio.get_running_loop().time
+    begun, told, attempt = clock(), clock(), 0
+    while True:
+        attempt += 1
+        try:
+            if step.is_transaction:
+                await _run_in_transaction(connection, file, step, is_long=attempt % 4 == 0, is_record=is_record)
+            else:
+                await _run_alone(connection, step)
+            return
+        except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
+            if clock() - begun > patience:
+                raise await _build_refusal(connection, file, patience) from error
+        except psycopg.Error as error:
+            if connection.closed:
+                raise
+            raise _build_failure(file, step, error) from error
+        if clock() - told > _REPORT_EVERY:
+            told = clock()
+            report(f"{file.name}: waits for a table that is in use; tried {attempt} times")
+        await asyncio.sleep(min(_FIRST_PAUSE * attempt, _LONGEST_PAUSE))
+
+
+async def _run_in_transaction(
+    connection: AsyncConnection[Any], file: Migration, step: Step, *, is_long: bool, is_record: bool
+) -> None:
+    async with connection.transaction():
+        await connection.execute(_SET_BOUNDS, {"timeout": LOCK_TIMEOUT, "is_long": is_long})
+        if is_record:
+            await record_migration(connection, file, baseline=False)
+        # Without parameters the text is sent as it is, with any number of statements.
+        await connection.execute(step.text.encode())
+
+
+async def _run_alone(connection: AsyncConnection[Any], step: Step) -> None:
+    """Run a step in no transaction of ours; an index of its name whose build was broken off goes first."""
+    ((timeout,),) = await (await connection.execute("show statement_timeout")).fetchall()
+    if timeout != "0":
+        await connection.execute("set statement_timeout = 0")
+    try:
+        if step.index is not None:
+            for (name,) in await (await connection.execute(_DROP_INVALID, [quote(step.index)])).fetchall():
+                await connection.execute(f"drop index concurrently {name}".encode())
+        await connection.execute(step.text.encode())
+    finally:
+        if timeout != "0" and not connection.closed:
+            await connection.execute("select set_config('statement_timeout', %s, false)", [timeout])
+
+
+async def _build_refusal(connection: AsyncConnection[Any], file: Migration, patience: float) -> MigrationError:
+    rows = await (await connection.execute(_OLDEST_TRANSACTION)).fetchall()
+    message = f"{file.name}: a table it changes was in use for {patience:g} seconds, whenever it was tried"
+    hint = "end the transaction that holds it, then migrate again"
+    return MigrationError("\n".join([message, *(row[0] for row in rows)]), hint=hint)
+
+
+def _build_failure(file: Migration, step: Step, error: psycopg.Error) -> MigrationError:
+    """Return the error of a failed file: with its line if the server names one, the SQLSTATE, and all details."""
+    diagnostic = error.diag
+    place = file.name
+    if diagnostic.statement_position:
+        position = step.offset + int(diagnostic.statement_position) - 1
+        place += f":{file.text.count(chr(10), 0, position) + 1}"
+    first = f"{place}: {error.sqlstate}: {diagnostic.message_primary or error}"
+    lines = [first, diagnostic.message_detail, diagnostic.context]
+    kept = "nothing of it was applied"
+    if not file.is_one_transaction:
+        kept = "what stands before stays applied, and may be run again"
+    hint = diagnostic.message_hint or f"mend the file; {kept}"
+    return MigrationError("\n".join(line for line in lines if line), hint=hint)

@@ -1,0 +1,165 @@
+"""Rebuild the table of a spec whose key or types have changed, from the step results.
+
+The steps of `rebuild_spec`:
+  1. refuse what would be lost with the table: views, foreign keys of other tables, rules, partitions, publications
+  2. make a table beside it with its columns, indexes, triggers, policies and grants, as the spec wants them now
+  3. fill that from the step results, by a backfill under a name of its own; what arrives meanwhile is caught up with
+  4. in one transaction: copy the rows of no step result, take over ids, drop the table and give its name to the new one
+  5. backfill under the spec's own name, which finds every row as it should be and writes ledger and lineage
+Killed before the swap it leaves a table that the next rebuild drops; killed after it, what is on record is pending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from engine.backfill.run import run_backfill
+from engine.backfill.versions import register_versions
+from engine.plan import Plan
+from engine.provided_columns import PROVIDED_COLUMNS
+from engine.sql import rebuild
+from engine.sql.identifiers import quote, quote_table
+from engine.sql.step_results import Scope
+from engine.store.connection import Connection, connect
+from engine.store.errors import wrap_errors
+from engine.tables.compare import is_key_nullable, list_left_indexes, list_superfluous_indexes
+from engine.tables.ddl import build_unique_index, shorten_identifier, spell_type
+from engine.tables.inspect import read_table
+from engine.tables.query_indexes import list_missing_indexes
+from engine.tables.rebuild_swap import Rebuild, RebuildRefused, RebuildReport, fetch_rows, forget_specs, swap_with_retry
+
+#: Backfills of the table beside, each of what came during the one before.
+_MOST_ROUNDS: Final = 5
+
+
+async def rebuild_spec(
+    dsn: str, plan: Plan, *, drop_unsourced: bool = False, report: Callable[[str], None] = lambda line: None
+) -> RebuildReport:
+    """Rebuild the table of `plan`. `report` gets a line per step.
+
+    With `drop_unsourced` rows of no step result that do not fit are left behind; otherwise they are a reason to refuse.
+    Raises RebuildRefused, StoreRefused, StoreUnavailable; the table is then as it was, unless the swap was made.
+    """
+    async with wrap_errors(), await connect(dsn) as connection, await connect(dsn) as holder, holder.transaction():
+        await _lock_spec(holder, plan)
+        table = await read_table(connection, plan.table)
+        if table is None:
+            hint = f"dex draft-migration {plan.name}, then dex migrate"
+            raise RebuildRefused(f"table `{plan.table}` does not exist", hint=hint)
+        ((schema,),) = await fetch_rows(connection, rebuild.SELECT_SCHEMA_SQL, {"oid": table.row.oid})
+        work = Rebuild(plan, connection, schema, table)
+        await _check_dependents(work)
+        await _remove_shadow(work)
+        await _create_shadow(work)
+        report(f"{plan.name}: table `{work.shadow.table}` made; filling it from the step results")
+        for _ in range(_MOST_ROUNDS):
+            account = (await run_backfill(dsn, work.shadow, Scope())).account
+            report(f"{plan.name}: {account.recorded} of {account.found} step results folded")
+            if not account.found and not account.stale_rows:
+                break
+        result = await swap_with_retry(work, drop_unsourced)
+        report(f"{plan.name}: swapped, {result.rows} rows; writing ledger and lineage")
+        await register_versions(connection, [plan])
+    result.account = (await run_backfill(dsn, plan, Scope())).account
+    return result
+
+
+async def _lock_spec(connection: Connection, plan: Plan) -> None:
+    ((is_free,),) = await fetch_rows(connection, rebuild.TRY_LOCK_SQL, {"spec": plan.name})
+    if not is_free:
+        raise RebuildRefused(f"another rebuild of `{plan.name}` is at work", hint="wait until it has ended")
+
+
+async def _check_dependents(work: Rebuild) -> None:
+    found = await fetch_rows(work.connection, rebuild.SELECT_DEPENDENTS_SQL, work.parameters)
+    if found:
+        names = ", ".join(f"{kind} `{name}`" for kind, name in found)
+        message = f"`{work.plan.table}` cannot be swapped, since something depends on it: {names}"
+        raise RebuildRefused(message, hint="drop what depends on it, rebuild, and make it again")
+
+
+async def _remove_shadow(work: Rebuild) -> None:
+    """Remove what a rebuild that was killed has left."""
+    await work.connection.execute(f"drop table if exists {quote_table(work.shadow.table)}")
+    await forget_specs(work.connection, [work.shadow.name], work.shadow.name)
+
+
+# --- the table beside -----------------------------------------------------------------------------------------------
+
+
+async def _create_shadow(work: Rebuild) -> None:
+    connection = work.connection
+    async with connection.transaction():
+        await connection.execute(rebuild.build_shadow_sql(work.plan.table, work.shadow.table))
+        for change in _list_column_changes(work):
+            await connection.execute(f"alter table {quote_table(work.shadow.table)} {change}")
+        await _create_indexes(work)
+        for (text,) in await fetch_rows(connection, rebuild.SELECT_CARRIED_SQL, work.parameters):
+            await connection.execute(text)
+
+
+def _list_column_changes(work: Rebuild) -> Iterable[str]:
+    """Yield the changes that make the columns those of the spec; the table is empty, so no value is in the way."""
+    wanted = {column.name: column for column in work.plan.fields}
+    for name, row in work.table.columns.items():
+        column = wanted.get(name)
+        if column is not None and row.generated:
+            yield f"alter column {quote(name)} drop expression"
+        if column is not None and row.type != work.table.types[column.type.name]:
+            yield f"alter column {quote(name)} drop default"
+            yield f"alter column {quote(name)} type {column.type.sql} using null::{column.type.sql}"
+        is_unfed = column is None and name not in PROVIDED_COLUMNS and not row.has_default and not row.generated
+        if row.not_null and (is_unfed or (column is not None and not column.required)):
+            yield f"alter column {quote(name)} drop not null"
+    for name, column in wanted.items():
+        if name not in work.table.columns:
+            yield f"add column {quote(name)} {spell_type(column)}"
+        if column.required:
+            yield f"alter column {quote(name)} set not null"
+    for name, provided in PROVIDED_COLUMNS.items():
+        if name not in work.table.columns:
+            yield f"add column {quote(name)} {provided.type} {provided.constraint}"
+
+
+async def _create_indexes(work: Rebuild) -> None:
+    """Make the indexes of the table that the changed spec leaves of use, and those it wants besides."""
+    connection, shadow = work.connection, quote_table(work.shadow.table)
+    left = {index.name for index in list_left_indexes(work.plan, work.table)}
+    left |= {index.name for index, _ in list_superfluous_indexes(work.table)}
+    rows = await fetch_rows(connection, rebuild.SELECT_INDEX_TEXTS_SQL, work.parameters)
+    for number, (name, is_primary, is_unique, is_constraint, deferrable, deferred, text) in enumerate(rows):
+        if name in left:
+            continue
+        own = shorten_identifier(f"{work.shadow.table.rpartition('.')[2]}_{number}")
+        unique = "unique " if is_unique else ""
+        await connection.execute(f"create {unique}index {quote(own)} on {shadow}{text}")
+        if is_constraint:
+            delay = (" deferrable" if deferrable else "") + (" initially deferred" if deferred else "")
+            kind = "primary key" if is_primary else "unique"
+            work.constraints.append((own, f"add constraint {quote(name)} {kind} using index {quote(own)}{delay}"))
+        else:
+            work.renames.append((own, name))
+    made = await read_table(connection, work.shadow.table)
+    assert made is not None
+    nulls_equal = is_key_nullable(work.shadow, made)
+    if not any(_serves_key(index, work.plan, nulls_equal) for index in made.indexes):
+        await connection.execute(
+            build_unique_index(work.shadow.table, work.plan.conflict, nulls_equal=nulls_equal, suffix="dedup")
+        )
+    for wanted in list_missing_indexes(work.shadow, made):
+        await connection.execute(wanted.build_sql(work.shadow.table))
+    made = await read_table(connection, work.shadow.table)
+    assert made is not None
+    known = {own for own, _ in (*work.renames, *work.constraints)}
+    before, after = (f"idx_{plan.table.rpartition('.')[2]}_" for plan in (work.shadow, work.plan))
+    taken = {name for _, name in work.renames}
+    for index in made.indexes:
+        name = shorten_identifier(after + index.name.removeprefix(before))
+        if index.name not in known and index.name.startswith(before) and name not in taken:
+            work.renames.append((index.name, name))
+
+
+def _serves_key(index: Any, plan: Plan, nulls_equal: bool) -> bool:
+    is_same = index.unique and sorted(index.columns) == sorted(plan.conflict)
+    return is_same and not index.partial and not index.has_expressions and (index.nulls_equal or not nulls_equal)

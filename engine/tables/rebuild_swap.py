@@ -1,0 +1,187 @@
+"""The swap of a rebuilt table: what it takes over from the present one, and the exchange of names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from psycopg import errors
+
+from engine.errors import EngineError
+from engine.plan import Plan
+from engine.provided_columns import PROVIDED_COLUMNS
+from engine.rows.accounts import Account
+from engine.sql import rebuild
+from engine.sql.identifiers import quote, quote_table
+from engine.store.connection import Connection
+from engine.tables.catalog import Table
+from engine.tables.ddl import shorten_identifier
+
+#: How long the swap waits for the table: whoever wants it after that waits behind it.
+_LOCK_TIMEOUT: Final = "1s"
+_MOST_ATTEMPTS: Final = 60
+#: Rows of no step result that are copied at a time.
+_COPY_SIZE: Final = 1000
+
+
+class RebuildRefused(EngineError):
+    """The table cannot be rebuilt; it is as it was."""
+
+
+@dataclass(slots=True)
+class RebuildReport:
+    """What a rebuild did. `unsourced` counts the rows of no step result: copied, and left behind."""
+
+    spec: str
+    rows: int = 0
+    copied: int = 0
+    left: int = 0
+    account: Account | None = None
+
+
+@dataclass(slots=True)
+class Rebuild:
+    """One rebuild: the plan, and the plan of the table beside it."""
+
+    plan: Plan
+    connection: Connection
+    schema: str  # that of the table, which may be any of the search path
+    table: Table
+    renames: list[tuple[str, str]] = field(default_factory=list)  # index of the new table -> its name after the swap
+    constraints: list[tuple[str, str]] = field(default_factory=list)  # index -> how it becomes a constraint
+
+    @property
+    def shadow(self) -> Plan:
+        """The plan of the table beside: what is on record of it stands under a name of its own."""
+        name = self.plan.table.rpartition(".")[2]
+        table = f"{self.schema}.{shorten_identifier(f'{name}_rebuild')}"
+        return replace(self.plan, name=f"{self.plan.name} (rebuild)", table=table)
+
+    @property
+    def table_name(self) -> str:
+        """The present table as SQL names it."""
+        return quote_table(f"{self.schema}.{self.plan.table.rpartition('.')[2]}")
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        return {
+            "table": self.table_name.replace("%%", "%"),
+            "shadow": quote_table(self.shadow.table).replace("%%", "%"),
+        }
+
+
+async def forget_specs(connection: Connection, specs: Sequence[str], shadow: str) -> None:
+    """Remove what is on record of specs; `shadow` is the one of the table beside."""
+    for sql in rebuild.FORGET_SPEC_SQL:
+        await connection.execute(sql, {"specs": list(specs), "shadows": [shadow]})
+
+
+async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
+    """Take over what the present table has, and put the new one in its place. Raises RebuildRefused."""
+    await take_over_ids(work)  # nearly all of them, while nobody waits
+    for attempt in range(_MOST_ATTEMPTS):
+        try:
+            return await _swap_tables(work, drop_unsourced)
+        except (errors.LockNotAvailable, errors.DeadlockDetected):
+            await asyncio.sleep(min(attempt + 1, 5))
+    message = f"`{work.plan.table}` was in use each of {_MOST_ATTEMPTS} times that it was to be swapped"
+    raise RebuildRefused(message, hint="end the long transactions that use it, then rebuild again")
+
+
+async def take_over_ids(work: Rebuild) -> None:
+    """Give the rows of the new table the ids that their keys have in the present one."""
+    if not set(work.plan.conflict) <= work.table.columns.keys():
+        return
+    identities = await _read_identities(work)
+    carried = [name for name in _list_extra_columns(work) if not identities.get(name)]
+    await work.connection.execute(rebuild.build_take_over_sql(work.plan, work.shadow.table, carried))
+
+
+async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
+    """Swap in one transaction. Writers wait from the beginning, readers only while names change."""
+    connection, plan, shadow = work.connection, work.plan, work.shadow
+    result = RebuildReport(plan.name)
+    async with connection.transaction():
+        await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
+        await connection.execute(f"lock table {work.table_name} in share row exclusive mode")
+        await _copy_unsourced(work, result, drop_unsourced)
+        await take_over_ids(work)
+        note = {"name": plan.table}
+        for sql in (rebuild.NOTE_REMOVED_SQL, rebuild.NOTE_WRITTEN_SQL):
+            await connection.execute(sql.format(shadow=quote_table(shadow.table)), note)
+        await forget_specs(connection, [plan.name, shadow.name], shadow.name)
+        await connection.execute(f"lock table {work.table_name} in access exclusive mode")
+        await _exchange_names(work)
+        await connection.execute("select follow_changes(%(name)s)", note)
+    ((result.rows,),) = await fetch_rows(connection, f"select count(*) from {quote_table(plan.table)}")
+    return result
+
+
+async def _exchange_names(work: Rebuild) -> None:
+    connection, shadow = work.connection, quote_table(work.shadow.table)
+    identities = await _read_identities(work)
+    for name in identities:
+        parameters = {"shadow": work.parameters["shadow"], "column": name}
+        await connection.execute(rebuild.build_set_sequence_sql(work.shadow.table, name), parameters)
+    for sequence, column in await fetch_rows(connection, rebuild.SELECT_SEQUENCES_SQL, work.parameters):
+        if column not in identities:
+            await connection.execute(f"alter sequence {sequence} owned by {shadow}.{quote(column)}")
+    made = await fetch_rows(connection, rebuild.SELECT_MADE_NAMES_SQL, work.parameters)
+    name = work.plan.table.rpartition(".")[2]
+    await connection.execute(f"drop table {work.table_name}")
+    await connection.execute(f"alter table {shadow} rename to {quote(name)}")
+    for own, wanted in work.renames:
+        await connection.execute(f"alter index {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
+    for _, change in work.constraints:
+        await connection.execute(f"alter table {work.table_name} {change}")
+    for kind, own in made:
+        wanted = shorten_identifier(name + own.removeprefix(work.shadow.table.rpartition(".")[2]))
+        if kind == "sequence":
+            await connection.execute(f"alter sequence {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
+        else:
+            await connection.execute(f"alter table {work.table_name} rename constraint {quote(own)} to {quote(wanted)}")
+
+
+async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: bool) -> None:
+    """Copy the rows that no step result gives. Raises RebuildRefused when one does not fit and none may be dropped."""
+    connection, plan = work.connection, work.plan
+    types = {column.name: work.table.types[column.type.name] for column in plan.fields}
+    shared = [name for name, row in work.table.columns.items() if not row.generated]
+    cast = [name for name in shared if name in types and work.table.columns[name].type != types[name]]
+    sql = rebuild.build_copy_rows_sql(plan, work.shadow.table, shared, cast)
+    rows = await fetch_rows(connection, rebuild.build_select_unsourced_sql(plan.table))
+    ids = [row_id for (row_id,) in rows]  # the newest first: of rows that fall together it is the one that stays
+    parts = deque(ids[first : first + _COPY_SIZE] for first in range(0, len(ids), _COPY_SIZE))
+    while parts:
+        part = parts.popleft()
+        try:
+            async with connection.transaction():
+                result.copied += (await connection.execute(sql, {"ids": part})).rowcount
+        except (errors.DataError, errors.IntegrityError) as error:
+            if not drop_unsourced:
+                message = f"{len(ids)} row(s) of `{plan.table}` come from no step result, and not all of them fit: "
+                hint = "mend or delete them, or leave those behind that do not fit with `--drop-unsourced`"
+                raise RebuildRefused(message + (error.diag.message_primary or str(error)), hint=hint) from error
+            if len(part) > 1:
+                parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
+    result.left = len(ids) - result.copied
+
+
+def _list_extra_columns(work: Rebuild) -> list[str]:
+    """Return the columns of the table that are neither the spec's nor the engine's, and not computed from others."""
+    own = {*PROVIDED_COLUMNS, *(column.name for column in work.plan.fields)}
+    return [name for name, row in work.table.columns.items() if name not in own and not row.generated]
+
+
+async def _read_identities(work: Rebuild) -> dict[str, bool]:
+    """Return the identity columns of the table, and whether their values are always generated."""
+    rows = await fetch_rows(work.connection, rebuild.SELECT_IDENTITIES_SQL, work.parameters)
+    return dict(rows)
+
+
+async def fetch_rows(connection: Connection, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """Return the rows of a query."""
+    return await (await connection.execute(sql, parameters)).fetchall()

@@ -1,0 +1,401 @@
+"""A changed key or type, through a table beside the old one that takes its place in one transaction."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+
+from engine.plan import Plan
+from engine.tables.rebuild import rebuild_spec
+from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
+from tests.conftest import ROOT
+from tests.database.conftest import World
+from tests.database.page_walk import walk_page
+
+THINGS = "company.derive.things"
+HEAD = """
+spec: 1
+name: things
+title: Things
+operations: [company.derive.things]
+table: things
+row_name: thing
+conflict: [org_id, name]
+"""
+FIELDS = """
+name: {type: text, path: "output.name", required: true, filter: true}
+domain: {type: text, path: "output.domain"}
+size: {type: text, path: "output.size", normalize: [text]}
+document: {type: jsonb, path: "output.document"}
+"""
+CHANGED = """
+name: {type: text, path: "output.name", filter: true}
+domain: {type: text, path: "output.domain", required: true, filter: true}
+size: {type: bigint, path: "output.size", on_invalid: missing}
+document: {type: jsonb, path: "output.document"}
+"""
+
+
+@pytest.fixture
+def before(world: World) -> Plan:
+    return world.create_spec(FIELDS, head=HEAD)
+
+
+def change(world: World, fields: str = CHANGED, key: str = "domain") -> Plan:
+    return world.compile_plan(fields, head=HEAD.replace("org_id, name", f"org_id, {key}"))
+
+
+def rebuild(world: World, plan: Plan, **options: Any) -> RebuildReport:
+    return world.loop.run(rebuild_spec(world.dsn, plan, **options))
+
+
+def read_ids(world: World, key: str) -> dict[Any, tuple[Any, Any]]:
+    rows = world.db.execute(f"select {key} as key, id::text, created_at from things".encode()).fetchall()
+    return {row["key"]: (row["id"], row["created_at"]) for row in rows}
+
+
+def fill(world: World, count: int = 5) -> tuple[Any, list[str]]:
+    run = world.add_run()
+    outputs = [
+        {"name": f"n{number}", "domain": f"d{number // 2}.com", "size": number, "document": {"n": number}}
+        for number in range(count)
+    ]
+    return run, [world.add_step(run, THINGS, output, at=number) for number, output in enumerate(outputs)]
+
+
+def assert_fresh(world: World, plan: Plan) -> None:
+    """The table is that of a fresh backfill, and nothing is pending."""
+    rows = world.read_rows(plan)
+    for account in world.read_accounts(plan):
+        assert account["pending"] == account["stale_rows"] == 0, account
+    world.delete_rows(plan)
+    world.db.execute("delete from row_lineage")
+    world.run_backfill(plan)
+    assert world.read_rows(plan) == rows
+    names = world.db.execute(
+        "select relname from pg_class where relname like '%rebuild%' union all"
+        " select spec from step_persistence where spec like '%rebuild%' union all"
+        " select spec from row_lineage where spec like '%rebuild%' union all"
+        " select spec from pending_results where spec like '%rebuild%' union all"
+        " select spec from spec_versions where spec like '%rebuild%' union all"
+        " select conname from pg_constraint where conname like '%rebuild%'"
+    ).fetchall()
+    assert names == [], names
+
+
+def test_a_changed_key_and_changed_types(world: World, before: Plan) -> None:
+    fill(world)
+    world.run_backfill(before)
+    after = change(world)
+    report = rebuild(world, after)
+    assert (report.rows, report.copied, report.left) == (3, 0, 0)
+    assert report.account is not None and report.account.outcomes == {"unchanged": 3, "superseded": 2}
+    rows = [(row["domain"], row["name"], row["size"], row["document"]) for row in world.read_rows(after)]
+    assert rows == [("d0.com", "n1", 1, '{"n": 1}'), ("d1.com", "n3", 3, '{"n": 3}'), ("d2.com", "n4", 4, '{"n": 4}')]
+    assert_fresh(world, after)
+
+
+def test_what_the_key_does_not_change_keeps_id_and_creation_time(world: World, before: Plan) -> None:
+    fill(world)
+    world.run_backfill(before)
+    known = read_ids(world, "name")
+    same_key = change(world, CHANGED.replace('path: "output.name"', 'path: "output.name", required: true'), "name")
+    rebuild(world, same_key)
+    assert read_ids(world, "name") == known
+    changes = world.db.execute("select removed from row_changes where table_name = 'things'").fetchall()
+    assert [row["removed"] for row in changes] == [False] * 5
+    assert_fresh(world, same_key)
+
+
+def test_rows_that_go_are_noted_as_removed(world: World, before: Plan) -> None:
+    fill(world)
+    world.run_backfill(before)
+    old = {row_id for row_id, _ in read_ids(world, "name").values()}
+    rebuild(world, change(world))
+    new = {row_id for row_id, _ in read_ids(world, "domain").values()}
+    changes = world.db.execute("select row_id::text as id, removed from row_changes where table_name = 'things'")
+    noted = {row["id"]: row["removed"] for row in changes.fetchall()}
+    assert noted == {**dict.fromkeys(old, True), **dict.fromkeys(new, False)}
+    assert len(old & new) == 3, "a row of the new key takes the id of an old row that has it"
+
+
+def test_everything_around_the_table_is_carried_over(world: World, before: Plan) -> None:
+    fill(world)
+    world.run_backfill(before)
+    role = f"reader_{world.db.info.dbname}"
+    for statement in (
+        "alter table things add column remark text, add column serial bigint generated by default as identity",
+        "alter table things add constraint known_size check (domain <> 'x')",
+        "create index own on things (remark) where remark is not null",
+        "create function stamp() returns trigger language plpgsql as $$ begin return new; end $$",
+        "create trigger own_stamp before insert or update on things for each row execute function stamp()",
+        f"create role {role}",
+        f"grant select on things to {role}",
+        f"grant update (remark) on things to {role}",
+        "create policy closed on things as restrictive for select to public using (domain <> 'secret')",
+        "alter table things set (fillfactor = 80)",
+        "comment on table things is 'what was found'",
+        "update things set remark = 'mine' where name = 'n4'",
+    ):
+        world.db.execute(statement.encode())
+    around = describe_table(world)
+    try:
+        after = change(world)
+        rebuild(world, after)
+        assert describe_table(world) == {
+            **around,
+            "indexes": sorted(
+                [
+                    *(index for index in around["indexes"] if "idx_things_dedup" not in index),
+                    "idx_things_dedup CREATE UNIQUE INDEX ON public.things USING btree (org_id, domain)",
+                    'idx_things_domain_newest CREATE INDEX ON public.things USING btree (org_id, domain COLLATE "C",'
+                    " created_at DESC, id DESC)",
+                ]
+            ),
+        }
+        assert [row["remark"] for row in world.db.execute("select remark from things order by domain")] == [
+            None,
+            None,
+            "mine",
+        ]
+        assert_fresh(world, after)
+    finally:
+        world.db.execute(f"drop owned by {role}; drop role {role}".encode())
+
+
+def describe_table(world: World) -> dict[str, list[str]]:
+    """Return what stands around the table, as the catalog spells it."""
+    queries = {
+        "indexes": "select c.relname || ' ' || replace(pg_get_indexdef(c.oid), c.relname || ' ', '') from pg_index as i"
+        " join pg_class as c on c.oid = i.indexrelid where i.indrelid = 'things'::regclass",
+        "constraints": "select conname || pg_get_constraintdef(oid) from pg_constraint"
+        " where conrelid = 'things'::regclass and contype <> 'n'",
+        "triggers": "select pg_get_triggerdef(oid) from pg_trigger where tgrelid = 'things'::regclass"
+        " and not tgisinternal",
+        "policies": "select concat_ws(' ', policyname, permissive, roles, cmd, qual, with_check) from pg_policies"
+        " where tablename = 'things'",
+        "grants": "select a::text from pg_class cross join unnest(relacl) as a where relname = 'things' union all"
+        " select attname || a::text from pg_attribute cross join unnest(attacl) as a"
+        " where attrelid = 'things'::regclass",
+        "options": "select concat_ws(' ', reloptions, relrowsecurity, obj_description(oid)) from pg_class"
+        " where oid = 'things'::regclass",
+    }
+    return {
+        name: sorted(next(iter(row.values())) for row in world.db.execute(query.encode()).fetchall())
+        for name, query in queries.items()
+    }
+
+
+def test_rows_of_no_step_result_are_copied(world: World, before: Plan) -> None:
+    run, _ = fill(world)
+    world.run_backfill(before)
+    blank = dict.fromkeys(column.name for column in before.fields)
+    world.upsert_rows(before, run.org, {**blank, "name": "by hand", "domain": "hand.com", "size": "12"})
+    world.upsert_rows(before, run.org, {**blank, "name": "again", "domain": "d0.com"})
+    report = rebuild(world, change(world))
+    assert (report.rows, report.copied, report.left) == (4, 1, 1), "research has the other one's key"
+    (row,) = world.db.execute("select name, size from things where domain = 'hand.com'").fetchall()
+    assert (row["name"], row["size"]) == ("by hand", 12)
+
+
+def test_a_row_of_no_step_result_that_does_not_fit_is_a_reason_to_refuse(world: World, before: Plan) -> None:
+    run, _ = fill(world)
+    world.run_backfill(before)
+    rows = world.read_rows(before)
+    blank = dict.fromkeys(column.name for column in before.fields)
+    world.upsert_rows(before, run.org, {**blank, "name": "by hand", "domain": "hand.com", "size": "many"})
+    after = change(world)
+    with pytest.raises(RebuildRefused, match=r"1 row.s. of `things` come from no step result") as caught:
+        rebuild(world, after)
+    assert "--drop-unsourced" in caught.value.hint
+    assert len(world.read_rows(before)) == len(rows) + 1, "the table is as it was"
+    world.upsert_rows(before, run.org, {**blank, "name": "by hand too", "domain": "too.com", "size": "2"})
+    report = rebuild(world, after, drop_unsourced=True)
+    assert (report.rows, report.copied, report.left) == (4, 1, 1), "what fits is copied"
+    world.db.execute("delete from things where domain = 'too.com'")
+    assert_fresh(world, after)
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("create view seen as select * from things", "view `seen`"),
+        ("create materialized view kept as select name from things", "materialized view `kept`"),
+        ("create table others (thing uuid references things (id))", "foreign key `others_thing_fkey of others`"),
+        ("create rule quiet as on delete to things do instead nothing", "rule `quiet`"),
+        ("create table child () inherits (things)", "partition or child `child`"),
+        ("create publication told for table things", "publication `told`"),
+    ],
+)
+def test_what_depends_on_the_table_is_a_reason_to_refuse(
+    world: World, before: Plan, statement: str, named: str
+) -> None:
+    fill(world)
+    world.run_backfill(before)
+    world.db.execute(statement.encode())
+    with pytest.raises(RebuildRefused) as caught:
+        rebuild(world, change(world))
+    assert named in caught.value.message
+    assert len(world.read_rows(before)) == 5
+
+
+def test_what_a_killed_rebuild_has_left_is_removed(world: World, before: Plan) -> None:
+    fill(world)
+    world.run_backfill(before)
+    after = change(world)
+    world.db.execute("create view seen as select * from things")
+    world.db.execute("create table things_rebuild (id uuid)")
+    world.db.execute(
+        "insert into spec_versions (spec, digest, number, operations) values ('things (rebuild)', 'x', 1, '{}')"
+    )
+    world.db.execute("drop view seen")
+    assert rebuild(world, after).rows == 3
+    assert_fresh(world, after)
+
+
+def test_what_is_written_meanwhile_is_not_lost(world: World, before: Plan) -> None:
+    run, _ = fill(world, 60)
+    world.run_backfill(before)
+    after, stop = change(world), threading.Event()
+    added: list[str] = []
+
+    def record_more() -> None:
+        while not stop.is_set() and len(added) < 200:
+            output = {"name": f"m{len(added)}", "domain": f"m{len(added) // 2}.com", "size": 1}
+            added.append(world.add_step(run, THINGS, output, at=1000 + len(added)))
+            time.sleep(0.005)
+
+    writer = threading.Thread(target=record_more)
+    writer.start()
+    try:
+        rebuild(world, after)
+    finally:
+        stop.set()
+        writer.join()
+    world.run_backfill(after)
+    assert len(world.read_rows(after)) == 30 + (len(added) + 1) // 2
+    assert_fresh(world, after)
+
+
+def test_a_reader_sees_the_old_table_or_the_new_one(world: World, before: Plan) -> None:
+    fill(world, 60)
+    world.run_backfill(before)
+    counts: set[int] = set()
+    stop = threading.Event()
+
+    def read_counts() -> None:
+        with psycopg.connect(world.dsn, autocommit=True) as connection:
+            while not stop.is_set():
+                row = connection.execute("select count(*) from things").fetchone()
+                counts.add(row[0] if row else -1)
+
+    reader = threading.Thread(target=read_counts)
+    reader.start()
+    try:
+        rebuild(world, change(world))
+    finally:
+        stop.set()
+        reader.join()
+    assert counts <= {60, 30} and 60 in counts, counts
+
+
+def test_a_table_of_another_schema_of_the_search_path_stays_in_it(world: World, before: Plan) -> None:
+    fill(world)
+    world.run_backfill(before)
+    world.db.execute("create schema entities")
+    world.db.execute("alter table things set schema entities")
+    world.dsn += f"&options={quote('-c search_path=public,entities')}"
+    world.loop.run(world.own.execute("set search_path = public, entities"))
+    world.db.execute("set search_path = public, entities")
+    after = change(world)
+    rebuild(world, after)
+    row = world.db.execute("select relnamespace::regnamespace::text from pg_class where relname = 'things'").fetchone()
+    assert row == {"relnamespace": "entities"}
+    assert_fresh(world, after)
+
+
+def test_a_rebuild_that_is_killed_anywhere_is_done_again(world: World, before: Plan, tmp_path: Path) -> None:
+    """kill -9 at moments of its way, while somebody records step results: the next one ends well."""
+    run, _ = fill(world, 100)
+    world.run_backfill(before)
+    after = change(world)
+    spec = (HEAD.strip().replace("org_id, name", "org_id, domain"), "fields:", *CHANGED.strip().splitlines())
+    make_project(tmp_path, "\n".join((*spec[:2], *(f"  {line}" for line in spec[2:]))))
+    filling = "select count(*) from pg_class where relname = 'things_rebuild' and pg_relation_size(oid) > 0"
+    swapped = "select count(*) from pg_attribute where attrelid = 'things'::regclass and attname = 'size' and"
+    swapped += " atttypid = 'int8'::regtype"
+    for number, query in enumerate((filling, swapped)):
+        running = start_dex(tmp_path, world.dsn, "rebuild", "things", "--yes")
+        world.add_step(run, THINGS, {"name": f"m{number}", "domain": f"m{number}.com", "size": 1}, at=1000 + number)
+        while not count(world, query):
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.002)
+        running.kill()
+        running.communicate()
+        assert len(world.db.execute("select from things").fetchall()) in (100, 50, 51, 52), "one table or the other"
+    ended = start_dex(tmp_path, world.dsn, "rebuild", "things", "--yes", "--json")
+    out, error = ended.communicate()
+    assert ended.returncode == 0, error
+    assert json.loads(out)["rows"] == 52
+    assert_fresh(world, after)
+
+
+def count(world: World, query: str) -> int:
+    row = world.db.execute(query.encode()).fetchone()
+    return int(row["count"]) if row else 0
+
+
+def make_project(folder: Path, spec: str) -> None:
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "specs").mkdir()
+    (folder / "specs" / "things.yaml").write_text(spec + "\n")
+
+
+def start_dex(folder: Path, dsn: str, *words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [Path(sys.executable).parent / "dex", *words],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": dsn},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_commands_of_the_page(world: World, tmp_path: Path) -> None:
+    """A key of a shipped spec is changed and walked to the end by docs/howto/change-the-key.md."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "specs", tmp_path / "specs")
+    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
+    answer = {"parallel_raw_response": {"output": {"content": {"a": 1}}}, "domain": "acme.com"}
+    (tmp_path / "output.json").write_text(json.dumps({**answer, "client_company_name": "One"}))
+    run = world.add_run()
+    for at, client in enumerate(("One", "Two")):
+        world.add_step(run, "company.derive.intel_briefing", {**answer, "client_company_name": client}, at=at)
+    world.run_backfill(world.specs["company_intel_briefings"])
+    spec = tmp_path / "specs" / "company_intel_briefings.yaml"
+    key = "conflict: [org_id, company_domain, client_company_name]"
+    assert key in spec.read_text()
+    spec.write_text(spec.read_text().replace(key, "conflict: [org_id, company_domain]"))
+
+    page = ROOT / "docs" / "howto" / "change-the-key.md"
+    ended = walk_page(page, tmp_path, world.dsn, world.db.execute, answers=("dex rebuild",))
+    assert [(each.command, each.status) for each in ended] == [
+        ("dex check", 0),
+        ("dex extract company_intel_briefings output.json", 0),
+        ("dex generate", 0),
+        ("dex rebuild company_intel_briefings", 0),
+        ("dex check --database", 0),
+        ("dex verify company_intel_briefings", 0),
+    ], ended
+    rows = world.db.execute("select company_domain, client_company_name from company_intel_briefings").fetchall()
+    assert rows == [{"company_domain": "acme.com", "client_company_name": "Two"}]
