@@ -3,8 +3,8 @@
 Backfill, repair and an upsert that names its step result all use it. The steps of `BatchFold.fold_batch`:
 
 1. lock the step results; one that changed since it was read stays pending
-2. lock the units they contribute to or contributed to, and the stale ones; then read which other step results contribute
-   to them
+2. lock the units they contribute to or contributed to, and the stale ones; then read which other step results
+   contribute to them
 3. read the documents of other contributors, newest first, as far back as the fold needs them
 4. fold, and store the rows that differ (engine/backfill/writer.py)
 5. remove the rows that nothing contributes to any more (engine/backfill/removal.py)
