@@ -32,6 +32,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     │   └── UnknownOrganisation     the organisation does not exist
     ├── MigrationError              a migration cannot be read or applied
     │   └── NoSuchBaseline          the baseline is no migration's number
+    ├── RolesRefused                a login cannot be made, or is not what it has to be
     ├── NothingToDraft              the table has all that its spec needs
     ├── ParquetMissing              the library that writes Parquet is not installed
     ├── RunError                    base of the errors of runs and submissions

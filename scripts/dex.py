@@ -27,6 +27,7 @@ from scripts.commands import (
     database,
     explain,
     orders,
+    roles,
     runs,
     server,
     spec,
@@ -59,7 +60,7 @@ COMMANDS = (
     *explain.COMMANDS,
 )
 #: Names with commands below them, such as `dex token create`. Two modules may add to one name.
-GROUPS = merge_groups((*access.GROUPS, *runs.GROUPS, *orders.GROUPS))
+GROUPS = merge_groups((*access.GROUPS, *roles.GROUPS, *runs.GROUPS, *orders.GROUPS))
 
 for command in COMMANDS:
     app.command(command.name, epilog=command.epilog)(command.function)

@@ -47,17 +47,20 @@ def apply_migrations(
             _print_states(states, as_json)
             return
         report = asyncio.run(migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run))
-        changed = [] if dry_run else asyncio.run(_register_specs(dsn, load_plans(here)))
+        changed = [] if dry_run else asyncio.run(_follow_specs(dsn, load_plans(here)))
     _print_report(report, dry_run, as_json)
     if changed and not as_json:
         console.print_note(f"the present version of these specs is now this one: {', '.join(changed)}")
 
 
-async def _register_specs(dsn: str, plans: Sequence[Plan]) -> list[str]:
+async def _follow_specs(dsn: str, plans: Sequence[Plan]) -> list[str]:
+    """Let the API's login reach the tables, where `dex db roles` made one; register the specs, return the changed."""
     from engine.backfill.versions import register_versions
     from engine.store.connection import connect
+    from engine.tables.engine_access import give_engine_access
 
     async with await connect(dsn) as connection:
+        await give_engine_access(connection, plans)
         return await register_versions(connection, plans)
 
 
