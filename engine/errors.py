@@ -3,7 +3,7 @@
 Every exception of the engine stands in this tree, the class in the module that raises it:
 
     EngineError
-    ├── ProjectNotFound             no `pyproject.toml` above the working folder
+    ├── ProjectNotFound             the working folder is in no project
     ├── UnknownSpec                 the project has no spec of that name
     ├── SpecErrors                  the specs do not pass the checks
     ├── NotDrafted                  no spec can be drafted from a sample

@@ -26,6 +26,7 @@ from scripts.commands import (
     check,
     database,
     explain,
+    init,
     orders,
     roles,
     runs,
@@ -35,6 +36,7 @@ from scripts.commands import (
     verify,
 )
 from scripts.commands.options import merge_groups
+from scripts.env_file import describe_origins, load_env_file
 
 app = typer.Typer(
     name="dex",
@@ -47,6 +49,7 @@ app = typer.Typer(
 USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (
+    *init.COMMANDS,
     *check.COMMANDS,
     *spec.COMMANDS,
     *cases.COMMANDS,
@@ -82,6 +85,7 @@ def read_global_options(
     ] = False,
 ) -> None:
     """One YAML spec per operation turns research documents into rows."""
+    load_env_file()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,6 +94,8 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments)
     except EngineError as error:
         console.print_error(error)
+        if origins := describe_origins(f"{error.message} {error.hint}"):
+            console.print_note(f"    {origins}")
         sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
 
 

@@ -49,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--postgres system15: this machine has no PostgreSQL 15 programs")
     for name in [name for name in os.environ if name.startswith(REAL_VARIABLES)]:
         del os.environ[name]
+    os.environ["DEX_ENV_FILE"] = ""  # a developer's `.env` leads to a database that no test may see
     if not is_worker(config):
         # Outside of the repository, and open to the unprivileged user under which root runs a server.
         folder = Path(tempfile.mkdtemp(prefix="dex-tests-"))

@@ -185,6 +185,11 @@ def _run_recorded_worker(here: Project, command: list[str]) -> int:
 
 def build_node_command(here: Project, script: str, *arguments: str) -> list[str]:
     """Build the command that runs a TypeScript file of trigger/ with the node that `make setup` chose."""
+    if not (here.root / "trigger" / "package.json").is_file():
+        raise typer.BadParameter(
+            f"`{here.root}` has no runner in `trigger/`: it is that of a checkout of data-engine-x,"
+            " or of the worker's image"
+        )
     loader = here.root / "trigger" / "node_modules" / "tsx" / "dist" / "esm" / "index.mjs"
     chosen = Path(sys.executable).parent / "node"
     if not loader.exists() or not chosen.exists():
