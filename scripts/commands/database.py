@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -46,11 +47,23 @@ def apply_migrations(
             states = asyncio.run(read_status(dsn, here.migrations))
             _print_states(states, as_json)
             return
-        report = asyncio.run(migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run))
+        with _note_interruption():
+            report = asyncio.run(migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run))
         changed = [] if dry_run else asyncio.run(_follow_specs(dsn, load_plans(here)))
     _print_report(report, dry_run, as_json)
     if changed and not as_json:
         console.print_note(f"the present version of these specs is now this one: {', '.join(changed)}")
+
+
+@contextmanager
+def _note_interruption() -> Iterator[None]:
+    """Say what became of the migrations when somebody interrupts them."""
+    try:
+        with console.stop_on_terminate():
+            yield
+    except KeyboardInterrupt:
+        console.print_note("stopped: the migration under way is undone, those before it stay; `dex migrate` goes on")
+        raise
 
 
 async def _follow_specs(dsn: str, plans: Sequence[Plan]) -> list[str]:
