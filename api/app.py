@@ -52,6 +52,7 @@ from engine.orders.prices import load_prices
 from engine.plan import Plan
 from engine.store.connection import StatementBounds, build_pool
 from engine.store.errors import StoreError, wrap_errors
+from engine.store.identity import fetch_is_superuser
 
 log = structlog.get_logger("api")
 
@@ -209,20 +210,24 @@ def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...
     return (
         context.token_use.write_use_times_forever(),
         _examine_forever(context),
-        _log_missing_budgets(context),
+        _warn_at_start(context),
         sweep_forever(context),
         sweep_runs_forever(context),
     )
 
 
-async def _log_missing_budgets(context: Context) -> None:
-    """Log at the start how many organisations have no budget, and so may spend without limit."""
+async def _warn_at_start(context: Context) -> None:
+    """Log at the start how many organisations have no budget, and whether the database login is a superuser."""
     try:
         async with wrap_errors(), context.readiness.pool.connection() as connection:
+            superuser = await fetch_is_superuser(connection)
             unbounded = await count_unbounded_organisations(connection)
     except StoreError as error:
-        log.warning("budgets could not be read", reason=error.message)
+        log.warning("budgets and the login could not be read", reason=error.message)
         return
+    if superuser:
+        hint = "`dex db roles` makes one that may do no more than it needs; on a machine of one's own it does no harm"
+        log.warning("the database login is a superuser", hint=hint)
     if unbounded:
         hint = "`dex org budget ORG --usd N` sets one; without it spending has no bound"
         log.warning("no budget", organisations=unbounded, hint=hint)

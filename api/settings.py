@@ -141,7 +141,7 @@ def _check_required(variables: Mapping[str, str]) -> None:
         raise SettingsError(
             f"missing or blank in the environment: {named}",
             missing,
-            hint="set them before the start; `make serve` makes random ones for this machine",
+            hint="set them before the start, or write them into `.env`; `dex serve --dev` makes random ones",
         )
 
 

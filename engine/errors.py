@@ -3,7 +3,7 @@
 Every exception of the engine stands in this tree, the class in the module that raises it:
 
     EngineError
-    ├── ProjectNotFound             no `pyproject.toml` above the working folder
+    ├── ProjectNotFound             the working folder is in no project
     ├── UnknownSpec                 the project has no spec of that name
     ├── SpecErrors                  the specs do not pass the checks
     ├── NotDrafted                  no spec can be drafted from a sample
@@ -33,6 +33,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── MigrationError              a migration cannot be read or applied
     │   └── NoSuchBaseline          the baseline is no migration's number
     ├── RebuildRefused              a table cannot be rebuilt
+    ├── RolesRefused                a login cannot be made, or is not what it has to be
     ├── NothingToDraft              the table has all that its spec needs
     ├── ParquetMissing              the library that writes Parquet is not installed
     ├── RunError                    base of the errors of runs and submissions

@@ -9,7 +9,7 @@ from engine.errors import EngineError
 
 
 class ProjectNotFound(EngineError):
-    """Neither the working folder nor any folder above it has a `pyproject.toml`."""
+    """Neither the working folder nor any folder above it is a project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ class Project:
 
 
 def find_project(start: Path | None = None) -> Project:
-    """Return the project of `start` (default: the working folder): the nearest folder upwards with a `pyproject.toml`.
+    """Return the project of `start` (default: the working folder).
 
-    Raises ProjectNotFound: when no folder upwards has one.
+    That is the nearest folder upwards with `specs/` and a `pyproject.toml`. Raises ProjectNotFound.
     """
     folder = (start or Path.cwd()).resolve()
     for candidate in (folder, *folder.parents):
-        if (candidate / "pyproject.toml").is_file():
+        if (candidate / "pyproject.toml").is_file() and (candidate / "specs").is_dir():
             return Project(candidate)
     raise ProjectNotFound(
-        f"no `pyproject.toml` in `{folder}` or any folder above it",
-        hint="run the command inside a project, for example a clone of this repository",
+        f"neither `{folder}` nor a folder above it is a project: `specs/` and a `pyproject.toml`",
+        hint="run the command inside one, for example a clone of data-engine-x; `dex init FOLDER` makes a new one",
     )

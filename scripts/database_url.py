@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from engine.embedded_postgres.server import run_server
 from engine.project import Project
+from scripts.env_file import find_origin
 
 
 @contextmanager
@@ -26,4 +27,7 @@ def open_database(project: Project) -> Iterator[str]:
 
 def describe_database() -> str:
     """Return a name of the database for messages, without its URL, which may contain a password."""
-    return "the database of `DATABASE_URL`" if os.environ.get("DATABASE_URL", "").strip() else "the embedded Postgres"
+    if not os.environ.get("DATABASE_URL", "").strip():
+        return "the embedded Postgres"
+    file = find_origin("DATABASE_URL")
+    return "the database of `DATABASE_URL`" + (f" in {file}" if file else "")

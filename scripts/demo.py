@@ -62,6 +62,7 @@ class Tenant:
 def run_demo(here: Project) -> None:
     """Run the demo on `DATABASE_URL` or the embedded Postgres. Raises DemoFailed when a result is not as expected."""
     began = time.monotonic()
+    build_node_command(here, "src/local-runner/main.ts")  # names a runner that is missing before anything is done
     plans = load_plans(here)
     with ExitStack() as stack:
         terminal.print_line(f"1. {describe_database()}: migrations")

@@ -27,8 +27,10 @@ from scripts.commands import (
     database,
     explain,
     import_results,
+    init,
     orders,
     rebuild,
+    roles,
     runs,
     server,
     spec,
@@ -36,6 +38,7 @@ from scripts.commands import (
     verify,
 )
 from scripts.commands.options import merge_groups
+from scripts.env_file import describe_origins, load_env_file
 
 app = typer.Typer(
     name="dex",
@@ -48,6 +51,7 @@ app = typer.Typer(
 USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (
+    *init.COMMANDS,
     *check.COMMANDS,
     *spec.COMMANDS,
     *cases.COMMANDS,
@@ -63,7 +67,7 @@ COMMANDS = (
     *rebuild.COMMANDS,
 )
 #: Groups of commands, such as `dex token create`. Several modules may add commands to one group.
-GROUPS = merge_groups((*access.GROUPS, *runs.GROUPS, *orders.GROUPS))
+GROUPS = merge_groups((*access.GROUPS, *roles.GROUPS, *runs.GROUPS, *orders.GROUPS))
 
 for command in COMMANDS:
     app.command(command.name, epilog=command.epilog)(command.function)
@@ -85,6 +89,7 @@ def read_global_options(
     ] = False,
 ) -> None:
     """One YAML spec per operation turns research documents into rows."""
+    load_env_file()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -96,6 +101,8 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments)
     except EngineError as error:
         terminal.print_error(error)
+        if origins := describe_origins(f"{error.message} {error.hint}"):
+            terminal.print_note(f"    {origins}")
         sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
 
 

@@ -5,7 +5,10 @@ With `--json` standard output holds one JSON document and nothing else.
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -79,9 +82,43 @@ def print_account(account: Mapping[str, Any]) -> None:
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[Account], None]]:
-    """Yield a function that shows an Account as progress: by a bar per spec on a terminal, else by a line."""
+    """Yield a function to call with the Account after every batch: a bar per spec on a terminal, else plain lines.
+
+    Interrupted, or told to terminate, it says where each spec stopped, and that the same command resumes.
+    """
+    states: dict[str, Account] = {}
+    try:
+        with stop_on_terminate(), _open_progress() as show:
+
+            def note(state: Account) -> None:
+                states[state.spec] = state
+                show(state)
+
+            yield note
+    except KeyboardInterrupt:
+        for state in states.values():
+            print_note(f"{state.spec}: stopped at {_count_done(state)}")
+        print_note("what is recorded stays; the same command resumes where it stopped")
+        raise
+
+
+@contextmanager
+def stop_on_terminate() -> Iterator[None]:
+    """Let SIGTERM end the block as ^C does, so that it can say where it stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _open_progress() -> Iterator[Callable[[Account], None]]:
     if not _ERR.is_terminal:
-        yield _print_progress
+        yield PlainProgress()
         return
     from rich.progress import (
         BarColumn,
@@ -110,6 +147,21 @@ def _format_rate(speed: float | None) -> str:
     return f"{speed:,.0f}/s" if speed else ""
 
 
-def _print_progress(state: Account) -> None:
-    if state.recorded:
-        print_note(f"{state.spec}: {state.recorded} of {max(state.found, state.recorded)} done")
+class PlainProgress:
+    """Progress for a log: a line for a spec every few seconds, with the rate since the line before."""
+
+    def __init__(self, seconds: float = 5.0) -> None:
+        self._seconds = seconds
+        self._printed: dict[str, tuple[float, int]] = {}  # when, and what was recorded then
+
+    def __call__(self, state: Account) -> None:
+        now = time.monotonic()
+        at, recorded = self._printed.setdefault(state.spec, (now, state.recorded))
+        if now - at < self._seconds:
+            return
+        self._printed[state.spec] = (now, state.recorded)
+        print_note(f"{state.spec}: {_count_done(state)} done, {(state.recorded - recorded) / (now - at):,.0f}/s")
+
+
+def _count_done(state: Account) -> str:
+    return f"{state.recorded} of {max(state.found, state.recorded)}"

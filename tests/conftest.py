@@ -20,13 +20,19 @@ import psycopg
 import pytest
 
 from engine.embedded_postgres import find_system_binaries, lock, run_server
+from engine.plans import load_plans
+from engine.project import Project
+from engine.store.connection import connect
 from engine.tables.migrate import migrate
+from engine.tables.roles import Login, make_roles
 from scripts.test import REAL_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Names the folder of the run's server to the processes of a parallel run.
 DATA_DIR = "DEX_TEST_DATA_DIR"
 TEMPLATE = "template_migrated"
+LOGIN_PASSWORD = "of the tests"
+API_LOGIN = Login("tests_api", LOGIN_PASSWORD)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--postgres system15: this machine has no PostgreSQL 15 programs")
     for name in [name for name in os.environ if name.startswith(REAL_VARIABLES)]:
         del os.environ[name]
+    os.environ["DEX_ENV_FILE"] = ""  # a developer's `.env` leads to a database that no test may see
     if not is_worker(config):
         # Outside of the repository, and open to the unprivileged user under which root runs a server.
         folder = Path(tempfile.mkdtemp(prefix="dex-tests-"))
@@ -99,10 +106,17 @@ def template(server_dsn: str) -> str:
             server.execute("create database template_unfinished template template0")
             # In a thread of its own: this one may have an event loop.
             with ThreadPoolExecutor(1) as thread:
-                migration = migrate(build_database_url(server_dsn, "template_unfinished"), ROOT / "migrations")
-                thread.submit(asyncio.run, migration).result()
+                made = migrate_template(build_database_url(server_dsn, "template_unfinished"))
+                thread.submit(asyncio.run, made).result()
             server.execute(f"alter database template_unfinished rename to {TEMPLATE}")
     return TEMPLATE
+
+
+async def migrate_template(dsn: str) -> None:
+    """Apply the migrations, and make the logins of `dex db roles`: the API of the tests works with the lesser one."""
+    await migrate(dsn, ROOT / "migrations")
+    async with await connect(dsn) as connection:
+        await make_roles(connection, Login("tests_migrate", LOGIN_PASSWORD), API_LOGIN, load_plans(Project(ROOT)))
 
 
 @contextlib.contextmanager

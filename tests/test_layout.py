@@ -30,6 +30,7 @@ LIBRARIES: dict[str, str | tuple[str, ...]] = {
         "engine/orders/",
         "scripts/bench/",
     ),
+    "dotenv": "scripts/env_file.py",
     "psycopg_pool": "engine/store/",
     "yaml": "engine/spec/yaml_source.py",
     "jmespath": "engine/jmespath/",

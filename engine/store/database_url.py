@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from engine.errors import EngineError
 
@@ -37,6 +37,16 @@ def read_database_url(dsn: str) -> tuple[str, dict[str, Any]]:
     url, threshold = _take_threshold(dsn, is_url=bool(separator))
     _check_parts(url)
     return url, {} if threshold is None else {_THRESHOLD: threshold or None}
+
+
+def replace_login(dsn: str, user: str, password: str) -> str:
+    """Return the URL of the same database for another login. Raises InvalidDatabaseUrl."""
+    read_database_url(dsn)
+    if "://" not in dsn:
+        return make_conninfo(dsn, user=user, password=password)
+    parts = urlsplit(dsn)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{host}"))
 
 
 def _check_parts(url: str) -> None:

@@ -28,6 +28,9 @@ _IS_ACTIVE_ADMIN = "select exists (select from super_admins where id = %s::uuid 
 
 _IS_READ_ONLY = "select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean"
 
+#: Of the login, whatever role it took since.
+_IS_SUPERUSER = "select rolsuper from pg_roles where rolname = session_user"
+
 _LIST_ORGANISATIONS = """
 select json_build_object('id', id, 'name', name, 'slug', slug)::text
 from orgs where %(org_id)s::uuid is null or id = %(org_id)s::uuid
@@ -72,6 +75,13 @@ async def is_retired_user(connection: Connection, user_id: str) -> bool:
 async def is_active_admin(connection: Connection, admin_id: str) -> bool:
     """Return whether the super-admin exists and is active. Raises StoreUnavailable."""
     return await _fetch_flag(connection, _IS_ACTIVE_ADMIN, admin_id)
+
+
+async def fetch_is_superuser(connection: Connection) -> bool:
+    """Return whether the login of the connection is a superuser. Raises StoreUnavailable."""
+    async with wrap_errors():
+        row = await (await connection.execute(_IS_SUPERUSER)).fetchone()
+    return bool(row and row[0])
 
 
 async def fetch_read_only(connection: Connection) -> bool:

@@ -130,9 +130,13 @@ async def list_pending(connection: AsyncConnection[Any], migrations_dir: Path) -
     """
     try:
         files = migration_files.load_migrations(migrations_dir)
-        last = max((file.number for file in files), default=0)
+        numbers = [file.number for file in files]
         history = await _read_history(connection)
-        history = {number: applied for number, applied in history.items() if number <= last}
+        history = {
+            number: applied
+            for number, applied in history.items()
+            if number <= migration_files.find_last_number(numbers, number)
+        }
         migration_files.check_history(files, history)
     except MigrationError as error:
         return [error.message]

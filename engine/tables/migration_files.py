@@ -12,6 +12,11 @@ from typing import TypeAlias
 
 from engine.errors import EngineError
 
+#: Numbers from here on are those of a project made by `dex init`; the ones below are the engine's.
+OWN_NUMBERS = 1000
+#: The migrations that come with the installation: in a checkout a link to the folder beside `engine/`.
+SHIPPED = Path(__file__).resolve().parents[1] / "migrations"
+
 _NAME = re.compile(r"(\d{3,9})_\w+\.sql", re.ASCII)
 #: Comments, strings and dollar-quoted bodies, which contain no statements of the file itself.
 _OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|(\$\w*\$).*?\1", re.DOTALL)
@@ -60,12 +65,16 @@ History: TypeAlias = Mapping[int, AppliedMigration]
 def load_migrations(folder: Path) -> tuple[Migration, ...]:
     """Return the migrations of `folder` in order; numbers may have gaps.
 
+    The migrations of a project of its own are all numbered from 1000; those of the installation come before them.
+
     Raises MigrationError for a missing folder, a file that is not named `NNN_what.sql`, a number used twice, text that
     is not UTF-8, or a file that begins or ends a transaction.
     """
     if not folder.is_dir():
         raise MigrationError(f"there is no folder `{folder}`", hint="migrations are files named `NNN_what.sql` in it")
     files = [_read_migration(path) for path in sorted(folder.glob("*.sql"))]
+    if files and all(file.number >= OWN_NUMBERS for file in files):
+        files += [_read_migration(path) for path in SHIPPED.glob("*.sql")]
     files.sort(key=lambda file: file.number)
     for one, other in itertools.pairwise(files):
         if one.number == other.number:
@@ -86,13 +95,19 @@ def check_history(files: Iterable[Migration], history: History) -> None:
     by_number = {file.number: file for file in files}
     for applied in history.values():
         _check_unchanged(applied, by_number.get(applied.number))
-    last = max(history, default=0)
     for file in list_pending(by_number.values(), history):
+        last = find_last_number(history, file.number)
         if file.number < last:
             raise MigrationError(
                 f"`{file.name}` comes before `{history[last].name}`, which is applied already",
                 hint="migrations are only ever added at the end: give it the next free number",
             )
+
+
+def find_last_number(numbers: Iterable[int], number: int) -> int:
+    """Return the last of the numbers that are of the same origin as `number`, the engine or the project; 0 for none."""
+    own = number >= OWN_NUMBERS
+    return max((each for each in numbers if (each >= OWN_NUMBERS) == own), default=0)
 
 
 def check_baseline(files: Iterable[Migration], baseline: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -48,20 +49,35 @@ def apply_migrations(
             states = asyncio.run(read_status(dsn, here.migrations))
             _print_states(states, as_json)
             return
-        report = asyncio.run(
-            migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run, report=terminal.print_note)
-        )
+        with _note_interruption():
+            report = asyncio.run(
+                migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run, report=terminal.print_note)
+            )
         changed = [] if dry_run else asyncio.run(_register_specs(dsn, load_plans(here)))
     _print_report(report, dry_run, as_json)
     if changed and not as_json:
         terminal.print_note(f"the present version of these specs is now this one: {', '.join(changed)}")
 
 
+@contextmanager
+def _note_interruption() -> Iterator[None]:
+    """Say what became of the migrations when somebody interrupts them."""
+    try:
+        with terminal.stop_on_terminate():
+            yield
+    except KeyboardInterrupt:
+        terminal.print_note("stopped: the migration under way is undone, those before it stay; `dex migrate` goes on")
+        raise
+
+
 async def _register_specs(dsn: str, plans: Sequence[Plan]) -> list[str]:
+    """Let the API's login reach the tables, where `dex db roles` made one; register the specs, return the changed."""
     from engine.backfill.versions import register_versions
     from engine.store.connection import connect
+    from engine.tables.engine_access import give_engine_access
 
     async with await connect(dsn) as connection:
+        await give_engine_access(connection, plans)
         return await register_versions(connection, plans)
 
 

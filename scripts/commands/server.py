@@ -190,6 +190,11 @@ def build_node_command(here: Project, script: str, *arguments: str) -> list[str]
 
     Raises BadParameter when the npm packages are not installed.
     """
+    if not (here.root / "trigger" / "package.json").is_file():
+        raise typer.BadParameter(
+            f"`{here.root}` has no runner in `trigger/`: it is that of a checkout of data-engine-x,"
+            " or of the worker's image"
+        )
     loader = here.root / "trigger" / "node_modules" / "tsx" / "dist" / "esm" / "index.mjs"
     chosen = Path(sys.executable).parent / "node"
     if not loader.exists() or not chosen.exists():

@@ -183,6 +183,7 @@ def draft_next_migration(
     from engine.store.connection import connect
     from engine.tables import draft_migration, inspect
     from engine.tables.catalog import Table
+    from engine.tables.migration_files import load_migrations
 
     here = find_project()
     plan = find_plan(load_plans(here), spec)
@@ -193,7 +194,7 @@ def draft_next_migration(
 
     with open_database(here) as dsn:
         table = asyncio.run(read_table(dsn))
-    names = sorted(file.name for file in here.migrations.glob("*.sql"))
+    names = [file.name for file in load_migrations(here.migrations)]
     name, text = draft_migration.draft_migration(plan, names, table)
     if print_only:
         terminal.print_line(text)

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,11 @@ from api.settings import Limits, Settings
 from engine.plan import Plan
 from engine.plans import load_plans
 from engine.project import find_project
+from engine.store.connection import connect
+from engine.store.database_url import replace_login
+from engine.tables.engine_access import give_engine_access
 from tests import world
+from tests.conftest import API_LOGIN, LOGIN_PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -180,11 +185,23 @@ def build_settings(dsn: str, **changes: Any) -> Settings:
     return Settings(**(defaults | changes))
 
 
+async def give_access(dsn: str, plans: tuple[Plan, ...]) -> None:
+    """Let the API's login reach the tables of plans, as `dex migrate` does."""
+    async with await connect(dsn) as connection:
+        await give_engine_access(connection, plans)
+
+
 @contextmanager
-def run_api(dsn: str, plans: tuple[Plan, ...] | None = None, **changes: Any) -> Iterator[Api]:
-    """Run the API over a database, by default with the specs of the project."""
+def run_api(dsn: str, plans: tuple[Plan, ...] | None = None, grant: bool = True, **changes: Any) -> Iterator[Api]:
+    """Run the API over a database, by default with the specs of the project, under the login that owns nothing.
+
+    `grant` first lets it reach the tables of the plans, which takes a server that can be written to.
+    """
     plans = load_plans(find_project(ROOT)) if plans is None else plans
-    settings = build_settings(dsn, **changes)
+    settings = build_settings(replace_login(dsn, API_LOGIN.name, LOGIN_PASSWORD), **changes)
+    with ThreadPoolExecutor(1) as thread:  # this one may have an event loop
+        if grant:
+            thread.submit(asyncio.run, give_access(dsn, plans)).result()
     app = create_app(settings, plans, ROOT / "migrations")
     with serve_app(app, settings) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield Api(url, dsn, plans, client)

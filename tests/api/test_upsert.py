@@ -390,6 +390,17 @@ class TestBadInput:
             assert answer.json()["detail"][0]["field"] == next(iter(source))
         assert count_rows(api, org) == 0
 
+    def test_a_run_of_another_submission_is_403(self, api: Api, org: str) -> None:
+        (submission, _), (_, run) = api.insert_submission(org), api.insert_submission(org)
+        answer = api.upsert(SLUG, build_row(source_submission_id=submission, source_pipeline_run_id=run), org)
+        read_error(answer, 403, "foreign_source")
+
+    def test_a_time_far_ahead_of_the_clock_is_422(self, api: Api, org: str) -> None:
+        """From then on every honest write would be superseded."""
+        answer = api.upsert(SLUG, build_row(source_recorded_at="2099-01-01T00:00:00Z"), org)
+        assert answer.status_code == 422 and answer.json()["detail"][0]["field"] == "source_recorded_at"
+        assert count_rows(api, org) == 0
+
     def test_a_refused_update_leaves_the_row(self, api: Api, org: str) -> None:
         before = read_data(api.upsert(SLUG, build_row(), org))
         _, foreign = api.insert_submission(api.insert_organisation())

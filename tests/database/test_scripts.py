@@ -88,7 +88,10 @@ def test_without_the_packages_a_script_names_the_command_to_run() -> None:
     assert done.returncode == 1 and "run `make setup` first" in done.stderr, done.stderr
 
 
-def test_an_interrupted_backfill_says_nothing_odd_and_leaves_nothing_behind_at_the_server(world: World) -> None:
+@pytest.mark.parametrize("request_", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_backfill_says_that_it_resumes_and_leaves_nothing_behind_at_the_server(
+    world: World, request_: signal.Signals
+) -> None:
     insert_targets(world, "company_intel_briefings")
     with world.db.transaction():
         world.db.execute("lock table company_intel_briefings in exclusive mode")
@@ -100,9 +103,10 @@ def test_an_interrupted_backfill_says_nothing_odd_and_leaves_nothing_behind_at_t
             while world.db.execute(waiting, ["relation"]).fetchone() == {"n": 0} and time.monotonic() < deadline:
                 world.db.execute("select pg_stat_clear_snapshot()")
                 time.sleep(0.05)
-            os.kill(process.popen.pid, signal.SIGINT)
+            os.kill(process.popen.pid, request_)
             assert process.wait_for_exit(30) == 130
             text = process.text
+        assert "the same command resumes where it stopped" in text
         assert "Traceback" not in text and "psycopg" not in text and "cancel" not in text.lower()
         world.db.execute("select pg_stat_clear_snapshot()")
         assert world.db.execute(waiting, ["relation"]).fetchone() == {"n": 0}

@@ -1,0 +1,97 @@
+"""Give the engine's role its rights on the tables, where that role exists: for `dex migrate` and `dex db roles`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from engine.plan import Plan
+from engine.sql.tenant import ENGINE_ROLE
+from engine.store.errors import wrap_errors
+from engine.tables.ddl import spell_table
+from engine.tables.engine_rights import (
+    Rights,
+    TableAccess,
+    build_access_statements,
+    has_access,
+    list_table_rights,
+)
+
+Connection = AsyncConnection[Any]
+
+_ROLE_EXISTS: Final = "select exists (select from pg_roles where rolname = %s)"
+_SELECT_TABLES: Final = """
+select wanted.name, pg_get_userbyid(c.relowner)::text as owner, pg_has_role(c.relowner, 'USAGE') as mine,
+       c.relrowsecurity as row_security,
+       array(
+           select privilege
+           from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) as privilege
+           where has_table_privilege(r.oid, c.oid, privilege)
+       ) as privileges,
+       case when wanted.changed = '' then has_table_privilege(r.oid, c.oid, 'UPDATE')
+            else has_column_privilege(r.oid, c.oid, wanted.changed, 'UPDATE') end as changes_column,
+       exists (select from pg_policy where polrelid = c.oid and polname = 'engine') as policy
+from unnest(%(names)s::text[], %(spelled)s::text[], %(changed)s::text[]) as wanted (name, spelled, changed)
+join pg_class as c on c.oid = to_regclass(wanted.spelled)
+join pg_roles as r on r.rolname = %(role)s
+order by wanted.name
+"""
+#: Schemas and sequences that the role may not use, although tables lie in them or draw from them.
+_SELECT_DENIED: Final = """
+with wanted as (
+    select to_regclass(spelled) as oid from unnest(%(spelled)s::text[]) as spelled
+)
+select distinct 'SCHEMA ' || c.relnamespace::regnamespace::text
+from pg_class as c join wanted on wanted.oid = c.oid
+where not has_schema_privilege(%(role)s, c.relnamespace, 'USAGE')
+union all
+select distinct 'SEQUENCE ' || s.oid::regclass::text
+from wanted
+join pg_attrdef as d on d.adrelid = wanted.oid
+join pg_depend as u on u.classid = 'pg_attrdef'::regclass and u.objid = d.oid and u.refclassid = 'pg_class'::regclass
+join pg_class as s on s.oid = u.refobjid
+where case when s.relkind = 'S' then not has_sequence_privilege(%(role)s, s.oid, 'USAGE') else false end
+"""
+
+
+async def role_exists(connection: Connection, name: str) -> bool:
+    """Return whether the server has a role of this name. Raises StoreUnavailable."""
+    async with wrap_errors():
+        row = await (await connection.execute(_ROLE_EXISTS, [name])).fetchone()
+    return bool(row and row[0])
+
+
+async def give_engine_access(connection: Connection, plans: Iterable[Plan]) -> list[str]:
+    """Give the engine's role what it lacks on the tables the current user owns; return the names of those tables.
+
+    Nothing is done where `dex db roles` has not made the role. Raises StoreUnavailable, StoreRefused.
+    """
+    if not await role_exists(connection, ENGINE_ROLE):
+        return []
+    rights = list_table_rights(plans)
+    changed = []
+    async with wrap_errors(), connection.transaction():
+        for table in await read_tables(connection, rights):
+            if table.mine and not has_access(table, rights[table.name]):
+                changed.append(table.name)
+                for statement in build_access_statements(table, rights[table.name]):
+                    await connection.execute(statement.encode())
+        denied = await connection.execute(_SELECT_DENIED, {**_spell_tables(rights), "role": ENGINE_ROLE})
+        for (thing,) in await denied.fetchall():
+            await connection.execute(f"GRANT USAGE ON {thing} TO {ENGINE_ROLE}".encode())
+    return changed
+
+
+async def read_tables(connection: Connection, rights: dict[str, Rights]) -> list[TableAccess]:
+    """Return those of the tables that exist, with their owner and what the engine's role may do with them."""
+    changed = [each.changed_column for each in rights.values()]
+    parameters = {**_spell_tables(rights), "names": list(rights), "changed": changed, "role": ENGINE_ROLE}
+    async with connection.cursor(row_factory=class_row(TableAccess)) as cursor:
+        return await (await cursor.execute(_SELECT_TABLES, parameters)).fetchall()
+
+
+def _spell_tables(rights: dict[str, Rights]) -> dict[str, list[str]]:
+    return {"spelled": [spell_table(name) for name in rights]}

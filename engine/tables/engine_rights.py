@@ -1,0 +1,98 @@
+"""Which rights the engine's role has on which table: what the API and the backfill need, and nothing that migrates.
+
+The owner of the tables passes row level security; this role does so by a policy of its own on each table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from engine.plan import Plan
+from engine.sql.tenant import ENGINE_ROLE
+from engine.tables.ddl import spell_identifier, spell_table
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Privileges on a whole table, and the one column that may be changed where UPDATE is not among them.
+
+    A lock on a row takes the right to change a column of it.
+    """
+
+    privileges: tuple[str, ...]
+    changed_column: str = ""
+
+
+_READ: Final = Rights(("SELECT",))
+_RECORD: Final = Rights(("SELECT", "INSERT", "UPDATE"))
+_WRITE: Final = Rights(("SELECT", "INSERT", "UPDATE", "DELETE"))
+
+#: The engine's own tables. Who erases, makes tokens, or sets budgets uses the login that migrates.
+CORE_RIGHTS: Final[Mapping[str, Rights]] = {
+    "orgs": _READ,
+    "companies": _READ,
+    "users": _READ,
+    "super_admins": _READ,
+    "api_tokens": Rights(("SELECT",), "last_used_at"),
+    "submissions": _RECORD,
+    "pipeline_runs": _RECORD,
+    "step_results": _RECORD,
+    "research_orders": _RECORD,
+    "budgets": Rights(("SELECT",), "updated_at"),
+    "present_versions": _READ,
+    "step_persistence": _WRITE,
+    "pending_results": _WRITE,
+    "row_lineage": _WRITE,
+    "stale_rows": _WRITE,
+    "spec_versions": _RECORD,
+    "row_changes": Rights(("SELECT",), "number"),
+    "change_numbers": _RECORD,
+    "dex_migrations": _READ,
+}
+#: Functions that no trigger calls.
+PLAIN_FUNCTIONS: Final = ("choose_recorded_at", "follow_changes", "queue_rows_of_step")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableAccess:
+    """A table as the catalog has it, and what the engine's role may do with it."""
+
+    name: str
+    owner: str
+    mine: bool  # the current user may change it
+    row_security: bool
+    privileges: list[str]
+    changes_column: bool  # it may change the column of its rights
+    policy: bool  # the one that lets it see all rows
+
+
+def list_table_rights(plans: Iterable[Plan]) -> dict[str, Rights]:
+    """Return the rights on every table, those of specs included, by the name of the table."""
+    return {**CORE_RIGHTS, **{plan.table: _WRITE for plan in plans}}
+
+
+def has_access(table: TableAccess, rights: Rights) -> bool:
+    """Return whether the engine's role has these rights on a table and no others, and sees all rows of it."""
+    return (
+        set(table.privileges) == set(rights.privileges)
+        and table.changes_column == bool(rights.changed_column or "UPDATE" in rights.privileges)
+        and table.policy == table.row_security
+    )
+
+
+def build_access_statements(table: TableAccess, rights: Rights) -> list[str]:
+    """Return the statements that give the engine's role its rights on a table and no others, and show it all rows."""
+    name = spell_table(table.name)
+    column = f", UPDATE ({spell_identifier(rights.changed_column)})" if rights.changed_column else ""
+    statements = [
+        f"REVOKE ALL ON {name} FROM {ENGINE_ROLE}",
+        f"GRANT {', '.join(rights.privileges)}{column} ON {name} TO {ENGINE_ROLE}",
+    ]
+    if table.row_security:
+        statements += [
+            f"DROP POLICY IF EXISTS engine ON {name}",
+            f"CREATE POLICY engine ON {name} TO {ENGINE_ROLE} USING (true) WITH CHECK (true)",
+        ]
+    return statements

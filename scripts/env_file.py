@@ -1,0 +1,52 @@
+"""Read the variables of the project's `.env`; what the environment has itself wins.
+
+`DEX_ENV_FILE` names another file, or none where it is blank.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from engine.project import ProjectNotFound, find_project
+
+VARIABLE = "DEX_ENV_FILE"
+
+#: The variables that were taken from a file, with the file as messages name it.
+_origins: dict[str, str] = {}
+
+
+def load_env_file() -> None:
+    """Set the variables of the project's `.env` that the environment lacks."""
+    file = _find_file()
+    if file is None:
+        return
+    for name, value in dotenv_values(file, interpolate=False).items():
+        if value is not None and name not in os.environ:
+            os.environ[name] = value
+            _origins[name] = file.name
+
+
+def find_origin(name: str) -> str | None:
+    """Return the file that a variable was taken from, None where it is the environment's own."""
+    return _origins.get(name)
+
+
+def describe_origins(message: str) -> str:
+    """Say of the variables which a message names in backticks that they come from a file; "" where none does."""
+    named = dict.fromkeys(name for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", message) if name in _origins)
+    return "; ".join(f"`{name}` is that of {_origins[name]}" for name in named)
+
+
+def _find_file() -> Path | None:
+    chosen = os.environ.get(VARIABLE)
+    if chosen is not None:
+        return Path(chosen) if chosen.strip() else None
+    try:
+        file = find_project().root / ".env"
+    except ProjectNotFound:
+        return None
+    return file if file.is_file() else None
