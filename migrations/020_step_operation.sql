@@ -78,6 +78,7 @@ DECLARE
     first BIGINT;
     pages BIGINT := 8;
     total BIGINT;
+    to_fill BIGINT := pg_relation_size('step_results') / current_setting('block_size')::bigint;
     begun TIMESTAMPTZ;
     told TIMESTAMPTZ := clock_timestamp();
 BEGIN
@@ -102,7 +103,7 @@ BEGIN
                 pages * 0.1 / greatest(extract(epoch FROM clock_timestamp() - begun), 0.01), 1), pages * 2, 1000);
             IF clock_timestamp() > told + interval '5 seconds' THEN
                 told := clock_timestamp();
-                RAISE INFO 'step_results: % of % pages are filled', first, total;
+                RAISE INFO 'step_results: % of % pages are filled', least(first, to_fill), to_fill;
             END IF;
         END LOOP;
         PERFORM pg_sleep(0.1);

@@ -53,24 +53,24 @@ order by xact_start limit 1
 
 async def run_migration(connection: AsyncConnection[Any], file: Migration, report: Report, patience: float) -> None:
     """Run a file and record it. Raises MigrationError when it fails, or nobody lets it in for `patience` seconds."""
-    connection.add_notice_handler(lambda diagnostic: _report_progress(file, diagnostic, report))
-    if file.is_one_transaction:
-        (step,) = split_steps(file)
-        await _run_step(connection, file, step, report, patience, is_record=True)
-        return
-    for step in split_steps(file):
-        await _run_step(connection, file, step, report, patience)
-    await record_migration(connection, file, baseline=False)
+
+    def report_progress(diagnostic: Any) -> None:
+        if diagnostic.severity_nonlocalized == "INFO":
+            report(f"{file.name}: {diagnostic.message_primary}")
+
+    connection.add_notice_handler(report_progress)
+    try:
+        for step in split_steps(file):
+            await _run_step(connection, file, step, report, patience, is_record=file.is_one_transaction)
+        if not file.is_one_transaction:
+            await record_migration(connection, file, baseline=False)
+    finally:
+        connection.remove_notice_handler(report_progress)
 
 
 async def record_migration(connection: AsyncConnection[Any], file: Migration, *, baseline: bool) -> None:
     """Record a file as applied; a second migrator that does the same at once is refused by the primary key."""
     await connection.execute(_RECORD, [file.number, file.name, file.checksum, baseline])
-
-
-def _report_progress(file: Migration, diagnostic: Any, report: Report) -> None:
-    if diagnostic.severity_nonlocalized == "INFO":
-        report(f"{file.name}: {diagnostic.message_primary}")
 
 
 async def _run_step(
@@ -80,7 +80,7 @@ async def _run_step(
     report: Report,
     patience: float,
     *,
-    is_record: bool = False,
+    is_record: bool,
 ) -> None:
     clock = asyncio.get_running_loop().time
     begun, told, attempt = clock(), clock(), 0

@@ -43,11 +43,11 @@ def split_steps(file: Migration) -> list[Step]:
     for text, plain, offset in _split_statements(file.text):
         if _BEGIN.fullmatch(plain):
             if begun is not None:
-                raise _build_unpaired(file, offset, "BEGIN")
+                raise _build_unpaired(file, begun - 1, "BEGIN")
             begun = offset + len(text) + 1
         elif _COMMIT.fullmatch(plain):
             if begun is None:
-                raise _build_unpaired(file, offset, "COMMIT")
+                raise _build_unpaired(file, offset + len(text) - 1, "COMMIT")
             steps.append(Step(text=file.text[begun:offset], offset=begun, is_transaction=True))
             begun = None
         elif begun is None:
