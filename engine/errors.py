@@ -19,6 +19,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── CursorRejected              a cursor was made for another query
     ├── SourceRefused               the source of a row belongs to another organisation
     ├── InvalidDatabaseUrl          the URL of the database cannot be read
+    ├── InvalidShard                the text is no shard
     ├── SpecOutdated                another version of the spec is the present one
     ├── BackfillAtWork              another backfill of the spec is at work
     ├── RowMissing                  the organisation has no row of that id

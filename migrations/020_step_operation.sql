@@ -59,7 +59,7 @@ CREATE INDEX IF NOT EXISTS idx_step_results_found_recorded
     ON step_results (operation_id, recorded_at, id)
     WHERE status = 'succeeded' AND result_status = 'found';
 CREATE INDEX IF NOT EXISTS idx_step_results_found_org
-    ON step_results (operation_id, org_id)
+    ON step_results (operation_id, org_id, recorded_at, id)
     WHERE status = 'succeeded' AND result_status = 'found';
 
 ALTER TABLE step_results SET (

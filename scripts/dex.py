@@ -16,6 +16,7 @@ from engine.errors import EngineError
 from engine.plans import UnknownSpec
 from engine.rows.cursor import CursorRejected
 from engine.rows.query import QueryRejected
+from engine.rows.shards import InvalidShard
 from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 
 #: Errors of the engine that mean wrong usage: exit status 2.
-USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, NoSuchBaseline, InvalidDatabaseUrl)
+USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, InvalidShard, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (
     *check.COMMANDS,

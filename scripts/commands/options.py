@@ -88,4 +88,8 @@ def read_optional_uuid(text: str | None, option: str) -> str | None:
 
 SpecName = Annotated[str, typer.Argument(help="A spec by name.", autocompletion=complete_spec)]
 OptionalSpecName = Annotated[str | None, typer.Option("--spec", help="Only this spec.", autocompletion=complete_spec)]
+ShardOption = Annotated[
+    str | None,
+    typer.Option("--shard", help="I/N: only the organisations of share I of N; I counts from 0. Any N run at a time."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
