@@ -35,6 +35,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     │   └── NoSuchBaseline          the baseline is no migration's number
     ├── NothingToDraft              the table has all that its spec needs
     ├── ParquetMissing              the library that writes Parquet is not installed
+    ├── ArrowMissing                a library for step results in files is not installed
     ├── RunError                    base of the errors of runs and submissions
     │   ├── RecordNotFound          there is no such run, step result or submission
     │   ├── ForeignRecord           it belongs to another organisation

@@ -27,6 +27,7 @@ from scripts.commands import (
     check,
     database,
     explain,
+    files,
     orders,
     runs,
     server,
@@ -56,6 +57,7 @@ COMMANDS = (
     *runs.COMMANDS,
     *orders.COMMANDS,
     *backfill.COMMANDS,
+    *files.COMMANDS,
     *verify.COMMANDS,
     *explain.COMMANDS,
 )
