@@ -33,7 +33,7 @@ def load_plans(project: Project) -> tuple[Plan, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class SpecText:
+class PortableSpec:
     """A spec as it travels to where there is no folder of specs: its text, and the files it refers to."""
 
     file: str
@@ -41,14 +41,14 @@ class SpecText:
     files: tuple[tuple[str, ReferencedFile], ...]
 
 
-def read_texts(project: Project) -> tuple[SpecText, ...]:
+def read_texts(project: Project) -> tuple[PortableSpec, ...]:
     """Return the texts of the project's specs. Raises SpecErrors: every mistake in the specs."""
     checked = check_project(project)
     _compile(checked)
-    return tuple(SpecText(one.file, one.text, tuple(one.files.items())) for one, _ in checked.specs)
+    return tuple(PortableSpec(one.file, one.text, tuple(one.files.items())) for one, _ in checked.specs)
 
 
-def compile_texts(texts: Sequence[SpecText]) -> tuple[Plan, ...]:
+def compile_texts(texts: Sequence[PortableSpec]) -> tuple[Plan, ...]:
     """Return the plans of specs that came as text. Raises SpecErrors."""
     sources = []
     for one in texts:

@@ -10,7 +10,7 @@ from typing import Any
 from engine.files.cells import Cells, extract_cells
 from engine.files.schemas import INPUT, arrow, build_output_schema
 from engine.plan import Plan
-from engine.plans import SpecText, compile_texts, find_plan, read_texts
+from engine.plans import PortableSpec, compile_texts, find_plan, read_texts
 from engine.project import find_project
 
 
@@ -24,7 +24,7 @@ class Extractor:
     """
 
     spec: str
-    texts: tuple[SpecText, ...] = field(default=(), repr=False)
+    texts: tuple[PortableSpec, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if not self.texts:
@@ -50,6 +50,6 @@ def _list_results(table: Any) -> Iterator[Cells]:
 
 
 @lru_cache(maxsize=8)
-def compile_once(texts: tuple[SpecText, ...]) -> tuple[Plan, ...]:
+def compile_once(texts: tuple[PortableSpec, ...]) -> tuple[Plan, ...]:
     """Return the plans of specs that came as text; a process compiles them once."""
     return compile_texts(texts)

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from scripts.bench import backfill, coverage, export, live, page, several_specs
+from scripts.bench import backfill, coverage, export, files, live, page, several_specs
 from scripts.bench.dataset import Server, find_lz4_binaries, start_server
 from scripts.bench.result import Group, format_groups
 
@@ -69,6 +69,10 @@ def _measure_exports(server: Server, options: argparse.Namespace) -> Group:
     return export.measure_exports(server, rows, narrow_rows, options.rounds, _print_progress)
 
 
+def _measure_files(server: Server, options: argparse.Namespace) -> Group:
+    return files.measure_files(server, 100_000 if options.full else 10_000, options.rounds, _print_progress)
+
+
 def _measure_coverage(server: Server, options: argparse.Namespace) -> Group:
     return coverage.measure_coverage(server, 1_000_000 if options.full else 100_000, options.rounds, _print_progress)
 
@@ -83,6 +87,7 @@ PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {
     "live": _measure_live,
     "query": _measure_queries,
     "export": _measure_exports,
+    "files": _measure_files,
     "coverage": _measure_coverage,
     "specs": _measure_several_specs,
 }

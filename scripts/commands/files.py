@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-def extract_folder(plan: Plan, source: Path, target: Path, as_json: bool) -> None:
+def extract_folder(plan: Plan, source: Path, target: Path, workers: int | None, as_json: bool) -> None:
     """Extract every file of a folder; exit 1 when something was rejected or refused, or a file cannot be read."""
     from engine.files.extract_file import INPUT_ENDINGS
 
@@ -38,7 +38,7 @@ def extract_folder(plan: Plan, source: Path, target: Path, as_json: bool) -> Non
     files = sorted(file for file in source.rglob("*") if file.suffix in INPUT_ENDINGS and file.is_file())
     if not files:
         raise typer.BadParameter(f"`{source}` holds no file that ends in {', '.join(INPUT_ENDINGS)}")
-    report = _extract_files(plan, source, target, files)
+    report = _extract_files(plan, source, target, files, workers)
     if as_json:
         console.print_json(report)
     else:
@@ -58,8 +58,8 @@ def _check_dask() -> None:
         raise ArrowMissing("dask[distributed]")
 
 
-def _extract_files(plan: Plan, source: Path, target: Path, files: list[Path]) -> dict[str, Any]:
-    """Extract files on Dask, a worker per core; return the summary, which closes."""
+def _extract_files(plan: Plan, source: Path, target: Path, files: list[Path], workers: int | None) -> dict[str, Any]:
+    """Extract files on Dask, by default a worker per core; return the summary, which closes."""
     from distributed import as_completed
 
     from engine.files.extract_file import COUNTS, extract_file
@@ -68,7 +68,10 @@ def _extract_files(plan: Plan, source: Path, target: Path, files: list[Path]) ->
     extractor = Extractor(plan.name)
     totals: Counter[str] = Counter()
     failures = []
-    with _start_workers(len(files)) as client, console.show_progress(plan.name) as progress:
+    with (
+        _start_workers(workers or min(len(files), len(os.sched_getaffinity(0)))) as client,
+        console.show_progress(plan.name) as progress,
+    ):
         futures = {}
         for file in files:
             name = file.relative_to(source)
@@ -103,11 +106,10 @@ def _describe_progress(plan: Plan, done: int, total: int) -> Any:
 
 
 @contextmanager
-def _start_workers(files: int) -> Iterator[Client]:
-    """Start Dask on this machine: a process per core, no more than there are files, and no page on a port."""
+def _start_workers(workers: int) -> Iterator[Client]:
+    """Start Dask on this machine: so many processes, and no page on a port."""
     from distributed import Client, LocalCluster
 
-    workers = max(1, min(files, len(os.sched_getaffinity(0))))
     with (
         LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50

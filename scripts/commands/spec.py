@@ -75,6 +75,7 @@ def show_extraction(
         typer.Option("--from", help="Instead of a file: a folder of Parquet or JSONL."),
     ] = None,
     target: Annotated[Path | None, typer.Option("--to", help="With --from: the folder to write Parquet to.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="With --from: processes. Default: one per core.")] = None,
     operation: Annotated[str | None, typer.Option(help="The operation, where the spec has several.")] = None,
     explained: Annotated[bool, typer.Option("--explain", help="How each field came to its value.")] = False,
     as_json: AsJson = False,
@@ -86,7 +87,7 @@ def show_extraction(
     """
     plan = find_plan(load_plans(find_project()), spec)
     if source is not None and target is not None and file is None:
-        return extract_folder(plan, source, target, as_json)
+        return extract_folder(plan, source, target, workers, as_json)
     if file is None or source is not None or target is not None:
         raise typer.BadParameter("name a FILE, or two folders with --from and --to")
     step = document.build_from_file(_read_json(file), operation or plan.operations[0])

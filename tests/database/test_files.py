@@ -21,7 +21,7 @@ from engine.files.cells import extract_cells, fold_cells, list_rows
 from engine.files.export_steps import write_step_files
 from engine.files.extract_file import extract_file, read_line
 from engine.plan import Plan
-from engine.plans import SpecText, compile_texts
+from engine.plans import PortableSpec, compile_texts
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.values import exact_json
 from scripts.processes import build_dex_command
@@ -140,7 +140,7 @@ def check_same_rows(world: World, plan: Plan, text: str, folder: Path) -> None:
 
 
 def build_extractor(text: str, plan: Plan) -> Extractor:
-    return Extractor(plan.name, (SpecText(f"specs/{plan.name}.yaml", text, ()),))
+    return Extractor(plan.name, (PortableSpec(f"specs/{plan.name}.yaml", text, ()),))
 
 
 @pytest.mark.parametrize("name", CASES)
