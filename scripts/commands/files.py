@@ -70,7 +70,7 @@ def _extract_files(plan: Plan, source: Path, target: Path, files: list[Path], wo
     failures = []
     with (
         _start_workers(workers or min(len(files), len(os.sched_getaffinity(0)))) as client,
-        console.show_progress(plan.name) as progress,
+        console.show_progress() as progress,
     ):
         futures = {}
         for file in files:
