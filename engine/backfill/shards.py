@@ -66,13 +66,10 @@ async def run_shard(
             await register_unknown_version(connection, plan)
             await forget_old_refusals(connection, plan)
             scope = replace(scope, queued=await queue_history(connection, plan))
-        known = await _count_by_organisation(connection, plan, replace(scope, all=True, rejected=False))
-        total = sum(known.values())
-        for org_id, found in known.items():
-            if shard.holds(org_id) and found * shard.count > total and shard.count > 1:
-                note_large(org_id, found, total)
         counts = await _count_by_organisation(connection, plan, scope)
         own = {org_id: found for org_id, found in counts.items() if shard.holds(org_id)}
+        if own and shard.count > 1:
+            await _note_large_organisations(connection, plan, scope, shard, note_large)
         result = BackfillResult(Account(plan.name, found=sum(own.values())))
         progress(result.account)
         fold = BatchFold.build(reading)
@@ -95,6 +92,17 @@ async def fetch_organisations(dsn: str, shard: Shard) -> list[str]:
     async with wrap_errors(), await connect(dsn) as connection:
         rows = await (await connection.execute("select id::text from orgs order by id")).fetchall()
     return [org_id for (org_id,) in rows if shard.holds(org_id)]
+
+
+async def _note_large_organisations(
+    connection: Connection, plan: Plan, scope: Scope, shard: Shard, note_large: NoteLarge
+) -> None:
+    """Call `note_large` for each organisation of the shard that has more of the scope than a shard's share."""
+    known = await _count_by_organisation(connection, plan, replace(scope, all=True, rejected=False))
+    total = sum(known.values())
+    for org_id, found in known.items():
+        if shard.holds(org_id) and found * shard.count > total:
+            note_large(org_id, found, total)
 
 
 async def _count_by_organisation(connection: Connection, plan: Plan, scope: Scope) -> dict[str, int]:

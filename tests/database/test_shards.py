@@ -9,6 +9,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +23,7 @@ from engine.rows.shards import InvalidShard, Shard
 from engine.sql.step_results import Position, Scope, build_page_statement
 from engine.verify.shards import verify_shard
 from tests.conftest import ROOT
-from tests.database.conftest import World
+from tests.database.conftest import HEAD, World
 
 QUOTES = "finance.fetch.quotes"
 FIELDS = """
@@ -178,48 +181,90 @@ def test_what_is_no_shard_is_named(text: str) -> None:
         Shard.parse(text)
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(200, marks=pytest.mark.long)])
-def test_random_cuts_overlaps_and_kills(world: World, plan: Plan, rounds: int) -> None:
+@pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=pytest.mark.long)])
+def test_random_cuts_overlaps_and_kills(world: World, plan: Plan, rounds: int, tmp_path: Path) -> None:
     """Shards as processes, some killed with -9 anywhere; then each shard once more."""
     chance = random.Random(rounds)
-    for number in range(rounds):
-        world.delete_rows(plan)
-        if number % 20 == 0:
-            fill(world, 5, 60, seed=number)
-        count = chance.randint(2, 4)
-        cuts = [f"{index}/{count}" for index in range(count)] + [f"{chance.randrange(3)}/3"]
-        processes = [start_shard(world.dsn, plan, cut) for cut in cuts]
-        time.sleep(chance.uniform(0.3, 1.2))
-        for process in chance.sample(processes, 2):
-            process.send_signal(signal.SIGKILL)
-        for process in processes:
-            process.communicate(timeout=120)
-        for index in range(count):
-            done = start_shard(world.dsn, plan, f"{index}/{count}")
-            output, _ = done.communicate(timeout=120)
-            assert json.loads(output)["pending"] == 0
-        state = read_state(world, plan)
-        world.delete_rows(plan)
-        world.run_backfill(plan)
-        assert read_state(world, plan) == state
+    killed = 0
+    with start_shards(world.dsn, tmp_path) as shards:
+        for number in range(rounds):
+            world.delete_rows(plan)
+            if number % 20 == 0:
+                fill(world, 5, 60, seed=number)
+            count = chance.randint(2, 4)
+            cuts = [f"{index}/{count}" for index in range(count)] + [f"{chance.randrange(3)}/3"]
+            running = [shards.start(cut) for cut in cuts]
+            time.sleep(chance.uniform(0, 0.3))
+            for pid in chance.sample(running, 2):
+                os.kill(pid, signal.SIGKILL)
+            killed += sum(shards.wait(pid) is None for pid in running)
+            left = [shards.wait(shards.start(f"{index}/{count}")) for index in range(count)]
+            assert [account and account["pending"] for account in left] == [0] * count
+            state = read_state(world, plan)
+            world.delete_rows(plan)
+            world.run_backfill(plan)
+            assert read_state(world, plan) == state
+    assert killed >= rounds // 4, f"{killed} kills hit a shard at work"
 
 
+#: Forks a process per shard, so that none has to be started and import everything: `start CUT`, `wait PID`.
 SHARD_PROGRAM = """
-import asyncio, json, sys
+import asyncio, json, os, sys
+from pathlib import Path
 from engine.backfill.shards import run_shard
 from engine.rows.shards import Shard
-from engine.sql.step_results import Position, Scope, build_page_statement
+from engine.sql.step_results import Scope
 from tests.database.conftest import compile_text
 
-plan = compile_text(sys.argv[3])
-result = asyncio.run(run_shard(sys.argv[1], plan, Scope(), Shard.parse(sys.argv[2]), batch_size=3))
-print(json.dumps(result.account.as_dict()))
+dsn, folder, text = sys.argv[1:]
+plan = compile_text(text)
+
+def run(cut):
+    account = asyncio.run(run_shard(dsn, plan, Scope(), Shard.parse(cut), batch_size=3)).account
+    Path(folder, str(os.getpid())).write_text(json.dumps(account.as_dict()))
+
+for line in sys.stdin:
+    command, word = line.split()
+    if command == "wait":
+        print(os.waitpid(int(word), 0)[1], flush=True)
+    elif pid := os.fork():
+        print(pid, flush=True)
+    else:
+        try:
+            run(word)
+        except BaseException as error:
+            print(f"{word}: {error!r}", file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
 """
 
 
-def start_shard(dsn: str, plan: Plan, cut: str) -> "subprocess.Popen[bytes]":
-    from tests.database.conftest import HEAD
+class Shards:
+    """Processes of one shard each."""
 
+    def __init__(self, program: "subprocess.Popen[str]", folder: Path) -> None:
+        self.program, self.folder = program, folder
+
+    def start(self, cut: str) -> int:
+        """Start a shard; return its process."""
+        return self._send(f"start {cut}")
+
+    def wait(self, pid: int) -> Any:
+        """Wait for a shard to end; return its account, None of a killed one."""
+        status = self._send(f"wait {pid}")
+        assert status in (0, signal.SIGKILL), f"a shard ended with {status}"
+        return json.loads((self.folder / str(pid)).read_text()) if status == 0 else None
+
+    def _send(self, line: str) -> int:
+        assert self.program.stdin and self.program.stdout
+        self.program.stdin.write(f"{line}\n")
+        self.program.stdin.flush()
+        return int(self.program.stdout.readline())
+
+
+@contextmanager
+def start_shards(dsn: str, folder: Path) -> Iterator[Shards]:
     text = HEAD.lstrip() + "fields:\n" + "".join(f"  {line}\n" for line in FIELDS.strip().splitlines())
-    command = [sys.executable, "-c", SHARD_PROGRAM, dsn, cut, text]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE)
+    command = [sys.executable, "-c", SHARD_PROGRAM, dsn, str(folder), text]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        yield Shards(program, folder)
