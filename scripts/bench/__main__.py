@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from scripts.bench import backfill, coverage, export, files, live, page, several_specs
+from scripts.bench import backfill, coverage, export, files, live, page, several_specs, sizes
 from scripts.bench.dataset import Server, find_lz4_binaries, start_server
 from scripts.bench.result import Group, format_groups
 
@@ -44,9 +44,11 @@ def _measure_parts(options: argparse.Namespace) -> Iterator[Group]:
         for name, part in PARTS.items():
             if not options.only or name in options.only:
                 yield part(server, options)
-    if server.lz4 and (not options.only or "backfill" in options.only):
+    again = [name for name in ("backfill", "sizes") if not options.only or name in options.only]
+    if server.lz4 and again:
         with start_server(None) as server:  # and once without lz4: the embedded wheel has none
-            yield _measure_backfill(server, options)
+            for name in again:
+                yield PARTS[name](server, options)
 
 
 def _measure_backfill(server: Server, options: argparse.Namespace) -> Group:
@@ -82,6 +84,11 @@ def _measure_several_specs(server: Server, options: argparse.Namespace) -> Group
     return several_specs.measure_several_specs(server, rows, options.rounds, _print_progress)
 
 
+def _measure_sizes(server: Server, options: argparse.Namespace) -> Group:
+    rows = 20_000 if options.full else 5_000
+    return sizes.measure_sizes(server, {20_000: rows, 300_000: rows // 20}, _print_progress)
+
+
 PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {
     "backfill": _measure_backfill,
     "live": _measure_live,
@@ -90,6 +97,7 @@ PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {
     "files": _measure_files,
     "coverage": _measure_coverage,
     "specs": _measure_several_specs,
+    "sizes": _measure_sizes,
 }
 
 
