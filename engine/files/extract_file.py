@@ -6,7 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
+from glob import escape
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final
 
 import msgspec
@@ -22,9 +24,10 @@ from engine.values.uuid_text import parse_uuid
 INPUT_ENDINGS: Final = (".parquet", ".jsonl", ".ndjson")
 #: Counts of an account, beside `found` and the outcomes.
 COUNTS: Final = ("elements", "rows", "duplicates", "refused", "skipped")
-#: Step results that are held at once, and bytes of lines.
+#: Step results that are held at once, and bytes of them.
 _BATCH_ROWS: Final = 100
 _BATCH_BYTES: Final = 4 * 1024 * 1024
+_UNFINISHED: Final = ".unfinished"
 _ACCOUNT_KEY: Final = b"dex_account"
 _OUTCOMES: Final = {
     ExtractionOutcome.ROW.value: Outcome.WRITTEN,
@@ -38,14 +41,17 @@ def extract_file(extractor: Extractor, source: Path, target: Path) -> dict[str, 
     """Write the output of every step result in `source` to `target`; return the account of the file.
 
     A target that was made of the same file by the same version of the spec is left as it is. A file that is being
-    written has another name. Raises OSError and pyarrow's errors for a file that cannot be read.
+    written has a name of its own; what a killed process left of one is removed. Raises OSError and pyarrow's errors for
+    a file that cannot be read.
     """
     plan, state = extractor.plan, _describe_source(source)
     known = _read_account(target, plan, state)
     if known is not None:
         return known
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f"{target.name}.unfinished")
+    for left in target.parent.glob(f"{escape(target.name)}.*{_UNFINISHED}"):
+        left.unlink(missing_ok=True)
+    unfinished = target.with_name(f"{target.name}.{token_hex(4)}{_UNFINISHED}")
     try:
         account = _write_outputs(extractor, source, unfinished, state)
     except BaseException:
@@ -102,7 +108,7 @@ def _read_tables(plan: Plan, source: Path) -> Iterator[Any]:
     if source.suffix == ".parquet":
         with parquet.ParquetFile(source) as file:
             known = [name for name in INPUT.names if name in file.schema_arrow.names]
-            for batch in file.iter_batches(_BATCH_ROWS, columns=known):
+            for batch in file.iter_batches(_choose_batch_rows(file.metadata), columns=known):
                 yield arrow.Table.from_batches([batch])
         return
     results, size = list[dict[str, Any]](), 0
@@ -115,6 +121,13 @@ def _read_tables(plan: Plan, source: Path) -> Iterator[Any]:
                 results, size = [], 0
     if results:
         yield arrow.Table.from_pylist(results, schema=INPUT)
+
+
+def _choose_batch_rows(metadata: Any) -> int:
+    """Return how many rows of a Parquet file to hold at once, by their average size where they are largest."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    largest = max((group.total_byte_size / group.num_rows for group in groups if group.num_rows), default=1)
+    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(largest, 1))))
 
 
 def read_line(plan: Plan, line: bytes) -> dict[str, Any]:

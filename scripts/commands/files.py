@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +46,9 @@ def extract_folder(plan: Plan, source: Path, target: Path, workers: int | None, 
         console.print_account({**report, "stale_rows": 0, "reasons": []})
         for failure in report["failed_files"]:
             console.print_line(f"  {failure['file']}: {failure['error']}")
-        console.print_note(f"{report['files']} file(s), {report['skipped']} step result(s) of other operations")
+        console.print_note(
+            f"{report['files']} file(s), {report['skipped']} step result(s) of other operations, {report['seconds']} s"
+        )
     failed = report["rejected"] or report["refused"] or report["failed_files"]
     raise typer.Exit(1 if failed else 0)
 
@@ -72,7 +75,7 @@ def _extract_files(plan: Plan, source: Path, target: Path, files: list[Path], wo
         _start_workers(workers or min(len(files), len(os.sched_getaffinity(0)))) as client,
         console.show_progress() as progress,
     ):
-        futures = {}
+        began, futures = time.monotonic(), {}
         for file in files:
             name = file.relative_to(source)
             out = target / name.with_name(f"{name.name}.parquet" if name.suffix != ".parquet" else name.name)
@@ -84,6 +87,7 @@ def _extract_files(plan: Plan, source: Path, target: Path, files: list[Path], wo
             else:
                 failures.append({"file": futures[future].as_posix(), "error": f"{type(error).__name__}: {error}"})
             progress(_describe_progress(plan, number, len(files)))
+        seconds = time.monotonic() - began
     outcomes = {outcome.value: totals[outcome.value] for outcome in Outcome}
     counts = {name: totals[name] for name in (*ELEMENT_COUNTS, "skipped")}
     assert set(counts) == set(COUNTS)
@@ -94,6 +98,7 @@ def _extract_files(plan: Plan, source: Path, target: Path, files: list[Path], wo
         "pending": totals["found"] - sum(outcomes.values()),
         **counts,
         "files": len(files) - len(failures),
+        "seconds": round(seconds, 3),
         "failed_files": sorted(failures, key=lambda failure: str(failure["file"])),
     }
 
@@ -102,7 +107,7 @@ def _describe_progress(plan: Plan, done: int, total: int) -> Any:
     """Return an account in which files are counted, for the progress bar."""
     from engine.rows.accounts import Account
 
-    return Account(plan.name, found=total, outcomes=Counter({"files": done}))
+    return Account(f"{plan.name} (files)", found=total, outcomes=Counter({"files": done}))
 
 
 @contextmanager

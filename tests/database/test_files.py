@@ -1,11 +1,14 @@
 """Step results in files: exported, extracted on Dask and folded, they give the rows of Postgres, cell by cell."""
 
 import json
+import os
 import pickle
 import random
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,13 +24,15 @@ from engine.files.cells import extract_cells, fold_cells, list_rows
 from engine.files.export_steps import write_step_files
 from engine.files.extract_file import extract_file, read_line
 from engine.plan import Plan
-from engine.plans import PortableSpec, compile_texts
+from engine.plans import compile_texts, read_texts
+from engine.project import Project
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.values import exact_json
-from scripts.processes import build_dex_command
+from scripts.processes import build_dex_command, start_process
 from tests.conftest import ROOT
 from tests.database.conftest import START, World, compile_text
 from tests.database.history_specs import VARIANTS
+from tests.pages import find_blocks
 from tests.world import build_payload, insert_run, insert_step, insert_submission
 
 NESTED = """spec: 1
@@ -118,29 +123,64 @@ def index_rows(plan: Plan, found: list[list[Any]]) -> dict[str, list[str]]:
     return indexed
 
 
-def check_same_rows(world: World, plan: Plan, text: str, folder: Path) -> None:
-    """Backfill in Postgres; export, extract and fold beside it; hold them against each other."""
+Engine = Callable[[Path, Plan, Path, Path], None]  # of a project, from a folder, to a folder
+
+
+def extract_in_process(project: Path, plan: Plan, source: Path, target: Path) -> None:
+    extractor = Extractor(plan.name, read_texts(Project(project)))
+    for file in sorted(source.rglob("*.parquet")):
+        extract_file(extractor, file, target / file.relative_to(source))
+
+
+def extract_on_dask(project: Path, plan: Plan, source: Path, target: Path) -> None:
+    done = run_dex("extract", plan.name, "--from", str(source), "--to", str(target), "--json", cwd=project)
+    report = json.loads(done.stdout)
+    assert done.returncode == (1 if report["rejected"] or report["refused"] else 0), done.stderr
+    assert report["pending"] == 0 and report["failed_files"] == []
+
+
+def extract_on_ray(project: Path, plan: Plan, source: Path, target: Path) -> None:
+    """Run the program of the page. Ray comes with `scripts/bootstrap.py --bench`, as `make test-long` sets up."""
+    page = (ROOT / "docs" / "howto" / "spread-the-work.md").read_text()
+    (program,) = find_blocks(page, "file: extract_on_ray.py")
+    (project / "extract_on_ray.py").write_text(program)
+    command = [sys.executable, "extract_on_ray.py", plan.name, str(source), str(target)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def write_project(folder: Path, plan: Plan, text: str) -> Path:
+    """Make a project of one spec, in which `dex extract` and programs of users find it."""
+    (folder / "specs").mkdir(parents=True)
+    (folder / "specs" / f"{plan.name}.yaml").write_text(text)
+    (folder / "pyproject.toml").touch()
+    return folder
+
+
+def check_same_rows(
+    world: World, plan: Plan, text: str, folder: Path, engines: Sequence[Engine] = (extract_in_process,)
+) -> None:
+    """Backfill in Postgres; export, extract and fold beside it; hold them against each other, cell by cell."""
+    project = write_project(folder / "project", plan, text)
     account = world.run_backfill(plan)
+    table = read_table(world, plan)
     files, steps = world.loop.run(write_step_files(world.dsn, folder / "in"))
     assert files == len(list((folder / "in").rglob("*.parquet")))
-    extractor = build_extractor(text, plan)
-    totals: Counter[str] = Counter()
-    outputs = []
-    for file in sorted((folder / "in").rglob("*.parquet")):
-        target = folder / "out" / file.relative_to(folder / "in")
-        totals.update(extract_file(extractor, file, target))
-        outputs += parquet.read_table(target).to_pylist()
-    assert len(outputs) == steps == totals["found"] + totals["skipped"]
-    assert totals["found"] == account.found
-    for name in ("elements", "rows", "duplicates", "refused"):
-        assert totals[name] == account.elements[name], name
-    assert totals["rejected"] == account.outcomes["rejected"] and totals["filtered"] == account.outcomes["filtered"]
-    folded = list(fold_cells(plan, list_rows(outputs)))
-    assert convert_rows(plan, folded) == read_table(world, plan)
-
-
-def build_extractor(text: str, plan: Plan) -> Extractor:
-    return Extractor(plan.name, (PortableSpec(f"specs/{plan.name}.yaml", text, ()),))
+    for number, extract in enumerate(engines):
+        target = folder / f"out-{number}"
+        extract(project, plan, folder / "in", target)
+        outputs = [row for file in sorted(target.rglob("*.parquet")) for row in parquet.read_table(file).to_pylist()]
+        assert len(outputs) == steps
+        outcomes = Counter(output["outcome"] for output in outputs)
+        assert steps - outcomes["not_found"] == account.found
+        for name in ("elements", "duplicates", "refused"):
+            assert sum(output[name] for output in outputs) == account.elements[name], name
+        assert sum(len(output["rows"]) for output in outputs) == account.elements["rows"]
+        assert [outcomes[name] for name in ("rejected", "filtered")] == [
+            account.outcomes[name] for name in ("rejected", "filtered")
+        ]
+        assert convert_rows(plan, list(fold_cells(plan, list_rows(outputs)))) == table
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -182,7 +222,8 @@ def test_twelve_thousand_step_results(world: World, tmp_path: Path) -> None:
 
     collect()
     record(world, plan, (drawn * (12_000 // len(drawn) + 1))[:12_000], 1)
-    check_same_rows(world, plan, text, tmp_path)
+    check_same_rows(world, plan, text, tmp_path, (extract_in_process, extract_on_dask, extract_on_ray))
+    assert world.db.execute("select count(*) as steps from step_results").fetchone()["steps"] == 12_000
 
 
 class TestExtractor:
@@ -254,19 +295,19 @@ def test_an_output_alone_is_one_of_the_spec() -> None:
     assert (cells["outcome"], cells["rows"][0]["score"]) == ("row", "1.10")
 
 
+def run_dex(*words: str, cwd: Path = ROOT, **variables: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run(
+        build_dex_command(*words), cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def read_times(folder: Path) -> dict[Path, int]:
+    """Return the files that are whole, with their times."""
+    return {file: file.stat().st_mtime_ns for file in folder.rglob("*.parquet")}
+
+
 class TestCommands:
-    def run_dex(self, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        import os
-
-        return subprocess.run(
-            build_dex_command(*words),
-            cwd=ROOT,
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
     def test_from_the_database_through_files(self, world: World, tmp_path: Path) -> None:
         """Export, extract on Dask, resume, and count; one file cannot be read, and the others are done."""
         plan = world.specs["icp_job_titles"]
@@ -277,13 +318,14 @@ class TestCommands:
                 world.add_step(run, "company.derive.icp_job_titles", output, at=at)
             world.add_step(run, "another.operation", {}, at=9)
         steps, out = tmp_path / "steps", tmp_path / "out"
-        done = self.run_dex("export-steps", "--to", str(steps), "--json", DATABASE_URL=world.dsn)
+        world.run_backfill(plan)
+        done = run_dex("export-steps", "--to", str(steps), "--json", DATABASE_URL=world.dsn)
         assert json.loads(done.stdout)["step_results"] == 15, done.stderr
         (steps / "lines.jsonl").write_text(
             "\n".join(json.dumps({"domain": f"d{number}.example", "parallel_raw_response": {}}) for number in range(5))
         )
         (steps / "broken.parquet").write_bytes(b"nothing")
-        done = self.run_dex("extract", plan.name, "--from", str(steps), "--to", str(out), "--json")
+        done = run_dex("extract", plan.name, "--from", str(steps), "--to", str(out), "--json")
         report = json.loads(done.stdout)
         assert done.returncode == 1, done.stderr
         assert (report["found"], report["written"], report["rejected"], report["skipped"]) == (17, 14, 3, 3)
@@ -291,12 +333,62 @@ class TestCommands:
             report[name] for name in ("filtered", "rejected", "pending")
         )
         assert [failure["file"] for failure in report["failed_files"]] == ["broken.parquet"]
-        written = {file: file.stat().st_mtime_ns for file in out.rglob("*.parquet")}
+        outputs = [row for file in out.rglob("*.parquet") for row in parquet.read_table(file).to_pylist()]
+        stored = list(fold_cells(plan, list_rows(output for output in outputs if output["org_id"])))
+        assert convert_rows(plan, stored) == read_table(world, plan) and len(stored) == 9
+        written = read_times(out)
         assert len(written) == 4 and not list(out.rglob("*.unfinished"))
         (steps / "broken.parquet").unlink()
-        again = json.loads(self.run_dex("extract", plan.name, "--from", str(steps), "--to", str(out), "--json").stdout)
-        assert {**again, "failed_files": 0} == {**report, "failed_files": 0}
-        assert {file: file.stat().st_mtime_ns for file in out.rglob("*.parquet")} == written
+        again = json.loads(run_dex("extract", plan.name, "--from", str(steps), "--to", str(out), "--json").stdout)
+        assert {**again, "failed_files": 0, "seconds": 0} == {**report, "failed_files": 0, "seconds": 0}
+        assert read_times(out) == written
+
+    def test_killed_and_started_again(self, tmp_path: Path) -> None:
+        """What was whole before the kill stays as it is, and nothing of what was not is left."""
+        steps, out = tmp_path / "steps", tmp_path / "out"
+        steps.mkdir()
+        lines = "".join(
+            json.dumps({"domain": f"d{at}.example", "parallel_raw_response": {}}) + "\n" for at in range(1000)
+        )
+        for number in range(12):
+            (steps / f"{number:02}.jsonl").write_text(lines)
+        words = ["extract", "icp_job_titles", "--from", str(steps), "--to", str(out), "--json"]
+        with start_process(build_dex_command(*words), cwd=ROOT) as process:
+            deadline = time.monotonic() + 120
+            while not (done := read_times(out)) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.kill()
+        assert 0 < len(done) < 12
+        (out / "11.jsonl.parquet.0.unfinished").write_text("left by another kill")
+        report = json.loads(run_dex(*words).stdout)
+        assert (report["found"], report["written"], report["files"]) == (12_000, 12_000, 12)
+        after = read_times(out)
+        assert len(after) == 12 and {file: after[file] for file in done} == done
+        assert [file for file in out.rglob("*") if "unfinished" in file.name] == []
+
+    def test_memory_follows_no_size(self, tmp_path: Path) -> None:
+        """Documents of a megabyte, in row groups of some, take no more of it when there are five times as many."""
+        peaks = []
+        for count in (20, 100):
+            source, text = tmp_path / f"{count}.parquet", json.dumps({"output": "x" * 1_000_000})
+            payload = [text.replace("output", f"output{number}") for number in range(count)]
+            parquet.write_table(arrow.table({"output_payload": payload}), source, row_group_size=8)
+            program = f"""
+from pathlib import Path
+from engine.files.extract_file import extract_file
+from engine.files.extractor import Extractor
+account = extract_file(Extractor("icp_job_titles"), Path({str(source)!r}), Path({str(tmp_path / "out.parquet")!r}))
+lines = Path("/proc/self/status").read_text().splitlines()
+peak = next(line for line in lines if line.startswith("VmHWM"))
+print(account["skipped"], int(peak.split()[1]) // 1024)  # ru_maxrss would be that of the process it was forked from
+"""
+            done = subprocess.run(
+                [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+            )
+            found, peak = map(int, done.stdout.split())
+            assert found == count, done.stderr
+            peaks.append(peak)
+        assert peaks[1] - peaks[0] < 30, peaks
 
     def test_what_is_wrong_is_named(self, tmp_path: Path) -> None:
         for words, sentence in (
@@ -305,7 +397,7 @@ class TestCommands:
             ([], "name a FILE"),
             (["--from", str(tmp_path / "nowhere"), "--to", "x"], "is no folder"),
         ):
-            done = self.run_dex("extract", "icp_job_titles", *words)
+            done = run_dex("extract", "icp_job_titles", *words)
             assert done.returncode == 2 and sentence in done.stderr, done.stderr
 
 
