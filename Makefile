@@ -29,7 +29,8 @@ test: ## every test, on embedded Postgres and on a system Postgres 15; ARGS="...
 	@$(PYTHON) scripts/bootstrap.py --browser
 	@$(RUN) scripts.test --jobs $(JOBS) $(ARGS)
 
-test-long: setup ## the laws at length: random histories and documents, 200 kills, 200 races for a budget; an hour
+test-long: ## the laws at length: random histories and documents, 200 kills, 200 races for a budget; an hour
+	@$(PYTHON) scripts/bootstrap.py --bench
 	@$(RUN) scripts.test --jobs $(JOBS) -m long
 
 accept: setup ## write the expected files of tests/cases again; read the diff before you commit it

@@ -19,6 +19,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── CursorRejected              a cursor was made for another query
     ├── SourceRefused               the source of a row belongs to another organisation
     ├── InvalidDatabaseUrl          the URL of the database cannot be read
+    ├── InvalidShard                the text is no shard
     ├── SpecOutdated                a newer version of the spec was registered
     ├── BackfillAtWork              another backfill of the spec is running
     ├── RowMissing                  the organisation has no row of that id
@@ -36,6 +37,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── RolesRefused                a login cannot be made, or is not what it has to be
     ├── NothingToDraft              the table has all that its spec needs
     ├── ParquetMissing              the library that writes Parquet is not installed
+    ├── ArrowMissing                a library for step results in files is not installed
     ├── RunError                    base of the errors of runs and submissions
     │   ├── RecordNotFound          there is no such run, step result or submission
     │   ├── ForeignRecord           the record belongs to another organisation

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from engine.errors import EngineError, suggest_name
 from engine.plan import Plan, SpecText, compile_spec
@@ -10,6 +11,7 @@ from engine.project import Project
 from engine.spec import yaml_source
 from engine.spec.checks import Checked, check_sources
 from engine.spec.diagnostics import SpecErrors
+from engine.spec.referenced_files import ReferencedFile
 
 
 class UnknownSpec(EngineError):
@@ -26,11 +28,37 @@ def check_project(project: Project) -> Checked:
 
 
 def load_plans(project: Project) -> tuple[Plan, ...]:
-    """Return the plans of the project in the order of their names.
+    """Return the plans of the project in the order of their names. Raises SpecErrors with every mistake in them."""
+    return _compile(check_project(project))
 
-    Raises SpecErrors with every mistake in the specs.
-    """
+
+@dataclass(frozen=True, slots=True)
+class PortableSpec:
+    """A spec as it travels to where there is no folder of specs: its text, and the files it refers to."""
+
+    file: str
+    text: str
+    files: tuple[tuple[str, ReferencedFile], ...]
+
+
+def read_texts(project: Project) -> tuple[PortableSpec, ...]:
+    """Return the texts of the project's specs. Raises SpecErrors with every mistake in the specs."""
     checked = check_project(project)
+    _compile(checked)
+    return tuple(PortableSpec(one.file, one.text, tuple(one.files.items())) for one, _ in checked.specs)
+
+
+def compile_texts(texts: Sequence[PortableSpec]) -> tuple[Plan, ...]:
+    """Return the plans of specs that came as text. Raises SpecErrors."""
+    sources = []
+    for one in texts:
+        source = yaml_source.parse_source(one.text, one.file)
+        source.files = dict(one.files)
+        sources.append(source)
+    return _compile(check_sources(sources))
+
+
+def _compile(checked: Checked) -> tuple[Plan, ...]:
     if checked.diagnostics:
         raise SpecErrors(checked.diagnostics)
     return tuple(

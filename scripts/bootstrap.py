@@ -35,7 +35,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Install or update everything; on failure, exit with one line on standard error."""
     parser = argparse.ArgumentParser(description="set the project up: .venv, the packages of node, the console")
-    parser.add_argument("--bench", action="store_true", help="also install what `make bench` compares with")
+    parser.add_argument("--bench", action="store_true", help="also what `make bench` compares with, and Ray")
     parser.add_argument("--browser", action="store_true", help="also a browser for the tests, unless there is one")
     options = parser.parse_args(arguments)
     require_python()

@@ -16,6 +16,7 @@ from engine.errors import EngineError
 from engine.plans import UnknownSpec
 from engine.rows.cursor import CursorRejected
 from engine.rows.query import QueryRejected
+from engine.rows.shards import InvalidShard
 from engine.store.database_url import InvalidDatabaseUrl
 from engine.tables.migration_files import NoSuchBaseline
 from scripts import terminal
@@ -26,6 +27,7 @@ from scripts.commands import (
     check,
     database,
     explain,
+    files,
     import_results,
     init,
     orders,
@@ -48,7 +50,7 @@ app = typer.Typer(
 )
 
 #: Errors that mean wrong usage, with exit status 2.
-USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, NoSuchBaseline, InvalidDatabaseUrl)
+USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, InvalidShard, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (
     *init.COMMANDS,
@@ -62,6 +64,7 @@ COMMANDS = (
     *orders.COMMANDS,
     *backfill.COMMANDS,
     *import_results.COMMANDS,
+    *files.COMMANDS,
     *verify.COMMANDS,
     *explain.COMMANDS,
     *rebuild.COMMANDS,

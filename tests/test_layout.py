@@ -16,7 +16,7 @@ PACKAGES = ("scripts", "api", "engine")
 ENGINE = (
     *("errors", "project", "provided_columns", "values", "jmespath", "research", "spec", "research_plan", "plan"),
     *("plans", "research_inputs", "columns"),
-    *("rows", "sql", "draft", "store", "backfill", "verify", "tables", "runs", "orders", "explain"),
+    *("rows", "sql", "draft", "store", "backfill", "verify", "tables", "runs", "orders", "explain", "files", "arrow"),
     *("embedded_postgres", "functions", "generate", "generated", "cases"),
 )
 #: The only folders in which a library may be imported.
@@ -38,7 +38,8 @@ LIBRARIES: dict[str, str | tuple[str, ...]] = {
     "starlette": "api/",
     "uvicorn": ("api/", "scripts/"),
     "playwright": (),
-    "pyarrow": "engine/store/export_files.py",
+    "pyarrow": ("engine/store/export_files.py", "engine/files/"),
+    "distributed": "scripts/commands/files.py",
     "mcp": "api/mcp/server.py",
     "structlog": ("api/", "scripts/"),
     "prometheus_client": "api/",

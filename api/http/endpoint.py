@@ -172,12 +172,16 @@ class PiecesResponse(Response):
 
 
 def _join_pieces(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Join the pieces into messages of about `size` bytes; yield at least one."""
+    """Yield the pieces joined into messages of about `size` bytes, at least one; a large piece is cut."""
     waiting, waiting_bytes = list[bytes](), 0
     for piece in pieces:
         if waiting and waiting_bytes + len(piece) > size:
             yield b"".join(waiting)
             waiting, waiting_bytes = [], 0
-        waiting.append(piece)
-        waiting_bytes += len(piece)
+        start = 0
+        while len(piece) - start > size:
+            yield piece[start : start + size]
+            start += size
+        waiting.append(piece[start:])
+        waiting_bytes += len(piece) - start
     yield b"".join(waiting)

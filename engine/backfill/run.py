@@ -16,7 +16,7 @@ The process may be killed at any time: what was committed is in the ledger, the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, TypeVar
@@ -94,7 +94,7 @@ async def run_backfill(
             scope = replace(scope, queued=await queue_history(reader, plan))
         await hold_spec_lock(stack, dsn, reader, plan, waiting)
         result = BackfillResult(Account(plan.name, found=await _count_found(reader, plan, scope)))
-        result.account.stale_rows = await _count_stale(reader, plan, scope)
+        result.account.stale_rows = sum((await count_stale(reader, plan, scope.org_ids)).values())
         progress(result.account)
         if result.account.found or result.account.stale_rows:
             one_writer = dry_run or plan.many or result.account.found <= batch_size
@@ -104,7 +104,7 @@ async def run_backfill(
             if result.account.found:
                 await stream.process_scope(reader, writers)
             await stream.fold_stale_rows(writers[0])
-            result.account.stale_rows = await _count_stale(writers[0], plan, scope)
+            result.account.stale_rows = sum((await count_stale(writers[0], plan, scope.org_ids)).values())
             if not dry_run and result.account.pending and scope.limit is None:
                 result.account.found -= result.account.pending - await _count_left(reader, plan, scope, result.account)
         return result
@@ -144,7 +144,7 @@ async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Acco
         steps = await fold_with_retry(
             connection, BatchFold.build(reading), steps, again=False, lock_timeout=_REPAIR_LOCK_TIMEOUT
         )
-        _record_outcomes(account, steps)
+        record_outcomes(account, steps)
     return account
 
 
@@ -160,10 +160,24 @@ async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
     return int(row[0]) if row else 0
 
 
-async def _count_stale(connection: Connection, plan: Plan, scope: Scope) -> int:
-    parameters = {"specs": [plan.name], "orgs": list(scope.org_ids)}
+async def count_stale(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> dict[str, int]:
+    """Return by organisation how many rows wait to be folded anew; of all organisations where none is named."""
+    parameters = {"specs": [plan.name], "orgs": list(org_ids)}
     rows = await (await connection.execute(lineage.COUNT_STALE_SQL, parameters)).fetchall()
-    return sum(count for _, _, count in rows)
+    return {org_id: count for _, org_id, count in rows}
+
+
+async def stream_stale_units(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> AsyncIterator[list[Unit]]:
+    """Yield the queued units of organisations, or of all, in the order of organisation and unit, some at a time."""
+    after = (_LEAST_UUID, _LEAST_UUID)
+    while True:
+        parameters = {"spec": plan.name, "orgs": list(org_ids), "after_org": after[0], "after_unit": after[1]}
+        found = await connection.execute(lineage.SELECT_STALE_SQL, {**parameters, "limit": _STALE_SIZE})
+        units = [Unit(org_id, unit_id, parent) for org_id, unit_id, parent in await found.fetchall()]
+        if not units:
+            return
+        yield units
+        after = (units[-1].org_id, units[-1].id)
 
 
 class _Stream:
@@ -251,26 +265,13 @@ class _Stream:
             steps = await fold_with_retry(writer, self.fold, batch, again=self.scope.all, dry_run=self.dry_run)
             if self.dry_run:
                 _collect_sample(self.result.sample, steps)
-            _record_outcomes(self.result.account, steps)
+            record_outcomes(self.result.account, steps)
             self.progress(self.result.account)
 
     async def fold_stale_rows(self, writer: Connection) -> None:
         """Fold the stale rows of the scope's organisations, in the order of organisation and unit."""
-        after = (_LEAST_UUID, _LEAST_UUID)
-        while units := await self._fetch_stale_units(writer, after):
+        async for units in stream_stale_units(writer, self.reading.plan, self.scope.org_ids):
             await fold_with_retry(writer, self.fold, (), units, again=False, dry_run=self.dry_run)
-            after = (units[-1].org_id, units[-1].id)
-
-    async def _fetch_stale_units(self, writer: Connection, after: tuple[str, str]) -> list[Unit]:
-        parameters = {
-            "spec": self.reading.plan.name,
-            "orgs": list(self.scope.org_ids),
-            "after_org": after[0],
-            "after_unit": after[1],
-            "limit": _STALE_SIZE,
-        }
-        rows = await (await writer.execute(lineage.SELECT_STALE_SQL, parameters)).fetchall()
-        return [Unit(org_id, unit_id, parent) for org_id, unit_id, parent in rows]
 
 
 _LEAST_UUID: Final = "00000000-0000-0000-0000-000000000000"
@@ -323,7 +324,8 @@ async def _run_stages(*stages: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _record_outcomes(account: Account, steps: Sequence[Step]) -> None:
+def record_outcomes(account: Account, steps: Sequence[Step]) -> None:
+    """Count what became of the step results of a batch."""
     for step in steps:
         account.record_step(step)
 

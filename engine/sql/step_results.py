@@ -74,6 +74,50 @@ def build_count_statement(plan: Plan, scope: Scope) -> Statement:
     return Statement(f"select count(*) from step_results as found\nwhere {condition}", parameters)
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the order of step results: behind the one with this time and id; by default before all."""
+
+    recorded_at: str = "-infinity"  # as Postgres writes it: a time may be one that no client can hold
+    id: str = "00000000-0000-0000-0000-000000000000"
+
+
+def build_page_statement(plan: Plan, org_id: str, scope: Scope, after: Position, limit: int) -> Statement:
+    """Select (id, time) of an organisation's next step results of the scope behind a position, without their documents.
+
+    Of each operation an index is read from that position on. It has them in order only where operation and organisation
+    are each compared with one value.
+    """
+    condition, parameters = _build_conditions(plan, scope)
+    parts = []
+    for number, operation in enumerate(plan.operations):
+        parameters[f"operation_{number}"] = operation
+        parts.append(f"""(
+    select found.id, found.recorded_at from step_results as found
+    where {condition}
+        and found.operation_id = %(operation_{number})s and found.org_id = %(org_id)s::uuid
+        and (found.recorded_at, found.id) > (%(after_time)s::timestamptz, %(after_id)s::uuid)
+    order by found.recorded_at, found.id
+    limit %(limit)s
+)""")
+    text = f"""
+select id::text, recorded_at::text from (
+{" union all ".join(parts)}
+) as page
+order by page.recorded_at, page.id
+limit %(limit)s
+"""
+    parameters |= {"org_id": org_id, "after_time": after.recorded_at, "after_id": after.id, "limit": limit}
+    return Statement(text, parameters)
+
+
+def build_organisation_counts_statement(plan: Plan, scope: Scope) -> Statement:
+    """Count the step results of the scope by organisation."""
+    condition, parameters = _build_conditions(plan, scope)
+    text = f"select found.org_id::text, count(*) from step_results as found\nwhere {condition}\ngroup by 1 order by 1"
+    return Statement(text, parameters)
+
+
 def build_step_results_statement(reading: Reading, scope: Scope) -> Statement:
     """Select the step results of the scope, oldest first.
 

@@ -6,6 +6,7 @@ Names with a capital letter cannot be columns of a spec, whose names have none.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from engine.plan import Plan
 from engine.provided_columns import SOURCE_COLUMNS
@@ -37,7 +38,7 @@ def build_import_snapshot_sql(snapshot: str) -> str:
     return f"set transaction snapshot '{snapshot.replace(chr(39), '')}'"
 
 
-def build_judge_statement(reading: Reading, org_id: str | None) -> Statement:
+def build_judge_statement(reading: Reading, org_ids: Sequence[str]) -> Statement:
     """Build the statement that folds the contributions, compares the rows with the table, and stores the mismatches.
 
     It creates the temporary table that COUNTS_SQL and the queries below read: number, kind, id of the row, key and the
@@ -47,7 +48,7 @@ def build_judge_statement(reading: Reading, org_id: str | None) -> Statement:
     keys = list_key_names(plan)
     parts = [
         *build_expected_parts(plan),
-        f'"Stored" as (\n{_build_stored_query(plan, org_id)}\n)',
+        f'"Stored" as (\n{_build_stored_query(plan, org_ids)}\n)',
         f'"Compared" as (\n{_build_compared_query(reading, keys)}\n)',
     ]
     text = f"""
@@ -63,13 +64,18 @@ from (
 ) as judged
 where "Kind" is not null
 """
-    parameters = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest, "org_id": org_id}
+    parameters: dict[str, Any] = {
+        "operations": list(plan.operations),
+        "spec": plan.name,
+        "digest": plan.digest,
+        "org_ids": list(org_ids),
+    }
     return Statement(text, parameters)
 
 
-def _build_stored_query(plan: Plan, org_id: str | None) -> str:
+def _build_stored_query(plan: Plan, org_ids: Sequence[str]) -> str:
     """Select the rows of the table, each with whether its step result exists and is pending."""
-    scope = "" if org_id is None else "\n    where stored.org_id = %(org_id)s::uuid"
+    scope = "\n    where stored.org_id = any(%(org_ids)s::uuid[])" if org_ids else ""
     pending, join = "", ""
     if plan.on_absent is OnAbsent.DELETE:
         pending = ' or coalesce(parent."Pending", false)'
@@ -142,10 +148,10 @@ def _build_text_difference(left: str, right: str) -> str:
     return f"{left}::text is distinct from {right}::text"
 
 
-def build_row_count_statement(plan: Plan, org_id: str | None) -> Statement:
-    """Count the rows of the table."""
-    scope = "" if org_id is None else " where org_id = %(org_id)s::uuid"
-    return Statement(f"select count(*) from {quote_table(plan.table)}{scope}", {"org_id": org_id})
+def build_row_count_statement(plan: Plan, org_ids: Sequence[str]) -> Statement:
+    """Count the rows of organisations, or of all where none is named."""
+    scope = " where org_id = any(%(org_ids)s::uuid[])" if org_ids else ""
+    return Statement(f"select count(*) from {quote_table(plan.table)}{scope}", {"org_ids": list(org_ids)})
 
 
 #: (kind, how many).

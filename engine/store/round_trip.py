@@ -30,6 +30,7 @@ TextRow = tuple[bytes | None, ...]
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
 _MOST_PREPARED = 100  # prepared statements per connection: psycopg's default
+_TURN_BYTES = 512 * 1024  # read of an answer before others get their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,20 +187,31 @@ def _run_pipeline(
 
 
 def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> PQGen[list[PGresult]]:
-    """Read a statement's rows one at a time until the limit; return its final result, or that of the last row."""
+    """Read a statement's rows one at a time until the bound; return the result that ends them, or the last row's.
+
+    Rows that are there are taken without a wait: a wait costs more than a row. After some of them it waits even so, for
+    whoever else has this process.
+    """
     if pgconn.pipeline_status == PipelineStatus.ABORTED:  # a statement before it failed, so it was not run
         failed: list[PGresult] = yield from fetch_many(pgconn)
         return failed
     pgconn.set_single_row_mode()
     ends: list[PGresult] = []
-    while (result := (yield from _wait_for_result(pgconn))) is not None:
+    turn_end = _TURN_BYTES
+    while True:
+        if reading.size >= turn_end:
+            turn_end = reading.size + _TURN_BYTES
+        elif pgconn.is_busy():
+            pgconn.consume_input()
+        result = yield from _wait_for_result(pgconn)
+        if result is None:
+            return ends
         if result.status != ExecStatus.SINGLE_TUPLE:
             ends.append(result)
             continue
         reading.add_row(result)
         if reading.cut:
             return [result]
-    return ends
 
 
 def _wait_for_result(pgconn: PGconn) -> PQGen[PGresult | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,6 +22,10 @@ class Sample:
 
     def as_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "key": dict(self.key), "id": self.id, "columns": list(self.columns)}
+
+
+#: Samples of each kind that a report shows.
+SAMPLE_SIZE: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +51,17 @@ class Verification:
             **{kind: self.counts[kind] for kind in KINDS},
             "samples": [sample.as_dict() for sample in self.samples],
         }
+
+
+def merge_verifications(spec: str, parts: Sequence[Verification]) -> Verification:
+    """Add up the reports of organisations of one spec; of each kind the first samples are kept."""
+    samples = [sample for part in parts for sample in part.samples]
+    return Verification(
+        spec=spec,
+        rows=sum(part.rows for part in parts),
+        counts={kind: sum(part.counts[kind] for part in parts) for kind in KINDS},
+        matching=sum(part.matching for part in parts),
+        samples=tuple(
+            sample for kind in KINDS for sample in [each for each in samples if each.kind == kind][:SAMPLE_SIZE]
+        ),
+    )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -29,22 +29,21 @@ from engine.sql import expected, step_results, verify
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect
 from engine.store.errors import wrap_errors
-from engine.verify.report import KINDS, Sample, Verification
+from engine.verify.report import KINDS, SAMPLE_SIZE, Sample, Verification
 
 _FETCH_SIZE = 50
-_SAMPLE_SIZE = 10
 _PAGE_SIZE = 1_000
 
 
-async def verify_spec(dsn: str, plan: Plan, org_id: str | None = None) -> Verification:
-    """Compare the table of `plan` with what the present step results give, of one organisation or of all.
+async def verify_spec(dsn: str, plan: Plan, org_ids: Sequence[str] = ()) -> Verification:
+    """Compare the table of `plan` with what the present step results give, of organisations, or of all.
 
     Raises StoreUnavailable, and StoreRefused where the table does not fit the plan.
     """
     reading = Reading(plan)
     async with wrap_errors(), open_snapshot(dsn) as (reader, writer):
-        await judge_rows(reader, writer, reading, org_id)
-        return await _build_report(writer, plan, org_id)
+        await judge_rows(reader, writer, reading, org_ids)
+        return await _build_report(writer, plan, org_ids)
 
 
 @asynccontextmanager
@@ -64,10 +63,10 @@ async def open_snapshot(dsn: str) -> AsyncIterator[tuple[Connection, Connection]
         await reader.rollback()
 
 
-async def judge_rows(reader: Connection, writer: Connection, reading: Reading, org_id: str | None) -> None:
+async def judge_rows(reader: Connection, writer: Connection, reading: Reading, org_ids: Sequence[str]) -> None:
     """Fill the temporary table of mismatches."""
     await writer.execute(expected.build_given_table_sql(reading))
-    scope = Scope(all=True, org_ids=[org_id] if org_id else [])
+    scope = Scope(all=True, org_ids=org_ids)
     fetched: asyncio.Queue[list[StepResultRow] | None] = asyncio.Queue(1)
     fetching = asyncio.ensure_future(_fetch_step_results(reader, reading, scope, fetched))
     try:
@@ -77,7 +76,7 @@ async def judge_rows(reader: Connection, writer: Connection, reading: Reading, o
         fetching.cancel()
         await asyncio.gather(fetching, return_exceptions=True)
     await writer.execute(expected.ANALYZE_SQL)
-    statement = verify.build_judge_statement(reading, org_id)
+    statement = verify.build_judge_statement(reading, org_ids)
     await writer.execute(statement.text, statement.parameters)
     await writer.execute(verify.INDEX_SQL)
     await _mark_stale(writer, reading.plan)
@@ -172,12 +171,12 @@ def _list_values(step_id: str, fields: list[str], row: Row) -> Iterator[Any]:
         yield step_id if value is HELD else value
 
 
-async def _build_report(connection: Connection, plan: Plan, org_id: str | None) -> Verification:
-    statement = verify.build_row_count_statement(plan, org_id)
+async def _build_report(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> Verification:
+    statement = verify.build_row_count_statement(plan, org_ids)
     ((rows,),) = await _fetch_rows(connection, statement.text, statement.parameters)
     found = {kind: (count, stored) for kind, count, stored in await _fetch_rows(connection, verify.COUNTS_SQL)}
     counts = {kind: found.get(kind, (0, 0))[0] for kind in KINDS}
-    samples = await _fetch_rows(connection, verify.build_samples_sql(plan), {"most": _SAMPLE_SIZE})
+    samples = await _fetch_rows(connection, verify.build_samples_sql(plan), {"most": SAMPLE_SIZE})
     return Verification(
         spec=plan.name,
         rows=rows,

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from scripts.bench import backfill, coverage, export, live, page, several_specs, sweep
+from scripts.bench import backfill, coverage, export, files, live, page, several_specs, sizes, sweep
 from scripts.bench.dataset import Server, find_lz4_binaries, start_server
 from scripts.bench.result import Group, format_groups
 
@@ -51,9 +51,11 @@ def _measure_parts(options: argparse.Namespace) -> Iterator[Group]:
                 options.rows or (20_000 if options.full else 5_000),
                 _print_progress,
             )
-    if server.lz4 and (not options.only or "backfill" in options.only):
-        with start_server(None) as server:  # once more without lz4 compression, as on the embedded Postgres
-            yield _measure_backfill(server, options)
+    again = [name for name in ("backfill", "sizes") if not options.only or name in options.only]
+    if server.lz4 and again:
+        with start_server(None) as server:  # and once without lz4: the embedded wheel has none
+            for name in again:
+                yield PARTS[name](server, options)
 
 
 def _measure_backfill(server: Server, options: argparse.Namespace) -> Group:
@@ -76,6 +78,10 @@ def _measure_exports(server: Server, options: argparse.Namespace) -> Group:
     return export.measure_exports(server, rows, narrow_rows, options.rounds, _print_progress)
 
 
+def _measure_files(server: Server, options: argparse.Namespace) -> Group:
+    return files.measure_files(server, 100_000 if options.full else 10_000, options.rounds, _print_progress)
+
+
 def _measure_coverage(server: Server, options: argparse.Namespace) -> Group:
     return coverage.measure_coverage(server, 1_000_000 if options.full else 100_000, options.rounds, _print_progress)
 
@@ -85,13 +91,20 @@ def _measure_several_specs(server: Server, options: argparse.Namespace) -> Group
     return several_specs.measure_several_specs(server, rows, options.rounds, _print_progress)
 
 
+def _measure_sizes(server: Server, options: argparse.Namespace) -> Group:
+    rows = 20_000 if options.full else 5_000
+    return sizes.measure_sizes(server, {20_000: rows, 300_000: rows // 20}, _print_progress)
+
+
 PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {
     "backfill": _measure_backfill,
     "live": _measure_live,
     "query": _measure_queries,
     "export": _measure_exports,
+    "files": _measure_files,
     "coverage": _measure_coverage,
     "specs": _measure_several_specs,
+    "sizes": _measure_sizes,
 }
 
 

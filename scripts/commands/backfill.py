@@ -19,10 +19,19 @@ from engine.project import find_project
 from engine.rows import render
 from engine.rows.accounts import ELEMENT_COUNTS, Account
 from engine.rows.outcomes import Outcome
+from engine.rows.shards import Shard
 from engine.rows.steps import BATCH_SIZE
 from engine.sql.step_results import Scope
 from scripts import terminal
-from scripts.commands.options import AsJson, Command, OptionalSpecName, SpecName, read_optional_uuid, read_uuid
+from scripts.commands.options import (
+    AsJson,
+    Command,
+    OptionalSpecName,
+    ShardOption,
+    SpecName,
+    read_optional_uuid,
+    read_uuid,
+)
 from scripts.commands.orders import collect_open_orders
 from scripts.database_url import open_database
 
@@ -46,6 +55,7 @@ def backfill_spec(
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many step results.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Step results per transaction.")] = BATCH_SIZE,
+    shard: ShardOption = None,
     targets: Annotated[bool, typer.Option("--targets", hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -66,8 +76,13 @@ def backfill_spec(
         rejected=rejected,
         limit=limit,
     )
+    if shard and (org or limit or preview or targets):
+        raise typer.BadParameter("--shard goes with neither --org, --limit, --preview nor the targets of a script")
+    part = Shard.parse(shard) if shard else None
     with open_database(here) as dsn:
-        report = backfill_with_progress(dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview)
+        report = backfill_with_progress(
+            dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview, shard=part
+        )
     _print_backfill(report, dry_run or preview, as_json)
     raise typer.Exit(1 if has_trouble(report) and not (dry_run or preview) else 0)
 
@@ -102,17 +117,31 @@ def backfill_with_progress(
     batch_size: int = BATCH_SIZE,
     dry_run: bool = False,
     preview: bool = False,
+    shard: Shard | None = None,
 ) -> dict[str, Any]:
     """Backfill `plan` with progress on standard error; return the report that `--json` prints."""
     from engine.backfill.preview import Preview
     from engine.backfill.run import run_backfill
+    from engine.backfill.shards import run_shard
 
     started = time.monotonic()
     changes = Preview(plan) if preview else None
+    note_large = _build_large_note(plan)
 
     with terminal.show_progress() as progress:
-        result = asyncio.run(
-            run_backfill(
+        if shard:
+            work = run_shard(
+                dsn,
+                plan,
+                scope,
+                shard,
+                batch_size=batch_size,
+                dry_run=dry_run,
+                progress=progress,
+                note_large=note_large,
+            )
+        else:
+            work = run_backfill(
                 dsn,
                 plan,
                 scope,
@@ -122,7 +151,7 @@ def backfill_with_progress(
                 progress=progress,
                 waiting=_build_waiting_note(plan),
             )
-        )
+        result = asyncio.run(work)
     report = {**result.account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
     if dry_run:
         report |= {"dry_run": True, "sample": result.sample}
@@ -160,7 +189,7 @@ def _print_preview(changes: dict[str, Any]) -> None:
     terminal.print_fill_rates(changes["columns"])
 
 
-def reconcile_specs(as_json: AsJson = False) -> None:
+def reconcile_specs(shard: ShardOption = None, as_json: AsJson = False) -> None:
     """Write the rows of all pending step results, for every spec.
 
     With PARALLEL_API_KEY set, it first collects the answers of open orders. Exit status 1 when something was rejected
@@ -168,9 +197,10 @@ def reconcile_specs(as_json: AsJson = False) -> None:
     """
     here = find_project()
     plans = load_plans(here)
+    part = Shard.parse(shard) if shard else None
     with open_database(here) as dsn, terminal.show_progress() as progress:
         collect_open_orders(here, dsn)
-        reports = asyncio.run(_reconcile_plans(dsn, plans, progress))
+        reports = asyncio.run(_reconcile_plans(dsn, plans, part, progress))
     if as_json:
         terminal.print_json(reports)
     else:
@@ -180,32 +210,47 @@ def reconcile_specs(as_json: AsJson = False) -> None:
 
 
 async def _reconcile_plans(
-    dsn: str, plans: Sequence[Plan], progress: Callable[[Account], None]
+    dsn: str, plans: Sequence[Plan], shard: Shard | None, progress: Callable[[Account], None]
 ) -> list[dict[str, Any]]:
     """Backfill every spec, a few concurrently; return a report per spec."""
     from engine.backfill.sweep import map_specs
 
-    return await map_specs(lambda plan: _reconcile_plan(dsn, plan, progress), plans)
+    return await map_specs(lambda plan: _reconcile_plan(dsn, plan, shard, progress), plans)
 
 
-async def _reconcile_plan(dsn: str, plan: Plan, progress: Callable[[Account], None]) -> dict[str, Any]:
+async def _reconcile_plan(
+    dsn: str, plan: Plan, shard: Shard | None, progress: Callable[[Account], None]
+) -> dict[str, Any]:
     """Backfill one spec and return its report.
 
     When its table does not fit or the spec is outdated, print the error and return a report of what is pending.
     """
     from engine.backfill.run import build_pending_account, run_backfill
+    from engine.backfill.shards import run_shard
     from engine.backfill.versions import SpecOutdated
     from engine.store.connection import connect
     from engine.store.errors import StoreRefused
 
     started = time.monotonic()
     try:
-        account = (await run_backfill(dsn, plan, Scope(), progress=progress, waiting=_build_waiting_note(plan))).account
+        if shard:
+            note_large = _build_large_note(plan)
+            result = await run_shard(dsn, plan, Scope(), shard, progress=progress, note_large=note_large)
+        else:
+            result = await run_backfill(dsn, plan, Scope(), progress=progress, waiting=_build_waiting_note(plan))
+        account = result.account
     except (StoreRefused, SpecOutdated) as error:
         terminal.print_error(error)
         async with await connect(dsn) as connection:
             account = await build_pending_account(connection, plan, error, Scope())
     return {**account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
+
+
+def _build_large_note(plan: Plan) -> Callable[[str, int, int], None]:
+    return lambda org_id, found, total: terminal.print_note(
+        f"{plan.name}: organisation {org_id} has {found} of {total} step results, more than the share of a shard;"
+        " it is not divided"
+    )
 
 
 def _build_waiting_note(plan: Plan) -> Callable[[], None]:
@@ -325,6 +370,7 @@ COMMANDS = (
             "dex backfill icp_job_titles",
             "dex backfill icp_job_titles --since 2026-11-01 --dry-run",
             "dex backfill company_intel_briefings --preview",
+            "dex backfill icp_job_titles --shard 0/4",
         ),
     ),
     Command("reconcile", reconcile_specs, ("dex reconcile", "dex reconcile --json")),

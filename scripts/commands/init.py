@@ -22,10 +22,9 @@ def make_project(
     With the prompt, a sample, the table and an .env.example. Nothing that exists is overwritten. It needs no checkout:
     the engine's migrations come with the installation.
     """
-    from engine.generate.spec_json_schema import build_json_schema_files
-
     from engine.draft.project import draft_project
     from engine.generate.files import write_files
+    from engine.generate.spec_json_schema import build_json_schema_files
     from engine.tables.draft_migration import build_create_migration
     from engine.tables.migration_files import OWN_NUMBERS
 

@@ -102,4 +102,8 @@ def read_json_file(file: str) -> Json:
 
 SpecName = Annotated[str, typer.Argument(help="The name of a spec.", autocompletion=complete_spec)]
 OptionalSpecName = Annotated[str | None, typer.Option("--spec", help="Only this spec.", autocompletion=complete_spec)]
+ShardOption = Annotated[
+    str | None,
+    typer.Option("--shard", help="I/N: only the organisations of share I of N; I counts from 0. Any N run at a time."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]

@@ -17,6 +17,7 @@ from engine.rows import document, render
 from engine.rows.explain import Trace, trace_fields
 from engine.rows.extract import Extraction, extract_rows
 from scripts import terminal
+from scripts.commands.files import extract_folder
 from scripts.commands.options import AsJson, Command, SpecName, read_json_file
 from scripts.database_url import open_database
 
@@ -65,16 +66,27 @@ def _print_drifts(drifts: Sequence[Drift], total: int, as_json: bool) -> None:
 
 def show_extraction(
     spec: SpecName,
-    file: Annotated[str, typer.Argument(help="A step output or a whole output_payload; `-` for stdin.")],
+    file: Annotated[str | None, typer.Argument(help="A step output, a whole output_payload, or `-`.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Instead of a file: a folder of Parquet or JSONL."),
+    ] = None,
+    target: Annotated[Path | None, typer.Option("--to", help="With --from: the folder to write Parquet to.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="With --from: processes. Default: one per core.")] = None,
     operation: Annotated[str | None, typer.Option(help="The operation, where the spec has several.")] = None,
     explained: Annotated[bool, typer.Option("--explain", help="Show how each value was derived.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the rows of a step output, without a database.
 
-    Exit status 1 when the step output is rejected.
+    Exit status 1 when the step output is rejected. With --from and --to: of every step result in a folder of files, on
+    all cores; what is done already is not done again.
     """
     plan = find_plan(load_plans(find_project()), spec)
+    if source is not None and target is not None and file is None:
+        return extract_folder(plan, source, target, workers, as_json)
+    if file is None or source is not None or target is not None:
+        raise typer.BadParameter("name a FILE, or two folders with --from and --to")
     step = document.build_from_file(read_json_file(file), operation or plan.operations[0])
     name = step["operation"]["id"]
     result = extract_rows(plan, name, step)
@@ -212,6 +224,7 @@ COMMANDS = (
         (
             "dex extract company_intel_briefings output.json",
             "dex extract icp_job_titles - --explain --json < output.json",
+            "dex extract icp_job_titles --from steps --to found",
         ),
     ),
     Command(

@@ -14,8 +14,9 @@ from engine.plan import Plan
 from engine.plans import find_plan, load_plans
 from engine.project import find_project
 from engine.rows import render
+from engine.rows.shards import Shard
 from scripts import terminal
-from scripts.commands.options import AsJson, Command, complete_spec, read_optional_uuid
+from scripts.commands.options import AsJson, Command, ShardOption, complete_spec, read_optional_uuid
 from scripts.database_url import open_database
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def verify_specs(
         str | None, typer.Argument(help="The name of a spec. Default: all specs.", autocompletion=complete_spec)
     ] = None,
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
+    shard: ShardOption = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Rewrite the rows that do not match, then verify again.")
     ] = False,
@@ -41,10 +43,12 @@ def verify_specs(
     plans = load_plans(here)
     chosen = [find_plan(plans, spec)] if spec else list(plans)
     org_id = read_optional_uuid(org, "--org")
+    if org_id and shard:
+        raise typer.BadParameter("--org and --shard exclude each other")
     found = []
     with open_database(here) as dsn:
         for plan in chosen:
-            found.append(_verify_spec(dsn, plan, org_id, repair))
+            found.append(_verify_spec(dsn, plan, org_id, shard, repair))
             if found[-1] and not as_json:
                 _print_verification(found[-1])
     if as_json:
@@ -52,14 +56,17 @@ def verify_specs(
     raise typer.Exit(0 if all(each and each.holds for each in found) else 1)
 
 
-def _verify_spec(dsn: str, plan: Plan, org_id: str | None, repair: bool) -> Verification | None:
+def _verify_spec(dsn: str, plan: Plan, org_id: str | None, shard: str | None, repair: bool) -> Verification | None:
     """Verify one spec; when its table does not fit, print the error and return None, so that other specs follow."""
     from engine.store.errors import StoreRefused
     from engine.verify.repair import repair_spec
     from engine.verify.run import verify_spec
+    from engine.verify.shards import verify_shard
 
     try:
-        return asyncio.run((repair_spec if repair else verify_spec)(dsn, plan, org_id))
+        if shard:
+            return asyncio.run(verify_shard(dsn, plan, Shard.parse(shard), repair=repair))
+        return asyncio.run((repair_spec if repair else verify_spec)(dsn, plan, [org_id] if org_id else []))
     except StoreRefused as error:
         terminal.print_error(error)
         return None
@@ -78,6 +85,11 @@ COMMANDS = (
     Command(
         "verify",
         verify_specs,
-        ("dex verify", "dex verify icp_job_titles --json", "dex verify icp_job_titles --repair"),
+        (
+            "dex verify",
+            "dex verify icp_job_titles --json",
+            "dex verify icp_job_titles --repair",
+            "dex verify --shard 0/4",
+        ),
     ),
 )

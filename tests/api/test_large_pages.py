@@ -1,20 +1,46 @@
-"""Pages of large documents: the memory of the server is bounded, and others are answered meanwhile."""
+"""Large answers: the memory of the server is bounded, and others are answered meanwhile."""
 
-import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import psycopg
+import pytest
+from pyarrow import parquet
 
-from scripts.processes import build_dex_command, start_process
+from scripts.processes import Process, build_dex_command, start_process
 from tests import world
 from tests.api.loopback import INTERNAL_KEY, JWT_SECRET, internal_headers
 from tests.conftest import ROOT
 
 ROWS = 300
 QUERY = "/api/v1/icp-job-titles/query"
+
+
+class Document(msgspec.Struct):
+    text: msgspec.Raw  # with its quotes
+
+
+class Row(msgspec.Struct):
+    id: str
+    raw_parallel_output: Document
+
+
+class Meta(msgspec.Struct):
+    next_cursor: str | None
+
+
+class Page(msgspec.Struct):
+    data: list[Row]
+    meta: Meta
+
+
+#: Reads sixteen megabytes in some milliseconds: a slow reader would hold up who asks for health in the same process.
+PAGE = msgspec.json.Decoder(Page)
 
 
 def insert_large_rows(dsn: str) -> str:
@@ -30,6 +56,14 @@ def insert_large_rows(dsn: str) -> str:
     return org
 
 
+@contextmanager
+def serve(dsn: str) -> Iterator[tuple[Process, str]]:
+    """Run the API as a process of its own; yield it and its address."""
+    environment = {"DATABASE_URL": dsn, "INTERNAL_API_KEY": INTERNAL_KEY, "JWT_SECRET": JWT_SECRET}
+    with start_process(build_dex_command("serve", "--port", "0"), environment, cwd=ROOT) as process:
+        yield process, process.wait_for_line("serving on ").rsplit(" ", 1)[-1]
+
+
 def read_peak(pid: int) -> float:
     """Return the most memory that a process has had, in MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -38,9 +72,7 @@ def read_peak(pid: int) -> float:
 
 def test_three_large_pages_at_once(database: str) -> None:
     org = insert_large_rows(database)
-    environment = {"DATABASE_URL": database, "INTERNAL_API_KEY": INTERNAL_KEY, "JWT_SECRET": JWT_SECRET}
-    with start_process(build_dex_command("serve", "--port", "0"), environment, cwd=ROOT) as process:
-        url = process.wait_for_line("serving on ").rsplit(" ", 1)[-1]
+    with serve(database) as (process, url):
         with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(3) as readers:
             assert client.get("/healthz").status_code == 200
             pages = [readers.submit(read_pages, url, org) for _ in range(3)]
@@ -52,8 +84,7 @@ def test_three_large_pages_at_once(database: str) -> None:
                 time.sleep(0.01)
             assert [page.result() for page in pages] == [ROWS] * 3
         peak = read_peak(process.popen.pid)
-    waits.sort()
-    assert len(waits) > 10 and waits[len(waits) * 99 // 100 - 1] < 0.5, waits[-20:]  # other tests share the machine
+    assert len(waits) > 10 and max(waits) < 0.5, sorted(waits)[-20:]
     assert peak < 300, f"{peak:.0f} MB"
 
 
@@ -64,11 +95,38 @@ def read_pages(url: str, org: str) -> int:
         while True:
             answer = client.post(QUERY, json={"limit": ROWS, "cursor": cursor})
             assert answer.status_code == 200
-            page = json.loads(answer.content)
+            page = PAGE.decode(answer.content)
             assert len(answer.content) < 18 * 1024 * 1024 and all(
-                len(row["raw_parallel_output"]["text"]) == 1_000_000 for row in page["data"]
+                len(row.raw_parallel_output.text) == 1_000_002 for row in page.data
             )
-            found |= {row["id"] for row in page["data"]}
-            cursor = page["meta"]["next_cursor"]
+            found |= {row.id for row in page.data}
+            cursor = page.meta.next_cursor
             if cursor is None:
                 return len(found)
+
+
+@pytest.mark.long
+def test_a_million_rows_as_parquet(database: str, tmp_path: Path) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        org = world.insert_organisation(connection)
+        connection.execute(
+            "insert into icp_job_titles (org_id, company_domain, company_name, raw_parallel_output)"
+            " select %s, 'company-' || number || '.example', 'Company ' || number, jsonb_build_object('number', number)"
+            " from generate_series(1, 1000000) as number",
+            [org],
+        )
+        connection.execute("vacuum analyze icp_job_titles")
+    headers = {**internal_headers(org), "accept": "application/vnd.apache.parquet"}
+    file = tmp_path / "rows.parquet"
+    with serve(database) as (process, url):
+        with httpx.stream(
+            "POST", f"{url}/api/v1/icp-job-titles/export", json={}, headers=headers, timeout=600
+        ) as answer:
+            assert answer.status_code == 200
+            with file.open("wb") as target:
+                for part in answer.iter_bytes():
+                    target.write(part)
+        peak = read_peak(process.popen.pid)
+    assert parquet.read_metadata(file).num_rows == 1_000_000
+    print(f"peak memory: {peak:.0f} MB")
+    assert peak < 150, f"{peak:.0f} MB"

@@ -3,9 +3,9 @@
 import time
 
 import pytest
-from scripts.terminal import PlainProgress
 
 from engine.rows.accounts import Account
+from scripts.terminal import PlainProgress
 
 
 def test_lines_come_by_time_with_the_rate(capsys: pytest.CaptureFixture[str]) -> None:

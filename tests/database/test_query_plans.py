@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -42,17 +43,33 @@ def rows(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
+@dataclass
+class Tables:
+    """A connection to a database of many organisations, and the specs whose tables have many rows so far."""
+
+    connection: psycopg.Connection[Any]
+    dsn: str
+    filled: set[str] = field(default_factory=set)
+
+
 @pytest.fixture(scope="module")
-def filled(server_dsn: str, template: str, rows: int) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to a database with many rows of many organisations in every table."""
+def tables(server_dsn: str, template: str, rows: int) -> Iterator[Tables]:
     with create_database(server_dsn, template) as dsn:
         with psycopg.connect(dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
             connection.execute(draft_migration.build_create_migration(PLANS[-1]).encode())
             insert_organisations(connection)
-            for plan in PLANS:
-                insert_many_rows(connection, plan, rows)
         with psycopg.connect(dsn, autocommit=True) as connection:
-            yield connection
+            yield Tables(connection, dsn)
+
+
+@pytest.fixture
+def filled(tables: Tables, plan: Plan, rows: int) -> psycopg.Connection[Any]:
+    """A connection to a database with many rows of many organisations in the table of the plan."""
+    if plan.name not in tables.filled:
+        with psycopg.connect(tables.dsn, autocommit=True, cursor_factory=psycopg.ClientCursor) as connection:
+            insert_many_rows(connection, plan, rows)
+        tables.filled.add(plan.name)
+    return tables.connection
 
 
 def explain(connection: psycopg.Connection[Any], org: str, statement: Statement) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ note: {type: text, path: "item.note"}
 
 
 def verify(world: World, plan: Plan, org: str | None = None) -> Verification:
-    return world.loop.run(verify_spec(world.dsn, plan, org))
+    return world.loop.run(verify_spec(world.dsn, plan, [org] if org else []))
 
 
 def list_samples(found: Verification) -> list[tuple[Any, ...]]:
@@ -159,7 +159,7 @@ def test_only_one_organisation(world: World, quotes: Plan) -> None:
     world.run_backfill(quotes)
     world.db.execute("delete from quotes")
     assert (verify(world, quotes, other).counts["missing"], verify(world, quotes).counts["missing"]) == (1, 5)
-    assert world.loop.run(repair_spec(world.dsn, quotes, other)).holds
+    assert world.loop.run(repair_spec(world.dsn, quotes, [other])).holds
     assert verify(world, quotes).counts["missing"] == 4
 
 

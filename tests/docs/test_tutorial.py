@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,10 +22,10 @@ from engine import plans, project
 from engine.generate.files import write_files
 from engine.generate.generators import build_generated_files
 from engine.spec import checks, yaml_source
+from tests.pages import Block, read_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "specs" / "README.md"
-BLOCK = re.compile(r"(?:<!-- (?P<note>[^\n]*) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```\n", re.DOTALL)
 TUTORIAL = "## Ten minutes"
 #: What an example of the format does not say itself.
 REST = {
@@ -38,19 +37,6 @@ REST = {
     "row_name": "row_name: example\n",
     "fields": "fields:\n  company_name: {type: text, path: output.name}\n",
 }
-
-
-@dataclass(frozen=True)
-class Block:
-    """One fenced block, and the note above it."""
-
-    note: str
-    language: str
-    text: str
-
-
-def read_blocks(text: str) -> list[Block]:
-    return [Block(found["note"] or "", found["language"], found["text"]) for found in BLOCK.finditer(text)]
 
 
 def split_page() -> tuple[str, str]:

@@ -1,0 +1,49 @@
+"""Extract rows from step results that lie in files, as Arrow tables: what Ray Data, Dask and Spark call on a batch.
+
+    extractor = Extractor("company_intel_briefings")  # pickles: the specs travel as text
+    output = extractor(table)  # one row per step result: outcome, reasons, rows
+    found = newest(extractor.spec, rows(extractor.spec, output))  # as the rows stand in Postgres
+
+The input has the columns of `schema`; those but `output_payload` may be missing. The accounts of the output close by
+counting `outcome`. `pyarrow` is an optional part of the installation: importing this raises ArrowMissing without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.files.cells import fold_cells, list_rows
+from engine.files.extractor import Extractor, compile_once
+from engine.files.schemas import INPUT, arrow, build_newest_schema, build_rows_schema
+from engine.plan import Plan
+from engine.plans import find_plan, read_texts
+from engine.project import find_project
+
+__all__ = ["Extractor", "newest", "rows", "schema"]
+
+
+def schema(spec: str) -> Any:
+    """Return the Arrow schema of the input of a spec: the same for all, as `dex export-steps` writes it."""
+    _find_plan(spec)
+    return INPUT
+
+
+def rows(spec: str, output: Any) -> Any:
+    """Take the rows out of an output of `Extractor`, each with its step result and its place.
+
+    Under `on_absent: delete` a row whose `Element` is -1 says that its step result speaks for the parent key.
+    """
+    return arrow.Table.from_pylist(list(list_rows(output.to_pylist())), schema=build_rows_schema(_find_plan(spec)))
+
+
+def newest(spec: str, found: Any) -> Any:
+    """Fold rows by key, as a backfill does: the newest wins, `keep` keeps, what is absent goes.
+
+    All rows of a key have to be in one table: partition by `org_id`, which every key holds.
+    """
+    plan = _find_plan(spec)
+    return arrow.Table.from_pylist(list(fold_cells(plan, found.to_pylist())), schema=build_newest_schema(plan))
+
+
+def _find_plan(spec: str) -> Plan:
+    return find_plan(compile_once(read_texts(find_project())), spec)

@@ -1,0 +1,152 @@
+"""One share of a backfill, cut by organisation: N processes on any machines do I/N each, and none waits for another.
+
+A key always holds the organisation, so no two shards have one key, and the order of its step results is kept: the
+organisations of a shard are done one after the other, oldest step result first. Where cuts overlap (0/2 beside 1/3),
+the locks of the keys keep two writers apart, and whoever comes second finds the work done.
+
+No transaction is longer than a batch, so a pooler may stand between, and a process may be killed anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from engine.backfill.apply import BatchFold
+from engine.backfill.reader import fetch_steps
+from engine.backfill.refusals import forget_old_refusals
+from engine.backfill.run import (
+    BackfillResult,
+    Progress,
+    count_stale,
+    fold_with_retry,
+    record_outcomes,
+    stream_stale_units,
+)
+from engine.backfill.versions import queue_history, register_unknown_version
+from engine.plan import Plan
+from engine.rows.accounts import Account
+from engine.rows.reading import Reading
+from engine.rows.shards import Shard
+from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step
+from engine.sql import step_results
+from engine.sql.step_results import Position, Scope
+from engine.store.connection import Connection, connect
+from engine.store.errors import wrap_errors
+
+#: Step results whose ids are selected at a time; their documents are read in smaller parts.
+_PAGE_SIZE: Final = 2_000
+#: Step results whose documents are read at a time, until the size of the last ones tells how many may be.
+_FETCH_SIZE: Final = 20
+_FETCH_BYTES: Final = 2_000_000
+
+#: Called with an organisation, its step results, and those of all shards: it is larger than a shard's share.
+NoteLarge = Callable[[str, int, int], None]
+
+
+async def run_shard(
+    dsn: str,
+    plan: Plan,
+    scope: Scope,
+    shard: Shard,
+    *,
+    batch_size: int = BATCH_SIZE,
+    dry_run: bool = False,
+    progress: Progress = lambda account: None,
+    note_large: NoteLarge = lambda org_id, found, total: None,
+) -> BackfillResult:
+    """Backfill the organisations of one shard. `note_large` is called for one that is larger than a shard's share.
+
+    What another process recorded meanwhile counts as neither found nor pending. Raises as `run_backfill`.
+    """
+    reading = Reading(plan)
+    async with wrap_errors(), await connect(dsn) as connection:
+        if not dry_run:
+            await register_unknown_version(connection, plan)
+            await forget_old_refusals(connection, plan)
+            scope = replace(scope, queued=await queue_history(connection, plan))
+        counts = await _count_by_organisation(connection, plan, scope)
+        own = {org_id: found for org_id, found in counts.items() if shard.holds(org_id)}
+        if own and shard.count > 1:
+            await _note_large_organisations(connection, plan, scope, shard, note_large)
+        result = BackfillResult(Account(plan.name, found=sum(own.values())))
+        progress(result.account)
+        fold = BatchFold.build(reading)
+        for org_id in own:
+            async for batch in _stream_batches(
+                connection, reading, org_id, replace(scope, org_ids=[org_id]), batch_size
+            ):
+                steps = await fold_with_retry(connection, fold, batch, again=scope.all, dry_run=dry_run)
+                record_outcomes(result.account, steps)
+                progress(result.account)
+        await _fold_stale_rows(connection, fold, shard, result.account, dry_run=dry_run)
+        if not dry_run:
+            left = await _count_by_organisation(connection, plan, replace(scope, all=False, rejected=False))
+            result.account.found = result.account.recorded + sum(left[org_id] for org_id in left if shard.holds(org_id))
+        return result
+
+
+async def fetch_organisations(dsn: str, shard: Shard) -> list[str]:
+    """Return the organisations of a shard. Raises StoreUnavailable."""
+    async with wrap_errors(), await connect(dsn) as connection:
+        rows = await (await connection.execute("select id::text from orgs order by id")).fetchall()
+    return [org_id for (org_id,) in rows if shard.holds(org_id)]
+
+
+async def _note_large_organisations(
+    connection: Connection, plan: Plan, scope: Scope, shard: Shard, note_large: NoteLarge
+) -> None:
+    """Call `note_large` for each organisation of the shard that has more of the scope than a shard's share."""
+    known = await _count_by_organisation(connection, plan, replace(scope, all=True, rejected=False))
+    total = sum(known.values())
+    for org_id, found in known.items():
+        if shard.holds(org_id) and found * shard.count > total:
+            note_large(org_id, found, total)
+
+
+async def _count_by_organisation(connection: Connection, plan: Plan, scope: Scope) -> dict[str, int]:
+    statement = step_results.build_organisation_counts_statement(plan, scope)
+    return dict(await (await connection.execute(statement.text, statement.parameters)).fetchall())
+
+
+async def _stream_batches(
+    connection: Connection, reading: Reading, org_id: str, scope: Scope, batch_size: int
+) -> AsyncIterator[Sequence[Step]]:
+    """Yield the step results of one organisation in batches, oldest first; between two nothing is held open."""
+    builder, after = BatchBuilder(batch_size), Position()
+    while ids := await _fetch_page(connection, reading.plan, org_id, scope, after):
+        after = Position(ids[-1][1], ids[-1][0])
+        size, place = _FETCH_SIZE, 0
+        while place < len(ids):
+            part = [step_id for step_id, _ in ids[place : place + size]]
+            place += len(part)
+            steps = await fetch_steps(connection, reading, part)
+            for step in steps:
+                if batch := builder.add_step(step):
+                    yield batch
+            read = sum(step.size for step in steps)
+            size = max(1, min(_PAGE_SIZE, _FETCH_BYTES * max(len(steps), 1) // max(read, 1), size * 2))
+    if batch := builder.take_batch():
+        yield batch
+
+
+async def _fetch_page(
+    connection: Connection, plan: Plan, org_id: str, scope: Scope, after: Position
+) -> list[tuple[str, str]]:
+    """Return id and time of the next step results of an organisation, without their documents."""
+    statement = step_results.build_page_statement(plan, org_id, scope, after, _PAGE_SIZE)
+    return await (await connection.execute(statement.text, statement.parameters)).fetchall()
+
+
+async def _fold_stale_rows(
+    connection: Connection, fold: BatchFold, shard: Shard, account: Account, *, dry_run: bool
+) -> None:
+    """Fold the rows that wait for it, of the shard's organisations."""
+    waiting = [org_id for org_id in await count_stale(connection, fold.plan, ()) if shard.holds(org_id)]
+    account.stale_rows = 0
+    if not waiting:
+        return
+    async for units in stream_stale_units(connection, fold.plan, waiting):
+        await fold_with_retry(connection, fold, (), units, again=False, dry_run=dry_run)
+    account.stale_rows = sum((await count_stale(connection, fold.plan, waiting)).values())

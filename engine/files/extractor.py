@@ -1,0 +1,55 @@
+"""The extractor of one spec: a table of step results in, a table of outputs out. It travels as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from engine.files.cells import Cells, extract_cells
+from engine.files.schemas import INPUT, arrow, build_output_schema
+from engine.plan import Plan
+from engine.plans import PortableSpec, compile_texts, find_plan, read_texts
+from engine.project import find_project
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Extracts the rows of one spec from tables of step results; by default a spec of the project around.
+
+    Calling it gives one row per step result: what it is, `spec`, `spec_digest`, `outcome` (row, filtered, rejected,
+    not_found), `elements`, `duplicates`, `refused`, `reasons` (JSON), `rows` (a list of structs), and `parent`. One
+    that cannot be read is rejected, with the reason.
+    """
+
+    spec: str
+    texts: tuple[PortableSpec, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            object.__setattr__(self, "texts", read_texts(find_project()))
+        _ = self.plan  # an unknown spec is named here, not in a worker
+
+    @property
+    def plan(self) -> Plan:
+        """The compiled spec; each process compiles it once."""
+        return find_plan(compile_once(self.texts), self.spec)
+
+    def __call__(self, table: Any) -> Any:
+        plan = self.plan
+        outputs = [extract_cells(plan, result) for result in _list_results(table)]
+        return arrow.Table.from_pylist(outputs, schema=build_output_schema(plan))
+
+
+def _list_results(table: Any) -> Iterator[Cells]:
+    """Yield the step results of a table, null for each column it lacks."""
+    known = [name for name in INPUT.names if name in table.column_names]
+    for batch in table.select(known).to_batches():
+        yield from ({**dict.fromkeys(INPUT.names), **cells} for cells in batch.to_pylist())
+
+
+@lru_cache(maxsize=8)
+def compile_once(texts: tuple[PortableSpec, ...]) -> tuple[Plan, ...]:
+    """Return the plans of specs that came as text; a process compiles them once."""
+    return compile_texts(texts)

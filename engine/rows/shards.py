@@ -1,0 +1,34 @@
+"""A share of the organisations: which of them shard I of N has."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+
+from engine.errors import EngineError
+
+
+class InvalidShard(EngineError):
+    """The text is no shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Shard `index` of `count`; the index counts from 0."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Return the shard that is written as I/N. Raises InvalidShard."""
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if not found or int(found[1]) >= int(found[2]):
+            hint = "write I/N, such as `0/4`: shard I of N, and I counts from 0"
+            raise InvalidShard(f"`{text}` is no shard", hint=hint)
+        return cls(int(found[1]), int(found[2]))
+
+    def holds(self, org_id: str) -> bool:
+        """Whether an organisation is one of this shard: by a checksum that every process computes alike."""
+        return zlib.crc32(org_id.encode()) % self.count == self.index
