@@ -10,26 +10,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-
 from engine.errors import EngineError
 from engine.rows import render
 from engine.rows.accounts import ELEMENT_COUNTS, Account
 from engine.rows.outcomes import Outcome
 from engine.spec.diagnostics import SpecErrors
 
-_OUT = Console(highlight=False, soft_wrap=True, emoji=False)
-_ERR = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-
 
 def print_line(sentence: str = "") -> None:
-    """Print one line to standard output, markup and emoji codes left as they are."""
-    _OUT.print(sentence, markup=False)
+    """Print one line to standard output."""
+    print(sentence, flush=True)
 
 
 def print_note(sentence: str) -> None:
     """Print one line to standard error: what a person wants to know and a program does not read."""
-    _ERR.print(sentence, markup=False)
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
@@ -80,9 +75,10 @@ def print_account(account: Mapping[str, Any]) -> None:
 @contextmanager
 def show_progress() -> Iterator[Callable[[Account], None]]:
     """Yield a function to call with the Account after every batch: a bar per spec on a terminal, else plain lines."""
-    if not _ERR.is_terminal:
+    if not sys.stderr.isatty():
         yield _print_progress
         return
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -94,7 +90,8 @@ def show_progress() -> Iterator[Callable[[Account], None]]:
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_ERR, transient=True) as bar:
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
         def update_bar(state: Account) -> None:

@@ -7,17 +7,11 @@ Exit status: 0 fine, 1 something is wrong, 2 wrong usage. Each command prints wh
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from engine.errors import EngineError
-from engine.plans import UnknownSpec
-from engine.rows.cursor import CursorRejected
-from engine.rows.query import QueryRejected
-from engine.store.database_url import InvalidDatabaseUrl
-from engine.tables.migration_files import NoSuchBaseline
 from scripts import console
 from scripts.commands import (
     access,
@@ -41,9 +35,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-#: Errors of the engine that mean wrong usage: exit status 2.
-USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, NoSuchBaseline, InvalidDatabaseUrl)
 
 COMMANDS = (
     *check.COMMANDS,
@@ -70,6 +61,8 @@ for group in GROUPS:
 def print_version(wanted: bool) -> None:
     """Print the version and end, for `--version`."""
     if wanted:
+        from importlib.metadata import version
+
         console.print_line(f"dex {version('data-engine-x')}")
         raise typer.Exit()
 
@@ -89,7 +82,19 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments)
     except EngineError as error:
         console.print_error(error)
-        sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
+        sys.exit(2 if is_usage_error(error) else 1)
+
+
+def is_usage_error(error: EngineError) -> bool:
+    """Return whether an error of the engine means wrong usage."""
+    # Imported when there is an error: only some commands need the rooms of these, and with them the database's driver.
+    from engine.plans import UnknownSpec
+    from engine.rows.cursor import CursorRejected
+    from engine.rows.query import QueryRejected
+    from engine.store.database_url import InvalidDatabaseUrl
+    from engine.tables.migration_files import NoSuchBaseline
+
+    return isinstance(error, UnknownSpec | QueryRejected | CursorRejected | NoSuchBaseline | InvalidDatabaseUrl)
 
 
 if __name__ == "__main__":
