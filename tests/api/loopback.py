@@ -20,9 +20,8 @@ from api.app import create_app
 from api.server import build_server
 from api.settings import Limits, Settings
 from engine.plan import Plan
-from engine.plans import load_plans
-from engine.project import find_project
 from tests import world
+from tests.conftest import load_project_plans
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -183,7 +182,7 @@ def build_settings(dsn: str, **changes: Any) -> Settings:
 @contextmanager
 def run_api(dsn: str, plans: tuple[Plan, ...] | None = None, **changes: Any) -> Iterator[Api]:
     """Run the API over a database, by default with the specs of the project."""
-    plans = load_plans(find_project(ROOT)) if plans is None else plans
+    plans = load_project_plans() if plans is None else plans
     settings = build_settings(dsn, **changes)
     app = create_app(settings, plans, ROOT / "migrations")
     with serve_app(app, settings) as url, httpx.Client(base_url=url, timeout=60) as client:
