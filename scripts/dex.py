@@ -7,18 +7,11 @@ Exit status: 0 for success, 1 when something is wrong, 2 for wrong usage. Each c
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from engine.errors import EngineError
-from engine.plans import UnknownSpec
-from engine.rows.cursor import CursorRejected
-from engine.rows.query import QueryRejected
-from engine.rows.shards import InvalidShard
-from engine.store.database_url import InvalidDatabaseUrl
-from engine.tables.migration_files import NoSuchBaseline
 from scripts import terminal
 from scripts.commands import (
     access,
@@ -49,9 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-#: Errors that mean wrong usage, with exit status 2.
-USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, InvalidShard, NoSuchBaseline, InvalidDatabaseUrl)
-
 COMMANDS = (
     *init.COMMANDS,
     *check.COMMANDS,
@@ -81,6 +71,8 @@ for group in GROUPS:
 def print_version(wanted: bool) -> None:
     """Print the version and exit, when `--version` is given."""
     if wanted:
+        from importlib.metadata import version
+
         terminal.print_line(f"dex {version('data-engine-x')}")
         raise typer.Exit()
 
@@ -106,7 +98,21 @@ def main(arguments: list[str] | None = None) -> None:
         terminal.print_error(error)
         if origins := describe_origins(f"{error.message} {error.hint}"):
             terminal.print_note(f"    {origins}")
-        sys.exit(2 if isinstance(error, USAGE_ERRORS) else 1)
+        sys.exit(2 if is_usage_error(error) else 1)
+
+
+def is_usage_error(error: EngineError) -> bool:
+    """Return whether an error of the engine means wrong usage."""
+    # Imported when there is an error: only some commands need these modules, and with them the database's driver.
+    from engine.plans import UnknownSpec
+    from engine.rows.cursor import CursorRejected
+    from engine.rows.query import QueryRejected
+    from engine.rows.shards import InvalidShard
+    from engine.store.database_url import InvalidDatabaseUrl
+    from engine.tables.migration_files import NoSuchBaseline
+
+    usage = UnknownSpec | QueryRejected | CursorRejected | InvalidShard | NoSuchBaseline | InvalidDatabaseUrl
+    return isinstance(error, usage)
 
 
 if __name__ == "__main__":

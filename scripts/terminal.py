@@ -13,26 +13,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-
 from engine.errors import EngineError
 from engine.rows import render
 from engine.rows.accounts import ELEMENT_COUNTS, Account
 from engine.rows.outcomes import Outcome
 from engine.spec.diagnostics import SpecErrors
 
-_OUT = Console(highlight=False, soft_wrap=True, emoji=False)
-_ERR = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-
 
 def print_line(sentence: str = "") -> None:
-    """Print one line to standard output, without interpreting Rich's markup and emoji codes."""
-    _OUT.print(sentence, markup=False)
+    """Print one line to standard output."""
+    print(sentence, flush=True)
 
 
 def print_note(sentence: str) -> None:
-    """Print one line to standard error: information for people that is not part of the result."""
-    _ERR.print(sentence, markup=False)
+    """Print one line to standard error: what a person wants to know and a program does not read."""
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def print_json(value: Any) -> None:
@@ -117,9 +112,10 @@ def stop_on_terminate() -> Iterator[None]:
 
 @contextmanager
 def _open_progress() -> Iterator[Callable[[Account], None]]:
-    if not _ERR.is_terminal:
+    if not sys.stderr.isatty():
         yield PlainProgress()
         return
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -131,7 +127,8 @@ def _open_progress() -> Iterator[Callable[[Account], None]]:
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=_ERR, transient=True) as bar:
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, *times, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
         def update_bar(state: Account) -> None:

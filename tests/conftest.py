@@ -3,29 +3,35 @@
 The server is the project's own embedded one (or a system Postgres 15, with `--postgres system15`), started on first use
 and thrown away with everything in it. The processes of a parallel run share it. A migrated template is made once; each
 test that asks for `database` gets a clone.
+
+What has too many cases for every run takes a share of them (`take_share`): the next run takes the next share.
 """
 
 import asyncio
 import contextlib
 import os
+import random
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 
 from engine.embedded_postgres import find_system_binaries, lock, run_server
+from engine.plan import Plan
 from engine.plans import load_plans
 from engine.project import Project
 from engine.store.connection import connect
 from engine.tables.migrate import migrate
 from engine.tables.roles import Login, make_roles
-from scripts.test import REAL_VARIABLES
+from scripts.test import REAL_VARIABLES, SLOW_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Names the folder of the run's server to the processes of a parallel run.
@@ -33,6 +39,10 @@ DATA_DIR = "DEX_TEST_DATA_DIR"
 TEMPLATE = "template_migrated"
 LOGIN_PASSWORD = "of the tests"
 API_LOGIN = Login("tests_api", LOGIN_PASSWORD)
+#: The number of the run, from which its share of the cases follows; set it to get the share of an earlier run again.
+SHARE = "DEX_TEST_SHARE"
+
+T = TypeVar("T")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,14 +57,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--postgres") == "system15" and not find_system_binaries(15):
         raise pytest.UsageError("--postgres system15: this machine has no PostgreSQL 15 programs")
-    for name in [name for name in os.environ if name.startswith(REAL_VARIABLES)]:
+    for name in [name for name in os.environ if name.startswith((*REAL_VARIABLES, *SLOW_VARIABLES))]:
         del os.environ[name]
     os.environ["DEX_ENV_FILE"] = ""  # a developer's `.env` leads to a database that no test may see
     if not is_worker(config):
+        os.environ[SHARE] = os.environ.get(SHARE) or str(count_run(config))
         # Outside of the repository, and open to the unprivileged user under which root runs a server.
         folder = Path(tempfile.mkdtemp(prefix="dex-tests-"))
         folder.chmod(0o755)
         os.environ[DATA_DIR] = str(folder)
+
+
+def count_run(config: pytest.Config) -> int:
+    """Return the number of this run, one more than that of the last one here; the first is drawn by lot."""
+    cache_of_pytest = config.cache
+    assert cache_of_pytest is not None
+    number = int(cache_of_pytest.get("dex/run", random.randrange(1000))) + 1
+    cache_of_pytest.set("dex/run", number)
+    return number
+
+
+def pytest_report_header() -> str:
+    return f"share of the run: {SHARE}={os.environ[SHARE]}"
+
+
+def take_share(cases: Sequence[T], parts: int) -> Sequence[T]:
+    """Return every `parts`-th of the cases; where it starts, moves on by one with each run."""
+    return cases[int(os.environ[SHARE]) % parts :: parts]
+
+
+@cache
+def load_project_plans() -> tuple[Plan, ...]:
+    """Return the project's own plans, which are compiled once for all tests of a process."""
+    return load_plans(Project(ROOT))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

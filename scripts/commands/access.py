@@ -7,16 +7,17 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from engine.project import find_project
-from engine.store.connection import Connection, connect
-from engine.store.errors import UnknownOrganisation
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
 from scripts.database_url import open_database
+
+if TYPE_CHECKING:
+    from engine.store.connection import Connection
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ def create_token(
     Only its hash is stored, so it cannot be printed again: replace a lost token by a new one, and revoke it.
     """
     from engine.store import access
+    from engine.store.errors import UnknownOrganisation
 
     if not name.strip():
         raise typer.BadParameter("--name is blank")
@@ -132,6 +134,8 @@ def read_lifetime(text: str) -> timedelta:
 
 
 def _run_in_database(work: Callable[[Connection], Awaitable[T]]) -> T:
+    from engine.store.connection import connect
+
     async def connect_and_work(dsn: str) -> T:
         async with await connect(dsn) as connection:
             return await work(connection)

@@ -21,13 +21,11 @@ from api.app import create_app
 from api.server import build_server
 from api.settings import Limits, Settings
 from engine.plan import Plan
-from engine.plans import load_plans
-from engine.project import find_project
 from engine.store.connection import connect
 from engine.store.database_url import replace_login
 from engine.tables.engine_access import give_engine_access
 from tests import world
-from tests.conftest import API_LOGIN, LOGIN_PASSWORD
+from tests.conftest import API_LOGIN, LOGIN_PASSWORD, load_project_plans
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -197,7 +195,7 @@ def run_api(dsn: str, plans: tuple[Plan, ...] | None = None, grant: bool = True,
 
     `grant` first lets it reach the tables of the plans, which takes a server that can be written to.
     """
-    plans = load_plans(find_project(ROOT)) if plans is None else plans
+    plans = load_project_plans() if plans is None else plans
     settings = build_settings(replace_login(dsn, API_LOGIN.name, LOGIN_PASSWORD), **changes)
     with ThreadPoolExecutor(1) as thread:  # this one may have an event loop
         if grant:

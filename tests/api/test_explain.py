@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,7 +16,6 @@ from engine.generated import explain_icp_job_titles, list_icp_job_titles_history
 from engine.sql.step_results import Scope
 from tests.api.loopback import (
     ADMIN_KEY,
-    ROOT,
     Api,
     bearer_headers,
     internal_headers,
@@ -27,6 +23,7 @@ from tests.api.loopback import (
     read_error,
     session_jwt,
 )
+from tests.forked_dex import run_dex_text
 from tests.world import build_payload
 
 SLUG = "icp-job-titles"
@@ -201,9 +198,7 @@ def test_answers_are_as_openapi_describes_them(api: Api, org: str) -> None:
 
 
 def run_dex(api: Api, *words: str) -> "subprocess.CompletedProcess[str]":
-    program = Path(sys.executable).parent / "dex"
-    env = {"PATH": os.environ["PATH"], "DATABASE_URL": api.dsn}
-    return subprocess.run([program, *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return run_dex_text(*words, environment={"DATABASE_URL": api.dsn})
 
 
 def test_the_command_line_says_the_same(api: Api, org: str) -> None:

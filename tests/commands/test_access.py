@@ -1,22 +1,17 @@
 """`dex token` and `dex org`: somebody without SQL gets a token, uses it, and ends it."""
 
 import json
-import os
 import subprocess
 from typing import Any
 
 import pytest
 
-from scripts.processes import build_dex_command
 from tests.api.loopback import bearer_headers, read_error, run_api
-from tests.conftest import ROOT
+from tests.forked_dex import run_dex_text
 
 
 def run_dex(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DATABASE_URL": dsn, "COLUMNS": "200"}
-    return subprocess.run(
-        build_dex_command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200
-    )
+    return run_dex_text(*arguments, environment={"DATABASE_URL": dsn, "COLUMNS": "200"})
 
 
 def read_json(dsn: str, *arguments: str) -> Any:

@@ -9,8 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.commands.test_extract_and_preview import DEX, OUTPUT, SPEC, insert_research
+from tests.commands.test_extract_and_preview import OUTPUT, SPEC, insert_research
 from tests.conftest import ROOT
+from tests.forked_dex import run_dex_text
 
 CASE = "tests/cases/good/offices"
 
@@ -30,7 +31,7 @@ def keep_sample(project: Path, output: Any) -> None:
 
 def run_process(project: Path, command: str, status: int, dsn: str) -> subprocess.CompletedProcess[str]:
     env = {"DATABASE_URL": dsn} if dsn else {}
-    done = subprocess.run([DEX, *command.split()], cwd=project, capture_output=True, text=True, env=env)
+    done = run_dex_text(*command.split(), environment=env, folder=project)
     assert done.returncode == status, done.stdout + done.stderr
     return done
 

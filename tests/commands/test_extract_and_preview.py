@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,9 @@ import psycopg
 import pytest
 
 from tests.conftest import ROOT
+from tests.forked_dex import run_dex_text
 from tests.world import build_payload, insert_organisation, insert_run, insert_step, insert_submission
 
-DEX = Path(sys.executable).with_name("dex")
 SPEC = """
 spec: 1
 name: offices
@@ -50,7 +48,7 @@ def project(tmp_path: Path) -> Path:
 
 def run_dex(project: Path, command: str, dsn: str = "", status: int = 0) -> str:
     env = {"DATABASE_URL": dsn} if dsn else {}
-    done = subprocess.run([DEX, *command.split()], cwd=project, capture_output=True, text=True, env=env)
+    done = run_dex_text(*command.split(), environment=env, folder=project)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 

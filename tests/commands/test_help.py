@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ WIDTH = 80
 GROUP: Any = typer.main.get_command(app)
 
 
+@cache
 def read_help(*arguments: str) -> list[str]:
     result = CliRunner().invoke(app, [*arguments, "--help"], env={"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH)})
     assert result.exit_code == 0, result.output
@@ -85,6 +87,13 @@ def test_the_commands_of_a_group_are_described_like_the_others(group: str, comma
 def test_the_version_is_that_of_the_package() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.output) == (0, f"dex {version('data-engine-x')}\n")
+
+
+def test_it_starts_without_what_only_some_commands_need() -> None:
+    program = "import sys, scripts.dex; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    needed = {"psycopg", "fastapi", "uvicorn", "httpx", "mcp", "pyarrow", "rich"} & set(done.stdout.split())
+    assert needed == set(), "imported before a command asks for it"
 
 
 def test_a_shell_is_offered_the_names_of_the_specs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

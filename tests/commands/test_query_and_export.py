@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,14 @@ import psycopg
 import pytest
 from pyarrow import parquet
 
-from scripts.processes import build_dex_command
-from tests import world
-from tests.conftest import ROOT
+from tests import forked_dex, world
 
 SPEC = "icp_job_titles"
 ROWS = 250
 
 
 def run_dex(dsn: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "DATABASE_URL": dsn, "COLUMNS": "200"}
-    return subprocess.run(build_dex_command(*arguments), cwd=ROOT, env=environment, capture_output=True, timeout=200)
+    return forked_dex.run_dex(*arguments, environment={"DATABASE_URL": dsn, "COLUMNS": "200"})
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import textwrap
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,12 +16,10 @@ import pytest
 from psycopg.rows import dict_row
 
 from engine import plan
-from engine import plans as load
 from engine.backfill import coverage
 from engine.backfill import run as backfill
 from engine.backfill.live import LiveUpsert
 from engine.plan import Plan
-from engine.project import Project
 from engine.rows import document
 from engine.rows.accounts import Account
 from engine.rows.extract import Extraction, extract_rows
@@ -33,9 +30,9 @@ from engine.sql.step_results import Scope
 from engine.store.connection import connect
 from engine.tables import draft_migration
 from engine.values import exact_json
+from tests.conftest import load_project_plans
 from tests.world import build_payload, insert_organisation, insert_run, insert_step, insert_submission
 
-ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HEAD = """
 spec: 1
@@ -71,7 +68,7 @@ class World:
         self.db = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
         self.loop = asyncio.Runner()
         self.own = self.loop.run(connect(dsn))  # for live upserts, repair and coverage
-        self.specs = {item.name: item for item in load.load_plans(Project(ROOT))}
+        self.specs = {item.name: item for item in load_project_plans()}
         self.steps: dict[str, tuple[Run, str, datetime, int]] = {}
 
     def close(self) -> None:

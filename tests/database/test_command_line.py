@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import psycopg
 import pytest
 
 from tests.conftest import ROOT, create_database
+from tests.forked_dex import run_dex_text
 
 Dex = Callable[..., "subprocess.CompletedProcess[str]"]
-BIN = Path(sys.executable).parent
 ORG = "aaaaaaaa-0000-4000-8000-000000000000"
 SUBMIT = ("submit", "--step", "market.find.quotes")
 TYPES = ("text", "integer", "bigint", "numeric", "boolean", "date", "timestamptz", "uuid")
@@ -54,7 +53,7 @@ def dex(tmp_path_factory: pytest.TempPathFactory, server_dsn: str, template: str
 def runner(project: Path, database: str) -> Dex:
     def run(*words: str) -> "subprocess.CompletedProcess[str]":
         env = {"PATH": "/usr/bin:/bin", "DATABASE_URL": database}
-        return subprocess.run([BIN / "dex", *words], cwd=project, env=env, capture_output=True, text=True)
+        return run_dex_text(*words, environment=env, folder=project)
 
     return run
 

@@ -8,7 +8,8 @@ import pytest
 
 from engine.explain.row import explain_row
 from engine.plan import Plan
-from tests.database.conftest import ROOT, World
+from tests.conftest import ROOT
+from tests.database.conftest import World
 
 COMPANY = "company.derive.intel_briefing"
 TITLES = "company.derive.icp_job_titles"

@@ -21,10 +21,10 @@ import pytest
 
 from api.settings import Limits
 from engine.store.connection import StoreConnection, connect
-from scripts.processes import build_dex_command, start_process
+from scripts.processes import start_process
 from tests import world
 from tests.api.loopback import bearer_headers, read_error, run_api
-from tests.conftest import ROOT
+from tests.forked_dex import run_dex_text
 
 PGBOUNCER = shutil.which(
     "pgbouncer", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
@@ -86,10 +86,7 @@ def insert_research(dsn: str, number: int) -> str:
 
 
 def run_dex(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DATABASE_URL": url}
-    return subprocess.run(
-        build_dex_command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-    )
+    return run_dex_text(*arguments, environment={"DATABASE_URL": url}, seconds=300)
 
 
 async def test_a_pooler_is_recognised_and_nothing_is_prepared(database: str, pooled: str) -> None:

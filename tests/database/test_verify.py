@@ -25,6 +25,7 @@ from engine.verify.report import Verification
 from engine.verify.run import verify_spec
 from tests.conftest import ROOT
 from tests.database.conftest import HEAD, World
+from tests.forked_dex import run_dex_text
 
 QUOTES = "finance.fetch.quotes"
 FIELDS = """
@@ -340,9 +341,8 @@ def test_the_command(world: World, tmp_path: Path) -> None:
     world.run_backfill(plan)
 
     def dex(*words: str) -> "subprocess.CompletedProcess[str]":
-        command = [Path(sys.executable).parent / "dex", "verify", *words]
         env = {"PATH": "/usr/bin:/bin", "DATABASE_URL": world.dsn}
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        return run_dex_text("verify", *words, environment=env, folder=tmp_path)
 
     done = dex("--json")
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,16 +1,13 @@
 """Plans from the text of a spec."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from engine import plan, project
-from engine import plans as plans_module
+from engine import plan
 from engine.plan import Plan
 from engine.spec import checks, yaml_source
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import load_project_plans
 
 
 @pytest.fixture
@@ -30,4 +27,4 @@ def compiled() -> Callable[[str], Plan]:
 @pytest.fixture(scope="session")
 def plans() -> tuple[Plan, ...]:
     """The project's own plans."""
-    return plans_module.load_plans(project.find_project(ROOT))
+    return load_project_plans()

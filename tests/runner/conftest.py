@@ -20,6 +20,7 @@ import pytest
 from scripts import processes
 from scripts.processes import Process
 from tests.conftest import create_database
+from tests.forked_dex import run_dex_text
 from tests.world import insert_organisation, insert_run, insert_step, insert_submission
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,16 +200,7 @@ class World:
         """Run a command against the database of this world, with what a runner needs; it ends with `status`."""
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
         environment = {"PATH": path, "DATABASE_URL": self.services.dsn, **self.build_environment(**changes)}
-        command = [str(BIN / "dex"), *words]
-        done = subprocess.run(
-            command,
-            cwd=self.services.root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        done = run_dex_text(*words, environment=environment, folder=self.services.root, seconds=SECONDS)
         assert done.returncode == status, done.stdout + done.stderr
         return done
 

@@ -1,6 +1,7 @@
 """Kill -9 at every request a runner makes, when it is done and its answer not yet seen: nothing is bought twice.
 
-To everybody else that is the same as being killed just before the next request, so every boundary is met.
+To everybody else that is the same as being killed just before the next request, so every boundary is met. A run of the
+tests kills at a quarter of the requests (`take_share`), `make test-long` at all of them.
 """
 
 import threading
@@ -9,7 +10,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+import pytest
+
 from scripts.processes import Process
+from tests.conftest import take_share
 from tests.runner.conftest import ICP, PERSON, SECONDS, Services, World, create_world
 from tests.runner.proxy import Cut, Exchange, start_proxy
 
@@ -104,11 +108,14 @@ def check(world: World, run_id: str, where: str) -> None:
     assert all(account["pending"] == 0 for account in world.fetch_coverage()), where
 
 
-def test_killed_at_every_request(world: World) -> None:
+@pytest.mark.parametrize("parts", [4, pytest.param(1, marks=pytest.mark.long)])
+def test_killed_at_every_request(world: World, parts: int) -> None:
+    places = take_share(range(1, MOST_REQUESTS), parts)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for start in range(1, MOST_REQUESTS, AT_ONCE):
-            struck = list(pool.map(lambda at: run_scenario(world.services, at), range(start, start + AT_ONCE)))
+        for start in range(0, len(places), AT_ONCE):
+            batch = places[start : start + AT_ONCE]
+            struck = list(pool.map(lambda at: run_scenario(world.services, at), batch))
             if not all(struck):
-                assert start + struck.index(False) > 17, "that is not the whole run"
+                assert batch[struck.index(False)] > 17, "that is not the whole run"
                 return
     raise AssertionError("the run never ends")

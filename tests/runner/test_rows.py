@@ -1,7 +1,6 @@
 """A project of one's own: a spec whose one step result is many rows, from the spec to rows without a line of code."""
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import create_database
-from tests.runner.conftest import BIN, ICP, ROOT, TRIGGER, Services, World, create_world, find_free_port
+from tests.forked_dex import run_dex_text
+from tests.runner.conftest import ICP, ROOT, TRIGGER, Services, World, create_world, find_free_port
 from tests.runner.test_pipeline import CONTEXT
 
 SPEC = f"""\
@@ -56,7 +56,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run_dex(project: Path, command: str, **env: str) -> None:
-    done = subprocess.run([BIN / "dex", *command.split()], cwd=project, capture_output=True, text=True, env=env or None)
+    done = run_dex_text(*command.split(), environment=env, folder=project)
     assert done.returncode == 0, f"dex {command}: {done.stdout}{done.stderr}"
 
 

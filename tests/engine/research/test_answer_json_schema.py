@@ -79,10 +79,11 @@ def build_random_value(chance: random.Random, schema: dict[str, Any]) -> Any:
     return None
 
 
-def test_every_answer_that_is_valid_for_the_schema_extracts() -> None:
-    chance = random.Random(11)
+@pytest.mark.parametrize(("seed", "count"), [(11, 125), pytest.param(12, 2_000, marks=pytest.mark.long)])
+def test_every_answer_that_is_valid_for_the_schema_extracts(seed: int, count: int) -> None:
+    chance = random.Random(seed)
     made = 0
-    while made < 500:
+    while made < count:
         source = yaml_source.parse_source(build_random_spec(chance), "specs/made.yaml")
         checked = checks.check_sources([source])
         if checked.diagnostics:
