@@ -53,6 +53,15 @@ where p.pronamespace = current_schema()::regnamespace and pg_get_userbyid(p.proo
   ))
 order by 1
 """
+#: Sequences that defaults draw from, without belonging to a column: those follow the owner of their table.
+_SELECT_SEQUENCES: Final = """
+select distinct s.oid::regclass::text
+from unnest(%(tables)s::text[]) as name
+join pg_attrdef as d on d.adrelid = to_regclass(name)
+join pg_depend as u on u.classid = 'pg_attrdef'::regclass and u.objid = d.oid and u.refclassid = 'pg_class'::regclass
+join pg_class as s on s.oid = u.refobjid
+where s.relkind = 'S' and pg_get_userbyid(s.relowner) <> %(owner)s
+"""
 _MISSING_DATABASE_RIGHTS: Final = """
 select privilege from unnest(%(privileges)s::text[]) as privilege
 where not has_database_privilege(%(role)s, current_database(), privilege)
@@ -215,7 +224,9 @@ async def _hand_over(connection: Connection, owner: str, plans: Sequence[Plan], 
             )
     for table in foreign:
         await _execute(connection, f"alter table {table} owner to {{}}", owner)
-    parameters = {"owner": owner, "names": list(PLAIN_FUNCTIONS), "tables": list(rights)}
+    parameters = {"owner": owner, "names": list(PLAIN_FUNCTIONS), "tables": list(owners)}
+    for (sequence,) in await (await connection.execute(_SELECT_SEQUENCES, parameters)).fetchall():
+        await _execute(connection, f"alter sequence {sequence} owner to {{}}", owner)
     functions = await (await connection.execute(_SELECT_FUNCTIONS, parameters)).fetchall()
     for (function,) in functions:
         await _execute(connection, f"alter function {function} owner to {{}}", owner)

@@ -122,7 +122,7 @@ GROUPS = (
             Command(
                 "roles",
                 make_database_roles,
-                ("dex db roles", "DEX_API_PASSWORD=... dex db roles --api-login dex_api_staging"),
+                ("dex db roles", "dex db roles --api-login dex_api_staging --to roles.env"),
             ),
         ),
         "Make the logins that work on the database.",

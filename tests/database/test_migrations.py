@@ -285,7 +285,9 @@ def test_no_migration_builds_an_index_while_writers_wait() -> None:
             assert indexed <= made, f"{file.name}: CONCURRENTLY is missing"
 
 
-async def test_a_database_made_by_hand_is_adopted_and_ends_like_a_fresh_one(empty_database: str, database: str) -> None:
+async def test_a_database_made_by_hand_is_adopted_and_ends_like_a_fresh_one(
+    empty_database: str, server_dsn: str
+) -> None:
     for name in BY_HAND:
         execute_text(empty_database, (FOLDER / name).read_text())
     foreseen = await migrate(empty_database, FOLDER, baseline=16, dry_run=True)
@@ -295,7 +297,9 @@ async def test_a_database_made_by_hand_is_adopted_and_ends_like_a_fresh_one(empt
     assert (foreseen.baselined, foreseen.applied) == (report.baselined, report.applied)
     states = {state.name: state.state for state in await read_status(empty_database, FOLDER)}
     assert states == {name: "baseline" if name in BY_HAND else "applied" for name in NAMES}
-    assert read_catalog(empty_database) == read_catalog(database)
+    with create_database(server_dsn, "template0") as fresh:
+        await migrate(fresh, FOLDER)
+        assert read_catalog(empty_database) == read_catalog(fresh)
 
 
 async def test_a_baseline_twice_adopts_nothing_more(empty_database: str) -> None:
