@@ -33,8 +33,8 @@ delete from pending_results as pending using step_results as step
 where pending.spec = %(spec)s and step.id = pending.step_result_id
     and step.operation_id <> all(%(operations)s::text[])
 """
-#: Each entry of the ledger is looked up by its key: right after a load, while the statistics say that the ledger is empty,
-#: the planner would choose an anti join that compares all pairs.
+#: Each entry of the ledger is looked up by its key: right after a load, while the statistics say that the ledger is
+#: empty, the planner would choose an anti join that compares all pairs.
 QUEUE_HISTORY_SQL = """
 insert into pending_results (step_result_id, spec, org_id)
 select found.id, %(spec)s, found.org_id from step_results as found
