@@ -30,13 +30,16 @@ delete from pending_results as pending using step_results as step
 where pending.spec = %(spec)s and step.id = pending.step_result_id
     and step.operation_id <> all(%(operations)s::text[])
 """
+#: Each entry of the ledger is looked up by its key: right after a load, while the statistics say that the ledger is
+#: empty, the planner would choose an anti join that compares all pairs.
 QUEUE_HISTORY_SQL = """
 insert into pending_results (step_result_id, spec, org_id)
 select found.id, %(spec)s, found.org_id from step_results as found
-left join step_persistence as ledger
-    on ledger.step_result_id = found.id and ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s
 where found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s::text[])
-    and ledger.step_result_id is null
+    and (
+        select ledger.spec_digest from step_persistence as ledger
+        where ledger.step_result_id = found.id and ledger.spec = %(spec)s
+    ) is distinct from %(digest)s
 on conflict (step_result_id, spec) do nothing
 """
 DELETE_RECORDED_PENDING_SQL = """

@@ -60,7 +60,8 @@ async def rebuild_spec(
                 break
         result = await swap_with_retry(work, drop_unsourced)
         report(f"{plan.name}: swapped, {result.rows} rows; writing ledger and lineage")
-        await register_versions(connection, [plan])
+        await register_versions(connection, [plan])  # waits for those who were writing step results at the swap
+        await forget_specs(connection, [work.shadow.name], work.shadow.name)  # what they queued for the table beside
     result.account = (await run_backfill(dsn, plan, Scope())).account
     return result
 

@@ -171,7 +171,7 @@ def test_null_in_the_key_doubled_rows(world: World) -> None:
     world.run_backfill(plan, all=True)
     (row,) = world.read_rows(plan)
     assert (row["person_current_company_name"], row["client_company_name"]) == (None, None)
-    assert_closed(world, plan, found=1, unchanged=1)
+    assert_closed(world, plan, found=1, written=1)
 
 
 def test_the_same_key_twice_in_a_batch(world: World) -> None:
