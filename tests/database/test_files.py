@@ -145,7 +145,7 @@ def extract_on_ray(project: Path, plan: Plan, source: Path, target: Path) -> Non
     (program,) = find_blocks(page, "file: extract_on_ray.py")
     (project / "extract_on_ray.py").write_text(program)
     command = [sys.executable, "extract_on_ray.py", plan.name, str(source), str(target)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
 
