@@ -68,10 +68,10 @@ CASES = {name: (variant.versions[0], variant.outputs) for name, variant in VARIA
 CASES["evidence"] = (NESTED, EVIDENCE)
 
 
-def record(world: World, plan: Plan, outputs: list[Any], seed: int) -> None:
-    """Record outputs of two organisations, in no order of time, some of them with nothing found."""
+def record(world: World, plan: Plan, outputs: list[Any], seed: int, organisations: int = 2) -> None:
+    """Record outputs of some organisations, in no order of time, some of them with nothing found."""
     chance = random.Random(seed)
-    orgs = [world.add_org(), world.add_org()]
+    orgs = [world.add_org() for _ in range(organisations)]
     runs = []
     for org in orgs:
         submission = insert_submission(world.db, org)
@@ -145,7 +145,7 @@ def extract_on_ray(project: Path, plan: Plan, source: Path, target: Path) -> Non
     (program,) = find_blocks(page, "file: extract_on_ray.py")
     (project / "extract_on_ray.py").write_text(program)
     command = [sys.executable, "extract_on_ray.py", plan.name, str(source), str(target)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -221,9 +221,10 @@ def test_twelve_thousand_step_results(world: World, tmp_path: Path) -> None:
         drawn.extend(some)
 
     collect()
-    record(world, plan, (drawn * (12_000 // len(drawn) + 1))[:12_000], 1)
+    record(world, plan, (drawn * (12_000 // len(drawn) + 1))[:12_000], 1, organisations=40)
     check_same_rows(world, plan, text, tmp_path, (extract_in_process, extract_on_dask, extract_on_ray))
     assert world.db.execute("select count(*) as steps from step_results").fetchone()["steps"] == 12_000
+    assert read_table(world, plan)
 
 
 class TestExtractor:
