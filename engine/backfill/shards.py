@@ -82,8 +82,8 @@ async def run_shard(
                 progress(result.account)
         await _fold_stale_rows(connection, fold, shard, result.account, dry_run=dry_run)
         if not dry_run:
-            left = await _count_by_organisation(connection, plan, replace(scope, all=False, rejected=False))
-            result.account.found = result.account.recorded + sum(left[org_id] for org_id in left if shard.holds(org_id))
+            left = await _count_left(connection, plan, replace(scope, all=False, rejected=False), shard)
+            result.account.found = result.account.recorded + left
         return result
 
 
@@ -103,6 +103,18 @@ async def _note_large_organisations(
     for org_id, found in known.items():
         if shard.holds(org_id) and found * shard.count > total:
             note_large(org_id, found, total)
+
+
+async def _count_left(connection: Connection, plan: Plan, scope: Scope, shard: Shard) -> int:
+    """Return how many step results of the shard are pending.
+
+    Organisations that still have entries in `pending_results` are counted by the ledger: while another process adds the
+    history of a new version, that table may have entries of step results that were recorded a moment ago.
+    """
+    queued = [org_id for org_id in await _count_by_organisation(connection, plan, scope) if shard.holds(org_id)]
+    if not queued:
+        return 0
+    return sum((await _count_by_organisation(connection, plan, replace(scope, org_ids=queued, queued=False))).values())
 
 
 async def _count_by_organisation(connection: Connection, plan: Plan, scope: Scope) -> dict[str, int]:
