@@ -48,6 +48,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     │   ├── OrderConflict           the order is in another state than the caller takes it to be
     │   ├── ProviderRunIdTaken      the order has the id of another run at the provider
     │   └── BudgetExceeded          the order would go beyond a budget
+    ├── UnknownSubject              a text names no person or company to erase
     ├── NotWritten                  a generated file cannot be written
     └── EmbeddedError               the embedded server cannot be started or reached
 """

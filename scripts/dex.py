@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from engine.erase.subject import UnknownSubject
 from engine.errors import EngineError
 from engine.plans import UnknownSpec
 from engine.rows.cursor import CursorRejected
@@ -25,6 +26,7 @@ from scripts.commands import (
     cases,
     check,
     database,
+    erase,
     explain,
     orders,
     runs,
@@ -43,7 +45,7 @@ app = typer.Typer(
 )
 
 #: Errors of the engine that mean wrong usage: exit status 2.
-USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, NoSuchBaseline, InvalidDatabaseUrl)
+USAGE_ERRORS = (UnknownSpec, QueryRejected, CursorRejected, NoSuchBaseline, InvalidDatabaseUrl, UnknownSubject)
 
 COMMANDS = (
     *check.COMMANDS,
@@ -57,6 +59,7 @@ COMMANDS = (
     *backfill.COMMANDS,
     *verify.COMMANDS,
     *explain.COMMANDS,
+    *erase.COMMANDS,
 )
 #: Names with commands below them, such as `dex token create`. Two modules may add to one name.
 GROUPS = merge_groups((*access.GROUPS, *runs.GROUPS, *orders.GROUPS))
