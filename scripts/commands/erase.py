@@ -91,7 +91,8 @@ COMMANDS = (
         (
             "dex erase --dry-run --person https://www.linkedin.com/in/jimhiggins \\",
             "  --org b0293785-aa7a-4234-8201-cc47305295f8",
-            "dex erase --yes --company acme.com --org b0293785-aa7a-4234-8201-cc47305295f8",
+            "dex erase --yes --company acme.com \\",
+            "  --org b0293785-aa7a-4234-8201-cc47305295f8",
         ),
     ),
 )
