@@ -20,6 +20,7 @@ from api.callers import CALLER_ENDPOINTS
 from api.console_page import build_console_routes
 from api.context import Context
 from api.docs_page import build_docs_routes
+from api.figures import DatabaseFigures
 from api.http import openapi, telemetry
 from api.http.compression_and_cors import add_compression_and_cors
 from api.http.disconnect import CancelOnDisconnect
@@ -29,6 +30,7 @@ from api.http.metrics import Metrics
 from api.http.rate_limit import RateLimit
 from api.http.security_headers import SecurityHeaders
 from api.http.token_buckets import TokenBuckets
+from api.http.traces import build_traces
 from api.mcp.routes import MCP_ENDPOINT
 from api.mcp.server import open_http_server
 from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
@@ -85,13 +87,14 @@ class App(FastAPI):
         super().__init__(**options)
         self.router.routes.extend(endpoint.build_route(context) for endpoint in endpoints)
         #: The endpoints without rate limit and other limits on clients: the MCP server calls them in this process.
-        self.inner = telemetry.Telemetry(self.router, context.metrics)
+        self.inner = telemetry.Telemetry(self.router, context.metrics, context.traces)
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the middleware stack: ours outermost, then FastAPI's."""
         direct = ExactPathMiddleware(super().build_middleware_stack(), self._endpoints, self._context)
         limited = RateLimit(add_compression_and_cors(direct, self._context.settings.cors_origins), self._context)
-        return CancelOnDisconnect(SecurityHeaders(telemetry.Telemetry(limited, self._context.metrics)))
+        measured = telemetry.Telemetry(limited, self._context.metrics, self._context.traces)
+        return CancelOnDisconnect(SecurityHeaders(measured))
 
 
 def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | None = None) -> FastAPI:
@@ -118,14 +121,17 @@ def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path
     limits = settings.limits
     bounds = StatementBounds(statement=LONGEST_STATEMENT, lock=limits.lock_seconds, idle_transaction=LONGEST_STATEMENT)
     operator_pool = build_pool(settings.database_url, 2, replace(bounds, lock=OPERATOR_LOCK_SECONDS))
-    metrics = Metrics()
+    pool = build_pool(settings.database_url, settings.pool_size, bounds)
+    metrics = Metrics(find_version())
     return Context(
         settings=settings,
         plans=plans,
-        pool=build_pool(settings.database_url, settings.pool_size, bounds),
+        pool=pool,
         metrics=metrics,
+        traces=build_traces(is_wanted=settings.traces, version=find_version()),
         migrations=migrations,
         readiness=Readiness(operator_pool, plans, migrations, metrics),
+        figures=DatabaseFigures(operator_pool, pool, plans, metrics.registry),
         token_use=TokenUse(operator_pool),
         requests=TokenBuckets(limits.requests_per_second, limits.requests_per_second * BURST_SECONDS),
         failed_tokens=TokenBuckets(limits.failed_tokens_per_minute / 60, limits.failed_tokens_per_minute),
@@ -202,6 +208,8 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await context.token_use.write_use_times()
+                if context.traces is not None:
+                    await asyncio.to_thread(context.traces.shut_down)
 
     return lifespan
 

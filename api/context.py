@@ -10,9 +10,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from api.figures import DatabaseFigures
 from api.http.errors import build_busy_fault
 from api.http.metrics import Metrics
 from api.http.token_buckets import TokenBuckets
+from api.http.traces import Traces
 from api.readiness import Readiness
 from api.settings import Settings
 from api.token_use import TokenUse
@@ -37,8 +39,10 @@ class Context:
     plans: tuple[Plan, ...]
     pool: Pool
     metrics: Metrics
+    traces: Traces | None
     migrations: Path
     readiness: Readiness
+    figures: DatabaseFigures
     token_use: TokenUse
     requests: TokenBuckets  # by address
     failed_tokens: TokenBuckets  # by address

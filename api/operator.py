@@ -115,7 +115,8 @@ async def answer_readiness(context: Context, request: Request) -> Response:
     media_type=METRICS_TYPE,
 )
 async def answer_metrics(context: Context, request: Request) -> Response:
-    """Answer the metrics of this process."""
+    """Answer the metrics of this process, and what the database has left to do."""
+    await context.figures.refresh()
     return Response(context.metrics.format_text(), media_type=METRICS_TYPE)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from api.http.traces import names_trace_endpoint
 from engine.errors import EngineError
 
 TRIGGER_API_URL = "https://api.trigger.dev"
@@ -77,6 +78,7 @@ class Settings:
     prices_file: str | None = None  # None: the prices that come with the project
     max_queued_steps: int = MAX_QUEUED_STEPS
     max_run_attempts: int = MAX_RUN_ATTEMPTS  # after so many attempts a run is marked failed
+    traces: bool = False  # whether a span of each request goes to where OpenTelemetry's variables say
     sweep_seconds: int = SWEEP_SECONDS  # between two backfills of what is pending; 0: this process makes none
     limits: Limits = field(default_factory=Limits)
 
@@ -121,6 +123,7 @@ def load_settings(environ: Mapping[str, str], *, database_url: str | None = None
         operator_address=_parse_address(variables, "DEX_OPERATOR_ADDRESS"),
         trusted_proxies=variables.get("FORWARDED_ALLOW_IPS"),
         cors_origins=_parse_origins(variables, "DEX_CORS_ORIGINS"),
+        traces=names_trace_endpoint(variables),
         limits=_load_limits(variables),
     )
 

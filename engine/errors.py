@@ -52,6 +52,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     │   ├── OrderConflict           the order is not in the state that the requested change needs
     │   ├── ProviderRunIdTaken      the order has the id of another run at the provider
     │   └── BudgetExceeded          the order exceeds a budget
+    ├── UnknownSubject              a text names no person or company to erase
     ├── NotWritten                  a generated file cannot be written
     └── EmbeddedError               the embedded server cannot be started or reached
 """

@@ -19,6 +19,7 @@ from scripts.commands import (
     cases,
     check,
     database,
+    erase,
     explain,
     files,
     import_results,
@@ -58,6 +59,7 @@ COMMANDS = (
     *verify.COMMANDS,
     *explain.COMMANDS,
     *rebuild.COMMANDS,
+    *erase.COMMANDS,
 )
 #: Groups of commands, such as `dex token create`. Several modules may add commands to one group.
 GROUPS = merge_groups((*access.GROUPS, *roles.GROUPS, *runs.GROUPS, *orders.GROUPS))
@@ -104,6 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
 def is_usage_error(error: EngineError) -> bool:
     """Return whether an error of the engine means wrong usage."""
     # Imported when there is an error: only some commands need these modules, and with them the database's driver.
+    from engine.erase.subject import UnknownSubject
     from engine.plans import UnknownSpec
     from engine.rows.cursor import CursorRejected
     from engine.rows.query import QueryRejected
@@ -111,8 +114,8 @@ def is_usage_error(error: EngineError) -> bool:
     from engine.store.database_url import InvalidDatabaseUrl
     from engine.tables.migration_files import NoSuchBaseline
 
-    usage = UnknownSpec | QueryRejected | CursorRejected | InvalidShard | NoSuchBaseline | InvalidDatabaseUrl
-    return isinstance(error, usage)
+    usage = UnknownSpec | UnknownSubject | QueryRejected | CursorRejected | InvalidShard | NoSuchBaseline
+    return isinstance(error, usage | InvalidDatabaseUrl)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ PACKAGES = ("scripts", "api", "engine")
 ENGINE = (
     *("errors", "project", "provided_columns", "values", "jmespath", "research", "spec", "research_plan", "plan"),
     *("plans", "research_inputs", "columns"),
-    *("rows", "sql", "draft", "store", "backfill", "verify", "tables", "runs", "orders", "explain", "files", "arrow"),
+    *("rows", "sql", "draft", "store", "backfill", "verify", "tables", "runs", "orders", "explain"),
+    *("erase", "files", "arrow"),
     *("embedded_postgres", "functions", "generate", "generated", "cases"),
 )
 #: The only folders in which a library may be imported.

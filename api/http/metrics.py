@@ -5,7 +5,9 @@ Each app has a registry of its own, so that two apps in one process do not share
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import platform
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -13,7 +15,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 class Metrics:
     """The counters of one app."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "dex_http_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
@@ -37,6 +39,8 @@ class Metrics:
             registry=self.registry,
         )
         self._ready = Gauge("dex_ready", "1 when the last readiness check found no problem.", registry=self.registry)
+        build = Info("dex_build", "What runs: the version of the project and of Python.", registry=self.registry)
+        build.info({"version": version, "python": platform.python_version()})
         self._route_cache: dict[tuple[str, str], tuple[Histogram, dict[int, Counter]]] = {}
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:

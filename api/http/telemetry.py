@@ -21,6 +21,7 @@ from structlog.typing import EventDict
 
 from api.http.errors import answer_unexpected_error
 from api.http.metrics import Metrics
+from api.http.traces import Traces, current_traceparent, read_traceparent
 
 log = structlog.get_logger("api")
 
@@ -31,6 +32,15 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 UNMATCHED = "(no route)"
+
+#: Ids that an endpoint binds to the log lines of its request (`bind_run`), beside the request's own.
+_BOUND = ("pipeline_run_id", "trace_id")
+
+
+def bind_run(run_id: object) -> None:
+    """Let the log lines and the span of the request under way name the run it is about."""
+    if run_id is not None:
+        structlog.contextvars.bind_contextvars(pipeline_run_id=str(run_id))
 
 
 def configure_logging() -> None:
@@ -79,9 +89,10 @@ class Telemetry:
     It is a plain class, since Starlette's `BaseHTTPMiddleware` takes longer than the rest of a request.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, traces: Traces | None = None) -> None:
         self.app = app
         self.metrics = metrics
+        self.traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the wrapped app; count and log the request when it has ended."""
@@ -91,6 +102,7 @@ class Telemetry:
         request_id = _choose_request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        span = self._start_trace(scope)
         observed = _ObservedSend(send, request_id.encode())
         try:
             await self.app(scope, receive, observed)
@@ -100,18 +112,37 @@ class Telemetry:
                 raise
             await (await answer_unexpected_error(Request(scope), error))(scope, receive, observed)
         finally:
-            self._record_request(scope, observed.status, time.perf_counter() - started)
-            structlog.contextvars.unbind_contextvars("request_id")
+            route = self._record_request(scope, observed.status, time.perf_counter() - started)
+            if span is not None and self.traces is not None:
+                bound = structlog.contextvars.get_contextvars()
+                facts: dict[str, Any] = {
+                    name: bound[name] for name in ("request_id", "pipeline_run_id") if name in bound
+                }
+                self.traces.end_span(span, scope["method"], route, observed.status, facts)
+            structlog.contextvars.unbind_contextvars("request_id", *_BOUND)
         return None
 
-    def _record_request(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope["state"].get("route") or _find_framework_path(scope)
+    def _start_trace(self, scope: Scope) -> Any:
+        """Start the span of a request, None without traces; remember in which trace it is."""
+        caller = read_traceparent(scope)
+        current_traceparent.set(caller)
+        span = None
+        if self.traces is not None and scope["path"] not in QUIET:
+            span = self.traces.start_span(scope["method"], caller)
+        if trace := current_traceparent.get():
+            structlog.contextvars.bind_contextvars(trace_id=trace.split("-")[1])
+        return span
+
+    def _record_request(self, scope: Scope, status: int, seconds: float) -> str:
+        """Count and log a request; return its route."""
+        route = str(scope["state"].get("route") or _find_framework_path(scope))
         method = scope["method"] if route != UNMATCHED else "*"
         self.metrics.count_request(method, route, status, seconds)
         if route in QUIET and status < 400:
-            return
+            return route
         write = log.error if status >= 500 else log.info
         write("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 2))
+        return route
 
 
 def _find_framework_path(scope: Scope) -> str:

@@ -25,6 +25,7 @@ from api.http.body import read_body
 from api.http.endpoint import Endpoint, build_data_response, build_list_response
 from api.http.errors import Fault
 from api.http.openapi import build_data_schema
+from api.http.telemetry import bind_run
 from api.rows import json_schemas
 from api.rows.changes import build_changes_endpoint
 from api.rows.explain import build_explain_endpoints
@@ -123,6 +124,7 @@ async def _upsert_rows(upsert: LiveUpsert, context: Context, request: Request) -
     require_internal_key(request, context)
     org_id = read_organisation(request)
     body = UpsertBody.parse(upsert.plan, await read_body(request, context.settings.max_body_bytes))
+    bind_run(body.rows[0].get("source_pipeline_run_id") if body.rows else None)
     async with context.connection() as connection:
         try:
             result = await upsert.write_rows(connection, org_id, body.rows)

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from api.auth import Caller
 from api.context import Context
 from api.http.errors import Fault, InvalidBody
+from api.http.traces import current_traceparent
 from engine.orders.steps import CostCeiling, StepRequest, check_steps, compute_cost_ceiling
 from engine.runs import submissions
 from engine.runs.errors import (
@@ -117,6 +118,7 @@ def build_submission(
         metadata=RawJson(msgspec.json.encode(body.metadata or {})),
         runner=Runner.TRIGGER if context.settings.trigger_secret_key else Runner.LOCAL,
         requested_by=f"{caller.kind}:{caller.subject}" if caller.subject else str(caller.kind),
+        traceparent=current_traceparent.get(),
         idempotency_key=key,
         request_digest=hashlib.sha256(sent).hexdigest(),
         step_count=len(body.steps) * len(body.inputs),

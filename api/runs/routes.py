@@ -24,6 +24,7 @@ from api.http.body import decode_body, read_body, replace_unstorable_escapes
 from api.http.endpoint import Endpoint, JsonSchema, build_data_response
 from api.http.errors import Fault
 from api.http.openapi import build_data_schema
+from api.http.telemetry import bind_run
 from engine.backfill.run import repair_run
 from engine.orders.errors import OrderConflict, OrderError, ProviderRunIdTaken
 from engine.research_inputs import normalize_inputs
@@ -171,8 +172,10 @@ def runner_endpoint(
             require_internal_key(request, context)
             org_id = read_optional_organisation(request)
             raw, replaced = replace_unstorable_escapes(await read_body(request, context.settings.max_body_bytes))
+            decoded = decode_body(raw, decoder)
+            bind_run(getattr(decoded, "pipeline_run_id", None))
             try:
-                return await respond(RunnerCall(context, decode_body(raw, decoder), org_id, replaced))
+                return await respond(RunnerCall(context, decoded, org_id, replaced))
             except (RunError, OrderError) as error:
                 raise _build_run_fault(error) from error
 

@@ -110,10 +110,12 @@ set status = 'not_accepted', cost = 0, ended_at = now(), held_until = null,
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status in ('requested', 'unknown')
 
 -- name: end_order
--- The provider has one price for one run, so that a completed order costs its price, and a failed one nothing.
+-- The provider has one price for one run, so that a completed order costs its price, and a failed one nothing. What was
+-- erased of an order does not come back with its answer.
 update research_orders set
     status = %(status)s, ended_at = coalesce(ended_at, now()), held_until = null,
-    answer = coalesce(%(answer)s::jsonb, answer), error_code = %(code)s, error_message = %(message)s,
+    answer = case when erased_at is null then coalesce(%(answer)s::jsonb, answer) end,
+    error_code = %(code)s, error_message = case when erased_at is null then %(message)s end,
     cost = case when %(status)s = 'completed' then price else 0 end
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'open'
 

@@ -200,7 +200,7 @@ select json_build_object(
 
 -- name: read_run
 select r.org_id::text, true, json_build_object(
-    {run_fields},
+    {run_fields}, 'traceparent', r.traceparent,
     'submissions', (
         select json_build_object(
             'id', u.id, 'org_id', u.org_id, 'company_id', u.company_id, 'input_payload', u.input_payload,

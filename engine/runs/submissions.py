@@ -28,6 +28,7 @@ class NewSubmission:
     metadata: RawJson
     runner: Runner
     requested_by: str | None = None
+    traceparent: str | None = None  # the W3C trace context of the request, for whoever executes the runs
     idempotency_key: str | None = None
     request_digest: str | None = None  # a hash of the request that was sent with the key
     step_count: int = 0  # the steps of all its runs together

@@ -22,10 +22,12 @@ with submission as (
     )
     returning *
 ), runs as (
-    insert into pipeline_runs (org_id, company_id, submission_id, blueprint_snapshot, status, runner, created_at)
+    insert into pipeline_runs (
+        org_id, company_id, submission_id, blueprint_snapshot, status, runner, traceparent, created_at
+    )
     select s.org_id, s.company_id, s.id,
         jsonb_build_object('steps', %(steps)s::jsonb, 'entity', jsonb_build_object('input', input.value)),
-        'queued', %(runner)s, s.created_at + input.place * interval '1 microsecond'
+        'queued', %(runner)s, %(traceparent)s, s.created_at + input.place * interval '1 microsecond'
     from submission as s, jsonb_array_elements(%(inputs)s::jsonb) with ordinality as input(value, place)
     returning *
 ), steps as (

@@ -17,6 +17,8 @@ from engine.sql.upsert import build_row_difference, list_written_columns
 
 #: Names with a capital letter cannot be tables or columns of a spec, whose names have none.
 STAGING = '"Arriving"'
+#: Between two batches of one transaction.
+DROP_STAGING_SQL = f"drop table if exists pg_temp.{STAGING}"
 PREVIEW_LENGTH = 60  # characters of a document in a preview
 _ORDINAL = '"Ordinal"'
 _ID = '"Id"'

@@ -10,6 +10,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { isObject, parseJson, stringifyJson, type Json, type JsonObject } from "../json/exact.js";
 import { toMessage, type Logger } from "../logger.js";
 import { readRequired, readRequiredUrl, type Environment } from "../settings.js";
+import { buildTraceHeaders } from "../tracing.js";
 
 export interface RetryPolicy {
   /** The largest number of requests, the first one included. */
@@ -196,6 +197,7 @@ function buildHeaders(config: InternalConfig): Record<string, string> {
     "content-type": "application/json",
     ...(config.orgId === "" ? {} : { "x-internal-org-id": config.orgId }),
     "x-internal-company-id": config.companyId ?? "",
+    ...buildTraceHeaders(),
   };
 }
 

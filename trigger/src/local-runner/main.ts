@@ -11,6 +11,7 @@ import { readInternalApi } from "../api/client.js";
 import { createLineLogger, toMessage } from "../logger.js";
 import { createParallelProvider } from "../research/parallel.js";
 import { SettingError } from "../settings.js";
+import { startTracing } from "../tracing.js";
 import { workThroughQueue, type RunnerOptions } from "./loop.js";
 
 const WRONG_USAGE = 2;
@@ -55,13 +56,14 @@ async function main(): Promise<number> {
   }
   try {
     const options = parseOptions();
+    const endTracing = await startTracing(process.env, logger);
     const tally = await workThroughQueue(
       readInternalApi(process.env),
       createParallelProvider(process.env),
       options,
       logger,
       stop.signal,
-    );
+    ).finally(endTracing);
     logger.info("Runner stopped", { ...tally });
     return tally.left + tally.failed > 0 && !stop.signal.aborted ? 1 : 0;
   } catch (error) {

@@ -19,8 +19,9 @@ import {
 } from "../research/operation.js";
 import type { Provider } from "../research/provider.js";
 import { conductResearch, type Polling, type Research } from "../research/research.js";
+import { traceWork } from "../tracing.js";
 import { RunRecords, type Execution, type Persistence, type Repair } from "./records.js";
-import { carryContext, hasEnded, mergeContext, RunError, type RunStatus, type Step } from "./run.js";
+import { carryContext, hasEnded, mergeContext, RunError, type Run, type RunStatus, type Step } from "./run.js";
 
 /** A wire object: the payload of the task. */
 export interface RunPayload {
@@ -51,7 +52,7 @@ export interface RunOutcome {
 /** Execute a run to its end. Throws InternalApiError or ConflictError when it has to be resumed later. */
 export async function executeRun(payload: RunPayload, deps: Dependencies): Promise<RunOutcome> {
   const { pipeline_run_id: runId, org_id: orgId } = payload;
-  const { logger, signal } = deps;
+  const { logger } = deps;
   const internalConfig: InternalConfig = { ...deps.internal, orgId, companyId: payload.company_id ?? null };
   const records = new RunRecords(internalConfig, runId, deps.execution);
   const ending = new RunEnd(runId, records, logger);
@@ -59,6 +60,20 @@ export async function executeRun(payload: RunPayload, deps: Dependencies): Promi
   const run = await records.loadRun().catch(returnRunError);
   if (run instanceof RunError) return await ending.endFailed(run.message, { code: "broken_run" });
   if (hasEnded(run)) return { pipeline_run_id: runId, status: run.status, persistence: [] };
+  return await traceWork("run", { pipeline_run_id: runId }, run.traceparent, () =>
+    executeSteps(run, internalConfig, records, ending, deps),
+  );
+}
+
+async function executeSteps(
+  run: Run,
+  internalConfig: InternalConfig,
+  records: RunRecords,
+  ending: RunEnd,
+  deps: Dependencies,
+): Promise<RunOutcome> {
+  const { id: runId, orgId } = run;
+  const { logger, signal } = deps;
   await records.recordRunStarted();
 
   let context = run.input;
@@ -82,7 +97,9 @@ export async function executeRun(payload: RunPayload, deps: Dependencies): Promi
     const startedAt = Date.now();
     if (step.status !== "running") await records.recordStepStarted(step, context);
     logger.info("Step started", facts);
-    const { result, endedAt } = await executeStep(step, context, records, deps);
+    const { result, endedAt } = await traceWork(operationId, facts, null, () =>
+      executeStep(step, context, records, deps),
+    );
     signal?.throwIfAborted();
 
     const recorded = await recordResult(step, result, endedAt, context, records, Date.now() - startedAt);

@@ -14,6 +14,8 @@ export interface Run {
   readonly companyId: string | null;
   readonly submissionId: string;
   readonly status: RunStatus;
+  /** The W3C trace context of the request that made the run. */
+  readonly traceparent: string | null;
   /** The context of the first step. */
   readonly input: JsonObject;
   readonly steps: readonly Step[];
@@ -53,6 +55,7 @@ export function parseRun(row: JsonObject): Run {
     companyId: textOrNull(row["company_id"]),
     submissionId: requireText(row["submission_id"], "submission_id"),
     status: requireStatus(row["status"], RUN_STATUSES),
+    traceparent: textOrNull(row["traceparent"]),
     input: readStartingContext(snapshot, asObject(row["submissions"])),
     steps: asList(snapshot["steps"])
       .map((step) => parseStep(asObject(step), results))

@@ -1,0 +1,111 @@
+"""The numbers of the database among the metrics: looked up when they are asked for, at most every few seconds.
+
+They come over the operator's connections and within a bounded time, so that a scrape is answered whatever the database
+does: with the last numbers, and `dex_database_up` 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from engine.plan import Plan
+from engine.store.connection import Pool
+from engine.store.errors import StoreError, wrap_errors
+from engine.store.figures import Figures, fetch_figures
+
+log = structlog.get_logger("api")
+
+#: Seconds for which the numbers are not looked up again, however many scrape.
+KEPT_SECONDS: Final = 5.0
+#: Seconds the database may take to say them.
+_TIMEOUT: Final = 2.0
+_UNFINISHED: Final = ("requested", "open", "unknown")
+
+
+class DatabaseFigures(Collector):
+    """The last numbers of the database, and the use of the pool of connections."""
+
+    def __init__(self, operator_pool: Pool, pool: Pool, plans: Sequence[Plan], registry: CollectorRegistry) -> None:
+        self._operator_pool = operator_pool
+        self._pool = pool
+        self._specs = [plan.name for plan in plans]
+        self._figures: Figures | None = None
+        self._is_up = False
+        self._looked_at = -KEPT_SECONDS
+        self._lock = asyncio.Lock()
+        registry.register(self)
+
+    async def refresh(self) -> None:
+        """Look up the numbers, unless that was done just now. Never raises for what the database does."""
+        async with self._lock:
+            if time.monotonic() - self._looked_at < KEPT_SECONDS:
+                return
+            try:
+                async with asyncio.timeout(_TIMEOUT), wrap_errors(), self._operator_pool.connection(_TIMEOUT) as one:
+                    self._figures = await fetch_figures(one)
+                self._is_up = True
+            except (StoreError, TimeoutError) as error:
+                self._is_up = False
+                reason = error.message if isinstance(error, StoreError) else f"no answer within {_TIMEOUT:g} seconds"
+                log.warning("metrics of the database not read", reason=reason)
+            self._looked_at = time.monotonic()
+
+    def describe(self) -> Iterable[Metric]:
+        """Name nothing beforehand: what is collected says its names itself."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the pool's numbers as they are, and the database's as they were at the last look."""
+        yield GaugeMetricFamily(
+            "dex_database_up", "1 when the database said the numbers below at the last look.", value=int(self._is_up)
+        )
+        yield from self._collect_pool()
+        if self._figures is not None:
+            yield from _collect_figures(self._figures, self._specs)
+
+    def _collect_pool(self) -> Iterable[Metric]:
+        stats = self._pool.get_stats()
+        size, idle = stats.get("pool_size", 0), stats.get("pool_available", 0)
+        used = GaugeMetricFamily("dex_pool_connections", "Connections to the database by state.", labels=["state"])
+        used.add_metric(["used"], size - idle)
+        used.add_metric(["idle"], idle)
+        yield used
+        yield GaugeMetricFamily("dex_pool_max", "Most connections the pool may have.", value=stats.get("pool_max", 0))
+        waiting = stats.get("requests_waiting", 0)
+        yield GaugeMetricFamily("dex_pool_waiting", "Requests that wait for a connection.", value=waiting)
+        errors = stats.get("requests_errors", 0)
+        yield CounterMetricFamily("dex_pool_errors", "Requests that got no connection in time.", value=errors)
+
+
+def _collect_figures(figures: Figures, specs: Sequence[str]) -> Iterable[Metric]:
+    """Return the numbers of every spec of the project, 0 where there is nothing, and of specs that were removed."""
+    pending = {spec: waiting.count for spec, waiting in figures.pending.items()}
+    seconds = {spec: waiting.oldest_seconds for spec, waiting in figures.pending.items()}
+    for name, help_text, values in (
+        ("dex_pending_results", "Step results that wait to be turned into rows.", pending),
+        ("dex_oldest_pending_seconds", "For how long the first of them has been waiting.", seconds),
+        ("dex_stale_rows", "Rows that wait to be folded anew.", figures.stale_rows),
+        ("dex_rejected_results", "Step results that gave no row, for a reason on record.", figures.rejected),
+        ("dex_refused_elements", "Elements of step results that gave no row, likewise.", figures.refused),
+    ):
+        yield _build_gauge(name, help_text, "spec", {**dict.fromkeys(specs, 0), **values})
+    counts = {status: waiting.count for status, waiting in figures.orders.items()}
+    ages = {status: waiting.oldest_seconds for status, waiting in figures.orders.items()}
+    nothing = dict.fromkeys(_UNFINISHED, 0)
+    yield _build_gauge("dex_unfinished_orders", "Orders without an end.", "status", {**nothing, **counts})
+    yield _build_gauge("dex_oldest_order_seconds", "The age of the oldest of them.", "status", {**nothing, **ages})
+
+
+def _build_gauge(name: str, help_text: str, label: str, values: dict[str, float]) -> Metric:
+    gauge = GaugeMetricFamily(name, help_text, labels=[label])
+    for value, number in values.items():
+        gauge.add_metric([value], number)
+    return gauge

@@ -1,0 +1,1 @@
+"""Erase what is stored of a person or a company that research is about."""

@@ -1,0 +1,184 @@
+"""Whom JSON documents are about, and how somebody is taken out of the inputs and contexts that stay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from engine.erase.subject import (
+    Identities,
+    KeyRole,
+    Subject,
+    SubjectKind,
+    collect_identities,
+    find_role,
+    is_own_key,
+    mentions_text,
+    split_words,
+)
+from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath, EvaluationError
+from engine.plan import OperationMapping, Plan
+from engine.research_plan import Research
+from engine.values.exact_json import Json
+
+#: Stays of an output beside the provider's answer, and is about nobody.
+_ANSWER: Final = "parallel_raw_response"
+_ROOTS: Final = frozenset(("output", "context", "step_input"))
+
+
+@dataclass(frozen=True)
+class SubjectColumns:
+    """Where the specs of a project say whom a step result is about."""
+
+    kind: SubjectKind
+    plans: Sequence[Plan]
+
+    @cached_property
+    def by_plan(self) -> Mapping[str, Mapping[str, KeyRole]]:
+        """The columns of each spec's table that name the subject: of the key, or read from a top-level key so named."""
+        return {
+            plan.name: {
+                plan.fields[place].name: role
+                for mapping in plan.mappings
+                for place, role in self._roles[plan.name, mapping.operation].items()
+            }
+            for plan in self.plans
+        }
+
+    @cached_property
+    def _roles(self) -> Mapping[tuple[str, str], Mapping[int, KeyRole]]:
+        """By spec and operation: the places of those columns among the spec's fields."""
+        return {
+            (plan.name, mapping.operation): dict(self._list_roles(plan, mapping))
+            for plan in self.plans
+            for mapping in plan.mappings
+        }
+
+    def _list_roles(self, plan: Plan, mapping: OperationMapping) -> Iterator[tuple[int, KeyRole]]:
+        identity = {name for column in plan.key_fields for name in (column.name, *column.coalesce)}
+        for place, column in enumerate(plan.fields):
+            path = mapping.paths[place]
+            if column.type.name != "text" or path is None or not path.roots.isdisjoint(ELEMENT_ROOTS):
+                continue
+            names = ([column.name] if column.name in identity else []) + list_leaves(path)
+            if role := next((role for name in names if (role := find_role(self.kind, name))), None):
+                yield place, role
+
+    def identify_result(self, operation: str | None, document: Mapping[str, Any]) -> Identities:
+        """Return whom a step result is about, from its output's own keys and the paths of the specs."""
+        pairs = list(self._list_keys(document.get("output")))
+        for plan in self.plans:
+            mapping = plan.find_mapping(operation)
+            if mapping is not None:
+                roles = self._roles[plan.name, mapping.operation]
+                sources = ((role, mapping.paths[place]) for place, role in roles.items())
+                pairs += [(role, _search_path(path, document)) for role, path in sources if path is not None]
+        return collect_identities(pairs)
+
+    def identify_input(self, given: Json) -> Identities:
+        """Return whom the input of a run is about."""
+        return collect_identities(self._list_keys(given))
+
+    def _list_keys(self, value: Any) -> Iterator[tuple[KeyRole, Any]]:
+        if isinstance(value, dict):
+            for key, part in value.items():
+                if role := find_role(self.kind, key):
+                    yield role, part
+
+    @cached_property
+    def own_keys(self) -> frozenset[str]:
+        """The keys of a context that say something of the subject alone: inputs of the research about it."""
+        keys: set[str] = set()
+        for plan in self.plans:
+            if plan.research is not None and self.by_plan[plan.name]:
+                keys |= _list_own_keys(self.kind, plan.research)
+        return frozenset(keys)
+
+    def is_own_key(self, key: str) -> bool:
+        """Return whether a key of a context says something of the subject alone."""
+        starts = self.kind is SubjectKind.PERSON and split_words(key)[:1] == ("person",)
+        return starts or key in self.own_keys or find_role(self.kind, key) is not None
+
+
+def _list_own_keys(kind: SubjectKind, research: Research) -> set[str]:
+    keys: set[str] = set()
+    for given in research.inputs:
+        if is_own_key(kind, given.name):
+            keys |= {given.name, *(leaf for path in given.paths for leaf in list_leaves(path))}
+            keys |= {name for name, path in research.output if path.reads == {("inputs", given.name)}}
+    return keys
+
+
+def list_leaves(path: CompiledPath) -> list[str]:
+    """Return the keys that a path of plain alternatives reads directly below `output`, `context` or `step_input`."""
+    return [steps[1] for steps in path.alternatives or () if len(steps) == 2 and steps[0] in _ROOTS]
+
+
+def _search_path(path: CompiledPath, document: Mapping[str, Any]) -> Any:
+    try:
+        return path.search(dict(document))
+    except EvaluationError:
+        return None
+
+
+@dataclass(frozen=True)
+class Scrubber:
+    """Takes the subject out of documents that stay: its own keys, and every text that mentions it."""
+
+    subject: Subject
+    columns: SubjectColumns
+    pattern: re.Pattern[str]
+
+    def scrub_context(self, given: Json, added: Iterable[Mapping[str, Any]] = ()) -> Json:
+        """Return an input or a context without what it says of the subject.
+
+        `added` are outputs of erased step results: what they brought into the context goes too.
+        """
+        if not isinstance(given, dict):
+            return self.scrub_texts(given)
+        brought = [output.items() for output in added]
+        kept: dict[str, Any] = {}
+        for key, value in given.items():
+            is_brought = any((key, value) in items for items in brought) and not self._is_foreign(key)
+            if is_brought or self.columns.is_own_key(key):
+                continue
+            scrubbed = value if self._is_foreign(key) else self.scrub_texts(value)
+            if scrubbed is not None or value is None:
+                kept[key] = scrubbed
+        return kept
+
+    def _is_foreign(self, key: str) -> bool:
+        """Return whether a key is about somebody else, who may work at the company, or research it."""
+        return self.subject.kind is SubjectKind.COMPANY and not is_own_key(SubjectKind.COMPANY, key)
+
+    def scrub_texts(self, value: Json) -> Json:
+        """Return a value in which every text that mentions the subject is null, at any depth."""
+        holder: list[Any] = [value]
+        stack: list[Any] = [holder]
+        while stack:
+            part = stack.pop()
+            places: Iterable[tuple[Any, Any]] = part.items() if isinstance(part, dict) else enumerate(part)
+            for place, child in list(places):
+                if isinstance(child, str) and mentions_text(self.pattern, child):
+                    part[place] = None
+                elif isinstance(child, dict | list):
+                    part[place] = copy = child.copy()
+                    stack.append(copy)
+            if isinstance(part, dict):
+                for key in [key for key in part if mentions_text(self.pattern, key)]:
+                    del part[key]
+        return holder[0]  # type: ignore[no-any-return]
+
+    def scrub_text(self, text: str | None) -> str | None:
+        """Return a text, None where it mentions the subject."""
+        return None if text is not None and mentions_text(self.pattern, text) else text
+
+
+def read_output(payload: Json) -> dict[str, Any]:
+    """Return the output of a stored `output_payload`; {} where it has none."""
+    result = payload.get("operation_result") if isinstance(payload, dict) else None
+    output = result.get("output") if isinstance(result, dict) else None
+    return output if isinstance(output, dict) else {}

@@ -1,0 +1,61 @@
+"""Read the numbers that an operator watches: what is pending, refused and ordered, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from engine.store.connection import Connection
+from engine.store.errors import wrap_errors
+
+#: Each reads what is left to do, never history: a queue, a partial index of refusals, one of unfinished orders.
+_PENDING: Final = """
+select spec, count(*), extract(epoch from now() - min(queued_at)) from pending_results group by spec
+"""
+_STALE: Final = "select spec, count(*) from stale_rows group by spec"
+_REFUSED: Final = """
+select ledger.spec, count(*) filter (where ledger.outcome = 'rejected'), sum(ledger.refused_count)
+from step_persistence as ledger
+join present_versions as present on present.spec = ledger.spec and present.digest = ledger.spec_digest
+where ledger.refused_count > 0 or ledger.outcome = 'rejected'
+group by ledger.spec
+"""
+_ORDERS: Final = """
+select status, count(*), extract(epoch from now() - min(requested_at)) from research_orders
+where status in ('requested', 'open', 'unknown') group by status
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many of something wait, and for how many seconds the oldest does."""
+
+    count: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The numbers at one moment; a spec or status without any is left out."""
+
+    pending: dict[str, Waiting]  # step results by spec
+    stale_rows: dict[str, int]  # by spec
+    rejected: dict[str, int]  # step results by spec
+    refused: dict[str, int]  # elements by spec
+    orders: dict[str, Waiting]  # by status
+
+
+async def fetch_figures(connection: Connection) -> Figures:
+    """Return the numbers of the whole database. Raises StoreUnavailable, StoreRefused where migrations are missing."""
+    async with wrap_errors():
+        pending = await (await connection.execute(_PENDING)).fetchall()
+        stale = await (await connection.execute(_STALE)).fetchall()
+        refused = await (await connection.execute(_REFUSED)).fetchall()
+        orders = await (await connection.execute(_ORDERS)).fetchall()
+    return Figures(
+        pending={spec: Waiting(count, float(seconds)) for spec, count, seconds in pending},
+        stale_rows=dict(stale),
+        rejected={spec: count for spec, count, _ in refused},
+        refused={spec: int(count) for spec, _, count in refused},
+        orders={status: Waiting(count, float(seconds)) for status, count, seconds in orders},
+    )
