@@ -20,7 +20,8 @@ from engine.orders.statuses import OrderStatus
 from engine.store.connection import RawJson
 from engine.store.errors import UnknownOrganisation
 from engine.verify.run import verify_spec
-from tests.database.conftest import ROOT, World
+from tests.conftest import ROOT
+from tests.database.conftest import World
 from tests.world import build_payload, insert_step
 
 TITLES = "company.derive.icp_job_titles"
