@@ -52,6 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("DEX_TEST_POSTGRES", "embedded"),
         help="the server the tests run on (default: embedded, or what DEX_TEST_POSTGRES says)",
     )
+    parser.addoption(
+        "--soak-seconds",
+        type=float,
+        default=120.0 if os.environ.get("CI") else 40.0,
+        help="how long the soak lasts (default: 40; 120 where CI is set)",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
