@@ -299,12 +299,7 @@ def _print_explained(results: list[dict[str, Any]]) -> None:
         terminal.print_line(
             f"{result['spec']}  {result['step_result_id']}  {result['recorded_at']}  {result['outcome']}"
         )
-        for reason in result["reasons"]:
-            element = f"element {reason['element']}: " if reason.get("element") is not None else ""
-            value = f", found {reason['value']}" if reason.get("value") is not None else ""
-            terminal.print_line(
-                f"    {element}{reason['field'] or result['spec']}: {reason['message']}{value} ({reason['code']})"
-            )
+        terminal.print_reasons(result["reasons"], result["spec"])
     terminal.print_note(f"{len(results)} step result(s)")
 
 
