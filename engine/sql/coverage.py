@@ -67,7 +67,7 @@ def build_stale_counts_statement(plans: Sequence[Plan], org_id: str | None) -> S
 
 
 def build_results_by_outcome_statement(plan: Plan, outcome: str, org_id: str | None, limit: int) -> Statement:
-    """Select the step results behind one count of the accounts (an outcome, `found` or `pending`), newest first.
+    """Select the step results behind one count (an outcome, `found`, `pending` or `refused`), newest first.
 
     Columns: id, org_id, pipeline_run_id, recorded_at, outcome, reasons.
     """
@@ -76,6 +76,7 @@ def build_results_by_outcome_statement(plan: Plan, outcome: str, org_id: str | N
         "found": "true",
         "pending": "ledger.step_result_id is null",
         "rejected": "(ledger.outcome = %(outcome)s or ledger.refused_count > 0)",  # partly refused ones too
+        "refused": "ledger.refused_count > 0",
     }.get(outcome, "ledger.outcome = %(outcome)s")
     text = f"""
 select found.id, found.org_id, found.pipeline_run_id, {RECORDED_AT},

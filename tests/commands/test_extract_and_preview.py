@@ -77,7 +77,11 @@ def test_a_preview_shows_what_would_change_and_changes_nothing(project: Path, da
         insert_research(connection)
         for command in ("draft-migration offices", "migrate"):
             run_dex(project, command, database)
+        text = run_dex(project, "backfill offices --preview", database)
+        assert "1 found would be 1 written" in text and "2 elements would be 1 rows" in text
+        assert "    company acme, city Oslo: would be added: people 5, facts {" in text
         run_dex(project, "backfill offices", database, status=1)  # Rome is refused
+        assert json.loads(run_dex(project, "coverage --explain refused --json", database))[0]["outcome"] == "written"
         stored = connection.execute("select * from offices").fetchall()
         changed = SPEC.replace("item.facts", "item.facts.{note: note}")
         (project / "specs" / "offices.yaml").write_text(changed.replace("path: item.people", "path: '`7`'"))
@@ -88,6 +92,7 @@ def test_a_preview_shows_what_would_change_and_changes_nothing(project: Path, da
         assert samples["people"] == {"key": {"company": "acme", "city": "Oslo"}, "column": "people", "from": 5, "to": 7}
         assert samples["facts"]["from"].startswith('{"more": "xxx') and "… #" in samples["facts"]["from"]
         assert samples["facts"]["to"] == '{"note": ":key: [red]old[/red]"}'
+        assert preview["added"] == [{"key": {"company": "acme", "city": "Rome"}, "cells": {"people": 7}}]
         text = run_dex(project, "backfill offices --preview", database)
         assert "company acme, city Oslo: people: 5 -> 7" in text
         assert connection.execute("select * from offices").fetchall() == stored
