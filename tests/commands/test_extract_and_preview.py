@@ -103,3 +103,17 @@ def insert_research(connection: psycopg.Connection[Any]) -> None:
     org_id = insert_organisation(connection)
     run_id = insert_run(connection, org_id, insert_submission(connection, org_id))
     insert_step(connection, run_id, payload=build_payload("company.derive.offices", OUTPUT, context=OUTPUT))
+
+
+def test_a_missing_column_says_how_it_gets_there(project: Path, database: str) -> None:
+    for command in ("draft-migration offices", "migrate"):
+        run_dex(project, command, database)
+    (project / "specs" / "offices.yaml").write_text(f"{SPEC}  floors: {{type: integer, path: item.floors}}\n")
+    with psycopg.connect(database, autocommit=True) as connection:
+        insert_research(connection)
+    env = {"DATABASE_URL": database}
+    done = subprocess.run(
+        [DEX, "backfill", "offices", "--preview"], cwd=project, capture_output=True, text=True, env=env
+    )
+    assert done.returncode != 0 and "floors" in done.stderr, done.stderr
+    assert done.stderr.index("run `dex migrate`") < done.stderr.index("`dex draft-migration SPEC`"), done.stderr
