@@ -23,6 +23,9 @@ from scripts.database_url import open_database
 if TYPE_CHECKING:
     from engine.generate.files import Drift
 
+#: The spec whose rows are the citations of the operations that it names.
+_EVIDENCE_SPEC = "research_evidence.yaml"
+
 
 def generate_files(
     check_only: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file differs.")] = False,
@@ -171,6 +174,10 @@ def draft_spec(
     advice = "make the prompt your own" if columns else "read the spec's `# unsure` comments"
     terminal.print_note(f"key: {', '.join(_read_key(drafted))} (`conflict` in the spec): one row for each")
     terminal.print_note(f"next: {advice}, then `dex check` and `dex draft-migration`")
+    if (here.specs / _EVIDENCE_SPEC).exists():
+        terminal.print_note(
+            f"next: name `{operation}` under `operations` of specs/{_EVIDENCE_SPEC}, so that its citations become rows"
+        )
 
 
 def _read_key(drafted: Mapping[str, str]) -> list[str]:
