@@ -31,10 +31,13 @@
  and r.updated_at < now() - interval '1 hour')
 
 -- fragment: run_input
--- The input of the run `r`; of a longer one than two kilobytes the beginning as a text.
-case when length(r.blueprint_snapshot #>> '{entity,input}') > 2048
-     then to_json(left(r.blueprint_snapshot #>> '{entity,input}', 2048) || '…')
-     else (r.blueprint_snapshot #> '{entity,input}')::json end
+-- The input of the run `r`, that of its submission where the run has none of its own; of a longer one than two kilobytes
+-- the beginning as a text.
+(select case when length(given.input #>> '{}') > 2048 then to_json(left(given.input #>> '{}', 2048) || '…')
+             else given.input::json end
+ from (select coalesce(r.blueprint_snapshot #> '{entity,input}', (
+     select asked.input_payload from submissions as asked where asked.id = r.submission_id
+ )) as input) as given)
 
 -- fragment: listed_run
 -- A run in a list: the arguments of json_build_object for the row `r`.
