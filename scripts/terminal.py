@@ -63,13 +63,22 @@ def print_fill_rates(columns: Sequence[Mapping[str, Any]]) -> None:
         print_line(f"  {column['column']}: {column['values']} of {column['rows']}{refused}")
 
 
-def print_account(account: Mapping[str, Any]) -> None:
-    """Print one account: the count of each outcome, then the reasons."""
+def print_reasons(reasons: Sequence[Mapping[str, Any]], whole: str) -> None:
+    """Print reasons of the ledger, a line each; `whole` names what a reason without a field is about."""
+    for reason in reasons:
+        element = f"element {reason['element']}: " if reason.get("element") is not None else ""
+        value = f", found {reason['value']}" if reason.get("value") is not None else ""
+        print_line(f"    {element}{reason['field'] or whole}: {reason['message']}{value} ({reason['code']})")
+
+
+def print_account(account: Mapping[str, Any], *, is_trial: bool = False) -> None:
+    """Print one account: the count of each outcome, then the reasons; `is_trial` says that nothing was written."""
+    equals = "would be" if is_trial else "="
     parts = " + ".join(f"{account[outcome]} {outcome}" for outcome in (*Outcome, "pending"))
-    print_line(f"{account['spec']}: {account['found']} found = {parts}")
+    print_line(f"{account['spec']}: {account['found']} found {equals} {parts}")
     elements = " + ".join(f"{account[name]} {name}" for name in ELEMENT_COUNTS[1:])
     stale = f"; {account['stale_rows']} row(s) wait to be folded anew" if account["stale_rows"] else ""
-    print_line(f"  {account['elements']} elements = {elements}{stale}")
+    print_line(f"  {account['elements']} elements {equals} {elements}{stale}")
     for reason in account["reasons"]:
         where = f" in `{reason['field']}`" if reason["field"] else ""
         print_line(f"  {reason['count']} x {reason['code']}{where}")

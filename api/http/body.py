@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -110,13 +110,16 @@ def _build_too_large(limit: int) -> Fault:
     )
 
 
-def split_fields(body: bytes, known: Iterable[str]) -> dict[str, Raw]:
-    """Split a JSON object into its undecoded fields. Raises Fault 422 for another JSON value and for unknown fields."""
+def split_fields(body: bytes, known: Iterable[str], explain: Callable[[str], str] | None = None) -> dict[str, Raw]:
+    """Split a JSON object into its undecoded fields. Raises Fault 422 for another JSON value and for unknown fields.
+
+    `explain` may return why a name is not among the known ones, "" where there is no particular reason.
+    """
     fields = decode_body(body, _FIELDS)
     known = tuple(known)
     unknown = [name for name in fields if name not in known]
     if unknown:
-        raise build_unknown_field_fault(unknown, known)
+        raise build_unknown_field_fault(unknown, known, explain=explain)
     return fields
 
 
@@ -149,20 +152,27 @@ def _build_type_fault(message: str, decoder: msgspec.json.Decoder[T]) -> Fault:
     return InvalidBody(prefix + sentence[:1].lower() + sentence[1:], field=field)
 
 
-def build_unknown_field_fault(names: list[str], known: tuple[str, ...], place: str = "") -> Fault:
-    """Return the Fault 422 about unknown fields, which lists the known ones; `place` is their place in the body."""
+def build_unknown_field_fault(
+    names: list[str], known: tuple[str, ...], place: str = "", explain: Callable[[str], str] | None = None
+) -> Fault:
+    """Return the Fault 422 about unknown fields, which lists the known ones; `place` is their place in the body.
+
+    `explain` is that of `split_fields`.
+    """
+    reasons = {name: explain(name) if explain else "" for name in names[:20]}
     detail = [
         {
             "code": "unknown_field",
             "field": name,
-            "message": f"unknown field `{name[:100]}`; {suggest_name(name, known)}",
+            "message": f"unknown field `{name[:100]}`; {reason or suggest_name(name, known)}",
         }
-        for name in names[:20]
+        for name, reason in reasons.items()
     ]
     unknown = ", ".join(f"`{name[:100]}`" for name in names[:20])
     where = f" in `{place}`" if place else ""
     hint = "known fields: " + ", ".join(f"`{name}`" for name in known)
-    return Fault("unknown_field", f"unknown field {unknown}{where}", hint=hint, detail=detail)
+    why = "".join(f"; {reason}" for reason in reasons.values() if reason)
+    return Fault("unknown_field", f"unknown field {unknown}{where}{why}", hint=hint, detail=detail)
 
 
 def _build_syntax_fault(body: bytes, error: msgspec.DecodeError) -> Fault:

@@ -17,9 +17,9 @@ from api.http.openapi import build_data_schema
 from api.rows import json_schemas
 from api.rows.query_body import build_query_fault
 from api.rows.tenant import TENANT_HEADERS, read_tenant_parameters
-from engine.explain.absence import KeyState
 from engine.explain.history import DEFAULT_LIMIT, MAX_LIMIT, read_history
-from engine.explain.key_lookup import parse_key
+from engine.explain.key_lookup import KeyMatchState, parse_key
+from engine.explain.key_states import KeyState
 from engine.explain.questions import explain_key
 from engine.explain.row import RowState, explain_row
 from engine.generate.type_names import build_type_name
@@ -70,10 +70,11 @@ def _build_key_endpoint(plan: Plan) -> Endpoint:
         name=f"explain_{plan.name}_key",
         title=f"{plan.title}: explain a key, with or without a row",
         description="The row of the key, explained. Without a row, the states of the key: never asked, ordered,"
-        " running, failed, filtered, rejected, superseded. Columns of the key that are left out may have any value.",
+        " running, failed, filtered, rejected, not listed, superseded. Columns of the key that are left out may have"
+        " any value; where several rows have the rest, the answer lists them.",
         tag=plan.name,
         response_schema=build_data_schema(
-            {"anyOf": [_EXPLANATION, _ABSENCE]},
+            {"anyOf": [_EXPLANATION, _SEVERAL_ROWS, _ABSENCE]},
             name="KeyExplanationAnswer",
         ),
         security=("tenant", "superAdmin"),
@@ -239,6 +240,29 @@ _FINDING: Final = NamedSchema(
             "order_id": _ID_OR_NULL,
             "superseded_by": _ID_OR_NULL,
             "reasons": {"type": "array", "items": {"type": "object"}},
+        },
+    },
+)
+_SEVERAL_ROWS: Final = NamedSchema(
+    "KeyRows",
+    {
+        "type": "object",
+        "required": ["id", "state", "explanation", "cells", "rows", "more"],
+        "properties": {
+            "id": {"type": "null"},
+            "state": {"type": "string", "enum": [state.value for state in KeyMatchState]},
+            "explanation": {"type": "string"},
+            "cells": {"type": "array", "items": {"type": "object"}, "maxItems": 0},
+            "rows": {
+                "type": "array",
+                "description": "The rows with the given part of the key, at most 20, in the order of their keys.",
+                "items": {
+                    "type": "object",
+                    "required": ["id", "key"],
+                    "properties": {"id": {"type": "string", "format": "uuid"}, "key": {"type": "object"}},
+                },
+            },
+            "more": {"type": "boolean", "description": "Whether some rows are left out."},
         },
     },
 )

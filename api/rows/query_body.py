@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from api.http.body import split_fields
@@ -11,6 +12,7 @@ from api.http.errors import Fault, InvalidBody
 from engine.columns import list_query_columns
 from engine.plan import Plan
 from engine.rows.cursor import CursorRejected, CursorSigner
+from engine.rows.ordering import describe_unfiltered
 from engine.rows.query import OPTIONS, Query, QueryRejected, build_query
 from engine.values.exact_json import ExactError, Json, loads
 from engine.values.uuid_text import parse_uuid
@@ -29,7 +31,8 @@ class QueryBody:
     def parse(cls, plan: Plan, raw: bytes, options: Sequence[str] = OPTIONS, *, paged: bool = True) -> QueryBody:
         """Parse the body of a query; an empty one has no filters. Raises Fault 422 for invalid fields."""
         known = (*list_query_columns(plan), *options, *(("cursor",) if paged else ()), "org_id")
-        fields = {name: _decode_value(name, bytes(value)) for name, value in split_fields(raw or b"{}", known).items()}
+        raw_fields = split_fields(raw or b"{}", known, partial(describe_unfiltered, plan))
+        fields = {name: _decode_value(name, bytes(value)) for name, value in raw_fields.items()}
         cursor, org_id = fields.pop("cursor", None), fields.pop("org_id", None)
         if not isinstance(cursor, str | None):
             hint = "send `meta.next_cursor` of the page before"

@@ -107,7 +107,7 @@ def _report_account(org: str, account: Account) -> dict[str, Any]:
 async def list_results_by_outcome(
     connection: Connection, plan: Plan, outcome: str, org_id: str | None = None, limit: int = 100
 ) -> list[dict[str, Any]]:
-    """Return the step results that have `outcome` (or `pending`), newest first, with the ledger's reasons.
+    """Return the step results that have `outcome` (or `pending`, `refused`), newest first, with the ledger's reasons.
 
     Raises StoreUnavailable.
     """

@@ -31,6 +31,7 @@ class Preview:
     changed: int = 0
     columns: Counter[str] = field(default_factory=Counter)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    added: list[dict[str, Any]] = field(default_factory=list)  # samples of new rows: key and other filled cells
     removed: dict[str, str] = field(default_factory=dict)  # id of a row that would be removed -> its key as JSON
     fill_rates: FillRates = field(init=False)  # over all step results that were read
 
@@ -47,9 +48,16 @@ class Preview:
 
     def compare_rows(self, before: Mapping[int, Cells], after: Mapping[int, Cells]) -> None:
         """Count the changes of one merge from the stored rows before and after it, by ordinal of the staged row."""
-        self.new += len(after.keys() - before.keys())
+        new = sorted(after.keys() - before.keys())
+        self.new += len(new)
+        self.added += [self._describe_row(after[number]) for number in new[: _MAX_SAMPLES - len(self.added)]]
         for number in before.keys() & after.keys():
             self._compare_row(before[number], after[number])
+
+    def _describe_row(self, cells: Cells) -> dict[str, Any]:
+        key = {column.name: cells[column.name] for column in self.plan.key_fields}
+        filled = [column.name for column in self.plan.fields if not column.key and cells.get(column.name) is not None]
+        return {"key": key, "cells": {name: self._render_cell(name, cells) for name in filled}}
 
     def _compare_row(self, before: Cells, after: Cells) -> None:
         names = [name for name in after if before[name] != after[name]]
@@ -83,6 +91,7 @@ class Preview:
             "changed_rows": self.changed,
             "removed_rows": len(self.removed),
             "cells": columns,
+            "added": self.added,
             "samples": self.samples,
             "removed": removed,
             "columns": self.fill_rates.list_columns(),

@@ -18,21 +18,29 @@ MAX_LENGTH = 50
 #: Nouns without a plural of their own.
 _UNCOUNTABLE: Final = frozenset(
     (
-        *("data", "evidence", "feedback", "funding", "health", "hiring", "information", "intelligence", "leadership"),
-        *("media", "news", "pricing", "research", "series", "software", "species", "staff", "status", "traffic"),
+        *("analytics", "data", "earnings", "evidence", "feedback", "funding", "headquarters", "health", "hiring"),
+        *("information", "intelligence", "leadership", "logistics", "media", "news", "premises", "pricing", "research"),
+        *("series", "software", "species", "staff", "status", "traffic"),
     )
 )
+#: Singulars that end like a plural.
+_SINGULARS_WITH_S: Final = frozenset(
+    ("alias", "bias", "bonus", "bus", "campus", "canvas", "census", "consensus", "focus", "lens", "status", "virus")
+)
 _IRREGULAR: Final = {
+    "alumnus": "alumni",
     "analysis": "analyses",
     "basis": "bases",
     "child": "children",
     "crisis": "crises",
     "criterion": "criteria",
     "hypothesis": "hypotheses",
+    "man": "men",
     "movie": "movies",
     "person": "people",
     "thesis": "theses",
     "tie": "ties",
+    "woman": "women",
 }
 _IRREGULAR_PLURALS: Final = {many: one for one, many in _IRREGULAR.items()}
 #: Ends of column names that say how an entity is identified, not what it is.
@@ -85,13 +93,13 @@ def extract_owner(operation: str) -> str:
 
 
 def to_plural(name: str) -> str:
-    """Return a name with its last word in the plural; unchanged if it looks like a plural already."""
+    """Return a name with its last word in the plural; unchanged if it looks like a plural or ends in a digit."""
     before, word = _split_last_word(name)
-    if word in _UNCOUNTABLE or word in _IRREGULAR_PLURALS:
+    if word in _UNCOUNTABLE or word in _IRREGULAR_PLURALS or word[-1:].isdigit():
         return name
     if word in _IRREGULAR:
         return before + _IRREGULAR[word]
-    if re.search(r"(ss|x|z|ch|sh)$", word):
+    if word in _SINGULARS_WITH_S or re.search(r"(ss|x|z|ch|sh)$", word):
         return f"{name}es"
     if word.endswith("s"):
         return name
@@ -99,15 +107,20 @@ def to_plural(name: str) -> str:
 
 
 def to_singular(name: str) -> str:
-    """Return a name with its last word in the singular; unchanged if it looks like a singular already."""
+    """Return a name with its last word in the singular; unchanged if it looks like a singular already.
+
+    A number after the word stays: `members_2` gives `member_2`.
+    """
     before, word = _split_last_word(name)
-    if word in _UNCOUNTABLE or word in _IRREGULAR:
+    if word.isdigit() and before:
+        return f"{to_singular(before[:-1])}_{word}"
+    if word in _UNCOUNTABLE or word in _IRREGULAR or word in _SINGULARS_WITH_S:
         return name
     if word in _IRREGULAR_PLURALS:
         return before + _IRREGULAR_PLURALS[word]
     if word.endswith("ies") and len(word) > 4:
         return f"{name[:-3]}y"
-    if re.search(r"(x|z|ch|sh|ss)es$", word):
+    if word.removesuffix("es") in _SINGULARS_WITH_S or re.search(r"(x|z|ch|sh|ss)es$", word):
         return name[:-2]
     return name[:-1] if re.search(r"[^su]s$", word) else name
 

@@ -12,8 +12,8 @@ from engine.draft.places import build_path
 from engine.draft.row_keys import find_identity
 from engine.draft.sample import Guess
 from engine.draft.spec_text import NotDrafted, build_files
-from engine.errors import suggest_name
 from engine.research.providers import PROVIDERS
+from engine.spec.checks import suggest_type
 from engine.values.column_types import TYPES
 from engine.values.exact_json import Json
 
@@ -30,6 +30,9 @@ _INPUTS: Final = {
         ("person_linkedin_url", ("person_linkedin_url", "linkedin_url"), ("linkedin_url",), "linkedin.com/in/ada"),
     ),
 }
+#: Words in the names of columns that identify an element, the best first; then those of addresses.
+_IDENTITIES: Final = ("domain", "email", "id", "full_name", "name", "title")
+_ADDRESSES: Final = ("linkedin", "url", "website")
 #: Column type -> two values for the case; "{}" is replaced by the name of the column.
 _VALUES: Final[dict[str, tuple[Json, Json]]] = {
     "text": ("First {}", "Second {}"),
@@ -73,7 +76,9 @@ def draft_from_columns(
     )
     for input_name, _, normalizers, value in inputs:
         proposal.add_column(input_name, f"output.{input_name}", [value], Guess("text", normalizers))
-    proposal.add_to_key(proposal.columns[-1], required=True)
+    owner = proposal.columns[-1]
+    owner.guess.normalize = owner.guess.normalize or ("trim",)
+    proposal.add_to_key(owner, required=True)
     content = build_path(_PROVIDER.content)
     proposal.rows = f"{content}.{array}" if array else None
     known = {input_name for input_name, *_ in inputs}
@@ -98,7 +103,7 @@ def _parse_columns(text: str) -> list[tuple[str, str]]:
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
             raise NotDrafted(f"`{part.strip()}` is no column", hint="write name:type, such as round_name:text")
         if (kind or "text") not in TYPES:
-            raise NotDrafted(f"unknown type `{kind}` of `{name}`", hint=suggest_name(kind, TYPES))
+            raise NotDrafted(f"unknown type `{kind}` of `{name}`", hint=suggest_type(kind))
         if any(name == other for other, _ in found):
             raise NotDrafted(f"column `{name}` is said twice", hint="keep one of the two")
         found.append((name, kind or "text"))
@@ -123,11 +128,15 @@ def _choose_normalizers(name: str) -> tuple[str, ...]:
 
 
 def _add_element_key(proposal: Proposal, facts: Sequence[Column]) -> None:
-    """Add the column that identifies an element to the key: by its name, else the first text column."""
-    identities = ("domain", "linkedin", "email", "id", "url", "name", "title")
+    """Add the column that identifies an element to the key: by its name, else the first text column.
+
+    A name comes before an address: research finds the name of an element more often than its page, and a row needs it.
+    """
     texts = [column for column in facts if column.guess.type == "text"]
-    found = find_identity(facts, identities) or next(iter(texts), None)
+    found = find_identity(facts, _IDENTITIES) or find_identity(texts, _ADDRESSES) or next(iter(texts), None)
     if found:
+        if found.guess.type == "text" and not found.guess.normalize:
+            found.guess.normalize = ("trim",)
         proposal.add_to_key(found, required=True)
         return
     guess = Guess("text", ("fingerprint",), ["no column tells the elements apart"])

@@ -1,24 +1,24 @@
-"""Report why a key has no row: no step asked about it, or its result is awaited, failed, rejected or superseded."""
+"""Report why a key has no row: no step asked about it, or its result is awaited, failed, rejected or lacks it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from engine.explain.contributions import read_contributions
+from engine.explain.key_elements import ElementMatcher, Reasons, list_refused_elements
 from engine.explain.key_lookup import PartialKey
 from engine.explain.key_match import KeyMatcher
-from engine.orders.statuses import OrderStatus
+from engine.explain.key_states import FoundStep, KeyState, judge_elements, judge_step
 from engine.plan import Plan
 from engine.rows.document import Run
 from engine.rows.fold import UnitFold
 from engine.rows.keys import Key, build_key
-from engine.rows.outcomes import Outcome
 from engine.rows.units import build_unit, get_unit_fields
-from engine.runs.statuses import RunStatus, StepStatus
-from engine.sql.absence import build_candidates_statement
+from engine.runs.statuses import StepStatus
+from engine.sql.absence import build_answers_statement, build_candidates_statement
+from engine.sql.identifiers import Statement
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.tenant import open_tenant_snapshot
@@ -27,20 +27,8 @@ from engine.values import exact_json
 #: How many step results are read, newest first, and how many findings are returned.
 _MOST_CANDIDATES = 1000
 _MOST_ENTRIES = 20
-
-
-class KeyState(StrEnum):
-    """Why a key has no row. `docs/howto/explain-a-row.md` says what each state means."""
-
-    NEVER_ASKED = "never_asked"
-    RUNNING = "running"
-    ORDERED = "ordered"
-    FAILED = "failed"
-    PENDING = "pending"
-    FILTERED = "filtered"
-    REJECTED = "rejected"
-    SUPERSEDED = "superseded"
-    REMOVED = "removed"
+#: How many step results are read with all their elements, which may be large.
+_MOST_LISTS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,18 +96,33 @@ async def explain_absence(
     """
     matcher = KeyMatcher.from_plans(plan, plans)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
-        findings = await _list_refusals(connection, matcher, org_id, key)
-        findings += await _list_superseded(connection, plan, org_id, key)
+        steps = await _list_steps(connection, matcher, org_id, key)
+        superseded = await _list_superseded(connection, plan, org_id, key)
+        findings = await _build_findings(connection, plan, key, steps)
+    if superseded:  # they say which answer had the key, so that the answers without it add nothing
+        findings = [finding for finding in findings if finding.state is not KeyState.NOT_LISTED] + superseded
     findings.sort(key=lambda finding: (finding.recorded_at, finding.step_result_id), reverse=True)
     return Absence(plan, findings[:_MOST_ENTRIES])
 
 
-async def _list_refusals(connection: Connection, matcher: KeyMatcher, org_id: str, key: PartialKey) -> list[Finding]:
-    """Return a finding for each step result about the key that gave no row, or only some of its rows."""
-    statement = build_candidates_statement(matcher.plan, matcher.reading, org_id, _MOST_CANDIDATES)
+async def _list_steps(connection: Connection, matcher: KeyMatcher, org_id: str, key: PartialKey) -> list[FoundStep]:
+    """Return the step results about the key that gave no row, only some rows, or a list without the key."""
+    plan = matcher.plan
+    statement = build_candidates_statement(plan, matcher.reading, org_id, _MOST_CANDIDATES)
+    steps = await _select_steps(connection, statement, matcher, org_id, key)
+    parent = {column.name: key[column.name] for column in matcher.columns if column.name in key}
+    if plan.many and parent:
+        statement = build_answers_statement(plan, matcher.reading, org_id, parent, _MOST_ENTRIES)
+        steps += await _select_steps(connection, statement, matcher, org_id, key)
+    return steps
+
+
+async def _select_steps(
+    connection: Connection, statement: Statement, matcher: KeyMatcher, org_id: str, key: PartialKey
+) -> list[FoundStep]:
     cursor = await connection.execute(statement.text, statement.parameters)
     names = [column.name for column in cursor.description or ()][:-2]
-    findings = []
+    steps: list[FoundStep] = []
     for *values, parts, given in await cursor.fetchall():
         step = dict(zip(names, values, strict=True))
         run = Run(
@@ -132,12 +135,39 @@ async def _list_refusals(connection: Connection, matcher: KeyMatcher, org_id: st
         read, input_value = exact_json.loads(parts), None if given is None else exact_json.loads(given)
         assert isinstance(read, list)
         if matcher.is_about(key, step["operation_id"], read, input_value, run):
-            findings.append(_build_finding(matcher.plan, step))
+            steps.append(step)
+    return steps
+
+
+async def _build_findings(
+    connection: Connection, plan: Plan, key: PartialKey, steps: Sequence[FoundStep]
+) -> list[Finding]:
+    """Return a finding for each step result; of refused elements it has only those that can be the key.
+
+    Without a column that all elements of an answer share, answers without such an element say nothing of the key.
+    """
+    matcher = ElementMatcher(plan, key)
+    refused = {step["id"]: step["reasons"] for step in steps if matcher.columns and _has_refused_elements(step)}
+    narrowed = await matcher.narrow_reasons(connection, dict(list(refused.items())[:_MOST_LISTS]))
+    is_shared = any(column.name in key for column in plan.parent_key) or not matcher.columns
+    findings = []
+    for step in steps:
+        reasons = narrowed.get(step["id"])
+        if reasons is None and step["id"] in refused:
+            continue
+        finding = _build_finding(plan, step if reasons is None else {**step, "reasons": reasons}, reasons)
+        if is_shared or finding.state is not KeyState.NOT_LISTED:
+            findings.append(finding)
     return findings
 
 
-def _build_finding(plan: Plan, step: Mapping[str, Any]) -> Finding:
-    state, message = _judge_step(plan, step)
+def _has_refused_elements(step: FoundStep) -> bool:
+    is_present = step["status"] == StepStatus.SUCCEEDED and step["result_status"] == "found" and step["is_recorded"]
+    return bool(is_present and list_refused_elements(step["reasons"] or ()))
+
+
+def _build_finding(plan: Plan, step: FoundStep, narrowed: Reasons | None) -> Finding:
+    state, message = judge_step(plan, step) if narrowed is None else judge_elements(step, narrowed)
     is_refused = state in (KeyState.FILTERED, KeyState.REJECTED)
     return Finding(
         state=state,
@@ -150,41 +180,6 @@ def _build_finding(plan: Plan, step: Mapping[str, Any]) -> Finding:
         order_id=step["order_id"],
         reasons=(step["reasons"] or []) if is_refused and step["is_recorded"] else [],
     )
-
-
-def _judge_step(plan: Plan, step: Mapping[str, Any]) -> tuple[KeyState, str]:
-    """Return why a step gave no row, as a state and as a sentence."""
-    status = StepStatus(step["status"])
-    if status is StepStatus.SUCCEEDED:
-        return _judge_result(plan, step)
-    if step["order_status"] in (OrderStatus.REQUESTED, OrderStatus.OPEN):
-        at = f" as `{step['provider_run_id']}`" if step["provider_run_id"] else ""
-        ended = "; `dex orders collect` asks for the answer" if status.is_final else ""
-        message = f"ordered at {step['provider']}{at} on {step['requested_at'].isoformat()}{ended}"
-        return KeyState.ORDERED, message
-    if status.is_final or step["run_status"] in (RunStatus.FAILED, RunStatus.CANCELED):
-        verb = "was skipped" if status is StepStatus.SKIPPED else "failed"
-        if not status.is_final:
-            verb = f"did not end, its run is `{step['run_status']}`"
-        code = f" ({step['error_code']})" if step["error_code"] else ""
-        error = f": {step['error_message']}" if step["error_message"] else ""
-        return KeyState.FAILED, f"the step {verb}{error}{code}"
-    return KeyState.RUNNING, f"the step is `{status.value}`, its run is `{step['run_status']}`"
-
-
-def _judge_result(plan: Plan, step: Mapping[str, Any]) -> tuple[KeyState, str]:
-    """Return why a step that succeeded gave no row, as a state and as a sentence."""
-    if step["result_status"] != "found":
-        return KeyState.FILTERED, f"the operation's status is `{step['result_status']}`"
-    if not step["is_recorded"]:
-        return KeyState.PENDING, f"the step result waits for a backfill: `dex backfill {plan.name}`"
-    messages = [reason["message"] for reason in step["reasons"]]
-    because = f" because {'; '.join(messages[:3])}" if messages else ""
-    if step["outcome"] == Outcome.FILTERED:
-        return KeyState.FILTERED, f"the step result is filtered{because}"
-    if step["outcome"] == Outcome.REJECTED:
-        return KeyState.REJECTED, f"the step result is rejected{because}"
-    return KeyState.REJECTED, f"{step['refused_count']} of its elements are rejected{because}"
 
 
 async def _list_superseded(connection: Connection, plan: Plan, org_id: str, key: PartialKey) -> list[Finding]:

@@ -1,8 +1,10 @@
-"""Parse the key that a caller names, and find the id of its row."""
+"""Parse the key that a caller names, and find its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from engine.errors import suggest_name
@@ -16,8 +18,11 @@ from engine.store.tenant import open_tenant_snapshot
 from engine.values import exact_json
 from engine.values.exact_json import ExactError, Json
 
-#: Conflict column -> value. Columns may be left out where the others identify one row.
+#: Conflict column -> value. Columns that are left out may have any value.
 PartialKey = Mapping[str, Any]
+
+#: How many rows of a part of a key are listed.
+_MOST_ROWS = 20
 
 
 def parse_key(plan: Plan, given: Mapping[str, str]) -> PartialKey:
@@ -57,17 +62,58 @@ def _read_text(column: Field, text: str) -> Json:
         return text  # the column's type rejects it with its own message
 
 
-async def find_row_of_key(connection: Connection, plan: Plan, org_id: str, key: PartialKey) -> str | None:
-    """Return the id of the one row of the organisation with these values; None when there is none.
+class KeyMatchState(StrEnum):
+    """The state of a part of a key that several rows have."""
 
-    Raises QueryRejected when several rows have them, StoreUnavailable.
-    """
-    statement = build_rows_of_key_statement(plan, org_id, key)
+    SEVERAL_ROWS = "several_rows"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A row with a key: its id and all values of its key."""
+
+    id: str
+    key: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralRows:
+    """The rows that have the given part of a key, in the order of their keys; `more` when some are left out."""
+
+    plan: Plan
+    given: PartialKey
+    rows: Sequence[KeyRow]
+    more: bool
+    state: KeyMatchState = KeyMatchState.SEVERAL_ROWS
+
+    @property
+    def missing(self) -> str:
+        """The columns of the key that are not given, as text."""
+        return ", ".join(f"`{column.name}`" for column in self.plan.key_fields if column.name not in self.given)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON object of `dex explain` and of the endpoint."""
+        count = f"more than {len(self.rows)}" if self.more else len(self.rows)
+        return {
+            "id": None,
+            "state": self.state.value,
+            "explanation": f"{count} rows have this part of a key: also give {self.missing}, or the id of a row",
+            "cells": [],
+            "rows": [{"id": row.id, "key": dict(row.key)} for row in self.rows],
+            "more": self.more,
+        }
+
+
+async def find_rows_of_key(connection: Connection, plan: Plan, org_id: str, key: PartialKey) -> SeveralRows:
+    """Return the rows of the organisation with these values: none, one or several. Raises StoreUnavailable."""
+    statement = build_rows_of_key_statement(plan, org_id, key, _MOST_ROWS + 1)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
-        rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
-    if len(rows) > 1:
-        missing = [column.name for column in plan.key_fields if column.name not in key]
-        message = f"several rows of `{plan.name}` have this key"
-        hint = f"also give {', '.join(f'`{name}`' for name in missing)}"
-        raise QueryRejected([Reason("ambiguous_key", None, message)], hint=hint)
-    return rows[0][0] if rows else None
+        found = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+    rows = [KeyRow(row_id, _read_object(scalars)) for row_id, scalars in found[:_MOST_ROWS]]
+    return SeveralRows(plan, key, rows, more=len(found) > _MOST_ROWS)
+
+
+def _read_object(text: str) -> dict[str, Json]:
+    value = exact_json.loads(text)
+    assert isinstance(value, dict)
+    return value

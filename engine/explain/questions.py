@@ -6,24 +6,27 @@ from collections.abc import Iterable
 
 from engine.explain.absence import Absence, explain_absence
 from engine.explain.history import DEFAULT_LIMIT, History, read_history, read_history_of_key
-from engine.explain.key_lookup import PartialKey, find_row_of_key
+from engine.explain.key_lookup import PartialKey, SeveralRows, find_rows_of_key
 from engine.explain.row import Explanation, choose_columns, explain_row
 from engine.plan import Plan
+from engine.rows.extract import Reason
+from engine.rows.query import QueryRejected
 from engine.rows.units import build_unit
 from engine.store.connection import Connection
 
 
 async def explain_key(
     connection: Connection, plan: Plan, org_id: str, key: PartialKey, plans: Iterable[Plan], field: str | None = None
-) -> Explanation | Absence:
-    """Explain the row of a key of the organisation; for a key without a row, return why there is none.
+) -> Explanation | SeveralRows | Absence:
+    """Explain the row of a key of the organisation; list the rows if several have it; else return why none has it.
 
-    `plans` are those of the project. Raises QueryRejected for an unknown field and for a key that several rows have,
-    StoreUnavailable.
+    `plans` are those of the project. Raises QueryRejected for an unknown field, StoreUnavailable.
     """
     choose_columns(plan, field)
-    row_id = await find_row_of_key(connection, plan, org_id, key)
-    explained = await explain_row(connection, plan, org_id, row_id, field) if row_id else None
+    found = await find_rows_of_key(connection, plan, org_id, key)
+    if len(found.rows) > 1:
+        return found
+    explained = await explain_row(connection, plan, org_id, found.rows[0].id, field) if found.rows else None
     return explained or await explain_absence(connection, plan, org_id, key, plans)
 
 
@@ -34,8 +37,11 @@ async def read_key_history(
 
     Raises QueryRejected for a key that several rows have, StoreUnavailable.
     """
-    row_id = await find_row_of_key(connection, plan, org_id, key)
-    history = await read_history(connection, plan, org_id, row_id, limit) if row_id else None
+    found = await find_rows_of_key(connection, plan, org_id, key)
+    if len(found.rows) > 1:
+        reason = Reason("ambiguous_key", None, f"several rows of `{plan.name}` have this key")
+        raise QueryRejected([reason], hint=f"also give {found.missing}; `dex explain` lists the rows")
+    history = await read_history(connection, plan, org_id, found.rows[0].id, limit) if found.rows else None
     names = [column.name for column in plan.key_fields]
     if history is None and all(name in key for name in names):
         unit = build_unit(plan, org_id, key)

@@ -162,9 +162,10 @@ order by o.requested_at desc, o.id desc
 limit %(limit)s offset %(offset)s
 
 -- name: show_run
--- A run with its steps, without payloads, and their orders. `run_fields`, `step_fields` and `is_abandoned` are those of runs.sql.
+-- A run with its steps, without payloads, and their orders. The other fragments are those of
+-- runs.sql.
 select json_build_object(
-    {run_fields}, 'claims', r.claims, 'restarts', r.restarts, 'is_abandoned', {is_abandoned},
+    {run_fields}, 'input', {run_input}, 'claims', r.claims, 'restarts', r.restarts, 'is_abandoned', {is_abandoned},
     'step_results', coalesce((
         select json_agg(json_build_object({step_fields}) order by s.step_position, s.attempt)
         from step_results as s where s.pipeline_run_id = r.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,6 +43,20 @@ def build_default_order(plan: Plan) -> tuple[OrderColumn, ...]:
     return (OrderColumn(list_query_columns(plan)["created_at"], descending=True),)
 
 
+def describe_unfiltered(plan: Plan, name: str) -> str:
+    """Return why a column of the spec takes no filter and no order; "" for any other name."""
+    if name in list_query_columns(plan) or all(column.name != name for column in plan.fields):
+        return ""
+    if plan.field(name).type.name == "jsonb":
+        return f"the column `{name}` is `jsonb`, which takes neither: give the part of it a column of its own"
+    return f"the column `{name}` is there without `filter: true` in `{plan.file}`"
+
+
+def _describe_unknown(plan: Plan, word: str, known: Sequence[str]) -> str:
+    name = word.lstrip("-+")
+    return f"cannot order by `{word[:100]}`; {describe_unfiltered(plan, name) or suggest_name(name, known)}"
+
+
 def parse_order(plan: Plan, value: Any, reasons: list[Reason]) -> tuple[OrderColumn, ...]:
     """Parse the order that a caller gives, such as `["-updated_at", "company_domain"]`; null is newest first.
 
@@ -55,10 +70,7 @@ def parse_order(plan: Plan, value: Any, reasons: list[Reason]) -> tuple[OrderCol
         return build_default_order(plan)
     known = list_order_columns(plan)
     unknown = [word for word in words if word.removeprefix("-") not in known]
-    reasons += [
-        Reason("unknown_column", "order", f"cannot order by `{word[:100]}`; {suggest_name(word.lstrip('-+'), known)}")
-        for word in unknown[:20]
-    ]
+    reasons += [Reason("unknown_column", "order", _describe_unknown(plan, word, known)) for word in unknown[:20]]
     names = [word.removeprefix("-") for word in words]
     if not unknown and len(names) > MAX_COLUMNS:
         reasons.append(Reason("out_of_range", "order", f"`order` takes one or two columns, not {len(names)}"))

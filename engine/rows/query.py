@@ -15,7 +15,7 @@ from engine.errors import EngineError, suggest_name
 from engine.plan import Plan
 from engine.rows.extract import Reason
 from engine.rows.filters import Condition, convert_filters
-from engine.rows.ordering import OrderColumn, build_default_order, parse_order
+from engine.rows.ordering import OrderColumn, build_default_order, describe_unfiltered, parse_order
 from engine.values.column_types import TYPES, CastError, shorten_json
 
 DEFAULT_LIMIT: Final = 100
@@ -91,9 +91,7 @@ def build_query(
     """
     known = (*list_query_columns(plan), *options)
     reasons = [
-        Reason("unknown_field", name, f"unknown field `{name[:100]}`; {suggest_name(name, known)}")
-        for name in parameters
-        if name not in known
+        Reason("unknown_field", name, _describe_unknown(plan, name, known)) for name in parameters if name not in known
     ]
     columns, paths = _select_columns(plan, parameters.get("fields"), reasons)
     order_reasons: list[Reason] = []
@@ -112,6 +110,10 @@ def build_query(
     if reasons:
         raise QueryRejected(reasons, _build_hint(reasons, known))
     return query
+
+
+def _describe_unknown(plan: Plan, name: str, known: Sequence[str]) -> str:
+    return f"unknown field `{name[:100]}`; {describe_unfiltered(plan, name) or suggest_name(name, known)}"
 
 
 def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:

@@ -18,7 +18,7 @@ from engine.store.connection import Connection, RawJson
 from engine.store.errors import wrap_errors
 
 RUN_QUERIES: Final = read_named_queries("engine.runs", "runs.sql")
-SUBMISSION_QUERIES: Final = read_named_queries("engine.runs", "submissions.sql")
+SUBMISSION_QUERIES: Final = read_named_queries("engine.runs", "submissions.sql", shared=("engine.runs", "runs.sql"))
 
 
 class Keep(Enum):

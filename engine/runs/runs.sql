@@ -30,12 +30,21 @@
 (r.status = 'running' and r.lease_expires_at is null and r.runner = 'trigger'
  and r.updated_at < now() - interval '1 hour')
 
+-- fragment: run_input
+-- The input of the run `r`, that of its submission where the run has none of its own; of a longer one than two kilobytes
+-- the beginning as a text.
+(select case when length(given.input #>> '{}') > 2048 then to_json(left(given.input #>> '{}', 2048) || '…')
+             else given.input::json end
+ from (select coalesce(r.blueprint_snapshot #> '{entity,input}', (
+     select asked.input_payload from submissions as asked where asked.id = r.submission_id
+ )) as input) as given)
+
 -- fragment: listed_run
 -- A run in a list: the arguments of json_build_object for the row `r`.
 'id', r.id, 'org_id', r.org_id, 'submission_id', r.submission_id, 'status', r.status, 'runner', r.runner,
 'claims', r.claims, 'restarts', r.restarts, 'trigger_run_id', r.trigger_run_id, 'is_abandoned', {is_abandoned},
 'error_message', r.error_message, 'created_at', r.created_at, 'started_at', r.started_at,
-'finished_at', r.finished_at
+'finished_at', r.finished_at, 'input', {run_input}
 
 -- name: claim_run
 -- A run whose runner died comes first: it is older, and part of it may be paid for. Each of the two selects reads one

@@ -13,7 +13,7 @@ from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
 from engine.store.tenant import open_tenant_transaction
 
-QUERIES: Final = read_named_queries("engine.runs", "submissions.sql")
+QUERIES: Final = read_named_queries("engine.runs", "submissions.sql", shared=("engine.runs", "runs.sql"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,5 @@
 -- Queries about submissions: create one with its runs and steps, read it, derive its status from its runs. Each is one
--- round trip.
+-- round trip. `run_input` is a fragment of runs.sql.
 
 -- fragment: submission_fields
 -- A submission as the API returns it, without its inputs: the arguments of json_build_object for the row `s`.
@@ -75,6 +75,7 @@ select json_build_object(
             'id', r.id, 'status', r.status, 'attempt', r.attempt, 'runner', r.runner,
             'trigger_run_id', r.trigger_run_id, 'parent_pipeline_run_id', r.parent_pipeline_run_id,
             'error_message', r.error_message, 'started_at', r.started_at, 'finished_at', r.finished_at,
+            'input', {run_input},
             'step_results', coalesce((
                 select json_agg(json_build_object(
                     'id', t.id, 'step_position', t.step_position, 'status', t.status, 'operation_id', t.operation_id,

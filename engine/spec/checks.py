@@ -118,7 +118,7 @@ def _check_fields(source: Source, data: Data) -> None:
         _check_field_name(source, name)
         kind = field.get("type")
         if isinstance(kind, str) and kind not in TYPES:
-            hint = _suggest_type(kind)
+            hint = suggest_type(kind)
             source.report_value(("fields", name, "type"), "SPEC301", f"unknown type `{kind}`", hint)
         _check_normalizers(source, ("fields", name), kind, field.get("normalize"))
         _check_coalesce(source, data, name, field)
@@ -156,7 +156,8 @@ def _check_field_name(source: Source, name: str) -> None:
         source.report_key(place, "SPEC206", f"`{name}` is not a column name", hint)
 
 
-def _suggest_type(kind: str) -> str:
+def suggest_type(kind: str) -> str:
+    """Return a hint for an unknown column type: the type of a spec that another system's name means, or a close one."""
     word = re.sub(r"\(.*\)|[^a-z0-9\[\] ]", "", kind.lower()).strip()
     if word in _TYPE_SYNONYMS:
         return f"write `{_TYPE_SYNONYMS[word]}`"

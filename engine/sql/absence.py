@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from engine.plan import Plan
 from engine.rows.reading import Reading
-from engine.sql.identifiers import Statement
+from engine.sql.explain import build_key_conditions
+from engine.sql.identifiers import Statement, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_path_value
 from engine.sql.step_results import RECORDED_AT
 
@@ -22,13 +26,42 @@ _OPERATION = """coalesce(found.operation_id, (
 _INPUT = """case when jsonb_typeof(given.input) = 'object' then given.input - 'parallel_raw_response' end"""
 
 
+#: The step result has rows, and none of its elements was refused.
+_GAVE_ALL_ROWS = """coalesce(
+            ledger.spec_digest = %(digest)s and ledger.outcome in ('written', 'unchanged', 'superseded')
+            and ledger.refused_count = 0{}, false)"""
+
+
 def build_candidates_statement(plan: Plan, key_reading: Reading, org_id: str, limit: int) -> Statement:
     """Select step results of the plan's operations that gave no row, or not all of them, newest first.
 
+    Columns: those of `_build_statement`.
+    """
+    gave_all_rows = _GAVE_ALL_ROWS.format(" and ledger.row_count > 0" if plan.many else "")
+    return _build_statement(plan, key_reading, f"not {gave_all_rows}", {"org_id": org_id, "limit": limit})
+
+
+def build_answers_statement(
+    plan: Plan, key_reading: Reading, org_id: str, parent: Mapping[str, Any], limit: int
+) -> Statement:
+    """Select the step results behind the stored rows with the values `parent`, of which no element was refused.
+
+    Columns: those of `_build_statement`.
+    """
+    conditions, values = build_key_conditions(plan, parent)
+    condition = f"""{_GAVE_ALL_ROWS.format("")} and found.id in (
+            select stored.source_step_result_id from {quote_table(plan.table)} as stored where {conditions}
+        )"""
+    return _build_statement(plan, key_reading, condition, {**values, "org_id": org_id, "limit": limit})
+
+
+def _build_statement(plan: Plan, key_reading: Reading, condition: str, parameters: Mapping[str, Any]) -> Statement:
+    """Select step results of the plan's operations with their ledger entries and orders, newest first.
+
     Columns: id, status, result_status, operation, recorded_at, submission_id, pipeline_run_id, step_position,
-    error_message, the error's code, the run's status, whether the ledger has it at present, outcome, reasons, refused;
-    order id, status, provider, provider_run_id, requested_at, the run's company; then the values of `key_reading.parts`
-    as one JSON array text, and the step's input as JSON text.
+    error_message, the error's code, the run's status, whether the ledger has it at present, outcome, reasons, elements,
+    refused; order id, status, provider, provider_run_id, requested_at, the run's company; then the values of
+    `key_reading.parts` as one JSON array text, and the step's input as JSON text.
     """
     parts = ", ".join(build_path_value(steps, "document") for steps in key_reading.parts)
     roots = {steps[0] for steps in key_reading.parts}
@@ -39,17 +72,16 @@ from (
         {RECORDED_AT} as recorded_at, found.submission_id::text, found.pipeline_run_id::text, found.step_position,
         found.error_message, found.error_details ->> 'code' as error_code, run.status::text as run_status,
         ledger.spec_digest is not distinct from %(digest)s as is_recorded, ledger.outcome, ledger.reasons,
-        ledger.refused_count, purchase.id::text as order_id, purchase.status as order_status, purchase.provider,
-        purchase.provider_run_id, purchase.requested_at, run.company_id::text
+        ledger.element_count, ledger.refused_count, purchase.id::text as order_id,
+        purchase.status as order_status, purchase.provider, purchase.provider_run_id,
+        purchase.requested_at, run.company_id::text
     from step_results as found
     join pipeline_runs as run on run.id = found.pipeline_run_id
     left join step_persistence as ledger on ledger.step_result_id = found.id and ledger.spec = %(spec)s
     left join research_orders as purchase on purchase.org_id = found.org_id and purchase.id = found.order_id
     cross join lateral (select {_OPERATION} as id) as operation
     where found.org_id = %(org_id)s::uuid and operation.id = any(%(operations)s)
-        and not coalesce(
-            ledger.spec_digest = %(digest)s and ledger.outcome in ('written', 'unchanged', 'superseded')
-            and ledger.refused_count = 0, false)
+        and {condition}
     order by found.recorded_at desc, found.id desc
     limit %(limit)s
 ) as wanted
@@ -66,5 +98,5 @@ cross join lateral (
     offset 0
 ) as content
 """
-    parameters = {"org_id": org_id, "operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
-    return Statement(text, {**parameters, "limit": limit})
+    own = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
+    return Statement(text, {**parameters, **own})

@@ -69,7 +69,7 @@ def build_stale_counts_statement(plans: Sequence[Plan], org_id: str | None) -> S
 def build_results_by_outcome_statement(
     plan: Plan, outcome: str, org_id: str | None, limit: int, *, queued: bool
 ) -> Statement:
-    """Select the step results behind one count of the accounts (an outcome, `found` or `pending`), newest first.
+    """Select the step results behind one count (an outcome, `found`, `pending` or `refused`), newest first.
 
     `queued`: whether `pending_results` has what is pending; otherwise the history is looked through.
     Columns: id, org_id, pipeline_run_id, recorded_at, outcome, reasons.
@@ -79,6 +79,7 @@ def build_results_by_outcome_statement(
         "found": "true",
         "pending": QUEUED if queued else "ledger.step_result_id is null",
         "rejected": "(ledger.outcome = %(outcome)s or ledger.refused_count > 0)",  # partly refused ones too
+        "refused": "ledger.refused_count > 0",
     }.get(outcome, "ledger.outcome = %(outcome)s")
     text = f"""
 select found.id, found.org_id, found.pipeline_run_id, {RECORDED_AT},

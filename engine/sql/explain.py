@@ -11,9 +11,6 @@ from engine.research.providers import ResearchProvider
 from engine.sql.identifiers import Statement, build_answer_columns, quote, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_path_value
 
-#: How many rows of a key are selected: two suffice to tell one from several.
-_MOST_ROWS = 2
-
 #: The ledger entries of step results: (id, whether of the present version of the spec, outcome, reasons).
 READ_LEDGER_SQL = """
 select step_result_id::text, spec_digest = %(digest)s, outcome, reasons
@@ -49,19 +46,27 @@ def build_owner_statement(plan: Plan, row_id: str) -> Statement:
     return Statement(f"select org_id::text from {quote_table(plan.table)} where id = %(id)s::uuid", {"id": row_id})
 
 
-def build_rows_of_key_statement(plan: Plan, org_id: str, key: Mapping[str, Any]) -> Statement:
-    """Select the ids of the rows with these values of conflict columns, at most two of them."""
-    conditions = ["org_id = %(org_id)s::uuid"]
-    parameters: dict[str, Any] = {"org_id": org_id}
+def build_rows_of_key_statement(plan: Plan, org_id: str, key: Mapping[str, Any], limit: int) -> Statement:
+    """Select the rows with these values of conflict columns in the order of their keys: (id, key as JSON text)."""
+    conditions, parameters = build_key_conditions(plan, key)
+    names = [column.name for column in plan.key_fields]
+    text = f"""
+select stored.id::text, {build_answer_columns(plan, names, "stored")}
+from {quote_table(plan.table)} as stored
+where {conditions}
+order by {", ".join(f"stored.{quote(name)}" for name in names)}
+limit %(limit)s
+"""
+    return Statement(text, {**parameters, "org_id": org_id, "limit": limit})
+
+
+def build_key_conditions(plan: Plan, key: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Build the condition that a row `stored` of the organisation has these values; return it and its parameters."""
+    conditions, parameters = ["stored.org_id = %(org_id)s::uuid"], dict[str, Any]()
     for number, (name, value) in enumerate(key.items()):
         if value is None:
-            conditions.append(f"{quote(name)} is null")
+            conditions.append(f"stored.{quote(name)} is null")
             continue
-        conditions.append(f"{quote(name)} = %(key_{number})s::{plan.field(name).type.sql}")
+        conditions.append(f"stored.{quote(name)} = %(key_{number})s::{plan.field(name).type.sql}")
         parameters[f"key_{number}"] = value
-    text = f"""
-select id::text from {quote_table(plan.table)}
-where {" and ".join(conditions)}
-limit {_MOST_ROWS}
-"""
-    return Statement(text, parameters)
+    return " and ".join(conditions), parameters

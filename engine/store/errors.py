@@ -38,7 +38,10 @@ LOCK_NOT_AVAILABLE = "55P03"
 #: A prepared statement that exists already or no longer: a pooler shares the server connection among clients.
 PREPARED_LOST = ("42P05", "26000")
 _POOLER_HINT = "a pooler stands before the database: add `?prepare_threshold=0` to `DATABASE_URL`"
-_MIGRATE_HINT = "run `dex migrate`, then `dex check --database`"
+_MIGRATE_HINT = (
+    "run `dex migrate`; if it has nothing to apply, `dex draft-migration SPEC` writes what the table lacks, and then"
+    " `dex migrate` adds it; `dex check --database` names all of it"
+)
 _START_HINT = "start it, or correct `DATABASE_URL`; what was committed is kept, and the command may be run again"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -36,6 +36,7 @@ from scripts.commands.orders import collect_open_orders
 from scripts.database_url import open_database
 
 _NUMBERS = ("found", *Outcome, "pending")
+_EXPLAINED = (*_NUMBERS, "refused")
 
 
 def backfill_spec(
@@ -164,12 +165,21 @@ def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool)
     if as_json:
         terminal.print_json(report)
         return
-    terminal.print_account(report)
+    terminal.print_account(report, is_trial=writes_nothing)
     for row in report.get("sample", ()):
         terminal.print_line(f"  {render.dump_json(row).decode()}")
     if "preview" in report:
         _print_preview(report["preview"])
     terminal.print_note(f"{report['seconds']} s{'; nothing was written' if writes_nothing else ''}")
+    if not writes_nothing:
+        print_next_command(report)
+
+
+def print_next_command(report: Mapping[str, Any]) -> None:
+    """Name the command that lists what an account counts as rejected or refused."""
+    if report["rejected"] or report["refused"]:
+        command = f"dex coverage --spec {report['spec']} --explain rejected"
+        terminal.print_note(f"next: `{command}` lists what was rejected, with the reasons")
 
 
 def _print_preview(changes: dict[str, Any]) -> None:
@@ -178,15 +188,20 @@ def _print_preview(changes: dict[str, Any]) -> None:
     )
     for cell in changes["cells"]:
         terminal.print_line(f"  {cell['column']}: {cell['count']} cell(s)")
+    for added in changes["added"]:
+        cells = ", ".join(f"{name} {value}" for name, value in added["cells"].items())
+        terminal.print_line(f"    {_format_key(added)}: would be added{f': {cells}' if cells else ''}")
     for sample in changes["samples"]:
-        key = ", ".join(f"{name} {value}" for name, value in sample["key"].items())
         before, after = ("nothing" if cell is None else cell for cell in (sample["from"], sample["to"]))
-        terminal.print_line(f"    {key}: {sample['column']}: {before} -> {after}")
+        terminal.print_line(f"    {_format_key(sample)}: {sample['column']}: {before} -> {after}")
     for removed in changes["removed"]:
-        key = ", ".join(f"{name} {value}" for name, value in removed["key"].items())
-        terminal.print_line(f"    {key}: would be removed")
+        terminal.print_line(f"    {_format_key(removed)}: would be removed")
     terminal.print_line("rows that have a value, of all that the step results give")
     terminal.print_fill_rates(changes["columns"])
+
+
+def _format_key(sample: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sample["key"].items())
 
 
 def reconcile_specs(shard: ShardOption = None, as_json: AsJson = False) -> None:
@@ -206,6 +221,7 @@ def reconcile_specs(shard: ShardOption = None, as_json: AsJson = False) -> None:
     else:
         for report in reports:
             terminal.print_account(report)
+            print_next_command(report)
     raise typer.Exit(1 if any(map(has_trouble, reports)) else 0)
 
 
@@ -261,7 +277,7 @@ def show_coverage(
     spec: OptionalSpecName = None,
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
     explain: Annotated[
-        str | None, typer.Option(help=f"List the step results of one count: {', '.join(_NUMBERS)}.")
+        str | None, typer.Option(help=f"List the step results of one count: {', '.join(_EXPLAINED)}.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="With --explain: the most step results per spec.")] = 100,
     by_column: Annotated[
@@ -277,8 +293,8 @@ def show_coverage(
     Per spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending, and
     elements = rows + duplicates + refused.
     """
-    if explain is not None and explain not in _NUMBERS:
-        raise typer.BadParameter(f"`{explain}` is none of {', '.join(_NUMBERS)}")
+    if explain is not None and explain not in _EXPLAINED:
+        raise typer.BadParameter(f"`{explain}` is none of {', '.join(_EXPLAINED)}")
     here = find_project()
     plans = load_plans(here)
     chosen = [find_plan(plans, spec)] if spec else list(plans)
@@ -344,12 +360,7 @@ def _print_explained(results: list[dict[str, Any]]) -> None:
         terminal.print_line(
             f"{result['spec']}  {result['step_result_id']}  {result['recorded_at']}  {result['outcome']}"
         )
-        for reason in result["reasons"]:
-            element = f"element {reason['element']}: " if reason.get("element") is not None else ""
-            value = f", found {reason['value']}" if reason.get("value") is not None else ""
-            terminal.print_line(
-                f"    {element}{reason['field'] or result['spec']}: {reason['message']}{value} ({reason['code']})"
-            )
+        terminal.print_reasons(result["reasons"], result["spec"])
     terminal.print_note(f"{len(results)} step result(s)")
 
 

@@ -18,6 +18,8 @@ from engine.project import Project, find_project
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, complete_spec
 
+_WIDTH = 200  # the most characters of a line of a difference
+
 SpecToTest = Annotated[
     str | None, typer.Argument(help="Only the case of this spec.", autocompletion=complete_spec, metavar="[SPEC]")
 ]
@@ -49,7 +51,8 @@ def test_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
     else:
         for failure in failures:
             terminal.print_line(f"{failure.case}: {failure.file}")
-            terminal.print_line(failure.difference)
+            for line in failure.difference.splitlines():
+                terminal.print_line(line if len(line) <= _WIDTH else f"{line[:_WIDTH]}…")
         hint = "; `dex accept` writes what comes of them: read the difference first" if failures else ""
         terminal.print_note(f"{len(cases)} case(s), {len(failures)} difference(s){hint}")
     raise typer.Exit(1 if failures else 0)

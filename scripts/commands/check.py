@@ -20,6 +20,8 @@ from scripts import terminal
 from scripts.commands.options import AsJson, Command
 from scripts.database_url import open_database
 
+_MOST_NAMED = 5  # files that the last line names
+
 
 def check_specs(
     files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Report only on these files.")] = None,
@@ -59,7 +61,8 @@ def check_specs(
         _print_samples(samples)
         for line in [*lines, *map(str, warnings)]:
             terminal.print_line(line)
-        _print_summary(len(list(here.specs.glob("*.yaml"))), len(report), len(warnings), database_too, strict)
+        subject = _describe_files(files) if files else f"{len(list(here.specs.glob('*.yaml')))} spec(s)"
+        _print_summary(subject, len(report), len(warnings), database_too, strict)
     raise typer.Exit(1 if report else 0)
 
 
@@ -127,9 +130,14 @@ def _print_samples(samples: Sequence[SampleReport]) -> None:
             terminal.print_fill_rates(fills.list_columns())
 
 
-def _print_summary(specs: int, mistakes: int, warnings: int, database_too: bool, strict: bool) -> None:
+def _describe_files(files: Sequence[Path]) -> str:
+    """Name the files to report on; a long list by its number."""
+    return ", ".join(file.as_posix() for file in files) if len(files) <= _MOST_NAMED else f"{len(files)} file(s)"
+
+
+def _print_summary(subject: str, mistakes: int, warnings: int, database_too: bool, strict: bool) -> None:
     where = " and the database" if database_too else ""
-    said = f"{mistakes} mistake(s) in {specs} spec(s)" if mistakes else f"{specs} spec(s){where}: nothing wrong"
+    said = f"{mistakes} mistake(s) in {subject}" if mistakes else f"{subject}{where}: nothing wrong"
     warned = f", {warnings} warning(s)" if warnings and not strict else ""
     terminal.print_note(f"{said}{warned}")
 

@@ -19,6 +19,7 @@ from engine.plans import find_plan, load_plans
 from engine.project import find_project
 from engine.rows.export_formats import ExportFormat
 from engine.rows.filters import Operator
+from engine.rows.ordering import describe_unfiltered
 from engine.rows.query import Count
 from engine.values import exact_json
 from scripts import terminal
@@ -225,7 +226,8 @@ def parse_filters(plan: Plan, pairs: list[str]) -> dict[str, Any]:
         if not equals:
             raise typer.BadParameter(f"`{pair}` is not column=value")
         if name not in columns:
-            raise typer.BadParameter(f"`{name}` is no filter of this spec; {suggest_name(name, columns)}")
+            why = describe_unfiltered(plan, name) or suggest_name(name, columns)
+            raise typer.BadParameter(f"`{name}` is no filter of this spec; {why}")
         value = _parse_operand(columns[name], operator, text)
         if isinstance(values.get(name, {} if dot else []), dict) != bool(dot):
             raise typer.BadParameter(f"`{name}` takes values or operators, not both")

@@ -177,9 +177,13 @@ def _print_explanation(explained: Mapping[str, Any]) -> None:
             _print_evidence(entry)
         if cell["note"]:
             terminal.print_line(f"    note       {cell['note']}")
-    terminal.print_line(f"{explained['id'] or 'no row'}: {explained['state']}: {explained['explanation']}")
+    what = explained["id"] or ("rows" if "rows" in explained else "no row")
+    terminal.print_line(f"{what}: {explained['state']}: {explained['explanation']}")
     for finding in explained.get("known", ()):
         terminal.print_line(f"  {finding['recorded_at']} {finding['step_result_id']}: {finding['message']}")
+        terminal.print_reasons(finding["reasons"], "the step result")
+    for row in explained.get("rows", ()):
+        terminal.print_line(f"  {row['id']}  {', '.join(f'{name}={value}' for name, value in row['key'].items())}")
 
 
 def _print_evidence(entry: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from engine.rows import document
 from engine.sql.step_results import Scope
 from engine.values import exact_json
 from scripts import terminal
-from scripts.commands.backfill import backfill_with_progress, has_trouble
+from scripts.commands.backfill import backfill_with_progress, has_trouble, print_next_command
 from scripts.commands.options import AsJson, Command, SpecName, read_json_file, read_uuid
 from scripts.database_url import open_database
 
@@ -53,6 +53,7 @@ def import_results(
     else:
         terminal.print_account(report)
         terminal.print_note(f"submission {stored.submission_id}, {len(stored.step_result_ids)} step result(s)")
+        print_next_command(report)
     raise typer.Exit(1 if has_trouble(report) else 0)
 
 

@@ -20,7 +20,8 @@ from scripts.database_url import open_database
 if TYPE_CHECKING:
     from engine.runs.management import ChangedRun
 
-_COLUMNS = ("id", "status", "runner", "claims", "created_at", "finished_at", "error_message")
+_COLUMNS = ("id", "status", "runner", "claims", "created_at", "finished_at", "input", "error_message")
+_INPUT_WIDTH = 80  # the most characters of an input in a list
 _STEP_COLUMNS = ("step_position", "operation_id", "status", "order_id", "error_message")
 _ORDER_COLUMNS = ("id", "operation", "processor", "status", "price", "cost", "provider_run_id")
 
@@ -58,8 +59,9 @@ def list_runs(
     if as_json:
         terminal.print_json([orjson.Fragment(run) for run in runs])
         return
-    _print_rows(_COLUMNS, [json.loads(run) for run in runs])
-    left = sum(json.loads(run)["is_abandoned"] for run in runs)
+    listed = [json.loads(run) for run in runs]
+    _print_rows(_COLUMNS, [{**run, "input": _format_input(run["input"], _INPUT_WIDTH)} for run in listed])
+    left = sum(run["is_abandoned"] for run in listed)
     if left:
         terminal.print_note(f"{left} run(s) are executed by nobody any more: `dex worker`, or `dex runs retry RUN`")
 
@@ -126,11 +128,21 @@ def _print_run(text: str, as_json: bool) -> None:
     for name in ("id", "status", "runner", "claims", "restarts", "created_at", "finished_at", "error_message"):
         if run[name] is not None:
             terminal.print_line(f"{name}: {run[name]}")
+    if run["input"] is not None:
+        terminal.print_line(f"input: {_format_input(run['input'])}")
     if run["is_abandoned"]:
         terminal.print_note("nobody executes it any more: `dex worker` takes it up, or `dex runs retry`")
     _print_rows(_STEP_COLUMNS, run["step_results"])
     if run["orders"]:
         _print_rows(_ORDER_COLUMNS, run["orders"])
+
+
+def _format_input(value: Any, width: int | None = None) -> str | None:
+    """Return the input of a run as JSON in one line, cut at `width` characters; one that is cut already is a text."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if width is None or len(text) <= width else f"{text[:width]}…"
 
 
 def _print_rows(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:

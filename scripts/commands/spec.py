@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +23,9 @@ from scripts.database_url import open_database
 
 if TYPE_CHECKING:
     from engine.generate.files import Drift
+
+#: The spec whose rows are the citations of the operations that it names.
+_EVIDENCE_SPEC = "research_evidence.yaml"
 
 
 def generate_files(
@@ -181,7 +184,20 @@ def draft_spec(
     for file in write_files(here.root, drafted):
         terminal.print_line(f"wrote {file}")
     advice = "make the prompt your own" if columns else "read the spec's `# unsure` comments"
+    terminal.print_note(f"key: {', '.join(_read_key(drafted))} (`conflict` in the spec): one row for each")
     terminal.print_note(f"next: {advice}, then `dex check` and `dex draft-migration`")
+    if (here.specs / _EVIDENCE_SPEC).exists():
+        terminal.print_note(
+            f"next: name `{operation}` under `operations` of specs/{_EVIDENCE_SPEC}, so that its citations become rows"
+        )
+
+
+def _read_key(drafted: Mapping[str, str]) -> list[str]:
+    """Return the conflict columns of a drafted spec, without the organisation."""
+    from engine.spec.yaml_source import parse_source
+
+    file, text = next((file, text) for file, text in drafted.items() if file.startswith("specs/"))
+    return [str(name) for name in parse_source(text, file).data["conflict"] if name != "org_id"]
 
 
 def draft_next_migration(

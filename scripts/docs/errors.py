@@ -33,6 +33,51 @@ _ADVICE: Final[Mapping[str, str]] = {
     "not_found": "Nothing: the research found nothing, and nothing is stored.",
 }
 
+#: Code of a step or a run that failed -> what it means, and what to do about it.
+_RUNNER_CODES: Final[Mapping[str, tuple[str, str]]] = {
+    "missing_inputs": (
+        "A required input has no text at any of its paths, which the message names. Nothing was ordered.",
+        "Submit the input under one of these names.",
+    ),
+    "bad_output": ("A key of the research's `output` cannot be built. Nothing was ordered.", "Mend its path."),
+    "unknown_operation": (
+        "The runner has no such operation.",
+        "`dex generate`, and deploy the tasks; check the operation's id.",
+    ),
+    "budget_exceeded": (
+        "The order would exceed a budget of the organisation. Nothing was ordered.",
+        "`dex org budget` raises it; then `dex runs retry`.",
+    ),
+    "not_bought": ("The provider refused the order.", "The message is the provider's; mend the order, then retry."),
+    "no_order": ("There is no order for the step, and none may be placed.", "`dex orders` lists the orders."),
+    "order_failed": ("The order ended without an answer.", "`dex runs retry` orders anew."),
+    "order_unknown": (
+        "Nobody knows whether the provider accepted the order.",
+        "Look at the provider, then `dex orders resolve`.",
+    ),
+    "provider_timeout": (
+        "There was no answer within the time of the step; the order stays open.",
+        "`dex orders collect`, or `dex runs retry`, takes the answer.",
+    ),
+    "provider_failed": ("The provider ended the research without an answer.", "`dex runs retry` orders anew."),
+    "provider_cancelled": ("The research was cancelled at the provider.", "`dex runs retry` orders anew."),
+    "provider_action_required": (
+        "The provider waits for somebody to act.",
+        "Look at the run at the provider, then `dex runs retry`.",
+    ),
+    "not_recorded": (
+        "The answer, or the result of the step, cannot be stored.",
+        "The message has the reason; `dex runs retry` tries again.",
+    ),
+    "broken_run": ("The run itself cannot be read, such as one without steps.", "Submit it anew."),
+    "set_aside": (
+        "The run was started several times, and no runner brought it to an end.",
+        "Look at the log of the runner, then `dex runs retry`.",
+    ),
+    "canceled": ("The run was canceled while the step was executed.", "`dex runs retry` takes it up again."),
+    "failed": ("The operation failed without a code of its own.", "The message has the reason."),
+}
+
 _INTRO: Final = (
     "Every failure says what was found, where, what was expected and what to do. A program looks at the code; a code"
     " keeps its meaning, and one that is retired stays listed. `dex` ends with 0 when all is fine, 1 when it found"
@@ -58,6 +103,14 @@ def build_errors_page() -> str:
         "Why a step result, an element or a value gave no row: in `dex extract`, in the ledger, in `backfill`'s"
         " reasons, and as `code` of the upsert endpoint's 422.",
         *map(_build_reason_section, REASONS),
+        "## Runs",
+        "Why a step or a run failed: as `code` in its `error_details`, with a message in `error_message`, which"
+        " `dex runs show` and `GET /api/v1/submissions/{id}` have. Another end at the provider"
+        " is `provider_` and its status.",
+        build_table(
+            ("code", "meaning", "what to do"),
+            [(format_code(name), meaning, advice) for name, (meaning, advice) in _RUNNER_CODES.items()],
+        ),
         "## HTTP",
         'The body is `{"error": "<sentence>", "code": "...", "detail": [...], "hint": "..."}`; `detail` has an entry'
         " for each thing that is wrong.",

@@ -153,6 +153,35 @@ def test_a_key_without_a_row_says_what_is_known(api: Api, org: str) -> None:
     assert read_data(get(api, "explain", headers, company_domain="acme.example"))["id"] == row_id
 
 
+def test_a_part_of_a_key_lists_the_rows_that_have_it(api: Api, org: str) -> None:
+    citations = [{"url": f"https://{number}.example/"} for number in range(25)]
+    basis = [{"field": "titles", "citations": citations}]
+    output = {"parallel_run_id": "trun_1", "parallel_raw_response": {"output": {"content": {}, "basis": basis}}}
+    step = insert_result(api, org, {"domain": "acme.example", **output})
+    (plan,) = [plan for plan in api.plans if plan.name == "research_evidence"]
+    asyncio.run(run_backfill(api.dsn, plan, Scope()))
+    headers = bearer_headers(session_jwt(org))
+
+    def ask(**key: str) -> Any:
+        answer = api.client.get("/api/v1/research-evidence/explain", headers=headers, params=key)
+        document = api.client.get("/openapi.json").json()
+        described = document["paths"]["/api/v1/research-evidence/explain"]["get"]["responses"]["200"]
+        schema = {**described["content"]["application/json"]["schema"], "components": document["components"]}
+        Draft202012Validator(schema).validate(answer.json())
+        return read_data(answer)
+
+    several = ask(parallel_run_id="trun_1")
+    assert (several["id"], several["state"], several["more"], len(several["rows"])) == (None, "several_rows", True, 20)
+    assert "also give `field`, `citation`" in several["explanation"]
+    one = several["rows"][0]
+    assert ask(**one["key"])["id"] == one["id"]
+    named = ("--org", org, "--key", "parallel_run_id=trun_1")
+    done = run_dex(api, "explain", "research_evidence", *named)
+    assert done.returncode == 0 and f"{one['id']}  parallel_run_id=trun_1, field=titles, citation=" in done.stdout
+    missing = ask(parallel_run_id="trun_1", field="titles", citation="none")
+    assert (missing["state"], missing["known"][0]["step_result_id"]) == ("not_listed", step)
+
+
 @pytest.mark.parametrize(
     ("path", "parameters", "status", "code"),
     [

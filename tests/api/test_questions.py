@@ -38,6 +38,7 @@ fields:
   ref: {type: uuid, path: output.ref, filter: true}
   tags: {type: "text[]", path: output.tags, filter: true}
   raw: {type: jsonb, path: output.raw}
+  source: {type: text, path: output.source}
 search: [name, tags]
 """
 SLUG = "rounds"
@@ -233,7 +234,9 @@ def list_questions(plan: Plan, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         ({"raw": "x"}, "unknown_field", "`raw`"),
         ({"nme": "x"}, "unknown_field", "did you mean `name`?"),
         ({"order": "name desc"}, "unknown_column", "did you mean `name`?"),
-        ({"order": ["raw"]}, "unknown_column", "`raw`"),
+        ({"order": ["raw"]}, "unknown_column", "`raw` is `jsonb`"),
+        ({"order": ["-source"]}, "unknown_column", "`source` is there without `filter: true` in `"),
+        ({"source": "x"}, "unknown_field", "`source` is there without `filter: true` in `"),
         ({"order": ["+name"]}, "unknown_column", "did you mean `name`?"),
         ({"order": []}, "wrong_type", "list of columns"),
         ({"order": ["name", "day", "amount"]}, "out_of_range", "one or two"),

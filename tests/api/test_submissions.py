@@ -132,6 +132,12 @@ class TestReading:
         (step,) = run["step_results"]
         assert (run["status"], step["status"], step["step_position"]) == ("queued", "queued", 1)
         assert "output_payload" not in step
+        assert run["input"] == BODY["inputs"][0]
+
+    def test_a_long_input_is_cut(self, api: Api, org: str) -> None:
+        made = read_data(api.post(PATH, {**BODY, "inputs": [{"notes": "x" * 5000}]}, headers=internal_headers(org)))
+        (run,) = read_data(api.client.get(f"{PATH}/{made['id']}", headers=internal_headers(org)))["pipeline_runs"]
+        assert run["input"].startswith('{"notes": "xxx') and run["input"].endswith("x…") and len(run["input"]) == 2049
 
     def test_of_another_organisation_or_company_is_404(self, api: Api, org: str) -> None:
         made = read_data(api.post(PATH, BODY, headers=internal_headers(org)))

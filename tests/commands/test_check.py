@@ -49,7 +49,15 @@ def test_a_spec_with_rows_and_no_sample_is_a_warning(project: Path) -> None:
     report = run_json(project, "check")
     assert (report["diagnostics"], [each["code"] for each in report["warnings"]]) == ([], ["SPEC702"])
     assert [each["code"] for each in run_json(project, "check --strict", 1)["diagnostics"]] == ["SPEC702"]
-    assert "nothing wrong, 1 warning(s)" in run_dex(project, "check")
+    assert "1 spec(s): nothing wrong, 1 warning(s)" in run_dex(project, "check")
+    assert "specs/offices.yaml: nothing wrong, 1 warning(s)" in run_dex(project, "check specs/offices.yaml")
+
+
+def test_a_difference_has_no_long_lines(project: Path) -> None:
+    keep_sample(project, OUTPUT)
+    (project / CASE / "extraction.json").write_text("x" * 5000)
+    lines = run_dex(project, "test", 1).splitlines()
+    assert max(map(len, lines)) == 201 and any(line.endswith("x…") for line in lines)
 
 
 def test_check_says_how_many_samples_gave_a_value(project: Path) -> None:

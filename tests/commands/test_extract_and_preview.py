@@ -75,7 +75,11 @@ def test_a_preview_shows_what_would_change_and_changes_nothing(project: Path, da
         insert_research(connection)
         for command in ("draft-migration offices", "migrate"):
             run_dex(project, command, database)
+        text = run_dex(project, "backfill offices --preview", database)
+        assert "1 found would be 1 written" in text and "2 elements would be 1 rows" in text
+        assert "    company acme, city Oslo: would be added: people 5, facts {" in text
         run_dex(project, "backfill offices", database, status=1)  # Rome is refused
+        assert json.loads(run_dex(project, "coverage --explain refused --json", database))[0]["outcome"] == "written"
         stored = connection.execute("select * from offices").fetchall()
         changed = SPEC.replace("item.facts", "item.facts.{note: note}")
         (project / "specs" / "offices.yaml").write_text(changed.replace("path: item.people", "path: '`7`'"))
@@ -86,6 +90,7 @@ def test_a_preview_shows_what_would_change_and_changes_nothing(project: Path, da
         assert samples["people"] == {"key": {"company": "acme", "city": "Oslo"}, "column": "people", "from": 5, "to": 7}
         assert samples["facts"]["from"].startswith('{"more": "xxx') and "… #" in samples["facts"]["from"]
         assert samples["facts"]["to"] == '{"note": ":key: [red]old[/red]"}'
+        assert preview["added"] == [{"key": {"company": "acme", "city": "Rome"}, "cells": {"people": 7}}]
         text = run_dex(project, "backfill offices --preview", database)
         assert "company acme, city Oslo: people: 5 -> 7" in text
         assert connection.execute("select * from offices").fetchall() == stored
@@ -96,3 +101,15 @@ def insert_research(connection: psycopg.Connection[Any]) -> None:
     org_id = insert_organisation(connection)
     run_id = insert_run(connection, org_id, insert_submission(connection, org_id))
     insert_step(connection, run_id, payload=build_payload("company.derive.offices", OUTPUT, context=OUTPUT))
+
+
+def test_a_missing_column_says_how_it_gets_there(project: Path, database: str) -> None:
+    for command in ("draft-migration offices", "migrate"):
+        run_dex(project, command, database)
+    (project / "specs" / "offices.yaml").write_text(f"{SPEC}  floors: {{type: integer, path: item.floors}}\n")
+    with psycopg.connect(database, autocommit=True) as connection:
+        insert_research(connection)
+    environment = {"DATABASE_URL": database}
+    done = run_dex_text("backfill", "offices", "--preview", environment=environment, folder=project)
+    assert done.returncode != 0 and "floors" in done.stderr, done.stderr
+    assert done.stderr.index("run `dex migrate`") < done.stderr.index("`dex draft-migration SPEC`"), done.stderr

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import psycopg
 import pytest
 
 from tests.conftest import ROOT, create_database
+from tests.forked_dex import run_dex_text
 from tests.world import insert_organisation
 
-DEX = Path(sys.executable).with_name("dex")
 CASE = ROOT / "tests" / "cases" / "good" / "icp_job_titles"
 ICP = "company.derive.icp_job_titles"
 
@@ -31,8 +30,7 @@ def org(database: str) -> str:
 
 
 def run_import(dsn: str, *words: object, status: int = 0) -> "subprocess.CompletedProcess[str]":
-    command = [DEX, "import", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={"DATABASE_URL": dsn}, check=False)
+    done = run_dex_text("import", *map(str, words), environment={"DATABASE_URL": dsn})
     assert done.returncode == status, done.stdout + done.stderr
     return done
 

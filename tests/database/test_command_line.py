@@ -119,3 +119,13 @@ def test_a_draft_needs_no_sample(tmp_path: Path) -> None:
     extracted = dex("extract", "company_customers", str(sample), "--json")
     assert json.loads(extracted.stdout) == json.loads(extraction.read_text())
     assert [row["company_domain"] for row in json.loads(extracted.stdout)["rows"]] == ["example.com"]
+    assert "key: company_domain" in done.stderr and "research_evidence" not in done.stderr
+
+
+def test_a_draft_says_how_its_citations_become_rows(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "specs").mkdir()
+    shutil.copy(ROOT / "specs" / "research_evidence.yaml", tmp_path / "specs")
+    done = runner(tmp_path, "")("new", "company.derive.board_members", "--columns", "linkedin:text,full_name:text")
+    assert done.returncode == 0 and "key: company_domain, full_name" in done.stderr, done.stderr
+    assert "name `company.derive.board_members` under `operations` of specs/research_evidence.yaml" in done.stderr

@@ -7,7 +7,7 @@ import pytest
 
 from engine.explain.absence import Absence
 from engine.explain.history import History, read_history
-from engine.explain.key_lookup import parse_key
+from engine.explain.key_lookup import SeveralRows, parse_key
 from engine.explain.questions import explain_key, read_key_history
 from engine.explain.row import Explanation, explain_row
 from engine.plan import Plan
@@ -77,7 +77,7 @@ def read_cells(explained: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {cell["field"]: cell for cell in explained["cells"]}
 
 
-def ask_key(world: World, plan: Plan, org: str, **key: str) -> Explanation | Absence:
+def ask_key(world: World, plan: Plan, org: str, **key: str) -> Explanation | SeveralRows | Absence:
     return world.loop.run(explain_key(world.own, plan, org, parse_key(plan, key), world.specs.values()))
 
 
@@ -365,9 +365,54 @@ def test_part_of_a_key_is_enough_where_one_row_has_it(world: World) -> None:
     world.add_step(run, "company.derive.lists", {"domain": "a.com", "teams": teams})
     world.run_backfill(lists)
     assert isinstance(ask_key(world, lists, run.org, identity="Bob"), Explanation)
+    several = ask_key(world, lists, run.org, domain="a.com").as_dict()
+    assert (several["id"], several["state"], several["more"]) == (None, "several_rows", False)
+    keys = [{"domain": "a.com", "identity": name} for name in ("ann", "bob")]
+    assert several["rows"] == [{"id": find_row(world, lists, **key)[1], "key": key} for key in keys]
     with pytest.raises(QueryRejected, match="several rows") as caught:
-        ask_key(world, lists, run.org, domain="a.com")
+        world.loop.run(read_key_history(world.own, lists, run.org, parse_key(lists, {"domain": "a.com"})))
     assert "`identity`" in caught.value.hint
+
+
+def test_a_key_that_no_element_of_an_answer_has(world: World) -> None:
+    lists = world.create_spec(
+        """
+domain: {type: text, path: "output.domain || context.domain", normalize: [domain], required: true}
+name: {type: text, path: "item.name", normalize: [trim], required: true}
+since: {type: integer, path: "item.since"}
+""",
+        head=LISTS.replace('["output.teams", "item.people"]', "output.people").replace("identity", "name"),
+    )
+    org = world.add_org()
+
+    def add_people(domain: str, *people: Any) -> str:
+        output = {"domain": domain, "people": list(people)}
+        return world.add_step(world.add_run(org), "company.derive.lists", output)
+
+    whole = add_people("whole.com", {"name": "Ann", "since": 2020}, {"name": "Bob", "since": 2021})
+    partly = add_people(
+        "partly.com", {"name": "Ann", "since": 1}, {"name": "Bob", "since": "long ago"}, "Cy, since 3", {"since": 4}
+    )
+    world.run_backfill(lists)
+
+    def ask_finding(**key: str) -> tuple[str, str, list[Any]]:
+        found = ask_key(world, lists, org, **key)
+        assert isinstance(found, Absence)
+        (finding,) = found.findings
+        places = [(reason["element"], reason["field"], reason["value"]) for reason in finding.reasons]
+        return finding.step_result_id, finding.message, places
+
+    step, message, reasons = ask_finding(domain="whole.com", name="Somebody")
+    assert (step, reasons) == (whole, []) and "lists 2 elements, none with this key" in message and whole in message
+    step, message, reasons = ask_finding(domain="partly.com", name="Somebody")
+    assert (step, reasons) == (partly, []) and "lists 4 elements, none with this key (3 of them rejected" in message
+    assert "long ago" not in message
+    step, message, reasons = ask_finding(domain="partly.com", name="Bob")
+    assert (step, reasons) == (partly, [(1, "since", '"long ago"')]) and "rows[1]" in message
+    assert ask_finding(domain="partly.com", name="cy")[2] == [(2, None, '"Cy, since 3"')]
+    assert ask_finding(name="cy")[0] == partly
+    assert ask_why(world, lists, org, name="Somebody") == ("never_asked", [])
+    assert ask_why(world, lists, org, domain="other.com", name="Ann") == ("never_asked", [])
 
 
 def test_a_key_without_a_row_says_what_is_known(world: World, plan: Plan) -> None:

@@ -123,3 +123,13 @@ def test_the_code_map_names_every_part() -> None:
                 assert any(name.startswith(f"{path}/") for name in named), f"`{path}/` is not in the code map"
             elif part.suffix == ".py" and part.name != "__init__.py":
                 assert path in named, f"`{path}` is not in the code map"
+
+
+def test_every_code_of_a_failed_step_or_run_is_on_the_page_of_errors() -> None:
+    sources = [*(ROOT / "trigger" / "src").rglob("*.ts"), *(ROOT / "engine").glob("orders/*.py")]
+    sources += (ROOT / "engine" / "runs").glob("*.sql")
+    pattern = re.compile(r"""(?:\bcode: |\bcode=|'code', |"code": )["'](\w+)["']""")
+    codes = {code for source in sources for code in pattern.findall(source.read_text())}
+    assert {"missing_inputs", "budget_exceeded", "set_aside", "canceled"} <= codes
+    page = (ROOT / "docs" / "errors.md").read_text()
+    assert [code for code in sorted(codes) if f"| `{code}` |" not in page] == []

@@ -131,9 +131,10 @@ def list_steps() -> Iterator[tuple[Block, str | None]]:
 
 def stop_server(folder: Path) -> None:
     """Stop the API that a block has started, where a later one did not."""
-    if (folder / "serve.pid").is_file():
+    noted = folder / ".data" / "serve.pid"
+    if noted.is_file():
         with suppress(ProcessLookupError):
-            os.kill(int((folder / "serve.pid").read_text()), signal.SIGTERM)
+            os.kill(int(noted.read_text()), signal.SIGTERM)
 
 
 def test_the_tutorial_runs_as_it_stands(clone: Path, empty_database: str) -> None:
@@ -163,4 +164,4 @@ def walk_through(clone: Path, database: str) -> None:
             case _:
                 assert block.language in ("text", "sh"), f"what is this for?\n{block.text}"
     assert ran >= 9
-    assert edited == {"specs/company_competitors.yaml"}, "the operation is one file"
+    assert edited == {"specs/company_competitors.yaml", "specs/research_evidence.yaml"}, "an operation is YAML alone"

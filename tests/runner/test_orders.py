@@ -283,6 +283,7 @@ class TestManaging:
         assert [run["id"] for run in only] == [waiting]
         shown = world.read_dex("runs", "show", done)
         assert [step["status"] for step in shown["step_results"]] == ["succeeded"]
+        assert shown["input"] == listed[0]["input"] == CONTEXT
         assert [order["cost"] for order in shown["orders"]] == ["0.10"]
         text = world.run_dex("runs", "show", done).stdout
         assert "succeeded" in text and shown["orders"][0]["id"] in text

@@ -105,7 +105,10 @@ def test_a_spec_is_researched_into_rows_and_a_second_one_reads_the_same_answer(o
         "select error_message from step_results where org_id = %s and status = 'failed'", (own.org_id,)
     )
     assert failed == [
-        ('the context has no `company_domain` (`domain` refuses "not a domain": it is not the name of a host)',)
+        (
+            'the context has no `company_domain` (`domain` refuses "not a domain": it is not the name of a host;'
+            " it comes from `context.company_domain` or `context.domain`)",
+        )
     ]
     assert len(list_orders(own)) == 1
 

@@ -156,6 +156,8 @@ def test_a_body_that_tells_its_state_is_guarded(body: dict[str, Any], guard: str
     ("operation", "table", "row_name"),
     [
         ("company.derive.news", "company_news", "company_news"),
+        ("company.derive.top_10", "company_top_10", "company_top_10"),
+        ("company.derive.statuses", "company_statuses", "company_status"),
         ("person.derive.children", "person_children", "person_child"),
         ("company.derive.analysis", "company_analyses", "company_analysis"),
         ("company.derive.business", "company_businesses", "company_business"),

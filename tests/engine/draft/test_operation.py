@@ -44,6 +44,14 @@ def test_a_plural_gives_rows() -> None:
     assert list_path_texts(built)["basis"] == "output.parallel_raw_response.output.basis"
 
 
+def test_the_key_of_an_element_is_a_trimmed_name() -> None:
+    built, _ = draft("company.derive.board_members", "linkedin:text,role:text,full_name:text")
+    assert built.conflict == ("org_id", "company_domain", "full_name")
+    assert [each.name for each in built.field("full_name").normalizers] == ["trim"]
+    assert (built.table, built.row_name) == ("company_board_members", "company_board_member")
+    assert draft("company.derive.pages", "website:text,kind:text")[0].conflict[-1] == "website"
+
+
 def test_a_singular_gives_one_row() -> None:
     built, rows = draft("person.derive.summary", "headline:text,skills:text[]")
     assert built.conflict == ("org_id", "person_linkedin_url")
@@ -86,3 +94,9 @@ def test_every_type_makes_a_case(id_: str) -> None:
 def test_columns_that_cannot_be(columns: str, message: str) -> None:
     with pytest.raises(NotDrafted, match=message):
         operation.draft_from_columns("company.derive.things", columns)
+
+
+def test_a_type_of_another_system_names_ours() -> None:
+    with pytest.raises(NotDrafted) as caught:
+        operation.draft_from_columns("company.derive.things", "name:text,founded:int")
+    assert caught.value.hint == "write `integer`"

@@ -276,12 +276,23 @@ def test_guesses(key: str, values: list[Any], wanted: tuple[str, tuple[str, ...]
 
 @pytest.mark.parametrize(
     ("one", "many"),
-    [("customer", "customers"), ("company", "companies"), ("box", "boxes"), ("search", "searches"), ("key", "keys")],
+    [
+        *(
+            ("customer", "customers"),
+            ("company", "companies"),
+            ("box", "boxes"),
+            ("search", "searches"),
+            ("key", "keys"),
+        ),
+        *(("board_member", "board_members"), ("alumnus", "alumni"), ("woman", "women"), ("bonus", "bonuses")),
+    ],
 )
 def test_plurals(one: str, many: str) -> None:
     assert names.to_plural(one) == many
     assert names.to_singular(many) == one
     assert names.to_plural(many) == many
+    assert names.to_singular(f"{many}_2") == f"{one}_2"
+    assert names.to_plural(f"{many}_2") == f"{many}_2"
 
 
 def test_the_names_of_operations() -> None:

@@ -69,7 +69,9 @@ export async function conductResearch(
   const processor = config.processor ?? operation.processor;
   const result = new ResultBuilder(operation, processor);
   const missing = findMissingInputs(inputs, operation.inputs);
-  if (missing.length > 0) return { result: result.buildMissingInputs(missing, problems), endedAt: null };
+  if (missing.length > 0) {
+    return { result: result.buildMissingInputs(missing, operation.inputs, problems), endedAt: null };
+  }
   if (Object.keys(output.problems).length > 0) return { result: result.buildBadOutput(output.problems), endedAt: null };
   for (const [name, problem] of Object.entries(problems)) {
     tools.logger.warn(`Input \`${name}\` left out: ${problem}`, orders.metadata);

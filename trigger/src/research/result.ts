@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 
 import { isObject, replaceUnstorable, type Json, type JsonObject } from "../json/exact.js";
+import type { Input } from "./inputs.js";
 import type { Attempt, Failure, Operation, OperationResult, ProviderName } from "./operation.js";
 import type { ResearchOrder } from "./orders.js";
 
@@ -15,9 +16,17 @@ export class ResultBuilder {
     this.#processor = processor;
   }
 
-  /** Build the result of an operation whose required inputs `names` have no text; `problems` say why, where known. */
-  buildMissingInputs(names: string[], problems: Record<string, string> = {}): OperationResult {
-    const words = names.map((name) => `\`${name}\`${name in problems ? ` (${problems[name] ?? ""})` : ""}`);
+  /** Build the result of an operation whose required inputs `names` of `wanted` have no text; `problems` say why. */
+  buildMissingInputs(
+    names: string[],
+    wanted: Readonly<Record<string, Input>>,
+    problems: Record<string, string> = {},
+  ): OperationResult {
+    const words = names.map((name) => {
+      const paths = (wanted[name]?.paths ?? []).map((path) => `\`${path}\``).join(" or ");
+      const why = name in problems ? `${problems[name] ?? ""}; it comes from ${paths}` : `from ${paths}`;
+      return `\`${name}\` (${why})`;
+    });
     const message = `the context has no ${words.join(", ")}`;
     return { ...this.#buildFailed({ code: "missing_inputs", message }, []), missing_inputs: names };
   }

@@ -230,7 +230,7 @@ describe("each operation", () => {
     assert.equal(result.status, "failed");
     assert.match(
       result.error?.message ?? "",
-      /`client_company_name`, `client_company_description`, `target_company_name`/,
+      /`client_company_name` \(from `context\.client_company_name` or .*\), .*`target_company_name` \(from `context\./,
     );
     assert.deepEqual([events, bought], [[], 0]);
   });

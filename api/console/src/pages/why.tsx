@@ -217,6 +217,7 @@ function judge({ rows, findings, runs, searched }: Known, wanted: string, specs:
     "ordered",
     "running",
     "queued",
+    "not_listed",
     "superseded",
     "canceled",
   ].find((state) => states.includes(state));
@@ -233,6 +234,7 @@ const REASONS: Record<string, string> = {
   ordered: "its research is ordered, and not answered yet",
   running: "its run is under way",
   queued: "its run waits for a runner",
+  not_listed: "its answer lists nothing that has it",
   superseded: "a newer result does not have it any more",
   canceled: "its run was canceled",
 };
