@@ -123,8 +123,8 @@ async def _fetch_step_results(
     reader: Connection, reading: Reading, scope: Scope, fetched: asyncio.Queue[list[StepResultRow] | None]
 ) -> None:
     """Put the step results of the scope into the queue, some at a time, then None at the end or after an error."""
-    statement = step_results.build_step_results_statement(reading, scope)
     try:
+        statement = step_results.build_step_results_statement(reading, scope)
         async with reader.cursor(name="dex_verify") as cursor:
             await cursor.execute(statement.text, statement.parameters)
             while rows := await cursor.fetchmany(_FETCH_SIZE):

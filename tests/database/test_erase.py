@@ -137,7 +137,7 @@ def check_accounts(world: World) -> None:
         assert (account["pending"], account["stale_rows"]) == (0, 0), account
         assert account["elements"] == account["rows"] + account["duplicates"] + account["refused"]
     for plan in world.specs.values():
-        found = world.loop.run(verify_spec(world.dsn, plan, None))
+        found = world.loop.run(verify_spec(world.dsn, plan))
         assert found.holds and found.counts["unsourced"] == 0, found.as_dict()
 
 
