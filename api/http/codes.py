@@ -80,7 +80,6 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "order_conflict": HttpCode(
         409, "The status of the order does not allow the request.", "`GET /api/v1/orders` shows its status."
     ),
-    "ambiguous_key": HttpCode(422, "Several rows have this part of a key.", "Give more columns of the key."),
     "body_too_large": HttpCode(413, "The body is over the limit.", "Send less, or raise `DATA_ENGINE_MAX_BODY_BYTES`."),
     "unsupported_encoding": HttpCode(
         415, "The body is compressed in a way other than gzip.", "Send it as gzip, or without `content-encoding`."

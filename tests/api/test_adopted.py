@@ -19,7 +19,7 @@ STATUSES = {
 
 
 @pytest.fixture
-async def adopted(empty_database: str) -> str:
+async def adopted(empty_database: str, template: str) -> str:  # the template brings the logins
     """A database in which the first 16 were applied by hand, with enums, and then adopted."""
     with psycopg.connect(empty_database, autocommit=True) as owner:
         for file in sorted(FOLDER.glob("*.sql")):

@@ -1,10 +1,12 @@
 """Fixed statements are read from .sql files by name."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from engine.runs import imports, run_list, runs, submissions
 from engine.sql.named_queries import read_named_queries
 
 FILE = """-- The file's own comment.
@@ -49,8 +51,16 @@ def test_a_fragment_that_is_missing_is_an_error(package: str) -> None:
         read_named_queries(package, "broken.sql")
 
 
-@pytest.mark.parametrize("file", ["runs.sql", "submissions.sql"])
-def test_every_query_of_the_engine_is_used(file: str) -> None:
+MODULES = {
+    "imports": imports.QUERIES,
+    "run_list": run_list.QUERIES,
+    "runs": runs.RUN_QUERIES,
+    "submissions": submissions.QUERIES,
+}
+
+
+@pytest.mark.parametrize("queries", MODULES.values(), ids=MODULES)
+def test_every_query_of_the_engine_is_used(queries: Mapping[str, str]) -> None:
     folder = Path(__file__).resolve().parents[3] / "engine" / "runs"
     used = set(re.findall(r'"(\w+)"', "".join(path.read_text() for path in folder.glob("*.py"))))
-    assert read_named_queries("engine.runs", file).keys() <= used
+    assert queries.keys() <= used
