@@ -16,7 +16,7 @@ import pytest
 
 from engine.tables.migrate import migrate
 from engine.tables.migration_files import MigrationError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, create_database
 from tests.database.test_migrations import BY_HAND, FOLDER, execute_text, fetch_rows, read_catalog
 
 #: Seconds that nobody may wait for a lock.
@@ -199,7 +199,7 @@ async def test_a_transaction_that_does_not_end_is_named(empty_database: str) -> 
     assert (await migrate(empty_database, FOLDER)).applied[0] == "017_row_source.sql"
 
 
-def test_migrations_that_are_killed_anywhere_are_gone_on_with(empty_database: str, database: str) -> None:
+def test_migrations_that_are_killed_anywhere_are_gone_on_with(empty_database: str, server_dsn: str) -> None:
     fill_by_hand(empty_database, 3_000)
     column = "select count(*) > 0 from pg_attribute where attrelid = 'step_results'::regclass and attname = '{}'"
     moments = (
@@ -216,7 +216,9 @@ def test_migrations_that_are_killed_anywhere_are_gone_on_with(empty_database: st
         running.communicate()
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert read_catalog(empty_database) == read_catalog(database)
+    with create_database(server_dsn, "template0") as fresh:
+        asyncio.run(migrate(fresh, FOLDER))
+        assert read_catalog(empty_database) == read_catalog(fresh)
     filled = "select count(*) from step_results where operation_id = 'company.derive.icp_job_titles'"
     assert fetch_rows(empty_database, filled) == [(3_000,)]
 
