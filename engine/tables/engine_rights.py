@@ -52,7 +52,13 @@ CORE_RIGHTS: Final[Mapping[str, Rights]] = {
     "dex_migrations": _READ,
 }
 #: Functions that no trigger calls.
-PLAIN_FUNCTIONS: Final = ("choose_recorded_at", "follow_changes", "queue_rows_of_step")
+PLAIN_FUNCTIONS: Final = (
+    "choose_recorded_at",
+    "follow_changes",
+    "note_changes_of",
+    "pin_search_path",
+    "queue_rows_of_step",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
