@@ -39,9 +39,10 @@ END;
 $$;
 
 GRANT SELECT ON orgs, companies TO dex_tenant;
+-- What was researched is never deleted as the tenant.
+GRANT SELECT, INSERT, UPDATE ON submissions, pipeline_runs, step_results TO dex_tenant;
 GRANT SELECT, INSERT, UPDATE, DELETE
-    ON submissions, pipeline_runs, step_results, step_persistence,
-       icp_job_titles, company_intel_briefings, person_intel_briefings
+    ON step_persistence, icp_job_titles, company_intel_briefings, person_intel_briefings
     TO dex_tenant;
 
 -- One table at a time: nobody waits for a table while the migration waits for another.

@@ -217,7 +217,7 @@ def test_migrations_that_are_killed_anywhere_are_gone_on_with(empty_database: st
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     with create_database(server_dsn, "template0") as fresh:
-        asyncio.run(migrate(fresh, FOLDER))
+        subprocess.run(command[:2], cwd=ROOT, env={**environment, "DATABASE_URL": fresh}, check=True)
         assert read_catalog(empty_database) == read_catalog(fresh)
     filled = "select count(*) from step_results where operation_id = 'company.derive.icp_job_titles'"
     assert fetch_rows(empty_database, filled) == [(3_000,)]

@@ -431,11 +431,20 @@ def test_without_an_organisation_there_is_nothing(connection: Connection[Any], t
     assert fetch_one(connection, f"select count(*) from {table}") == 0
 
 
+#: What was researched is never deleted as the tenant, not even its own.
+NEVER_DELETED = ("submissions", "pipeline_runs", "step_results")
+
+
 @pytest.mark.parametrize("table", TENANT_TABLES[1:])
 def test_a_tenant_changes_nothing_of_another(connection: Connection[Any], table: str) -> None:
+    delete = f"delete from {table} where org_id = %s"
     with act_as_tenant(connection, A):
-        assert connection.execute(f"delete from {table} where org_id = %s", [B]).rowcount == 0
         assert connection.execute(f"update {table} set org_id = org_id where org_id = %s", [B]).rowcount == 0
+        if table not in NEVER_DELETED:
+            assert connection.execute(delete, [B]).rowcount == 0
+    if table in NEVER_DELETED:
+        with pytest.raises(InsufficientPrivilege), act_as_tenant(connection, A):
+            connection.execute(delete, [A])
 
 
 @pytest.mark.parametrize("table", ["submissions", "pipeline_runs", *RESEARCH_TABLES, "step_persistence"])
