@@ -38,8 +38,12 @@ def run_measured(
     *,
     prints_json: bool = True,
     cwd: Path | None = None,
+    expected: int = 0,
 ) -> Measurement:
-    """Run a command to its end and decode the JSON it prints. Raises RuntimeError with its errors when it fails."""
+    """Run a command to its end and decode the JSON it prints.
+
+    Raises RuntimeError with its error output when its exit status is not `expected`.
+    """
     started, peak = time.monotonic(), 0.0
     child = subprocess.Popen(
         command,
@@ -56,7 +60,7 @@ def run_measured(
             break
         except subprocess.TimeoutExpired:
             continue
-    if child.returncode != 0:
+    if child.returncode != expected:
         raise RuntimeError(f"`{' '.join(command)}` failed:\n{errors[-2000:]}")
     return Measurement(json.loads(output) if prints_json else None, time.monotonic() - started, peak)
 
