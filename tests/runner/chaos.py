@@ -13,12 +13,12 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import psycopg
@@ -165,18 +165,22 @@ class Stage:
             time.sleep(0.2)
 
 
+S = TypeVar("S", bound=Stage)
+
+
 @contextmanager
-def open_stage(size: Size) -> Iterator[Stage]:
-    folder = Path(tempfile.mkdtemp(prefix="dex-chaos-"))
+def open_stage(kind: type[S], parts: Iterable[str]) -> Iterator[S]:
+    """Start a database of its own, migrated, with the stage's organisation, and the named parts over it."""
+    folder = Path(tempfile.mkdtemp(prefix="dex-stage-"))
     folder.chmod(0o755)
     try:
         with ExitStack() as stack:
-            stage = Stage(folder, stack)
+            stage = kind(folder, stack)
             stage.dsn = stack.enter_context(run_server(folder / "data", temporary=True))
             stage.run_dex("migrate")
             with psycopg.connect(stage.dsn, autocommit=True) as connection:
                 insert_organisation(connection, stage.org_id)
-            for name in ("api", "provider", *(f"runner-{n}" for n in range(size.runners))):
+            for name in parts:
                 stage.start_part(name)
             yield stage
     finally:
@@ -197,7 +201,7 @@ def kill_at_random(stage: Stage, size: Size, seed: int) -> None:
 
 def run_chaos(size: Size, seed: int) -> None:
     """Submit, kill, let it come to an end, decide what is in doubt by the provider's book, and compare with it."""
-    with open_stage(size) as stage:
+    with open_stage(Stage, ("api", "provider", *(f"runner-{n}" for n in range(size.runners)))) as stage:
         with ThreadPoolExecutor(9) as threads:
             work = [threads.submit(stage.submit, number, size.questions) for number in range(size.submissions)]
             killer = threads.submit(kill_at_random, stage, size, seed)

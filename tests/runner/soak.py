@@ -9,12 +9,10 @@ import json
 import os
 import random
 import resource
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,10 +25,8 @@ from typing import Any
 import httpx
 import psycopg
 
-from engine.embedded_postgres import run_server
-from tests.runner.chaos import Stage
+from tests.runner.chaos import Stage, open_stage
 from tests.runner.conftest import BIN, ICP, KEY, ROOT
-from tests.world import insert_organisation
 
 WRITERS, KEYS, IDLE = 16, 40, 1000
 SPECS = ("icp_job_titles", "research_evidence")
@@ -257,20 +253,9 @@ def open_soak(seconds: float) -> Iterator[Soak]:
     """Start a database and an API for `seconds` of work."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    folder = Path(tempfile.mkdtemp(prefix="dex-soak-"))
-    folder.chmod(0o755)
-    try:
-        with ExitStack() as stack:
-            stage = SoakStage(folder, stack)
-            stage.dsn = stack.enter_context(run_server(folder / "data", temporary=True))
-            stage.run_dex("migrate")
-            with psycopg.connect(stage.dsn, autocommit=True) as connection:
-                insert_organisation(connection, stage.org_id)
-            stage.start_part("api")
-            stage.parts["api"].wait_for_line("serving on")
-            yield Soak(stage, seconds, time.monotonic() + seconds)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with open_stage(SoakStage, ["api"]) as stage:
+        stage.parts["api"].wait_for_line("serving on")
+        yield Soak(stage, seconds, time.monotonic() + seconds)
 
 
 def run_soak(seconds: float) -> Soak:
