@@ -19,6 +19,9 @@ from engine.rows.accounts import ELEMENT_COUNTS, Account
 from engine.rows.outcomes import Outcome
 from engine.spec.diagnostics import SpecErrors
 
+#: Seconds between two lines of progress.
+_PROGRESS_SECONDS = 5.0
+
 
 def print_line(sentence: str = "") -> None:
     """Print one line to standard output."""
@@ -107,6 +110,31 @@ def show_progress() -> Iterator[Callable[[Account], None]]:
 
 
 @contextmanager
+def show_reading(name: str, on_stop: str) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with the number of step results just read; it prints a line with the rate at times.
+
+    Interrupted, or told to terminate, it says how far it came, and `on_stop`.
+    """
+    began = printed = time.monotonic()
+    total = 0
+
+    def add(read: int) -> None:
+        nonlocal printed, total
+        total += read
+        now = time.monotonic()
+        if now - printed >= _PROGRESS_SECONDS:
+            printed = now
+            print_note(f"{name}: {total} step results read, {total / (now - began):,.0f}/s")
+
+    try:
+        with stop_on_terminate():
+            yield add
+    except KeyboardInterrupt:
+        print_note(f"{name}: stopped after {total} step results; {on_stop}")
+        raise
+
+
+@contextmanager
 def stop_on_terminate() -> Iterator[None]:
     """Let SIGTERM end the block as ^C does, so that it can say where it stopped."""
     if threading.current_thread() is not threading.main_thread():
@@ -156,7 +184,7 @@ def _format_rate(speed: float | None) -> str:
 class PlainProgress:
     """Progress for a log: a line for a spec every few seconds, with the rate since the line before."""
 
-    def __init__(self, seconds: float = 5.0) -> None:
+    def __init__(self, seconds: float = _PROGRESS_SECONDS) -> None:
         self._seconds = seconds
         self._printed: dict[str, tuple[float, int]] = {}  # when, and what was recorded then
 

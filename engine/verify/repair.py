@@ -12,10 +12,12 @@ from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect
 from engine.store.errors import wrap_errors
 from engine.verify.report import Verification
-from engine.verify.run import Judged, judge_rows, list_judged, open_snapshot, verify_spec
+from engine.verify.run import Judged, Progress, judge_rows, list_judged, open_snapshot, report_nothing, verify_spec
 
 
-async def repair_spec(dsn: str, plan: Plan, org_ids: Sequence[str] = ()) -> Verification:
+async def repair_spec(
+    dsn: str, plan: Plan, org_ids: Sequence[str] = (), *, progress: Progress = report_nothing
+) -> Verification:
     """Verify the table of `plan`, fold the mismatching keys again, and return a second verification.
 
     The step results that give a mismatching key become pending and its row stale. Then a backfill processes them, and
@@ -23,13 +25,13 @@ async def repair_spec(dsn: str, plan: Plan, org_ids: Sequence[str] = ()) -> Veri
     not the present one.
     """
     async with wrap_errors(), open_snapshot(dsn) as (reader, writer), await connect(dsn) as queue:
-        await judge_rows(reader, writer, Reading(plan), org_ids)
+        await judge_rows(reader, writer, Reading(plan), org_ids, progress)
         async for page in list_judged(writer, plan):
             wrong = [judged for judged in page if judged.kind != "unsourced" or judged.is_given]
             if wrong:
                 await _queue_units(writer, queue, plan, wrong)
     await run_backfill(dsn, plan, Scope(org_ids=org_ids))
-    return await verify_spec(dsn, plan, org_ids)
+    return await verify_spec(dsn, plan, org_ids, progress=progress)
 
 
 async def _queue_units(writer: Connection, queue: Connection, plan: Plan, wrong: Sequence[Judged]) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -34,15 +34,24 @@ from engine.verify.report import KINDS, SAMPLE_SIZE, Sample, Verification
 _FETCH_SIZE = 50
 _PAGE_SIZE = 1_000
 
+#: Is called with the number of step results that were read since the last call.
+Progress = Callable[[int], None]
 
-async def verify_spec(dsn: str, plan: Plan, org_ids: Sequence[str] = ()) -> Verification:
+
+def report_nothing(read: int) -> None:
+    """Stand in for a `Progress` that nobody wants."""
+
+
+async def verify_spec(
+    dsn: str, plan: Plan, org_ids: Sequence[str] = (), *, progress: Progress = report_nothing
+) -> Verification:
     """Compare the table of `plan` with what the present step results give, of organisations, or of all.
 
     Raises StoreUnavailable, and StoreRefused where the table does not fit the plan.
     """
     reading = Reading(plan)
     async with wrap_errors(), open_snapshot(dsn) as (reader, writer):
-        await judge_rows(reader, writer, reading, org_ids)
+        await judge_rows(reader, writer, reading, org_ids, progress)
         return await _build_report(writer, plan, org_ids)
 
 
@@ -63,14 +72,16 @@ async def open_snapshot(dsn: str) -> AsyncIterator[tuple[Connection, Connection]
         await reader.rollback()
 
 
-async def judge_rows(reader: Connection, writer: Connection, reading: Reading, org_ids: Sequence[str]) -> None:
+async def judge_rows(
+    reader: Connection, writer: Connection, reading: Reading, org_ids: Sequence[str], progress: Progress
+) -> None:
     """Fill the temporary table of mismatches."""
     await writer.execute(expected.build_given_table_sql(reading))
     scope = Scope(all=True, org_ids=org_ids)
     fetched: asyncio.Queue[list[StepResultRow] | None] = asyncio.Queue(1)
     fetching = asyncio.ensure_future(_fetch_step_results(reader, reading, scope, fetched))
     try:
-        await _copy_contributions(writer, reading, fetched)
+        await _copy_contributions(writer, reading, fetched, progress)
         await fetching
     finally:
         fetching.cancel()
@@ -134,13 +145,14 @@ async def _fetch_step_results(
 
 
 async def _copy_contributions(
-    writer: Connection, reading: Reading, fetched: asyncio.Queue[list[StepResultRow] | None]
+    writer: Connection, reading: Reading, fetched: asyncio.Queue[list[StepResultRow] | None], progress: Progress
 ) -> None:
     async with writer.cursor() as cursor, cursor.copy(expected.build_copy_sql(reading)) as copy:
         while rows := await fetched.get():
             for row in rows:
                 for contribution in list_contributions(reading, row):
                     await copy.write_row(contribution)
+            progress(len(rows))
 
 
 def list_contributions(reading: Reading, row: StepResultRow) -> Iterator[tuple[Any, ...]]:

@@ -9,16 +9,18 @@ from engine.plan import Plan
 from engine.rows.shards import Shard
 from engine.verify.repair import repair_spec
 from engine.verify.report import Verification, merge_verifications
-from engine.verify.run import verify_spec
+from engine.verify.run import Progress, report_nothing, verify_spec
 
 #: Organisations of one snapshot, which lasts as long as they take to compare.
 _ORGANISATIONS: Final = 50
 
 
-async def verify_shard(dsn: str, plan: Plan, shard: Shard, *, repair: bool = False) -> Verification:
+async def verify_shard(
+    dsn: str, plan: Plan, shard: Shard, *, repair: bool = False, progress: Progress = report_nothing
+) -> Verification:
     """Verify the organisations of a shard, and with `repair` fold anew what does not match. Raises as `verify_spec`."""
     own = await fetch_organisations(dsn, shard)
     verify = repair_spec if repair else verify_spec
     starts = range(0, len(own), _ORGANISATIONS)
-    parts = [await verify(dsn, plan, own[start : start + _ORGANISATIONS]) for start in starts]
+    parts = [await verify(dsn, plan, own[start : start + _ORGANISATIONS], progress=progress) for start in starts]
     return merge_verifications(plan.name, parts)

@@ -58,15 +58,18 @@ def verify_specs(
 
 def _verify_spec(dsn: str, plan: Plan, org_id: str | None, shard: str | None, repair: bool) -> Verification | None:
     """Verify one spec; when its table does not fit, print the error and return None, so that other specs follow."""
+    on_stop = "what was repaired stays" if repair else "nothing was changed"
     from engine.store.errors import StoreRefused
     from engine.verify.repair import repair_spec
     from engine.verify.run import verify_spec
     from engine.verify.shards import verify_shard
 
     try:
-        if shard:
-            return asyncio.run(verify_shard(dsn, plan, Shard.parse(shard), repair=repair))
-        return asyncio.run((repair_spec if repair else verify_spec)(dsn, plan, [org_id] if org_id else []))
+        with terminal.show_reading(plan.name, f"{on_stop}, the same command begins anew") as progress:
+            if shard:
+                return asyncio.run(verify_shard(dsn, plan, Shard.parse(shard), repair=repair, progress=progress))
+            verify = repair_spec if repair else verify_spec
+            return asyncio.run(verify(dsn, plan, [org_id] if org_id else [], progress=progress))
     except StoreRefused as error:
         terminal.print_error(error)
         return None

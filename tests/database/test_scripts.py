@@ -1,4 +1,4 @@
-"""The three backfill scripts, and an interrupted backfill, as an operator runs them."""
+"""The three backfill scripts, and interrupted commands, as an operator runs them."""
 
 import json
 import os
@@ -89,26 +89,41 @@ def test_without_the_packages_a_script_names_the_command_to_run() -> None:
 
 
 @pytest.mark.parametrize("request_", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_verification_says_so_and_leaves_nothing_behind_at_the_server(
+    world: World, request_: signal.Signals
+) -> None:
+    command = [str(Path(sys.executable).parent / "dex"), "verify", "company_intel_briefings"]
+    with world.db.transaction():
+        world.db.execute("lock table company_intel_briefings in access exclusive mode")
+        text = interrupt_waiting_command(world, command, request_, cwd=ROOT)
+    assert "stopped after 0 step results; nothing was changed, the same command begins anew" in text
+
+
+@pytest.mark.parametrize("request_", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_backfill_says_that_it_resumes_and_leaves_nothing_behind_at_the_server(
     world: World, request_: signal.Signals
 ) -> None:
     insert_targets(world, "company_intel_briefings")
     with world.db.transaction():
         world.db.execute("lock table company_intel_briefings in exclusive mode")
-        waiting = "select count(*) as n from pg_stat_activity where datname = current_database() and wait_event = %s"
-        command, environment = build_command("company_intel_briefings"), build_environment(world)
-        backfill = start_process(command, environment, cwd=Path("/"), inherit=False, interruptible=True)
-        with backfill as process:
-            deadline = time.monotonic() + 30
-            while world.db.execute(waiting, ["relation"]).fetchone() == {"n": 0} and time.monotonic() < deadline:
-                world.db.execute("select pg_stat_clear_snapshot()")
-                time.sleep(0.05)
-            os.kill(process.popen.pid, request_)
-            assert process.wait_for_exit(30) == 130
-            text = process.text
-        assert "the same command resumes where it stopped" in text
-        assert "Traceback" not in text and "psycopg" not in text and "cancel" not in text.lower()
-        world.db.execute("select pg_stat_clear_snapshot()")
-        assert world.db.execute(waiting, ["relation"]).fetchone() == {"n": 0}
+        text = interrupt_waiting_command(world, build_command("company_intel_briefings"), request_, cwd=Path("/"))
+    assert "the same command resumes where it stopped" in text
     assert run_script(world, "--json")[0] == 0
     assert [account["pending"] for account in world.read_accounts(world.specs["company_intel_briefings"])] == [1]
+
+
+def interrupt_waiting_command(world: World, command: list[str], request_: signal.Signals, *, cwd: Path) -> str:
+    """Start a command, stop it once it waits for a locked table, and return what it printed."""
+    waiting = "select count(*) as n from pg_stat_activity where datname = current_database() and wait_event = %s"
+    with start_process(command, build_environment(world), cwd=cwd, inherit=False, interruptible=True) as process:
+        deadline = time.monotonic() + 30
+        while world.db.execute(waiting, ["relation"]).fetchone() == {"n": 0} and time.monotonic() < deadline:
+            world.db.execute("select pg_stat_clear_snapshot()")
+            time.sleep(0.05)
+        os.kill(process.popen.pid, request_)
+        assert process.wait_for_exit(30) == 130
+        text: str = process.text
+    assert "Traceback" not in text and "psycopg" not in text and "cancel" not in text.lower()
+    world.db.execute("select pg_stat_clear_snapshot()")
+    assert world.db.execute(waiting, ["relation"]).fetchone() == {"n": 0}
+    return text
