@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,16 +14,13 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.api.loopback import internal_headers, run_api
-from tests.runner.conftest import COMPANY, TRIGGER, Services, build_node_command, start_process
+from tests.runner.conftest import COMPANY, ICP, PERSON, TRIGGER, Services, build_node_command, start_process
+from tests.runner.test_pipeline import CONTEXT
 from tests.world import insert_organisation
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-INPUT = {
-    "client_company_name": "SecurityPal",
-    "client_company_description": "questionnaires",
-    "target_company_name": "CoreWeave",
-    "target_company_domain": "coreweave.com",
-}
+PARENT = "b7ad6b7169203331"
+LOCAL_RUNNER = build_node_command("src/local-runner/main.ts", "--until-idle")
+TASK = build_node_command("--test", "--test-name-pattern", "a run is executed", "tests/tasks/run-pipeline.contract.ts")
 
 
 class Collector(BaseHTTPRequestHandler):
@@ -83,9 +81,15 @@ def _read_protobuf(body: Any) -> Iterator[dict[str, Any]]:
                 }
 
 
+@pytest.mark.parametrize("runner", [LOCAL_RUNNER, TASK], ids=["local runner", "Trigger.dev"])
 def test_one_trace_from_submission_to_row(
-    services: Services, database: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    runner: list[str],
+    services: Services,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    trace_id = uuid.uuid4().hex
     server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_address[1]}"
@@ -96,10 +100,10 @@ def test_one_trace_from_submission_to_row(
         stack.callback(server.server_close)
         stack.callback(server.shutdown)
         api = stack.enter_context(run_api(database, traces=True))
-        body = {"steps": [{"operation_id": COMPANY}], "inputs": [INPUT]}
+        body = {"steps": [{"operation_id": name} for name in (ICP, COMPANY, PERSON)], "inputs": [CONTEXT]}
         token = {"authorization": f"Bearer {api.insert_token(org, role='org_admin')}"}
         sent = httpx.post(
-            f"{api.url}/api/v1/submissions", json=body, headers={**token, "traceparent": f"00-{TRACE}-{PARENT}-01"}
+            f"{api.url}/api/v1/submissions", json=body, headers={**token, "traceparent": f"00-{trace_id}-{PARENT}-01"}
         )
         assert sent.status_code == 200, sent.text
         (run,) = sent.json()["data"]["pipeline_runs"]
@@ -109,12 +113,14 @@ def test_one_trace_from_submission_to_row(
             "PARALLEL_API_KEY": "key-of-the-recorded-provider",
             "PARALLEL_BASE_URL": services.provider_url,
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "CONTRACT_ORG_ID": org,
+            "CONTRACT_RUN_ID": run["id"],
         }
-        command = build_node_command("src/local-runner/main.ts", "--until-idle")
-        stack.enter_context(start_process(command, environment, TRIGGER)).wait_for_exit()
+        ended = stack.enter_context(start_process(runner, environment, TRIGGER))
+        assert ended.wait_for_exit() == 0, ended.text
         ((found,),) = api.execute("select count(*) from company_intel_briefings where org_id = %s", [org])
         assert found == 1
-    spans = {span["name"]: span for span in Collector.spans if span["trace"] == TRACE}
+    spans = {span["name"]: span for span in Collector.spans if span["trace"] == trace_id}
     submitted, ran = spans["POST /api/v1/submissions"], spans["run"]
     upsert = spans["POST /api/internal/company-intel-briefings/upsert"]
     assert submitted["parent"] == PARENT
@@ -124,7 +130,7 @@ def test_one_trace_from_submission_to_row(
     assert upsert["http.response.status_code"] == 200
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
     (line,) = [line for line in lines if line.get("route") == upsert["http.route"]]
-    assert (line["trace_id"], line["pipeline_run_id"]) == (TRACE, run["id"])
+    assert (line["trace_id"], line["pipeline_run_id"]) == (trace_id, run["id"])
 
 
 def test_without_an_endpoint_nothing_of_it_is_imported(services: Services) -> None:

@@ -16,6 +16,7 @@ import { executeRun, type RunOutcome, type RunPayload } from "../pipeline/execut
 import { ConflictError } from "../pipeline/records.js";
 import { createParallelProvider } from "../research/parallel.js";
 import type { Polling } from "../research/research.js";
+import { startTracing } from "../tracing.js";
 
 // Trigger.dev checkpoints a wait, and frees the slot, only if it is longer than 60 seconds.
 const PAUSES_S = [60, 60, 90, 120, 180];
@@ -59,6 +60,7 @@ export const runPipelineTask = task<"run-pipeline", RunPayload, RunOutcome>({
     await reportEnd(payload, ctx.run.id, "canceled", "canceled at Trigger.dev");
   },
   run: async (payload: RunPayload, { ctx, signal }): Promise<RunOutcome> => {
+    const endTracing = await startTracing(process.env, logger);
     try {
       return await executeRun(payload, {
         internal: { ...readInternalApi(process.env), logger, signal },
@@ -72,6 +74,8 @@ export const runPipelineTask = task<"run-pipeline", RunPayload, RunOutcome>({
       // No retry: another execution has the run, or the engine would answer the same again.
       const isFinal = error instanceof ConflictError || (error instanceof InternalApiError && !error.isRetryable);
       throw isFinal ? new AbortTaskRunError(error.message) : error;
+    } finally {
+      await endTracing();
     }
   },
 });
