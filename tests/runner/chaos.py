@@ -13,10 +13,11 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ class Size:
     runners: int
     kills: int
     pause: float  # seconds between two kills, at most
+    lease: int = 2  # seconds after which the runs of a killed runner are taken up by another one
 
 
 @dataclass
@@ -49,6 +51,7 @@ class Stage:
 
     folder: Path
     stack: ExitStack
+    lease: int = 2  # seconds
     api_port: int = field(default_factory=find_free_port)
     provider_port: int = field(default_factory=find_free_port)
     org_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -93,7 +96,7 @@ class Stage:
         if name == "provider":
             words = ["--port", str(self.provider_port), "--delay", "200", "--book", str(self.book)]
             return build_node_command("recorded-provider/main.ts", *words), TRIGGER
-        words = ["--org", self.org_id, "--lease", "2", "--concurrency", "4"]
+        words = ["--org", self.org_id, "--lease", str(self.lease), "--concurrency", "4"]
         return build_node_command("src/local-runner/main.ts", *words), TRIGGER
 
     def kill_part(self, name: str) -> None:
@@ -169,7 +172,7 @@ S = TypeVar("S", bound=Stage)
 
 
 @contextmanager
-def open_stage(kind: type[S], parts: Iterable[str]) -> Iterator[S]:
+def open_stage(kind: Callable[[Path, ExitStack], S], parts: Iterable[str]) -> Iterator[S]:
     """Start a database of its own, migrated, with the stage's organisation, and the named parts over it."""
     folder = Path(tempfile.mkdtemp(prefix="dex-stage-"))
     folder.chmod(0o755)
@@ -201,7 +204,8 @@ def kill_at_random(stage: Stage, size: Size, seed: int) -> None:
 
 def run_chaos(size: Size, seed: int) -> None:
     """Submit, kill, let it come to an end, decide what is in doubt by the provider's book, and compare with it."""
-    with open_stage(Stage, ("api", "provider", *(f"runner-{n}" for n in range(size.runners)))) as stage:
+    parts = ("api", "provider", *(f"runner-{n}" for n in range(size.runners)))
+    with open_stage(partial(Stage, lease=size.lease), parts) as stage:
         with ThreadPoolExecutor(9) as threads:
             work = [threads.submit(stage.submit, number, size.questions) for number in range(size.submissions)]
             killer = threads.submit(kill_at_random, stage, size, seed)

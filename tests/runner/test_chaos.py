@@ -11,4 +11,4 @@ def test_a_few_submissions_and_kills() -> None:
 
 @pytest.mark.long
 def test_a_thousand_submissions_of_a_hundred_questions_two_hundred_kills() -> None:
-    run_chaos(Size(submissions=1000, questions=100, runners=16, kills=200, pause=1.5), seed=2)
+    run_chaos(Size(submissions=1000, questions=100, runners=16, kills=200, pause=1.5, lease=5), seed=2)
