@@ -179,16 +179,32 @@ def build_select_unsourced_sql(table: str) -> str:
 
 def build_copy_rows_sql(plan: Plan, shadow: str, columns: Sequence[str], cast: Sequence[str]) -> str:
     """Copy the rows `ids`, unless research has their key. `cast` are the columns with another type now."""
-    types = {column.name: column.type.sql for column in plan.fields}
-    values = ", ".join(
-        f"old.{quote(name)}::text::{types[name]}" if name in cast else f"old.{quote(name)}" for name in columns
-    )
+    values = ", ".join(_build_old_value(plan, name, cast) for name in columns)
     names = ", ".join(map(quote, columns))
     return (
         f"insert into {quote_table(shadow)} ({names}) overriding system value\nselect {values}"
         f" from {quote_table(plan.table)} as old\nwhere old.id = any(%(ids)s::uuid[])"
         "\norder by old.updated_at desc, old.id\non conflict do nothing"
     )
+
+
+def build_select_displaced_sql(plan: Plan, shadow: str, columns: Sequence[str], cast: Sequence[str]) -> str:
+    """Select the rows `ids` that were not copied because another row of no step result has their key now."""
+    match = " and ".join(
+        f"fresh.{quote(name)} is not distinct from {_build_old_value(plan, name, cast) if name in columns else 'null'}"
+        for name in plan.conflict
+    )
+    return (
+        f"select old.id::text from {quote_table(plan.table)} as old\nwhere old.id = any(%(ids)s::uuid[])"
+        f" and not exists (select from {quote_table(shadow)} as fresh where fresh.id = old.id)"
+        f"\nand exists (select from {quote_table(shadow)} as fresh"
+        f" where {match} and {build_unsourced_condition('fresh')})\norder by old.updated_at desc, old.id"
+    )
+
+
+def _build_old_value(plan: Plan, name: str, cast: Sequence[str]) -> str:
+    """Return a column of the present table as the changed spec has it."""
+    return f"old.{quote(name)}::text::{plan.field(name).type.sql}" if name in cast else f"old.{quote(name)}"
 
 
 def build_set_sequence_sql(shadow: str, column: str) -> str:

@@ -25,6 +25,8 @@ _LOCK_TIMEOUT: Final = "1s"
 _MOST_ATTEMPTS: Final = 60
 #: Rows of no step result that are copied at a time.
 _COPY_SIZE: Final = 1000
+#: Rows that an error names.
+_MOST_NAMED: Final = 5
 
 
 class RebuildRefused(EngineError):
@@ -33,7 +35,7 @@ class RebuildRefused(EngineError):
 
 @dataclass(slots=True)
 class RebuildReport:
-    """What a rebuild did. `unsourced` counts the rows of no step result: copied, and left behind."""
+    """What a rebuild did. `copied` and `left` count the rows of no step result: taken over, and left behind."""
 
     spec: str
     rows: int = 0
@@ -146,28 +148,45 @@ async def _exchange_names(work: Rebuild) -> None:
 
 
 async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: bool) -> None:
-    """Copy the rows that no step result gives. Raises RebuildRefused when one does not fit and none may be dropped."""
+    """Copy the rows that no step result gives. Raises RebuildRefused when some do not fit and none may be dropped."""
     connection, plan = work.connection, work.plan
-    types = {column.name: work.table.types[column.type.name] for column in plan.fields}
+    types = {column.name: column.type.name for column in plan.fields}
     shared = [name for name, row in work.table.columns.items() if not row.generated]
-    cast = [name for name in shared if name in types and work.table.columns[name].type != types[name]]
+    cast = [name for name in shared if name in types and work.table.columns[name].type != work.table.types[types[name]]]
     sql = rebuild.build_copy_rows_sql(plan, work.shadow.table, shared, cast)
     rows = await fetch_rows(connection, rebuild.build_select_unsourced_sql(plan.table))
     ids = [row_id for (row_id,) in rows]  # the newest first: of rows that fall together it is the one that stays
     parts = deque(ids[first : first + _COPY_SIZE] for first in range(0, len(ids), _COPY_SIZE))
-    while parts:
+    misfits: list[str] = []
+    while parts and (drop_unsourced or len(misfits) < _MOST_NAMED):
         part = parts.popleft()
         try:
             async with connection.transaction():
                 result.copied += (await connection.execute(sql, {"ids": part})).rowcount
         except (errors.DataError, errors.IntegrityError) as error:
-            if not drop_unsourced:
-                message = f"{len(ids)} row(s) of `{plan.table}` come from no step result, and not all of them fit: "
-                hint = "mend or delete them, or leave those behind that do not fit with `--drop-unsourced`"
-                raise RebuildRefused(message + (error.diag.message_primary or str(error)), hint=hint) from error
             if len(part) > 1:
                 parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
+            else:
+                misfits.append(f"{part[0]} ({error.diag.message_primary or error})")
     result.left = len(ids) - result.copied
+    if not drop_unsourced and misfits:
+        raise _refuse_unsourced(plan, len(ids), "not all of them fit", misfits)
+    if not drop_unsourced and result.left:
+        statement = rebuild.build_select_displaced_sql(plan, work.shadow.table, shared, cast)
+        displaced = [row_id for (row_id,) in await fetch_rows(connection, statement, {"ids": ids})]
+        if displaced:
+            told = f"{len(displaced)} of them have the same key as another one under the changed spec"
+            raise _refuse_unsourced(plan, len(ids), told, displaced)
+
+
+def _refuse_unsourced(plan: Plan, count: int, told: str, rows: Sequence[str]) -> RebuildRefused:
+    """Return the error about rows of no step result that cannot all be copied; `rows` describes some of them."""
+    named = ", ".join(rows[:_MOST_NAMED]) + (", ..." if len(rows) > _MOST_NAMED else "")
+    return RebuildRefused(
+        f"{count} row(s) of `{plan.table}` come from no step result, and {told}: {named}",
+        hint=f"mend or delete them by SQL (`select * from {plan.table} where id = '...'`), or leave behind what does"
+        " not fit with `--drop-unsourced`; of rows with one key the newest stays then",
+    )
 
 
 def _list_extra_columns(work: Rebuild) -> list[str]:

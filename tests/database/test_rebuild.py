@@ -216,13 +216,31 @@ def test_a_row_of_no_step_result_that_does_not_fit_is_a_reason_to_refuse(world: 
     after = change(world)
     with pytest.raises(RebuildRefused, match=r"1 row.s. of `things` come from no step result") as caught:
         rebuild(world, after)
-    assert "--drop-unsourced" in caught.value.hint
+    by_hand, _ = read_ids(world, "name")["by hand"]
+    assert f"{by_hand} (invalid input syntax" in caught.value.message and "--drop-unsourced" in caught.value.hint
     assert len(world.read_rows(before)) == len(rows) + 1, "the table is as it was"
     world.upsert_rows(before, run.org, {**blank, "name": "by hand too", "domain": "too.com", "size": "2"})
     report = rebuild(world, after, drop_unsourced=True)
     assert (report.rows, report.copied, report.left) == (4, 1, 1), "what fits is copied"
     world.db.execute("delete from things where domain = 'too.com'")
     assert_fresh(world, after)
+
+
+def test_rows_of_no_step_result_that_fall_together_are_a_reason_to_refuse(world: World, before: Plan) -> None:
+    run, _ = fill(world)
+    world.run_backfill(before)
+    blank = dict.fromkeys(column.name for column in before.fields)
+    for name in ("older", "newer"):
+        world.upsert_rows(before, run.org, {**blank, "name": name, "domain": "hand.com", "size": "1"})
+    rows = read_ids(world, "name")
+    after = change(world)
+    with pytest.raises(RebuildRefused, match="1 of them have the same key as another one") as caught:
+        rebuild(world, after)
+    assert rows["older"][0] in caught.value.message and rows["newer"][0] not in caught.value.message
+    assert len(world.read_rows(before)) == len(rows), "the table is as it was"
+    report = rebuild(world, after, drop_unsourced=True)
+    assert (report.copied, report.left) == (1, 1)
+    assert [row["name"] for row in world.read_rows(after) if row["domain"] == "hand.com"] == ["newer"]
 
 
 @pytest.mark.parametrize(
