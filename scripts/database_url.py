@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
+
 from engine.embedded_postgres.server import run_server
 from engine.project import Project
 from scripts.env_file import find_origin
@@ -15,11 +17,14 @@ from scripts.env_file import find_origin
 def open_database(project: Project) -> Iterator[str]:
     """Yield `DATABASE_URL`, or the URL of the project's embedded Postgres.
 
-    The embedded Postgres stops when no process uses it any more.
+    That one stops when no process uses it any more. Raises BadParameter where the variable is set and empty: a shell
+    makes that of a variable that is not defined.
     """
-    url = os.environ.get("DATABASE_URL", "").strip()
-    if url:
-        yield url
+    url = os.environ.get("DATABASE_URL")
+    if url is not None:
+        if not url.strip():
+            raise typer.BadParameter("`DATABASE_URL` is empty; unset it to use the project's embedded Postgres")
+        yield url.strip()
         return
     with run_server(project.data / "postgres") as embedded:
         yield embedded
@@ -27,7 +32,7 @@ def open_database(project: Project) -> Iterator[str]:
 
 def describe_database() -> str:
     """Return a name of the database for messages, without its URL, which may contain a password."""
-    if not os.environ.get("DATABASE_URL", "").strip():
+    if "DATABASE_URL" not in os.environ:
         return "the embedded Postgres"
     file = find_origin("DATABASE_URL")
     return "the database of `DATABASE_URL`" + (f" in {file}" if file else "")

@@ -9,18 +9,20 @@ import os
 import re
 from pathlib import Path
 
+import typer
 from dotenv import dotenv_values
 
 from engine.project import ProjectNotFound, find_project
 
 VARIABLE = "DEX_ENV_FILE"
 
+
 #: The variables that were taken from a file, with the file as messages name it.
 _origins: dict[str, str] = {}
 
 
 def load_env_file() -> None:
-    """Set the variables of the project's `.env` that the environment lacks."""
+    """Set the variables of the project's `.env` that the environment lacks. Raises BadParameter."""
     file = _find_file()
     if file is None:
         return
@@ -44,6 +46,8 @@ def describe_origins(message: str) -> str:
 def _find_file() -> Path | None:
     chosen = os.environ.get(VARIABLE)
     if chosen is not None:
+        if chosen.strip() and not Path(chosen).is_file():
+            raise typer.BadParameter(f"`{VARIABLE}` names `{chosen}`, which is no file; blank means none")
         return Path(chosen) if chosen.strip() else None
     try:
         file = find_project().root / ".env"

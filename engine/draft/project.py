@@ -24,7 +24,9 @@ requires-python = ">=3.11"
 
 _GITIGNORE: Final = """\
 # variables of one machine, secrets among them
-.env
+*.env
+# back-ups
+*.dump
 # the embedded database, development secrets, logins
 /.data/
 """

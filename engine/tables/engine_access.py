@@ -23,6 +23,10 @@ from engine.tables.engine_rights import (
 Connection = AsyncConnection[Any]
 
 _ROLE_EXISTS: Final = "select exists (select from pg_roles where rolname = %s)"
+_SELECT_ENGINE_LOGINS: Final = """
+select login.rolname::text from pg_roles as login join pg_roles as engine on engine.rolname = %s
+where login.rolcanlogin and not login.rolsuper and pg_has_role(login.oid, engine.oid, 'MEMBER') order by 1
+"""
 _SELECT_TABLES: Final = """
 select wanted.name, pg_get_userbyid(c.relowner)::text as owner, pg_has_role(c.relowner, 'USAGE') as mine,
        c.relrowsecurity as row_security,
@@ -62,6 +66,13 @@ async def role_exists(connection: Connection, name: str) -> bool:
     async with wrap_errors():
         row = await (await connection.execute(_ROLE_EXISTS, [name])).fetchone()
     return bool(row and row[0])
+
+
+async def list_engine_logins(connection: Connection) -> list[str]:
+    """Return the logins with the rights of the engine's role, superusers aside. Raises StoreUnavailable."""
+    async with wrap_errors():
+        rows = await (await connection.execute(_SELECT_ENGINE_LOGINS, [ENGINE_ROLE])).fetchall()
+    return [name for (name,) in rows]
 
 
 async def give_engine_access(connection: Connection, plans: Iterable[Plan]) -> list[str]:

@@ -26,12 +26,15 @@ _VARIABLES = {
     "migrate": ("DEX_MIGRATE_PASSWORD", "DEX_MIGRATE_DATABASE_URL"),
     "api": ("DEX_API_PASSWORD", "DEX_API_DATABASE_URL"),
 }
+_API_LOGIN = "dex_api"
 _HEAD = "# Made by `dex db roles`: the URL of each login. As secret as the database.\n"
 
 
 def make_database_roles(
     migrate_login: Annotated[str, typer.Option(help="Who migrates and owns the tables.")] = "dex_migrate",
-    api_login: Annotated[str, typer.Option(help="Who serves and backfills, and owns nothing.")] = "dex_api",
+    api_login: Annotated[
+        str | None, typer.Option(help="Who serves and backfills, and owns nothing. Default: dex_api.")
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(help="Where the URLs of new logins are written. Default: .data/roles.env.")
     ] = None,
@@ -42,17 +45,34 @@ def make_database_roles(
     Run it as a superuser, in each database, before or after the first `dex migrate`; what is there stays. Passwords
     come from DEX_MIGRATE_PASSWORD and DEX_API_PASSWORD; else a new login gets a random one. The file alone has them.
     """
-    if migrate_login == api_login:
+    if migrate_login == (api_login or _API_LOGIN):
         raise typer.BadParameter("--migrate-login and --api-login are two logins")
     here = find_project()
     plans = load_plans(here)
     file = to or here.data / "roles.env"
     with open_database(here) as dsn:
-        names = {"migrate": migrate_login, "api": api_login}
+        if api_login is None:
+            asyncio.run(_check_default_login(dsn))
+        names = {"migrate": migrate_login, "api": api_login or _API_LOGIN}
         logins = asyncio.run(_choose_passwords(dsn, names))
         report = asyncio.run(_make_roles(dsn, logins, plans, file))
     is_written = any(login.password for login in logins.values())
     _print_report(report, file if is_written else None, as_json)
+
+
+async def _check_default_login(dsn: str) -> None:
+    """Raise BadParameter where the API has a login of another name: its URL would be replaced by that of a new one."""
+    from engine.store.connection import connect
+    from engine.tables.engine_access import list_engine_logins, role_exists
+
+    async with await connect(dsn) as connection:
+        logins = await list_engine_logins(connection)
+        if logins and not await role_exists(connection, _API_LOGIN):
+            known = " or ".join(f"--api-login {name}" for name in logins[:3])
+            raise typer.BadParameter(
+                f"there is no login {_API_LOGIN}, and the API's rights belong to others; give {known},"
+                f" or --api-login {_API_LOGIN} to make it"
+            )
 
 
 async def _choose_passwords(dsn: str, names: dict[str, str]) -> dict[str, Login]:

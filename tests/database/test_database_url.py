@@ -64,3 +64,19 @@ def test_a_command_ends_with_2_and_prints_no_part_of_it(command: list[str]) -> N
     assert ended.returncode == 2
     assert "`DATABASE_URL`" in ended.stderr and "hint:" in ended.stderr
     assert SECRET not in ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"DATABASE_URL": ""}, "`DATABASE_URL` is empty"),
+        ({"DEX_ENV_FILE": "no/such.env"}, "`DEX_ENV_FILE` names `no/such.env`, which is no file"),
+    ],
+)
+def test_a_mistake_in_the_environment_does_not_lead_to_the_embedded_database(
+    variables: dict[str, str], told: str
+) -> None:
+    command = [sys.executable, "-m", "scripts.dex", "migrate", "--status"]
+    environment = {**os.environ, "COLUMNS": "200", **variables}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and told in done.stderr, done.stderr

@@ -123,6 +123,12 @@ def test_the_api_login_can_do_no_more_than_it_needs(database: str, statement: st
         connection.execute(statement)
 
 
+def test_the_default_login_does_not_take_the_place_of_the_one_in_use(database: str) -> None:
+    refused = run_dex(database, "db", "roles", "--migrate-login", f"m_{uuid.uuid4().hex[:12]}")
+    assert refused.returncode == 2
+    assert f"--api-login {API_LOGIN.name}" in refused.stderr and "--api-login dex_api to make it" in refused.stderr
+
+
 def test_as_a_tenant_it_sees_the_rows_of_one_organisation(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         orgs = [world.insert_organisation(connection) for _ in range(2)]
@@ -142,12 +148,12 @@ def test_a_login_that_would_pass_every_wall_is_refused(database: str, server_dsn
     name = f"big_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_dsn, autocommit=True) as server:
         server.execute(f"create role {name} superuser login")
-    for arguments in (["--api-login", name], ["--migrate-login", name]):
+    for arguments in (["--api-login", name], ["--migrate-login", name, "--api-login", API_LOGIN.name]):
         done = run_dex(database, "db", "roles", *arguments, "--to", str(tmp_path / "roles.env"))
         assert done.returncode == 1 and "is a superuser" in done.stderr
         assert not (tmp_path / "roles.env").exists()
     serving = replace_login(database, API_LOGIN.name, LOGIN_PASSWORD)
-    done = run_dex(serving, "db", "roles", "--to", str(tmp_path / "roles.env"))
+    done = run_dex(serving, "db", "roles", "--api-login", API_LOGIN.name, "--to", str(tmp_path / "roles.env"))
     assert done.returncode == 1 and "as a superuser" in done.stderr, done.stderr
 
 
