@@ -102,6 +102,11 @@ def _collect_figures(figures: Figures, specs: Sequence[str]) -> Iterable[Metric]
     nothing = dict.fromkeys(_UNFINISHED, 0)
     yield _build_gauge("dex_unfinished_orders", "Orders without an end.", "status", {**nothing, **counts})
     yield _build_gauge("dex_oldest_order_seconds", "The age of the oldest of them.", "status", {**nothing, **ages})
+    queued = figures.queued_runs
+    yield GaugeMetricFamily("dex_queued_runs", "Runs that wait for a worker.", value=queued.count)
+    yield GaugeMetricFamily(
+        "dex_oldest_queued_seconds", "For how long the first of them has been waiting.", value=queued.oldest_seconds
+    )
 
 
 def _build_gauge(name: str, help_text: str, label: str, values: dict[str, float]) -> Metric:

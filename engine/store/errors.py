@@ -34,6 +34,8 @@ DISCARDED_MESSAGE = "the database took the row and did not keep it under its key
 #: A table or column that does not exist: the migrations are not current.
 _UNDEFINED = ("42P01", "42703")
 DISK_FULL = "53100"
+#: The SQLSTATE of what a login has no right to.
+NO_RIGHT = "42501"
 LOCK_NOT_AVAILABLE = "55P03"
 #: A prepared statement that exists already or no longer: a pooler shares the server connection among clients.
 PREPARED_LOST = ("42P05", "26000")
@@ -42,6 +44,11 @@ _MIGRATE_HINT = (
     "run `dex migrate`; if it has nothing to apply, `dex draft-migration SPEC` writes what the table lacks, and then"
     " `dex migrate` adds it; `dex check --database` names all of it"
 )
+_RIGHTS_HINT = (
+    "where `dex db roles` has made two logins, it is the one of `dex_migrate` that migrates, rebuilds and erases, and"
+    " makes organisations, tokens and budgets"
+)
+_READ_ONLY_HINT = "this server takes no writes, not even temporary tables: ask the primary"
 _START_HINT = "start it, or correct `DATABASE_URL`; what was committed is kept, and the command may be run again"
 
 
@@ -69,7 +76,9 @@ class StoreRefused(StoreError):
 def _find_hint(error: psycopg.Error) -> str:
     if error.sqlstate in PREPARED_LOST:
         return _POOLER_HINT
-    return _MIGRATE_HINT if error.sqlstate in _UNDEFINED else error.diag.message_hint or ""
+    if error.sqlstate in _UNDEFINED:
+        return _MIGRATE_HINT
+    return error.diag.message_hint or {READ_ONLY: _READ_ONLY_HINT, NO_RIGHT: _RIGHTS_HINT}.get(error.sqlstate or "", "")
 
 
 class RowDiscarded(StoreRefused):

@@ -26,6 +26,13 @@ where status in ('requested', 'open', 'unknown') group by status
 """
 
 
+#: Runs that wait for a worker; those of Trigger.dev wait in its own queue.
+_RUNS: Final = """
+select count(*), coalesce(extract(epoch from now() - min(created_at)), 0) from pipeline_runs
+where status = 'queued' and runner = 'local'
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """How many of something wait, and for how many seconds the oldest does."""
@@ -43,6 +50,7 @@ class Figures:
     rejected: dict[str, int]  # step results by spec
     refused: dict[str, int]  # elements by spec
     orders: dict[str, Waiting]  # by status
+    queued_runs: Waiting  # for a worker
 
 
 async def fetch_figures(connection: Connection) -> Figures:
@@ -52,10 +60,12 @@ async def fetch_figures(connection: Connection) -> Figures:
         stale = await (await connection.execute(_STALE)).fetchall()
         refused = await (await connection.execute(_REFUSED)).fetchall()
         orders = await (await connection.execute(_ORDERS)).fetchall()
+        runs = await (await connection.execute(_RUNS)).fetchall()
     return Figures(
         pending={spec: Waiting(count, float(seconds)) for spec, count, seconds in pending},
         stale_rows=dict(stale),
         rejected={spec: count for spec, count, _ in refused},
         refused={spec: int(count) for spec, _, count in refused},
         orders={status: Waiting(count, float(seconds)) for status, count, seconds in orders},
+        queued_runs=Waiting(runs[0][0], float(runs[0][1])),
     )

@@ -33,6 +33,11 @@ def test_what_waits_and_what_was_refused_is_counted(own_api: Api) -> None:
         connection.execute(
             "update pending_results set queued_at = now() - interval '1 hour' where spec = 'icp_job_titles'"
         )
+        connection.execute(
+            "update pipeline_runs set status = 'queued', runner = 'local', created_at = now() - interval '2 hours'"
+            " where id = %s",
+            [run],
+        )
         for number, status in enumerate(("requested", "open", "open", "completed")):
             connection.execute(
                 "insert into research_orders (org_id, operation, provider, processor, question, status,"
@@ -52,6 +57,8 @@ def test_what_waits_and_what_was_refused_is_counted(own_api: Api) -> None:
         (("status", "unknown"),): 0,
     }
     assert 86_400 <= read_metric(own_api, "dex_oldest_order_seconds")[(("status", "open"),)] < 86_500
+    assert read_metric(own_api, "dex_queued_runs") == {(): 1}
+    assert 7200 <= read_metric(own_api, "dex_oldest_queued_seconds")[()] < 7300
     assert read_metric(own_api, "dex_database_up") == {(): 1}
     assert sum(read_metric(own_api, "dex_pool_connections").values()) >= 1
     assert list(read_metric(own_api, "dex_build_info").values()) == [1]
