@@ -32,6 +32,7 @@ from engine.tables.ddl import (
     spell_type,
 )
 from engine.tables.differences import Code, Difference
+from engine.tables.hints import DEPENDS_ON_ROWS
 from engine.tables.query_indexes import list_missing_indexes, list_query_indexes
 
 #: Differences that are repaired by adding something, without loss for anyone.
@@ -80,6 +81,13 @@ def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) 
     rest = "changes" if codes == {Code.CHANGES_UNRECORDED} else "access"
     subject = added[0] if len(added) == 1 else "columns" if added else "indexes" if indexes else rest
     return f"{number:03d}_{stem}_{subject}.sql", _build_alter_migration(plan, table, differences, indexes)
+
+
+def check_no_rebuild_needed(differences: Iterable[Difference]) -> None:
+    """Raise NothingToDraft where the SQL of a migration would fail over the rows that there are."""
+    for difference in differences:
+        if difference.code in DEPENDS_ON_ROWS and not difference.sql:
+            raise NothingToDraft(f"no migration mends this: {difference.message}", hint=difference.advice)
 
 
 def _build_file_stem(plan: Plan) -> str:

@@ -18,6 +18,16 @@ from engine.tables.catalog import Table
 from engine.tables.differences import Code, Difference
 
 _UNIQUE: Final = (Code.NO_UNIQUE_INDEX, Code.NULLABLE_KEY)
+#: Differences whose SQL may fail over the rows that there are.
+DEPENDS_ON_ROWS: Final = (*_UNIQUE, Code.TYPE_DIFFERS)
+
+
+def add_rebuild_advice(plan: Plan, difference: Difference) -> Difference:
+    """Say with a hint that may fail what to do then, where nobody has looked at the rows."""
+    if difference.code not in DEPENDS_ON_ROWS:
+        return difference
+    advice = f"where the rows do not fit: dex rebuild {plan.name}"
+    return replace(difference, advice="; ".join(filter(None, (difference.advice, advice))))
 
 
 async def check_hints(

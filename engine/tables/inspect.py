@@ -24,7 +24,7 @@ from engine.tables.compare import (
     report_old_rows,
 )
 from engine.tables.differences import Difference, report_missing_table
-from engine.tables.hints import check_hints
+from engine.tables.hints import add_rebuild_advice, check_hints
 from engine.values.column_types import TYPES
 
 Connection = AsyncConnection[Any]
@@ -50,6 +50,8 @@ async def find_differences(connection: Connection, plans: Iterable[Plan], *, rea
             found += [*compare_reading(plan, table), *compare_old_key(plan, table), *compare_superfluous(plan, table)]
             found += await _find_old_rows(connection, plan, table)
             found = await check_hints(connection, plan, table, found)
+        else:
+            found = [add_rebuild_advice(plan, difference) for difference in found]
         differences += sorted(found)
     return differences
 

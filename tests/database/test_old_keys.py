@@ -8,6 +8,8 @@ import pytest
 
 from engine.plan import Plan
 from engine.store.connection import connect
+from engine.tables.differences import Code, Difference
+from engine.tables.draft_migration import NothingToDraft, check_no_rebuild_needed
 from engine.tables.inspect import find_differences
 from engine.tables.rebuild import rebuild_spec
 from engine.tables.rebuild_swap import RebuildRefused
@@ -209,3 +211,22 @@ def test_rows_of_an_old_key_are_named_until_they_are_gone(world: World, check: C
     world.loop.run(rebuild_spec(world.dsn, after))
     assert check(after) == []
     assert [row["name"] for row in world.read_rows(after)] == ["m"]
+
+
+def test_no_migration_is_drafted_where_only_a_rebuild_helps(world: World) -> None:
+    before = world.create_spec(FIELDS, head=HEAD)
+    run = world.add_run()
+    for number in range(2):
+        world.add_step(run, THINGS, {"name": f"n{number}", "domain": "d.com"}, at=number)
+    world.run_backfill(before)
+    after = world.compile_plan(FIELDS, head=HEAD.replace("org_id, name", "org_id, domain"))
+
+    async def find(*, reading: bool) -> list[Difference]:
+        async with await connect(world.dsn) as connection:
+            return await find_differences(connection, [after], reading=reading)
+
+    with pytest.raises(NothingToDraft) as caught:
+        check_no_rebuild_needed(asyncio.run(find(reading=True)))
+    assert caught.value.hint == "dex rebuild things: rows share a key"
+    (told,) = [one.hint for one in asyncio.run(find(reading=False)) if one.code is Code.NO_UNIQUE_INDEX]
+    assert told.startswith("CREATE UNIQUE INDEX") and told.endswith("where the rows do not fit: dex rebuild things")
