@@ -77,10 +77,10 @@ class StagingTable:
         return numbers
 
     async def store_range(self, numbers: range, *, is_preview: bool) -> dict[int, RowResult]:
-        """Store staged rows of different keys; return the result of each by its ordinal.
+        """Insert or update the staged rows of these ordinals, no key twice; return the result of each.
 
-        A row that the table did not keep under its key has no result. Raises psycopg's error when the database refuses
-        any of them.
+        With `is_preview` it also notes the cells that change. A row that the table did not keep under its key has no
+        result. Raises psycopg's error when the database refuses any of them.
         """
         bounds = {"first": numbers[0], "last": numbers[-1]}
         before = await self._fetch_snapshot(bounds, is_preview)

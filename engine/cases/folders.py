@@ -24,7 +24,7 @@ class CaseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case directory. One without specs of its own is about the project's spec of the same name."""
+    """One folder below `tests/cases/`. Without a spec of its own it tests the project's spec of the folder's name."""
 
     kind: CaseKind
     folder: Path

@@ -43,7 +43,7 @@ def check_samples(project: Project, checked: Checked) -> list[SampleReport]:
 
 
 def find_sample_warnings(source: Source, spec: Spec, plan: Plan, extractions: Iterable[Extraction]) -> list[Diagnostic]:
-    """Return the warnings about one spec, given the extractions of its samples."""
+    """Return the warnings about columns that the extracted samples of a spec fill too seldom."""
     fills = FillRates(plan)
     for extraction in extractions:
         fills.add_extraction(extraction)

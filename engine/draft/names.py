@@ -126,7 +126,7 @@ def to_singular(name: str) -> str:
 
 
 def is_plural(name: str) -> bool:
-    """Return whether the last word of a name is a plural."""
+    """Return whether the last word of a name looks like an English plural; a number behind it does not count."""
     return to_singular(name) != name
 
 

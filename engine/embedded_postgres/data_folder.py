@@ -166,7 +166,7 @@ def remove_socket_folder(folder: DataFolder) -> None:
 
 
 def remove_data_folder(folder: DataFolder) -> None:
-    """Remove all files of a temporary server."""
+    """Remove the folder of a stopped server, and its cluster where the folder only links to it."""
     outside = folder.cluster.resolve().parent
     if folder.cluster.is_symlink() and read_text_or_empty(outside / "of") == str(folder.path):
         shutil.rmtree(outside, ignore_errors=True)

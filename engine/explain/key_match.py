@@ -51,7 +51,7 @@ class KeyMatcher:
 
     @cached_property
     def columns(self) -> tuple[Field, ...]:
-        """The conflict columns that no operation takes from an element."""
+        """The key columns that are read from the whole output, not from an element of `rows`."""
         return self.plan.parent_key
 
     def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], given: Json, run: Run) -> bool:

@@ -23,9 +23,10 @@ async def write_step_files(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[int, int]:
-    """Write the step results that have an answer below `folder`; return how many files and step results.
+    """Write the step results that have an answer as `ORG/YYYY-MM.parquet` below `folder`.
 
-    `progress` is called with what is written and what there is. Raises StoreUnavailable, OSError.
+    Returns how many files and how many step results. `progress` is called after each file with the step results
+    written so far, and all there are. Raises StoreUnavailable, OSError.
     """
     done = 0
     async with wrap_errors(), await connect(dsn) as connection:

@@ -119,7 +119,7 @@ def _build_module(plan: Plan) -> str:
         _build_typed_dict(filters, f"The filters of `query_{plan.name}`.", filter_types, total=False),
         _build_typed_dict(
             build_type_name(plan, "Version"),
-            "A row as it was after one contribution; None where that took it away.",
+            "The row after one step result was folded into it; `row` is None where that removed it.",
             {"step_result_id": "str", "recorded_at": "str", "row": f"{row} | None"},
         ),
         _build_upsert_many(plan) if plan.many else _build_upsert(plan),

@@ -42,7 +42,7 @@ class CompanyIntelBriefingFilters(TypedDict, total=False):
 
 
 class CompanyIntelBriefingVersion(TypedDict):
-    """A row as it was after one contribution; None where that took it away."""
+    """The row after one step result was folded into it; `row` is None where that removed it."""
 
     step_result_id: str
     recorded_at: str

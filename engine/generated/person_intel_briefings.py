@@ -46,7 +46,7 @@ class PersonIntelBriefingFilters(TypedDict, total=False):
 
 
 class PersonIntelBriefingVersion(TypedDict):
-    """A row as it was after one contribution; None where that took it away."""
+    """The row after one step result was folded into it; `row` is None where that removed it."""
 
     step_result_id: str
     recorded_at: str

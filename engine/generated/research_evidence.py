@@ -51,7 +51,7 @@ class ResearchCitationFilters(TypedDict, total=False):
 
 
 class ResearchCitationVersion(TypedDict):
-    """A row as it was after one contribution; None where that took it away."""
+    """The row after one step result was folded into it; `row` is None where that removed it."""
 
     step_result_id: str
     recorded_at: str

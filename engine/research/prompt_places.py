@@ -32,7 +32,10 @@ def find_malformed_places(prompt: str) -> Iterator[PromptPlace]:
 
 
 def find_single_braces(prompt: str, names: Iterable[str]) -> dict[str, int]:
-    """Return the inputs that are between single braces (`{company_name}`), with the offset of the brace."""
+    """Return which of `names` the prompt has between single braces, which fill nothing, with the first brace's offset.
+
+    `{company_name}` is mostly meant as `{{company_name}}`.
+    """
     offsets = {}
     for name in names:
         if match := re.search(rf"(?<!\{{)\{{{re.escape(name)}\}}(?!\}})", prompt):

@@ -261,9 +261,9 @@ def _extract_row(
 
 
 def derive_values(fields: Sequence[Field], row: Row, notes: list[Reason] | None = None) -> tuple[Row, list[Reason]]:
-    """Add the fields with `coalesce` to a row of all others, in the order of `fields`.
+    """Return a new row with all `fields`: the others from `row`, those with `coalesce` from their first value there.
 
-    Returns the row, and a reason for each derived value that cannot be stored.
+    One that cannot be stored is left out and gives a reason. `notes` gets why an invalid value counts as missing.
     """
     reasons: list[Reason] = []
     derived: Row = {}

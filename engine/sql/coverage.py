@@ -47,7 +47,7 @@ group by spec, org_id
 def build_outcome_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
     """Count ledger entries with the plans' present digests by (spec, org_id, outcome), in one pass over an index.
 
-    After the count: the sums of their elements, rows, duplicates and refused elements.
+    Columns: these three, the count, then the sums of elements, rows, duplicates and refused elements.
     """
     text = f"""
 select spec, org_id, outcome, count(*),

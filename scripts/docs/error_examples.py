@@ -172,7 +172,7 @@ _STRICT_SPEC: Final = (
 
 
 def build_reason_example(code: str) -> Reason | None:
-    """Extract the example of `code` and return the engine's reason; None for reasons that need a database."""
+    """Return the reason that the sample of `code` gives; None for codes without one, which need a database."""
     if code not in _OUTPUTS:
         return None
     plan = _compile_strict_spec()
