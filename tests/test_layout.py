@@ -42,7 +42,7 @@ LIBRARIES: dict[str, str | tuple[str, ...]] = {
     "msgspec": ("api/", "engine/rows/cursor.py", "engine/store/", "engine/files/", "scripts/bench/"),
     "jmespath": "engine/jmespath/",
     "fastapi": "api/",
-    "starlette": "api/",
+    "starlette": ("api/", "scripts/bench/"),
     "uvicorn": ("api/", "scripts/"),
     "playwright": (),
     "pyarrow": ("engine/store/export_files.py", "engine/files/"),
