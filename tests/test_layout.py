@@ -37,9 +37,12 @@ LIBRARIES: dict[str, str | tuple[str, ...]] = {
     "dotenv": "scripts/env_file.py",
     "psycopg_pool": "engine/store/",
     "yaml": "engine/spec/yaml_source.py",
+    # Of the JSON libraries: orjson writes what holds JSON text; msgspec reads into types and splits bodies unread.
+    "orjson": ("engine/values/exact_json.py", "engine/rows/render.py", "scripts/bench/"),
+    "msgspec": ("api/", "engine/rows/cursor.py", "engine/store/", "engine/files/", "scripts/bench/"),
     "jmespath": "engine/jmespath/",
     "fastapi": "api/",
-    "starlette": "api/",
+    "starlette": ("api/", "scripts/bench/"),
     "uvicorn": ("api/", "scripts/"),
     "playwright": (),
     "pyarrow": ("engine/store/export_files.py", "engine/files/"),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from engine.backfill.reader import extract_step
-from engine.backfill.run import choose_fetch_size
+from engine.backfill.reader import FETCH_SIZE, choose_fetch_size, extract_step, measure_rows
 from engine.plan import Plan
 from engine.rows.fill_rates import FillRates
 from engine.rows.reading import Reading
@@ -14,8 +13,6 @@ from engine.sql import step_results
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
-
-_FIRST_FETCH = 20
 
 
 async def fetch_fill_rates(
@@ -50,9 +47,9 @@ async def _count_values(connection: Connection, plan: Plan, org_id: str | None) 
     rates: dict[str, FillRates] = {}
     async with connection.transaction(), connection.cursor(name="dex_fill_rates") as cursor:
         await cursor.execute(statement.text, statement.parameters)
-        size = _FIRST_FETCH
+        size = FETCH_SIZE
         while rows := await cursor.fetchmany(size):
             for step in (extract_step(reading, row) for row in rows):
                 rates.setdefault(step.org_id, FillRates(plan)).add_extraction(step.extraction)
-            size = choose_fetch_size(rows)
+            size = choose_fetch_size(len(rows), measure_rows(rows), FETCH_SIZE)
     return rates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from engine.rows.fold import UnitFold
 from engine.rows.reading import Reading
@@ -11,6 +12,11 @@ from engine.rows.stored_result import StepResultRow, extract_stored_result
 from engine.sql import step_results
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection
+
+#: Step results per fetch: extracting them takes some two milliseconds, during which no writer can send a statement.
+FETCH_SIZE: Final = 20
+#: Bytes per fetch, estimated from the last fetch: large documents are fetched one by one.
+_FETCH_BYTES: Final = 2_000_000
 
 
 async def fetch_steps(connection: Connection, reading: Reading, ids: Sequence[str]) -> list[Step]:
@@ -24,6 +30,16 @@ async def fetch_results(connection: Connection, reading: Reading, ids: Sequence[
         return []
     statement = step_results.build_step_results_statement(reading, Scope(step_ids=ids, all=True))
     return await (await connection.execute(statement.text, statement.parameters)).fetchall()
+
+
+def choose_fetch_size(count: int, size: int, most: int) -> int:
+    """Return how many step results to fetch next, at most `most`, given the number and the bytes of the last ones."""
+    return max(1, min(most, _FETCH_BYTES * max(count, 1) // max(size, 1)))
+
+
+def measure_rows(rows: Sequence[StepResultRow]) -> int:
+    """Return the bytes of JSON that were fetched of step results."""
+    return sum(len(row[8] or "") for row in rows)
 
 
 async def read_missing_steps(connection: Connection, reading: Reading, folds: Sequence[UnitFold]) -> None:

@@ -24,8 +24,9 @@ from typing import Any, Final, TypeAlias, TypeVar
 from psycopg import errors
 
 from engine.backfill.apply import BatchFold, list_recorded
+from engine.backfill.counts import count_left
 from engine.backfill.preview import Preview
-from engine.backfill.reader import extract_step
+from engine.backfill.reader import FETCH_SIZE, choose_fetch_size, extract_step, measure_rows
 from engine.backfill.refusals import forget_old_refusals
 from engine.backfill.spec_lock import hold_spec_lock
 from engine.backfill.versions import SpecOutdated, queue_history, register_unknown_version
@@ -45,10 +46,6 @@ from engine.store.errors import StoreRefused, wrap_errors
 #: Seconds that a transaction of the reader lasts.
 _READ_SECONDS: Final = 5.0
 _WRITER_COUNT = 2  # most of the work is compressing documents, which one connection does on one core
-#: Step results per fetch: extracting them takes some two milliseconds, during which no writer can send a statement.
-_FETCH_SIZE: Final = 20
-#: Bytes per fetch, estimated from the last fetch: large documents are fetched one by one.
-_FETCH_BYTES: Final = 2_000_000
 #: Units of stale rows per transaction: each may need the documents of several step results.
 _STALE_SIZE: Final = 200
 _SAMPLE_SIZE = 3
@@ -106,7 +103,8 @@ async def run_backfill(
             await stream.fold_stale_rows(writers[0])
             result.account.stale_rows = sum((await count_stale(writers[0], plan, scope.org_ids)).values())
             if not dry_run and result.account.pending and scope.limit is None:
-                result.account.found -= result.account.pending - await _count_left(reader, plan, scope, result.account)
+                left = await count_left(reader, plan, scope)  # others were recorded by somebody else, or are gone
+                result.account.found -= max(result.account.pending - left, 0)
         return result
 
 
@@ -146,12 +144,6 @@ async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Acco
         )
         record_outcomes(account, steps)
     return account
-
-
-async def _count_left(reader: Connection, plan: Plan, scope: Scope, account: Account) -> int:
-    """Return how many of those without an outcome are pending: others were recorded by somebody else, or are gone."""
-    left = await _count_found(reader, plan, replace(scope, all=False, rejected=False))
-    return min(left, account.pending)
 
 
 async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
@@ -230,7 +222,7 @@ class _Stream:
     ) -> Scope | None:
         """Fetch step results in one transaction of some seconds; return the scope that is left, None at the end."""
         clock = asyncio.get_running_loop().time
-        ends, size, left = clock() + _READ_SECONDS, _FETCH_SIZE, scope.limit
+        ends, size, left = clock() + _READ_SECONDS, FETCH_SIZE, scope.limit
         statement = step_results.build_step_results_statement(self.reading, scope)
         async with reader.transaction(), reader.cursor(name="dex_backfill") as cursor:
             await cursor.execute(statement.text, statement.parameters)
@@ -239,7 +231,7 @@ class _Stream:
                 left = None if left is None else left - len(rows)
                 if clock() > ends and left != 0:
                     return replace(scope, limit=left, after=(rows[-1][6], rows[-1][0]))
-                size = choose_fetch_size(rows)
+                size = choose_fetch_size(len(rows), measure_rows(rows), FETCH_SIZE)
         return None
 
     async def extract_step_results(
@@ -275,12 +267,6 @@ class _Stream:
 
 
 _LEAST_UUID: Final = "00000000-0000-0000-0000-000000000000"
-
-
-def choose_fetch_size(rows: Sequence[StepResultRow]) -> int:
-    """Return how many step results to fetch next, given the size of the last ones."""
-    size = sum(len(row[8] or "") for row in rows) / len(rows)
-    return max(1, min(_FETCH_SIZE, int(_FETCH_BYTES / max(size, 1))))
 
 
 async def fold_with_retry(

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Final
 
 from engine.backfill.apply import BatchFold
-from engine.backfill.reader import fetch_steps
+from engine.backfill.counts import count_by_organisation, count_left
+from engine.backfill.reader import FETCH_SIZE, choose_fetch_size, fetch_steps
 from engine.backfill.refusals import forget_old_refusals
 from engine.backfill.run import (
     BackfillResult,
@@ -31,15 +32,12 @@ from engine.rows.reading import Reading
 from engine.rows.shards import Shard
 from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step
 from engine.sql import step_results
-from engine.sql.step_results import Position, Scope
+from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect
 from engine.store.errors import wrap_errors
 
 #: Step results whose ids are selected at a time; their documents are read in smaller parts.
 _PAGE_SIZE: Final = 2_000
-#: Step results whose documents are read at a time, until the size of the last ones tells how many may be.
-_FETCH_SIZE: Final = 20
-_FETCH_BYTES: Final = 2_000_000
 
 #: Called with an organisation, its step results, and those of all shards: it is larger than a shard's share.
 NoteLarge = Callable[[str, int, int], None]
@@ -66,8 +64,7 @@ async def run_shard(
             await register_unknown_version(connection, plan)
             await forget_old_refusals(connection, plan)
             scope = replace(scope, queued=await queue_history(connection, plan))
-        counts = await _count_by_organisation(connection, plan, scope)
-        own = {org_id: found for org_id, found in counts.items() if shard.holds(org_id)}
+        own = await count_by_organisation(connection, plan, scope, shard)
         if own and shard.count > 1:
             await _note_large_organisations(connection, plan, scope, shard, note_large)
         result = BackfillResult(Account(plan.name, found=sum(own.values())))
@@ -82,8 +79,7 @@ async def run_shard(
                 progress(result.account)
         await _fold_stale_rows(connection, fold, shard, result.account, dry_run=dry_run)
         if not dry_run:
-            left = await _count_left(connection, plan, replace(scope, all=False, rejected=False), shard)
-            result.account.found = result.account.recorded + left
+            result.account.found = result.account.recorded + await count_left(connection, plan, scope, shard)
         return result
 
 
@@ -98,38 +94,21 @@ async def _note_large_organisations(
     connection: Connection, plan: Plan, scope: Scope, shard: Shard, note_large: NoteLarge
 ) -> None:
     """Call `note_large` for each organisation of the shard that has more of the scope than a shard's share."""
-    known = await _count_by_organisation(connection, plan, replace(scope, all=True, rejected=False))
+    known = await count_by_organisation(connection, plan, replace(scope, all=True, rejected=False))
     total = sum(known.values())
     for org_id, found in known.items():
         if shard.holds(org_id) and found * shard.count > total:
             note_large(org_id, found, total)
 
 
-async def _count_left(connection: Connection, plan: Plan, scope: Scope, shard: Shard) -> int:
-    """Return how many step results of the shard are pending.
-
-    Organisations that still have entries in `pending_results` are counted by the ledger: while another process adds the
-    history of a new version, that table may have entries of step results that were recorded a moment ago.
-    """
-    queued = [org_id for org_id in await _count_by_organisation(connection, plan, scope) if shard.holds(org_id)]
-    if not queued:
-        return 0
-    return sum((await _count_by_organisation(connection, plan, replace(scope, org_ids=queued, queued=False))).values())
-
-
-async def _count_by_organisation(connection: Connection, plan: Plan, scope: Scope) -> dict[str, int]:
-    statement = step_results.build_organisation_counts_statement(plan, scope)
-    return dict(await (await connection.execute(statement.text, statement.parameters)).fetchall())
-
-
 async def _stream_batches(
     connection: Connection, reading: Reading, org_id: str, scope: Scope, batch_size: int
 ) -> AsyncIterator[Sequence[Step]]:
     """Yield the step results of one organisation in batches, oldest first; between two nothing is held open."""
-    builder, after = BatchBuilder(batch_size), Position()
-    while ids := await _fetch_page(connection, reading.plan, org_id, scope, after):
-        after = Position(ids[-1][1], ids[-1][0])
-        size, place = _FETCH_SIZE, 0
+    builder = BatchBuilder(batch_size)
+    while ids := await _fetch_page(connection, reading.plan, org_id, scope):
+        scope = replace(scope, after=(ids[-1][1], ids[-1][0]))
+        size, place = FETCH_SIZE, 0
         while place < len(ids):
             part = [step_id for step_id, _ in ids[place : place + size]]
             place += len(part)
@@ -137,17 +116,14 @@ async def _stream_batches(
             for step in steps:
                 if batch := builder.add_step(step):
                     yield batch
-            read = sum(step.size for step in steps)
-            size = max(1, min(_PAGE_SIZE, _FETCH_BYTES * max(len(steps), 1) // max(read, 1), size * 2))
+            size = choose_fetch_size(len(steps), sum(step.size for step in steps), min(_PAGE_SIZE, size * 2))
     if batch := builder.take_batch():
         yield batch
 
 
-async def _fetch_page(
-    connection: Connection, plan: Plan, org_id: str, scope: Scope, after: Position
-) -> list[tuple[str, str]]:
+async def _fetch_page(connection: Connection, plan: Plan, org_id: str, scope: Scope) -> list[tuple[str, str]]:
     """Return id and time of the next step results of an organisation, without their documents."""
-    statement = step_results.build_page_statement(plan, org_id, scope, after, _PAGE_SIZE)
+    statement = step_results.build_page_statement(plan, org_id, scope, _PAGE_SIZE)
     return await (await connection.execute(statement.text, statement.parameters)).fetchall()
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from engine.draft import names
 from engine.draft.columns import Column, Proposal
@@ -20,7 +18,8 @@ from engine.errors import EngineError
 from engine.plan import Plan, compile_spec
 from engine.rows import document, extract, render
 from engine.spec import checks, yaml_source
-from engine.values.exact_json import ExactFloat, ExactInt, Json, write_chunks
+from engine.values import exact_json
+from engine.values.exact_json import Json
 
 _CASES_FOLDER: Final = "tests/cases/good"
 _SCHEMA_LINE: Final = "# yaml-language-server: $schema=spec.schema.json"
@@ -183,13 +182,7 @@ def _compile_draft(proposal: Proposal, text: str) -> Plan:
 
 
 def _format_json(value: Json) -> str:
-    option = orjson.OPT_INDENT_2 | orjson.OPT_PASSTHROUGH_SUBCLASS
     try:
-        return orjson.dumps(value, default=_encode_number, option=option).decode() + "\n"
-    except orjson.JSONEncodeError:  # deeper than orjson goes, or half a surrogate pair, which becomes its escape
-        return "".join(write_chunks(value)).encode("utf-8", "backslashreplace").decode() + "\n"
-
-
-def _encode_number(value: Any) -> orjson.Fragment:
-    assert isinstance(value, ExactFloat | ExactInt)
-    return orjson.Fragment(value.text)
+        return exact_json.dumps(value, indent=True).decode() + "\n"
+    except exact_json.ExactError:  # what `jsonb` cannot hold, such as half a surrogate pair, which becomes its escape
+        return "".join(exact_json.write_chunks(value)).encode("utf-8", "backslashreplace").decode() + "\n"

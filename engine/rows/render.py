@@ -17,12 +17,17 @@ def dump_json(value: Any, *, indent: bool = False) -> bytes:
     return orjson.dumps(value, default=_encode_value, option=orjson.OPT_INDENT_2 if indent else None)
 
 
+def embed_json(text: str | bytes) -> orjson.Fragment:
+    """Return JSON text as a value that `dump_json` writes as it is, without reading it."""
+    return orjson.Fragment(text)
+
+
 def render_rows(plan: Plan, extracted: tuple[Row, ...]) -> list[dict[str, Any]]:
     """Return the rows with each document as embedded JSON instead of text, to be encoded by `dump_json`."""
     documents = {column.name for column in plan.fields if column.type.name == "jsonb"}
     return [
         {
-            name: orjson.Fragment(value) if name in documents and isinstance(value, str) else value
+            name: embed_json(value) if name in documents and isinstance(value, str) else value
             for name, value in row.items()
         }
         for row in extracted

@@ -16,12 +16,11 @@ from typing import Any, Final
 from uuid import UUID
 from zlib import crc32
 
-import orjson
-
 from engine.plan import Field, Plan
 from engine.rows.extract import Extraction
 from engine.rows.outcomes import ExtractionOutcome
 from engine.spec.vocabulary import OnAbsent
+from engine.values import exact_json
 
 #: A spec has ORGANISATION_SLOTS * UNIT_SLOTS advisory locks; hashes of its organisation and of its id choose that of a
 #: unit. Postgres has room for some thousand locks in all, so one transaction takes no more than these, however many
@@ -51,11 +50,11 @@ class Unit:
 def build_unit(plan: Plan, org_id: str, row: Mapping[str, Any]) -> Unit:
     """Return the unit of a row, given the values of its conflict columns."""
     fields = get_unit_fields(plan)
-    values = [_make_canonical(row[column.name]) for column in fields]
+    values: list[Any] = [_make_canonical(row[column.name]) for column in fields]
     kind = "parent" if plan.on_absent is OnAbsent.DELETE else "key"
-    digest = hashlib.blake2b(orjson.dumps([plan.name, org_id, kind, values]), digest_size=16)
+    digest = hashlib.blake2b(exact_json.dumps([plan.name, org_id, kind, values]), digest_size=16)
     names = (column.name for column in fields)
-    parent = orjson.dumps(dict(zip(names, values, strict=True))).decode() if kind == "parent" else None
+    parent = exact_json.dumps(dict(zip(names, values, strict=True))).decode() if kind == "parent" else None
     return Unit(org_id, str(UUID(bytes=digest.digest())), parent)
 
 

@@ -65,7 +65,8 @@ class Scope:
     rejected: bool = False  # also those recorded as rejected or partly refused
     queued: bool = False  # whether `pending_results` has all that is pending; otherwise the ledger is searched
     limit: int | None = None
-    after: tuple[datetime, str] | None = None  # (recorded_at, id) of a step result: those behind it
+    #: Time and id of a step result: only those behind it. As text the time is one that no client may hold.
+    after: tuple[datetime | str, str] | None = None
 
 
 def build_count_statement(plan: Plan, scope: Scope) -> Statement:
@@ -74,18 +75,10 @@ def build_count_statement(plan: Plan, scope: Scope) -> Statement:
     return Statement(f"select count(*) from step_results as found\nwhere {condition}", parameters)
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in the order of step results: behind the one with this time and id; by default before all."""
+def build_page_statement(plan: Plan, org_id: str, scope: Scope, limit: int) -> Statement:
+    """Select (id, time) of an organisation's next step results of the scope, without their documents.
 
-    recorded_at: str = "-infinity"  # as Postgres writes it: a time may be one that no client can hold
-    id: str = "00000000-0000-0000-0000-000000000000"
-
-
-def build_page_statement(plan: Plan, org_id: str, scope: Scope, after: Position, limit: int) -> Statement:
-    """Select (id, time) of an organisation's next step results of the scope behind a position, without their documents.
-
-    Of each operation an index is read from that position on. It has them in order only where operation and organisation
+    Of each operation an index is read from `scope.after` on. It has them in order only where operation and organisation
     are each compared with one value.
     """
     condition, parameters = _build_conditions(plan, scope)
@@ -96,7 +89,6 @@ def build_page_statement(plan: Plan, org_id: str, scope: Scope, after: Position,
     select found.id, found.recorded_at from step_results as found
     where {condition}
         and found.operation_id = %(operation_{number})s and found.org_id = %(org_id)s::uuid
-        and (found.recorded_at, found.id) > (%(after_time)s::timestamptz, %(after_id)s::uuid)
     order by found.recorded_at, found.id
     limit %(limit)s
 )""")
@@ -107,8 +99,7 @@ select id::text, recorded_at::text from (
 order by page.recorded_at, page.id
 limit %(limit)s
 """
-    parameters |= {"org_id": org_id, "after_time": after.recorded_at, "after_id": after.id, "limit": limit}
-    return Statement(text, parameters)
+    return Statement(text, {**parameters, "org_id": org_id, "limit": limit})
 
 
 def build_organisation_counts_statement(plan: Plan, scope: Scope) -> Statement:
@@ -200,7 +191,8 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
             parameters[name] = value
     if scope.after is not None:
         # Looked up, since the time that Python has is limited; the step result may be gone.
-        recorded = "coalesce((select recorded_at from step_results where id = %(after_id)s::uuid), %(after_time)s)"
+        found = "select recorded_at from step_results where id = %(after_id)s::uuid"
+        recorded = f"coalesce(({found}), %(after_time)s::timestamptz)"
         conditions.append(f"(found.recorded_at, found.id) > ({recorded}, %(after_id)s::uuid)")
         parameters["after_time"], parameters["after_id"] = scope.after
     if not scope.all:

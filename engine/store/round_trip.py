@@ -1,29 +1,31 @@
 """Send several statements in one message, as one transaction, and read their rows in Postgres' text format.
 
-psycopg's pipeline mode makes a round trip for every statement and one for the end. Here everything is put into libpq's
-buffer first and sent as one message, which takes a third of the client's time. No `begin` is sent: outside of a
-transaction block, all that a pipeline sends up to its end (`sync`) is one transaction.
+psycopg's pipeline mode sends each statement by itself and cannot read rows one at a time. Here everything is put into
+libpq's buffer first and sent as one message, through what psycopg documents for that: `Connection.pgconn` and
+`psycopg.pq`, which is libpq (docs/decisions/080). No `begin` is sent: outside of a transaction block, all that a
+pipeline sends up to its end (`sync`) is one transaction.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import psycopg
 from psycopg import errors
-from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.generators import fetch_many, send
 from psycopg.pq import ExecStatus, PipelineStatus
 from psycopg.pq.abc import PGconn, PGresult
-from psycopg.waiting import Wait
 
 from engine.store.connection import Connection
+from engine.store.libpq import fetch_result, fetch_results, flush
 
 #: The values of a row in Postgres' text format.
 TextRow = tuple[bytes | None, ...]
@@ -31,6 +33,7 @@ TextRow = tuple[bytes | None, ...]
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
 _MOST_PREPARED = 100  # prepared statements per connection: psycopg's default
 _TURN_BYTES = 512 * 1024  # read of an answer before others get their turn
+_CANCEL_TIMEOUT = 5.0  # seconds for the server to end a cancelled statement, after which the connection is closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +116,13 @@ async def _send_statements(
     reading = _BoundedReading(max_bytes)
     async with connection.lock:
         try:
-            results = await connection.wait(_run_pipeline(connection, statements, values, reading))
+            results = await _run_pipeline(connection, statements, values, reading)
             if reading.cut:
-                await connection.cancel_safe()
-                await connection.wait(_skip_results(connection.pgconn))
+                await _cancel_pipeline(connection)
+        except asyncio.CancelledError:
+            with suppress(TimeoutError, psycopg.Error):
+                await _cancel_pipeline(connection)
+            raise
         finally:
             if connection.pgconn.pipeline_status != PipelineStatus.OFF:  # interrupted: the connection is unusable
                 connection.pgconn.finish()
@@ -153,12 +159,12 @@ def _dump_parameters(
     return Transformer(connection).dump_sequence([parameters[name] for name in statement.names], formats)
 
 
-def _run_pipeline(
+async def _run_pipeline(
     connection: Connection,
     statements: Sequence[NumberedStatement],
     values: Sequence[Sequence[Any]],
     reading: _BoundedReading,
-) -> PQGen[list[PGresult]]:
+) -> list[PGresult]:
     """Send the statements as one pipeline; read to its end, or until the rows of the last statement are cut.
 
     Returns one result per command, in the order sent: prepare, deallocate, then the statements.
@@ -173,28 +179,26 @@ def _run_pipeline(
         else:
             pgconn.send_query_prepared(prepared.build_name(statement.digest), row)
     pgconn.pipeline_sync()
-    yield from send(pgconn)
+    await flush(pgconn)
     results: list[PGresult] = []
     for _ in range(len(new) + len(evicted) + len(statements) - 1):
-        results += yield from fetch_many(pgconn)
-    results += (
-        (yield from fetch_many(pgconn)) if reading.max_bytes is None else (yield from _read_up_to(pgconn, reading))
-    )
+        results += await fetch_results(pgconn)
+    results += await (fetch_results(pgconn) if reading.max_bytes is None else _read_up_to(pgconn, reading))
     _record_prepared(prepared, new, evicted, results)
     if not reading.cut:
-        yield from _end_pipeline(pgconn)
+        await fetch_results(pgconn)  # of the sync
+        pgconn.exit_pipeline_mode()
     return results
 
 
-def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> PQGen[list[PGresult]]:
+async def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> list[PGresult]:
     """Read a statement's rows one at a time until the bound; return the result that ends them, or the last row's.
 
     Rows that are there are taken without a wait: a wait costs more than a row. After some of them it waits even so, for
     whoever else has this process.
     """
     if pgconn.pipeline_status == PipelineStatus.ABORTED:  # a statement before it failed, so it was not run
-        failed: list[PGresult] = yield from fetch_many(pgconn)
-        return failed
+        return await fetch_results(pgconn)
     pgconn.set_single_row_mode()
     ends: list[PGresult] = []
     turn_end = _TURN_BYTES
@@ -203,7 +207,7 @@ def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> PQGen[list[PGresult
             turn_end = reading.size + _TURN_BYTES
         elif pgconn.is_busy():
             pgconn.consume_input()
-        result = yield from _wait_for_result(pgconn)
+        result = await fetch_result(pgconn)
         if result is None:
             return ends
         if result.status != ExecStatus.SINGLE_TUPLE:
@@ -214,25 +218,14 @@ def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> PQGen[list[PGresult
             return [result]
 
 
-def _wait_for_result(pgconn: PGconn) -> PQGen[PGresult | None]:
-    """Return the next result of a statement as soon as it arrives; None at the statement's end."""
-    while pgconn.is_busy():
-        while not (yield Wait.R):
-            pass  # the wait was only interrupted
-        pgconn.consume_input()
-    return pgconn.get_result()
-
-
-def _skip_results(pgconn: PGconn) -> PQGen[None]:
-    """Discard the remaining rows of a cancelled statement, and end the pipeline."""
-    while (yield from _wait_for_result(pgconn)) is not None:
-        pass
-    yield from _end_pipeline(pgconn)
-
-
-def _end_pipeline(pgconn: PGconn) -> PQGen[None]:
-    yield from fetch_many(pgconn)  # the result of the sync
-    pgconn.exit_pipeline_mode()
+async def _cancel_pipeline(connection: Connection) -> None:
+    """Cancel the statement that runs, and discard the results that are left; the connection stays usable."""
+    async with asyncio.timeout(_CANCEL_TIMEOUT):
+        await connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
+        await flush(connection.pgconn)
+        while not any(result.status == ExecStatus.PIPELINE_SYNC for result in await fetch_results(connection.pgconn)):
+            pass
+        connection.pgconn.exit_pipeline_mode()
 
 
 def _send_prepare(

@@ -93,13 +93,14 @@ def loads(text: str | bytes) -> Json:
     return value
 
 
-def dumps(value: Json) -> bytes:
+def dumps(value: Json, *, indent: bool = False) -> bytes:
     """Encode JSON with each number in the text it was read from.
 
     Raises ExactError: for the first part that `jsonb` cannot hold, with its path (`$.a[3].b`).
     """
     try:
-        body = orjson.dumps(value, default=_write_fragment, option=_OPTIONS)
+        option = _OPTIONS | orjson.OPT_INDENT_2 if indent else _OPTIONS
+        body = orjson.dumps(value, default=_write_fragment, option=option)
     except orjson.JSONEncodeError:
         check_storable(value)
         return "".join(write_chunks(value)).encode()  # orjson limits the depth and the size of ints

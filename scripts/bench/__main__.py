@@ -96,6 +96,12 @@ def _measure_sizes(server: Server, options: argparse.Namespace) -> Group:
     return sizes.measure_sizes(server, {20_000: rows, 300_000: rows // 20}, _print_progress)
 
 
+def _measure_layers(server: Server, options: argparse.Namespace) -> Group:
+    from scripts.bench import layers  # imports what only `bootstrap.py --bench` installs
+
+    return layers.measure_layers(server, options.rounds, 6 if options.full else 2, _print_progress)
+
+
 PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {
     "backfill": _measure_backfill,
     "live": _measure_live,
@@ -105,6 +111,7 @@ PARTS: dict[str, Callable[[Server, argparse.Namespace], Group]] = {
     "coverage": _measure_coverage,
     "specs": _measure_several_specs,
     "sizes": _measure_sizes,
+    "layers": _measure_layers,
 }
 
 

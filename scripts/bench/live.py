@@ -30,7 +30,7 @@ def measure_live_upsert(server: Server, rounds: int, seconds: float, report: Cal
     with server.create_database("live") as dsn, tempfile.TemporaryDirectory() as folder:
         fill_step_results(dsn, 4, 0)  # inserts the organisations, submissions and runs that the bodies refer to
         bodies = Path(folder) / "bodies"
-        size = _write_bodies(bodies)
+        size = write_bodies(bodies)
         with start_api(dsn) as api:
             org = str(build_id(1, 0))
             http = load.Job(
@@ -77,7 +77,7 @@ def _build_group(title: str, results: list[tuple[dict[str, Any], dict[str, Any]]
     return Group(title, lines, [f"the loop without HTTP, checks and tenant is {1 / ratio:.1f} times as fast"])
 
 
-def _write_bodies(file: Path) -> int:
+def write_bodies(file: Path) -> int:
     """Write one body per key to a file, one per line; return the bytes of a body."""
     bodies = list(_build_bodies())
     file.write_text("\n".join(bodies))

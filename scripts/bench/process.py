@@ -74,6 +74,15 @@ def read_peak(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
+def read_cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process in seconds, or 0 on systems other than Linux."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def build_dex_command(*arguments: str) -> list[str]:
     """Build the command that runs `dex` as a user starts it."""
     return [str(Path(sys.executable).parent / "dex"), *arguments]

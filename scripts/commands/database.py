@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Any
 
-import orjson
 import typer
 
 from engine.columns import QueryColumn, list_query_columns
@@ -17,6 +16,7 @@ from engine.errors import suggest_name
 from engine.plan import Plan
 from engine.plans import find_plan, load_plans
 from engine.project import find_project
+from engine.rows import render
 from engine.rows.export_formats import ExportFormat
 from engine.rows.filters import Operator
 from engine.rows.ordering import describe_unfiltered
@@ -148,7 +148,7 @@ def query_rows(
                 return await fetch_page(connection, plan, query)
 
     page = asyncio.run(read_page())
-    rows = [orjson.Fragment(row) for row in page.rows]
+    rows = [render.embed_json(row) for row in page.rows]
     following = UNSIGNED_CURSORS.encode_cursor(plan, query, page.last)
     if as_json:
         shown = len(rows) if page.count is None else page.count

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.plans import find_plan, load_plans
 from engine.project import find_project
+from engine.rows import render
 from engine.values import exact_json
 from engine.values.column_types import shorten_json
 from scripts import terminal
@@ -87,7 +87,7 @@ def explain_row(
     with open_database(find_project()) as dsn:
         explained = asyncio.run(fetch_explanation(dsn))
     if as_json:
-        terminal.print_json(orjson.Fragment(exact_json.dumps(explained)))
+        terminal.print_json(render.embed_json(exact_json.dumps(explained)))
         return
     _print_explanation(explained)
 
@@ -124,7 +124,7 @@ def show_history(
     if history.more:
         terminal.print_note(f"older ones are left out: the newest {len(history.versions)} are here")
     if as_json:
-        terminal.print_json(orjson.Fragment(exact_json.dumps([version.as_dict() for version in history.versions])))
+        terminal.print_json(render.embed_json(exact_json.dumps([version.as_dict() for version in history.versions])))
         return
     _print_history(plan, history)
 

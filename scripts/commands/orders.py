@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
-import orjson
 import typer
 
 from engine.errors import EngineError
 from engine.project import Project, find_project
+from engine.rows import render
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
 from scripts.commands.server import build_node_command
@@ -55,7 +55,7 @@ def list_orders(
     with open_database(find_project()) as dsn:
         orders = asyncio.run(fetch_orders(dsn))
     if as_json:
-        terminal.print_json([orjson.Fragment(order) for order in orders])
+        terminal.print_json([render.embed_json(order) for order in orders])
         return
     rows = [json.loads(order) for order in orders]
     terminal.print_table(_COLUMNS, [[row[name] or "" for name in _COLUMNS] for row in rows])
@@ -174,7 +174,7 @@ def resolve_order(
     with open_database(find_project()) as dsn:
         resolved = asyncio.run(record_resolution(dsn))
     if as_json:
-        terminal.print_json(orjson.Fragment(resolved))
+        terminal.print_json(render.embed_json(resolved))
         return
     status = json.loads(resolved)["status"]
     terminal.print_line(f"{order_id}: {status}")
@@ -198,7 +198,7 @@ def show_costs(
     with open_database(find_project()) as dsn:
         costs = asyncio.run(fetch_costs(dsn))
     if as_json:
-        terminal.print_json([orjson.Fragment(cost) for cost in costs])
+        terminal.print_json([render.embed_json(cost) for cost in costs])
         return
     columns = ("org_id", "operation", "month", "orders", "cost")
     terminal.print_table(columns, [[json.loads(cost)[name] for name in columns] for cost in costs])

@@ -7,11 +7,11 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 
 from engine.errors import EngineError
 from engine.project import find_project
+from engine.rows import render
 from engine.runs.statuses import RunStatus
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
@@ -57,7 +57,7 @@ def list_runs(
     with open_database(find_project()) as dsn:
         runs = asyncio.run(fetch_runs(dsn))
     if as_json:
-        terminal.print_json([orjson.Fragment(run) for run in runs])
+        terminal.print_json([render.embed_json(run) for run in runs])
         return
     listed = [json.loads(run) for run in runs]
     _print_rows(_COLUMNS, [{**run, "input": _format_input(run["input"], _INPUT_WIDTH)} for run in listed])
@@ -122,7 +122,7 @@ async def _fetch_run(dsn: str, run_id: str) -> str:
 
 def _print_run(text: str, as_json: bool) -> None:
     if as_json:
-        terminal.print_json(orjson.Fragment(text))
+        terminal.print_json(render.embed_json(text))
         return
     run = json.loads(text)
     for name in ("id", "status", "runner", "claims", "restarts", "created_at", "finished_at", "error_message"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from engine.errors import EngineError
@@ -22,6 +22,7 @@ from engine.orders.prices import load_prices
 from engine.orders.steps import CostCeiling, StepRequest, check_steps, compute_cost_ceiling
 from engine.plans import load_plans
 from engine.project import Project, find_project
+from engine.rows import render
 from engine.runs.errors import InvalidStepConfig, TooManyQueuedSteps, UnknownOperation
 from engine.values import exact_json
 from scripts import terminal
@@ -181,15 +182,15 @@ def _build_submission(arguments: _Arguments, number: int, batch: list[bytes]) ->
     from engine.runs.submissions import NewSubmission
     from engine.store.connection import RawJson
 
-    steps = [
+    steps: list[Any] = [
         {"position": place, "operation_id": operation, "step_config": {}, "is_enabled": True}
         for place, operation in enumerate(arguments.operations, start=1)
     ]
-    sent = [orjson.dumps([arguments.company_id, arguments.operations]), *batch]
+    sent = [exact_json.dumps([arguments.company_id, list(arguments.operations)]), *batch]
     return NewSubmission(
         org_id=arguments.org_id,
         company_id=arguments.company_id,
-        steps=RawJson(orjson.dumps(steps)),
+        steps=RawJson(exact_json.dumps(steps)),
         inputs=RawJson(b"[" + b",".join(batch) + b"]"),
         source="dex submit",
         metadata=RawJson(b"{}"),
@@ -211,9 +212,9 @@ def _read_number(name: str, default: int) -> int:
 
 def _print_report(arguments: _Arguments, report: _Report, as_json: bool) -> None:
     if as_json and arguments.file is None:
-        terminal.print_json(orjson.Fragment(report.submissions[0]))
+        terminal.print_json(render.embed_json(report.submissions[0]))
     elif as_json:
-        listed = [orjson.loads(text)["id"] for text in report.submissions]
+        listed = [json.loads(text)["id"] for text in report.submissions]
         counts = {"submissions": listed, "replayed": report.replayed, "idempotency_key": arguments.key}
         terminal.print_json({**arguments.ceiling.as_dict(), **counts})
     elif arguments.file is None:

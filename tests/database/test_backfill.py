@@ -545,7 +545,7 @@ def test_a_deep_document(world: World, plan: Plan) -> None:
 def test_the_reader_goes_on_behind_what_it_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transaction of the reader is bounded; whatever the times of the step results, each is read once."""
     monkeypatch.setattr(backfill, "_READ_SECONDS", 0.0)
-    monkeypatch.setattr(backfill, "_FETCH_SIZE", 3)
+    monkeypatch.setattr(backfill, "FETCH_SIZE", 3)
     plan = world.create_spec(FIELDS)
     run = world.add_run()
     steps = [world.add_step(run, QUOTES, build_quote(f"S{number}"), at=number // 7) for number in range(40)]

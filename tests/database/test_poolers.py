@@ -1,4 +1,4 @@
-"""Behind pgbouncer in transaction mode, with a plain URL: migrate, API, backfill, reconcile, claim, N processes.
+"""Behind pgbouncer with a plain URL, transaction and session mode: migrate, API, backfill, reconcile, claim, processes.
 
 pgbouncer comes from the packages of the system; where it is not installed these tests are skipped, and say so.
 """
@@ -37,8 +37,8 @@ SPECS = ("icp_job_titles", "company_intel_briefings", "person_intel_briefings")
 
 
 @contextmanager
-def run_pooler(dsn: str) -> Iterator[str]:
-    """Run a pooler in transaction mode before the server of `dsn`; yield the URL through it, with nothing added."""
+def run_pooler(dsn: str, mode: str = "transaction") -> Iterator[str]:
+    """Run a pooler before the server of `dsn`; yield the URL through it, with nothing added."""
     parts = urlsplit(dsn)
     query = parse_qs(parts.query)
     role = f"pooler_{uuid.uuid4().hex}"  # the server takes `postgres` from its own user alone; it goes with the server
@@ -53,7 +53,7 @@ def run_pooler(dsn: str) -> Iterator[str]:
             f"[databases]\n* = host={query['host'][0]} port={query.get('port', ['5432'])[0]}"
             f" user={role} password={role}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
-            "pool_mode = transaction\ndefault_pool_size = 4\nmax_client_conn = 200\n",
+            f"pool_mode = {mode}\ndefault_pool_size = {4 if mode == 'transaction' else 40}\nmax_client_conn = 200\n",
             encoding="utf-8",
         )
         assert PGBOUNCER is not None
@@ -116,8 +116,14 @@ def test_migrations_backfills_and_accounts(empty_database: str) -> None:
             assert connection.execute(f"select count(*) from {spec}").fetchone() == (40,), spec
 
 
-def test_the_api_in_two_processes_with_sixteen_organisations(database: str, pooled: str) -> None:
-    with run_api(pooled) as first, run_api(pooled) as second, ThreadPoolExecutor(16) as threads:
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_the_api_in_two_processes_with_sixteen_organisations(database: str, mode: str) -> None:
+    with (
+        run_pooler(database, mode) as pooled,
+        run_api(pooled) as first,
+        run_api(pooled) as second,
+        ThreadPoolExecutor(16) as threads,
+    ):
         apis = (first, second)
         first.dsn = second.dsn = database
         orgs = [first.insert_organisation() for _ in range(16)]

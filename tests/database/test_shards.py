@@ -20,7 +20,7 @@ from engine.backfill.shards import fetch_organisations, run_shard
 from engine.plan import Plan
 from engine.rows.accounts import Account
 from engine.rows.shards import InvalidShard, Shard
-from engine.sql.step_results import Position, Scope, build_page_statement
+from engine.sql.step_results import Scope, build_page_statement
 from engine.verify.shards import verify_shard
 from tests.conftest import ROOT
 from tests.database.conftest import HEAD, World
@@ -164,10 +164,14 @@ def test_nothing_is_open_for_longer_than_a_batch(world: World, plan: Plan) -> No
     assert len(seen) > 5 and set(seen) == {(0, 0)}
 
 
+#: Before all step results.
+FIRST = ("-infinity", "00000000-0000-0000-0000-000000000000")
+
+
 def test_an_index_serves_an_organisations_share(world: World, plan: Plan) -> None:
     organisations = fill(world, 20, 400)
     world.db.execute("analyze step_results")
-    statement = build_page_statement(plan, organisations[3], Scope(all=True), Position(), 5)
+    statement = build_page_statement(plan, organisations[3], Scope(all=True, after=FIRST), 5)
     found = world.db.execute(f"explain {statement.text}", statement.parameters).fetchall()
     text = "\n".join(line["QUERY PLAN"] for line in found)
     assert "idx_step_results_found_org" in text and "Seq Scan" not in text, text

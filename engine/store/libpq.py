@@ -1,0 +1,53 @@
+"""Wait on the event loop for what libpq sends and receives without blocking."""
+
+from __future__ import annotations
+
+import asyncio
+
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+
+async def fetch_results(pgconn: PGconn) -> list[PGresult]:
+    """Return all results of the next statement, or that of the sync."""
+    results = []
+    while (result := await fetch_result(pgconn)) is not None:
+        results.append(result)
+        if result.status == ExecStatus.PIPELINE_SYNC:
+            break
+    return results
+
+
+async def fetch_result(pgconn: PGconn) -> PGresult | None:
+    """Return the next result of a statement as soon as it arrives; None at the statement's end."""
+    while pgconn.is_busy():
+        await _wait_for_socket(pgconn)
+        pgconn.consume_input()
+    return pgconn.get_result()
+
+
+async def flush(pgconn: PGconn) -> None:
+    """Send what is in libpq's buffer, and read meanwhile: a server that cannot send its results reads no statements."""
+    while pgconn.flush():
+        await _wait_for_socket(pgconn, writing=True)
+        pgconn.consume_input()
+
+
+async def _wait_for_socket(pgconn: PGconn, *, writing: bool = False) -> None:
+    """Wait until the connection's socket has input, or with `writing` takes output."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(pgconn.socket, wake)
+    try:
+        if writing:
+            loop.add_writer(pgconn.socket, wake)
+        await ready
+    finally:
+        loop.remove_reader(pgconn.socket)
+        if writing:
+            loop.remove_writer(pgconn.socket)
