@@ -29,9 +29,12 @@ async def fetch_coverage(
     queued, they are counted. An organisation without found step results of a spec does not appear. Raises
     StoreUnavailable.
     """
+    if not plans:
+        return []
     async with wrap_errors(), connection.transaction():
         await connection.execute("set transaction isolation level repeatable read")
-        await connection.execute(coverage.SET_INDEX_SCANS_SQL)
+        if org_id is None:
+            await connection.execute(coverage.SET_INDEX_SCANS_SQL)
         queued = [plan for plan in plans if await is_queued(connection, plan)]
         unqueued = [plan for plan in plans if plan not in queued]
         outcome_rows = await _fetch_rows(connection, coverage.build_outcome_counts_statement(plans, org_id))

@@ -9,9 +9,9 @@ from engine.sql.identifiers import Statement
 from engine.sql.lineage import COUNT_STALE_SQL
 from engine.sql.step_results import FOUND, QUEUED, RECORDED_AT
 
-#: Disable index scans for the transaction while the tables are not vacuumed. After a load and before the first vacuum
-#: an index-only scan visits the table for every entry, which takes several times as long as a sequential scan, and the
-#: planner does not expect it.
+#: Disable index scans for the transaction while the tables are not vacuumed, for counting all organisations. After a
+#: load and before the first vacuum an index-only scan visits the table for every entry, which takes several times as
+#: long as a sequential scan, and the planner does not expect it.
 SET_INDEX_SCANS_SQL = """
 select set_config(name, vacuumed::text, true)
 from unnest(array['enable_indexscan', 'enable_bitmapscan', 'enable_indexonlyscan']) as name, (
@@ -20,14 +20,12 @@ from unnest(array['enable_indexscan', 'enable_bitmapscan', 'enable_indexonlyscan
 ) as tables
 """
 
-_OF_ORG = "(%(org_id)s::uuid is null or {}org_id = %(org_id)s::uuid)"
-
 
 def build_found_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
     """Count found step results of all plans by (operation, org_id), in one pass over an index."""
     text = f"""
 select found.operation_id, found.org_id, count(*) from step_results as found
-where {FOUND} and {_OF_ORG.format("found.")}
+where {FOUND} and {_restrict_to_org(org_id, "found.")}
 group by found.operation_id, found.org_id
 """
     operations = sorted({operation for plan in plans for operation in plan.operations})
@@ -38,26 +36,34 @@ def build_pending_counts_statement(plans: Sequence[Plan], org_id: str | None) ->
     """Count the entries of `pending_results` by (spec, org_id)."""
     text = f"""
 select spec, org_id, count(*) from pending_results
-where spec = any(%(specs)s::text[]) and {_OF_ORG.format("")}
+where spec = any(%(specs)s::text[]) and {_restrict_to_org(org_id)}
 group by spec, org_id
 """
     return Statement(text, {"specs": [plan.name for plan in plans], "org_id": org_id})
 
 
 def build_outcome_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
-    """Count ledger entries with the plans' present digests by (spec, org_id, outcome), in one pass over an index.
+    """Count ledger entries with the plans' present digests by (spec, org_id, outcome).
 
-    Columns: these three, the count, then the sums of elements, rows, duplicates and refused elements.
+    Columns: these three, the count, then the sums of elements, rows, duplicates and refused elements. Of each spec one
+    part of an index is read in its order, which gives the groups without a hash table: half the time of all specs at
+    once.
     """
-    text = f"""
-select spec, org_id, outcome, count(*),
+    parts, parameters = [], {"org_id": org_id}
+    for number, plan in enumerate(plans):
+        parameters |= {f"spec_{number}": plan.name, f"digest_{number}": plan.digest}
+        parts.append(f"""
+select %(spec_{number})s::text, org_id, outcome, count(*),
     sum(element_count), sum(row_count), sum(duplicate_count), sum(refused_count)
 from step_persistence
-where (spec, spec_digest) in (select * from unnest(%(specs)s::text[], %(digests)s::text[])) and {_OF_ORG.format("")}
-group by spec, org_id, outcome
-"""
-    specs, digests = [plan.name for plan in plans], [plan.digest for plan in plans]
-    return Statement(text, {"specs": specs, "digests": digests, "org_id": org_id})
+where spec = %(spec_{number})s and spec_digest = %(digest_{number})s and {_restrict_to_org(org_id)}
+group by org_id, outcome
+""")
+    return Statement("union all".join(parts), parameters)
+
+
+def _restrict_to_org(org_id: str | None, source: str = "") -> str:
+    return "true" if org_id is None else f"{source}org_id = %(org_id)s::uuid"
 
 
 def build_stale_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:

@@ -47,16 +47,18 @@ def indent_lines(lines: Iterable[str], joint: str = ",\n") -> str:
     return joint.join(f"    {line}" for line in lines)
 
 
-def build_answer_columns(plan: Plan, wanted: Sequence[str], source: str) -> str:
+def build_answer_columns(plan: Plan, wanted: Sequence[str], source: str, *, cast: bool = True) -> str:
     """Build the select list of an answer: the scalar columns as one JSON object, then each document as text.
 
-    A document is text so that it passes to the caller without being decoded and encoded again.
+    A document is text so that it passes to the caller without being decoded and encoded again. Without `cast` it is
+    left to Postgres to write it as text while it sends the row: a cast is computed below a sort, for all rows before
+    the first one is sent.
     """
     scalar_columns = ", ".join(f"{source}.{quote(name)}" for name in wanted if not is_document_column(plan, name))
     scalars = f"(select row_to_json(small.*)::text from (select {scalar_columns}) as small) as scalars"
-    return ",\n        ".join(
-        [scalars, *(f"{source}.{quote(name)}::text" for name in list_document_columns(plan, wanted))]
-    )
+    suffix = "::text" if cast else ""
+    documents = (f"{source}.{quote(name)}{suffix}" for name in list_document_columns(plan, wanted))
+    return ",\n        ".join((scalars, *documents))
 
 
 def build_key_lookup(plan: Plan, table: str, source: str, columns: str = "*") -> str:

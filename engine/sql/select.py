@@ -59,14 +59,17 @@ def build_count_statement(plan: Plan, query: Query) -> Statement:
 
 
 def build_row_columns(plan: Plan, query: Query, source: str) -> tuple[str, dict[str, Any]]:
-    """Return the select list of an answer's row with its parameters: scalars as one JSON text, documents, paths."""
+    """Return the select list of an answer's row with its parameters: scalars as one JSON text, documents, paths.
+
+    Documents and paths are `jsonb`, to be read in Postgres' text format.
+    """
     paths = [_build_path(path, number, source) for number, path in enumerate(query.paths)]
     parameters = {f"path_{number}": list(path.keys) for number, path in enumerate(query.paths)}
-    return ",\n        ".join((build_answer_columns(plan, query.columns, source), *paths)), parameters
+    return ",\n        ".join((build_answer_columns(plan, query.columns, source, cast=False), *paths)), parameters
 
 
 def _build_path(path: DocumentPath, number: int, source: str) -> str:
-    return f"({source}.{quote(path.column)} #> %(path_{number})s::text[])::text"
+    return f"{source}.{quote(path.column)} #> %(path_{number})s::text[]"
 
 
 def build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:
