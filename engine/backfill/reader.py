@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence, Set
+from dataclasses import replace
 from typing import Final
 
 from engine.rows.fold import UnitFold
 from engine.rows.reading import Reading
 from engine.rows.steps import Step, build_step
 from engine.rows.stored_result import StepResultRow, extract_stored_result
+from engine.rows.units import Unit
 from engine.sql import step_results
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection
 
 #: Step results per fetch: extracting them takes some two milliseconds, during which no writer can send a statement.
 FETCH_SIZE: Final = 20
+#: Step results of one read by id: first, and at most.
+_FIRST_SIZE: Final = 10
+_MOST_STEPS: Final = 500
 #: Bytes per fetch, estimated from the last fetch: large documents are fetched one by one.
 _FETCH_BYTES: Final = 2_000_000
 
@@ -43,17 +48,44 @@ def measure_rows(rows: Sequence[StepResultRow]) -> int:
 
 
 async def read_missing_steps(connection: Connection, reading: Reading, folds: Sequence[UnitFold]) -> None:
-    """Read the step results that `folds` need, newest first; each round reads twice as many per unit as the last."""
-    limit, steps = 1, dict[str, Step]()
+    """Read the step results that `folds` need, newest first; each round reads twice as many per unit as the last.
+
+    Of the documents, some megabytes are held at a time; of what is extracted, the rows of these folds.
+    """
+    limit, steps, units = 1, dict[str, Step](), {fold.unit for fold in folds}
     while True:
         missing = [(fold, each) for fold in folds for each in fold.list_missing(limit)]
         if not missing:
             return
         unread = {each.step_id for _, each in missing} - steps.keys()
-        steps |= {step.id: step for step in await fetch_steps(connection, reading, sorted(unread))}
+        async for step in stream_steps(connection, reading, sorted(unread)):
+            steps[step.id] = _keep_rows(step, units)
         for fold, contributor in missing:
             fold.attach_step(contributor, steps.get(contributor.step_id))
         limit *= 2
+
+
+async def stream_steps(connection: Connection, reading: Reading, ids: Sequence[str]) -> AsyncIterator[Step]:
+    """Yield the found step results among `ids`, extracted, and hold the documents of a few at a time.
+
+    They come in the order of (recorded_at, id) if `ids` does. Raises psycopg's errors.
+    """
+    size, place = _FIRST_SIZE, 0
+    while place < len(ids):
+        steps = await fetch_steps(connection, reading, ids[place : place + size])
+        place += size
+        for step in steps:
+            yield step
+        read = sum(step.size for step in steps)
+        size = min(choose_fetch_size(len(steps), read, _MOST_STEPS), size * 2)
+
+
+def _keep_rows(step: Step, units: Set[Unit]) -> Step:
+    """Return a step result with the rows of `units` only; the others are left empty, so that indices stay."""
+    known = {unit: rows for unit, rows in step.units.items() if unit in units}
+    kept = {number for rows in known.values() for number in rows}
+    rows = tuple(row if number in kept else {} for number, row in enumerate(step.extraction.rows))
+    return replace(step, units=known, extraction=replace(step.extraction, rows=rows))
 
 
 def extract_step(reading: Reading, row: StepResultRow) -> Step:

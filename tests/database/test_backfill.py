@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import tracemalloc
 from datetime import timedelta
 from typing import Any
 
@@ -114,6 +115,22 @@ def test_a_step_result_that_says_something_else_is_pending_again(world: World, p
 
 
 # --- batches ---
+
+
+def test_the_documents_that_a_batch_needs_of_others_are_read_a_few_at_a_time(world: World) -> None:
+    plan = world.create_spec(FIELDS + 'first: {type: text, path: "output.parts[0].name"}')
+    run, symbols = world.add_run(), [f"S{number}" for number in range(120)]
+    for symbol in symbols:
+        world.add_step(run, QUOTES, build_quote(symbol, price=1, parts=[{"name": symbol}, {"text": "x" * 200_000}]))
+    assert world.run_backfill(plan).outcomes == {"written": 120}
+    for symbol in symbols:  # without a price: that of the older one stays, so its document is needed
+        world.add_step(run, QUOTES, build_quote(symbol), at=1)
+    tracemalloc.start()
+    assert world.run_backfill(plan).outcomes == {"written": 120}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [(row["first"], row["price"]) for row in world.read_rows(plan)] == [(name, 1) for name in sorted(symbols)]
+    assert peak < 10_000_000, "all documents together have 24 MB"
 
 
 def test_one_rejected_and_one_filtered_step_do_not_stop_the_others(world: World) -> None:

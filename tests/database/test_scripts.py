@@ -77,8 +77,13 @@ def test_a_script_takes_what_the_command_takes(world: World) -> None:
     assert (code, report["found"], report["written"], report["pending"]) == (0, 2, 1, 1)
     assert report["dry_run"] and [row["company_domain"] for row in report["sample"]] == ["0.com"]
     assert world.read_rows(world.specs["company_intel_briefings"]) == []
+    code, out, _ = run_script(world, "--json", "--limit", "2")
+    report = json.loads(out)
+    assert (code, report["found"], report["written"], report["pending"]) == (0, 3, 2, 1), "its share has no trouble"
     code, out, _ = run_script(world, "--json", "--submission", submissions[2])
     assert (code, json.loads(out)["found"]) == (0, 1), "named, it stands in for the spec's own"
+    world.add_step(next(iter(world.steps.values()))[0], COMPANY, {}, at=9)
+    assert run_script(world, "--limit", "1")[0] == 1, "its share was rejected"
     assert run_script(world, "--since", "yesterday")[:2] == (2, "")
 
 
