@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -173,12 +174,20 @@ def run_worker(
 
 
 def _run_recorded_worker(here: Project, command: list[str]) -> int:
-    """Run the worker with the recorded provider, which costs nothing; return the worker's exit status."""
+    """Run the worker with the recorded provider, which costs nothing; return the worker's exit status.
+
+    Raises BadParameter for an API on another machine, whose rows are not to be made up.
+    """
     environment = {**_read_development_secrets(here), **os.environ}
     defaults = {
         "DATA_ENGINE_API_URL": "http://127.0.0.1:8000",
         "DATA_ENGINE_INTERNAL_API_KEY": environment.get("INTERNAL_API_KEY", ""),
     }
+    api = {**defaults, **environment}["DATA_ENGINE_API_URL"]
+    if urlsplit(api).hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise typer.BadParameter(
+            f"--recorded would write made-up research into `{api}`: it works with an API on this machine only"
+        )
     with start_process(build_node_command(here, "recorded-provider/main.ts"), cwd=here.root) as provider:
         url = str(json.loads(provider.wait_for_line('"url"'))["url"])
         bought = {"PARALLEL_API_KEY": "recorded", "PARALLEL_BASE_URL": url}
