@@ -15,7 +15,13 @@ from api.http.errors import Fault, InvalidBody
 from api.http.openapi import build_data_schema
 from api.rows.query_body import parse_organisation
 from api.rows.tenant import TENANT_HEADERS
-from engine.runs.run_list import SEARCH_WINDOW, RunSearch, list_runs_with_steps, read_step_result
+from engine.runs.run_list import (
+    SEARCH_WINDOW,
+    RunSearch,
+    find_last_searched,
+    list_runs_with_steps,
+    read_step_result,
+)
 from engine.runs.statuses import RunStatus
 from engine.store.identity import check_organisation
 from engine.values.normalizers import NORMALIZERS, NormalizeError
@@ -86,8 +92,10 @@ _STEP_RESULT: Final[dict[str, Any]] = {
     parameters={
         "q": (
             {"type": "string", "maxLength": _LONGEST_TEXT},
-            f"A domain or a name: only runs whose input mentions it, among the newest {SEARCH_WINDOW}.",
+            f"A domain or a name: only runs whose input mentions it, among the newest {SEARCH_WINDOW};"
+            " `meta.last_searched` is the oldest of them where there are more.",
         ),
+        "before": ({"type": "string", "format": "uuid"}, "Only runs older than this one."),
         "status": ({"type": "string", "enum": [status.value for status in RunStatus]}, "Only runs with this status."),
         "submission_id": ({"type": "string", "format": "uuid"}, "Only runs of this submission."),
         "limit": ({"type": "integer", "minimum": 1, "maximum": _MOST_RUNS, "default": 50}, "Page size."),
@@ -99,12 +107,13 @@ _STEP_RESULT: Final[dict[str, Any]] = {
 async def answer_runs(context: Context, request: Request) -> Response:
     """Answer the runs of the request's organisation that match the filters, newest first, with their steps."""
     caller = await authenticate_tenant_or_admin(request, context)
-    parameters = read_parameters(request, ("q", "status", "submission_id", "limit", "offset", "org_id"))
+    parameters = read_parameters(request, ("q", "before", "status", "submission_id", "limit", "offset", "org_id"))
     wanted = RunSearch(
         org_id=choose_organisation(caller, parse_organisation(parameters.get("org_id"))),
         company_id=caller.company_id,
         status=_read_status(parameters.get("status")),
         submission_id=_read_id(parameters, "submission_id"),
+        before=_read_id(parameters, "before"),
         texts=_spell_text(parameters.get("q", "").strip()),
         limit=read_number(parameters, "limit", 50, 1, _MOST_RUNS),
         offset=read_number(parameters, "offset", 0, 0, _MOST_OFFSET),
@@ -113,8 +122,10 @@ async def answer_runs(context: Context, request: Request) -> Response:
         runs = await list_runs_with_steps(connection, context.plans, wanted)
         if not runs:
             await check_organisation(connection, wanted.org_id)
+        last = await find_last_searched(connection, wanted) if wanted.texts else None
     meta = {"limit": wanted.limit, "offset": wanted.offset}
-    return build_list_response(runs, {**meta, "searched": SEARCH_WINDOW} if wanted.texts else meta)
+    searched = {"searched": SEARCH_WINDOW, "last_searched": last} if wanted.texts else {}
+    return build_list_response(runs, {**meta, **searched})
 
 
 @endpoint(

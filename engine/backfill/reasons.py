@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from engine.backfill.versions import is_queued
 from engine.plan import Plan
 from engine.sql.reasons import (
     StepFilter,
@@ -55,8 +56,8 @@ async def count_pending(connection: Connection, plans: Sequence[Plan], org_id: s
 
     Raises StoreUnavailable.
     """
-    statements = [build_pending_statement(plan, org_id) for plan in plans]
     async with wrap_errors():
+        statements = [build_pending_statement(plan, org_id, queued=await is_queued(connection, plan)) for plan in plans]
         results, _ = await read_as_tenant(connection, org_id, statements)
     counts = [tuple(value and value.decode() for value in rows[0]) for rows in results]
     return [

@@ -26,6 +26,7 @@ class RunSearch:
     company_id: str | None = None  # only those of this company
     status: str | None = None
     submission_id: str | None = None
+    before: str | None = None  # only those older than the run of this id
     texts: Sequence[str] = ()  # only those whose input contains one of these, in any letter case
     limit: int = 50
     offset: int = 0
@@ -36,10 +37,17 @@ async def list_runs_with_steps(connection: Connection, plans: Sequence[Plan], wa
 
     Each step has its outcome under each of `plans`. Raises StoreUnavailable.
     """
-    patterns = [f"%{_escape_pattern(text)}%" for text in wanted.texts] or None
-    window = SEARCH_WINDOW if patterns else wanted.limit + wanted.offset
-    parameters = {**asdict(wanted), "patterns": patterns, "window": window, **_name_digests(plans)}
+    parameters = {**_build_parameters(wanted), **_name_digests(plans)}
     return await _fetch_texts(connection, "list_runs_with_steps", wanted.org_id, parameters)
+
+
+async def find_last_searched(connection: Connection, wanted: RunSearch) -> str | None:
+    """Return the id of the oldest run that a search of inputs read; None when it read all that there are.
+
+    Raises StoreUnavailable.
+    """
+    found = await _fetch_texts(connection, "find_window_end", wanted.org_id, _build_parameters(wanted))
+    return found[0].decode() if found else None
 
 
 async def read_step_result(
@@ -55,6 +63,12 @@ async def _fetch_texts(connection: Connection, query: str, org_id: str, paramete
     async with wrap_errors():
         (rows,), _ = await read_as_tenant(connection, org_id, [Statement(QUERIES[query], parameters)])
     return [text for (text,) in rows if text is not None]
+
+
+def _build_parameters(wanted: RunSearch) -> dict[str, Any]:
+    patterns = [f"%{_escape_pattern(text)}%" for text in wanted.texts] or None
+    window = SEARCH_WINDOW if patterns else wanted.limit + wanted.offset
+    return {**asdict(wanted), "patterns": patterns, "window": window}
 
 
 def _name_digests(plans: Sequence[Plan]) -> dict[str, list[str]]:

@@ -43,15 +43,22 @@
 'created_at', r.created_at, 'started_at', r.started_at, 'finished_at', r.finished_at,
 'input', case when pg_column_size(r.blueprint_snapshot) < 20000 then r.blueprint_snapshot #> '{entity,input}' end
 
+-- fragment: run_conditions
+-- The run `r` is one of those that are listed; `before` names a run: only older ones.
+r.org_id = %(org_id)s::uuid
+and (%(company_id)s::uuid is null or r.company_id = %(company_id)s::uuid)
+and (%(status)s::text is null or r.status::text = %(status)s)
+and (%(submission_id)s::uuid is null or r.submission_id = %(submission_id)s::uuid)
+and (%(before)s::uuid is null or (r.created_at, r.id) < (
+    select last.created_at, last.id from pipeline_runs as last where last.id = %(before)s::uuid
+))
+
 -- name: list_runs_with_steps
 -- A text is looked for in the inputs of the newest runs, `window` of them; where a run has no input on record (those of
 -- an adopted database), in the outputs of its steps, the provider's answer aside.
 with newest as (
     select r.id from pipeline_runs as r
-    where r.org_id = %(org_id)s::uuid
-        and (%(company_id)s::uuid is null or r.company_id = %(company_id)s::uuid)
-        and (%(status)s::text is null or r.status::text = %(status)s)
-        and (%(submission_id)s::uuid is null or r.submission_id = %(submission_id)s::uuid)
+    where {run_conditions}
     order by r.created_at desc, r.id desc
     limit %(window)s
 ), page as (
@@ -73,6 +80,13 @@ select json_build_object({run_fields}, 'steps', coalesce((
 ), '[]'::json))::text
 from page as r
 order by r.created_at desc, r.id desc
+
+-- name: find_window_end
+-- The last run of the window, if there are that many.
+select r.id::text from pipeline_runs as r
+where {run_conditions}
+order by r.created_at desc, r.id desc
+limit 1 offset %(window)s - 1
 
 -- name: read_step_result
 select json_build_object(

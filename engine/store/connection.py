@@ -28,6 +28,9 @@ _RECONNECT_TIMEOUT = 3.0
 #: Seconds a connection may be idle in the pool before it is checked by a statement. A connection that the server closed
 #: is noticed without; one that a firewall dropped is not.
 _TRUSTED_SECONDS = 30.0
+#: Connections that a pool keeps open: the first view of the console asks several things at once, and to open one takes
+#: longer than its answer.
+_KEPT_CONNECTIONS = 4
 #: Seconds to wait for the result of that statement.
 _CHECK_TIMEOUT = 2.0
 _JSONB_OID = postgres.types["jsonb"].oid
@@ -102,7 +105,7 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
     pool: Pool = AsyncConnectionPool(
         url,
         connection_class=StoreConnection,
-        min_size=1,
+        min_size=min(size, _KEPT_CONNECTIONS),
         max_size=size,
         open=False,
         timeout=_CONNECT_TIMEOUT,

@@ -39,3 +39,21 @@ def test_it_leads_to_the_reason_and_to_the_row(console: Console, token: str) -> 
 def test_a_failed_run_shows_its_error(console: Console, token: str) -> None:
     page = console.open("#/why?q=lumen-freight.example", key=token)
     expect(page.get_by_text("the provider ended the research").first).to_be_visible()
+
+
+def test_older_runs_are_looked_at_when_asked_to(console: Console) -> None:
+    org = console.api.insert_organisation()
+    console.api.execute(
+        "with submission as (insert into submissions (org_id, input_payload, status) values (%s, '{}', 'completed')"
+        " returning id, org_id)"
+        " insert into pipeline_runs (org_id, submission_id, status, created_at, blueprint_snapshot)"
+        " select org_id, id, 'succeeded', timestamptz '2026-01-01' - n * interval '1 second', jsonb_build_object("
+        " 'entity', jsonb_build_object('input', jsonb_build_object('company_domain', 'c' || n || '.example')))"
+        " from submission, generate_series(1, 5001) as n",
+        (org,),
+    )
+    page = console.open("#/why?q=c5001.example", key=console.api.insert_token(org))
+    expect(page.locator(".verdict")).to_contain_text("was not asked for lately")
+    page.get_by_role("button", name="Look at older runs").click()
+    expect(page.get_by_text("c5001.example").last).to_be_visible()
+    expect(page.get_by_role("button", name="Look at older runs")).to_have_count(0)

@@ -60,12 +60,29 @@ export async function send(path: string, options: RequestOptions = {}): Promise<
   return response;
 }
 
+/** Responses that were requested before the page that needs them is drawn; each is used once. */
+const early = new Map<string, Promise<Response>>();
+
+/** Send a GET request whose response the next `request` of the same path uses. */
+export function sendEarly(path: string, options: RequestOptions): void {
+  const response = send(path, options);
+  response.catch(() => undefined); // whoever uses it is told
+  early.set(path, response);
+}
+
+/** Forget what was sent early: another caller must not see it. */
+export function forgetEarly(): void {
+  early.clear();
+}
+
 /** Send a request and return the parsed JSON of the response. Throws Problem for an error response. */
 export async function request<T, M = Record<string, unknown>>(
   path: string,
   options: RequestOptions = {},
 ): Promise<Answer<T, M>> {
-  const response = await send(path, options);
+  const sent = early.get(path);
+  early.delete(path);
+  const response = await (sent ?? send(path, options));
   return parseJson(await response.text()) as Answer<T, M>;
 }
 

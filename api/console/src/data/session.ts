@@ -1,8 +1,8 @@
 /** The session: the caller, the organisations and specs it may read, and the choice of an organisation. */
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
-import type { Address } from "./address";
-import { request } from "./api";
+import { type Address, parseAddress } from "./address";
+import { forgetEarly, request, sendEarly } from "./api";
 import type { Caller, Organisation, Spec } from "./types";
 
 export interface Session {
@@ -20,11 +20,20 @@ export function useSession(): Session {
   return session;
 }
 
-/** Request the caller of a key, its organisations and the specs. Throws Problem for an invalid key. */
+/**
+ * Request the caller of a key, its organisations and the specs, and what the overview shows first as soon as the caller
+ * is known. Throws Problem for an invalid key.
+ */
 export async function openSession(key?: string): Promise<Omit<Session, "signOut">> {
   const options = key === undefined ? {} : { key };
+  const { path, query } = parseAddress(location.hash);
+  forgetEarly();
   const [caller, organisations, specs] = await Promise.all([
-    request<Caller>("api/v1/caller", options),
+    request<Caller>("api/v1/caller", options).then((answer) => {
+      if (path.length === 0 && answer.data.org_id) sendEarly("api/v1/coverage", options);
+      else if (path.length === 0 && !query.has("org")) sendEarly("api/v1/coverage/organisations", options);
+      return answer;
+    }),
     request<Organisation[]>("api/v1/organisations", options),
     request<Spec[]>("api/v1/specs", options),
   ]);

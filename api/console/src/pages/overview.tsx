@@ -35,10 +35,7 @@ function OneOrganisation({ organisation }: { organisation: Organisation }): VNod
       <Load of={loaded} what="Adding up the accounts">
         {(accounts) => (
           <>
-            {session.specs.map((spec) => {
-              const account = accounts.find((one) => one.spec === spec.name);
-              return <SpecCard key={spec.name} spec={spec} account={account ?? null} orgId={orgId} />;
-            })}
+            <SpecCards accounts={accounts} orgId={orgId} />
             {session.specs.length === 0 && (
               <Empty title="There is no spec yet">
                 <p>
@@ -53,13 +50,34 @@ function OneOrganisation({ organisation }: { organisation: Organisation }): VNod
   );
 }
 
+function SpecCards({ accounts, orgId }: { accounts: Account[]; orgId: string | null }): VNode {
+  const session = useSession();
+  const pending = accounts.reduce((sum, account) => sum + account.pending, 0);
+  const since = useLoad(`pending ${orgId ?? ""} ${pending}`, async (signal) => {
+    if (pending === 0) return [];
+    const path = buildPath("api/v1/coverage/pending", { org_id: orgId });
+    return (await request<{ spec: string; since: string | null }[]>(path, { signal })).data;
+  });
+  return (
+    <>
+      {session.specs.map((spec) => {
+        const account = accounts.find((one) => one.spec === spec.name) ?? null;
+        const oldest = since.data?.find((one) => one.spec === spec.name)?.since ?? null;
+        return <SpecCard key={spec.name} {...{ spec, account, oldest, orgId }} />;
+      })}
+    </>
+  );
+}
+
 interface CardProps {
   spec: Spec;
   account: Account | null;
+  /** When the oldest pending step result was recorded. */
+  oldest: string | null;
   orgId: string | null;
 }
 
-function SpecCard({ spec, account, orgId }: CardProps): VNode {
+function SpecCard({ spec, account, oldest, orgId }: CardProps): VNode {
   const reasons = account?.reasons ?? [];
   return (
     <section class="card" aria-labelledby={`spec-${spec.name}`}>
@@ -81,7 +99,7 @@ function SpecCard({ spec, account, orgId }: CardProps): VNode {
         <>
           <StepBars account={account} spec={spec.name} />
           <ElementBars account={account} />
-          {(account.pending > 0 || account.stale_rows > 0) && <Pending account={account} orgId={orgId} />}
+          {(account.pending > 0 || account.stale_rows > 0) && <Pending account={account} oldest={oldest} />}
           {reasons.length > 0 && (
             <details open={account.rejected > 0 || account.refused > 0}>
               <summary>
@@ -99,12 +117,7 @@ function SpecCard({ spec, account, orgId }: CardProps): VNode {
   );
 }
 
-function Pending({ account, orgId }: { account: Account; orgId: string | null }): VNode {
-  const loaded = useLoad(`pending ${account.spec} ${orgId ?? ""} ${account.pending}`, async (signal) => {
-    const path = buildPath("api/v1/coverage/pending", { org_id: orgId });
-    const { data } = await request<{ spec: string; since: string | null }[]>(path, { signal });
-    return data.find((one) => one.spec === account.spec)?.since ?? null;
-  });
+function Pending({ account, oldest }: { account: Account; oldest: string | null }): VNode {
   return (
     <p class="note waiting-note">
       {account.pending > 0 && (
@@ -112,10 +125,10 @@ function Pending({ account, orgId }: { account: Account; orgId: string | null })
           <Link to={["steps"]} query={{ spec: account.spec, outcome: "pending" }}>
             {formatCount(account.pending)} pending
           </Link>
-          {loaded.data && (
+          {oldest && (
             <>
               {" "}
-              since <Time at={loaded.data} /> (<Time at={loaded.data} ago />)
+              since <Time at={oldest} /> (<Time at={oldest} ago />)
             </>
           )}
           .{" "}

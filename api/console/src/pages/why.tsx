@@ -1,5 +1,6 @@
 /** The page that explains a domain or a name: its rows, or why there are none. */
 import type { VNode } from "preact";
+import { useState } from "preact/hooks";
 import { type Address, buildAddress, navigate } from "../data/address";
 import { buildPath, request } from "../data/api";
 import { formatCount, humanize, shortenId } from "../data/format";
@@ -27,7 +28,14 @@ interface Known {
   rows: FoundRow[];
   findings: SpecFinding[];
   runs: Run[];
+  /** How many runs were searched at a time, and the oldest of them where there are older ones. */
   searched: number;
+  lastSearched: string | null;
+}
+
+interface SearchMeta {
+  searched?: number;
+  last_searched?: string | null;
 }
 
 interface WhyProps {
@@ -73,15 +81,65 @@ function Answer({ wanted, organisation }: { wanted: string; organisation: Organi
   const loaded = useLoad(`why ${organisation.id} ${wanted}`, async (signal): Promise<Known> => {
     const runsPath = buildPath("api/v1/runs", { q: wanted, limit: 20, org_id: orgId });
     const [runs, rows, findings] = await Promise.all([
-      request<Run[], { searched?: number }>(runsPath, { signal }),
+      request<Run[], SearchMeta>(runsPath, { signal }),
       Promise.all(session.specs.map((spec) => findRows(spec, wanted, orgId, signal))),
       Promise.all(session.specs.map((spec) => explainKeys(spec, wanted, orgId, signal))),
     ]);
-    return { rows: rows.flat(), findings: findings.flat(), runs: runs.data, searched: runs.meta.searched ?? 0 };
+    return {
+      rows: rows.flat(),
+      findings: findings.flat(),
+      runs: runs.data,
+      searched: runs.meta.searched ?? 0,
+      lastSearched: runs.meta.last_searched ?? null,
+    };
   });
   return (
     <Load of={loaded} what="Looking everywhere">
-      {(known) => <Findings known={known} wanted={wanted} />}
+      {(known) => (
+        <>
+          <Findings known={known} wanted={wanted} />
+          {known.lastSearched && (
+            <OlderRuns key={known.lastSearched} before={known.lastSearched} {...{ wanted, orgId }} />
+          )}
+        </>
+      )}
+    </Load>
+  );
+}
+
+/** Search runs older than those that were searched, when asked to: inputs have no index, and a history may be long. */
+function OlderRuns({ wanted, orgId, before }: { wanted: string; orgId: string | null; before: string }): VNode {
+  const [asked, setAsked] = useState(false);
+  if (asked) return <MoreRuns {...{ wanted, orgId, before }} />;
+  return (
+    <p>
+      <span class="quiet-text">Older runs were not looked at. </span>
+      <button
+        type="button"
+        onClick={() => {
+          setAsked(true);
+        }}
+      >
+        Look at older runs
+      </button>
+    </p>
+  );
+}
+
+function MoreRuns({ wanted, orgId, before }: { wanted: string; orgId: string | null; before: string }): VNode {
+  const path = buildPath("api/v1/runs", { q: wanted, before, limit: 20, org_id: orgId });
+  const loaded = useLoad(path, (signal) => request<Run[], SearchMeta>(path, { signal }));
+  return (
+    <Load of={loaded} what="Looking at older runs">
+      {({ data, meta }) => (
+        <>
+          {data.map((run) => (
+            <RunCard key={run.id} run={run} heading={3} />
+          ))}
+          {data.length === 0 && <p>None of the next {formatCount(meta.searched ?? 0)} runs mentions it.</p>}
+          {meta.last_searched && <OlderRuns before={meta.last_searched} {...{ wanted, orgId }} />}
+        </>
+      )}
     </Load>
   );
 }
@@ -194,7 +252,7 @@ function nameKey(spec: Spec, row: Row): string {
 }
 
 /** Summarize the result in one sentence, by the strongest finding. */
-function judge({ rows, findings, runs, searched }: Known, wanted: string, specs: Spec[]): string {
+function judge({ rows, findings, runs, searched, lastSearched }: Known, wanted: string, specs: Spec[]): string {
   if (rows.length > 0) return `“${wanted}” has rows.`;
   const steps = runs.flatMap((run) => run.steps);
   const outcomes = steps.flatMap((step) => step.results.map((result) => result.outcome));
@@ -223,7 +281,9 @@ function judge({ rows, findings, runs, searched }: Known, wanted: string, specs:
   ].find((state) => states.includes(state));
   if (first) return `“${wanted}” has no row: ${REASONS[first] ?? humanize(first).toLowerCase()}.`;
   if (runs.length > 0) return `“${wanted}” was asked for, and no step of it gives a row.`;
-  return `“${wanted}” was never asked for: no row has it, and none of the newest ${formatCount(searched)} runs mentions it.`;
+  return lastSearched
+    ? `“${wanted}” was not asked for lately: no row has it, and none of the newest ${formatCount(searched)} runs mentions it.`
+    : `“${wanted}” was never asked for: no row has it, and no run mentions it.`;
 }
 
 const REASONS: Record<string, string> = {

@@ -2,6 +2,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { send } from "../data/api";
+import { saveResponse, streamsFiles } from "../data/download";
 import { humanize } from "../data/format";
 import { toProblem } from "../data/load";
 import { type Filter, OPERATOR_NAMES, type Question } from "../data/question";
@@ -254,7 +255,7 @@ function Export({ spec, body }: { spec: Spec; body: Record<string, unknown> }): 
     setState("exporting …");
     try {
       const response = await send(`api/v1/${spec.slug}/export`, { method: "POST", body, accept });
-      saveFile(await response.blob(), `${spec.slug}.${ending}`);
+      await saveResponse(response, `${spec.slug}.${ending}`);
       setState("");
     } catch (error) {
       const problem = toProblem(error);
@@ -266,6 +267,11 @@ function Export({ spec, body }: { spec: Spec; body: Record<string, unknown> }): 
       <summary>Export</summary>
       <div class="menu-body">
         <p class="quiet-text">Every row that matches, with the columns shown.</p>
+        {!streamsFiles && (
+          <p class="quiet-text">
+            This browser has to hold the whole file in memory here. For large ones use <code>dex export</code>.
+          </p>
+        )}
         {FORMATS.map(([name, accept, ending]) => (
           <button key={name} type="button" onClick={() => void save(accept, ending)}>
             {name}
@@ -275,14 +281,4 @@ function Export({ spec, body }: { spec: Spec; body: Record<string, unknown> }): 
       </div>
     </details>
   );
-}
-
-function saveFile(content: Blob, name: string): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(content);
-  link.download = name;
-  link.click();
-  setTimeout(() => {
-    URL.revokeObjectURL(link.href);
-  }, 60_000);
 }
