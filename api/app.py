@@ -11,47 +11,47 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.requests import ClientDisconnect
 
-from api.accounts import ACCOUNT_ENDPOINTS
-from api.callers import CALLER_ENDPOINTS
+from api import accounts, callers, operator, specs, sweep
 from api.console_page import build_console_routes
 from api.context import Context
 from api.docs_page import build_docs_routes
 from api.figures import DatabaseFigures
-from api.http import openapi, telemetry
-from api.http.compression_and_cors import add_compression_and_cors
-from api.http.disconnect import CancelOnDisconnect
-from api.http.endpoint import Endpoint, ExactPathMiddleware
-from api.http.errors import answer_framework_error
+from api.http import telemetry
+from api.http.errors import (
+    Fault,
+    answer_disconnect,
+    answer_fault,
+    answer_framework_error,
+    answer_invalid_request,
+    answer_store_error,
+)
 from api.http.metrics import Metrics
-from api.http.rate_limit import RateLimit
-from api.http.security_headers import SecurityHeaders
+from api.http.middleware import list_middleware
+from api.http.named_schemas import move_to_components
+from api.http.openapi import ERROR, install_document
 from api.http.token_buckets import TokenBuckets
 from api.http.traces import build_traces
-from api.mcp.routes import MCP_ENDPOINT
+from api.mcp.routes import agent_router
 from api.mcp.server import open_http_server
-from api.operator import OPERATOR_ENDPOINTS, PROCESS_ENDPOINTS
 from api.readiness import Readiness
-from api.rows.routes import build_endpoints
+from api.rows.routes import add_spec_endpoints
+from api.runs import order_lists, orders, routes, run_list, submissions
 from api.runs.dispatch import sweep_runs_forever
-from api.runs.order_lists import ORDER_LIST_ENDPOINTS
-from api.runs.orders import ORDER_ENDPOINTS
-from api.runs.routes import RUN_ENDPOINTS
-from api.runs.run_list import RUN_LIST_ENDPOINTS
-from api.runs.submissions import SUBMISSION_ENDPOINTS
 from api.server import serve_operator
 from api.settings import Settings
-from api.specs import SPEC_ENDPOINTS
-from api.sweep import answer_reconcile, sweep_forever
 from api.token_use import TokenUse
 from engine import project
 from engine.backfill.versions import register_first_versions
 from engine.orders.budgets import count_unbounded_organisations
+from engine.orders.errors import OrderError
 from engine.orders.prices import load_prices
 from engine.plan import Plan
+from engine.runs.errors import RunError
 from engine.store.connection import StatementBounds, build_pool
 from engine.store.errors import StoreError, wrap_errors
 from engine.store.identity import fetch_is_superuser
@@ -78,42 +78,77 @@ EXAMINE_INTERVAL = 30.0
 BURST_SECONDS = 4
 
 
-class App(FastAPI):
-    """FastAPI with our own middleware; requests to our endpoints skip FastAPI's middleware, which costs time."""
+#: The errors that endpoints raise, and the functions that answer them. Others are answered by Telemetry.
+EXCEPTION_HANDLERS: dict[Any, Any] = {
+    Fault: answer_fault,
+    StoreError: answer_store_error,
+    RunError: routes.answer_run_error,
+    OrderError: routes.answer_run_error,
+    RequestValidationError: answer_invalid_request,
+    HTTPException: answer_framework_error,
+    ClientDisconnect: answer_disconnect,
+}
 
-    def __init__(self, *, endpoints: Sequence[Endpoint], context: Context, **options: Any) -> None:
-        self._endpoints = endpoints
-        self._context = context
-        super().__init__(**options)
-        self.router.routes.extend(endpoint.build_route(context) for endpoint in endpoints)
-        #: The endpoints without rate limit and other limits on clients: the MCP server calls them in this process.
-        self.inner = telemetry.Telemetry(self.router, context.metrics, context.traces)
 
-    def build_middleware_stack(self) -> ASGIApp:
-        """Return the middleware stack: ours outermost, then FastAPI's."""
-        direct = ExactPathMiddleware(super().build_middleware_stack(), self._endpoints, self._context)
-        limited = RateLimit(add_compression_and_cors(direct, self._context.settings.cors_origins), self._context)
-        measured = telemetry.Telemetry(limited, self._context.metrics, self._context.traces)
-        return CancelOnDisconnect(SecurityHeaders(measured))
+#: The routers of all endpoints but those of specs and those about the process.
+ROUTERS: tuple[APIRouter, ...] = (
+    routes.router,
+    orders.router,
+    order_lists.router,
+    submissions.runner_router,
+    submissions.router,
+    run_list.router,
+    callers.router,
+    specs.router,
+    accounts.router,
+    accounts.spec_router,
+    operator.router,
+    sweep.router,
+    agent_router,
+)
 
 
 def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | None = None) -> FastAPI:
     """Create the API with the endpoints of `plans`.
 
     It starts without a database too; `/readyz` then answers 503. Readiness compares the database with the files in the
-    folder `migrations`, by default that of the project which contains the working directory.
+    folder `migrations`, by default that of the project which contains the working directory. With an operator's
+    address, only an app of its own serves the endpoints about the process and the document of all endpoints.
     """
     telemetry.configure_logging()
     context = _build_context(settings, tuple(plans), migrations or project.find_project().migrations)
-    endpoints = [*list_endpoints(plans)]
-    document = openapi.build_document(TITLE, find_version(), DESCRIPTION, endpoints)
-    if settings.operator_address is None:
-        app = _build_app(context, [*endpoints, MCP_ENDPOINT], document, _build_lifespan(context))
-    else:
-        served = [*(endpoint for endpoint in endpoints if endpoint not in PROCESS_ENDPOINTS), MCP_ENDPOINT]
-        operator_app = _build_app(context, PROCESS_ENDPOINTS, document)
-        app = _build_app(context, served, None, _build_lifespan(context, operator_app))
+    operator_app = None if settings.operator_address is None else _build_app(context)
+    app = _build_app(context, _build_lifespan(context, operator_app), is_documented=operator_app is None)
+    components: dict[str, Any] = {}
+    move_to_components(ERROR, components)
+    for plan in plans:
+        add_spec_endpoints(app.router, plan, components)
+    for router in ROUTERS:  # `include_router` would build each route anew at the first request, and match it twice
+        app.router.routes.extend(router.routes)
+    documented = operator_app or app
+    documented.router.routes.extend(operator.process_router.routes)
+    install_document(documented, [*app.routes, *(operator_app.routes if operator_app else ())], components)
+    documented.router.routes.extend(build_docs_routes())
     app.router.routes.extend(build_console_routes())
+    return app
+
+
+def _build_app(context: Context, lifespan: Lifespan | None = None, *, is_documented: bool = True) -> FastAPI:
+    app = FastAPI(
+        title=TITLE,
+        version=find_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        middleware=list_middleware(context),
+        exception_handlers=EXCEPTION_HANDLERS,
+        openapi_url="/openapi.json" if is_documented else None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        strict_content_type=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.context = context
     return app
 
 
@@ -139,45 +174,6 @@ def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path
     )
 
 
-def _build_app(
-    context: Context, endpoints: Sequence[Endpoint], document: dict[str, Any] | None, lifespan: Lifespan | None = None
-) -> FastAPI:
-    """Create an app that serves `endpoints`; with an OpenAPI `document` also `/openapi.json` and `/docs`."""
-    app = App(
-        endpoints=endpoints,
-        context=context,
-        title=TITLE,
-        version=find_version(),
-        lifespan=lifespan,
-        exception_handlers={HTTPException: answer_framework_error},
-        openapi_url=None if document is None else "/openapi.json",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
-    if document is not None:
-        app.openapi = lambda: document  # type: ignore[method-assign]
-        app.router.routes.extend(build_docs_routes())
-    return app
-
-
-def list_endpoints(plans: Sequence[Plan]) -> list[Endpoint]:
-    """Return every endpoint, those of plans first: the router tries them in this order."""
-    return [
-        *(endpoint for plan in plans for endpoint in build_endpoints(plan)),
-        *RUN_ENDPOINTS,
-        *ORDER_ENDPOINTS,
-        *ORDER_LIST_ENDPOINTS,
-        *SUBMISSION_ENDPOINTS,
-        *RUN_LIST_ENDPOINTS,
-        *CALLER_ENDPOINTS,
-        *SPEC_ENDPOINTS,
-        *ACCOUNT_ENDPOINTS,
-        *OPERATOR_ENDPOINTS,
-        answer_reconcile,
-    ]
-
-
 def find_version() -> str:
     """Return the installed version, or "0" where the package is not installed."""
     try:
@@ -193,11 +189,8 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
             for pool in (context.pool, context.readiness.pool):
                 await pool.open(wait=False)
                 stack.push_async_callback(pool.close)
-            if isinstance(app, App):
-                limit = context.settings.max_body_bytes
-                app.state.mcp = await stack.enter_async_context(
-                    open_http_server(app.inner, context.plans, find_version(), limit)
-                )
+            limit = context.settings.max_body_bytes
+            app.state.mcp = await stack.enter_async_context(open_http_server(app, context.plans, find_version(), limit))
             if operator_app is not None:
                 await stack.enter_async_context(serve_operator(operator_app, context.settings))
             tasks = [asyncio.create_task(work) for work in _list_housekeeping(context)]
@@ -219,7 +212,7 @@ def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...
         context.token_use.write_use_times_forever(),
         _examine_forever(context),
         _warn_at_start(context),
-        sweep_forever(context),
+        sweep.sweep_forever(context),
         sweep_runs_forever(context),
     )
 

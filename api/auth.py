@@ -35,6 +35,8 @@ log = structlog.get_logger("api")
 ORG_HEADER = "x-internal-org-id"
 COMPANY_HEADER = "x-internal-company-id"
 ALGORITHMS = ["HS256"]
+#: The roles that may start paid work.
+SPENDERS = ("org_admin", "company_admin")
 
 
 class CallerKind(StrEnum):
@@ -141,6 +143,16 @@ def choose_organisation(caller: Caller, named: str | None) -> str:
             hint="leave `org_id` out: your token says whose rows you see",
         )
     return caller.org_id
+
+
+def require_spender(caller: Caller) -> None:
+    """Raise Fault 403 unless the caller's role may start paid work."""
+    if caller.role not in SPENDERS:
+        raise Fault(
+            "may_not_spend",
+            f"the role `{caller.role[:40]}` may not start paid work",
+            hint="ask as an `org_admin` or a `company_admin`",
+        )
 
 
 def is_same_secret(given: str, secret: str) -> bool:

@@ -10,6 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from starlette.requests import Request
+
 from api.figures import DatabaseFigures
 from api.http.errors import build_busy_fault
 from api.http.metrics import Metrics
@@ -89,3 +91,9 @@ async def _bound_time(seconds: float) -> AsyncIterator[None]:
         if not bound.expired():
             raise
         raise build_busy_fault(f"it took longer than {seconds:g} seconds") from None
+
+
+def get_context(request: Request) -> Context:
+    """Return the context of the app that answers a request."""
+    context: Context = request.app.state.context
+    return context

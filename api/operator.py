@@ -6,98 +6,107 @@ table. A spec that does not fit its table is reported, and its own endpoints ans
 
 from __future__ import annotations
 
-import msgspec
-import structlog
-from starlette.requests import Request
-from starlette.responses import Response
+from typing import Annotated, Any, Final, Literal
 
-from api.auth import (
-    ORG_HEADER,
-    read_optional_organisation,
-    require_internal_key,
-)
-from api.context import Context
-from api.http.endpoint import build_data_response, endpoint
+import structlog
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+from starlette.responses import PlainTextResponse, Response
+
+from api.auth import choose_organisation
+from api.dependencies import AppContext, NamedOrganisation, Reader
 from api.http.errors import Fault
-from api.http.openapi import build_data_schema
-from api.rows.tenant import TENANT_HEADERS, read_tenant_parameters
+from api.http.models import Count, Data, Id, OrganisationParameters
+from api.http.openapi import describe_errors
+from api.http.route import EndpointRoute
 from engine.backfill.coverage import fetch_coverage
 from engine.backfill.reasons import count_reasons
-from engine.rows.accounts import ELEMENT_COUNTS
-from engine.rows.outcomes import Outcome
 from engine.store.identity import check_organisation
 
 log = structlog.get_logger("api")
 
-COVERAGE_SECONDS = 60.0  # longer than other requests: it counts every step result there is
-METRICS_TYPE = "text/plain; version=0.0.4"
-STATE = build_data_schema({"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}})
-READINESS = build_data_schema(
-    {
-        "type": "object",
-        "required": ["status"],
-        "properties": {
-            "status": {"type": "string"},
-            "specs": {"type": "object", "additionalProperties": {"enum": ["ready", "not_ready"]}},
-            "problems": {"type": "array", "items": {"type": "object"}, "description": "What does not work, and why."},
-        },
-    }
-)
-ACCOUNT = {
-    "type": "object",
-    "required": ["spec", "org_id", "found", "pending"],
-    "properties": {
-        "spec": {"type": "string"},
-        "org_id": {"type": "string", "format": "uuid"},
-        **{
-            name: {"type": "integer", "minimum": 0}
-            for name in ("found", *(outcome.value for outcome in Outcome), "pending", *ELEMENT_COUNTS, "stale_rows")
-        },
-    },
-}
+COVERAGE_SECONDS: Final = 60.0  # longer than other requests: it counts every step result there is
 
-REASON = {
-    "type": "object",
-    "required": ["outcome", "code", "field", "count", "message", "step_result_id"],
-    "properties": {
-        "outcome": {"type": "string", "description": "The outcome of the step results that have this reason."},
-        "code": {"type": "string"},
-        "field": {"type": ["string", "null"]},
-        "count": {"type": "integer", "minimum": 1},
-        "message": {"type": "string", "description": "The message of the newest step result."},
-        "step_result_id": {"type": "string", "format": "uuid", "description": "The newest step result."},
-    },
-}
-OWN_ACCOUNT = {
-    **ACCOUNT,
-    "required": ["spec", "org_id", "found", "pending", "reasons"],
-    "properties": {**ACCOUNT["properties"], "reasons": {"type": "array", "items": REASON}},  # type: ignore[dict-item]
-}
+#: The endpoints about the process. With `DEX_OPERATOR_ADDRESS` set, they are served only on that address.
+process_router = APIRouter(tags=["operation"], route_class=EndpointRoute, responses=describe_errors())
+router = APIRouter(tags=["operation"], route_class=EndpointRoute)
 
 
-@endpoint("GET", "/healthz", name="health", title="Whether the process runs", tag="operation", response_schema=STATE)
-async def answer_health(context: Context, request: Request) -> Response:
+class State(BaseModel):
+    """The state of the process, or of the API."""
+
+    status: str
+
+
+class ReadyState(State):
+    """The state of the API, and where it is ready in part, of each spec."""
+
+    specs: dict[str, Literal["ready", "not_ready"]] = {}
+    problems: Annotated[list[dict[str, Any]], Field(description="What does not work, and why.")] = []
+
+
+class SpecCounts(BaseModel):
+    """The counts of a spec's step results by outcome, and of their elements."""
+
+    spec: str
+    found: Count
+    written: Count
+    unchanged: Count
+    superseded: Count
+    filtered: Count
+    rejected: Count
+    pending: Count
+    elements: Count
+    rows: Count
+    duplicates: Count
+    refused: Count
+    stale_rows: Count
+
+
+class OrganisationAccount(SpecCounts):
+    """The account of a spec in one organisation."""
+
+    org_id: Id
+
+
+class ReasonCount(BaseModel):
+    """How often a reason occurred."""
+
+    outcome: Annotated[str, Field(description="The outcome of the step results that have this reason.")]
+    code: str
+    field: str | None
+    count: Annotated[int, Field(ge=1)]
+    message: Annotated[str, Field(description="The message of the newest step result.")]
+    step_result_id: Annotated[Id, Field(description="The newest step result.")]
+
+
+class ExplainedAccount(OrganisationAccount):
+    """The account of a spec in one organisation, with the reasons for what has no row."""
+
+    reasons: list[ReasonCount]
+
+
+@process_router.get("/healthz", operation_id="health", summary="Whether the process runs")
+async def answer_health() -> Data[State]:
     """Answer 200 while the process runs, whatever the state of the database."""
-    return build_data_response(b'{"status":"ok"}')
+    return Data(data=State(status="ok"))
 
 
-@endpoint(
-    "GET",
+@process_router.get(
     "/readyz",
-    name="readiness",
-    title="Whether the API is ready, and why not",
-    tag="operation",
-    response_schema=READINESS,
-    error_statuses=(503,),
+    operation_id="readiness",
+    summary="Whether the API is ready, and why not",
+    response_model_exclude_unset=True,
+    responses=describe_errors(503),
 )
-async def answer_readiness(context: Context, request: Request) -> Response:
+async def answer_readiness(context: AppContext) -> Data[ReadyState]:
     """Answer 200 when the API is ready, with the problems that affect a part of it; otherwise 503 with every reason."""
     report = await context.readiness.examine()
     reasons = list(report.reasons)
     if not reasons:
         if report.problems:
             log.warning("ready in part", problems=len(report.problems), first=report.problems[0]["message"])
-        return build_data_response(msgspec.json.encode(report.as_dict(context.plans)))
+        return Data(data=ReadyState(**report.as_dict(context.plans)))
     reasons += report.problems
     log.warning("not ready", reasons=len(reasons), first=reasons[0]["message"])
     more = f" (and {len(reasons) - 1} more)" if reasons[1:] else ""
@@ -105,65 +114,52 @@ async def answer_readiness(context: Context, request: Request) -> Response:
     raise Fault("not_ready", f"not ready: {reasons[0]['message']}{more}", detail=reasons, hint=hint)
 
 
-@endpoint(
-    "GET",
+class MetricsResponse(PlainTextResponse):
+    """Metrics in Prometheus' text format."""
+
+    media_type = "text/plain; version=0.0.4"
+
+
+@process_router.get(
     "/metrics",
-    name="metrics",
-    title="The metrics of this process, in Prometheus' text format",
-    tag="operation",
-    response_schema={"type": "string"},
-    media_type=METRICS_TYPE,
+    operation_id="metrics",
+    summary="The metrics of this process, in Prometheus' text format",
+    response_class=MetricsResponse,
 )
-async def answer_metrics(context: Context, request: Request) -> Response:
+async def answer_metrics(context: AppContext) -> Response:
     """Answer the metrics of this process, and what the database has left to do."""
     await context.figures.refresh()
-    return Response(context.metrics.format_text(), media_type=METRICS_TYPE)
+    return MetricsResponse(context.metrics.format_text())
 
 
-@endpoint(
-    "GET",
+@router.get(
     "/api/internal/coverage",
-    name="coverage",
-    title="The accounts: found = written + unchanged + superseded + filtered + rejected + pending",
-    tag="operation",
-    response_schema=build_data_schema({"type": "array", "items": ACCOUNT}),
-    security=("internalKey",),
-    headers={ORG_HEADER: (False, "When sent, only the accounts of this organisation.")},
-    error_statuses=(400, 401, 503),
+    operation_id="coverage",
+    summary="The accounts: found = written + unchanged + superseded + filtered + rejected + pending",
+    response_model=Data[list[OrganisationAccount]],
+    responses=describe_errors(400, 401, 422, 503),
 )
-async def answer_coverage(context: Context, request: Request) -> Response:
+async def answer_coverage(context: AppContext, org_id: NamedOrganisation) -> Any:
     """Answer the accounts of every spec and organisation."""
-    require_internal_key(request, context)
-    org_id = read_optional_organisation(request)
     async with context.connection(COVERAGE_SECONDS) as connection:
-        accounts = await fetch_coverage(connection, context.plans, org_id)
-    return build_data_response(msgspec.json.encode(accounts))
+        return {"data": await fetch_coverage(connection, context.plans, org_id)}
 
 
-@endpoint(
-    "GET",
+@router.get(
     "/api/v1/coverage",
-    name="own_coverage",
-    title="The accounts of one's own organisation, and the reasons for what has no row",
-    tag="operation",
-    response_schema=build_data_schema({"type": "array", "items": OWN_ACCOUNT}),
-    security=("tenant", "superAdmin"),
-    headers=TENANT_HEADERS,
-    parameters={"org_id": ({"type": "string", "format": "uuid"}, "Super-admin: whose accounts.")},
-    error_statuses=(400, 401, 403, 404, 422, 503),
+    operation_id="own_coverage",
+    summary="The accounts of one's own organisation, and the reasons for what has no row",
+    response_model=Data[list[ExplainedAccount]],
+    responses=describe_errors(400, 401, 403, 404, 422, 503),
 )
-async def answer_own_coverage(context: Context, request: Request) -> Response:
+async def answer_own_coverage(
+    caller: Reader, context: AppContext, parameters: Annotated[OrganisationParameters, Query()]
+) -> Any:
     """Answer the accounts of the caller's organisation, one entry per spec that has step results."""
-    org_id, _ = await read_tenant_parameters(request, context, ("org_id",))
+    org_id = choose_organisation(caller, parameters.org_id)
     async with context.connection() as connection:
         accounts = await fetch_coverage(connection, context.plans, org_id)
         if not accounts:
             await check_organisation(connection, org_id)
         reasons = await count_reasons(connection, context.plans, org_id)
-    entries = [{**account, "reasons": reasons.get(str(account["spec"]), [])} for account in accounts]
-    return build_data_response(msgspec.json.encode(entries))
-
-
-#: The endpoints about the process. With `DEX_OPERATOR_ADDRESS` set, they are served only on that address.
-PROCESS_ENDPOINTS = (answer_health, answer_readiness, answer_metrics)
-OPERATOR_ENDPOINTS = (*PROCESS_ENDPOINTS, answer_coverage, answer_own_coverage)
+    return {"data": [{**account, "reasons": reasons.get(str(account["spec"]), [])} for account in accounts]}

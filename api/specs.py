@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
 
-from api.auth import authenticate_tenant_or_admin
 from api.context import Context
-from api.http.endpoint import build_data_response, endpoint
+from api.dependencies import AppContext, Reader
 from api.http.errors import Fault
-from api.http.openapi import build_data_schema
-from api.rows.tenant import TENANT_HEADERS
+from api.http.models import Data
+from api.http.openapi import describe_errors
+from api.http.route import EndpointRoute
 from engine.columns import list_columns, list_query_columns
 from engine.errors import suggest_name
 from engine.plan import OperationMapping, Plan
@@ -22,114 +21,121 @@ from engine.research_plan import Research
 from engine.rows.filters import list_operators
 from engine.rows.ordering import list_order_columns
 
-_STRINGS: Final = {"type": "array", "items": {"type": "string"}}
-_SOURCE: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["operation", "path", "normalizers"],
-    "properties": {
-        "operation": {"type": "string"},
-        "path": {"type": ["string", "null"], "description": "null: derived from other columns."},
-        "normalizers": _STRINGS,
-    },
-}
-_COLUMN: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["name", "type", "provided", "key", "required", "operators", "sortable", "sources"],
-    "properties": {
-        "name": {"type": "string"},
-        "type": {"type": "string"},
-        "description": {"type": "string"},
-        "provided": {"type": "boolean", "description": "Every table has this column, and the engine fills it."},
-        "key": {"type": "boolean"},
-        "required": {"type": "boolean"},
-        "on_missing": {"type": ["string", "null"]},
-        "on_invalid": {"type": ["string", "null"]},
-        "coalesce": _STRINGS,
-        "operators": {**_STRINGS, "description": "The operators a query may filter it by."},
-        "sortable": {"type": "boolean"},
-        "sources": {"type": "array", "items": _SOURCE},
-    },
-}
-_RESEARCH: Final[dict[str, Any]] = {
-    "type": ["object", "null"],
-    "description": "How the operation is executed; null where another spec or none has the `research` block.",
-    "required": ["operation", "provider", "processor", "fresh_for_seconds", "inputs"],
-    "properties": {
-        "operation": {"type": "string"},
-        "provider": {"type": "string"},
-        "processor": {"type": "string"},
-        "fresh_for_seconds": {"type": ["number", "null"]},
-        "inputs": {"type": "array", "items": {"type": "object"}},
-        "prompt": {"type": "string", "description": "In the answer of one spec, not in the list."},
-    },
-}
-SPEC: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["name", "title", "description", "slug", "table", "operations", "conflict", "columns", "research"],
-    "properties": {
-        "name": {"type": "string"},
-        "title": {"type": "string"},
-        "description": {"type": "string"},
-        "slug": {"type": "string", "description": "Path segment of its endpoints."},
-        "table": {"type": "string"},
-        "file": {"type": "string"},
-        "operations": _STRINGS,
-        "conflict": {**_STRINGS, "description": "The columns that identify a row, with `org_id`."},
-        "search": {**_STRINGS, "description": "The columns that `q` searches."},
-        "many": {"type": "boolean", "description": "One step result may give several rows."},
-        "on_absent": {"type": "string"},
-        "mappings": {"type": "array", "items": {"type": "object"}},
-        "columns": {"type": "array", "items": _COLUMN},
-        "research": _RESEARCH,
-    },
-}
-_WHOLE_SPEC: Final[dict[str, Any]] = {
-    **SPEC,
-    "required": [*SPEC["required"], "yaml"],
-    "properties": {
-        **SPEC["properties"],
-        "yaml": {"type": "string", "description": "Its text; for tenants without `backfill`, with its organisations."},
-    },
-}
-
-
-@endpoint(
-    "GET",
-    "/api/v1/specs",
-    name="list_specs",
-    title="Every spec: its columns with their paths, normalizers, and filters and orders of queries",
-    tag="specs",
-    response_schema=build_data_schema({"type": "array", "items": SPEC}),
-    security=("tenant", "superAdmin"),
-    headers=TENANT_HEADERS,
-    error_statuses=(400, 401, 503),
+router = APIRouter(
+    prefix="/api/v1/specs", tags=["specs"], route_class=EndpointRoute, responses=describe_errors(400, 401, 422, 503)
 )
-async def list_specs(context: Context, request: Request) -> Response:
+
+
+class ColumnSource(BaseModel):
+    """Where an operation has the value of a column."""
+
+    operation: str
+    path: Annotated[str | None, Field(description="null: derived from other columns.")]
+    normalizers: list[str]
+
+
+class SpecColumn(BaseModel):
+    """A column of a spec's table."""
+
+    name: str
+    type: str
+    description: str = ""
+    provided: Annotated[bool, Field(description="Every table has this column, and the engine fills it.")]
+    key: bool
+    required: bool
+    on_missing: str | None = None
+    on_invalid: str | None = None
+    coalesce: list[str] = []
+    operators: Annotated[list[str], Field(description="The operators a query may filter it by.")]
+    sortable: bool
+    sources: list[ColumnSource]
+
+
+class SpecMapping(BaseModel):
+    """How rows are made of the results of one operation."""
+
+    operation: str
+    rows: list[str]
+    when: str | None
+
+
+class ResearchInput(BaseModel):
+    """An input of the research, by descending priority of its paths."""
+
+    name: str
+    paths: list[str]
+    normalizers: list[str]
+    required: bool
+
+
+class SpecResearch(BaseModel):
+    """How the operation is executed."""
+
+    operation: str
+    provider: str
+    processor: str
+    fresh_for_seconds: float | None
+    inputs: list[ResearchInput]
+    prompt: Annotated[str, Field(description="In the answer of one spec, not in the list.")] = ""
+
+
+class SpecFacts(BaseModel):
+    """A spec, without its YAML text."""
+
+    name: str
+    title: str
+    description: str
+    slug: Annotated[str, Field(description="Path segment of its endpoints.")]
+    table: str
+    file: str
+    row_name: str
+    operations: list[str]
+    conflict: Annotated[list[str], Field(description="The columns that identify a row, with `org_id`.")]
+    search: Annotated[list[str], Field(description="The columns that `q` searches.")]
+    many: Annotated[bool, Field(description="One step result may give several rows.")]
+    on_absent: str
+    mappings: list[SpecMapping]
+    columns: list[SpecColumn]
+    research: Annotated[
+        SpecResearch | None, Field(description="null where another spec or none has the `research` block.")
+    ]
+
+
+class WholeSpec(SpecFacts):
+    """A spec with its YAML text."""
+
+    yaml: Annotated[str, Field(description="Its text; for tenants without `backfill`, with its organisations.")]
+
+
+#: What a plan has under the same name.
+_PLAN_FIELDS: Final = [name for name in SpecFacts.model_fields if name not in ("mappings", "columns", "research")]
+
+
+@router.get(
+    "",
+    summary="Every spec: its columns with their paths, normalizers, and filters and orders of queries",
+    response_model=Data[list[SpecFacts]],
+    response_model_exclude_unset=True,
+)
+async def list_specs(caller: Reader, context: AppContext) -> Any:
     """Answer the specs of this API by name."""
-    await authenticate_tenant_or_admin(request, context)
-    return build_data_response(msgspec.json.encode([describe_spec(plan) for plan in context.plans]))
+    return {"data": [describe_spec(plan) for plan in context.plans]}
 
 
-@endpoint(
-    "GET",
-    "/api/v1/specs/{spec}",
-    name="read_spec",
-    title="One spec, with its YAML text and its prompt",
-    tag="specs",
-    response_schema=build_data_schema(_WHOLE_SPEC),
-    security=("tenant", "superAdmin"),
-    headers=TENANT_HEADERS,
-    error_statuses=(400, 401, 404, 503),
+@router.get(
+    "/{spec}",
+    summary="One spec, with its YAML text and its prompt",
+    response_model=Data[WholeSpec],
+    response_model_exclude_unset=True,
+    responses=describe_errors(404),
 )
-async def read_spec(context: Context, request: Request) -> Response:
+async def read_spec(spec: str, caller: Reader, context: AppContext) -> Any:
     """Answer one spec with its YAML text; the ids of organisations in it are shown to super-admins only."""
-    caller = await authenticate_tenant_or_admin(request, context)
-    plan = find_spec(context, request.path_params["spec"])
+    plan = find_spec(context, spec)
     description = describe_spec(plan)
     if plan.research is not None:
         description["research"]["prompt"] = plan.research.prompt
-    text = plan.text.shared if caller.org_id else plan.text.whole
-    return build_data_response(msgspec.json.encode({**description, "yaml": text}))
+    return {"data": {**description, "yaml": plan.text.shared if caller.org_id else plan.text.whole}}
 
 
 def find_spec(context: Context, name: str) -> Plan:
@@ -143,18 +149,7 @@ def find_spec(context: Context, name: str) -> Plan:
 def describe_spec(plan: Plan) -> dict[str, Any]:
     """Describe a plan as a JSON object with its columns, operations and research, but without its YAML text."""
     return {
-        "name": plan.name,
-        "title": plan.title,
-        "description": plan.description,
-        "slug": plan.slug,
-        "table": plan.table,
-        "file": plan.file,
-        "row_name": plan.row_name,
-        "operations": plan.operations,
-        "conflict": plan.conflict,
-        "search": plan.search,
-        "many": plan.many,
-        "on_absent": plan.on_absent,
+        **{name: getattr(plan, name) for name in _PLAN_FIELDS},
         "mappings": [_describe_mapping(mapping) for mapping in plan.mappings],
         "columns": [_describe_column(plan, name) for name in list_columns(plan)],
         "research": plan.research and _describe_research(plan.research),
@@ -216,6 +211,3 @@ def _describe_research(research: Research) -> dict[str, Any]:
         "fresh_for_seconds": research.fresh_for and research.fresh_for.total_seconds(),
         "inputs": inputs,
     }
-
-
-SPEC_ENDPOINTS = (list_specs, read_spec)

@@ -7,32 +7,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Annotated, Any
 
-import msgspec
 import structlog
-from starlette.requests import Request
-from starlette.responses import Response
+from fastapi import APIRouter, Depends
+from pydantic import Field
 
-from api.auth import require_internal_key
 from api.context import Context
-from api.http.endpoint import build_data_response, endpoint
-from api.http.openapi import build_data_schema
-from api.operator import ACCOUNT
+from api.dependencies import AppContext, require_internal
+from api.http.models import Data
+from api.http.openapi import describe_errors
+from api.http.route import EndpointRoute
+from api.operator import SpecCounts
 from engine.backfill.sweep import sweep_specs
 from engine.rows.accounts import Account
 from engine.store.errors import StoreError
 
 log = structlog.get_logger("api")
 
-SWEPT_ACCOUNT = {
-    "type": "object",
-    "required": ["spec", "found", "pending"],
-    "properties": {
-        **{name: schema for name, schema in ACCOUNT["properties"].items() if name != "org_id"},  # type: ignore[attr-defined]
-        "reasons": {"type": "array", "items": {"type": "object"}},
-        "error": {"type": "string", "description": "Why it could not be swept."},
-    },
-}
+router = APIRouter(tags=["operation"], route_class=EndpointRoute)
+
+
+class SweptAccount(SpecCounts):
+    """The account of a sweep over one spec."""
+
+    reasons: list[dict[str, Any]]
+    error: Annotated[str, Field(description="Why it could not be swept.")] = ""
 
 
 async def sweep_forever(context: Context) -> None:
@@ -45,22 +45,20 @@ async def sweep_forever(context: Context) -> None:
             log.warning("sweep failed", reason=error.message)
 
 
-@endpoint(
-    "POST",
+@router.post(
     "/api/internal/reconcile",
-    name="reconcile",
-    title="Write the rows of the pending step results of every spec",
-    tag="operation",
-    response_schema=build_data_schema({"type": "array", "items": SWEPT_ACCOUNT}),
-    security=("internalKey",),
-    error_statuses=(401, 503),
+    operation_id="reconcile",
+    summary="Write the rows of the pending step results of every spec",
+    response_model=Data[list[SweptAccount]],
+    response_model_exclude_unset=True,
+    dependencies=[Depends(require_internal)],
+    responses=describe_errors(401, 503),
 )
-async def answer_reconcile(context: Context, request: Request) -> Response:
+async def answer_reconcile(context: AppContext) -> Any:
     """Backfill all pending step results; answer an account per spec that had some or could not be backfilled."""
-    require_internal_key(request, context)
     accounts = await sweep_specs(context.settings.database_url, context.plans)
     _log_accounts(accounts)
-    return build_data_response(msgspec.json.encode([account.as_dict() for account in accounts]))
+    return {"data": [account.as_dict() for account in accounts]}
 
 
 def _log_accounts(accounts: Sequence[Account]) -> None:

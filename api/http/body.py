@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Raw
@@ -17,8 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from api.http.errors import Fault, InvalidBody
 from engine.errors import suggest_name
-
-T = TypeVar("T")
+from engine.values.exact_json import ExactError, Json, loads
 
 _FIELDS: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 
@@ -27,8 +25,6 @@ _FIELDS: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, R
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(u0000|u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
-_PLACE = re.compile(r" - at `\$\.?(.*)`$")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -80,28 +76,6 @@ def _build_gzip_fault(sentence: str) -> Fault:
     return InvalidBody(sentence, code="invalid_gzip", hint="compress it again, or send it without `content-encoding`")
 
 
-def read_parameters(request: Request, known: Iterable[str]) -> dict[str, str]:
-    """Return the parameters of the query string. Raises Fault 422 for a name not in `known` or sent twice."""
-    known = tuple(known)
-    pairs = request.query_params.multi_items()
-    if unknown := [name for name, _ in pairs if name not in known]:
-        raise build_unknown_field_fault(unknown, known, "the query string")
-    if twice := [name for name in known if sum(name == one for one, _ in pairs) > 1]:
-        raise InvalidBody(f"`{twice[0]}` is sent twice", field=twice[0], hint="send it once")
-    return dict(pairs)
-
-
-def read_number(parameters: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    """Return a parameter as an integer, or `default` without it. Raises Fault 422 unless it is in `low`..`high`."""
-    text = parameters.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
-        message = f"`{name}` is a whole number from {low} to {high}"
-        raise InvalidBody(message, field=name, code="out_of_range", hint=f"send `{name}` within it, or leave it out")
-    return int(text)
-
-
 def _build_too_large(limit: int) -> Fault:
     return Fault(
         "body_too_large",
@@ -115,7 +89,7 @@ def split_fields(body: bytes, known: Iterable[str], explain: Callable[[str], str
 
     `explain` may return why a name is not among the known ones, "" where there is no particular reason.
     """
-    fields = decode_body(body, _FIELDS)
+    fields = _decode_fields(body)
     known = tuple(known)
     unknown = [name for name in fields if name not in known]
     if unknown:
@@ -123,33 +97,31 @@ def split_fields(body: bytes, known: Iterable[str], explain: Callable[[str], str
     return fields
 
 
-def decode_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Decode a JSON body to the decoder's type. Raises Fault 422 that describes the first mistake in it."""
+def decode_value(name: str, text: bytes) -> Json:
+    """Decode the value of one field, keeping the text of every number. Raises Fault 422 for invalid JSON."""
+    try:
+        return loads(text)
+    except ExactError as error:
+        raise InvalidBody(f"`{name}`: {error}", field=name) from error
+
+
+def _decode_fields(body: bytes) -> dict[str, Raw]:
+    """Split a JSON object into its fields. Raises Fault 422 that says why it is none."""
     try:
         if not body.isascii():
             body.decode()
-        return decoder.decode(body)
+        return _FIELDS.decode(body)
     except UnicodeDecodeError as error:
         raise InvalidBody(f"byte {error.start} of the body is not UTF-8", code="not_json", hint="send UTF-8") from error
     except msgspec.ValidationError as error:
-        raise _build_type_fault(str(error), decoder) from error
+        sentence = str(error)
+        raise InvalidBody(sentence[:1].lower() + sentence[1:]) from error
     except msgspec.DecodeError as error:
         raise _build_syntax_fault(body, error) from error
     except RecursionError as error:
         raise InvalidBody(
             "the body is nested too deeply", code="too_deep", hint="nest fewer arrays and objects"
         ) from error
-
-
-def _build_type_fault(message: str, decoder: msgspec.json.Decoder[T]) -> Fault:
-    if (unknown := _UNKNOWN.fullmatch(message.partition(" - at ")[0])) and issubclass(decoder.type, msgspec.Struct):
-        known = tuple(field.encode_name for field in msgspec.structs.fields(decoder.type))
-        return build_unknown_field_fault([unknown[1]], known)
-    place = _PLACE.search(message)
-    sentence = _PLACE.sub("", message)
-    field = place[1] if place else None
-    prefix = f"`{field}`: " if field else ""
-    return InvalidBody(prefix + sentence[:1].lower() + sentence[1:], field=field)
 
 
 def build_unknown_field_fault(

@@ -9,18 +9,19 @@ Fault
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.http.codes import find_status
-from engine.store.errors import StoreError, StoreRefused, StoreUnavailable, UnknownOrganisation, is_row_error
+from engine.store.errors import DISK_FULL, StoreError, StoreRefused, StoreUnavailable, UnknownOrganisation, is_row_error
 
 log = structlog.get_logger("api")
 
@@ -81,6 +82,59 @@ def build_response(fault: Fault) -> Response:
     return Response(msgspec.json.encode(payload), fault.status, headers=fault.headers, media_type="application/json")
 
 
+async def answer_fault(request: Request, error: Exception) -> Response:
+    """Answer a failed request."""
+    assert isinstance(error, Fault)
+    return build_response(error)
+
+
+async def answer_store_error(request: Request, error: Exception) -> Response:
+    """Answer a database error; remember a full disk for `/readyz`."""
+    assert isinstance(error, StoreError)
+    if isinstance(error, StoreRefused) and error.sqlstate == DISK_FULL:
+        request.app.state.context.readiness.record_full_disk()
+    return build_response(build_store_fault(error))
+
+
+async def answer_disconnect(request: Request, error: Exception) -> Response:
+    """Return the answer to a client that has disconnected, which nobody reads."""
+    return Response(status_code=499)
+
+
+async def answer_invalid_request(request: Request, error: Exception) -> Response:
+    """Answer a body or parameters that FastAPI refuses."""
+    assert isinstance(error, RequestValidationError)
+    return build_response(build_invalid_fault(error.errors()))
+
+
+def build_invalid_fault(mistakes: Sequence[Mapping[str, Any]]) -> Fault:
+    """Return the Fault 422 of pydantic's errors, with an entry in `detail` per mistake."""
+    detail = [_describe_mistake(mistake) for mistake in mistakes]
+    first = detail[0]
+    sentence = f"`{first['field']}`: {first['message']}" if first["field"] else first["message"]
+    more = f" (and {len(detail) - 1} more)" if detail[1:] else ""
+    hint = "`GET /openapi.json` describes every body and parameter"
+    return Fault(first["code"], sentence + more, hint=hint, detail=detail, status=422)
+
+
+def _describe_mistake(mistake: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the code, the field and the message of one of pydantic's errors."""
+    place, *parts = mistake["loc"]
+    if place == "body" and not parts:
+        return {"code": "not_json", "field": None, "message": "the body is empty: send a JSON object"}
+    field = ".".join(map(str, parts if place in _PLACES else mistake["loc"]))
+    is_number = mistake["type"].startswith(_NUMBER_ERRORS)
+    code = "out_of_range" if place == "query" and is_number else "invalid_body"
+    message = mistake["msg"].removeprefix("Value error, ")
+    return {"code": code, "field": field, "message": message[:1].lower() + message[1:]}
+
+
+#: Where FastAPI says a mistake is, before the name of the field.
+_PLACES: Final = ("body", "query", "path", "header")
+#: Beginnings of the types of pydantic's errors about numbers.
+_NUMBER_ERRORS: Final = ("int_", "greater_than", "less_than")
+
+
 async def answer_framework_error(request: Request, error: Exception) -> Response:
     """Answer an error that Starlette raises before it calls an endpoint: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)
@@ -88,6 +142,8 @@ async def answer_framework_error(request: Request, error: Exception) -> Response
     code, sentence, hint = FRAMEWORK.get(error.status_code, fallback)
     place = {"method": request.method, "path": request.url.path}
     headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"
     fault = Fault(code, sentence.format(**place), hint=hint, headers=headers, status=error.status_code)
     return build_response(fault)
 

@@ -146,8 +146,8 @@ class Telemetry:
 
 
 def _find_framework_path(scope: Scope) -> str:
-    """Return the path of a request to a route of FastAPI itself, such as `/docs`, else UNMATCHED."""
-    is_matched = "endpoint" in scope and not scope.get("path_params")
+    """Return the path of a request to a route that is none of our endpoints, such as `/docs`, else UNMATCHED."""
+    is_matched = "endpoint" in scope and "route" not in scope and not scope.get("path_params")
     return str(scope["path"]) if is_matched else UNMATCHED
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.auth import authenticate_tenant
-from api.context import Context
-from api.http.endpoint import Endpoint
+from api.dependencies import find_tenant
 from api.http.errors import Fault
+from api.http.route import DocumentRoute
 from api.mcp.server import HttpServer, McpMissing, check_installed
 
-MCP_PATH = "/mcp"
+agent_router = APIRouter(tags=["agents"], route_class=DocumentRoute)
 
 
-async def _answer_agent(context: Context, request: Request) -> Response:
-    await authenticate_tenant(request, context)
+#: Not in the OpenAPI document: it is JSON-RPC, and MCP clients discover its tools through the protocol.
+@agent_router.post("/mcp", include_in_schema=False)
+async def answer_agent(request: Request) -> Response:
+    """Answer an agent: the SDK reads and answers the request."""
+    await find_tenant(request)
     try:
         check_installed()
     except McpMissing as error:
@@ -34,15 +37,3 @@ class _AgentResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request to the SDK, which reads and answers it."""
         await self.server.answer(scope, receive, send)
-
-
-#: Not in the OpenAPI document: it is JSON-RPC, and MCP clients discover its tools through the protocol.
-MCP_ENDPOINT = Endpoint(
-    method="POST",
-    path=MCP_PATH,
-    name="ask_as_agent",
-    title="Model Context Protocol: describe, query, explain, coverage",
-    tag="agents",
-    security=("tenant",),
-    respond=_answer_agent,
-)

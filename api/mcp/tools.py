@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
+from pydantic import ValidationError
 
-from api.http.body import decode_body
-from api.http.errors import Fault
+from api.http.errors import Fault, build_invalid_fault
 from api.mcp.arguments import Arguments, Costs, Coverage, Describe, Explain, Get, ListSpecs, Query
 from api.mcp.endpoint_client import EndpointClient
 from api.mcp.size import measure_text, shorten_answer
@@ -58,14 +58,16 @@ async def call_tool(tool: AgentTool, call: ToolCall, arguments: Mapping[str, Any
 
     Raises Fault for invalid arguments, EndpointRefused when an endpoint answers with an error.
     """
-    given: Any = decode_body(msgspec.json.encode(arguments), msgspec.json.Decoder(tool.arguments))
+    try:
+        given = tool.arguments.model_validate(arguments)
+    except ValidationError as error:
+        raise build_invalid_fault(error.errors()) from error
     return shorten_answer(await tool.answer(call, given), given.max_bytes)
 
 
 def build_input_schema(tool: AgentTool, plans: Sequence[Plan]) -> dict[str, Any]:
     """Build the JSON Schema of a tool's arguments; `spec` is an enum of the specs' names."""
-    (_,), schemas = msgspec.json.schema_components([tool.arguments])
-    schema: dict[str, Any] = schemas[tool.arguments.__name__]
+    schema = tool.arguments.model_json_schema()
     if "spec" in schema["properties"] and plans:
         spec = schema["properties"]["spec"]
         spec = next((one for one in spec.get("anyOf", [spec]) if one.get("type") == "string"), spec)

@@ -12,14 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.auth import authenticate_tenant_or_admin, choose_organisation
-from api.context import Context
-from api.http.body import read_body
-from api.http.endpoint import Endpoint
+from api.auth import choose_organisation
+from api.dependencies import AppContext, Reader, find_reader
 from api.http.errors import Fault
+from api.http.route import BodyRoute
 from api.rows import json_schemas
 from api.rows.query_body import QueryBody
-from api.rows.tenant import TENANT_HEADERS
+from api.rows.spec_router import SpecRouter
 from engine.plan import Plan
 from engine.rows.export_formats import ExportFormat
 from engine.rows.query import EXPORT_OPTIONS
@@ -33,40 +32,42 @@ EXPORT_SECONDS: Final = 6 * 3600.0
 _ANY: Final = ("*/*", "application/*")
 
 
-def build_export_endpoint(plan: Plan) -> Endpoint:
-    """Build the endpoint that exports a plan's rows."""
-    return Endpoint(
-        method="POST",
-        path=f"/api/v1/{plan.slug}/export",
+class ExportRoute(BodyRoute):
+    """The route of an export."""
+
+    authenticate = staticmethod(find_reader)
+
+
+def add_export_endpoint(spec: SpecRouter) -> None:
+    """Add the endpoint that exports a plan's rows."""
+    plan = spec.plan
+    spec.add(
+        "POST",
+        f"/api/v1/{plan.slug}/export",
+        partial(_export_rows, plan),
         name=f"export_{plan.name}",
-        title=f"{plan.title}: the whole answer of a query, as a file",
+        title="the whole answer of a query, as a file",
         description="`Accept` names the format: `text/csv`, `application/x-ndjson` (the default) or"
         " `application/vnd.apache.parquet`. An answer that breaks off is cut short on the wire, and not ended.",
-        tag=plan.name,
         body=json_schemas.build_export_body_schema(plan),
-        body_required=False,
-        response_schema={"type": "string", "description": "One JSON object a line."},
-        media_type=ExportFormat.NDJSON.media_type,
-        media_types={
+        files={
+            ExportFormat.NDJSON.media_type: {"type": "string", "description": "One JSON object a line."},
             ExportFormat.CSV.media_type: {"type": "string", "description": "RFC 4180, with a header line."},
             ExportFormat.PARQUET.media_type: {"type": "string", "format": "binary"},
         },
-        security=("tenant", "superAdmin"),
-        headers=TENANT_HEADERS,
-        error_statuses=(400, 401, 403, 404, 406, 413, 415, 422, 501, 503),
-        respond=partial(_export_rows, plan),
+        errors=(400, 401, 403, 404, 406, 413, 415, 422, 501, 503),
+        response_class=Response,
+        route_class=ExportRoute,
     )
 
 
-async def _export_rows(plan: Plan, context: Context, request: Request) -> Response:
-    caller = await authenticate_tenant_or_admin(request, context)
+async def _export_rows(plan: Plan, request: Request, caller: Reader, context: AppContext) -> Response:
     format_ = choose_format(request.headers.get("accept", "*/*"))
     try:
         check_format(format_)
     except ParquetMissing as error:
         raise Fault("export_unavailable", error.message, hint=error.hint) from error
-    raw = await read_body(request, context.settings.max_body_bytes)
-    body = QueryBody.parse(plan, raw, EXPORT_OPTIONS, paged=False)
+    body = QueryBody.parse(plan, await request.body(), EXPORT_OPTIONS, paged=False)
     org_id = choose_organisation(caller, body.org_id)
     query = body.build_query(plan, org_id)
     async with AsyncExitStack() as stack:

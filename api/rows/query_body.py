@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from api.http.body import split_fields
+from api.http.body import decode_value, split_fields
 from api.http.errors import Fault, InvalidBody
 from engine.columns import list_query_columns
 from engine.plan import Plan
 from engine.rows.cursor import CursorRejected, CursorSigner
 from engine.rows.ordering import describe_unfiltered
 from engine.rows.query import OPTIONS, Query, QueryRejected, build_query
-from engine.values.exact_json import ExactError, Json, loads
+from engine.values.exact_json import Json
 from engine.values.uuid_text import parse_uuid
 
 
@@ -32,7 +31,7 @@ class QueryBody:
         """Parse the body of a query; an empty one has no filters. Raises Fault 422 for invalid fields."""
         known = (*list_query_columns(plan), *options, *(("cursor",) if paged else ()), "org_id")
         raw_fields = split_fields(raw or b"{}", known, partial(describe_unfiltered, plan))
-        fields = {name: _decode_value(name, bytes(value)) for name, value in raw_fields.items()}
+        fields = {name: decode_value(name, bytes(value)) for name, value in raw_fields.items()}
         cursor, org_id = fields.pop("cursor", None), fields.pop("org_id", None)
         if not isinstance(cursor, str | None):
             hint = "send `meta.next_cursor` of the page before"
@@ -58,13 +57,6 @@ def build_query_fault(error: QueryRejected) -> Fault:
     """Return the Fault 422 of an invalid query, with an entry in `detail` per invalid parameter."""
     detail = [reason.as_dict() for reason in error.reasons]
     return Fault(error.reasons[0].code, error.message, detail=detail, hint=error.hint, status=422)
-
-
-def _decode_value(name: str, text: bytes) -> Any:
-    try:
-        return loads(text)
-    except ExactError as error:
-        raise InvalidBody(f"`{name}`: {error}", field=name) from error
 
 
 def _convert_whole_number(value: Json) -> Json:

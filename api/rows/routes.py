@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,21 +21,21 @@ from api.auth import (
     read_organisation,
     require_internal_key,
 )
-from api.context import Context
+from api.context import get_context
+from api.dependencies import AppContext, Reader, find_reader, require_organisation
 from api.http.body import read_body
-from api.http.endpoint import Endpoint, build_data_response, build_list_response
 from api.http.errors import Fault
-from api.http.openapi import build_data_schema
+from api.http.responses import build_data_response, build_list_response
+from api.http.route import DocumentRoute
 from api.http.telemetry import bind_run
 from api.rows import json_schemas
-from api.rows.changes import build_changes_endpoint
-from api.rows.explain import build_explain_endpoints
-from api.rows.export import build_export_endpoint
+from api.rows.changes import add_changes_endpoint
+from api.rows.explain import add_explain_endpoints
+from api.rows.export import add_export_endpoint
 from api.rows.query_body import QueryBody, build_query_fault
-from api.rows.tenant import MAX_PAGE_BYTES, TENANT_HEADERS, read_tenant_parameters
+from api.rows.spec_router import MAX_PAGE_BYTES, RowId, RowParameters, SpecRouter
 from api.rows.upsert_body import RowsRejected, UpsertBody
 from engine.backfill.live import LiveResult, LiveUpsert
-from engine.generate.type_names import build_type_name
 from engine.plan import Plan
 from engine.rows.cursor import CursorSigner
 from engine.rows.extract import Reason
@@ -47,80 +48,66 @@ from engine.store.upsert import SourceRefused, StoredRow
 from engine.values.uuid_text import parse_uuid
 
 
-def build_endpoints(plan: Plan) -> list[Endpoint]:
-    """Build all endpoints of `plan`, in the order in which the router tries them."""
-    return [
-        _build_upsert_endpoint(plan),
-        _build_query_endpoint(plan),
-        build_export_endpoint(plan),
-        build_changes_endpoint(plan),
-        *build_explain_endpoints(plan),
-        _build_row_endpoint(plan),  # last, since its `{id}` also matches `export`, `changes` and `explain`
-    ]
+def add_spec_endpoints(router: APIRouter, plan: Plan, components: dict[str, Any]) -> None:
+    """Add all endpoints of `plan` to `router`, and the schemas they name to `components`."""
+    spec = SpecRouter(plan, router, components)
+    _add_upsert_endpoint(spec)
+    _add_query_endpoint(spec)
+    add_export_endpoint(spec)
+    add_changes_endpoint(spec)
+    add_explain_endpoints(spec)
+    _add_row_endpoint(spec)  # last, since its `{id}` also matches `changes` and `explain`
 
 
-def _build_upsert_endpoint(plan: Plan) -> Endpoint:
-    return Endpoint(
-        method="POST",
-        path=f"/api/internal/{plan.slug}/upsert",
+def _add_upsert_endpoint(spec: SpecRouter) -> None:
+    plan = spec.plan
+    conflict = ", ".join(f"`{name}`" for name in plan.conflict)
+    spec.add(
+        "POST",
+        f"/api/internal/{plan.slug}/upsert",
+        partial(_upsert_rows, LiveUpsert.build(plan)),
         name=f"upsert_{plan.row_name}",
-        title=f"{plan.title}: write {'rows' if plan.many else 'a row'}",
-        description=f"{plan.description} Conflict columns: {', '.join(f'`{name}`' for name in plan.conflict)}.".strip(),
-        tag=plan.name,
+        title=f"write {'rows' if plan.many else 'a row'}",
+        description=f"{plan.description} Conflict columns: {conflict}.".strip(),
         body=json_schemas.build_upsert_body_schema(plan),
-        response_schema=build_data_schema(
-            *json_schemas.build_upsert_answer_schemas(plan), name=build_type_name(plan, "UpsertAnswer")
-        ),
-        security=("internalKey",),
-        headers={ORG_HEADER: (True, "The organisation the row belongs to.")},
-        error_statuses=(400, 401, 403, 404, 409, 413, 415, 422, 503),
-        respond=partial(_upsert_rows, LiveUpsert.build(plan)),
+        body_required=True,
+        answer=("UpsertAnswer", *json_schemas.build_upsert_answer_schemas(plan)),
+        errors=(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        dependencies=[Depends(require_organisation)],
+        route_class=DocumentRoute,
     )
 
 
-def _build_query_endpoint(plan: Plan) -> Endpoint:
-    return Endpoint(
-        method="POST",
-        path=f"/api/v1/{plan.slug}/query",
+def _add_query_endpoint(spec: SpecRouter) -> None:
+    plan = spec.plan
+    spec.add(
+        "POST",
+        f"/api/v1/{plan.slug}/query",
+        partial(_query_rows, plan),
         name=f"query_{plan.name}",
-        title=f"{plan.title}: query rows",
-        description=plan.description,
-        tag=plan.name,
+        title="query rows",
         body=json_schemas.build_query_body_schema(plan),
-        body_required=False,
-        response_schema=build_data_schema(
-            *json_schemas.build_query_answer_schemas(plan), name=build_type_name(plan, "Page")
-        ),
-        security=("tenant", "superAdmin"),
-        headers=TENANT_HEADERS,
-        error_statuses=(400, 401, 403, 404, 413, 415, 422, 503),
-        respond=partial(_query_rows, plan),
+        answer=("Page", *json_schemas.build_query_answer_schemas(plan)),
+        errors=(400, 401, 403, 404, 413, 415, 422, 503),
+        dependencies=[Depends(find_reader)],
+        route_class=DocumentRoute,
     )
 
 
-def _build_row_endpoint(plan: Plan) -> Endpoint:
-    return Endpoint(
-        method="GET",
-        path=f"/api/v1/{plan.slug}/{{id}}",
+def _add_row_endpoint(spec: SpecRouter) -> None:
+    plan = spec.plan
+    spec.add(
+        "GET",
+        f"/api/v1/{plan.slug}/{{id:row_id}}",
+        partial(_get_row, plan),
         name=f"get_{plan.row_name}",
-        title=f"{plan.title}: one row",
-        description=plan.description,
-        tag=plan.name,
-        response_schema=build_data_schema(
-            json_schemas.build_shown_row_schema(plan), name=build_type_name(plan, "Answer")
-        ),
-        security=("tenant", "superAdmin"),
-        headers=TENANT_HEADERS,
-        parameters={
-            "fields": ({"type": "string"}, "Columns and paths to show, separated by commas. Default: every column."),
-            "org_id": ({"type": "string", "format": "uuid"}, "For super-admins: the organisation."),
-        },
-        error_statuses=(400, 401, 403, 404, 422, 503),
-        respond=partial(_get_row, plan),
+        title="one row",
+        answer=("Answer", json_schemas.build_shown_row_schema(plan), None),
     )
 
 
-async def _upsert_rows(upsert: LiveUpsert, context: Context, request: Request) -> Response:
+async def _upsert_rows(upsert: LiveUpsert, request: Request) -> Response:
+    context = get_context(request)
     require_internal_key(request, context)
     org_id = read_organisation(request)
     body = UpsertBody.parse(upsert.plan, await read_body(request, context.settings.max_body_bytes))
@@ -181,7 +168,8 @@ def _build_source_fault(error: SourceRefused) -> Fault:
     return Fault("foreign_source", error.message, hint=hint, detail=detail)
 
 
-async def _query_rows(plan: Plan, context: Context, request: Request) -> Response:
+async def _query_rows(plan: Plan, request: Request) -> Response:
+    context = get_context(request)
     caller = await authenticate_tenant_or_admin(request, context)
     body = QueryBody.parse(plan, await read_body(request, context.settings.max_body_bytes))
     org_id = choose_organisation(caller, body.org_id)
@@ -191,20 +179,16 @@ async def _query_rows(plan: Plan, context: Context, request: Request) -> Respons
         page = await fetch_page(connection, plan, query, MAX_PAGE_BYTES)
         if not page.rows:
             await check_organisation(connection, org_id)
-    meta = {
-        "limit": query.limit,
-        "offset": query.offset,
-        "next_cursor": signer.encode_cursor(plan, query, page.last),
-    }
+    meta = {"limit": query.limit, "offset": query.offset, "next_cursor": signer.encode_cursor(plan, query, page.last)}
     return build_list_response(page.rows, meta if page.count is None else {**meta, "count": page.count})
 
 
-async def _get_row(plan: Plan, context: Context, request: Request) -> Response:
-    org_id, parameters = await read_tenant_parameters(request, context, ("fields", "org_id"))
-    row_id = parse_uuid(request.path_params["id"])
-    fields = parameters.get("fields")
+async def _get_row(
+    plan: Plan, id: RowId, caller: Reader, context: AppContext, parameters: Annotated[RowParameters, Query()]
+) -> Response:
+    org_id, row_id = choose_organisation(caller, parameters.org_id), parse_uuid(id)
     try:
-        query = build_row_query(plan, org_id, None if fields is None else fields.split(","))
+        query = build_row_query(plan, org_id, parameters.list_fields())
     except QueryRejected as error:
         raise build_query_fault(error) from error
     async with context.connection() as connection:

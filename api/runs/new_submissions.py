@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Final
-from uuid import UUID
+from typing import Annotated, Any
 
-import msgspec
-from msgspec import Meta, Raw, Struct
-from starlette.requests import Request
+from pydantic import Field, StrictBool
 
 from api.auth import Caller
 from api.context import Context
 from api.http.errors import Fault, InvalidBody
+from api.http.models import Body, Id
 from api.http.traces import current_traceparent
 from engine.orders.steps import CostCeiling, StepRequest, check_steps, compute_cost_ceiling
 from engine.runs import submissions
@@ -25,45 +23,33 @@ from engine.runs.errors import (
 )
 from engine.runs.statuses import Runner
 from engine.store.connection import RawJson
+from engine.values import exact_json
+from engine.values.exact_json import ExactError
 
 MAX_STEPS = 50
 MAX_INPUTS = 500
-IDEMPOTENCY_HEADER: Final = "idempotency-key"
-#: The roles that may start paid work.
-SPENDERS: Final = ("org_admin", "company_admin")
 
 
-class Step(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class SubmittedStep(Body):
     """One step, which every run of the submission has."""
 
-    operation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
-    step_config: dict[str, Raw] | None = None
+    operation_id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
+    step_config: dict[str, Any] | None = None
 
 
-class NewSubmission(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class NewSubmission(Body):
     """A new submission: steps, and inputs, each of which becomes a run of these steps."""
 
-    steps: Annotated[list[Step], Meta(min_length=1, max_length=MAX_STEPS)]
-    inputs: Annotated[list[dict[str, Raw]], Meta(min_length=1, max_length=MAX_INPUTS)]
-    company_id: UUID | None = None
-    source: Annotated[str, Meta(max_length=500)] | None = None
-    metadata: dict[str, Raw] | None = None
-    dry_run: Annotated[bool, Meta(description="Answer the most it may cost, and queue nothing.")] = False
+    steps: Annotated[list[SubmittedStep], Field(min_length=1, max_length=MAX_STEPS)]
+    inputs: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_INPUTS)]
+    company_id: Id | None = None
+    source: Annotated[str, Field(max_length=500)] | None = None
+    metadata: dict[str, Any] | None = None
+    dry_run: Annotated[StrictBool, Field(description="Answer the most it may cost, and queue nothing.")] = False
 
 
-def require_spender(caller: Caller) -> None:
-    """Raise Fault 403 unless the caller's role may start paid work."""
-    if caller.role not in SPENDERS:
-        raise Fault(
-            "may_not_spend",
-            f"the role `{caller.role[:40]}` may not start paid work",
-            hint="ask as an `org_admin` or a `company_admin`",
-        )
-
-
-def read_idempotency_key(request: Request) -> str | None:
-    """Return the `Idempotency-Key` header, None without it. Raises Fault 400 when it is blank or too long."""
-    key = request.headers.get(IDEMPOTENCY_HEADER)
+def check_idempotency_key(key: str | None) -> str | None:
+    """Return the `Idempotency-Key` header. Raises Fault 400 when it is blank or too long."""
     if key is not None and not 0 < len(key.strip()) <= 255:
         raise Fault("invalid_header", "`idempotency-key` is blank or longer than 255", hint="send a UUID, for example")
     return key.strip() if key else None
@@ -71,11 +57,7 @@ def read_idempotency_key(request: Request) -> str | None:
 
 def compute_ceiling(context: Context, body: NewSubmission) -> CostCeiling:
     """Compute the most that a submission may cost. Raises Fault 422 for a step that cannot be executed."""
-    steps = [
-        StepRequest(step.operation_id, {name: msgspec.json.decode(value) for name, value in config.items()})
-        for step in body.steps
-        for config in (step.step_config or {},)
-    ]
+    steps = [StepRequest(step.operation_id, step.step_config or {}) for step in body.steps]
     try:
         check_steps(context.plans, steps)
     except UnknownOperation as error:
@@ -108,14 +90,14 @@ def build_submission(
     """Convert a caller's request to the submission to store. Raises Fault 403 for another company than the caller's."""
     assert caller.org_id is not None
     steps = [_build_step_snapshot(position, step) for position, step in enumerate(body.steps, start=1)]
-    sent = msgspec.json.encode([caller.company_id, body])
+    sent = _encode_json([caller.company_id, body.model_dump()])
     return submissions.NewSubmission(
         org_id=caller.org_id,
-        company_id=_choose_company(caller, str(body.company_id) if body.company_id else None),
-        steps=RawJson(msgspec.json.encode(steps)),
-        inputs=RawJson(msgspec.json.encode(body.inputs)),
+        company_id=_choose_company(caller, body.company_id),
+        steps=_encode_json(steps),
+        inputs=_encode_json(body.inputs),
         source=body.source,
-        metadata=RawJson(msgspec.json.encode(body.metadata or {})),
+        metadata=_encode_json(body.metadata or {}),
         runner=Runner.TRIGGER if context.settings.trigger_secret_key else Runner.LOCAL,
         requested_by=f"{caller.kind}:{caller.subject}" if caller.subject else str(caller.kind),
         traceparent=current_traceparent.get(),
@@ -126,7 +108,15 @@ def build_submission(
     )
 
 
-def _build_step_snapshot(position: int, step: Step) -> dict[str, Any]:
+def _encode_json(value: Any) -> RawJson:
+    """Encode JSON with each number as it was sent. Raises Fault 422 for a number that Postgres cannot store."""
+    try:
+        return RawJson(exact_json.dumps(value))
+    except ExactError as error:
+        raise InvalidBody(error.message) from error
+
+
+def _build_step_snapshot(position: int, step: SubmittedStep) -> dict[str, Any]:
     """Return a step in the form in which the run's `blueprint_snapshot` stores it."""
     config = step.step_config or {}
     return {"position": position, "operation_id": step.operation_id, "step_config": config, "is_enabled": True}

@@ -3,116 +3,119 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from uuid import UUID
 
 import msgspec
 import structlog
-from msgspec import UNSET, Meta, Raw, UnsetType
+from fastapi import APIRouter
+from msgspec import Raw
+from pydantic import Field, StrictBool
 from starlette.responses import Response
 
-from api.http.endpoint import Endpoint, build_data_response, build_list_response
+from api.dependencies import AppContext, NamedOrganisation
 from api.http.errors import InvalidBody
-from api.runs.routes import Body, Name, RunnerCall, Seconds, Text, Time, repair_run_rows, runner_endpoint
+from api.http.models import WHOLE_NUMBER, Body, Data, DataWithMeta, Document, Id, Time
+from api.http.responses import build_data_response, build_list_response
+from api.runs.routes import RUNNER_OPTIONS, Facts, Name, Seconds, Text, repair_run_rows
 from engine.orders import collection, orders
 from engine.orders.freshness import get_freshness_seconds
 from engine.orders.statuses import OrderStatus
 from engine.runs.statuses import StepStatus
 from engine.store.connection import RawJson
+from engine.values import exact_json
 
 log = structlog.get_logger("api")
 
-ORDER_ENDPOINTS: list[Endpoint] = []
+router = APIRouter(prefix="/api/internal/research-orders", **RUNNER_OPTIONS)
 
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the question, in hexadecimal.")]
-PageSize = Annotated[float, Meta(ge=1, le=1000, multiple_of=1)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the question, in hexadecimal.")]
+PageSize = Annotated[int, Field(ge=1, le=1000), WHOLE_NUMBER]
 
 
-class NewOrder(Body, frozen=True):
+class NewOrder(Body):
     """A step's request for the answer to a question."""
 
-    step_result_id: UUID
+    step_result_id: Id
     operation: Name
     provider: Name
     processor: Name
     question: Digest
-    holder: Annotated[Name, Meta(description="A name of this attempt, different for each attempt.")]
+    holder: Annotated[Name, Field(description="A name of this attempt, different for each attempt.")]
     hold_seconds: Seconds = 60
-    refresh: bool = False
-    output: dict[str, Raw] | None = None
-    lease_token: UUID | None = None
+    refresh: StrictBool = False
+    output: dict[str, Any] | None = None
+    lease_token: Id | None = None
 
 
-class Acceptance(Body, frozen=True):
+class Acceptance(Body):
     """The provider accepted an order, under a run id."""
 
-    order_id: UUID
+    order_id: Id
     provider_run_id: Name
 
 
-class Refusal(Body, frozen=True):
+class Refusal(Body):
     """The provider certainly did not accept an order, or (other endpoint) it is unknown whether it did."""
 
-    order_id: UUID
+    order_id: Id
     holder: Name
     message: Text
 
 
-class OrderEnd(Body, frozen=True):
+class OrderEnd(Body):
     """An order has ended at the provider: its answer, or its error."""
 
-    order_id: UUID
+    order_id: Id
     status: OrderStatus
-    answer: Raw | UnsetType = UNSET
+    answer: Document = None
     code: Name | None = None
     message: Text | None = None
 
 
-class Release(Body, frozen=True):
+class Release(Body):
     """Release the lease of an order, so that another step may ask the provider for its answer."""
 
-    order_id: UUID
+    order_id: Id
     holder: Name
 
 
-class CollectablePage(Body, frozen=True):
+class CollectablePage(Body):
     """A page of orders whose answers are to be collected, oldest first."""
 
-    order_id: UUID | None = None
-    held_too: bool = False
+    order_id: Id | None = None
+    held_too: StrictBool = False
     after_time: Time | None = None
-    after_id: UUID | None = None
+    after_id: Id | None = None
     limit: PageSize = 50
 
 
-class OrderResult(Body, frozen=True):
+class OrderResult(Body):
     """The result of an order, to be stored in the step that bought it."""
 
-    order_id: UUID
+    order_id: Id
     status: StepStatus
-    output_payload: Raw
+    output_payload: Document
     error_message: Text | None = None
-    error_details: Raw | UnsetType = UNSET
+    error_details: Document = None
 
 
-@runner_endpoint("research-orders/place", NewOrder, "Get or create the order of a question", endpoints=ORDER_ENDPOINTS)
-async def place_order(call: RunnerCall[NewOrder]) -> Response:
+@router.post("/place", summary="Get or create the order of a question", response_model=Data[Facts])
+async def place_order(body: NewOrder, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Attach a step to the order of its question, created if there is none; answer what the runner has to do next."""
-    body = call.body
     request = orders.OrderRequest(
-        step_result_id=str(body.step_result_id),
-        lease_token=str(body.lease_token) if body.lease_token else None,
+        step_result_id=body.step_result_id,
+        lease_token=body.lease_token,
         operation=body.operation,
         provider=body.provider,
         processor=body.processor,
         question=body.question,
-        output=None if body.output is None else RawJson(msgspec.json.encode(body.output)),
+        output=None if body.output is None else RawJson(exact_json.dumps(body.output)),
         holder=body.holder,
-        hold_seconds=int(body.hold_seconds),
-        fresh_for=get_freshness_seconds(call.context.plans, body.operation),
+        hold_seconds=body.hold_seconds,
+        fresh_for=get_freshness_seconds(context.plans, body.operation),
         refresh=body.refresh,
     )
-    async with call.context.connection() as connection:
-        placement = await orders.place_order(connection, request, call.context.prices, call.org_id)
+    async with context.connection() as connection:
+        placement = await orders.place_order(connection, request, context.prices, org_id)
     log.info("order", step_result_id=request.step_result_id, action=placement.action, code=placement.code)
     return build_data_response(_encode_placement(placement))
 
@@ -126,121 +129,83 @@ def _encode_placement(placement: orders.Placement) -> bytes:
     return msgspec.json.encode(fields)
 
 
-@runner_endpoint(
-    "research-orders/accepted", Acceptance, "Record that the provider accepted an order", endpoints=ORDER_ENDPOINTS
-)
-async def record_acceptance(call: RunnerCall[Acceptance]) -> Response:
+@router.post("/accepted", summary="Record that the provider accepted an order", response_model=Data[Facts])
+async def record_acceptance(body: Acceptance, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Record that the provider accepted an order, and under which run id; answer the order."""
-    async with call.context.connection() as connection:
-        order = await orders.record_acceptance(
-            connection, str(call.body.order_id), call.body.provider_run_id, call.org_id
-        )
+    async with context.connection() as connection:
+        order = await orders.record_acceptance(connection, body.order_id, body.provider_run_id, org_id)
     return build_data_response(order)
 
 
-@runner_endpoint(
-    "research-orders/not-accepted",
-    Refusal,
-    "Record that the provider did not accept an order",
-    endpoints=ORDER_ENDPOINTS,
-)
-async def record_refusal(call: RunnerCall[Refusal]) -> Response:
+@router.post("/not-accepted", summary="Record that the provider did not accept an order", response_model=Data[Facts])
+async def record_refusal(body: Refusal, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Record that the provider certainly did not accept an order; answer the order."""
-    body = call.body
-    async with call.context.connection() as connection:
-        order = await orders.record_refusal(
-            connection, str(body.order_id), body.message, call.org_id, holder=body.holder
-        )
+    async with context.connection() as connection:
+        order = await orders.record_refusal(connection, body.order_id, body.message, org_id, holder=body.holder)
     return build_data_response(order)
 
 
-@runner_endpoint(
-    "research-orders/unknown",
-    Refusal,
-    "Record that it is unknown whether an order was accepted",
-    endpoints=ORDER_ENDPOINTS,
-)
-async def record_doubt(call: RunnerCall[Refusal]) -> Response:
+@router.post("/unknown", summary="Record that it is unknown whether an order was accepted", response_model=Data[Facts])
+async def record_doubt(body: Refusal, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Record that it is unknown whether the provider accepted an order; answer the order."""
-    body = call.body
-    async with call.context.connection() as connection:
-        order = await orders.record_unknown_outcome(
-            connection, str(body.order_id), body.message, call.org_id, holder=body.holder
-        )
+    async with context.connection() as connection:
+        order = await orders.record_unknown_outcome(connection, body.order_id, body.message, org_id, holder=body.holder)
     return build_data_response(order)
 
 
-@runner_endpoint(
-    "research-orders/ended", OrderEnd, "Record the answer or the error of an order", endpoints=ORDER_ENDPOINTS
-)
-async def record_end(call: RunnerCall[OrderEnd]) -> Response:
+@router.post("/ended", summary="Record the answer or the error of an order", response_model=DataWithMeta[Facts, Facts])
+async def record_end(body: OrderEnd, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Record the answer of a completed order, or the error of a failed one; answer the order."""
-    body = call.body
     if body.status not in (OrderStatus.COMPLETED, OrderStatus.FAILED):
         raise InvalidBody("`status` is no end of an order: `completed` or `failed`", field="status")
-    if (body.status is OrderStatus.COMPLETED) != (body.answer is not UNSET):
+    if (body.status is OrderStatus.COMPLETED) != ("answer" in body.model_fields_set):
         raise InvalidBody("a completed order has an `answer`, a failed one has none", field="answer")
-    async with call.context.connection() as connection:
+    async with context.connection() as connection:
         order = await orders.record_end(
-            connection,
-            str(body.order_id),
-            body.status,
-            call.org_id,
-            answer=None if body.answer is UNSET else RawJson(body.answer),
-            code=body.code,
-            message=body.message,
+            connection, body.order_id, body.status, org_id, answer=body.answer, code=body.code, message=body.message
         )
-    return build_data_response(order, {"replaced": call.replaced})
+    return build_data_response(order, {"replaced": body.replaced})
 
 
-@runner_endpoint("research-orders/release", Release, "Release the lease of an order", endpoints=ORDER_ENDPOINTS)
-async def release_order(call: RunnerCall[Release]) -> Response:
+@router.post("/release", summary="Release the lease of an order", response_model=Data[Facts])
+async def release_order(body: Release, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Release the lease of an order, so that another step may ask for its answer; answer the order."""
-    async with call.context.connection() as connection:
-        order = await orders.release_order(connection, str(call.body.order_id), call.body.holder, call.org_id)
+    async with context.connection() as connection:
+        order = await orders.release_order(connection, body.order_id, body.holder, org_id)
     return build_data_response(order)
 
 
-@runner_endpoint(
-    "research-orders/collectable",
-    CollectablePage,
-    "List orders whose answer is in no step result yet",
-    {"type": "array", "items": {"type": "object"}},
-    endpoints=ORDER_ENDPOINTS,
+@router.post(
+    "/collectable",
+    summary="List orders whose answer is in no step result yet",
+    response_model=DataWithMeta[list[Facts], Facts],
 )
-async def find_collectable_orders(call: RunnerCall[CollectablePage]) -> Response:
+async def find_collectable_orders(body: CollectablePage, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Answer orders that are open, or completed without their answer in the step that bought it."""
-    body = call.body
     wanted = collection.CollectableFilter(
-        org_id=call.org_id,
-        order_id=str(body.order_id) if body.order_id else None,
+        org_id=org_id,
+        order_id=body.order_id,
         held_too=body.held_too,
         after_time=body.after_time.isoformat() if body.after_time else None,
-        after_id=str(body.after_id) if body.after_id else None,
-        limit=int(body.limit),
+        after_id=body.after_id,
+        limit=body.limit,
     )
-    async with call.context.connection() as connection:
+    async with context.connection() as connection:
         found = await collection.find_collectable_orders(connection, wanted)
     return build_list_response([text.encode() for text in found], {})
 
 
-@runner_endpoint(
-    "research-orders/settle",
-    OrderResult,
-    "Store the result of an order in the step that bought it",
-    endpoints=ORDER_ENDPOINTS,
-)
-async def settle_order(call: RunnerCall[OrderResult]) -> Response:
+@router.post("/settle", summary="Store the result of an order in the step that bought it", response_model=Data[Facts])
+async def settle_order(body: OrderResult, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Store the result of an order in the step that bought it, and write its rows; answer a report of both."""
-    body = call.body
     settlement = collection.Settlement(
-        order_id=str(body.order_id),
+        order_id=body.order_id,
         status=body.status,
-        output_payload=RawJson(body.output_payload),
+        output_payload=body.output_payload or RawJson(b"null"),
         message=body.error_message,
-        details=None if body.error_details is UNSET else RawJson(body.error_details),
+        details=body.error_details,
     )
-    async with call.context.connection() as connection:
-        run_id = await collection.settle_order(connection, settlement, call.org_id)
-    report = {} if run_id is None else await repair_run_rows(call.context, run_id)
+    async with context.connection() as connection:
+        run_id = await collection.settle_order(connection, settlement, org_id)
+    report = {} if run_id is None else await repair_run_rows(context, run_id)
     return build_data_response(msgspec.json.encode({"pipeline_run_id": run_id, **report}))

@@ -6,24 +6,27 @@ are written before the response.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
-from uuid import UUID
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import msgspec
 import structlog
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from msgspec import Raw
+from pydantic import Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth import ORG_HEADER, read_optional_organisation, require_internal_key
+from api.auth import ORG_HEADER
 from api.context import Context
-from api.http.body import decode_body, read_body, replace_unstorable_escapes
-from api.http.endpoint import Endpoint, JsonSchema, build_data_response
-from api.http.errors import Fault
-from api.http.openapi import build_data_schema
+from api.dependencies import AppContext, NamedOrganisation, require_internal
+from api.http.errors import Fault, build_response
+from api.http.models import WHOLE_NUMBER, Body, Data, DataWithMeta, Document, Id, Time
+from api.http.openapi import describe_errors
+from api.http.responses import build_data_response
+from api.http.route import BodyRoute
 from api.http.telemetry import bind_run
 from engine.backfill.run import repair_run
 from engine.orders.errors import OrderConflict, OrderError, ProviderRunIdTaken
@@ -32,300 +35,259 @@ from engine.rows.accounts import Account
 from engine.runs import runs
 from engine.runs.errors import ForeignRecord, LostLease, RecordNotFound, RunError
 from engine.runs.statuses import RunStatus, StepStatus
-from engine.store.connection import RawJson
-from engine.values import exact_json
 
 log = structlog.get_logger("api")
 
-ERROR_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 503)
-HEADERS = {ORG_HEADER: (False, "When sent, it must be the organisation of the run.")}
-OBJECT: Mapping[str, Any] = {"type": "object"}
-
-#: Whole numbers are floats with `multiple_of=1`, since JSON does not distinguish 10.0 from 10.
 Seconds = Annotated[
-    float, Meta(ge=1, le=86_400, multiple_of=1, description="How long the lease lasts without a heartbeat.")
+    int, Field(ge=1, le=86_400, description="How long the lease lasts without a heartbeat."), WHOLE_NUMBER
 ]
-Count = Annotated[float, Meta(ge=0, le=2_147_483_647, multiple_of=1)]
-Text = Annotated[str, Meta(max_length=100_000)]
-Name = Annotated[str, Meta(min_length=1, max_length=500)]
-Time = Annotated[datetime, Meta(tz=True, description="Default: the time of the request.")]
+Number = Annotated[int, Field(ge=0, le=2_147_483_647), WHOLE_NUMBER]
+Text = Annotated[str, Field(max_length=100_000)]
+Name = Annotated[str, Field(min_length=1, max_length=500)]
+Facts = dict[str, Any]
 
 
-class Body(Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """The base of the runner's request bodies. Unknown fields are refused."""
+class RunnerRoute(BodyRoute):
+    """The route of an endpoint of the runner."""
+
+    authenticate = staticmethod(require_internal)
 
 
-BodyT = TypeVar("BodyT", bound=Body)
+def _name_operation(route: APIRoute) -> str:
+    """Return the operation id of an endpoint, such as `pipeline_runs_claim`."""
+    return route.path.removeprefix("/api/internal/").replace("/", "_").replace("-", "_")
 
 
-class Claim(Body, frozen=True):
+#: What the routers of the runner's endpoints have in common.
+RUNNER_OPTIONS: Mapping[str, Any] = {
+    "tags": ["runner"],
+    "route_class": RunnerRoute,
+    "generate_unique_id_function": _name_operation,
+    "responses": describe_errors(400, 401, 403, 404, 409, 413, 415, 422, 503),
+}
+
+router = APIRouter(prefix="/api/internal", **RUNNER_OPTIONS)
+
+
+class Claim(Body):
     """A request for the next run to execute."""
 
     worker: Name
     lease_seconds: Seconds = 60
 
 
-class Heartbeat(Body, frozen=True):
+class Heartbeat(Body):
     """A request to extend the lease of a run, or to give the run back."""
 
-    pipeline_run_id: UUID
-    lease_token: UUID
+    pipeline_run_id: Id
+    lease_token: Id
     lease_seconds: Seconds = 60
-    error_message: Annotated[Text | None, Meta(description="Why the runner gives the run back for another claim.")] = (
+    error_message: Annotated[Text | None, Field(description="Why the runner gives the run back for another claim.")] = (
         None
     )
-    released: Annotated[bool, Meta(description="The runner stops: this attempt does not count against the run.")] = (
-        False
-    )
+    released: Annotated[
+        StrictBool, Field(description="The runner stops: this attempt does not count against the run.")
+    ] = False
 
 
-class Queue(Body, frozen=True):
+class QueueQuestion(Body):
     """A request for the counts of the queue, of the organisation in the header or of all."""
 
 
-class RunReference(Body, frozen=True):
+class RunReference(Body):
     """A run, by its id."""
 
-    pipeline_run_id: UUID
+    pipeline_run_id: Id
 
 
-class RunUpdate(Body, frozen=True):
+class RunUpdate(Body):
     """New values of a run. A field sent as null is cleared, one that is left out keeps its value."""
 
-    pipeline_run_id: UUID
+    pipeline_run_id: Id
     status: RunStatus
-    error_message: Text | UnsetType | None = UNSET
-    error_details: Raw | UnsetType = UNSET
-    trigger_run_id: Name | UnsetType | None = UNSET
+    error_message: Text | None = None
+    error_details: Document = None
+    trigger_run_id: Name | None = None
     started_at: Time | None = None
     finished_at: Time | None = None
-    lease_token: UUID | None = None
+    lease_token: Id | None = None
 
 
-class StepUpdate(Body, frozen=True):
+class StepUpdate(Body):
     """New values of a step result. A field sent as null is cleared, one that is left out keeps its value."""
 
-    step_result_id: UUID
+    step_result_id: Id
     status: StepStatus | None = None
-    input_payload: Raw | UnsetType = UNSET
-    output_payload: Raw | UnsetType = UNSET
-    error_message: Text | UnsetType | None = UNSET
-    error_details: Raw | UnsetType = UNSET
-    task_run_id: Name | UnsetType | None = UNSET
-    duration_ms: Count | None = None
+    input_payload: Document = None
+    output_payload: Document = None
+    error_message: Text | None = None
+    error_details: Document = None
+    task_run_id: Name | None = None
+    duration_ms: Number | None = None
     started_at: Time | None = None
     finished_at: Time | None = None
-    lease_token: UUID | None = None
+    lease_token: Id | None = None
 
 
-class InputValues(Body, frozen=True):
+class InputValues(Body):
     """An operation and, for each of its inputs, the candidate values, by descending priority."""
 
     operation_id: Name
-    inputs: dict[str, list[Raw]]
+    inputs: dict[str, list[Any]]
 
 
-class SkipRemaining(Body, frozen=True):
+class SkipRemaining(Body):
     """A run, and the position of its failed step, after which queued steps are to be skipped."""
 
-    pipeline_run_id: UUID
-    from_step_position: Count
+    pipeline_run_id: Id
+    from_step_position: Number
 
 
-class SubmissionReference(Body, frozen=True):
+class SubmissionReference(Body):
     """A submission, by its id."""
 
-    submission_id: UUID
+    submission_id: Id
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerCall(Generic[BodyT]):
-    """One request of the runner, authenticated and decoded."""
-
-    context: Context
-    body: BodyT
-    org_id: str | None  # the organisation in the header, if sent
-    replaced: int  # escapes in the body that Postgres cannot store, replaced by U+FFFD
-
-
-Respond = Callable[[RunnerCall[BodyT]], Awaitable[Response]]
-
-RUN_ENDPOINTS: list[Endpoint] = []
+_CODES = {
+    RecordNotFound: "not_found",
+    ForeignRecord: "other_organisation",
+    LostLease: "lost_lease",
+    ProviderRunIdTaken: "provider_run_id_taken",
+    OrderConflict: "order_conflict",
+}
 
 
-def runner_endpoint(
-    path: str,
-    body: type[BodyT],
-    title: str,
-    response_schema: JsonSchema = OBJECT,
-    *,
-    endpoints: list[Endpoint] = RUN_ENDPOINTS,
-) -> Callable[[Respond[BodyT]], Respond[BodyT]]:
-    """Add an endpoint to `endpoints` that calls the decorated function with the decoded request.
-
-    RunErrors and OrderErrors that the function raises become error responses.
-    """
-    decoder = msgspec.json.Decoder(body)
-
-    def add_endpoint(respond: Respond[BodyT]) -> Respond[BodyT]:
-        async def respond_to_request(context: Context, request: Request) -> Response:
-            require_internal_key(request, context)
-            org_id = read_optional_organisation(request)
-            raw, replaced = replace_unstorable_escapes(await read_body(request, context.settings.max_body_bytes))
-            decoded = decode_body(raw, decoder)
-            bind_run(getattr(decoded, "pipeline_run_id", None))
-            try:
-                return await respond(RunnerCall(context, decoded, org_id, replaced))
-            except (RunError, OrderError) as error:
-                raise _build_run_fault(error) from error
-
-        endpoints.append(
-            Endpoint(
-                method="POST",
-                path=f"/api/internal/{path}",
-                name=path.replace("/", "_").replace("-", "_"),
-                title=title,
-                tag="runner",
-                body=body,
-                respond=respond_to_request,
-                response_schema=build_data_schema(response_schema),
-                security=("internalKey",),
-                headers=HEADERS,
-                error_statuses=ERROR_STATUSES,
-            )
-        )
-        return respond
-
-    return add_endpoint
+async def answer_run_error(request: Request, error: Exception) -> Response:
+    """Answer an error about a run or an order."""
+    if not isinstance(error, tuple(_CODES)):
+        raise error
+    assert isinstance(error, RunError | OrderError)
+    code = next(code for kind, code in _CODES.items() if isinstance(error, kind))
+    hint = f"send the organisation of the run in `{ORG_HEADER}`" if isinstance(error, ForeignRecord) else error.hint
+    return build_response(Fault(code, error.message, hint=hint))
 
 
-def _build_run_fault(error: RunError | OrderError) -> Fault:
-    """Convert an error about a run or an order to a fault with its code."""
-    match error:
-        case RecordNotFound():
-            return Fault("not_found", error.message, hint=error.hint)
-        case ForeignRecord():
-            hint = f"send the organisation of the run in `{ORG_HEADER}`"
-            return Fault("other_organisation", error.message, hint=hint)
-        case LostLease():
-            return Fault("lost_lease", error.message, hint=error.hint)
-        case ProviderRunIdTaken():
-            return Fault("provider_run_id_taken", error.message, hint=error.hint)
-        case OrderConflict():
-            return Fault("order_conflict", error.message, hint=error.hint)
-    raise error
-
-
-@runner_endpoint("pipeline-runs/claim", Claim, "Claim the next run: queued, or with an expired lease", {})
-async def claim_run(call: RunnerCall[Claim]) -> Response:
+@router.post(
+    "/pipeline-runs/claim",
+    summary="Claim the next run: queued, or with an expired lease",
+    response_model=Data[Facts | None],
+)
+async def claim_run(body: Claim, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Claim the next queued run by a lease; answer the run, or null when there is none."""
-    async with call.context.connection() as connection:
-        attempts = call.context.settings.max_run_attempts
-        run = await runs.claim_run(connection, int(call.body.lease_seconds), call.org_id, attempts)
+    async with context.connection() as connection:
+        attempts = context.settings.max_run_attempts
+        run = await runs.claim_run(connection, body.lease_seconds, org_id, attempts)
     if run:
-        log.info("claimed", worker=call.body.worker, pipeline_run_id=msgspec.json.decode(run)["id"])
+        log.info("claimed", worker=body.worker, pipeline_run_id=msgspec.json.decode(run)["id"])
     return build_data_response(run or "null")
 
 
-@runner_endpoint("pipeline-runs/queue", Queue, "Count the runs that are queued, leased or at Trigger.dev")
-async def read_queue(call: RunnerCall[Queue]) -> Response:
+@router.post(
+    "/pipeline-runs/queue",
+    summary="Count the runs that are queued, leased or at Trigger.dev",
+    response_model=Data[Facts],
+)
+async def read_queue(body: QueueQuestion, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Answer how many runs are queued, leased and at Trigger.dev, and how many orders have no answer yet."""
-    async with call.context.connection() as connection:
-        return build_data_response(await runs.read_queue(connection, call.org_id))
+    async with context.connection() as connection:
+        return build_data_response(await runs.read_queue(connection, org_id))
 
 
-@runner_endpoint("pipeline-runs/heartbeat", Heartbeat, "Prolong the lease of a run")
-async def renew_lease(call: RunnerCall[Heartbeat]) -> Response:
+@router.post("/pipeline-runs/heartbeat", summary="Prolong the lease of a run", response_model=Data[Facts])
+async def renew_lease(body: Heartbeat, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Extend the lease of a run, or end it when the runner gives the run back; answer the lease."""
-    run_id, lease_token = str(call.body.pipeline_run_id), str(call.body.lease_token)
-    async with call.context.connection() as connection:
+    bind_run(body.pipeline_run_id)
+    async with context.connection() as connection:
         lease = await runs.renew_lease(
             connection,
-            run_id,
-            lease_token,
-            int(call.body.lease_seconds),
-            call.org_id,
-            error_message=call.body.error_message,
-            released=call.body.released,
+            body.pipeline_run_id,
+            body.lease_token,
+            body.lease_seconds,
+            org_id,
+            error_message=body.error_message,
+            released=body.released,
         )
     return build_data_response(lease)
 
 
-@runner_endpoint("pipeline-runs/get", RunReference, "Read a run with its submission and step results")
-async def read_run(call: RunnerCall[RunReference]) -> Response:
+@router.post(
+    "/pipeline-runs/get", summary="Read a run with its submission and step results", response_model=Data[Facts]
+)
+async def read_run(body: RunReference, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Answer a run with its submission and step results, which is all that its runner needs."""
-    async with call.context.connection() as connection:
-        return build_data_response(await runs.read_run(connection, str(call.body.pipeline_run_id), call.org_id))
+    bind_run(body.pipeline_run_id)
+    async with context.connection() as connection:
+        return build_data_response(await runs.read_run(connection, body.pipeline_run_id, org_id))
 
 
-@runner_endpoint("pipeline-runs/update-status", RunUpdate, "Update a run; when it ends, write rows that are missing")
-async def update_run(call: RunnerCall[RunUpdate]) -> Response:
+@router.post(
+    "/pipeline-runs/update-status",
+    summary="Update a run; when it ends, write rows that are missing",
+    response_model=Data[Facts],
+)
+async def update_run(body: RunUpdate, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Update a run; when it ends, write its missing rows and add a report of that to the answer."""
-    change = runs.RunChange(**_list_changes(call.body))
-    async with call.context.connection() as connection:
-        run = await runs.update_run(connection, change, call.org_id)
+    bind_run(body.pipeline_run_id)
+    change = runs.RunChange(**_list_changes(body))
+    async with context.connection() as connection:
+        run = await runs.update_run(connection, change, org_id)
     if not change.status.is_final:
         return build_data_response(run)
     fields = msgspec.json.decode(run, type=dict[str, Raw])  # undecoded, so that no number changes
-    report = await repair_run_rows(call.context, change.pipeline_run_id)
+    report = await repair_run_rows(context, change.pipeline_run_id)
     return build_data_response(msgspec.json.encode({**fields, **report}))
 
 
-@runner_endpoint("step-results/update", StepUpdate, "Update a step result")
-async def update_step(call: RunnerCall[StepUpdate]) -> Response:
+@router.post("/step-results/update", summary="Update a step result", response_model=DataWithMeta[Facts, Facts])
+async def update_step(body: StepUpdate, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Update a step result; answer it, and how many characters Postgres cannot store were replaced."""
-    change = runs.StepChange(**_list_changes(call.body))
-    async with call.context.connection() as connection:
-        step = await runs.update_step(connection, change, call.org_id)
-    return build_data_response(step, {"replaced": call.replaced})
+    change = runs.StepChange(**_list_changes(body))
+    async with context.connection() as connection:
+        step = await runs.update_step(connection, change, org_id)
+    return build_data_response(step, {"replaced": body.replaced})
 
 
-@runner_endpoint("step-results/normalize-inputs", InputValues, "Normalize the inputs of a step's research")
-async def normalize_step_inputs(call: RunnerCall[InputValues]) -> Response:
+@router.post(
+    "/step-results/normalize-inputs", summary="Normalize the inputs of a step's research", response_model=Data[Facts]
+)
+async def normalize_step_inputs(body: InputValues, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Answer, for each input, its normalized text for the prompt, or why there is none."""
-    operation = call.body.operation_id
+    operation = body.operation_id
     research = next(
-        (plan.research for plan in call.context.plans if plan.research and plan.research.operation == operation), None
+        (plan.research for plan in context.plans if plan.research and plan.research.operation == operation), None
     )
     if research is None:
         hint = "deploy the API with the specs of the runner"
         raise Fault("not_found", f"no spec says how `{operation}` is executed", hint=hint)
-    values = {name: [exact_json.loads(bytes(value)) for value in given] for name, given in call.body.inputs.items()}
-    texts = normalize_inputs(research, values)
+    texts = normalize_inputs(research, body.inputs)
     return build_data_response(msgspec.json.encode({name: asdict(each) for name, each in texts.items()}))
 
 
-@runner_endpoint("step-results/mark-remaining-skipped", SkipRemaining, "Skip the queued steps of a run")
-async def skip_remaining_steps(call: RunnerCall[SkipRemaining]) -> Response:
+@router.post(
+    "/step-results/mark-remaining-skipped", summary="Skip the queued steps of a run", response_model=Data[Facts]
+)
+async def skip_remaining_steps(body: SkipRemaining, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Set the queued steps of a run after a position to `skipped`; answer the run."""
-    run_id, position = str(call.body.pipeline_run_id), int(call.body.from_step_position)
-    async with call.context.connection() as connection:
-        return build_data_response(await runs.skip_remaining_steps(connection, run_id, position, call.org_id))
+    bind_run(body.pipeline_run_id)
+    async with context.connection() as connection:
+        run = await runs.skip_remaining_steps(connection, body.pipeline_run_id, body.from_step_position, org_id)
+    return build_data_response(run)
 
 
-@runner_endpoint("submissions/sync-status", SubmissionReference, "Derive a submission's status from its runs")
-async def sync_submission_status(call: RunnerCall[SubmissionReference]) -> Response:
+@router.post(
+    "/submissions/sync-status", summary="Derive a submission's status from its runs", response_model=Data[Facts]
+)
+async def sync_submission_status(body: SubmissionReference, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Derive the status of a submission from its runs, and store it; answer the submission."""
-    submission_id = str(call.body.submission_id)
-    async with call.context.connection() as connection:
-        return build_data_response(await runs.sync_submission_status(connection, submission_id, call.org_id))
+    async with context.connection() as connection:
+        return build_data_response(await runs.sync_submission_status(connection, body.submission_id, org_id))
 
 
-def _list_changes(body: RunUpdate | StepUpdate) -> dict[str, Any]:
-    """Return the fields that were sent, as parameters for Postgres: JSON as text, JSON null as None."""
-    values = {name: getattr(body, name) for name in body.__struct_fields__}
-    return {name: _convert_value(value) for name, value in values.items() if value is not UNSET}
-
-
-def _convert_value(value: Any) -> Any:
-    match value:
-        case Raw():
-            return None if bytes(value) == b"null" else RawJson(value)
-        case UUID():
-            return str(value)
-        case float():
-            return int(value)
-    return value
+def _list_changes(body: Body) -> dict[str, Any]:
+    """Return the fields that were sent, as parameters for Postgres: JSON null as None."""
+    values = {name: getattr(body, name) for name in body.model_fields_set}
+    return {name: None if value == b"null" else value for name, value in values.items()}
 
 
 async def repair_run_rows(context: Context, run_id: str) -> dict[str, Any]:

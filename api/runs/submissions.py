@@ -7,79 +7,67 @@ accept stays queued, and the response says so; `submissions/dispatch` dispatches
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Annotated, Any
 
 import msgspec
-from starlette.requests import Request
+from fastapi import APIRouter, Body, Depends, Header
+from pydantic import WithJsonSchema
 from starlette.responses import Response
 
-from api.auth import COMPANY_HEADER, ORG_HEADER, Caller, authenticate_tenant, require_internal_key
+from api.auth import Caller
 from api.context import Context
-from api.http.body import UNSTORABLE_HINT, decode_body, find_unstorable_escape, read_body
-from api.http.endpoint import build_data_response, endpoint
+from api.dependencies import AppContext, Spender, Tenant, find_spender, require_internal
+from api.http.body import UNSTORABLE_HINT
 from api.http.errors import Fault, InvalidBody
-from api.http.openapi import build_data_schema
+from api.http.models import Data, DataWithMeta, Id, Omittable
+from api.http.openapi import describe_errors
+from api.http.responses import build_data_response
+from api.http.route import BodyRoute, EndpointRoute
 from api.runs import trigger_dev
 from api.runs.dispatch import OfferedRun, dispatch_runs
 from api.runs.new_submissions import (
-    IDEMPOTENCY_HEADER,
     NewSubmission,
     build_submission,
+    check_idempotency_key,
     compute_ceiling,
-    read_idempotency_key,
-    require_spender,
     store_submission,
 )
-from api.runs.routes import SubmissionReference
+from api.runs.routes import RUNNER_OPTIONS, Facts, SubmissionReference
 from engine.runs import management, submissions
 from engine.runs.management import ChangedRun
 from engine.runs.statuses import Runner
-from engine.values.uuid_text import parse_uuid
 
-HEADERS = {
-    ORG_HEADER: (False, "With the internal key: the organisation to act for."),
-    COMPANY_HEADER: (False, "With the internal key: the company to act for."),
+
+class SpenderRoute(BodyRoute):
+    """The route of an endpoint that starts paid work."""
+
+    authenticate = staticmethod(find_spender)
+
+
+router = APIRouter(prefix="/api/v1/submissions", tags=["submissions"], route_class=EndpointRoute)
+runner_router = APIRouter(prefix="/api/internal/submissions", **RUNNER_OPTIONS)
+
+#: Its schema only describes it: one that is blank or too long is answered with 400.
+IdempotencyKey = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 255})]
+_EXAMPLE = {
+    "steps": [{"operation_id": "company.derive.icp_job_titles"}],
+    "inputs": [{"company_name": "Example", "domain": "example.com"}],
 }
-#: What the endpoints of one submission have in common.
-_OPTIONS: Final[dict[str, Any]] = {
-    "tag": "submissions",
-    "response_schema": build_data_schema({"type": "object"}),
-    "security": ("tenant",),
-    "headers": HEADERS,
-}
-
-_NEW_SUBMISSION: msgspec.json.Decoder[NewSubmission] = msgspec.json.Decoder(NewSubmission)
-_SUBMISSION_REFERENCE: msgspec.json.Decoder[SubmissionReference] = msgspec.json.Decoder(SubmissionReference)
 
 
-@endpoint(
-    "POST",
-    "/api/v1/submissions",
-    name="create_submission",
-    title="Create a submission of steps and inputs, with one run per input",
-    tag="submissions",
-    body=NewSubmission,
-    example={
-        "steps": [{"operation_id": "company.derive.icp_job_titles"}],
-        "inputs": [{"company_name": "Example", "domain": "example.com"}],
-    },
-    response_schema=build_data_schema({"type": "object"}, {"type": "object"}),
-    security=("tenant",),
-    headers={
-        **HEADERS,
-        IDEMPOTENCY_HEADER: (False, "A repeated request with the same key gets the first submission."),
-    },
-    error_statuses=(400, 401, 403, 404, 413, 415, 422, 429, 503),
-)
-async def create_submission(context: Context, request: Request) -> Response:
+async def create_submission(
+    caller: Spender,
+    context: AppContext,
+    body: Annotated[NewSubmission, Body(examples=[_EXAMPLE])],
+    idempotency_key: Annotated[
+        Omittable[IdempotencyKey], Header(description="A repeated request with the same key gets the first submission.")
+    ] = None,
+) -> Response:
     """Store a submission and dispatch its runs to Trigger.dev, where that executes them; answer the submission."""
-    caller = await authenticate_tenant(request, context)
-    require_spender(caller)
-    key = read_idempotency_key(request)
-    raw = await read_body(request, context.settings.max_body_bytes)
-    body = decode_body(raw, _NEW_SUBMISSION)
-    if escape := find_unstorable_escape(raw):
-        raise InvalidBody(f"the body holds `{escape}`", code="unstorable_text", hint=UNSTORABLE_HINT)
+    key = check_idempotency_key(idempotency_key)
+    if body.replaced:
+        message = "the body holds a NUL or half a surrogate pair"
+        raise InvalidBody(message, code="unstorable_text", hint=UNSTORABLE_HINT)
     ceiling = compute_ceiling(context, body)
     if body.dry_run:
         return build_data_response(msgspec.json.encode({"dry_run": True, **ceiling.as_dict()}), ceiling.as_dict())
@@ -90,82 +78,74 @@ async def create_submission(context: Context, request: Request) -> Response:
     return build_data_response(created.json, meta | dispatch)
 
 
-@endpoint(
-    "GET",
-    "/api/v1/submissions/{submission_id}",
-    name="read_submission",
-    title="Read a submission with its runs and their steps",
-    **_OPTIONS,
-    error_statuses=(400, 401, 404, 422, 503),
+router.add_api_route(
+    "",
+    create_submission,
+    methods=["POST"],
+    operation_id="create_submission",
+    summary="Create a submission of steps and inputs, with one run per input",
+    response_model=DataWithMeta[Facts, Facts],
+    responses=describe_errors(400, 401, 403, 404, 413, 415, 422, 503),
+    route_class_override=SpenderRoute,
 )
-async def read_submission(context: Context, request: Request) -> Response:
+
+
+@router.get(
+    "/{submission_id}",
+    summary="Read a submission with its runs and their steps",
+    response_model=Data[Facts],
+    responses=describe_errors(400, 401, 404, 422, 503),
+)
+async def read_submission(submission_id: Id, caller: Tenant, context: AppContext) -> Response:
     """Answer a submission of the caller with its runs and their steps."""
-    caller = await authenticate_tenant(request, context)
-    return build_data_response(await _fetch_submission(context, caller, _read_submission_id(request)))
+    return build_data_response(await _fetch_submission(context, caller, submission_id))
 
 
-@endpoint(
-    "POST",
-    "/api/internal/submissions/dispatch",
-    name="submissions_dispatch",
-    title="Dispatch to Trigger.dev again the queued runs it has not accepted",
-    tag="runner",
-    body=SubmissionReference,
-    response_schema=build_data_schema({"type": "object"}),
-    security=("internalKey",),
-    error_statuses=(401, 409, 413, 415, 422, 503),
+@runner_router.post(
+    "/dispatch",
+    summary="Dispatch to Trigger.dev again the queued runs it has not accepted",
+    response_model=Data[Facts],
+    dependencies=[Depends(require_internal)],
+    responses=describe_errors(401, 409, 413, 415, 422, 503),
 )
-async def dispatch_submission(context: Context, request: Request) -> Response:
+async def dispatch_submission(body: SubmissionReference, context: AppContext) -> Any:
     """Dispatch to Trigger.dev the runs of a submission that it has not accepted; answer how many it accepted."""
-    require_internal_key(request, context)
-    body = decode_body(await read_body(request, context.settings.max_body_bytes), _SUBMISSION_REFERENCE)
     if not context.settings.trigger_secret_key:
         raise Fault("no_trigger", "`TRIGGER_SECRET_KEY` is not set", hint="set it, or let a local runner work")
     async with context.connection() as connection:
-        runs = await submissions.find_undispatched_runs(connection, str(body.submission_id))
-    report = {"dispatched": 0, "not_dispatched": []} | await dispatch_runs(context, runs)
-    return build_data_response(msgspec.json.encode(report))
+        runs = await submissions.find_undispatched_runs(connection, body.submission_id)
+    return {"data": {"dispatched": 0, "not_dispatched": []} | await dispatch_runs(context, runs)}
 
 
-@endpoint(
-    "POST",
-    "/api/v1/submissions/{submission_id}/cancel",
-    name="cancel_submission",
-    title="Cancel the runs of a submission that have not ended",
-    **_OPTIONS,
-    error_statuses=(400, 401, 403, 404, 422, 503),
+@router.post(
+    "/{submission_id}/cancel",
+    summary="Cancel the runs of a submission that have not ended",
+    response_model=DataWithMeta[Facts, Facts],
+    responses=describe_errors(400, 401, 403, 404, 422, 503),
 )
-async def cancel_submission(context: Context, request: Request) -> Response:
+async def cancel_submission(submission_id: Id, caller: Spender, context: AppContext) -> Response:
     """Cancel the runs of a submission: they place no more orders; answers of placed orders are still collected."""
-    return await _change_submission(context, request, management.cancel_runs, "canceled")
+    return await _change_submission(context, caller, submission_id, management.cancel_runs, "canceled")
 
 
-@endpoint(
-    "POST",
-    "/api/v1/submissions/{submission_id}/retry",
-    name="retry_submission",
-    title="Queue again the runs of a submission that failed, were canceled, or lost their runner",
-    **_OPTIONS,
-    error_statuses=(400, 401, 403, 404, 422, 503),
+@router.post(
+    "/{submission_id}/retry",
+    summary="Queue again the runs of a submission that failed, were canceled, or lost their runner",
+    response_model=DataWithMeta[Facts, Facts],
+    responses=describe_errors(400, 401, 403, 404, 422, 503),
 )
-async def retry_submission(context: Context, request: Request) -> Response:
+async def retry_submission(submission_id: Id, caller: Spender, context: AppContext) -> Response:
     """Queue the runs of a submission again; steps that succeeded keep their results."""
-    return await _change_submission(context, request, management.retry_runs, "queued")
-
-
-SUBMISSION_ENDPOINTS = (create_submission, read_submission, cancel_submission, retry_submission, dispatch_submission)
+    return await _change_submission(context, caller, submission_id, management.retry_runs, "queued")
 
 
 async def _change_submission(
-    context: Context, request: Request, change: Callable[..., Awaitable[list[ChangedRun]]], name: str
+    context: Context, caller: Caller, submission_id: str, change: Callable[..., Awaitable[list[ChangedRun]]], name: str
 ) -> Response:
     """Apply `change` (cancel or retry) to the runs of a submission, here and at Trigger.dev; answer the submission.
 
     `meta` has the number of changed runs, under `name`, and their ids.
     """
-    caller = await authenticate_tenant(request, context)
-    require_spender(caller)
-    submission_id = _read_submission_id(request)
     await _fetch_submission(context, caller, submission_id)
     async with context.connection() as connection:
         changed = await change(connection, submission_id=submission_id)
@@ -176,13 +156,6 @@ async def _change_submission(
         if at_trigger := [run.trigger_run_id for run in changed if run.trigger_run_id]:
             meta["not_canceled_at_trigger"] = await trigger_dev.cancel_runs(context.settings, at_trigger)
     return build_data_response(await _fetch_submission(context, caller, submission_id), meta)
-
-
-def _read_submission_id(request: Request) -> str:
-    submission_id = parse_uuid(request.path_params["submission_id"])
-    if submission_id is None:
-        raise InvalidBody("the submission's id is not a UUID", field="submission_id")
-    return submission_id
 
 
 async def _fetch_submission(context: Context, caller: Caller, submission_id: str) -> str:

@@ -139,16 +139,15 @@ def serve_agent(
 
 async def _serve_agent(here: Project, dsn: str, internal_key: str, headers: dict[str, str]) -> None:
     from api import settings
-    from api.app import App, create_app, find_version
+    from api.app import create_app, find_version
     from api.mcp.endpoint_client import EndpointClient
     from api.mcp.server import serve_stdio
 
     environment = {"JWT_SECRET": secrets.token_urlsafe(32), **os.environ, "INTERNAL_API_KEY": internal_key}
     plans = load_plans(here)
     app = create_app(settings.load_settings(environment, database_url=dsn), plans, here.migrations)
-    assert isinstance(app, App)
     async with app.router.lifespan_context(app):
-        await serve_stdio(plans, find_version(), EndpointClient(app.inner, headers))
+        await serve_stdio(plans, find_version(), EndpointClient(app, headers))
 
 
 def run_worker(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api.rows.tenant import MAX_PAGE_BYTES
+from api.rows.spec_router import MAX_PAGE_BYTES
 from api.settings import SettingsError, load_settings
 from tests.api.loopback import Api, internal_headers, read_error
 

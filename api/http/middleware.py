@@ -1,0 +1,56 @@
+"""The middleware of the app, outermost first. Every request passes all of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.context import Context
+from api.http.disconnect import CancelOnDisconnect
+from api.http.rate_limit import RateLimit
+from api.http.security_headers import SecurityHeaders
+from api.http.telemetry import Telemetry
+
+#: Responses smaller than this many bytes are not compressed.
+_LEAST_BYTES: Final = 1000
+#: The gzip level. Documents shrink to a third at any level; higher levels block the event loop several times longer.
+_LEVEL: Final = 3
+_HEADERS: Final = ("authorization", "content-type", "idempotency-key", "x-request-id")
+_ANSWER_HEADERS: Final = ("x-request-id", "retry-after", "content-disposition")
+
+
+class HeadAsGet:
+    """ASGI middleware that lets routes answer HEAD as they answer GET; the HTTP server leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the wrapped app."""
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self.app({**scope, "method": "GET"} if is_head else scope, receive, send)
+
+
+def list_middleware(context: Context) -> list[Middleware]:
+    """Return the middleware of an app. Cookies are not used: a page of another origin sends a token."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=context.settings.cors_origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=_HEADERS,
+        expose_headers=_ANSWER_HEADERS,
+        max_age=3600,
+    )
+    return [
+        Middleware(CancelOnDisconnect),
+        Middleware(SecurityHeaders),
+        Middleware(Telemetry, metrics=context.metrics, traces=context.traces),
+        Middleware(RateLimit, context=context),
+        *([cors] if context.settings.cors_origins else []),
+        Middleware(GZipMiddleware, minimum_size=_LEAST_BYTES, compresslevel=_LEVEL),
+        Middleware(HeadAsGet),
+    ]

@@ -1,0 +1,148 @@
+"""The bases of pydantic models for bodies, query strings and answers, and the types of their fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Generic, Self, TypeAlias, TypeVar
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
+
+from api.http.body import build_unknown_field_fault, decode_value, replace_unstorable_escapes, split_fields
+from engine.store.connection import RawJson
+from engine.values.uuid_text import parse_uuid
+
+T = TypeVar("T")
+MetaT = TypeVar("MetaT")
+
+#: May be left out, and is then None. The OpenAPI document does not say null: a query string and a header have none.
+Omittable: TypeAlias = T | SkipJsonSchema[None]
+OmittableText: TypeAlias = str | SkipJsonSchema[None]
+
+
+def _read_id(value: Any) -> str:
+    text = parse_uuid(value)
+    if text is None:
+        raise ValueError("it is not a UUID")
+    return text
+
+
+def _read_time(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("it is not a time, such as `2026-01-31T12:00:00Z`")
+    return datetime.fromisoformat(value)
+
+
+def _read_whole_number(value: Any) -> int:
+    """Return a number without a fraction as an int: JSON does not distinguish 10.0 from 10."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise ValueError("it is not a whole number")
+    return int(value)
+
+
+def _keep_document(value: RawJson) -> RawJson:
+    return value
+
+
+class _Undecoded:
+    """Marks a field of a body whose JSON text is stored as it was sent."""
+
+
+_ID_SCHEMA: Final = {"type": "string", "format": "uuid"}
+Id = Annotated[str, BeforeValidator(_read_id), WithJsonSchema(_ID_SCHEMA)]
+#: A header: `api.auth` reads it, and answers 400 where it is not a UUID.
+HeaderId = Annotated[str, WithJsonSchema(_ID_SCHEMA)]
+Time = Annotated[AwareDatetime, BeforeValidator(_read_time), WithJsonSchema({"type": "string", "format": "date-time"})]
+#: After the bounds of an int, which the OpenAPI document would lack otherwise.
+WHOLE_NUMBER: Final = BeforeValidator(_read_whole_number)
+Count = Annotated[int, Field(ge=0)]
+#: Any JSON, undecoded; None where it was left out.
+Document = Annotated[RawJson | None, PlainValidator(_keep_document), WithJsonSchema({}), _Undecoded()]
+
+
+class Body(BaseModel):
+    """The base of request bodies: unknown fields are refused, and fields of type `Document` are not decoded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    _replaced: int = PrivateAttr(default=0)
+
+    @property
+    def replaced(self) -> int:
+        """How many escapes that Postgres cannot store were replaced by U+FFFD."""
+        return self._replaced
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def decode(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Decode the fields of a body, which FastAPI hands over as bytes. Raises Fault 422 for what is not JSON."""
+        if not isinstance(value, bytes):
+            _refuse_unknown(cls, value)
+            return handler(value)
+        raw, replaced = replace_unstorable_escapes(value)
+        texts = split_fields(raw, cls.model_fields)
+        body = handler({name: _decode_field(cls, name, bytes(text)) for name, text in texts.items()})
+        body._replaced = replaced
+        return body
+
+
+def _decode_field(model: type[Body], name: str, text: bytes) -> Any:
+    is_document = any(isinstance(mark, _Undecoded) for mark in model.model_fields[name].metadata)
+    return RawJson(text) if is_document else decode_value(name, text)
+
+
+class Parameters(BaseModel):
+    """The base of query strings and of an agent's arguments: unknown names are refused, naming the known ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_unknown(cls, value: Any) -> Any:
+        """Raise Fault 422 for unknown names."""
+        _refuse_unknown(cls, value)
+        return value
+
+
+class OrganisationParameters(Parameters):
+    """The parameters of endpoints that read the rows of one organisation."""
+
+    org_id: Annotated[Omittable[Id], Field(description="For super-admins: the organisation.")] = None
+
+
+def _refuse_unknown(model: type[BaseModel], value: Any) -> None:
+    known = tuple(field.alias or name for name, field in model.model_fields.items())
+    if isinstance(value, Mapping) and (unknown := [name for name in value if name not in known]):
+        raise build_unknown_field_fault(unknown, known)
+
+
+class Data(BaseModel, Generic[T]):
+    """A successful answer."""
+
+    data: T
+
+
+class DataWithMeta(BaseModel, Generic[T, MetaT]):
+    """A successful answer, with facts about it."""
+
+    data: T
+    meta: MetaT
+
+
+class Page(BaseModel):
+    """The part of a list that was asked for."""
+
+    limit: int
+    offset: int

@@ -1,0 +1,93 @@
+"""The classes of the API's routes, which `APIRouter(route_class=...)` names.
+
+FastAPI reads a body before it calls any dependency. Here the caller is authenticated first, so that one without a key
+learns nothing about its JSON, and cannot make the server read megabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.context import get_context, pool_share
+from api.http.body import read_body
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class _RowIdConvertor(StringConvertor):
+    """Path parameter that is the id of a row, and not the last word of another endpoint of its spec."""
+
+    regex = "(?!(?:query|export)$)[^/]+"
+
+
+register_url_convertor("row_id", _RowIdConvertor())
+
+
+class EndpointRoute(APIRoute):
+    """A route whose requests share the connections of its tag; where that is a spec, its table has to fit."""
+
+    def get_route_handler(self) -> Handler:
+        respond, tag, path = self.build_handler(), str(self.tags[0]), self.path_format
+
+        async def answer_request(request: Request) -> Response:
+            request.state.route = path  # the label of the metrics
+            pool_share.set(tag)
+            await get_context(request).readiness.require_fit(tag)
+            return await respond(request)
+
+        return answer_request
+
+    def build_handler(self) -> Handler:
+        """Return the function that answers a request: FastAPI's, which calls the dependencies and the endpoint."""
+        return super().get_route_handler()
+
+
+class BodyRoute(EndpointRoute):
+    """A route with a body of limited size, whose caller `authenticate` has to know before it is read."""
+
+    @staticmethod
+    async def authenticate(request: Request) -> object:
+        """Authenticate the caller. Raises Fault 401 or 403."""
+        raise NotImplementedError
+
+    def build_handler(self) -> Handler:
+        respond = super().build_handler()
+
+        async def answer_request(request: Request) -> Response:
+            await self.authenticate(request)
+            bounded = _BoundedRequest(request.scope, request.receive)
+            await bounded.body()
+            return await respond(bounded)
+
+        return answer_request
+
+
+class _BoundedRequest(Request):
+    """A request with a body of limited size, possibly gzip, that is decoded by the model of the endpoint."""
+
+    async def body(self) -> bytes:
+        """Return the body. Raises Fault 413, 415, 422."""
+        if not hasattr(self, "_body"):
+            self._body = await read_body(self, get_context(self).settings.max_body_bytes)
+        return self._body
+
+    async def json(self) -> bytes:
+        """Return the body undecoded: documents in it are stored as they are."""
+        return await self.body()
+
+
+class DocumentRoute(EndpointRoute):
+    """A route whose endpoint gets the request alone, since its documents stream past FastAPI.
+
+    Its dependencies and models only describe it: the endpoint authenticates the caller and reads the body itself.
+    """
+
+    def build_handler(self) -> Handler:
+        endpoint: Handler = self.endpoint
+        return endpoint

@@ -1,0 +1,100 @@
+"""What the endpoints of a spec share: how they are added to the app, their parameters, and the size of a response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeAlias
+
+from fastapi import APIRouter, Path
+from pydantic import Field
+
+from api.http.models import Omittable, OrganisationParameters
+from api.http.named_schemas import NamedSchema, move_to_components
+from api.http.openapi import describe_errors
+from api.http.route import EndpointRoute
+from engine.generate.type_names import build_type_name
+from engine.plan import Plan
+
+Schema: TypeAlias = Mapping[str, Any]
+
+#: A page ends early when its rows exceed this many bytes, and the next page continues after them: a document may have
+#: 32 MB, and a page 1000 rows.
+MAX_PAGE_BYTES: Final = 16 * 1024 * 1024
+
+#: The id of a row in a path. One that is no UUID is that of no row: 404.
+RowId = Annotated[str, Path(alias="id", json_schema_extra={"format": "uuid"})]
+
+
+class RowParameters(OrganisationParameters):
+    """The organisation, and the columns to show."""
+
+    fields: Annotated[
+        Omittable[str], Field(description="Columns and paths to show, separated by commas. Default: every column.")
+    ] = None
+
+    def list_fields(self) -> list[str] | None:
+        """Return the columns and paths, None for every column."""
+        return None if self.fields is None else self.fields.split(",")
+
+
+@dataclass(frozen=True, slots=True)
+class SpecRouter:
+    """Adds the endpoints of a plan to a router, and the schemas they name to the components of the document."""
+
+    plan: Plan
+    router: APIRouter
+    components: dict[str, Any]
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        name: str,
+        title: str,
+        answer: tuple[str, Schema, Schema | None] | None = None,
+        files: Mapping[str, Schema] | None = None,
+        errors: tuple[int, ...] = (400, 401, 403, 404, 422, 503),
+        description: str = "",
+        body: Schema | None = None,
+        body_required: bool = False,
+        route_class: type[EndpointRoute] = EndpointRoute,
+        response_model: Any = None,
+        **options: Any,
+    ) -> None:
+        """Add the endpoint of a path.
+
+        `answer` is the last part of the name of the answer's schema, and the schemas of its `data` and `meta`. Where
+        its shape is the same for every spec, `response_model` describes it; an answer that is no JSON has its media
+        types in `files`.
+        """
+        schemas = dict(files or {})
+        if answer is not None:
+            schemas["application/json"] = self._describe_answer(*answer)
+        content = {media_type: {"schema": self._name_parts(schema)} for media_type, schema in schemas.items()}
+        request = {"content": {"application/json": {"schema": self._name_parts(body)}}, "required": body_required}
+        self.router.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            name=name,
+            operation_id=name,
+            tags=[self.plan.name],
+            summary=f"{self.plan.title}: {title}",
+            description=description or self.plan.description,
+            responses={200: {"description": "done", "content": content}, **describe_errors(*errors)},
+            openapi_extra=None if body is None else {"requestBody": request},
+            response_model=response_model,
+            route_class_override=route_class,
+            **options,
+        )
+
+    def _name_parts(self, schema: Any) -> Any:
+        return move_to_components(schema, self.components)
+
+    def _describe_answer(self, kind: str, data: Schema, meta: Schema | None) -> NamedSchema:
+        properties = {"data": data} if meta is None else {"data": data, "meta": meta}
+        schema = {"type": "object", "required": list(properties), "properties": properties}
+        return NamedSchema(build_type_name(self.plan, kind), schema)
