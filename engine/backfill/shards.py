@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from engine.backfill.apply import BatchFold
-from engine.backfill.reader import fetch_steps
+from engine.backfill.reader import stream_steps
 from engine.backfill.refusals import forget_old_refusals
 from engine.backfill.run import (
     BackfillResult,
@@ -30,16 +30,13 @@ from engine.rows.accounts import Account
 from engine.rows.reading import Reading
 from engine.rows.shards import Shard
 from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step
-from engine.sql import step_results
+from engine.sql import merge, step_results
 from engine.sql.step_results import Position, Scope
 from engine.store.connection import Connection, connect
 from engine.store.errors import wrap_errors
 
 #: Step results whose ids are selected at a time; their documents are read in smaller parts.
 _PAGE_SIZE: Final = 2_000
-#: Step results whose documents are read at a time, until the size of the last ones tells how many may be.
-_FETCH_SIZE: Final = 20
-_FETCH_BYTES: Final = 2_000_000
 
 #: Called with an organisation, its step results, and those of all shards: it is larger than a shard's share.
 NoteLarge = Callable[[str, int, int], None]
@@ -77,11 +74,14 @@ async def run_shard(
             async for batch in _stream_batches(
                 connection, reading, org_id, replace(scope, org_ids=[org_id]), batch_size
             ):
-                steps = await fold_with_retry(connection, fold, batch, again=scope.all, dry_run=dry_run)
+                steps = await fold_with_retry(
+                    connection, fold, batch, again=scope.all, dry_run=dry_run, is_flushed=False
+                )
                 record_outcomes(result.account, steps)
                 progress(result.account)
         await _fold_stale_rows(connection, fold, shard, result.account, dry_run=dry_run)
         if not dry_run:
+            await connection.execute(merge.FLUSH_COMMITS_SQL)
             left = await _count_left(connection, plan, replace(scope, all=False, rejected=False), shard)
             result.account.found = result.account.recorded + left
         return result
@@ -129,16 +129,9 @@ async def _stream_batches(
     builder, after = BatchBuilder(batch_size), Position()
     while ids := await _fetch_page(connection, reading.plan, org_id, scope, after):
         after = Position(ids[-1][1], ids[-1][0])
-        size, place = _FETCH_SIZE, 0
-        while place < len(ids):
-            part = [step_id for step_id, _ in ids[place : place + size]]
-            place += len(part)
-            steps = await fetch_steps(connection, reading, part)
-            for step in steps:
-                if batch := builder.add_step(step):
-                    yield batch
-            read = sum(step.size for step in steps)
-            size = max(1, min(_PAGE_SIZE, _FETCH_BYTES * max(len(steps), 1) // max(read, 1), size * 2))
+        async for step in stream_steps(connection, reading, [step_id for step_id, _ in ids]):
+            if batch := builder.add_step(step):
+                yield batch
     if batch := builder.take_batch():
         yield batch
 
