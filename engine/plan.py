@@ -63,8 +63,9 @@ class OperationMapping:
         reads = (steps for path in self.paths if path is not None for steps in path.reads)
         return any(steps[0] == "item" and len(steps) > 1 for steps in reads if steps)
 
-    def list_sources(self) -> tuple[tuple[Field, CompiledPath], ...]:
-        """Return the fields that have a path, each with its path: all but those derived by `coalesce`."""
+    @cached_property
+    def sources(self) -> tuple[tuple[Field, CompiledPath], ...]:
+        """The fields that have a path, each with its path: all but those derived by `coalesce`."""
         pairs = zip(self.fields, self.paths, strict=True)
         return tuple((column, path) for column, path in pairs if path is not None)
 

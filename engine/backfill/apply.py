@@ -14,7 +14,7 @@ Backfill, repair and an upsert that names its step result all use it. The steps 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from engine.backfill.lineage import Lineage
@@ -26,7 +26,7 @@ from engine.backfill.staging import StagingStatements
 from engine.backfill.versions import check_present_version
 from engine.backfill.writer import FoldWriter
 from engine.plan import Plan
-from engine.rows.fold import Contributor, FoldedRow, UnitFold
+from engine.rows.fold import Contributor, UnitFold
 from engine.rows.keys import build_key
 from engine.rows.outcomes import Outcome
 from engine.rows.reading import Reading
@@ -133,24 +133,24 @@ async def _lock_steps(connection: Connection, steps: Sequence[Step]) -> set[str]
 def _record_outcomes(folds: Iterable[UnitFold]) -> None:
     """Set the outcome of each row of the batch's step results."""
     for fold in folds:
-        newest = {(row.newest.step_id, row.number): row for row in fold.fold_rows()}
+        newest = fold.list_newest()
         for contributor in fold.contributors:
             if contributor.is_new:
                 _record_rows(fold, contributor, newest)
 
 
-def _record_rows(fold: UnitFold, contributor: Contributor, newest: dict[tuple[str, int], FoldedRow]) -> None:
+def _record_rows(fold: UnitFold, contributor: Contributor, newest: Set[tuple[str, int]]) -> None:
     step, results = contributor.extracted, fold.results
     for number in contributor.rows:
-        if stored := results.get(build_key(fold.plan, step.extraction.rows[number])):
+        key = build_key(fold.plan, step.extraction.rows[number])
+        if stored := results.get(key):
             step.row_ids[number] = stored.row_id
-        row = newest.get((step.id, number))
         if reason := contributor.refusals.get(number):
             step.outcomes[number] = Outcome.REJECTED
             step.refusals[number] = reason
             step.merge_reasons.append(reason)
-        elif row is not None:
-            step.outcomes[number] = results[row.key].outcome
+        elif (step.id, number) in newest:
+            step.outcomes[number] = results[key].outcome
         else:
             step.outcomes[number] = Outcome.SUPERSEDED
 

@@ -16,9 +16,9 @@ from engine.sql.step_results import Scope
 from engine.store.connection import Connection
 
 #: Step results per fetch: extracting them takes some two milliseconds, during which no writer can send a statement.
-FETCH_SIZE: Final = 20
-#: Step results of one read by id: first, and at most.
-_FIRST_SIZE: Final = 10
+FETCH_SIZE: Final = 40
+#: Step results of the first fetch, when nothing is known of their size, and of one read by id at most.
+FIRST_SIZE: Final = 10
 _MOST_STEPS: Final = 500
 #: Bytes per fetch, estimated from the last fetch: large documents are fetched one by one.
 _FETCH_BYTES: Final = 2_000_000
@@ -70,7 +70,7 @@ async def stream_steps(connection: Connection, reading: Reading, ids: Sequence[s
 
     They come in the order of (recorded_at, id) if `ids` does. Raises psycopg's errors.
     """
-    size, place = _FIRST_SIZE, 0
+    size, place = FIRST_SIZE, 0
     while place < len(ids):
         steps = await fetch_steps(connection, reading, ids[place : place + size])
         place += size

@@ -3,12 +3,14 @@
 The steps of `run_backfill`:
 
 1. register the spec's version, unless it is known; make what the database refused pending if the table has changed
-   since; take the spec's lock: two backfills of one spec would only repeat each other (repair of one run takes none)
+   since; queue what is pending of a new version, unless all of it is in scope; take the spec's lock: two backfills of
+   one spec would only repeat each other (repair of one run takes none)
 2. read the scope's step results over one connection, oldest first, and extract their rows; a transaction of the reader
    lasts some seconds, since what a long one sees could not be vacuumed
 3. meanwhile fold and record the batches extracted before, over two other connections, one transaction per batch; all
    step results of one key go to the same connection (`assign_writer` in engine/rows/steps.py)
 4. fold the rows that were queued because a step result was corrected, moved or deleted
+5. wait until all of it is on disk: the transactions did not
 
 The process may be killed at any time: what was committed is in the ledger, the rest is pending.
 """
@@ -26,10 +28,10 @@ from psycopg import errors
 from engine.backfill.apply import BatchFold, list_recorded
 from engine.backfill.counts import count_left
 from engine.backfill.preview import Preview
-from engine.backfill.reader import FETCH_SIZE, choose_fetch_size, extract_step, measure_rows
+from engine.backfill.reader import FETCH_SIZE, FIRST_SIZE, choose_fetch_size, extract_step, measure_rows
 from engine.backfill.refusals import forget_old_refusals
 from engine.backfill.spec_lock import hold_spec_lock
-from engine.backfill.versions import SpecOutdated, queue_history, register_unknown_version
+from engine.backfill.versions import SpecOutdated, is_queued, queue_history, register_unknown_version
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.rows.accounts import Account
@@ -38,7 +40,7 @@ from engine.rows.reading import Reading
 from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step, assign_writer
 from engine.rows.stored_result import StepResultRow
 from engine.rows.units import Unit
-from engine.sql import lineage, step_results
+from engine.sql import lineage, merge, step_results
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect
 from engine.store.errors import StoreRefused, wrap_errors
@@ -88,7 +90,7 @@ async def run_backfill(
         if not dry_run:
             await register_unknown_version(reader, plan)
             await forget_old_refusals(reader, plan)
-            scope = replace(scope, queued=await queue_history(reader, plan))
+            scope = replace(scope, queued=await _queue_part(reader, plan, scope))
         await hold_spec_lock(stack, dsn, reader, plan, waiting)
         result = BackfillResult(Account(plan.name, found=await _count_found(reader, plan, scope)))
         result.account.stale_rows = sum((await count_stale(reader, plan, scope.org_ids)).values())
@@ -101,10 +103,14 @@ async def run_backfill(
             if result.account.found:
                 await stream.process_scope(reader, writers)
             await stream.fold_stale_rows(writers[0])
+            if not dry_run:
+                await writers[0].execute(merge.FLUSH_COMMITS_SQL)
             result.account.stale_rows = sum((await count_stale(writers[0], plan, scope.org_ids)).values())
             if not dry_run and result.account.pending and scope.limit is None:
                 left = await count_left(reader, plan, scope)  # others were recorded by somebody else, or are gone
                 result.account.found -= max(result.account.pending - left, 0)
+        if not dry_run and not scope.queued and scope.has_all_pending:
+            await queue_history(reader, plan)
         return result
 
 
@@ -144,6 +150,14 @@ async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Acco
         )
         record_outcomes(account, steps)
     return account
+
+
+async def _queue_part(reader: Connection, plan: Plan, scope: Scope) -> bool:
+    """Queue what is pending of a new version, unless the scope is all of it; return whether it is queued.
+
+    A backfill of all of it would take out of the queue at once what was put into it: it queues what it leaves.
+    """
+    return await (is_queued if scope.has_all_pending else queue_history)(reader, plan)
 
 
 async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
@@ -222,7 +236,7 @@ class _Stream:
     ) -> Scope | None:
         """Fetch step results in one transaction of some seconds; return the scope that is left, None at the end."""
         clock = asyncio.get_running_loop().time
-        ends, size, left = clock() + _READ_SECONDS, FETCH_SIZE, scope.limit
+        ends, size, left = clock() + _READ_SECONDS, FIRST_SIZE, scope.limit
         statement = step_results.build_step_results_statement(self.reading, scope)
         async with reader.transaction(), reader.cursor(name="dex_backfill") as cursor:
             await cursor.execute(statement.text, statement.parameters)
@@ -254,7 +268,9 @@ class _Stream:
     async def write_batches(self, writer: Connection, batches: Queue[Sequence[Step]]) -> None:
         """Fold batches one after the other and add their outcomes to the account."""
         while batch := await batches.get():
-            steps = await fold_with_retry(writer, self.fold, batch, again=self.scope.all, dry_run=self.dry_run)
+            steps = await fold_with_retry(
+                writer, self.fold, batch, again=self.scope.all, dry_run=self.dry_run, is_flushed=False
+            )
             if self.dry_run:
                 _collect_sample(self.result.sample, steps)
             record_outcomes(self.result.account, steps)
@@ -263,7 +279,7 @@ class _Stream:
     async def fold_stale_rows(self, writer: Connection) -> None:
         """Fold the stale rows of the scope's organisations, in the order of organisation and unit."""
         async for units in stream_stale_units(writer, self.reading.plan, self.scope.org_ids):
-            await fold_with_retry(writer, self.fold, (), units, again=False, dry_run=self.dry_run)
+            await fold_with_retry(writer, self.fold, (), units, again=False, dry_run=self.dry_run, is_flushed=False)
 
 
 _LEAST_UUID: Final = "00000000-0000-0000-0000-000000000000"
@@ -278,10 +294,13 @@ async def fold_with_retry(
     again: bool,
     dry_run: bool = False,
     lock_timeout: str | None = None,
+    is_flushed: bool = True,
 ) -> list[Step]:
     """Fold a batch in its own transaction, and again after a deadlock; return the steps that were recorded.
 
-    A deadlock happens, for example, with the deletion of a run.
+    A deadlock happens, for example, with the deletion of a run. Without `is_flushed` the commit does not wait for the
+    disk: the caller executes FLUSH_COMMITS_SQL after its last batch. A crash of the server before that takes whole
+    batches back, rows and ledger together, so they are pending again.
     """
     attempts = 1
     while True:
@@ -289,6 +308,8 @@ async def fold_with_retry(
             async with writer.transaction(force_rollback=dry_run):
                 if lock_timeout:
                     await writer.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
+                if not is_flushed:
+                    await writer.execute(merge.COMMIT_UNFLUSHED_SQL)
                 await fold.fold_batch(writer, steps, stale, again=again, is_trial=dry_run)
             return list_recorded(steps)
         except errors.DeadlockDetected:

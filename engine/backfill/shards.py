@@ -15,7 +15,7 @@ from typing import Final
 
 from engine.backfill.apply import BatchFold
 from engine.backfill.counts import count_by_organisation, count_left
-from engine.backfill.reader import FETCH_SIZE, choose_fetch_size, fetch_steps
+from engine.backfill.reader import stream_steps
 from engine.backfill.refusals import forget_old_refusals
 from engine.backfill.run import (
     BackfillResult,
@@ -31,7 +31,7 @@ from engine.rows.accounts import Account
 from engine.rows.reading import Reading
 from engine.rows.shards import Shard
 from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step
-from engine.sql import step_results
+from engine.sql import merge, step_results
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect
 from engine.store.errors import wrap_errors
@@ -74,11 +74,14 @@ async def run_shard(
             async for batch in _stream_batches(
                 connection, reading, org_id, replace(scope, org_ids=[org_id]), batch_size
             ):
-                steps = await fold_with_retry(connection, fold, batch, again=scope.all, dry_run=dry_run)
+                steps = await fold_with_retry(
+                    connection, fold, batch, again=scope.all, dry_run=dry_run, is_flushed=False
+                )
                 record_outcomes(result.account, steps)
                 progress(result.account)
         await _fold_stale_rows(connection, fold, shard, result.account, dry_run=dry_run)
         if not dry_run:
+            await connection.execute(merge.FLUSH_COMMITS_SQL)
             result.account.found = result.account.recorded + await count_left(connection, plan, scope, shard)
         return result
 
@@ -108,15 +111,9 @@ async def _stream_batches(
     builder = BatchBuilder(batch_size)
     while ids := await _fetch_page(connection, reading.plan, org_id, scope):
         scope = replace(scope, after=(ids[-1][1], ids[-1][0]))
-        size, place = FETCH_SIZE, 0
-        while place < len(ids):
-            part = [step_id for step_id, _ in ids[place : place + size]]
-            place += len(part)
-            steps = await fetch_steps(connection, reading, part)
-            for step in steps:
-                if batch := builder.add_step(step):
-                    yield batch
-            size = choose_fetch_size(len(steps), sum(step.size for step in steps), min(_PAGE_SIZE, size * 2))
+        async for step in stream_steps(connection, reading, [step_id for step_id, _ in ids]):
+            if batch := builder.add_step(step):
+                yield batch
     if batch := builder.take_batch():
         yield batch
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
 
 from engine.backfill.preview import Preview
 from engine.plan import Plan
@@ -143,4 +142,4 @@ class StagingTable:
         step = row.newest.extracted
         values = (row.values[column.name] for column in self.statements.plan.fields)
         sources = (step.submission_id, step.pipeline_run_id, step.id, step.recorded_at)
-        return (number, uuid4(), step.org_id, *values, *sources)
+        return (number, step.org_id, *values, *sources)

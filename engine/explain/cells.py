@@ -87,7 +87,7 @@ class RowSource:
         mapping = self.plan.find_mapping(self.operation)
         assert mapping is not None
         name = next((name for name in column.coalesce if self.traces[name].result is not None), column.name)
-        paths = [path for source, path in mapping.list_sources() if source.name == name]
+        paths = [path for source, path in mapping.sources if source.name == name]
         return list_answer_places(provider, mapping, paths, self.document, self.element)
 
 

@@ -89,7 +89,7 @@ def _find_value(mapping: OperationMapping, document: dict[str, Any], name: str, 
     """Return the value of the field `name` in an element, converted as for `column`, which may derive from it."""
     raw: Json = None
     try:
-        source, path = next(pair for pair in mapping.list_sources() if pair[0].name == name)
+        source, path = next(pair for pair in mapping.sources if pair[0].name == name)
         raw = evaluate_path(path, document, name)
         stored = convert_value(source, raw)
         if name != column.name:

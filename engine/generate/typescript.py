@@ -174,7 +174,7 @@ def _group_by_paths(mappings: Iterable[OperationMapping]) -> list[list[Operation
 
     def list_texts(mapping: OperationMapping) -> tuple[str, ...]:
         texts = (mapping.when.text if mapping.when else "", *mapping.rows_texts)
-        return (str(len(texts)), *texts, *(path.text for _, path in mapping.list_sources()))
+        return (str(len(texts)), *texts, *(path.text for _, path in mapping.sources))
 
     order = {mapping.operation: place for place, mapping in enumerate(mappings)}
     groups = [list(group) for _, group in groupby(sorted(mappings, key=list_texts), key=list_texts)]
@@ -217,9 +217,7 @@ def _build_guard(plan: Plan, text: str) -> Iterator[str]:
 
 def _build_body(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
     indent = " " * (12 if plan.many else 8)
-    fields = [
-        _build_read_line(indent, build_object_key(column.name), path.text) for column, path in mapping.list_sources()
-    ]
+    fields = [_build_read_line(indent, build_object_key(column.name), path.text) for column, path in mapping.sources]
     yield "      body: (document) => ({"
     if plan.many:  # an endpoint that takes many rows takes nothing else
         yield from ("        rows: [", "          {", *fields, "          },", "        ],")
@@ -248,7 +246,7 @@ def _build_rows(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
     yield f"      rows: {rows},"
     yield f"      needsObjects: {'true' if mapping.needs_objects else 'false'},"
     yield "      fields: {"
-    for column, path in mapping.list_sources():
+    for column, path in mapping.sources:
         yield f"        {build_object_key(column.name)}: {quote_string(path.text)},"
     yield "      },"
     yield "      sources: {"

@@ -140,7 +140,7 @@ def _find_mistakes(path: CompiledPath, roots: Sequence[str]) -> tuple[PathError,
 
 def is_truthy(value: Any) -> bool:
     """Return whether JMESPath takes `value` for true: null, false, "", [] and {} are falsy; 0 is not."""
-    return not (value is None or value is False or value == "" or value == [] or value == {})
+    return bool(value) or not (value is None or value is False or isinstance(value, (str, list, dict)))
 
 
 def _search_alternatives(alternatives: tuple[Steps, ...], document: Any) -> Any:
@@ -149,8 +149,11 @@ def _search_alternatives(alternatives: tuple[Steps, ...], document: Any) -> Any:
     for steps in alternatives:
         value = document
         for step in steps:
-            value = value.get(step) if isinstance(value, dict) else None
-        if is_truthy(value):
+            if not isinstance(value, dict):
+                value = None
+                break
+            value = value.get(step)
+        if value or is_truthy(value):
             break
     return value
 

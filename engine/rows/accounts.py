@@ -32,9 +32,11 @@ class Account:
     def record_step(self, step: Step) -> None:
         """Count one step result with its outcome, its elements and each of its reasons."""
         self.outcomes[step.outcome] += 1
-        self.reasons.update((reason.code, reason.field) for reason in step.reasons)
+        for reason in step.reasons:
+            self.reasons[reason.code, reason.field] += 1
         counts = (step.extraction.elements, step.row_count, step.extraction.duplicates, step.refused_count)
-        self.elements.update(dict(zip(ELEMENT_COUNTS, counts, strict=True)))
+        for name, count in zip(ELEMENT_COUNTS, counts, strict=True):
+            self.elements[name] += count
 
     @property
     def recorded(self) -> int:

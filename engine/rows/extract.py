@@ -224,7 +224,7 @@ def _extract_parent_key(plan: Plan, mapping: OperationMapping, document: dict[st
     wanted = {*names, *(name for column in plan.parent_key for name in column.coalesce)}
     values = {
         column.name: convert_value(column, evaluate_path(path, document, column.name))
-        for column, path in mapping.list_sources()
+        for column, path in mapping.sources
         if column.name in wanted
     }
     values, reasons = derive_values([column for column in mapping.fields if column.name in wanted], values)
@@ -248,7 +248,7 @@ def _extract_row(
     """
     row: Row = {}
     reasons: list[Reason] = []
-    for column, path in mapping.list_sources():
+    for column, path in mapping.sources:
         try:
             row[column.name] = _extract_value(column, path, document, held, notes)
         except Rejected as rejected:

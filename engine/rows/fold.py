@@ -181,6 +181,13 @@ class UnitFold:
                         return contributor, number
         return row.newest, row.number
 
+    def list_newest(self) -> set[tuple[str, int]]:
+        """Return the (id of the step result, index of the row) of each row that no later contribution replaces."""
+        if len(self.contributors) == 1:  # the rows of one step result have different keys
+            only = self.contributors[0]
+            return {(only.step_id, number) for number in only.rows if number not in only.refusals}
+        return {(row.newest.step_id, row.number) for row in self.fold_rows()}
+
     def fold_rows(self) -> list[FoldedRow]:
         """Return the rows that all contributors together give."""
         return self._fold_contributions(self._list_counting(self.contributors))
@@ -220,7 +227,8 @@ class UnitFold:
                 if known := folded.get(key):
                     _fill_kept_values(self.plan, known.values, row, contributor.step_id)
                 else:
-                    values = {name: _stage_value(value, contributor.step_id) for name, value in row.items()}
+                    held = contributor.step_id
+                    values = {name: held if value is HELD else value for name, value in row.items()}
                     folded[key] = FoldedRow(self, key, contributor, number, values)
         return list(folded.values())
 
@@ -238,9 +246,5 @@ def _list_indexed_fields(plan: Plan) -> list[Field]:
 def _fill_kept_values(plan: Plan, values: Row, older: Row, step_id: str) -> None:
     for column in list_kept_fields(plan):
         if values[column.name] is None:
-            values[column.name] = _stage_value(older[column.name], step_id)
-
-
-def _stage_value(value: object, step_id: str) -> object:
-    """Return the value to stage; for a held document the id of the step result to copy it from."""
-    return step_id if value is HELD else value
+            value = older[column.name]
+            values[column.name] = step_id if value is HELD else value

@@ -38,4 +38,6 @@ class ExtractionOutcome(StrEnum):
 
 def find_strongest(outcomes: Collection[str]) -> Outcome:
     """Return the strongest of `outcomes`. Raises StopIteration when there is none."""
+    if len(outcomes) == 1:
+        return Outcome(next(iter(outcomes)))
     return next(outcome for outcome in Outcome if outcome in outcomes)

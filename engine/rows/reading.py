@@ -64,9 +64,20 @@ class Reading:
     def build_document(self, values: Iterable[Any]) -> dict[str, Any]:
         """Build `{output, context, step_input}` from the values of `parts`: all that the plan's paths read."""
         document: dict[str, Any] = dict.fromkeys(STORED_PATHS)
-        for steps, value in zip(self.parts, values, strict=True):
-            _put_value(document, steps, value)
+        for (parents, name), value in zip(self._places, values, strict=True):
+            target = document
+            for step in parents:
+                inner = target.get(step)
+                if inner is None:
+                    inner = target[step] = {}
+                target = inner
+            target[name] = value
         return document
+
+    @cached_property
+    def _places(self) -> tuple[tuple[Steps, str], ...]:
+        """The parts, each as the steps to the object that has it, and its key there."""
+        return tuple((steps[:-1], steps[-1]) for steps in self.parts)
 
     def _is_held(self, index: int, column: Field) -> bool:
         return (
@@ -107,13 +118,3 @@ def _cut_at_index(steps: Steps) -> Steps:
         if _INDEX_LIKE.fullmatch(step):
             return steps[:end]
     return steps
-
-
-def _put_value(document: dict[str, Any], steps: Steps, value: Any) -> None:
-    """Set the value at a dotted path, creating the objects above it."""
-    for step in steps[:-1]:
-        inner = document.get(step)
-        if not isinstance(inner, dict):
-            inner = document[step] = {}
-        document = inner
-    document[steps[-1]] = value

@@ -13,6 +13,8 @@ from engine.rows.units import Unit, group_rows_by_unit
 
 #: Step results per transaction: the fastest of 50, 100, 500, 2,000 and 10,000 when it was measured.
 BATCH_SIZE = 500
+#: Step results of the first transaction at most.
+FIRST_SIZE = 125
 #: Rows at which a batch is full whatever its size, so that lists of a thousand elements do not fill the memory.
 MAX_ROWS = 10_000
 #: Bytes of fetched JSON at which a batch is full whatever its size, so that large documents do not fill the memory.
@@ -68,7 +70,7 @@ class Step:
 
     @property
     def _rejected_count(self) -> int:
-        return sum(outcome is Outcome.REJECTED for outcome in self.outcomes.values())
+        return list(self.outcomes.values()).count(Outcome.REJECTED)
 
 
 def build_step(plan: Plan, extraction: Extraction, *, org_id: str, size: int = 0, **origin: object) -> Step:
@@ -79,24 +81,29 @@ def build_step(plan: Plan, extraction: Extraction, *, org_id: str, size: int = 0
 
 @dataclass(slots=True)
 class BatchBuilder:
-    """Collects step results until they make a batch: `size` of them, or MAX_ROWS rows, or MAX_BYTES."""
+    """Collects step results until they make a batch: `size` of them, or MAX_ROWS rows, or MAX_BYTES.
+
+    The first batch has no more than FIRST_SIZE, so that writing begins early.
+    """
 
     size: int
     steps: list[Step] = field(default_factory=list)
     rows: int = 0
     bytes: int = 0
+    is_first: bool = True
 
     def add_step(self, step: Step) -> Sequence[Step] | None:
         """Add a step result; return the batch when it is full, else None."""
         self.steps.append(step)
         self.rows += len(step.extraction.rows)
         self.bytes += step.size
-        is_full = len(self.steps) >= self.size or self.rows >= MAX_ROWS or self.bytes >= MAX_BYTES
+        size = min(self.size, FIRST_SIZE) if self.is_first else self.size
+        is_full = len(self.steps) >= size or self.rows >= MAX_ROWS or self.bytes >= MAX_BYTES
         return self.take_batch() if is_full else None
 
     def take_batch(self) -> Sequence[Step] | None:
         """Return the step results added so far and start an empty batch; None when there are none."""
-        steps, self.steps, self.rows, self.bytes = self.steps, [], 0, 0
+        steps, self.steps, self.rows, self.bytes, self.is_first = self.steps, [], 0, 0, False
         return steps or None
 
 

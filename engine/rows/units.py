@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import MAX_PREC, Context, Decimal
 from typing import Any, Final
-from uuid import UUID
 from zlib import crc32
 
 from engine.plan import Field, Plan
@@ -52,10 +51,11 @@ def build_unit(plan: Plan, org_id: str, row: Mapping[str, Any]) -> Unit:
     fields = get_unit_fields(plan)
     values: list[Any] = [_make_canonical(row[column.name]) for column in fields]
     kind = "parent" if plan.on_absent is OnAbsent.DELETE else "key"
-    digest = hashlib.blake2b(exact_json.dumps([plan.name, org_id, kind, values]), digest_size=16)
+    digest = hashlib.blake2b(exact_json.dumps([plan.name, org_id, kind, values]), digest_size=16).hexdigest()
+    unit_id = f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:]}"
     names = (column.name for column in fields)
     parent = exact_json.dumps(dict(zip(names, values, strict=True))).decode() if kind == "parent" else None
-    return Unit(org_id, str(UUID(bytes=digest.digest())), parent)
+    return Unit(org_id, unit_id, parent)
 
 
 def get_unit_fields(plan: Plan) -> tuple[Field, ...]:

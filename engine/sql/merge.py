@@ -31,7 +31,6 @@ def list_staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
     held = {column.name for column in reading.held_fields}
     return (
         ("Ordinal", "integer"),
-        ("Id", "uuid"),  # the id of the row if it has to be inserted
         ("org_id", "uuid"),
         *((column.name, "uuid" if column.name in held else column.type.sql) for column in reading.plan.fields),
         *SOURCE_COLUMNS.items(),
@@ -41,6 +40,7 @@ def list_staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
 def build_staging_table_sql(reading: Reading) -> str:
     """Build the statement that creates the staging table, which is dropped with the transaction."""
     columns = [f"{quote(name)} {kind}" for name, kind in list_staged_columns(reading)]
+    columns.append(f"{_ID} uuid default gen_random_uuid()")  # the id of the row if it has to be inserted
     return f"create temporary table {STAGING} (\n{indent_lines(columns)}\n) on commit drop"
 
 
@@ -189,12 +189,13 @@ def _build_late_difference(reading: Reading) -> str:
 #: Lock the step results that are unchanged since they were read until the end of the transaction; return their ids.
 #: Each is looked up by its key: for a join the planner would read the whole table for every batch.
 #: Lists whose entries have no comma are sent as one text: building psycopg's arrays would take the client as long as
-#: all its other work.
+#: all its other work. They stand in subqueries, as in `READ_UNITS_SQL`.
 LOCK_STEP_RESULTS_SQL = """
 select held.id::text
 from (
     select *
-    from unnest(string_to_array(%(ids)s, ',')::uuid[], string_to_array(%(versions)s, ',')) as read (id, version)
+    from unnest((select string_to_array(%(ids)s, ','))::uuid[], (select string_to_array(%(versions)s, ',')))
+        as read (id, version)
     order by id offset 0
 ) as read
 cross join lateral (
@@ -204,16 +205,19 @@ cross join lateral (
 ) as held
 """
 
+#: Let the transaction commit without waiting for the disk.
+COMMIT_UNFLUSHED_SQL = "set local synchronous_commit = off"
+#: Wait until all that was committed before is on disk, which a transaction does that writes something of its own.
+FLUSH_COMMITS_SQL = "select pg_logical_emit_message(true, 'dex', 'backfill')"
+
 #: Record the outcomes of a batch. An entry of the same digest stays when this merge changed nothing, unless `again`.
-#: What was written and is unchanged now stays written, so `--all` over unchanged results rewrites no entry.
-#: What is recorded waits no longer, also where its entry stays, so that no trigger takes it out of `pending_results`.
+#: What was written and is unchanged now stays written, so `--all` over unchanged results rewrites no entry. Entries
+#: that stay are left out before the insert: `on conflict` would lock each of them, which is written to the WAL.
+#: What is recorded waits no longer: a trigger of the ledger takes it out of `pending_results`, and this statement does
+#: where the entry stays.
 RECORD_OUTCOMES_SQL = """
-with recorded as (
-    insert into step_persistence as known
-        (step_result_id, spec, spec_digest, org_id, outcome,
-         element_count, row_count, duplicate_count, refused_count, reasons)
-    select id, %(spec)s, %(digest)s, org_id, outcome, elements, rows, duplicates, refused, reasons
-    from rows from (
+with entry as materialized (
+    select * from rows from (
         unnest(
             string_to_array(%(ids)s, ',')::uuid[], string_to_array(%(orgs)s, ',')::uuid[],
             string_to_array(%(outcomes)s, ','), string_to_array(%(elements)s, ',')::int[],
@@ -222,26 +226,36 @@ with recorded as (
         ),
         jsonb_array_elements(%(reasons)s::jsonb)
     ) as entry (id, org_id, outcome, elements, rows, duplicates, refused, reasons)
+), recorded as (
+    insert into step_persistence as known
+        (step_result_id, spec, spec_digest, org_id, outcome,
+         element_count, row_count, duplicate_count, refused_count, reasons)
+    select id, %(spec)s, %(digest)s, entry.org_id, entry.outcome, elements, rows, duplicates, refused, entry.reasons
+    from entry
+    left join lateral (
+        select * from step_persistence where step_result_id = entry.id and spec = %(spec)s offset 0
+    ) as known on true
+    where known.step_result_id is null or (
+            %(again)s or known.spec_digest <> %(digest)s or known.refused_count <> refused
+            or known.outcome = 'rejected' or entry.outcome = 'written'
+        ) and (
+            known.spec_digest, known.org_id,
+            case when (known.outcome, entry.outcome) = ('written', 'unchanged') then entry.outcome
+                else known.outcome end,
+            known.element_count, known.row_count, known.duplicate_count,
+            known.refused_count, known.reasons
+        ) is distinct from (
+            %(digest)s, entry.org_id, entry.outcome, elements, rows, duplicates, refused, entry.reasons
+        )
     order by id
     on conflict (step_result_id, spec) do update set
         spec_digest = excluded.spec_digest, org_id = excluded.org_id, outcome = excluded.outcome,
         element_count = excluded.element_count, row_count = excluded.row_count,
         duplicate_count = excluded.duplicate_count, refused_count = excluded.refused_count,
         reasons = excluded.reasons, recorded_at = now()
-    where (
-            %(again)s or known.spec_digest <> excluded.spec_digest or known.refused_count <> excluded.refused_count
-            or known.outcome = 'rejected' or excluded.outcome = 'written'
-        ) and (
-            known.spec_digest, known.org_id,
-            case when (known.outcome, excluded.outcome) = ('written', 'unchanged') then excluded.outcome
-                else known.outcome end,
-            known.element_count, known.row_count, known.duplicate_count,
-            known.refused_count, known.reasons
-        ) is distinct from (
-            excluded.spec_digest, excluded.org_id, excluded.outcome, excluded.element_count, excluded.row_count,
-            excluded.duplicate_count, excluded.refused_count, excluded.reasons
-        )
+    returning step_result_id
 )
 delete from pending_results
-where spec = %(spec)s and step_result_id = any(string_to_array(%(ids)s, ',')::uuid[])
+where spec = %(spec)s
+    and step_result_id = any(array(select id from entry except select step_result_id from recorded))
 """

@@ -32,6 +32,9 @@ def normalize_domain(text: str) -> str:
 
     Raises AddressError: when there is no host name in `text`.
     """
+    plain = _PLAIN_URL.fullmatch(text)  # nearly every domain; the general way takes five times as long
+    if plain and len(plain[1]) <= _MAX_HOST_LENGTH:
+        return plain[1]
     parts = _split_url(text)
     host = _normalize_host(parts.authority)
     if not parts.marked and parts.rest.strip("/") and not set(".:@") & {*host, *parts.authority}:
@@ -123,6 +126,8 @@ class _UrlParts(NamedTuple):
 
 _SCHEME = re.compile(r"(https?):[/\\]*|([a-z][a-z0-9+.-]*):[/\\]{2}|[/\\]{2}", re.IGNORECASE | re.ASCII)
 _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+_PLAIN_URL = re.compile(r"(?:https?://)?(?:www\.)?(?!www\.)([a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})+)/?")
+_MAX_HOST_LENGTH = 253
 _DEFAULT_PORTS = {"http": "80", "https": "443", "ftp": "21", "ws": "80", "wss": "443"}
 _LINKEDIN = re.compile(r"((?:https?:)?//)?((?:[a-z0-9-]+\.)*linkedin\.com)([/?#].*)?", re.DOTALL)
 _LINKEDIN_VARIANT = re.compile(r"(?:[a-z]{2}(?:-[a-z]{2})?|m|mobile|touch)\.linkedin\.com")
@@ -149,7 +154,7 @@ def _normalize_host(authority: str) -> str:
     name = _convert_to_ascii(re.sub(r":[0-9]*$", "", name)).strip(".")
     if not name:
         raise AddressError("there is no host in it")
-    if not _HOST_NAME.fullmatch(name) or len(name) > 253:
+    if not _HOST_NAME.fullmatch(name) or len(name) > _MAX_HOST_LENGTH:
         raise AddressError("it is not the name of a host")
     return name
 

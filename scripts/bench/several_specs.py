@@ -167,7 +167,7 @@ async def _store_steps(
         async def store_row(plan: Plan, step: Any) -> None:
             step_id, org_id, submission_id, run_id, output = step
             body = {
-                **{column.name: path.search({"output": output}) for column, path in plan.mappings[0].list_sources()},
+                **{column.name: path.search({"output": output}) for column, path in plan.mappings[0].sources},
                 "source_submission_id": submission_id,
                 "source_pipeline_run_id": run_id,
                 "source_step_result_id": step_id,
