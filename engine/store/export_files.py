@@ -23,7 +23,7 @@ from engine.store.export import Block, stream_rows
 from engine.values.column_types import ColumnType
 
 #: Bytes of CSV that become one row group of a Parquet file: in memory at one time as text and as columns.
-_GROUP_BYTES: Final = 1024 * 1024
+_GROUP_BYTES: Final = 512 * 1024
 _LISTS: Final[msgspec.json.Decoder[list[str]]] = msgspec.json.Decoder(list[str])
 
 
@@ -79,8 +79,8 @@ async def _write_parquet(columns: Mapping[str, ColumnType], blocks: AsyncGenerat
     file = _ParquetFile(columns)
     waiting, size = Block(), 0
     async for block in blocks:
-        waiting += block
-        size += sum(map(len, block))
+        waiting.append(b"".join(block))
+        size += len(waiting[-1])
         if size >= _GROUP_BYTES:
             yield await anyio.to_thread.run_sync(file.write_group, waiting)
             waiting, size = Block(), 0
@@ -128,12 +128,13 @@ class _ParquetFile:
                 quoted_strings_can_be_null=False,
             ),
         )
+        del data  # the table has copies of its values
         for name in lists:
             values = [None if text is None else _LISTS.decode(text) for text in table[name].to_pylist()]
             index = table.schema.get_field_index(name)
             table = table.set_column(index, name, arrow.array(values, self._schema.field(name).type))
         self._writer.write_table(table)
-        del table, data
+        del table
         arrow.default_memory_pool().release_unused()
         return self._sink.take_bytes()
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from engine.embedded_postgres import run_server
-from engine.tables.migrate import migrate
 from tests.api.loopback import Api, run_api
+from tests.conftest import migrate_template
 from tests.console.chromium import open_browser
 from tests.console.example import ROOT, Example, build_example
 
@@ -39,7 +39,7 @@ def open_example() -> Iterator[tuple[Api, Example]]:
     folder = Path(tempfile.mkdtemp(prefix="dex-screenshots-"))
     folder.chmod(0o755)  # root runs a server as an unprivileged user
     with run_server(folder, durable=False, temporary=True) as dsn:
-        asyncio.run(migrate(dsn, ROOT / "migrations"))
+        asyncio.run(migrate_template(dsn))
         example = build_example(dsn)
         with run_api(dsn) as api:
             yield api, example
@@ -71,6 +71,8 @@ def draw_page(browser: Browser, api: Api, token: str | None, name: str, address:
     page = context.new_page()
     page.goto(f"{api.url}/console#{address}")
     page.wait_for_load_state("networkidle")
+    expect(page.locator(".loading")).to_have_count(0, timeout=20_000)
+    expect(page.locator(".failed")).to_have_count(0)
     page.screenshot(path=IMAGES / f"console-{name}.png")
     context.close()
 

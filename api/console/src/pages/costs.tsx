@@ -2,7 +2,7 @@
 import type { VNode } from "preact";
 import type { Address } from "../data/address";
 import { buildPath, request } from "../data/api";
-import { formatCount, formatUsd, shortenId } from "../data/format";
+import { formatCount, formatUsd, humanize, shortenId } from "../data/format";
 import { useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
 import type { ListedOrder, MonthlyCost, Organisation } from "../data/types";
@@ -94,7 +94,7 @@ export function CostsPage({ address, organisation }: { address: Address; organis
         </Link>
         {STATUSES.map((one) => (
           <Link key={one} to={["costs"]} query={{ status: one }} current={status === one}>
-            {one.replaceAll("_", " ")}
+            {humanize(one)}
           </Link>
         ))}
       </nav>

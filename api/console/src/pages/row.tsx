@@ -128,8 +128,7 @@ function ColumnLine({ column, value, cell }: LineProps): VNode {
   return (
     <div>
       <dt title={column.description}>
-        {humanize(column.name)}
-        {column.key && <span class="key-mark"> key</span>}
+        {humanize(column.name)} {column.key && <span class="key-mark">key</span>}
       </dt>
       <dd>
         <div class="column-value">
