@@ -84,7 +84,7 @@ def make_environment() -> None:
     checked = subprocess.run(check, capture_output=True, text=True, check=False) if PYTHON.exists() else None
     if checked and checked.stdout.strip() == f"True {VENV}":
         return
-    # pip is installed too, since it is used when uv fails.
+    # pip is installed too, since it installs uv, and is used when uv fails.
     command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
@@ -96,23 +96,37 @@ def make_environment() -> None:
 
 
 def install_packages(*arguments: str) -> None:
-    """Install packages into `.venv` with uv, or with pip where uv is missing or fails.
+    """Install packages into `.venv` with uv, in a third of the time of pip, or with pip where uv is missing or fails.
 
     uv fails where a package mirror is configured only for pip, since it does not read pip's configuration.
     """
-    uv = shutil.which("uv")
+    uv = find_uv()
     if uv:
         command = [uv, "pip", "install", "--quiet", "--python", str(PYTHON), *arguments]
         if subprocess.run(command, capture_output=True, cwd=ROOT, check=False).returncode == 0:
             return
         print_progress("uv could not install the packages, trying pip")
+    if not run_pip(*arguments):
+        exit_with("pip could not install the packages, its message is above")
+
+
+def find_uv() -> Optional[str]:
+    """Return the path of uv: the machine's, or that of `.venv`, where pip installs it; None if it cannot."""
+    own = VENV / "bin" / "uv"
+    found = shutil.which("uv") or (str(own) if own.exists() else None)
+    if found or not run_pip("--require-hashes", "-r", str(ROOT / "requirements-uv.lock"), quiet=True):
+        return found
+    return str(own)
+
+
+def run_pip(*arguments: str, quiet: bool = False) -> bool:
+    """Install packages into `.venv` with pip; return whether it could. `quiet` hides why not."""
     # Overrides settings of the user that would make pip install outside of .venv or ask questions.
     environment = {**os.environ, "PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     environment.pop("PIP_TARGET", None)
     # -qq hides warnings about package indexes; --no-compile is faster, since Python compiles modules on import.
     command = [str(PYTHON), "-m", "pip", "install", "-qq", "--no-compile", *arguments]
-    if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
-        exit_with("pip could not install the packages, its message is above")
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=quiet, check=False).returncode == 0
 
 
 def install_once(name: str, lock: Path) -> None:

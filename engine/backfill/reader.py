@@ -17,8 +17,9 @@ from engine.store.connection import Connection
 
 #: Step results per fetch: extracting them takes some two milliseconds, during which no writer can send a statement.
 FETCH_SIZE: Final = 40
-#: Step results of the first fetch, when nothing is known of their size, and of one read by id at most.
+#: Step results of the first fetch, when nothing is known of their size.
 FIRST_SIZE: Final = 10
+#: Step results of one fetch by id, at most.
 _MOST_STEPS: Final = 500
 #: Bytes per fetch, estimated from the last fetch: large documents are fetched one by one.
 _FETCH_BYTES: Final = 2_000_000

@@ -76,7 +76,7 @@ def _measure_telemetry(rounds: int) -> Iterator[Line]:
     with _discard_errors():
         configure_logging()
         yield _compare(
-            "id, count and log line of a request (asgi-correlation-id, starlette-exporter)",
+            "a request logged and counted (two libraries)",
             lambda: asyncio.run(_send_requests(ours)),
             lambda: asyncio.run(_send_requests(libraries)),
             rounds,

@@ -43,6 +43,7 @@ def name_package(requirement: str) -> str:
     [
         ("What runs", "requirements.in"),
         ("Tests and checks", "requirements-dev.in"),
+        ("The set-up", "requirements-uv.in"),
         ("Benchmarks", "requirements-bench.in"),
     ],
 )
