@@ -17,7 +17,7 @@ const STATUSES = ["requested", "open", "completed", "failed", "not_accepted", "u
 const PAGE = 50;
 
 const MONTH_COLUMNS: TableColumn<MonthlyCost>[] = [
-  { heading: "Month", renderCell: (entry) => entry.month },
+  { heading: "Month", renderCell: (entry) => <span class="one-line">{entry.month}</span> },
   { heading: "Operation", renderCell: (entry) => <code>{entry.operation}</code> },
   { heading: "Orders", renderCell: (entry) => formatCount(entry.orders), kind: "number" },
   { heading: "Cost (USD)", renderCell: (entry) => formatUsd(entry.cost), kind: "number" },
@@ -104,7 +104,7 @@ export function CostsPage({ address, organisation }: { address: Address; organis
             {list.length ? (
               <DataTable label="Orders" columns={ORDER_COLUMNS} rows={list} getKey={(order) => order.id} />
             ) : (
-              <Empty title="There is no such order" />
+              <Empty title={status ? `No order is ${status.replaceAll("_", " ")}` : "Nothing was ordered yet"} />
             )}
             <Pager
               label="Pages of orders"

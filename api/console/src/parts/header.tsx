@@ -36,7 +36,9 @@ export function Header({ address, organisation }: { address: Address; organisati
       </nav>
       <div class="head-end">
         {session.caller.org_id ? (
-          <span class="org-name">{organisation?.name}</span>
+          <span class="org-name" title={organisation?.name}>
+            {organisation?.name}
+          </span>
         ) : (
           <OrganisationChoice session={session} address={address} organisation={organisation} />
         )}
