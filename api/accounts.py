@@ -14,7 +14,7 @@ from api.dependencies import AppContext, Reader
 from api.http.models import Count, Data, DataWithMeta, Id, Omittable, OrganisationParameters, Page
 from api.http.openapi import describe_errors
 from api.http.responses import build_data_response, build_list_response
-from api.http.route import EndpointRoute
+from api.http.route import ROUTER_OPTIONS
 from api.operator import COVERAGE_SECONDS, OrganisationAccount
 from api.specs import find_spec
 from engine.backfill.coverage import fetch_coverage
@@ -33,16 +33,13 @@ _MOST_OFFSET: Final = 10_000
 _NEWEST_ROWS: Final = 10_000
 
 router = APIRouter(
-    prefix="/api/v1",
-    tags=["operation"],
-    route_class=EndpointRoute,
-    responses=describe_errors(400, 401, 403, 404, 422, 503),
+    prefix="/api/v1", tags=["operation"], responses=describe_errors(400, 401, 403, 404, 422, 503), **ROUTER_OPTIONS
 )
 spec_router = APIRouter(
     prefix="/api/v1/specs/{spec}",
     tags=["specs"],
-    route_class=EndpointRoute,
     responses=describe_errors(400, 401, 403, 404, 422, 503),
+    **ROUTER_OPTIONS,
 )
 
 

@@ -66,7 +66,6 @@ DESCRIPTION = (
     'Success is `{"data": ...}`, failure `{"error", "code", "detail", "hint"}`.'
 )
 
-
 #: `statement_timeout` of every connection, in seconds: ends statements whose client process has died.
 #: The time limit of a request (`Limits.statement_seconds`) is shorter.
 LONGEST_STATEMENT = 60.0
@@ -76,7 +75,6 @@ OPERATOR_LOCK_SECONDS = 0.25
 EXAMINE_INTERVAL = 30.0
 #: The rate limit of an address allows a burst of this many seconds' worth of requests.
 BURST_SECONDS = 4
-
 
 #: The errors that endpoints raise, and the functions that answer them. Others are answered by Telemetry.
 EXCEPTION_HANDLERS: dict[Any, Any] = {
@@ -88,7 +86,6 @@ EXCEPTION_HANDLERS: dict[Any, Any] = {
     HTTPException: answer_framework_error,
     ClientDisconnect: answer_disconnect,
 }
-
 
 #: The routers of all endpoints but those of specs and those about the process.
 ROUTERS: tuple[APIRouter, ...] = (
@@ -118,7 +115,7 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | Non
     telemetry.configure_logging()
     context = _build_context(settings, tuple(plans), migrations or project.find_project().migrations)
     operator_app = None if settings.operator_address is None else _build_app(context)
-    app = _build_app(context, _build_lifespan(context, operator_app), is_documented=operator_app is None)
+    app = _build_app(context, _build_lifespan(context, operator_app))
     components: dict[str, Any] = {}
     move_to_components(ERROR, components)
     for plan in plans:
@@ -133,7 +130,7 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | Non
     return app
 
 
-def _build_app(context: Context, lifespan: Lifespan | None = None, *, is_documented: bool = True) -> FastAPI:
+def _build_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
     app = FastAPI(
         title=TITLE,
         version=find_version(),
@@ -141,12 +138,9 @@ def _build_app(context: Context, lifespan: Lifespan | None = None, *, is_documen
         lifespan=lifespan,
         middleware=list_middleware(context),
         exception_handlers=EXCEPTION_HANDLERS,
-        openapi_url="/openapi.json" if is_documented else None,
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,  # `api.docs_page` serves the document
         redirect_slashes=False,
         strict_content_type=False,
-        generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = context
     return app

@@ -13,15 +13,13 @@ from api.dependencies import AppContext, Reader
 from api.http.models import Data, DataWithMeta, Id
 from api.http.openapi import describe_errors
 from api.http.responses import build_list_response
-from api.http.route import EndpointRoute
+from api.http.route import ROUTER_OPTIONS
 from engine.store.identity import list_organisations
 
 #: The most organisations in one answer. There are no further pages: an operator with more queries the database.
 MOST_ORGANISATIONS: Final = 5000
 
-router = APIRouter(
-    prefix="/api/v1", tags=["callers"], route_class=EndpointRoute, responses=describe_errors(400, 401, 422, 503)
-)
+router = APIRouter(prefix="/api/v1", tags=["callers"], responses=describe_errors(400, 401, 422, 503), **ROUTER_OPTIONS)
 
 
 class Organisation(BaseModel):

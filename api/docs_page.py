@@ -1,11 +1,12 @@
-"""`/docs`: Swagger UI from files that are installed with the API. The page loads nothing from other hosts."""
+"""`/openapi.json` and `/docs`: Swagger UI from files that are installed with the API, and from no other hosts."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -36,12 +37,18 @@ _START: Final = (
 
 
 def build_docs_routes() -> list[BaseRoute]:
-    """Return the routes of the page, of the script that starts it, and of Swagger UI's files from `fastapi_offline`."""
+    """Return the routes of the document, and of the page with its script and Swagger UI's files (`fastapi_offline`)."""
     return [
+        Route("/openapi.json", _answer_document),
         Route("/docs", _answer_page),
         Route("/docs/start.js", _answer_start),
         Mount("/docs/files", StaticFiles(packages=[("fastapi_offline", "static")])),
     ]
+
+
+async def _answer_document(request: Request) -> Response:
+    """Answer FastAPI's document, which is made once: in a thread, since with many specs it takes seconds."""
+    return JSONResponse(await run_in_threadpool(request.app.openapi))
 
 
 async def _answer_page(request: Request) -> Response:

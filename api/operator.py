@@ -18,7 +18,7 @@ from api.dependencies import AppContext, NamedOrganisation, Reader
 from api.http.errors import Fault
 from api.http.models import Count, Data, Id, OrganisationParameters
 from api.http.openapi import describe_errors
-from api.http.route import EndpointRoute
+from api.http.route import ROUTER_OPTIONS
 from engine.backfill.coverage import fetch_coverage
 from engine.backfill.reasons import count_reasons
 from engine.store.identity import check_organisation
@@ -28,8 +28,8 @@ log = structlog.get_logger("api")
 COVERAGE_SECONDS: Final = 60.0  # longer than other requests: it counts every step result there is
 
 #: The endpoints about the process. With `DEX_OPERATOR_ADDRESS` set, they are served only on that address.
-process_router = APIRouter(tags=["operation"], route_class=EndpointRoute, responses=describe_errors())
-router = APIRouter(tags=["operation"], route_class=EndpointRoute)
+process_router = APIRouter(tags=["operation"], responses=describe_errors(), **ROUTER_OPTIONS)
+router = APIRouter(tags=["operation"], **ROUTER_OPTIONS)
 
 
 class State(BaseModel):

@@ -12,7 +12,7 @@ from api.dependencies import AppContext, Reader
 from api.http.errors import Fault
 from api.http.models import Data
 from api.http.openapi import describe_errors
-from api.http.route import EndpointRoute
+from api.http.route import ROUTER_OPTIONS
 from engine.columns import list_columns, list_query_columns
 from engine.errors import suggest_name
 from engine.plan import OperationMapping, Plan
@@ -22,7 +22,7 @@ from engine.rows.filters import list_operators
 from engine.rows.ordering import list_order_columns
 
 router = APIRouter(
-    prefix="/api/v1/specs", tags=["specs"], route_class=EndpointRoute, responses=describe_errors(400, 401, 422, 503)
+    prefix="/api/v1/specs", tags=["specs"], responses=describe_errors(400, 401, 422, 503), **ROUTER_OPTIONS
 )
 
 

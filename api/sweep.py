@@ -17,7 +17,7 @@ from api.context import Context
 from api.dependencies import AppContext, require_internal
 from api.http.models import Data
 from api.http.openapi import describe_errors
-from api.http.route import EndpointRoute
+from api.http.route import ROUTER_OPTIONS
 from api.operator import SpecCounts
 from engine.backfill.sweep import sweep_specs
 from engine.rows.accounts import Account
@@ -25,7 +25,7 @@ from engine.store.errors import StoreError
 
 log = structlog.get_logger("api")
 
-router = APIRouter(tags=["operation"], route_class=EndpointRoute)
+router = APIRouter(tags=["operation"], **ROUTER_OPTIONS)
 
 
 class SweptAccount(SpecCounts):

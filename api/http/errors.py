@@ -32,7 +32,6 @@ RETRY_AFTER = 2
 FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
     404: ("unknown_route", "there is no `{method} {path}`", "`GET /openapi.json` lists every route"),
     405: ("method_not_allowed", "`{path}` does not take `{method}`", "use one of the methods in the `Allow` header"),
-    413: ("body_too_large", "the body is too large", "send less at once"),
 }
 
 

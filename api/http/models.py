@@ -29,7 +29,6 @@ MetaT = TypeVar("MetaT")
 
 #: May be left out, and is then None. The OpenAPI document does not say null: a query string and a header have none.
 Omittable: TypeAlias = T | SkipJsonSchema[None]
-OmittableText: TypeAlias = str | SkipJsonSchema[None]
 
 
 def _read_id(value: Any) -> str:
@@ -52,10 +51,6 @@ def _read_whole_number(value: Any) -> int:
     return int(value)
 
 
-def _keep_document(value: RawJson) -> RawJson:
-    return value
-
-
 class _Undecoded:
     """Marks a field of a body whose JSON text is stored as it was sent."""
 
@@ -69,7 +64,7 @@ Time = Annotated[AwareDatetime, BeforeValidator(_read_time), WithJsonSchema({"ty
 WHOLE_NUMBER: Final = BeforeValidator(_read_whole_number)
 Count = Annotated[int, Field(ge=0)]
 #: Any JSON, undecoded; None where it was left out.
-Document = Annotated[RawJson | None, PlainValidator(_keep_document), WithJsonSchema({}), _Undecoded()]
+Document = Annotated[RawJson | None, PlainValidator(lambda text: text), WithJsonSchema({}), _Undecoded()]
 
 
 class Body(BaseModel):
@@ -123,7 +118,7 @@ class OrganisationParameters(Parameters):
 
 
 def _refuse_unknown(model: type[BaseModel], value: Any) -> None:
-    known = tuple(field.alias or name for name, field in model.model_fields.items())
+    known = tuple(model.model_fields)
     if isinstance(value, Mapping) and (unknown := [name for name in value if name not in known]):
         raise build_unknown_field_fault(unknown, known)
 

@@ -6,8 +6,8 @@ learns nothing about its JSON, and cannot make the server read megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -91,3 +91,10 @@ class DocumentRoute(EndpointRoute):
     def build_handler(self) -> Handler:
         endpoint: Handler = self.endpoint
         return endpoint
+
+
+#: What routers have in common, those of the runner aside: an operation of the document is named as its function is.
+ROUTER_OPTIONS: Final[Mapping[str, Any]] = {
+    "route_class": EndpointRoute,
+    "generate_unique_id_function": lambda route: route.name,
+}

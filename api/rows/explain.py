@@ -1,23 +1,24 @@
 """The endpoints that explain a row: the source of each cell's value, and the row's earlier versions."""
 
 # Without `from __future__ import annotations`: FastAPI reads models of a plan in annotations.
-from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Query
-from pydantic import BaseModel, Field, WithJsonSchema, create_model
+from pydantic import BaseModel, Field
+from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth import choose_organisation
 from api.dependencies import AppContext, Reader
+from api.http.body import build_unknown_field_fault
 from api.http.errors import Fault
-from api.http.models import Data, Id, Omittable, OmittableText, OrganisationParameters
+from api.http.models import Data, Id, Omittable, OrganisationParameters
 from api.http.named_schemas import NamedSchema
 from api.http.responses import build_data_response, build_list_response
 from api.rows import json_schemas
-from api.rows.query_body import build_query_fault
+from api.rows.query_body import build_query_fault, parse_organisation
 from api.rows.spec_router import RowId, SpecRouter
 from engine.explain.history import DEFAULT_LIMIT, MAX_LIMIT, read_history
 from engine.explain.key_lookup import KeyMatchState, parse_key
@@ -118,6 +119,15 @@ class KeyAbsence(NoRow):
     known: Annotated[list[KeyFinding], Field(description="The findings, newest first.")]
 
 
+_KEY_COLUMN: Final = "A column of the key; normalized like the column, blank for null."
+
+
+class ExplainParameters(OrganisationParameters):
+    """The parameters of a row's explanation."""
+
+    field: Annotated[Omittable[str], Field(description="Only the cell of this field.")] = None
+
+
 class HistoryParameters(OrganisationParameters):
     """The parameters of a row's history."""
 
@@ -130,18 +140,22 @@ def add_explain_endpoints(spec: SpecRouter) -> None:
     spec.add(
         "GET",
         f"/api/v1/{plan.slug}/explain",
-        _build_key_endpoint(plan),
+        partial(_explain_key, plan),
         name=f"explain_{plan.name}_key",
         title="explain a key, with or without a row",
         description="The row of the key, explained. Without a row, the states of the key: never asked, ordered,"
         " running, failed, filtered, rejected, not listed, superseded. Columns of the key that are left out may have"
         " any value; where several rows have the rest, the answer lists them.",
+        parameters={
+            **{column.name: ({"type": "string"}, _KEY_COLUMN) for column in plan.key_fields},
+            "org_id": ({"type": "string", "format": "uuid"}, "For super-admins: the organisation."),
+        },
         response_model=Data[Explanation | KeyRows | KeyAbsence],
     )
     spec.add(
         "GET",
         f"/api/v1/{plan.slug}/{{id}}/explain",
-        _build_row_endpoint(plan),
+        partial(_explain_row, plan),
         name=f"explain_{plan.row_name}",
         title="where each cell of a row comes from",
         description="For every cell: its step result, the path, the raw value at the path, the result of each"
@@ -175,62 +189,36 @@ def _build_version_schema(plan: Plan) -> NamedSchema:
     return NamedSchema(build_type_name(plan, "Version"), version)
 
 
-def _build_row_endpoint(plan: Plan) -> Callable[..., Any]:
-    """Return the endpoint that explains a row; its parameter `field` names the fields of the plan."""
-    known = WithJsonSchema({"type": "string", "enum": [column.name for column in plan.fields]})
-    field = Annotated[Omittable[Annotated[str, known]], Field(description="Only the cell of this field.")]
-    model = create_model("ExplainParameters", __base__=OrganisationParameters, field=(field, None))
-
-    async def explain_row_by_id(
-        id: RowId,
-        caller: Reader,
-        context: AppContext,
-        parameters: Annotated[model, Query()],  # type: ignore[valid-type]
-    ) -> Response:
-        wanted: Any = parameters
-        org_id = choose_organisation(caller, wanted.org_id)
-        row_id = parse_uuid(id)
-        async with context.connection() as connection:
-            try:
-                found = await explain_row(connection, plan, org_id, row_id, wanted.field) if row_id else None
-            except QueryRejected as error:
-                raise build_query_fault(error) from error
-            if found is None:
-                await check_organisation(connection, org_id)
-                raise _build_not_found(plan)
-        return build_data_response(exact_json.dumps(found.as_dict()))
-
-    return explain_row_by_id
+async def _explain_row(
+    plan: Plan, id: RowId, caller: Reader, context: AppContext, parameters: Annotated[ExplainParameters, Query()]
+) -> Response:
+    org_id, row_id = choose_organisation(caller, parameters.org_id), parse_uuid(id)
+    async with context.connection() as connection:
+        try:
+            found = await explain_row(connection, plan, org_id, row_id, parameters.field) if row_id else None
+        except QueryRejected as error:
+            raise build_query_fault(error) from error
+        if found is None:
+            await check_organisation(connection, org_id)
+            raise _build_not_found(plan)
+    return build_data_response(exact_json.dumps(found.as_dict()))
 
 
-def _build_key_endpoint(plan: Plan) -> Callable[..., Any]:
-    """Return the endpoint that explains a key; its parameters are the columns of the plan's key."""
-    text = "A column of the key; normalized like the column, blank for null."
-    columns: dict[str, Any] = {
-        f"column_{number}": (Annotated[OmittableText, Field(alias=column.name, description=text)], None)
-        for number, column in enumerate(plan.key_fields)  # a column may have a name that pydantic uses itself
-    }
-    model = create_model("KeyParameters", __base__=OrganisationParameters, **columns)
-
-    async def explain_key_by_columns(
-        caller: Reader,
-        context: AppContext,
-        parameters: Annotated[model, Query()],  # type: ignore[valid-type]
-    ) -> Response:
-        wanted: Any = parameters
-        given = wanted.model_dump(by_alias=True, exclude_unset=True, exclude={"org_id"})
-        org_id = choose_organisation(caller, wanted.org_id)
-        async with context.connection() as connection:
-            try:
-                key = parse_key(plan, given)
-                found = await explain_key(connection, plan, org_id, key, context.plans)
-            except QueryRejected as error:
-                raise build_query_fault(error) from error
-            if found.state is KeyState.NEVER_ASKED:
-                await check_organisation(connection, org_id)
-        return build_data_response(exact_json.dumps(found.as_dict()))
-
-    return explain_key_by_columns
+async def _explain_key(plan: Plan, request: Request, caller: Reader, context: AppContext) -> Response:
+    given = dict(request.query_params)
+    known = (*(column.name for column in plan.key_fields), "org_id")
+    if unknown := [name for name in given if name not in known]:
+        raise build_unknown_field_fault(unknown, known)
+    org_id = choose_organisation(caller, parse_organisation(given.pop("org_id", None)))
+    async with context.connection() as connection:
+        try:
+            key = parse_key(plan, given)
+            found = await explain_key(connection, plan, org_id, key, context.plans)
+        except QueryRejected as error:
+            raise build_query_fault(error) from error
+        if found.state is KeyState.NEVER_ASKED:
+            await check_organisation(connection, org_id)
+    return build_data_response(exact_json.dumps(found.as_dict()))
 
 
 async def _list_history(

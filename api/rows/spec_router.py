@@ -58,6 +58,7 @@ class SpecRouter:
         files: Mapping[str, Schema] | None = None,
         errors: tuple[int, ...] = (400, 401, 403, 404, 422, 503),
         description: str = "",
+        parameters: Mapping[str, tuple[Schema, str]] | None = None,
         body: Schema | None = None,
         body_required: bool = False,
         route_class: type[EndpointRoute] = EndpointRoute,
@@ -68,24 +69,31 @@ class SpecRouter:
 
         `answer` is the last part of the name of the answer's schema, and the schemas of its `data` and `meta`. Where
         its shape is the same for every spec, `response_model` describes it; an answer that is no JSON has its media
-        types in `files`.
+        types in `files`. `parameters` are those of a query string that no model describes, since they differ by plan.
         """
         schemas = dict(files or {})
         if answer is not None:
             schemas["application/json"] = self._describe_answer(*answer)
         content = {media_type: {"schema": self._name_parts(schema)} for media_type, schema in schemas.items()}
-        request = {"content": {"application/json": {"schema": self._name_parts(body)}}, "required": body_required}
+        extra: dict[str, Any] = {
+            "parameters": [
+                {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+                for name, (schema, description) in (parameters or {}).items()
+            ]
+        }
+        if body is not None:
+            media = {"application/json": {"schema": self._name_parts(body)}}
+            extra["requestBody"] = {"content": media, "required": body_required}
         self.router.add_api_route(
             path,
             endpoint,
             methods=[method],
-            name=name,
             operation_id=name,
             tags=[self.plan.name],
             summary=f"{self.plan.title}: {title}",
             description=description or self.plan.description,
             responses={200: {"description": "done", "content": content}, **describe_errors(*errors)},
-            openapi_extra=None if body is None else {"requestBody": request},
+            openapi_extra=extra,
             response_model=response_model,
             route_class_override=route_class,
             **options,

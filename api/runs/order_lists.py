@@ -13,14 +13,14 @@ from api.dependencies import AppContext, Reader
 from api.http.models import DataWithMeta, Omittable, OrganisationParameters, Page
 from api.http.openapi import describe_errors
 from api.http.responses import build_list_response
-from api.http.route import EndpointRoute
+from api.http.route import ROUTER_OPTIONS
 from engine.orders import listing
 from engine.orders.statuses import OrderStatus
 
 _MOST_OFFSET: Final = 1_000_000
 
 router = APIRouter(
-    prefix="/api/v1", tags=["orders"], route_class=EndpointRoute, responses=describe_errors(400, 401, 403, 422, 503)
+    prefix="/api/v1", tags=["orders"], responses=describe_errors(400, 401, 403, 422, 503), **ROUTER_OPTIONS
 )
 
 

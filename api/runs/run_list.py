@@ -15,7 +15,7 @@ from api.http.errors import Fault, InvalidBody
 from api.http.models import Data, DataWithMeta, Id, Omittable, OrganisationParameters
 from api.http.openapi import describe_errors
 from api.http.responses import build_data_response, build_list_response
-from api.http.route import EndpointRoute
+from api.http.route import ROUTER_OPTIONS
 from engine.runs.run_list import (
     SEARCH_WINDOW,
     RunSearch,
@@ -33,10 +33,7 @@ _MOST_OFFSET: Final = 10_000
 _LONGEST_TEXT: Final = 200
 
 router = APIRouter(
-    prefix="/api/v1",
-    tags=["submissions"],
-    route_class=EndpointRoute,
-    responses=describe_errors(400, 401, 403, 404, 422, 503),
+    prefix="/api/v1", tags=["submissions"], responses=describe_errors(400, 401, 403, 404, 422, 503), **ROUTER_OPTIONS
 )
 
 

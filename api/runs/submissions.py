@@ -22,7 +22,7 @@ from api.http.errors import Fault, InvalidBody
 from api.http.models import Data, DataWithMeta, Id, Omittable
 from api.http.openapi import describe_errors
 from api.http.responses import build_data_response
-from api.http.route import BodyRoute, EndpointRoute
+from api.http.route import ROUTER_OPTIONS, BodyRoute
 from api.runs import trigger_dev
 from api.runs.dispatch import OfferedRun, dispatch_runs
 from api.runs.new_submissions import (
@@ -44,7 +44,7 @@ class SpenderRoute(BodyRoute):
     authenticate = staticmethod(find_spender)
 
 
-router = APIRouter(prefix="/api/v1/submissions", tags=["submissions"], route_class=EndpointRoute)
+router = APIRouter(prefix="/api/v1/submissions", tags=["submissions"], **ROUTER_OPTIONS)
 runner_router = APIRouter(prefix="/api/internal/submissions", **RUNNER_OPTIONS)
 
 #: Its schema only describes it: one that is blank or too long is answered with 400.

@@ -37,6 +37,15 @@ def test_it_lists_the_endpoints_of_the_guide(api: Api, document: dict[str, Any])
     }
 
 
+def test_operations_have_short_names(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+    assert len(set(names)) == len(names) and max(map(len, names)) < 50
+    expected = {"query_icp_job_titles", "pipeline_runs_claim", "research_orders_place", "submissions_dispatch"}
+    assert expected | {"health", "list_orders", "list_runs", "read_spec", "create_submission", "reconcile"} <= set(
+        names
+    )
+
+
 def test_bodies_name_the_real_columns(api: Api, document: dict[str, Any]) -> None:
     for plan in api.plans:
         body = document["paths"][f"/api/internal/{plan.slug}/upsert"]["post"]["requestBody"]
