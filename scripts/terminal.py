@@ -97,11 +97,11 @@ def show_progress() -> Iterator[Callable[[Account], None]]:
     try:
         with stop_on_terminate(), _open_progress() as show:
 
-            def note(state: Account) -> None:
+            def record_state(state: Account) -> None:
                 states[state.spec] = state
                 show(state)
 
-            yield note
+            yield record_state
     except KeyboardInterrupt:
         for state in states.values():
             print_note(f"{state.spec}: stopped at {_count_done(state)}")

@@ -174,3 +174,17 @@ def create_database(server_dsn: str, template: str) -> Iterator[str]:
 def build_database_url(dsn: str, database: str) -> str:
     """Return the URL of another database of the same server."""
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{database}"))
+
+
+def link_trigger(folder: Path) -> Path:
+    """Make `folder` what trigger/ is but for its generated blocks; return the folder that these belong in."""
+    trigger, generated = ROOT / "trigger", folder / "src" / "persist" / "generated"
+    (folder / "package.json").write_text('{"type": "module"}')
+    generated.mkdir(parents=True)
+    for part in (trigger / "src").iterdir():
+        if part.name != "persist":
+            (folder / "src" / part.name).symlink_to(part)
+    for part in (trigger / "src" / "persist").glob("*.ts"):
+        (folder / "src" / "persist" / part.name).symlink_to(part)
+    (folder / "node_modules").symlink_to(trigger / "node_modules")
+    return generated

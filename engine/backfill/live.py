@@ -131,10 +131,9 @@ class LiveUpsert:
         stored = await self._fetch_stored(connection, org_id, [step.row_ids.get(number) for number in numbers])
         claims = await self._compare_claims(connection, step, rows)
         if claims:
-            note = {"spec": self.plan.name, "id": step.id}
             for claim in claims:
-                payload = {**note, "reason": json.dumps([claim.as_dict()])}
-                await connection.execute(step_upsert.NOTE_CLAIM_SQL, payload)
+                parameters = {"spec": self.plan.name, "id": step.id, "reason": json.dumps([claim.as_dict()])}
+                await connection.execute(step_upsert.NOTE_CLAIM_SQL, parameters)
         answered = [
             StoredRow(step.outcomes[number], stored[row_id])
             for number in numbers

@@ -32,14 +32,14 @@ class RemovalStatements:
 
     @classmethod
     def build(cls, plan: Plan) -> RemovalStatements:
-        replaces = plan.on_absent is OnAbsent.DELETE
+        deletes_absent = plan.on_absent is OnAbsent.DELETE
         return cls(
             plan=plan,
             unit_rows_sql=lineage.build_unit_rows_sql(plan),
             remove_sql=lineage.build_remove_rows_sql(plan),
             unsource_sql=lineage.build_unsource_rows_sql(plan),
-            remove_absent_sql=lineage.build_remove_absent_sql(plan) if replaces else "",
-            unsource_absent_sql=lineage.build_unsource_absent_sql(plan) if replaces else "",
+            remove_absent_sql=lineage.build_remove_absent_sql(plan) if deletes_absent else "",
+            unsource_absent_sql=lineage.build_unsource_absent_sql(plan) if deletes_absent else "",
         )
 
 

@@ -121,7 +121,7 @@ class _Removal:
         await self._execute_counted(self.erasure.blanked, "research_orders", erase.BLANK_ORDERS_SQL, keys)
         await self._fold_units(units, scrub.changed_steps)
         await self._delete_rows(rows)
-        self.erasure.names |= {*subject.known.texts, *self.findings.company_names}
+        self.erasure.names |= {*subject.known.search_texts, *self.findings.company_names}
         self.erasure.mentions = await find_mentions(self.connection, self.search.org_id, self.erasure.names)
 
     async def _cancel_runs(self) -> None:

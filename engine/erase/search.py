@@ -56,7 +56,7 @@ class SubjectSearch:
         findings, searched = Findings(), Identities()
         while new := self.subject.known - searched:
             searched = self.subject.known
-            parameters = {"org_id": self.org_id, **erase.build_text_search(new.texts).parameters}
+            parameters = {"org_id": self.org_id, **erase.build_text_search(new.search_texts).parameters}
             await self._find_steps(parameters, findings)
             await self._find_rows(parameters, findings)
             await self._find_orders(parameters, findings)

@@ -117,7 +117,7 @@ class Identities:
         return Identities(self.names - other.names, self.urls - other.urls, self.domains - other.domains)
 
     @property
-    def texts(self) -> tuple[str, ...]:
+    def search_texts(self) -> tuple[str, ...]:
         """All of them, to be searched for."""
         return tuple(sorted(self.names | self.urls | self.domains))
 

@@ -44,11 +44,6 @@ class Account:
         return sum(self.outcomes.values())
 
     @property
-    def has_refusals(self) -> bool:
-        """Whether anything was rejected or refused."""
-        return bool(self.outcomes[Outcome.REJECTED] or self.elements["refused"])
-
-    @property
     def pending(self) -> int:
         """How many found step results have no outcome yet."""
         return max(self.found - self.recorded, 0)

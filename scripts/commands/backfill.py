@@ -138,7 +138,7 @@ def backfill_with_progress(
 
     with terminal.show_progress() as progress:
         if shard:
-            work = run_shard(
+            backfill = run_shard(
                 dsn,
                 plan,
                 scope,
@@ -149,7 +149,7 @@ def backfill_with_progress(
                 note_large=note_large,
             )
         else:
-            work = run_backfill(
+            backfill = run_backfill(
                 dsn,
                 plan,
                 scope,
@@ -159,7 +159,7 @@ def backfill_with_progress(
                 progress=progress,
                 waiting=_build_waiting_note(plan),
             )
-        result = asyncio.run(work)
+        result = asyncio.run(backfill)
     report = {**result.account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
     if dry_run:
         report |= {"dry_run": True, "sample": result.sample}

@@ -19,8 +19,8 @@ from engine.spec import yaml_source
 from engine.spec.checks import check_sources
 from engine.values import exact_json
 from engine.values.exact_json import Json, dumps, loads, sort_keys_like_jsonb
+from tests.conftest import ROOT, link_trigger
 
-ROOT = Path(__file__).resolve().parents[2]
 TRIGGER = ROOT / "trigger"
 CASES = ROOT / "tests" / "cases"
 #: The run of `trigger/tests/persist/run-blocks.ts`.
@@ -76,15 +76,7 @@ def load_cases() -> list[Case]:
 
 def run_blocks(given: Sequence[Case], folder: Path) -> list[Any]:
     """What the generated blocks send, run by node in a folder that is trigger/ but for its generated blocks."""
-    (folder / "package.json").write_text('{"type": "module"}')
-    generated = folder / "src" / "persist" / "generated"
-    generated.mkdir(parents=True)
-    for part in (TRIGGER / "src").iterdir():
-        if part.name != "persist":
-            (folder / "src" / part.name).symlink_to(part)
-    for part in (TRIGGER / "src" / "persist").glob("*.ts"):
-        (folder / "src" / "persist" / part.name).symlink_to(part)
-    (folder / "node_modules").symlink_to(TRIGGER / "node_modules")
+    generated = link_trigger(folder)
     questions: list[Json] = []
     for index, case in enumerate(given):
         module = generated / f"case_{index}.ts"

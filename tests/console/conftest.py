@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
-from tests.api.loopback import ADMIN_KEY, Api, run_api
+from tests.api.loopback import Api, run_api
 from tests.conftest import create_database
 from tests.console.chromium import open_browser
 from tests.console.example import Example, build_example
@@ -69,11 +69,6 @@ def token(served: tuple[Api, Example]) -> str:
     """A token of the demo's organisation."""
     api, example = served
     return api.insert_token(example.demo, role="org_admin")
-
-
-@pytest.fixture
-def admin_key() -> str:
-    return ADMIN_KEY
 
 
 @pytest.fixture

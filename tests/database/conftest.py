@@ -34,15 +34,24 @@ from tests.conftest import load_project_plans
 from tests.world import build_payload, insert_organisation, insert_run, insert_step, insert_submission
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-HEAD = """
+QUOTES = "finance.fetch.quotes"
+THINGS = "company.derive.things"
+
+
+def build_head(table: str, operation: str, key: str) -> str:
+    """Return the text of a spec up to its fields; `key` lists its conflict columns beside the organisation."""
+    return f"""
 spec: 1
-name: quotes
-title: Quotes
-operations: [finance.fetch.quotes]
-table: quotes
-row_name: quote
-conflict: [org_id, symbol]
+name: {table}
+title: {table.capitalize()}
+operations: [{operation}]
+table: {table}
+row_name: {table.removesuffix("s")}
+conflict: [org_id, {key}]
 """
+
+
+HEAD = build_head("quotes", QUOTES, "symbol")
 
 
 def compile_text(text: str) -> Plan:

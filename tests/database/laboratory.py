@@ -20,7 +20,7 @@ from engine.generate import typescript
 from engine.plan import Plan
 from engine.tables import draft_migration
 from tests.api.loopback import Api, run_api
-from tests.conftest import ROOT
+from tests.conftest import ROOT, link_trigger
 from tests.database.history_specs import Variant
 
 TRIGGER = ROOT / "trigger"
@@ -68,14 +68,7 @@ class Blocks:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "package.json").write_text('{"type": "module"}')
-        (folder / "src" / "persist" / "generated").mkdir(parents=True)
-        for part in (TRIGGER / "src").iterdir():
-            if part.name != "persist":
-                (folder / "src" / part.name).symlink_to(part)
-        for part in (TRIGGER / "src" / "persist").glob("*.ts"):
-            (folder / "src" / "persist" / part.name).symlink_to(part)
-        (folder / "node_modules").symlink_to(TRIGGER / "node_modules")
+        link_trigger(folder)
         self.process = subprocess.Popen(
             ["node", "--import", "tsx", "tests/persist/serve-blocks.ts"],
             cwd=TRIGGER,

@@ -29,25 +29,16 @@ from engine.store.connection import connect
 from engine.store.errors import StoreUnavailable
 from engine.store.upsert import Upsert
 from engine.tables.migrate import migrate
-from tests.database.conftest import Run, World
+from tests.database.conftest import QUOTES, Run, World, build_head
 
 ROOT = Path(__file__).resolve().parents[2]
-QUOTES = "finance.fetch.quotes"
 FIELDS = """
 symbol: {type: text, path: "output.symbol", required: true}
 venue: {type: text, path: "output.venue"}
 price: {type: numeric, path: "output.price", on_missing: clear}
 body: {type: jsonb, path: "output.body", on_missing: clear}
 """
-HEAD = """
-spec: 1
-name: quotes
-title: Quotes
-operations: [finance.fetch.quotes]
-table: quotes
-row_name: quote
-conflict: [org_id, symbol, venue]
-"""
+HEAD = build_head("quotes", QUOTES, "symbol, venue")
 
 
 def add_quotes(world: World, run: Run, count: int, keys: int, chance: random.Random) -> None:

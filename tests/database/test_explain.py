@@ -12,19 +12,10 @@ from engine.explain.questions import explain_key, read_key_history
 from engine.explain.row import Explanation, explain_row
 from engine.plan import Plan
 from engine.rows.query import QueryRejected
-from tests.database.conftest import START, World
+from tests.database.conftest import START, THINGS, World, build_head
 from tests.world import insert_run, insert_step, insert_submission
 
-THINGS = "company.derive.things"
-HEAD = """
-spec: 1
-name: things
-title: Things
-operations: [company.derive.things]
-table: things
-row_name: thing
-conflict: [org_id, domain]
-"""
+HEAD = build_head("things", THINGS, "domain")
 FIELDS = """
 domain: {type: text, path: "output.site || context.site", normalize: [domain, lower], required: true}
 score: {type: numeric, path: "output.score", on_invalid: missing}

@@ -13,18 +13,9 @@ from engine.tables.draft_migration import NothingToDraft, check_no_rebuild_neede
 from engine.tables.inspect import find_differences
 from engine.tables.rebuild import rebuild_spec
 from engine.tables.rebuild_swap import RebuildRefused
-from tests.database.conftest import World
+from tests.database.conftest import THINGS, World, build_head
 
-THINGS = "company.derive.things"
-HEAD = """
-spec: 1
-name: things
-title: Things
-operations: [company.derive.things]
-table: things
-row_name: thing
-conflict: [org_id, name]
-"""
+HEAD = build_head("things", THINGS, "name")
 FIELDS = """
 name: {type: text, path: "output.name"}
 domain: {type: text, path: "output.domain"}

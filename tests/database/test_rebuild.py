@@ -18,19 +18,10 @@ from engine.plan import Plan
 from engine.tables.rebuild import rebuild_spec
 from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
 from tests.conftest import ROOT
-from tests.database.conftest import World
+from tests.database.conftest import THINGS, World, build_head
 from tests.database.page_walk import walk_page
 
-THINGS = "company.derive.things"
-HEAD = """
-spec: 1
-name: things
-title: Things
-operations: [company.derive.things]
-table: things
-row_name: thing
-conflict: [org_id, name]
-"""
+HEAD = build_head("things", THINGS, "name")
 FIELDS = """
 name: {type: text, path: "output.name", required: true, filter: true}
 domain: {type: text, path: "output.domain"}
@@ -63,7 +54,7 @@ def read_ids(world: World, key: str) -> dict[Any, tuple[Any, Any]]:
     return {row["key"]: (row["id"], row["created_at"]) for row in rows}
 
 
-def fill(world: World, count: int = 5) -> tuple[Any, list[str]]:
+def insert_quotes(world: World, count: int = 5) -> tuple[Any, list[str]]:
     run = world.add_run()
     outputs = [
         {"name": f"n{number}", "domain": f"d{number // 2}.com", "size": number, "document": {"n": number}}
@@ -93,7 +84,7 @@ def assert_fresh(world: World, plan: Plan) -> None:
 
 
 def test_a_changed_key_and_changed_types(world: World, before: Plan) -> None:
-    fill(world)
+    insert_quotes(world)
     world.run_backfill(before)
     after = change(world)
     report = rebuild(world, after)
@@ -105,7 +96,7 @@ def test_a_changed_key_and_changed_types(world: World, before: Plan) -> None:
 
 
 def test_what_the_key_does_not_change_keeps_id_and_creation_time(world: World, before: Plan) -> None:
-    fill(world)
+    insert_quotes(world)
     world.run_backfill(before)
     known = read_ids(world, "name")
     same_key = change(world, CHANGED.replace('path: "output.name"', 'path: "output.name", required: true'), "name")
@@ -117,7 +108,7 @@ def test_what_the_key_does_not_change_keeps_id_and_creation_time(world: World, b
 
 
 def test_rows_that_go_are_noted_as_removed(world: World, before: Plan) -> None:
-    fill(world)
+    insert_quotes(world)
     world.run_backfill(before)
     old = {row_id for row_id, _ in read_ids(world, "name").values()}
     rebuild(world, change(world))
@@ -129,7 +120,7 @@ def test_rows_that_go_are_noted_as_removed(world: World, before: Plan) -> None:
 
 
 def test_everything_around_the_table_is_carried_over(world: World, before: Plan) -> None:
-    fill(world)
+    insert_quotes(world)
     world.run_backfill(before)
     role = f"reader_{world.db.info.dbname}"
     for statement in (
@@ -196,7 +187,7 @@ def describe_table(world: World) -> dict[str, list[str]]:
 
 
 def test_rows_of_no_step_result_are_copied(world: World, before: Plan) -> None:
-    run, _ = fill(world)
+    run, _ = insert_quotes(world)
     world.run_backfill(before)
     blank = dict.fromkeys(column.name for column in before.fields)
     world.upsert_rows(before, run.org, {**blank, "name": "by hand", "domain": "hand.com", "size": "12"})
@@ -208,7 +199,7 @@ def test_rows_of_no_step_result_are_copied(world: World, before: Plan) -> None:
 
 
 def test_a_row_of_no_step_result_that_does_not_fit_is_a_reason_to_refuse(world: World, before: Plan) -> None:
-    run, _ = fill(world)
+    run, _ = insert_quotes(world)
     world.run_backfill(before)
     rows = world.read_rows(before)
     blank = dict.fromkeys(column.name for column in before.fields)
@@ -257,7 +248,7 @@ def test_rows_of_no_step_result_that_fall_together_are_a_reason_to_refuse(world:
 def test_what_depends_on_the_table_is_a_reason_to_refuse(
     world: World, before: Plan, statement: str, named: str
 ) -> None:
-    fill(world)
+    insert_quotes(world)
     world.run_backfill(before)
     world.db.execute(statement.encode())
     with pytest.raises(RebuildRefused) as caught:
@@ -267,7 +258,7 @@ def test_what_depends_on_the_table_is_a_reason_to_refuse(
 
 
 def test_what_a_killed_rebuild_has_left_is_removed(world: World, before: Plan) -> None:
-    fill(world)
+    insert_quotes(world)
     world.run_backfill(before)
     after = change(world)
     world.db.execute("create view seen as select * from things")
@@ -281,7 +272,7 @@ def test_what_a_killed_rebuild_has_left_is_removed(world: World, before: Plan) -
 
 
 def test_what_is_written_meanwhile_is_not_lost(world: World, before: Plan) -> None:
-    run, _ = fill(world, 60)
+    run, _ = insert_quotes(world, 60)
     world.run_backfill(before)
     after, stop = change(world), threading.Event()
     added: list[str] = []
@@ -305,7 +296,7 @@ def test_what_is_written_meanwhile_is_not_lost(world: World, before: Plan) -> No
 
 
 def test_a_reader_sees_the_old_table_or_the_new_one(world: World, before: Plan) -> None:
-    fill(world, 60)
+    insert_quotes(world, 60)
     world.run_backfill(before)
     counts: set[int] = set()
     stop = threading.Event()
@@ -327,7 +318,7 @@ def test_a_reader_sees_the_old_table_or_the_new_one(world: World, before: Plan) 
 
 
 def test_a_table_of_another_schema_of_the_search_path_stays_in_it(world: World, before: Plan) -> None:
-    fill(world)
+    insert_quotes(world)
     world.run_backfill(before)
     world.db.execute("create schema entities")
     world.db.execute("alter table things set schema entities")
@@ -343,7 +334,7 @@ def test_a_table_of_another_schema_of_the_search_path_stays_in_it(world: World, 
 
 def test_a_rebuild_that_is_killed_anywhere_is_done_again(world: World, before: Plan, tmp_path: Path) -> None:
     """kill -9 at moments of its way, while somebody records step results: the next one ends well."""
-    run, _ = fill(world, 100)
+    run, _ = insert_quotes(world, 100)
     world.run_backfill(before)
     after = change(world)
     spec = (HEAD.strip().replace("org_id, name", "org_id, domain"), "fields:", *CHANGED.strip().splitlines())

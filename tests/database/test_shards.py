@@ -38,7 +38,7 @@ def plan(world: World) -> Plan:
     return world.create_spec(FIELDS)
 
 
-def fill(world: World, organisations: int, steps: int, seed: int = 1) -> list[str]:
+def insert_step_results(world: World, organisations: int, steps: int, seed: int = 1) -> list[str]:
     """Add step results of few keys per organisation, some of them rejected; return the organisations."""
     chance = random.Random(seed)
     runs = [world.add_run() for _ in range(organisations)]
@@ -84,7 +84,7 @@ def read_state(world: World, plan: Plan) -> Any:
     ids=lambda cuts: ",".join(cuts),
 )
 def test_any_cuts_give_the_table_of_one_process(world: World, plan: Plan, cuts: list[str]) -> None:
-    fill(world, 12, 120)
+    insert_step_results(world, 12, 120)
     accounts = run_shards(world, plan, *cuts)
     assert all(account.pending == 0 for account in accounts)
     state = read_state(world, plan)
@@ -95,7 +95,7 @@ def test_any_cuts_give_the_table_of_one_process(world: World, plan: Plan, cuts: 
 
 
 def test_the_shards_of_a_cut_have_each_organisation_once(world: World, plan: Plan) -> None:
-    organisations = fill(world, 12, 30)
+    organisations = insert_step_results(world, 12, 30)
     for count in (1, 2, 5):
         held = [world.loop.run(fetch_organisations(world.dsn, Shard(index, count))) for index in range(count)]
         assert sorted(org for orgs in held for org in orgs) == organisations
@@ -106,7 +106,7 @@ def test_the_shards_of_a_cut_have_each_organisation_once(world: World, plan: Pla
 
 
 def test_stale_rows_are_folded_by_the_shard_of_their_organisation(world: World, plan: Plan) -> None:
-    fill(world, 6, 40)
+    insert_step_results(world, 6, 40)
     world.run_backfill(plan)
     world.db.execute("delete from step_results where id in (select id from step_results order by id limit 15)")
     accounts = run_shards(world, plan, "0/3", "1/3", "2/3")
@@ -117,7 +117,7 @@ def test_stale_rows_are_folded_by_the_shard_of_their_organisation(world: World, 
 
 
 def test_verify_counts_each_row_in_one_shard(world: World, plan: Plan) -> None:
-    fill(world, 8, 60)
+    insert_step_results(world, 8, 60)
     world.run_backfill(plan)
     world.db.execute("update quotes set price = 1000 where symbol = 'A'")
     parts = [world.loop.run(verify_shard(world.dsn, plan, Shard(index, 3))) for index in range(3)]
@@ -146,7 +146,7 @@ def test_an_organisation_larger_than_a_share_is_said(world: World, plan: Plan) -
 
 def test_nothing_is_open_for_longer_than_a_batch(world: World, plan: Plan) -> None:
     """Between two batches the shard holds no transaction and no lock: another session sees none."""
-    fill(world, 4, 60)
+    insert_step_results(world, 4, 60)
     seen: list[tuple[int, int]] = []
 
     def look(account: Account) -> None:
@@ -169,7 +169,7 @@ FIRST = ("-infinity", "00000000-0000-0000-0000-000000000000")
 
 
 def test_an_index_serves_an_organisations_share(world: World, plan: Plan) -> None:
-    organisations = fill(world, 20, 400)
+    organisations = insert_step_results(world, 20, 400)
     world.db.execute("analyze step_results")
     statement = build_page_statement(plan, organisations[3], Scope(all=True, after=FIRST), 5)
     found = world.db.execute(f"explain {statement.text}", statement.parameters).fetchall()
@@ -194,7 +194,7 @@ def test_random_cuts_overlaps_and_kills(world: World, plan: Plan, rounds: int, t
         for number in range(rounds):
             world.delete_rows(plan)
             if number % 20 == 0:
-                fill(world, 5, 60, seed=number)
+                insert_step_results(world, 5, 60, seed=number)
             count = chance.randint(2, 4)
             cuts = [f"{index}/{count}" for index in range(count)] + [f"{chance.randrange(3)}/3"]
             running = [shards.start(cut) for cut in cuts]

@@ -23,7 +23,7 @@ SPEC = "company_intel_briefings"
 BIN = Path(sys.executable).parent
 
 
-def fill(world: World, organisations: int, steps: int) -> None:
+def insert_step_results(world: World, organisations: int, steps: int) -> None:
     """Add step results of the page's spec, a third of them about a company that another one is about."""
     plan = world.specs[SPEC]
     for _ in range(organisations):
@@ -56,7 +56,7 @@ def check_table(world: World) -> None:
 
 
 def test_a_loop_and_the_command_of_a_job(world: World) -> None:
-    fill(world, 8, 9)
+    insert_step_results(world, 8, 9)
     (loop,) = find_blocks(PAGE, "run")
     environment = build_environment(world)
     done = subprocess.run(["sh", "-c", loop], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
@@ -102,7 +102,7 @@ def start_worker(environment: dict[str, str]) -> Iterator["subprocess.Popen[byte
 
 
 def test_procrastinate_with_two_workers_of_which_one_is_killed(world: World, tmp_path: Path) -> None:
-    fill(world, 8, 60)
+    insert_step_results(world, 8, 60)
     (program,) = find_blocks(PAGE, "file: shards.py")
     (tmp_path / "shards.py").write_text(program)
     environment = build_environment(world, tmp_path)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from engine.plan import Plan
-from tests.database.conftest import World
+from tests.database.conftest import QUOTES, World, build_head
 
 FIELDS = """
 symbol: {type: text, path: "output.symbol", required: true}
@@ -24,15 +24,7 @@ required_body: {type: jsonb, path: "output.required_body", required: true}
 kept_tags: {type: "text[]", path: "output.kept_tags", normalize: [blank_to_null]}
 cleared_count: {type: integer, path: "output.cleared_count", on_missing: clear}
 """
-HEAD = """
-spec: 1
-name: quotes
-title: Quotes
-operations: [finance.fetch.quotes]
-table: quotes
-row_name: quote
-conflict: [org_id, symbol, venue]
-"""
+HEAD = build_head("quotes", QUOTES, "symbol, venue")
 FULL = {
     "symbol": "ACME",
     "venue": "XETRA",

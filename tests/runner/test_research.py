@@ -2,16 +2,14 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.conftest import create_database
-from tests.runner.conftest import ROOT, TRIGGER, Services, World, create_world, find_free_port
-from tests.runner.test_rows import run_dex
+from tests.runner.conftest import ROOT, TRIGGER, Services, World
+from tests.runner.test_rows import run_dex, run_project
 
 FUNDING = "company.derive.funding"
 SPEC = f"""\
@@ -73,12 +71,8 @@ def own(services: Services, tmp_path: Path, server_dsn: str, template: str) -> I
     (copy / "trigger" / "node_modules").symlink_to(TRIGGER / "node_modules")
     for command in ("draft-migration company_funding", "draft-migration funding_answers", "generate"):
         run_dex(copy, command)
-    with ExitStack() as stack:
-        dsn = stack.enter_context(create_database(server_dsn, template))
-        run_dex(copy, "migrate", DATABASE_URL=dsn)
-        mine = Services(dsn, find_free_port(), services.provider_url, stack, root=copy)
-        mine.start_api()
-        yield stack.enter_context(create_world(mine))
+    with run_project(services, copy, server_dsn, template) as world:
+        yield world
 
 
 def test_a_spec_is_researched_into_rows_and_a_second_one_reads_the_same_answer(own: World) -> None:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,15 +60,21 @@ def run_dex(project: Path, command: str, **env: str) -> None:
     assert done.returncode == 0, f"dex {command}: {done.stdout}{done.stderr}"
 
 
-@pytest.fixture
-def own(services: Services, project: Path, server_dsn: str, template: str) -> Iterator[World]:
-    """That project at work: its own database and API, the recorded provider of the services."""
+@contextmanager
+def run_project(services: Services, project: Path, server_dsn: str, template: str) -> Iterator[World]:
+    """Run a project: its own database and API, the recorded provider of the services."""
     with ExitStack() as stack:
         dsn = stack.enter_context(create_database(server_dsn, template))
         run_dex(project, "migrate", DATABASE_URL=dsn)
         mine = Services(dsn, find_free_port(), services.provider_url, stack, root=project)
         mine.start_api()
         yield stack.enter_context(create_world(mine))
+
+
+@pytest.fixture
+def own(services: Services, project: Path, server_dsn: str, template: str) -> Iterator[World]:
+    with run_project(services, project, server_dsn, template) as world:
+        yield world
 
 
 def test_every_title_is_a_row_and_none_is_left_to_the_repair(own: World) -> None:

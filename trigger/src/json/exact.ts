@@ -56,11 +56,6 @@ export function parseNumber(text: string): number | Numeral {
   return String(value) === decimal ? value : new Numeral(decimal);
 }
 
-/** Format a number as `jsonb` prints it. */
-export function formatNumber(value: number | Numeral): string {
-  return value instanceof Numeral ? value.text : expandDecimal(formatFinite(value));
-}
-
 /** Replace every NUL and lone surrogate, which Postgres cannot store, by U+FFFD, in keys too. */
 export function replaceUnstorable(value: Json): Json {
   if (typeof value === "string") return value.replaceAll("\0", "\uFFFD").toWellFormed();

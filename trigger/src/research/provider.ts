@@ -28,7 +28,6 @@ export type ResearchState =
   /** The provider could not be reached this time. */
   | { kind: "unreachable"; message: string };
 export type PendingState = Extract<ResearchState, { kind: "active" | "unreachable" }>;
-export type FinalState = Exclude<ResearchState, PendingState>;
 
 /** The request was certainly not accepted: nothing was bought. */
 export class NotBoughtError extends Error {
