@@ -218,7 +218,7 @@ def test_a_row_of_no_step_result_that_does_not_fit_is_a_reason_to_refuse(world: 
 
 
 def test_rows_of_no_step_result_that_fall_together_are_a_reason_to_refuse(world: World, before: Plan) -> None:
-    run, _ = fill(world)
+    run, _ = insert_quotes(world)
     world.run_backfill(before)
     blank = dict.fromkeys(column.name for column in before.fields)
     for name in ("older", "newer"):
