@@ -37,7 +37,7 @@ join pg_publication as publication on publication.oid = member.prpubid
 order by 1, 2
 """
 
-#: The statements that give the table `shadow` what the present one has beside columns: a text each, in order. Triggers
+#: The statements that give the new table what the present one has beside columns: a text each, in order. Triggers
 #: that note changes are left out: they are made for the table under its own name.
 SELECT_CARRIED_SQL = """
 with target as (
@@ -45,23 +45,23 @@ with target as (
     from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = to_regclass(%(table)s)
 ), carried as (
     select 1 as place, k.conname::text as name,
-        format('alter table %%s add constraint %%I %%s', %(shadow)s::text, k.conname, pg_get_constraintdef(k.oid))
+        format('alter table %%s add constraint %%I %%s', %(new_table)s::text, k.conname, pg_get_constraintdef(k.oid))
             as text
     from target join pg_constraint as k on k.conrelid = target.oid and k.contype = 'f'
     union all
     select 2, t.tgname::text, replace(
-        pg_get_triggerdef(t.oid), ' ON ' || target.full_name || ' ', ' ON ' || %(shadow)s::text || ' ')
+        pg_get_triggerdef(t.oid), ' ON ' || target.full_name || ' ', ' ON ' || %(new_table)s::text || ' ')
     from target join pg_trigger as t on t.tgrelid = target.oid and not t.tgisinternal
     join pg_proc as p on p.oid = t.tgfoid and p.proname <> 'note_changed_rows'
     union all
-    select 3, '', format('alter table %%s enable row level security', %(shadow)s::text)
+    select 3, '', format('alter table %%s enable row level security', %(new_table)s::text)
     from target where relrowsecurity
     union all
-    select 3, '', format('alter table %%s force row level security', %(shadow)s::text)
+    select 3, '', format('alter table %%s force row level security', %(new_table)s::text)
     from target where relforcerowsecurity
     union all
     select 4, p.policyname::text, format(
-        'create policy %%I on %%s as %%s for %%s to %%s%%s%%s', p.policyname, %(shadow)s::text, p.permissive, p.cmd,
+        'create policy %%I on %%s as %%s for %%s to %%s%%s%%s', p.policyname, %(new_table)s::text, p.permissive, p.cmd,
         (select string_agg(case role when 'public' then 'public' else quote_ident(role) end, ', ')
          from unnest(p.roles) as role),
         ' using (' || p.qual || ')', ' with check (' || p.with_check || ')')
@@ -69,24 +69,24 @@ with target as (
     join pg_policies as p on p.schemaname = n.nspname and p.tablename = target.relname
     union all
     select 5, '', format(
-        'grant %%s on %%s to %%s%%s', entry.privilege_type, %(shadow)s::text,
+        'grant %%s on %%s to %%s%%s', entry.privilege_type, %(new_table)s::text,
         case entry.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(entry.grantee)) end,
         case when entry.is_grantable then ' with grant option' else '' end)
     from target cross join lateral aclexplode(target.relacl) as entry where entry.grantee <> target.relowner
     union all
     select 5, a.attname::text, format(
-        'grant %%s (%%I) on %%s to %%s', entry.privilege_type, a.attname, %(shadow)s::text,
+        'grant %%s (%%I) on %%s to %%s', entry.privilege_type, a.attname, %(new_table)s::text,
         case entry.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(entry.grantee)) end)
     from target join pg_attribute as a on a.attrelid = target.oid and not a.attisdropped
     cross join lateral aclexplode(a.attacl) as entry
     union all
-    select 6, '', format('alter table %%s set (%%s)', %(shadow)s::text, array_to_string(reloptions, ', '))
+    select 6, '', format('alter table %%s set (%%s)', %(new_table)s::text, array_to_string(reloptions, ', '))
     from target where reloptions is not null
     union all
-    select 7, '', format('comment on table %%s is %%L', %(shadow)s::text, obj_description(oid, 'pg_class'))
+    select 7, '', format('comment on table %%s is %%L', %(new_table)s::text, obj_description(oid, 'pg_class'))
     from target where obj_description(oid, 'pg_class') is not null
     union all
-    select 8, '', format('alter table %%s owner to %%I', %(shadow)s::text, pg_get_userbyid(relowner))
+    select 8, '', format('alter table %%s owner to %%I', %(new_table)s::text, pg_get_userbyid(relowner))
     from target where pg_get_userbyid(relowner) <> current_user
 )
 select text from carried order by place, name, text
@@ -118,12 +118,12 @@ SELECT_SCHEMA_SQL = "select relnamespace::regnamespace::text from pg_class where
 #: and, from Postgres 18 on, of NOT NULL constraints.
 SELECT_MADE_NAMES_SQL = """
 select 'constraint', k.conname::text from pg_constraint as k join pg_class as c on c.oid = k.conrelid
-where c.oid = to_regclass(%(shadow)s) and k.contype = 'n' and starts_with(k.conname, c.relname)
+where c.oid = to_regclass(%(new_table)s) and k.contype = 'n' and starts_with(k.conname, c.relname)
 union all
 select 'sequence', s.relname::text from pg_class as c
 join pg_depend as d on d.refobjid = c.oid and d.classid = 'pg_class'::regclass and d.deptype = 'i'
 join pg_class as s on s.oid = d.objid and s.relkind = 'S'
-where c.oid = to_regclass(%(shadow)s) and starts_with(s.relname, c.relname)
+where c.oid = to_regclass(%(new_table)s) and starts_with(s.relname, c.relname)
 """
 
 #: Identity columns of the table: (column, whether its values are always generated).
@@ -132,32 +132,32 @@ select attname::text, attidentity = 'a' from pg_attribute
 where attrelid = to_regclass(%(table)s) and attidentity <> '' and not attisdropped
 """
 
-#: Forget what is on record of specs: of the shadow, and of the spec whose table is another one now.
+#: Forget what is on record of specs: of the new table, and of the spec whose table is another one now.
 FORGET_SPEC_SQL = (
-    "delete from spec_versions where spec = any(%(shadows)s::text[])",  # first: what is forgotten is queued again
+    "delete from spec_versions where spec = any(%(rebuilt)s::text[])",  # first: what is forgotten is queued again
     "delete from step_persistence where spec = any(%(specs)s::text[])",
     "delete from row_lineage where spec = any(%(specs)s::text[])",
     "delete from stale_rows where spec = any(%(specs)s::text[])",
-    "delete from pending_results where spec = any(%(shadows)s::text[])",
+    "delete from pending_results where spec = any(%(rebuilt)s::text[])",
 )
 
 #: Note for those who follow the table what went with the swap, and that every row was written.
 NOTE_REMOVED_SQL = """
 update row_changes as entry set removed = true, number = null, changed_at = clock_timestamp()
 where entry.table_name = %(name)s and not entry.removed
-    and not exists (select from {shadow} as fresh where fresh.id = entry.row_id and fresh.org_id = entry.org_id)
+    and not exists (select from {new_table} as fresh where fresh.id = entry.row_id and fresh.org_id = entry.org_id)
 """
 NOTE_WRITTEN_SQL = """
 insert into row_changes as known (org_id, table_name, row_id)
-select fresh.org_id, %(name)s, fresh.id from {shadow} as fresh
+select fresh.org_id, %(name)s, fresh.id from {new_table} as fresh
 on conflict (org_id, table_name, row_id) do update set removed = false, number = null, changed_at = excluded.changed_at
 """
 
 
-def build_shadow_sql(table: str, shadow: str) -> str:
+def build_new_table_sql(table: str, new_table: str) -> str:
     """Build the statement for an empty table with the columns and checks of the present one."""
     return (
-        f"create table {quote_table(shadow)} (like {quote_table(table)} including defaults including constraints"
+        f"create table {quote_table(new_table)} (like {quote_table(table)} including defaults including constraints"
         " including generated including identity including storage including compression including comments"
         " including statistics)"
     )
@@ -177,18 +177,18 @@ def build_select_unsourced_sql(table: str) -> str:
     return f"select old.id from {quote_table(table)} as old where {unsourced} order by old.updated_at desc, old.id"
 
 
-def build_copy_rows_sql(plan: Plan, shadow: str, columns: Sequence[str], cast: Sequence[str]) -> str:
+def build_copy_rows_sql(plan: Plan, new_table: str, columns: Sequence[str], cast: Sequence[str]) -> str:
     """Copy the rows `ids`, unless research has their key. `cast` are the columns with another type now."""
     values = ", ".join(_build_old_value(plan, name, cast) for name in columns)
     names = ", ".join(map(quote, columns))
     return (
-        f"insert into {quote_table(shadow)} ({names}) overriding system value\nselect {values}"
+        f"insert into {quote_table(new_table)} ({names}) overriding system value\nselect {values}"
         f" from {quote_table(plan.table)} as old\nwhere old.id = any(%(ids)s::uuid[])"
         "\norder by old.updated_at desc, old.id\non conflict do nothing"
     )
 
 
-def build_select_displaced_sql(plan: Plan, shadow: str, columns: Sequence[str], cast: Sequence[str]) -> str:
+def build_select_displaced_sql(plan: Plan, new_table: str, columns: Sequence[str], cast: Sequence[str]) -> str:
     """Select the rows `ids` that were not copied because another row of no step result has their key now."""
     match = " and ".join(
         f"fresh.{quote(name)} is not distinct from {_build_old_value(plan, name, cast) if name in columns else 'null'}"
@@ -196,8 +196,8 @@ def build_select_displaced_sql(plan: Plan, shadow: str, columns: Sequence[str], 
     )
     return (
         f"select old.id::text from {quote_table(plan.table)} as old\nwhere old.id = any(%(ids)s::uuid[])"
-        f" and not exists (select from {quote_table(shadow)} as fresh where fresh.id = old.id)"
-        f"\nand exists (select from {quote_table(shadow)} as fresh"
+        f" and not exists (select from {quote_table(new_table)} as fresh where fresh.id = old.id)"
+        f"\nand exists (select from {quote_table(new_table)} as fresh"
         f" where {match} and {build_unsourced_condition('fresh')})\norder by old.updated_at desc, old.id"
     )
 
@@ -207,15 +207,15 @@ def _build_old_value(plan: Plan, name: str, cast: Sequence[str]) -> str:
     return f"old.{quote(name)}::text::{plan.field(name).type.sql}" if name in cast else f"old.{quote(name)}"
 
 
-def build_set_sequence_sql(shadow: str, column: str) -> str:
+def build_set_sequence_sql(new_table: str, column: str) -> str:
     """Let an identity column go on after the values that were carried over."""
     return (
-        f"select setval(pg_get_serial_sequence(%(shadow)s, %(column)s), greatest(max({quote(column)}), 1))"
-        f" from {quote_table(shadow)}"
+        f"select setval(pg_get_serial_sequence(%(new_table)s, %(column)s), greatest(max({quote(column)}), 1))"
+        f" from {quote_table(new_table)}"
     )
 
 
-def build_take_over_sql(plan: Plan, shadow: str, carried: Sequence[str]) -> str:
+def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> str:
     """Give each row the id and the creation time of the present row of its key, and the columns of no spec."""
     names = ("id", "created_at", *carried)
     changes = ", ".join(f"{quote(name)} = old.{quote(name)}" for name in names)
@@ -224,7 +224,7 @@ def build_take_over_sql(plan: Plan, shadow: str, carried: Sequence[str]) -> str:
         f"fresh.{quote(name)}::text is not distinct from old.{quote(name)}::text" for name in plan.conflict
     )
     return (
-        f"update {quote_table(shadow)} as fresh set {changes}\nfrom (select distinct on ({key}) *"
+        f"update {quote_table(new_table)} as fresh set {changes}\nfrom (select distinct on ({key}) *"
         f" from {quote_table(plan.table)} order by {key}, updated_at desc) as old\nwhere {match}"
         " and fresh.id <> old.id"
     )

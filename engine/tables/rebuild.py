@@ -50,18 +50,19 @@ async def rebuild_spec(
         ((schema,),) = await fetch_rows(connection, rebuild.SELECT_SCHEMA_SQL, {"oid": table.row.oid})
         work = Rebuild(plan, connection, schema, table)
         await _check_dependents(work)
-        await _remove_shadow(work)
-        await _create_shadow(work)
-        report(f"{plan.name}: table `{work.shadow.table}` made; filling it from the step results")
+        await _remove_new_table(work)
+        await _create_new_table(work)
+        report(f"{plan.name}: table `{work.new_plan.table}` made; filling it from the step results")
         for _ in range(_MOST_ROUNDS):
-            account = (await run_backfill(dsn, work.shadow, Scope())).account
+            account = (await run_backfill(dsn, work.new_plan, Scope())).account
             report(f"{plan.name}: {account.recorded} of {account.found} step results folded")
             if not account.found and not account.stale_rows:
                 break
         result = await swap_with_retry(work, drop_unsourced)
         report(f"{plan.name}: swapped, {result.rows} rows; writing ledger and lineage")
         await register_versions(connection, [plan])  # waits for those who were writing step results at the swap
-        await forget_specs(connection, [work.shadow.name], work.shadow.name)  # what they queued for the table beside
+        # What they queued for the table beside.
+        await forget_specs(connection, [work.new_plan.name], work.new_plan.name)
     result.account = (await run_backfill(dsn, plan, Scope())).account
     return result
 
@@ -80,21 +81,21 @@ async def _check_dependents(work: Rebuild) -> None:
         raise RebuildRefused(message, hint="drop what depends on it, rebuild, and make it again")
 
 
-async def _remove_shadow(work: Rebuild) -> None:
+async def _remove_new_table(work: Rebuild) -> None:
     """Remove what a rebuild that was killed has left."""
-    await work.connection.execute(f"drop table if exists {quote_table(work.shadow.table)}")
-    await forget_specs(work.connection, [work.shadow.name], work.shadow.name)
+    await work.connection.execute(f"drop table if exists {quote_table(work.new_plan.table)}")
+    await forget_specs(work.connection, [work.new_plan.name], work.new_plan.name)
 
 
 # --- the table beside -----------------------------------------------------------------------------------------------
 
 
-async def _create_shadow(work: Rebuild) -> None:
+async def _create_new_table(work: Rebuild) -> None:
     connection = work.connection
     async with connection.transaction():
-        await connection.execute(rebuild.build_shadow_sql(work.plan.table, work.shadow.table))
+        await connection.execute(rebuild.build_new_table_sql(work.plan.table, work.new_plan.table))
         for change in _list_column_changes(work):
-            await connection.execute(f"alter table {quote_table(work.shadow.table)} {change}")
+            await connection.execute(f"alter table {quote_table(work.new_plan.table)} {change}")
         await _create_indexes(work)
         for (text,) in await fetch_rows(connection, rebuild.SELECT_CARRIED_SQL, work.parameters):
             await connection.execute(text)
@@ -125,35 +126,35 @@ def _list_column_changes(work: Rebuild) -> Iterable[str]:
 
 async def _create_indexes(work: Rebuild) -> None:
     """Make the indexes of the table that the changed spec leaves of use, and those it wants besides."""
-    connection, shadow = work.connection, quote_table(work.shadow.table)
+    connection, new_table = work.connection, quote_table(work.new_plan.table)
     left = {index.name for index in list_left_indexes(work.plan, work.table)}
     left |= {index.name for index, _ in list_superfluous_indexes(work.table)}
     rows = await fetch_rows(connection, rebuild.SELECT_INDEX_TEXTS_SQL, work.parameters)
     for number, (name, is_primary, is_unique, is_constraint, deferrable, deferred, text) in enumerate(rows):
         if name in left:
             continue
-        own = shorten_identifier(f"{work.shadow.table.rpartition('.')[2]}_{number}")
+        own = shorten_identifier(f"{work.new_plan.table.rpartition('.')[2]}_{number}")
         unique = "unique " if is_unique else ""
-        await connection.execute(f"create {unique}index {quote(own)} on {shadow}{text}")
+        await connection.execute(f"create {unique}index {quote(own)} on {new_table}{text}")
         if is_constraint:
             delay = (" deferrable" if deferrable else "") + (" initially deferred" if deferred else "")
             kind = "primary key" if is_primary else "unique"
             work.constraints.append((own, f"add constraint {quote(name)} {kind} using index {quote(own)}{delay}"))
         else:
             work.renames.append((own, name))
-    made = await read_table(connection, work.shadow.table)
+    made = await read_table(connection, work.new_plan.table)
     assert made is not None
-    nulls_equal = is_key_nullable(work.shadow, made)
+    nulls_equal = is_key_nullable(work.new_plan, made)
     if not any(_serves_key(index, work.plan, nulls_equal) for index in made.indexes):
         await connection.execute(
-            build_unique_index(work.shadow.table, work.plan.conflict, nulls_equal=nulls_equal, suffix="dedup")
+            build_unique_index(work.new_plan.table, work.plan.conflict, nulls_equal=nulls_equal, suffix="dedup")
         )
-    for wanted in list_missing_indexes(work.shadow, made):
-        await connection.execute(wanted.build_sql(work.shadow.table))
-    made = await read_table(connection, work.shadow.table)
+    for wanted in list_missing_indexes(work.new_plan, made):
+        await connection.execute(wanted.build_sql(work.new_plan.table))
+    made = await read_table(connection, work.new_plan.table)
     assert made is not None
     known = {own for own, _ in (*work.renames, *work.constraints)}
-    before, after = (f"idx_{plan.table.rpartition('.')[2]}_" for plan in (work.shadow, work.plan))
+    before, after = (f"idx_{plan.table.rpartition('.')[2]}_" for plan in (work.new_plan, work.plan))
     taken = {name for _, name in work.renames}
     for index in made.indexes:
         name = shorten_identifier(after + index.name.removeprefix(before))

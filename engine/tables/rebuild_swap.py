@@ -56,7 +56,7 @@ class Rebuild:
     constraints: list[tuple[str, str]] = field(default_factory=list)  # index -> how it becomes a constraint
 
     @property
-    def shadow(self) -> Plan:
+    def new_plan(self) -> Plan:
         """The plan of the table beside: what is on record of it stands under a name of its own."""
         name = self.plan.table.rpartition(".")[2]
         table = f"{self.schema}.{shorten_identifier(f'{name}_rebuild')}"
@@ -71,14 +71,14 @@ class Rebuild:
     def parameters(self) -> dict[str, str]:
         return {
             "table": self.table_name.replace("%%", "%"),
-            "shadow": quote_table(self.shadow.table).replace("%%", "%"),
+            "new_table": quote_table(self.new_plan.table).replace("%%", "%"),
         }
 
 
-async def forget_specs(connection: Connection, specs: Sequence[str], shadow: str) -> None:
-    """Remove what is on record of specs; `shadow` is the one of the table beside."""
+async def forget_specs(connection: Connection, specs: Sequence[str], rebuilt: str) -> None:
+    """Remove what is on record of specs; `rebuilt` is the one of the table beside."""
     for sql in rebuild.FORGET_SPEC_SQL:
-        await connection.execute(sql, {"specs": list(specs), "shadows": [shadow]})
+        await connection.execute(sql, {"specs": list(specs), "rebuilt": [rebuilt]})
 
 
 async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
@@ -99,48 +99,48 @@ async def take_over_ids(work: Rebuild) -> None:
         return
     identities = await _read_identities(work)
     carried = [name for name in _list_extra_columns(work) if not identities.get(name)]
-    await work.connection.execute(rebuild.build_take_over_sql(work.plan, work.shadow.table, carried))
+    await work.connection.execute(rebuild.build_take_over_sql(work.plan, work.new_plan.table, carried))
 
 
 async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
     """Swap in one transaction. Writers wait from the beginning, readers only while names change."""
-    connection, plan, shadow = work.connection, work.plan, work.shadow
+    connection, plan, new_plan = work.connection, work.plan, work.new_plan
     result = RebuildReport(plan.name)
     async with connection.transaction():
         await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
         await connection.execute(f"lock table {work.table_name} in share row exclusive mode")
         await _copy_unsourced(work, result, drop_unsourced)
         await take_over_ids(work)
-        note = {"name": plan.table}
+        parameters = {"name": plan.table}
         for sql in (rebuild.NOTE_REMOVED_SQL, rebuild.NOTE_WRITTEN_SQL):
-            await connection.execute(sql.format(shadow=quote_table(shadow.table)), note)
-        await forget_specs(connection, [plan.name, shadow.name], shadow.name)
+            await connection.execute(sql.format(new_table=quote_table(new_plan.table)), parameters)
+        await forget_specs(connection, [plan.name, new_plan.name], new_plan.name)
         await connection.execute(f"lock table {work.table_name} in access exclusive mode")
         await _exchange_names(work)
-        await connection.execute("select follow_changes(%(name)s)", note)
+        await connection.execute("select follow_changes(%(name)s)", parameters)
     ((result.rows,),) = await fetch_rows(connection, f"select count(*) from {quote_table(plan.table)}")
     return result
 
 
 async def _exchange_names(work: Rebuild) -> None:
-    connection, shadow = work.connection, quote_table(work.shadow.table)
+    connection, new_table = work.connection, quote_table(work.new_plan.table)
     identities = await _read_identities(work)
     for name in identities:
-        parameters = {"shadow": work.parameters["shadow"], "column": name}
-        await connection.execute(rebuild.build_set_sequence_sql(work.shadow.table, name), parameters)
+        parameters = {"new_table": work.parameters["new_table"], "column": name}
+        await connection.execute(rebuild.build_set_sequence_sql(work.new_plan.table, name), parameters)
     for sequence, column in await fetch_rows(connection, rebuild.SELECT_SEQUENCES_SQL, work.parameters):
         if column not in identities:
-            await connection.execute(f"alter sequence {sequence} owned by {shadow}.{quote(column)}")
+            await connection.execute(f"alter sequence {sequence} owned by {new_table}.{quote(column)}")
     made = await fetch_rows(connection, rebuild.SELECT_MADE_NAMES_SQL, work.parameters)
     name = work.plan.table.rpartition(".")[2]
     await connection.execute(f"drop table {work.table_name}")
-    await connection.execute(f"alter table {shadow} rename to {quote(name)}")
+    await connection.execute(f"alter table {new_table} rename to {quote(name)}")
     for own, wanted in work.renames:
         await connection.execute(f"alter index {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
     for _, change in work.constraints:
         await connection.execute(f"alter table {work.table_name} {change}")
     for kind, own in made:
-        wanted = shorten_identifier(name + own.removeprefix(work.shadow.table.rpartition(".")[2]))
+        wanted = shorten_identifier(name + own.removeprefix(work.new_plan.table.rpartition(".")[2]))
         if kind == "sequence":
             await connection.execute(f"alter sequence {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
         else:
@@ -153,7 +153,7 @@ async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: 
     types = {column.name: column.type.name for column in plan.fields}
     shared = [name for name, row in work.table.columns.items() if not row.generated]
     cast = [name for name in shared if name in types and work.table.columns[name].type != work.table.types[types[name]]]
-    sql = rebuild.build_copy_rows_sql(plan, work.shadow.table, shared, cast)
+    sql = rebuild.build_copy_rows_sql(plan, work.new_plan.table, shared, cast)
     rows = await fetch_rows(connection, rebuild.build_select_unsourced_sql(plan.table))
     ids = [row_id for (row_id,) in rows]  # the newest first: of rows that fall together it is the one that stays
     parts = deque(ids[first : first + _COPY_SIZE] for first in range(0, len(ids), _COPY_SIZE))
@@ -172,7 +172,7 @@ async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: 
     if not drop_unsourced and misfits:
         raise _refuse_unsourced(plan, len(ids), "not all of them fit", misfits)
     if not drop_unsourced and result.left:
-        statement = rebuild.build_select_displaced_sql(plan, work.shadow.table, shared, cast)
+        statement = rebuild.build_select_displaced_sql(plan, work.new_plan.table, shared, cast)
         displaced = [row_id for (row_id,) in await fetch_rows(connection, statement, {"ids": ids})]
         if displaced:
             told = f"{len(displaced)} of them have the same key as another one under the changed spec"
