@@ -24,7 +24,8 @@ DEPENDS_ON_ROWS: Final = (*_UNIQUE, Code.TYPE_DIFFERS)
 
 def add_rebuild_advice(plan: Plan, difference: Difference) -> Difference:
     """Say with a hint that may fail what to do then, where nobody has looked at the rows."""
-    if difference.code not in DEPENDS_ON_ROWS:
+    is_field = difference.column in {column.name for column in plan.fields}
+    if difference.code not in (DEPENDS_ON_ROWS if is_field else _UNIQUE):
         return difference
     advice = f"where the rows do not fit: dex rebuild {plan.name}"
     return replace(difference, advice="; ".join(filter(None, (difference.advice, advice))))

@@ -14,6 +14,7 @@ from engine import plans, project
 from tests.api.loopback import ROOT, Api, build_settings, serve_app
 
 TABLE = "company_intel_briefings"
+REBUILD = f"where the rows do not fit: dex rebuild {TABLE}"
 INDEX = "idx_company_intel_briefings_dedup"
 KEY = "(org_id, company_domain, client_company_name)"
 
@@ -156,8 +157,8 @@ def test_what_does_not_fit_is_named_and_its_sql_mends_it(own_api: Api, sql: str,
 @pytest.mark.parametrize(
     ("change", "advice"),
     [
-        ("parallel_run_id type timestamptz using now()", "-- or write `type: timestamptz` in the spec"),
-        ("parallel_run_id type varchar(10)", ""),
+        ("parallel_run_id type timestamptz using now()", f"-- or write `type: timestamptz` in the spec; {REBUILD}"),
+        ("parallel_run_id type varchar(10)", f"-- {REBUILD}"),
         ("source_recorded_at type text", ""),
     ],
 )
