@@ -386,7 +386,9 @@ def test_the_commands_of_the_page(world: World, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "specs", tmp_path / "specs")
     shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
     answer = {"parallel_raw_response": {"output": {"content": {"a": 1}}}, "domain": "acme.com"}
-    (tmp_path / "output.json").write_text(json.dumps({**answer, "client_company_name": "One"}))
+    sample = Path("tests", "cases", "good", "company_intel_briefings", "step_output.json")
+    (tmp_path / sample).parent.mkdir(parents=True)
+    (tmp_path / sample).write_text(json.dumps({**answer, "client_company_name": "One"}))
     run = world.add_run()
     for at, client in enumerate(("One", "Two")):
         world.add_step(run, "company.derive.intel_briefing", {**answer, "client_company_name": client}, at=at)
@@ -400,7 +402,7 @@ def test_the_commands_of_the_page(world: World, tmp_path: Path) -> None:
     ended = walk_page(page, tmp_path, world.dsn, world.db.execute, answers=("dex rebuild",))
     assert [(each.command, each.status) for each in ended] == [
         ("dex check", 0),
-        ("dex extract company_intel_briefings output.json", 0),
+        (f"dex extract company_intel_briefings {sample}", 0),
         ("dex generate", 0),
         ("dex rebuild company_intel_briefings", 0),
         ("dex check --database", 0),
