@@ -106,7 +106,8 @@ def _count_outcomes(account: Counter[str], output: Any) -> None:
 def _read_tables(plan: Plan, source: Path) -> Iterator[Any]:
     """Yield the step results of a file, some at a time, as tables."""
     if source.suffix == ".parquet":
-        with parquet.ParquetFile(source) as file:
+        # With `pre_buffer`, pyarrow's default, a file stays in memory as far as it was read.
+        with parquet.ParquetFile(source, pre_buffer=False) as file:
             known = [name for name in INPUT.names if name in file.schema_arrow.names]
             for batch in file.iter_batches(_choose_batch_rows(file.metadata), columns=known):
                 yield arrow.Table.from_batches([batch])

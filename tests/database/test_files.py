@@ -371,8 +371,10 @@ class TestCommands:
         """Documents of a megabyte, in row groups of some, take no more of it when there are five times as many."""
         peaks = []
         for count in (20, 100):
-            source, text = tmp_path / f"{count}.parquet", json.dumps({"output": "x" * 1_000_000})
-            payload = [text.replace("output", f"output{number}") for number in range(count)]
+            source = tmp_path / f"{count}.parquet"
+            # Hardly compressible, so that what is kept of the file would show.
+            texts = (random.Random(number).randbytes(500_000).hex() for number in range(count))
+            payload = [json.dumps({"output": text}) for text in texts]
             parquet.write_table(arrow.table({"output_payload": payload}), source, row_group_size=8)
             program = f"""
 from pathlib import Path
