@@ -165,7 +165,9 @@ class Soak:
         with ExitStack() as stack:
             idle: list[socket.socket] = []
             while not self.is_over:
-                idle = [one for one in idle if not _is_closed(one)]
+                for one in filter(_is_closed, idle):
+                    one.close()
+                idle = [one for one in idle if one.fileno() != -1]
                 while len(idle) < IDLE and not self.is_over:
                     try:
                         one = socket.create_connection(("127.0.0.1", self.stage.api_port), timeout=5)
