@@ -37,11 +37,11 @@ def rebuild_table(
     here = find_project()
     plan = find_plan(load_plans(here), spec)
     question = f"Replace the table `{plan.table}` in {describe_database()} by one made anew?"
-    if not yes and not (sys.stdin.isatty() and typer.confirm(question, err=True)):
-        if sys.stdin.isatty():
-            terminal.print_note("nothing was changed")
-            raise typer.Exit(1)
+    if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("nothing was changed; `--yes` rebuilds without a question")
+    if not yes and not typer.confirm(question, err=True):
+        terminal.print_note("nothing was changed")
+        raise typer.Exit(1)
     with open_database(here) as dsn:
         report = asyncio.run(rebuild_spec(dsn, plan, drop_unsourced=drop_unsourced, report=terminal.print_note))
     assert report.account is not None
