@@ -118,7 +118,7 @@ def show_reading(name: str, on_stop: str) -> Iterator[Callable[[int], None]]:
     began = printed = time.monotonic()
     total = 0
 
-    def add(read: int) -> None:
+    def count_read(read: int) -> None:
         nonlocal printed, total
         total += read
         now = time.monotonic()
@@ -128,7 +128,7 @@ def show_reading(name: str, on_stop: str) -> Iterator[Callable[[int], None]]:
 
     try:
         with stop_on_terminate():
-            yield add
+            yield count_read
     except KeyboardInterrupt:
         print_note(f"{name}: stopped after {total} step results; {on_stop}")
         raise

@@ -26,7 +26,7 @@ async def fetch_result(pgconn: PGconn) -> PGresult | None:
     return pgconn.get_result()
 
 
-async def flush(pgconn: PGconn) -> None:
+async def send_buffer(pgconn: PGconn) -> None:
     """Send what is in libpq's buffer, and read meanwhile: a server that cannot send its results reads no statements."""
     while pgconn.flush():
         await _wait_for_socket(pgconn, writing=True)

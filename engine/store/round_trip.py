@@ -25,7 +25,7 @@ from psycopg.pq import ExecStatus, PipelineStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from engine.store.connection import Connection
-from engine.store.libpq import fetch_result, fetch_results, flush
+from engine.store.libpq import fetch_result, fetch_results, send_buffer
 
 #: The values of a row in Postgres' text format.
 TextRow = tuple[bytes | None, ...]
@@ -179,7 +179,7 @@ async def _run_pipeline(
         else:
             pgconn.send_query_prepared(prepared.build_name(statement.digest), row)
     pgconn.pipeline_sync()
-    await flush(pgconn)
+    await send_buffer(pgconn)
     results: list[PGresult] = []
     for _ in range(len(new) + len(evicted) + len(statements) - 1):
         results += await fetch_results(pgconn)
@@ -222,7 +222,7 @@ async def _cancel_pipeline(connection: Connection) -> None:
     """Cancel the statement that runs, and discard the results that are left; the connection stays usable."""
     async with asyncio.timeout(_CANCEL_TIMEOUT):
         await connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
-        await flush(connection.pgconn)
+        await send_buffer(connection.pgconn)
         while not any(result.status == ExecStatus.PIPELINE_SYNC for result in await fetch_results(connection.pgconn)):
             pass
         connection.pgconn.exit_pipeline_mode()
