@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -188,6 +189,7 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
             if operator_app is not None:
                 await stack.enter_async_context(serve_operator(operator_app, context.settings))
             tasks = [asyncio.create_task(work) for work in _list_housekeeping(context)]
+            gc.freeze()  # a full collection would look through all that was loaded, while every request waits
             try:
                 yield
             finally:

@@ -18,6 +18,8 @@ log = structlog.get_logger("api")
 
 #: File descriptors kept for other uses than client connections: database connections, log files, imports.
 _RESERVED_DESCRIPTORS = 64
+#: Connections that are accepted per iteration of the event loop.
+_ACCEPTED_AT_ONCE = 16
 
 
 def build_server(app: ASGIApp, settings: Settings, *, lifespan: bool = True) -> uvicorn.Server:
@@ -41,6 +43,15 @@ def build_server(app: ASGIApp, settings: Settings, *, lifespan: bool = True) -> 
         timeout_graceful_shutdown=settings.limits.shutdown_seconds,
     )
     return uvicorn.Server(config)
+
+
+def duplicate_listener(listener: socket.socket) -> list[socket.socket]:
+    """Return `listener` and duplicates of it, for `uvicorn.Server.run`.
+
+    uvloop accepts one connection per socket and iteration. Where a thousand clients connect while requests are answered,
+    the next client would wait for a thousand iterations; with the duplicates it waits for some sixty.
+    """
+    return [listener, *(listener.dup() for _ in range(1, _ACCEPTED_AT_ONCE))]
 
 
 def count_connections(settings: Settings) -> int:

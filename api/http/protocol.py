@@ -19,7 +19,11 @@ from api.settings import Limits
 log = structlog.get_logger("api")
 
 #: Seconds between two checks of the deadlines.
-_SWEEP_INTERVAL = 1.0
+_CHECK_INTERVAL = 1.0
+#: Connections that one check closes at most, and the seconds until the next check where there are more. A thousand
+#: closed at once hold up every request, and so do their clients, who all connect again.
+_CLOSED_AT_ONCE = 50
+_CLOSING_INTERVAL = 0.1
 #: Seconds between two log lines about the same limit, so that many violations do not fill the log. Each line has their
 #: number.
 _REPORT_INTERVAL = 10.0
@@ -45,7 +49,7 @@ class ConnectionGuard:
         Return False when all are busy.
         """
         if self._timer is None:
-            self._timer = connection.loop.call_later(_SWEEP_INTERVAL, self._close_overdue, connection.loop)
+            self._timer = connection.loop.call_later(_CHECK_INTERVAL, self._close_overdue, connection.loop)
         if len(self.open) >= self.most:
             oldest = next(iter(self.new), None) or next(iter(self.kept), None)
             self.report(connection.loop, "connections", self.most)
@@ -82,9 +86,11 @@ class ConnectionGuard:
 
     def _close_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for connection in [one for one in self.open if one.is_overdue(now)]:
+        overdue = [connection for connection in self.open if connection.is_overdue(now)]
+        for connection in overdue[:_CLOSED_AT_ONCE]:
             connection.end_overdue(now)
-        self._timer = loop.call_later(_SWEEP_INTERVAL, self._close_overdue, loop) if self.open else None
+        interval = _CLOSING_INTERVAL if len(overdue) > _CLOSED_AT_ONCE else _CHECK_INTERVAL
+        self._timer = loop.call_later(interval, self._close_overdue, loop) if self.open else None
 
 
 class HeadTooLarge(Exception):

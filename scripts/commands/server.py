@@ -47,7 +47,7 @@ def serve_api(
     """
     from api import settings
     from api.app import create_app
-    from api.server import build_server
+    from api.server import build_server, duplicate_listener
     from engine.tables import migrate
 
     here = find_project()
@@ -65,7 +65,7 @@ def serve_api(
         address = f"http://{host}:{listener.getsockname()[1]}"
         terminal.print_note(f"console: {address}/console{_build_sign_in(dev)}")
         terminal.print_note(f"serving on {address}")
-        server.run(sockets=[listener])
+        server.run(sockets=duplicate_listener(listener))
 
 
 def _build_sign_in(dev: bool) -> str:

@@ -13,6 +13,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -192,12 +193,15 @@ class Soak:
     def ask_health(self) -> None:
         """Ask for health over connections of their own, from another process."""
         command = [sys.executable, "-m", "tests.runner.ask_health", self.stage.url]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as asker:
-            time.sleep(max(self.ends_at - time.monotonic(), 0))
-            assert asker.poll() is None, "health was refused"
-            asker.terminate()
-            assert asker.stdout is not None
-            self.health += [float(line) for line in asker.stdout]
+        # A file: a pipe that nobody reads would stop the process after some minutes.
+        with tempfile.TemporaryFile("w+") as answers:
+            with subprocess.Popen(command, cwd=ROOT, stdout=answers) as asker:
+                time.sleep(max(self.ends_at - time.monotonic(), 0))
+                assert asker.poll() is None, "health was refused"
+                asker.terminate()
+            answers.seek(0)
+            self.health += [float(line) for line in answers]
+        assert len(self.health) > self.seconds * 2, f"health was asked {len(self.health)} times only"
 
     def watch_memory(self) -> None:
         api = self.stage.parts["api"].popen.pid
