@@ -30,6 +30,7 @@ from tests.database.many_rows import ORGANISATIONS, build_org_id, insert_many_ro
 ROWS = 40_000
 #: Seconds that 95 of 100 pages of 100 rows take at most, in the long run.
 PAGE_SECONDS = 0.025
+ROW_SCANS = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan")
 PLANS = (*load_plans(find_project(ROOT)), compile_text(TEXT))
 
 
@@ -104,7 +105,8 @@ def test_no_question_reads_the_table_in_full(filled: psycopg.Connection[Any], pl
         for statement in (build_page_statement(plan, counted), build_count_statement(plan, counted)):
             for node in explain(filled, org, statement):
                 assert node["Node Type"] != "Seq Scan", f"{question}\n{json.dumps(node, indent=1)}"
-                if "Scan" in node["Node Type"] and node["Actual Loops"] == 1:
+                # What a bitmap of an index lists is no row yet: it is met with the bitmap of the organisation.
+                if node["Node Type"] in ROW_SCANS and node["Actual Loops"] == 1:
                     read = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
                     assert read <= own, f"{question}: {read} rows read\n{json.dumps(node, indent=1)}"
 
