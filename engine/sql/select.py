@@ -74,7 +74,10 @@ def _build_path(path: DocumentPath, number: int, source: str) -> str:
 
 def build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:
     """Return the ORDER BY list. It leaves the place of nulls to Postgres, which matches the index."""
-    directions = [
-        f"{spell_comparable(column.column, source)}{' desc' if column.descending else ''}" for column in order
-    ]
+    names = [spell_comparable(column.column, source) for column in order]
+    if order[0].column.field is None and order[0].column.type.name == "uuid":
+        # No index of the organisation is in this order, but one of all organisations is: read in its order, all rows
+        # would be passed over until a hundred of a small organisation are found. As text, ids have the same order.
+        names[0] = f'({names[0]}::text collate "C")'
+    directions = [f"{name}{' desc' if column.descending else ''}" for name, column in zip(names, order, strict=True)]
     return ", ".join((*directions, f"{source}id{' desc' if order[-1].descending else ''}"))
