@@ -56,3 +56,5 @@ PROVIDED_COLUMNS: Mapping[str, ProvidedColumn] = MappingProxyType(
 )
 #: name -> SQL type of the columns that say where a row comes from.
 SOURCE_COLUMNS: Mapping[str, str] = MappingProxyType({column.name: column.type for column in _SOURCE_COLUMNS})
+#: Those of them that are ids, in the order of the table.
+SOURCE_IDS = tuple(name for name, type_ in SOURCE_COLUMNS.items() if type_ == "uuid")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from engine.embedded_postgres.server import run_server
-from engine.project import Project
+from engine.project import Project, find_project
 from scripts.env_file import find_origin
+
+if TYPE_CHECKING:
+    from engine.store.connection import Connection
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -28,6 +35,18 @@ def open_database(project: Project) -> Iterator[str]:
         return
     with run_server(project.data / "postgres") as embedded:
         yield embedded
+
+
+def run_in_database(work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Run `work` with one connection to the database that `open_database` gives; return its result."""
+    from engine.store.connection import connect  # psycopg is imported late, so that other commands start fast
+
+    async def connect_and_work(dsn: str) -> T:
+        async with await connect(dsn) as connection:
+            return await work(connection)
+
+    with open_database(find_project()) as dsn:
+        return asyncio.run(connect_and_work(dsn))
 
 
 def describe_database() -> str:

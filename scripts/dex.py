@@ -112,10 +112,11 @@ def is_usage_error(error: EngineError) -> bool:
     from engine.rows.query import QueryRejected
     from engine.rows.shards import InvalidShard
     from engine.store.database_url import InvalidDatabaseUrl
+    from engine.store.errors import UnknownOrganisation
     from engine.tables.migration_files import NoSuchBaseline
 
     usage = UnknownSpec | UnknownSubject | QueryRejected | CursorRejected | InvalidShard | NoSuchBaseline
-    return isinstance(error, usage | InvalidDatabaseUrl)
+    return isinstance(error, usage | InvalidDatabaseUrl | UnknownOrganisation)
 
 
 if __name__ == "__main__":

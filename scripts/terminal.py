@@ -55,6 +55,11 @@ def print_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         print_line("  ".join(cells).rstrip())
 
 
+def print_rows(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the named values of rows as a table, null as blank."""
+    print_table(names, [["" if row[name] is None else row[name] for name in names] for row in rows])
+
+
 def _pad_cell(cell: str, width: int) -> str:
     return cell.rjust(width) if cell.lstrip("-").isdigit() else cell.ljust(width)
 
@@ -115,16 +120,12 @@ def show_reading(name: str, on_stop: str) -> Iterator[Callable[[int], None]]:
 
     Interrupted, or told to terminate, it says how far it came, and `on_stop`.
     """
-    began = printed = time.monotonic()
-    total = 0
+    progress, total = PlainProgress(), 0
 
     def count_read(read: int) -> None:
-        nonlocal printed, total
+        nonlocal total
         total += read
-        now = time.monotonic()
-        if now - printed >= _PROGRESS_SECONDS:
-            printed = now
-            print_note(f"{name}: {total} step results read, {total / (now - began):,.0f}/s")
+        progress.show_count(name, total, f"{total} step results read")
 
     try:
         with stop_on_terminate():
@@ -150,7 +151,7 @@ def stop_on_terminate() -> Iterator[None]:
 @contextmanager
 def _open_progress() -> Iterator[Callable[[Account], None]]:
     if not sys.stderr.isatty():
-        yield PlainProgress()
+        yield PlainProgress().show_account
         return
     from rich.console import Console
     from rich.progress import (
@@ -186,15 +187,19 @@ class PlainProgress:
 
     def __init__(self, seconds: float = _PROGRESS_SECONDS) -> None:
         self._seconds = seconds
-        self._printed: dict[str, tuple[float, int]] = {}  # when, and what was recorded then
+        self._printed: dict[str, tuple[float, int]] = {}  # by spec: when, and the count then
 
-    def __call__(self, state: Account) -> None:
+    def show_account(self, state: Account) -> None:
+        """Show how far the backfill of a spec is."""
+        self.show_count(state.spec, state.recorded, f"{_count_done(state)} done")
+
+    def show_count(self, spec: str, count: int, sentence: str) -> None:
+        """Print `sentence` with the rate at which `count` grows, unless a line of the spec was printed just now."""
         now = time.monotonic()
-        at, recorded = self._printed.setdefault(state.spec, (now, state.recorded))
-        if now - at < self._seconds:
-            return
-        self._printed[state.spec] = (now, state.recorded)
-        print_note(f"{state.spec}: {_count_done(state)} done, {(state.recorded - recorded) / (now - at):,.0f}/s")
+        at, counted = self._printed.setdefault(spec, (now, count))
+        if now - at >= self._seconds:
+            self._printed[spec] = (now, count)
+            print_note(f"{spec}: {sentence}, {(count - counted) / (now - at):,.0f}/s")
 
 
 def _count_done(state: Account) -> str:

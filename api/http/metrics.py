@@ -54,9 +54,9 @@ class Metrics:
         histogram.observe(seconds)
         statuses[status].inc()
 
-    def count_upsert(self, spec: str, outcome: str, rows: int = 1) -> None:
-        """Count the rows of a live upsert by outcome."""
-        self._upserts.labels(spec, outcome).inc(rows)
+    def count_upsert(self, spec: str, outcome: str) -> None:
+        """Count a row of a live upsert by its outcome."""
+        self._upserts.labels(spec, outcome).inc()
 
     def count_differing_claims(self, spec: str, number: int) -> None:
         """Count posted values that differ from those in the step result which the upsert names as its source."""

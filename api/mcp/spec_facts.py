@@ -25,10 +25,7 @@ def summarize_spec(plan: Plan) -> dict[str, Any]:
 def describe_spec(plan: Plan) -> dict[str, Any]:
     """Return all that a query of a spec may use: its columns with their operators, orders, search columns and key."""
     return {
-        "spec": plan.name,
-        "title": plan.title,
-        "description": plan.description,
-        "row": plan.row_name,
+        **summarize_spec(plan),
         "operations": list(plan.operations),
         "key": list(plan.conflict),
         "columns": [_describe_column(plan, name) for name in list_columns(plan)],

@@ -13,13 +13,12 @@ from starlette.responses import Response
 from api.auth import choose_organisation
 from api.dependencies import AppContext, Reader
 from api.http.body import build_unknown_field_fault
-from api.http.errors import Fault
 from api.http.models import Data, Id, Omittable, OrganisationParameters
 from api.http.named_schemas import NamedSchema
 from api.http.responses import build_data_response, build_list_response
 from api.rows import json_schemas
 from api.rows.query_body import build_query_fault, parse_organisation
-from api.rows.spec_router import RowId, SpecRouter
+from api.rows.spec_router import RowId, SpecRouter, build_missing_row_fault
 from engine.explain.history import DEFAULT_LIMIT, MAX_LIMIT, read_history
 from engine.explain.key_lookup import KeyMatchState, parse_key
 from engine.explain.key_states import KeyState
@@ -200,7 +199,7 @@ async def _explain_row(
             raise build_query_fault(error) from error
         if found is None:
             await check_organisation(connection, org_id)
-            raise _build_not_found(plan)
+            raise build_missing_row_fault(plan)
     return build_data_response(exact_json.dumps(found.as_dict()))
 
 
@@ -229,10 +228,6 @@ async def _list_history(
         history = await read_history(connection, plan, org_id, row_id, parameters.limit) if row_id else None
         if history is None:
             await check_organisation(connection, org_id)
-            raise _build_not_found(plan)
+            raise build_missing_row_fault(plan)
     versions = [exact_json.dumps(version.as_dict()) for version in history.versions]
     return build_list_response(versions, {"more": history.more})
-
-
-def _build_not_found(plan: Plan) -> Fault:
-    return Fault("not_found", f"there is no such row of `{plan.name}`", hint="check the id and the organisation")

@@ -33,7 +33,7 @@ from api.rows.changes import add_changes_endpoint
 from api.rows.explain import add_explain_endpoints
 from api.rows.export import add_export_endpoint
 from api.rows.query_body import QueryBody, build_query_fault
-from api.rows.spec_router import MAX_PAGE_BYTES, RowId, RowParameters, SpecRouter
+from api.rows.spec_router import MAX_PAGE_BYTES, RowId, RowParameters, SpecRouter, build_missing_row_fault
 from api.rows.upsert_body import RowsRejected, UpsertBody
 from engine.backfill.live import LiveResult, LiveUpsert
 from engine.plan import Plan
@@ -195,5 +195,5 @@ async def _get_row(
         row = await fetch_row(connection, plan, query, row_id) if row_id else None
         if row is None:
             await check_organisation(connection, org_id)
-            raise Fault("not_found", f"there is no such row of `{plan.name}`", hint="check the id and the organisation")
+            raise build_missing_row_fault(plan)
     return build_data_response(row)

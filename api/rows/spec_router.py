@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypeAlias
 from fastapi import APIRouter, Path
 from pydantic import Field
 
+from api.http.errors import Fault
 from api.http.models import Omittable, OrganisationParameters
 from api.http.named_schemas import NamedSchema, move_to_components
 from api.http.openapi import describe_errors
@@ -36,6 +37,11 @@ class RowParameters(OrganisationParameters):
     def list_fields(self) -> list[str] | None:
         """Return the columns and paths, None for every column."""
         return None if self.fields is None else self.fields.split(",")
+
+
+def build_missing_row_fault(plan: Plan) -> Fault:
+    """Return the fault for an id that no row of the organisation has."""
+    return Fault("not_found", f"there is no such row of `{plan.name}`", hint="check the id and the organisation")
 
 
 @dataclass(frozen=True, slots=True)

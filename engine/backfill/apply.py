@@ -101,13 +101,13 @@ class BatchFold:
             "spec": self.plan.name,
             "digest": self.plan.digest,
             "again": again,
-            "ids": _join_list(step.id for step in steps),
-            "orgs": _join_list(step.org_id for step in steps),
-            "outcomes": _join_list(step.outcome for step in steps),
-            "elements": _join_list(str(step.extraction.elements) for step in steps),
-            "rows": _join_list(str(step.row_count) for step in steps),
-            "duplicates": _join_list(str(step.extraction.duplicates) for step in steps),
-            "refused": _join_list(str(step.refused_count) for step in steps),
+            "ids": ",".join(step.id for step in steps),
+            "orgs": ",".join(step.org_id for step in steps),
+            "outcomes": ",".join(step.outcome for step in steps),
+            "elements": ",".join(str(step.extraction.elements) for step in steps),
+            "rows": ",".join(str(step.row_count) for step in steps),
+            "duplicates": ",".join(str(step.extraction.duplicates) for step in steps),
+            "refused": ",".join(str(step.refused_count) for step in steps),
             "reasons": json.dumps([[reason.as_dict() for reason in step.reasons] for step in steps]),
         }
         await connection.execute(merge.RECORD_OUTCOMES_SQL, parameters)
@@ -122,7 +122,7 @@ async def _lock_steps(connection: Connection, steps: Sequence[Step]) -> set[str]
     """Lock the step results against changes; return the ids of those that have not changed since they were read."""
     if not steps:
         return set()
-    ids, versions = _join_list(step.id for step in steps), _join_list(step.version for step in steps)
+    ids, versions = ",".join(step.id for step in steps), ",".join(step.version for step in steps)
     cursor = await connection.execute(merge.LOCK_STEP_RESULTS_SQL, {"ids": ids, "versions": versions})
     unchanged = {step_id for (step_id,) in await cursor.fetchall()}
     for step in steps:
@@ -153,7 +153,3 @@ def _record_rows(fold: UnitFold, contributor: Contributor, newest: Set[tuple[str
             step.outcomes[number] = results[key].outcome
         else:
             step.outcomes[number] = Outcome.SUPERSEDED
-
-
-def _join_list(texts: Iterable[str]) -> str:
-    return ",".join(texts)

@@ -8,7 +8,7 @@ from engine.plan import Plan
 from engine.rows.shards import Shard
 from engine.sql import step_results
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 
 _WHOLE = Shard(0, 1)
 
@@ -18,7 +18,7 @@ async def count_by_organisation(
 ) -> dict[str, int]:
     """Return how many step results of the scope each organisation of a shard has."""
     statement = step_results.build_organisation_counts_statement(plan, scope)
-    rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+    rows = await fetch_rows(connection, statement.text, statement.parameters)
     return {org_id: found for org_id, found in rows if shard.holds(org_id)}
 
 

@@ -15,7 +15,7 @@ from engine.plan import Plan
 from engine.rows.accounts import ELEMENT_COUNTS, Account, count_outcomes
 from engine.sql import coverage
 from engine.sql.identifiers import Statement
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 from engine.store.errors import wrap_errors
 
 
@@ -37,12 +37,12 @@ async def fetch_coverage(
             await connection.execute(coverage.SET_INDEX_SCANS_SQL)
         queued = [plan for plan in plans if await is_queued(connection, plan)]
         unqueued = [plan for plan in plans if plan not in queued]
-        outcome_rows = await _fetch_rows(connection, coverage.build_outcome_counts_statement(plans, org_id))
-        pending_rows = await _fetch_rows(connection, coverage.build_pending_counts_statement(queued, org_id))
+        outcome_rows = await _fetch_counts(connection, coverage.build_outcome_counts_statement(plans, org_id))
+        pending_rows = await _fetch_counts(connection, coverage.build_pending_counts_statement(queued, org_id))
         found_rows: list[tuple[Any, ...]] = []
         if unqueued:
-            found_rows = await _fetch_rows(connection, coverage.build_found_counts_statement(unqueued, org_id))
-        stale_rows = await _fetch_rows(connection, coverage.build_stale_counts_statement(plans, org_id))
+            found_rows = await _fetch_counts(connection, coverage.build_found_counts_statement(unqueued, org_id))
+        stale_rows = await _fetch_counts(connection, coverage.build_stale_counts_statement(plans, org_id))
     accounts = _group_by_account(outcome_rows)
     found = _sum_found(unqueued, found_rows)
     names = {plan.name for plan in queued}
@@ -57,8 +57,8 @@ async def fetch_coverage(
     ]
 
 
-async def _fetch_rows(connection: Connection, statement: Statement) -> list[tuple[Any, ...]]:
-    return await (await connection.execute(statement.text, statement.parameters)).fetchall()
+async def _fetch_counts(connection: Connection, statement: Statement) -> list[tuple[Any, ...]]:
+    return await fetch_rows(connection, statement.text, statement.parameters)
 
 
 def _sum_found(plans: Sequence[Plan], rows: Iterable[tuple[Any, ...]]) -> Counter[tuple[str, str]]:
@@ -117,7 +117,7 @@ async def list_results_by_outcome(
     async with wrap_errors():
         queued = await is_queued(connection, plan)
         statement = coverage.build_results_by_outcome_statement(plan, outcome, org_id, limit, queued=queued)
-        rows = await _fetch_rows(connection, statement)
+        rows = await fetch_rows(connection, statement.text, statement.parameters)
     names = ("step_result_id", "org_id", "pipeline_run_id", "recorded_at", "outcome", "reasons")
     return [
         dict(zip(names, (str(step), str(org), str(run), at.isoformat(), row_outcome, reasons), strict=True))

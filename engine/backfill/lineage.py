@@ -35,7 +35,7 @@ class Lineage:
         while True:
             needed = list_locks(self.plan.name, units.values())
             if missing := [number for number in needed if number not in locked]:
-                await self._execute(lineage.LOCK_UNITS_SQL, {"locks": _join_list(map(str, missing))})
+                await self._execute(lineage.LOCK_UNITS_SQL, {"locks": ",".join(map(str, missing))})
                 locked.update(missing)
             entries = await self._read_units(units.values(), steps)
             known = len(units)
@@ -48,9 +48,9 @@ class Lineage:
         units = list(units)
         parameters = {
             "spec": self.plan.name,
-            "orgs": _join_list(unit.org_id for unit in units),
-            "units": _join_list(unit.id for unit in units),
-            "ids": _join_list(step.id for step in steps),
+            "orgs": ",".join(unit.org_id for unit in units),
+            "units": ",".join(unit.id for unit in units),
+            "ids": ",".join(step.id for step in steps),
         }
         return await (await self.connection.execute(lineage.READ_UNITS_SQL, parameters)).fetchall()
 
@@ -113,7 +113,7 @@ class Lineage:
 
     async def forget_outcomes(self, step_ids: Iterable[str]) -> None:
         """Make step results pending again."""
-        parameters = {"spec": self.plan.name, "ids": _join_list(step_ids)}
+        parameters = {"spec": self.plan.name, "ids": ",".join(step_ids)}
         await self._execute(lineage.FORGET_OUTCOMES_SQL, parameters)
 
     async def _delete_former(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
@@ -124,9 +124,9 @@ class Lineage:
         if entries:
             parameters = {
                 "spec": self.plan.name,
-                "orgs": _join_list(entry.unit.org_id for entry in entries),
-                "units": _join_list(entry.unit.id for entry in entries),
-                "revisions": _join_list(str(entry.revision) for entry in entries),
+                "orgs": ",".join(entry.unit.org_id for entry in entries),
+                "units": ",".join(entry.unit.id for entry in entries),
+                "revisions": ",".join(str(entry.revision) for entry in entries),
             }
             await self._execute(lineage.DELETE_STALE_SQL, parameters)
 
@@ -135,20 +135,20 @@ class Lineage:
         if units:
             parameters = {
                 "spec": self.plan.name,
-                "orgs": _join_list(unit.org_id for unit, _ in units),
-                "units": _join_list(unit.id for unit, _ in units),
-                "rows": _join_list(row_id if unit.parent is None else "" for unit, row_id in units),
+                "orgs": ",".join(unit.org_id for unit, _ in units),
+                "units": ",".join(unit.id for unit, _ in units),
+                "rows": ",".join(row_id if unit.parent is None else "" for unit, row_id in units),
                 "parents": [unit.parent for unit, _ in units],
             }
             await self._execute(lineage.QUEUE_STALE_SQL, parameters)
 
     def _build_parameters(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> dict[str, Any]:
         return {
-            "orgs": _join_list(fold.unit.org_id for fold, _ in pairs),
-            "units": _join_list(fold.unit.id for fold, _ in pairs),
-            "ids": _join_list(contributor.step_id for _, contributor in pairs),
-            "rows": _join_list(_find_row_id(fold) or "" for fold, _ in pairs),
-            "refused": _join_list("true" if _is_refused(contributor) else "false" for _, contributor in pairs),
+            "orgs": ",".join(fold.unit.org_id for fold, _ in pairs),
+            "units": ",".join(fold.unit.id for fold, _ in pairs),
+            "ids": ",".join(contributor.step_id for _, contributor in pairs),
+            "rows": ",".join(_find_row_id(fold) or "" for fold, _ in pairs),
+            "refused": ",".join("true" if _is_refused(contributor) else "false" for _, contributor in pairs),
         }
 
     async def _execute(self, sql: str, parameters: dict[str, Any]) -> None:
@@ -165,7 +165,3 @@ def _find_row_id(fold: UnitFold) -> str | None:
 def _is_refused(contributor: Contributor) -> bool:
     """Return whether the database refuses the contribution; where it was not read, whether it did before."""
     return bool(contributor.refusals) if contributor.step else contributor.was_refused
-
-
-def _join_list(texts: Iterable[str]) -> str:
-    return ",".join(texts)

@@ -24,12 +24,13 @@ from engine.rows.outcomes import Outcome
 from engine.rows.reading import Reading
 from engine.rows.steps import Step
 from engine.sql import step_upsert
+from engine.sql.identifiers import Statement
 from engine.sql.upsert import build_stored_rows_sql
 from engine.store.connection import Connection, RawJson
 from engine.store.errors import StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
 from engine.store.tenant import run_as_tenant
-from engine.store.upsert import SourceRefused, StoredRow, Upsert, join_row_json
+from engine.store.upsert import SourceRefused, StoredRow, Upsert, join_row_json, wrap_document
 from engine.values import exact_json
 from engine.values.column_types import shorten_json
 
@@ -165,7 +166,7 @@ class LiveUpsert:
         if not ids:
             return {}
         names = list_document_columns(self.plan, list_columns(self.plan))
-        (answers,) = await run_as_tenant(connection, org_id, self.rows_sql, [{"ids": ids}])
+        (answers,) = await run_as_tenant(connection, org_id, [Statement(self.rows_sql, {"ids": ids})])
         return {(row_id or b"").decode(): join_row_json(names, texts) for row_id, *texts in answers}
 
     async def _compare_claims(
@@ -193,7 +194,7 @@ class LiveUpsert:
             if stored[column.name] is not HELD and not _is_equal(posted.get(column.name), stored[column.name])
         ]
         if any(value is HELD for value in stored.values()):
-            values = {column.name: _wrap_document(posted.get(column.name)) for column in self.fold.reading.held_fields}
+            values = {column.name: wrap_document(posted.get(column.name)) for column in self.fold.reading.held_fields}
             cursor = await connection.execute(self.compare_sql, {**values, "step_id": step.id})
             (row,) = await cursor.fetchall()
             differing += [name for name, differs in zip(values, row, strict=True) if differs]
@@ -217,7 +218,3 @@ def _is_equal(posted: Any, stored: Any) -> bool:
     except ValueError:  # nested too deeply to be read
         return False
     return stored is not None and text == stored.encode()
-
-
-def _wrap_document(value: Any) -> Any:
-    return RawJson(value.encode()) if isinstance(value, str) else value

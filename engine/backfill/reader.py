@@ -13,7 +13,7 @@ from engine.rows.stored_result import StepResultRow, extract_stored_result
 from engine.rows.units import Unit
 from engine.sql import step_results
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 
 #: Step results per fetch: extracting them takes some two milliseconds, during which no writer can send a statement.
 FETCH_SIZE: Final = 40
@@ -35,7 +35,7 @@ async def fetch_results(connection: Connection, reading: Reading, ids: Sequence[
     if not ids:
         return []
     statement = step_results.build_step_results_statement(reading, Scope(step_ids=ids, all=True))
-    return await (await connection.execute(statement.text, statement.parameters)).fetchall()
+    return await fetch_rows(connection, statement.text, statement.parameters)
 
 
 def choose_fetch_size(count: int, size: int, most: int) -> int:

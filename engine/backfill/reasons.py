@@ -16,7 +16,7 @@ from engine.sql.reasons import (
 )
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
-from engine.store.tenant import read_as_tenant
+from engine.store.tenant import run_as_tenant
 
 _MOST_REASONS: Final = 500
 _NAMES: Final = ("outcome", "code", "field", "count", "message", "step_result_id")
@@ -31,7 +31,7 @@ async def count_reasons(
     """
     statement = build_reason_counts_statement(plans, org_id, _MOST_REASONS)
     async with wrap_errors():
-        (rows,), _ = await read_as_tenant(connection, org_id, [statement])
+        (rows,) = await run_as_tenant(connection, org_id, [statement])
     reasons: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         spec, *values = (None if value is None else value.decode() for value in row)
@@ -47,7 +47,7 @@ async def list_step_results(connection: Connection, plan: Plan, wanted: StepFilt
     """
     statement = build_steps_statement(plan, wanted)
     async with wrap_errors():
-        (rows,), _ = await read_as_tenant(connection, wanted.org_id, [statement])
+        (rows,) = await run_as_tenant(connection, wanted.org_id, [statement])
     return [text for (text,) in rows if text is not None]
 
 
@@ -58,7 +58,7 @@ async def count_pending(connection: Connection, plans: Sequence[Plan], org_id: s
     """
     async with wrap_errors():
         statements = [build_pending_statement(plan, org_id, queued=await is_queued(connection, plan)) for plan in plans]
-        results, _ = await read_as_tenant(connection, org_id, statements)
+        results = await run_as_tenant(connection, org_id, statements)
     counts = [tuple(value and value.decode() for value in rows[0]) for rows in results]
     return [
         {"spec": plan.name, "pending": int(count or 0), "since": since}

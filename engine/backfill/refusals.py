@@ -11,7 +11,7 @@ from engine.store.connection import Connection
 async def may_refuse_rows(connection: Connection, plan: Plan) -> bool:
     """Return whether the table of `plan` has checks, triggers or types that may refuse rows for their content."""
     parameters = {
-        "table": _name_table(plan),
+        "table": quote_table(plan.table),
         "fields": [column.name for column in plan.fields],
         "optional": [column.name for column in plan.fields if not column.required],
         "conflict": list(plan.conflict),
@@ -22,10 +22,6 @@ async def may_refuse_rows(connection: Connection, plan: Plan) -> bool:
 
 async def forget_old_refusals(connection: Connection, plan: Plan) -> None:
     """Make the step results pending of which the database refused a row, if the table has changed since."""
-    cursor = await connection.execute(TABLE_STATE_SQL, {"table": _name_table(plan)})
+    cursor = await connection.execute(TABLE_STATE_SQL, {"table": quote_table(plan.table)})
     (state,) = await cursor.fetchone() or (None,)
     await connection.execute(FORGET_REFUSALS_SQL, {"spec": plan.name, "digest": plan.digest, "state": state})
-
-
-def _name_table(plan: Plan) -> str:
-    return quote_table(plan.table).replace("%%", "%")

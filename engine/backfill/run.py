@@ -42,7 +42,7 @@ from engine.rows.stored_result import StepResultRow
 from engine.rows.units import Unit
 from engine.sql import lineage, merge, step_results
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, connect
+from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import StoreRefused, wrap_errors
 
 #: Seconds that a transaction of the reader lasts.
@@ -141,7 +141,7 @@ async def build_pending_account(connection: Connection, plan: Plan, error: Engin
 async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Account:
     reading = Reading(plan)
     statement = step_results.build_step_results_statement(reading, scope)
-    rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+    rows = await fetch_rows(connection, statement.text, statement.parameters)
     account = Account(plan.name, found=len(rows))
     if rows:
         steps = [extract_step(reading, row) for row in rows]
@@ -169,7 +169,7 @@ async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
 async def count_stale(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> dict[str, int]:
     """Return by organisation how many rows wait to be folded anew; of all organisations where none is named."""
     parameters = {"specs": [plan.name], "orgs": list(org_ids)}
-    rows = await (await connection.execute(lineage.COUNT_STALE_SQL, parameters)).fetchall()
+    rows = await fetch_rows(connection, lineage.COUNT_STALE_SQL, parameters)
     return {org_id: count for _, org_id, count in rows}
 
 

@@ -14,7 +14,7 @@ from engine.sql.samples import build_newest_statement
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.round_trip import TextRow
-from engine.store.tenant import read_as_tenant
+from engine.store.tenant import run_as_tenant
 from engine.values import exact_json
 
 
@@ -29,7 +29,7 @@ class Samples:
 async def sample_columns(connection: Connection, plan: Plan, org_id: str, limit: int) -> Samples:
     """Evaluate every path of the plan on the newest step results, at most `limit`. Raises StoreUnavailable."""
     async with wrap_errors():
-        (rows,), _ = await read_as_tenant(connection, org_id, [build_newest_statement(plan, org_id, limit)])
+        (rows,) = await run_as_tenant(connection, org_id, [build_newest_statement(plan, org_id, limit)])
     return Samples(len(rows), count_values_by_column(plan, _trace_steps(plan, org_id, rows)))
 
 

@@ -33,7 +33,7 @@ from engine.rows.shards import Shard
 from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step
 from engine.sql import merge, step_results
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, connect
+from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import wrap_errors
 
 #: Step results whose ids are selected at a time; their documents are read in smaller parts.
@@ -89,7 +89,7 @@ async def run_shard(
 async def fetch_organisations(dsn: str, shard: Shard) -> list[str]:
     """Return the organisations of a shard. Raises StoreUnavailable."""
     async with wrap_errors(), await connect(dsn) as connection:
-        rows = await (await connection.execute("select id::text from orgs order by id")).fetchall()
+        rows = await fetch_rows(connection, "select id::text from orgs order by id")
     return [org_id for (org_id,) in rows if shard.holds(org_id)]
 
 
@@ -121,7 +121,7 @@ async def _stream_batches(
 async def _fetch_page(connection: Connection, plan: Plan, org_id: str, scope: Scope) -> list[tuple[str, str]]:
     """Return id and time of the next step results of an organisation, without their documents."""
     statement = step_results.build_page_statement(plan, org_id, scope, _PAGE_SIZE)
-    return await (await connection.execute(statement.text, statement.parameters)).fetchall()
+    return await fetch_rows(connection, statement.text, statement.parameters)
 
 
 async def _fold_stale_rows(

@@ -17,7 +17,7 @@ from engine.rows.fold import FoldedRow, RowResult
 from engine.rows.outcomes import Outcome
 from engine.rows.reading import Reading
 from engine.sql import merge
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 
 #: How often an insert is tried when another writer inserted the key and rolled back.
 _MAX_ATTEMPTS = 3
@@ -86,7 +86,7 @@ class StagingTable:
         results: dict[int, RowResult] = {}
         differing: dict[int, str] = {}
         missing: list[int] = []
-        for number, row_id, differs in await self._fetch_rows(self.statements.lookup_sql, bounds):
+        for number, row_id, differs in await fetch_rows(self.connection, self.statements.lookup_sql, bounds):
             if row_id is None:
                 missing.append(number)
             elif differs:
@@ -97,7 +97,7 @@ class StagingTable:
             results |= await self._insert_rows(missing, bounds, differing)
         if differing:
             parameters = {"ordinals": list(differing), "ids": list(differing.values())}
-            for (number,) in await self._fetch_rows(self.statements.update_sql, parameters):
+            for (number,) in await fetch_rows(self.connection, self.statements.update_sql, parameters):
                 results[number] = RowResult(Outcome.WRITTEN, differing[number])
         if self.statements.preview and is_preview:
             self.statements.preview.compare_rows(before, await self._fetch_snapshot(bounds, is_preview))
@@ -110,7 +110,9 @@ class StagingTable:
         results: dict[int, RowResult] = {}
         for _ in range(_MAX_ATTEMPTS):
             misplaced = []
-            for number, row_id, is_kept in await self._fetch_rows(self.statements.insert_sql, {"ordinals": missing}):
+            for number, row_id, is_kept in await fetch_rows(
+                self.connection, self.statements.insert_sql, {"ordinals": missing}
+            ):
                 missing.remove(number)
                 if is_kept:
                     results[number] = RowResult(Outcome.WRITTEN, row_id)
@@ -120,7 +122,7 @@ class StagingTable:
                 await self.connection.execute(self.statements.delete_misplaced_sql, {"ids": misplaced})
             if not missing:
                 break
-            found = await self._fetch_rows(self.statements.lookup_sql, bounds)
+            found = await fetch_rows(self.connection, self.statements.lookup_sql, bounds)
             taken = {number: row_id for number, row_id, _ in found if row_id is not None and number in missing}
             differing |= taken
             missing = [number for number in missing if number not in taken]
@@ -128,14 +130,11 @@ class StagingTable:
                 break
         return results
 
-    async def _fetch_rows(self, sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        return await (await self.connection.execute(sql, parameters)).fetchall()
-
     async def _fetch_snapshot(self, bounds: dict[str, Any], is_preview: bool) -> dict[int, dict[str, Any]]:
         """Return the stored rows of a range of staged keys by ordinal, if a preview needs them, else nothing."""
         if not (self.statements.preview and is_preview):
             return {}
-        return dict(await self._fetch_rows(self.statements.snapshot_sql, bounds))
+        return dict(await fetch_rows(self.connection, self.statements.snapshot_sql, bounds))
 
     def _build_staged_row(self, number: int) -> tuple[Any, ...]:
         row = self.rows[number]

@@ -19,13 +19,11 @@ from engine.erase.subject import (
     mentions_text,
     split_words,
 )
-from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath, EvaluationError
+from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath
 from engine.plan import OperationMapping, Plan
 from engine.research_plan import Research
 from engine.values.exact_json import Json
 
-#: Stays of an output beside the provider's answer, and is about nobody.
-_ANSWER: Final = "parallel_raw_response"
 _ROOTS: Final = frozenset(("output", "context", "step_input"))
 
 
@@ -75,7 +73,7 @@ class SubjectColumns:
             if mapping is not None:
                 roles = self._roles[plan.name, mapping.operation]
                 sources = ((role, mapping.paths[place]) for place, role in roles.items())
-                pairs += [(role, _search_path(path, document)) for role, path in sources if path is not None]
+                pairs += [(role, path.search_or_none(document)) for role, path in sources if path is not None]
         return collect_identities(pairs)
 
     def identify_input(self, given: Json) -> Identities:
@@ -115,13 +113,6 @@ def _list_own_keys(kind: SubjectKind, research: Research) -> set[str]:
 def list_leaves(path: CompiledPath) -> list[str]:
     """Return the keys that a path of plain alternatives reads directly below `output`, `context` or `step_input`."""
     return [steps[1] for steps in path.alternatives or () if len(steps) == 2 and steps[0] in _ROOTS]
-
-
-def _search_path(path: CompiledPath, document: Mapping[str, Any]) -> Any:
-    try:
-        return path.search(dict(document))
-    except EvaluationError:
-        return None
 
 
 @dataclass(frozen=True)

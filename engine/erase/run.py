@@ -29,7 +29,7 @@ from engine.rows.steps import Step
 from engine.rows.units import Unit
 from engine.runs.management import cancel_runs
 from engine.sql import erase, merge
-from engine.store.connection import Connection, connect
+from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import wrap_errors
 from engine.store.identity import check_organisation
 
@@ -115,7 +115,7 @@ class _Removal:
         scrub = await self._prepare_scrub()
         units = await self._list_units(scrub)
         rows = await self._list_rows()
-        self.erasure.removed.update(dict(await self._fetch_rows(erase.COUNT_OF_STEPS_SQL, keys)))
+        self.erasure.removed.update(dict(await fetch_rows(self.connection, erase.COUNT_OF_STEPS_SQL, keys)))
         await self._execute_counted(self.erasure.removed, "step_results", erase.DELETE_STEPS_SQL, keys)
         await scrub.scrub_everything()
         await self._execute_counted(self.erasure.blanked, "research_orders", erase.BLANK_ORDERS_SQL, keys)
@@ -126,7 +126,7 @@ class _Removal:
 
     async def _cancel_runs(self) -> None:
         """End the runs that would go on to order or to write something; their runners learn it with their next call."""
-        for (run_id,) in await self._fetch_rows(erase.FIND_UNFINISHED_RUNS_SQL, self.keys):
+        for (run_id,) in await fetch_rows(self.connection, erase.FIND_UNFINISHED_RUNS_SQL, self.keys):
             self.erasure.canceled_runs += len(await cancel_runs(self.connection, run_id=run_id))
 
     async def _prepare_scrub(self) -> DocumentScrub:
@@ -138,15 +138,17 @@ class _Removal:
     async def _list_units(self, scrub: DocumentScrub) -> set[tuple[str, Unit]]:
         """Return what the step results that go or change contribute to, by spec."""
         steps = [*self.keys["steps"], *scrub.changed_steps]
-        entries = await self._fetch_rows(erase.READ_UNITS_SQL, {**self.keys, "steps": steps})
+        entries = await fetch_rows(self.connection, erase.READ_UNITS_SQL, {**self.keys, "steps": steps})
         return {(spec, Unit(self.search.org_id, unit, parent)) for spec, unit, parent in entries}
 
     async def _list_rows(self) -> dict[tuple[str, str], list[str]]:
         """Return the rows whose source goes, by schema and table; the tables of removed specs have some, too."""
         rows: dict[tuple[str, str], list[str]] = {}
         named = [row_id for ids in self.findings.rows.values() for row_id in ids]
-        for schema, table in await self._fetch_rows(erase.FIND_SOURCED_TABLES_SQL, {}):
-            found = await self._fetch_rows(erase.build_sourced_rows_sql(schema, table), {**self.keys, "rows": named})
+        for schema, table in await fetch_rows(self.connection, erase.FIND_SOURCED_TABLES_SQL, {}):
+            found = await fetch_rows(
+                self.connection, erase.build_sourced_rows_sql(schema, table), {**self.keys, "rows": named}
+            )
             if found:
                 rows[schema, table] = [row_id for (row_id,) in found]
         return rows
@@ -178,12 +180,9 @@ class _Removal:
         for (schema, table), ids in rows.items():
             keys = {**self.keys, "rows": ids, "named": named}
             await self.connection.execute(erase.build_delete_rows_sql(schema, table), keys)
-            left = await self._fetch_rows(erase.build_left_rows_sql(schema, table), {"rows": ids})
+            left = await fetch_rows(self.connection, erase.build_left_rows_sql(schema, table), {"rows": ids})
             self.erasure.removed[table] += len(ids) - len(left)
 
     async def _execute_counted(self, counts: Counter[str], table: str, sql: str, keys: dict[str, Any]) -> None:
         cursor = await self.connection.execute(sql, keys)
         counts[table] += cursor.rowcount
-
-    async def _fetch_rows(self, sql: str, keys: dict[str, Any]) -> list[tuple[Any, ...]]:
-        return await (await self.connection.execute(sql, keys)).fetchall()

@@ -9,8 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 from engine.erase.documents import Scrubber, read_output
+from engine.erase.search import load_json
 from engine.sql import erase
-from engine.store.connection import Connection, RawJson
+from engine.store.connection import Connection, RawJson, fetch_rows
 from engine.values import exact_json
 from engine.values.exact_json import Json
 
@@ -68,18 +69,20 @@ class DocumentScrub:
 
     async def read_documents(self) -> None:
         """Read the runs and the step results that stay, and decide what changes."""
-        for run_id, submission_id, blueprint, message, details in await self._fetch_rows(erase.READ_RUNS_SQL):
-            run = _Run(run_id, submission_id, _load_json(blueprint), message, _load_json(details))
+        for run_id, submission_id, blueprint, message, details in await fetch_rows(
+            self.connection, erase.READ_RUNS_SQL, self.keys
+        ):
+            run = _Run(run_id, submission_id, load_json(blueprint), message, load_json(details))
             self._runs[run_id] = run
-        for run_id, output in await self._fetch_rows(erase.READ_OUTPUTS_SQL):
+        for run_id, output in await fetch_rows(self.connection, erase.READ_OUTPUTS_SQL, self.keys):
             if run_id in self._runs:
                 run = self._runs[run_id]
                 given = run.given if isinstance(run.given, dict) else {}
-                found = _load_json(output)
+                found = load_json(output)
                 if isinstance(found, dict):
                     run.added.append({key: value for key, value in found.items() if key not in given})
-        for row in await self._fetch_rows(erase.READ_RUN_STEPS_SQL):
-            step = _Step(row[0], row[1], _load_json(row[2]), _load_json(row[3]), row[4], _load_json(row[5]))
+        for row in await fetch_rows(self.connection, erase.READ_RUN_STEPS_SQL, self.keys):
+            step = _Step(row[0], row[1], load_json(row[2]), load_json(row[3]), row[4], load_json(row[5]))
             self._runs[step.run_id].has_other_results |= bool(read_output(step.payload))
             if (scrubbed := self._scrub_step(step)) != step:
                 self._steps.append((step, scrubbed))
@@ -144,17 +147,19 @@ class DocumentScrub:
                 await self._update_row("pipeline_runs", erase.UPDATE_RUN_SQL, parameters)
 
     async def _scrub_submissions(self) -> None:
-        for submission_id, payload, source, metadata, key in await self._fetch_rows(erase.READ_SUBMISSIONS_SQL):
-            given = self._scrub_payload(submission_id, _load_json(payload))
+        for submission_id, payload, source, metadata, key in await fetch_rows(
+            self.connection, erase.READ_SUBMISSIONS_SQL, self.keys
+        ):
+            given = self._scrub_payload(submission_id, load_json(payload))
             is_quoted = key is not None and self.scrubber.scrub_text(key) is None
             parameters = {
                 "id": submission_id,
                 "given": _dump_json(given),
                 "source": self.scrubber.scrub_text(source),
-                "metadata": _dump_json(self.scrubber.scrub_texts(_load_json(metadata))),
+                "metadata": _dump_json(self.scrubber.scrub_texts(load_json(metadata))),
                 "key": f"erased {submission_id}" if is_quoted else key,
             }
-            before = [_dump_json(_load_json(payload)), source, _dump_json(_load_json(metadata)), key]
+            before = [_dump_json(load_json(payload)), source, _dump_json(load_json(metadata)), key]
             if before != list(parameters.values())[1:]:
                 await self._update_row("submissions", erase.UPDATE_SUBMISSION_SQL, parameters)
 
@@ -176,13 +181,6 @@ class DocumentScrub:
     async def _update_row(self, table: str, sql: str, parameters: Mapping[str, Any]) -> None:
         await self.connection.execute(sql, parameters)
         self.counts[table] += 1
-
-    async def _fetch_rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return await (await self.connection.execute(sql, self.keys)).fetchall()
-
-
-def _load_json(text: str | None) -> Json:
-    return None if text is None else exact_json.loads(text)
 
 
 def _dump_json(value: Json) -> RawJson | None:

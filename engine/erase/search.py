@@ -69,8 +69,8 @@ class SubjectSearch:
             await cursor.execute(erase.FIND_STEPS_SQL, parameters)
             while rows := await cursor.fetchmany(_FETCH_SIZE):
                 for step_id, run_id, submission_id, operation, order_id, payload, given in rows:
-                    output = _load_json(payload)
-                    found = self._identify_step(operation, output, _load_json(given))
+                    output = load_json(payload)
+                    found = self._identify_step(operation, output, load_json(given))
                     if not self.subject.is_subject(found):
                         continue
                     self.subject.learn_identities(found)
@@ -107,7 +107,7 @@ class SubjectSearch:
     async def _find_orders(self, parameters: Mapping[str, Any], findings: Findings) -> None:
         cursor = await self.connection.execute(erase.FIND_ORDERS_SQL, parameters)
         for order_id, operation, output, step_id, run_id, submission_id in await cursor.fetchall():
-            document = build_document(_load_json(output), None, Run(), operation)
+            document = build_document(load_json(output), None, Run(), operation)
             if self.subject.is_subject(self.columns.identify_result(operation, document)):
                 findings.orders.add(order_id)
                 findings.steps |= {step_id} - {None}
@@ -117,12 +117,12 @@ class SubjectSearch:
     async def _find_inputs(self, parameters: Mapping[str, Any], findings: Findings) -> None:
         cursor = await self.connection.execute(erase.FIND_RUNS_SQL, parameters)
         for run_id, submission_id, given in await cursor.fetchall():
-            if self.subject.is_subject(self.columns.identify_input(_load_json(given))):
+            if self.subject.is_subject(self.columns.identify_input(load_json(given))):
                 findings.runs.add(run_id)
                 findings.submissions.add(submission_id)
         cursor = await self.connection.execute(erase.FIND_SUBMISSIONS_SQL, parameters)
         for submission_id, given in await cursor.fetchall():
-            inputs = list_inputs(_load_json(given))
+            inputs = list_inputs(load_json(given))
             if any(self.subject.is_subject(self.columns.identify_input(each)) for each in inputs):
                 findings.submissions.add(submission_id)
 
@@ -150,5 +150,6 @@ def list_inputs(payload: Json) -> list[Json]:
     return inputs if isinstance(inputs, list) else [payload]
 
 
-def _load_json(text: str | None) -> Json:
+def load_json(text: str | None) -> Json:
+    """Decode the text of a document; None where there is none."""
     return None if text is None else exact_json.loads(text)

@@ -48,18 +48,8 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the finding."""
-        return {
-            "state": self.state.value,
-            "message": self.message,
-            "step_result_id": self.step_result_id,
-            "recorded_at": self.recorded_at,
-            "operation": self.operation,
-            "submission_id": self.submission_id,
-            "pipeline_run_id": self.pipeline_run_id,
-            "order_id": self.order_id,
-            "superseded_by": self.superseded_by,
-            "reasons": list(self.reasons),
-        }
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {**fields, "state": self.state.value, "reasons": list(self.reasons)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +100,7 @@ async def _list_steps(connection: Connection, matcher: KeyMatcher, org_id: str, 
     plan = matcher.plan
     statement = build_candidates_statement(plan, matcher.reading, org_id, _MOST_CANDIDATES)
     steps = await _select_steps(connection, statement, matcher, org_id, key)
-    parent = {column.name: key[column.name] for column in matcher.columns if column.name in key}
+    parent = {column.name: key[column.name] for column in plan.parent_key if column.name in key}
     if plan.many and parent:
         statement = build_answers_statement(plan, matcher.reading, org_id, parent, _MOST_ENTRIES)
         steps += await _select_steps(connection, statement, matcher, org_id, key)

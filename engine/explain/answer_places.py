@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from engine.jmespath.path import CompiledPath, EvaluationError, Steps
+from engine.jmespath.path import CompiledPath, Steps
 from engine.jmespath.places import list_places
 from engine.plan import OperationMapping
 from engine.research.providers import ResearchProvider
@@ -67,7 +67,7 @@ def _find_element_roots(mapping: OperationMapping, document: dict[str, Any], ele
                 inner_place = None if place is None else (*place, *inner_place[1:])
             _put_root(roots, "item", inner_place, inner_value)
             break
-        is_array = isinstance(_search_path(mapping.inner_rows, around), list)
+        is_array = isinstance(mapping.inner_rows.search_or_none(around), list)
         element -= len(inner) if is_array else 1  # a value that is no array counts as one refused element
     return roots
 
@@ -83,7 +83,7 @@ def _list_elements(rows: CompiledPath, document: dict[str, Any]) -> Iterator[tup
 
     The path is that of the array where the array is computed from values of the document, and None where it reads none.
     """
-    elements = _search_path(rows, document)
+    elements = rows.search_or_none(document)
     if not isinstance(elements, list):
         return
     places = list_places(rows, document)
@@ -93,13 +93,6 @@ def _list_elements(rows: CompiledPath, document: dict[str, Any]) -> Iterator[tup
             yield None, value
         else:
             yield (*places[0], str(index)) if is_plain else places[0], value
-
-
-def _search_path(path: CompiledPath, document: dict[str, Any]) -> Any:
-    try:
-        return path.search(document)
-    except EvaluationError:
-        return None
 
 
 def _read_place(document: Any, place: Steps) -> Any:

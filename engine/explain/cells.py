@@ -20,7 +20,7 @@ from engine.rows.fold import Contributor, FoldedRow
 from engine.rows.reading import Reading
 from engine.rows.stored_result import StepResultRow, build_stored_document
 from engine.sql.explain import build_basis_statement
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 from engine.values import exact_json
 from engine.values.column_types import CastError
 from engine.values.exact_json import Json
@@ -45,19 +45,9 @@ class Cell:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the cell."""
-        return {
-            "field": self.field,
-            "value": self.value,
-            "step_result_id": self.step_result_id,
-            "recorded_at": self.recorded_at,
-            "operation": self.operation,
-            "element": self.element,
-            "path": self.path,
-            "raw": self.raw,
-            "steps": [{"normalizer": name, "result": result} for name, result in self.steps],
-            "evidence": list(self.evidence),
-            "note": self.note,
-        }
+        shown = {name: getattr(self, name) for name in self.__slots__ if name != "differs"}
+        steps = [{"normalizer": name, "result": result} for name, result in self.steps]
+        return {**shown, "steps": steps, "evidence": list(self.evidence)}
 
 
 @dataclass(frozen=True)
@@ -139,7 +129,7 @@ async def _fetch_bases(connection: Connection, provider: ResearchProvider, ids: 
     if not ids:
         return {}
     statement = build_basis_statement(provider, ids)
-    rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+    rows = await fetch_rows(connection, statement.text, statement.parameters)
     return {step_id: exact_json.loads(text) for step_id, text in rows}
 
 

@@ -12,7 +12,7 @@ from engine.plan import Field, Plan
 from engine.rows.extract import Reason, Rejected, convert_value
 from engine.rows.query import QueryRejected
 from engine.sql.explain import build_rows_of_key_statement
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 from engine.store.errors import wrap_errors
 from engine.store.tenant import open_tenant_snapshot
 from engine.values import exact_json
@@ -108,7 +108,7 @@ async def find_rows_of_key(connection: Connection, plan: Plan, org_id: str, key:
     """Return the rows of the organisation with these values: none, one or several. Raises StoreUnavailable."""
     statement = build_rows_of_key_statement(plan, org_id, key, _MOST_ROWS + 1)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
-        found = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+        found = await fetch_rows(connection, statement.text, statement.parameters)
     rows = [KeyRow(row_id, _read_object(scalars)) for row_id, scalars in found[:_MOST_ROWS]]
     return SeveralRows(plan, key, rows, more=len(found) > _MOST_ROWS)
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from engine.explain.key_lookup import PartialKey
-from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath, EvaluationError
+from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath
 from engine.plan import Field, OperationMapping, Plan
 from engine.research_inputs import normalize_inputs
 from engine.research_plan import Research
@@ -33,7 +33,7 @@ class KeyMatcher:
     @cached_property
     def reading(self) -> Reading:
         """What to fetch of a step result: only what the compared conflict columns are read from."""
-        names = {name for column in self.columns for name in (column.name, *column.coalesce)}
+        names = {name for column in self.plan.parent_key for name in (column.name, *column.coalesce)}
         places = [place for place, column in enumerate(self.plan.fields) if column.name in names]
         mappings = tuple(
             replace(
@@ -48,11 +48,6 @@ class KeyMatcher:
         )
         fields = tuple(self.plan.fields[place] for place in places)
         return Reading(replace(self.plan, fields=fields, mappings=mappings), holds_documents=False)
-
-    @cached_property
-    def columns(self) -> tuple[Field, ...]:
-        """The key columns that are read from the whole output, not from an element of `rows`."""
-        return self.plan.parent_key
 
     def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], given: Json, run: Run) -> bool:
         """Return whether the step's output, or the output its input leads to, has the key's values.
@@ -69,7 +64,7 @@ class KeyMatcher:
         ]
         return all(
             key[column.name] in self._list_values(mapping, column, documents)
-            for column in self.columns
+            for column in self.plan.parent_key
             if column.name in key
         )
 
@@ -99,19 +94,12 @@ class KeyMatcher:
 def _build_output(research: Research, given: Json) -> dict[str, Any]:
     document = {"context": given, "step_input": given, "output": None}
     candidates = {
-        each.name: [value for path in each.paths if (value := _search_or_none(path, document)) is not None]
+        each.name: [value for path in each.paths if (value := path.search_or_none(document)) is not None]
         for each in research.inputs
     }
     inputs = {name: value.text for name, value in normalize_inputs(research, candidates).items()}
-    more = {name: _search_or_none(path, {**document, "inputs": inputs}) for name, path in research.output}
+    more = {name: path.search_or_none({**document, "inputs": inputs}) for name, path in research.output}
     return {**inputs, **more}
-
-
-def _search_or_none(path: CompiledPath, document: Mapping[str, Any]) -> Any:
-    try:
-        return path.search(dict(document))
-    except EvaluationError:
-        return None
 
 
 def _convert_values(column: Field, paths: Iterable[CompiledPath], document: Mapping[str, Any]) -> Iterator[Any]:
@@ -119,7 +107,7 @@ def _convert_values(column: Field, paths: Iterable[CompiledPath], document: Mapp
         if not path.roots.isdisjoint(ELEMENT_ROOTS):
             continue
         try:
-            value = convert_value(column, _search_or_none(path, document))
+            value = convert_value(column, path.search_or_none(document))
         except Rejected:
             continue
         if value is not None:

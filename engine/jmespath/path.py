@@ -65,6 +65,13 @@ class CompiledPath:
         except (jmes.JMESPathError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
             raise EvaluationError(grammar.describe_error(error)) from error
 
+    def search_or_none(self, document: Any) -> Any:
+        """Evaluate the path over `document`; None for a missing value, and where the evaluation fails."""
+        try:
+            return self.search(document)
+        except EvaluationError:
+            return None
+
     @cached_property
     def reads(self) -> frozenset[Steps]:
         """The dotted prefixes whose whole value the result depends on; `()` is the whole document."""

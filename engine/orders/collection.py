@@ -7,10 +7,10 @@ starts a run again.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from engine.orders.queries import QUERIES
-from engine.runs.errors import ForeignRecord, RecordNotFound
+from engine.orders.orders import require_order
+from engine.orders.queries import QUERIES, fetch_row
 from engine.runs.runs import RUN_QUERIES, SUBMISSION_QUERIES
 from engine.runs.statuses import StepStatus
 from engine.store.connection import Connection, RawJson
@@ -73,24 +73,16 @@ async def settle_order(connection: Connection, settlement: Settlement, org_id: s
         "org_id": org_id,
     }
     async with wrap_errors(), connection.transaction():
-        owner = await _fetch_row(connection, "read_order", {"order_id": settlement.order_id})
-        if owner is None:
-            raise RecordNotFound("Order not found", hint="`dex orders` lists the orders")
-        if org_id is not None and owner[1] != org_id:
-            raise ForeignRecord("Order belongs to another organisation")
-        step = await _fetch_row(connection, "settle_step", parameters)
+        await require_order(connection, settlement.order_id, org_id)
+        step = await fetch_row(connection, "settle_step", parameters)
         if step is None:
             return None
         run_id, step_result_id = step
         await connection.execute(RUN_QUERIES["forget_answer_of_step"], {"step_result_id": step_result_id})
         run = {"pipeline_run_id": run_id}
-        if await _fetch_row(connection, "complete_run", run):
+        if await fetch_row(connection, "complete_run", run):
             cursor = await connection.execute(SUBMISSION_QUERIES["lock_submission_of_run"], run)
             (submission_id,) = await cursor.fetchone() or (None,)
             synced = {"submission_id": submission_id, "org_id": None}
             await connection.execute(SUBMISSION_QUERIES["sync_submission_status"], synced)
         return str(run_id)
-
-
-async def _fetch_row(connection: Connection, query: str, parameters: dict[str, Any]) -> Any:
-    return await (await connection.execute(QUERIES[query], parameters)).fetchone()

@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from engine.orders.budgets import check_budgets
 from engine.orders.errors import BudgetExceeded, OrderConflict, ProviderRunIdTaken
 from engine.orders.prices import Prices, find_price
-from engine.orders.queries import QUERIES
+from engine.orders.queries import QUERIES, fetch_row
 from engine.orders.statuses import Action, OrderStatus
 from engine.runs.errors import ForeignRecord, LostLease, RecordNotFound
 from engine.store.connection import Connection, RawJson
@@ -104,7 +104,7 @@ async def record_acceptance(
     order. Raises RecordNotFound, ForeignRecord, OrderConflict, ProviderRunIdTaken.
     """
     async with wrap_errors(), connection.transaction():
-        order = await _require_order(connection, order_id, org_id)
+        order = await require_order(connection, order_id, org_id)
         if order.provider_run_id not in (None, provider_run_id):
             raise ProviderRunIdTaken(
                 "the order already holds another `provider_run_id`", hint="ask for that research instead"
@@ -113,7 +113,7 @@ async def record_acceptance(
             _check_unresolved(order)
         if order.provider_run_id is None:
             await _mark_open(connection, order, provider_run_id)
-        return (await _require_order(connection, order_id, org_id)).listed
+        return (await require_order(connection, order_id, org_id)).listed
 
 
 async def record_refusal(
@@ -131,7 +131,7 @@ async def record_refusal(
     that is not so, RecordNotFound, ForeignRecord.
     """
     async with wrap_errors(), connection.transaction():
-        order = await _require_order(connection, order_id, org_id)
+        order = await require_order(connection, order_id, org_id)
         if holder is None:
             _check_unresolved(order)
         elif order.held_by != holder:
@@ -139,7 +139,7 @@ async def record_refusal(
                 "another request holds the order", hint="only the request that was refused can take its order back"
             )
         await _execute(connection, "mark_not_accepted", order, message=message)
-        return (await _require_order(connection, order_id, org_id)).listed
+        return (await require_order(connection, order_id, org_id)).listed
 
 
 async def record_unknown_outcome(
@@ -150,11 +150,11 @@ async def record_unknown_outcome(
     Raises RecordNotFound, ForeignRecord, OrderConflict.
     """
     async with wrap_errors(), connection.transaction():
-        order = await _require_order(connection, order_id, org_id)
+        order = await require_order(connection, order_id, org_id)
         if order.held_by != holder:
             raise OrderConflict("another request holds the order", hint="read the order again")
         await _execute(connection, "mark_unknown", order, message=message)
-        return (await _require_order(connection, order_id, org_id)).listed
+        return (await require_order(connection, order_id, org_id)).listed
 
 
 async def record_end(
@@ -172,17 +172,17 @@ async def record_end(
     Raises RecordNotFound, ForeignRecord, OrderConflict.
     """
     async with wrap_errors(), connection.transaction():
-        order = await _require_order(connection, order_id, org_id)
+        order = await require_order(connection, order_id, org_id)
         if order.status not in (OrderStatus.OPEN, OrderStatus.COMPLETED, OrderStatus.FAILED):
             raise OrderConflict(f"the order is `{order.status}`, not open", hint="resolve it first")
         await _execute(connection, "end_order", order, status=status, answer=answer, code=code, message=message)
-        return (await _require_order(connection, order_id, org_id)).listed
+        return (await require_order(connection, order_id, org_id)).listed
 
 
 async def release_order(connection: Connection, order_id: str, holder: str, org_id: str | None) -> str:
     """Give up the lease of an order; return the order as JSON text. Another step may ask for the answer at once."""
     async with wrap_errors(), connection.transaction():
-        order = await _require_order(connection, order_id, org_id)
+        order = await require_order(connection, order_id, org_id)
         await _execute(connection, "release_order", order, holder=holder)
         return order.listed
 
@@ -210,19 +210,19 @@ async def _join_or_make_order(
 ) -> Placement:
     """Attach the step to an unfinished or fresh order of the same question; make an order where there is none."""
     not_before = step["submitted_at"] if request.refresh else None
-    unfinished = await _fetch_row(connection, "find_unfinished", keys)
+    unfinished = await fetch_row(connection, "find_unfinished", keys)
     if unfinished:
-        order = await _require_order(connection, unfinished[0], None)
+        order = await require_order(connection, unfinished[0], None)
         if not_before is None or order.requested_at >= not_before:
             await _attach_step(connection, step, order.id)
         return await _continue_order(connection, order, request, step)
     if request.fresh_for is not None:
         parameters = {**keys, "fresh_for": request.fresh_for, "not_before": not_before}
-        fresh = await _fetch_row(connection, "find_fresh", parameters)
+        fresh = await fetch_row(connection, "find_fresh", parameters)
         if fresh:
             await _attach_step(connection, step, fresh[0])
-            return await _continue_order(connection, await _require_order(connection, fresh[0], None), request, step)
-    (was_refused,) = await _fetch_row(connection, "was_refused", keys)
+            return await _continue_order(connection, await require_order(connection, fresh[0], None), request, step)
+    (was_refused,) = await fetch_row(connection, "was_refused", keys)
     if was_refused:
         return Placement(action=Action.STOP, code="not_bought", message="the provider refused this request")
     return await _make_order(connection, request, step, prices)
@@ -247,9 +247,9 @@ async def _make_order(
         "holder": request.holder,
         "hold_seconds": request.hold_seconds,
     }
-    (order_id,) = await _fetch_row(connection, "insert_order", parameters)
+    (order_id,) = await fetch_row(connection, "insert_order", parameters)
     await _attach_step(connection, step, order_id)
-    order = await _require_order(connection, order_id, None)
+    order = await require_order(connection, order_id, None)
     return Placement(action=Action.BUY, order=order.listed)
 
 
@@ -258,7 +258,7 @@ async def _continue_order(
 ) -> Placement:
     """Return what a step must do about an existing order; take the order's lease where nobody holds it."""
     if order.status is OrderStatus.COMPLETED:
-        (answer,) = await _fetch_row(connection, "read_answer", {"org_id": order.org_id, "order_id": order.id})
+        (answer,) = await fetch_row(connection, "read_answer", {"org_id": order.org_id, "order_id": order.id})
         if answer is not None:
             return Placement(action=Action.TAKE, order=order.listed, answer=answer)
         await _execute(connection, "reopen_order", order)
@@ -272,13 +272,13 @@ async def _continue_order(
     elif order.status is OrderStatus.FAILED:
         return await _build_stop(connection, order)
     await connection.execute(QUERIES["touch_run"], {"pipeline_run_id": step["pipeline_run_id"]})
-    held = await _fetch_row(connection, "hold_order", _build_keys(order, request))
-    fresh = await _require_order(connection, order.id, None)
+    held = await fetch_row(connection, "hold_order", _build_keys(order, request))
+    fresh = await require_order(connection, order.id, None)
     return Placement(action=Action.POLL if held else Action.WAIT, order=fresh.listed)
 
 
 async def _build_stop(connection: Connection, order: Order) -> Placement:
-    ended = await _require_order(connection, order.id, None)
+    ended = await require_order(connection, order.id, None)
     message = ended.error_message or f"the order is `{ended.status}`"
     if ended.status is OrderStatus.UNKNOWN:
         message = f"{message}; {_RESOLVE_HINT.format(order_id=order.id)}"
@@ -322,7 +322,8 @@ async def _attach_step(connection: Connection, step: Mapping[str, Any], order_id
     await connection.execute(QUERIES["attach_step"], {"order_id": order_id, "step_result_id": step["step_result_id"]})
 
 
-async def _require_order(connection: Connection, order_id: str, org_id: str | None) -> Order:
+async def require_order(connection: Connection, order_id: str, org_id: str | None) -> Order:
+    """Return an order. Raises RecordNotFound, and ForeignRecord where it is of another organisation than `org_id`."""
     order = await _read_order(connection, order_id)
     if order is None:
         raise RecordNotFound("Order not found", hint="`dex orders` lists the orders")
@@ -339,10 +340,6 @@ async def _read_order(connection: Connection, order_id: str) -> Order | None:
 async def _execute(connection: Connection, query: str, order: Order, **parameters: Any) -> None:
     keys = {"org_id": order.org_id, "order_id": order.id}
     await connection.execute(QUERIES[query], {**keys, **parameters})
-
-
-async def _fetch_row(connection: Connection, query: str, parameters: Mapping[str, Any]) -> Any:
-    return await (await connection.execute(QUERIES[query], parameters)).fetchone()
 
 
 async def _fetch_dict(connection: Connection, query: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:

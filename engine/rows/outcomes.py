@@ -24,9 +24,6 @@ class Outcome(StrEnum):
 #: Outcomes of a row that Postgres accepted: an upsert answers one of them.
 ACCEPTED: Final = (Outcome.WRITTEN, Outcome.UNCHANGED, Outcome.SUPERSEDED)
 
-#: Outcomes after which the stored row is that of the step result.
-STORED: Final = (Outcome.WRITTEN, Outcome.UNCHANGED)
-
 
 class ExtractionOutcome(StrEnum):
     """The outcome of extracting one step result: it gives rows, is filtered out by the spec, or cannot be stored."""

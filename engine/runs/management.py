@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 from engine.runs.runs import RUN_QUERIES, end_exhausted_runs, sync_submissions
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
-
-MAX_RUNS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from engine.sql.identifiers import Statement
 from engine.sql.named_queries import read_named_queries
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
-from engine.store.tenant import read_as_tenant
+from engine.store.tenant import run_as_tenant
 
 QUERIES: Final = read_named_queries("engine.runs", "run_list.sql")
 #: How many runs a search of inputs reads, newest first.
@@ -61,7 +61,7 @@ async def read_step_result(
 
 async def _fetch_texts(connection: Connection, query: str, org_id: str, parameters: dict[str, Any]) -> list[bytes]:
     async with wrap_errors():
-        (rows,), _ = await read_as_tenant(connection, org_id, [Statement(QUERIES[query], parameters)])
+        (rows,) = await run_as_tenant(connection, org_id, [Statement(QUERIES[query], parameters)])
     return [text for (text,) in rows if text is not None]
 
 

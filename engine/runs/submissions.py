@@ -8,7 +8,7 @@ from typing import Final
 from engine.runs.errors import ForeignCompany, IdempotencyConflict, TooManyQueuedSteps
 from engine.runs.statuses import Runner
 from engine.sql.named_queries import read_named_queries
-from engine.store.connection import Connection, RawJson
+from engine.store.connection import Connection, RawJson, fetch_rows
 from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
 from engine.store.tenant import open_tenant_transaction
@@ -115,20 +115,16 @@ async def read_submission(
     return row[0] if row else None
 
 
-async def find_undispatched_runs(
-    connection: Connection, submission_id: str | None, run_id: str | None = None
-) -> list[tuple[str, str, str | None, int]]:
+async def find_undispatched_runs(connection: Connection, submission_id: str) -> list[tuple[str, str, str | None, int]]:
     """Return id, organisation, company and restarts of each queued run that Trigger.dev has not confirmed."""
-    parameters = {"submission_id": submission_id, "pipeline_run_id": run_id}
     async with wrap_errors():
-        cursor = await connection.execute(QUERIES["find_undispatched_runs"], parameters)
-        return await cursor.fetchall()
+        return await fetch_rows(connection, QUERIES["find_undispatched_runs"], {"submission_id": submission_id})
 
 
 async def find_overdue_runs(connection: Connection) -> list[tuple[str, str, str | None, int]]:
     """Return the same of at most 100 runs, of any submission, that have been queued for more than a minute."""
     async with wrap_errors():
-        return await (await connection.execute(QUERIES["find_left_runs"])).fetchall()
+        return await fetch_rows(connection, QUERIES["find_left_runs"])
 
 
 async def record_dispatch(connection: Connection, run_id: str, trigger_run_id: str) -> None:

@@ -147,7 +147,7 @@ from target, decided
 -- Runs made for Trigger.dev that it has not confirmed yet.
 select r.id::text, r.org_id::text, r.company_id::text, r.restarts
 from pipeline_runs as r
-where (r.submission_id = %(submission_id)s::uuid or r.id = %(pipeline_run_id)s::uuid)
+where r.submission_id = %(submission_id)s::uuid
   and r.status = 'queued' and r.runner = 'trigger' and r.trigger_run_id is null
 order by r.created_at, r.id
 

@@ -35,10 +35,16 @@ SYSTEM_COLUMNS = ("cmax", "cmin", "ctid", "tableoid", "xmax", "xmin")
 #: The engine's own tables; no spec fills them.
 CORE_TABLES = (
     "api_tokens",
+    "budgets",
+    "change_numbers",
     "companies",
     "dex_migrations",
     "orgs",
+    "pending_results",
     "pipeline_runs",
+    "present_versions",
+    "research_orders",
+    "row_changes",
     "row_lineage",
     "spec_versions",
     "stale_rows",

@@ -7,19 +7,18 @@ and the fields against it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from engine.errors import suggest_name
 from engine.jmespath.path import ParsedPath
 from engine.research import prompt_places
 from engine.research.providers import OUTPUT_KEYS, PROVIDERS
 from engine.spec.diagnostics import Diagnostic
+from engine.spec.raw_spec import Data, read_mapping
 from engine.spec.referenced_files import ReferencedFile
 from engine.spec.research_models import SCHEMA_WORDS, is_file_reference
 from engine.spec.yaml_source import Place, Source
 from engine.values.normalizers import NORMALIZERS
 
-Data = dict[str, Any]
 #: Function that parses a path which may start at the given roots.
 Parse = Callable[[str, Sequence[str]], ParsedPath]
 
@@ -32,12 +31,12 @@ def check_research(source: Source, data: Data, parse: Parse) -> None:
     research = data.get("research")
     if not isinstance(research, dict):
         return
-    inputs = _read_mapping(research.get("inputs"))
+    inputs = read_mapping(research.get("inputs"))
     _check_provider(source, research)
     _check_operations(source, data)
     _check_schema_word(source, research)
     for name, settings in inputs.items():
-        _check_input(source, name, _read_mapping(settings), parse)
+        _check_input(source, name, read_mapping(settings), parse)
     _check_output_keys(source, research, inputs, parse)
     prompt = find_prompt(source, research)
     if prompt is not None:
@@ -67,10 +66,10 @@ def list_operations(data: Data) -> list[str]:
 
 def list_research_paths(data: Data) -> Iterator[tuple[Place, str]]:
     """Yield the paths of inputs and output keys with their places."""
-    research = _read_mapping(data.get("research"))
-    for name, settings in _read_mapping(research.get("inputs")).items():
-        yield from _list_input_paths(name, _read_mapping(settings))
-    for name, text in _read_mapping(research.get("output")).items():
+    research = read_mapping(data.get("research"))
+    for name, settings in read_mapping(research.get("inputs")).items():
+        yield from _list_input_paths(name, read_mapping(settings))
+    for name, text in read_mapping(research.get("output")).items():
         if isinstance(text, str):
             yield ("research", "output", name), text
 
@@ -172,7 +171,7 @@ def _check_normalizers(source: Source, name: str, settings: Data) -> None:
 
 
 def _check_output_keys(source: Source, research: Data, inputs: Data, parse: Parse) -> None:
-    for name, text in _read_mapping(research.get("output")).items():
+    for name, text in read_mapping(research.get("output")).items():
         place: Place = ("research", "output", name)
         if name in OUTPUT_KEYS or name in inputs:
             owner = "an input" if name in inputs else "the output"
@@ -228,7 +227,3 @@ def _check_unused_inputs(source: Source, prompt: PromptText, inputs: Data, used:
 def _suggest_input(name: str, inputs: Data) -> str:
     hint = suggest_name(name, inputs)
     return hint if hint.startswith("did you mean") else f"add the input `{name}`; {hint}".rstrip("; ")
-
-
-def _read_mapping(value: Any) -> Data:
-    return value if isinstance(value, dict) else {}

@@ -7,7 +7,7 @@ code point), in which the strings of one prefix are adjacent on every server; th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from engine.columns import QueryColumn, list_query_columns
@@ -132,9 +132,6 @@ def _build_position_condition(
             alternatives.append(" and ".join((*equal, later)))
         equal.append(f"{name} is null" if value is None else f"{name} = {parameters.add_value(value, type_)}")
     return f"({' or '.join(f'({one})' for one in alternatives)})"
-
-
-_Later = Callable[[str, str, bool, bool, Any, _Parameters], str]
 
 
 def _build_after_value(

@@ -15,7 +15,7 @@ from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.reading import Reading
 from engine.spec.vocabulary import OnAbsent, OnMissing
 from engine.sql.identifiers import quote, quote_names
-from engine.sql.step_results import FOUND
+from engine.sql.step_results import FOUND, PENDING
 
 #: The table of contributions.
 GIVEN = '"Given"'
@@ -89,10 +89,7 @@ def build_expected_parts(plan: Plan) -> list[str]:
 
 #: The step results that are found and have no entry under the present digest.
 _UNRECORDED_QUERY = f"""    select found.id from step_results as found
-    where {FOUND} and (
-        select ledger.spec_digest from step_persistence as ledger
-        where ledger.step_result_id = found.id and ledger.spec = %(spec)s
-    ) is distinct from %(digest)s"""
+    where {FOUND} and {PENDING}"""
 
 
 #: The elements that the database refuses, as recorded in the ledger.

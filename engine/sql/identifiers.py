@@ -42,9 +42,9 @@ def quote_names(names: Iterable[str], prefix: str = "") -> str:
     return ", ".join(prefix + quote(name) for name in names)
 
 
-def indent_lines(lines: Iterable[str], joint: str = ",\n") -> str:
-    """Indent `lines` by four spaces and join them."""
-    return joint.join(f"    {line}" for line in lines)
+def indent_lines(lines: Iterable[str]) -> str:
+    """Indent `lines` by four spaces and join them with commas."""
+    return ",\n".join(f"    {line}" for line in lines)
 
 
 def build_answer_columns(plan: Plan, wanted: Sequence[str], source: str, *, cast: bool = True) -> str:
@@ -61,17 +61,17 @@ def build_answer_columns(plan: Plan, wanted: Sequence[str], source: str, *, cast
     return ",\n        ".join((scalars, *documents))
 
 
-def build_key_lookup(plan: Plan, table: str, source: str, columns: str = "*") -> str:
+def build_key_lookup(plan: Plan, source: str) -> str:
     """Build the query for the stored row (`stored`) whose conflict columns equal those of `source`."""
-    return _build_lookup(plan, plan.conflict, table, source, columns)
+    return _build_lookup(plan, plan.conflict, source, "*")
 
 
-def build_parent_lookup(plan: Plan, table: str, source: str, columns: str = "*") -> str:
-    """Build the query for the stored rows of the parent key of `source` (`on_absent: delete`)."""
-    return _build_lookup(plan, ("org_id", *(column.name for column in plan.parent_key)), table, source, columns)
+def build_parent_lookup(plan: Plan, source: str) -> str:
+    """Build the query for the ids of the stored rows of the parent key of `source` (`on_absent: delete`)."""
+    return _build_lookup(plan, ("org_id", *(column.name for column in plan.parent_key)), source, "stored.id")
 
 
-def _build_lookup(plan: Plan, names: Sequence[str], table: str, source: str, columns: str) -> str:
+def _build_lookup(plan: Plan, names: Sequence[str], source: str, columns: str) -> str:
     """Build one query per combination of null and not null key columns; for each row of `source` one of them applies.
 
     No btree serves `is not distinct from`: for a nullable column it would read all rows of the organisation. Here each
@@ -84,7 +84,7 @@ def _build_lookup(plan: Plan, names: Sequence[str], table: str, source: str, col
         is_null = dict(zip(branched, nulls, strict=True))
         conditions = [_build_equality(name, source, is_null.get(name), name in rest) for name in names]
         where = " and ".join(conditions)
-        branches.append(f"select {columns} from {quote_table(table)} as stored where {where}")
+        branches.append(f"select {columns} from {quote_table(plan.table)} as stored where {where}")
     return "\n        union all ".join(branches)
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.reading import Reading
+from engine.sql.held_documents import build_held_subquery
 from engine.sql.identifiers import build_key_lookup, indent_lines, quote, quote_names, quote_table
-from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case
 from engine.sql.upsert import build_row_difference, list_written_columns
 
 #: Names with a capital letter cannot be tables or columns of a spec, whose names have none.
@@ -59,7 +59,7 @@ def build_lookup_sql(reading: Reading) -> str:
 select staged.{_ORDINAL}, stored.id::text, stored.id is not null and {_build_late_difference(reading)}
 from {STAGING} as staged
 left join lateral (
-        {build_key_lookup(plan, plan.table, "staged")}
+        {build_key_lookup(plan, "staged")}
         limit 1
 ) as stored on true
 where {_STAGED_RANGE}
@@ -134,7 +134,7 @@ def build_snapshot_sql(reading: Reading) -> str:
 select staged.{_ORDINAL}, (select to_jsonb(cells) from (select {", ".join(cells)}) as cells)
 from {STAGING} as staged
 cross join lateral (
-        {build_key_lookup(plan, plan.table, "staged")}
+        {build_key_lookup(plan, "staged")}
         limit 1
 ) as stored
 where {_STAGED_RANGE}
@@ -154,22 +154,13 @@ def _alias_held_fields(reading: Reading) -> list[tuple[str, Field]]:
 
 def _build_document_joins(reading: Reading) -> str:
     return "\n".join(
-        f"    left join lateral {_build_document_subquery(reading, column)} as {alias} on true"
+        f"    left join lateral {_build_staged_document(reading, column)} as {alias} on true"
         for alias, column in _alias_held_fields(reading)
     )
 
 
-def _build_document_subquery(reading: Reading, column: Field) -> str:
-    """Build the subquery for one held document, read from the step result that `staged` names."""
-    paths = {name: reading.find_alternatives(name, column) for name in reading.plan.operations}
-    expressions = {name: build_first_truthy(alternatives, "document") for name, alternatives in paths.items()}
-    expression = build_operation_case(expressions, "source.operation_id")
-    roots = {steps[0] for alternatives in paths.values() for steps in alternatives}
-    return (
-        f"(select {expression} as document from step_results as source"
-        f" cross join lateral {build_detoast_subquery('source', roots)} as document"
-        f" where source.id = staged.{quote(column.name)} offset 0)"
-    )
+def _build_staged_document(reading: Reading, column: Field) -> str:
+    return build_held_subquery(reading, column, f"staged.{quote(column.name)}")
 
 
 def _build_late_difference(reading: Reading) -> str:
@@ -178,7 +169,7 @@ def _build_late_difference(reading: Reading) -> str:
     if not reading.held_fields:
         return f"({build_row_difference(plan, 'stored', 'staged')})"
     held = {
-        column.name: f"(select document from {_build_document_subquery(reading, column)} as held)"
+        column.name: f"(select document from {_build_staged_document(reading, column)} as held)"
         for column in reading.held_fields
     }
     values = (f"{held.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in list_written_columns(plan))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
-from engine.sql.step_results import FOUND, QUEUED, RECORDED_AT
+from engine.sql.step_results import FOUND, PENDING, QUEUED, RECORDED_AT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +82,7 @@ def build_pending_statement(plan: Plan, org_id: str, *, queued: bool) -> Stateme
 select count(*)::text, to_json(min({RECORDED_AT})) #>> '{{}}'
 from step_results as found
 where {FOUND} and found.org_id = %(org_id)s::uuid
-    and {QUEUED if queued else _UNRECORDED}
+    and {QUEUED if queued else PENDING}
 """
     parameters = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
     return Statement(text, {**parameters, "org_id": org_id})
-
-
-_UNRECORDED = """not exists (
-        select from step_persistence as ledger
-        where ledger.step_result_id = found.id and ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s
-    )"""

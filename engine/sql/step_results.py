@@ -13,8 +13,9 @@ from typing import Any
 
 from engine.plan import Plan
 from engine.rows.reading import Reading
+from engine.sql.held_documents import build_held_value, collect_held_roots
 from engine.sql.identifiers import Statement
-from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case, build_path_value
+from engine.sql.json_paths import build_detoast_subquery, build_path_value
 
 #: The condition that a row of step_results, under the alias `found`, is a found step result of the plan's operations.
 FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)"
@@ -29,6 +30,13 @@ _REFUSED = """exists (
             and (ledger.refused_count > 0 or ledger.outcome = 'rejected')
     )"""
 
+#: The step result is pending: not recorded under the present digest. It is a scalar subquery, so that the planner looks
+#: up each entry by the ledger's key: with stale statistics it would choose an anti join that compares all pairs.
+PENDING = """(
+        select ledger.spec_digest from step_persistence as ledger
+        where ledger.step_result_id = found.id and ledger.spec = %(spec)s
+    ) is distinct from %(digest)s"""
+
 #: The same where `pending_results` has all that is pending of the plan's version.
 QUEUED = """found.id in (
         select pending.step_result_id from pending_results as pending where pending.spec = %(spec)s
@@ -37,14 +45,6 @@ _QUEUED_OF_ORGS = """found.id in (
         select pending.step_result_id from pending_results as pending
         where pending.spec = %(spec)s and pending.org_id = any(%(org_ids)s::uuid[])
     )"""
-
-#: The step result is pending: not recorded under the present digest. It is a scalar subquery, so that the planner looks
-#: up each entry by the ledger's key: with stale statistics it would choose an anti join that compares all pairs.
-_PENDING = """(
-        select ledger.spec_digest from step_persistence as ledger
-        where ledger.step_result_id = found.id and ledger.spec = %(spec)s
-    ) is distinct from %(digest)s"""
-
 
 _COMPANY_ID = (
     "(select run.company_id::text from pipeline_runs as run where run.id = wanted.pipeline_run_id) as company_id"
@@ -127,7 +127,8 @@ def build_step_results_statement(reading: Reading, scope: Scope) -> Statement:
     """
     condition, parameters = _build_conditions(reading.plan, scope)
     parts = ", ".join(build_path_value(steps, "document") for steps in reading.parts)
-    present = [f"{_build_held_value(reading, index)} is not null" for index in range(len(reading.held_fields))]
+    present = [f"{build_held_value(reading, column)} is not null" for column in reading.held_fields]
+    roots = collect_held_roots(reading, reading.held_fields) | {steps[0] for steps in reading.parts}
     company = _COMPANY_ID if reading.reads_company else "null::text as company_id"
     text = f"""
 select wanted.id::text, wanted.org_id::text, wanted.submission_id::text, wanted.pipeline_run_id::text,
@@ -143,42 +144,12 @@ from (
 cross join lateral (
     select {", ".join([f"array_to_json(array[{parts}]::jsonb[])::text", company, *present])}
     from step_results as source
-    cross join lateral {build_detoast_subquery("source", _collect_roots(reading))} as document
+    cross join lateral {build_detoast_subquery("source", roots)} as document
     where source.id = wanted.id
     offset 0
 ) as content
 """
     return Statement(text, {**parameters, "limit": scope.limit})
-
-
-def build_held_values(reading: Reading) -> list[tuple[str, str]]:
-    """Build (value, document) for each held field: the expression of its value, and the subquery that it reads from.
-
-    The expression reads the subquery under the alias `document`; the subquery reads the step result `source`.
-    """
-    document = build_detoast_subquery("source", _collect_roots(reading))
-    return [(_build_held_value(reading, index), document) for index in range(len(reading.held_fields))]
-
-
-def _build_held_value(reading: Reading, index: int) -> str:
-    field = reading.held_fields[index]
-    return build_operation_case(
-        {
-            name: build_first_truthy(reading.find_alternatives(name, field), "document")
-            for name in reading.plan.operations
-        },
-        "source.operation_id",
-    )
-
-
-def _collect_roots(reading: Reading) -> set[str]:
-    held = {
-        steps[0]
-        for field in reading.held_fields
-        for operation in reading.plan.operations
-        for steps in reading.find_alternatives(operation, field)
-    }
-    return held | {steps[0] for steps in reading.parts}
 
 
 def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
@@ -203,7 +174,7 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
         conditions.append(f"(found.recorded_at, found.id) > ({recorded}, %(after_id)s::uuid)")
         parameters["after_time"], parameters["after_id"] = scope.after
     if not scope.all:
-        pending = (_QUEUED_OF_ORGS if scope.org_ids else QUEUED) if scope.queued and not scope.rejected else _PENDING
+        pending = (_QUEUED_OF_ORGS if scope.org_ids else QUEUED) if scope.queued and not scope.rejected else PENDING
         conditions.append(f"({pending} or {_REFUSED})" if scope.rejected else pending)
         parameters |= {"spec": plan.name, "digest": plan.digest}
     return "\n    and ".join(conditions), parameters

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from engine.rows.reading import Reading
+from engine.sql.held_documents import build_held_value, collect_held_roots
 from engine.sql.identifiers import quote
-from engine.sql.step_results import build_held_values
+from engine.sql.json_paths import build_detoast_subquery
 
 #: Select a step result of an organisation by id.
 SELECT_STEP_SQL = """
@@ -22,10 +23,11 @@ where step_result_id = %(id)s::uuid and spec = %(spec)s and not reasons @> %(rea
 def build_compare_documents_sql(reading: Reading) -> str:
     """Build the query for whether each held field's posted document differs from that of the step result `step_id`."""
     tests = ", ".join(
-        f"record_image_ne(row({value}), row(%({column.name})s::jsonb)) as {quote(column.name)}"
-        for column, (value, _) in zip(reading.held_fields, build_held_values(reading), strict=True)
+        f"record_image_ne(row({build_held_value(reading, column)}), row(%({column.name})s::jsonb))"
+        f" as {quote(column.name)}"
+        for column in reading.held_fields
     )
-    document = build_held_values(reading)[0][1] if reading.held_fields else ""
+    document = build_detoast_subquery("source", collect_held_roots(reading, reading.held_fields))
     return f"""
 select {tests or "true"}
 from step_results as source

@@ -2,10 +2,10 @@
 
 Three conditions decide what happens to a stored row:
 
-not newer     the source of the stored row is not newer than the arriving one; otherwise the stored row stays difference
-a field or a source id would change source time   the arriving source is newer, so its time is recorded even if the
-content is the same; otherwise a
-                source older than it could still overwrite the row
+- not newer: the source of the stored row is not newer than the arriving one; otherwise the stored row stays
+- difference: a field or a source id would change
+- source time: the arriving source is newer, so its time is recorded even if the content is the same; otherwise a source
+  older than it could still overwrite the row
 
 Recorded step results are folded instead (engine/rows/fold.py). Where some contribute to the row, the upsert makes the
 newest of them pending, so that the next sweep folds the row again.
@@ -15,11 +15,9 @@ from __future__ import annotations
 
 from engine.columns import list_columns
 from engine.plan import Field, Plan
-from engine.provided_columns import SOURCE_COLUMNS
+from engine.provided_columns import SOURCE_COLUMNS, SOURCE_IDS
 from engine.spec.vocabulary import OnMissing
 from engine.sql.identifiers import build_answer_columns, build_key_lookup, indent_lines, quote, quote_names, quote_table
-
-_IDS = ("source_submission_id", "source_pipeline_run_id", "source_step_result_id")
 
 #: Whether the source time changes. It counts only if the caller gives one: the clock differs in every call.
 _SOURCE_TIME_CHANGES = (
@@ -107,7 +105,7 @@ def _build_difference_condition(plan: Plan, stored: str, arriving: str) -> str:
     Documents come last, as the most expensive.
     """
     fields = sorted(_list_updated_fields(plan), key=lambda column: column.type.name == "jsonb")
-    tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in _IDS]
+    tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in SOURCE_IDS]
     tests += [_build_field_difference(column, stored, arriving) for column in fields]
     return "\n    or ".join(tests)
 
@@ -205,7 +203,7 @@ def _build_unwritten_answer(plan: Plan) -> str:
             then 'unchanged' else 'superseded' end,
         {build_answer_columns(plan, list_columns(plan), "stored")}
     from "Arriving" as arriving cross join "Owner" as owner cross join lateral (
-        {build_key_lookup(plan, plan.table, "arriving")}
+        {build_key_lookup(plan, "arriving")}
         limit 1
     ) as stored
     where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok and owner.step_ok"""

@@ -20,8 +20,8 @@ from engine.sql.expected import (
     list_key_names,
     list_parent_names,
 )
+from engine.sql.held_documents import build_held_subquery
 from engine.sql.identifiers import Statement, quote, quote_names, quote_table
-from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, build_operation_case
 
 #: The temporary table of the keys whose expected and stored rows do not match.
 _JUDGED = '"Judged"'
@@ -125,18 +125,8 @@ def _build_difference(name: str) -> str:
 
 def _build_held_difference(reading: Reading, name: str) -> str:
     """Build the condition that a stored document differs from that of the step result which the fold names."""
-    paths = {
-        operation: reading.find_alternatives(operation, reading.plan.field(name))
-        for operation in reading.plan.operations
-    }
-    expressions = {operation: build_first_truthy(found, "document") for operation, found in paths.items()}
-    roots = {steps[0] for found in paths.values() for steps in found}
     stored = f"stored.{quote(name)}"
-    document = (
-        f"(select {build_operation_case(expressions, 'source.operation_id')} from step_results as source"
-        f" cross join lateral {build_detoast_subquery('source', roots)} as document"
-        f" where source.id = expected.{quote(name)} offset 0)"
-    )
+    document = build_held_subquery(reading, reading.plan.field(name), f"expected.{quote(name)}")
     return (
         f"(select record_image_ne(row({stored}), row(value)) and {_build_text_difference(stored, 'value')}"
         f" from (select {document} as value offset 0) as wanted)"
@@ -210,21 +200,4 @@ def build_contributors_sql(plan: Plan) -> str:
     return f"""
 select distinct given."Step"::text from {GIVEN} as given join {_JUDGED} as judged on {match}
 where judged."Number" = any(%(numbers)s::bigint[]){parents}
-"""
-
-
-#: Make step results pending and rows stale, so that the next backfill folds them again.
-FORGET_OUTCOMES_SQL = """
-delete from step_persistence where spec = %(spec)s and step_result_id = any(%(steps)s::uuid[])
-"""
-QUEUE_UNITS_SQL = """
-insert into stale_rows as known (org_id, spec, unit, row_id, parent, remove_when_empty)
-select org_id, %(spec)s, unit, (array_agg(row_id))[1], (array_agg(parent))[1]::jsonb, true
-from unnest(%(orgs)s::uuid[], %(units)s::uuid[], %(rows)s::uuid[], %(parents)s::text[])
-    as entry (org_id, unit, row_id, parent)
-group by org_id, unit
-order by 1, 3
-on conflict (org_id, spec, unit) do update set
-    row_id = coalesce(excluded.row_id, known.row_id), parent = coalesce(excluded.parent, known.parent),
-    remove_when_empty = excluded.remove_when_empty, revision = excluded.revision
 """

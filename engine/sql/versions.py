@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from engine.sql.step_results import FOUND, PENDING
+
 #: The digest of a spec's present version, and whether `pending_results` has all that is pending of it (migration 028).
 #: There is no row before the first version is registered.
 SELECT_PRESENT_SQL = "select digest, is_queued from present_versions where spec = %(spec)s"
@@ -30,16 +32,10 @@ delete from pending_results as pending using step_results as step
 where pending.spec = %(spec)s and step.id = pending.step_result_id
     and step.operation_id <> all(%(operations)s::text[])
 """
-#: Each entry of the ledger is looked up by its key: right after a load, while the statistics say that the ledger is
-#: empty, the planner would choose an anti join that compares all pairs.
-QUEUE_HISTORY_SQL = """
+QUEUE_HISTORY_SQL = f"""
 insert into pending_results (step_result_id, spec, org_id)
 select found.id, %(spec)s, found.org_id from step_results as found
-where found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s::text[])
-    and (
-        select ledger.spec_digest from step_persistence as ledger
-        where ledger.step_result_id = found.id and ledger.spec = %(spec)s
-    ) is distinct from %(digest)s
+where {FOUND} and {PENDING}
 on conflict (step_result_id, spec) do nothing
 """
 DELETE_RECORDED_PENDING_SQL = """

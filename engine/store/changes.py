@@ -11,7 +11,7 @@ from engine.store.connection import Connection
 from engine.store.errors import READ_ONLY, StoreRefused, wrap_errors
 from engine.store.round_trip import TextRow
 from engine.store.select import list_answer_names
-from engine.store.tenant import read_as_tenant
+from engine.store.tenant import read_as_tenant, run_as_tenant
 from engine.store.upsert import join_row_json
 
 
@@ -48,7 +48,7 @@ async def _give_numbers(connection: Connection, plan: Plan, org_id: str) -> bool
     """Number the committed changes; return False where the server is read-only."""
     try:
         async with wrap_errors():
-            await read_as_tenant(connection, org_id, changes.build_numbering_statements(plan, org_id))
+            await run_as_tenant(connection, org_id, changes.build_numbering_statements(plan, org_id))
     except StoreRefused as error:
         if error.sqlstate == READ_ONLY:
             return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -115,6 +116,13 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
         kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT, **settings},
     )
     return pool
+
+
+async def fetch_rows(
+    connection: AsyncConnection[Any], sql: str, parameters: Mapping[str, Any] | None = None
+) -> list[tuple[Any, ...]]:
+    """Run one statement and return its rows. Raises psycopg's errors."""
+    return await (await connection.execute(sql, parameters)).fetchall()
 
 
 def register_raw_json(connection: AsyncConnection[object]) -> None:

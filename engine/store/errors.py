@@ -95,8 +95,7 @@ class UnknownOrganisation(StoreError):
     """There is no organisation with the id `org_id`."""
 
     def __init__(self, org_id: str) -> None:
-        super().__init__("there is no such organisation")
-        self.org_id = org_id
+        super().__init__(f"there is no organisation `{org_id}`", hint="`dex org list` names them")
 
 
 def is_row_error(sqlstate: str | None) -> bool:

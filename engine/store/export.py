@@ -10,11 +10,8 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from psycopg import AsyncClientCursor, errors
-from psycopg.abc import PQGen
-from psycopg.generators import fetch, fetch_many, send
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn
-from psycopg.waiting import Wait
 
 from engine.plan import Plan
 from engine.rows.export_formats import ExportFormat
@@ -22,6 +19,7 @@ from engine.rows.query import Query
 from engine.sql.export import build_copy_statement
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
+from engine.store.libpq import fetch_result, fetch_results, send_buffer, wait_for_socket
 from engine.store.tenant import build_settings
 
 #: Bytes of a block: the row that reaches this size is its last.
@@ -46,9 +44,9 @@ async def stream_rows(connection: Connection, plan: Plan, query: Query, format_:
         await connection.execute(settings.encode(), parameters)
         finished = False
         try:
-            await connection.wait(_start_copy(connection.pgconn, text.encode()))
+            await _start_copy(connection.pgconn, text.encode())
             while not finished:
-                block, finished = await connection.wait(_read_block(connection.pgconn))
+                block, finished = await _read_block(connection.pgconn)
                 if block:
                     yield block
         finally:
@@ -56,17 +54,17 @@ async def stream_rows(connection: Connection, plan: Plan, query: Query, format_:
                 connection.pgconn.finish()
 
 
-def _start_copy(pgconn: PGconn, text: bytes) -> PQGen[None]:
+async def _start_copy(pgconn: PGconn, text: bytes) -> None:
     pgconn.send_query(text)
-    yield from send(pgconn)
-    result = yield from fetch(pgconn)
+    await send_buffer(pgconn)
+    result = await fetch_result(pgconn)
     assert result is not None
     if result.status != ExecStatus.COPY_OUT:
-        yield from fetch_many(pgconn)
+        await fetch_results(pgconn)
         raise errors.error_from_result(result)
 
 
-def _read_block(pgconn: PGconn) -> PQGen[tuple[Block, bool]]:
+async def _read_block(pgconn: PGconn) -> tuple[Block, bool]:
     """Read rows until they fill a block; return them and whether they were the last."""
     block, size = Block(), 0
     while size < BLOCK_BYTES:
@@ -75,11 +73,10 @@ def _read_block(pgconn: PGconn) -> PQGen[tuple[Block, bool]]:
             block.append(bytes(data))
             size += length
         elif length == 0:
-            while not (yield Wait.R):
-                pass  # the wait was only interrupted
+            await wait_for_socket(pgconn)
             pgconn.consume_input()
         else:
-            for result in (yield from fetch_many(pgconn)):
+            for result in await fetch_results(pgconn):
                 if result.status == ExecStatus.FATAL_ERROR:
                     raise errors.error_from_result(result)
             return block, True

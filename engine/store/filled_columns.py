@@ -8,7 +8,7 @@ from engine.plan import Plan
 from engine.sql.filled_columns import build_filled_columns_statement
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
-from engine.store.tenant import read_as_tenant
+from engine.store.tenant import run_as_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,6 @@ class FilledColumns:
 async def fetch_filled_columns(connection: Connection, plan: Plan, org_id: str, newest: int) -> FilledColumns:
     """Count the values of each column in the `newest` rows of an organisation. Raises StoreUnavailable."""
     async with wrap_errors():
-        ((row,),), _ = await read_as_tenant(connection, org_id, [build_filled_columns_statement(plan, org_id, newest)])
+        ((row,),) = await run_as_tenant(connection, org_id, [build_filled_columns_statement(plan, org_id, newest)])
     count, *filled = (int(value or b"0") for value in row)
     return FilledColumns(count, dict(zip((column.name for column in plan.fields), filled, strict=True)))

@@ -21,7 +21,7 @@ async def fetch_results(pgconn: PGconn) -> list[PGresult]:
 async def fetch_result(pgconn: PGconn) -> PGresult | None:
     """Return the next result of a statement as soon as it arrives; None at the statement's end."""
     while pgconn.is_busy():
-        await _wait_for_socket(pgconn)
+        await wait_for_socket(pgconn)
         pgconn.consume_input()
     return pgconn.get_result()
 
@@ -29,11 +29,11 @@ async def fetch_result(pgconn: PGconn) -> PGresult | None:
 async def send_buffer(pgconn: PGconn) -> None:
     """Send what is in libpq's buffer, and read meanwhile: a server that cannot send its results reads no statements."""
     while pgconn.flush():
-        await _wait_for_socket(pgconn, writing=True)
+        await wait_for_socket(pgconn, writing=True)
         pgconn.consume_input()
 
 
-async def _wait_for_socket(pgconn: PGconn, *, writing: bool = False) -> None:
+async def wait_for_socket(pgconn: PGconn, *, writing: bool = False) -> None:
     """Wait until the connection's socket has input, or with `writing` takes output."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()

@@ -29,6 +29,8 @@ from engine.store.libpq import fetch_result, fetch_results, send_buffer
 
 #: The values of a row in Postgres' text format.
 TextRow = tuple[bytes | None, ...]
+#: A statement's SQL and its parameters by name.
+Call = tuple[str, Mapping[str, Any]]
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
 _MOST_PREPARED = 100  # prepared statements per connection: psycopg's default
@@ -54,9 +56,7 @@ def number_placeholders(sql: str) -> NumberedStatement:
     return NumberedStatement(numbered, names, hashlib.sha256(numbered).hexdigest()[:24].encode())
 
 
-async def send_statements(
-    connection: Connection, calls: Sequence[tuple[str, Mapping[str, Any]]]
-) -> list[list[TextRow]]:
+async def send_statements(connection: Connection, calls: Sequence[Call]) -> list[list[TextRow]]:
     """Run statements (SQL and parameters by name), all or none; return the rows of each.
 
     Raises psycopg's error of the first statement that failed; the connection stays usable.
@@ -66,7 +66,7 @@ async def send_statements(
 
 
 async def send_bounded_statements(
-    connection: Connection, calls: Sequence[tuple[str, Mapping[str, Any]]], max_bytes: int | None
+    connection: Connection, calls: Sequence[Call], max_bytes: int | None
 ) -> tuple[list[list[TextRow]], bool]:
     """Run statements as `send_statements` does, but read the rows of the last one only until they have `max_bytes`.
 
@@ -106,7 +106,7 @@ _PREPARED: WeakKeyDictionary[Connection, PreparedStatements] = WeakKeyDictionary
 
 
 async def _send_statements(
-    connection: Connection, calls: Sequence[tuple[str, Mapping[str, Any]]], max_bytes: int | None
+    connection: Connection, calls: Sequence[Call], max_bytes: int | None
 ) -> tuple[list[list[TextRow]], bool]:
     statements = [number_placeholders(sql) for sql, _ in calls]
     values = [

@@ -13,7 +13,7 @@ from engine.sql import select
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.round_trip import TextRow
-from engine.store.tenant import read_as_tenant
+from engine.store.tenant import read_as_tenant, run_as_tenant
 from engine.store.upsert import join_row_json
 
 
@@ -53,7 +53,7 @@ async def fetch_row(connection: Connection, plan: Plan, query: Query, row_id: st
     """Return one row of the query's organisation; None when it has no such row. Raises StoreUnavailable."""
     statement = select.build_row_statement(plan, query, row_id)
     async with wrap_errors():
-        (rows,), _ = await read_as_tenant(connection, query.org_id, [statement])
+        (rows,) = await run_as_tenant(connection, query.org_id, [statement])
     return join_row_json(list_answer_names(plan, query), rows[0]) if rows else None
 
 

@@ -6,7 +6,7 @@ client.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from psycopg import AsyncCursor
 from engine.sql.identifiers import Statement
 from engine.sql.tenant import TENANT_ROLE
 from engine.store.connection import Connection, StoreConnection, format_milliseconds
-from engine.store.round_trip import TextRow, send_bounded_statements, send_statements
+from engine.store.round_trip import Call, TextRow, send_bounded_statements, send_statements
 
 _ENTER_TENANT = """
 select set_config('role', %(role)s, true), set_config('app.org_id', %(org_id)s, true),
@@ -51,47 +51,43 @@ async def open_tenant_snapshot(connection: Connection, org_id: str) -> AsyncIter
 
 
 async def run_as_tenant(
-    connection: Connection, org_id: str | None, sql: str, parameter_sets: Sequence[Mapping[str, Any]]
+    connection: Connection, org_id: str | None, statements: Sequence[Statement]
 ) -> list[list[TextRow]]:
-    """Run `sql` once per set of parameters as the tenant `org_id`, all or none, in one round trip.
+    """Run statements as the tenant `org_id`, all or none, in one round trip; return the rows of each.
 
-    Returns the same as `run_calls_as_tenant`.
+    With None (for operators) they run as the connected user, whom row level security may not restrict. The rows are in
+    Postgres' text format.
     """
-    return await run_calls_as_tenant(connection, org_id, [(sql, parameters) for parameters in parameter_sets])
-
-
-async def run_calls_as_tenant(
-    connection: Connection, org_id: str | None, calls: Sequence[tuple[str, Mapping[str, Any]]]
-) -> list[list[TextRow]]:
-    """Run statements with their parameters as the tenant `org_id`, all or none, in one round trip.
-
-    With None (for operators) they run as the connected user, whom row level security may not restrict. Returns the rows
-    of each statement in Postgres' text format.
-    """
-    before = [*_list_bounds(connection), build_settings(org_id)]
-    results = await send_statements(connection, [*before, *calls])
-    return results[len(before) :]
+    before, own = _build_calls(connection, org_id, statements)
+    return (await send_statements(connection, [*before, *own]))[len(before) :]
 
 
 async def read_as_tenant(
-    connection: Connection, org_id: str | None, statements: Sequence[Statement], max_bytes: int | None = None
+    connection: Connection, org_id: str | None, statements: Sequence[Statement], max_bytes: int | None
 ) -> tuple[list[list[TextRow]], bool]:
-    """Run reading statements as the tenant `org_id` in one transaction and one round trip.
+    """Run reading statements as `run_as_tenant` does, but cut the rows of the last one at `max_bytes`.
 
-    Returns the rows of each, and whether those of the last one were cut at `max_bytes`.
+    Returns the rows of each, and whether those of the last one were cut.
     """
-    before = [*_list_bounds(connection), build_settings(org_id)]
-    calls = [*before, *((statement.text, statement.parameters) for statement in statements)]
-    results, cut = await send_bounded_statements(connection, calls, max_bytes)
+    before, own = _build_calls(connection, org_id, statements)
+    results, cut = await send_bounded_statements(connection, [*before, *own], max_bytes)
     return results[len(before) :], cut
 
 
-def build_settings(org_id: str | None) -> tuple[str, Mapping[str, Any]]:
+def _build_calls(
+    connection: Connection, org_id: str | None, statements: Sequence[Statement]
+) -> tuple[list[Call], list[Call]]:
+    """Return the calls that set the transaction up for the tenant, and those of the statements."""
+    own = [(statement.text, statement.parameters) for statement in statements]
+    return [*_list_bounds(connection), build_settings(org_id)], own
+
+
+def build_settings(org_id: str | None) -> Call:
     """Return the statement, with its parameters, that restricts a transaction to the organisation."""
     return (_SET_UTC, {}) if org_id is None else (_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
 
 
-def _list_bounds(connection: Connection) -> list[tuple[str, Mapping[str, Any]]]:
+def _list_bounds(connection: Connection) -> list[Call]:
     """Return the statement that sets the transaction's timeouts behind a pooler; else none, as the session has them."""
     bounds = connection.transaction_bounds if isinstance(connection, StoreConnection) else None
     if bounds is None:

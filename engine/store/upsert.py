@@ -15,20 +15,19 @@ from msgspec import json
 from engine.columns import list_columns, list_document_columns
 from engine.errors import EngineError
 from engine.plan import Plan
-from engine.provided_columns import SOURCE_COLUMNS
+from engine.provided_columns import SOURCE_COLUMNS, SOURCE_IDS
 from engine.rows.outcomes import Outcome
 from engine.rows.units import build_unit, list_locks
 from engine.sql import upsert
+from engine.sql.identifiers import Statement
 from engine.store.connection import Connection, RawJson
 from engine.store.errors import FOREIGN_KEY_VIOLATION, RowDiscarded, StoreRefused, is_row_error, wrap_errors
 from engine.store.identity import check_organisation
 from engine.store.round_trip import TextRow
-from engine.store.tenant import run_calls_as_tenant
+from engine.store.tenant import run_as_tenant
 
 _TRUE = b"t"  # in Postgres' text format
 _MAX_ATTEMPTS = 3
-#: The id columns of a source, in the order in which an upsert returns whether they belong to the organisation.
-SOURCE_IDS = ("source_submission_id", "source_pipeline_run_id", "source_step_result_id")
 
 
 class SourceRefused(EngineError):
@@ -118,9 +117,9 @@ class Upsert:
         missing = list(range(len(parameter_sets)))
         for _ in range(_MAX_ATTEMPTS):
             locks = sorted({parameter_sets[index]["lock"] for index in missing})
-            calls: list[tuple[str, Mapping[str, Any]]] = [(upsert.LOCK_UNIT_SQL, {"lock": lock}) for lock in locks]
-            calls += [(self.sql, parameter_sets[index]) for index in missing]
-            answers = (await run_calls_as_tenant(connection, org_id, calls))[len(locks) :]
+            statements = [Statement(upsert.LOCK_UNIT_SQL, {"lock": lock}) for lock in locks]
+            statements += [Statement(self.sql, parameter_sets[index]) for index in missing]
+            answers = (await run_as_tenant(connection, org_id, statements))[len(locks) :]
             for index, (answer,) in zip(missing, answers, strict=True):
                 _check_sources(answer)
                 results[index] = answer
@@ -140,7 +139,11 @@ class Upsert:
 
     def build_parameters(self, org_id: str, row: Mapping[str, Any]) -> dict[str, Any]:
         """Build the parameters of the statement for one row."""
-        values = {column.name: _wrap_document(column.type.name, row.get(column.name)) for column in self.plan.fields}
+        documents = {
+            column.name: wrap_document(row.get(column.name))
+            for column in self.plan.fields
+            if column.type.name == "jsonb"
+        }
         unit = build_unit(self.plan, org_id, row)
         (lock,) = list_locks(self.plan.name, [unit])
         return {
@@ -150,7 +153,8 @@ class Upsert:
             "parent": unit.parent,
             "lock": lock,
             **{name: row.get(name) for name in SOURCE_COLUMNS},
-            **values,
+            **{column.name: row.get(column.name) for column in self.plan.fields},
+            **documents,
         }
 
 
@@ -163,8 +167,9 @@ def _check_sources(result: TextRow) -> None:
             raise SourceRefused(name)
 
 
-def _wrap_document(type_name: str, value: Any) -> Any:
-    return RawJson(value.encode()) if type_name == "jsonb" and isinstance(value, str) else value
+def wrap_document(value: Any) -> Any:
+    """Return the JSON text of a document as a jsonb parameter; anything else as it is."""
+    return RawJson(value.encode()) if isinstance(value, str) else value
 
 
 def join_row_json(names: Sequence[str], texts: Sequence[bytes | None]) -> bytes:

@@ -185,7 +185,7 @@ def _compare_types(plan: Plan, table: Table) -> Iterator[Difference]:
 
 def _compare_unique_index(plan: Plan, table: Table) -> Iterator[Difference]:
     unique = [index for index in table.indexes if index.unique]
-    usable = [index for index in unique if _explain_unusable(index, plan.conflict) is None]
+    usable = list_key_indexes(plan, table)
     nullable = [name for name in plan.conflict if name in table.columns and not table.columns[name].not_null]
     sql = build_unique_index(plan.table, plan.conflict, nulls_equal=is_key_nullable(plan, table))
     if not usable:
@@ -199,6 +199,11 @@ def _compare_unique_index(plan: Plan, table: Table) -> Iterator[Difference]:
         names = ", ".join(f"`{name}`" for name in nullable)
         message = f"{names} may be NULL, and `{strict[0]}` lets rows with a NULL key repeat"
         yield Difference(plan.name, Code.NULLABLE_KEY, message, sql + drops)
+
+
+def list_key_indexes(plan: Plan, table: Table) -> list[IndexRow]:
+    """Return the unique indexes that `ON CONFLICT` over the key of the plan can use."""
+    return [index for index in table.indexes if index.unique and _explain_unusable(index, plan.conflict) is None]
 
 
 def is_key_nullable(plan: Plan, table: Table) -> bool:

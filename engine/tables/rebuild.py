@@ -12,7 +12,7 @@ Killed before the swap it leaves a table that the next rebuild drops; killed aft
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 from engine.backfill.run import run_backfill
 from engine.backfill.versions import register_versions
@@ -21,13 +21,13 @@ from engine.provided_columns import PROVIDED_COLUMNS
 from engine.sql import rebuild
 from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, connect
+from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import wrap_errors
-from engine.tables.compare import is_key_nullable, list_left_indexes, list_superfluous_indexes
+from engine.tables.compare import is_key_nullable, list_key_indexes, list_left_indexes, list_superfluous_indexes
 from engine.tables.ddl import build_unique_index, shorten_identifier, spell_type
 from engine.tables.inspect import read_table
 from engine.tables.query_indexes import list_missing_indexes
-from engine.tables.rebuild_swap import Rebuild, RebuildRefused, RebuildReport, fetch_rows, forget_specs, swap_with_retry
+from engine.tables.rebuild_swap import Rebuild, RebuildRefused, RebuildReport, forget_specs, swap_with_retry
 
 #: Backfills of the table beside, each of what came during the one before.
 _MOST_ROUNDS: Final = 5
@@ -145,7 +145,7 @@ async def _create_indexes(work: Rebuild) -> None:
     made = await read_table(connection, work.new_plan.table)
     assert made is not None
     nulls_equal = is_key_nullable(work.new_plan, made)
-    if not any(_serves_key(index, work.plan, nulls_equal) for index in made.indexes):
+    if not any(index.nulls_equal or not nulls_equal for index in list_key_indexes(work.plan, made)):
         await connection.execute(
             build_unique_index(work.new_plan.table, work.plan.conflict, nulls_equal=nulls_equal, suffix="dedup")
         )
@@ -160,8 +160,3 @@ async def _create_indexes(work: Rebuild) -> None:
         name = shorten_identifier(after + index.name.removeprefix(before))
         if index.name not in known and index.name.startswith(before) and name not in taken:
             work.renames.append((index.name, name))
-
-
-def _serves_key(index: Any, plan: Plan, nulls_equal: bool) -> bool:
-    is_same = index.unique and sorted(index.columns) == sorted(plan.conflict)
-    return is_same and not index.partial and not index.has_expressions and (index.nulls_equal or not nulls_equal)

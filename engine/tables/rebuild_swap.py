@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from psycopg import errors
 
@@ -16,7 +16,7 @@ from engine.provided_columns import PROVIDED_COLUMNS
 from engine.rows.accounts import Account
 from engine.sql import rebuild
 from engine.sql.identifiers import quote, quote_table
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 from engine.tables.catalog import Table
 from engine.tables.ddl import shorten_identifier
 
@@ -199,8 +199,3 @@ async def _read_identities(work: Rebuild) -> dict[str, bool]:
     """Return the identity columns of the table, and whether their values are always generated."""
     rows = await fetch_rows(work.connection, rebuild.SELECT_IDENTITIES_SQL, work.parameters)
     return dict(rows)
-
-
-async def fetch_rows(connection: Connection, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-    """Return the rows of a query."""
-    return await (await connection.execute(sql, parameters)).fetchall()

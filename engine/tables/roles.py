@@ -36,7 +36,6 @@ select r.rolname::text as name, r.rolcanlogin as login, r.rolsuper as superuser,
        (select count(*) from pg_class where relowner = r.oid and relkind in ('r', 'p', 'v')) as owns
 from pg_roles as r where r.rolname = %s
 """
-_IS_SUPERUSER: Final = "select rolsuper from pg_roles where rolname = %s"
 #: Tables of specs whether the project has them or not: those whose changes are followed.
 _SELECT_FOLLOWED: Final = """
 select distinct c.oid::regclass::text, pg_get_userbyid(c.relowner)::text
@@ -216,8 +215,8 @@ async def _hand_over(connection: Connection, owner: str, plans: Sequence[Plan], 
     owners |= dict(await (await connection.execute(_SELECT_FOLLOWED)).fetchall())
     foreign = {table: name for table, name in owners.items() if name != owner}
     for name in sorted(set(foreign.values())):
-        row = await (await connection.execute(_IS_SUPERUSER, [name])).fetchone()
-        if not (row and row[0]):
+        role = await read_role(connection, name)
+        if role is None or not role.superuser:
             raise RolesRefused(
                 f"the tables belong to `{name}`, which is no superuser: others may work with them as that role",
                 hint=f"`dex db roles --migrate-login {name}` keeps it as the login that migrates",

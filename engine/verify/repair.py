@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.backfill.lineage import Lineage
 from engine.backfill.run import run_backfill
 from engine.plan import Plan
 from engine.rows.reading import Reading
@@ -38,14 +39,8 @@ async def _queue_units(writer: Connection, queue: Connection, plan: Plan, wrong:
     """Make the step results behind `wrong` keys pending and their rows stale, in one transaction."""
     cursor = await writer.execute(verify.build_contributors_sql(plan), {"numbers": [each.number for each in wrong]})
     steps = [step for (step,) in await cursor.fetchall()]
-    parameters = {
-        "spec": plan.name,
-        "steps": steps,
-        "orgs": [each.unit.org_id for each in wrong],
-        "units": [each.unit.id for each in wrong],
-        "rows": [each.row_id for each in wrong],
-        "parents": [each.unit.parent for each in wrong],
-    }
+    units = {each.unit: each.row_id or "" for each in wrong}  # several rows of a parent key are one unit
+    lineage = Lineage(plan, queue)
     async with queue.transaction():
-        await queue.execute(verify.FORGET_OUTCOMES_SQL, parameters)
-        await queue.execute(verify.QUEUE_UNITS_SQL, parameters)
+        await lineage.forget_outcomes(steps)
+        await lineage.queue_stale(list(units.items()))

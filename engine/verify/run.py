@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,7 +27,7 @@ from engine.rows.stored_result import StepResultRow, extract_stored_result
 from engine.rows.units import Unit, build_unit
 from engine.sql import expected, step_results, verify
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, connect
+from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import wrap_errors
 from engine.verify.report import KINDS, SAMPLE_SIZE, Sample, Verification
 
@@ -107,7 +107,7 @@ class Judged:
 async def list_judged(connection: Connection, plan: Plan) -> AsyncIterator[list[Judged]]:
     """Yield the mismatching keys that are not pending, a page at a time."""
     sql, after, names = verify.build_judged_page_sql(plan), 0, [column.name for column in plan.key_fields]
-    while rows := await _fetch_rows(connection, sql, {"after": after, "limit": _PAGE_SIZE}):
+    while rows := await fetch_rows(connection, sql, {"after": after, "limit": _PAGE_SIZE}):
         yield [
             Judged(number, kind, row_id, given, build_unit(plan, org_id, dict(zip(names, key, strict=True))))
             for number, kind, row_id, given, org_id, *key in rows
@@ -117,7 +117,7 @@ async def list_judged(connection: Connection, plan: Plan) -> AsyncIterator[list[
 
 async def _mark_stale(connection: Connection, plan: Plan) -> None:
     """Mark the mismatches of units in `stale_rows` as pending."""
-    ((has_stale,),) = await _fetch_rows(connection, verify.HAS_STALE_SQL, {"spec": plan.name})
+    ((has_stale,),) = await fetch_rows(connection, verify.HAS_STALE_SQL, {"spec": plan.name})
     if not has_stale:
         return
     async for page in list_judged(connection, plan):
@@ -185,10 +185,10 @@ def _list_values(step_id: str, fields: list[str], row: Row) -> Iterator[Any]:
 
 async def _build_report(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> Verification:
     statement = verify.build_row_count_statement(plan, org_ids)
-    ((rows,),) = await _fetch_rows(connection, statement.text, statement.parameters)
-    found = {kind: (count, stored) for kind, count, stored in await _fetch_rows(connection, verify.COUNTS_SQL)}
+    ((rows,),) = await fetch_rows(connection, statement.text, statement.parameters)
+    found = {kind: (count, stored) for kind, count, stored in await fetch_rows(connection, verify.COUNTS_SQL)}
     counts = {kind: found.get(kind, (0, 0))[0] for kind in KINDS}
-    samples = await _fetch_rows(connection, verify.build_samples_sql(plan), {"most": SAMPLE_SIZE})
+    samples = await fetch_rows(connection, verify.build_samples_sql(plan), {"most": SAMPLE_SIZE})
     return Verification(
         spec=plan.name,
         rows=rows,
@@ -199,9 +199,3 @@ async def _build_report(connection: Connection, plan: Plan, org_ids: Sequence[st
             for kind, key, row_id, columns in sorted(samples, key=lambda sample: KINDS.index(sample[0]))
         ),
     )
-
-
-async def _fetch_rows(
-    connection: Connection, sql: str, parameters: Mapping[str, Any] | None = None
-) -> list[tuple[Any, ...]]:
-    return await (await connection.execute(sql, parameters)).fetchall()

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from engine.project import find_project
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
-from scripts.database_url import open_database
-
-if TYPE_CHECKING:
-    from engine.store.connection import Connection
-
-T = TypeVar("T")
+from scripts.database_url import run_in_database
 
 _LIFETIME = re.compile(r"([1-9][0-9]{0,4})([dh])")
 
@@ -48,7 +40,6 @@ def create_token(
     Only its hash is stored, so it cannot be printed again: replace a lost token by a new one, and revoke it.
     """
     from engine.store import access
-    from engine.store.errors import UnknownOrganisation
 
     if not name.strip():
         raise typer.BadParameter("--name is blank")
@@ -61,13 +52,7 @@ def create_token(
         user_id=read_optional_uuid(user, "--user"),
     )
 
-    async def store_token(connection: Connection) -> tuple[str, str]:
-        try:
-            return await access.create_token(connection, new)
-        except UnknownOrganisation as error:
-            raise typer.BadParameter(f"--org: there is no organisation `{org}`") from error
-
-    token_id, token = _run_in_database(store_token)
+    token_id, token = run_in_database(lambda connection: access.create_token(connection, new))
     if as_json:
         terminal.print_json({"id": token_id, "token": token})
         return
@@ -82,7 +67,7 @@ def list_tokens(
     from engine.store import access
 
     org_id = read_optional_uuid(org, "--org")
-    tokens = _run_in_database(lambda connection: access.list_tokens(connection, org_id))
+    tokens = run_in_database(lambda connection: access.list_tokens(connection, org_id))
     _print_rows(tokens, ("id", "org_id", "name", "role", "state", "expires_at", "last_used_at"), as_json)
 
 
@@ -94,7 +79,7 @@ def revoke_token(
     from engine.store import access
 
     wanted = read_uuid(token_id, "ID")
-    _run_in_database(lambda connection: access.revoke_token(connection, wanted))
+    run_in_database(lambda connection: access.revoke_token(connection, wanted))
     if as_json:
         terminal.print_json({"id": wanted, "state": "revoked"})
         return
@@ -109,7 +94,7 @@ def create_organisation(
 
     if not name.strip():
         raise typer.BadParameter("the name is blank")
-    organisation = _run_in_database(lambda connection: access.create_organisation(connection, name.strip()))
+    organisation = run_in_database(lambda connection: access.create_organisation(connection, name.strip()))
     if as_json:
         terminal.print_json(organisation)
         return
@@ -121,7 +106,7 @@ def list_organisations(as_json: AsJson = False) -> None:
     """List the organisations, oldest first."""
     from engine.store import access
 
-    _print_rows(_run_in_database(access.list_organisations), ("id", "slug", "name", "created_at"), as_json)
+    _print_rows(run_in_database(access.list_organisations), ("id", "slug", "name", "created_at"), as_json)
 
 
 def read_lifetime(text: str) -> timedelta:
@@ -133,22 +118,11 @@ def read_lifetime(text: str) -> timedelta:
     return timedelta(days=number) if match[2] == "d" else timedelta(hours=number)
 
 
-def _run_in_database(work: Callable[[Connection], Awaitable[T]]) -> T:
-    from engine.store.connection import connect
-
-    async def connect_and_work(dsn: str) -> T:
-        async with await connect(dsn) as connection:
-            return await work(connection)
-
-    with open_database(find_project()) as dsn:
-        return asyncio.run(connect_and_work(dsn))
-
-
 def _print_rows(rows: list[dict[str, Any]], names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         terminal.print_json(rows)
         return
-    terminal.print_table(names, [["" if row[name] is None else row[name] for name in names] for row in rows])
+    terminal.print_rows(names, rows)
 
 
 _ORG = "b0293785-aa7a-4234-8201-cc47305295f8"

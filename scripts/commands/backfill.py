@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,7 +34,11 @@ from scripts.commands.options import (
     read_uuid,
 )
 from scripts.commands.orders import collect_open_orders
-from scripts.database_url import open_database
+from scripts.database_url import open_database, run_in_database
+
+if TYPE_CHECKING:
+    from engine.backfill.run import BackfillResult
+    from engine.store.connection import Connection
 
 _NUMBERS = ("found", *Outcome, "pending")
 _EXPLAINED = (*_NUMBERS, "refused")
@@ -128,44 +132,32 @@ def backfill_with_progress(
 ) -> dict[str, Any]:
     """Backfill `plan` with progress on standard error; return the report that `--json` prints."""
     from engine.backfill.preview import Preview
-    from engine.backfill.run import run_backfill
-    from engine.backfill.shards import run_shard
 
     started = time.monotonic()
     _relax_garbage_collection()
     changes = Preview(plan) if preview else None
-    note_large = _build_large_note(plan)
-
+    options: dict[str, Any] = {"batch_size": batch_size, "dry_run": dry_run or preview}
+    options |= {"preview": changes} if changes else {}
     with terminal.show_progress() as progress:
-        if shard:
-            backfill = run_shard(
-                dsn,
-                plan,
-                scope,
-                shard,
-                batch_size=batch_size,
-                dry_run=dry_run,
-                progress=progress,
-                note_large=note_large,
-            )
-        else:
-            backfill = run_backfill(
-                dsn,
-                plan,
-                scope,
-                batch_size=batch_size,
-                dry_run=dry_run or preview,
-                preview=changes,
-                progress=progress,
-                waiting=_build_waiting_note(plan),
-            )
-        result = asyncio.run(backfill)
+        result = asyncio.run(_run_backfill(dsn, plan, scope, shard, progress=progress, **options))
     report = {**result.account.as_dict(), "seconds": round(time.monotonic() - started, 3)}
     if dry_run:
         report |= {"dry_run": True, "sample": result.sample}
     if changes:
         report |= {"preview": changes.as_dict()}
     return report
+
+
+def _run_backfill(
+    dsn: str, plan: Plan, scope: Scope, shard: Shard | None, **options: Any
+) -> Coroutine[Any, Any, BackfillResult]:
+    """Return the coroutine that backfills a shard, or all organisations; its notes go to standard error."""
+    from engine.backfill.run import run_backfill
+    from engine.backfill.shards import run_shard
+
+    if shard:
+        return run_shard(dsn, plan, scope, shard, note_large=_build_large_note(plan), **options)
+    return run_backfill(dsn, plan, scope, waiting=_build_waiting_note(plan), **options)
 
 
 def _relax_garbage_collection() -> None:
@@ -258,20 +250,14 @@ async def _reconcile_plan(
 
     When its table does not fit or the spec is outdated, print the error and return a report of what is pending.
     """
-    from engine.backfill.run import build_pending_account, run_backfill
-    from engine.backfill.shards import run_shard
+    from engine.backfill.run import build_pending_account
     from engine.backfill.versions import SpecOutdated
     from engine.store.connection import connect
     from engine.store.errors import StoreRefused
 
     started = time.monotonic()
     try:
-        if shard:
-            note_large = _build_large_note(plan)
-            result = await run_shard(dsn, plan, Scope(), shard, progress=progress, note_large=note_large)
-        else:
-            result = await run_backfill(dsn, plan, Scope(), progress=progress, waiting=_build_waiting_note(plan))
-        account = result.account
+        account = (await _run_backfill(dsn, plan, Scope(), shard, progress=progress)).account
     except (StoreRefused, SpecOutdated) as error:
         terminal.print_error(error)
         async with await connect(dsn) as connection:
@@ -310,53 +296,37 @@ def show_coverage(
     Per spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending, and
     elements = rows + duplicates + refused.
     """
+    from engine.backfill.coverage import fetch_coverage, list_results_by_outcome
+    from engine.backfill.fill_rates import fetch_fill_rates
+
     if explain is not None and explain not in _EXPLAINED:
         raise typer.BadParameter(f"`{explain}` is none of {', '.join(_EXPLAINED)}")
-    here = find_project()
-    plans = load_plans(here)
+    plans = load_plans(find_project())
     chosen = [find_plan(plans, spec)] if spec else list(plans)
     if by_column and (explain is not None or strict):
         raise typer.BadParameter("--columns goes with neither --explain nor --strict")
-    with open_database(here) as dsn:
-        org_id = read_optional_uuid(org, "--org")
-        if by_column:
-            _print_fill_rates(asyncio.run(_read_fill_rates(dsn, chosen, org_id)), as_json)
-            return
-        report = asyncio.run(_read_coverage(dsn, chosen, org_id, explain, limit))
+    org_id = read_optional_uuid(org, "--org")
+    if by_column:
+        _print_fill_rates(run_in_database(lambda connection: fetch_fill_rates(connection, chosen, org_id)), as_json)
+        return
+
+    results: list[dict[str, Any]] = []
+
+    async def read_accounts(connection: Connection) -> list[dict[str, Any]]:
+        for plan in chosen if explain is not None else ():
+            found = await list_results_by_outcome(connection, plan, str(explain), org_id, limit)
+            results.extend({"spec": plan.name, **row} for row in found)
+        return await fetch_coverage(connection, chosen, org_id) if explain is None or strict else []
+
+    accounts = run_in_database(read_accounts)
     if as_json:
-        terminal.print_json(report)
+        terminal.print_json(accounts if explain is None else results)
     elif explain is None:
-        columns = ("spec", "org_id", *_NUMBERS, *ELEMENT_COUNTS, "stale_rows")
-        terminal.print_table(columns, [[account[name] for name in columns] for account in report])
+        terminal.print_rows(("spec", "org_id", *_NUMBERS, *ELEMENT_COUNTS, "stale_rows"), accounts)
     else:
-        _print_explained(report)
+        _print_explained(results)
     if strict:
-        accounts = report
-        if explain is not None:
-            with open_database(here) as dsn:
-                accounts = asyncio.run(_read_coverage(dsn, chosen, read_optional_uuid(org, "--org"), None, limit))
         raise typer.Exit(1 if any(map(has_trouble, accounts)) else 0)
-
-
-async def _read_coverage(
-    dsn: str, plans: list[Plan], org: str | None, outcome: str | None, limit: int
-) -> list[dict[str, Any]]:
-    from engine.backfill.coverage import fetch_coverage, list_results_by_outcome
-    from engine.store.connection import connect
-
-    async with await connect(dsn) as connection:
-        if outcome is None:
-            return await fetch_coverage(connection, plans, org)
-        results = [(plan, await list_results_by_outcome(connection, plan, outcome, org, limit)) for plan in plans]
-        return [{"spec": plan.name, **row} for plan, rows in results for row in rows]
-
-
-async def _read_fill_rates(dsn: str, plans: list[Plan], org: str | None) -> list[dict[str, Any]]:
-    from engine.backfill.fill_rates import fetch_fill_rates
-    from engine.store.connection import connect
-
-    async with await connect(dsn) as connection:
-        return await fetch_fill_rates(connection, plans, org)
 
 
 def _print_fill_rates(reports: list[dict[str, Any]], as_json: bool) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +17,10 @@ from engine.spec.diagnostics import Diagnostic
 from engine.tables.differences import Difference, report_pending_migration
 from scripts import terminal
 from scripts.commands.options import AsJson, Command
-from scripts.database_url import open_database
+from scripts.database_url import run_in_database
+
+if TYPE_CHECKING:
+    from engine.store.connection import Connection
 
 _MOST_NAMED = 5  # files that the last line names
 
@@ -89,18 +91,15 @@ def _choose(diagnostics: Sequence[Diagnostic], files: set[str] | None) -> list[D
 
 
 def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
-    from engine.store.connection import connect
     from engine.tables import inspect, migrate
 
     plans = load_plans(here)
 
-    async def find_differences(dsn: str) -> list[Difference]:
-        async with await connect(dsn) as connection:
-            pending = map(report_pending_migration, await migrate.list_pending(connection, here.migrations))
-            return [*pending, *await inspect.find_differences(connection, plans, reading=True)]
+    async def find_differences(connection: Connection) -> list[Difference]:
+        pending = map(report_pending_migration, await migrate.list_pending(connection, here.migrations))
+        return [*pending, *await inspect.find_differences(connection, plans, reading=True)]
 
-    with open_database(here) as dsn:
-        differences = asyncio.run(find_differences(dsn))
+    differences = run_in_database(find_differences)
     files = {plan.name: plan.file for plan in plans}
     return [_as_diagnostic(difference, files) for difference in differences], list(map(str, differences))
 

@@ -6,8 +6,9 @@ import asyncio
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +25,10 @@ from engine.rows.query import Count
 from engine.values import exact_json
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, SpecName, read_optional_uuid, read_uuid
-from scripts.database_url import describe_database, open_database
+from scripts.database_url import describe_database, open_database, run_in_database
+
+if TYPE_CHECKING:
+    from engine.store.connection import Connection
 
 
 def apply_migrations(
@@ -132,22 +136,14 @@ def query_rows(
     """
     from engine.rows.cursor import UNSIGNED_CURSORS
     from engine.rows.query import build_query
-    from engine.store.connection import connect
     from engine.store.select import fetch_page
 
-    here = find_project()
-    plan = find_plan(load_plans(here), spec)
+    plan = find_plan(load_plans(find_project()), spec)
     page_options: dict[str, Any] = {"limit": limit, "offset": offset, **({"count": count} if count else {})}
     parameters = _build_parameters(plan, filters, order, search, fields) | page_options
     query = build_query(plan, read_optional_uuid(org, "--org"), parameters)
     query = UNSIGNED_CURSORS.apply_cursor(plan, query, cursor)
-
-    async def read_page() -> Any:
-        with open_database(here) as dsn:
-            async with await connect(dsn) as connection:
-                return await fetch_page(connection, plan, query)
-
-    page = asyncio.run(read_page())
+    page = run_in_database(lambda connection: fetch_page(connection, plan, query))
     rows = [render.embed_json(row) for row in page.rows]
     following = UNSIGNED_CURSORS.encode_cursor(plan, query, page.last)
     if as_json:
@@ -177,30 +173,26 @@ def export_rows(
     The memory it needs does not depend on the number of rows. Parquet needs the optional dependency `parquet`.
     """
     from engine.rows.query import EXPORT_OPTIONS, build_query
-    from engine.store.connection import connect
     from engine.store.export_files import check_format, write_export
     from engine.store.identity import check_organisation
 
     check_format(format_)
-    here = find_project()
-    plan = find_plan(load_plans(here), spec)
+    plan = find_plan(load_plans(find_project()), spec)
     org_id = read_uuid(org, "--org")
     query = build_query(plan, org_id, _build_parameters(plan, filters, order, search, fields), EXPORT_OPTIONS)
 
-    async def write_file(file: IO[bytes]) -> None:
-        with open_database(here) as dsn:
-            async with await connect(dsn) as connection:
-                await check_organisation(connection, org_id)
-                async for part in write_export(connection, plan, query, format_):
-                    file.write(part)
+    async def write_file(file: IO[bytes], connection: Connection) -> None:
+        await check_organisation(connection, org_id)
+        async for part in write_export(connection, plan, query, format_):
+            file.write(part)
 
     if out is None:
-        asyncio.run(write_file(sys.stdout.buffer))
+        run_in_database(partial(write_file, sys.stdout.buffer))
         sys.stdout.buffer.flush()
         return
     unfinished = out.with_name(f"{out.name}.unfinished")
     with unfinished.open("wb") as file:
-        asyncio.run(write_file(file))
+        run_in_database(partial(write_file, file))
     unfinished.replace(out)
     terminal.print_note(f"{plan.name}: wrote {out}")
 

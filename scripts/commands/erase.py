@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.errors import EngineError
 from engine.plans import load_plans
 from engine.project import find_project
 from scripts import terminal
@@ -37,7 +36,6 @@ def erase_somebody(
     """
     from engine.erase.run import erase_subject
     from engine.erase.subject import read_company, read_person
-    from engine.store.errors import UnknownOrganisation
 
     if (person is None) == (company is None):
         raise typer.BadParameter("name either --person or --company")
@@ -46,11 +44,8 @@ def erase_somebody(
     here = find_project()
     plans = load_plans(here)
     _confirm_erasure(company or person or "", org_id, dry_run=dry_run, yes=yes, may_ask=not as_json)
-    try:
-        with open_database(here) as dsn:
-            erasure = asyncio.run(erase_subject(dsn, plans, org_id, subject, dry_run=dry_run))
-    except UnknownOrganisation as error:
-        raise EngineError(f"there is no organisation `{org_id}`", hint="`dex org list` names them") from error
+    with open_database(here) as dsn:
+        erasure = asyncio.run(erase_subject(dsn, plans, org_id, subject, dry_run=dry_run))
     if as_json:
         terminal.print_json({"org_id": org_id, "dry_run": dry_run, **erasure.as_dict()})
         return

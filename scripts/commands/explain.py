@@ -5,7 +5,6 @@ Modules that import the database driver are imported inside the functions, so th
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +20,7 @@ from engine.values import exact_json
 from engine.values.column_types import shorten_json
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, SpecName, read_uuid
-from scripts.database_url import open_database
+from scripts.database_url import run_in_database
 
 if TYPE_CHECKING:
     from engine.explain.history import History
@@ -68,24 +67,21 @@ def explain_row(
     plans = load_plans(find_project())
     plan = find_plan(plans, spec)
 
-    async def fetch_explanation(dsn: str) -> dict[str, Any]:
+    async def fetch_explanation(connection: Connection) -> dict[str, Any]:
         from engine.explain.key_lookup import parse_key
         from engine.explain.questions import explain_key
         from engine.explain.row import explain_row
-        from engine.store.connection import connect
 
-        async with await connect(dsn) as connection:
-            if named.org_id is not None and named.key:
-                parsed = parse_key(plan, named.key)
-                return (await explain_key(connection, plan, named.org_id, parsed, plans, field)).as_dict()
-            row_id, org_id = await _find_owner(connection, plan, named)
-            found = await explain_row(connection, plan, org_id, row_id, field)
-            if found is None:
-                raise _build_not_found(plan, row_id)
-            return found.as_dict()
+        if named.org_id is not None and named.key:
+            parsed = parse_key(plan, named.key)
+            return (await explain_key(connection, plan, named.org_id, parsed, plans, field)).as_dict()
+        row_id, org_id = await _find_owner(connection, plan, named)
+        found = await explain_row(connection, plan, org_id, row_id, field)
+        if found is None:
+            raise _build_not_found(plan, row_id)
+        return found.as_dict()
 
-    with open_database(find_project()) as dsn:
-        explained = asyncio.run(fetch_explanation(dsn))
+    explained = run_in_database(fetch_explanation)
     if as_json:
         terminal.print_json(render.embed_json(exact_json.dumps(explained)))
         return
@@ -104,23 +100,20 @@ def show_history(
     named = _read_row_reference(row, org, key)
     plan = find_plan(load_plans(find_project()), spec)
 
-    async def fetch_history(dsn: str) -> History:
+    async def fetch_history(connection: Connection) -> History:
         from engine.explain.history import read_history
         from engine.explain.key_lookup import parse_key
         from engine.explain.questions import read_key_history
-        from engine.store.connection import connect
 
-        async with await connect(dsn) as connection:
-            if named.org_id is not None and named.key:
-                return await read_key_history(connection, plan, named.org_id, parse_key(plan, named.key), limit)
-            row_id, org_id = await _find_owner(connection, plan, named)
-            history = await read_history(connection, plan, org_id, row_id, limit)
-            if history is None:
-                raise _build_not_found(plan, row_id)
-            return history
+        if named.org_id is not None and named.key:
+            return await read_key_history(connection, plan, named.org_id, parse_key(plan, named.key), limit)
+        row_id, org_id = await _find_owner(connection, plan, named)
+        history = await read_history(connection, plan, org_id, row_id, limit)
+        if history is None:
+            raise _build_not_found(plan, row_id)
+        return history
 
-    with open_database(find_project()) as dsn:
-        history = asyncio.run(fetch_history(dsn))
+    history = run_in_database(fetch_history)
     if history.more:
         terminal.print_note(f"older ones are left out: the newest {len(history.versions)} are here")
     if as_json:

@@ -102,13 +102,9 @@ def _read_results(plan: Plan, files: Sequence[str], operation: str | None) -> It
 async def _store_results(dsn: str, org_id: str, results: Iterator[ImportedResult]) -> Import:
     from engine.runs import imports
     from engine.store.connection import connect
-    from engine.store.errors import UnknownOrganisation
 
     async with await connect(dsn) as connection:
-        try:
-            return await imports.import_results(connection, org_id, "dex import", results)
-        except UnknownOrganisation as error:
-            raise typer.BadParameter(f"--org: there is no organisation `{org_id}`; `dex org list` has them") from error
+        return await imports.import_results(connection, org_id, "dex import", results)
 
 
 COMMANDS = (

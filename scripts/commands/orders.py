@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,8 +20,11 @@ from engine.rows import render
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
 from scripts.commands.server import build_node_command
-from scripts.database_url import open_database
+from scripts.database_url import open_database, run_in_database
 from scripts.processes import build_dex_command, start_process
+
+if TYPE_CHECKING:
+    from engine.store.connection import Connection
 
 _COLUMNS = ("id", "operation", "processor", "status", "price", "cost", "requested_at", "provider_run_id")
 _COLLECT_SCRIPT = "src/local-runner/collect-main.ts"
@@ -44,21 +47,14 @@ def list_orders(
     if context.invoked_subcommand is not None:
         return
     from engine.orders import listing
-    from engine.store.connection import connect
 
     wanted = listing.OrderFilter(org_id=read_optional_uuid(org, "--org"), status=status, limit=limit)
-
-    async def fetch_orders(dsn: str) -> list[str]:
-        async with await connect(dsn) as connection:
-            return await listing.list_orders(connection, wanted)
-
-    with open_database(find_project()) as dsn:
-        orders = asyncio.run(fetch_orders(dsn))
+    orders = run_in_database(lambda connection: listing.list_orders(connection, wanted))
     if as_json:
         terminal.print_json([render.embed_json(order) for order in orders])
         return
     rows = [json.loads(order) for order in orders]
-    terminal.print_table(_COLUMNS, [[row[name] or "" for name in _COLUMNS] for row in rows])
+    terminal.print_rows(_COLUMNS, rows)
     for row in rows:
         if row["status"] == "unknown":
             terminal.print_note(f"{row['id']}: {row['error_message']}")
@@ -161,18 +157,15 @@ def resolve_order(
         raise typer.BadParameter("say either `--accepted RUN_ID` or `--not-accepted`")
     order_id = read_uuid(order, "ID")
 
-    async def record_resolution(dsn: str) -> str:
+    async def record_resolution(connection: Connection) -> str:
         from engine.orders import orders
-        from engine.store.connection import connect
 
-        async with await connect(dsn) as connection:
-            if accepted is not None:
-                return await orders.record_acceptance(connection, order_id, accepted, None, is_resolved=True)
-            message = "resolved by a person: the provider does not have it"
-            return await orders.record_refusal(connection, order_id, message, None, holder=None)
+        if accepted is not None:
+            return await orders.record_acceptance(connection, order_id, accepted, None, is_resolved=True)
+        message = "resolved by a person: the provider does not have it"
+        return await orders.record_refusal(connection, order_id, message, None, holder=None)
 
-    with open_database(find_project()) as dsn:
-        resolved = asyncio.run(record_resolution(dsn))
+    resolved = run_in_database(record_resolution)
     if as_json:
         terminal.print_json(render.embed_json(resolved))
         return
@@ -187,21 +180,14 @@ def show_costs(
     as_json: AsJson = False,
 ) -> None:
     """Sum costs by organisation, operation and month."""
+    from engine.orders.listing import sum_costs
 
-    async def fetch_costs(dsn: str) -> list[str]:
-        from engine.orders.listing import sum_costs
-        from engine.store.connection import connect
-
-        async with await connect(dsn) as connection:
-            return await sum_costs(connection, read_optional_uuid(org, "--org"), month=month)
-
-    with open_database(find_project()) as dsn:
-        costs = asyncio.run(fetch_costs(dsn))
+    org_id = read_optional_uuid(org, "--org")
+    costs = run_in_database(lambda connection: sum_costs(connection, org_id, month=month))
     if as_json:
         terminal.print_json([render.embed_json(cost) for cost in costs])
         return
-    columns = ("org_id", "operation", "month", "orders", "cost")
-    terminal.print_table(columns, [[json.loads(cost)[name] for name in columns] for cost in costs])
+    terminal.print_rows(("org_id", "operation", "month", "orders", "cost"), [json.loads(cost) for cost in costs])
 
 
 def set_budget(
@@ -214,21 +200,14 @@ def set_budget(
     org_id = read_uuid(org, "ORG")
     amount = None if usd is None or usd == "none" else _read_usd(usd)
 
-    async def change_budget(dsn: str) -> list[str]:
+    async def change_budget(connection: Connection) -> list[str]:
         from engine.orders import budgets
-        from engine.store.connection import connect
-        from engine.store.errors import UnknownOrganisation
 
-        async with await connect(dsn) as connection:
-            if usd is not None:
-                try:
-                    await budgets.set_budget(connection, org_id, amount, operation)
-                except UnknownOrganisation as error:
-                    raise typer.BadParameter(f"ORG: there is no organisation `{org}`") from error
-            return await budgets.list_budgets(connection, org_id)
+        if usd is not None:
+            await budgets.set_budget(connection, org_id, amount, operation)
+        return await budgets.list_budgets(connection, org_id)
 
-    with open_database(find_project()) as dsn:
-        listed = [json.loads(text) for text in asyncio.run(change_budget(dsn))]
+    listed = [json.loads(text) for text in run_in_database(change_budget)]
     if as_json:
         terminal.print_json({"org_id": org_id, "budgets": listed})
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +14,11 @@ from engine.rows import render
 from engine.runs.statuses import RunStatus
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
-from scripts.database_url import open_database
+from scripts.database_url import run_in_database
 
 if TYPE_CHECKING:
     from engine.runs.management import ChangedRun
+    from engine.store.connection import Connection
 
 _COLUMNS = ("id", "status", "runner", "claims", "created_at", "finished_at", "input", "error_message")
 _INPUT_WIDTH = 80  # the most characters of an input in a list
@@ -41,7 +41,6 @@ def list_runs(
 ) -> None:
     """List runs, newest first."""
     from engine.runs import management
-    from engine.store.connection import connect
 
     wanted = management.RunFilter(
         org_id=read_optional_uuid(org, "--org"),
@@ -49,18 +48,12 @@ def list_runs(
         abandoned=abandoned,
         limit=limit,
     )
-
-    async def fetch_runs(dsn: str) -> list[str]:
-        async with await connect(dsn) as connection:
-            return await management.list_runs(connection, wanted)
-
-    with open_database(find_project()) as dsn:
-        runs = asyncio.run(fetch_runs(dsn))
+    runs = run_in_database(lambda connection: management.list_runs(connection, wanted))
     if as_json:
         terminal.print_json([render.embed_json(run) for run in runs])
         return
     listed = [json.loads(run) for run in runs]
-    _print_rows(_COLUMNS, [{**run, "input": _format_input(run["input"], _INPUT_WIDTH)} for run in listed])
+    terminal.print_rows(_COLUMNS, [{**run, "input": _format_input(run["input"], _INPUT_WIDTH)} for run in listed])
     left = sum(run["is_abandoned"] for run in listed)
     if left:
         terminal.print_note(f"{left} run(s) are executed by nobody any more: `dex worker`, or `dex runs retry RUN`")
@@ -68,8 +61,10 @@ def list_runs(
 
 def show_run(run: RunId, as_json: AsJson = False) -> None:
     """Show a run with its steps and orders."""
-    with open_database(find_project()) as dsn:
-        _print_run(asyncio.run(_fetch_run(dsn, read_uuid(run, "RUN"))), as_json)
+    from engine.orders import listing
+
+    run_id = read_uuid(run, "RUN")
+    _print_run(run_in_database(lambda connection: listing.show_run(connection, run_id)), as_json)
 
 
 def cancel_run(run: RunId, as_json: AsJson = False) -> None:
@@ -96,28 +91,18 @@ def retry_run(run: RunId, as_json: AsJson = False) -> None:
 
 
 def _change_run(run_id: str, change: Callable[..., Awaitable[list[ChangedRun]]], otherwise: str, as_json: bool) -> None:
-    async def change_run(dsn: str) -> tuple[bool, str]:
-        from engine.store.connection import connect
+    async def change_run(connection: Connection) -> tuple[bool, str]:
+        from engine.orders import listing
 
-        await _fetch_run(dsn, run_id)
-        async with await connect(dsn) as connection:
-            changed = await change(connection, run_id=run_id)
-        return bool(changed), await _fetch_run(dsn, run_id)
+        await listing.show_run(connection, run_id)  # raises for a run that is not there
+        changed = await change(connection, run_id=run_id)
+        return bool(changed), await listing.show_run(connection, run_id)
 
-    with open_database(find_project()) as dsn:
-        is_changed, text = asyncio.run(change_run(dsn))
+    is_changed, text = run_in_database(change_run)
     if not is_changed:
         status = json.loads(text)["status"]
         raise NothingChanged(f"the run is `{status}`: {otherwise}", hint=f"`dex runs show {run_id}` says more")
     _print_run(text, as_json)
-
-
-async def _fetch_run(dsn: str, run_id: str) -> str:
-    from engine.orders.listing import show_run
-    from engine.store.connection import connect
-
-    async with await connect(dsn) as connection:
-        return await show_run(connection, run_id)
 
 
 def _print_run(text: str, as_json: bool) -> None:
@@ -132,9 +117,9 @@ def _print_run(text: str, as_json: bool) -> None:
         terminal.print_line(f"input: {_format_input(run['input'])}")
     if run["is_abandoned"]:
         terminal.print_note("nobody executes it any more: `dex worker` takes it up, or `dex runs retry`")
-    _print_rows(_STEP_COLUMNS, run["step_results"])
+    terminal.print_rows(_STEP_COLUMNS, run["step_results"])
     if run["orders"]:
-        _print_rows(_ORDER_COLUMNS, run["orders"])
+        terminal.print_rows(_ORDER_COLUMNS, run["orders"])
 
 
 def _format_input(value: Any, width: int | None = None) -> str | None:
@@ -143,10 +128,6 @@ def _format_input(value: Any, width: int | None = None) -> str | None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if width is None or len(text) <= width else f"{text[:width]}…"
-
-
-def _print_rows(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    terminal.print_table(columns, [["" if row[name] is None else row[name] for name in columns] for row in rows])
 
 
 def show_demo() -> None:

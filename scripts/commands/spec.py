@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,10 +18,11 @@ from engine.rows.extract import Extraction, extract_rows
 from scripts import terminal
 from scripts.commands.files import extract_folder
 from scripts.commands.options import AsJson, Command, SpecName, read_json_file
-from scripts.database_url import open_database
+from scripts.database_url import run_in_database
 
 if TYPE_CHECKING:
     from engine.generate.files import Drift
+    from engine.store.connection import Connection
 
 #: The spec whose rows are the citations of the operations that it names.
 _EVIDENCE_SPEC = "research_evidence.yaml"
@@ -208,22 +208,22 @@ def draft_next_migration(
 
     The migration creates the table, or adds the columns and indexes that it lacks.
     """
-    from engine.store.connection import connect
-    from engine.tables import draft_migration, inspect
+    from engine.tables import draft_migration, hints, inspect
     from engine.tables.catalog import Table
+    from engine.tables.compare import compare_table
     from engine.tables.migration_files import load_migrations
 
     here = find_project()
     plan = find_plan(load_plans(here), spec)
 
-    async def read_table(dsn: str) -> Table | None:
-        async with await connect(dsn) as connection:
-            found = await inspect.find_differences(connection, [plan], reading=True)
-            draft_migration.check_no_rebuild_needed(found)
-            return await inspect.read_table(connection, plan.table)
+    async def read_table(connection: Connection) -> Table | None:
+        table = await inspect.read_table(connection, plan.table)
+        if table is not None:
+            differences = compare_table(plan, table)
+            draft_migration.check_no_rebuild_needed(await hints.check_hints(connection, plan, table, differences))
+        return table
 
-    with open_database(here) as dsn:
-        table = asyncio.run(read_table(dsn))
+    table = run_in_database(read_table)
     names = [file.name for file in load_migrations(here.migrations)]
     name, text = draft_migration.draft_migration(plan, names, table)
     if print_only:

@@ -135,19 +135,16 @@ def _print_dry_run(ceiling: CostCeiling, as_json: bool) -> None:
 async def _create_submissions(dsn: str, arguments: _Arguments) -> _Report:
     """Store the submissions one after the other; return their ids.
 
-    Raises BadParameter for an unknown organisation, TooManyQueuedSteps when its queue is full.
+    Raises UnknownOrganisation, and TooManyQueuedSteps when its queue is full.
     """
     from engine.runs.submissions import create_submission
     from engine.store.connection import connect
-    from engine.store.errors import UnknownOrganisation
 
     report = _Report([], [])
     async with await connect(dsn) as connection:
         for number, batch in enumerate(_list_batches(arguments), start=1):
             try:
                 created = await create_submission(connection, _build_submission(arguments, number, batch))
-            except UnknownOrganisation as error:
-                raise typer.BadParameter(f"--org: there is no organisation `{arguments.org_id}`") from error
             except TooManyQueuedSteps as error:
                 raise _add_progress(error, arguments, len(report.run_ids)) from error
             report.submissions.append(created.json)

@@ -4,7 +4,6 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,16 +29,6 @@ def read(api: Api, org: str, after: int = 0, **parameters: Any) -> tuple[list[di
     assert answer.status_code == 200, answer.text
     found = answer.json()
     return found["data"], found["meta"]["next"]
-
-
-def read_all(api: Api, org: str, after: int = 0, limit: int = 100) -> Iterator[dict[str, Any]]:
-    while True:
-        entries, following = read(api, org, after, limit=limit)
-        yield from entries
-        if not entries:
-            assert following == after
-            return
-        after = following
 
 
 def test_what_is_written_comes_once_with_its_row(api: Api, org: str) -> None:

@@ -15,11 +15,8 @@ import psycopg
 import pytest
 from pyarrow import parquet
 
-from engine.tables import draft_migration
-from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, read_error, run_api
-from tests.api.test_questions import SLUG, TEXT, build_row, insert_rounds
-from tests.conftest import create_database
-from tests.database.conftest import compile_text
+from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, read_error
+from tests.api.test_questions import SLUG, build_row, insert_rounds, run_rounds
 
 PATH = f"/api/v1/{SLUG}/export"
 TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
@@ -27,12 +24,8 @@ TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson", "parquet": "applic
 
 @pytest.fixture(scope="module")
 def rounds(server_dsn: str, template: str) -> Iterator[Api]:
-    plan = compile_text(TEXT)
-    with create_database(server_dsn, template) as dsn:
-        with psycopg.connect(dsn) as connection:
-            connection.execute(draft_migration.build_create_migration(plan).encode())
-        with run_api(dsn, (plan,)) as api:
-            yield api
+    with run_rounds(server_dsn, template) as api:
+        yield api
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,21 @@ def build_row(number: int) -> dict[str, Any]:
     return row
 
 
-@pytest.fixture(scope="module")
-def rounds(server_dsn: str, template: str) -> Iterator[Api]:
-    """An API with one more spec, whose fields have every type, over a database of its own."""
+@contextmanager
+def run_rounds(server_dsn: str, template: str) -> Iterator[Api]:
+    """Run an API with one spec, whose fields have every type, over a database of its own."""
     plan = compile_text(TEXT)
     with create_database(server_dsn, template) as dsn:
         with psycopg.connect(dsn) as connection:
             connection.execute(draft_migration.build_create_migration(plan).encode())
         with run_api(dsn, (plan,)) as api:
             yield api
+
+
+@pytest.fixture(scope="module")
+def rounds(server_dsn: str, template: str) -> Iterator[Api]:
+    with run_rounds(server_dsn, template) as api:
+        yield api
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ def test_lines_come_by_time_with_the_rate(capsys: pytest.CaptureFixture[str]) ->
     account = Account("quotes", found=1000)
     for _ in range(200):
         account.outcomes["written"] += 1
-        progress(account)
+        progress.show_account(account)
     assert capsys.readouterr().err == "", "many batches in a moment are no lines"
     time.sleep(0.06)  # what is measured is the time itself
-    progress(account)
+    progress.show_account(account)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("quotes: 200 of 1000 done, ") and line.endswith("/s")

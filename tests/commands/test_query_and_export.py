@@ -100,7 +100,7 @@ def test_an_export_takes_the_words_of_a_query(database: str, org: str) -> None:
     ("arguments", "sentence"),
     [
         ((SPEC, "--org", "x"), "not a UUID"),
-        ((SPEC, "--org", "8b2f1f1e-0000-4000-8000-000000000000"), "no such organisation"),
+        ((SPEC, "--org", "8b2f1f1e-0000-4000-8000-000000000000"), "there is no organisation"),
         ((SPEC, "--org", "ORG", "--filter", "company_domian=x"), "did you mean `company_domain`?"),
         ((SPEC, "--org", "ORG", "--format", "xml"), "ndjson"),
         (("icp_job_title", "--org", "ORG"), "did you mean `icp_job_titles`?"),

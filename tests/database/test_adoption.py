@@ -25,7 +25,6 @@ KEYS = (
     ("company_intel_briefings", "company_domain"),
     ("person_intel_briefings", "person_full_name"),
 )
-UNLINKED = "source_step_result_id.is=null"
 ENVELOPE = {"run": {"status": "completed"}, "output": {"type": "json", "content": {"funding": {"total": "1.10"}}}}
 
 

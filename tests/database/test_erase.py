@@ -300,7 +300,7 @@ def test_the_command(office: Office) -> None:
     refused = run(*words)
     assert (refused.returncode, "add --yes" in refused.stderr) == (2, True), refused.stderr
     wrong = run("--org", "00000000-0000-4000-8000-000000000000", "--person", "Jim Higgins", "--dry-run")
-    assert (wrong.returncode, "dex org list" in wrong.stderr) == (1, True), wrong.stderr
+    assert (wrong.returncode, "dex org list" in wrong.stderr) == (2, True), wrong.stderr
     shown = run(*words, "--dry-run")
     assert "would remove 3 of step_results" in shown.stdout and "mentioned in" in shown.stdout
     done = run(*words, "--yes", "--json")

@@ -65,11 +65,6 @@ chosen: {type: jsonb, path: "output.items | [0] || output.body", normalize: [jso
 """
 
 
-def draw_outputs(*names: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Outputs that have, now and then, what a spec looks for."""
-    return st.dictionaries(st.sampled_from(names), values, max_size=len(names))
-
-
 raws = st.one_of(values, st.fixed_dictionaries({"output": st.fixed_dictionaries({"content": values})}))
 domains = st.sampled_from(["acme.example", "https://www.acme.example/x", "other.example", "", " ", None, 7])
 people = st.sampled_from(["Ada", "Bob", "", None])

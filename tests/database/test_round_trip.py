@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from engine.sql.identifiers import Statement
 from engine.store import round_trip as module
 from engine.store.connection import Connection, RawJson, connect
 from engine.store.round_trip import send_statements
@@ -87,10 +88,10 @@ def test_an_error_is_psycopgs_and_the_connection_goes_on(run: Any, text: str, va
 
 def test_role_and_organisation_end_with_the_transaction(run: Any) -> None:
     async def who(connection: Connection) -> list[Any]:
-        inside = await run_as_tenant(connection, ORG, WHO, [{}, {}])
-        outside = await run_as_tenant(connection, None, WHO, [{}])
+        inside = await run_as_tenant(connection, ORG, [Statement(WHO), Statement(WHO)])
+        outside = await run_as_tenant(connection, None, [Statement(WHO)])
         with pytest.raises(errors.DivisionByZero):
-            await run_as_tenant(connection, ORG, "select 1 / 0", [{}])
+            await run_as_tenant(connection, ORG, [Statement("select 1 / 0")])
         return [*inside, *outside, *await send_statements(connection, [(WHO, {})])]
 
     tenant = [(b"dex_tenant", ORG.encode())]

@@ -1,7 +1,7 @@
 /** Reads the parts of JSON Schema that an order may carry. */
 import { isObject, type Json, type JsonObject } from "../src/json/exact.js";
 
-export interface SchemaNode {
+interface SchemaNode {
   readonly schema: JsonObject;
   /** On which level of objects and arrays it stands, the root on the first. */
   readonly level: number;

@@ -35,7 +35,7 @@ export const BEHAVIOURS = {
   mumbled: "the result is answered with a proxy's page, once",
 } as const;
 
-export type Cue = keyof typeof BEHAVIOURS;
+type Cue = keyof typeof BEHAVIOURS;
 type Behaviour = Cue | "found";
 
 /** A reply; without a body the connection is cut. */
@@ -54,7 +54,7 @@ interface Research {
 }
 
 /** A wire object: an accepted order. */
-export interface RecordedOrder extends JsonObject {
+interface RecordedOrder extends JsonObject {
   readonly run_id: string;
   readonly input: Json;
   readonly processor: Json;

@@ -8,7 +8,7 @@ import type { AddressInfo } from "node:net";
 import type { InternalConfig } from "../src/api/client.js";
 import type { Facts, Logger } from "../src/logger.js";
 
-export interface ReceivedRequest {
+interface ReceivedRequest {
   readonly path: string;
   readonly headers: IncomingHttpHeaders;
   readonly body: string;
@@ -19,7 +19,7 @@ export interface ReceivedRequest {
 export type ScriptedAnswer =
   { status: number; body: string; headers?: Record<string, string> } | ((response: ServerResponse) => void);
 
-export interface ScriptedServer extends AsyncDisposable {
+interface ScriptedServer extends AsyncDisposable {
   readonly url: string;
   readonly requests: ReceivedRequest[];
 }

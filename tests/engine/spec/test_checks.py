@@ -14,7 +14,9 @@ from engine.generate.docs import spec_pages
 from engine.rows.reading import Reading
 from engine.spec import yaml_source
 from engine.spec.checks import check_sources
+from engine.spec.models import CORE_TABLES
 from engine.sql import lineage, merge, step_results, upsert
+from engine.tables.engine_rights import CORE_RIGHTS
 
 GOOD = {
     "spec": 1,
@@ -200,3 +202,8 @@ def test_two_files_of_anything_do_not_raise_together() -> None:
         for value in (1, [1], {"a": 1}, None, "x")
     ]
     assert check_sources(odd).diagnostics
+
+
+def test_no_spec_may_claim_a_table_of_the_engine() -> None:
+    """What the API's login may do with the engine's tables stands by their names in another list."""
+    assert set(CORE_TABLES) == set(CORE_RIGHTS)

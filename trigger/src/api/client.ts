@@ -12,7 +12,7 @@ import { toMessage, type Logger } from "../logger.js";
 import { readRequired, readRequiredUrl, type Environment } from "../settings.js";
 import { buildTraceHeaders } from "../tracing.js";
 
-export interface RetryPolicy {
+interface RetryPolicy {
   /** The largest number of requests, the first one included. */
   readonly attempts: number;
   readonly firstPauseMs: number;
@@ -70,7 +70,7 @@ export function readInternalApi(env: Environment): InternalApi {
 }
 
 /** The row that the API stored, undefined where the step result gives none, and its outcome. */
-export interface StoredRow {
+interface StoredRow {
   readonly row: JsonObject | undefined;
   readonly outcome: string;
 }

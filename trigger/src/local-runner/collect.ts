@@ -13,7 +13,7 @@ import { ResultBuilder } from "../research/result.js";
 /** Seconds that the provider may block a request for a result. */
 const BLOCK_SECONDS = 1;
 
-export interface CollectOptions {
+interface CollectOptions {
   /** Collect for this organisation only; for any when it is blank. */
   readonly orgId: string;
   /** Collect this order only, even if another execution holds its lease. */
@@ -23,7 +23,7 @@ export interface CollectOptions {
 }
 
 /** A wire object: how many orders were processed, by result. */
-export interface CollectTally {
+interface CollectTally {
   /** The answer is recorded now. */
   completed: number;
   failed: number;

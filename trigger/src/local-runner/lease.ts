@@ -39,7 +39,7 @@ export async function claimRun(api: InternalApi, options: LeaseOptions): Promise
 }
 
 /** A wire object: how many runs are queued, leased or at Trigger.dev, and how many orders are open. */
-export interface Queue {
+interface Queue {
   readonly queued: number;
   readonly leased: number;
   readonly first_lease_ends_at: string | null;

@@ -26,7 +26,7 @@ export interface RunnerOptions extends LeaseOptions {
 }
 
 /** Counts of the runs that this runner claimed. */
-export interface Tally {
+interface Tally {
   /** Runs that ended here, succeeded or failed. */
   ended: number;
   /** Of those, the ones that failed. */

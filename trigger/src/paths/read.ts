@@ -26,7 +26,7 @@ export function readPath(document: Document, expression: string): Json {
 }
 
 /** An element of a `rows` array: a document with the root `item`, or why there is none. */
-export type Item = { readonly document: Document } | { readonly refused: string };
+type Item = { readonly document: Document } | { readonly refused: string };
 
 /**
  * Return an item for each element of the array at a path; with two paths, for each element of the second array in each

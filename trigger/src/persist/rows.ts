@@ -11,7 +11,7 @@ import { toMessage, type Facts, type Logger } from "../logger.js";
 import { readPath, readItems } from "../paths/read.js";
 
 /** The paths of the rows and their fields, and what warnings about them contain. */
-export interface RowSource {
+interface RowSource {
   /** For warnings: whose rows these are. */
   readonly title: string;
   /** The path of the array; with two, the second is that of an array in each element of the first. */

@@ -30,7 +30,7 @@ export interface RunPayload {
   readonly company_id?: string | null;
 }
 
-export interface Dependencies {
+interface Dependencies {
   readonly internal: InternalApi;
   readonly provider: Provider;
   readonly polling: Polling;

@@ -6,7 +6,7 @@ const ENDED_STATUSES: readonly RunStatus[] = ["succeeded", "failed", "canceled"]
 const STEP_STATUSES = ["queued", "running", "succeeded", "failed", "skipped", "retrying"] as const;
 
 export type RunStatus = (typeof RUN_STATUSES)[number];
-export type StepStatus = (typeof STEP_STATUSES)[number];
+type StepStatus = (typeof STEP_STATUSES)[number];
 
 export interface Run {
   readonly id: string;

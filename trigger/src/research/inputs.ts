@@ -21,7 +21,7 @@ export type Candidates = Record<string, Json[]>;
 /** Requests from the engine the normalized text of each input, or why there is none. */
 export type NormalizeInputs = (operationId: string, candidates: Candidates) => Promise<JsonObject>;
 
-export interface InputReading {
+interface InputReading {
   readonly inputs: Inputs;
   /** Input -> why its value cannot be used. */
   readonly problems: Record<string, string>;

@@ -22,7 +22,7 @@ export interface Operation {
 export type ProviderName = "parallel";
 
 /** Whether the research has content, has none, or failed. */
-export type ResultStatus = "found" | "not_found" | "failed";
+type ResultStatus = "found" | "not_found" | "failed";
 
 /** A wire object: `operation_result` of `step_results.output_payload`. */
 export interface OperationResult {

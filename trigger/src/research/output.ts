@@ -4,7 +4,7 @@ import { toMessage } from "../logger.js";
 import { readPath } from "../paths/read.js";
 import { buildInputDocument, type Inputs } from "./inputs.js";
 
-export interface OutputKeys {
+interface OutputKeys {
   readonly keys: JsonObject;
   /** Key -> why it has no value. */
   readonly problems: Record<string, string>;

@@ -26,7 +26,7 @@ export interface Polling {
   pause(round: number): Promise<void>;
 }
 
-export interface ResearchTools {
+interface ResearchTools {
   readonly provider: Provider;
   readonly polling: Polling;
   readonly logger: Logger;

@@ -20,7 +20,7 @@ export interface Answer<T, M = Record<string, unknown>> {
   meta: M;
 }
 
-export interface RequestOptions {
+interface RequestOptions {
   method?: "GET" | "POST";
   body?: unknown;
   accept?: string;

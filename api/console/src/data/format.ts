@@ -62,7 +62,7 @@ export function humanize(name: string): string {
   return words ? capitalize(words) : name;
 }
 
-export function capitalize(text: string): string {
+function capitalize(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 

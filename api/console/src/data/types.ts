@@ -14,7 +14,7 @@ export interface Organisation {
   slug: string;
 }
 
-export interface Source {
+interface Source {
   operation: string;
   path: string | null;
   normalizers: string[];

@@ -2,7 +2,7 @@
 import type { VNode } from "preact";
 import type { Address } from "../data/address";
 import { buildPath, request } from "../data/api";
-import { formatCount, formatUsd, humanize, shortenId } from "../data/format";
+import { formatCount, formatUsd, shortenId } from "../data/format";
 import { useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
 import type { ListedOrder, MonthlyCost, Organisation } from "../data/types";
@@ -10,7 +10,7 @@ import { DataTable, type TableColumn } from "../parts/data-table";
 import { Link } from "../parts/link";
 import { Pager } from "../parts/pager";
 import { Empty, Load } from "../parts/states";
-import { Status } from "../parts/status";
+import { Status, StatusTabs } from "../parts/status";
 import { Time } from "../parts/time";
 
 const STATUSES = ["requested", "open", "completed", "failed", "not_accepted", "unknown"];
@@ -88,16 +88,7 @@ export function CostsPage({ address, organisation }: { address: Address; organis
         }
       </Load>
       <h2 class="spaced">Orders</h2>
-      <nav class="tabs" aria-label="States of orders">
-        <Link to={["costs"]} current={status === null}>
-          All
-        </Link>
-        {STATUSES.map((one) => (
-          <Link key={one} to={["costs"]} query={{ status: one }} current={status === one}>
-            {humanize(one)}
-          </Link>
-        ))}
-      </nav>
+      <StatusTabs label="States of orders" to={["costs"]} statuses={STATUSES} current={status} />
       <Load of={orders} what="Asking for orders">
         {(list) => (
           <>

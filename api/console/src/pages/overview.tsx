@@ -161,7 +161,7 @@ function FillRates({ spec, orgId }: { spec: Spec; orgId: string | null }): VNode
   );
 }
 
-export function FillRateTable({ spec, orgId }: { spec: Spec; orgId: string | null }): VNode {
+function FillRateTable({ spec, orgId }: { spec: Spec; orgId: string | null }): VNode {
   const loaded = useLoad(`fill ${spec.name} ${orgId ?? ""}`, async (signal) => {
     const path = buildPath(`api/v1/specs/${spec.name}/fill-rates`, { org_id: orgId });
     return (await request<Rates>(path, { signal })).data;

@@ -1,6 +1,5 @@
 /** The page of one row: each value with its evidence and its source, the documents, and earlier versions. */
-import type { ComponentChildren, VNode } from "preact";
-import { useState } from "preact/hooks";
+import type { VNode } from "preact";
 import { buildPath, request } from "../data/api";
 import { placeEvidence } from "../data/evidence";
 import { humanize, shortenId } from "../data/format";
@@ -8,14 +7,14 @@ import { formatJson, isScalar, type Json } from "../data/json";
 import { type Loaded, useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
 import type { Cell, Column, Explanation, HistoryEntry, Organisation, Row, Spec } from "../data/types";
-import { DocumentView } from "../parts/document";
+import { DocumentCard } from "../parts/document";
 import { EvidenceNotes } from "../parts/evidence";
 import { History } from "../parts/history";
 import { Link } from "../parts/link";
 import { renderInline } from "../parts/markdown";
 import { Failed, Load, Loading } from "../parts/states";
 import { Time } from "../parts/time";
-import { CellValue } from "../parts/value";
+import { CellValue, Fact } from "../parts/value";
 
 interface RowProps {
   spec: Spec;
@@ -159,38 +158,29 @@ function CellWay({ cell }: { cell: Cell }): VNode | null {
       </summary>
       <dl class="facts">
         {cell.step_result_id && (
-          <WayLine name="Step result">
+          <Fact name="Step result">
             <Link to={["steps", cell.step_result_id]}>
               <code>{shortenId(cell.step_result_id)}</code>
             </Link>
-          </WayLine>
+          </Fact>
         )}
         {cell.path && (
-          <WayLine name="Path">
+          <Fact name="Path">
             <code>{cell.path}</code>
-          </WayLine>
+          </Fact>
         )}
-        <WayLine name="The path gives">
+        <Fact name="The path gives">
           <RawValue value={cell.raw} />
-        </WayLine>
-        {typeof cell.element === "number" && <WayLine name="Element">{String(cell.element)}</WayLine>}
-        {cell.note && <WayLine name="Note">{renderInline(cell.note)}</WayLine>}
+        </Fact>
+        {typeof cell.element === "number" && <Fact name="Element">{String(cell.element)}</Fact>}
+        {cell.note && <Fact name="Note">{renderInline(cell.note)}</Fact>}
         {cell.steps.map((step, index) => (
-          <WayLine key={index} name={step.normalizer}>
+          <Fact key={index} name={step.normalizer}>
             <RawValue value={step.result} />
-          </WayLine>
+          </Fact>
         ))}
       </dl>
     </details>
-  );
-}
-
-function WayLine({ name, children }: { name: string; children: ComponentChildren }): VNode {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
   );
 }
 
@@ -210,34 +200,15 @@ interface DocumentProps {
 }
 
 function DocumentColumn({ column, value, cell }: DocumentProps): VNode {
-  const [raw, setRaw] = useState(false);
-  const evidence = placeEvidence(value, cell?.evidence ?? []);
   return (
-    <section class="card" aria-labelledby={`column-${column.name}`}>
-      <div class="card-head">
-        <h2 id={`column-${column.name}`}>{humanize(column.name)}</h2>
-        <p class="card-links">
-          <button
-            type="button"
-            class="plain"
-            aria-pressed={raw}
-            onClick={() => {
-              setRaw(!raw);
-            }}
-          >
-            {raw ? "Read it" : "As JSON"}
-          </button>
-        </p>
-      </div>
+    <DocumentCard
+      id={`column-${column.name}`}
+      title={humanize(column.name)}
+      value={value}
+      evidence={placeEvidence(value, cell?.evidence ?? [])}
+    >
       {column.description && <p class="quiet-text">{renderInline(column.description)}</p>}
       {cell && <CellWay cell={cell} />}
-      {raw ? (
-        <pre class="code" tabIndex={0}>
-          {formatJson(value)}
-        </pre>
-      ) : (
-        <DocumentView value={value} level={3} evidence={evidence} />
-      )}
-    </section>
+    </DocumentCard>
   );
 }

@@ -2,7 +2,7 @@
 import type { VNode } from "preact";
 import type { Address } from "../data/address";
 import { buildPath, request } from "../data/api";
-import { capitalize, shortenId } from "../data/format";
+import { shortenId } from "../data/format";
 import { useLoad } from "../data/load";
 import { maySpend, nameOrganisation, useSession } from "../data/session";
 import type { Organisation, Run } from "../data/types";
@@ -10,6 +10,7 @@ import { Link } from "../parts/link";
 import { Pager } from "../parts/pager";
 import { RunCard } from "../parts/runs";
 import { Empty, Load } from "../parts/states";
+import { StatusTabs } from "../parts/status";
 import { SubmissionActions } from "../parts/submission-actions";
 
 const STATUSES = ["queued", "running", "succeeded", "failed", "canceled"];
@@ -30,16 +31,7 @@ export function RunsPage({ address, organisation }: RunsProps): VNode {
     <>
       <h1>Runs</h1>
       <p class="lead">A submission becomes a run per input; a run goes through its steps, each of them one research.</p>
-      <nav class="tabs" aria-label="States">
-        <Link to={["runs"]} current={status === null}>
-          All
-        </Link>
-        {STATUSES.map((one) => (
-          <Link key={one} to={["runs"]} query={{ status: one }} current={status === one}>
-            {capitalize(one)}
-          </Link>
-        ))}
-      </nav>
+      <StatusTabs label="States" to={["runs"]} statuses={STATUSES} current={status} />
       <Load of={loaded} what="Asking for runs">
         {(runs) => (
           <>

@@ -1,5 +1,5 @@
 /** The pages of specs: the list, and one spec with its prompt, its columns and their paths, and its YAML. */
-import type { ComponentChildren, VNode } from "preact";
+import type { VNode } from "preact";
 import { buildPath, request } from "../data/api";
 import { formatCount, humanize } from "../data/format";
 import { useLoad } from "../data/load";
@@ -9,6 +9,7 @@ import { Share } from "../parts/bars";
 import { Link } from "../parts/link";
 import { renderInline } from "../parts/markdown";
 import { Empty, Load } from "../parts/states";
+import { Fact } from "../parts/value";
 import { YamlText } from "../parts/yaml-text";
 
 interface Sample {
@@ -141,15 +142,6 @@ export function SpecPage({ spec, organisation }: { spec: Spec; organisation: Org
         )}
       </Load>
     </>
-  );
-}
-
-function Fact({ name, children }: { name: string; children: ComponentChildren }): VNode {
-  return (
-    <div>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </div>
   );
 }
 

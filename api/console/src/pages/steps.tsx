@@ -1,15 +1,14 @@
 /** The pages of step results: those that a count of the accounts consists of, and one step result with its payloads. */
 import type { VNode } from "preact";
-import { useState } from "preact/hooks";
 import type { Address } from "../data/address";
 import { buildPath, request } from "../data/api";
 import { formatCount, shortenId } from "../data/format";
-import { formatJson, isObject, type Json } from "../data/json";
+import { isObject, type Json } from "../data/json";
 import { useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
 import type { ListedStep, Organisation, StepResult } from "../data/types";
 import { DataTable, type TableColumn } from "../parts/data-table";
-import { DocumentView } from "../parts/document";
+import { DocumentCard } from "../parts/document";
 import { Link } from "../parts/link";
 import { renderInline } from "../parts/markdown";
 import { Pager } from "../parts/pager";
@@ -19,7 +18,6 @@ import { Status } from "../parts/status";
 import { Time } from "../parts/time";
 
 const PAGE = 50;
-const NOTHING = new Map<string, never[]>();
 
 const COLUMNS: TableColumn<ListedStep>[] = [
   {
@@ -145,8 +143,17 @@ export function StepPage({ id, organisation }: { id: string; organisation: Organ
                 <StepLine step={step} />
               </ol>
             </section>
-            <Payload title="What it found" value={findOutput(step.output_payload)} whole={step.output_payload} />
-            <Payload title="What it was given" value={step.input_payload} whole={step.input_payload} />
+            {step.output_payload !== null && (
+              <DocumentCard
+                id="found"
+                title="What it found"
+                value={findOutput(step.output_payload)}
+                whole={step.output_payload}
+              />
+            )}
+            {step.input_payload !== null && (
+              <DocumentCard id="given" title="What it was given" value={step.input_payload} />
+            )}
           </>
         )}
       </Load>
@@ -158,35 +165,4 @@ export function StepPage({ id, organisation }: { id: string; organisation: Organ
 function findOutput(payload: Json): Json {
   const result = isObject(payload) ? payload["operation_result"] : null;
   return isObject(result) && result["output"] !== undefined ? result["output"] : payload;
-}
-
-function Payload({ title, value, whole }: { title: string; value: Json; whole: Json }): VNode | null {
-  const [raw, setRaw] = useState(false);
-  if (value === null) return null;
-  return (
-    <section class="card" aria-label={title}>
-      <div class="card-head">
-        <h2>{title}</h2>
-        <p class="card-links">
-          <button
-            type="button"
-            class="plain"
-            aria-pressed={raw}
-            onClick={() => {
-              setRaw(!raw);
-            }}
-          >
-            {raw ? "Read it" : "As JSON"}
-          </button>
-        </p>
-      </div>
-      {raw ? (
-        <pre class="code" tabIndex={0}>
-          {formatJson(whole)}
-        </pre>
-      ) : (
-        <DocumentView value={value} level={3} evidence={NOTHING} />
-      )}
-    </section>
-  );
 }

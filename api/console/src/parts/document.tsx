@@ -2,7 +2,7 @@
 import type { ComponentChildren, VNode } from "preact";
 import { useState } from "preact/hooks";
 import { formatCount, formatInline, humanize, safeUrl } from "../data/format";
-import { isObject, isScalar, type Json, type JsonObject } from "../data/json";
+import { formatJson, isObject, isScalar, type Json, type JsonObject } from "../data/json";
 import type { Evidence } from "../data/types";
 import { EvidenceNotes } from "./evidence";
 import { OutsideLink } from "./link";
@@ -14,7 +14,51 @@ const DEEPEST = 12;
 const MOST_TABLE_COLUMNS = 7;
 const LONGEST_CELL = 240;
 
-export type EvidenceByPath = ReadonlyMap<string, Evidence[]>;
+type EvidenceByPath = ReadonlyMap<string, Evidence[]>;
+const NO_EVIDENCE: EvidenceByPath = new Map();
+
+interface CardProps {
+  id: string;
+  title: string;
+  value: Json;
+  /** What is shown as JSON, where that is more than `value`. */
+  whole?: Json;
+  evidence?: EvidenceByPath;
+  /** What stands above the document. */
+  children?: ComponentChildren;
+}
+
+/** A card with a document, laid out to be read or as JSON. */
+export function DocumentCard({ id, title, value, whole = value, evidence = NO_EVIDENCE, children }: CardProps): VNode {
+  const [raw, setRaw] = useState(false);
+  return (
+    <section class="card" aria-labelledby={id}>
+      <div class="card-head">
+        <h2 id={id}>{title}</h2>
+        <p class="card-links">
+          <button
+            type="button"
+            class="plain"
+            aria-pressed={raw}
+            onClick={() => {
+              setRaw(!raw);
+            }}
+          >
+            {raw ? "Read it" : "As JSON"}
+          </button>
+        </p>
+      </div>
+      {children}
+      {raw ? (
+        <pre class="code" tabIndex={0}>
+          {formatJson(whole)}
+        </pre>
+      ) : (
+        <DocumentView value={value} level={3} evidence={evidence} />
+      )}
+    </section>
+  );
+}
 
 interface PartProps {
   value: Json;
@@ -23,15 +67,7 @@ interface PartProps {
   evidence: EvidenceByPath;
 }
 
-export function DocumentView({
-  value,
-  level,
-  evidence,
-}: {
-  value: Json;
-  level: number;
-  evidence: EvidenceByPath;
-}): VNode {
+function DocumentView({ value, level, evidence }: { value: Json; level: number; evidence: EvidenceByPath }): VNode {
   return (
     <div class="document">
       <WithEvidence path="" evidence={evidence}>

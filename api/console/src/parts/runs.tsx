@@ -13,7 +13,7 @@ const NAMES = ["company_name", "target_company_name", "person_full_name", "full_
 const DOMAINS = ["domain", "company_domain", "target_company_domain", "canonical_domain", "person_linkedin_url"];
 
 /** Return a title for a run from its input: names and a domain, from the keys that inputs usually have. */
-export function describeInput(input: Json): string {
+function describeInput(input: Json): string {
   if (!isObject(input)) return "";
   const texts = Object.entries(input).filter((entry): entry is [string, string] => typeof entry[1] === "string");
   const find = (names: string[]): string[] =>
@@ -90,7 +90,7 @@ export function listUnreadSpecs(step: Step, specs: Spec[]): Spec[] {
 }
 
 /** Show the outcome of a step result under a spec: links to its rows, or why there are none. */
-export function OutcomeLine({ result }: { result: StepOutcome }): VNode {
+function OutcomeLine({ result }: { result: StepOutcome }): VNode {
   const session = useSession();
   const spec = session.specs.find((one) => one.name === result.spec);
   const title = spec?.title ?? humanize(result.spec);

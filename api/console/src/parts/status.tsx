@@ -1,4 +1,7 @@
+/** Statuses: one as a coloured word, and links to the entries of a list that have one. */
 import type { VNode } from "preact";
+import { humanize } from "../data/format";
+import { Link } from "./link";
 
 const TONES: Record<string, string> = {
   written: "good",
@@ -26,4 +29,28 @@ const TONES: Record<string, string> = {
 /** Show a status as a coloured word; the colour adds no information. */
 export function Status({ of }: { of: string }): VNode {
   return <span class={`status ${TONES[of] ?? "quiet"}`}>{of.replaceAll("_", " ")}</span>;
+}
+
+interface TabsProps {
+  /** What the statuses are those of, for screen readers. */
+  label: string;
+  to: string[];
+  statuses: string[];
+  current: string | null;
+}
+
+/** Links to a list as a whole, and to its entries of each status. */
+export function StatusTabs({ label, to, statuses, current }: TabsProps): VNode {
+  return (
+    <nav class="tabs" aria-label={label}>
+      <Link to={to} current={current === null}>
+        All
+      </Link>
+      {statuses.map((status) => (
+        <Link key={status} to={to} query={{ status }} current={current === status}>
+          {humanize(status)}
+        </Link>
+      ))}
+    </nav>
+  );
 }

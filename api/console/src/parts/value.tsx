@@ -1,5 +1,5 @@
-/** Show the value of a column as short text for a table cell. */
-import type { VNode } from "preact";
+/** Show values: that of a column as short text for a table cell, and facts of a list of descriptions. */
+import type { ComponentChildren, VNode } from "preact";
 import { formatDay, formatInline, safeUrl } from "../data/format";
 import type { Json } from "../data/json";
 import type { Column } from "../data/types";
@@ -31,4 +31,14 @@ function shorten(text: string): string {
 
 export function isNumeric(column: Column): boolean {
   return ["integer", "bigint", "numeric", "double precision"].includes(column.type);
+}
+
+/** A term of a list of descriptions, and what it says. */
+export function Fact({ name, children }: { name: string; children: ComponentChildren }): VNode {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
 }
