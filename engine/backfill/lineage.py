@@ -18,16 +18,17 @@ Entry = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Lineage:
-    """The lineage of one spec's rows: reads and writes `row_lineage` and `stale_rows` over a connection."""
+    """The lineage of one spec's rows over a connection: reads and writes the tables `row_lineage` and `stale_rows`."""
 
     plan: Plan
     connection: Connection
 
     async def lock_units(self, steps: Sequence[Step], stale: Iterable[Unit]) -> list[UnitFold]:
-        """Lock every unit that `steps` contribute to or contributed to, and the units `stale`; return a fold of each.
+        """Lock the units in `stale`, and those to which `steps` contribute or contributed; return a fold of each.
 
-        What the steps contributed to before is known only once it was read. Where that adds units, they are locked too
-        and everything is read again, since a writer may have changed it before its lock was taken.
+        To which units the steps contributed before is known only once the lineage was read. Where that adds units, they
+        are locked too and everything is read again, since another process may have changed it before its lock was
+        taken.
         """
         units = {(unit.org_id, unit.id): unit for step in steps for unit in step.units}
         units |= {(unit.org_id, unit.id): unit for unit in stale}
@@ -81,7 +82,7 @@ class Lineage:
         return list(folds.values())
 
     async def write_entries(self, folds: Sequence[UnitFold]) -> None:
-        """Write the lineage of the batch, correct that of other step results, and delete folded stale rows."""
+        """Write the lineage of the folded units, and delete their entries in `stale_rows`."""
         new: list[tuple[UnitFold, Contributor]] = []
         other: list[tuple[UnitFold, Contributor]] = []
         for fold in folds:
@@ -103,7 +104,10 @@ class Lineage:
             await self._execute(lineage.WRITE_LINEAGE_SQL, parameters)
 
     async def _update_other(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
-        """Update the lineage of step results outside of the batch; those whose refusal changed become pending."""
+        """Update the lineage of step results outside of the batch.
+
+        Those that are refused now and were not before, or the other way round, become pending.
+        """
         if not pairs:
             return
         await self._execute(lineage.UPDATE_LINEAGE_SQL, self._build_parameters(pairs))
@@ -156,14 +160,14 @@ class Lineage:
 
 
 def _find_row_id(fold: UnitFold) -> str | None:
-    """Return the id of the unit's row; None for a parent key, whose rows are found by that key."""
+    """Return the id of the unit's row; None for the rows of a parent key, which are looked up by that key."""
     if fold.unit.parent is not None:
         return None
     return next((result.row_id for result in fold.results.values()), None)
 
 
 def _is_refused(contributor: Contributor) -> bool:
-    """Return whether the database refuses the contribution; where it was not read, whether it did before."""
+    """Return whether the database refuses the contribution; for one that was not read again, whether it did before."""
     return bool(contributor.refusals) if contributor.step else contributor.was_refused
 
 

@@ -1,4 +1,4 @@
-"""Take somebody out of the runs and submissions that stay, and of the step results in them that are about others."""
+"""Remove the subject from the runs and submissions that are kept, and from step results in them about others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Run:
     blueprint: Json
     message: str | None
     details: Json
-    added: list[Mapping[str, Any]] = field(default_factory=list)  # what erased outputs brought into its context
+    added: list[Mapping[str, Any]] = field(default_factory=list)  # erased outputs, which its context repeats
     has_other_results: bool = False
 
     @property
@@ -39,7 +39,7 @@ class _Run:
 
 @dataclass(slots=True)
 class _Step:
-    """A step result that stays: about somebody else, or without a result."""
+    """A step result that is kept: it is about somebody else, or has no result."""
 
     id: str
     run_id: str
@@ -51,7 +51,10 @@ class _Step:
 
 @dataclass(slots=True)
 class DocumentScrub:
-    """Reads what stays, before the step results about the subject go, and writes what differs without the subject."""
+    """Removes the subject from documents that are kept.
+
+    Call `read_documents` before the step results about the subject are deleted, `scrub_everything` after.
+    """
 
     connection: Connection
     scrubber: Scrubber
@@ -63,11 +66,11 @@ class DocumentScrub:
 
     @property
     def changed_steps(self) -> list[str]:
-        """The step results that stay and change."""
+        """The ids of the kept step results that change."""
         return [old.id for old, _ in self._steps]
 
     async def read_documents(self) -> None:
-        """Read the runs and the step results that stay, and decide what changes."""
+        """Read the kept runs and step results, and compute their changes."""
         for run_id, submission_id, blueprint, message, details in await self._fetch_rows(erase.READ_RUNS_SQL):
             run = _Run(run_id, submission_id, _load_json(blueprint), message, _load_json(details))
             self._runs[run_id] = run
@@ -99,7 +102,7 @@ class DocumentScrub:
         )
 
     def _scrub_part(self, key: str, part: Any, added: Iterable[Mapping[str, Any]]) -> Json:
-        """Return a part of an `output_payload` without the subject; an output about somebody else stays as it is."""
+        """Return a part of an `output_payload` without the subject; an output about somebody else stays unchanged."""
         if key == "cumulative_context":
             return self.scrubber.scrub_context(part, added)
         if key == "operation_result" and isinstance(part, dict):
@@ -109,7 +112,7 @@ class DocumentScrub:
         return self.scrubber.scrub_texts(part)
 
     async def scrub_everything(self) -> None:
-        """Write what differs: step results, runs, submissions."""
+        """Write the changes of step results, runs and submissions."""
         for _, step in self._steps:
             parameters = {
                 "id": step.id,
@@ -129,7 +132,7 @@ class DocumentScrub:
             given = self.scrubber.scrub_context(run.given, run.added) if run.has_other_results else {}
             blueprint = run.blueprint
             if isinstance(blueprint, dict) and isinstance(run.entity, dict):
-                # Attempts at one input have equal entities, and those at others different ones.
+                # Runs for the same input have equal entities; runs for different inputs do not.
                 entity = {"input": given, "erased": attempts[key]} if given != run.given else run.entity
                 blueprint = {**blueprint, "entity": entity}
                 self._inputs[key] = given
@@ -159,7 +162,7 @@ class DocumentScrub:
                 await self._update_row("submissions", erase.UPDATE_SUBMISSION_SQL, parameters)
 
     def _scrub_payload(self, submission_id: str, payload: Json) -> Json:
-        """Return the payload of a submission with the inputs of its runs as they are now."""
+        """Return the payload of a submission with the scrubbed inputs of its runs."""
         if isinstance(payload, dict) and isinstance(payload.get("inputs"), list):
             inputs = [self._scrub_input(submission_id, each) for each in payload["inputs"]]  # type: ignore[union-attr]
             return {**payload, "inputs": inputs}

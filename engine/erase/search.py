@@ -1,4 +1,4 @@
-"""Find what is stored of somebody in one organisation: step results, rows, orders, and the inputs of runs."""
+"""Find what one organisation has about the subject: step results, rows, orders, and the inputs of runs."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from engine.store.connection import Connection
 from engine.values import exact_json
 from engine.values.exact_json import Json
 
-#: Documents of step results that are fetched at once: each may have some megabytes.
+#: Documents of step results per fetch: few, since each may have some megabytes.
 _FETCH_SIZE: Final = 20
 
 
 @dataclass(slots=True)
 class Findings:
-    """What is about the subject, by id."""
+    """The ids of what is about the subject."""
 
     steps: set[str] = field(default_factory=set)
-    runs: set[str] = field(default_factory=set)  # of these step results, or with an input about the subject
+    runs: set[str] = field(default_factory=set)  # those of `steps`, and those with an input about the subject
     submissions: set[str] = field(default_factory=set)
     orders: set[str] = field(default_factory=set)
-    rows: dict[str, set[str]] = field(default_factory=dict)  # by spec: those without a living step result
+    rows: dict[str, set[str]] = field(default_factory=dict)  # by spec: those whose step result was deleted
     company_names: set[str] = field(default_factory=set)  # as the outputs spell them
 
     def __bool__(self) -> bool:
         return bool(self.steps or self.orders or any(self.rows.values()))
 
     def count_all(self) -> int:
-        """Return how much was found, to see whether another look found more."""
+        """Return the number of findings, to see whether a second search found more."""
         parts = (self.steps, self.runs, self.submissions, self.orders, *self.rows.values())
         return sum(map(len, parts))
 
 
 @dataclass(frozen=True)
 class SubjectSearch:
-    """Looks through the history of one organisation, inside the caller's transaction."""
+    """Searches the history of one organisation, inside the caller's transaction."""
 
     connection: Connection
     org_id: str
@@ -48,10 +48,10 @@ class SubjectSearch:
     columns: SubjectColumns
 
     async def find_everything(self) -> Findings:
-        """Return what is about the subject.
+        """Return the ids of everything about the subject.
 
-        The profiles of a name that was given, and the names of a profile, are looked for as well, until nothing new is
-        found.
+        Profiles found beside a given name, and names found beside a given profile, are searched for too, until a pass
+        finds no more of them.
         """
         findings, searched = Findings(), Identities()
         while new := self.subject.known - searched:
@@ -84,7 +84,7 @@ class SubjectSearch:
         return self.columns.identify_result(operation, build_from_payload(payload, Run(), given))
 
     def _list_company_names(self, payload: Json) -> set[str]:
-        """Return how a company is called in the output of its research: what mentions it says so more often."""
+        """Return the names of a company in the output of its research: texts mention it by name, not by domain."""
         if self.subject.kind is SubjectKind.PERSON:
             return set()
         result = payload.get("operation_result") if isinstance(payload, dict) else None
@@ -127,7 +127,7 @@ class SubjectSearch:
                 findings.submissions.add(submission_id)
 
     async def _find_connected(self, findings: Findings) -> None:
-        """Add the orders and step results that share an answer, and the runs of all of them."""
+        """Add the orders and step results that share an answer with those found, and the runs of all of them."""
         while True:
             before = findings.count_all()
             keys = {"org_id": self.org_id, "steps": list(findings.steps), "orders": list(findings.orders)}
