@@ -1,4 +1,4 @@
-"""Decide from a step's input and output whether the step is about a key, for steps that gave no row."""
+"""Decide whether a step that gave no row is about a key, from the step's input and output."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from engine.values.exact_json import Json
 
 @dataclass(frozen=True)
 class KeyMatcher:
-    """Compares keys with steps by the conflict columns that the plan does not read from elements."""
+    """Compares keys with steps, by the key columns that are not read from elements of `rows`."""
 
     plan: Plan
     research: Mapping[str, Research]  # by operation
 
     @classmethod
     def from_plans(cls, plan: Plan, plans: Iterable[Plan]) -> KeyMatcher:
-        """Build the matcher of `plan`; one of `plans`, those of the project, has the research of each operation."""
+        """Build the matcher of `plan`; `plans` are those of the project, which have the research of each operation."""
         return cls(plan, {each.research.operation: each.research for each in (*plans, plan) if each.research})
 
     @cached_property
     def reading(self) -> Reading:
-        """What to fetch of a step result: only what the compared conflict columns are read from."""
+        """Which parts of a step result to fetch: only those from which the compared columns are read."""
         names = {name for column in self.columns for name in (column.name, *column.coalesce)}
         places = [place for place, column in enumerate(self.plan.fields) if column.name in names]
         mappings = tuple(
@@ -55,7 +55,7 @@ class KeyMatcher:
         return self.plan.parent_key
 
     def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], given: Json, run: Run) -> bool:
-        """Return whether the step's output, or the output its input leads to, has the key's values.
+        """Return whether the step has the key's values, in its output or in the output that its input leads to.
 
         `values` are those of `reading.parts`, `given` is the step's input. A key whose columns are all read from
         elements matches every step.
@@ -78,7 +78,7 @@ class KeyMatcher:
         return build_document(roots["output"], roots["context"], run, operation, step_input=roots["step_input"])
 
     def _build_expected(self, operation: str, given: Json, run: Run) -> dict[str, Any]:
-        """Build the document that a step has before there is an answer: its output holds the research inputs."""
+        """Build the document of a step that has no answer yet: its output is what its research inputs would give."""
         research = self.research.get(operation)
         output = given if research is None else _build_output(research, given)
         return build_document(output, merge_context(given, output), run, operation, step_input=given)
@@ -86,7 +86,7 @@ class KeyMatcher:
     def _list_values(
         self, mapping: OperationMapping, column: Field, documents: Iterable[Mapping[str, Any]]
     ) -> list[Any]:
-        """Return the values that the documents give for a conflict column; `[None]` where they give none."""
+        """Return the values that the documents have for a key column; `[None]` if they have none."""
         names = column.coalesce or (column.name,)
         paths = [
             path for source, path in zip(mapping.fields, mapping.paths, strict=True) if source.name in names and path

@@ -21,7 +21,7 @@ from engine.values.uuid_text import parse_uuid
 
 
 class Step(TypedDict):
-    """The result of one normalizer for a value."""
+    """The value after one normalizer."""
 
     normalizer: str
     result: Any
@@ -37,7 +37,7 @@ class Evidence(TypedDict):
 
 
 class Cell(TypedDict):
-    """A stored value and how it came about; the keys after `value` are None or empty where no step result gives it."""
+    """A stored value and how it came about; without a step result for it, the keys after `value` are None or empty."""
 
     field: str
     value: Any
@@ -53,7 +53,7 @@ class Cell(TypedDict):
 
 
 class ExplainedRow(TypedDict):
-    """A row and where its cells come from. `state` is sourced, pending, changed or unsourced."""
+    """A row and where its cells come from. `state` is `sourced`, `pending`, `changed` or `unsourced`."""
 
     id: str
     state: str
@@ -62,11 +62,11 @@ class ExplainedRow(TypedDict):
 
 
 class RowMissing(EngineError):
-    """The organisation has no such row."""
+    """The organisation has no row with this id."""
 
 
 def explain(spec: str, *, org_id: str, id: str | UUID, field: str | None = None) -> ExplainedRow:
-    """Return where all cells of a row of `spec` come from, or only that of `field`.
+    """Return where the cells of a row of `spec` come from: all of them, or only the cell of `field`.
 
     Raises Refused for an unknown field or organisation, RowMissing, StoreUnavailable.
     """
@@ -80,9 +80,10 @@ def explain(spec: str, *, org_id: str, id: str | UUID, field: str | None = None)
 
 
 def list_versions(spec: str, *, org_id: str, id: str | UUID, limit: int = 100) -> list[dict[str, Any]]:
-    """Return what a row of `spec` was after each contribution, newest first: `step_result_id`, `recorded_at`, `row`.
+    """Return the versions of a row of `spec`, one per contributing step result, newest first.
 
-    Raises Refused for an unknown organisation, RowMissing, StoreUnavailable.
+    Each has `step_result_id`, `recorded_at` and `row`. Raises Refused for an unknown organisation, RowMissing,
+    StoreUnavailable.
     """
     statement, home = find_statement(spec)
     org_id, row_id = parse_organisation(org_id), convert_uuid(id)

@@ -1,4 +1,4 @@
-"""Build the operations of the runner, `trigger/src/operations/generated`, from plans with `research`.
+"""Build the runner's modules of operations, `trigger/src/operations/generated`, from plans with `research`.
 
 A module has what differs between operations: prompt, inputs, the answer's schema and the keys of the output. The code
 that orders research and waits for it is in `trigger/src/research/`.
@@ -102,7 +102,7 @@ def _build_input(given: ResearchInput) -> Iterator[str]:
 
 
 def _build_value(before: str, value: Any, indent: str) -> Iterator[str]:
-    """Yield the lines of a JSON value as TypeScript, objects one key a line."""
+    """Yield the lines of a JSON value in TypeScript, with one key of an object per line."""
     if isinstance(value, dict) and value:
         yield f"{before}{{"
         for key, part in value.items():
@@ -118,7 +118,7 @@ def _build_value(before: str, value: Any, indent: str) -> Iterator[str]:
 
 
 def _spell_key(key: str) -> str:
-    """Return a key of a JSON object as a key of an object literal, where a bare `__proto__` would set the prototype."""
+    """Return a JSON object's key for an object literal; `__proto__` is bracketed, since it would set the prototype."""
     return key if key.isidentifier() and key.isascii() and key != "__proto__" else f"[{quote_string(key)}]"
 
 
