@@ -1,4 +1,4 @@
-"""Normalize the inputs of research before it is ordered, with the normalizers of columns."""
+"""Normalize the inputs of research before it is ordered; the normalizers are those of columns."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from engine.values.normalizers import NormalizeError
 
 @dataclass(frozen=True, slots=True)
 class NormalizedInput:
-    """The text of an input; None where no value gave one, with the first refusal of a normalizer in `refused`."""
+    """The text of one research input.
+
+    `text` is None where none of its values gave one; `refused` is the first reason a normalizer had for refusing a
+    value.
+    """
 
     text: str | None
     refused: str | None = None
 
 
 def normalize_inputs(research: Research, candidates: Mapping[str, Sequence[Json]]) -> dict[str, NormalizedInput]:
-    """Return by name, for each input among `candidates`, the first of its values that gives a text."""
+    """Return each input of `candidates` by name, normalized: the first of its values that gives a text."""
     inputs = {each.name: each for each in research.inputs}
     return {name: _choose_value(inputs[name], values) for name, values in candidates.items() if name in inputs}
 
@@ -39,7 +43,7 @@ def _choose_value(given: ResearchInput, values: Sequence[Json]) -> NormalizedInp
 
 
 def _normalize_value(given: ResearchInput, value: Json) -> str:
-    """Return the normalized text of a value, "" for none. Raises NormalizeError, naming normalizer and value."""
+    """Return the normalized text of a value, "" if it has none. Raises NormalizeError, naming normalizer and value."""
     original = value
     for normalizer in given.normalizers:
         try:
