@@ -19,7 +19,7 @@ class UnknownSpec(EngineError):
 
 
 def check_project(project: Project) -> Checked:
-    """Read and check every file of the project's specs folder; mistakes are returned, never raised.
+    """Read and check every file of the project's specs folder; return the mistakes instead of raising them.
 
     A spec is a `*.yaml`. A `*.yml` or `*.YAML` is a mistake: if it were ignored, its operation would have no rows.
     """
@@ -34,7 +34,7 @@ def load_plans(project: Project) -> tuple[Plan, ...]:
 
 @dataclass(frozen=True, slots=True)
 class PortableSpec:
-    """A spec as it travels to where there is no folder of specs: its text, and the files it refers to."""
+    """The text of a spec and of the files it refers to, to be sent to a process that has no specs folder."""
 
     file: str
     text: str
