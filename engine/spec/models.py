@@ -1,7 +1,7 @@
 """The pydantic models of the YAML format: a spec as its author writes it.
 
-The `description` of each field is the only sentence about that key: editor help and `docs/reference/format.md` are made
-from it.
+The `description` of each field is the only text about that key: the help of editors and `docs/reference/format.md` are
+made from it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from engine.spec.strict_model import StrictModel
 from engine.values.column_types import TYPES
 from engine.values.normalizers import NORMALIZERS
 
-#: A lower-case SQL identifier, at most Postgres's 63 characters.
+#: A lower-case SQL identifier of at most 63 characters, Postgres's limit.
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
-#: A table, or a schema and a table.
+#: The name of a table, with or without its schema.
 TABLE = r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$"
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
-#: Parameters of the endpoints other than fields: names that a field cannot have.
+#: Parameters that every endpoint has beside the fields, so that no field can have their names.
 RESERVED_PARAMETERS = ("limit", "offset", "cursor", "fields", "rows", "source_operation_id")
-#: Further parameters of the query endpoint: names that a filter cannot have.
+#: Further parameters of the query endpoint, so that no filter can have their names.
 RESERVED_FILTERS = ("order", "q", "count")
-#: Limits of Postgres: columns of a table, less the provided ones, and columns of an index.
+#: Limits of Postgres: the columns of a table (minus the provided ones), and those of an index.
 MOST_FIELDS = 1600 - len(PROVIDED_COLUMNS)
 MOST_INDEXED = 32
-#: Columns Postgres itself gives every table.
+#: The columns that Postgres itself adds to every table.
 SYSTEM_COLUMNS = ("cmax", "cmin", "ctid", "tableoid", "xmax", "xmin")
-#: The engine's own tables; no spec fills them.
+#: The engine's own tables, which no spec may fill.
 CORE_TABLES = (
     "api_tokens",
     "companies",
@@ -48,17 +48,17 @@ CORE_TABLES = (
     "super_admins",
     "users",
 )
-#: Names under which `dex generate` writes files and functions of its own.
+#: Names that generated files and functions already have.
 RESERVED_SPEC_NAMES = ("format", "index", "normalizers", "readme", "step_result")
 
-#: Path segments of endpoints that belong to no spec.
+#: First path segments of endpoints that belong to no spec.
 RESERVED_SLUGS = (
     *("caller", "costs", "coverage", "orders", "organisations", "pipeline-runs", "reconcile", "research-orders"),
     *("runs", "specs", "step-results", "submissions"),
 )
 
 PathText = str  # JMESPath; the checks parse it
-#: The path of an array; as a list of two, the second is that of an array inside each element of the first.
+#: The path of an array; or a list of two paths, the second of an array inside each element of the first.
 RowsPath = PathText | Annotated[list[PathText], Field(min_length=1, max_length=2)]
 
 
@@ -68,7 +68,7 @@ def build_slug(table: str) -> str:
 
 
 class FieldSpec(StrictModel):
-    """One column: where its value comes from and what is done to it on the way."""
+    """One column: where its value comes from, and how it is converted."""
 
     type: str = Field(
         description="The column's Postgres type. A value of another kind is rejected, never guessed at.",

@@ -1,4 +1,4 @@
-"""The pydantic models of the `research` block: how an operation's research is asked for."""
+"""The pydantic models of the `research` block: how to order an operation's research."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.research.providers import PROVIDERS
 from engine.spec.strict_model import StrictModel
 from engine.values.normalizers import NORMALIZERS
 
-#: The values of `output_schema` that are no file name.
+#: The values of `output_schema` that are not file names.
 SCHEMA_WORDS: Final = ("auto", "text", "from_fields")
 DURATION: Final = r"^[1-9][0-9]{0,4}[smhdw]$"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -92,11 +92,11 @@ class ResearchSpec(StrictModel):
 
 
 def parse_duration(text: str) -> timedelta:
-    """Convert a text of the pattern DURATION, such as `90d`, to a timedelta."""
+    """Convert a text such as `90d` (the pattern DURATION) to a timedelta."""
     assert re.match(DURATION, text), f"unchecked spec: `{text}` is no duration"
     return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
 
 
 def is_file_reference(prompt: str) -> bool:
-    """Return whether a prompt is the path of a file: a single word that ends in `.md` or `.txt`."""
+    """Return whether a prompt is the path of a file: one word that ends in `.md` or `.txt`."""
     return re.fullmatch(r"\S+\.(md|txt)\s*", prompt) is not None
