@@ -1,6 +1,6 @@
 """Build the statements of `dex verify`, which compares what the step results give with the rows of the table.
 
-Names with a capital letter cannot be columns of a spec, whose names have none.
+Names with a capital letter are this module's own: no column of a spec has one.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _JUDGED = '"Judged"'
 BEGIN_READER_SQL = "begin isolation level repeatable read read only"
 EXPORT_SNAPSHOT_SQL = "select pg_export_snapshot()"
 BEGIN_SQL = "begin isolation level repeatable read"
-#: Lacking statistics of the temporary tables, the planner would sometimes choose to compare all pairs.
+#: Settings for the planner: without statistics of the temporary tables it would sometimes compare all pairs.
 SET_PLANNER_SQL = "set local enable_nestloop = off; set local jit = off"
 
 
 def build_import_snapshot_sql(snapshot: str) -> str:
-    """Build the statement by which a transaction uses an exported snapshot. It takes no parameters."""
+    """Build the statement that makes a transaction use an exported snapshot; the statement takes no parameters."""
     return f"set transaction snapshot '{snapshot.replace(chr(39), '')}'"
 
 
 def build_judge_statement(reading: Reading, org_ids: Sequence[str]) -> Statement:
     """Build the statement that folds the contributions, compares the rows with the table, and stores the mismatches.
 
-    It creates the temporary table that COUNTS_SQL and the queries below read: number, kind, id of the row, key and the
-    columns that differ.
+    It creates the temporary table that COUNTS_SQL and the queries below read, with number, kind, id of the row, key and
+    the columns that differ.
     """
     plan = reading.plan
     keys = list_key_names(plan)
@@ -74,7 +74,7 @@ where "Kind" is not null
 
 
 def _build_stored_query(plan: Plan, org_ids: Sequence[str]) -> str:
-    """Select the rows of the table, each with whether its step result exists and is pending."""
+    """Select the rows of the table, each with whether its step result is missing and whether it is pending."""
     scope = "\n    where stored.org_id = any(%(org_ids)s::uuid[])" if org_ids else ""
     pending, join = "", ""
     if plan.on_absent is OnAbsent.DELETE:
@@ -90,7 +90,7 @@ def _build_stored_query(plan: Plan, org_ids: Sequence[str]) -> str:
 
 
 def _build_compared_query(reading: Reading, keys: Sequence[str]) -> str:
-    """Select kind, id, key and differing columns of every key; kind is null where both rows exist and may differ."""
+    """Select kind, id, key and differing columns of every key; kind is null if there are two rows to compare."""
     plan = reading.plan
     names = ", ".join(f"coalesce(stored.{quote(name)}, expected.{quote(name)}) as {quote(name)}" for name in keys)
     match = build_match(keys, plan.key_fields, "stored", "expected")
@@ -124,7 +124,7 @@ def _build_difference(name: str) -> str:
 
 
 def _build_held_difference(reading: Reading, name: str) -> str:
-    """Build the condition that a stored document differs from that of the step result which the fold names."""
+    """Build the condition that a stored document differs from the one in the step result that the fold names."""
     paths = {
         operation: reading.find_alternatives(operation, reading.plan.field(name))
         for operation in reading.plan.operations
@@ -149,12 +149,12 @@ def _build_text_difference(left: str, right: str) -> str:
 
 
 def build_row_count_statement(plan: Plan, org_ids: Sequence[str]) -> Statement:
-    """Count the rows of organisations, or of all where none is named."""
+    """Count the rows of the organisations `org_ids`, or of all organisations if it is empty."""
     scope = " where org_id = any(%(org_ids)s::uuid[])" if org_ids else ""
     return Statement(f"select count(*) from {quote_table(plan.table)}{scope}", {"org_ids": list(org_ids)})
 
 
-#: (kind, how many).
+#: The number of mismatches by kind.
 COUNTS_SQL = f'select "Kind", count(*), count("Id") from {_JUDGED} group by "Kind"'
 
 
@@ -213,7 +213,7 @@ where judged."Number" = any(%(numbers)s::bigint[]){parents}
 """
 
 
-#: Make step results pending and rows stale, so that the next backfill folds them again.
+#: Make step results pending and units stale, so that the next backfill folds them again.
 FORGET_OUTCOMES_SQL = """
 delete from step_persistence where spec = %(spec)s and step_result_id = any(%(steps)s::uuid[])
 """

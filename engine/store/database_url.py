@@ -1,4 +1,4 @@
-"""Parse the URL of the database. No error message repeats a part of it that may belong to a password."""
+"""Parse the URL of the database. Error messages never repeat a part of it that may belong to a password."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _HINT: Final = (
 
 
 class InvalidDatabaseUrl(EngineError):
-    """The URL of the database cannot be read, or is no URL of Postgres."""
+    """The URL of the database cannot be read, or is not a URL of Postgres."""
 
 
 def read_database_url(dsn: str) -> tuple[str, dict[str, Any]]:
-    """Return the URL for libpq, and the arguments for psycopg that it contained (`prepare_threshold`).
+    """Return the URL for libpq, and the arguments for psycopg (`prepare_threshold`) that were removed from it.
 
     Raises InvalidDatabaseUrl.
     """
@@ -50,11 +50,11 @@ def replace_login(dsn: str, user: str, password: str) -> str:
 
 
 def _check_parts(url: str) -> None:
-    """Raise InvalidDatabaseUrl for a URL that libpq cannot read, or whose password spills into other parts."""
+    """Raise InvalidDatabaseUrl for a URL that libpq cannot read, or whose password runs into other parts."""
     try:
         parts = conninfo_to_dict(url)
     except (ProgrammingError, UnicodeError):
-        # Neither chained nor repeated: libpq's sentence quotes the text.
+        # libpq's message is neither chained nor repeated, since it quotes the text.
         raise InvalidDatabaseUrl("`DATABASE_URL` cannot be read", hint=_HINT) from None
     for name in ("host", "port", "dbname"):
         text = str(parts.get(name) or "")
@@ -63,7 +63,7 @@ def _check_parts(url: str) -> None:
 
 
 def _take_threshold(dsn: str, *, is_url: bool) -> tuple[str, int | None]:
-    """Return the text without `prepare_threshold`, which libpq does not know, and the number it was set to."""
+    """Return the text without `prepare_threshold`, which libpq does not know, and the number in it."""
     if _THRESHOLD not in dsn:
         return dsn, None
     if not is_url:

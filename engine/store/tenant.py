@@ -1,7 +1,7 @@
 """Run statements as one organisation, restricted by row level security.
 
-Role and organisation are set for the transaction only: a pooler would hand the settings of a session to its next
-client.
+Role and organisation are set only for the transaction: with a pooler, settings of the session would apply to the next
+client too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SET_BOUNDS = "select set_config('statement_timeout', %(statement)s, true), set_
 
 @asynccontextmanager
 async def open_tenant_transaction(connection: Connection, org_id: str) -> AsyncIterator[AsyncCursor[Any]]:
-    """Open a transaction as the tenant `org_id`; commit on leaving, roll back on an error.
+    """Open a transaction as the tenant `org_id`; commit it at the end of the block, roll it back on an error.
 
     `begin`, the settings and the first statement are sent together (pipeline mode), so the settings cost no round trip.
     """
@@ -55,7 +55,7 @@ async def run_as_tenant(
 ) -> list[list[TextRow]]:
     """Run `sql` once per set of parameters as the tenant `org_id`, all or none, in one round trip.
 
-    Returns the same as `run_calls_as_tenant`.
+    Returns the rows of each run, like `run_calls_as_tenant`.
     """
     return await run_calls_as_tenant(connection, org_id, [(sql, parameters) for parameters in parameter_sets])
 
@@ -65,8 +65,8 @@ async def run_calls_as_tenant(
 ) -> list[list[TextRow]]:
     """Run statements with their parameters as the tenant `org_id`, all or none, in one round trip.
 
-    With None (for operators) they run as the connected user, whom row level security may not restrict. Returns the rows
-    of each statement in Postgres' text format.
+    If it is None (for operators), they run as the connected user, whom row level security may not restrict. Returns the
+    rows of each statement in Postgres's text format.
     """
     before = [*_list_bounds(connection), build_settings(org_id)]
     results = await send_statements(connection, [*before, *calls])
@@ -76,9 +76,9 @@ async def run_calls_as_tenant(
 async def read_as_tenant(
     connection: Connection, org_id: str | None, statements: Sequence[Statement], max_bytes: int | None = None
 ) -> tuple[list[list[TextRow]], bool]:
-    """Run reading statements as the tenant `org_id` in one transaction and one round trip.
+    """Run read-only statements as the tenant `org_id`, in one transaction and one round trip.
 
-    Returns the rows of each, and whether those of the last one were cut at `max_bytes`.
+    Returns the rows of each, and whether those of the last one were cut off at `max_bytes`.
     """
     before = [*_list_bounds(connection), build_settings(org_id)]
     calls = [*before, *((statement.text, statement.parameters) for statement in statements)]
