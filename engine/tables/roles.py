@@ -1,7 +1,7 @@
-"""Make the logins of an installation: one that migrates and owns the tables, one for the API that owns nothing.
+"""Create the logins of an installation: one that migrates and owns the tables, one for the API that owns nothing.
 
 The API's login has the rights of `dex_engine` on the tables and may become `dex_tenant`. Roles belong to the whole
-server, rights to one database: run it in each. What is as it should be is left as it is.
+server, rights to one database, so this has to run in each database. What is right already is left as it is.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ select r.rolname::text as name, r.rolcanlogin as login, r.rolsuper as superuser,
 from pg_roles as r where r.rolname = %s
 """
 _IS_SUPERUSER: Final = "select rolsuper from pg_roles where rolname = %s"
-#: Tables of specs whether the project has them or not: those whose changes are followed.
+#: The tables of specs, recognised by the triggers that record changes; their specs may no longer be in the project.
 _SELECT_FOLLOWED: Final = """
 select distinct c.oid::regclass::text, pg_get_userbyid(c.relowner)::text
 from pg_trigger as t join pg_proc as p on p.oid = t.tgfoid join pg_class as c on c.oid = t.tgrelid
 where p.proname = 'note_changed_rows'
 """
-#: What belongs to another role than it should: functions of triggers on our tables, and those named.
+#: What has the wrong owner: functions of triggers on our tables, and the functions named by the caller.
 _SELECT_FUNCTIONS: Final = """
 select p.oid::regprocedure::text
 from pg_proc as p
@@ -53,7 +53,7 @@ where p.pronamespace = current_schema()::regnamespace and pg_get_userbyid(p.proo
   ))
 order by 1
 """
-#: Sequences that defaults draw from, without belonging to a column: those follow the owner of their table.
+#: Sequences that column defaults use without being owned by a column (owned ones follow the owner of their table).
 _SELECT_SEQUENCES: Final = """
 select distinct s.oid::regclass::text
 from unnest(%(tables)s::text[]) as name
@@ -73,17 +73,17 @@ where not has_schema_privilege(%(role)s, current_schema(), privilege)
 
 
 class RolesRefused(EngineError):
-    """The logins cannot be made, or one of the roles that are there is not what it has to be."""
+    """The logins cannot be created, or an existing role has the wrong attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """A role as it is now: whether it can log in, what it is a member of, how many tables and views it owns here."""
+    """A role: whether it can log in, what it is a member of, how many tables and views it owns in this database."""
 
     name: str
     login: bool
     superuser: bool
-    unbound: bool  # row level security does not bind it
+    unbound: bool  # row level security does not restrict it
     member_of: list[str]
     owns: int
 
@@ -94,7 +94,7 @@ class Role:
 
 @dataclass(slots=True)
 class RolesReport:
-    """The roles as they are now, and a sentence for each thing that was done."""
+    """The roles as they are now, and a sentence for each change that was made."""
 
     roles: list[Role] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
@@ -102,7 +102,7 @@ class RolesReport:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login to be made. Without a password it keeps the one it has."""
+    """A login to create. Without a password it keeps the one it has."""
 
     name: str
     password: str | None = field(default=None, repr=False)
@@ -115,10 +115,10 @@ async def make_roles(
     plans: Sequence[Plan],
     keep_passwords: Callable[[], None] = lambda: None,
 ) -> RolesReport:
-    """Make both logins and give them their rights in this database; say what was done.
+    """Create both logins and grant them their rights in this database; return what was done.
 
-    `keep_passwords` is called before anything is committed: where it fails, there is no login of a lost password.
-    Raises RolesRefused, and nothing is changed then.
+    `keep_passwords` is called before the commit: if it raises, no login exists whose password is lost. Raises
+    RolesRefused; then nothing is changed.
     """
     report = RolesReport()
     try:
@@ -140,7 +140,7 @@ async def make_roles(
 
 
 async def read_role(connection: Connection, name: str) -> Role | None:
-    """Return a role of the server, None when there is none of this name."""
+    """Return a role of the server; None if there is none with this name."""
     async with connection.cursor(row_factory=class_row(Role)) as cursor:
         return await (await cursor.execute(_SELECT_ROLE, [name])).fetchone()
 
@@ -183,7 +183,7 @@ async def _make_login(connection: Connection, login: Login, report: RolesReport)
         await _execute(connection, "alter role {} login", login.name)
         report.done.append(f"let {login.name} log in")
     if login.password is not None:
-        # Hashed here: a statement with the password itself could stand in the log of the server.
+        # Hashed here, since a statement with the password itself could end up in the server's log.
         name, password = login.name.encode(), login.password.encode()
         secret = connection.pgconn.encrypt_password(password, name, b"scram-sha-256").decode()
         await connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(login.name), secret))
@@ -210,7 +210,7 @@ async def _grant(
 
 
 async def _hand_over(connection: Connection, owner: str, plans: Sequence[Plan], report: RolesReport) -> None:
-    """Make the migrating login the owner of the tables and functions that a superuser made."""
+    """Make the migrating login the owner of the tables and functions that a superuser owns."""
     rights = list_table_rights(plans)
     owners = {spell_table(table.name): table.owner for table in await read_tables(connection, rights)}
     owners |= dict(await (await connection.execute(_SELECT_FOLLOWED)).fetchall())
@@ -235,5 +235,5 @@ async def _hand_over(connection: Connection, owner: str, plans: Sequence[Plan], 
 
 
 async def _execute(connection: Connection, text: str, *names: str) -> None:
-    """Execute DDL with the names in its places quoted."""
+    """Execute DDL with the quoted names in its placeholders."""
     await connection.execute(sql.SQL(text).format(*map(sql.Identifier, names)))
