@@ -110,7 +110,7 @@ async def answer_readiness(context: AppContext) -> Data[ReadyState]:
     reasons += report.problems
     log.warning("not ready", reasons=len(reasons), first=reasons[0]["message"])
     more = f" (and {len(reasons) - 1} more)" if reasons[1:] else ""
-    hint = "each reason under `detail` names the SQL or the command that mends it"
+    hint = "each reason under `detail` names the SQL or the command that repairs it"
     raise Fault("not_ready", f"not ready: {reasons[0]['message']}{more}", detail=reasons, hint=hint)
 
 

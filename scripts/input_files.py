@@ -30,7 +30,7 @@ def count_inputs(file: Path) -> int:
         if len(mistakes) == _MOST_MISTAKES:
             break
     if mistakes:
-        raise InputFileError("\n".join(mistakes), hint="nothing was queued; mend these lines and submit the file again")
+        raise InputFileError("\n".join(mistakes), hint="nothing was queued; fix these lines and submit the file again")
     if not count:
         raise InputFileError(f"{file.name} holds no inputs", hint="write a line per run")
     return count

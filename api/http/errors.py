@@ -172,7 +172,7 @@ def build_store_fault(error: StoreError) -> Fault:
 
 def _build_row_fault(error: StoreRefused) -> Fault:
     """Return the fault of values that Postgres rejects, with its message, which is about the caller's own data."""
-    hint = "nothing was written; mend the value the sentence is about"
+    hint = "nothing was written; correct the value the sentence is about"
     detail = [{"code": "refused_by_database", "field": error.column, "message": error.message}]
     return Fault("refused_by_database", error.message, hint=hint, detail=detail)
 

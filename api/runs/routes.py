@@ -304,7 +304,7 @@ async def repair_run_rows(context: Context, run_id: str) -> dict[str, Any]:
         return _build_repair_report([], "what this run found is pending; `dex reconcile` writes it")
     _record_accounts(context, run_id, accounts)
     pending = ", ".join(f"`{account.spec}`" for account in accounts if account.error)
-    message = f"pending: {pending}; mend the table, then `dex reconcile` writes it" if pending else None
+    message = f"pending: {pending}; repair the table, then `dex reconcile` writes it" if pending else None
     return _build_repair_report(accounts, message)
 
 

@@ -75,7 +75,7 @@ def _check_files(plan: Plan, files: Sequence[str], operation: str | None) -> Non
         if len(mistakes) == _MOST_MISTAKES:
             break
     if mistakes:
-        raise typer.BadParameter("\n".join([*mistakes, "nothing was stored; mend these files and import all again"]))
+        raise typer.BadParameter("\n".join([*mistakes, "nothing was stored; correct these files and import all again"]))
 
 
 def _check_payload(plan: Plan, payload: Any) -> None:
