@@ -66,7 +66,7 @@ DESCRIPTION = (
     'Success is `{"data": ...}`, failure `{"error", "code", "detail", "hint"}`.'
 )
 
-#: `statement_timeout` of every connection, in seconds: ends statements whose client process has died.
+#: `statement_timeout` of every connection, in seconds: it ends statements whose client process has died.
 #: The time limit of a request (`Limits.statement_seconds`) is shorter.
 LONGEST_STATEMENT = 60.0
 #: `lock_timeout`, in seconds, of the readiness checks and of recording when a token was used.
@@ -76,7 +76,7 @@ EXAMINE_INTERVAL = 30.0
 #: The rate limit of an address allows a burst of this many seconds' worth of requests.
 BURST_SECONDS = 4
 
-#: The errors that endpoints raise, and the functions that answer them. Others are answered by Telemetry.
+#: The errors that endpoints raise, and the functions that build their responses; Telemetry does so for other errors.
 EXCEPTION_HANDLERS: dict[Any, Any] = {
     Fault: answer_fault,
     StoreError: answer_store_error,
@@ -108,9 +108,9 @@ ROUTERS: tuple[APIRouter, ...] = (
 def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | None = None) -> FastAPI:
     """Create the API with the endpoints of `plans`.
 
-    It starts without a database too; `/readyz` then answers 503. Readiness compares the database with the files in the
-    folder `migrations`, by default that of the project which contains the working directory. With an operator's
-    address, only an app of its own serves the endpoints about the process and the document of all endpoints.
+    It also starts without a database; `/readyz` then returns 503. Readiness compares the database with the files in the
+    folder `migrations`, by default that of the project around the working directory. If the settings have an operator's
+    address, only a second app on that address has the endpoints about the process and the document of all endpoints.
     """
     telemetry.configure_logging()
     context = _build_context(settings, tuple(plans), migrations or project.find_project().migrations)
@@ -120,7 +120,7 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path | Non
     move_to_components(ERROR, components)
     for plan in plans:
         add_spec_endpoints(app.router, plan, components)
-    for router in ROUTERS:  # `include_router` would build each route anew at the first request, and match it twice
+    for router in ROUTERS:  # `include_router` would rebuild each route at the first request, and match it twice
         app.router.routes.extend(router.routes)
     documented = operator_app or app
     documented.router.routes.extend(operator.process_router.routes)
@@ -169,7 +169,7 @@ def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path
 
 
 def find_version() -> str:
-    """Return the installed version, or "0" where the package is not installed."""
+    """Return the installed version, or "0" if the package is not installed."""
     try:
         return metadata.version("data-engine-x")
     except metadata.PackageNotFoundError:
@@ -212,7 +212,7 @@ def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...
 
 
 async def _warn_at_start(context: Context) -> None:
-    """Log at the start how many organisations have no budget, and whether the database login is a superuser."""
+    """Log a warning if organisations have no budget, and if the database login is a superuser."""
     try:
         async with wrap_errors(), context.readiness.pool.connection() as connection:
             superuser = await fetch_is_superuser(connection)
@@ -229,9 +229,9 @@ async def _warn_at_start(context: Context) -> None:
 
 
 async def _examine_forever(context: Context) -> None:
-    """Check readiness every `EXAMINE_INTERVAL` seconds, so that a table that differs from its spec is known early.
+    """Check readiness every `EXAMINE_INTERVAL` seconds, so that a table which does not fit its spec is noticed early.
 
-    A spec that has no version yet gets its first one here; `dex migrate` and `dex backfill` register later ones.
+    A spec without any version gets its first one here; `dex migrate` and `dex backfill` register later ones.
     """
     registered = False
     while True:
@@ -241,7 +241,7 @@ async def _examine_forever(context: Context) -> None:
 
 
 async def _register_first_versions(context: Context) -> bool:
-    """Register the first version of each spec that has none; return whether the database could be written."""
+    """Register the first version of each spec that has none; return whether the database accepted writes."""
     try:
         async with wrap_errors(), context.readiness.pool.connection() as connection:
             await register_first_versions(connection, context.plans)

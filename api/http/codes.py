@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 
 class HttpCode(NamedTuple):
-    """The HTTP status of a code, and its documentation: what it means and what to do."""
+    """The HTTP status of a code, and its documentation: what it means and what to do about it."""
 
     status: int
     meaning: str
@@ -168,7 +168,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
 }
 
-#: The status of codes not listed above: reasons why a value is rejected (`Reason` of `engine.rows.extract`).
+#: The status of codes not listed above, which are reasons for rejecting a value (`Reason` of `engine.rows.extract`).
 _REJECTED: Final = 422
 
 

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with limits on the size of headers, on the time a client takes, and on open connections.
+"""uvicorn's HTTP protocol with limits on the size of headers, the time a client takes, and the open connections.
 
 uvicorn limits neither the size of headers nor the time in which a client sends headers and body or reads the response.
 Here a timer checks the deadlines of all connections every second.
@@ -20,13 +20,13 @@ log = structlog.get_logger("api")
 
 #: Seconds between two checks of the deadlines.
 _SWEEP_INTERVAL = 1.0
-#: Seconds between two log lines about the same limit, so that many violations do not fill the log. Each line has their
-#: number.
+#: Seconds between two log lines about the same limit, so that many violations do not fill the log. Each line says how
+#: many there were.
 _REPORT_INTERVAL = 10.0
 
 
 class ConnectionGuard:
-    """The connections of one server: which are busy or idle, and how often each limit was exceeded."""
+    """All connections of one server: which are busy or idle, and how often each limit was exceeded."""
 
     def __init__(self, limits: Limits, most: int) -> None:
         self.limits = limits
@@ -40,9 +40,9 @@ class ConnectionGuard:
         self._reported: dict[str, float] = {}
 
     def admit(self, connection: BoundedHttpProtocol) -> bool:
-        """Register a connection; when there are too many, close the one that is idle for longest.
+        """Register a connection; if there are too many, close the one that has been idle longest.
 
-        Return False when all are busy.
+        Returns False if all are busy, so that the new one has to be refused.
         """
         if self._timer is None:
             self._timer = connection.loop.call_later(_SWEEP_INTERVAL, self._close_overdue, connection.loop)
@@ -73,7 +73,7 @@ class ConnectionGuard:
             self.kept[connection] = None
 
     def report(self, loop: asyncio.AbstractEventLoop, bound: str, limit: int) -> None:
-        """Count that the limit `bound` was exceeded; log it at most every ten seconds, with the count since then."""
+        """Count that the limit `bound` was exceeded; log that at most every ten seconds, with the count since then."""
         self._bites[bound] = self._bites.get(bound, 0) + 1
         now = loop.time()
         if now - self._reported.get(bound, -_REPORT_INTERVAL) >= _REPORT_INTERVAL:
@@ -103,7 +103,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.request_task: asyncio.Task[Any] | None = None  # set by CancelOnDisconnect while the request is answered
         self.is_lost = False
         self._deadline: float | None = None
-        self._phase = "idle"  # or "header", "body", "busy": what the deadline is about
+        self._phase = "idle"  # or "header", "body", "busy": what the deadline is for
         self._unread_deadline: float | None = None
         self._unparsed = 0  # bytes received since the parser last completed a header or a part of a body
         self._head_size = 0
@@ -111,7 +111,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._has_received = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Register the connection, or refuse it when as many as allowed are busy."""
+        """Register the connection, or refuse it if too many are busy."""
         super().connection_made(transport)
         if not self.guard.admit(self):
             self.send_fault("too_many_connections", "too many requests are under way", hint="ask again in a moment")
@@ -129,7 +129,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes; refuse the request when they exceed the header limit without completing a header."""
+        """Parse received bytes; refuse the request if they exceed the header limit without completing a header."""
         self._has_received = True
         self._unparsed += len(data)
         super().data_received(data)
@@ -184,7 +184,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unread_deadline = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer 400 to what is not HTTP, and 431 where the parser stopped because the headers are too large."""
+        """Send 400 for what is not HTTP, or 431 if the parser stopped because the headers are too large."""
         if self._is_head_too_large:
             self._refuse_head()
         else:
@@ -197,7 +197,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         )
 
     def end_overdue(self, now: float) -> None:
-        """Close the connection whose deadline has passed; first answer 408 where a request had begun."""
+        """Close the connection, whose deadline has passed; first send 408 if a request had begun."""
         if self._unread_deadline is not None and now > self._unread_deadline:
             self.guard.report(self.loop, "unread_seconds", self.limits.unread_seconds)
             self.transport.abort()

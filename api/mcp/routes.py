@@ -18,7 +18,7 @@ agent_router = APIRouter(tags=["agents"], route_class=DocumentRoute)
 #: Not in the OpenAPI document: it is JSON-RPC, and MCP clients discover its tools through the protocol.
 @agent_router.post("/mcp", include_in_schema=False)
 async def answer_agent(request: Request) -> Response:
-    """Answer an agent: the SDK reads and answers the request."""
+    """Pass an agent's request to the SDK, which reads and answers it."""
     await find_tenant(request)
     try:
         check_installed()

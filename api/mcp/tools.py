@@ -1,4 +1,4 @@
-"""The tools for agents. Each calls endpoints with the caller's credentials, and shortens the answer to `max_bytes`."""
+"""The tools for agents: each calls endpoints with the caller's credentials, and shortens the answer to `max_bytes`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentTool:
-    """A tool: its name, its description, the type of its arguments, and the function that returns its JSON text."""
+    """A tool: its name, its description, the type of its arguments, and the function that returns its JSON answer."""
 
     name: str
     description: str
@@ -56,7 +56,7 @@ class AgentTool:
 async def call_tool(tool: AgentTool, call: ToolCall, arguments: Mapping[str, Any]) -> bytes:
     """Decode the arguments, call a tool, and return its answer as JSON text, shortened to `max_bytes`.
 
-    Raises Fault for invalid arguments, EndpointRefused when an endpoint answers with an error.
+    Raises Fault for invalid arguments, EndpointRefused when an endpoint returns an error.
     """
     try:
         given = tool.arguments.model_validate(arguments)
@@ -87,9 +87,9 @@ async def _describe_spec(call: ToolCall, given: Describe) -> bytes:
 
 
 async def _query_rows(call: ToolCall, given: Query) -> bytes:
-    """Answer one page that fits `max_bytes`: first the document columns are left out, then rows.
+    """Return one page that fits into `max_bytes`: if needed without document columns, then with fewer rows.
 
-    The query is repeated with a smaller limit, instead of cutting the page, so that the cursor is after its last row.
+    The query is repeated with a smaller limit instead of cutting the page, so that the cursor is after its last row.
     """
     plan = call.find_plan(given.spec)
     path, body = f"/api/v1/{plan.slug}/query", _build_query_body(given)
@@ -102,7 +102,7 @@ async def _query_rows(call: ToolCall, given: Query) -> bytes:
             body["fields"] = [name for name in columns if name not in left_out]
             notes["left_out"] = {"columns": left_out, "hint": "name them, or paths into them, in `fields`"}
             text = await call.client.post(path, body)
-    for _ in range(3):  # rows may grow between two queries; what then still does not fit is shortened by `call_tool`
+    for _ in range(3):  # rows may grow between queries; `call_tool` shortens what still does not fit
         rows = _count_fitting_rows(text, given.max_bytes)
         if rows >= body["limit"] or measure_text(text) <= given.max_bytes:
             break
@@ -119,7 +119,7 @@ def _build_query_body(given: Query) -> dict[str, Any]:
     }
 
 
-#: Bytes reserved for the parts of an answer besides its rows: the cursor and the notes.
+#: Bytes reserved for the other parts of an answer than its rows: the cursor and the notes.
 _META_BYTES: Final = 1_500
 
 

@@ -1,4 +1,4 @@
-"""The endpoint from which a client copies a table incrementally: the rows written or removed since a change number."""
+"""The endpoint for copying a table incrementally: it lists the rows written or removed after a change number."""
 
 from __future__ import annotations
 

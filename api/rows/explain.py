@@ -1,6 +1,6 @@
 """The endpoints that explain a row: the source of each cell's value, and the row's earlier versions."""
 
-# Without `from __future__ import annotations`: FastAPI reads models of a plan in annotations.
+# Without `from __future__ import annotations`: FastAPI needs the models in the annotations, which depend on a plan.
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final
@@ -34,7 +34,7 @@ from engine.values.uuid_text import parse_uuid
 
 
 class CellStep(BaseModel):
-    """What a normalizer made of a value."""
+    """The value after one normalizer."""
 
     normalizer: str
     result: Any
@@ -66,7 +66,7 @@ class Cell(BaseModel):
 
 
 class Explanation(BaseModel):
-    """A row, explained."""
+    """A row, and where the values of its cells come from."""
 
     id: Id
     state: RowState
@@ -82,7 +82,7 @@ class RowKey(BaseModel):
 
 
 class NoRow(BaseModel):
-    """A key of which no row, or no single row, can be explained."""
+    """Why a key cannot be explained: it has no row, or several."""
 
     id: None
     explanation: str
@@ -98,7 +98,7 @@ class KeyRows(NoRow):
 
 
 class KeyFinding(BaseModel):
-    """A step result, a run or an order that tells why a key has no row."""
+    """A step result, run or order that tells why a key has no row."""
 
     state: KeyState
     message: str
@@ -113,7 +113,7 @@ class KeyFinding(BaseModel):
 
 
 class KeyAbsence(NoRow):
-    """What is known of a key without a row."""
+    """What is known about a key without a row."""
 
     state: KeyState
     known: Annotated[list[KeyFinding], Field(description="The findings, newest first.")]
@@ -123,19 +123,19 @@ _KEY_COLUMN: Final = "A column of the key; normalized like the column, blank for
 
 
 class ExplainParameters(OrganisationParameters):
-    """The parameters of a row's explanation."""
+    """The parameters of a request to explain a row."""
 
     field: Annotated[Omittable[str], Field(description="Only the cell of this field.")] = None
 
 
 class HistoryParameters(OrganisationParameters):
-    """The parameters of a row's history."""
+    """The parameters of a request for a row's history."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="The most versions to list.")] = DEFAULT_LIMIT
 
 
 def add_explain_endpoints(spec: SpecRouter) -> None:
-    """Add the endpoints of a plan that explain its keys and its rows, and list a row's versions."""
+    """Add the endpoints that explain a plan's keys and rows, and list the versions of a row."""
     plan = spec.plan
     spec.add(
         "GET",

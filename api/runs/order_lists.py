@@ -50,7 +50,7 @@ class CostParameters(OrganisationParameters):
     response_model=DataWithMeta[list[dict[str, Any]], Page],
 )
 async def list_orders(caller: Reader, context: AppContext, parameters: Annotated[OrderParameters, Query()]) -> Response:
-    """Answer the orders of the request's organisation that match status and operation, newest first."""
+    """Return the orders of the request's organisation that match status and operation, newest first."""
     wanted = listing.OrderFilter(
         org_id=choose_organisation(caller, parameters.org_id),
         status=parameters.status,
@@ -69,7 +69,7 @@ async def list_orders(caller: Reader, context: AppContext, parameters: Annotated
     response_model=DataWithMeta[list[dict[str, Any]], dict[str, Any]],
 )
 async def list_costs(caller: Reader, context: AppContext, parameters: Annotated[CostParameters, Query()]) -> Response:
-    """Answer the costs of the request's organisation, summed by operation and month."""
+    """Return the costs of the request's organisation, summed by operation and month."""
     org_id = choose_organisation(caller, parameters.org_id)
     async with context.connection() as connection:
         found = await listing.sum_costs(connection, org_id, month=parameters.month, as_tenant=True)
