@@ -1,6 +1,7 @@
 """Benchmark of exports over HTTP, compared with psql copying the same rows (`COPY ... TO STDOUT`).
 
-It exports rows of 30 KB as JSON Lines, and small rows in every format, for which it also reports the API's peak memory.
+It exports rows of 30 KB as JSON Lines, and small rows in every format; for these it also reports the API's peak
+memory.
 """
 
 from __future__ import annotations

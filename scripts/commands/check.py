@@ -1,4 +1,4 @@
-"""The command `dex check`, which checks specs, their samples, and with --database their tables."""
+"""The command `dex check`, which checks specs, their samples and, with --database, their tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scripts import terminal
 from scripts.commands.options import AsJson, Command
 from scripts.database_url import open_database
 
-_MOST_NAMED = 5  # files that the last line names
+_MOST_NAMED = 5  # files that the last line names; more are counted
 
 
 def check_specs(
@@ -31,9 +31,8 @@ def check_specs(
 ) -> None:
     """Check every spec and extract its samples.
 
-    It prints every mistake with its place and a hint, and for each column in how many rows of the samples it has a
-    value. With `--database` it compares the tables, too, once the specs have no mistake. Exit status 1 when there
-    is a mistake.
+    It prints every mistake with its place and a hint, and for each column how many rows of the samples have a value.
+    With `--database` it also compares the tables, once the specs have no mistake. Exit status 1 if there is a mistake.
     """
     here = find_project()
     checked = check_project(here)
@@ -68,13 +67,13 @@ def check_specs(
 
 
 def _name_files(here: Project, files: Sequence[Path]) -> set[str]:
-    """Return the names of files as diagnostics have them: relative to the project's folder."""
+    """Return the names of files as in diagnostics: relative to the project's folder."""
     found = [file.resolve() for file in files]
     return {file.relative_to(here.root).as_posix() for file in found if file.is_relative_to(here.root)}
 
 
 def _check_outside_files(here: Project, files: Sequence[Path]) -> list[Diagnostic]:
-    """Check each file outside the project by itself. Raises BadParameter for a file that does not exist."""
+    """Check each file that is outside the project on its own. Raises BadParameter for a file that does not exist."""
     for file in files:
         if not file.is_file():
             raise typer.BadParameter(f"there is no file `{file}`")
@@ -106,7 +105,7 @@ def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _as_diagnostic(difference: Difference, files: dict[str, str]) -> dict[str, Any]:
-    """Convert a difference between spec and table to a diagnostic, at line 1 since it is about no line of the spec."""
+    """Convert a difference between spec and table to a diagnostic, at line 1, since it is about no line of the spec."""
     place = {"file": files.get(difference.spec, "migrations"), "line": 1, "column": 1}
     return {**place, "code": difference.code.value, "message": difference.message, "hint": difference.hint}
 
@@ -132,7 +131,7 @@ def _print_samples(samples: Sequence[SampleReport]) -> None:
 
 
 def _describe_files(files: Sequence[Path]) -> str:
-    """Name the files to report on; a long list by its number."""
+    """Return words for the files to report on: their names, or the number of many."""
     return ", ".join(file.as_posix() for file in files) if len(files) <= _MOST_NAMED else f"{len(files)} file(s)"
 
 

@@ -36,8 +36,8 @@ def verify_specs(
 ) -> None:
     """Compare the rows with what their step results give.
 
-    It reads everything in one snapshot, so concurrent writes do not matter. Exit status 1 when a row is missing,
-    orphaned (no step result gives it) or different.
+    Everything is read in one snapshot, so concurrent writes do not matter. Exit status 1 if a row is missing, orphaned
+    (no step result gives it) or different.
     """
     here = find_project()
     plans = load_plans(here)
@@ -57,7 +57,7 @@ def verify_specs(
 
 
 def _verify_spec(dsn: str, plan: Plan, org_id: str | None, shard: str | None, repair: bool) -> Verification | None:
-    """Verify one spec; when its table does not fit, print the error and return None, so that other specs follow."""
+    """Verify one spec; if its table does not fit, print the error and return None, so that other specs are verified."""
     on_stop = "what was repaired stays" if repair else "nothing was changed"
     from engine.store.errors import StoreRefused
     from engine.verify.repair import repair_spec

@@ -15,7 +15,7 @@ from scripts.docs import error_examples
 ERRORS_PAGE: Final = "docs/errors.md"
 
 
-#: Code of a rejection reason -> what to do about it.
+#: By code of a rejection reason: what to do about it.
 _ADVICE: Final[Mapping[str, str]] = {
     "missing_required": "Give the path another alternative (`a || b`), or drop `required`.",
     "path_failed": "Ask for the type first: `type(output.name) == 'string' && length(output.name)`.",
@@ -33,7 +33,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "not_found": "Nothing: the research found nothing, and nothing is stored.",
 }
 
-#: Code of a step or a run that failed -> what it means, and what to do about it.
+#: By code of a failed step or run: what it means, and what to do about it.
 _RUNNER_CODES: Final[Mapping[str, tuple[str, str]]] = {
     "missing_inputs": (
         "A required input has no text at any of its paths, which the message names. Nothing was ordered.",
