@@ -1,8 +1,9 @@
 /**
  * The JMESPath functions that a path may call, with the results of Python's jmespath.
  *
- * `engine/jmespath/functions.py` has the same table for Python, and `tests/conformance` compares the two. Functions that
- * select return the values they were given; those that compute return doubles, in the spelling that Python gives them.
+ * `engine/jmespath/functions.py` has the same table for Python, and `tests/conformance` compares the two. Functions
+ * that select return the values that they were given; functions that compute return doubles, written as Python writes
+ * them.
  */
 import { parseEmbeddedJson } from "../json/embedded.js";
 import { isObject, type Json, type JsonObject, type Numeral } from "../json/exact.js";
@@ -20,19 +21,19 @@ import {
   type Kind,
 } from "./values.js";
 
-/** An argument `&expression`: evaluated by the function over each element. */
+/** An argument `&expression`, which the function evaluates over each element. */
 export class Reference {
   constructor(readonly evaluate: (element: Json) => Json) {}
 }
 
 export type Argument = Json | Reference;
 type Num = number | Numeral;
-/** What a parameter takes; an array of numbers or strings has elements of one kind. */
+/** What a parameter accepts; `numbers` and `strings` are arrays of only numbers or only strings. */
 type Parameter = "any" | "reference" | "numbers" | "strings" | Kind;
 type SortKey = number | string;
 
 interface FunctionDefinition {
-  /** For each parameter the kinds it takes, as in Python's signatures. */
+  /** The kinds that each parameter accepts, as in Python's signatures. */
   readonly parameters: readonly (readonly Parameter[])[];
   readonly isVariadic: boolean;
   readonly call: (given: never) => Json;
@@ -83,7 +84,9 @@ const FUNCTIONS = new Map<string, FunctionDefinition>(
   }),
 );
 
-/** Call a function. Throws TypeError for an unknown name, a wrong number of arguments or a kind it does not take. */
+/**
+ * Call a function. Throws TypeError for an unknown name, a wrong number of arguments, or an argument of a wrong kind.
+ */
 export function callFunction(name: string, given: Argument[]): Json {
   const definition = FUNCTIONS.get(name);
   if (definition === undefined) throw new TypeError(`there is no function ${name}()`);
@@ -101,7 +104,7 @@ export function callFunction(name: string, given: Argument[]): Json {
   return call(given as never);
 }
 
-/** Compare two sort keys, strings by code point; below, equal to or above zero. Throws TypeError for a mix. */
+/** Return a number below, equal to or above 0: the order of two sort keys. Throws TypeError for keys of two kinds. */
 export function compareKeys(left: SortKey, right: SortKey): number {
   if (typeof left === "number" && typeof right === "number") return left - right;
   if (typeof left === "string" && typeof right === "string") return compareText(left, right);
@@ -132,13 +135,13 @@ function containsValue(subject: string | Json[], search: Json): boolean {
   return subject.includes(search);
 }
 
-/** Measure characters of a string as code points, as Python counts them. */
+/** Return the length of an array, an object or a string; of a string the code points, as in Python. */
 function measureLength(value: string | Json[] | JsonObject): number {
   if (Array.isArray(value)) return value.length;
   return typeof value === "string" ? Array.from(value).length : Object.keys(value).length;
 }
 
-/** Merge objects, the later values win. Checks all arguments: the signature is that of the first one. */
+/** Merge objects; later values win. It checks every argument, since the signature covers only the first. */
 function mergeObjects(objects: Json[]): JsonObject {
   return buildObject(
     objects.flatMap((object) => {
@@ -162,7 +165,7 @@ function toSortKey(value: Json): SortKey {
   throw new TypeError(`the key is ${getKind(value)}, not a number or a string`);
 }
 
-/** Return the first value with the greatest (`sign` 1) or the least (-1) key; null when there are no values. */
+/** Return the first value with the greatest (`sign` 1) or least (`sign` -1) key; null if there are no values. */
 function pickExtreme(values: Json[], keys: SortKey[], sign: number): Json {
   let best: [SortKey, Json] | undefined;
   for (const [index, key] of keys.entries()) {

@@ -60,17 +60,17 @@ export async function send(path: string, options: RequestOptions = {}): Promise<
   return response;
 }
 
-/** Responses that were requested before the page that needs them is drawn; each is used once. */
+/** Responses that were requested before their page is drawn, by path; each is used once. */
 const early = new Map<string, Promise<Response>>();
 
-/** Send a GET request whose response the next `request` of the same path uses. */
+/** Send a GET request; the next `request` of the same path uses its response. */
 export function sendEarly(path: string, options: RequestOptions): void {
   const response = send(path, options);
-  response.catch(() => undefined); // whoever uses it is told
+  response.catch(() => undefined); // the `request` that uses it gets the error
   early.set(path, response);
 }
 
-/** Forget what was sent early: another caller must not see it. */
+/** Forget early responses, which another caller must not see. */
 export function forgetEarly(): void {
   early.clear();
 }

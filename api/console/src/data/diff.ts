@@ -7,7 +7,7 @@ export interface Change {
   after: Json | undefined;
 }
 
-/** Columns that change with every write, and are not compared. */
+/** Columns that are not compared, since they change with every write. */
 const BOOKKEEPING = new Set([
   "id",
   "org_id",

@@ -13,7 +13,7 @@ export class ExactNumber {
 export type Json = null | boolean | number | string | ExactNumber | Json[] | { [key: string]: Json };
 export type JsonObject = Record<string, Json>;
 
-/** Parse JSON text; keep 1.10 and 12345678901234567890 exact in browsers that pass the source text to the reviver. */
+/** Parse JSON; 1.10 and 12345678901234567890 stay exact in browsers that pass the source text to the reviver. */
 export function parseJson(text: string): unknown {
   const revive = (_key: string, value: unknown, context?: { source?: string }): unknown =>
     typeof value === "number" && context?.source !== undefined && String(value) !== context.source

@@ -1,4 +1,4 @@
-/** The session: the caller, the organisations and specs it may read, and the choice of an organisation. */
+/** The session: the caller, the organisations and specs that it may read, and the chosen organisation. */
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import { type Address, parseAddress } from "./address";
@@ -21,8 +21,8 @@ export function useSession(): Session {
 }
 
 /**
- * Request the caller of a key, its organisations and the specs, and what the overview shows first as soon as the caller
- * is known. Throws Problem for an invalid key.
+ * Request the caller of a key, its organisations and the specs; once the caller is known, also what the overview shows
+ * first. Throws Problem for an invalid key.
  */
 export async function openSession(key?: string): Promise<Omit<Session, "signOut">> {
   const options = key === undefined ? {} : { key };
@@ -40,7 +40,7 @@ export async function openSession(key?: string): Promise<Omit<Session, "signOut"
   return { caller: caller.data, organisations: organisations.data, specs: specs.data };
 }
 
-/** Return the organisation whose data a page shows, null when a super-admin has chosen none. */
+/** Return the organisation whose data a page shows; null if a super-admin has chosen none. */
 export function chooseOrganisation(session: Session, address: Address): Organisation | null {
   if (session.caller.org_id) {
     return session.organisations[0] ?? { id: session.caller.org_id, name: "Your organisation", slug: "" };
@@ -50,7 +50,7 @@ export function chooseOrganisation(session: Session, address: Address): Organisa
   return found ?? (session.organisations.length === 1 ? (session.organisations[0] ?? null) : null);
 }
 
-/** Return the `org_id` to send: that of the organisation for a super-admin, null for a tenant, whose key implies it. */
+/** Return the `org_id` to send: for a super-admin the organisation's, for a tenant null, since its key implies it. */
 export function nameOrganisation(session: Session, organisation: Organisation | null): string | null {
   return session.caller.org_id ? null : (organisation?.id ?? null);
 }

@@ -1,4 +1,4 @@
-/** The page of costs: their sums by month and operation, and the list of orders. */
+/** The page of costs: sums by month and operation, and the list of orders. */
 import type { VNode } from "preact";
 import type { Address } from "../data/address";
 import { buildPath, request } from "../data/api";

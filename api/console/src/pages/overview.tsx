@@ -1,4 +1,4 @@
-/** The overview page: the accounts of one organisation, with reasons and fill rates, or of all organisations. */
+/** The overview page: step results by outcome, of one organisation (with reasons and fill rates) or of all. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { buildPath, request } from "../data/api";
@@ -146,7 +146,7 @@ interface Rates {
   columns: { name: string; filled: number }[];
 }
 
-/** Show the columns' fill rates in a section, and request them when it is opened. */
+/** Show the columns' fill rates in a section; they are requested when it is opened. */
 function FillRates({ spec, orgId }: { spec: Spec; orgId: string | null }): VNode {
   const [open, setOpen] = useState(false);
   return (

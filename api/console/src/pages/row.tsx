@@ -107,7 +107,7 @@ function WholeRow({ spec, row, explanation, history }: WholeProps): VNode {
   );
 }
 
-/** Return a title for the row: its name, or the values of its key. */
+/** Return a title for the row: its name column, or the values of its key. */
 function nameRow(spec: Spec, row: Row): string {
   const names = spec.columns.filter((column) => /(^|_)name$/.test(column.name) && !column.provided && !column.key);
   const keys = spec.conflict.filter((name) => name !== "org_id");

@@ -45,7 +45,7 @@ export function RowsPage({ spec, organisation, address }: RowsProps): VNode {
     },
     spec.name,
   );
-  // A separate request: the exact count reads every row that matches, and the page should not wait for it.
+  // A separate request, since the exact count reads every matching row, and the page should not wait for it.
   const count = useLoad(asked, async (signal) => {
     const whole = { ...body, fields: ["id"], limit: 1, count: "exact" };
     const answer = await request<Row[], PageMeta>(`api/v1/${spec.slug}/query`, { method: "POST", body: whole, signal });
@@ -181,7 +181,7 @@ interface HeadProps {
   ask: (next: Partial<Question>) => void;
 }
 
-/** The head of a column; if rows can be ordered by it, a button: ascending, descending, then newest first again. */
+/** The head of a column: a button if rows can be ordered by it (ascending, descending, then newest first again). */
 function ColumnHead({ column, question, ask }: HeadProps): VNode {
   const name = humanize(column.name);
   const direction =

@@ -1,4 +1,4 @@
-/** The pages of runs: all of an organisation with their steps, and those of one submission. */
+/** The pages of runs: those of an organisation with their steps, and those of one submission. */
 import type { VNode } from "preact";
 import type { Address } from "../data/address";
 import { buildPath, request } from "../data/api";
@@ -75,7 +75,7 @@ interface SubmissionProps {
   organisation: Organisation;
 }
 
-/** Show one submission with its runs, and for callers who may spend the buttons to cancel and retry it. */
+/** Show one submission with its runs and, for callers who may start paid work, the buttons to cancel and retry it. */
 export function SubmissionPage({ id, organisation }: SubmissionProps): VNode {
   const session = useSession();
   const orgId = nameOrganisation(session, organisation);

@@ -246,7 +246,7 @@ function shorten(text: string): string {
   return text.length > 80 ? `${text.slice(0, 79)}…` : text;
 }
 
-/** Return the different paths of a column, each with the operations that have it. */
+/** Return the distinct paths of a column, each with the operations that use it. */
 function joinSources(column: Column): { path: string; operations: string }[] {
   const byPath = new Map<string, string[]>();
   for (const source of column.sources) {

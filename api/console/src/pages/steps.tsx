@@ -1,4 +1,4 @@
-/** The pages of step results: those that a count of the accounts consists of, and one step result with its payloads. */
+/** The pages of step results: those behind a count on the overview, and one step result with its payloads. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import type { Address } from "../data/address";
@@ -154,7 +154,9 @@ export function StepPage({ id, organisation }: { id: string; organisation: Organ
   );
 }
 
-/** Return the operation's output of a payload, without the context for later steps; else the whole payload. */
+/**
+ * Return the operation's output in a payload, without the context for later steps; the whole payload if it has none.
+ */
 function findOutput(payload: Json): Json {
   const result = isObject(payload) ? payload["operation_result"] : null;
   return isObject(result) && result["output"] !== undefined ? result["output"] : payload;

@@ -28,7 +28,7 @@ interface Known {
   rows: FoundRow[];
   findings: SpecFinding[];
   runs: Run[];
-  /** How many runs were searched at a time, and the oldest of them where there are older ones. */
+  /** How many runs were searched, and the oldest of them if there are older ones. */
   searched: number;
   lastSearched: string | null;
 }
@@ -107,7 +107,7 @@ function Answer({ wanted, organisation }: { wanted: string; organisation: Organi
   );
 }
 
-/** Search runs older than those that were searched, when asked to: inputs have no index, and a history may be long. */
+/** Offer to search older runs too: on request only, since inputs have no index and a history may be long. */
 function OlderRuns({ wanted, orgId, before }: { wanted: string; orgId: string | null; before: string }): VNode {
   const [asked, setAsked] = useState(false);
   if (asked) return <MoreRuns {...{ wanted, orgId, before }} />;
@@ -144,7 +144,7 @@ function MoreRuns({ wanted, orgId, before }: { wanted: string; orgId: string | n
   );
 }
 
-/** Find the rows of a spec in which a column of the key, or another one with filters, equals the typed text. */
+/** Find the rows of a spec in which a key column, or another column with filters, equals the typed text. */
 async function findRows(spec: Spec, wanted: string, orgId: string | null, signal: AbortSignal): Promise<FoundRow[]> {
   const columns = spec.columns.filter(
     (column) => !column.provided && column.type === "text" && column.operators.includes("eq"),
@@ -158,7 +158,7 @@ async function findRows(spec: Spec, wanted: string, orgId: string | null, signal
     }),
   );
   for (const answer of answers) {
-    // A 422 means that the column cannot have such a value, and so no row has it.
+    // A 422 means that the column cannot have such a value, so no row has it.
     if (answer.status === "fulfilled") for (const row of answer.value.data) found.set(row.id, row);
   }
   return [...found.values()].map((row) => ({ spec, row }));
@@ -189,7 +189,9 @@ async function explainKeys(
   return [...findings.values()].map((finding) => ({ spec, finding }));
 }
 
-/** Whether a column's path starts at `item`: a step result without the list tells nothing of keys with such columns. */
+/**
+ * Whether a column's path starts with `item`: a step result without the list says nothing about such a column's keys.
+ */
 function readsElement(column: Column): boolean {
   return column.sources.some((source) => /\b(item|parent)\b/.test(source.path ?? ""));
 }
@@ -261,7 +263,7 @@ function judge({ rows, findings, runs, searched, lastSearched }: Known, wanted: 
   }
   const waiting = steps.some((step) => listUnreadSpecs(step, specs).length > 0) ? ["pending"] : [];
   const statuses = steps.map((step) => step.status);
-  // The run's status distinguishes queued from running; the finding of a step without a result does not.
+  // Only the run's status tells queued from running; the finding about a step without a result does not.
   const listed = new Set(steps.map((step) => step.id));
   const found = findings
     .map(({ finding }) => finding)

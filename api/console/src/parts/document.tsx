@@ -8,7 +8,7 @@ import { EvidenceNotes } from "./evidence";
 import { OutsideLink } from "./link";
 import { Heading, isProse, Prose, renderInline } from "./markdown";
 
-/** The most entries of a list or an object that are shown before a click on "more": large documents open fast. */
+/** The most entries of a list or object shown before a click on "more", so that large documents open fast. */
 const SHOWN = 40;
 const DEEPEST = 12;
 const MOST_TABLE_COLUMNS = 7;
@@ -193,7 +193,7 @@ function ObjectTable({ rows, columns }: { rows: JsonObject[]; columns: string[] 
   );
 }
 
-/** Return the columns of a table for a list of similar objects with few short values; null if it cannot be a table.
+/** Return the columns of a table for a list of similar objects with few, short values; null for any other list.
  *
  * A list whose elements have evidence of their own is not shown as a table.
  */
