@@ -155,14 +155,14 @@ def require_spender(caller: Caller) -> None:
         )
 
 
-def is_same_secret(given: str, secret: str) -> bool:
+def is_same_secret(sent: str, secret: str) -> bool:
     """Return whether two secrets are equal, in constant time, so that the duration reveals nothing about them."""
-    return hmac.compare_digest(given.encode(), secret.encode())
+    return hmac.compare_digest(sent.encode(), secret.encode())
 
 
-def is_internal_key(given: str, context: Context) -> bool:
+def is_internal_key(token: str, context: Context) -> bool:
     """Return whether a bearer token is the internal key, or the previous one during its replacement."""
-    return True in [is_same_secret(given, key) for key in context.settings.internal_api_keys]  # not lazy
+    return True in [is_same_secret(token, key) for key in context.settings.internal_api_keys]  # not lazy
 
 
 def parse_header_uuid(name: str, value: str) -> str:

@@ -101,14 +101,14 @@ class Readiness:
             reason = error.message if isinstance(error, StoreError) else f"no answer within {_TIMEOUT:g} seconds"
             log.error("database unavailable", reason=reason)
             return Report([_UNAVAILABLE], [], {})
-        found = [difference.as_dict() for difference in differences]
-        misfits = {name: [one for one in found if one.get("spec") == name] for name in self._plans}
+        all_entries = [difference.as_dict() for difference in differences]
+        misfits = {name: [entry for entry in all_entries if entry.get("spec") == name] for name in self._plans}
         misfits = {name: entries for name, entries in misfits.items() if entries}
         reasons = [report_pending_migration(reason).as_dict() for reason in pending]
-        reasons += [entry for entry in found if not entry.get("spec")]
+        reasons += [entry for entry in all_entries if not entry.get("spec")]
         if self._plans and len(misfits) == len(self._plans):
-            return Report([*reasons, *found], [], misfits)
-        problems = [entry for entry in found if entry.get("spec")]
+            return Report([*reasons, *all_entries], [], misfits)
+        problems = [entry for entry in all_entries if entry.get("spec")]
         problems += [_READ_ONLY] if is_read_only else []
         problems += [_FULL_DISK] if time.monotonic() - self._full_at < _FULL_DISK_SECONDS else []
         return Report(reasons, problems, misfits)

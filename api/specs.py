@@ -197,12 +197,12 @@ def _describe_source(mapping: OperationMapping, index: int) -> dict[str, Any]:
 def _describe_research(research: Research) -> dict[str, Any]:
     inputs = [
         {
-            "name": one.name,
-            "paths": [path.text for path in one.paths],
-            "normalizers": [normalizer.name for normalizer in one.normalizers],
-            "required": one.required,
+            "name": research_input.name,
+            "paths": [path.text for path in research_input.paths],
+            "normalizers": [normalizer.name for normalizer in research_input.normalizers],
+            "required": research_input.required,
         }
-        for one in research.inputs
+        for research_input in research.inputs
     ]
     return {
         "operation": research.operation,

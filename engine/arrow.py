@@ -40,7 +40,7 @@ def rows(spec: str, output: Any) -> Any:
     return arrow.Table.from_pylist(list(list_rows(output.to_pylist())), schema=build_rows_schema(_find_plan(spec)))
 
 
-def newest(spec: str, found: Any) -> Any:
+def newest(spec: str, table: Any) -> Any:
     """Return one row per key from the table of `rows`, as a backfill would store it.
 
     The newest step result wins; a column with `on_null: keep` keeps an older value; with `on_absent: delete`, rows that
@@ -48,7 +48,7 @@ def newest(spec: str, found: Any) -> Any:
     which is part of every key.
     """
     plan = _find_plan(spec)
-    return arrow.Table.from_pylist(list(fold_cells(plan, found.to_pylist())), schema=build_newest_schema(plan))
+    return arrow.Table.from_pylist(list(fold_cells(plan, table.to_pylist())), schema=build_newest_schema(plan))
 
 
 def _find_plan(spec: str) -> Plan:

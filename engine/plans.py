@@ -45,15 +45,15 @@ def read_texts(project: Project) -> tuple[PortableSpec, ...]:
     """Return the texts of the project's specs. Raises SpecErrors with every mistake in the specs."""
     checked = check_project(project)
     _compile(checked)
-    return tuple(PortableSpec(one.file, one.text, tuple(one.files.items())) for one, _ in checked.specs)
+    return tuple(PortableSpec(source.file, source.text, tuple(source.files.items())) for source, _ in checked.specs)
 
 
 def compile_texts(texts: Sequence[PortableSpec]) -> tuple[Plan, ...]:
     """Return the plans of specs that came as text. Raises SpecErrors."""
     sources = []
-    for one in texts:
-        source = yaml_source.parse_source(one.text, one.file)
-        source.files = dict(one.files)
+    for portable in texts:
+        source = yaml_source.parse_source(portable.text, portable.file)
+        source.files = dict(portable.files)
         sources.append(source)
     return _compile(check_sources(sources))
 

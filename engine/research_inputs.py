@@ -25,15 +25,15 @@ class NormalizedInput:
 
 def normalize_inputs(research: Research, candidates: Mapping[str, Sequence[Json]]) -> dict[str, NormalizedInput]:
     """Return each input of `candidates` by name, normalized: the first of its values that gives a text."""
-    inputs = {each.name: each for each in research.inputs}
+    inputs = {research_input.name: research_input for research_input in research.inputs}
     return {name: _choose_value(inputs[name], values) for name, values in candidates.items() if name in inputs}
 
 
-def _choose_value(given: ResearchInput, values: Sequence[Json]) -> NormalizedInput:
+def _choose_value(research_input: ResearchInput, values: Sequence[Json]) -> NormalizedInput:
     refused = None
     for value in values:
         try:
-            text = _normalize_value(given, value)
+            text = _normalize_value(research_input, value)
         except NormalizeError as error:
             refused = refused or str(error)
             continue
@@ -42,10 +42,10 @@ def _choose_value(given: ResearchInput, values: Sequence[Json]) -> NormalizedInp
     return NormalizedInput(None, refused)
 
 
-def _normalize_value(given: ResearchInput, value: Json) -> str:
+def _normalize_value(research_input: ResearchInput, value: Json) -> str:
     """Return the normalized text of a value, "" if it has none. Raises NormalizeError, naming normalizer and value."""
     original = value
-    for normalizer in given.normalizers:
+    for normalizer in research_input.normalizers:
         try:
             value = normalizer.function(value)
         except NormalizeError as error:

@@ -113,9 +113,9 @@ def install_packages(*arguments: str) -> None:
 def find_uv() -> Optional[str]:
     """Return the path of uv: the machine's, or one that pip installs into `.venv`; None if that fails."""
     own = VENV / "bin" / "uv"
-    found = shutil.which("uv") or (str(own) if own.exists() else None)
-    if found or not run_pip("--require-hashes", "-r", str(ROOT / "requirements-uv.lock"), quiet=True):
-        return found
+    path = shutil.which("uv") or (str(own) if own.exists() else None)
+    if path or not run_pip("--require-hashes", "-r", str(ROOT / "requirements-uv.lock"), quiet=True):
+        return path
     return str(own)
 
 

@@ -82,7 +82,7 @@ class ConnectionGuard:
 
     def _close_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for connection in [one for one in self.open if one.is_overdue(now)]:
+        for connection in [candidate for candidate in self.open if candidate.is_overdue(now)]:
             connection.end_overdue(now)
         self._timer = loop.call_later(_SWEEP_INTERVAL, self._close_overdue, loop) if self.open else None
 

@@ -41,8 +41,8 @@ class EndpointClient:
 
     async def get(self, path: str, parameters: Mapping[str, str | None]) -> bytes:
         """Send a GET and return the response body; parameters that are None are left out. Raises EndpointRefused."""
-        given = {name: value for name, value in parameters.items() if value is not None}
-        return await self._send("GET", path, params=given)
+        present = {name: value for name, value in parameters.items() if value is not None}
+        return await self._send("GET", path, params=present)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
         """Send a POST with a JSON body and return the response body. Raises EndpointRefused."""

@@ -50,7 +50,7 @@ def _shorten_value(value: Json, characters: int, entries: int, levels: int) -> J
         return f"… ({len(value)} {'keys' if isinstance(value, dict) else 'entries'})"
     left_out = len(value) - entries
     if isinstance(value, list):
-        shown = [_shorten_value(one, characters, entries, levels - 1) for one in value[:entries]]
+        shown = [_shorten_value(entry, characters, entries, levels - 1) for entry in value[:entries]]
         return [*shown, f"… (+{left_out} entries)"] if left_out > 0 else shown
     names = list(value)[:entries]
     pairs = {name: _shorten_value(value[name], characters, entries, levels - 1) for name in names}

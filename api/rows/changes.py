@@ -75,9 +75,9 @@ async def _list_changes(
     except QueryRejected as error:
         raise build_query_fault(error) from error
     async with context.connection() as connection:
-        found = await fetch_changes(
+        changes = await fetch_changes(
             connection, plan, query, after=parameters.after, limit=parameters.limit, max_bytes=MAX_PAGE_BYTES
         )
-        if not found.entries:
+        if not changes.entries:
             await check_organisation(connection, org_id)
-    return build_list_response(found.entries, {"next": found.next})
+    return build_list_response(changes.entries, {"next": changes.next})

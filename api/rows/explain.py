@@ -205,14 +205,14 @@ async def _explain_row(
 
 
 async def _explain_key(plan: Plan, request: Request, caller: Reader, context: AppContext) -> Response:
-    given = dict(request.query_params)
+    parameters = dict(request.query_params)
     known = (*(column.name for column in plan.key_fields), "org_id")
-    if unknown := [name for name in given if name not in known]:
+    if unknown := [name for name in parameters if name not in known]:
         raise build_unknown_field_fault(unknown, known)
-    org_id = choose_organisation(caller, parse_organisation(given.pop("org_id", None)))
+    org_id = choose_organisation(caller, parse_organisation(parameters.pop("org_id", None)))
     async with context.connection() as connection:
         try:
-            key = parse_key(plan, given)
+            key = parse_key(plan, parameters)
             found = await explain_key(connection, plan, org_id, key, context.plans)
         except QueryRejected as error:
             raise build_query_fault(error) from error

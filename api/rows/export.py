@@ -87,9 +87,9 @@ def choose_format(accept: str) -> ExportFormat:
             continue
         if name in _ANY:
             return ExportFormat.NDJSON
-        found = [format_ for format_ in ExportFormat if name in (format_.media_type, f"{_main_type(format_)}/*")]
-        if found:
-            return found[0]
+        matching = [format_ for format_ in ExportFormat if name in (format_.media_type, f"{_main_type(format_)}/*")]
+        if matching:
+            return matching[0]
     known = ", ".join(f"`{format_.media_type}`" for format_ in ExportFormat)
     raise Fault("not_acceptable", f"there is no export in the format `{accept[:100]}`", hint=f"`Accept` one of {known}")
 

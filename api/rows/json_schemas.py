@@ -212,7 +212,7 @@ def _build_row_fields(plan: Plan) -> dict[str, Any]:
 
 def _find_widest(plan: Plan, column: Field) -> Field:
     """Return `column`; or, if operations have different normalizers for it, a copy that accepts any JSON value."""
-    same = all(each.normalizers == column.normalizers for each in plan.list_operation_fields(column.name))
+    same = all(variant.normalizers == column.normalizers for variant in plan.list_operation_fields(column.name))
     return column if same else replace(column, type=TYPES["jsonb"], normalizers=())
 
 

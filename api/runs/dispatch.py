@@ -30,12 +30,12 @@ async def dispatch_runs(context: Context, runs: list[OfferedRun]) -> dict[str, A
     async with context.connection() as connection:
         for run_id, trigger_run_id in taken:
             await submissions.record_dispatch(connection, run_id, trigger_run_id)
-    left = [{"pipeline_run_id": result.run_id, "error": result.error} for result in results if result.error]
-    if not left:
+    failed = [{"pipeline_run_id": result.run_id, "error": result.error} for result in results if result.error]
+    if not failed:
         return {"dispatched": len(taken), "not_dispatched": []}
-    log.warning("not dispatched", runs=len(left), error=left[0]["error"])
+    log.warning("not dispatched", runs=len(failed), error=failed[0]["error"])
     hint = "these runs stay queued and are offered again; `POST /api/internal/submissions/dispatch` does so at once"
-    return {"dispatched": len(taken), "not_dispatched": left, "hint": hint}
+    return {"dispatched": len(taken), "not_dispatched": failed, "hint": hint}
 
 
 async def sweep_runs_forever(context: Context) -> None:

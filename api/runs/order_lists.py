@@ -59,8 +59,8 @@ async def list_orders(caller: Reader, context: AppContext, parameters: Annotated
         offset=parameters.offset,
     )
     async with context.connection() as connection:
-        found = await listing.list_orders(connection, wanted, as_tenant=True)
-    return build_list_response([text.encode() for text in found], {"limit": wanted.limit, "offset": wanted.offset})
+        texts = await listing.list_orders(connection, wanted, as_tenant=True)
+    return build_list_response([text.encode() for text in texts], {"limit": wanted.limit, "offset": wanted.offset})
 
 
 @router.get(
@@ -72,5 +72,5 @@ async def list_costs(caller: Reader, context: AppContext, parameters: Annotated[
     """Return the costs of the request's organisation, summed by operation and month."""
     org_id = choose_organisation(caller, parameters.org_id)
     async with context.connection() as connection:
-        found = await listing.sum_costs(connection, org_id, month=parameters.month, as_tenant=True)
-    return build_list_response([text.encode() for text in found], {})
+        texts = await listing.sum_costs(connection, org_id, month=parameters.month, as_tenant=True)
+    return build_list_response([text.encode() for text in texts], {})

@@ -191,8 +191,8 @@ async def find_collectable_orders(body: CollectablePage, context: AppContext, or
         limit=body.limit,
     )
     async with context.connection() as connection:
-        found = await collection.find_collectable_orders(connection, wanted)
-    return build_list_response([text.encode() for text in found], {})
+        texts = await collection.find_collectable_orders(connection, wanted)
+    return build_list_response([text.encode() for text in texts], {})
 
 
 @router.post("/settle", summary="Store the result of an order in the step that bought it", response_model=Data[Facts])

@@ -142,11 +142,11 @@ async def answer_step_result(
     """Return one step result of the request's organisation, with its payloads."""
     org_id, step_id = choose_organisation(caller, parameters.org_id), parse_uuid(step_result_id)
     async with context.connection() as connection:
-        found = step_id and await read_step_result(connection, context.plans, org_id, step_id, caller.company_id)
-        if not found:
+        text = step_id and await read_step_result(connection, context.plans, org_id, step_id, caller.company_id)
+        if not text:
             await check_organisation(connection, org_id)
             raise Fault("not_found", "there is no such step result", hint="check the id and the organisation")
-    return build_data_response(found)
+    return build_data_response(text)
 
 
 def _spell_text(text: str) -> tuple[str, ...]:

@@ -95,11 +95,11 @@ class LiveUpsert:
     ) -> LiveResult | None:
         """Fold the step result that `rows` name; return None when that is not possible yet."""
         cursor = await connection.execute(step_upsert.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
-        found = await cursor.fetchone()
-        if found is None:
+        row = await cursor.fetchone()
+        if row is None:
             await check_organisation(connection, org_id)
             raise SourceRefused("source_step_result_id")
-        status, result_status, operation, submission_id, run_id = found
+        status, result_status, operation, submission_id, run_id = row
         _check_sources(rows[0], submission_id, run_id)
         if status in _UNRECORDED:
             return None

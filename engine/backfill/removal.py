@@ -109,9 +109,9 @@ class Removal:
             self._preview_removed([(row_id, key)])
         await self.connection.execute(self.statements.unsource_absent_sql, parameters)
         for number, (fold, contributor) in enumerate(zip(folds, complete, strict=True), start=1):
-            for each in fold.contributors:
-                if each.is_new and each.step:
-                    _record_deletion(each.step, removed[number] if each is contributor else None)
+            for member in fold.contributors:
+                if member.is_new and member.step:
+                    _record_deletion(member.step, removed[number] if member is contributor else None)
 
     def _preview_removed(self, rows: Iterable[tuple[str, str]]) -> None:
         if self.preview:

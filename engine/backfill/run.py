@@ -179,8 +179,8 @@ async def stream_stale_units(connection: Connection, plan: Plan, org_ids: Sequen
     after = (_LEAST_UUID, _LEAST_UUID)
     while True:
         parameters = {"spec": plan.name, "orgs": list(org_ids), "after_org": after[0], "after_unit": after[1]}
-        found = await connection.execute(lineage.SELECT_STALE_SQL, {**parameters, "limit": _STALE_SIZE})
-        units = [Unit(org_id, unit_id, parent) for org_id, unit_id, parent in await found.fetchall()]
+        cursor = await connection.execute(lineage.SELECT_STALE_SQL, {**parameters, "limit": _STALE_SIZE})
+        units = [Unit(org_id, unit_id, parent) for org_id, unit_id, parent in await cursor.fetchall()]
         if not units:
             return
         yield units

@@ -100,9 +100,9 @@ async def _note_large_organisations(
     """Call `note_large` for each organisation of the shard that has more step results in scope than its fair share."""
     known = await count_by_organisation(connection, plan, replace(scope, all=True, rejected=False))
     total = sum(known.values())
-    for org_id, found in known.items():
-        if shard.holds(org_id) and found * shard.count > total:
-            note_large(org_id, found, total)
+    for org_id, count in known.items():
+        if shard.holds(org_id) and count * shard.count > total:
+            note_large(org_id, count, total)
 
 
 async def _stream_batches(

@@ -123,8 +123,8 @@ class StagingTable:
                 await self.connection.execute(self.statements.delete_misplaced_sql, {"ids": misplaced})
             if not missing:
                 break
-            found = await self._fetch_rows(self.statements.lookup_sql, bounds)
-            taken = {number: row_id for number, row_id, _ in found if row_id is not None and number in missing}
+            stored = await self._fetch_rows(self.statements.lookup_sql, bounds)
+            taken = {number: row_id for number, row_id, _ in stored if row_id is not None and number in missing}
             differing |= taken
             missing = [number for number in missing if number not in taken]
             if not taken:

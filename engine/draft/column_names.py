@@ -39,7 +39,7 @@ def choose_owner_name(owner: str, keys: Sequence[KeyPath]) -> str:
     is named by the key that begins with the owner (`company_name`) if there is one; else by the shortest key, prefixed
     with the owner if that key is too general (`name`); else by the longest.
     """
-    last = [names.to_snake_case(each[-1]) for each in keys]
+    last = [names.to_snake_case(path[-1]) for path in keys]
     if len(keys[0]) > 1:
         return _join_keys(owner, keys[0])
     prefixed = [name for name in last if name.startswith(f"{owner}_")]

@@ -97,17 +97,17 @@ def draft_from_columns(
 
 def _parse_columns(text: str) -> list[tuple[str, str]]:
     """Parse `name:type,...` to pairs of name and type. Raises NotDrafted, naming the invalid part."""
-    found: list[tuple[str, str]] = []
+    columns: list[tuple[str, str]] = []
     for part in re.split(r",(?![^(]*\))", text):
         name, _, kind = (word.strip() for word in part.partition(":"))
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
             raise NotDrafted(f"`{part.strip()}` is no column", hint="write name:type, such as round_name:text")
         if (kind or "text") not in TYPES:
             raise NotDrafted(f"unknown type `{kind}` of `{name}`", hint=suggest_type(kind))
-        if any(name == other for other, _ in found):
+        if any(name == other for other, _ in columns):
             raise NotDrafted(f"column `{name}` is given twice", hint="keep one of the two")
-        found.append((name, kind or "text"))
-    return found
+        columns.append((name, kind or "text"))
+    return columns
 
 
 def _add_fact(proposal: Proposal, name: str, kind: str, root: str, entity: str) -> Column:
@@ -134,11 +134,11 @@ def _add_element_key(proposal: Proposal, facts: Sequence[Column]) -> None:
     all columns of its key.
     """
     texts = [column for column in facts if column.guess.type == "text"]
-    found = find_identity(facts, _IDENTITIES) or find_identity(texts, _ADDRESSES) or next(iter(texts), None)
-    if found:
-        if found.guess.type == "text" and not found.guess.normalize:
-            found.guess.normalize = ("trim",)
-        proposal.add_to_key(found, required=True)
+    identity = find_identity(facts, _IDENTITIES) or find_identity(texts, _ADDRESSES) or next(iter(texts), None)
+    if identity:
+        if identity.guess.type == "text" and not identity.guess.normalize:
+            identity.guess.normalize = ("trim",)
+        proposal.add_to_key(identity, required=True)
         return
     guess = Guess("text", ("fingerprint",), ["no column tells the elements apart"])
     proposal.add_to_key(proposal.add_column("fingerprint", "item", ["x"], guess), required=True)

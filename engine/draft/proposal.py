@@ -165,7 +165,7 @@ def _list_named_leaves(document: Place, skipped: Sequence[KeyPath]) -> Iterator[
 
 
 def _build_alternatives(document: Place, keys: Sequence[KeyPath]) -> str:
-    return " || ".join(document.enter(each).path for each in keys)
+    return " || ".join(document.enter(path).path for path in keys)
 
 
 def _add_owner_column(proposal: Proposal, keys: Sequence[KeyPath], path: str, value: Json) -> Column:

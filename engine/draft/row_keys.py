@@ -20,10 +20,10 @@ def add_owner_to_key(proposal: Proposal, columns: Sequence[Column]) -> Column | 
     """Add the column that identifies the owner (the operation's entity) to the key and return it; None without one."""
     words = _IDENTITIES.get(proposal.owner, _IDENTITIES[""])
     own = [column for column in columns if not is_client_column(column) and _is_owners(column, proposal.owner)]
-    found = find_identity(own, words)
-    if found:
-        proposal.add_to_key(found, required=True)
-    return found
+    identity = find_identity(own, words)
+    if identity:
+        proposal.add_to_key(identity, required=True)
+    return identity
 
 
 def _is_owners(column: Column, owner: str) -> bool:
@@ -40,12 +40,14 @@ def add_run_to_key(proposal: Proposal) -> None:
 
 def add_element_to_key(proposal: Proposal, columns: Sequence[Column], element_name: str, count: int) -> None:
     """Add columns that identify an element to the key: one, else two together, else a fingerprint of the element."""
-    found = _find_distinct_columns([column for column in columns if column.may_be_key])
-    for column in found:
+    distinct = _find_distinct_columns([column for column in columns if column.may_be_key])
+    for column in distinct:
         proposal.add_to_key(column, required=True)
-    if found and count == 1:
-        found[-1].guess.doubts.append("part of the key, but the sample has one element, so nothing shows that it tells")
-    if not found:
+    if distinct and count == 1:
+        distinct[-1].guess.doubts.append(
+            "part of the key, but the sample has one element, so nothing shows that it tells"
+        )
+    if not distinct:
         doubts = ["nothing in the sample tells the elements apart: a change of any of their values makes a new row"]
         guess = Guess("text", ("fingerprint",), doubts)
         column = proposal.add_column(f"{element_name}_fingerprint", "item", ["x"], guess)
@@ -54,10 +56,10 @@ def add_element_to_key(proposal: Proposal, columns: Sequence[Column], element_na
 
 def add_client_to_key(proposal: Proposal) -> None:
     """Add the client to the key, if the sample has one: research for one client must not overwrite that for another."""
-    found = find_identity([column for column in proposal.columns if is_client_column(column)], ("domain", "name"))
-    if found:
-        proposal.add_to_key(found, required=False)
-        found.guess.doubts.append("part of the key, so that each client has a row of its own; drop it to share one")
+    identity = find_identity([column for column in proposal.columns if is_client_column(column)], ("domain", "name"))
+    if identity:
+        proposal.add_to_key(identity, required=False)
+        identity.guess.doubts.append("part of the key, so that each client has a row of its own; drop it to share one")
 
 
 def find_identity(columns: Iterable[Column], words: Iterable[str]) -> Column | None:

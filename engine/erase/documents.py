@@ -81,9 +81,9 @@ class SubjectColumns:
                 pairs += [(role, _search_path(path, document)) for role, path in sources if path is not None]
         return collect_identities(pairs)
 
-    def identify_input(self, given: Json) -> Identities:
+    def identify_input(self, run_input: Json) -> Identities:
         """Return whom the input of a run is about: by its top-level keys."""
-        return collect_identities(self._list_keys(given))
+        return collect_identities(self._list_keys(run_input))
 
     def _list_keys(self, value: Any) -> Iterator[tuple[KeyRole, Any]]:
         if isinstance(value, dict):
@@ -108,10 +108,10 @@ class SubjectColumns:
 
 def _list_own_keys(kind: SubjectKind, research: Research) -> set[str]:
     keys: set[str] = set()
-    for given in research.inputs:
-        if is_own_key(kind, given.name):
-            keys |= {given.name, *(leaf for path in given.paths for leaf in list_leaves(path))}
-            keys |= {name for name, path in research.output if path.reads == {("inputs", given.name)}}
+    for research_input in research.inputs:
+        if is_own_key(kind, research_input.name):
+            keys |= {research_input.name, *(leaf for path in research_input.paths for leaf in list_leaves(path))}
+            keys |= {name for name, path in research.output if path.reads == {("inputs", research_input.name)}}
     return keys
 
 
@@ -135,16 +135,16 @@ class Scrubber:
     columns: SubjectColumns
     pattern: re.Pattern[str]
 
-    def scrub_context(self, given: Json, added: Iterable[Mapping[str, Any]] = ()) -> Json:
+    def scrub_context(self, context: Json, added: Iterable[Mapping[str, Any]] = ()) -> Json:
         """Return an input or a context without what it says about the subject.
 
         `added` are outputs of erased step results: keys that they added to the context are removed as well.
         """
-        if not isinstance(given, dict):
-            return self.scrub_texts(given)
+        if not isinstance(context, dict):
+            return self.scrub_texts(context)
         brought = [output.items() for output in added]
         kept: dict[str, Any] = {}
-        for key, value in given.items():
+        for key, value in context.items():
             is_brought = any((key, value) in items for items in brought) and not self._is_foreign(key)
             if is_brought or self.columns.is_own_key(key):
                 continue

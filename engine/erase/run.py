@@ -99,13 +99,13 @@ class _Removal:
     @property
     def keys(self) -> dict[str, Any]:
         """The parameters of the SQL statements: the organisation and the ids in the findings."""
-        found = self.findings
+        findings = self.findings
         return {
             "org_id": self.search.org_id,
-            "steps": sorted(found.steps),
-            "runs": sorted(found.runs),
-            "submissions": sorted(found.submissions),
-            "orders": sorted(found.orders),
+            "steps": sorted(findings.steps),
+            "runs": sorted(findings.runs),
+            "submissions": sorted(findings.submissions),
+            "orders": sorted(findings.orders),
         }
 
     async def remove_everything(self) -> None:
@@ -148,9 +148,9 @@ class _Removal:
         rows: dict[tuple[str, str], list[str]] = {}
         named = [row_id for ids in self.findings.rows.values() for row_id in ids]
         for schema, table in await self._fetch_rows(erase.FIND_SOURCED_TABLES_SQL, {}):
-            found = await self._fetch_rows(erase.build_sourced_rows_sql(schema, table), {**self.keys, "rows": named})
-            if found:
-                rows[schema, table] = [row_id for (row_id,) in found]
+            sourced = await self._fetch_rows(erase.build_sourced_rows_sql(schema, table), {**self.keys, "rows": named})
+            if sourced:
+                rows[schema, table] = [row_id for (row_id,) in sourced]
         return rows
 
     async def _fold_units(self, units: set[tuple[str, Unit]], changed: Sequence[str]) -> None:

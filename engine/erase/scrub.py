@@ -32,7 +32,7 @@ class _Run:
         return self.blueprint.get("entity") if isinstance(self.blueprint, dict) else None
 
     @property
-    def given(self) -> Any:
+    def input(self) -> Any:
         """The input of the run."""
         return self.entity.get("input") if isinstance(self.entity, dict) else None
 
@@ -43,7 +43,7 @@ class _Step:
 
     id: str
     run_id: str
-    given: Json
+    input: Json
     payload: Json
     message: str | None
     details: Json
@@ -77,10 +77,10 @@ class DocumentScrub:
         for run_id, output in await self._fetch_rows(erase.READ_OUTPUTS_SQL):
             if run_id in self._runs:
                 run = self._runs[run_id]
-                given = run.given if isinstance(run.given, dict) else {}
-                found = _load_json(output)
-                if isinstance(found, dict):
-                    run.added.append({key: value for key, value in found.items() if key not in given})
+                run_input = run.input if isinstance(run.input, dict) else {}
+                added = _load_json(output)
+                if isinstance(added, dict):
+                    run.added.append({key: value for key, value in added.items() if key not in run_input})
         for row in await self._fetch_rows(erase.READ_RUN_STEPS_SQL):
             step = _Step(row[0], row[1], _load_json(row[2]), _load_json(row[3]), row[4], _load_json(row[5]))
             self._runs[step.run_id].has_other_results |= bool(read_output(step.payload))
@@ -95,7 +95,7 @@ class DocumentScrub:
         return _Step(
             step.id,
             step.run_id,
-            self.scrubber.scrub_context(step.given, added),
+            self.scrubber.scrub_context(step.input, added),
             payload,
             self.scrubber.scrub_text(step.message),
             self.scrubber.scrub_texts(step.details),
@@ -116,7 +116,7 @@ class DocumentScrub:
         for _, step in self._steps:
             parameters = {
                 "id": step.id,
-                "given": _dump_json(step.given),
+                "given": _dump_json(step.input),
                 "output": _dump_json(step.payload),
                 "message": step.message,
                 "details": _dump_json(step.details),
@@ -128,14 +128,14 @@ class DocumentScrub:
     async def _scrub_runs(self) -> None:
         attempts: defaultdict[tuple[str, bytes], str] = defaultdict(lambda: str(uuid4()))
         for run in self._runs.values():
-            key = (run.submission_id, exact_json.dumps(run.given))
-            given = self.scrubber.scrub_context(run.given, run.added) if run.has_other_results else {}
+            key = (run.submission_id, exact_json.dumps(run.input))
+            scrubbed = self.scrubber.scrub_context(run.input, run.added) if run.has_other_results else {}
             blueprint = run.blueprint
             if isinstance(blueprint, dict) and isinstance(run.entity, dict):
                 # Runs for the same input have equal entities; runs for different inputs do not.
-                entity = {"input": given, "erased": attempts[key]} if given != run.given else run.entity
+                entity = {"input": scrubbed, "erased": attempts[key]} if scrubbed != run.input else run.entity
                 blueprint = {**blueprint, "entity": entity}
-                self._inputs[key] = given
+                self._inputs[key] = scrubbed
             parameters = {
                 "id": run.id,
                 "blueprint": _dump_json(self.scrubber.scrub_texts(blueprint)),
@@ -148,11 +148,11 @@ class DocumentScrub:
 
     async def _scrub_submissions(self) -> None:
         for submission_id, payload, source, metadata, key in await self._fetch_rows(erase.READ_SUBMISSIONS_SQL):
-            given = self._scrub_payload(submission_id, _load_json(payload))
+            scrubbed = self._scrub_payload(submission_id, _load_json(payload))
             is_quoted = key is not None and self.scrubber.scrub_text(key) is None
             parameters = {
                 "id": submission_id,
-                "given": _dump_json(given),
+                "given": _dump_json(scrubbed),
                 "source": self.scrubber.scrub_text(source),
                 "metadata": _dump_json(self.scrubber.scrub_texts(_load_json(metadata))),
                 "key": f"erased {submission_id}" if is_quoted else key,
@@ -164,17 +164,17 @@ class DocumentScrub:
     def _scrub_payload(self, submission_id: str, payload: Json) -> Json:
         """Return the payload of a submission with the scrubbed inputs of its runs."""
         if isinstance(payload, dict) and isinstance(payload.get("inputs"), list):
-            inputs = [self._scrub_input(submission_id, each) for each in payload["inputs"]]  # type: ignore[union-attr]
+            inputs = [self._scrub_input(submission_id, run_input) for run_input in payload["inputs"]]  # type: ignore[union-attr]
             return {**payload, "inputs": inputs}
         return self._scrub_input(submission_id, payload)
 
-    def _scrub_input(self, submission_id: str, given: Json) -> Json:
-        key = (submission_id, exact_json.dumps(given))
+    def _scrub_input(self, submission_id: str, run_input: Json) -> Json:
+        key = (submission_id, exact_json.dumps(run_input))
         if key in self._inputs:
             return self._inputs[key]
-        if self.scrubber.subject.is_subject(self.scrubber.columns.identify_input(given)):
-            return self.scrubber.scrub_context(given)
-        return given
+        if self.scrubber.subject.is_subject(self.scrubber.columns.identify_input(run_input)):
+            return self.scrubber.scrub_context(run_input)
+        return run_input
 
     async def _update_row(self, table: str, sql: str, parameters: Mapping[str, Any]) -> None:
         await self.connection.execute(sql, parameters)

@@ -68,20 +68,20 @@ class SubjectSearch:
         async with self.connection.cursor(name="dex_erase") as cursor:
             await cursor.execute(erase.FIND_STEPS_SQL, parameters)
             while rows := await cursor.fetchmany(_FETCH_SIZE):
-                for step_id, run_id, submission_id, operation, order_id, payload, given in rows:
+                for step_id, run_id, submission_id, operation, order_id, payload, step_input in rows:
                     output = _load_json(payload)
-                    found = self._identify_step(operation, output, _load_json(given))
-                    if not self.subject.is_subject(found):
+                    identities = self._identify_step(operation, output, _load_json(step_input))
+                    if not self.subject.is_subject(identities):
                         continue
-                    self.subject.learn_identities(found)
+                    self.subject.learn_identities(identities)
                     findings.steps.add(step_id)
                     findings.runs.add(run_id)
                     findings.submissions.add(submission_id)
                     findings.orders |= {order_id} - {None}
                     findings.company_names |= self._list_company_names(output)
 
-    def _identify_step(self, operation: str | None, payload: Json, given: Json) -> Identities:
-        return self.columns.identify_result(operation, build_from_payload(payload, Run(), given))
+    def _identify_step(self, operation: str | None, payload: Json, step_input: Json) -> Identities:
+        return self.columns.identify_result(operation, build_from_payload(payload, Run(), step_input))
 
     def _list_company_names(self, payload: Json) -> set[str]:
         """Return the names of a company in the output of its research: texts mention it by name, not by domain."""
@@ -99,9 +99,9 @@ class SubjectSearch:
                 continue
             cursor = await self.connection.execute(erase.build_find_rows_sql(plan.table, tuple(roles)), parameters)
             for row_id, *values in await cursor.fetchall():
-                found = collect_identities(zip(roles.values(), values, strict=True))
-                if self.subject.is_subject(found):
-                    self.subject.learn_identities(found)
+                identities = collect_identities(zip(roles.values(), values, strict=True))
+                if self.subject.is_subject(identities):
+                    self.subject.learn_identities(identities)
                     findings.rows.setdefault(plan.name, set()).add(row_id)
 
     async def _find_orders(self, parameters: Mapping[str, Any], findings: Findings) -> None:
@@ -116,14 +116,14 @@ class SubjectSearch:
 
     async def _find_inputs(self, parameters: Mapping[str, Any], findings: Findings) -> None:
         cursor = await self.connection.execute(erase.FIND_RUNS_SQL, parameters)
-        for run_id, submission_id, given in await cursor.fetchall():
-            if self.subject.is_subject(self.columns.identify_input(_load_json(given))):
+        for run_id, submission_id, run_input in await cursor.fetchall():
+            if self.subject.is_subject(self.columns.identify_input(_load_json(run_input))):
                 findings.runs.add(run_id)
                 findings.submissions.add(submission_id)
         cursor = await self.connection.execute(erase.FIND_SUBMISSIONS_SQL, parameters)
-        for submission_id, given in await cursor.fetchall():
-            inputs = list_inputs(_load_json(given))
-            if any(self.subject.is_subject(self.columns.identify_input(each)) for each in inputs):
+        for submission_id, payload in await cursor.fetchall():
+            inputs = list_inputs(_load_json(payload))
+            if any(self.subject.is_subject(self.columns.identify_input(run_input)) for run_input in inputs):
                 findings.submissions.add(submission_id)
 
     async def _find_connected(self, findings: Findings) -> None:
@@ -136,10 +136,10 @@ class SubjectSearch:
                 findings.orders.add(order_id)
                 findings.steps |= {step_id} - {None}
             cursor = await self.connection.execute(erase.FIND_PLACES_SQL, keys)
-            found = await cursor.fetchall()
-            findings.steps = {step_id for step_id, _, _ in found}
-            findings.runs |= {run_id for _, run_id, _ in found}
-            findings.submissions |= {submission_id for _, _, submission_id in found}
+            shared = await cursor.fetchall()
+            findings.steps = {step_id for step_id, _, _ in shared}
+            findings.runs |= {run_id for _, run_id, _ in shared}
+            findings.submissions |= {submission_id for _, _, submission_id in shared}
             if findings.count_all() == before:
                 return
 

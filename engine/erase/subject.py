@@ -124,11 +124,11 @@ class Identities:
 
 def collect_identities(pairs: Iterable[tuple[KeyRole, Any]]) -> Identities:
     """Return the identities in pairs of a key's role and its value."""
-    found: dict[KeyRole, set[str]] = {role: set() for role in KeyRole}
+    values: dict[KeyRole, set[str]] = {role: set() for role in KeyRole}
     for role, value in pairs:
         if isinstance(value, str) and value.strip() and (compared := _COMPARE[role](value)):
-            found[role].add(compared)
-    return Identities(*(frozenset(found[role]) for role in (KeyRole.NAME, KeyRole.URL, KeyRole.DOMAIN)))
+            values[role].add(compared)
+    return Identities(*(frozenset(values[role]) for role in (KeyRole.NAME, KeyRole.URL, KeyRole.DOMAIN)))
 
 
 @dataclass(slots=True)
@@ -142,20 +142,24 @@ class Subject:
     def __post_init__(self) -> None:
         self.known = self.given
 
-    def is_subject(self, found: Identities) -> bool:
+    def is_subject(self, identities: Identities) -> bool:
         """Return whether a document with these identities is about the subject.
 
         An equal profile or domain decides. An equal name counts if that name was given, or if the document has no
         profile.
         """
-        if found.urls & self.known.urls or found.domains & self.known.domains or found.names & self.given.names:
+        if (
+            identities.urls & self.known.urls
+            or identities.domains & self.known.domains
+            or identities.names & self.given.names
+        ):
             return True
-        return not found.urls and bool(found.names & self.known.names)
+        return not identities.urls and bool(identities.names & self.known.names)
 
-    def learn_identities(self, found: Identities) -> None:
+    def learn_identities(self, identities: Identities) -> None:
         """Add the names and profiles of a document that is about the person."""
         if self.kind is SubjectKind.PERSON:
-            self.known = self.known | found
+            self.known = self.known | identities
 
 
 def read_person(text: str) -> Subject:

@@ -126,7 +126,7 @@ async def _select_steps(
     cursor = await connection.execute(statement.text, statement.parameters)
     names = [column.name for column in cursor.description or ()][:-2]
     steps: list[FoundStep] = []
-    for *values, parts, given in await cursor.fetchall():
+    for *values, parts, step_input in await cursor.fetchall():
         step = dict(zip(names, values, strict=True))
         run = Run(
             org_id=org_id,
@@ -135,7 +135,7 @@ async def _select_steps(
             pipeline_run_id=step["pipeline_run_id"],
             step_position=step["step_position"],
         )
-        read, input_value = exact_json.loads(parts), None if given is None else exact_json.loads(given)
+        read, input_value = exact_json.loads(parts), None if step_input is None else exact_json.loads(step_input)
         assert isinstance(read, list)
         if matcher.is_about(key, step["operation_id"], read, input_value, run):
             steps.append(step)

@@ -95,15 +95,15 @@ async def build_cells(
     contributions: Contributions, stored: StoredRow, folded: FoldedRow, columns: Sequence[Field]
 ) -> list[Cell]:
     """Return the cells of `columns`, each with its trace and its evidence; each document is read only once."""
-    found = {column.name: folded.fold.find_source(folded, column) for column in columns}
-    ids = {contributor.step_id for contributor, _ in found.values()}
+    origins = {column.name: folded.fold.find_source(folded, column) for column in columns}
+    ids = {contributor.step_id for contributor, _ in origins.values()}
     results = {row[0]: row for row in await fetch_results(contributions.connection, contributions.reading, sorted(ids))}
     sources: dict[tuple[str, int], RowSource] = {}
-    for contributor, number in found.values():
+    for contributor, number in origins.values():
         if (place := (contributor.step_id, number)) not in sources:
             result = results[contributor.step_id]
             sources[place] = _build_source(contributions.reading, result, contributor, number)
-    chosen = [(column, sources[found[column.name][0].step_id, found[column.name][1]]) for column in columns]
+    chosen = [(column, sources[origins[column.name][0].step_id, origins[column.name][1]]) for column in columns]
     evidence = await _collect_evidence(contributions.connection, chosen)
     return [_build_cell(stored, folded, column, source, evidence.get(column.name, ())) for column, source in chosen]
 
@@ -129,8 +129,8 @@ async def _collect_evidence(
         bases = await _fetch_bases(connection, provider, ids)
         for column, source, steps in placed:
             basis = bases.get(source.contributor.step_id)
-            found = choose_evidence(provider, basis, steps, source.traces[column.name].raw)
-            evidence.setdefault(column.name, []).extend(found)
+            entries = choose_evidence(provider, basis, steps, source.traces[column.name].raw)
+            evidence.setdefault(column.name, []).extend(entries)
     return evidence
 
 
@@ -168,8 +168,8 @@ def _build_cell(
 def _describe_cell(column: Field, folded: FoldedRow, trace: Trace, *, differs: bool, is_kept: bool) -> str | None:
     """Return what is unexpected about a cell, or None: it differs from its source, or an older result gave it."""
     if differs:
-        given = convert_to_json(column, folded.values[column.name])
-        return "the table has another value than its step result gives" + (" (nothing)" if given is None else "")
+        folded_value = convert_to_json(column, folded.values[column.name])
+        return "the table has another value than its step result gives" + (" (nothing)" if folded_value is None else "")
     if is_kept:
         return f"kept: newer step results give no value, the newest is {folded.newest.step_id}"
     return trace.note.message if trace.note else None

@@ -96,7 +96,9 @@ def _find_value(mapping: OperationMapping, document: dict[str, Any], name: str, 
         raw = evaluate_path(path, document, name)
         stored = convert_value(source, raw)
         if name != column.name:
-            stored = convert_value(next(each for each in mapping.fields if each.name == column.name), stored)
+            stored = convert_value(
+                next(candidate for candidate in mapping.fields if candidate.name == column.name), stored
+            )
     except Rejected as rejected:
         is_missing = rejected.reason.code == "missing_required"
         return _Value(None if is_missing else raw, is_valid=False)

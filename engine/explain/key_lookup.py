@@ -25,7 +25,7 @@ PartialKey = Mapping[str, Any]
 _MOST_ROWS = 20
 
 
-def parse_key(plan: Plan, given: Mapping[str, str]) -> PartialKey:
+def parse_key(plan: Plan, texts: Mapping[str, str]) -> PartialKey:
     """Convert the texts of key columns to values as they are stored; a blank text means null.
 
     Raises QueryRejected for a column outside the key, and for a value that its column cannot hold.
@@ -33,7 +33,7 @@ def parse_key(plan: Plan, given: Mapping[str, str]) -> PartialKey:
     reasons, key = [], {}
     names = [column.name for column in plan.key_fields]
     hint = f"the key is {', '.join(f'`{name}`' for name in names)}"
-    for name, text in given.items():
+    for name, text in texts.items():
         if name not in names:
             reasons.append(Reason("unknown_field", name, f"`{name}` is no conflict column of `{plan.name}`"))
             hint = suggest_name(name, names) or hint
@@ -42,7 +42,7 @@ def parse_key(plan: Plan, given: Mapping[str, str]) -> PartialKey:
             key[name] = convert_value(plan.field(name), _read_text(plan.field(name), text))
         except Rejected as rejected:
             reasons += rejected.reasons
-    if not given:
+    if not texts:
         reasons.append(Reason("missing_required", None, "no column of the key is given"))
     if reasons:
         raise QueryRejected(reasons, hint=hint)
@@ -111,9 +111,9 @@ async def find_rows_of_key(connection: Connection, plan: Plan, org_id: str, key:
     """
     statement = build_rows_of_key_statement(plan, org_id, key, _MOST_ROWS + 1)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
-        found = await (await connection.execute(statement.text, statement.parameters)).fetchall()
-    rows = [KeyRow(row_id, _read_object(scalars)) for row_id, scalars in found[:_MOST_ROWS]]
-    return SeveralRows(plan, key, rows, more=len(found) > _MOST_ROWS)
+        records = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+    rows = [KeyRow(row_id, _read_object(scalars)) for row_id, scalars in records[:_MOST_ROWS]]
+    return SeveralRows(plan, key, rows, more=len(records) > _MOST_ROWS)
 
 
 def _read_object(text: str) -> dict[str, Json]:

@@ -28,7 +28,10 @@ class KeyMatcher:
     @classmethod
     def from_plans(cls, plan: Plan, plans: Iterable[Plan]) -> KeyMatcher:
         """Build the matcher of `plan`; `plans` are those of the project, which have the research of each operation."""
-        return cls(plan, {each.research.operation: each.research for each in (*plans, plan) if each.research})
+        return cls(
+            plan,
+            {candidate.research.operation: candidate.research for candidate in (*plans, plan) if candidate.research},
+        )
 
     @cached_property
     def reading(self) -> Reading:
@@ -54,10 +57,10 @@ class KeyMatcher:
         """The key columns that are read from the whole output, not from an element of `rows`."""
         return self.plan.parent_key
 
-    def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], given: Json, run: Run) -> bool:
+    def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], step_input: Json, run: Run) -> bool:
         """Return whether the step has the key's values, in its output or in the output that its input leads to.
 
-        `values` are those of `reading.parts`, `given` is the step's input. A key whose columns are all read from
+        `values` are those of `reading.parts`, `step_input` is the step's input. A key whose columns are all read from
         elements matches every step.
         """
         mapping = self.reading.plan.find_mapping(operation)
@@ -65,7 +68,7 @@ class KeyMatcher:
             return False
         documents = [
             self._build_recorded(operation, values, run),
-            self._build_expected(operation, given, run),
+            self._build_expected(operation, step_input, run),
         ]
         return all(
             key[column.name] in self._list_values(mapping, column, documents)
@@ -77,11 +80,11 @@ class KeyMatcher:
         roots = self.reading.build_document(values)
         return build_document(roots["output"], roots["context"], run, operation, step_input=roots["step_input"])
 
-    def _build_expected(self, operation: str, given: Json, run: Run) -> dict[str, Any]:
+    def _build_expected(self, operation: str, step_input: Json, run: Run) -> dict[str, Any]:
         """Build the document of a step that has no answer yet: its output is what its research inputs would give."""
         research = self.research.get(operation)
-        output = given if research is None else _build_output(research, given)
-        return build_document(output, merge_context(given, output), run, operation, step_input=given)
+        output = step_input if research is None else _build_output(research, step_input)
+        return build_document(output, merge_context(step_input, output), run, operation, step_input=step_input)
 
     def _list_values(
         self, mapping: OperationMapping, column: Field, documents: Iterable[Mapping[str, Any]]
@@ -96,11 +99,13 @@ class KeyMatcher:
         return values or [None]
 
 
-def _build_output(research: Research, given: Json) -> dict[str, Any]:
-    document = {"context": given, "step_input": given, "output": None}
+def _build_output(research: Research, step_input: Json) -> dict[str, Any]:
+    document = {"context": step_input, "step_input": step_input, "output": None}
     candidates = {
-        each.name: [value for path in each.paths if (value := _search_or_none(path, document)) is not None]
-        for each in research.inputs
+        research_input.name: [
+            value for path in research_input.paths if (value := _search_or_none(path, document)) is not None
+        ]
+        for research_input in research.inputs
     }
     inputs = {name: value.text for name, value in normalize_inputs(research, candidates).items()}
     more = {name: _search_or_none(path, {**document, "inputs": inputs}) for name, path in research.output}

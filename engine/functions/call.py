@@ -114,9 +114,9 @@ def query(
     """
     statement, home = find_statement(spec)
     _check_filters_are_json(filters)
-    given = {name: value for name, value in {**filters, **options}.items() if value is not None}
+    parameters = {name: value for name, value in {**filters, **options}.items() if value is not None}
     try:
-        page_query = build_query(statement.plan, parse_organisation(org_id), _convert_uuids(given))
+        page_query = build_query(statement.plan, parse_organisation(org_id), _convert_uuids(parameters))
         page_query = UNSIGNED_CURSORS.apply_cursor(statement.plan, page_query, cursor)
     except QueryRejected as error:
         raise Refused(error.reasons, hint=error.hint) from error

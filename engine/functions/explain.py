@@ -73,10 +73,10 @@ def explain(spec: str, *, org_id: str, id: str | UUID, field: str | None = None)
     statement, home = find_statement(spec)
     plan, org_id, row_id = statement.plan, parse_organisation(org_id), convert_uuid(id)
     try:
-        found = call_with_connection(home, partial(_explain_row, plan, org_id, row_id, field))
+        explanation = call_with_connection(home, partial(_explain_row, plan, org_id, row_id, field))
     except QueryRejected as error:
         raise Refused(error.reasons, hint=error.hint) from error
-    return cast("ExplainedRow", found.as_dict())
+    return cast("ExplainedRow", explanation.as_dict())
 
 
 def list_versions(spec: str, *, org_id: str, id: str | UUID, limit: int = 100) -> list[dict[str, Any]]:
@@ -93,14 +93,14 @@ def list_versions(spec: str, *, org_id: str, id: str | UUID, limit: int = 100) -
 
 async def _explain_row(plan: Plan, org_id: str, row_id: str, field: str | None, connection: Connection) -> Explanation:
     text = parse_uuid(row_id)
-    found = await explain_row(connection, plan, org_id, text, field) if text else None
-    return found or await _raise_row_missing(connection, plan, org_id, row_id)
+    explanation = await explain_row(connection, plan, org_id, text, field) if text else None
+    return explanation or await _raise_row_missing(connection, plan, org_id, row_id)
 
 
 async def _read_history(plan: Plan, org_id: str, row_id: str, limit: int, connection: Connection) -> History:
     text = parse_uuid(row_id)
-    found = await read_history(connection, plan, org_id, text, limit) if text else None
-    return found or await _raise_row_missing(connection, plan, org_id, row_id)
+    history = await read_history(connection, plan, org_id, text, limit) if text else None
+    return history or await _raise_row_missing(connection, plan, org_id, row_id)
 
 
 async def _raise_row_missing(connection: Connection, plan: Plan, org_id: str, row_id: str) -> NoReturn:

@@ -76,26 +76,26 @@ def _build_settings(research: Research) -> Iterator[str]:
     yield from (f"    {quote_string(line)}," for line in research.prompt.split("\n"))
     yield '  ].join("\\n"),'
     yield "  inputs: {"
-    yield from (line for each in research.inputs for line in _build_input(each))
+    yield from (line for research_input in research.inputs for line in _build_input(research_input))
     yield "  },"
     yield from _build_value("  outputSchema: ", research.output_schema, "  ")
     keys = [f"    {build_object_key(name)}: {quote_string(path.text)}," for name, path in research.output]
     yield from ("  output: {", *keys, "  },") if keys else ("  output: {},",)
 
 
-def _build_input(given: ResearchInput) -> Iterator[str]:
-    paths = ", ".join(quote_string(path.text) for path in given.paths)
+def _build_input(research_input: ResearchInput) -> Iterator[str]:
+    paths = ", ".join(quote_string(path.text) for path in research_input.paths)
     facts = (
-        f"isRequired: {_spell_boolean(given.required)}",
-        f"isNormalized: {_spell_boolean(bool(given.normalizers))}",
+        f"isRequired: {_spell_boolean(research_input.required)}",
+        f"isNormalized: {_spell_boolean(bool(research_input.normalizers))}",
     )
-    line = f"    {build_object_key(given.name)}: {{ paths: [{paths}], {', '.join(facts)} }},"
+    line = f"    {build_object_key(research_input.name)}: {{ paths: [{paths}], {', '.join(facts)} }},"
     if len(line) <= _WIDTH:
         yield line
         return
-    yield f"    {build_object_key(given.name)}: {{"
+    yield f"    {build_object_key(research_input.name)}: {{"
     yield "      paths: ["
-    yield from (f"        {quote_string(path.text)}," for path in given.paths)
+    yield from (f"        {quote_string(path.text)}," for path in research_input.paths)
     yield "      ],"
     yield from (f"      {fact}," for fact in facts)
     yield "    },"

@@ -70,7 +70,7 @@ class CursorSigner:
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
             signature, place = raw[:_SIGNATURE_LENGTH], raw[_SIGNATURE_LENGTH:]
             signatures = [_compute_signature(key, plan, query, place) for key in self.keys]
-            if not any(hmac.compare_digest(signature, one) for one in signatures):
+            if not any(hmac.compare_digest(signature, expected) for expected in signatures):
                 raise CursorRejected
             return _POSITION.decode(place)
         except (UnicodeEncodeError, binascii.Error, msgspec.MsgspecError) as error:

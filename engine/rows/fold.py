@@ -175,9 +175,9 @@ class UnitFold:
         if column in list_kept_fields(self.plan):
             for contributor in self._list_counting(self.contributors):
                 for number in contributor.rows:
-                    given = contributor.extracted.extraction.rows[number]
-                    is_counted = number not in contributor.refusals and build_key(self.plan, given) == row.key
-                    if is_counted and given[column.name] is not None:
+                    older = contributor.extracted.extraction.rows[number]
+                    is_counted = number not in contributor.refusals and build_key(self.plan, older) == row.key
+                    if is_counted and older[column.name] is not None:
                         return contributor, number
         return row.newest, row.number
 

@@ -81,7 +81,10 @@ class Query:
     @property
     def question(self) -> list[Any]:
         """The part of the query for which a cursor is valid: conditions, search and order, but not the page."""
-        conditions = sorted(([one.column, one.operator, one.value] for one in self.conditions), key=lambda one: one[:2])
+        conditions = sorted(
+            ([condition.column, condition.operator, condition.value] for condition in self.conditions),
+            key=lambda condition: condition[:2],
+        )
         return [conditions, self.search, [column.text for column in self.order]]
 
 

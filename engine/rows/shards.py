@@ -23,11 +23,11 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """Return the shard that is written as I/N. Raises InvalidShard."""
-        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-        if not found or int(found[1]) >= int(found[2]):
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if not match or int(match[1]) >= int(match[2]):
             hint = "write I/N, such as `0/4`: shard I of N, and I counts from 0"
             raise InvalidShard(f"`{text}` is no shard", hint=hint)
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
     def holds(self, org_id: str) -> bool:
         """Return whether an organisation belongs to this shard, by a checksum that every process computes alike."""

@@ -46,8 +46,8 @@ async def find_last_searched(connection: Connection, wanted: RunSearch) -> str |
 
     Raises StoreUnavailable.
     """
-    found = await _fetch_texts(connection, "find_window_end", wanted.org_id, _build_parameters(wanted))
-    return found[0].decode() if found else None
+    texts = await _fetch_texts(connection, "find_window_end", wanted.org_id, _build_parameters(wanted))
+    return texts[0].decode() if texts else None
 
 
 async def read_step_result(
@@ -55,8 +55,8 @@ async def read_step_result(
 ) -> bytes | None:
     """Return a step result with its payloads as JSON text; None if the organisation has none with that id."""
     parameters = {"org_id": org_id, "company_id": company_id, "step_result_id": step_result_id}
-    found = await _fetch_texts(connection, "read_step_result", org_id, {**parameters, **_name_digests(plans)})
-    return found[0] if found else None
+    texts = await _fetch_texts(connection, "read_step_result", org_id, {**parameters, **_name_digests(plans)})
+    return texts[0] if texts else None
 
 
 async def _fetch_texts(connection: Connection, query: str, org_id: str, parameters: dict[str, Any]) -> list[bytes]:

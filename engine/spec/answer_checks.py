@@ -93,8 +93,8 @@ def _check_schema_file(source: Source, name: str, provider: ResearchProvider) ->
     mistakes = list(find_schema_mistakes(schema, provider))
     for mistake in mistakes:
         position = positions.find_key_position(mistake.place)
-        found = (file.file, position.line, position.column)
-        source.diagnostics.append(Diagnostic(*found, _choose_code(mistake), mistake.message, mistake.hint))
+        location = (file.file, position.line, position.column)
+        source.diagnostics.append(Diagnostic(*location, _choose_code(mistake), mistake.message, mistake.hint))
     return None if mistakes else schema
 
 

@@ -327,8 +327,8 @@ _FILE_RULES: tuple[Callable[[Source, Data], None], ...] = (
 
 def _check_answers(specs: Sequence[tuple[Source, Spec]], paths: Mapping[str, CompiledPath]) -> None:
     """Check the schema of each operation's answer, then the paths of every spec that reads it."""
-    found = [(spec, check_answer_schema(source, spec, paths)) for source, spec in specs]
-    answers = {operation: answer for spec, answer in found if answer for operation in spec.operations}
+    answers_by_spec = [(spec, check_answer_schema(source, spec, paths)) for source, spec in specs]
+    answers = {operation: answer for spec, answer in answers_by_spec if answer for operation in spec.operations}
     for source, spec in specs:
         check_answer_paths(source, spec, paths, answers)
 

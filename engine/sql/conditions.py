@@ -43,7 +43,7 @@ def build_conditions(plan: Plan, query: Query, *, paged: bool = True) -> tuple[s
     """Return the WHERE clause of a query and its parameters; without `paged`, the cursor's position is ignored."""
     columns, parameters = list_query_columns(plan), _Parameters()
     clauses = ["true"] if query.org_id is None else [f"org_id = {parameters.add_value(query.org_id, 'uuid')}"]
-    clauses += [_build_condition(columns[one.column], one, parameters) for one in query.conditions]
+    clauses += [_build_condition(columns[condition.column], condition, parameters) for condition in query.conditions]
     if query.search is not None:
         words = parameters.add_value(query.search, "text")
         document = build_search_document(plan)

@@ -268,10 +268,10 @@ def build_mentions_sql(schema: str, table: str, columns: Sequence[str], *, has_i
     """Build the query for the rows of a table that mention a searched text: (id or physical place, the columns)."""
     places = "id::text" if has_id else "ctid::text"
     matches: Mapping[str, str] = {column: build_match(f"{quote(column)}::text") for column in columns}
-    found = ", ".join(f"case when {match} then {_quote_text(column)} end" for column, match in matches.items())
+    names = ", ".join(f"case when {match} then {_quote_text(column)} end" for column, match in matches.items())
     scope = "org_id::text = %(org_id)s and " if has_org else "id::text = %(org_id)s and " if table == "orgs" else ""
     return f"""
-select {places}, array_remove(array[{found}]::text[], null) from {quote(schema)}.{quote(table)}
+select {places}, array_remove(array[{names}]::text[], null) from {quote(schema)}.{quote(table)}
 where {scope}({" or ".join(matches.values())})
 order by 1 limit %(limit)s
 """

@@ -198,8 +198,8 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
             parameters[name] = value
     if scope.after is not None:
         # Looked up, since Python's time is limited to its years; the step result may be deleted by now.
-        found = "select recorded_at from step_results where id = %(after_id)s::uuid"
-        recorded = f"coalesce(({found}), %(after_time)s::timestamptz)"
+        time = "select recorded_at from step_results where id = %(after_id)s::uuid"
+        recorded = f"coalesce(({time}), %(after_time)s::timestamptz)"
         conditions.append(f"(found.recorded_at, found.id) > ({recorded}, %(after_id)s::uuid)")
         parameters["after_time"], parameters["after_id"] = scope.after
     if not scope.all:

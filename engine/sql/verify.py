@@ -129,8 +129,8 @@ def _build_held_difference(reading: Reading, name: str) -> str:
         operation: reading.find_alternatives(operation, reading.plan.field(name))
         for operation in reading.plan.operations
     }
-    expressions = {operation: build_first_truthy(found, "document") for operation, found in paths.items()}
-    roots = {steps[0] for found in paths.values() for steps in found}
+    expressions = {operation: build_first_truthy(alternatives, "document") for operation, alternatives in paths.items()}
+    roots = {steps[0] for alternatives in paths.values() for steps in alternatives}
     stored = f"stored.{quote(name)}"
     document = (
         f"(select {build_operation_case(expressions, 'source.operation_id')} from step_results as source"

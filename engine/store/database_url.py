@@ -67,8 +67,8 @@ def _take_threshold(dsn: str, *, is_url: bool) -> tuple[str, int | None]:
     if _THRESHOLD not in dsn:
         return dsn, None
     if not is_url:
-        found = _THRESHOLD_WORD.search(dsn)
-        return (dsn, None) if found is None else (_THRESHOLD_WORD.sub("", dsn), _read_threshold(found[1]))
+        match = _THRESHOLD_WORD.search(dsn)
+        return (dsn, None) if match is None else (_THRESHOLD_WORD.sub("", dsn), _read_threshold(match[1]))
     try:
         parts = urlsplit(dsn)
         pairs = parse_qsl(parts.query, keep_blank_values=True)

@@ -29,9 +29,9 @@ async def check_tables(
     A table in a second schema would be hidden from the migrations, or would be hidden by what they create.
     """
     expected = sorted(set(_list_tables(baselined)))
-    made = sorted(set(_list_tables(pending)) - set(expected))
+    created = sorted(set(_list_tables(pending)) - set(expected))
     async with wrap_errors():
-        rows = await (await connection.execute(_SELECT_TABLES, [[*expected, *made]])).fetchall()
+        rows = await (await connection.execute(_SELECT_TABLES, [[*expected, *created]])).fetchall()
         ((current, path),) = await (
             await connection.execute("select current_schema()::text, current_schemas(false)::text[]")
         ).fetchall()
@@ -48,7 +48,7 @@ async def check_tables(
         if len(schemas) > 1:
             message = f"`{table}` exists more than once in the search path: in {_spell_names(schemas)}"
             raise MigrationError(message, hint="take the schema that is not meant out of the search path")
-    for table in made:
+    for table in created:
         if inside.get(table, [current]) != [current]:
             message = f"`{table}` exists already, in `{inside[table][0]}`, and a migration would create another"
             hint = "adopt the database with `--baseline`, or name that schema first in the search path"

@@ -89,33 +89,37 @@ def compare_superfluous(plan: Plan, table: Table) -> list[Difference]:
 
 def list_superfluous_indexes(table: Table) -> list[tuple[IndexRow, str]]:
     """Return the indexes that are of no use, each with the reason. Of two equal ones, one with a constraint is kept."""
-    found: list[tuple[IndexRow, str]] = []
+    superfluous: list[tuple[IndexRow, str]] = []
     kept = sorted(table.indexes, key=lambda index: (not index.primary, not index.constraint, index.name))
     for index in kept[::-1]:
         if index.constraint or index.primary:
             continue
-        gone = {other.name for other, _ in found}
+        gone = {other.name for other, _ in superfluous}
         if not index.valid:
-            found.append((index, "its build failed"))
-        elif other := next((one for one in kept if one.name not in gone and _replaces(one, index)), None):
-            found.append((index, f"`{other.name}` serves the same and more"))
-    return found[::-1]
+            superfluous.append((index, "its build failed"))
+        elif other := next(
+            (candidate for candidate in kept if candidate.name not in gone and _replaces(candidate, index)), None
+        ):
+            superfluous.append((index, f"`{other.name}` serves the same and more"))
+    return superfluous[::-1]
 
 
-def _replaces(one: IndexRow, index: IndexRow) -> bool:
-    """Return whether the index `one` serves every query that `index` serves, and refuses all rows that it refuses."""
+def _replaces(replacement: IndexRow, index: IndexRow) -> bool:
+    """Return whether the index `replacement` serves every query of `index`, and refuses all rows that it refuses."""
     if (
-        one.name == index.name
-        or not one.valid
-        or any(each.partial or each.has_expressions or each.method != "btree" for each in (one, index))
+        replacement.name == index.name
+        or not replacement.valid
+        or any(each.partial or each.has_expressions or each.method != "btree" for each in (replacement, index))
     ):
         return False
     length = len(index.columns)
-    ours, theirs = (list(zip(each.columns, each.collations, each.kinds, strict=True)) for each in (one, index))
-    if ours[:length] != theirs or not set(index.included) <= {*one.columns, *one.included}:
+    ours, theirs = (list(zip(each.columns, each.collations, each.kinds, strict=True)) for each in (replacement, index))
+    if ours[:length] != theirs or not set(index.included) <= {*replacement.columns, *replacement.included}:
         return False
-    is_same_key = length == len(one.columns) and one.nulls_equal == index.nulls_equal and one.immediate
-    return not index.unique or (one.unique and is_same_key)
+    is_same_key = (
+        length == len(replacement.columns) and replacement.nulls_equal == index.nulls_equal and replacement.immediate
+    )
+    return not index.unique or (replacement.unique and is_same_key)
 
 
 def _refuses_other_keys(plan: Plan, table: Table, index: IndexRow) -> bool:

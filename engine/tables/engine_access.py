@@ -91,8 +91,8 @@ async def give_engine_access(connection: Connection, plans: Iterable[Plan]) -> l
                 for statement in build_access_statements(table, rights[table.name]):
                     await connection.execute(statement.encode())
         denied = await connection.execute(_SELECT_DENIED, {**_spell_tables(rights), "role": ENGINE_ROLE})
-        for (thing,) in await denied.fetchall():
-            await connection.execute(f"GRANT USAGE ON {thing} TO {ENGINE_ROLE}".encode())
+        for (name,) in await denied.fetchall():
+            await connection.execute(f"GRANT USAGE ON {name} TO {ENGINE_ROLE}".encode())
     return changed
 
 

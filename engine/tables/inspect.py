@@ -45,14 +45,14 @@ async def find_differences(connection: Connection, plans: Iterable[Plan], *, rea
         if table is None:
             differences.append(report_missing_table(plan.name, plan.table))
             continue
-        found = compare_table(plan, table)
+        of_plan = compare_table(plan, table)
         if reading:
-            found += [*compare_reading(plan, table), *compare_old_key(plan, table), *compare_superfluous(plan, table)]
-            found += await _find_old_rows(connection, plan, table)
-            found = await check_hints(connection, plan, table, found)
+            of_plan += [*compare_reading(plan, table), *compare_old_key(plan, table), *compare_superfluous(plan, table)]
+            of_plan += await _find_old_rows(connection, plan, table)
+            of_plan = await check_hints(connection, plan, table, of_plan)
         else:
-            found = [add_rebuild_advice(plan, difference) for difference in found]
-        differences += sorted(found)
+            of_plan = [add_rebuild_advice(plan, difference) for difference in of_plan]
+        differences += sorted(of_plan)
     return differences
 
 

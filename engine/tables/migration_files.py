@@ -75,10 +75,10 @@ def load_migrations(folder: Path) -> tuple[Migration, ...]:
     if files and all(file.number >= OWN_NUMBERS for file in files):
         files += [_read_migration(path) for path in SHIPPED.glob("*.sql")]
     files.sort(key=lambda file: file.number)
-    for one, other in itertools.pairwise(files):
-        if one.number == other.number:
+    for previous, next_file in itertools.pairwise(files):
+        if previous.number == next_file.number:
             raise MigrationError(
-                f"`{one.name}` and `{other.name}` have the same number",
+                f"`{previous.name}` and `{next_file.name}` have the same number",
                 hint="give the one that is not applied anywhere yet the next free number",
             )
     return tuple(files)
@@ -159,13 +159,13 @@ def _read_directive(name: str, text: str) -> bool:
 
     Raises MigrationError for a directive that is unknown or misplaced.
     """
-    found = _DIRECTIVE.search(text)
-    if found is None:
+    match = _DIRECTIVE.search(text)
+    if match is None:
         return True
-    if found[0].rstrip() != _NO_TRANSACTION or found.start() != 0:
-        line = text.count("\n", 0, found.start()) + 1
+    if match[0].rstrip() != _NO_TRANSACTION or match.start() != 0:
+        line = text.count("\n", 0, match.start()) + 1
         raise MigrationError(
-            f"{name}:{line}: `{found[0].rstrip()}` is not understood here",
+            f"{name}:{line}: `{match[0].rstrip()}` is not understood here",
             hint=f"the one directive is `{_NO_TRANSACTION}`, as the first line of the file",
         )
     return False

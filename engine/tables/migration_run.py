@@ -83,7 +83,7 @@ async def _run_step(
     is_record: bool,
 ) -> None:
     clock = asyncio.get_running_loop().time
-    begun, told, attempt = clock(), clock(), 0
+    begun, reported_at, attempt = clock(), clock(), 0
     while True:
         attempt += 1
         try:
@@ -99,8 +99,8 @@ async def _run_step(
             if connection.closed:
                 raise
             raise _build_failure(file, step, error) from error
-        if clock() - told > _REPORT_EVERY:
-            told = clock()
+        if clock() - reported_at > _REPORT_EVERY:
+            reported_at = clock()
             report(f"{file.name}: waits for a table that is in use; tried {attempt} times")
         await asyncio.sleep(min(_FIRST_PAUSE * attempt, _LONGEST_PAUSE))
 

@@ -76,9 +76,9 @@ async def _lock_spec(connection: Connection, plan: Plan) -> None:
 
 
 async def _check_dependents(work: Rebuild) -> None:
-    found = await fetch_rows(work.connection, rebuild.SELECT_DEPENDENTS_SQL, work.parameters)
-    if found:
-        names = ", ".join(f"{kind} `{name}`" for kind, name in found)
+    dependents = await fetch_rows(work.connection, rebuild.SELECT_DEPENDENTS_SQL, work.parameters)
+    if dependents:
+        names = ", ".join(f"{kind} `{name}`" for kind, name in dependents)
         message = f"`{work.plan.table}` cannot be swapped, since something depends on it: {names}"
         raise RebuildRefused(message, hint="drop what depends on it, rebuild, and create that again")
 
@@ -144,21 +144,21 @@ async def _create_indexes(work: Rebuild) -> None:
             work.constraints.append((own, f"add constraint {quote(name)} {kind} using index {quote(own)}{delay}"))
         else:
             work.renames.append((own, name))
-    made = await read_table(connection, work.new_plan.table)
-    assert made is not None
-    nulls_equal = is_key_nullable(work.new_plan, made)
-    if not any(_serves_key(index, work.plan, nulls_equal) for index in made.indexes):
+    created = await read_table(connection, work.new_plan.table)
+    assert created is not None
+    nulls_equal = is_key_nullable(work.new_plan, created)
+    if not any(_serves_key(index, work.plan, nulls_equal) for index in created.indexes):
         await connection.execute(
             build_unique_index(work.new_plan.table, work.plan.conflict, nulls_equal=nulls_equal, suffix="dedup")
         )
-    for wanted in list_missing_indexes(work.new_plan, made):
+    for wanted in list_missing_indexes(work.new_plan, created):
         await connection.execute(wanted.build_sql(work.new_plan.table))
-    made = await read_table(connection, work.new_plan.table)
-    assert made is not None
+    created = await read_table(connection, work.new_plan.table)
+    assert created is not None
     known = {own for own, _ in (*work.renames, *work.constraints)}
     before, after = (f"idx_{plan.table.rpartition('.')[2]}_" for plan in (work.new_plan, work.plan))
     taken = {name for _, name in work.renames}
-    for index in made.indexes:
+    for index in created.indexes:
         name = shorten_identifier(after + index.name.removeprefix(before))
         if index.name not in known and index.name.startswith(before) and name not in taken:
             work.renames.append((index.name, name))

@@ -131,7 +131,7 @@ async def _exchange_names(work: Rebuild) -> None:
     for sequence, column in await fetch_rows(connection, rebuild.SELECT_SEQUENCES_SQL, work.parameters):
         if column not in identities:
             await connection.execute(f"alter sequence {sequence} owned by {new_table}.{quote(column)}")
-    made = await fetch_rows(connection, rebuild.SELECT_MADE_NAMES_SQL, work.parameters)
+    own_names = await fetch_rows(connection, rebuild.SELECT_MADE_NAMES_SQL, work.parameters)
     name = work.plan.table.rpartition(".")[2]
     await connection.execute(f"drop table {work.table_name}")
     await connection.execute(f"alter table {new_table} rename to {quote(name)}")
@@ -139,7 +139,7 @@ async def _exchange_names(work: Rebuild) -> None:
         await connection.execute(f"alter index {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
     for _, change in work.constraints:
         await connection.execute(f"alter table {work.table_name} {change}")
-    for kind, own in made:
+    for kind, own in own_names:
         wanted = shorten_identifier(name + own.removeprefix(work.new_plan.table.rpartition(".")[2]))
         if kind == "sequence":
             await connection.execute(f"alter sequence {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
@@ -175,15 +175,15 @@ async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: 
         statement = rebuild.build_select_displaced_sql(plan, work.new_plan.table, shared, cast)
         displaced = [row_id for (row_id,) in await fetch_rows(connection, statement, {"ids": ids})]
         if displaced:
-            told = f"{len(displaced)} of them have the same key as another one under the changed spec"
-            raise _refuse_unsourced(plan, len(ids), told, displaced)
+            reason = f"{len(displaced)} of them have the same key as another one under the changed spec"
+            raise _refuse_unsourced(plan, len(ids), reason, displaced)
 
 
-def _refuse_unsourced(plan: Plan, count: int, told: str, rows: Sequence[str]) -> RebuildRefused:
+def _refuse_unsourced(plan: Plan, count: int, reason: str, rows: Sequence[str]) -> RebuildRefused:
     """Return the error about rows without a step result that cannot all be copied; `rows` describes some of them."""
     named = ", ".join(rows[:_MOST_NAMED]) + (", ..." if len(rows) > _MOST_NAMED else "")
     return RebuildRefused(
-        f"{count} row(s) of `{plan.table}` come from no step result, and {told}: {named}",
+        f"{count} row(s) of `{plan.table}` come from no step result, and {reason}: {named}",
         hint=f"correct or delete them by SQL (`select * from {plan.table} where id = '...'`), or leave behind what does"
         " not fit with `--drop-unsourced`; of rows with one key the newest stays then",
     )

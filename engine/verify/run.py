@@ -187,14 +187,14 @@ def _list_values(step_id: str, fields: list[str], row: Row) -> Iterator[Any]:
 async def _build_report(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> Verification:
     statement = verify.build_row_count_statement(plan, org_ids)
     ((rows,),) = await _fetch_rows(connection, statement.text, statement.parameters)
-    found = {kind: (count, stored) for kind, count, stored in await _fetch_rows(connection, verify.COUNTS_SQL)}
-    counts = {kind: found.get(kind, (0, 0))[0] for kind in KINDS}
+    mismatches = {kind: (count, stored) for kind, count, stored in await _fetch_rows(connection, verify.COUNTS_SQL)}
+    counts = {kind: mismatches.get(kind, (0, 0))[0] for kind in KINDS}
     samples = await _fetch_rows(connection, verify.build_samples_sql(plan), {"most": SAMPLE_SIZE})
     return Verification(
         spec=plan.name,
         rows=rows,
         counts=counts,
-        matching=rows - sum(stored for _, stored in found.values()),
+        matching=rows - sum(stored for _, stored in mismatches.values()),
         samples=tuple(
             Sample(kind, json.loads(key, parse_float=Decimal), row_id, tuple(columns))
             for kind, key, row_id, columns in sorted(samples, key=lambda sample: KINDS.index(sample[0]))

@@ -50,10 +50,10 @@ def measure_coverage(server: Server, rows: int, rounds: int, report: Callable[[s
         command, bare = build_dex_command("coverage", "--json"), build_dex_command("coverage", "--help")
         runs = [run_measured(command, environment) for _ in range(rounds)]
         start = median(run_measured(bare, environment, prints_json=False).wall for _ in range(rounds))
-    found = sum(account["found"] for account in runs[0].report)
+    count = sum(account["found"] for account in runs[0].report)
     seconds = median(run.wall for run in runs)
     title = (
-        f"coverage: {found:,} step results, {len(plans)} specs, {ORGS} organisations; {server.name}; median of {rounds}"
+        f"coverage: {count:,} step results, {len(plans)} specs, {ORGS} organisations; {server.name}; median of {rounds}"
     )
     return Group(
         title,

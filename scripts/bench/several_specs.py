@@ -128,13 +128,13 @@ def _measure_upserts(dsn: str, project: Project, plans: Sequence[Plan], count: i
     _delete_rows(dsn, plans)
     served = load_plans(project)
     with psycopg.connect(dsn) as connection:
-        found = connection.execute(
+        step_results = connection.execute(
             "select id::text, org_id::text, submission_id::text, pipeline_run_id::text,"
             " output_payload -> 'operation_result' -> 'output' from step_results order by id limit %s",
             (count,),
         ).fetchall()
     with start_api(dsn, project.root) as api:
-        return asyncio.run(_store_steps(api.port, api.build_headers, found, served))
+        return asyncio.run(_store_steps(api.port, api.build_headers, step_results, served))
 
 
 def _measure_runs(dsn: str, project: Project, count: int) -> float:
@@ -160,7 +160,7 @@ def _measure_runs(dsn: str, project: Project, count: int) -> float:
 
 
 async def _store_steps(
-    port: int, build_headers: Callable[[str], dict[str, str]], found: Sequence[Any], plans: Sequence[Plan]
+    port: int, build_headers: Callable[[str], dict[str, str]], step_results: Sequence[Any], plans: Sequence[Plan]
 ) -> float:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
 
@@ -175,9 +175,9 @@ async def _store_steps(
             answer = await client.post(f"/api/internal/{plan.slug}/upsert", json=body, headers=build_headers(org_id))
             answer.raise_for_status()
 
-        for step in found[:20]:  # not measured: prepares statements and fills caches
+        for step in step_results[:20]:  # not measured: prepares statements and fills caches
             await asyncio.gather(*(store_row(plan, step) for plan in plans))
         started = time.monotonic()
-        for step in found[20:]:
+        for step in step_results[20:]:
             await asyncio.gather(*(store_row(plan, step) for plan in plans))
         return time.monotonic() - started

@@ -43,7 +43,7 @@ def check_specs(
     warnings = [warning for report in samples for warning in _choose(report.warnings, chosen)]
     if chosen is not None:
         samples = [report for report in samples if f"specs/{report.fill_rates.plan.name}.yaml" in chosen]
-    report, lines = [each.to_payload() for each in mistakes], [str(each) for each in mistakes]
+    report, lines = [mistake.to_payload() for mistake in mistakes], [str(mistake) for mistake in mistakes]
     if strict:
         report += [warning.to_payload() for warning in warnings]
     if database_too and not report:
@@ -54,7 +54,7 @@ def check_specs(
             {
                 "diagnostics": report,
                 "warnings": [] if strict else [warning.to_payload() for warning in warnings],
-                "samples": [_describe_samples(each) for each in samples if each.fill_rates.step_results],
+                "samples": [_describe_samples(mistake) for mistake in samples if mistake.fill_rates.step_results],
             }
         )
     else:
@@ -68,8 +68,8 @@ def check_specs(
 
 def _name_files(here: Project, files: Sequence[Path]) -> set[str]:
     """Return the names of files as in diagnostics: relative to the project's folder."""
-    found = [file.resolve() for file in files]
-    return {file.relative_to(here.root).as_posix() for file in found if file.is_relative_to(here.root)}
+    paths = [file.resolve() for file in files]
+    return {file.relative_to(here.root).as_posix() for file in paths if file.is_relative_to(here.root)}
 
 
 def _check_outside_files(here: Project, files: Sequence[Path]) -> list[Diagnostic]:

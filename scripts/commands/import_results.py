@@ -83,7 +83,7 @@ def _check_payload(plan: Plan, payload: Any) -> None:
     exact_json.check_storable(payload)
     result = payload["operation_result"]
     if result.get("operation_id") not in plan.operations:
-        known = " or ".join(f"`{each}`" for each in plan.operations)
+        known = " or ".join(f"`{operation}`" for operation in plan.operations)
         raise ValueError(f"its operation is `{result.get('operation_id')}`, and `{plan.name}` takes {known}")
     if result.get("status") != "found":
         raise ValueError(f"its status is `{result.get('status')}`, and only what was `found` gives rows")

@@ -218,8 +218,8 @@ def draft_next_migration(
 
     async def read_table(dsn: str) -> Table | None:
         async with await connect(dsn) as connection:
-            found = await inspect.find_differences(connection, [plan], reading=True)
-            draft_migration.check_no_rebuild_needed(found)
+            differences = await inspect.find_differences(connection, [plan], reading=True)
+            draft_migration.check_no_rebuild_needed(differences)
             return await inspect.read_table(connection, plan.table)
 
     with open_database(here) as dsn:

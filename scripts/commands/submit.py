@@ -78,15 +78,15 @@ def submit_inputs(
     if (file is None) == (not inputs):
         raise typer.BadParameter("name either `--input`, once or more, or `--inputs FILE`")
     here = find_project()
-    given = tuple(map(_read_input, inputs or ()))
+    parsed = tuple(map(_read_input, inputs or ()))
     arguments = _Arguments(
         org_id=read_uuid(org, "--org"),
         company_id=read_optional_uuid(company, "--company"),
         operations=tuple(step),
         file=file,
-        inputs=given,
+        inputs=parsed,
         key=key or (str(uuid.uuid4()) if file is not None else None),
-        ceiling=_compute_ceiling(here, step, _count_file(file) if file is not None else len(given)),
+        ceiling=_compute_ceiling(here, step, _count_file(file) if file is not None else len(parsed)),
     )
     if dry_run:
         _print_dry_run(arguments.ceiling, as_json)

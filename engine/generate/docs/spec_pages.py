@@ -140,7 +140,9 @@ def _list_columns(plan: Plan) -> list[tuple[str, ...]]:
         (
             format_code(column.name),
             format_code(column.type.name),
-            _format_alternatives({each.operation: _find_path_text(plan, each, column) for each in plan.mappings}),
+            _format_alternatives(
+                {mapping.operation: _find_path_text(plan, mapping, column) for mapping in plan.mappings}
+            ),
             _format_normalizers(plan, column),
             _describe_missing(column),
             "yes" if column.filter else "",
