@@ -204,7 +204,7 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
 def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...]:
     return (
         context.token_use.write_use_times_forever(),
-        _examine_forever(context),
+        _check_readiness_forever(context),
         _warn_at_start(context),
         sweep.sweep_forever(context),
         sweep_runs_forever(context),
@@ -228,14 +228,14 @@ async def _warn_at_start(context: Context) -> None:
         log.warning("no budget", organisations=unbounded, hint=hint)
 
 
-async def _examine_forever(context: Context) -> None:
+async def _check_readiness_forever(context: Context) -> None:
     """Check readiness every `EXAMINE_INTERVAL` seconds, so that a table which does not fit its spec is noticed early.
 
     A spec without any version gets its first one here; `dex migrate` and `dex backfill` register later ones.
     """
     registered = False
     while True:
-        report = await context.readiness.examine()
+        report = await context.readiness.check_everything()
         registered = registered or (not report.reasons and await _register_first_versions(context))
         await asyncio.sleep(EXAMINE_INTERVAL)
 

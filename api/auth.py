@@ -268,8 +268,8 @@ async def _authenticate_token(value: str, address: str, context: Context) -> Cal
     async with context.connection() as connection:
         token = await identity.find_token(connection, token_hash)
     if token is None:
-        context.failed_tokens.take(address)
-        context.token_use.forget(token_hash)
+        context.failed_tokens.take_token(address)
+        context.token_use.forget_token(token_hash)
         raise Unauthorized("invalid_token", "Invalid API token", hint="check that the whole token was sent")
     if token.revoked:
         raise Unauthorized("revoked_token", "API token has been revoked", hint="make a new token")
@@ -277,7 +277,7 @@ async def _authenticate_token(value: str, address: str, context: Context) -> Cal
         raise Unauthorized("expired_token", "API token has expired", hint="make a new token")
     if token.user_retired:
         raise Unauthorized("inactive_user", "user of the API token is not active", hint="make a token for another user")
-    context.token_use.record(token_hash, token)
+    context.token_use.record_use(token_hash, token)
     return Caller(
         kind=CallerKind.TOKEN, org_id=token.org_id, company_id=token.company_id, role=token.role, subject=token.id
     )

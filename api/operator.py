@@ -101,7 +101,7 @@ async def answer_health() -> Data[State]:
 )
 async def answer_readiness(context: AppContext) -> Data[ReadyState]:
     """Return 200 when the API is ready, with the problems that affect parts of it; otherwise 503 with every reason."""
-    report = await context.readiness.examine()
+    report = await context.readiness.check_everything()
     reasons = list(report.reasons)
     if not reasons:
         if report.problems:

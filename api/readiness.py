@@ -77,11 +77,11 @@ class Readiness:
         self._checked_at: dict[str, float] = {}
         self._full_at = -_FULL_DISK_SECONDS
 
-    async def examine(self) -> Report:
+    async def check_everything(self) -> Report:
         """Check everything, store the result and set the metrics, unless a later check has finished already."""
         self._begun += 1
         number = self._begun
-        report = await self._check_everything()
+        report = await self._build_report()
         if number > self._kept:
             self._kept = number
             self._metrics.set_ready(not report.reasons and not report.problems)
@@ -91,7 +91,7 @@ class Readiness:
                 self._checked_at = {}
         return report
 
-    async def _check_everything(self) -> Report:
+    async def _build_report(self) -> Report:
         try:
             async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
                 pending = await migrate.list_pending(connection, self._migrations)

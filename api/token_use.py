@@ -29,7 +29,7 @@ class TokenUse:
         self._has_unwritten = asyncio.Event()
         self._paused_until = 0.0
 
-    def record(self, token_hash: str, token: identity.Token) -> None:
+    def record_use(self, token_hash: str, token: identity.Token) -> None:
         """Remember that a token was used just now and was valid."""
         self._known[token_hash] = None
         self._known.move_to_end(token_hash)
@@ -43,7 +43,7 @@ class TokenUse:
         """Return whether a token with this hash was valid lately; it may have been revoked since."""
         return token_hash in self._known
 
-    def forget(self, token_hash: str) -> None:
+    def forget_token(self, token_hash: str) -> None:
         """Forget a token that is no longer valid."""
         self._known.pop(token_hash, None)
 

@@ -29,7 +29,7 @@ def check_project(project: Project) -> Checked:
 
 def load_plans(project: Project) -> tuple[Plan, ...]:
     """Return the plans of the project in the order of their names. Raises SpecErrors with every mistake in them."""
-    return _compile(check_project(project))
+    return _compile_checked(check_project(project))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class PortableSpec:
 def read_texts(project: Project) -> tuple[PortableSpec, ...]:
     """Return the texts of the project's specs. Raises SpecErrors with every mistake in the specs."""
     checked = check_project(project)
-    _compile(checked)
+    _compile_checked(checked)
     return tuple(PortableSpec(source.file, source.text, tuple(source.files.items())) for source, _ in checked.specs)
 
 
@@ -55,10 +55,10 @@ def compile_texts(texts: Sequence[PortableSpec]) -> tuple[Plan, ...]:
         source = yaml_source.parse_source(portable.text, portable.file)
         source.files = dict(portable.files)
         sources.append(source)
-    return _compile(check_sources(sources))
+    return _compile_checked(check_sources(sources))
 
 
-def _compile(checked: Checked) -> tuple[Plan, ...]:
+def _compile_checked(checked: Checked) -> tuple[Plan, ...]:
     if checked.diagnostics:
         raise SpecErrors(checked.diagnostics)
     return tuple(

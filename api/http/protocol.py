@@ -39,7 +39,7 @@ class ConnectionGuard:
         self._bites: dict[str, int] = {}
         self._reported: dict[str, float] = {}
 
-    def admit(self, connection: BoundedHttpProtocol) -> bool:
+    def admit_connection(self, connection: BoundedHttpProtocol) -> bool:
         """Register a connection; if there are too many, close the one that has been idle longest.
 
         Returns False if all are busy, so that the new one has to be refused.
@@ -51,13 +51,13 @@ class ConnectionGuard:
             self.report(connection.loop, "connections", self.most)
             if oldest is None:
                 return False
-            self.dismiss(oldest)
+            self.remove_connection(oldest)
             oldest.transport.abort()
         self.open.add(connection)
         self.new[connection] = None
         return True
 
-    def dismiss(self, connection: BoundedHttpProtocol) -> None:
+    def remove_connection(self, connection: BoundedHttpProtocol) -> None:
         """Remove a closed connection."""
         self.open.discard(connection)
         self.mark_busy(connection)
@@ -72,7 +72,7 @@ class ConnectionGuard:
         if connection in self.open:
             self.kept[connection] = None
 
-    def report(self, loop: asyncio.AbstractEventLoop, bound: str, limit: int) -> None:
+    def report_excess(self, loop: asyncio.AbstractEventLoop, bound: str, limit: int) -> None:
         """Count that the limit `bound` was exceeded; log that at most every ten seconds, with the count since then."""
         self._bites[bound] = self._bites.get(bound, 0) + 1
         now = loop.time()
@@ -113,7 +113,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Register the connection, or refuse it if too many are busy."""
         super().connection_made(transport)
-        if not self.guard.admit(self):
+        if not self.guard.admit_connection(self):
             self.send_fault("too_many_connections", "too many requests are under way", hint="ask again in a moment")
             return
         self._set_phase("header", self.limits.header_seconds)
@@ -121,7 +121,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection, and cancel its running request."""
         self.is_lost = True
-        self.guard.dismiss(self)
+        self.guard.remove_connection(self)
         task = self.request_task
         is_answered = self.cycle is None or self.cycle.response_complete
         super().connection_lost(exc)
@@ -199,7 +199,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def end_overdue(self, now: float) -> None:
         """Close the connection, whose deadline has passed; first send 408 if a request had begun."""
         if self._unread_deadline is not None and now > self._unread_deadline:
-            self.guard.report(self.loop, "unread_seconds", self.limits.unread_seconds)
+            self.guard.report_excess(self.loop, "unread_seconds", self.limits.unread_seconds)
             self.transport.abort()
             return
         phase, self._deadline = self._phase, None
@@ -207,7 +207,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         limit = self.limits.header_seconds if phase == "header" else self.limits.body_seconds
-        self.guard.report(self.loop, f"{phase}_seconds", limit)
+        self.guard.report_excess(self.loop, f"{phase}_seconds", limit)
         if phase == "body" and self.cycle.response_started:
             self.transport.close()
             return
@@ -222,7 +222,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _refuse_head(self) -> None:
-        self.guard.report(self.loop, "header_bytes", self.limits.header_bytes)
+        self.guard.report_excess(self.loop, "header_bytes", self.limits.header_bytes)
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.close()
             return

@@ -30,7 +30,7 @@ class RateLimit:
         if scope["type"] != "http" or scope["path"] == _UNBOUNDED:
             return await self.app(scope, receive, send)
         address = scope["client"][0] if scope.get("client") else ""
-        if self.context.requests.take(address) or _is_internal(scope, self.context):
+        if self.context.requests.take_token(address) or _is_internal(scope, self.context):
             return await self.app(scope, receive, send)
         if self._refused % _REPORT_EVERY == 0:
             log.warning("limit reached", limit="requests_per_second", address=address, times=self._refused + 1)

@@ -20,9 +20,9 @@ class TokenBuckets:
         self._most_keys = most_keys
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when counted
 
-    def take(self, key: str) -> bool:
+    def take_token(self, key: str) -> bool:
         """Take one token from the key's bucket; return False if it is empty."""
-        tokens = self._count(key)
+        tokens = self._count_tokens(key)
         if tokens < 1:
             return False
         self._buckets[key] = (tokens - 1, time.monotonic())
@@ -33,12 +33,12 @@ class TokenBuckets:
 
     def is_empty(self, key: str) -> bool:
         """Return whether the key's bucket has no token."""
-        return self._count(key) < 1
+        return self._count_tokens(key) < 1
 
     def find_wait(self, key: str) -> int:
         """Return the seconds until the key's bucket has a token again, rounded up, at least 1."""
-        return max(math.ceil((1 - self._count(key)) / self._rate), 1)
+        return max(math.ceil((1 - self._count_tokens(key)) / self._rate), 1)
 
-    def _count(self, key: str) -> float:
+    def _count_tokens(self, key: str) -> float:
         tokens, counted = self._buckets.get(key, (self._capacity, 0.0))
         return min(tokens + (time.monotonic() - counted) * self._rate, self._capacity)

@@ -42,13 +42,13 @@ class EndpointClient:
     async def get(self, path: str, parameters: Mapping[str, str | None]) -> bytes:
         """Send a GET and return the response body; parameters that are None are left out. Raises EndpointRefused."""
         present = {name: value for name, value in parameters.items() if value is not None}
-        return await self._send("GET", path, params=present)
+        return await self._send_request("GET", path, params=present)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
         """Send a POST with a JSON body and return the response body. Raises EndpointRefused."""
-        return await self._send("POST", path, content=msgspec.json.encode(body))
+        return await self._send_request("POST", path, content=msgspec.json.encode(body))
 
-    async def _send(self, method: str, path: str, **options: Any) -> bytes:
+    async def _send_request(self, method: str, path: str, **options: Any) -> bytes:
         transport = httpx.ASGITransport(self.app, client=self.address)
         async with httpx.AsyncClient(transport=transport, base_url="http://endpoints", timeout=_SECONDS) as client:
             answer = await client.request(method, path, headers=dict(self.headers), **options)

@@ -36,4 +36,4 @@ class _AgentResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request to the SDK, which reads and answers it."""
-        await self.server.answer(scope, receive, send)
+        await self.server.answer_request(scope, receive, send)

@@ -103,10 +103,10 @@ class HttpServer:
         self._task: asyncio.Task[None] | None = None
         self._manager: StreamableHTTPSessionManager | None = None
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one authenticated request. Raises McpMissing."""
         check_installed()
-        manager = await self._start()
+        manager = await self._start_manager()
         await manager.handle_request(scope, receive, send)
 
     async def close(self) -> None:
@@ -115,12 +115,12 @@ class HttpServer:
         if self._task is not None:
             await self._task
 
-    async def _start(self) -> StreamableHTTPSessionManager:
+    async def _start_manager(self) -> StreamableHTTPSessionManager:
         async with self._lock:
             if self._manager is None:
                 manager = await anyio.to_thread.run_sync(self._build_manager)
                 started = asyncio.Event()
-                self._task = asyncio.create_task(self._run(manager, started))
+                self._task = asyncio.create_task(self._run_manager(manager, started))
                 await started.wait()
                 self._manager = manager
             return self._manager
@@ -135,7 +135,7 @@ class HttpServer:
             max_request_body_size=self._max_body_bytes,
         )
 
-    async def _run(self, manager: StreamableHTTPSessionManager, started: asyncio.Event) -> None:
+    async def _run_manager(self, manager: StreamableHTTPSessionManager, started: asyncio.Event) -> None:
         async with manager.run():
             started.set()
             await self._stop.wait()

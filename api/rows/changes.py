@@ -39,7 +39,7 @@ def add_changes_endpoint(spec: SpecRouter) -> None:
     plan = spec.plan
     number = {"type": "integer", "minimum": 0}
     meta = NamedSchema("ChangesMeta", {"type": "object", "required": ["next"], "properties": {"next": number}})
-    spec.add(
+    spec.add_endpoint(
         "GET",
         f"/api/v1/{plan.slug}/changes",
         partial(_list_changes, plan),

@@ -137,7 +137,7 @@ class HistoryParameters(OrganisationParameters):
 def add_explain_endpoints(spec: SpecRouter) -> None:
     """Add the endpoints that explain a plan's keys and rows, and list the versions of a row."""
     plan = spec.plan
-    spec.add(
+    spec.add_endpoint(
         "GET",
         f"/api/v1/{plan.slug}/explain",
         partial(_explain_key, plan),
@@ -152,7 +152,7 @@ def add_explain_endpoints(spec: SpecRouter) -> None:
         },
         response_model=Data[Explanation | KeyRows | KeyAbsence],
     )
-    spec.add(
+    spec.add_endpoint(
         "GET",
         f"/api/v1/{plan.slug}/{{id}}/explain",
         partial(_explain_row, plan),
@@ -163,7 +163,7 @@ def add_explain_endpoints(spec: SpecRouter) -> None:
         response_model=Data[Explanation],
     )
     meta = {"type": "object", "required": ["more"], "properties": {"more": {"type": "boolean"}}}
-    spec.add(
+    spec.add_endpoint(
         "GET",
         f"/api/v1/{plan.slug}/{{id}}/history",
         partial(_list_history, plan),

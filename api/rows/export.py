@@ -41,7 +41,7 @@ class ExportRoute(BodyRoute):
 def add_export_endpoint(spec: SpecRouter) -> None:
     """Add the endpoint that exports a plan's rows."""
     plan = spec.plan
-    spec.add(
+    spec.add_endpoint(
         "POST",
         f"/api/v1/{plan.slug}/export",
         partial(_export_rows, plan),

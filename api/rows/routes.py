@@ -62,7 +62,7 @@ def add_spec_endpoints(router: APIRouter, plan: Plan, components: dict[str, Any]
 def _add_upsert_endpoint(spec: SpecRouter) -> None:
     plan = spec.plan
     conflict = ", ".join(f"`{name}`" for name in plan.conflict)
-    spec.add(
+    spec.add_endpoint(
         "POST",
         f"/api/internal/{plan.slug}/upsert",
         partial(_upsert_rows, LiveUpsert.build(plan)),
@@ -80,7 +80,7 @@ def _add_upsert_endpoint(spec: SpecRouter) -> None:
 
 def _add_query_endpoint(spec: SpecRouter) -> None:
     plan = spec.plan
-    spec.add(
+    spec.add_endpoint(
         "POST",
         f"/api/v1/{plan.slug}/query",
         partial(_query_rows, plan),
@@ -96,7 +96,7 @@ def _add_query_endpoint(spec: SpecRouter) -> None:
 
 def _add_row_endpoint(spec: SpecRouter) -> None:
     plan = spec.plan
-    spec.add(
+    spec.add_endpoint(
         "GET",
         f"/api/v1/{plan.slug}/{{id:row_id}}",
         partial(_get_row, plan),

@@ -46,7 +46,7 @@ class SpecRouter:
     router: APIRouter
     components: dict[str, Any]
 
-    def add(
+    def add_endpoint(
         self,
         method: str,
         path: str,

@@ -19,7 +19,7 @@ async def count_by_organisation(
     """Return the number of step results in the scope by organisation, for the organisations of a shard."""
     statement = step_results.build_organisation_counts_statement(plan, scope)
     rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
-    return {org_id: count for org_id, count in rows if shard.holds(org_id)}
+    return {org_id: count for org_id, count in rows if shard.holds_organisation(org_id)}
 
 
 async def count_left(connection: Connection, plan: Plan, scope: Scope, shard: Shard = _WHOLE) -> int:

@@ -36,7 +36,7 @@ class Lineage:
         while True:
             needed = list_locks(self.plan.name, units.values())
             if missing := [number for number in needed if number not in locked]:
-                await self._execute(lineage.LOCK_UNITS_SQL, {"locks": _join_list(map(str, missing))})
+                await self._execute_statement(lineage.LOCK_UNITS_SQL, {"locks": _join_list(map(str, missing))})
                 locked.update(missing)
             entries = await self._read_units(units.values(), steps)
             known = len(units)
@@ -101,7 +101,7 @@ class Lineage:
         if pairs:
             parents = [fold.unit.parent for fold, _ in pairs]
             parameters = {**self._build_parameters(pairs), "parents": parents, "spec": self.plan.name}
-            await self._execute(lineage.WRITE_LINEAGE_SQL, parameters)
+            await self._execute_statement(lineage.WRITE_LINEAGE_SQL, parameters)
 
     async def _update_other(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
         """Update the lineage of step results outside of the batch.
@@ -110,7 +110,7 @@ class Lineage:
         """
         if not pairs:
             return
-        await self._execute(lineage.UPDATE_LINEAGE_SQL, self._build_parameters(pairs))
+        await self._execute_statement(lineage.UPDATE_LINEAGE_SQL, self._build_parameters(pairs))
         changed = [each.step_id for _, each in pairs if each.step and _is_refused(each) != each.was_refused]
         if changed:
             await self.forget_outcomes(changed)
@@ -118,11 +118,11 @@ class Lineage:
     async def forget_outcomes(self, step_ids: Iterable[str]) -> None:
         """Make step results pending again."""
         parameters = {"spec": self.plan.name, "ids": _join_list(step_ids)}
-        await self._execute(lineage.FORGET_OUTCOMES_SQL, parameters)
+        await self._execute_statement(lineage.FORGET_OUTCOMES_SQL, parameters)
 
     async def _delete_former(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
         if pairs:
-            await self._execute(lineage.DELETE_LINEAGE_SQL, self._build_parameters(pairs))
+            await self._execute_statement(lineage.DELETE_LINEAGE_SQL, self._build_parameters(pairs))
 
     async def _delete_stale(self, entries: Sequence[StaleEntry]) -> None:
         if entries:
@@ -132,7 +132,7 @@ class Lineage:
                 "units": _join_list(entry.unit.id for entry in entries),
                 "revisions": _join_list(str(entry.revision) for entry in entries),
             }
-            await self._execute(lineage.DELETE_STALE_SQL, parameters)
+            await self._execute_statement(lineage.DELETE_STALE_SQL, parameters)
 
     async def queue_stale(self, units: Sequence[tuple[Unit, str]]) -> None:
         """Add units, each with the id of one of its rows, to `stale_rows`, so that a backfill folds them again."""
@@ -144,7 +144,7 @@ class Lineage:
                 "rows": _join_list(row_id if unit.parent is None else "" for unit, row_id in units),
                 "parents": [unit.parent for unit, _ in units],
             }
-            await self._execute(lineage.QUEUE_STALE_SQL, parameters)
+            await self._execute_statement(lineage.QUEUE_STALE_SQL, parameters)
 
     def _build_parameters(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> dict[str, Any]:
         return {
@@ -155,7 +155,7 @@ class Lineage:
             "refused": _join_list("true" if _is_refused(contributor) else "false" for _, contributor in pairs),
         }
 
-    async def _execute(self, sql: str, parameters: dict[str, Any]) -> None:
+    async def _execute_statement(self, sql: str, parameters: dict[str, Any]) -> None:
         await self.connection.execute(sql, parameters)
 
 

@@ -91,7 +91,7 @@ async def fetch_organisations(dsn: str, shard: Shard) -> list[str]:
     """Return the organisations of a shard. Raises StoreUnavailable."""
     async with wrap_errors(), await connect(dsn) as connection:
         rows = await (await connection.execute("select id::text from orgs order by id")).fetchall()
-    return [org_id for (org_id,) in rows if shard.holds(org_id)]
+    return [org_id for (org_id,) in rows if shard.holds_organisation(org_id)]
 
 
 async def _note_large_organisations(
@@ -101,7 +101,7 @@ async def _note_large_organisations(
     known = await count_by_organisation(connection, plan, replace(scope, all=True, rejected=False))
     total = sum(known.values())
     for org_id, count in known.items():
-        if shard.holds(org_id) and count * shard.count > total:
+        if shard.holds_organisation(org_id) and count * shard.count > total:
             note_large(org_id, count, total)
 
 
@@ -129,7 +129,7 @@ async def _fold_stale_rows(
     connection: Connection, fold: BatchFold, shard: Shard, account: Account, *, dry_run: bool
 ) -> None:
     """Fold the stale units of the shard's organisations again."""
-    waiting = [org_id for org_id in await count_stale(connection, fold.plan, ()) if shard.holds(org_id)]
+    waiting = [org_id for org_id in await count_stale(connection, fold.plan, ()) if shard.holds_organisation(org_id)]
     account.stale_rows = 0
     if not waiting:
         return

@@ -71,12 +71,12 @@ class ElementMatcher:
     def _can_have(self, mapping: OperationMapping, element: Element, column: Field) -> bool:
         wanted = self.key[column.name]
         if element.code:
-            return _mentions(element.value, wanted)
+            return _mentions_text(element.value, wanted)
         values = [_find_value(mapping, element.document, name, column) for name in column.coalesce or (column.name,)]
         present = [value for value in values if value.raw is not None]
         if not present:
             return wanted is None
-        return any(value.stored == wanted if value.is_valid else _mentions(value.raw, wanted) for value in present)
+        return any(value.stored == wanted if value.is_valid else _mentions_text(value.raw, wanted) for value in present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def _find_value(mapping: OperationMapping, document: dict[str, Any], name: str, 
     return _Value(None if stored is None else raw, stored)
 
 
-def _mentions(value: Json, wanted: Any) -> bool:
+def _mentions_text(value: Json, wanted: Any) -> bool:
     """Return whether a value that no column takes has the text of the key in it, letter case aside."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return wanted is not None and str(wanted).casefold() in text.casefold()

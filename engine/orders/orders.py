@@ -139,7 +139,7 @@ async def record_refusal(
             raise OrderConflict(
                 "another request holds the order", hint="only the request that was refused can take its order back"
             )
-        await _execute(connection, "mark_not_accepted", order, message=message)
+        await _execute_query(connection, "mark_not_accepted", order, message=message)
         return (await _require_order(connection, order_id, org_id)).listed
 
 
@@ -154,7 +154,7 @@ async def record_unknown_outcome(
         order = await _require_order(connection, order_id, org_id)
         if order.held_by != holder:
             raise OrderConflict("another request holds the order", hint="read the order again")
-        await _execute(connection, "mark_unknown", order, message=message)
+        await _execute_query(connection, "mark_unknown", order, message=message)
         return (await _require_order(connection, order_id, org_id)).listed
 
 
@@ -176,7 +176,7 @@ async def record_end(
         order = await _require_order(connection, order_id, org_id)
         if order.status not in (OrderStatus.OPEN, OrderStatus.COMPLETED, OrderStatus.FAILED):
             raise OrderConflict(f"the order is `{order.status}`, not open", hint="resolve it first")
-        await _execute(connection, "end_order", order, status=status, answer=answer, code=code, message=message)
+        await _execute_query(connection, "end_order", order, status=status, answer=answer, code=code, message=message)
         return (await _require_order(connection, order_id, org_id)).listed
 
 
@@ -184,7 +184,7 @@ async def release_order(connection: Connection, order_id: str, holder: str, org_
     """Give up the lease of an order, so that another step may poll at once; return the order as JSON text."""
     async with wrap_errors(), connection.transaction():
         order = await _require_order(connection, order_id, org_id)
-        await _execute(connection, "release_order", order, holder=holder)
+        await _execute_query(connection, "release_order", order, holder=holder)
         return order.listed
 
 
@@ -262,13 +262,13 @@ async def _continue_order(
         (answer,) = await _fetch_row(connection, "read_answer", {"org_id": order.org_id, "order_id": order.id})
         if answer is not None:
             return Placement(action=Action.TAKE, order=order.listed, answer=answer)
-        await _execute(connection, "reopen_order", order)
+        await _execute_query(connection, "reopen_order", order)
     elif order.status is OrderStatus.REQUESTED and order.held_by == request.holder:
         return Placement(action=Action.BUY, order=order.listed)
     elif order.status is OrderStatus.REQUESTED and order.is_held:
         return Placement(action=Action.WAIT, order=order.listed)
     elif order.status in (OrderStatus.REQUESTED, OrderStatus.UNKNOWN):
-        await _execute(connection, "mark_unknown", order, message=_LOST_REQUEST.format(order_id=order.id))
+        await _execute_query(connection, "mark_unknown", order, message=_LOST_REQUEST.format(order_id=order.id))
         return await _build_stop(connection, order)
     elif order.status is OrderStatus.FAILED:
         return await _build_stop(connection, order)
@@ -291,7 +291,7 @@ async def _build_stop(connection: Connection, order: Order) -> Placement:
 async def _mark_open(connection: Connection, order: Order, provider_run_id: str) -> None:
     try:
         async with wrap_errors(), connection.transaction():
-            await _execute(connection, "mark_open", order, provider_run_id=provider_run_id)
+            await _execute_query(connection, "mark_open", order, provider_run_id=provider_run_id)
     except StoreRefused as error:
         if error.sqlstate != _UNIQUE_VIOLATION:
             raise
@@ -337,7 +337,7 @@ async def _read_order(connection: Connection, order_id: str) -> Order | None:
     return Order(**{**row, "status": OrderStatus(row["status"])}) if row else None
 
 
-async def _execute(connection: Connection, query: str, order: Order, **parameters: Any) -> None:
+async def _execute_query(connection: Connection, query: str, order: Order, **parameters: Any) -> None:
     keys = {"org_id": order.org_id, "order_id": order.id}
     await connection.execute(QUERIES[query], {**keys, **parameters})
 

@@ -29,6 +29,6 @@ class Shard:
             raise InvalidShard(f"`{text}` is no shard", hint=hint)
         return cls(int(match[1]), int(match[2]))
 
-    def holds(self, org_id: str) -> bool:
+    def holds_organisation(self, org_id: str) -> bool:
         """Return whether an organisation belongs to this shard, by a checksum that every process computes alike."""
         return zlib.crc32(org_id.encode()) % self.count == self.index

@@ -98,13 +98,13 @@ def list_superfluous_indexes(table: Table) -> list[tuple[IndexRow, str]]:
         if not index.valid:
             superfluous.append((index, "its build failed"))
         elif other := next(
-            (candidate for candidate in kept if candidate.name not in gone and _replaces(candidate, index)), None
+            (candidate for candidate in kept if candidate.name not in gone and _can_replace(candidate, index)), None
         ):
             superfluous.append((index, f"`{other.name}` serves the same and more"))
     return superfluous[::-1]
 
 
-def _replaces(replacement: IndexRow, index: IndexRow) -> bool:
+def _can_replace(replacement: IndexRow, index: IndexRow) -> bool:
     """Return whether the index `replacement` serves every query of `index`, and refuses all rows that it refuses."""
     if (
         replacement.name == index.name

@@ -153,17 +153,23 @@ async def _make_roles(
     database, schema, version = row
     for group in (TENANT_ROLE, ENGINE_ROLE):
         if not await role_exists(connection, group):
-            await _execute(connection, "create role {} nologin", group)
+            await _execute_ddl(connection, "create role {} nologin", group)
             report.done.append(f"made the role {group}, which nobody logs in as")
     for login in (migrating, serving):
         await _make_login(connection, login, report)
-    await _join(connection, TENANT_ROLE, migrating.name, report)
-    await _join(connection, TENANT_ROLE, serving.name, report, " with inherit false" if version >= 160000 else "")
-    await _join(connection, ENGINE_ROLE, serving.name, report, " with set false" if version >= 160000 else "")
-    await _grant(connection, "database", database, migrating.name, ["CONNECT", "CREATE", "TEMPORARY"], report)
-    await _grant(connection, "database", database, serving.name, ["CONNECT", "TEMPORARY"], report)
-    await _grant(connection, "schema", schema, migrating.name, ["USAGE", "CREATE"], report)
-    await _grant(connection, "schema", schema, ENGINE_ROLE, ["USAGE"], report)
+    await _grant_membership(connection, TENANT_ROLE, migrating.name, report)
+    await _grant_membership(
+        connection, TENANT_ROLE, serving.name, report, " with inherit false" if version >= 160000 else ""
+    )
+    await _grant_membership(
+        connection, ENGINE_ROLE, serving.name, report, " with set false" if version >= 160000 else ""
+    )
+    await _grant_privileges(
+        connection, "database", database, migrating.name, ["CONNECT", "CREATE", "TEMPORARY"], report
+    )
+    await _grant_privileges(connection, "database", database, serving.name, ["CONNECT", "TEMPORARY"], report)
+    await _grant_privileges(connection, "schema", schema, migrating.name, ["USAGE", "CREATE"], report)
+    await _grant_privileges(connection, "schema", schema, ENGINE_ROLE, ["USAGE"], report)
     await _hand_over(connection, migrating.name, plans, report)
     if changed := await give_engine_access(connection, plans):
         report.done.append(f"gave {ENGINE_ROLE} its rights on {', '.join(changed)}")
@@ -177,10 +183,10 @@ async def _make_login(connection: Connection, login: Login, report: RolesReport)
             hint="name another login, or take that from it with ALTER ROLE",
         )
     if role is None:
-        await _execute(connection, "create role {} login nosuperuser nocreatedb nocreaterole", login.name)
+        await _execute_ddl(connection, "create role {} login nosuperuser nocreatedb nocreaterole", login.name)
         report.done.append(f"made the login {login.name}")
     elif not role.login:
-        await _execute(connection, "alter role {} login", login.name)
+        await _execute_ddl(connection, "alter role {} login", login.name)
         report.done.append(f"let {login.name} log in")
     if login.password is not None:
         # Hashed here, since a statement with the password itself could end up in the server's log.
@@ -190,22 +196,24 @@ async def _make_login(connection: Connection, login: Login, report: RolesReport)
         report.done.append(f"set the password of {login.name}")
 
 
-async def _join(connection: Connection, group: str, member: str, report: RolesReport, options: str = "") -> None:
+async def _grant_membership(
+    connection: Connection, group: str, member: str, report: RolesReport, options: str = ""
+) -> None:
     role = await read_role(connection, member)
     if role is not None and group in role.member_of:
         return
-    await _execute(connection, f"grant {{}} to {{}}{options}", group, member)
+    await _execute_ddl(connection, f"grant {{}} to {{}}{options}", group, member)
     report.done.append(f"made {member} a member of {group}")
 
 
-async def _grant(
+async def _grant_privileges(
     connection: Connection, kind: str, name: str, role: str, privileges: list[str], report: RolesReport
 ) -> None:
     query = _MISSING_DATABASE_RIGHTS if kind == "database" else _MISSING_SCHEMA_RIGHTS
     cursor = await connection.execute(query, {"role": role, "privileges": privileges})
     missing = [privilege for (privilege,) in await cursor.fetchall()]
     if missing:
-        await _execute(connection, f"grant {', '.join(missing)} on {kind} {{}} to {{}}", name, role)
+        await _execute_ddl(connection, f"grant {', '.join(missing)} on {kind} {{}} to {{}}", name, role)
         report.done.append(f"gave {role} {', '.join(missing)} on the {kind} {name}")
 
 
@@ -223,17 +231,17 @@ async def _hand_over(connection: Connection, owner: str, plans: Sequence[Plan], 
                 hint=f"`dex db roles --migrate-login {name}` keeps it as the login that migrates",
             )
     for table in foreign:
-        await _execute(connection, f"alter table {table} owner to {{}}", owner)
+        await _execute_ddl(connection, f"alter table {table} owner to {{}}", owner)
     parameters = {"owner": owner, "names": list(PLAIN_FUNCTIONS), "tables": list(owners)}
     for (sequence,) in await (await connection.execute(_SELECT_SEQUENCES, parameters)).fetchall():
-        await _execute(connection, f"alter sequence {sequence} owner to {{}}", owner)
+        await _execute_ddl(connection, f"alter sequence {sequence} owner to {{}}", owner)
     functions = await (await connection.execute(_SELECT_FUNCTIONS, parameters)).fetchall()
     for (function,) in functions:
-        await _execute(connection, f"alter function {function} owner to {{}}", owner)
+        await _execute_ddl(connection, f"alter function {function} owner to {{}}", owner)
     if foreign or functions:
         report.done.append(f"made {owner} the owner of {len(foreign)} table(s) and {len(functions)} function(s)")
 
 
-async def _execute(connection: Connection, text: str, *names: str) -> None:
+async def _execute_ddl(connection: Connection, text: str, *names: str) -> None:
     """Execute DDL with the quoted names in its placeholders."""
     await connection.execute(sql.SQL(text).format(*map(sql.Identifier, names)))

@@ -50,7 +50,7 @@ def measure_layers(server: Server, rounds: int, seconds: float, report: Callable
     return group
 
 
-def _compare(name: str, ours: Callable[[], Any], library: Callable[[], Any], rounds: int, unit: float) -> Line:
+def _compare_times(name: str, ours: Callable[[], Any], library: Callable[[], Any], rounds: int, unit: float) -> Line:
     """Run both in turn; return the ratio of their processor times, with both in microseconds per `unit` as a note."""
     pairs = [(_measure_cpu(ours), _measure_cpu(library)) for _ in range(rounds + 1)][1:]
     own, other = (median(pair[side] for pair in pairs) / unit * 1e6 for side in (0, 1))
@@ -75,7 +75,7 @@ def _measure_telemetry(rounds: int) -> Iterator[Line]:
     libraries = CorrelationIdMiddleware(PrometheusMiddleware(app, app_name="dex", group_paths=True))
     with _discard_errors():
         configure_logging()
-        yield _compare(
+        yield _compare_times(
             "a request logged and counted (two libraries)",
             lambda: asyncio.run(_send_requests(ours)),
             lambda: asyncio.run(_send_requests(libraries)),
@@ -163,7 +163,7 @@ def _measure_json(rounds: int) -> Iterator[Line]:
         for text in texts:
             simplejson.dumps(simplejson.loads(text, use_decimal=True), use_decimal=True).encode()
 
-    line = _compare(
+    line = _compare_times(
         "a document read and written (simplejson)", convert_exactly, convert_by_simplejson, rounds, _DOCUMENTS
     )
     yield Line(line.name, line.value, note=f"{line.note}; kept for what simplejson changes, not for time")

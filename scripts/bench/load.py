@@ -50,7 +50,7 @@ class Caller(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._send()
+        self._send_next()
 
     def data_received(self, data: bytes) -> None:
         if self._missing:
@@ -82,12 +82,12 @@ class Caller(asyncio.Protocol):
         now = time.perf_counter()
         self.spent.append(now - self.sent)
         if now < self.stop:
-            self._send()
+            self._send_next()
         else:
             self.finished.set_result(None)
             self.transport.close()
 
-    def _send(self) -> None:
+    def _send_next(self) -> None:
         self.sent = time.perf_counter()
         self.transport.write(next(self.requests))
 

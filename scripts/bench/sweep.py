@@ -57,7 +57,7 @@ def measure_sweeps(server: Server, many: int, rows: int, report: Callable[[str],
             insert_runs(connection, range(_RUNS))
             connection.execute(_STEPS, {"operation": plan.operations[0], "each": many // _RUNS})
             connection.execute(_LEDGER, {"spec": plan.name, "digest": plan.digest})
-        asyncio.run(_register(dsn, plan))
+        asyncio.run(_register_version(dsn, plan))
         vacuum_database(dsn)
         yield _measure_idle(server, dsn, plan, many)
     with server.create_database("wal") as dsn:
@@ -66,7 +66,7 @@ def measure_sweeps(server: Server, many: int, rows: int, report: Callable[[str],
         yield _measure_unchanged(server, dsn, plan, rows)
 
 
-async def _register(dsn: str, plan: Plan) -> None:
+async def _register_version(dsn: str, plan: Plan) -> None:
     async with await connect(dsn) as connection:
         await register_versions(connection, [plan])
 

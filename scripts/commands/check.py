@@ -39,8 +39,8 @@ def check_specs(
     outside = _check_outside_files(here, files or [])
     samples = check_samples(here, checked)
     chosen = _name_files(here, files) if files else None
-    mistakes = [*_choose(checked.diagnostics, chosen), *outside]
-    warnings = [warning for report in samples for warning in _choose(report.warnings, chosen)]
+    mistakes = [*_choose_diagnostics(checked.diagnostics, chosen), *outside]
+    warnings = [warning for report in samples for warning in _choose_diagnostics(report.warnings, chosen)]
     if chosen is not None:
         samples = [report for report in samples if f"specs/{report.fill_rates.plan.name}.yaml" in chosen]
     report, lines = [mistake.to_payload() for mistake in mistakes], [str(mistake) for mistake in mistakes]
@@ -83,7 +83,7 @@ def _check_outside_files(here: Project, files: Sequence[Path]) -> list[Diagnosti
     return [diagnostic for checked in checks for diagnostic in checked.diagnostics]
 
 
-def _choose(diagnostics: Sequence[Diagnostic], files: set[str] | None) -> list[Diagnostic]:
+def _choose_diagnostics(diagnostics: Sequence[Diagnostic], files: set[str] | None) -> list[Diagnostic]:
     return [diagnostic for diagnostic in diagnostics if files is None or diagnostic.file in files]
 
 
