@@ -128,7 +128,7 @@ class SamplesParameters(OrganisationParameters):
     response_model=Data[list[OrganisationAccount]],
 )
 async def answer_coverage_by_organisation(caller: Reader, context: AppContext) -> Any:
-    """Return the accounts by spec and organisation: of the caller's organisation; for a super-admin, of all."""
+    """Return step results per outcome by spec and organisation: the caller's; for a super-admin, all."""
     async with context.connection(COVERAGE_SECONDS) as connection:
         return {"data": await fetch_coverage(connection, context.plans, caller.org_id)}
 

@@ -140,7 +140,7 @@ async def answer_metrics(context: AppContext) -> Response:
     responses=describe_errors(400, 401, 422, 503),
 )
 async def answer_coverage(context: AppContext, org_id: NamedOrganisation) -> Any:
-    """Return the accounts of every spec and organisation."""
+    """Return how many step results have which outcome, for every spec and organisation."""
     async with context.connection(COVERAGE_SECONDS) as connection:
         return {"data": await fetch_coverage(connection, context.plans, org_id)}
 
@@ -155,7 +155,7 @@ async def answer_coverage(context: AppContext, org_id: NamedOrganisation) -> Any
 async def answer_own_coverage(
     caller: Reader, context: AppContext, parameters: Annotated[OrganisationParameters, Query()]
 ) -> Any:
-    """Return the accounts of the caller's organisation, one per spec that has step results."""
+    """Return how many step results of the caller's organisation have which outcome, for each spec that has some."""
     org_id = choose_organisation(caller, parameters.org_id)
     async with context.connection() as connection:
         accounts = await fetch_coverage(connection, context.plans, org_id)

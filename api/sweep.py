@@ -55,7 +55,7 @@ async def sweep_forever(context: Context) -> None:
     responses=describe_errors(401, 503),
 )
 async def answer_reconcile(context: AppContext) -> Any:
-    """Backfill all pending step results; return an account per spec that had some or could not be backfilled."""
+    """Backfill all pending step results; return the counts per spec that had some or could not be backfilled."""
     accounts = await sweep_specs(context.settings.database_url, context.plans)
     _log_accounts(accounts)
     return {"data": [account.as_dict() for account in accounts]}

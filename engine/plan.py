@@ -57,7 +57,7 @@ class OperationMapping:
 
     @property
     def rows_texts(self) -> tuple[str, ...]:
-        """The paths of its rows as written in the spec: none, one, or two where rows stand within rows."""
+        """The paths of its rows as written in the spec: none, one, or two if `rows` is nested."""
         return tuple(path.text for path in (self.rows, self.inner_rows) if path is not None)
 
     @cached_property

@@ -40,7 +40,10 @@ from engine.store.connection import Connection
 
 @dataclass(frozen=True)
 class BatchFold:
-    """Folds batches of step results into the table of one plan; build it once, since it holds the SQL statements."""
+    """Folds batches of step results into one plan's table; build it once, since it holds the SQL statements.
+
+    To fold is to compute a row from everything that step results give for its key: the newest wins.
+    """
 
     reading: Reading
     staging: StagingStatements
@@ -65,8 +68,9 @@ class BatchFold:
         again: bool,
         is_trial: bool = False,
     ) -> list[UnitFold]:
-        """Fold `steps` and the stale units into rows, and record their outcomes; return the fold of each unit.
+        """Compute and store the rows of `steps` and of stale units; record the outcomes; return a fold per unit.
 
+        A unit is the rows that are computed together: that of a key, or with `on_absent: delete` those of a parent key.
         Runs inside the caller's transaction. A step result that changed since it was read is left out and stays
         pending: `list_recorded` returns the others. `again` overwrites ledger entries. With `is_trial`, for a
         transaction that is rolled back, any version of the spec is accepted. Raises SpecOutdated when another version

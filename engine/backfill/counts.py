@@ -16,14 +16,14 @@ _WHOLE = Shard(0, 1)
 async def count_by_organisation(
     connection: Connection, plan: Plan, scope: Scope, shard: Shard = _WHOLE
 ) -> dict[str, int]:
-    """Return the number of step results in the scope by organisation, for the organisations of a shard."""
+    """Return the number of step results that a scope selects by organisation, for the organisations of a shard."""
     statement = step_results.build_organisation_counts_statement(plan, scope)
     rows = await (await connection.execute(statement.text, statement.parameters)).fetchall()
     return {org_id: count for org_id, count in rows if shard.holds_organisation(org_id)}
 
 
 async def count_left(connection: Connection, plan: Plan, scope: Scope, shard: Shard = _WHOLE) -> int:
-    """Return how many step results of the scope's organisations and runs are pending.
+    """Return how many step results are pending in the organisations and runs that a scope selects.
 
     They are counted by the ledger where `pending_results` has entries of an organisation: while another process adds
     the history of a new version to that table, it may hold step results that were recorded a moment ago.

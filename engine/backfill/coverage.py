@@ -77,7 +77,7 @@ def _sum_found(plans: Sequence[Plan], rows: Iterable[tuple[Any, ...]]) -> Counte
 
 
 class _Accounts(dict[tuple[str, str], Account]):
-    """Accounts by (spec, organisation); a missing one is created on access."""
+    """Step results per outcome (an Account) by (spec, organisation); a missing Account is created on access."""
 
     def __missing__(self, key: tuple[str, str]) -> Account:
         account = self[key] = Account(key[0])

@@ -24,11 +24,11 @@ class Lineage:
     connection: Connection
 
     async def lock_units(self, steps: Sequence[Step], stale: Iterable[Unit]) -> list[UnitFold]:
-        """Lock the units in `stale`, and those to which `steps` contribute or contributed; return a fold of each.
+        """Lock the rows that `steps` give or gave (as units), and the units in `stale`; return a fold of each unit.
 
-        To which units the steps contributed before is known only once the lineage was read. Where that adds units, they
-        are locked too and everything is read again, since another process may have changed it before its lock was
-        taken.
+        A unit is the rows that are folded together. Which units the steps had rows in before is known only once the
+        lineage was read. Where that adds units, they are locked too and everything is read again, since another process
+        may have changed it before its lock was taken.
         """
         units = {(unit.org_id, unit.id): unit for step in steps for unit in step.units}
         units |= {(unit.org_id, unit.id): unit for unit in stale}
@@ -82,7 +82,7 @@ class Lineage:
         return list(folds.values())
 
     async def write_entries(self, folds: Sequence[UnitFold]) -> None:
-        """Write the lineage of the folded units, and delete their entries in `stale_rows`."""
+        """Record which step results gave the rows in `folds`; delete the entries of these rows in `stale_rows`."""
         new: list[tuple[UnitFold, Contributor]] = []
         other: list[tuple[UnitFold, Contributor]] = []
         for fold in folds:
@@ -135,7 +135,7 @@ class Lineage:
             await self._execute_statement(lineage.DELETE_STALE_SQL, parameters)
 
     async def queue_stale(self, units: Sequence[tuple[Unit, str]]) -> None:
-        """Add units, each with the id of one of its rows, to `stale_rows`, so that a backfill folds them again."""
+        """Queue units (rows that are folded together) in `stale_rows` for a backfill, each with a row's id."""
         if units:
             parameters = {
                 "spec": self.plan.name,
@@ -167,7 +167,7 @@ def _find_row_id(fold: UnitFold) -> str | None:
 
 
 def _is_refused(contributor: Contributor) -> bool:
-    """Return whether the database refuses the contribution; for one that was not read again, whether it did before."""
+    """Return whether the database refuses a step result's row; if that was not read again, whether it did before."""
     return bool(contributor.refusals) if contributor.step else contributor.was_refused
 
 

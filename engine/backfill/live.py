@@ -93,7 +93,7 @@ class LiveUpsert:
     async def _write_step(
         self, connection: Connection, org_id: str, step_id: str, rows: Sequence[Mapping[str, Any]]
     ) -> LiveResult | None:
-        """Fold the step result that `rows` name; return None when that is not possible yet."""
+        """Write the rows of the stored step result that `rows` name; return None when that is not possible yet."""
         cursor = await connection.execute(step_upsert.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
         row = await cursor.fetchone()
         if row is None:
@@ -117,7 +117,10 @@ class LiveUpsert:
         return None if step is None else await self._build_result(connection, org_id, step, rows)
 
     async def _fold_step(self, connection: Connection, step_id: str) -> Step | None:
-        """Fold one step result; return None when it was deleted, or when it kept changing before it could be locked."""
+        """Write the rows of one stored step result, as a backfill does.
+
+        Returns None when it was deleted, or when it kept changing before it could be locked.
+        """
         for _ in range(_MAX_ATTEMPTS):
             steps = await fetch_steps(connection, self.fold.reading, [step_id])
             recorded = await fold_with_retry(connection, self.fold, steps, again=False, lock_timeout=_LOCK_TIMEOUT)

@@ -82,7 +82,7 @@ async def stream_steps(connection: Connection, reading: Reading, ids: Sequence[s
 
 
 def _keep_rows(step: Step, units: Set[Unit]) -> Step:
-    """Return a step result with only the rows of `units`; the others become empty, so that indices stay valid."""
+    """Return a step result that has only the rows of `units`; other rows become empty, so that indices stay valid."""
     known = {unit: rows for unit, rows in step.units.items() if unit in units}
     kept = {number for rows in known.values() for number in rows}
     rows = tuple(row if number in kept else {} for number, row in enumerate(step.extraction.rows))

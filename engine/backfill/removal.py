@@ -45,7 +45,7 @@ class RemovalStatements:
 
 @dataclass(frozen=True)
 class Removal:
-    """Removes rows over one connection, inside the transaction that folds their units."""
+    """Removes rows over one connection, inside the transaction that computes the rows which stay."""
 
     statements: RemovalStatements
     connection: Connection
@@ -53,7 +53,7 @@ class Removal:
     preview: Preview | None
 
     async def remove_rows(self, folds: Sequence[UnitFold]) -> None:
-        """Remove the rows that the folded units no longer have; their present rows are stored already."""
+        """Remove the rows that no step result gives any more after a fold; the rows that stay are stored already."""
         replacing = self.statements.plan.on_absent is OnAbsent.DELETE
         await self._remove_empty([fold for fold in folds if fold.row_ids and not (replacing and fold.unit.parent)])
         parents = [fold for fold in folds if replacing and fold.unit.parent]
@@ -91,9 +91,9 @@ class Removal:
         await self.lineage.queue_stale(queued)
 
     async def _remove_absent(self, folds: Sequence[UnitFold]) -> None:
-        """Remove the rows of each parent key that its fold lacks.
+        """Remove the rows of each parent key that its newest complete step result no longer has.
 
-        The newest complete step result of the parent key records how many they are.
+        That step result records how many they are.
         """
         complete = [fold.find_complete() for fold in folds]
         parameters = {

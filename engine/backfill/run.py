@@ -133,7 +133,7 @@ async def repair_run(connection: Connection, plans: Sequence[Plan], pipeline_run
 
 
 async def build_pending_account(connection: Connection, plan: Plan, error: EngineError, scope: Scope) -> Account:
-    """Return the Account of a spec that could not be backfilled: all of `scope` is pending because of `error`."""
+    """Return the Account of a spec that could not be backfilled because of `error`: all of `scope` is pending."""
     async with wrap_errors():
         return Account(plan.name, found=await _count_found(connection, plan, scope), error=error.message)
 
@@ -175,7 +175,7 @@ async def count_stale(connection: Connection, plan: Plan, org_ids: Sequence[str]
 
 
 async def stream_stale_units(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> AsyncIterator[list[Unit]]:
-    """Yield the stale units of organisations (of all if `org_ids` is empty), in parts, by organisation and unit."""
+    """Yield the queued entries of `stale_rows`, in parts, by organisation and unit; no `org_ids` means all of them."""
     after = (_LEAST_UUID, _LEAST_UUID)
     while True:
         parameters = {"spec": plan.name, "orgs": list(org_ids), "after_org": after[0], "after_unit": after[1]}
@@ -216,7 +216,7 @@ class _Stream:
         self.progress = progress
 
     async def process_scope(self, reader: Connection, writers: Sequence[Connection]) -> None:
-        """Fetch the step results of the scope over `reader`, extract their rows, and write these over `writers`."""
+        """Fetch the step results to backfill over `reader`, extract their rows, and write these over `writers`."""
         rows: Queue[list[StepResultRow]] = asyncio.Queue(1)
         batches: list[Queue[Sequence[Step]]] = [asyncio.Queue(1) for _ in writers]
         await _run_stages(
@@ -226,7 +226,7 @@ class _Stream:
         )
 
     async def fetch_step_results(self, reader: Connection, fetched: Queue[list[StepResultRow]]) -> None:
-        """Put the step results of the scope into the queue `fetched`, oldest first."""
+        """Put the step results to backfill into the queue `fetched`, oldest first."""
         scope: Scope | None = self.scope
         while scope is not None:
             scope = await self._fetch_for_seconds(reader, scope, fetched)
@@ -235,7 +235,7 @@ class _Stream:
     async def _fetch_for_seconds(
         self, reader: Connection, scope: Scope, fetched: Queue[list[StepResultRow]]
     ) -> Scope | None:
-        """Fetch step results in one transaction of some seconds; return the rest of the scope, None at its end."""
+        """Fetch step results in one transaction of some seconds; return what is left to fetch, None at the end."""
         clock = asyncio.get_running_loop().time
         ends, size, left = clock() + _READ_SECONDS, FIRST_SIZE, scope.limit
         statement = step_results.build_step_results_statement(self.reading, scope)
@@ -267,7 +267,7 @@ class _Stream:
             await queue.put(None)
 
     async def write_batches(self, writer: Connection, batches: Queue[Sequence[Step]]) -> None:
-        """Fold batches one after the other and add their outcomes to the account."""
+        """Write the rows of one batch after the other, and add the outcomes to the account."""
         while batch := await batches.get():
             steps = await fold_with_retry(
                 writer, self.fold, batch, again=self.scope.all, dry_run=self.dry_run, is_flushed=False
@@ -278,7 +278,7 @@ class _Stream:
             self.progress(self.result.account)
 
     async def fold_stale_rows(self, writer: Connection) -> None:
-        """Fold the stale units of the scope's organisations again."""
+        """Compute and store again the rows that are queued in `stale_rows`, of the organisations to backfill."""
         async for units in stream_stale_units(writer, self.reading.plan, self.scope.org_ids):
             await fold_with_retry(writer, self.fold, (), units, again=False, dry_run=self.dry_run, is_flushed=False)
 
@@ -297,7 +297,7 @@ async def fold_with_retry(
     lock_timeout: str | None = None,
     is_flushed: bool = True,
 ) -> list[Step]:
-    """Fold a batch in a transaction of its own, again after a deadlock; return the steps that were recorded.
+    """Write the rows of a batch in a transaction of its own, again after a deadlock; return the recorded steps.
 
     A deadlock happens, for example, while a run is deleted. Without `is_flushed` the commit does not wait for the disk:
     the caller executes FLUSH_COMMITS_SQL after its last batch. If the server crashes before that, it loses whole

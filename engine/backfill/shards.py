@@ -97,7 +97,7 @@ async def fetch_organisations(dsn: str, shard: Shard) -> list[str]:
 async def _note_large_organisations(
     connection: Connection, plan: Plan, scope: Scope, shard: Shard, note_large: NoteLarge
 ) -> None:
-    """Call `note_large` for each organisation of the shard that has more step results in scope than its fair share."""
+    """Call `note_large` for each organisation of the shard with more step results in scope than its fair share."""
     known = await count_by_organisation(connection, plan, replace(scope, all=True, rejected=False))
     total = sum(known.values())
     for org_id, count in known.items():
@@ -128,7 +128,7 @@ async def _fetch_page(connection: Connection, plan: Plan, org_id: str, scope: Sc
 async def _fold_stale_rows(
     connection: Connection, fold: BatchFold, shard: Shard, account: Account, *, dry_run: bool
 ) -> None:
-    """Fold the stale units of the shard's organisations again."""
+    """Compute and store again the rows that are queued in `stale_rows`, of the shard's organisations."""
     waiting = [org_id for org_id in await count_stale(connection, fold.plan, ()) if shard.holds_organisation(org_id)]
     account.stale_rows = 0
     if not waiting:

@@ -30,14 +30,14 @@ Refusal = tuple[FoldedRow, Reason]
 
 @dataclass(slots=True)
 class FoldWriter:
-    """Writes folds to their table, through the staging table of their batch."""
+    """Stores computed rows (folds) in their table, through the staging table of their batch."""
 
     plan: Plan
     table: StagingTable
     read_missing: ReadMissing
 
     async def write_folds(self, folds: Sequence[UnitFold]) -> None:
-        """Store the rows of `folds`; set on each fold the results of its rows, on each contributor what was refused."""
+        """Store the rows of `folds`; set on each fold the results of its rows, and which step results were refused."""
         await self._test_folds([fold for fold in folds if fold.is_tested])
         rows = [row for fold in folds for row in fold.fold_rows()]
         while rows:
@@ -59,7 +59,7 @@ class FoldWriter:
                 rows += [row for fold in again for row in fold.fold_rows()]
 
     async def _test_folds(self, folds: Sequence[UnitFold]) -> None:
-        """Find out which contributions of `folds` the database accepts; everything written for this is rolled back."""
+        """Find out which step results of `folds` the database accepts; everything written for this is rolled back."""
         if not folds:
             return
         async with self.table.connection.transaction(force_rollback=True):

@@ -93,7 +93,7 @@ class SubjectColumns:
 
     @cached_property
     def own_keys(self) -> frozenset[str]:
-        """The keys of a context that tell only about the subject: those of the inputs of the research about it."""
+        """The keys of a context that tell only about the erased person or company: inputs of the research about it."""
         keys: set[str] = set()
         for plan in self.plans:
             if plan.research is not None and self.by_plan[plan.name]:
@@ -101,7 +101,7 @@ class SubjectColumns:
         return frozenset(keys)
 
     def is_own_key(self, key: str) -> bool:
-        """Return whether a key of a context tells only about the subject."""
+        """Return whether a key of a context tells only about the person or company to erase."""
         starts = self.kind is SubjectKind.PERSON and split_words(key)[:1] == ("person",)
         return starts or key in self.own_keys or find_role(self.kind, key) is not None
 
@@ -129,14 +129,14 @@ def _search_path(path: CompiledPath, document: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Scrubber:
-    """Removes the subject from documents that are kept: the keys about it, and every text that mentions it."""
+    """Removes a person or company from documents that are kept: the keys about it, and every text that mentions it."""
 
     subject: Subject
     columns: SubjectColumns
     pattern: re.Pattern[str]
 
     def scrub_context(self, context: Json, added: Iterable[Mapping[str, Any]] = ()) -> Json:
-        """Return an input or a context without what it says about the subject.
+        """Return an input or a context without what it says about the person or company.
 
         `added` are outputs of erased step results: keys that they added to the context are removed as well.
         """
@@ -158,7 +158,7 @@ class Scrubber:
         return self.subject.kind is SubjectKind.COMPANY and not is_own_key(SubjectKind.COMPANY, key)
 
     def scrub_texts(self, value: Json) -> Json:
-        """Return a copy of a value without mentions of the subject, at any depth.
+        """Return a copy of a value without mentions of the person or company, at any depth.
 
         A text that mentions it becomes null, a key that mentions it is removed.
         """
@@ -179,7 +179,7 @@ class Scrubber:
         return holder[0]  # type: ignore[no-any-return]
 
     def scrub_text(self, text: str | None) -> str | None:
-        """Return the text, or None if it mentions the subject."""
+        """Return the text, or None if it mentions the person or company."""
         return None if text is not None and mentions_text(self.pattern, text) else text
 
 

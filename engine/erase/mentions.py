@@ -15,7 +15,7 @@ _MOST_NAMED: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A row that mentions the subject, and the columns in which it does."""
+    """A row that mentions the person or company to erase, and the columns in which it does."""
 
     table: str
     id: str

@@ -63,9 +63,9 @@ class Erasure:
 async def erase_subject(
     dsn: str, plans: Sequence[Plan], org_id: str, subject: Subject, *, dry_run: bool = False
 ) -> Erasure:
-    """Erase `subject` from an organisation's data; return what was removed. A dry run removes nothing.
+    """Erase a person or company from an organisation's data; return what was removed. A dry run removes nothing.
 
-    After the commit it searches again, since another process may have written about the subject meanwhile. Raises
+    After the commit it searches again, since another process may have written about it meanwhile. Raises
     UnknownOrganisation, SpecOutdated when another version of an affected spec is the present one, StoreRefused,
     StoreUnavailable.
     """
@@ -109,7 +109,7 @@ class _Removal:
         }
 
     async def remove_everything(self) -> None:
-        """Remove what is about the subject, then search for rows that still mention it."""
+        """Remove what is about the person or company, then search for rows that still mention it."""
         keys, subject = self.keys, self.search.subject
         for sql in (erase.LOCK_RUNS_SQL, erase.LOCK_STEPS_SQL):
             await self.connection.execute(sql, keys)
@@ -138,7 +138,7 @@ class _Removal:
         return scrub
 
     async def _list_units(self, scrub: DocumentScrub) -> set[tuple[str, Unit]]:
-        """Return, by spec, the units to which the step results contribute that are deleted or changed."""
+        """Return, by spec, the units (rows folded together) of the step results that are deleted or changed."""
         steps = [*self.keys["steps"], *scrub.changed_steps]
         entries = await self._fetch_rows(erase.READ_UNITS_SQL, {**self.keys, "steps": steps})
         return {(spec, Unit(self.search.org_id, unit, parent)) for spec, unit, parent in entries}
@@ -154,7 +154,7 @@ class _Removal:
         return rows
 
     async def _fold_units(self, units: set[tuple[str, Unit]], changed: Sequence[str]) -> None:
-        """Fold the units of deleted and changed step results again; delete the stale entries of removed specs."""
+        """Compute the rows of deleted and changed step results again; delete the queued entries of removed specs."""
         plans = self.search.columns.plans
         keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": [plan.name for plan in plans]}
         await self.connection.execute(erase.MARK_UNITS_SQL, keys)
@@ -175,7 +175,7 @@ class _Removal:
         await self.connection.execute(merge.DROP_STAGING_SQL)
 
     async def _delete_rows(self, rows: dict[tuple[str, str], list[str]]) -> None:
-        """Delete the rows whose step result was deleted, and those that name the subject; count all that are gone."""
+        """Delete the rows whose step result was deleted, and those that name the person or company; count them."""
         named = [row_id for ids in self.findings.rows.values() for row_id in ids]
         for (schema, table), ids in rows.items():
             keys = {**self.keys, "rows": ids, "named": named}

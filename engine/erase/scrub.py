@@ -17,7 +17,7 @@ from engine.values.exact_json import Json
 
 @dataclass(slots=True)
 class _Run:
-    """A run about the subject, or with a step result about it."""
+    """A run about the person or company to erase, or with a step result about it."""
 
     id: str
     submission_id: str
@@ -51,9 +51,9 @@ class _Step:
 
 @dataclass(slots=True)
 class DocumentScrub:
-    """Removes the subject from documents that are kept.
+    """Removes the person or company from documents that are kept.
 
-    Call `read_documents` before the step results about the subject are deleted, `scrub_everything` after.
+    Call `read_documents` before the step results about it are deleted, `scrub_everything` after.
     """
 
     connection: Connection
@@ -102,7 +102,10 @@ class DocumentScrub:
         )
 
     def _scrub_part(self, key: str, part: Any, added: Iterable[Mapping[str, Any]]) -> Json:
-        """Return a part of an `output_payload` without the subject; an output about somebody else stays unchanged."""
+        """Return a part of an `output_payload` without the erased person or company.
+
+        An output about somebody else stays unchanged.
+        """
         if key == "cumulative_context":
             return self.scrubber.scrub_context(part, added)
         if key == "operation_result" and isinstance(part, dict):

@@ -20,7 +20,7 @@ _FETCH_SIZE: Final = 20
 
 @dataclass(slots=True)
 class Findings:
-    """The ids of what is about the subject."""
+    """The ids of everything about the person or company to erase."""
 
     steps: set[str] = field(default_factory=set)
     runs: set[str] = field(default_factory=set)  # those of `steps`, and those with an input about the subject
@@ -48,7 +48,7 @@ class SubjectSearch:
     columns: SubjectColumns
 
     async def find_everything(self) -> Findings:
-        """Return the ids of everything about the subject.
+        """Return the ids of everything about the person or company.
 
         Profiles found beside a given name, and names found beside a given profile, are searched for too, until a pass
         finds no more of them.

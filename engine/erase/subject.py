@@ -20,7 +20,7 @@ from engine.values.addresses import AddressError, normalize_domain, normalize_li
 
 
 class SubjectKind(StrEnum):
-    """Whether the subject is a person or a company."""
+    """Whether a person or a company is to be erased."""
 
     PERSON = "person"
     COMPANY = "company"
@@ -31,7 +31,7 @@ class UnknownSubject(EngineError):
 
 
 class KeyRole(StrEnum):
-    """What the value of a key is to the subject: its name, its profile or its domain."""
+    """What the value of a key is to the person or company that a document is about: its name, profile or domain."""
 
     NAME = "name"
     URL = "url"
@@ -54,7 +54,7 @@ def split_words(key: str) -> tuple[str, ...]:
 
 
 def find_role(kind: SubjectKind, key: str) -> KeyRole | None:
-    """Return what the value of `key` is to the subject of a document; None where the key is about something else."""
+    """Return what the value of `key` is to the person or company that a document is about; None if nothing."""
     words = frozenset(split_words(key))
     if kind is SubjectKind.COMPANY:
         names_domain = words & {"domain", "website"} and words <= _COMPANY_WORDS
@@ -67,7 +67,7 @@ def find_role(kind: SubjectKind, key: str) -> KeyRole | None:
 
 
 def is_own_key(kind: SubjectKind, key: str) -> bool:
-    """Return whether an input of research about the subject, by its key, tells only about the subject."""
+    """Return whether an input of research, by its key, tells only about the person or company to erase."""
     words = frozenset(split_words(key))
     return "person" in words if kind is SubjectKind.PERSON else not words & _OTHER_WORDS
 
@@ -143,7 +143,7 @@ class Subject:
         self.known = self.given
 
     def is_subject(self, identities: Identities) -> bool:
-        """Return whether a document with these identities is about the subject.
+        """Return whether a document with these identities is about the person or company to erase.
 
         An equal profile or domain decides. An equal name counts if that name was given, or if the document has no
         profile.

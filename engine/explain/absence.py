@@ -199,7 +199,7 @@ async def _list_superseded(connection: Connection, plan: Plan, org_id: str, key:
 
 
 def _list_places(plan: Plan, fold: UnitFold, key: Key) -> list[int]:
-    """Return the indices of the contributors that have a row for the key and were not refused by the database."""
+    """Return the indices of the step results that have a row for the key which the database accepted."""
     return [
         place
         for place, contributor in enumerate(fold.contributors)

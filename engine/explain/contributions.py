@@ -32,7 +32,10 @@ class LedgerEntry:
 
 @dataclass(slots=True)
 class Contributions:
-    """The step results that contribute to one unit, oldest first, and the connection to read their documents."""
+    """The step results that give, or gave, the rows of one unit, oldest first; and how to read their documents.
+
+    A unit is the rows that are folded together: that of one key, or with `on_absent: delete` all of a parent key.
+    """
 
     connection: Connection
     reading: Reading
@@ -46,9 +49,9 @@ class Contributions:
         return self.reading.plan
 
     async def fold_up_to(self, places: Sequence[int], *, whole: bool = False) -> list[UnitFold]:
-        """Return, for each index in `places`, a fold of the contributors up to that one.
+        """Return, for each index in `places`, what the step results up to that one give together.
 
-        Reads the documents that the folds need; with `whole`, those of all contributors.
+        Reads the documents that this needs; with `whole`, those of all step results.
         """
         folds = [UnitFold(self.plan, self.unit, self.contributors[: place + 1]) for place in places]
         for fold in folds:  # a refused contribution does not count, so documents of older ones may be needed
@@ -60,7 +63,7 @@ class Contributions:
         return folds
 
     async def fold_row(self, key: Key) -> FoldedRow | None:
-        """Return the row that all contributors together give for a key; None if they give none."""
+        """Return the row that all the step results together give for a key; None if they give none."""
         if not self.contributors:
             return None
         (fold,) = await self.fold_up_to([len(self.contributors) - 1])
@@ -82,7 +85,7 @@ class Contributions:
 async def read_contributions(
     connection: Connection, plan: Plan, unit: Unit, step_id: str | None = None
 ) -> Contributions:
-    """Return the contributors of a unit: those in `row_lineage`, and `step_id`, the source that the stored row names.
+    """Return the step results of a unit's rows: those in `row_lineage`, and `step_id`, the source that the row names.
 
     `step_id` is left out if it gives no row of the unit.
     """

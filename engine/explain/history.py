@@ -29,7 +29,7 @@ _PAGE_SIZE = 20
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A row as it was after one contribution; `row` is None if the contribution removed the row."""
+    """A row as it was after one of its step results was added; `row` is None if that removed the row."""
 
     step_result_id: str
     recorded_at: str
@@ -93,7 +93,7 @@ async def _collect_versions(
 
 
 async def _list_page(contributions: Contributions, key: Key, row_id: str | None, places: range) -> list[Version]:
-    """Return the versions that the contributors at the indices `places` gave, newest first."""
+    """Return the versions that the step results at the indices `places` gave, newest first."""
     first = max(places.start - 1, 0)
     folds = await contributions.fold_up_to(range(first, places.stop))
     rows = [next((row for row in fold.fold_rows() if row.key == key), None) for fold in folds]
@@ -112,7 +112,7 @@ async def _list_page(contributions: Contributions, key: Key, row_id: str | None,
 
 
 def _replaces_rows_of_parent(plan: Plan, fold: UnitFold, contributor: Contributor) -> bool:
-    """Return whether the contributor replaces all rows of its parent key, so that rows missing from it are removed."""
+    """Return whether a step result replaces all rows of its parent key, so that those it lacks are removed."""
     return plan.on_absent is OnAbsent.DELETE and fold.find_complete() is contributor
 
 

@@ -102,7 +102,7 @@ def _read_row(plan: Plan, cells: Mapping[str, Any]) -> Cells:
 
 
 def list_rows(outputs: Iterable[Mapping[str, Any]]) -> Iterator[Cells]:
-    """Yield the rows of outputs, each with its source columns and the index of its element."""
+    """Yield the rows in outputs of `extract_cells`, each with its source columns and the index of its element."""
     for output in outputs:
         source = {name: output[column] for name, column in SOURCES.items()}
         source |= {"org_id": output["org_id"], "Complete": output["refused"] == 0}
@@ -134,7 +134,7 @@ def _write_folded_row(plan: Plan, row: FoldedRow) -> Cells:
 
 
 def _list_contributors(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Unit, Contributor]]:
-    """Yield each unit with each step result that contributes to it."""
+    """Yield each step result with each unit (rows that are folded together) to which it gives rows."""
     groups: dict[tuple[Unit, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         unit = build_unit(plan, row["org_id"] or "", _read_row(plan, row))
@@ -154,7 +154,7 @@ def _list_contributors(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> Iterato
 
 
 def _build_extraction(plan: Plan, group: Sequence[Mapping[str, Any]]) -> Extraction:
-    """Return what one step result gave for one unit; of its refused elements it tells only whether there were some."""
+    """Return what one step result gave for one unit; of refused elements it tells only whether there were some."""
     rows = tuple(_read_row(plan, row) for row in group if row["Element"] != PARENT_ELEMENT)
     return Extraction(
         ExtractionOutcome.ROW,

@@ -60,7 +60,7 @@ _TYPES: Final[Mapping[str, Any]] = {
 
 
 def build_output_schema(plan: Plan) -> Any:
-    """Return the Arrow schema of an output: one row per step result."""
+    """Return the Arrow schema of an extraction's output: one row per step result."""
     row = arrow.struct([("Element", arrow.int32()), *_list_fields(plan)])
     leading = [(name, INPUT.field(name).type) for name in LEADING]
     words = [(name, arrow.string()) for name in ("spec", "spec_digest", "outcome")]
@@ -70,12 +70,12 @@ def build_output_schema(plan: Plan) -> Any:
 
 
 def build_rows_schema(plan: Plan) -> Any:
-    """Return the Arrow schema of the rows in an output, with the index of each row's element."""
+    """Return the Arrow schema of the rows in an extraction's output, with the index of each row's element."""
     return arrow.schema([("Element", arrow.int32()), ("Complete", arrow.bool_()), *build_newest_schema(plan)])
 
 
 def build_newest_schema(plan: Plan) -> Any:
-    """Return the Arrow schema of folded rows: the table's columns except `id`, `created_at` and `updated_at`."""
+    """Return the Arrow schema of one row per key: the table's columns except `id`, `created_at` and `updated_at`."""
     sources = [(name, INPUT.field(column).type) for name, column in SOURCES.items()]
     return arrow.schema([("org_id", arrow.string()), *_list_fields(plan), *sources])
 

@@ -31,7 +31,7 @@ _LONG_VALUE = 500
 
 @dataclass(slots=True)
 class Contributor:
-    """A step result that contributes rows to one unit, with what `row_lineage` says about it."""
+    """A step result that gives rows of one unit, with what `row_lineage` says about it."""
 
     step_id: str
     recorded_at: datetime
@@ -82,7 +82,7 @@ class RowResult:
 
 @dataclass(slots=True)
 class StaleEntry:
-    """An entry of `stale_rows`: a unit that has to be folded again."""
+    """An entry of `stale_rows`: rows (a unit) that have to be computed again."""
 
     unit: Unit
     row_id: str | None
@@ -92,7 +92,10 @@ class StaleEntry:
 
 @dataclass(slots=True)
 class UnitFold:
-    """The contributors of one unit, oldest first, and what became of its rows when they were stored."""
+    """The step results that give the rows of one unit, oldest first, and what became of these rows.
+
+    A unit is the rows that are folded together: that of one key, or with `on_absent: delete` all of a parent key.
+    """
 
     plan: Plan
     unit: Unit
@@ -129,7 +132,7 @@ class UnitFold:
             contributor.step, contributor.rows = step, rows
 
     def list_missing(self, limit: int) -> list[Contributor]:
-        """Return the contributors whose documents the fold still needs, newest first, at most `limit`."""
+        """Return the step results whose documents still have to be read for the rows, newest first, at most `limit`."""
         missing: list[Contributor] = []
         open_columns = {column.name for column in list_kept_fields(self.plan)}
         for contributor in reversed(self.contributors):
@@ -142,7 +145,7 @@ class UnitFold:
         return missing
 
     def _is_settled_by(self, contributor: Contributor, open_columns: set[str]) -> bool:
-        """Return whether the fold needs nothing older than `contributor`; drop columns it fills from `open_columns`."""
+        """Return whether nothing older than `contributor` has to be read; drop columns it fills from `open_columns`."""
         if self.plan.on_absent is OnAbsent.DELETE:
             return contributor.is_complete
         row = contributor.extracted.extraction.rows[contributor.rows[0]]
@@ -150,7 +153,7 @@ class UnitFold:
         return not open_columns
 
     def needs_test(self, table_may_refuse: bool) -> bool:
-        """Return whether the database has to be asked about each contribution, since refused ones are ignored."""
+        """Return whether the database has to be asked about each step result's row, since refused ones are ignored."""
         if self.is_tested or len(self.contributors) < 2:
             return False
         return table_may_refuse or any(
@@ -189,11 +192,11 @@ class UnitFold:
         return {(row.newest.step_id, row.number) for row in self.fold_rows()}
 
     def fold_rows(self) -> list[FoldedRow]:
-        """Return the rows that result from all contributors."""
+        """Return the rows that all the step results together give."""
         return self._fold_contributions(self._list_counting(self.contributors))
 
     def fold_rows_up_to(self, place: int) -> list[FoldedRow]:
-        """Return the rows that get their newest contribution from contributor `place`, ignoring later ones."""
+        """Return the rows that take values from the step result at index `place`, as if there were no later ones."""
         if place >= len(self.contributors):
             return []
         folded = self._fold_contributions(self._list_counting(self.contributors[: place + 1]))
@@ -205,7 +208,7 @@ class UnitFold:
         return next((contributor for contributor in reversed(read) if contributor.is_complete), None)
 
     def _list_counting(self, contributors: Sequence[Contributor]) -> list[Contributor]:
-        """Return those of `contributors` that count, newest first; ones that the fold does not need were not read."""
+        """Return those of `contributors` that count, newest first: back to the newest complete one, as far as read."""
         counting: list[Contributor] = []
         for contributor in reversed(contributors):
             if contributor.step is None:
@@ -216,7 +219,7 @@ class UnitFold:
         return counting
 
     def _fold_contributions(self, newest_first: Iterable[Contributor]) -> list[FoldedRow]:
-        """Return the folded row of each key from the contributors that count."""
+        """Return one row per key from the step results that count: the newest values, and kept older ones."""
         folded: dict[Key, FoldedRow] = {}
         for contributor in newest_first:
             for number in contributor.rows:

@@ -47,7 +47,10 @@ class Reading:
         return tuple(column for index, column in enumerate(self.plan.fields) if self._is_held(index, column))
 
     def find_alternatives(self, operation: str, field: Field) -> tuple[Steps, ...]:
-        """Return the dotted paths of a held field in `operation`, preferred ones first."""
+        """Return the dotted paths by which `operation` fills a held field, preferred ones first.
+
+        A held field is a document that Postgres copies without sending it here.
+        """
         mapping = self.plan.find_mapping(operation)
         assert mapping is not None
         path = mapping.paths[self.plan.fields.index(field)]

@@ -43,7 +43,7 @@ class Step:
     merge_reasons: list[Reason] = field(default_factory=list)
 
     def copy_unmerged(self) -> Step:
-        """Return a copy without outcomes, as it was after extraction, to fold its batch once more."""
+        """Return a copy without outcomes, as it was after extraction, to write its batch once more."""
         return replace(self, outcomes={}, refusals={}, row_ids={}, deletion_outcome=None, merge_reasons=[])
 
     @property
@@ -74,7 +74,7 @@ class Step:
 
 
 def build_step(plan: Plan, extraction: Extraction, *, org_id: str, size: int = 0, **origin: object) -> Step:
-    """Build the Step of an extraction, with the units it contributes to; `origin` has the remaining fields of Step."""
+    """Build the Step of an extraction, with its rows grouped by unit; `origin` has the remaining fields of Step."""
     units = group_rows_by_unit(plan, org_id, extraction)
     return Step(org_id=org_id, extraction=extraction, units=units, size=size, **origin)  # type: ignore[arg-type]
 
@@ -108,9 +108,9 @@ class BatchBuilder:
 
 
 def assign_writer(step: Step, count: int) -> int:
-    """Return which of `count` writers folds `step`, for specs of which a step result gives at most one row.
+    """Return which of `count` writers handles `step`, for specs of which a step result gives at most one row.
 
-    Step results of one key get the same writer, so that they are folded in their order; so do units with the same lock,
-    so that writers do not wait for each other. The number is the same in every process.
+    Step results of one key get the same writer, so that they are written in their order; so do units with the same
+    lock, so that writers do not wait for each other. The number is the same in every process.
     """
     return next((unit.slot % count for unit in step.units), 0)

@@ -31,7 +31,7 @@ _EXACT: Final = Context(prec=MAX_PREC)
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The row of a key, or all rows of a parent key, in one organisation."""
+    """Rows that are folded together: of one key, or with `on_absent: delete` of one parent key, in one organisation."""
 
     org_id: str
     id: str  # the hash, written as a UUID
@@ -47,7 +47,7 @@ class Unit:
 
 
 def build_unit(plan: Plan, org_id: str, row: Mapping[str, Any]) -> Unit:
-    """Return the unit of a row, given at least the values of its key columns."""
+    """Return the unit to which a row belongs, given at least the values of its key columns."""
     fields = get_unit_fields(plan)
     values: list[Any] = [_make_canonical(row[column.name]) for column in fields]
     kind = "parent" if plan.on_absent is OnAbsent.DELETE else "key"
@@ -76,7 +76,7 @@ def group_rows_by_unit(plan: Plan, org_id: str, extraction: Extraction) -> dict[
 
 
 def list_locks(spec: str, units: Iterable[Unit]) -> list[int]:
-    """Return the keys of the advisory locks of `units`, in the order in which every transaction takes them."""
+    """Return the keys of the advisory locks for `units`, in the order in which every transaction takes them."""
     return sorted({_hash_lock(spec, unit.slot) for unit in units})
 
 

@@ -56,13 +56,13 @@ def list_given_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
 
 
 def build_given_table_sql(reading: Reading) -> str:
-    """Build the statement that creates the table of contributions, which is dropped with the transaction."""
+    """Build the statement that creates the temporary table of what each step result gives for each key."""
     columns = ", ".join(f"{quote(name)} {kind}" for name, kind in list_given_columns(reading))
     return f"create temporary table {GIVEN} ({columns}) on commit drop"
 
 
 def build_copy_sql(reading: Reading) -> str:
-    """Build the COPY that fills the table of contributions."""
+    """Build the COPY that fills the temporary table of what each step result gives for each key."""
     return f"copy {GIVEN} ({quote_names(name for name, _ in list_given_columns(reading))}) from stdin"
 
 
@@ -165,7 +165,7 @@ def _build_contributions_query(plan: Plan) -> str:
 
 
 def _build_ranked_query(keys: Sequence[str]) -> str:
-    """Number the contributions of each key, newest first, and number the keys."""
+    """Number what the step results give for each key, newest first, and number the keys."""
     names = quote_names(keys)
     return f"""    select *, dense_rank() over (order by {names}) as "Group",
         row_number() over (partition by {names} order by "Recorded" desc, "Step" desc) as "Rank",
@@ -194,7 +194,7 @@ def _build_newest_value(column: Field) -> str:
 
 
 def _build_expected_query(plan: Plan) -> str:
-    """Select one row per key: the newest contribution, with kept values for the columns that it leaves empty."""
+    """Select one row per key: from the newest step result, with kept values for the columns that it leaves empty."""
     kept = {column.name for column in _list_kept_fields(plan)}
     values = [
         f"coalesce(newest.{quote(column.name)}, kept.{quote(column.name)}) as {quote(column.name)}"

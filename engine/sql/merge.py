@@ -27,7 +27,10 @@ _STAGED_RANGE = f"coalesce({_ORDINAL} between %(first)s::int and %(last)s::int, 
 
 
 def list_staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
-    """Return name and type of each column of the staging table; a held field has the id of its step result."""
+    """Return name and type of each column of the staging table.
+
+    For a document that Postgres copies itself (a held field), the column has the id of the step result to copy from.
+    """
     held = {column.name for column in reading.held_fields}
     return (
         ("Ordinal", "integer"),
@@ -50,9 +53,9 @@ def build_copy_sql(reading: Reading) -> str:
 
 
 def build_lookup_sql(reading: Reading) -> str:
-    """Build the query for the stored rows of the staged rows `first` to `last`: (ordinal, id, whether they differ).
+    """Build the query for the stored rows that have the keys of the staged rows `first` to `last`.
 
-    The id is null if there is no stored row.
+    Returns (ordinal, id, whether they differ); the id is null if there is no stored row.
     """
     plan = reading.plan
     return f"""
@@ -67,9 +70,10 @@ where {_STAGED_RANGE}
 
 
 def build_insert_sql(reading: Reading) -> str:
-    """Build the insert of the staged rows `ordinals`: (ordinal, id, whether the table kept the row under its key).
+    """Build the insert of the staged rows with the given `ordinals`.
 
-    A row whose key another row has got meanwhile is left out, as is one that a trigger discards.
+    Returns (ordinal, id, whether the table kept the row under its key). A row whose key another row has got meanwhile
+    is left out, as is one that a trigger discards.
     """
     plan = reading.plan
     kept = " and ".join(f"inserted.{quote(name)} is not distinct from staged.{quote(name)}" for name in plan.conflict)
@@ -142,13 +146,13 @@ where {_STAGED_RANGE}
 
 
 def _build_select_list(reading: Reading) -> str:
-    """Build the values to insert: held documents from their joins, everything else from the staged row."""
+    """Build the values to insert: documents joined in from step results, everything else from the staged row."""
     values = {column.name: f"{alias}.document" for alias, column in _alias_held_fields(reading)}
     return ", ".join(values.get(name, f"staged.{quote(name)}") for name in list_written_columns(reading.plan))
 
 
 def _alias_held_fields(reading: Reading) -> list[tuple[str, Field]]:
-    """Return each held field with the alias under which its document is joined."""
+    """Return each held field (its document is joined in from a step result) with the alias of its join."""
     return [(f"held_{index}", column) for index, column in enumerate(reading.held_fields)]
 
 
@@ -160,7 +164,7 @@ def _build_document_joins(reading: Reading) -> str:
 
 
 def _build_document_subquery(reading: Reading, column: Field) -> str:
-    """Build the subquery for one held document, read from the step result that `staged` names."""
+    """Build the subquery that reads one document from the step result that the row `staged` names."""
     paths = {name: reading.find_alternatives(name, column) for name in reading.plan.operations}
     expressions = {name: build_first_truthy(alternatives, "document") for name, alternatives in paths.items()}
     expression = build_operation_case(expressions, "source.operation_id")
@@ -173,7 +177,7 @@ def _build_document_subquery(reading: Reading, column: Field) -> str:
 
 
 def _build_late_difference(reading: Reading) -> str:
-    """Build the condition that a staged row differs from the stored one; it reads held documents last."""
+    """Build the condition that a staged row differs from the stored one; it reads joined documents last."""
     plan = reading.plan
     if not reading.held_fields:
         return f"({build_row_difference(plan, 'stored', 'staged')})"

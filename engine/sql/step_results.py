@@ -76,13 +76,13 @@ class Scope:
 
 
 def build_count_statement(plan: Plan, scope: Scope) -> Statement:
-    """Count the step results of the scope, ignoring its limit."""
+    """Count the step results that a scope selects, ignoring its limit."""
     condition, parameters = _build_conditions(plan, scope)
     return Statement(f"select count(*) from step_results as found\nwhere {condition}", parameters)
 
 
 def build_page_statement(plan: Plan, org_id: str, scope: Scope, limit: int) -> Statement:
-    """Select id and time of an organisation's next step results in the scope, without their documents.
+    """Select id and time of the next step results that a scope selects in an organisation, without their documents.
 
     For each operation an index is read from `scope.after` on. It has them in order only if operation and organisation
     are each compared with one value.
@@ -109,18 +109,18 @@ limit %(limit)s
 
 
 def build_organisation_counts_statement(plan: Plan, scope: Scope) -> Statement:
-    """Count the step results of the scope by organisation."""
+    """Count the step results that a scope selects, by organisation."""
     condition, parameters = _build_conditions(plan, scope)
     text = f"select found.org_id::text, count(*) from step_results as found\nwhere {condition}\ngroup by 1 order by 1"
     return Statement(text, parameters)
 
 
 def build_step_results_statement(reading: Reading, scope: Scope) -> Statement:
-    """Select the step results of the scope, oldest first.
+    """Select the step results that a scope selects, oldest first, with the parts that a plan reads.
 
     Columns: id, org_id, submission_id, pipeline_run_id, step_position, operation_id, recorded_at, version, then the
     values of `reading.parts` as one JSON array text, the run's company (null unless some path reads it), and for each
-    held field whether it is present.
+    document that Postgres copies itself whether it is present.
 
     Step results are selected before their documents are read, one by one and in order: `offset 0` keeps the planner
     from reading documents of step results that are not selected.
@@ -152,7 +152,7 @@ cross join lateral (
 
 
 def build_held_values(reading: Reading) -> list[tuple[str, str]]:
-    """Build (value, document) for each held field: the expression of its value, and the subquery that it reads.
+    """Build, for each document that Postgres copies itself, the expression of its value and the subquery it reads.
 
     The expression reads the subquery under the alias `document`; the subquery reads the step result `source`.
     """

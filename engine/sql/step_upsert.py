@@ -20,7 +20,10 @@ where step_result_id = %(id)s::uuid and spec = %(spec)s and not reasons @> %(rea
 
 
 def build_compare_documents_sql(reading: Reading) -> str:
-    """Build the query for whether each held field's posted document differs from that of the step result `step_id`."""
+    """Build the query for whether each posted document differs from that of the step result `step_id`.
+
+    Only for documents that Postgres copies itself (held fields).
+    """
     tests = ", ".join(
         f"record_image_ne(row({value}), row(%({column.name})s::jsonb)) as {quote(column.name)}"
         for column, (value, _) in zip(reading.held_fields, build_held_values(reading), strict=True)

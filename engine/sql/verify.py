@@ -39,7 +39,7 @@ def build_import_snapshot_sql(snapshot: str) -> str:
 
 
 def build_judge_statement(reading: Reading, org_ids: Sequence[str]) -> Statement:
-    """Build the statement that folds the contributions, compares the rows with the table, and stores the mismatches.
+    """Build the statement that computes the row that each key must have, and stores the differences to the table.
 
     It creates the temporary table that COUNTS_SQL and the queries below read, with number, kind, id of the row, key and
     the columns that differ.
@@ -124,7 +124,7 @@ def _build_difference(name: str) -> str:
 
 
 def _build_held_difference(reading: Reading, name: str) -> str:
-    """Build the condition that a stored document differs from the one in the step result that the fold names."""
+    """Build the condition that a stored document differs from the one in the step result that must have given it."""
     paths = {
         operation: reading.find_alternatives(operation, reading.plan.field(name))
         for operation in reading.plan.operations
@@ -200,7 +200,7 @@ where judged."Number" = entry.number
 
 
 def build_contributors_sql(plan: Plan) -> str:
-    """Build the query for the step results that contribute to the mismatches `numbers`, or to their parent keys."""
+    """Build the query for the step results that give the mismatching keys `numbers`, or rows of their parent keys."""
     parents = ""
     match = build_match(list_key_names(plan), plan.key_fields, "given", "judged")
     if plan.on_absent is OnAbsent.DELETE:

@@ -93,7 +93,7 @@ def normalize_url(text: str) -> str:
 def normalize_email(text: str) -> str:
     """Return an e-mail address with its domain in lower case and punycode, without looking the domain up.
 
-    The part before the `@` keeps its case, since its server may distinguish case; add `lower` to fold it.
+    The part before the `@` keeps its case, since its server may distinguish case; the normalizer `lower` removes it.
     """
     try:
         address = email_validator.validate_email(text.strip(), check_deliverability=False)

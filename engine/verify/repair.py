@@ -18,9 +18,9 @@ from engine.verify.run import Judged, Progress, judge_rows, list_judged, open_sn
 async def repair_spec(
     dsn: str, plan: Plan, org_ids: Sequence[str] = (), *, progress: Progress = report_nothing
 ) -> Verification:
-    """Verify the table of `plan`, fold the keys that do not match again, and return a second verification.
+    """Verify the table of `plan`, compute the rows that do not match again, and return a second verification.
 
-    The step results of such a key become pending and its unit stale; then a backfill processes them, and all that was
+    The step results of such a row become pending and its unit stale; then a backfill processes them, and all that was
     pending before. Raises StoreUnavailable, StoreRefused, and SpecOutdated when another version of the spec is the
     present one.
     """
@@ -35,7 +35,7 @@ async def repair_spec(
 
 
 async def _queue_units(writer: Connection, queue: Connection, plan: Plan, wrong: Sequence[Judged]) -> None:
-    """Make the step results of the keys in `wrong` pending and their units stale, in one transaction."""
+    """Queue the keys in `wrong`: make their step results pending and their rows stale, in one transaction."""
     cursor = await writer.execute(verify.build_contributors_sql(plan), {"numbers": [each.number for each in wrong]})
     steps = [step for (step,) in await cursor.fetchall()]
     parameters = {

@@ -76,7 +76,7 @@ async def open_snapshot(dsn: str) -> AsyncIterator[tuple[Connection, Connection]
 async def judge_rows(
     reader: Connection, writer: Connection, reading: Reading, org_ids: Sequence[str], progress: Progress
 ) -> None:
-    """Fill the temporary table of mismatches: extract all step results, fold them, and compare with the table."""
+    """Fill the temporary table of mismatches: extract all step results, compute the rows, compare with the table."""
     await writer.execute(expected.build_given_table_sql(reading))
     scope = Scope(all=True, org_ids=org_ids)
     fetched: asyncio.Queue[list[StepResultRow] | None] = asyncio.Queue(1)
@@ -96,7 +96,7 @@ async def judge_rows(
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A key that does not match: its number, the kind of mismatch, its row and its unit."""
+    """A key that does not match: its number, the kind of mismatch, its row, and the unit that a repair folds again."""
 
     number: int
     kind: str
@@ -134,7 +134,7 @@ async def _mark_stale(connection: Connection, plan: Plan) -> None:
 async def _fetch_step_results(
     reader: Connection, reading: Reading, scope: Scope, fetched: asyncio.Queue[list[StepResultRow] | None]
 ) -> None:
-    """Put the step results of the scope into the queue, some at a time; put None at the end or after an error."""
+    """Put all step results to verify into the queue, some at a time; put None at the end or after an error."""
     try:
         statement = step_results.build_step_results_statement(reading, scope)
         async with reader.cursor(name="dex_verify") as cursor:

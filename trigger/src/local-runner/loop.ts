@@ -188,7 +188,7 @@ async function executeClaimedRun(
   }
 }
 
-/** Wait mostly in the provider's blocking request: here, unlike on Trigger.dev, waiting in a request costs nothing. */
+/** Create the settings for waiting: mostly in the provider's blocking request, which costs nothing on this machine. */
 function createPolling(signal: AbortSignal): Polling {
   return {
     blockSeconds: 20,
