@@ -62,8 +62,8 @@ class ResearchSpec(StrictModel):
     )
     prompt: str = Field(
         min_length=1,
-        description="The prompt, with `{{input}}` for each input; a line whose inputs are all blank is left out. Or the "
-        "path of a `.md` or `.txt` file below `specs/`.",
+        description="The prompt, with `{{input}}` for each input; a line whose inputs are all blank is left out. Or "
+        "the path of a `.md` or `.txt` file below `specs/`.",
         examples=["List the funding rounds of {{company_name}}.", "prompts/company_funding.md"],
     )
     inputs: dict[str, InputSpec] = Field(
