@@ -221,10 +221,10 @@ async def _warn_at_start(context: Context) -> None:
         log.warning("budgets and the login could not be read", reason=error.message)
         return
     if superuser:
-        hint = "`dex db roles` makes one that may do no more than it needs; on a machine of one's own it does no harm"
+        hint = "`dex db roles` makes one with only the rights it needs; on your own machine this does no harm"
         log.warning("the database login is a superuser", hint=hint)
     if unbounded:
-        hint = "`dex org budget ORG --usd N` sets one; without it spending has no bound"
+        hint = "`dex org budget ORG --usd N` sets one; without it spending is unlimited"
         log.warning("no budget", organisations=unbounded, hint=hint)
 
 

@@ -151,7 +151,7 @@ def require_spender(caller: Caller) -> None:
         raise Fault(
             "may_not_spend",
             f"the role `{caller.role[:40]}` may not start paid work",
-            hint="ask as an `org_admin` or a `company_admin`",
+            hint="use a token with the role `org_admin` or `company_admin`",
         )
 
 
@@ -169,7 +169,7 @@ def parse_header_uuid(name: str, value: str) -> str:
     """Return the canonical text of the UUID in a header. Raises Fault 400 when `value` is not a UUID."""
     text = parse_uuid(value)
     if text is None:
-        raise Fault("invalid_header", f"`{name}` is not a UUID", hint="send the id as it stands in the database")
+        raise Fault("invalid_header", f"`{name}` is not a UUID", hint="send the id as the database has it")
     return text
 
 
@@ -203,7 +203,7 @@ async def _check_user(caller: Caller, context: Context) -> None:
         return
     async with context.connection() as connection:
         if await identity.is_retired_user(connection, user_id):
-            raise Unauthorized("inactive_user", "user is not active", hint="ask as somebody else")
+            raise Unauthorized("inactive_user", "user is not active", hint="use the credentials of an active user")
 
 
 def _is_jwt(value: str) -> bool:
@@ -288,7 +288,7 @@ def _build_too_many_failures(context: Context, address: str) -> Fault:
     return Fault(
         "too_many_failures",
         "too many unknown API tokens came from your address",
-        hint="ask again later, with a token that is good",
+        hint="try again later, with a valid token",
         headers={"retry-after": str(context.failed_tokens.find_wait(address))},
     )
 

@@ -150,7 +150,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         503, "The database could not execute it in time; nothing was changed.", "Ask again after `Retry-After`."
     ),
     "database_full": HttpCode(
-        503, "The disk of the database is full; nothing was changed.", "Free disk space, then ask again."
+        503, "The disk of the database is full; nothing was changed.", "Free disk space, then try again."
     ),
     "database_read_only": HttpCode(
         503, "The database is read-only, such as a standby; nothing was changed.", "Ask again after `Retry-After`."

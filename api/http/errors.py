@@ -154,7 +154,7 @@ def build_store_fault(error: StoreError) -> Fault:
         return Fault(
             "database_unavailable",
             "the database does not answer",
-            hint=f"ask again in {RETRY_AFTER} seconds",
+            hint=f"try again in {RETRY_AFTER} seconds",
             headers={"retry-after": str(RETRY_AFTER)},
         )
     if isinstance(error, UnknownOrganisation):
@@ -200,7 +200,7 @@ def _build_busy(error: StoreRefused) -> Fault:
 def build_busy_fault(reason: str, sqlstate: str = "") -> Fault:
     """Return the Fault 503 for a statement that did not end in time; log `reason`."""
     log.warning("database busy", sqlstate=sqlstate, reason=reason)
-    hint = f"nothing was changed; ask again in {RETRY_AFTER} seconds"
+    hint = f"nothing was changed; try again in {RETRY_AFTER} seconds"
     return _build_retryable("database_busy", "the database could not do it now", hint)
 
 
@@ -212,7 +212,7 @@ def _build_full(error: StoreRefused) -> Fault:
 
 def _build_read_only(error: StoreRefused) -> Fault:
     log.warning("database read only", sqlstate=error.sqlstate, reason=error.message)
-    hint = "nothing was changed; queries are answered, ask again for the rest"
+    hint = "nothing was changed; queries still work; try this again later"
     return _build_retryable("database_read_only", "the database takes no writes now", hint)
 
 

@@ -114,7 +114,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Register the connection, or refuse it if too many are busy."""
         super().connection_made(transport)
         if not self.guard.admit_connection(self):
-            self.send_fault("too_many_connections", "too many requests are under way", hint="ask again in a moment")
+            self.send_fault("too_many_connections", "too many requests are under way", hint="try again in a moment")
             return
         self._set_phase("header", self.limits.header_seconds)
 
@@ -227,7 +227,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         message = f"request line and headers are larger than {self.limits.header_bytes} bytes"
-        self.send_fault("headers_too_large", message, hint="send what is large in the body")
+        self.send_fault("headers_too_large", message, hint="send large values in the body")
 
     def _count_head(self, size: int) -> None:
         self._head_size += size

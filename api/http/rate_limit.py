@@ -38,7 +38,7 @@ class RateLimit:
         fault = Fault(
             "too_many_requests",
             "more requests came from your address than it may send",
-            hint="ask again later, and more slowly",
+            hint="try again later, and more slowly",
             headers={"retry-after": str(self.context.requests.find_wait(address))},
         )
         return await build_response(fault)(scope, receive, send)

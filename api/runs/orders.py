@@ -157,7 +157,7 @@ async def record_doubt(body: Refusal, context: AppContext, org_id: NamedOrganisa
 async def record_end(body: OrderEnd, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Record the answer of a completed order, or the error of a failed one; return the order."""
     if body.status not in (OrderStatus.COMPLETED, OrderStatus.FAILED):
-        raise InvalidBody("`status` is no end of an order: `completed` or `failed`", field="status")
+        raise InvalidBody("`status` is not `completed` or `failed`", field="status")
     if (body.status is OrderStatus.COMPLETED) != ("answer" in body.model_fields_set):
         raise InvalidBody("a completed order has an `answer`, a failed one has none", field="answer")
     async with context.connection() as connection:

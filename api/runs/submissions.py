@@ -111,7 +111,7 @@ async def read_submission(submission_id: Id, caller: Tenant, context: AppContext
 async def dispatch_submission(body: SubmissionReference, context: AppContext) -> Any:
     """Dispatch the runs of a submission that Trigger.dev has not accepted yet; return how many it accepted now."""
     if not context.settings.trigger_secret_key:
-        raise Fault("no_trigger", "`TRIGGER_SECRET_KEY` is not set", hint="set it, or let a local runner work")
+        raise Fault("no_trigger", "`TRIGGER_SECRET_KEY` is not set", hint="set it, or start a local runner")
     async with context.connection() as connection:
         runs = await submissions.find_undispatched_runs(connection, body.submission_id)
     return {"data": {"dispatched": 0, "not_dispatched": []} | await dispatch_runs(context, runs)}

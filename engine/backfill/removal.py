@@ -131,11 +131,13 @@ def _record_deletion(step: Step, removed: int | None) -> None:
     if step.extraction.outcome != ExtractionOutcome.ROW or step.extraction.parent is None:
         return
     if step.refused_count:
-        message = "rows of earlier results were left: an element was rejected"
+        message = "rows of earlier results were kept: an element was rejected"
         step.merge_reasons.append(Reason("absent_kept", None, message))
     elif removed:
         step.deletion_outcome = Outcome.WRITTEN
         rows = "1 row of an earlier result was" if removed == 1 else f"{removed} rows of earlier results were"
-        step.merge_reasons.append(Reason("absent_deleted", None, f"{rows} deleted: no element of this one is theirs"))
+        step.merge_reasons.append(
+            Reason("absent_deleted", None, f"{rows} deleted: no element of this result has their key")
+        )
     elif not step.outcomes:
         step.deletion_outcome = Outcome.SUPERSEDED if removed is None else Outcome.UNCHANGED

@@ -25,7 +25,7 @@ class BackfillAtWork(EngineError):
     """Another backfill of the spec is running, so this one would only repeat its work."""
 
     def __init__(self, spec: str) -> None:
-        super().__init__(f"another backfill of the spec `{spec}` is at work", hint="it does the same")
+        super().__init__(f"another backfill of the spec `{spec}` is at work", hint="wait for it: it does the same work")
 
 
 async def sweep_specs(dsn: str, plans: Sequence[Plan]) -> list[Account]:

@@ -37,7 +37,7 @@ class SpecOutdated(EngineError):
     def __init__(self, spec: str) -> None:
         super().__init__(
             f"this version of the spec `{spec}` is not the one that was registered last",
-            hint="bring this process up to date; to go back to its version, run `dex migrate` with it",
+            hint="update this process; to go back to its version, run `dex migrate` with it",
         )
         self.spec = spec
 

@@ -220,7 +220,7 @@ async def _store_rows(statement: LiveUpsert, org_id: str, rows: list[Row], conne
         raise SourceRefused(error.field, hint=hint) from error
     if result.refused or not result.rows:
         refused = [reason for _, reason in result.refused] or result.reasons
-        raise Refused(refused, hint="the step result named as source gives no such row; the ledger has it on record")
+        raise Refused(refused, hint="the step result named as source gives no such row; the ledger has the reason")
     return [row.json for row in result.rows if isinstance(row, StoredRow)]
 
 

@@ -33,7 +33,7 @@ async def check_budgets(
         scope = f"of `{budget_operation}` " if budget_operation else ""
         if price is None:
             raise BudgetExceeded(
-                f"processor `{processor}` has no price to hold against the budget {scope}of {format_usd(usd)} USD",
+                f"`{processor}` has no price, so the budget {scope}of {format_usd(usd)} USD cannot be checked",
                 hint="nothing was bought; add its price to the prices",
             )
         row = await (

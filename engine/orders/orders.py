@@ -107,9 +107,7 @@ async def record_acceptance(
     async with wrap_errors(), connection.transaction():
         order = await _require_order(connection, order_id, org_id)
         if order.provider_run_id not in (None, provider_run_id):
-            raise ProviderRunIdTaken(
-                "the order already holds another `provider_run_id`", hint="ask for that research instead"
-            )
+            raise ProviderRunIdTaken("the order already holds another `provider_run_id`", hint="use that run instead")
         if is_resolved:
             _check_unresolved(order)
         if order.provider_run_id is None:
@@ -200,7 +198,7 @@ async def _lock_asking_step(connection: Connection, request: OrderRequest, org_i
     if org_id is not None and step["org_id"] != org_id:
         raise ForeignRecord("Step result belongs to another organisation")
     if step["run_status"] == "canceled":
-        raise LostLease("the run was canceled: it orders nothing more", hint="`retry` takes it up again")
+        raise LostLease("the run was canceled: it orders nothing more", hint="`retry` queues it again")
     if not step["holds_lease"]:
         raise LostLease("another runner holds this run", hint="stop working on it: what is recorded stays recorded")
     return step

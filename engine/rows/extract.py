@@ -329,7 +329,7 @@ def convert_value(
         if field.on_invalid is not OnInvalid.MISSING:
             raise
         if notes is not None:
-            message = f"taken for missing: {rejected.reason.message}"
+            message = f"treated as missing: {rejected.reason.message}"
             notes.append(replace(rejected.reason, code="invalid_as_missing", message=message, advice=""))
         converted = None
     return _resolve_missing(field) if converted is None else converted
@@ -345,7 +345,7 @@ def _convert_value(field: Field, value: Json, steps: list[tuple[str, Json]] | No
             if steps is not None:
                 steps.append((normalizer.name, value))
         except NormalizeError as error:
-            message = f"`{normalizer.name}` cannot take it: {error}"
+            message = f"`{normalizer.name}` refuses it: {error}"
             raise Rejected(Reason("not_normalized", field.name, message, shorten_json(raw))) from error
     if is_missing(value, field.type):
         return None

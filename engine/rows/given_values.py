@@ -77,7 +77,7 @@ def _check_time(recorded_at: datetime | None) -> Reason | None:
     """Return why `source_recorded_at` is refused: far in the future it would win over all recorded until then."""
     if recorded_at is None or recorded_at <= datetime.now(UTC) + MAX_TIME_AHEAD:
         return None
-    message = "it lies more than five minutes ahead of the clock"
+    message = "it is more than five minutes in the future"
     return Reason("future_time", "source_recorded_at", message, recorded_at.isoformat())
 
 

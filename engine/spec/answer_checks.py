@@ -118,7 +118,7 @@ def _check_from_fields(
     places = {column.name: place for place, column in columns}
     schema, contradictions = build_answer_schema([column for _, column in columns], located.lists, _describe_rows(spec))
     for contradiction in contradictions:
-        message = f"`{contradiction.column}` asks for a value that another column asks for otherwise"
+        message = f"`{contradiction.column}` expects another form of a value that a second column reads"
         hint = "give both the same type, or one of them another path"
         source.report_value(places[contradiction.column], "SPEC614", f"{message}: {contradiction.message}", hint)
     mistakes = list(find_schema_mistakes(schema, provider))

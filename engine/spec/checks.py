@@ -234,7 +234,7 @@ def _check_key_words(source: Source, name: str, field: Data, is_key: bool) -> No
         message = f"`{name}` is required, so its key is never null"
         source.report_value(("fields", name, "null_key"), "SPEC318", message, "drop `null_key` or `required`")
     if field.get("on_invalid") == OnInvalid.MISSING and is_key:
-        message = f"`{name}` is a conflict column: an invalid value is no reason to meet another row"
+        message = f"`{name}` is a conflict column: an invalid value must not give it another row's key"
         source.report_value(("fields", name, "on_invalid"), "SPEC318", message, "drop `on_invalid: missing`")
 
 

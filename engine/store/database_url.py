@@ -59,7 +59,7 @@ def _check_parts(url: str) -> None:
     for name in ("host", "port", "dbname"):
         text = str(parts.get(name) or "")
         if "@" in text or (name == "port" and not re.fullmatch(r"[0-9,]*", text)):
-            raise InvalidDatabaseUrl(f"the {name} in `DATABASE_URL` is none", hint=_HINT)
+            raise InvalidDatabaseUrl(f"the {name} in `DATABASE_URL` is not valid", hint=_HINT)
 
 
 def _take_threshold(dsn: str, *, is_url: bool) -> tuple[str, int | None]:

@@ -61,7 +61,7 @@ def _check_present(
     missing = [table for table in expected if table not in inside]
     if not missing:
         return
-    message = f"the baseline takes these tables for made, and they are not there: {_spell_names(missing)}"
+    message = f"the baseline means that these tables exist, but they do not: {_spell_names(missing)}"
     elsewhere = sorted({schema for table in missing for schema in outside.get(table, [])})
     hint = "name the number of the last migration that was applied by hand"
     if elsewhere:

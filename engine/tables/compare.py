@@ -49,7 +49,7 @@ def compare_reading(plan: Plan, table: Table) -> list[Difference]:
 
 def compare_following(plan: Plan, table: Table) -> list[Difference]:
     """Return a difference if the table lacks the triggers that record its changes."""
-    message = f"what changes in `{plan.table}` is not noted for those who follow it"
+    message = f"what changes in `{plan.table}` is not recorded for those who copy it"
     sql = f"SELECT follow_changes('{plan.table}');"
     return [] if table.row.followed else [Difference(plan.name, Code.CHANGES_UNRECORDED, message, sql)]
 
@@ -237,7 +237,7 @@ def _compare_unfilled_columns(plan: Plan, table: Table) -> Iterator[Difference]:
     for name, row in table.columns.items():
         default = defaults.get(name, "")
         if row.not_null and not row.has_default and not row.generated and (default or name not in filled):
-            message = f"column `{name}` of `{plan.table}` is NOT NULL and nothing feeds it"
+            message = f"column `{name}` of `{plan.table}` is NOT NULL and nothing fills it"
             sql = build_alter_column(plan.table, name, f"SET DEFAULT {default}" if default else "DROP NOT NULL")
             yield Difference(plan.name, Code.COLUMN_UNFILLED, message, sql, column=name)
 
@@ -290,7 +290,7 @@ def _compare_policies(plan: Plan, table: Table) -> Iterator[Difference]:
     wide = [policy for policy in table.policies if _is_wide(policy)]
     covered = _list_covered_commands(policy for policy in table.policies if policy not in wide)
     for policy in wide:
-        message = f"policy `{policy.name}` of `{plan.table}` does not ask for the organisation"
+        message = f"policy `{policy.name}` of `{plan.table}` does not check the organisation"
         drop = f"DROP POLICY {spell_identifier(policy.name)} ON {spell_table(plan.table)};"
         sql = drop if needed <= covered else f"{drop}\n{create}"
         yield Difference(plan.name, Code.POLICY_TOO_WIDE, message, sql)

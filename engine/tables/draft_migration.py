@@ -47,7 +47,7 @@ _ADDED: Final = frozenset(
 )
 #: Differences that a person has to decide on, each with its comment in the draft.
 _DECIDED: Final = {
-    Code.COLUMN_UNFILLED: "`{column}` is NOT NULL and nothing feeds it: rows cannot be written until this is decided:",
+    Code.COLUMN_UNFILLED: "`{column}` is NOT NULL and nothing fills it: rows cannot be written until this is decided:",
     Code.COLUMN_NOT_NULL: "`{column}` is NOT NULL, and its field is not `required`: require it in the spec, or:",
     Code.NULLABLE_KEY: "a key column may be NULL, and the unique index lets such rows repeat:",
     Code.POLICY_TOO_WIDE: "a policy lets tenants reach rows without looking at the organisation:",
@@ -97,7 +97,7 @@ def _build_file_stem(plan: Plan) -> str:
 def _check_not_drafted(plan: Plan, migrations: Iterable[str]) -> None:
     for name in migrations:
         if re.fullmatch(rf"\d+_{_build_file_stem(plan)}\.sql", name):
-            message = f"table `{plan.table}` does not exist, but `{name}` is there to make it"
+            message = f"table `{plan.table}` does not exist, but `{name}` would create it"
             raise NothingToDraft(message, hint="apply it with `dex migrate`, or remove it to draft it again")
 
 

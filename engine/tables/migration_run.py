@@ -133,7 +133,7 @@ async def _run_alone(connection: AsyncConnection[Any], step: Step) -> None:
 
 async def _build_refusal(connection: AsyncConnection[Any], file: Migration, patience: float) -> MigrationError:
     rows = await (await connection.execute(_OLDEST_TRANSACTION)).fetchall()
-    message = f"{file.name}: a table it changes was in use for {patience:g} seconds, whenever it was tried"
+    message = f"{file.name}: a table it changes was in use for {patience:g} seconds, at every attempt"
     hint = "end the transaction that holds it, then migrate again"
     return MigrationError("\n".join([message, *(row[0] for row in rows)]), hint=hint)
 

@@ -185,7 +185,7 @@ def _refuse_unsourced(plan: Plan, count: int, reason: str, rows: Sequence[str]) 
     return RebuildRefused(
         f"{count} row(s) of `{plan.table}` come from no step result, and {reason}: {named}",
         hint=f"correct or delete them by SQL (`select * from {plan.table} where id = '...'`), or leave behind what does"
-        " not fit with `--drop-unsourced`; of rows with one key the newest stays then",
+        " not fit with `--drop-unsourced`; of rows with the same key the newest is then kept",
     )
 
 

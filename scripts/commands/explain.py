@@ -160,7 +160,7 @@ async def _find_owner(connection: Connection, plan: Plan, named: RowReference) -
 
 
 def _build_not_found(plan: Plan, row_id: str) -> RowNotFound:
-    return RowNotFound(f"there is no row `{row_id}` of `{plan.name}`", hint="check the id; a key asks without one")
+    return RowNotFound(f"there is no row `{row_id}` of `{plan.name}`", hint="check the id, or name the row by its key")
 
 
 def _print_explanation(explained: Mapping[str, Any]) -> None:
