@@ -81,7 +81,8 @@ def _put_root(roots: _ElementRoots, name: str, place: Steps | None, value: Any) 
 def _list_elements(rows: CompiledPath, document: dict[str, Any]) -> Iterator[tuple[Steps | None, Any]]:
     """Yield each element of the array at the path `rows`, with the element's path in the document.
 
-    For an array that is computed from values of the document, it is the path of the first one; None if there is none.
+    An array that is computed has no place of its own: its elements get the path of the first value it is computed from,
+    or None if there is none.
     """
     elements = _search_path(rows, document)
     if not isinstance(elements, list):

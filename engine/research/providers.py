@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaLimits:
-    """The limits of a provider for the JSON Schema of an answer."""
+    """The limits that a provider sets for the JSON Schema of an answer."""
 
     most_levels: int  # levels of nested objects and arrays, the root included
     most_properties: int  # properties of all objects together

@@ -30,7 +30,10 @@ SAMPLE_SIZE: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The counts of one spec: `matching` counts rows, `pending` also keys without a row."""
+    """What verifying one spec counted: `matching` rows, keys by kind of mismatch, and `pending` keys.
+
+    A pending key may have no row yet.
+    """
 
     spec: str
     rows: int

@@ -23,7 +23,7 @@ export type NormalizeInputs = (operationId: string, candidates: Candidates) => P
 
 export interface InputReading {
   readonly inputs: Inputs;
-  /** By input, why its value cannot be used. */
+  /** Why the value of an input cannot be used, by the input's name. */
   readonly problems: Record<string, string>;
 }
 

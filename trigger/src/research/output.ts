@@ -6,7 +6,7 @@ import { buildInputDocument, type Inputs } from "./inputs.js";
 
 export interface OutputKeys {
   readonly keys: JsonObject;
-  /** By key, why it has no value. */
+  /** Why a key has no value, by the key. */
   readonly problems: Record<string, string>;
 }
 
