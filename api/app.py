@@ -72,7 +72,7 @@ LONGEST_STATEMENT = 60.0
 #: `lock_timeout`, in seconds, of the readiness checks and of recording when a token was used.
 OPERATOR_LOCK_SECONDS = 0.25
 #: Seconds between two readiness checks in the background.
-EXAMINE_INTERVAL = 30.0
+READINESS_INTERVAL = 30.0
 #: The rate limit of an address allows a burst of this many seconds' worth of requests.
 BURST_SECONDS = 4
 
@@ -229,7 +229,7 @@ async def _warn_at_start(context: Context) -> None:
 
 
 async def _check_readiness_forever(context: Context) -> None:
-    """Check readiness every `EXAMINE_INTERVAL` seconds, so that a table which does not fit its spec is noticed early.
+    """Check readiness every `READINESS_INTERVAL` seconds, so that a table which does not fit its spec is noticed early.
 
     A spec without any version gets its first one here; `dex migrate` and `dex backfill` register later ones.
     """
@@ -237,7 +237,7 @@ async def _check_readiness_forever(context: Context) -> None:
     while True:
         report = await context.readiness.check_everything()
         registered = registered or (not report.reasons and await _register_first_versions(context))
-        await asyncio.sleep(EXAMINE_INTERVAL)
+        await asyncio.sleep(READINESS_INTERVAL)
 
 
 async def _register_first_versions(context: Context) -> bool:
