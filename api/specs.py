@@ -69,7 +69,7 @@ class ResearchInput(BaseModel):
 
 
 class SpecResearch(BaseModel):
-    """How the operation's research is ordered."""
+    """How the operation's research is bought from a provider."""
 
     operation: str
     provider: str

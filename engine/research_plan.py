@@ -1,4 +1,4 @@
-"""Compile the `research` block of a checked spec: how the runner orders the research of an operation."""
+"""Compile the `research` block of a checked spec: how the runner buys the research of an operation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ResearchInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Research:
-    """How the runner orders the research of one operation: the compiled `research` block of its spec."""
+    """How the runner buys the research of one operation from a provider: the compiled `research` block of its spec."""
 
     operation: str
     provider: ResearchProvider

@@ -32,7 +32,10 @@ def _is_owners(column: Column, owner: str) -> bool:
 
 
 def add_run_to_key(proposal: Proposal) -> None:
-    """Add the run to the key, for samples in which nothing identifies the owner: then each run has rows of its own."""
+    """Add the run to the key, if no column of the sample identifies the operation's entity, such as the company.
+
+    Each run then has rows of its own.
+    """
     doubts = ["nothing in the sample says what makes two results the same, so each run has rows of its own"]
     column = proposal.add_column("pipeline_run", "run.pipeline_run_id", [None], Guess("uuid", doubts=doubts))
     proposal.add_to_key(column, required=False)

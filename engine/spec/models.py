@@ -193,7 +193,7 @@ class Spec(StrictModel):
     )
     research: ResearchSpec | None = Field(
         default=None,
-        description="How the research of the operation is ordered. A spec with `research` names one operation, and "
+        description="How the research of the operation is bought. A spec with `research` names one operation, and "
         "each operation has one such spec; other specs may read the same answers.",
     )
     table: str = Field(

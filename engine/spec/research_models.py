@@ -1,4 +1,4 @@
-"""The pydantic models of the `research` block: how to order an operation's research."""
+"""The pydantic models of the `research` block: how to buy an operation's research from a provider."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class InputSpec(StrictModel):
 
 
 class ResearchSpec(StrictModel):
-    """How to order the research of an operation. At most one spec per operation has it."""
+    """How to buy the research of an operation from a provider. At most one spec per operation has it."""
 
     provider: str = Field(
         description="The provider of the research.",
