@@ -48,7 +48,7 @@ class ConnectionGuard:
             self._timer = connection.loop.call_later(_SWEEP_INTERVAL, self._close_overdue, connection.loop)
         if len(self.open) >= self.most:
             oldest = next(iter(self.new), None) or next(iter(self.kept), None)
-            self.report(connection.loop, "connections", self.most)
+            self.report_excess(connection.loop, "connections", self.most)
             if oldest is None:
                 return False
             self.remove_connection(oldest)
