@@ -114,7 +114,7 @@ interface PageProps {
 
 function Page({ session, address, organisation }: PageProps): VNode {
   const [page = "", name, id] = address.path;
-  const spec = session.specs.find((one) => one.name === name || one.slug === name);
+  const spec = session.specs.find((candidate) => candidate.name === name || candidate.slug === name);
   if (page === "") return <Overview organisation={organisation} />;
   if (page === "specs" && name === undefined) return <SpecsPage />;
   if (page === "specs" && spec) return <SpecPage key={spec.name} spec={spec} organisation={organisation} />;
@@ -157,9 +157,11 @@ function ChooseFirst({ session, address }: { session: Session; address: Address 
       <h1>Whose?</h1>
       <p>This page is about one organisation. Choose it here, or at the top right.</p>
       <ul class="choices">
-        {session.organisations.map((one) => (
-          <li key={one.id}>
-            <a href={`#/${address.path.map(encodeURIComponent).join("/")}?${withOrganisation(one.id)}`}>{one.name}</a>
+        {session.organisations.map((choice) => (
+          <li key={choice.id}>
+            <a href={`#/${address.path.map(encodeURIComponent).join("/")}?${withOrganisation(choice.id)}`}>
+              {choice.name}
+            </a>
           </li>
         ))}
       </ul>

@@ -44,43 +44,47 @@ const ANY = ["any"] as const;
 
 const FUNCTIONS = new Map<string, FunctionDefinition>(
   Object.entries({
-    abs: define([["number"]], ([value]: [Num]) => fromDouble(Math.abs(toDouble(value)))),
-    ceil: define([["number"]], ([value]: [Num]) => fromDouble(Math.ceil(toDouble(value)))),
-    floor: define([["number"]], ([value]: [Num]) => fromDouble(Math.floor(toDouble(value)))),
-    sum: define([["numbers"]], ([values]: [Num[]]) => fromDouble(sumNumbers(values))),
-    avg: define([["numbers"]], ([values]: [Num[]]) =>
+    abs: defineFunction([["number"]], ([value]: [Num]) => fromDouble(Math.abs(toDouble(value)))),
+    ceil: defineFunction([["number"]], ([value]: [Num]) => fromDouble(Math.ceil(toDouble(value)))),
+    floor: defineFunction([["number"]], ([value]: [Num]) => fromDouble(Math.floor(toDouble(value)))),
+    sum: defineFunction([["numbers"]], ([values]: [Num[]]) => fromDouble(sumNumbers(values))),
+    avg: defineFunction([["numbers"]], ([values]: [Num[]]) =>
       values.length > 0 ? fromDouble(sumNumbers(values) / values.length) : null,
     ),
-    contains: define([["string", "array"], ANY], ([subject, search]: [string | Json[], Json]) =>
+    contains: defineFunction([["string", "array"], ANY], ([subject, search]: [string | Json[], Json]) =>
       containsValue(subject, search),
     ),
-    ends_with: define([["string"], ["string"]], ([text, end]: [string, string]) => text.endsWith(end)),
-    starts_with: define([["string"], ["string"]], ([text, start]: [string, string]) => text.startsWith(start)),
-    join: define([["string"], ["strings"]], ([glue, texts]: [string, string[]]) => texts.join(glue)),
-    keys: define([["object"]], ([object]: [JsonObject]) => listKeys(object)),
-    values: define([["object"]], ([object]: [JsonObject]) => listValues(object)),
-    length: define([["string", "array", "object"]], ([value]: [string | Json[] | JsonObject]) => measureLength(value)),
-    map: define([["reference"], ["array"]], ([expression, values]: [Reference, Json[]]) =>
+    ends_with: defineFunction([["string"], ["string"]], ([text, end]: [string, string]) => text.endsWith(end)),
+    starts_with: defineFunction([["string"], ["string"]], ([text, start]: [string, string]) => text.startsWith(start)),
+    join: defineFunction([["string"], ["strings"]], ([glue, texts]: [string, string[]]) => texts.join(glue)),
+    keys: defineFunction([["object"]], ([object]: [JsonObject]) => listKeys(object)),
+    values: defineFunction([["object"]], ([object]: [JsonObject]) => listValues(object)),
+    length: defineFunction([["string", "array", "object"]], ([value]: [string | Json[] | JsonObject]) =>
+      measureLength(value),
+    ),
+    map: defineFunction([["reference"], ["array"]], ([expression, values]: [Reference, Json[]]) =>
       values.map((value) => expression.evaluate(value)),
     ),
-    max: define([SORTABLE], ([values]: [Json[]]) => pickExtreme(values, readKeys(values), 1)),
-    min: define([SORTABLE], ([values]: [Json[]]) => pickExtreme(values, readKeys(values), -1)),
-    max_by: define([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
+    max: defineFunction([SORTABLE], ([values]: [Json[]]) => pickExtreme(values, readKeys(values), 1)),
+    min: defineFunction([SORTABLE], ([values]: [Json[]]) => pickExtreme(values, readKeys(values), -1)),
+    max_by: defineFunction([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
       pickExtreme(values, readKeys(values, key), 1),
     ),
-    min_by: define([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
+    min_by: defineFunction([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
       pickExtreme(values, readKeys(values, key), -1),
     ),
-    merge: define([["object"]], (objects: Json[]) => mergeObjects(objects), true),
-    not_null: define([ANY], (values: Json[]) => values.find((value) => value !== null) ?? null, true),
-    parse_json: define([ANY], ([value]: [Json]) => (typeof value === "string" ? parseEmbeddedJson(value) : value)),
-    reverse: define([["string", "array"]], ([value]: [string | Json[]]) => reverseValue(value)),
-    sort: define([SORTABLE], ([values]: [Json[]]) => sortByKeys(values, readKeys(values))),
-    sort_by: define([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
+    merge: defineFunction([["object"]], (objects: Json[]) => mergeObjects(objects), true),
+    not_null: defineFunction([ANY], (values: Json[]) => values.find((value) => value !== null) ?? null, true),
+    parse_json: defineFunction([ANY], ([value]: [Json]) =>
+      typeof value === "string" ? parseEmbeddedJson(value) : value,
+    ),
+    reverse: defineFunction([["string", "array"]], ([value]: [string | Json[]]) => reverseValue(value)),
+    sort: defineFunction([SORTABLE], ([values]: [Json[]]) => sortByKeys(values, readKeys(values))),
+    sort_by: defineFunction([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
       sortByKeys(values, readKeys(values, key)),
     ),
-    to_array: define([ANY], ([value]: [Json]) => (Array.isArray(value) ? value : [value])),
-    type: define([ANY], ([value]: [Json]) => getKind(value)),
+    to_array: defineFunction([ANY], ([value]: [Json]) => (Array.isArray(value) ? value : [value])),
+    type: defineFunction([ANY], ([value]: [Json]) => getKind(value)),
   }),
 );
 
@@ -111,7 +115,7 @@ export function compareKeys(left: SortKey, right: SortKey): number {
   throw new TypeError("a number cannot be compared with a string");
 }
 
-function define(
+function defineFunction(
   parameters: readonly (readonly Parameter[])[],
   call: FunctionDefinition["call"],
   isVariadic = false,

@@ -33,7 +33,7 @@ export function evaluateNode(node: Node, value: Json): Json {
       return Array.isArray(value) ? sliceArray(value, node) : null;
     case "Flatten": {
       const base = evaluateNode(node.child, value);
-      return Array.isArray(base) ? base.flatMap((each) => each) : null;
+      return Array.isArray(base) ? base.flatMap((element) => element) : null;
     }
     case "Projection": {
       const base = evaluateNode(node.left, value);
@@ -52,7 +52,7 @@ export function evaluateNode(node: Node, value: Json): Json {
     case "MultiSelectHash":
       return value === null
         ? null
-        : buildObject(node.children.map((each) => [each.name, evaluateNode(each.value, value)]));
+        : buildObject(node.children.map((child) => [child.name, evaluateNode(child.value, value)]));
     case "OrExpression": {
       const left = evaluateNode(node.left, value);
       return isTruthy(left) ? left : evaluateNode(node.right, value);
@@ -100,8 +100,9 @@ function unboxNumber(value: string | number | Numeral): string | number {
 
 /** Evaluate `right` over each value that fulfils `condition`; leave out results that are null. */
 function projectValues(values: Json[], right: Node, condition?: Node): Json[] {
-  const matching = condition === undefined ? values : values.filter((each) => isTruthy(evaluateNode(condition, each)));
-  return matching.map((each) => evaluateNode(right, each)).filter((each) => each !== null);
+  const matching =
+    condition === undefined ? values : values.filter((element) => isTruthy(evaluateNode(condition, element)));
+  return matching.map((element) => evaluateNode(right, element)).filter((result) => result !== null);
 }
 
 /** Slice an array as Python does. Throws RangeError for the step 0. */

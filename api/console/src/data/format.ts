@@ -77,7 +77,7 @@ export function formatInline(value: Json | undefined): string {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value === "number" || value instanceof ExactNumber) return String(value);
   if (Array.isArray(value)) {
-    return value.every((one) => typeof one === "string") ? value.join(", ") : `${value.length} elements`;
+    return value.every((entry) => typeof entry === "string") ? value.join(", ") : `${value.length} elements`;
   }
   return isObject(value) ? `${Object.keys(value).length} keys` : "";
 }

@@ -68,7 +68,7 @@ function splitList(text: string | null): string[] {
 export function buildBody(spec: Spec, question: Question, orgId: string | null): Record<string, unknown> {
   const body: Record<string, unknown> = {};
   for (const { column, operator, value } of question.filters) {
-    const known = spec.columns.find((one) => one.name === column);
+    const known = spec.columns.find((candidate) => candidate.name === column);
     const operators = (body[column] ??= {}) as Record<string, unknown>;
     operators[operator] = convertOperand(known, operator, value);
   }
@@ -80,7 +80,7 @@ export function buildBody(spec: Spec, question: Question, orgId: string | null):
 
 function convertOperand(column: Column | undefined, operator: string, value: string): unknown {
   if (operator === "is") return value === "not null" ? "not null" : null;
-  if (operator === "in") return value.split(",").map((one) => convertValue(column, one.trim()));
+  if (operator === "in") return value.split(",").map((entry) => convertValue(column, entry.trim()));
   if (operator === "prefix" || operator === "contains") return value;
   return convertValue(column, value);
 }

@@ -2,7 +2,7 @@
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import { type Address, parseAddress } from "./address";
-import { forgetEarly, request, sendEarly } from "./api";
+import { forgetEarly, fetchJson, sendEarly } from "./api";
 import type { Caller, Organisation, Spec } from "./types";
 
 export interface Session {
@@ -29,13 +29,13 @@ export async function openSession(key?: string): Promise<Omit<Session, "signOut"
   const { path, query } = parseAddress(location.hash);
   forgetEarly();
   const [caller, organisations, specs] = await Promise.all([
-    request<Caller>("api/v1/caller", options).then((answer) => {
+    fetchJson<Caller>("api/v1/caller", options).then((answer) => {
       if (path.length === 0 && answer.data.org_id) sendEarly("api/v1/coverage", options);
       else if (path.length === 0 && !query.has("org")) sendEarly("api/v1/coverage/organisations", options);
       return answer;
     }),
-    request<Organisation[]>("api/v1/organisations", options),
-    request<Spec[]>("api/v1/specs", options),
+    fetchJson<Organisation[]>("api/v1/organisations", options),
+    fetchJson<Spec[]>("api/v1/specs", options),
   ]);
   return { caller: caller.data, organisations: organisations.data, specs: specs.data };
 }
@@ -46,7 +46,7 @@ export function chooseOrganisation(session: Session, address: Address): Organisa
     return session.organisations[0] ?? { id: session.caller.org_id, name: "Your organisation", slug: "" };
   }
   const wanted = address.query.get("org");
-  const found = session.organisations.find((one) => one.id === wanted || one.slug === wanted);
+  const found = session.organisations.find((candidate) => candidate.id === wanted || candidate.slug === wanted);
   return found ?? (session.organisations.length === 1 ? (session.organisations[0] ?? null) : null);
 }
 

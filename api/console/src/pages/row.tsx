@@ -1,7 +1,7 @@
 /** The page of one row: each value with its evidence and its source, the documents, and earlier versions. */
 import type { ComponentChildren, VNode } from "preact";
 import { useState } from "preact/hooks";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { placeEvidence } from "../data/evidence";
 import { humanize, shortenId } from "../data/format";
 import { formatJson, isScalar, type Json } from "../data/json";
@@ -28,13 +28,13 @@ export function RowPage({ spec, id, organisation }: RowProps): VNode {
   const query = { org_id: nameOrganisation(session, organisation) };
   const path = `api/v1/${spec.slug}/${encodeURIComponent(id)}`;
   const row = useLoad(`row ${spec.name} ${id}`, async (signal) => {
-    return (await request<Row>(buildPath(path, query), { signal })).data;
+    return (await fetchJson<Row>(buildPath(path, query), { signal })).data;
   });
   const explanation = useLoad(`explain ${spec.name} ${id}`, async (signal) => {
-    return (await request<Explanation>(buildPath(`${path}/explain`, query), { signal })).data;
+    return (await fetchJson<Explanation>(buildPath(`${path}/explain`, query), { signal })).data;
   });
   const history = useLoad(`history ${spec.name} ${id}`, async (signal) => {
-    return (await request<HistoryEntry[]>(buildPath(`${path}/history`, query), { signal })).data;
+    return (await fetchJson<HistoryEntry[]>(buildPath(`${path}/history`, query), { signal })).data;
   });
   return (
     <>

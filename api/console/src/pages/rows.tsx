@@ -1,7 +1,7 @@
 /** The page of a spec's rows. The address contains the query, so that a copied link shows the same rows. */
 import type { VNode } from "preact";
 import { type Address, buildAddress, navigate } from "../data/address";
-import { request } from "../data/api";
+import { fetchJson } from "../data/api";
 import { formatCount, humanize } from "../data/format";
 import { type Loaded, useLoad } from "../data/load";
 import { buildBody, chooseColumns, PAGE_SIZE, type Question, readQuestion, writeQuestion } from "../data/question";
@@ -36,7 +36,7 @@ export function RowsPage({ spec, organisation, address }: RowsProps): VNode {
     async (signal) => {
       const fields = [...new Set(["id", ...columns.map((column) => column.name)])];
       const whole = { ...body, fields, limit: PAGE_SIZE, ...(question.cursor ? { cursor: question.cursor } : {}) };
-      const answer = await request<Row[], PageMeta>(`api/v1/${spec.slug}/query`, {
+      const answer = await fetchJson<Row[], PageMeta>(`api/v1/${spec.slug}/query`, {
         method: "POST",
         body: whole,
         signal,
@@ -48,7 +48,11 @@ export function RowsPage({ spec, organisation, address }: RowsProps): VNode {
   // A separate request, since the exact count reads every matching row, and the page should not wait for it.
   const count = useLoad(asked, async (signal) => {
     const whole = { ...body, fields: ["id"], limit: 1, count: "exact" };
-    const answer = await request<Row[], PageMeta>(`api/v1/${spec.slug}/query`, { method: "POST", body: whole, signal });
+    const answer = await fetchJson<Row[], PageMeta>(`api/v1/${spec.slug}/query`, {
+      method: "POST",
+      body: whole,
+      signal,
+    });
     return answer.meta.count ?? null;
   });
   const ask = (next: Partial<Question>): void => {

@@ -1,7 +1,7 @@
 /** The pages of runs: those of an organisation with their steps, and those of one submission. */
 import type { VNode } from "preact";
 import type { Address } from "../data/address";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { capitalize, shortenId } from "../data/format";
 import { useLoad } from "../data/load";
 import { maySpend, nameOrganisation, useSession } from "../data/session";
@@ -25,7 +25,7 @@ export function RunsPage({ address, organisation }: RunsProps): VNode {
   const status = address.query.get("status");
   const offset = Number(address.query.get("offset") ?? 0) || 0;
   const path = buildPath("api/v1/runs", { status, offset, limit: PAGE, org_id: orgId });
-  const loaded = useLoad(path, async (signal) => (await request<Run[]>(path, { signal })).data, "runs");
+  const loaded = useLoad(path, async (signal) => (await fetchJson<Run[]>(path, { signal })).data, "runs");
   return (
     <>
       <h1>Runs</h1>
@@ -34,9 +34,9 @@ export function RunsPage({ address, organisation }: RunsProps): VNode {
         <Link to={["runs"]} current={status === null}>
           All
         </Link>
-        {STATUSES.map((one) => (
-          <Link key={one} to={["runs"]} query={{ status: one }} current={status === one}>
-            {capitalize(one)}
+        {STATUSES.map((choice) => (
+          <Link key={choice} to={["runs"]} query={{ status: choice }} current={status === choice}>
+            {capitalize(choice)}
           </Link>
         ))}
       </nav>
@@ -80,7 +80,7 @@ export function SubmissionPage({ id, organisation }: SubmissionProps): VNode {
   const session = useSession();
   const orgId = nameOrganisation(session, organisation);
   const path = buildPath("api/v1/runs", { submission_id: id, limit: 200, org_id: orgId });
-  const loaded = useLoad(path, async (signal) => (await request<Run[]>(path, { signal })).data);
+  const loaded = useLoad(path, async (signal) => (await fetchJson<Run[]>(path, { signal })).data);
   return (
     <>
       <nav class="crumbs" aria-label="Way here">

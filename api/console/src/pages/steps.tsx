@@ -2,7 +2,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import type { Address } from "../data/address";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { formatCount, shortenId } from "../data/format";
 import { formatJson, isObject, type Json } from "../data/json";
 import { useLoad } from "../data/load";
@@ -76,7 +76,7 @@ export function StepsPage({ address, organisation }: StepsProps): VNode {
     limit: PAGE,
     org_id: nameOrganisation(session, organisation),
   });
-  const loaded = useLoad(path, async (signal) => (await request<ListedStep[]>(path, { signal })).data, "steps");
+  const loaded = useLoad(path, async (signal) => (await fetchJson<ListedStep[]>(path, { signal })).data, "steps");
   const title = session.specs.find((spec) => spec.name === query["spec"])?.title ?? query["spec"] ?? "";
   const offset = Number(query["offset"] ?? 0) || 0;
   return (
@@ -127,7 +127,7 @@ export function StepPage({ id, organisation }: { id: string; organisation: Organ
   const path = buildPath(`api/v1/step-results/${encodeURIComponent(id)}`, {
     org_id: nameOrganisation(session, organisation),
   });
-  const loaded = useLoad(path, async (signal) => (await request<StepResult>(path, { signal })).data);
+  const loaded = useLoad(path, async (signal) => (await fetchJson<StepResult>(path, { signal })).data);
   return (
     <>
       <nav class="crumbs" aria-label="Way here">

@@ -2,7 +2,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { type Address, buildAddress, navigate } from "../data/address";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { formatCount, humanize, shortenId } from "../data/format";
 import { useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
@@ -81,7 +81,7 @@ function Answer({ wanted, organisation }: { wanted: string; organisation: Organi
   const loaded = useLoad(`why ${organisation.id} ${wanted}`, async (signal): Promise<Known> => {
     const runsPath = buildPath("api/v1/runs", { q: wanted, limit: 20, org_id: orgId });
     const [runs, rows, findings] = await Promise.all([
-      request<Run[], SearchMeta>(runsPath, { signal }),
+      fetchJson<Run[], SearchMeta>(runsPath, { signal }),
       Promise.all(session.specs.map((spec) => findRows(spec, wanted, orgId, signal))),
       Promise.all(session.specs.map((spec) => explainKeys(spec, wanted, orgId, signal))),
     ]);
@@ -128,7 +128,7 @@ function OlderRuns({ wanted, orgId, before }: { wanted: string; orgId: string | 
 
 function MoreRuns({ wanted, orgId, before }: { wanted: string; orgId: string | null; before: string }): VNode {
   const path = buildPath("api/v1/runs", { q: wanted, before, limit: 20, org_id: orgId });
-  const loaded = useLoad(path, (signal) => request<Run[], SearchMeta>(path, { signal }));
+  const loaded = useLoad(path, (signal) => fetchJson<Run[], SearchMeta>(path, { signal }));
   return (
     <Load of={loaded} what="Looking at older runs">
       {({ data, meta }) => (
@@ -154,7 +154,7 @@ async function findRows(spec: Spec, wanted: string, orgId: string | null, signal
   const answers = await Promise.allSettled(
     columns.map((column) => {
       const body = { [column.name]: wanted, fields: light, limit: 10, ...(orgId ? { org_id: orgId } : {}) };
-      return request<Row[]>(`api/v1/${spec.slug}/query`, { method: "POST", body, signal });
+      return fetchJson<Row[]>(`api/v1/${spec.slug}/query`, { method: "POST", body, signal });
     }),
   );
   for (const answer of answers) {
@@ -177,13 +177,13 @@ async function explainKeys(
   const answers = await Promise.allSettled(
     columns.map((column) => {
       const path = buildPath(`api/v1/${spec.slug}/explain`, { [column.name]: wanted, org_id: orgId });
-      return request<KeyExplanation>(path, { signal });
+      return fetchJson<KeyExplanation>(path, { signal });
     }),
   );
   const findings = new Map<string, KeyFinding>();
   for (const answer of answers) {
     if (answer.status === "fulfilled") {
-      for (const one of answer.value.data.known ?? []) findings.set(one.step_result_id, one);
+      for (const finding of answer.value.data.known ?? []) findings.set(finding.step_result_id, finding);
     }
   }
   return [...findings.values()].map((finding) => ({ spec, finding }));
@@ -203,7 +203,7 @@ function Findings({ known, wanted }: { known: Known; wanted: string }): VNode {
   return (
     <>
       <p class="verdict" role="status">
-        {judge(known, wanted, session.specs)}
+        {summarizeResult(known, wanted, session.specs)}
       </p>
       {known.rows.length > 0 && (
         <section class="card" aria-labelledby="why-rows">
@@ -254,7 +254,11 @@ function nameKey(spec: Spec, row: Row): string {
 }
 
 /** Summarize the result in one sentence, by the strongest finding. */
-function judge({ rows, findings, runs, searched, lastSearched }: Known, wanted: string, specs: Spec[]): string {
+function summarizeResult(
+  { rows, findings, runs, searched, lastSearched }: Known,
+  wanted: string,
+  specs: Spec[],
+): string {
   if (rows.length > 0) return `“${wanted}” has rows.`;
   const steps = runs.flatMap((run) => run.steps);
   const outcomes = steps.flatMap((step) => step.results.map((result) => result.outcome));

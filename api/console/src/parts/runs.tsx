@@ -17,7 +17,7 @@ export function describeInput(input: Json): string {
   if (!isObject(input)) return "";
   const texts = Object.entries(input).filter((entry): entry is [string, string] => typeof entry[1] === "string");
   const find = (names: string[]): string[] =>
-    names.flatMap((name) => texts.filter(([one]) => one === name).map(([, text]) => text));
+    names.flatMap((name) => texts.filter(([key]) => key === name).map(([, text]) => text));
   const words = [...new Set(find(NAMES)), ...find(DOMAINS).slice(0, 1)].filter(Boolean).slice(0, 3);
   return words.length > 0 ? words.join(" · ") : (texts[0]?.[1] ?? "");
 }
@@ -92,7 +92,7 @@ export function listUnreadSpecs(step: Step, specs: Spec[]): Spec[] {
 /** Show the outcome of a step result under a spec: links to its rows, or why there are none. */
 export function OutcomeLine({ result }: { result: StepOutcome }): VNode {
   const session = useSession();
-  const spec = session.specs.find((one) => one.name === result.spec);
+  const spec = session.specs.find((candidate) => candidate.name === result.spec);
   const title = spec?.title ?? humanize(result.spec);
   const seen = new Set<string>();
   const reasons = result.reasons.filter((reason) => !seen.has(reason.message) && seen.add(reason.message));
