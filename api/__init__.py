@@ -1,1 +1,1 @@
-"""The HTTP API: endpoints built from plans, authentication, and how failures are answered."""
+"""The HTTP API: endpoints built from plans, authentication, and the responses to errors."""

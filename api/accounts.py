@@ -1,4 +1,4 @@
-"""The endpoints about accounts: the counts of step results per outcome, and the step results behind each count."""
+"""The endpoints about accounts: the numbers of step results per outcome, and the step results behind each number."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from engine.values import exact_json
 _MOST_STEPS: Final = 200
 _MOST_SAMPLES: Final = 50
 _MOST_OFFSET: Final = 10_000
-#: Fill rates are computed from at most this many of the newest rows.
+#: The most of the newest rows from which fill rates are computed.
 _NEWEST_ROWS: Final = 10_000
 
 router = APIRouter(
@@ -43,12 +43,12 @@ spec_router = APIRouter(
 )
 
 
-#: `pending` is the state of step results without an outcome.
+#: The states by which step results can be listed; those without an outcome are `pending`.
 StepOutcome = Outcome | Literal["pending"]
 
 
 class CountedStep(BaseModel):
-    """A step result behind a count."""
+    """A step result that is part of a count."""
 
     step_result_id: Id
     submission_id: Id
@@ -71,7 +71,7 @@ class PendingCount(BaseModel):
 
 
 class ColumnSamples(BaseModel):
-    """What the path of a column finds in step results."""
+    """What the path of a column finds in some step results."""
 
     name: str
     values: Count
@@ -81,7 +81,7 @@ class ColumnSamples(BaseModel):
 
 
 class SpecSamples(BaseModel):
-    """What the paths of a spec find in step results."""
+    """What the paths of a spec find in some step results."""
 
     spec: str
     step_results: Annotated[Count, Field(description="How many were read.")]
@@ -128,7 +128,7 @@ class SamplesParameters(OrganisationParameters):
     response_model=Data[list[OrganisationAccount]],
 )
 async def answer_coverage_by_organisation(caller: Reader, context: AppContext) -> Any:
-    """Answer the accounts by spec and organisation: of the caller's organisation, or of all to a super-admin."""
+    """Return step results per outcome by spec and organisation: the caller's; for a super-admin, all."""
     async with context.connection(COVERAGE_SECONDS) as connection:
         return {"data": await fetch_coverage(connection, context.plans, caller.org_id)}
 
@@ -142,7 +142,7 @@ async def answer_coverage_by_organisation(caller: Reader, context: AppContext) -
 async def answer_pending(
     caller: Reader, context: AppContext, parameters: Annotated[OrganisationParameters, Query()]
 ) -> Any:
-    """Answer how many step results are pending, and when the oldest of them was recorded."""
+    """Return how many step results are pending, and when the oldest of them was recorded."""
     org_id = choose_organisation(caller, parameters.org_id)
     async with context.connection() as connection:
         await check_organisation(connection, org_id)
@@ -158,7 +158,7 @@ async def answer_pending(
 async def answer_steps(
     caller: Reader, context: AppContext, parameters: Annotated[StepsParameters, Query()]
 ) -> Response:
-    """Answer the step results of a spec that have the requested outcome or rejection reason."""
+    """Return the step results of a spec that have the requested outcome or rejection reason."""
     wanted = StepFilter(
         org_id=choose_organisation(caller, parameters.org_id),
         outcome=parameters.outcome,
@@ -179,7 +179,7 @@ async def answer_steps(
 async def read_fill_rates(
     spec: str, caller: Reader, context: AppContext, parameters: Annotated[OrganisationParameters, Query()]
 ) -> Data[FillRates]:
-    """Answer the fill rates of a spec's table in the caller's organisation."""
+    """Return in how many rows of a spec's table each column has a value, for the caller's organisation."""
     org_id = choose_organisation(caller, parameters.org_id)
     plan = find_spec(context, spec)
     async with context.connection() as connection:
@@ -196,7 +196,7 @@ async def read_fill_rates(
 async def read_samples(
     spec: str, caller: Reader, context: AppContext, parameters: Annotated[SamplesParameters, Query()]
 ) -> Response:
-    """Answer, for each path of a spec, in how many of the newest step results it finds a value, with example values."""
+    """Return, for each path of a spec, in how many of the newest step results it finds a value, with examples."""
     org_id = choose_organisation(caller, parameters.org_id)
     plan = find_spec(context, spec)
     async with context.connection() as connection:

@@ -66,17 +66,17 @@ DESCRIPTION = (
     'Success is `{"data": ...}`, failure `{"error", "code", "detail", "hint"}`.'
 )
 
-#: `statement_timeout` of every connection, in seconds: ends statements whose client process has died.
+#: `statement_timeout` of every connection, in seconds: it ends statements whose client process has died.
 #: The time limit of a request (`Limits.statement_seconds`) is shorter.
 LONGEST_STATEMENT = 60.0
 #: `lock_timeout`, in seconds, of the readiness checks and of recording when a token was used.
 OPERATOR_LOCK_SECONDS = 0.25
 #: Seconds between two readiness checks in the background.
-EXAMINE_INTERVAL = 30.0
+READINESS_INTERVAL = 30.0
 #: The rate limit of an address allows a burst of this many seconds' worth of requests.
 BURST_SECONDS = 4
 
-#: The errors that endpoints raise, and the functions that answer them. Others are answered by Telemetry.
+#: The errors that endpoints raise, and the functions that build their responses; Telemetry does so for other errors.
 EXCEPTION_HANDLERS: dict[Any, Any] = {
     Fault: answer_fault,
     StoreError: answer_store_error,
@@ -169,7 +169,7 @@ def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path
 
 
 def find_version() -> str:
-    """Return the installed version, or "0" where the package is not installed."""
+    """Return the installed version, or "0" if the package is not installed."""
     try:
         return metadata.version("data-engine-x")
     except metadata.PackageNotFoundError:
@@ -205,7 +205,7 @@ def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Li
 def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...]:
     return (
         context.token_use.write_use_times_forever(),
-        _examine_forever(context),
+        _check_readiness_forever(context),
         _warn_at_start(context),
         sweep.sweep_forever(context),
         sweep_runs_forever(context),
@@ -213,7 +213,7 @@ def _list_housekeeping(context: Context) -> tuple[Coroutine[Any, Any, None], ...
 
 
 async def _warn_at_start(context: Context) -> None:
-    """Log at the start how many organisations have no budget, and whether the database login is a superuser."""
+    """Log a warning if organisations have no budget, and if the database login is a superuser."""
     try:
         async with wrap_errors(), context.readiness.pool.connection() as connection:
             superuser = await fetch_is_superuser(connection)
@@ -222,27 +222,27 @@ async def _warn_at_start(context: Context) -> None:
         log.warning("budgets and the login could not be read", reason=error.message)
         return
     if superuser:
-        hint = "`dex db roles` makes one that may do no more than it needs; on a machine of one's own it does no harm"
+        hint = "`dex db roles` makes one with only the rights it needs; on your own machine this does no harm"
         log.warning("the database login is a superuser", hint=hint)
     if unbounded:
-        hint = "`dex org budget ORG --usd N` sets one; without it spending has no bound"
+        hint = "`dex org budget ORG --usd N` sets one; without it spending is unlimited"
         log.warning("no budget", organisations=unbounded, hint=hint)
 
 
-async def _examine_forever(context: Context) -> None:
-    """Check readiness every `EXAMINE_INTERVAL` seconds, so that a table that differs from its spec is known early.
+async def _check_readiness_forever(context: Context) -> None:
+    """Check readiness every `READINESS_INTERVAL` seconds, so that a table which does not fit its spec is noticed early.
 
-    A spec that has no version yet gets its first one here; `dex migrate` and `dex backfill` register later ones.
+    A spec without any version gets its first one here; `dex migrate` and `dex backfill` register later ones.
     """
     registered = False
     while True:
-        report = await context.readiness.examine()
+        report = await context.readiness.check_everything()
         registered = registered or (not report.reasons and await _register_first_versions(context))
-        await asyncio.sleep(EXAMINE_INTERVAL)
+        await asyncio.sleep(READINESS_INTERVAL)
 
 
 async def _register_first_versions(context: Context) -> bool:
-    """Register the first version of each spec that has none; return whether the database could be written."""
+    """Register the first version of each spec that has none; return whether the database accepted writes."""
     try:
         async with wrap_errors(), context.readiness.pool.connection() as connection:
             await register_first_versions(connection, context.plans)

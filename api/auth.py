@@ -1,7 +1,7 @@
-"""Authenticate the caller of a request and find the organisation to act for.
+"""Authenticate the caller of a request, and find the organisation to act for.
 
-A bearer token is compared in this order: internal key, super-admin (static key, then JWT), session JWT, API token. One
-that has the form of a JWT is never looked up as an API token, so that a forged JWT causes no query.
+A bearer token is tried as: internal key, super-admin (static key, then JWT), session JWT, API token. A token in the
+form of a JWT is never looked up as an API token, so that a forged JWT causes no query.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from api.http.errors import Fault, Unauthorized
 from engine.store import identity
 from engine.values.uuid_text import parse_uuid
 
-#: PyJWT's warning about short secrets is not needed: `load_settings` rejects them at the start.
+#: PyJWT's warning about short secrets is switched off: `load_settings` rejects them at the start.
 warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
 
 log = structlog.get_logger("api")
@@ -90,13 +90,13 @@ def read_organisation(request: Request) -> str:
 
 
 def read_optional_organisation(request: Request) -> str | None:
-    """Return the UUID in the organisation header, None without it. Raises Fault 400 when it is not a UUID."""
+    """Return the UUID in the organisation header, None if there is none. Raises Fault 400 when it is not a UUID."""
     value = request.headers.get(ORG_HEADER)
     return None if value is None else parse_header_uuid(ORG_HEADER, value)
 
 
 async def authenticate_tenant_or_admin(request: Request, context: Context) -> Caller:
-    """Return the caller, a super-admin or a tenant. Raises Unauthorized when the bearer token belongs to neither."""
+    """Return the caller: a super-admin or a tenant. Raises Unauthorized when the bearer token belongs to neither."""
     value = read_bearer(request)
     if not is_internal_key(value, context):
         admin = await _authenticate_admin(value, context)
@@ -106,7 +106,7 @@ async def authenticate_tenant_or_admin(request: Request, context: Context) -> Ca
 
 
 async def authenticate_tenant(request: Request, context: Context) -> Caller:
-    """Return the calling tenant, identified by internal key and organisation header, session JWT or API token.
+    """Return the calling tenant, known by internal key and organisation header, by session JWT or by API token.
 
     Raises Unauthorized when none of them is valid.
     """
@@ -124,9 +124,9 @@ async def authenticate_tenant(request: Request, context: Context) -> Caller:
 
 
 def choose_organisation(caller: Caller, named: str | None) -> str:
-    """Return the organisation of a request: the caller's own, or `named` (the request's `org_id`) for a super-admin.
+    """Return the organisation of a request: the caller's own or, for a super-admin, `named` (the request's `org_id`).
 
-    Raises Fault 400 when a super-admin names none, 403 when a tenant names another than its own.
+    Raises Fault 400 when a super-admin names none, 403 when a tenant names one that is not its own.
     """
     if caller.org_id is None:
         if named is None:
@@ -151,25 +151,25 @@ def require_spender(caller: Caller) -> None:
         raise Fault(
             "may_not_spend",
             f"the role `{caller.role[:40]}` may not start paid work",
-            hint="ask as an `org_admin` or a `company_admin`",
+            hint="use a token with the role `org_admin` or `company_admin`",
         )
 
 
-def is_same_secret(given: str, secret: str) -> bool:
+def is_same_secret(sent: str, secret: str) -> bool:
     """Return whether two secrets are equal, in constant time, so that the duration reveals nothing about them."""
-    return hmac.compare_digest(given.encode(), secret.encode())
+    return hmac.compare_digest(sent.encode(), secret.encode())
 
 
-def is_internal_key(given: str, context: Context) -> bool:
+def is_internal_key(token: str, context: Context) -> bool:
     """Return whether a bearer token is the internal key, or the previous one during its replacement."""
-    return True in [is_same_secret(given, key) for key in context.settings.internal_api_keys]  # a list: constant time
+    return True in [is_same_secret(token, key) for key in context.settings.internal_api_keys]  # not lazy
 
 
 def parse_header_uuid(name: str, value: str) -> str:
     """Return the canonical text of the UUID in a header. Raises Fault 400 when `value` is not a UUID."""
     text = parse_uuid(value)
     if text is None:
-        raise Fault("invalid_header", f"`{name}` is not a UUID", hint="send the id as it stands in the database")
+        raise Fault("invalid_header", f"`{name}` is not a UUID", hint="send the id as the database has it")
     return text
 
 
@@ -197,13 +197,13 @@ async def _is_active_admin(context: Context, admin_id: str) -> bool:
 
 
 async def _check_user(caller: Caller, context: Context) -> None:
-    """Raise Unauthorized when the user of a session is in the database and not active."""
+    """Raise Unauthorized when the user of a session is in the database and is not active."""
     user_id = parse_uuid(caller.subject)
     if user_id is None:
         return
     async with context.connection() as connection:
         if await identity.is_retired_user(connection, user_id):
-            raise Unauthorized("inactive_user", "user is not active", hint="ask as somebody else")
+            raise Unauthorized("inactive_user", "user is not active", hint="use the credentials of an active user")
 
 
 def _is_jwt(value: str) -> bool:
@@ -229,7 +229,7 @@ def _decode_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
 
 
 def _verify_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
-    """Return the claims, verified with the first secret that fits. Raises PyJWT's error when none does."""
+    """Return the claims of a JWT, verified with the first secret that fits. Raises PyJWT's error if none does."""
     for secret in secrets[:-1]:
         with suppress(jwt.InvalidSignatureError):
             return _decode_with(value, secret)
@@ -257,10 +257,10 @@ def _build_session_caller(claims: Mapping[str, Any]) -> Caller:
 
 
 async def _authenticate_token(value: str, address: str, context: Context) -> Caller:
-    """Look up the tenant of an API token. Raises Unauthorized when it is unknown, revoked or expired.
+    """Return the tenant of an API token. Raises Unauthorized when the token is unknown, revoked or expired.
 
-    Raises Fault 429, without a query, when too many unknown tokens came from the address and this token was not valid
-    lately: guessing tokens must not load the database.
+    Guessing tokens must not load the database: after too many unknown tokens from an address, a token that was not
+    valid lately raises Fault 429 without a query.
     """
     token_hash = hashlib.sha256(value.encode()).hexdigest()
     if context.failed_tokens.is_empty(address) and not context.token_use.is_known(token_hash):
@@ -268,8 +268,8 @@ async def _authenticate_token(value: str, address: str, context: Context) -> Cal
     async with context.connection() as connection:
         token = await identity.find_token(connection, token_hash)
     if token is None:
-        context.failed_tokens.take(address)
-        context.token_use.forget(token_hash)
+        context.failed_tokens.take_token(address)
+        context.token_use.forget_token(token_hash)
         raise Unauthorized("invalid_token", "Invalid API token", hint="check that the whole token was sent")
     if token.revoked:
         raise Unauthorized("revoked_token", "API token has been revoked", hint="make a new token")
@@ -277,7 +277,7 @@ async def _authenticate_token(value: str, address: str, context: Context) -> Cal
         raise Unauthorized("expired_token", "API token has expired", hint="make a new token")
     if token.user_retired:
         raise Unauthorized("inactive_user", "user of the API token is not active", hint="make a token for another user")
-    context.token_use.record(token_hash, token)
+    context.token_use.record_use(token_hash, token)
     return Caller(
         kind=CallerKind.TOKEN, org_id=token.org_id, company_id=token.company_id, role=token.role, subject=token.id
     )
@@ -288,7 +288,7 @@ def _build_too_many_failures(context: Context, address: str) -> Fault:
     return Fault(
         "too_many_failures",
         "too many unknown API tokens came from your address",
-        hint="ask again later, with a token that is good",
+        hint="try again later, with a valid token",
         headers={"retry-after": str(context.failed_tokens.find_wait(address))},
     )
 

@@ -1,4 +1,4 @@
-"""The endpoints that answer who the caller is, and which organisations it may read."""
+"""The endpoints that tell a caller who it is, and which organisations it may read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from api.http.responses import build_list_response
 from api.http.route import ROUTER_OPTIONS
 from engine.store.identity import list_organisations
 
-#: The most organisations in one answer. There are no further pages: an operator with more queries the database.
+#: The most organisations in a response. There are no further pages: an operator with more can query the database.
 MOST_ORGANISATIONS: Final = 5000
 
 router = APIRouter(prefix="/api/v1", tags=["callers"], responses=describe_errors(400, 401, 422, 503), **ROUTER_OPTIONS)
 
 
 class Organisation(BaseModel):
-    """An organisation."""
+    """An organisation, as id and name."""
 
     id: Id
     name: str
@@ -31,7 +31,7 @@ class Organisation(BaseModel):
 
 
 class CallerFacts(BaseModel):
-    """The caller of a request."""
+    """What the credentials of a request say about its caller."""
 
     kind: CallerKind
     role: str
@@ -44,7 +44,7 @@ class CallerFacts(BaseModel):
     "/caller", summary="The caller: its kind of credentials, role and organisation", response_model=Data[CallerFacts]
 )
 async def read_caller(caller: Reader) -> Any:
-    """Answer the caller's kind of credentials, role, organisation and company."""
+    """Return the caller's kind of credentials, role, organisation and company."""
     return {"data": caller}
 
 
@@ -55,7 +55,7 @@ async def read_caller(caller: Reader) -> Any:
     response_model=DataWithMeta[list[Organisation], dict[str, int]],
 )
 async def answer_organisations(caller: Reader, context: AppContext) -> Response:
-    """Answer the organisations that the caller may read: its own, or all to a super-admin."""
+    """Return the organisations that the caller may read: its own; for a super-admin, all."""
     async with context.connection() as connection:
         texts = await list_organisations(connection, caller.org_id, MOST_ORGANISATIONS)
     return build_list_response([text.encode() for text in texts], {"limit": MOST_ORGANISATIONS})

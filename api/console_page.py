@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-#: Vite's output: `index.html`, and below `console/` the files it loads, each with a hash of its content in its name.
+#: Vite's output: `index.html`, and below `console/` the files that it loads, named by a hash of their content.
 BUILT: Final = Path(__file__).parent / "console" / "dist"
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self';"
@@ -43,7 +43,7 @@ async def _answer_page(request: Request) -> Response:
 
 
 async def _redirect_to_page(request: Request) -> Response:
-    """Redirect to the URL without a trailing slash, to which the page's relative links refer."""
+    """Redirect to the URL without a trailing slash, on which the page's relative links are based."""
     return RedirectResponse("../console")
 
 

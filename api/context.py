@@ -1,4 +1,4 @@
-"""`Context`, which every endpoint gets: the settings, plans, connections, readiness and metrics of one app."""
+"""`Context`, which every endpoint gets: settings, plans, connections, readiness and metrics of one app."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from engine.plan import Plan
 from engine.store.connection import Connection, Pool
 from engine.store.errors import wrap_errors
 
-#: Seconds a request waits for a free connection of the pool before it is answered with 503.
+#: Seconds that a request waits for a free connection of the pool before its response is 503.
 CHECKOUT_TIMEOUT = 4.0
 
-#: Whose share of the connection pool the current request uses: its endpoint's tag, which is the spec's name for
-#: the endpoints of a spec.
+#: Whose share of the connection pool the current request uses: the tag of its endpoint, which for endpoints of a spec
+#: is the spec's name.
 pool_share: ContextVar[str] = ContextVar("pool_share", default="")
 
 
@@ -57,12 +57,11 @@ class Context:
 
     @asynccontextmanager
     async def connection(self, seconds: float | None = None) -> AsyncIterator[Connection]:
-        """Check out a connection of the pool for at most `seconds`, by default `Limits.statement_seconds`.
+        """Lend a connection of the pool for at most `seconds`, by default `Limits.statement_seconds`.
 
-        The endpoints of one spec together hold at most half of the pool, so that a slow or locked table leaves the
-        other half to the other endpoints. Raises StoreUnavailable when no connection becomes free in time, Fault 503
-        when the spec's half stays in use or when the block takes too long; its statement is then cancelled at the
-        server.
+        All endpoints of one spec together get at most half of the pool, so that a slow or locked table leaves the other
+        half to other endpoints. Raises StoreUnavailable when no connection becomes free in time, and Fault 503 when the
+        spec's half stays in use or the block takes too long; the server then cancels its statement.
         """
         share = self._shares[pool_share.get()]
         try:
@@ -82,7 +81,7 @@ class Context:
 
 @asynccontextmanager
 async def _bound_time(seconds: float) -> AsyncIterator[None]:
-    """Cancel the `with` block after `seconds` and raise Fault 503."""
+    """Cancel the `with` block after `seconds`, and raise Fault 503."""
     bound = asyncio.timeout(seconds)
     try:
         async with bound:

@@ -1,6 +1,6 @@
-"""What endpoints take by FastAPI's `Depends`: what the app shares, and the caller.
+"""What endpoints get by FastAPI's `Depends`: the context of the app, and the caller.
 
-The parameters for headers and security schemes describe an endpoint; `api.auth` reads the headers.
+The parameters for headers and security schemes only describe an endpoint; `api.auth` reads the headers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ActingCompany = Annotated[
 
 
 async def provide_context(request: Request) -> Context:
-    """Return what the app shares."""
+    """Return what the endpoints of the app share."""
     return get_context(request)
 
 
@@ -60,7 +60,7 @@ async def require_organisation(
     key: _InternalKey,
     org_id: Annotated[HeaderId, Header(alias=ORG_HEADER, description="The organisation the row belongs to.")],
 ) -> None:
-    """Describe an endpoint that takes the internal key and an organisation."""
+    """Describe, for the OpenAPI document, an endpoint that takes the internal key and an organisation."""
 
 
 async def find_named_organisation(
@@ -70,7 +70,7 @@ async def find_named_organisation(
         Omittable[HeaderId], Header(alias=ORG_HEADER, description="When sent, only of this organisation.")
     ] = None,
 ) -> str | None:
-    """Return the organisation in the header, None without it. Raises Fault 401 without the internal key."""
+    """Return the organisation in the header, None if there is none. Raises Fault 401 without the internal key."""
     require_internal_key(request, get_context(request))
     return read_optional_organisation(request)
 
@@ -103,7 +103,7 @@ async def find_reader(
 
 
 async def _authenticate_once(request: Request, authenticate: Callable[[Request, Context], Awaitable[Caller]]) -> Caller:
-    """Return the caller; a route with a body authenticates it first, and then it is a dependency."""
+    """Return the caller, unless the route has done so: one with a body authenticates before it reads the body."""
     if not hasattr(request.state, "caller"):
         request.state.caller = await authenticate(request, get_context(request))
     caller: Caller = request.state.caller

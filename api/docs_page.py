@@ -1,4 +1,4 @@
-"""`/openapi.json` and `/docs`: Swagger UI from files that are installed with the API, and from no other hosts."""
+"""`/openapi.json` and `/docs`: Swagger UI, from files that are installed with the API and not from other hosts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def build_docs_routes() -> list[BaseRoute]:
 
 
 async def _answer_document(request: Request) -> Response:
-    """Answer FastAPI's document, which is made once: in a thread, since with many specs it takes seconds."""
+    """Return FastAPI's document, built once and in a thread, since with many specs that takes seconds."""
     return JSONResponse(await run_in_threadpool(request.app.openapi))
 
 

@@ -1,7 +1,7 @@
-"""The numbers of the database among the metrics: looked up when they are asked for, at most every few seconds.
+"""Metrics from the database: numbers that are read when metrics are requested, but at most every few seconds.
 
-They come over the operator's connections and within a bounded time, so that a scrape is answered whatever the database
-does: with the last numbers, and `dex_database_up` 0.
+They are read over the operator's connections and within a time limit, so that a scrape always gets a response: if the
+database fails, with the last numbers, and `dex_database_up` 0.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from engine.store.figures import Figures, fetch_figures
 
 log = structlog.get_logger("api")
 
-#: Seconds for which the numbers are not looked up again, however many scrape.
+#: Seconds for which the numbers are not read again, however many clients scrape.
 KEPT_SECONDS: Final = 5.0
-#: Seconds the database may take to say them.
+#: Seconds that the database may take to return them.
 _TIMEOUT: Final = 2.0
 _UNFINISHED: Final = ("requested", "open", "unknown")
 
 
 class DatabaseFigures(Collector):
-    """The last numbers of the database, and the use of the pool of connections."""
+    """The numbers last read from the database, and the use of the connection pool, as Prometheus metrics."""
 
     def __init__(self, operator_pool: Pool, pool: Pool, plans: Sequence[Plan], registry: CollectorRegistry) -> None:
         self._operator_pool = operator_pool
@@ -44,13 +44,13 @@ class DatabaseFigures(Collector):
         registry.register(self)
 
     async def refresh(self) -> None:
-        """Look up the numbers, unless that was done just now. Never raises for what the database does."""
+        """Read the numbers from the database, unless that was done just now; never raise when the database fails."""
         async with self._lock:
             if time.monotonic() - self._looked_at < KEPT_SECONDS:
                 return
             try:
-                async with asyncio.timeout(_TIMEOUT), wrap_errors(), self._operator_pool.connection(_TIMEOUT) as one:
-                    self._figures = await fetch_figures(one)
+                async with asyncio.timeout(_TIMEOUT), wrap_errors(), self._operator_pool.connection(_TIMEOUT) as lent:
+                    self._figures = await fetch_figures(lent)
                 self._is_up = True
             except (StoreError, TimeoutError) as error:
                 self._is_up = False
@@ -59,13 +59,13 @@ class DatabaseFigures(Collector):
             self._looked_at = time.monotonic()
 
     def describe(self) -> Iterable[Metric]:
-        """Name nothing beforehand: what is collected says its names itself."""
+        """Return nothing: the metrics are not declared before they are collected."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """Return the pool's numbers as they are, and the database's as they were at the last look."""
+        """Return the present numbers of the pool, and those last read from the database."""
         yield GaugeMetricFamily(
-            "dex_database_up", "1 when the database said the numbers below at the last look.", value=int(self._is_up)
+            "dex_database_up", "1 if the numbers below could be read from the database lately.", value=int(self._is_up)
         )
         yield from self._collect_pool()
         if self._figures is not None:
@@ -86,7 +86,7 @@ class DatabaseFigures(Collector):
 
 
 def _collect_figures(figures: Figures, specs: Sequence[str]) -> Iterable[Metric]:
-    """Return the numbers of every spec of the project, 0 where there is nothing, and of specs that were removed."""
+    """Return the numbers of every spec of the project, 0 if it has none, and of removed specs that still have some."""
     pending = {spec: waiting.count for spec, waiting in figures.pending.items()}
     seconds = {spec: waiting.oldest_seconds for spec, waiting in figures.pending.items()}
     for name, help_text, values in (

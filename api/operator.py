@@ -1,7 +1,7 @@
 """The operator's endpoints: health, readiness, metrics, and the accounts of every spec.
 
-The API is ready when the database answers, every migration of the project is applied, and at least one spec fits its
-table. A spec that does not fit its table is reported, and its own endpoints answer 503.
+The API is ready when the database responds, every migration of the project is applied, and at least one spec fits its
+table. A spec that does not fit its table is reported, and its own endpoints return 503.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from engine.store.identity import check_organisation
 
 log = structlog.get_logger("api")
 
-COVERAGE_SECONDS: Final = 60.0  # longer than other requests: it counts every step result there is
+COVERAGE_SECONDS: Final = 60.0  # longer than other requests, since it counts all step results
 
-#: The endpoints about the process. With `DEX_OPERATOR_ADDRESS` set, they are served only on that address.
+#: The endpoints about the process. If `DEX_OPERATOR_ADDRESS` is set, they are served only there.
 process_router = APIRouter(tags=["operation"], responses=describe_errors(), **ROUTER_OPTIONS)
 router = APIRouter(tags=["operation"], **ROUTER_OPTIONS)
 
@@ -39,7 +39,7 @@ class State(BaseModel):
 
 
 class ReadyState(State):
-    """The state of the API, and where it is ready in part, of each spec."""
+    """The state of the API; if only a part of it is ready, also that of each spec."""
 
     specs: dict[str, Literal["ready", "not_ready"]] = {}
     problems: Annotated[list[dict[str, Any]], Field(description="What does not work, and why.")] = []
@@ -64,7 +64,7 @@ class SpecCounts(BaseModel):
 
 
 class OrganisationAccount(SpecCounts):
-    """The account of a spec in one organisation."""
+    """How many step results of a spec one organisation has, by outcome."""
 
     org_id: Id
 
@@ -81,14 +81,14 @@ class ReasonCount(BaseModel):
 
 
 class ExplainedAccount(OrganisationAccount):
-    """The account of a spec in one organisation, with the reasons for what has no row."""
+    """How many step results of a spec one organisation has, by outcome, with the reasons why some gave no row."""
 
     reasons: list[ReasonCount]
 
 
 @process_router.get("/healthz", operation_id="health", summary="Whether the process runs")
 async def answer_health() -> Data[State]:
-    """Answer 200 while the process runs, whatever the state of the database."""
+    """Return 200 while the process runs, whatever the state of the database."""
     return Data(data=State(status="ok"))
 
 
@@ -100,8 +100,8 @@ async def answer_health() -> Data[State]:
     responses=describe_errors(503),
 )
 async def answer_readiness(context: AppContext) -> Data[ReadyState]:
-    """Answer 200 when the API is ready, with the problems that affect a part of it; otherwise 503 with every reason."""
-    report = await context.readiness.examine()
+    """Return 200 when the API is ready, with the problems that affect parts of it; otherwise 503 with every reason."""
+    report = await context.readiness.check_everything()
     reasons = list(report.reasons)
     if not reasons:
         if report.problems:
@@ -110,12 +110,12 @@ async def answer_readiness(context: AppContext) -> Data[ReadyState]:
     reasons += report.problems
     log.warning("not ready", reasons=len(reasons), first=reasons[0]["message"])
     more = f" (and {len(reasons) - 1} more)" if reasons[1:] else ""
-    hint = "each reason under `detail` names the SQL or the command that mends it"
+    hint = "each reason under `detail` names the SQL or the command that repairs it"
     raise Fault("not_ready", f"not ready: {reasons[0]['message']}{more}", detail=reasons, hint=hint)
 
 
 class MetricsResponse(PlainTextResponse):
-    """Metrics in Prometheus' text format."""
+    """Metrics in Prometheus's text format."""
 
     media_type = "text/plain; version=0.0.4"
 
@@ -127,7 +127,7 @@ class MetricsResponse(PlainTextResponse):
     response_class=MetricsResponse,
 )
 async def answer_metrics(context: AppContext) -> Response:
-    """Answer the metrics of this process, and what the database has left to do."""
+    """Return the metrics of this process, and how much work is left in the database."""
     await context.figures.refresh()
     return MetricsResponse(context.metrics.format_text())
 
@@ -140,7 +140,7 @@ async def answer_metrics(context: AppContext) -> Response:
     responses=describe_errors(400, 401, 422, 503),
 )
 async def answer_coverage(context: AppContext, org_id: NamedOrganisation) -> Any:
-    """Answer the accounts of every spec and organisation."""
+    """Return how many step results have which outcome, for every spec and organisation."""
     async with context.connection(COVERAGE_SECONDS) as connection:
         return {"data": await fetch_coverage(connection, context.plans, org_id)}
 
@@ -155,7 +155,7 @@ async def answer_coverage(context: AppContext, org_id: NamedOrganisation) -> Any
 async def answer_own_coverage(
     caller: Reader, context: AppContext, parameters: Annotated[OrganisationParameters, Query()]
 ) -> Any:
-    """Answer the accounts of the caller's organisation, one entry per spec that has step results."""
+    """Return how many step results of the caller's organisation have which outcome, for each spec that has some."""
     org_id = choose_organisation(caller, parameters.org_id)
     async with context.connection() as connection:
         accounts = await fetch_coverage(connection, context.plans, org_id)

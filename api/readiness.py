@@ -1,6 +1,6 @@
 """Check whether the database fits the API: what affects all endpoints, and what affects those of one spec.
 
-The check has connections of its own, so that it works while the requests' connection pool is used up.
+The check uses connections of its own, so that it works while the pool for requests is exhausted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = structlog.get_logger("api")
 _TIMEOUT = 4.0
 #: Seconds that the catalog queries about one table may take: some of Postgres's functions wait for locks on the table.
 _TABLE_TIMEOUT = 1.0
-#: A spec that did not fit its table is checked again by its requests at most once in so many seconds.
+#: Requests to a spec that did not fit its table check it again at most once in so many seconds.
 _CHECK_INTERVAL = 1.0
 #: Seconds for which a full disk is reported after a write failed because of it.
 _FULL_DISK_SECONDS = 60.0
@@ -49,14 +49,14 @@ _FULL_DISK = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The result of a check: `reasons` why nothing works, `problems` that affect a part, such as one spec."""
+    """The result of a check: `reasons` why nothing works, and `problems` that affect only a part, such as one spec."""
 
     reasons: Sequence[dict[str, str]]
     problems: Sequence[dict[str, str]]
-    misfits: Mapping[str, Sequence[dict[str, str]]]  # name of a spec -> what does not fit
+    misfits: Mapping[str, Sequence[dict[str, str]]]  # by name of a spec: the differences to its table
 
     def as_dict(self, plans: Sequence[Plan]) -> dict[str, Any]:
-        """Return the `data` of `/readyz`; lists that are empty are left out."""
+        """Return the `data` of `/readyz`, without lists that are empty."""
         if not self.problems:
             return {"status": "ready"}
         specs = {plan.name: "not_ready" if plan.name in self.misfits else "ready" for plan in plans}
@@ -77,21 +77,21 @@ class Readiness:
         self._checked_at: dict[str, float] = {}
         self._full_at = -_FULL_DISK_SECONDS
 
-    async def examine(self) -> Report:
-        """Check everything; store the result, and set the metrics, unless a check that began later has ended before."""
+    async def check_everything(self) -> Report:
+        """Check everything, store the result and set the metrics, unless a later check has finished already."""
         self._begun += 1
         number = self._begun
-        report = await self._check_everything()
+        report = await self._build_report()
         if number > self._kept:
             self._kept = number
             self._metrics.set_ready(not report.reasons and not report.problems)
             if _UNAVAILABLE not in report.reasons:
                 self._misfits = dict(report.misfits)
-                # The next request of a spec that does not fit checks again at once: its table may be repaired by then.
+                # The next request to a spec that does not fit checks it again: its table may be repaired by then.
                 self._checked_at = {}
         return report
 
-    async def _check_everything(self) -> Report:
+    async def _build_report(self) -> Report:
         try:
             async with asyncio.timeout(_TIMEOUT), wrap_errors(), self.pool.connection(timeout=_TIMEOUT) as connection:
                 pending = await migrate.list_pending(connection, self._migrations)
@@ -101,14 +101,14 @@ class Readiness:
             reason = error.message if isinstance(error, StoreError) else f"no answer within {_TIMEOUT:g} seconds"
             log.error("database unavailable", reason=reason)
             return Report([_UNAVAILABLE], [], {})
-        found = [difference.as_dict() for difference in differences]
-        misfits = {name: [one for one in found if one.get("spec") == name] for name in self._plans}
+        all_entries = [difference.as_dict() for difference in differences]
+        misfits = {name: [entry for entry in all_entries if entry.get("spec") == name] for name in self._plans}
         misfits = {name: entries for name, entries in misfits.items() if entries}
         reasons = [report_pending_migration(reason).as_dict() for reason in pending]
-        reasons += [entry for entry in found if not entry.get("spec")]
+        reasons += [entry for entry in all_entries if not entry.get("spec")]
         if self._plans and len(misfits) == len(self._plans):
-            return Report([*reasons, *found], [], misfits)
-        problems = [entry for entry in found if entry.get("spec")]
+            return Report([*reasons, *all_entries], [], misfits)
+        problems = [entry for entry in all_entries if entry.get("spec")]
         problems += [_READ_ONLY] if is_read_only else []
         problems += [_FULL_DISK] if time.monotonic() - self._full_at < _FULL_DISK_SECONDS else []
         return Report(reasons, problems, misfits)
@@ -140,7 +140,7 @@ class Readiness:
             self._misfits.pop(spec, None)
 
     async def _find_differences(self, connection: Connection, plans: Iterable[Plan]) -> list[Difference]:
-        """Return the differences between each plan and its table. A table that is locked counts as fitting."""
+        """Return the differences between each plan and its table; a locked table counts as fitting."""
         differences: list[Difference] = []
         for plan in plans:
             try:

@@ -1,4 +1,4 @@
-"""Run the app under uvicorn, bounded by the limits of the settings."""
+"""Run the app under uvicorn, within the limits of the settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.settings import Settings, SettingsError
 
 log = structlog.get_logger("api")
 
-#: File descriptors kept for other uses than client connections: database connections, log files, imports.
+#: File descriptors reserved for other things than client connections: database connections, log files, imports.
 _RESERVED_DESCRIPTORS = 64
 #: Connections that are accepted per iteration of the event loop.
 _ACCEPTED_AT_ONCE = 16
@@ -25,8 +25,8 @@ _ACCEPTED_AT_ONCE = 16
 def build_server(app: ASGIApp, settings: Settings, *, lifespan: bool = True) -> uvicorn.Server:
     """Return a uvicorn server for `app` that ends within `Limits.shutdown_seconds` after SIGTERM, whatever clients do.
 
-    Behind a proxy, `FORWARDED_ALLOW_IPS` lists the addresses whose `x-forwarded-for` header is trusted, in the form
-    that uvicorn's documentation defines.
+    Behind a proxy, `FORWARDED_ALLOW_IPS` lists the addresses whose `x-forwarded-for` header is trusted, in uvicorn's
+    format.
     """
     guard = ConnectionGuard(settings.limits, count_connections(settings))
     config = uvicorn.Config(
@@ -48,16 +48,16 @@ def build_server(app: ASGIApp, settings: Settings, *, lifespan: bool = True) -> 
 def duplicate_listener(listener: socket.socket) -> list[socket.socket]:
     """Return `listener` and duplicates of it, for `uvicorn.Server.run`.
 
-    uvloop accepts one connection per socket and iteration. Where a thousand clients connect while requests are answered,
-    the next client would wait for a thousand iterations; with the duplicates it waits for some sixty.
+    uvloop accepts one connection per socket and iteration. When a thousand clients connect while requests are answered,
+    the next client would wait for a thousand iterations; with the duplicates it waits for about sixty.
     """
     return [listener, *(listener.dup() for _ in range(1, _ACCEPTED_AT_ONCE))]
 
 
 def count_connections(settings: Settings) -> int:
-    """Return how many client connections may be open: the setting, reduced to what the file descriptor limit allows."""
+    """Return how many client connections may be open: the setting, or less if the file descriptor limit demands it."""
     try:
-        import resource  # not on Windows
+        import resource  # does not exist on Windows
     except ImportError:
         return settings.limits.connections
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -68,7 +68,10 @@ def count_connections(settings: Settings) -> int:
 
 @asynccontextmanager
 async def serve_operator(app: ASGIApp, settings: Settings) -> AsyncIterator[None]:
-    """Serve `app` on the operator's address during a `with` block. Raises SettingsError when it cannot listen there."""
+    """Serve `app` on the operator's address during a `with` block.
+
+    Raises SettingsError when the address is not usable.
+    """
     assert settings.operator_address is not None
     host, _, port = settings.operator_address.rpartition(":")
     try:

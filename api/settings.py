@@ -44,42 +44,42 @@ class SettingsError(EngineError):
 class Limits:
     """Limits on what clients may use of the API. Times are in seconds."""
 
-    connections: int = 1000  # open at once; fewer where the process may open fewer file descriptors
+    connections: int = 1000  # open at once; fewer if the process may open fewer file descriptors
     header_bytes: int = 16 * 1024  # request line and headers together
     header_seconds: int = 10
     body_seconds: int = 60
     idle_seconds: int = 15  # between two requests of a connection
-    unread_seconds: int = 60  # during which a client reads nothing of its response
+    unread_seconds: int = 60  # for which a client may read nothing of its response
     requests_per_second: int = 500  # per address, in bursts of up to four seconds' worth; not with the internal key
     failed_tokens_per_minute: int = 30  # unknown API tokens from one address
     statement_seconds: int = 10  # for the database work of one request
     lock_seconds: int = 2  # for which a statement waits for a lock
-    shutdown_seconds: int = 10  # in which running requests have to end after SIGTERM
+    shutdown_seconds: int = 10  # within which running requests have to end after SIGTERM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of one API process. Secrets are left out of `repr`, so that no log line can show them."""
+    """The settings of one API process. `repr` leaves secrets out, so that no log line can show them."""
 
     database_url: str = field(repr=False)
     internal_api_key: str = field(repr=False)
     jwt_secret: str = field(repr=False)
     internal_api_key_previous: str | None = field(default=None, repr=False)  # still accepted while callers switch
     jwt_secret_previous: str | None = field(default=None, repr=False)  # still verifies what it signed
-    super_admin_jwt_secret: str | None = field(default=None, repr=False)  # None: no super-admin signs in with a JWT
+    super_admin_jwt_secret: str | None = field(default=None, repr=False)  # None: no super-admin can sign in with a JWT
     super_admin_api_key: str | None = field(default=None, repr=False)  # None: no super-admin has a static key
     trigger_secret_key: str | None = field(default=None, repr=False)  # None: the local runner executes the runs
     trigger_api_url: str = TRIGGER_API_URL
     max_body_bytes: int = MAX_BODY_BYTES
     pool_size: int = POOL_SIZE
-    operator_address: str | None = None  # HOST:PORT; where set, only it serves health, readiness, metrics and /docs
+    operator_address: str | None = None  # HOST:PORT; if set, only there are health, readiness, metrics and /docs
     trusted_proxies: str | None = None  # addresses whose `x-forwarded-for` is trusted, separated by commas
     cors_origins: tuple[str, ...] = ()  # origins whose pages may call the API from a browser
     prices_file: str | None = None  # None: the prices that come with the project
     max_queued_steps: int = MAX_QUEUED_STEPS
     max_run_attempts: int = MAX_RUN_ATTEMPTS  # after so many attempts a run is marked failed
-    traces: bool = False  # whether a span of each request goes to where OpenTelemetry's variables say
-    sweep_seconds: int = SWEEP_SECONDS  # between two backfills of what is pending; 0: this process makes none
+    traces: bool = False  # whether spans are exported, as OpenTelemetry's variables say
+    sweep_seconds: int = SWEEP_SECONDS  # between two backfills of pending step results; 0: none here
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -89,7 +89,7 @@ class Settings:
 
     @property
     def jwt_secrets(self) -> tuple[str, ...]:
-        """The secrets that verify session JWTs and cursors; new cursors are signed with the first."""
+        """The secrets that verify session JWTs and cursors; the first also signs new cursors."""
         return tuple(filter(None, (self.jwt_secret, self.jwt_secret_previous)))
 
 

@@ -1,4 +1,4 @@
-"""The endpoints that describe the specs: their columns, the path of each, and their YAML text."""
+"""The endpoints that describe the specs: their columns, the path of each column, and their YAML text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ router = APIRouter(
 
 
 class ColumnSource(BaseModel):
-    """Where an operation has the value of a column."""
+    """Where the value of a column comes from in one operation."""
 
     operation: str
     path: Annotated[str | None, Field(description="null: derived from other columns.")]
@@ -52,7 +52,7 @@ class SpecColumn(BaseModel):
 
 
 class SpecMapping(BaseModel):
-    """How rows are made of the results of one operation."""
+    """How the results of one operation become rows."""
 
     operation: str
     rows: list[str]
@@ -60,7 +60,7 @@ class SpecMapping(BaseModel):
 
 
 class ResearchInput(BaseModel):
-    """An input of the research, by descending priority of its paths."""
+    """An input of the research; its paths are in order of priority."""
 
     name: str
     paths: list[str]
@@ -69,7 +69,7 @@ class ResearchInput(BaseModel):
 
 
 class SpecResearch(BaseModel):
-    """How the operation is executed."""
+    """How the operation's research is bought from a provider."""
 
     operation: str
     provider: str
@@ -107,7 +107,7 @@ class WholeSpec(SpecFacts):
     yaml: Annotated[str, Field(description="Its text; for tenants without `backfill`, with its organisations.")]
 
 
-#: What a plan has under the same name.
+#: The facts that are attributes of a plan with the same names.
 _PLAN_FIELDS: Final = [name for name in SpecFacts.model_fields if name not in ("mappings", "columns", "research")]
 
 
@@ -118,7 +118,7 @@ _PLAN_FIELDS: Final = [name for name in SpecFacts.model_fields if name not in ("
     response_model_exclude_unset=True,
 )
 async def list_specs(caller: Reader, context: AppContext) -> Any:
-    """Answer the specs of this API by name."""
+    """Return the specs of this API by name."""
     return {"data": [describe_spec(plan) for plan in context.plans]}
 
 
@@ -130,7 +130,7 @@ async def list_specs(caller: Reader, context: AppContext) -> Any:
     responses=describe_errors(404),
 )
 async def read_spec(spec: str, caller: Reader, context: AppContext) -> Any:
-    """Answer one spec with its YAML text; the ids of organisations in it are shown to super-admins only."""
+    """Return one spec with its YAML text; only super-admins see the ids of organisations in it."""
     plan = find_spec(context, spec)
     description = describe_spec(plan)
     if plan.research is not None:
@@ -147,7 +147,7 @@ def find_spec(context: Context, name: str) -> Plan:
 
 
 def describe_spec(plan: Plan) -> dict[str, Any]:
-    """Describe a plan as a JSON object with its columns, operations and research, but without its YAML text."""
+    """Return a plan as a JSON object with its columns, operations and research, but without its YAML text."""
     return {
         **{name: getattr(plan, name) for name in _PLAN_FIELDS},
         "mappings": [_describe_mapping(mapping) for mapping in plan.mappings],
@@ -197,12 +197,12 @@ def _describe_source(mapping: OperationMapping, index: int) -> dict[str, Any]:
 def _describe_research(research: Research) -> dict[str, Any]:
     inputs = [
         {
-            "name": one.name,
-            "paths": [path.text for path in one.paths],
-            "normalizers": [normalizer.name for normalizer in one.normalizers],
-            "required": one.required,
+            "name": research_input.name,
+            "paths": [path.text for path in research_input.paths],
+            "normalizers": [normalizer.name for normalizer in research_input.normalizers],
+            "required": research_input.required,
         }
-        for one in research.inputs
+        for research_input in research.inputs
     ]
     return {
         "operation": research.operation,

@@ -1,6 +1,6 @@
-"""Write the rows of pending step results at an interval, and when a scheduler requests it.
+"""Write the rows of pending step results: at an interval, and when a scheduler requests it.
 
-Several API processes may do so at once: an advisory lock allows one backfill per spec, and the others skip the spec.
+Several API processes may do so at once: an advisory lock allows one backfill per spec, and the others skip that spec.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ router = APIRouter(tags=["operation"], **ROUTER_OPTIONS)
 
 
 class SweptAccount(SpecCounts):
-    """The account of a sweep over one spec."""
+    """How many step results of one spec a sweep processed, by outcome."""
 
     reasons: list[dict[str, Any]]
     error: Annotated[str, Field(description="Why it could not be swept.")] = ""
 
 
 async def sweep_forever(context: Context) -> None:
-    """Backfill all pending step results every `sweep_seconds` of the settings, first after one interval; never if 0."""
+    """Backfill all pending step results every `sweep_seconds`, first after one interval; if that is 0, do nothing."""
     while seconds := context.settings.sweep_seconds:
         await asyncio.sleep(seconds)
         try:
@@ -55,7 +55,7 @@ async def sweep_forever(context: Context) -> None:
     responses=describe_errors(401, 503),
 )
 async def answer_reconcile(context: AppContext) -> Any:
-    """Backfill all pending step results; answer an account per spec that had some or could not be backfilled."""
+    """Backfill all pending step results; return the counts per spec that had some or could not be backfilled."""
     accounts = await sweep_specs(context.settings.database_url, context.plans)
     _log_accounts(accounts)
     return {"data": [account.as_dict() for account in accounts]}

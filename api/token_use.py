@@ -14,13 +14,13 @@ from engine.store.errors import StoreError, wrap_errors
 
 log = structlog.get_logger("api")
 
-#: Seconds without another attempt after the database refused a write, as a read-only standby does.
+#: Seconds to wait with the next attempt after the database refused a write, as a read-only standby does.
 _PAUSE_AFTER_FAILURE = 60.0
 _MOST_KNOWN = 10_000
 
 
 class TokenUse:
-    """The tokens that were valid lately, by hash, and the times of use not yet written to the database, by token id."""
+    """The tokens that were valid lately, by hash; and their times of use that are not written yet, by token id."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -29,7 +29,7 @@ class TokenUse:
         self._has_unwritten = asyncio.Event()
         self._paused_until = 0.0
 
-    def record(self, token_hash: str, token: identity.Token) -> None:
+    def record_use(self, token_hash: str, token: identity.Token) -> None:
         """Remember that a token was used just now and was valid."""
         self._known[token_hash] = None
         self._known.move_to_end(token_hash)
@@ -40,10 +40,10 @@ class TokenUse:
             self._has_unwritten.set()
 
     def is_known(self, token_hash: str) -> bool:
-        """Return whether a token with this hash was valid lately. It may have been revoked since."""
+        """Return whether a token with this hash was valid lately; it may have been revoked since."""
         return token_hash in self._known
 
-    def forget(self, token_hash: str) -> None:
+    def forget_token(self, token_hash: str) -> None:
         """Forget a token that is no longer valid."""
         self._known.pop(token_hash, None)
 
@@ -54,7 +54,7 @@ class TokenUse:
             await self.write_use_times()
 
     async def write_use_times(self) -> None:
-        """Write the times of use to the database. On a read-only server they are dropped, and no request fails."""
+        """Write the times of use to the database; a read-only server drops them, which never fails a request."""
         self._has_unwritten.clear()
         ids, self._unwritten = sorted(self._unwritten), set()
         if not ids:

@@ -1,1 +1,1 @@
-"""The engine: specs become plans; plans turn step results into rows, and build queries and generated files."""
+"""The engine: it compiles specs to plans; with a plan it turns step results into rows, and builds queries and files."""

@@ -23,26 +23,32 @@ __all__ = ["Extractor", "newest", "rows", "schema"]
 
 
 def schema(spec: str) -> Any:
-    """Return the Arrow schema of the input of a spec: the same for all, as `dex export-steps` writes it."""
+    """Return the Arrow schema of the step results that `Extractor` takes, which `dex export-steps` writes.
+
+    It is the same for every spec. Raises UnknownSpec.
+    """
     _find_plan(spec)
     return INPUT
 
 
 def rows(spec: str, output: Any) -> Any:
-    """Take the rows out of an output of `Extractor`, each with its step result and its place.
+    """Return the extracted rows of an `Extractor` output as a table, one row each, with their step result and position.
 
-    Under `on_absent: delete` a row whose `Element` is -1 says that its step result speaks for the parent key.
+    With `on_absent: delete` there is also a row with `Element` -1 for each step result that replaces all rows of its
+    parent key (the part of the key that does not come from the row's element).
     """
     return arrow.Table.from_pylist(list(list_rows(output.to_pylist())), schema=build_rows_schema(_find_plan(spec)))
 
 
-def newest(spec: str, found: Any) -> Any:
-    """Fold rows by key, as a backfill does: the newest wins, `keep` keeps, what is absent goes.
+def newest(spec: str, table: Any) -> Any:
+    """Return one row per key from the table of `rows`, as a backfill would store it.
 
-    All rows of a key have to be in one table: partition by `org_id`, which every key holds.
+    The newest step result wins; a column with `on_null: keep` keeps an older value; with `on_absent: delete`, rows that
+    the newest step result does not have are left out. All rows of a key have to be in one table: partition by `org_id`,
+    which is part of every key.
     """
     plan = _find_plan(spec)
-    return arrow.Table.from_pylist(list(fold_cells(plan, found.to_pylist())), schema=build_newest_schema(plan))
+    return arrow.Table.from_pylist(list(fold_cells(plan, table.to_pylist())), schema=build_newest_schema(plan))
 
 
 def _find_plan(spec: str) -> Plan:

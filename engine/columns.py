@@ -27,7 +27,7 @@ def list_columns(plan: Plan) -> tuple[str, ...]:
 
 
 def is_document_column(plan: Plan, name: str) -> bool:
-    """Return whether the column holds JSON documents, which API answers contain unparsed."""
+    """Return whether the column holds JSON documents, which API answers include as stored, without parsing them."""
     return any(column.name == name and column.type.name == "jsonb" for column in plan.fields)
 
 

@@ -17,25 +17,25 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── Refused                     values given by name cannot be stored
     ├── QueryRejected               a query is invalid
     ├── CursorRejected              a cursor was made for another query
-    ├── SourceRefused               the source of a row belongs to another organisation
+    ├── SourceRefused               a row names a step result, run or submission that is not its own
     ├── InvalidDatabaseUrl          the URL of the database cannot be read
-    ├── InvalidShard                the text is no shard
+    ├── InvalidShard                the text is not a shard such as `0/4`
     ├── SpecOutdated                a newer version of the spec was registered
     ├── BackfillAtWork              another backfill of the spec is running
     ├── RowMissing                  the organisation has no row of that id
     ├── UnknownToken                there is no API token with that id
-    ├── UnknownOwner                there is no such company or user for a token
+    ├── UnknownOwner                the company or user that a token is for does not exist
     ├── OrganisationExists          another organisation has that slug
     ├── StoreError                  a statement failed at the database
     │   ├── StoreUnavailable        the database cannot be reached
     │   ├── StoreRefused            the database refuses a statement
-    │   │   └── RowDiscarded        the insert of a row succeeded and left no row
+    │   │   └── RowDiscarded        the insert of a row succeeded, but a trigger or rule dropped the row
     │   └── UnknownOrganisation     the organisation does not exist
     ├── MigrationError              a migration cannot be read or applied
-    │   └── NoSuchBaseline          the baseline is no migration's number
+    │   └── NoSuchBaseline          no migration has the number given as the baseline
     ├── RebuildRefused              a table cannot be rebuilt
-    ├── RolesRefused                a login cannot be made, or is not what it has to be
-    ├── NothingToDraft              the table has all that its spec needs
+    ├── RolesRefused                a login role cannot be created, or has the wrong rights
+    ├── NothingToDraft              the table already has all that its spec needs
     ├── ParquetMissing              the library that writes Parquet is not installed
     ├── ArrowMissing                a library for step results in files is not installed
     ├── RunError                    base of the errors of runs and submissions

@@ -43,7 +43,10 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class OperationMapping:
-    """Where one operation's output has the rows, the guard and each field: their paths, in the order of Plan.fields."""
+    """The paths that read one operation's output: those of the rows, of the guard `when`, and of each field.
+
+    `paths` is in the order of `Plan.fields`.
+    """
 
     operation: str
     rows: CompiledPath | None
@@ -54,12 +57,12 @@ class OperationMapping:
 
     @property
     def rows_texts(self) -> tuple[str, ...]:
-        """The paths of its rows as written in the spec: none, one, or two where rows stand within rows."""
+        """The paths of its rows as written in the spec: none, one, or two if `rows` is nested."""
         return tuple(path.text for path in (self.rows, self.inner_rows) if path is not None)
 
     @cached_property
     def needs_objects(self) -> bool:
-        """True when some path reads a key of `item`: an element that is no object is refused then."""
+        """True when some path reads a key of `item`: then an element that is not an object is refused."""
         reads = (steps for path in self.paths if path is not None for steps in path.reads)
         return any(steps[0] == "item" and len(steps) > 1 for steps in reads if steps)
 
@@ -72,7 +75,7 @@ class OperationMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """An organisation and its submissions that `dex backfill` processes when no other are named."""
+    """An organisation and its submissions that `dex backfill` processes when its caller names none."""
 
     org_id: str
     submissions: tuple[str, ...]
@@ -80,7 +83,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class SpecText:
-    """The YAML text of a spec for readers: `whole`, and `shared` without `backfill`, which names organisations."""
+    """The YAML text of a spec for readers: `whole`.
+
+    And `shared`, without the `backfill` block, which names organisations.
+    """
 
     whole: str
     shared: str
@@ -88,7 +94,7 @@ class SpecText:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A compiled spec: all that the rest of the engine needs to know of it."""
+    """A compiled spec: all that the rest of the engine needs to know about it."""
 
     name: str
     title: str
@@ -133,7 +139,7 @@ class Plan:
         return mapping.fields if mapping else self.fields
 
     def list_operation_fields(self, name: str) -> tuple[Field, ...]:
-        """Return one field once per operation, with that operation's normalizers."""
+        """Return a field as each operation fills it, with the normalizers of that operation."""
         index = self.fields.index(self.field(name))
         return tuple(mapping.fields[index] for mapping in self.mappings)
 
@@ -155,7 +161,10 @@ class Plan:
 
     @cached_property
     def parent_key(self) -> tuple[Field, ...]:
-        """The key fields that no operation reads from an element: they say whose rows `on_absent: delete` compares."""
+        """The key fields that come from the step result itself, not from an element of its rows.
+
+        With `on_absent: delete`, a step result replaces all rows that have its values of these fields.
+        """
         return tuple(column for column in self.key_fields if not self._reads_element(column))
 
     def _reads_element(self, column: Field) -> bool:
@@ -239,7 +248,7 @@ def _is_null_key_rejected(spec: Spec, name: str, paths: Mapping[str, CompiledPat
 
 
 def _list_path_texts(spec: Spec, name: str) -> Iterator[str]:
-    """Yield the paths that a field is read from in any operation; for a derived field, those of its sources."""
+    """Yield the paths that fill a field in any operation; for a derived field, the paths of the fields it takes."""
     column = spec.fields[name]
     for source in column.coalesce or ():
         yield from _list_path_texts(spec, source)
@@ -285,7 +294,7 @@ def _choose_path(
 
 
 def _compute_digest(spec: Spec, fields: Sequence[Field], mappings: Sequence[OperationMapping]) -> str:
-    """Return the SHA-256 of all that the stored row depends on, including the code of normalizers and casts."""
+    """Return a 64-bit hash of all that the stored rows depend on, including the code of normalizers and casts."""
     parts = {
         "extraction": EXTRACTION_VERSION,
         "table": spec.table,
@@ -306,12 +315,12 @@ def _compute_digest(spec: Spec, fields: Sequence[Field], mappings: Sequence[Oper
         ],
         "code": _collect_versions(mappings),
     }
-    # 64 bits tell the versions of a spec apart, and every entry of the ledger holds them.
+    # Short, since every ledger entry holds it; 64 bits are enough to tell the versions of a spec apart.
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _collect_versions(mappings: Iterable[OperationMapping]) -> dict[str, str]:
-    """Return the version of every normalizer and cast of the plan by its name."""
+    """Return the code version of every normalizer and cast that the plan uses, by its name."""
     columns = [column for mapping in mappings for column in mapping.fields]
     versions = {column.type.name: compute_version(column.type.cast) for column in columns}
     return versions | {each.name: each.version for column in columns for each in column.normalizers}

@@ -19,7 +19,7 @@ class UnknownSpec(EngineError):
 
 
 def check_project(project: Project) -> Checked:
-    """Read and check every file of the project's specs folder; mistakes are returned, never raised.
+    """Read and check every file of the project's specs folder; return the mistakes instead of raising them.
 
     A spec is a `*.yaml`. A `*.yml` or `*.YAML` is a mistake: if it were ignored, its operation would have no rows.
     """
@@ -29,12 +29,12 @@ def check_project(project: Project) -> Checked:
 
 def load_plans(project: Project) -> tuple[Plan, ...]:
     """Return the plans of the project in the order of their names. Raises SpecErrors with every mistake in them."""
-    return _compile(check_project(project))
+    return _compile_checked(check_project(project))
 
 
 @dataclass(frozen=True, slots=True)
 class PortableSpec:
-    """A spec as it travels to where there is no folder of specs: its text, and the files it refers to."""
+    """The text of a spec and of the files it refers to, to be sent to a process that has no specs folder."""
 
     file: str
     text: str
@@ -44,21 +44,21 @@ class PortableSpec:
 def read_texts(project: Project) -> tuple[PortableSpec, ...]:
     """Return the texts of the project's specs. Raises SpecErrors with every mistake in the specs."""
     checked = check_project(project)
-    _compile(checked)
-    return tuple(PortableSpec(one.file, one.text, tuple(one.files.items())) for one, _ in checked.specs)
+    _compile_checked(checked)
+    return tuple(PortableSpec(source.file, source.text, tuple(source.files.items())) for source, _ in checked.specs)
 
 
 def compile_texts(texts: Sequence[PortableSpec]) -> tuple[Plan, ...]:
     """Return the plans of specs that came as text. Raises SpecErrors."""
     sources = []
-    for one in texts:
-        source = yaml_source.parse_source(one.text, one.file)
-        source.files = dict(one.files)
+    for portable in texts:
+        source = yaml_source.parse_source(portable.text, portable.file)
+        source.files = dict(portable.files)
         sources.append(source)
-    return _compile(check_sources(sources))
+    return _compile_checked(check_sources(sources))
 
 
-def _compile(checked: Checked) -> tuple[Plan, ...]:
+def _compile_checked(checked: Checked) -> tuple[Plan, ...]:
     if checked.diagnostics:
         raise SpecErrors(checked.diagnostics)
     return tuple(

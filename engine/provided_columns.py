@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvidedColumn:
-    """One column every table has and no spec writes."""
+    """A column that every table has and no spec fills."""
 
     name: str
     type: str  # the name of the type in specs, which is also its name in SQL
@@ -28,12 +28,12 @@ class ProvidedColumn:
         return "NOT NULL" not in self.constraint and "PRIMARY KEY" not in self.constraint
 
 
-#: Before the columns of the fields, in the order of the table and of answers.
+#: The columns that stand before those of the fields, in the table and in API answers.
 LEADING_COLUMNS = (
     ProvidedColumn(name="id", type="uuid", constraint="PRIMARY KEY DEFAULT gen_random_uuid()"),
     ProvidedColumn(name="org_id", type="uuid", constraint="NOT NULL REFERENCES orgs(id) ON DELETE CASCADE"),
 )
-#: The source of a row: written with the fields, and given by the caller of an upsert.
+#: The columns that say where a row comes from: written with the fields, and sent by the caller of an upsert.
 _SOURCE_COLUMNS = (
     ProvidedColumn(
         name="source_submission_id", type="uuid", constraint="REFERENCES submissions(id) ON DELETE SET NULL"
@@ -44,17 +44,17 @@ _SOURCE_COLUMNS = (
     ProvidedColumn(name="source_step_result_id", type="uuid"),  # no foreign key: see migration 027
     ProvidedColumn(name="source_recorded_at", type="timestamptz"),
 )
-#: After the columns of the fields.
+#: The columns that stand after those of the fields.
 TRAILING_COLUMNS = (
     *_SOURCE_COLUMNS,
     ProvidedColumn(name="created_at", type="timestamptz", constraint="NOT NULL DEFAULT now()"),
     ProvidedColumn(name="updated_at", type="timestamptz", constraint="NOT NULL DEFAULT now()"),
 )
-#: name -> the column, in the order of the table.
+#: All provided columns by name, in the order of the table.
 PROVIDED_COLUMNS: Mapping[str, ProvidedColumn] = MappingProxyType(
     {column.name: column for column in (*LEADING_COLUMNS, *TRAILING_COLUMNS)}
 )
-#: name -> SQL type of the columns that say where a row comes from.
+#: The SQL type of each column of SOURCE_COLUMNS by its name.
 SOURCE_COLUMNS: Mapping[str, str] = MappingProxyType({column.name: column.type for column in _SOURCE_COLUMNS})
 #: Those of them that are ids, in the order of the table.
 SOURCE_IDS = tuple(name for name, type_ in SOURCE_COLUMNS.items() if type_ == "uuid")

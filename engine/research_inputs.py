@@ -1,4 +1,4 @@
-"""Normalize the inputs of research before it is ordered, with the normalizers of columns."""
+"""Normalize the inputs of research before it is ordered; the normalizers are those of columns."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from engine.values.normalizers import NormalizeError
 
 @dataclass(frozen=True, slots=True)
 class NormalizedInput:
-    """The text of an input; None where no value gave one, with the first refusal of a normalizer in `refused`."""
+    """The text of one research input.
+
+    `text` is None where none of its values gave one; `refused` is the first reason a normalizer had for refusing a
+    value.
+    """
 
     text: str | None
     refused: str | None = None
 
 
 def normalize_inputs(research: Research, candidates: Mapping[str, Sequence[Json]]) -> dict[str, NormalizedInput]:
-    """Return by name, for each input among `candidates`, the first of its values that gives a text."""
-    inputs = {each.name: each for each in research.inputs}
+    """Return each input of `candidates` by name, normalized: the first of its values that gives a text."""
+    inputs = {research_input.name: research_input for research_input in research.inputs}
     return {name: _choose_value(inputs[name], values) for name, values in candidates.items() if name in inputs}
 
 
-def _choose_value(given: ResearchInput, values: Sequence[Json]) -> NormalizedInput:
+def _choose_value(research_input: ResearchInput, values: Sequence[Json]) -> NormalizedInput:
     refused = None
     for value in values:
         try:
-            text = _normalize_value(given, value)
+            text = _normalize_value(research_input, value)
         except NormalizeError as error:
             refused = refused or str(error)
             continue
@@ -38,10 +42,10 @@ def _choose_value(given: ResearchInput, values: Sequence[Json]) -> NormalizedInp
     return NormalizedInput(None, refused)
 
 
-def _normalize_value(given: ResearchInput, value: Json) -> str:
-    """Return the normalized text of a value, "" for none. Raises NormalizeError, naming normalizer and value."""
+def _normalize_value(research_input: ResearchInput, value: Json) -> str:
+    """Return the normalized text of a value, "" if it has none. Raises NormalizeError, naming normalizer and value."""
     original = value
-    for normalizer in given.normalizers:
+    for normalizer in research_input.normalizers:
         try:
             value = normalizer.function(value)
         except NormalizeError as error:

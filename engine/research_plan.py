@@ -1,4 +1,4 @@
-"""Compile the `research` block of a checked spec: how the runner orders the research of an operation."""
+"""Compile the `research` block of a checked spec: how the runner buys the research of an operation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.spec.referenced_files import ReferencedFile
 from engine.spec.research_models import is_file_reference, parse_duration
 from engine.values.normalizers import NORMALIZERS, Normalizer
 
-#: The output schema of an order whose answer is a report in prose.
+#: The output schema that asks the provider for a report in prose.
 TEXT_SCHEMA: Mapping[str, Any] = {"type": "text"}
 
 
@@ -32,16 +32,16 @@ class ResearchInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Research:
-    """How the runner orders the research of one operation."""
+    """How the runner buys the research of one operation from a provider: the compiled `research` block of its spec."""
 
     operation: str
     provider: ResearchProvider
     processor: str
-    prompt: str  # with `{{input}}` places
+    prompt: str  # a template with `{{input}}` placeholders
     inputs: tuple[ResearchInput, ...]
     #: `{"type": "json", "json_schema": ...}` or `{"type": "text"}`; None: the provider decides the form of its answer.
     output_schema: Mapping[str, Any] | None
-    output: tuple[tuple[str, CompiledPath], ...]  # (key, path) of the output's keys other than inputs and answer
+    output: tuple[tuple[str, CompiledPath], ...]  # key and path of each further key of the operation's output
     fresh_for: timedelta | None  # how long the answer to an equal question is reused
 
 

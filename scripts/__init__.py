@@ -1,1 +1,1 @@
-"""The command line, the bootstrap, the benchmarks and the three backfill scripts."""
+"""The command line, the bootstrap, the benchmarks, the generated pages, and the three backfill scripts."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parent.parent)
-)  # without it, a script that is started by its path cannot import the project
+)  # a script started by its path cannot import the project otherwise
 
 try:
     from scripts.dex_backfill import run_dex_backfill

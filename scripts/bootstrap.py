@@ -28,7 +28,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = (20, 19)
-#: Browsers of the machine that the console's tests can use.
+#: Names of installed browsers that the console's tests can use.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -50,7 +50,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
 
 
 def require_python() -> None:
-    """When this Python is too old, restart with a newer one of this machine, or exit with a message."""
+    """Restart with a newer Python of this machine if this one is too old; exit with a message if there is none."""
     if sys.version_info >= OLDEST_PYTHON:
         return
     for minor in range(19, OLDEST_PYTHON[1] - 1, -1):
@@ -72,14 +72,14 @@ def set_up_python() -> None:
     stamp.unlink(missing_ok=True)
     make_environment()
     install_packages("--require-hashes", "-r", str(ROOT / "requirements.lock"))
-    # "compat" puts the project's folder on the import path, so that a new package is found without a new installation.
+    # "compat" puts the project's folder on the import path, so that new packages are found without installing again.
     install_packages("--no-build-isolation", "--no-deps", "--config-settings", "editable_mode=compat", "-e", str(ROOT))
     stamp.write_text(compute_fingerprint(locked, str(PYTHON), str(PYTHON.resolve())))
     print_progress(f".venv is ready after {time.monotonic() - began:.0f} s")
 
 
 def make_environment() -> None:
-    """Create `.venv`, unless there is one that works in this folder, has pip, and whose Python is new enough."""
+    """Create `.venv` unless this folder has a working one, with pip and a Python that is new enough."""
     check = [str(PYTHON), "-c", f"import pip, sys; print(sys.version_info >= {OLDEST_PYTHON}, sys.prefix)"]
     checked = subprocess.run(check, capture_output=True, text=True, check=False) if PYTHON.exists() else None
     if checked and checked.stdout.strip() == f"True {VENV}":
@@ -96,9 +96,9 @@ def make_environment() -> None:
 
 
 def install_packages(*arguments: str) -> None:
-    """Install packages into `.venv` with uv, in a third of the time of pip, or with pip where uv is missing or fails.
+    """Install packages into `.venv` with uv, which takes a third of pip's time; with pip if uv is missing or fails.
 
-    uv fails where a package mirror is configured only for pip, since it does not read pip's configuration.
+    uv fails if a package mirror is configured only for pip, whose configuration it does not read.
     """
     uv = find_uv()
     if uv:
@@ -111,11 +111,11 @@ def install_packages(*arguments: str) -> None:
 
 
 def find_uv() -> Optional[str]:
-    """Return the path of uv: the machine's, or that of `.venv`, where pip installs it; None if it cannot."""
+    """Return the path of uv: the machine's, or one that pip installs into `.venv`; None if that fails."""
     own = VENV / "bin" / "uv"
-    found = shutil.which("uv") or (str(own) if own.exists() else None)
-    if found or not run_pip("--require-hashes", "-r", str(ROOT / "requirements-uv.lock"), quiet=True):
-        return found
+    path = shutil.which("uv") or (str(own) if own.exists() else None)
+    if path or not run_pip("--require-hashes", "-r", str(ROOT / "requirements-uv.lock"), quiet=True):
+        return path
     return str(own)
 
 
@@ -130,7 +130,7 @@ def run_pip(*arguments: str, quiet: bool = False) -> bool:
 
 
 def install_once(name: str, lock: Path) -> None:
-    """Install the packages of a further lock file into `.venv`, unless this version of it is installed."""
+    """Install the packages of another lock file into `.venv`, unless this version of the file is installed."""
     stamp = VENV / f".stamp-{name}"
     mark = compute_fingerprint([lock], str(VENV))
     if read_text(stamp) != mark:
@@ -196,7 +196,7 @@ def run_npm(command: Sequence[str], folder: Path) -> None:
 
 
 def find_node() -> Tuple[str, List[str]]:
-    """Return the paths of node and npm: the machine's when node is new enough, else those of a wheel in `.venv`."""
+    """Return the paths of node and npm: the machine's if node is new enough, else those of a wheel in `.venv`."""
     search = os.pathsep.join(part for part in os.get_exec_path() if Path(part) != VENV / "bin")
     node, npm = shutil.which("node", path=search), shutil.which("npm", path=search)
     if node and npm and read_node_version(node) >= OLDEST_NODE:
@@ -210,7 +210,7 @@ def find_node() -> Tuple[str, List[str]]:
 
 
 def read_node_version(node: str) -> Tuple[int, int]:
-    """Return the major and minor version of a node program, (0, 0) when it does not run."""
+    """Return the major and minor version of a node program; (0, 0) if it does not run."""
     try:
         output = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:
@@ -234,7 +234,7 @@ def write_launcher(name: str, *command: str) -> None:
 
 @contextmanager
 def lock_setup() -> Iterator[None]:
-    """Hold a file lock during a `with` block, so that two setups started together run one after the other."""
+    """Hold a file lock during a `with` block, so that two setups started at once run one after the other."""
     folder = ROOT / ".data"
     folder.mkdir(exist_ok=True)
     with (folder / "setup.lock").open("w") as lock:
@@ -267,7 +267,7 @@ def print_progress(sentence: str) -> None:
 
 
 def exit_with(sentence: str) -> NoReturn:
-    """Print one line to standard error that says what is missing, and exit with status 1."""
+    """Print a sentence that says what is missing to standard error, and exit with status 1."""
     sys.exit(f"setup: {sentence}")
 
 

@@ -1,4 +1,4 @@
-"""Choose the database of a command: that of `DATABASE_URL`, else the project's embedded Postgres."""
+"""Choose the database of a command: `DATABASE_URL`, or else the project's embedded Postgres."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ T = TypeVar("T")
 def open_database(project: Project) -> Iterator[str]:
     """Yield `DATABASE_URL`, or the URL of the project's embedded Postgres.
 
-    That one stops when no process uses it any more. Raises BadParameter where the variable is set and empty: a shell
-    makes that of a variable that is not defined.
+    The embedded Postgres stops once no process uses it. Raises BadParameter when the variable is set but empty, which
+    is what a shell makes of an undefined variable.
     """
     url = os.environ.get("DATABASE_URL")
     if url is not None:
@@ -50,7 +50,7 @@ def run_in_database(work: Callable[[Connection], Awaitable[T]]) -> T:
 
 
 def describe_database() -> str:
-    """Return a name of the database for messages, without its URL, which may contain a password."""
+    """Return words for the database, for messages; not its URL, which may contain a password."""
     if "DATABASE_URL" not in os.environ:
         return "the embedded Postgres"
     file = find_origin("DATABASE_URL")

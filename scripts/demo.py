@@ -1,4 +1,4 @@
-"""`dex demo`: runs a pipeline on recorded research, then shows its rows, a backfill, a query and the accounts.
+"""`dex demo`: run a pipeline on recorded research, then show its rows, a backfill, a query and the accounts.
 
 It uses only what users have: the API over HTTP, and `dex` as a process. It raises DemoFailed when a result is not as
 expected. It creates an organisation of its own, since the database may contain other data.
@@ -62,7 +62,7 @@ class Tenant:
 def run_demo(here: Project) -> None:
     """Run the demo on `DATABASE_URL` or the embedded Postgres. Raises DemoFailed when a result is not as expected."""
     began = time.monotonic()
-    build_node_command(here, "src/local-runner/main.ts")  # names a runner that is missing before anything is done
+    build_node_command(here, "src/local-runner/main.ts")  # reports a missing runner before anything is done
     plans = load_plans(here)
     with ExitStack() as stack:
         terminal.print_line(f"1. {describe_database()}: migrations")
@@ -126,7 +126,7 @@ def _run_pipelines(here: Project, api: str, key: str, provider: str, tenant: Ten
 
 
 def _build_input(given: Mapping[str, str]) -> dict[str, str]:
-    """Add to a run's input the fields that the operations read."""
+    """Return a run's input with the fields that the operations read."""
     company = {"target_company_name": given["company_name"], "target_company_domain": given["domain"]}
     person = {
         "person_full_name": given["full_name"],
@@ -146,7 +146,7 @@ def _backfill_specs(here: Project, dsn: str, tenant: Tenant, specs: list[str]) -
 
 
 async def _insert_old_run(dsn: str, tenant: Tenant) -> None:
-    """Insert a run of last year whose research is in its step result, but in no row yet."""
+    """Insert a run of last year whose step result has research, but gave no row yet."""
     output: dict[str, exact_json.Json] = {
         **CLIENT,
         "target_company_name": "Old Harbour Freight",
@@ -217,7 +217,7 @@ def _start_api(here: Project, dsn: str, key: str) -> Iterator[str]:
         "DATABASE_URL": dsn,
         "INTERNAL_API_KEY": key,
         "JWT_SECRET": secrets.token_urlsafe(32),
-        "TRIGGER_SECRET_KEY": "",  # with a key of the user's, the runs would go to Trigger.dev
+        "TRIGGER_SECRET_KEY": "",  # with the user's own key, the runs would go to Trigger.dev
     }
     with start_process(build_dex_command("serve", "--port", "0"), environment, cwd=here.root) as process:
         yield process.wait_for_line("serving on ").rsplit(" ", 1)[-1]

@@ -61,7 +61,7 @@ COMMANDS = (
     *rebuild.COMMANDS,
     *erase.COMMANDS,
 )
-#: Groups of commands, such as `dex token create`. Several modules may add commands to one group.
+#: Groups of commands, such as those of `dex token`. Several modules may add commands to one group.
 GROUPS = merge_groups((*access.GROUPS, *roles.GROUPS, *runs.GROUPS, *orders.GROUPS))
 
 for command in COMMANDS:
@@ -104,8 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def is_usage_error(error: EngineError) -> bool:
-    """Return whether an error of the engine means wrong usage."""
-    # Imported when there is an error: only some commands need these modules, and with them the database's driver.
+    """Return whether an error of the engine means that the command was used wrongly."""
+    # Imported only after an error: few commands need these modules, which import the database driver.
     from engine.erase.subject import UnknownSubject
     from engine.plans import UnknownSpec
     from engine.rows.cursor import CursorRejected

@@ -1,4 +1,4 @@
-"""What the three backfill scripts share: the start of `dex backfill SPEC --targets` with their arguments."""
+"""What the three backfill scripts share: they start `dex backfill SPEC --targets` with their own arguments."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Read the variables of the project's `.env`; what the environment has itself wins.
+"""Read the variables of the project's `.env`; variables of the environment take precedence.
 
-`DEX_ENV_FILE` names another file, or none where it is blank.
+`DEX_ENV_FILE` names another file; if it is blank, no file is read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.project import ProjectNotFound, find_project
 VARIABLE = "DEX_ENV_FILE"
 
 
-#: The variables that were taken from a file, with the file as messages name it.
+#: The variables that were taken from a file, each with the file's name for messages.
 _origins: dict[str, str] = {}
 
 
@@ -33,12 +33,12 @@ def load_env_file() -> None:
 
 
 def find_origin(name: str) -> str | None:
-    """Return the file that a variable was taken from, None where it is the environment's own."""
+    """Return the file from which a variable was taken; None if the environment has it itself."""
     return _origins.get(name)
 
 
 def describe_origins(message: str) -> str:
-    """Say of the variables which a message names in backticks that they come from a file; "" where none does."""
+    """Say which of the variables named (in backticks) in a message come from a file; "" if none does."""
     named = dict.fromkeys(name for name in re.findall(r"`([A-Z][A-Z0-9_]+)`", message) if name in _origins)
     return "; ".join(f"`{name}` is that of {_origins[name]}" for name in named)
 

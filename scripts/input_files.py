@@ -11,7 +11,7 @@ from engine.errors import EngineError
 from engine.values import exact_json
 
 _MOST_MISTAKES: Final = 20
-_LONGEST_CELL: Final = 10_000_000  # characters; the csv module's own bound is 131,072
+_LONGEST_CELL: Final = 10_000_000  # characters; the csv module's own limit is 131,072
 
 
 class InputFileError(EngineError):
@@ -19,7 +19,7 @@ class InputFileError(EngineError):
 
 
 def count_inputs(file: Path) -> int:
-    """Validate a file and count its inputs. Raises InputFileError that names each invalid line."""
+    """Validate a file and return the number of its inputs. Raises InputFileError that names each invalid line."""
     mistakes: list[str] = []
     count = 0
     for line, value in _read_records(file):
@@ -30,21 +30,21 @@ def count_inputs(file: Path) -> int:
         if len(mistakes) == _MOST_MISTAKES:
             break
     if mistakes:
-        raise InputFileError("\n".join(mistakes), hint="nothing was queued; mend these lines and submit the file again")
+        raise InputFileError("\n".join(mistakes), hint="nothing was queued; fix these lines and submit the file again")
     if not count:
         raise InputFileError(f"{file.name} holds no inputs", hint="write a line per run")
     return count
 
 
 def read_inputs(file: Path) -> Iterator[bytes]:
-    """Yield each input of a file as JSON text; the file must have been validated by `count_inputs`."""
+    """Yield each input of a file as JSON text; `count_inputs` must have validated the file."""
     for _, value in _read_records(file):
         if isinstance(value, bytes):
             yield value
 
 
 def _read_records(file: Path) -> Iterator[tuple[int, bytes | str]]:
-    """Yield for each record its line number and its JSON text (bytes), or a message about the mistake in it (str).
+    """Yield each record as its line number, and its JSON text (bytes) or a message about its mistake (str).
 
     Raises InputFileError when the file cannot be read.
     """
@@ -66,7 +66,7 @@ def _read_json_lines(file: Path) -> Iterator[tuple[int, bytes | str]]:
 
 
 def _read_object(line: bytes) -> bytes | str:
-    """Return the JSON text of an object, with every number unchanged, or a message about the mistake in it."""
+    """Return the JSON text of an object, with every number unchanged, or a message about its mistake."""
     try:
         value = exact_json.loads(line)
         return exact_json.dumps(value) if isinstance(value, dict) else "not a JSON object"
@@ -98,7 +98,7 @@ def _find_header_mistake(names: list[str]) -> str | None:
 
 
 def _read_row(names: list[str], row: list[str]) -> bytes | str:
-    """Convert a CSV row to a JSON object without its blank cells, or return a message about the mistake in it."""
+    """Return a CSV row as a JSON object without its blank cells, or a message about its mistake."""
     if len(row) != len(names):
         return f"{len(row)} cells where the first line names {len(names)}"
     try:

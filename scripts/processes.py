@@ -22,7 +22,7 @@ _TIMEOUT = 180  # seconds, enough for a program to start on a slow machine
 
 
 class ProcessFailed(EngineError):
-    """A process ended, or the time was over, before it printed the expected line. The hint is its output."""
+    """A process ended, or took too long, before it printed the expected line. The hint is its output."""
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Process:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """The lines of the structured log, which are JSON objects, decoded."""
+        """The lines of the process's structured log, decoded from JSON."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
     def list_warnings(self) -> list[dict[str, Any]]:
@@ -85,17 +85,17 @@ class Process:
             raise ProcessFailed(f"a process still runs after {seconds:g} s", hint=self.text[-2000:]) from None
 
     def close_input(self) -> None:
-        """Close the standard input of a process that was started `with_input`."""
+        """Close the standard input of a process that was started with `with_input`."""
         if self.popen.stdin is not None:
             self.popen.stdin.close()
 
     def kill(self) -> None:
-        """End the process at once by SIGKILL."""
+        """End the process at once, by SIGKILL."""
         self.popen.kill()
         self.popen.wait()
 
     def stop(self, seconds: float = 20) -> None:
-        """Send SIGTERM, and SIGKILL when the process has not ended after `seconds`; keep its output."""
+        """Send SIGTERM, then SIGKILL if the process has not ended after `seconds`; keep its output."""
         self.close_input()
         if self.popen.poll() is None:
             self.popen.terminate()
@@ -118,8 +118,9 @@ def start_process(
 ) -> Iterator[Process]:
     """Run a program during a `with` block.
 
-    Its environment is ours plus `environment`, or `environment` alone where `inherit` is false. `interruptible` makes
-    it react to SIGINT even if this process ignores the signal, as background processes of a shell do.
+    Its environment is that of this process plus `environment`, or only `environment` if `inherit` is False.
+    `interruptible` makes it react to SIGINT even if this process ignores the signal, as a shell's background processes
+    do.
     """
     variables = {**(os.environ if inherit else {}), **(environment or {})}
     with tempfile.TemporaryFile() as output:

@@ -1,6 +1,6 @@
 """Print the output of commands: results on standard output, progress and errors on standard error.
 
-With `--json` standard output holds one JSON document and nothing else.
+With `--json`, standard output has one JSON document and nothing else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def print_line(sentence: str = "") -> None:
 
 
 def print_note(sentence: str) -> None:
-    """Print one line to standard error: what a person wants to know and a program does not read."""
+    """Print one line to standard error: something for a person, which programs do not read."""
     print(sentence, file=sys.stderr, flush=True)
 
 
@@ -47,7 +47,7 @@ def print_error(error: EngineError) -> None:
 
 
 def print_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table with a header; each column is as wide as its widest cell, and numbers are aligned to the right."""
+    """Print a table with a header; each column is as wide as its widest cell, and numbers are right-aligned."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(names, *texts, strict=True)]
     for line in [list(names), *texts]:
@@ -65,14 +65,14 @@ def _pad_cell(cell: str, width: int) -> str:
 
 
 def print_fill_rates(columns: Sequence[Mapping[str, Any]]) -> None:
-    """Print for each column how many rows have a value in it."""
+    """Print, for each column, how many rows have a value."""
     for column in columns:
         refused = f", {column['refused']} refused for it" if column["refused"] else ""
         print_line(f"  {column['column']}: {column['values']} of {column['rows']}{refused}")
 
 
 def print_reasons(reasons: Sequence[Mapping[str, Any]], whole: str) -> None:
-    """Print reasons of the ledger, a line each; `whole` names what a reason without a field is about."""
+    """Print reasons of the ledger, one per line; `whole` is what to name for a reason that names no field."""
     for reason in reasons:
         element = f"element {reason['element']}: " if reason.get("element") is not None else ""
         value = f", found {reason['value']}" if reason.get("value") is not None else ""
@@ -80,7 +80,7 @@ def print_reasons(reasons: Sequence[Mapping[str, Any]], whole: str) -> None:
 
 
 def print_account(account: Mapping[str, Any], *, is_trial: bool = False) -> None:
-    """Print one account: the count of each outcome, then the reasons; `is_trial` says that nothing was written."""
+    """Print one account: the count of each outcome, then the reasons; `is_trial` adds that nothing was written."""
     equals = "would be" if is_trial else "="
     parts = " + ".join(f"{account[outcome]} {outcome}" for outcome in (*Outcome, "pending"))
     print_line(f"{account['spec']}: {account['found']} found {equals} {parts}")
@@ -94,9 +94,9 @@ def print_account(account: Mapping[str, Any], *, is_trial: bool = False) -> None
 
 @contextmanager
 def show_progress() -> Iterator[Callable[[Account], None]]:
-    """Yield a function to call with the Account after every batch: a bar per spec on a terminal, else plain lines.
+    """Yield a function to call with the Account after every batch: it draws a bar per spec, or prints lines into a log.
 
-    Interrupted, or told to terminate, it says where each spec stopped, and that the same command resumes.
+    If the process is interrupted or terminated, print where each spec stopped, and that the same command resumes.
     """
     states: dict[str, Account] = {}
     try:
@@ -116,9 +116,9 @@ def show_progress() -> Iterator[Callable[[Account], None]]:
 
 @contextmanager
 def show_reading(name: str, on_stop: str) -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with the number of step results just read; it prints a line with the rate at times.
+    """Yield a function to call with the number of step results just read; at times it prints a line with the rate.
 
-    Interrupted, or told to terminate, it says how far it came, and `on_stop`.
+    If the process is interrupted or terminated, print how far it came, and `on_stop`.
     """
     progress, total = PlainProgress(), 0
 
@@ -137,7 +137,7 @@ def show_reading(name: str, on_stop: str) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def stop_on_terminate() -> Iterator[None]:
-    """Let SIGTERM end the block as ^C does, so that it can say where it stopped."""
+    """Make SIGTERM end the `with` block as ^C does, so that it can print where it stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -183,7 +183,7 @@ def _format_rate(speed: float | None) -> str:
 
 
 class PlainProgress:
-    """Progress for a log: a line for a spec every few seconds, with the rate since the line before."""
+    """Progress for a log: a line per spec every few seconds, with the rate since the line before."""
 
     def __init__(self, seconds: float = _PROGRESS_SECONDS) -> None:
         self._seconds = seconds

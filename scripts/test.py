@@ -1,6 +1,6 @@
-"""Run every test the project has: `make test`; or some of them: `make test ARGS="tests/engine -k upsert"`.
+"""Run every test of the project (`make test`), or some of them: `make test ARGS="tests/engine -k upsert"`.
 
-It continues after a failed suite, and prints one line per suite at the end. Exit status 1 when a suite failed.
+After a failed suite it continues, and at the end it prints one line per suite. Exit status 1 if a suite failed.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from engine.embedded_postgres import find_system_binaries
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
-#: Variables of real databases, providers and queues, which are removed from the environment of tests.
+#: Variables that name real databases, providers and queues; tests run without them.
 REAL_VARIABLES = (
     "DATABASE_URL",
     "INTERNAL_API_KEY",
@@ -30,12 +30,12 @@ REAL_VARIABLES = (
     "PORT",
     "PG",
 )
-#: A variable that makes every process compile what it imports once more; tests start hundreds of processes.
+#: Removed too, since it makes every process compile what it imports; tests start hundreds of processes.
 SLOW_VARIABLES = ("PYTHONDONTWRITEBYTECODE",)
-#: The tests whose result can depend on the version of Postgres: those that send it the engine's SQL.
+#: The tests that can depend on the version of Postgres: those that send it the engine's SQL.
 DATABASE_TESTS = ("tests/database", "tests/api")
-#: Files in there about something else: the command line, the URL, credentials, limits of a process, protocols, clients.
-#: The SQL behind them is that of the other files. A new file runs on both servers until it is named here.
+#: Files among them about other things: the command line, the URL, credentials, limits of a process, protocols, clients.
+#: Their SQL is tested by the other files. A new file runs on both servers until it is named here.
 OTHER_TESTS = (
     *(f"tests/database/test_{name}.py" for name in ("command_line", "database_url", "scripts")),
     *(f"tests/api/test_{name}.py" for name in ("auth", "clients", "exchange", "large_pages", "limits", "mcp")),
@@ -46,7 +46,7 @@ OTHER_TESTS = (
 def main() -> None:
     """Run pytest on the embedded Postgres, its database tests on an installed Postgres 15, and the tests of trigger/.
 
-    With arguments for pytest, only pytest runs, on the embedded Postgres or the one that `--postgres` names.
+    With arguments for pytest, run only pytest, on the embedded Postgres or the one that `--postgres` names.
     """
     parser = argparse.ArgumentParser(
         description="run every test, or those that the arguments for pytest choose", allow_abbrev=False

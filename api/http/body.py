@@ -1,6 +1,6 @@
-"""Read request bodies within a size limit, and decode only as much of their JSON as needed.
+"""Read request bodies within a size limit, and decode only as much of their JSON as is needed.
 
-A body may contain documents of megabytes: their JSON text goes to Postgres undecoded, and other fields are decoded one
+A body may contain documents of megabytes: their JSON text is sent to Postgres undecoded; other fields are decoded one
 by one.
 """
 
@@ -21,7 +21,7 @@ from engine.values.exact_json import ExactError, Json, loads
 _FIELDS: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, Raw])
 
 #: Matches every escape sequence of a JSON text in turn, so that `\\u0000` (an escaped backslash and text) is not
-#: mistaken for a NUL. A surrogate pair is one match. Group 1 matches only a NUL or half a surrogate pair.
+#: mistaken for a NUL. A surrogate pair is one match. Only for a NUL or half of a surrogate pair, group 1 has a match.
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(u0000|u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
@@ -56,9 +56,9 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def _unpack_gzip(body: bytes, limit: int) -> bytes:
-    """Decompress a gzip body, and stop after `limit` bytes, which stops decompression bombs.
+    """Decompress a gzip body, but not beyond `limit` bytes, which stops decompression bombs.
 
-    Raises Fault 413 when there are more, 422 for invalid gzip.
+    Raises Fault 413 when there are more bytes, 422 for invalid gzip.
     """
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
@@ -85,9 +85,9 @@ def _build_too_large(limit: int) -> Fault:
 
 
 def split_fields(body: bytes, known: Iterable[str], explain: Callable[[str], str] | None = None) -> dict[str, Raw]:
-    """Split a JSON object into its undecoded fields. Raises Fault 422 for another JSON value and for unknown fields.
+    """Split a JSON object into its fields, undecoded. Raises Fault 422 for another JSON value, and for unknown fields.
 
-    `explain` may return why a name is not among the known ones, "" where there is no particular reason.
+    `explain` may return why a name is not among the known ones, "" if there is no particular reason.
     """
     fields = _decode_fields(body)
     known = tuple(known)
@@ -106,7 +106,7 @@ def decode_value(name: str, text: bytes) -> Json:
 
 
 def _decode_fields(body: bytes) -> dict[str, Raw]:
-    """Split a JSON object into its fields. Raises Fault 422 that says why it is none."""
+    """Split a JSON object into its fields. Raises Fault 422, which says why the body is not a JSON object."""
     try:
         if not body.isascii():
             body.decode()
@@ -127,9 +127,9 @@ def _decode_fields(body: bytes) -> dict[str, Raw]:
 def build_unknown_field_fault(
     names: list[str], known: tuple[str, ...], place: str = "", explain: Callable[[str], str] | None = None
 ) -> Fault:
-    """Return the Fault 422 about unknown fields, which lists the known ones; `place` is their place in the body.
+    """Return the Fault 422 about unknown fields, which lists the known ones.
 
-    `explain` is that of `split_fields`.
+    `place` is where in the body the fields are; `explain` is that of `split_fields`.
     """
     reasons = {name: explain(name) if explain else "" for name in names[:20]}
     detail = [
@@ -162,14 +162,14 @@ UNSTORABLE_HINT = "Postgres stores neither NUL nor half a surrogate pair: remove
 
 
 def find_unstorable_escape(raw: bytes) -> str | None:
-    """Return the first escape in a JSON text that Postgres cannot store: NUL, or half a surrogate pair."""
+    """Return the first escape in a JSON text that Postgres cannot store: a NUL, or half of a surrogate pair."""
     if b"\\u" not in raw:
         return None
     return next((match[0].decode() for match in _ESCAPE.finditer(raw) if match[1]), None)
 
 
 def replace_unstorable_escapes(raw: bytes) -> tuple[bytes, int]:
-    """Replace each escaped NUL and each half surrogate pair by U+FFFD; return the JSON text and how many there were."""
+    """Replace each escaped NUL and half surrogate pair by U+FFFD; return the JSON text and how many there were."""
     if b"\\u" not in raw:
         return raw, 0
     replaced = 0

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 
 class HttpCode(NamedTuple):
-    """The HTTP status of a code, and its documentation: what it means and what to do."""
+    """The HTTP status of a code, and its documentation: what it means and what to do about it."""
 
     status: int
     meaning: str
@@ -150,7 +150,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         503, "The database could not execute it in time; nothing was changed.", "Ask again after `Retry-After`."
     ),
     "database_full": HttpCode(
-        503, "The disk of the database is full; nothing was changed.", "Free disk space, then ask again."
+        503, "The disk of the database is full; nothing was changed.", "Free disk space, then try again."
     ),
     "database_read_only": HttpCode(
         503, "The database is read-only, such as a standby; nothing was changed.", "Ask again after `Retry-After`."
@@ -168,7 +168,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     ),
 }
 
-#: The status of codes not listed above: reasons why a value is rejected (`Reason` of `engine.rows.extract`).
+#: The status of codes not listed above, which are reasons for rejecting a value (`Reason` of `engine.rows.extract`).
 _REJECTED: Final = 422
 
 

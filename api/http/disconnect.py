@@ -13,16 +13,16 @@ log = structlog.get_logger("api")
 
 
 class CancelOnDisconnect:
-    """ASGI middleware that hands the request's task to `BoundedHttpProtocol`, which cancels it on disconnect.
+    """ASGI middleware that gives the request's task to `BoundedHttpProtocol`, which cancels it on disconnect.
 
-    Under another HTTP server it does nothing.
+    Under another HTTP server it has no effect.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the wrapped app; return normally when the request was cancelled by a disconnect."""
+        """Call the wrapped app; return normally if a disconnect cancelled the request."""
         connection = scope.get("state", {}).get("connection") if scope["type"] == "http" else None
         task = asyncio.current_task()
         if not isinstance(connection, BoundedHttpProtocol) or task is None:

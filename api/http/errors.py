@@ -1,6 +1,6 @@
 """Convert every failure to an error response `{"error", "code", "detail", "hint"}`.
 
-Messages of Postgres and tracebacks that reveal internals of the server are logged and never answered.
+Messages of Postgres and tracebacks that reveal internals of the server are logged, and never part of a response.
 
 Fault
 ├── Unauthorized           the request lacks credentials, or they are wrong
@@ -25,10 +25,10 @@ from engine.store.errors import DISK_FULL, StoreError, StoreRefused, StoreUnavai
 
 log = structlog.get_logger("api")
 
-#: The `Retry-After` header, in seconds, when the database does not answer.
+#: The `Retry-After` header, in seconds, when the database does not respond.
 RETRY_AFTER = 2
 
-#: Errors that Starlette raises itself: status -> (code, message, hint).
+#: By status of an error that Starlette itself raises: code, message and hint.
 FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
     404: ("unknown_route", "there is no `{method} {path}`", "`GET /openapi.json` lists every route"),
     405: ("method_not_allowed", "`{path}` does not take `{method}`", "use one of the methods in the `Allow` header"),
@@ -36,9 +36,9 @@ FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
 
 
 class Fault(Exception):
-    """A failed request, answered with `code` and the status that `api.http.codes` has for it.
+    """A failed request. Its response has `code` and the status that `api.http.codes` gives it.
 
-    `detail` has one entry per mistake, `hint` says what to do.
+    `detail` has one entry per mistake; `hint` says what to do.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ def build_response(fault: Fault) -> Response:
 
 
 async def answer_fault(request: Request, error: Exception) -> Response:
-    """Answer a failed request."""
+    """Build the response to a failed request."""
     assert isinstance(error, Fault)
     return build_response(error)
 
 
 async def answer_store_error(request: Request, error: Exception) -> Response:
-    """Answer a database error; remember a full disk for `/readyz`."""
+    """Build the response to a database error; remember a full disk for `/readyz`."""
     assert isinstance(error, StoreError)
     if isinstance(error, StoreRefused) and error.sqlstate == DISK_FULL:
         request.app.state.context.readiness.record_full_disk()
@@ -96,18 +96,18 @@ async def answer_store_error(request: Request, error: Exception) -> Response:
 
 
 async def answer_disconnect(request: Request, error: Exception) -> Response:
-    """Return the answer to a client that has disconnected, which nobody reads."""
+    """Build a response for a client that has disconnected; nobody reads it."""
     return Response(status_code=499)
 
 
 async def answer_invalid_request(request: Request, error: Exception) -> Response:
-    """Answer a body or parameters that FastAPI refuses."""
+    """Build the response to a body or parameters that FastAPI refuses."""
     assert isinstance(error, RequestValidationError)
     return build_response(build_invalid_fault(error.errors()))
 
 
 def build_invalid_fault(mistakes: Sequence[Mapping[str, Any]]) -> Fault:
-    """Return the Fault 422 of pydantic's errors, with an entry in `detail` per mistake."""
+    """Return the Fault 422 for pydantic's errors, with an entry in `detail` per mistake."""
     detail = [_describe_mistake(mistake) for mistake in mistakes]
     first = detail[0]
     sentence = f"`{first['field']}`: {first['message']}" if first["field"] else first["message"]
@@ -128,14 +128,14 @@ def _describe_mistake(mistake: Mapping[str, Any]) -> dict[str, Any]:
     return {"code": code, "field": field, "message": message[:1].lower() + message[1:]}
 
 
-#: Where FastAPI says a mistake is, before the name of the field.
+#: The parts of a request with which FastAPI's location of a mistake begins, before the name of the field.
 _PLACES: Final = ("body", "query", "path", "header")
-#: Beginnings of the types of pydantic's errors about numbers.
+#: How the types of pydantic's errors about numbers begin.
 _NUMBER_ERRORS: Final = ("int_", "greater_than", "less_than")
 
 
 async def answer_framework_error(request: Request, error: Exception) -> Response:
-    """Answer an error that Starlette raises before it calls an endpoint: an unknown path, a wrong method."""
+    """Build the response to an error that Starlette raises before an endpoint: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)
     fallback = (HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"), str(error.detail), "")
     code, sentence, hint = FRAMEWORK.get(error.status_code, fallback)
@@ -154,7 +154,7 @@ def build_store_fault(error: StoreError) -> Fault:
         return Fault(
             "database_unavailable",
             "the database does not answer",
-            hint=f"ask again in {RETRY_AFTER} seconds",
+            hint=f"try again in {RETRY_AFTER} seconds",
             headers={"retry-after": str(RETRY_AFTER)},
         )
     if isinstance(error, UnknownOrganisation):
@@ -171,8 +171,8 @@ def build_store_fault(error: StoreError) -> Fault:
 
 
 def _build_row_fault(error: StoreRefused) -> Fault:
-    """Return the fault of values that Postgres rejects, with its message, which is about the caller's own data."""
-    hint = "nothing was written; mend the value the sentence is about"
+    """Return the fault for values that Postgres rejects, with its message, which is about the caller's own data."""
+    hint = "nothing was written; correct the value the sentence is about"
     detail = [{"code": "refused_by_database", "field": error.column, "message": error.message}]
     return Fault("refused_by_database", error.message, hint=hint, detail=detail)
 
@@ -189,7 +189,7 @@ def _build_misfit(error: StoreRefused) -> Fault:
 
 
 def build_misfit_fault() -> Fault:
-    """Return the Fault 503 of a spec that does not fit its table."""
+    """Return the Fault 503 for a spec that does not fit its table."""
     return _build_retryable("table_misfit", "the table does not fit its spec", "`GET /readyz` names what is missing")
 
 
@@ -198,9 +198,9 @@ def _build_busy(error: StoreRefused) -> Fault:
 
 
 def build_busy_fault(reason: str, sqlstate: str = "") -> Fault:
-    """Return the Fault 503 of a statement that did not end in time; log `reason`."""
+    """Return the Fault 503 for a statement that did not end in time; log `reason`."""
     log.warning("database busy", sqlstate=sqlstate, reason=reason)
-    hint = f"nothing was changed; ask again in {RETRY_AFTER} seconds"
+    hint = f"nothing was changed; try again in {RETRY_AFTER} seconds"
     return _build_retryable("database_busy", "the database could not do it now", hint)
 
 
@@ -212,7 +212,7 @@ def _build_full(error: StoreRefused) -> Fault:
 
 def _build_read_only(error: StoreRefused) -> Fault:
     log.warning("database read only", sqlstate=error.sqlstate, reason=error.message)
-    hint = "nothing was changed; queries are answered, ask again for the rest"
+    hint = "nothing was changed; queries still work; try this again later"
     return _build_retryable("database_read_only", "the database takes no writes now", hint)
 
 
@@ -229,7 +229,7 @@ def _build_retryable(code: str, message: str, hint: str) -> Fault:
     return Fault(code, message, hint=hint, headers={"retry-after": str(RETRY_AFTER)})
 
 
-#: Prefixes of SQLSTATE -> the builder of the fault. The first that matches counts.
+#: Prefixes of SQLSTATE and the functions that build their faults; the first matching prefix counts.
 _BY_SQLSTATE: tuple[tuple[str, Callable[[StoreRefused], Fault]], ...] = (
     ("23505", _build_conflict),
     ("42P05", _build_prepared_lost),
@@ -246,7 +246,7 @@ _BY_SQLSTATE: tuple[tuple[str, Callable[[StoreRefused], Fault]], ...] = (
 
 
 async def answer_unexpected_error(request: Request, error: Exception) -> Response:
-    """Log an unexpected exception with its traceback; answer 500 with nothing but the request id."""
+    """Log an unexpected exception with its traceback; build a response 500 with nothing but the request id."""
     request_id = request.scope.get("state", {}).get("request_id", "")
     log.error("unhandled", request_id=request_id, method=request.method, path=request.url.path, exc_info=error)
     return build_response(

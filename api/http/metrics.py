@@ -13,7 +13,7 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """The counters of one app."""
+    """The Prometheus metrics of one app."""
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
@@ -44,7 +44,7 @@ class Metrics:
         self._route_cache: dict[tuple[str, str], tuple[Histogram, dict[int, Counter]]] = {}
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request. `route` is the path template, since the path itself would make a time series per id."""
+        """Count a request. `route` is the path template, since the path itself would give a time series per id."""
         key = (method, route)
         if key not in self._route_cache:
             self._route_cache[key] = (self._seconds.labels(method, route), {})
@@ -59,12 +59,12 @@ class Metrics:
         self._upserts.labels(spec, outcome).inc()
 
     def count_differing_claims(self, spec: str, number: int) -> None:
-        """Count posted values that differ from those in the step result which the upsert names as its source."""
+        """Count posted values that differ from those of the step result which an upsert names as its source."""
         if number:
             self._claims.labels(spec).inc(number)
 
     def count_repair(self, spec: str, outcome: str, number: int) -> None:
-        """Count the step results that were written by the repair at the end of a run, by outcome."""
+        """Count, by outcome, the step results that the repair at the end of a run has processed."""
         if number:
             self._repairs.labels(spec, outcome).inc(number)
 
@@ -73,5 +73,5 @@ class Metrics:
         self._ready.set(int(is_ready))
 
     def format_text(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)

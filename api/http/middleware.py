@@ -1,4 +1,4 @@
-"""The middleware of the app, outermost first. Every request passes all of it."""
+"""The middleware of the app, outermost first. Every request passes through all of it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from api.http.telemetry import Telemetry
 
 #: Responses smaller than this many bytes are not compressed.
 _LEAST_BYTES: Final = 1000
-#: The gzip level. Documents shrink to a third at any level; higher levels block the event loop several times longer.
+#: The gzip level. At any level documents shrink to a third; higher levels block the event loop several times longer.
 _LEVEL: Final = 3
 _HEADERS: Final = ("authorization", "content-type", "idempotency-key", "x-request-id")
 _ANSWER_HEADERS: Final = ("x-request-id", "retry-after", "content-disposition")
 
 
 class HeadAsGet:
-    """ASGI middleware that lets routes answer HEAD as they answer GET; the HTTP server leaves the body out."""
+    """ASGI middleware that makes routes handle HEAD like GET; the HTTP server leaves the body out."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -36,7 +36,7 @@ class HeadAsGet:
 
 
 def list_middleware(context: Context) -> list[Middleware]:
-    """Return the middleware of an app. Cookies are not used: a page of another origin sends a token."""
+    """Return the middleware of an app. Cookies are not used: pages of other origins have to send a token."""
     cors = Middleware(
         CORSMiddleware,
         allow_origins=context.settings.cors_origins,

@@ -1,4 +1,4 @@
-"""The bases of pydantic models for bodies, query strings and answers, and the types of their fields."""
+"""The base classes of pydantic models for bodies, query strings and responses, and the types of their fields."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from engine.values.uuid_text import parse_uuid
 T = TypeVar("T")
 MetaT = TypeVar("MetaT")
 
-#: May be left out, and is then None. The OpenAPI document does not say null: a query string and a header have none.
+#: A parameter that may be left out, and is then None. The OpenAPI document does not offer null: query strings and
+#: headers have none.
 Omittable: TypeAlias = T | SkipJsonSchema[None]
 
 
@@ -45,30 +46,30 @@ def _read_time(value: Any) -> datetime:
 
 
 def _read_whole_number(value: Any) -> int:
-    """Return a number without a fraction as an int: JSON does not distinguish 10.0 from 10."""
+    """Return a number without a fraction as an int, since JSON does not distinguish 10.0 from 10."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         raise ValueError("it is not a whole number")
     return int(value)
 
 
 class _Undecoded:
-    """Marks a field of a body whose JSON text is stored as it was sent."""
+    """Marks a field of a body whose JSON text is stored as sent."""
 
 
 _ID_SCHEMA: Final = {"type": "string", "format": "uuid"}
 Id = Annotated[str, BeforeValidator(_read_id), WithJsonSchema(_ID_SCHEMA)]
-#: A header: `api.auth` reads it, and answers 400 where it is not a UUID.
+#: A header with a UUID. `api.auth` reads it, and raises Fault 400 if it is not a UUID.
 HeaderId = Annotated[str, WithJsonSchema(_ID_SCHEMA)]
 Time = Annotated[AwareDatetime, BeforeValidator(_read_time), WithJsonSchema({"type": "string", "format": "date-time"})]
-#: After the bounds of an int, which the OpenAPI document would lack otherwise.
+#: Stands after the bounds of an int; before them, the OpenAPI document would lack the bounds.
 WHOLE_NUMBER: Final = BeforeValidator(_read_whole_number)
 Count = Annotated[int, Field(ge=0)]
-#: Any JSON, undecoded; None where it was left out.
+#: Any JSON, undecoded; None if it was left out.
 Document = Annotated[RawJson | None, PlainValidator(lambda text: text), WithJsonSchema({}), _Undecoded()]
 
 
 class Body(BaseModel):
-    """The base of request bodies: unknown fields are refused, and fields of type `Document` are not decoded."""
+    """The base class of request bodies: unknown fields are refused, and fields of type `Document` are not decoded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,13 +77,13 @@ class Body(BaseModel):
 
     @property
     def replaced(self) -> int:
-        """How many escapes that Postgres cannot store were replaced by U+FFFD."""
+        """The number of escapes that were replaced by U+FFFD since Postgres cannot store them."""
         return self._replaced
 
     @model_validator(mode="wrap")
     @classmethod
     def decode(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Decode the fields of a body, which FastAPI hands over as bytes. Raises Fault 422 for what is not JSON."""
+        """Decode the fields of a body, which FastAPI passes as bytes. Raises Fault 422 for what is not JSON."""
         if not isinstance(value, bytes):
             _refuse_unknown(cls, value)
             return handler(value)
@@ -99,7 +100,7 @@ def _decode_field(model: type[Body], name: str, text: bytes) -> Any:
 
 
 class Parameters(BaseModel):
-    """The base of query strings and of an agent's arguments: unknown names are refused, naming the known ones."""
+    """The base class of query strings and of agents' arguments. Unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -130,14 +131,14 @@ class Data(BaseModel, Generic[T]):
 
 
 class DataWithMeta(BaseModel, Generic[T, MetaT]):
-    """A successful answer, with facts about it."""
+    """A successful answer, with facts about the data."""
 
     data: T
     meta: MetaT
 
 
 class Page(BaseModel):
-    """The part of a list that was asked for."""
+    """The requested part of a list."""
 
     limit: int
     offset: int

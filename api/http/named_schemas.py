@@ -1,4 +1,4 @@
-"""JSON Schemas with names, which become components of the OpenAPI document, so that generated clients have types."""
+"""JSON Schemas with names. They become components of the OpenAPI document, so that generated clients have types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ REFERENCE = "#/components/schemas/"
 
 
 class NamedSchema(dict[str, Any]):
-    """A JSON Schema with a name. It is a plain dict for code that does not use the name."""
+    """A JSON Schema with a name; to code that ignores the name it is a plain dict."""
 
     def __init__(self, name: str, schema: Mapping[str, Any]) -> None:
         super().__init__(schema)
@@ -17,9 +17,9 @@ class NamedSchema(dict[str, Any]):
 
 
 def move_to_components(value: Any, components: dict[str, Any]) -> Any:
-    """Return `value` with each NamedSchema in it replaced by a `$ref`; add the schemas to `components`.
+    """Return `value` with a `$ref` in place of each NamedSchema; add these schemas to `components`.
 
-    Raises ValueError when two different schemas have one name.
+    Raises ValueError when two different schemas have the same name.
     """
     if isinstance(value, Mapping):
         plain = {key: move_to_components(part, components) for key, part in value.items()}

@@ -1,6 +1,6 @@
-"""What FastAPI's OpenAPI document says beside what follows from the routes: error responses, and schemas by name.
+"""Add to FastAPI's OpenAPI document what does not follow from the routes: error responses, and schemas by name.
 
-A spec's bodies and rows have JSON Schemas made of its plan; they become components with names, so that generated
+The bodies and rows of a spec have JSON Schemas made from its plan. They become named components, so that generated
 clients have types.
 """
 
@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute
 
 from api.http.named_schemas import REFERENCE, NamedSchema
 
-#: The description of each error status. Every endpoint may answer 429 and 500.
+#: The description of each error status. Every endpoint may return 429 and 500.
 MEANINGS: Final[Mapping[int, str]] = {
     400: "an invalid header or cursor, or a missing `org_id`",
     401: "no credentials, or wrong ones",
@@ -48,13 +48,13 @@ ERROR: Final = NamedSchema(
 
 
 def describe_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return FastAPI's `responses` for error statuses, beside 429 and 500."""
+    """Return FastAPI's `responses` for these error statuses, and for 429 and 500."""
     content = {"application/json": {"schema": {"$ref": REFERENCE + ERROR.name}}}
     return {status: {"description": MEANINGS[status], "content": content} for status in (*statuses, 429, 500)}
 
 
 def install_document(app: FastAPI, routes: Sequence[BaseRoute], components: Mapping[str, Any]) -> None:
-    """Let `app.openapi` describe `routes`, with `components` among the schemas."""
+    """Make `app.openapi` return a document that describes `routes`, with `components` among its schemas."""
 
     def build_document() -> dict[str, Any]:
         if not app.openapi_schema:

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with limits on the size of headers, on the time a client takes, and on open connections.
+"""uvicorn's HTTP protocol with limits on the size of headers, the time a client takes, and the open connections.
 
 uvicorn limits neither the size of headers nor the time in which a client sends headers and body or reads the response.
 Here a timer checks the deadlines of all connections every second.
@@ -24,13 +24,13 @@ _CHECK_INTERVAL = 1.0
 #: closed at once hold up every request, and so do their clients, who all connect again.
 _CLOSED_AT_ONCE = 50
 _CLOSING_INTERVAL = 0.1
-#: Seconds between two log lines about the same limit, so that many violations do not fill the log. Each line has their
-#: number.
+#: Seconds between two log lines about the same limit, so that many violations do not fill the log. Each line says how
+#: many there were.
 _REPORT_INTERVAL = 10.0
 
 
 class ConnectionGuard:
-    """The connections of one server: which are busy or idle, and how often each limit was exceeded."""
+    """All connections of one server: which are busy or idle, and how often each limit was exceeded."""
 
     def __init__(self, limits: Limits, most: int) -> None:
         self.limits = limits
@@ -43,25 +43,25 @@ class ConnectionGuard:
         self._bites: dict[str, int] = {}
         self._reported: dict[str, float] = {}
 
-    def admit(self, connection: BoundedHttpProtocol) -> bool:
-        """Register a connection; when there are too many, close the one that is idle for longest.
+    def admit_connection(self, connection: BoundedHttpProtocol) -> bool:
+        """Register a connection; if there are too many, close the one that has been idle longest.
 
-        Return False when all are busy.
+        Returns False if all are busy, so that the new one has to be refused.
         """
         if self._timer is None:
             self._timer = connection.loop.call_later(_CHECK_INTERVAL, self._close_overdue, connection.loop)
         if len(self.open) >= self.most:
             oldest = next(iter(self.new), None) or next(iter(self.kept), None)
-            self.report(connection.loop, "connections", self.most)
+            self.report_excess(connection.loop, "connections", self.most)
             if oldest is None:
                 return False
-            self.dismiss(oldest)
+            self.remove_connection(oldest)
             oldest.transport.abort()
         self.open.add(connection)
         self.new[connection] = None
         return True
 
-    def dismiss(self, connection: BoundedHttpProtocol) -> None:
+    def remove_connection(self, connection: BoundedHttpProtocol) -> None:
         """Remove a closed connection."""
         self.open.discard(connection)
         self.mark_busy(connection)
@@ -76,8 +76,8 @@ class ConnectionGuard:
         if connection in self.open:
             self.kept[connection] = None
 
-    def report(self, loop: asyncio.AbstractEventLoop, bound: str, limit: int) -> None:
-        """Count that the limit `bound` was exceeded; log it at most every ten seconds, with the count since then."""
+    def report_excess(self, loop: asyncio.AbstractEventLoop, bound: str, limit: int) -> None:
+        """Count that the limit `bound` was exceeded; log that at most every ten seconds, with the count since then."""
         self._bites[bound] = self._bites.get(bound, 0) + 1
         now = loop.time()
         if now - self._reported.get(bound, -_REPORT_INTERVAL) >= _REPORT_INTERVAL:
@@ -109,7 +109,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.request_task: asyncio.Task[Any] | None = None  # set by CancelOnDisconnect while the request is answered
         self.is_lost = False
         self._deadline: float | None = None
-        self._phase = "idle"  # or "header", "body", "busy": what the deadline is about
+        self._phase = "idle"  # or "header", "body", "busy": what the deadline is for
         self._unread_deadline: float | None = None
         self._unparsed = 0  # bytes received since the parser last completed a header or a part of a body
         self._head_size = 0
@@ -117,17 +117,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._has_received = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Register the connection, or refuse it when as many as allowed are busy."""
+        """Register the connection, or refuse it if too many are busy."""
         super().connection_made(transport)
-        if not self.guard.admit(self):
-            self.send_fault("too_many_connections", "too many requests are under way", hint="ask again in a moment")
+        if not self.guard.admit_connection(self):
+            self.send_fault("too_many_connections", "too many requests are under way", hint="try again in a moment")
             return
         self._set_phase("header", self.limits.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection, and cancel its running request."""
         self.is_lost = True
-        self.guard.dismiss(self)
+        self.guard.remove_connection(self)
         task = self.request_task
         is_answered = self.cycle is None or self.cycle.response_complete
         super().connection_lost(exc)
@@ -135,7 +135,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes; refuse the request when they exceed the header limit without completing a header."""
+        """Parse received bytes; refuse the request if they exceed the header limit without completing a header."""
         self._has_received = True
         self._unparsed += len(data)
         super().data_received(data)
@@ -190,7 +190,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unread_deadline = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer 400 to what is not HTTP, and 431 where the parser stopped because the headers are too large."""
+        """Send 400 for what is not HTTP, or 431 if the parser stopped because the headers are too large."""
         if self._is_head_too_large:
             self._refuse_head()
         else:
@@ -203,9 +203,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         )
 
     def end_overdue(self, now: float) -> None:
-        """Close the connection whose deadline has passed; first answer 408 where a request had begun."""
+        """Close the connection, whose deadline has passed; first send 408 if a request had begun."""
         if self._unread_deadline is not None and now > self._unread_deadline:
-            self.guard.report(self.loop, "unread_seconds", self.limits.unread_seconds)
+            self.guard.report_excess(self.loop, "unread_seconds", self.limits.unread_seconds)
             self.transport.abort()
             return
         phase, self._deadline = self._phase, None
@@ -213,7 +213,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         limit = self.limits.header_seconds if phase == "header" else self.limits.body_seconds
-        self.guard.report(self.loop, f"{phase}_seconds", limit)
+        self.guard.report_excess(self.loop, f"{phase}_seconds", limit)
         if phase == "body" and self.cycle.response_started:
             self.transport.close()
             return
@@ -228,12 +228,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _refuse_head(self) -> None:
-        self.guard.report(self.loop, "header_bytes", self.limits.header_bytes)
+        self.guard.report_excess(self.loop, "header_bytes", self.limits.header_bytes)
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.close()
             return
         message = f"request line and headers are larger than {self.limits.header_bytes} bytes"
-        self.send_fault("headers_too_large", message, hint="send what is large in the body")
+        self.send_fault("headers_too_large", message, hint="send large values in the body")
 
     def _count_head(self, size: int) -> None:
         self._head_size += size

@@ -12,13 +12,13 @@ from api.http.errors import Fault, build_response
 
 log = structlog.get_logger("api")
 
-#: Not limited: an orchestrator that gets no answer here would restart the process.
+#: Paths without a limit: an orchestrator that gets 429 here would restart the process.
 _UNBOUNDED = "/healthz"
 _REPORT_EVERY = 1000  # refusals of one address per log line
 
 
 class RateLimit:
-    """ASGI middleware that answers 429 when an address exceeds its rate; requests with the internal key are exempt."""
+    """ASGI middleware that sends 429 to an address that exceeds its rate; requests with the internal key are exempt."""
 
     def __init__(self, app: ASGIApp, context: Context) -> None:
         self.app = app
@@ -26,11 +26,11 @@ class RateLimit:
         self._refused = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the wrapped app, or answer 429 before the body is read."""
+        """Call the wrapped app, or send 429 before the body is read."""
         if scope["type"] != "http" or scope["path"] == _UNBOUNDED:
             return await self.app(scope, receive, send)
         address = scope["client"][0] if scope.get("client") else ""
-        if self.context.requests.take(address) or _is_internal(scope, self.context):
+        if self.context.requests.take_token(address) or _is_internal(scope, self.context):
             return await self.app(scope, receive, send)
         if self._refused % _REPORT_EVERY == 0:
             log.warning("limit reached", limit="requests_per_second", address=address, times=self._refused + 1)
@@ -38,7 +38,7 @@ class RateLimit:
         fault = Fault(
             "too_many_requests",
             "more requests came from your address than it may send",
-            hint="ask again later, and more slowly",
+            hint="try again later, and more slowly",
             headers={"retry-after": str(self.context.requests.find_wait(address))},
         )
         return await build_response(fault)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""JSON responses made of texts that are encoded already, such as rows as Postgres gives them."""
+"""JSON responses made of texts that are encoded already, such as rows from Postgres."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class EncodedJsonResponse(Response):
 
 
 def build_data_response(data: bytes | str, meta: Mapping[str, Any] | None = None) -> EncodedJsonResponse:
-    """Return the response `{"data": ...}` around JSON text, with `meta` where it is given."""
+    """Return the response `{"data": ...}` around a JSON text, with `meta` if it is given."""
     text = data.encode() if isinstance(data, str) else data
     if meta is None:
         return EncodedJsonResponse(b'{"data":%b}' % text)
@@ -32,10 +32,10 @@ def build_list_response(rows: Sequence[bytes], meta: Mapping[str, Any]) -> Respo
 
 
 class PiecesResponse(Response):
-    """A JSON response in pieces, sent as several ASGI messages of limited size.
+    """A JSON response that is sent as several ASGI messages of limited size.
 
-    A page may have megabytes: joined as a whole it would be in memory twice, and written at once it would block the
-    event loop for other requests.
+    A page may have megabytes: joined, it would be in memory twice, and written at once, it would block the event loop
+    for other requests.
     """
 
     media_type = "application/json"
@@ -47,7 +47,7 @@ class PiecesResponse(Response):
         self.headers["content-length"] = str(sum(map(len, pieces)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the pieces; give other tasks a turn between two messages."""
+        """Send the pieces, and let other tasks run between two messages."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         messages = _join_pieces(self.pieces, self.message_bytes)
         last = next(messages)

@@ -1,7 +1,7 @@
-"""The classes of the API's routes, which `APIRouter(route_class=...)` names.
+"""The classes of the API's routes, which are named by `APIRouter(route_class=...)`.
 
 FastAPI reads a body before it calls any dependency. Here the caller is authenticated first, so that one without a key
-learns nothing about its JSON, and cannot make the server read megabytes.
+learns nothing from mistakes in its JSON, and cannot make the server read megabytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class _RowIdConvertor(StringConvertor):
-    """Path parameter that is the id of a row, and not the last word of another endpoint of its spec."""
+    """The path parameter that is a row's id, and not the last word of another endpoint of the spec."""
 
     regex = "(?!(?:query|export)$)[^/]+"
 
@@ -30,13 +30,13 @@ register_url_convertor("row_id", _RowIdConvertor())
 
 
 class EndpointRoute(APIRoute):
-    """A route whose requests share the connections of its tag; where that is a spec, its table has to fit."""
+    """A route whose requests use the connection share of its tag. If the tag is a spec, the spec's table has to fit."""
 
     def get_route_handler(self) -> Handler:
         respond, tag, path = self.build_handler(), str(self.tags[0]), self.path_format
 
         async def answer_request(request: Request) -> Response:
-            request.state.route = path  # the label of the metrics
+            request.state.route = path  # the label of the request in the metrics
             pool_share.set(tag)
             await get_context(request).readiness.require_fit(tag)
             return await respond(request)
@@ -44,12 +44,12 @@ class EndpointRoute(APIRoute):
         return answer_request
 
     def build_handler(self) -> Handler:
-        """Return the function that answers a request: FastAPI's, which calls the dependencies and the endpoint."""
+        """Return the function that handles a request: FastAPI's, which calls the dependencies and the endpoint."""
         return super().get_route_handler()
 
 
 class BodyRoute(EndpointRoute):
-    """A route with a body of limited size, whose caller `authenticate` has to know before it is read."""
+    """A route with a body of limited size; `authenticate` has to accept the caller before the body is read."""
 
     @staticmethod
     async def authenticate(request: Request) -> object:
@@ -69,7 +69,7 @@ class BodyRoute(EndpointRoute):
 
 
 class _BoundedRequest(Request):
-    """A request with a body of limited size, possibly gzip, that is decoded by the model of the endpoint."""
+    """A request with a body of limited size, which may be gzip; the endpoint's model decodes it."""
 
     async def body(self) -> bytes:
         """Return the body. Raises Fault 413, 415, 422."""
@@ -78,12 +78,12 @@ class _BoundedRequest(Request):
         return self._body
 
     async def json(self) -> bytes:
-        """Return the body undecoded: documents in it are stored as they are."""
+        """Return the body undecoded, since documents in it are stored as sent."""
         return await self.body()
 
 
 class DocumentRoute(EndpointRoute):
-    """A route whose endpoint gets the request alone, since its documents stream past FastAPI.
+    """A route whose endpoint gets only the request, since its documents are not passed through FastAPI.
 
     Its dependencies and models only describe it: the endpoint authenticates the caller and reads the body itself.
     """
@@ -93,7 +93,7 @@ class DocumentRoute(EndpointRoute):
         return endpoint
 
 
-#: What routers have in common, those of the runner aside: an operation of the document is named as its function is.
+#: What all routers but the runner's have in common: operations in the OpenAPI document have their functions' names.
 ROUTER_OPTIONS: Final[Mapping[str, Any]] = {
     "route_class": EndpointRoute,
     "generate_unique_id_function": lambda route: route.name,

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: A page that needs other values, such as `/docs`, sets the header itself.
+#: The headers and their values. A page that needs another value, such as `/docs`, sets that header itself.
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -18,7 +18,7 @@ SECURITY_HEADERS: Final = (
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds each security header that the response does not have."""
+    """ASGI middleware that adds each security header that a response lacks."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,7 +1,7 @@
 """Log and measure every request: give it an id, write one JSON line to standard error, and count it in the metrics.
 
-Neither bodies nor the values of headers are logged. An exception that an endpoint does not handle is logged with its
-traceback and answered with status 500.
+Neither bodies nor values of headers are logged. An exception that an endpoint does not handle is logged with its
+traceback, and its response has status 500.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from api.http.traces import Traces, current_traceparent, read_traceparent
 
 log = structlog.get_logger("api")
 
-#: A client's `x-request-id` of another form is replaced, so that it cannot forge a log line.
+#: The form of a client's `x-request-id`; any other is replaced, so that it cannot forge a log line.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-#: Routes that monitoring calls every few seconds: logged only when they fail.
+#: Routes that monitoring calls every few seconds; their requests are logged only if they fail.
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 UNMATCHED = "(no route)"
 
-#: Ids that an endpoint binds to the log lines of its request (`bind_run`), beside the request's own.
+#: The ids that an endpoint may add to the log lines of its request (`bind_run`).
 _BOUND = ("pipeline_run_id", "trace_id")
 
 
 def bind_run(run_id: object) -> None:
-    """Let the log lines and the span of the request under way name the run it is about."""
+    """Add the id of a run to the log lines and the span of the current request."""
     if run_id is not None:
         structlog.contextvars.bind_contextvars(pipeline_run_id=str(run_id))
 
@@ -86,7 +86,7 @@ def _encode_event(event: EventDict, **_: Any) -> bytes:
 class Telemetry:
     """ASGI middleware that logs and measures requests.
 
-    It is a plain class, since Starlette's `BaseHTTPMiddleware` takes longer than the rest of a request.
+    It is a plain class, since Starlette's `BaseHTTPMiddleware` takes longer than the whole rest of a request.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, traces: Traces | None = None) -> None:
@@ -123,7 +123,7 @@ class Telemetry:
         return None
 
     def _start_trace(self, scope: Scope) -> Any:
-        """Start the span of a request, None without traces; remember in which trace it is."""
+        """Start the span of a request and return it, None without traces; remember its trace context."""
         caller = read_traceparent(scope)
         current_traceparent.set(caller)
         span = None
@@ -146,13 +146,13 @@ class Telemetry:
 
 
 def _find_framework_path(scope: Scope) -> str:
-    """Return the path of a request to a route that is none of our endpoints, such as `/docs`, else UNMATCHED."""
+    """Return the path of a request to a route that is not one of our endpoints, such as `/docs`; else UNMATCHED."""
     is_matched = "endpoint" in scope and "route" not in scope and not scope.get("path_params")
     return str(scope["path"]) if is_matched else UNMATCHED
 
 
 class _ObservedSend:
-    """ASGI `send` that adds the request id to the headers and keeps the status, 0 until the response has started."""
+    """ASGI `send` that adds the request id to the headers and records the status; 0 means no response has started."""
 
     __slots__ = ("request_id", "send", "status")
 

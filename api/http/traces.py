@@ -1,7 +1,7 @@
 """OpenTelemetry traces, an optional part of the installation (`traces`): a span per request, parents by `traceparent`.
 
-Nothing of OpenTelemetry is imported unless `OTEL_EXPORTER_OTLP_ENDPOINT` says where spans go. Without it the trace of a
-caller is passed on all the same: a run keeps the `traceparent` it was submitted with, and its runner sends it.
+OpenTelemetry is imported only if `OTEL_EXPORTER_OTLP_ENDPOINT` says where to send spans. Without it a caller's trace
+context is still passed on: a run keeps the `traceparent` of its submission, and its runner sends it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("api")
 
-#: The W3C trace context of the request under way: that of its span, or the caller's where there are no spans.
+#: The W3C trace context of the current request: of its span or, without spans, the caller's.
 current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", default=None)
 
 _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -28,12 +28,12 @@ _SERVICE: Final = "data-engine-x"
 
 
 def names_trace_endpoint(variables: Mapping[str, str]) -> bool:
-    """Return whether the environment says where spans go, in OpenTelemetry's own variables."""
+    """Return whether OpenTelemetry's environment variables say where to send spans."""
     return any(name in variables for name in _ENDPOINT_VARIABLES)
 
 
 def read_traceparent(scope: Any) -> str | None:
-    """Return the caller's trace context, None where it sent none or one that cannot be read."""
+    """Return the caller's trace context; None if it sent none, or one that cannot be read."""
     for name, value in scope["headers"]:
         if name == b"traceparent":
             return value.decode() if _TRACEPARENT.fullmatch(value) else None
@@ -48,7 +48,7 @@ class Traces:
         self._tracer = tracer
 
     def start_span(self, method: str, traceparent: str | None) -> Span:
-        """Start the span of a request, below the caller's; its trace context is the current one from now on."""
+        """Start the span of a request as a child of the caller's, and make its trace context the current one."""
         from opentelemetry.trace import SpanKind, format_span_id, format_trace_id
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -61,7 +61,7 @@ class Traces:
         return span
 
     def end_span(self, span: Span, method: str, route: str, status: int, facts: Mapping[str, Any]) -> None:
-        """End the span of a request, named by its route; `facts` are ids such as that of the run it is about."""
+        """End the span of a request and name it after its route; `facts` are ids, such as that of a run."""
         from opentelemetry.trace import Status, StatusCode
 
         span.update_name(f"{method} {route}")
@@ -72,12 +72,12 @@ class Traces:
         span.end()
 
     def shut_down(self) -> None:
-        """Export what is left."""
+        """Export the remaining spans."""
         self._provider.shutdown()
 
 
 def build_traces(*, is_wanted: bool, version: str) -> Traces | None:
-    """Return the traces of this process; None where nobody wants them, or the part `traces` is not installed."""
+    """Return the traces of this process; None if they are not wanted, or the part `traces` is not installed."""
     if not is_wanted:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The types of the tools' arguments; the JSON Schema that agents see is made from them."""
+"""The types of the tools' arguments, from which the JSON Schemas for agents are made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from api.http.models import Parameters
 from engine.rows.query import MAX_LIMIT
 
-#: The default of `max_bytes`: the most bytes of an answer inside the JSON message.
+#: The default of `max_bytes`: the most bytes of an answer, as encoded in the JSON message.
 ANSWER_BYTES: Final = 25_000
 MOST_ANSWER_BYTES: Final = 1_000_000
 #: The default of `limit`, in rows.

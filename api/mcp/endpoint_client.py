@@ -1,7 +1,7 @@
 """Call the API's endpoints inside this process, with the credentials of one caller.
 
-So an agent's requests pass the same checks as all others: authentication, organisation, and whether the table fits the
-spec.
+So an agent's requests pass the same checks as all others: authentication, organisation, and whether the table fits
+the spec.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from api.auth import COMPANY_HEADER, ORG_HEADER
 #: The headers that identify the caller of a request.
 CREDENTIAL_HEADERS: Final = ("authorization", ORG_HEADER, COMPANY_HEADER)
 _LOOPBACK: Final = ("127.0.0.1", 0)
-#: Seconds for one call. The endpoints' own time limits are shorter; this one is a precaution.
+#: The most seconds of one call: a precaution, since the endpoints' own time limits are shorter.
 _SECONDS: Final = 120.0
 
 
 class EndpointRefused(Exception):
-    """An endpoint answered with an error; `text` is the JSON text of its response."""
+    """An endpoint returned an error; `text` is the JSON text of its response."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -40,15 +40,15 @@ class EndpointClient:
     address: tuple[str, int] = _LOOPBACK
 
     async def get(self, path: str, parameters: Mapping[str, str | None]) -> bytes:
-        """Return the response body to a GET; parameters that are None are left out. Raises EndpointRefused."""
-        given = {name: value for name, value in parameters.items() if value is not None}
-        return await self._send("GET", path, params=given)
+        """Send a GET and return the response body; parameters that are None are left out. Raises EndpointRefused."""
+        present = {name: value for name, value in parameters.items() if value is not None}
+        return await self._send_request("GET", path, params=present)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
-        """Return the response body to a POST of JSON. Raises EndpointRefused."""
-        return await self._send("POST", path, content=msgspec.json.encode(body))
+        """Send a POST with a JSON body and return the response body. Raises EndpointRefused."""
+        return await self._send_request("POST", path, content=msgspec.json.encode(body))
 
-    async def _send(self, method: str, path: str, **options: Any) -> bytes:
+    async def _send_request(self, method: str, path: str, **options: Any) -> bytes:
         transport = httpx.ASGITransport(self.app, client=self.address)
         async with httpx.AsyncClient(transport=transport, base_url="http://endpoints", timeout=_SECONDS) as client:
             answer = await client.request(method, path, headers=dict(self.headers), **options)

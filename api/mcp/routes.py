@@ -18,7 +18,7 @@ agent_router = APIRouter(tags=["agents"], route_class=DocumentRoute)
 #: Not in the OpenAPI document: it is JSON-RPC, and MCP clients discover its tools through the protocol.
 @agent_router.post("/mcp", include_in_schema=False)
 async def answer_agent(request: Request) -> Response:
-    """Answer an agent: the SDK reads and answers the request."""
+    """Pass an agent's request to the SDK, which reads and answers it."""
     await find_tenant(request)
     try:
         check_installed()
@@ -36,4 +36,4 @@ class _AgentResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request to the SDK, which reads and answers it."""
-        await self.server.answer(scope, receive, send)
+        await self.server.answer_request(scope, receive, send)

@@ -1,7 +1,7 @@
-"""The MCP server, built with the official SDK: over streamable HTTP, and over stdio.
+"""The MCP server, built with the official SDK, over streamable HTTP and over stdio.
 
-The SDK is an optional dependency and takes a second to import, so it is imported at the first request of an agent.
-Over HTTP it keeps no sessions, so that any of several processes may answer.
+The SDK is an optional dependency and takes a second to import, so it is imported at an agent's first request. Over HTTP
+no sessions are kept, so that any of several processes can answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 _NAME = "data-engine-x"
-#: Returns the client with the caller's credentials for an HTTP request; over stdio the request is None.
+#: A function that returns the client with the credentials of an HTTP request; over stdio the request is None.
 FindClient = Callable[[Request | None], EndpointClient]
 
 
@@ -75,9 +75,9 @@ def build_server(plans: Sequence[Plan], version: str, find_client: FindClient) -
 async def _answer_call(
     tools: Mapping[str, AgentTool], name: str, call: ToolCall, arguments: Mapping[str, Any]
 ) -> tuple[str, bool]:
-    """Call the tool `name`; return the JSON text of its answer and whether it is an error.
+    """Call the tool `name`; return the JSON text of its answer, and whether that is an error.
 
-    An error is an answer too, since the agent reads it to correct its next call.
+    Errors are returned too, since the agent reads them to correct its next call.
     """
     try:
         if name not in tools:
@@ -103,10 +103,10 @@ class HttpServer:
         self._task: asyncio.Task[None] | None = None
         self._manager: StreamableHTTPSessionManager | None = None
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one authenticated request. Raises McpMissing."""
         check_installed()
-        manager = await self._start()
+        manager = await self._start_manager()
         await manager.handle_request(scope, receive, send)
 
     async def close(self) -> None:
@@ -115,12 +115,12 @@ class HttpServer:
         if self._task is not None:
             await self._task
 
-    async def _start(self) -> StreamableHTTPSessionManager:
+    async def _start_manager(self) -> StreamableHTTPSessionManager:
         async with self._lock:
             if self._manager is None:
                 manager = await anyio.to_thread.run_sync(self._build_manager)
                 started = asyncio.Event()
-                self._task = asyncio.create_task(self._run(manager, started))
+                self._task = asyncio.create_task(self._run_manager(manager, started))
                 await started.wait()
                 self._manager = manager
             return self._manager
@@ -135,7 +135,7 @@ class HttpServer:
             max_request_body_size=self._max_body_bytes,
         )
 
-    async def _run(self, manager: StreamableHTTPSessionManager, started: asyncio.Event) -> None:
+    async def _run_manager(self, manager: StreamableHTTPSessionManager, started: asyncio.Event) -> None:
         async with manager.run():
             started.set()
             await self._stop.wait()
@@ -151,7 +151,7 @@ class HttpServer:
 async def open_http_server(
     inner_app: ASGIApp, plans: Sequence[Plan], version: str, max_body_bytes: int
 ) -> AsyncIterator[HttpServer]:
-    """Yield an HttpServer for the length of a `with` block."""
+    """Yield an HttpServer, which is closed at the end of the `with` block."""
     server = HttpServer(inner_app, plans, version, max_body_bytes)
     try:
         yield server

@@ -1,4 +1,4 @@
-"""Shorten an answer to a size in bytes: an agent's context is limited, and its owner pays for every token."""
+"""Shorten an answer to a size in bytes, since an agent's context is limited and its owner pays for every token."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from api.http.errors import Fault
 from engine.values import exact_json
 from engine.values.exact_json import Json
 
-#: The limits tried in turn: characters of a string, entries of a list or an object, levels of nesting.
+#: The limits to try in turn: characters of a string, entries of a list or object, levels of nesting.
 _STEPS: Final = ((4000, 200, 12), (1500, 60, 8), (600, 40, 6), (240, 30, 5), (120, 20, 4), (60, 12, 3), (30, 6, 2))
 
 
 def measure_text(text: bytes) -> int:
-    """Return the size in bytes of a JSON text when it is encoded as a string inside a JSON message."""
+    """Return the bytes that a JSON text takes as a string inside a JSON message."""
     return len(msgspec.json.encode(text.decode()))
 
 
 def shorten_answer(text: bytes, most: int) -> bytes:
-    """Shorten a JSON text until `measure_text` of it is at most `most`; each cut is marked with how much is missing.
+    """Shorten a JSON text until `measure_text` gives at most `most`; each cut says how much is missing.
 
-    Raises Fault 422 when it is too large even at the strictest limits.
+    Raises Fault 422 when it is too large even with the strictest limits.
     """
     if measure_text(text) <= most:
         return text
@@ -50,7 +50,7 @@ def _shorten_value(value: Json, characters: int, entries: int, levels: int) -> J
         return f"… ({len(value)} {'keys' if isinstance(value, dict) else 'entries'})"
     left_out = len(value) - entries
     if isinstance(value, list):
-        shown = [_shorten_value(one, characters, entries, levels - 1) for one in value[:entries]]
+        shown = [_shorten_value(entry, characters, entries, levels - 1) for entry in value[:entries]]
         return [*shown, f"… (+{left_out} entries)"] if left_out > 0 else shown
     names = list(value)[:entries]
     pairs = {name: _shorten_value(value[name], characters, entries, levels - 1) for name in names}

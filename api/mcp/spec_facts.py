@@ -1,4 +1,4 @@
-"""Descriptions of specs for agents: what they need to know for a query."""
+"""Descriptions of specs for agents: what they need to know to write a query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tools for agents. Each calls endpoints with the caller's credentials, and shortens the answer to `max_bytes`."""
+"""The tools for agents: each calls endpoints with the caller's credentials, and shortens the answer to `max_bytes`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentTool:
-    """A tool: its name, its description, the type of its arguments, and the function that returns its JSON text."""
+    """A tool: its name, its description, the type of its arguments, and the function that returns its JSON answer."""
 
     name: str
     description: str
@@ -56,13 +56,13 @@ class AgentTool:
 async def call_tool(tool: AgentTool, call: ToolCall, arguments: Mapping[str, Any]) -> bytes:
     """Decode the arguments, call a tool, and return its answer as JSON text, shortened to `max_bytes`.
 
-    Raises Fault for invalid arguments, EndpointRefused when an endpoint answers with an error.
+    Raises Fault for invalid arguments, EndpointRefused when an endpoint returns an error.
     """
     try:
-        given = tool.arguments.model_validate(arguments)
+        decoded = tool.arguments.model_validate(arguments)
     except ValidationError as error:
         raise build_invalid_fault(error.errors()) from error
-    return shorten_answer(await tool.answer(call, given), given.max_bytes)
+    return shorten_answer(await tool.answer(call, decoded), decoded.max_bytes)
 
 
 def build_input_schema(tool: AgentTool, plans: Sequence[Plan]) -> dict[str, Any]:
@@ -70,7 +70,9 @@ def build_input_schema(tool: AgentTool, plans: Sequence[Plan]) -> dict[str, Any]
     schema = tool.arguments.model_json_schema()
     if "spec" in schema["properties"] and plans:
         spec = schema["properties"]["spec"]
-        spec = next((one for one in spec.get("anyOf", [spec]) if one.get("type") == "string"), spec)
+        spec = next(
+            (alternative for alternative in spec.get("anyOf", [spec]) if alternative.get("type") == "string"), spec
+        )
         schema["properties"]["spec"] = {**spec, "enum": [plan.name for plan in plans]}
     return {name: value for name, value in schema.items() if name != "title"}
 
@@ -78,33 +80,33 @@ def build_input_schema(tool: AgentTool, plans: Sequence[Plan]) -> dict[str, Any]
 # --- the function of each tool --------------------------------------------------------------------------------------
 
 
-async def _list_specs(call: ToolCall, given: ListSpecs) -> bytes:
+async def _list_specs(call: ToolCall, arguments: ListSpecs) -> bytes:
     return _encode_data([summarize_spec(plan) for plan in call.plans])
 
 
-async def _describe_spec(call: ToolCall, given: Describe) -> bytes:
-    return _encode_data(describe_spec(call.find_plan(given.spec)))
+async def _describe_spec(call: ToolCall, arguments: Describe) -> bytes:
+    return _encode_data(describe_spec(call.find_plan(arguments.spec)))
 
 
-async def _query_rows(call: ToolCall, given: Query) -> bytes:
-    """Answer one page that fits `max_bytes`: first the document columns are left out, then rows.
+async def _query_rows(call: ToolCall, arguments: Query) -> bytes:
+    """Return one page that fits into `max_bytes`: if needed without document columns, then with fewer rows.
 
-    The query is repeated with a smaller limit, instead of cutting the page, so that the cursor is after its last row.
+    The query is repeated with a smaller limit instead of cutting the page, so that the cursor is after its last row.
     """
-    plan = call.find_plan(given.spec)
-    path, body = f"/api/v1/{plan.slug}/query", _build_query_body(given)
+    plan = call.find_plan(arguments.spec)
+    path, body = f"/api/v1/{plan.slug}/query", _build_query_body(arguments)
     text = await call.client.post(path, body)
     notes: dict[str, Any] = {}
-    if measure_text(text) > given.max_bytes and given.fields is None:
+    if measure_text(text) > arguments.max_bytes and arguments.fields is None:
         columns = list_columns(plan)
         left_out = [name for name in columns if is_document_column(plan, name)]
         if left_out:
             body["fields"] = [name for name in columns if name not in left_out]
             notes["left_out"] = {"columns": left_out, "hint": "name them, or paths into them, in `fields`"}
             text = await call.client.post(path, body)
-    for _ in range(3):  # rows may grow between two queries; what then still does not fit is shortened by `call_tool`
-        rows = _count_fitting_rows(text, given.max_bytes)
-        if rows >= body["limit"] or measure_text(text) <= given.max_bytes:
+    for _ in range(3):  # rows may grow between queries; `call_tool` shortens what still does not fit
+        rows = _count_fitting_rows(text, arguments.max_bytes)
+        if rows >= body["limit"] or measure_text(text) <= arguments.max_bytes:
             break
         body["limit"] = rows
         notes["cut"] = f"{rows} rows fit `max_bytes`; `next_cursor` goes on behind them"
@@ -112,14 +114,14 @@ async def _query_rows(call: ToolCall, given: Query) -> bytes:
     return _add_notes(text, notes) if notes else text
 
 
-def _build_query_body(given: Query) -> dict[str, Any]:
-    options = {name: getattr(given, name) for name in ("order", "q", "fields", "cursor", "count")}
-    return {**given.filters, **{name: value for name, value in options.items() if value is not None}} | {
-        "limit": given.limit
+def _build_query_body(arguments: Query) -> dict[str, Any]:
+    options = {name: getattr(arguments, name) for name in ("order", "q", "fields", "cursor", "count")}
+    return {**arguments.filters, **{name: value for name, value in options.items() if value is not None}} | {
+        "limit": arguments.limit
     }
 
 
-#: Bytes reserved for the parts of an answer besides its rows: the cursor and the notes.
+#: Bytes reserved for the other parts of an answer than its rows: the cursor and the notes.
 _META_BYTES: Final = 1_500
 
 
@@ -146,20 +148,20 @@ def _add_notes(text: bytes, notes: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode({"data": page.data, "meta": {**page.meta, **notes}})
 
 
-async def _get_row(call: ToolCall, given: Get) -> bytes:
-    path = f"/api/v1/{call.find_plan(given.spec).slug}/{_read_row_id(given.id)}"
-    return await call.client.get(path, {"fields": ",".join(given.fields) if given.fields else None})
+async def _get_row(call: ToolCall, arguments: Get) -> bytes:
+    path = f"/api/v1/{call.find_plan(arguments.spec).slug}/{_read_row_id(arguments.id)}"
+    return await call.client.get(path, {"fields": ",".join(arguments.fields) if arguments.fields else None})
 
 
-async def _explain_row(call: ToolCall, given: Explain) -> bytes:
-    path = f"/api/v1/{call.find_plan(given.spec).slug}"
-    if given.id is not None:
-        return await call.client.get(f"{path}/{_read_row_id(given.id)}/explain", {"field": given.field})
-    return await call.client.get(f"{path}/explain", given.key)
+async def _explain_row(call: ToolCall, arguments: Explain) -> bytes:
+    path = f"/api/v1/{call.find_plan(arguments.spec).slug}"
+    if arguments.id is not None:
+        return await call.client.get(f"{path}/{_read_row_id(arguments.id)}/explain", {"field": arguments.field})
+    return await call.client.get(f"{path}/explain", arguments.key)
 
 
-async def _show_coverage(call: ToolCall, given: Coverage) -> bytes:
-    name = None if given.spec is None else call.find_plan(given.spec).name
+async def _show_coverage(call: ToolCall, arguments: Coverage) -> bytes:
+    name = None if arguments.spec is None else call.find_plan(arguments.spec).name
     text = await call.client.get("/api/v1/coverage", {})
     if name is None:
         return text
@@ -167,8 +169,8 @@ async def _show_coverage(call: ToolCall, given: Coverage) -> bytes:
     return _encode_data([account for account in accounts if account["spec"] == name])
 
 
-async def _show_costs(call: ToolCall, given: Costs) -> bytes:
-    return await call.client.get("/api/v1/costs", {"month": given.month})
+async def _show_costs(call: ToolCall, arguments: Costs) -> bytes:
+    return await call.client.get("/api/v1/costs", {"month": arguments.month})
 
 
 def _read_row_id(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The endpoint from which a client copies a table incrementally: the rows written or removed since a change number."""
+"""The endpoint for copying a table incrementally: it lists the rows written or removed after a change number."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def add_changes_endpoint(spec: SpecRouter) -> None:
     plan = spec.plan
     number = {"type": "integer", "minimum": 0}
     meta = NamedSchema("ChangesMeta", {"type": "object", "required": ["next"], "properties": {"next": number}})
-    spec.add(
+    spec.add_endpoint(
         "GET",
         f"/api/v1/{plan.slug}/changes",
         partial(_list_changes, plan),
@@ -75,9 +75,9 @@ async def _list_changes(
     except QueryRejected as error:
         raise build_query_fault(error) from error
     async with context.connection() as connection:
-        found = await fetch_changes(
+        changes = await fetch_changes(
             connection, plan, query, after=parameters.after, limit=parameters.limit, max_bytes=MAX_PAGE_BYTES
         )
-        if not found.entries:
+        if not changes.entries:
             await check_organisation(connection, org_id)
-    return build_list_response(found.entries, {"next": found.next})
+    return build_list_response(changes.entries, {"next": changes.next})

@@ -1,6 +1,6 @@
 """The endpoints that explain a row: the source of each cell's value, and the row's earlier versions."""
 
-# Without `from __future__ import annotations`: FastAPI reads models of a plan in annotations.
+# Without `from __future__ import annotations`: FastAPI needs the models in the annotations, which depend on a plan.
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Final
@@ -33,7 +33,7 @@ from engine.values.uuid_text import parse_uuid
 
 
 class CellStep(BaseModel):
-    """What a normalizer made of a value."""
+    """The value after one normalizer."""
 
     normalizer: str
     result: Any
@@ -65,7 +65,7 @@ class Cell(BaseModel):
 
 
 class Explanation(BaseModel):
-    """A row, explained."""
+    """A row, and where the values of its cells come from."""
 
     id: Id
     state: RowState
@@ -81,7 +81,7 @@ class RowKey(BaseModel):
 
 
 class NoRow(BaseModel):
-    """A key of which no row, or no single row, can be explained."""
+    """Why a key cannot be explained: it has no row, or several."""
 
     id: None
     explanation: str
@@ -97,7 +97,7 @@ class KeyRows(NoRow):
 
 
 class KeyFinding(BaseModel):
-    """A step result, a run or an order that tells why a key has no row."""
+    """A step result, run or order that tells why a key has no row."""
 
     state: KeyState
     message: str
@@ -112,7 +112,7 @@ class KeyFinding(BaseModel):
 
 
 class KeyAbsence(NoRow):
-    """What is known of a key without a row."""
+    """What is known about a key without a row."""
 
     state: KeyState
     known: Annotated[list[KeyFinding], Field(description="The findings, newest first.")]
@@ -122,21 +122,21 @@ _KEY_COLUMN: Final = "A column of the key; normalized like the column, blank for
 
 
 class ExplainParameters(OrganisationParameters):
-    """The parameters of a row's explanation."""
+    """The parameters of a request to explain a row."""
 
     field: Annotated[Omittable[str], Field(description="Only the cell of this field.")] = None
 
 
 class HistoryParameters(OrganisationParameters):
-    """The parameters of a row's history."""
+    """The parameters of a request for a row's history."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, description="The most versions to list.")] = DEFAULT_LIMIT
 
 
 def add_explain_endpoints(spec: SpecRouter) -> None:
-    """Add the endpoints of a plan that explain its keys and its rows, and list a row's versions."""
+    """Add the endpoints that explain a plan's keys and rows, and list the versions of a row."""
     plan = spec.plan
-    spec.add(
+    spec.add_endpoint(
         "GET",
         f"/api/v1/{plan.slug}/explain",
         partial(_explain_key, plan),
@@ -151,7 +151,7 @@ def add_explain_endpoints(spec: SpecRouter) -> None:
         },
         response_model=Data[Explanation | KeyRows | KeyAbsence],
     )
-    spec.add(
+    spec.add_endpoint(
         "GET",
         f"/api/v1/{plan.slug}/{{id}}/explain",
         partial(_explain_row, plan),
@@ -162,7 +162,7 @@ def add_explain_endpoints(spec: SpecRouter) -> None:
         response_model=Data[Explanation],
     )
     meta = {"type": "object", "required": ["more"], "properties": {"more": {"type": "boolean"}}}
-    spec.add(
+    spec.add_endpoint(
         "GET",
         f"/api/v1/{plan.slug}/{{id}}/history",
         partial(_list_history, plan),
@@ -204,14 +204,14 @@ async def _explain_row(
 
 
 async def _explain_key(plan: Plan, request: Request, caller: Reader, context: AppContext) -> Response:
-    given = dict(request.query_params)
+    parameters = dict(request.query_params)
     known = (*(column.name for column in plan.key_fields), "org_id")
-    if unknown := [name for name in given if name not in known]:
+    if unknown := [name for name in parameters if name not in known]:
         raise build_unknown_field_fault(unknown, known)
-    org_id = choose_organisation(caller, parse_organisation(given.pop("org_id", None)))
+    org_id = choose_organisation(caller, parse_organisation(parameters.pop("org_id", None)))
     async with context.connection() as connection:
         try:
-            key = parse_key(plan, given)
+            key = parse_key(plan, parameters)
             found = await explain_key(connection, plan, org_id, key, context.plans)
         except QueryRejected as error:
             raise build_query_fault(error) from error

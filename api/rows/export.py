@@ -25,7 +25,7 @@ from engine.rows.query import EXPORT_OPTIONS
 from engine.store.export_files import ParquetMissing, check_format, write_export
 from engine.store.identity import check_organisation
 
-#: Seconds in which a client must read one part: one that stops reading keeps a connection of the pool in use.
+#: Seconds in which a client must read one part, since a client that stops reading occupies a pooled connection.
 STALL_TIMEOUT: Final = 60.0
 #: Seconds that a whole export may take.
 EXPORT_SECONDS: Final = 6 * 3600.0
@@ -33,7 +33,7 @@ _ANY: Final = ("*/*", "application/*")
 
 
 class ExportRoute(BodyRoute):
-    """The route of an export."""
+    """The route of an export: a caller who may read; a body of limited size."""
 
     authenticate = staticmethod(find_reader)
 
@@ -41,7 +41,7 @@ class ExportRoute(BodyRoute):
 def add_export_endpoint(spec: SpecRouter) -> None:
     """Add the endpoint that exports a plan's rows."""
     plan = spec.plan
-    spec.add(
+    spec.add_endpoint(
         "POST",
         f"/api/v1/{plan.slug}/export",
         partial(_export_rows, plan),
@@ -75,23 +75,23 @@ async def _export_rows(plan: Plan, request: Request, caller: Reader, context: Ap
         await check_organisation(connection, org_id)
         parts = write_export(connection, plan, query, format_)
         stack.push_async_callback(parts.aclose)
-        first = await anext(parts, b"")  # so that an error of the query can still be answered with its status
+        first = await anext(parts, b"")  # so that an error of the query can still set the status
         return _ExportResponse(first, parts, stack.pop_all(), f"{plan.slug}.{format_}", format_)
 
 
 def choose_format(accept: str) -> ExportFormat:
-    """Return the format that an `Accept` header prefers, JSON Lines by default. Raises Fault 406 when none fits."""
+    """Return the format that an `Accept` header prefers, by default JSON Lines. Raises Fault 406 when none fits."""
     wanted = sorted(map(_read_media_range, accept.split(",")), key=lambda one: -one[1])
     for name, quality in wanted:
         if quality <= 0:
             continue
         if name in _ANY:
             return ExportFormat.NDJSON
-        found = [format_ for format_ in ExportFormat if name in (format_.media_type, f"{_main_type(format_)}/*")]
-        if found:
-            return found[0]
+        matching = [format_ for format_ in ExportFormat if name in (format_.media_type, f"{_main_type(format_)}/*")]
+        if matching:
+            return matching[0]
     known = ", ".join(f"`{format_.media_type}`" for format_ in ExportFormat)
-    raise Fault("not_acceptable", f"an export is not to be had as `{accept[:100]}`", hint=f"`Accept` one of {known}")
+    raise Fault("not_acceptable", f"there is no export in the format `{accept[:100]}`", hint=f"`Accept` one of {known}")
 
 
 def _main_type(format_: ExportFormat) -> str:
@@ -108,7 +108,7 @@ def _read_media_range(text: str) -> tuple[str, float]:
 
 
 class _ExportResponse(Response):
-    """A response that streams the parts of a file, and closes their generator and connection at the end."""
+    """A response that streams the parts of a file, and at the end closes their generator and the connection."""
 
     def __init__(
         self, first: bytes, parts: AsyncGenerator[bytes], stack: AsyncExitStack, name: str, format_: ExportFormat
@@ -119,7 +119,10 @@ class _ExportResponse(Response):
         self.first, self.parts, self.stack = first, parts, stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the parts. Raises TimeoutError when the client stops reading; it then sees an incomplete response."""
+        """Send the parts.
+
+        Raises TimeoutError when the client stops reading; the client then gets an incomplete response.
+        """
         async with self.stack:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await _send_part(send, self.first, more=True)

@@ -1,6 +1,6 @@
 """Build the JSON Schemas of a plan's request and response bodies, for the OpenAPI document.
 
-Request bodies are validated by `upsert_body` and `query_body`, which read the same plan, and not by these schemas.
+They only describe: `upsert_body` and `query_body`, which read the same plan, validate request bodies.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def build_upsert_body_schema(plan: Plan) -> dict[str, Any]:
 
 
 def _build_operation_field(plan: Plan) -> dict[str, Any]:
-    """Return the property `source_operation_id`, or nothing where all operations have the same normalizers."""
+    """Return the property `source_operation_id`; nothing if all operations have the same normalizers."""
     if not plan.has_normalizers_by_operation:
         return {}
     description = "The operation the values come from: its normalizers apply. Default: those of the spec's fields."
@@ -78,7 +78,7 @@ def build_query_body_schema(plan: Plan) -> dict[str, Any]:
         {
             **build_filter_schemas(plan),
             **_build_question_schemas(plan),
-            # Without `default`: generated clients make a property with a default required.
+            # Without `default`, since generated clients treat a property that has one as required.
             "limit": {
                 "type": ["integer", "null"],
                 "minimum": 1,
@@ -113,7 +113,7 @@ def build_export_body_schema(plan: Plan) -> dict[str, Any]:
 
 
 def _name_schema(plan: Plan, kind: str, schema: Mapping[str, Any]) -> NamedSchema:
-    """Name a schema by the plan's row type and `kind`, such as `CompanyIntelBriefingQuery`."""
+    """Name a schema after the plan's row type and `kind`, such as `CompanyIntelBriefingQuery`."""
     return NamedSchema(build_type_name(plan, kind), schema)
 
 
@@ -176,7 +176,7 @@ def build_query_answer_schemas(plan: Plan) -> tuple[dict[str, Any], dict[str, An
 
 
 def build_shown_row_schema(plan: Plan) -> dict[str, Any]:
-    """Build the schema of a row with the columns that `fields` selects; a selected path is a key of the row."""
+    """Build the schema of a row with the columns that `fields` selects; each selected path is a key of the row."""
     row = {**build_stored_row_schema(plan), "required": [], "additionalProperties": True}
     return _name_schema(plan, "Shown", {**row, "description": "The columns and paths that `fields` names."})
 
@@ -211,13 +211,13 @@ def _build_row_fields(plan: Plan) -> dict[str, Any]:
 
 
 def _find_widest(plan: Plan, column: Field) -> Field:
-    """Return `column`, or where operations have different normalizers for it, a copy that accepts any JSON value."""
-    same = all(each.normalizers == column.normalizers for each in plan.list_operation_fields(column.name))
+    """Return `column`; or, if operations have different normalizers for it, a copy that accepts any JSON value."""
+    same = all(variant.normalizers == column.normalizers for variant in plan.list_operation_fields(column.name))
     return column if same else replace(column, type=TYPES["jsonb"], normalizers=())
 
 
 def _build_input_schema(column: Field) -> dict[str, Any]:
-    """Return the schema of a value that may be sent for a column: what its first normalizer or its type accepts."""
+    """Return the schema of a value that may be sent for a column: what its first normalizer, or its type, accepts."""
     if column.normalizers:
         kinds = [kind for kind in _KINDS if kind in column.normalizers[0].accepts]
         schema: dict[str, Any] = {"type": kinds[0] if len(kinds) == 1 else kinds} if kinds else {}
@@ -229,7 +229,7 @@ def _build_input_schema(column: Field) -> dict[str, Any]:
 
 
 def _exclude_blank(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `schema` without null and blank text, both of which count as missing."""
+    """Return `schema` without null and blank text, which count as missing."""
     if not schema:
         return {"type": list(_KINDS), "items": {}}
     kinds = [schema["type"]] if isinstance(schema.get("type"), str) else list(schema.get("type", ()))
@@ -297,7 +297,7 @@ def _remove_null(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _allow_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `schema` with null allowed. A schema without a type allows it already."""
+    """Return `schema` with null allowed; a schema without a type allows it already."""
     kind = schema.get("type")
     if kind is None:
         return dict(schema)

@@ -1,4 +1,4 @@
-"""Parse the request body of a query or an export, and build the query for one organisation from it."""
+"""Parse the request body of a query or an export, and build from it the query for one organisation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.values.uuid_text import parse_uuid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryBody:
-    """The body of a query. `org_id` is the organisation it names, not yet checked against the caller's."""
+    """The body of a query. `org_id` is the organisation that it names, which is not compared with the caller's yet."""
 
     parameters: Mapping[str, Json]  # filters and options
     options: Sequence[str]
@@ -28,7 +28,7 @@ class QueryBody:
 
     @classmethod
     def parse(cls, plan: Plan, raw: bytes, options: Sequence[str] = OPTIONS, *, paged: bool = True) -> QueryBody:
-        """Parse the body of a query; an empty one has no filters. Raises Fault 422 for invalid fields."""
+        """Parse the body of a query; an empty body has no filters. Raises Fault 422 for invalid fields."""
         known = (*list_query_columns(plan), *options, *(("cursor",) if paged else ()), "org_id")
         raw_fields = split_fields(raw or b"{}", known, partial(describe_unfiltered, plan))
         fields = {name: decode_value(name, bytes(value)) for name, value in raw_fields.items()}
@@ -60,12 +60,12 @@ def build_query_fault(error: QueryRejected) -> Fault:
 
 
 def _convert_whole_number(value: Json) -> Json:
-    """Convert a float without a fraction, such as 10.0, to an int: JSON does not distinguish them."""
+    """Convert a float without a fraction, such as 10.0, to an int, since JSON does not distinguish them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def parse_organisation(value: Json) -> str | None:
-    """Return the value of `org_id` as a UUID's canonical text, None for null. Raises Fault 422 for other values."""
+    """Return the UUID in `org_id` as canonical text, None for null. Raises Fault 422 for other values."""
     if value is None:
         return None
     org_id = parse_uuid(value)

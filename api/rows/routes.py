@@ -1,4 +1,4 @@
-"""The endpoints of a plan: upsert, query and one row; those of other modules are added.
+"""The endpoints of a plan: upsert, query and one row; further ones are added from other modules.
 
 Documents are not decoded: their JSON text is passed to and from Postgres unchanged.
 """
@@ -56,13 +56,13 @@ def add_spec_endpoints(router: APIRouter, plan: Plan, components: dict[str, Any]
     add_export_endpoint(spec)
     add_changes_endpoint(spec)
     add_explain_endpoints(spec)
-    _add_row_endpoint(spec)  # last, since its `{id}` also matches `changes` and `explain`
+    _add_row_endpoint(spec)  # last, since its `{id}` would also match `changes` and `explain`
 
 
 def _add_upsert_endpoint(spec: SpecRouter) -> None:
     plan = spec.plan
     conflict = ", ".join(f"`{name}`" for name in plan.conflict)
-    spec.add(
+    spec.add_endpoint(
         "POST",
         f"/api/internal/{plan.slug}/upsert",
         partial(_upsert_rows, LiveUpsert.build(plan)),
@@ -80,7 +80,7 @@ def _add_upsert_endpoint(spec: SpecRouter) -> None:
 
 def _add_query_endpoint(spec: SpecRouter) -> None:
     plan = spec.plan
-    spec.add(
+    spec.add_endpoint(
         "POST",
         f"/api/v1/{plan.slug}/query",
         partial(_query_rows, plan),
@@ -96,7 +96,7 @@ def _add_query_endpoint(spec: SpecRouter) -> None:
 
 def _add_row_endpoint(spec: SpecRouter) -> None:
     plan = spec.plan
-    spec.add(
+    spec.add_endpoint(
         "GET",
         f"/api/v1/{plan.slug}/{{id:row_id}}",
         partial(_get_row, plan),
@@ -132,7 +132,7 @@ async def _upsert_rows(upsert: LiveUpsert, request: Request) -> Response:
 
 
 def _answer_without_rows(plan: Plan, result: LiveResult) -> Response:
-    """Answer an upsert that wrote nothing, since its stored step result gives none of the posted rows."""
+    """Build the response to an upsert that wrote nothing, as its stored step result gives none of the posted rows."""
     meta: dict[str, Any] = {"outcome": result.outcome, "detail": [reason.as_dict() for reason in result.reasons]}
     return (
         build_list_response([], {**meta, "outcomes": {}, "rejected": []})
@@ -142,7 +142,7 @@ def _answer_without_rows(plan: Plan, result: LiveResult) -> Response:
 
 
 def _list_refused_rows(result: LiveResult, body: UpsertBody, plan: Plan) -> list[Reason]:
-    """Return why Postgres refused rows; where the body has `rows`, each reason has the index of its element."""
+    """Return why Postgres refused rows; if the body has `rows`, each reason has the index of its element."""
     refused = [(place, reason) for place, reason in result.refused]
     if not result.refused:
         refused += [

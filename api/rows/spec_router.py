@@ -19,11 +19,11 @@ from engine.plan import Plan
 
 Schema: TypeAlias = Mapping[str, Any]
 
-#: A page ends early when its rows exceed this many bytes, and the next page continues after them: a document may have
-#: 32 MB, and a page 1000 rows.
+#: A page ends early when its rows exceed this many bytes, and the next page continues after them: a page may have 1000
+#: rows, each with a document of 32 MB.
 MAX_PAGE_BYTES: Final = 16 * 1024 * 1024
 
-#: The id of a row in a path. One that is no UUID is that of no row: 404.
+#: The id of a row in a path. A text that is not a UUID gives 404, as the id of no row.
 RowId = Annotated[str, Path(alias="id", json_schema_extra={"format": "uuid"})]
 
 
@@ -35,7 +35,7 @@ class RowParameters(OrganisationParameters):
     ] = None
 
     def list_fields(self) -> list[str] | None:
-        """Return the columns and paths, None for every column."""
+        """Return the columns and paths to show; None means every column."""
         return None if self.fields is None else self.fields.split(",")
 
 
@@ -46,13 +46,13 @@ def build_missing_row_fault(plan: Plan) -> Fault:
 
 @dataclass(frozen=True, slots=True)
 class SpecRouter:
-    """Adds the endpoints of a plan to a router, and the schemas they name to the components of the document."""
+    """Adds the endpoints of a plan to a router, and the schemas they name to the components of the OpenAPI document."""
 
     plan: Plan
     router: APIRouter
     components: dict[str, Any]
 
-    def add(
+    def add_endpoint(
         self,
         method: str,
         path: str,
@@ -71,11 +71,11 @@ class SpecRouter:
         response_model: Any = None,
         **options: Any,
     ) -> None:
-        """Add the endpoint of a path.
+        """Add an endpoint.
 
-        `answer` is the last part of the name of the answer's schema, and the schemas of its `data` and `meta`. Where
-        its shape is the same for every spec, `response_model` describes it; an answer that is no JSON has its media
-        types in `files`. `parameters` are those of a query string that no model describes, since they differ by plan.
+        `answer` is the kind of the answer for its schema's name, and the schemas of its `data` and `meta`. An answer
+        with the same form for every spec has a `response_model` instead; one that is not JSON has its media types in
+        `files`. `parameters` are those of the query string that differ by plan, so that no model describes them.
         """
         schemas = dict(files or {})
         if answer is not None:

@@ -1,6 +1,6 @@
 """Parse the body of an upsert into rows.
 
-Values pass the same normalizers and casts as in a backfill. Documents are kept as JSON text.
+Values go through the same normalizers and casts as in a backfill. Documents stay JSON text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ROWS: msgspec.json.Decoder[list[dict[str, Raw]]] = msgspec.json.Decoder(list[di
 
 
 class RowsRejected(Fault):
-    """No row of the body can be stored; answered with status 422 and every reason."""
+    """No row of the body can be stored: status 422 with every reason."""
 
     def __init__(self, reasons: Sequence[Reason]) -> None:
         first = reasons[0]
@@ -41,7 +41,7 @@ class RowsRejected(Fault):
 
 @dataclass(frozen=True, slots=True)
 class UpsertBody:
-    """A parsed body: `rows` to write in the order of their keys, the index of each in the body, and the rejections."""
+    """A parsed body: the rows to write, in the order of their keys, their indices in the body, and the rejections."""
 
     rows: list[Row]
     elements: list[int]
@@ -51,7 +51,8 @@ class UpsertBody:
     def parse(cls, plan: Plan, raw: bytes) -> UpsertBody:
         """Parse the body of an upsert. Raises Fault 422 that names every field that cannot be stored.
 
-        Where the spec has `rows`, invalid elements are collected in `rejected`, and it raises only when none is valid.
+        If the spec has `rows`, invalid elements are collected in `rejected`, and it raises only when no element is
+        valid.
         """
         columns = tuple(column.name for column in plan.given_fields)
         operations = ("source_operation_id",) if plan.has_normalizers_by_operation else ()
@@ -87,7 +88,7 @@ def _decode_elements(rows: Raw | None, columns: tuple[str, ...]) -> list[dict[st
 
 
 def _find_operation(plan: Plan, fields: Mapping[str, Raw]) -> str | None:
-    """Return the operation whose normalizers apply. Raises RowsRejected when the spec has no such operation."""
+    """Return the operation whose normalizers apply. Raises RowsRejected when the spec does not have it."""
     raw = fields.get("source_operation_id")
     operation = None if raw is None else loads(bytes(raw))
     if operation is None or (isinstance(operation, str) and plan.find_mapping(operation)):
@@ -98,7 +99,7 @@ def _find_operation(plan: Plan, fields: Mapping[str, Raw]) -> str | None:
 
 
 def _convert_sources(fields: Mapping[str, Raw]) -> Row:
-    """Convert the source columns that were sent. Raises RowsRejected for invalid UUIDs and times."""
+    """Convert the source columns in the body. Raises RowsRejected for invalid UUIDs and times."""
     row, reasons = convert_sources({name: loads(bytes(fields[name])) for name in SOURCES if name in fields})
     if reasons:
         raise RowsRejected(reasons)
@@ -115,7 +116,10 @@ def _convert_raw_value(column: Field, raw: Raw | None) -> Any:
 
 
 def _check_document(column: Field, text: bytes) -> RawJson:
-    """Return the JSON text of a document unchanged. Raises Rejected when it has an escape Postgres cannot store."""
+    """Return the JSON text of a document unchanged.
+
+    Raises Rejected when it has an escape that Postgres cannot store.
+    """
     if escape := find_unstorable_escape(text):
         raise Rejected(Reason("wrong_type", column.name, f"it holds `{escape}`, which Postgres cannot store", None))
     return RawJson(text)
@@ -123,7 +127,7 @@ def _check_document(column: Field, text: bytes) -> RawJson:
 
 def _decode_value(column: Field, text: bytes) -> Json:
     if text.startswith(b'"'):
-        return msgspec.json.decode(text, type=str)  # faster than `loads`, which is needed for exact numbers only
+        return msgspec.json.decode(text, type=str)  # faster than `loads`, which only numbers need
     try:
         return loads(text)
     except ValueError as error:

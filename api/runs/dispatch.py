@@ -1,4 +1,4 @@
-"""Dispatch queued runs to Trigger.dev, where that executes them, again if it lost them."""
+"""Dispatch queued runs to Trigger.dev, if that executes them, and again if it lost them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.runs import management, submissions
 
 log = structlog.get_logger("api")
 
-#: Seconds between two searches for runs that Trigger.dev has lost or did not receive.
+#: Seconds between two searches for runs that Trigger.dev lost or did not receive.
 SWEEP_INTERVAL: Final = 60.0
 
 #: A run to dispatch: its id, its organisation, its company, and how often it was dispatched again.
@@ -22,7 +22,7 @@ OfferedRun: TypeAlias = tuple[str, str, str | None, int]
 
 
 async def dispatch_runs(context: Context, runs: list[OfferedRun]) -> dict[str, Any]:
-    """Dispatch runs to Trigger.dev and record which it accepted; return the `meta` fields that report the result."""
+    """Dispatch runs to Trigger.dev and record which it accepted; return the `meta` fields that report this."""
     if not runs:
         return {}
     results = await trigger_dev.start_runs(context.settings, runs)
@@ -30,18 +30,18 @@ async def dispatch_runs(context: Context, runs: list[OfferedRun]) -> dict[str, A
     async with context.connection() as connection:
         for run_id, trigger_run_id in taken:
             await submissions.record_dispatch(connection, run_id, trigger_run_id)
-    left = [{"pipeline_run_id": result.run_id, "error": result.error} for result in results if result.error]
-    if not left:
+    failed = [{"pipeline_run_id": result.run_id, "error": result.error} for result in results if result.error]
+    if not failed:
         return {"dispatched": len(taken), "not_dispatched": []}
-    log.warning("not dispatched", runs=len(left), error=left[0]["error"])
+    log.warning("not dispatched", runs=len(failed), error=failed[0]["error"])
     hint = "these runs stay queued and are offered again; `POST /api/internal/submissions/dispatch` does so at once"
-    return {"dispatched": len(taken), "not_dispatched": left, "hint": hint}
+    return {"dispatched": len(taken), "not_dispatched": failed, "hint": hint}
 
 
 async def sweep_runs_forever(context: Context) -> None:
-    """Dispatch runs that Trigger.dev has lost or did not receive, every `SWEEP_INTERVAL` seconds, until cancelled.
+    """Dispatch runs that Trigger.dev lost or did not receive, every `SWEEP_INTERVAL` seconds, until cancelled.
 
-    Every API process does so: the idempotency key ensures that a run dispatched twice is started once.
+    Every API process does so: thanks to the idempotency key, a run that is dispatched twice starts only once.
     """
     while context.settings.trigger_secret_key:
         try:

@@ -1,4 +1,4 @@
-"""Validate and store new submissions, and compute the most they may cost."""
+"""Validate and store new submissions, and compute the most that they can cost."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ MAX_INPUTS = 500
 
 
 class SubmittedStep(Body):
-    """One step, which every run of the submission has."""
+    """One step, which every run of the submission executes."""
 
     operation_id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
     step_config: dict[str, Any] | None = None
 
 
 class NewSubmission(Body):
-    """A new submission: steps, and inputs, each of which becomes a run of these steps."""
+    """A new submission: steps, and inputs. Each input becomes a run of these steps."""
 
     steps: Annotated[list[SubmittedStep], Field(min_length=1, max_length=MAX_STEPS)]
     inputs: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_INPUTS)]
@@ -49,14 +49,14 @@ class NewSubmission(Body):
 
 
 def check_idempotency_key(key: str | None) -> str | None:
-    """Return the `Idempotency-Key` header. Raises Fault 400 when it is blank or too long."""
+    """Return the `Idempotency-Key` header if it is valid. Raises Fault 400 when it is blank or too long."""
     if key is not None and not 0 < len(key.strip()) <= 255:
         raise Fault("invalid_header", "`idempotency-key` is blank or longer than 255", hint="send a UUID, for example")
     return key.strip() if key else None
 
 
 def compute_ceiling(context: Context, body: NewSubmission) -> CostCeiling:
-    """Compute the most that a submission may cost. Raises Fault 422 for a step that cannot be executed."""
+    """Compute the most that a submission can cost. Raises Fault 422 for a step that cannot be executed."""
     steps = [StepRequest(step.operation_id, step.step_config or {}) for step in body.steps]
     try:
         check_steps(context.plans, steps)
@@ -68,9 +68,9 @@ def compute_ceiling(context: Context, body: NewSubmission) -> CostCeiling:
 
 
 async def store_submission(context: Context, submission: submissions.NewSubmission) -> submissions.CreatedSubmission:
-    """Store a submission with its runs and steps, or return the stored one that has the same idempotency key.
+    """Store a submission with its runs and steps, or return the stored one with the same idempotency key.
 
-    Raises Fault 403 for a company of another organisation, 422 for a key already used with another body, 429 when the
+    Raises Fault 403 for a company of another organisation, 422 for a key that was used with another body, 429 when the
     organisation has too many queued steps.
     """
     async with context.connection() as connection:
@@ -87,7 +87,7 @@ async def store_submission(context: Context, submission: submissions.NewSubmissi
 def build_submission(
     context: Context, caller: Caller, body: NewSubmission, key: str | None
 ) -> submissions.NewSubmission:
-    """Convert a caller's request to the submission to store. Raises Fault 403 for another company than the caller's."""
+    """Convert a caller's request to the submission to store. Raises Fault 403 for a company other than the caller's."""
     assert caller.org_id is not None
     steps = [_build_step_snapshot(position, step) for position, step in enumerate(body.steps, start=1)]
     sent = _encode_json([caller.company_id, body.model_dump()])
@@ -109,7 +109,7 @@ def build_submission(
 
 
 def _encode_json(value: Any) -> RawJson:
-    """Encode JSON with each number as it was sent. Raises Fault 422 for a number that Postgres cannot store."""
+    """Encode JSON with each number as sent. Raises Fault 422 for a number that Postgres cannot store."""
     try:
         return RawJson(exact_json.dumps(value))
     except ExactError as error:
@@ -117,13 +117,13 @@ def _encode_json(value: Any) -> RawJson:
 
 
 def _build_step_snapshot(position: int, step: SubmittedStep) -> dict[str, Any]:
-    """Return a step in the form in which the run's `blueprint_snapshot` stores it."""
+    """Return a step in the form that the run's `blueprint_snapshot` has."""
     config = step.step_config or {}
     return {"position": position, "operation_id": step.operation_id, "step_config": config, "is_enabled": True}
 
 
 def _choose_company(caller: Caller, named: str | None) -> str | None:
-    """Return the company of a submission. Raises Fault 403 when a caller bound to one company names another."""
+    """Return the company of a submission. Raises Fault 403 when a caller of one company names another."""
     if caller.company_id and named not in (None, caller.company_id):
         raise Fault("other_company", "`company_id` names another company than yours", hint="leave it out")
     return named or caller.company_id

@@ -50,7 +50,7 @@ class CostParameters(OrganisationParameters):
     response_model=DataWithMeta[list[dict[str, Any]], Page],
 )
 async def list_orders(caller: Reader, context: AppContext, parameters: Annotated[OrderParameters, Query()]) -> Response:
-    """Answer the orders of the request's organisation that match status and operation, newest first."""
+    """Return the orders of the request's organisation that match status and operation, newest first."""
     wanted = listing.OrderFilter(
         org_id=choose_organisation(caller, parameters.org_id),
         status=parameters.status,
@@ -59,8 +59,8 @@ async def list_orders(caller: Reader, context: AppContext, parameters: Annotated
         offset=parameters.offset,
     )
     async with context.connection() as connection:
-        found = await listing.list_orders(connection, wanted, as_tenant=True)
-    return build_list_response([text.encode() for text in found], {"limit": wanted.limit, "offset": wanted.offset})
+        texts = await listing.list_orders(connection, wanted, as_tenant=True)
+    return build_list_response([text.encode() for text in texts], {"limit": wanted.limit, "offset": wanted.offset})
 
 
 @router.get(
@@ -69,8 +69,8 @@ async def list_orders(caller: Reader, context: AppContext, parameters: Annotated
     response_model=DataWithMeta[list[dict[str, Any]], dict[str, Any]],
 )
 async def list_costs(caller: Reader, context: AppContext, parameters: Annotated[CostParameters, Query()]) -> Response:
-    """Answer the costs of the request's organisation, summed by operation and month."""
+    """Return the costs of the request's organisation, summed by operation and month."""
     org_id = choose_organisation(caller, parameters.org_id)
     async with context.connection() as connection:
-        found = await listing.sum_costs(connection, org_id, month=parameters.month, as_tenant=True)
-    return build_list_response([text.encode() for text in found], {})
+        texts = await listing.sum_costs(connection, org_id, month=parameters.month, as_tenant=True)
+    return build_list_response([text.encode() for text in texts], {})

@@ -1,4 +1,4 @@
-"""The endpoints by which the runner places orders of research and reports their results."""
+"""The endpoints by which the runner places orders for research and reports what became of them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Acceptance(Body):
 
 
 class Refusal(Body):
-    """The provider certainly did not accept an order, or (other endpoint) it is unknown whether it did."""
+    """The provider did not accept an order; or, at the other endpoint, it is unknown whether it did."""
 
     order_id: Id
     holder: Name
@@ -62,7 +62,7 @@ class Refusal(Body):
 
 
 class OrderEnd(Body):
-    """An order has ended at the provider: its answer, or its error."""
+    """An order has ended at the provider, with an answer or an error."""
 
     order_id: Id
     status: OrderStatus
@@ -72,7 +72,7 @@ class OrderEnd(Body):
 
 
 class Release(Body):
-    """Release the lease of an order, so that another step may ask the provider for its answer."""
+    """Give up the lease of an order, so that another step may ask the provider for its answer."""
 
     order_id: Id
     holder: Name
@@ -89,7 +89,7 @@ class CollectablePage(Body):
 
 
 class OrderResult(Body):
-    """The result of an order, to be stored in the step that bought it."""
+    """The result of an order, to be stored in the step that placed it."""
 
     order_id: Id
     status: StepStatus
@@ -100,7 +100,7 @@ class OrderResult(Body):
 
 @router.post("/place", summary="Get or create the order of a question", response_model=Data[Facts])
 async def place_order(body: NewOrder, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Attach a step to the order of its question, created if there is none; answer what the runner has to do next."""
+    """Attach a step to the order for its question, which is created if needed; return what the runner must do next."""
     request = orders.OrderRequest(
         step_result_id=body.step_result_id,
         lease_token=body.lease_token,
@@ -131,7 +131,7 @@ def _encode_placement(placement: orders.Placement) -> bytes:
 
 @router.post("/accepted", summary="Record that the provider accepted an order", response_model=Data[Facts])
 async def record_acceptance(body: Acceptance, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Record that the provider accepted an order, and under which run id; answer the order."""
+    """Record that the provider accepted an order, and under which run id; return the order."""
     async with context.connection() as connection:
         order = await orders.record_acceptance(connection, body.order_id, body.provider_run_id, org_id)
     return build_data_response(order)
@@ -139,7 +139,7 @@ async def record_acceptance(body: Acceptance, context: AppContext, org_id: Named
 
 @router.post("/not-accepted", summary="Record that the provider did not accept an order", response_model=Data[Facts])
 async def record_refusal(body: Refusal, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Record that the provider certainly did not accept an order; answer the order."""
+    """Record that the provider certainly did not accept an order; return the order."""
     async with context.connection() as connection:
         order = await orders.record_refusal(connection, body.order_id, body.message, org_id, holder=body.holder)
     return build_data_response(order)
@@ -147,7 +147,7 @@ async def record_refusal(body: Refusal, context: AppContext, org_id: NamedOrgani
 
 @router.post("/unknown", summary="Record that it is unknown whether an order was accepted", response_model=Data[Facts])
 async def record_doubt(body: Refusal, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Record that it is unknown whether the provider accepted an order; answer the order."""
+    """Record that it is unknown whether the provider accepted an order; return the order."""
     async with context.connection() as connection:
         order = await orders.record_unknown_outcome(connection, body.order_id, body.message, org_id, holder=body.holder)
     return build_data_response(order)
@@ -155,9 +155,9 @@ async def record_doubt(body: Refusal, context: AppContext, org_id: NamedOrganisa
 
 @router.post("/ended", summary="Record the answer or the error of an order", response_model=DataWithMeta[Facts, Facts])
 async def record_end(body: OrderEnd, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Record the answer of a completed order, or the error of a failed one; answer the order."""
+    """Record the answer of a completed order, or the error of a failed one; return the order."""
     if body.status not in (OrderStatus.COMPLETED, OrderStatus.FAILED):
-        raise InvalidBody("`status` is no end of an order: `completed` or `failed`", field="status")
+        raise InvalidBody("`status` is not `completed` or `failed`", field="status")
     if (body.status is OrderStatus.COMPLETED) != ("answer" in body.model_fields_set):
         raise InvalidBody("a completed order has an `answer`, a failed one has none", field="answer")
     async with context.connection() as connection:
@@ -169,7 +169,7 @@ async def record_end(body: OrderEnd, context: AppContext, org_id: NamedOrganisat
 
 @router.post("/release", summary="Release the lease of an order", response_model=Data[Facts])
 async def release_order(body: Release, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Release the lease of an order, so that another step may ask for its answer; answer the order."""
+    """Give up the lease of an order, so that another step may ask for its answer; return the order."""
     async with context.connection() as connection:
         order = await orders.release_order(connection, body.order_id, body.holder, org_id)
     return build_data_response(order)
@@ -181,7 +181,7 @@ async def release_order(body: Release, context: AppContext, org_id: NamedOrganis
     response_model=DataWithMeta[list[Facts], Facts],
 )
 async def find_collectable_orders(body: CollectablePage, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Answer orders that are open, or completed without their answer in the step that bought it."""
+    """Return orders that are open, or completed without their answer being stored in the step that placed them."""
     wanted = collection.CollectableFilter(
         org_id=org_id,
         order_id=body.order_id,
@@ -191,13 +191,13 @@ async def find_collectable_orders(body: CollectablePage, context: AppContext, or
         limit=body.limit,
     )
     async with context.connection() as connection:
-        found = await collection.find_collectable_orders(connection, wanted)
-    return build_list_response([text.encode() for text in found], {})
+        texts = await collection.find_collectable_orders(connection, wanted)
+    return build_list_response([text.encode() for text in texts], {})
 
 
 @router.post("/settle", summary="Store the result of an order in the step that bought it", response_model=Data[Facts])
 async def settle_order(body: OrderResult, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Store the result of an order in the step that bought it, and write its rows; answer a report of both."""
+    """Store the result of an order in the step that placed it, and write its rows; return a report on both."""
     settlement = collection.Settlement(
         order_id=body.order_id,
         status=body.status,

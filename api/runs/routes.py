@@ -1,7 +1,7 @@
-"""The endpoints of the runner: claim a run, read it, report the progress of its steps.
+"""The endpoints of the runner: claim a run, read it, and report the progress of its steps.
 
-Step payloads may be large, so they are passed as JSON text. When a run ends, rows that its persist blocks did not write
-are written before the response.
+Payloads of steps may be large, so they are passed on as JSON text. When a run ends, rows that its persist blocks did
+not write are written before the response.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Facts = dict[str, Any]
 
 
 class RunnerRoute(BodyRoute):
-    """The route of an endpoint of the runner."""
+    """The route of a runner's endpoint: the caller needs the internal key; the body has a limited size."""
 
     authenticate = staticmethod(require_internal)
 
@@ -91,7 +91,7 @@ class Heartbeat(Body):
 
 
 class QueueQuestion(Body):
-    """A request for the counts of the queue, of the organisation in the header or of all."""
+    """A request for the counts of the queue: of the organisation in the header, or of all."""
 
 
 class RunReference(Body):
@@ -101,7 +101,7 @@ class RunReference(Body):
 
 
 class RunUpdate(Body):
-    """New values of a run. A field sent as null is cleared, one that is left out keeps its value."""
+    """New values of a run. A field that is null is cleared; one that is left out keeps its value."""
 
     pipeline_run_id: Id
     status: RunStatus
@@ -114,7 +114,7 @@ class RunUpdate(Body):
 
 
 class StepUpdate(Body):
-    """New values of a step result. A field sent as null is cleared, one that is left out keeps its value."""
+    """New values of a step result. A field that is null is cleared; one that is left out keeps its value."""
 
     step_result_id: Id
     status: StepStatus | None = None
@@ -130,14 +130,14 @@ class StepUpdate(Body):
 
 
 class InputValues(Body):
-    """An operation and, for each of its inputs, the candidate values, by descending priority."""
+    """An operation and, for each of its inputs, the candidate values in order of priority."""
 
     operation_id: Name
     inputs: dict[str, list[Any]]
 
 
 class SkipRemaining(Body):
-    """A run, and the position of its failed step, after which queued steps are to be skipped."""
+    """A run and the position of its failed step; queued steps after that position are skipped."""
 
     pipeline_run_id: Id
     from_step_position: Number
@@ -159,7 +159,7 @@ _CODES = {
 
 
 async def answer_run_error(request: Request, error: Exception) -> Response:
-    """Answer an error about a run or an order."""
+    """Build the response to an error about a run or an order."""
     if not isinstance(error, tuple(_CODES)):
         raise error
     assert isinstance(error, RunError | OrderError)
@@ -174,7 +174,7 @@ async def answer_run_error(request: Request, error: Exception) -> Response:
     response_model=Data[Facts | None],
 )
 async def claim_run(body: Claim, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Claim the next queued run by a lease; answer the run, or null when there is none."""
+    """Lease the next queued run; return it, or null if there is none."""
     async with context.connection() as connection:
         attempts = context.settings.max_run_attempts
         run = await runs.claim_run(connection, body.lease_seconds, org_id, attempts)
@@ -189,14 +189,14 @@ async def claim_run(body: Claim, context: AppContext, org_id: NamedOrganisation)
     response_model=Data[Facts],
 )
 async def read_queue(body: QueueQuestion, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Answer how many runs are queued, leased and at Trigger.dev, and how many orders have no answer yet."""
+    """Return how many runs are queued, leased or at Trigger.dev, and how many orders have no answer yet."""
     async with context.connection() as connection:
         return build_data_response(await runs.read_queue(connection, org_id))
 
 
 @router.post("/pipeline-runs/heartbeat", summary="Prolong the lease of a run", response_model=Data[Facts])
 async def renew_lease(body: Heartbeat, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Extend the lease of a run, or end it when the runner gives the run back; answer the lease."""
+    """Extend the lease of a run, or end it if the runner gives the run back; return the lease."""
     bind_run(body.pipeline_run_id)
     async with context.connection() as connection:
         lease = await runs.renew_lease(
@@ -215,7 +215,7 @@ async def renew_lease(body: Heartbeat, context: AppContext, org_id: NamedOrganis
     "/pipeline-runs/get", summary="Read a run with its submission and step results", response_model=Data[Facts]
 )
 async def read_run(body: RunReference, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Answer a run with its submission and step results, which is all that its runner needs."""
+    """Return a run with its submission and step results, which is all that its runner needs."""
     bind_run(body.pipeline_run_id)
     async with context.connection() as connection:
         return build_data_response(await runs.read_run(connection, body.pipeline_run_id, org_id))
@@ -227,7 +227,7 @@ async def read_run(body: RunReference, context: AppContext, org_id: NamedOrganis
     response_model=Data[Facts],
 )
 async def update_run(body: RunUpdate, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Update a run; when it ends, write its missing rows and add a report of that to the answer."""
+    """Update a run and return it; when it ends, also write its missing rows and report on that."""
     bind_run(body.pipeline_run_id)
     change = runs.RunChange(**_list_changes(body))
     async with context.connection() as connection:
@@ -241,7 +241,7 @@ async def update_run(body: RunUpdate, context: AppContext, org_id: NamedOrganisa
 
 @router.post("/step-results/update", summary="Update a step result", response_model=DataWithMeta[Facts, Facts])
 async def update_step(body: StepUpdate, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Update a step result; answer it, and how many characters Postgres cannot store were replaced."""
+    """Update a step result; return it, and how many characters were replaced because Postgres cannot store them."""
     change = runs.StepChange(**_list_changes(body))
     async with context.connection() as connection:
         step = await runs.update_step(connection, change, org_id)
@@ -252,7 +252,7 @@ async def update_step(body: StepUpdate, context: AppContext, org_id: NamedOrgani
     "/step-results/normalize-inputs", summary="Normalize the inputs of a step's research", response_model=Data[Facts]
 )
 async def normalize_step_inputs(body: InputValues, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Answer, for each input, its normalized text for the prompt, or why there is none."""
+    """Return, for each input, its normalized text for the prompt, or why there is none."""
     operation = body.operation_id
     research = next(
         (plan.research for plan in context.plans if plan.research and plan.research.operation == operation), None
@@ -268,7 +268,7 @@ async def normalize_step_inputs(body: InputValues, context: AppContext, org_id: 
     "/step-results/mark-remaining-skipped", summary="Skip the queued steps of a run", response_model=Data[Facts]
 )
 async def skip_remaining_steps(body: SkipRemaining, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Set the queued steps of a run after a position to `skipped`; answer the run."""
+    """Set the queued steps of a run after a position to `skipped`; return the run."""
     bind_run(body.pipeline_run_id)
     async with context.connection() as connection:
         run = await runs.skip_remaining_steps(connection, body.pipeline_run_id, body.from_step_position, org_id)
@@ -279,13 +279,13 @@ async def skip_remaining_steps(body: SkipRemaining, context: AppContext, org_id:
     "/submissions/sync-status", summary="Derive a submission's status from its runs", response_model=Data[Facts]
 )
 async def sync_submission_status(body: SubmissionReference, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Derive the status of a submission from its runs, and store it; answer the submission."""
+    """Set the status of a submission as its runs' statuses imply; return the submission."""
     async with context.connection() as connection:
         return build_data_response(await runs.sync_submission_status(connection, body.submission_id, org_id))
 
 
 def _list_changes(body: Body) -> dict[str, Any]:
-    """Return the fields that were sent, as parameters for Postgres: JSON null as None."""
+    """Return the fields that were sent, as parameters for Postgres; JSON null becomes None."""
     values = {name: getattr(body, name) for name in body.model_fields_set}
     return {name: None if value == b"null" else value for name, value in values.items()}
 
@@ -294,7 +294,7 @@ async def repair_run_rows(context: Context, run_id: str) -> dict[str, Any]:
     """Write the missing rows of a run; return the `persistence` fields of the response.
 
     A failure is reported in these fields and not raised, since the run has ended anyway. Step results without rows then
-    stay pending, until `dex reconcile` writes them.
+    stay pending until `dex reconcile` writes them.
     """
     try:
         async with context.connection() as connection:
@@ -304,7 +304,7 @@ async def repair_run_rows(context: Context, run_id: str) -> dict[str, Any]:
         return _build_repair_report([], "what this run found is pending; `dex reconcile` writes it")
     _record_accounts(context, run_id, accounts)
     pending = ", ".join(f"`{account.spec}`" for account in accounts if account.error)
-    message = f"pending: {pending}; mend the table, then `dex reconcile` writes it" if pending else None
+    message = f"pending: {pending}; repair the table, then `dex reconcile` writes it" if pending else None
     return _build_repair_report(accounts, message)
 
 
@@ -316,7 +316,7 @@ def _build_repair_report(accounts: list[Account], message: str | None) -> dict[s
 
 
 def _record_accounts(context: Context, run_id: str, accounts: list[Account]) -> None:
-    """Count and log the outcomes of the repair, per spec."""
+    """Count and log, per spec, what became of the step results whose missing rows were written at the end of a run."""
     for account in accounts:
         for outcome, number in account.outcomes.items():
             context.metrics.count_repair(account.spec, outcome, number)

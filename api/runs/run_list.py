@@ -1,4 +1,4 @@
-"""The endpoints that list runs, by status or by a text in their input, and read one step result."""
+"""The endpoints that list runs, by status or by a text in their input, and that read one step result."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class RunParameters(OrganisationParameters):
     response_model=DataWithMeta[list[ListedRun], dict[str, Any]],
 )
 async def list_runs(caller: Reader, context: AppContext, parameters: Annotated[RunParameters, Query()]) -> Response:
-    """Answer the runs of the request's organisation that match the filters, newest first, with their steps."""
+    """Return the runs of the request's organisation that match the filters, newest first, with their steps."""
     wanted = RunSearch(
         org_id=choose_organisation(caller, parameters.org_id),
         company_id=caller.company_id,
@@ -139,18 +139,18 @@ async def answer_step_result(
     context: AppContext,
     parameters: Annotated[OrganisationParameters, Query()],
 ) -> Response:
-    """Answer one step result of the request's organisation, with its payloads."""
+    """Return one step result of the request's organisation, with its payloads."""
     org_id, step_id = choose_organisation(caller, parameters.org_id), parse_uuid(step_result_id)
     async with context.connection() as connection:
-        found = step_id and await read_step_result(connection, context.plans, org_id, step_id, caller.company_id)
-        if not found:
+        text = step_id and await read_step_result(connection, context.plans, org_id, step_id, caller.company_id)
+        if not text:
             await check_organisation(connection, org_id)
             raise Fault("not_found", "there is no such step result", hint="check the id and the organisation")
-    return build_data_response(found)
+    return build_data_response(text)
 
 
 def _spell_text(text: str) -> tuple[str, ...]:
-    """Return the texts to search for: `text` itself, preceded by its domain where it is a URL or domain.
+    """Return the texts to search for: `text` itself and, if it is a URL or domain, before it the domain.
 
     Raises Fault 422 for a text that is too long.
     """

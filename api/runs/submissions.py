@@ -1,7 +1,7 @@
-"""The endpoints of submissions: create, read, cancel and retry one.
+"""The endpoints of submissions: create, read, cancel and retry.
 
-With `TRIGGER_SECRET_KEY` set, Trigger.dev executes the runs, and local runners cannot claim them. A run that it did not
-accept stays queued, and the response says so; `submissions/dispatch` dispatches it again.
+If `TRIGGER_SECRET_KEY` is set, Trigger.dev executes the runs, and local runners cannot claim them. A run that it did
+not accept stays queued, and the response says so; `submissions/dispatch` dispatches it again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from engine.runs.statuses import Runner
 
 
 class SpenderRoute(BodyRoute):
-    """The route of an endpoint that starts paid work."""
+    """The route of an endpoint that starts paid work: the caller's role must allow it; the body has a limited size."""
 
     authenticate = staticmethod(find_spender)
 
@@ -47,7 +47,7 @@ class SpenderRoute(BodyRoute):
 router = APIRouter(prefix="/api/v1/submissions", tags=["submissions"], **ROUTER_OPTIONS)
 runner_router = APIRouter(prefix="/api/internal/submissions", **RUNNER_OPTIONS)
 
-#: Its schema only describes it: one that is blank or too long is answered with 400.
+#: The schema only describes the header: a blank or too long one gives 400.
 IdempotencyKey = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 255})]
 _EXAMPLE = {
     "steps": [{"operation_id": "company.derive.icp_job_titles"}],
@@ -63,7 +63,7 @@ async def create_submission(
         Omittable[IdempotencyKey], Header(description="A repeated request with the same key gets the first submission.")
     ] = None,
 ) -> Response:
-    """Store a submission and dispatch its runs to Trigger.dev, where that executes them; answer the submission."""
+    """Store a submission, dispatch its runs to Trigger.dev if that executes them, and return the submission."""
     key = check_idempotency_key(idempotency_key)
     if body.replaced:
         message = "the body holds a NUL or half a surrogate pair"
@@ -97,7 +97,7 @@ router.add_api_route(
     responses=describe_errors(400, 401, 404, 422, 503),
 )
 async def read_submission(submission_id: Id, caller: Tenant, context: AppContext) -> Response:
-    """Answer a submission of the caller with its runs and their steps."""
+    """Return a submission of the caller with its runs and their steps."""
     return build_data_response(await _fetch_submission(context, caller, submission_id))
 
 
@@ -109,9 +109,9 @@ async def read_submission(submission_id: Id, caller: Tenant, context: AppContext
     responses=describe_errors(401, 409, 413, 415, 422, 503),
 )
 async def dispatch_submission(body: SubmissionReference, context: AppContext) -> Any:
-    """Dispatch to Trigger.dev the runs of a submission that it has not accepted; answer how many it accepted."""
+    """Dispatch the runs of a submission that Trigger.dev has not accepted yet; return how many it accepted now."""
     if not context.settings.trigger_secret_key:
-        raise Fault("no_trigger", "`TRIGGER_SECRET_KEY` is not set", hint="set it, or let a local runner work")
+        raise Fault("no_trigger", "`TRIGGER_SECRET_KEY` is not set", hint="set it, or start a local runner")
     async with context.connection() as connection:
         runs = await submissions.find_undispatched_runs(connection, body.submission_id)
     return {"data": {"dispatched": 0, "not_dispatched": []} | await dispatch_runs(context, runs)}
@@ -124,7 +124,7 @@ async def dispatch_submission(body: SubmissionReference, context: AppContext) ->
     responses=describe_errors(400, 401, 403, 404, 422, 503),
 )
 async def cancel_submission(submission_id: Id, caller: Spender, context: AppContext) -> Response:
-    """Cancel the runs of a submission: they place no more orders; answers of placed orders are still collected."""
+    """Cancel the runs of a submission: they place no more orders, but answers to placed orders are still collected."""
     return await _change_submission(context, caller, submission_id, management.cancel_runs, "canceled")
 
 
@@ -142,7 +142,7 @@ async def retry_submission(submission_id: Id, caller: Spender, context: AppConte
 async def _change_submission(
     context: Context, caller: Caller, submission_id: str, change: Callable[..., Awaitable[list[ChangedRun]]], name: str
 ) -> Response:
-    """Apply `change` (cancel or retry) to the runs of a submission, here and at Trigger.dev; answer the submission.
+    """Apply `change` (cancel or retry) to the runs of a submission, here and at Trigger.dev; return the submission.
 
     `meta` has the number of changed runs, under `name`, and their ids.
     """
@@ -171,9 +171,9 @@ async def _fetch_submission(context: Context, caller: Caller, submission_id: str
 async def _offer_submission(
     context: Context, created: submissions.CreatedSubmission, submission: submissions.NewSubmission
 ) -> dict[str, Any]:
-    """Dispatch the runs of a submission to Trigger.dev, where that executes them; return the `meta` fields about it.
+    """Dispatch the runs of a submission to Trigger.dev, if that executes them; return the `meta` fields about it.
 
-    For a repeated request, only the runs that Trigger.dev has not accepted are dispatched.
+    For a repeated request, only runs that Trigger.dev has not accepted yet are dispatched.
     """
     if submission.runner is not Runner.TRIGGER:
         return {}

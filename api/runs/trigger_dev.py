@@ -20,10 +20,10 @@ from api.settings import Settings
 TASK: Final = "run-pipeline"
 MAX_ATTEMPTS: Final = 4
 REQUEST_TIMEOUT: Final = 10.0  # seconds
-TOTAL_TIMEOUT: Final = 30.0  # seconds for all runs of one call together, since the API's client waits
+TOTAL_TIMEOUT: Final = 30.0  # seconds for all runs of one call, while the API's client waits
 MAX_CONCURRENT: Final = 8
 MAX_PAUSE: Final = 10.0  # seconds between two attempts
-#: HTTP statuses after which a request is retried; others would fail again.
+#: HTTP statuses after which a request is retried; after others it would fail again.
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -53,7 +53,7 @@ async def start_runs(settings: Settings, runs: list[tuple[str, str, str | None, 
 async def cancel_runs(settings: Settings, trigger_run_ids: list[str]) -> int:
     """Cancel runs at Trigger.dev, a few at a time; return for how many the request failed.
 
-    Such a run places no more orders, since the API refuses its next request.
+    Even such a run places no more orders, since the API refuses its next request.
     """
     semaphore = asyncio.Semaphore(MAX_CONCURRENT)
     headers = {"authorization": f"Bearer {settings.trigger_secret_key}"}
@@ -74,7 +74,7 @@ async def _start_run(
 ) -> Dispatch:
     body = {
         "payload": {"pipeline_run_id": run_id, "org_id": org_id, "company_id": company_id},
-        # For a key that was used, Trigger.dev returns the earlier task, so a restarted run needs another key.
+        # For a key that was used before, Trigger.dev returns the earlier task, so a restarted run needs a new key.
         "options": {"idempotencyKey": run_id if restarts == 0 else f"{run_id}:{restarts}"},
     }
     error = "Trigger.dev was not asked: the runs before took too long"
@@ -110,6 +110,6 @@ def _read_dispatch(run_id: str, response: httpx.Response) -> Dispatch:
 
 
 def _read_retry_after(response: httpx.Response) -> float | None:
-    """Return the `Retry-After` header in seconds, None where it is no number."""
+    """Return the `Retry-After` header in seconds; None if it is not a number."""
     text = response.headers.get("retry-after", "")
     return min(float(text), MAX_PAUSE) if text.isdigit() else None

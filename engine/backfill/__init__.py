@@ -1,1 +1,1 @@
-"""Make rows and ledger entries from stored step results, and read the accounts."""
+"""Make rows and ledger entries from stored step results, and count the step results by outcome (the accounts)."""

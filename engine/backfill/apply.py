@@ -1,14 +1,16 @@
 """Fold a batch of step results and stale rows into the table of their spec, in one transaction.
 
-Backfill, repair and an upsert that names its step result all use it. The steps of `BatchFold.fold_batch`:
+A unit is what is folded together: the row of one key or, with `on_absent: delete`, all rows of one parent key. A step
+result contributes to the units it has rows for. Backfill, repair, and an upsert that names its step result use this
+module. The steps of `BatchFold.fold_batch`:
 
 1. lock the step results; one that changed since it was read stays pending
-2. lock the units they contribute to or contributed to, and the stale ones; then read which other step results
-   contribute to them
-3. read the documents of other contributors, newest first, as far back as the fold needs them
-4. fold, and store the rows that differ (engine/backfill/writer.py)
-5. remove the rows that nothing contributes to any more (engine/backfill/removal.py)
-6. write lineage and ledger
+2. lock the units to which they contribute or contributed, and the stale ones; then read which other step results
+   contribute to these units
+3. read the documents of those others, newest first, as far back as the fold needs them
+4. compute the rows and store those that differ (engine/backfill/writer.py)
+5. remove the rows that no step result gives any more (engine/backfill/removal.py)
+6. write lineage (which step result gave which row) and ledger (what became of each step result)
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ from engine.store.connection import Connection
 
 @dataclass(frozen=True)
 class BatchFold:
-    """A plan with the statements that fold its batches; build it once and use it for every batch."""
+    """Folds batches of step results into one plan's table; build it once, since it holds the SQL statements.
+
+    To fold is to compute a row from everything that step results give for its key: the newest wins.
+    """
 
     reading: Reading
     staging: StagingStatements
@@ -47,7 +52,7 @@ class BatchFold:
 
     @classmethod
     def build(cls, reading: Reading, preview: Preview | None = None) -> BatchFold:
-        """Build the statements of a plan. `preview` collects what each batch changes."""
+        """Build the statements of a plan. `preview`, if given, collects what each batch changes."""
         return cls(reading, StagingStatements.build(reading, preview), RemovalStatements.build(reading.plan), preview)
 
     @property
@@ -63,12 +68,14 @@ class BatchFold:
         again: bool,
         is_trial: bool = False,
     ) -> list[UnitFold]:
-        """Fold and record `steps` and `stale` inside the caller's transaction; return the folds.
+        """Compute and store the rows of `steps` and of stale units; record the outcomes; return a fold per unit.
 
-        A step result that changed since it was read is left out and stays pending: `list_recorded` returns the others.
-        `again` overwrites ledger entries. With `is_trial`, for a transaction that is rolled back, any version of the
-        spec is accepted. Raises SpecOutdated when another version is the present one, and psycopg's errors for what no
-        row caused.
+        A unit is the rows that are computed together: that of a key, or with `on_absent: delete` those of a parent key.
+        Runs inside the caller's transaction. A step result that changed since it was read is left out and stays
+        pending: `list_recorded` returns the others. `again` overwrites ledger entries. With `is_trial`, for a
+        transaction that is rolled back, any version of the spec is accepted. Raises SpecOutdated when another version
+        of the spec is the present one, and psycopg's error where the database fails for a reason other than a row's
+        values.
         """
         if not is_trial:
             await check_present_version(connection, self.plan)
@@ -114,12 +121,12 @@ class BatchFold:
 
 
 def list_recorded(steps: Sequence[Step]) -> list[Step]:
-    """Return the steps of a folded batch whose outcomes were recorded."""
+    """Return those of the folded steps whose outcomes were recorded."""
     return [step for step in steps if step.is_recorded]
 
 
 async def _lock_steps(connection: Connection, steps: Sequence[Step]) -> set[str]:
-    """Lock the step results against changes; return the ids of those that have not changed since they were read."""
+    """Lock step results against changes; return the ids of those that have not changed since they were read."""
     if not steps:
         return set()
     ids, versions = ",".join(step.id for step in steps), ",".join(step.version for step in steps)
@@ -131,7 +138,7 @@ async def _lock_steps(connection: Connection, steps: Sequence[Step]) -> set[str]
 
 
 def _record_outcomes(folds: Iterable[UnitFold]) -> None:
-    """Set the outcome of each row of the batch's step results."""
+    """Set, on each step result of the batch, the outcome of each of its rows."""
     for fold in folds:
         newest = fold.list_newest()
         for contributor in fold.contributors:

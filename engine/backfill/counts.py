@@ -1,4 +1,4 @@
-"""Count the step results of a scope, and those of it that are still pending."""
+"""Count the step results that a scope (a backfill's selection) covers, and how many of them are pending."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _WHOLE = Shard(0, 1)
 async def count_by_organisation(
     connection: Connection, plan: Plan, scope: Scope, shard: Shard = _WHOLE
 ) -> dict[str, int]:
-    """Return how many step results of the scope each organisation of a shard has."""
+    """Return the number of step results that a scope selects by organisation, for the organisations of a shard."""
     statement = step_results.build_organisation_counts_statement(plan, scope)
     rows = await fetch_rows(connection, statement.text, statement.parameters)
-    return {org_id: found for org_id, found in rows if shard.holds(org_id)}
+    return {org_id: count for org_id, count in rows if shard.holds_organisation(org_id)}
 
 
 async def count_left(connection: Connection, plan: Plan, scope: Scope, shard: Shard = _WHOLE) -> int:
-    """Return how many step results of the scope are pending, whatever else it selects.
+    """Return how many step results are pending in the organisations and runs that a scope selects.
 
-    Organisations that have entries in `pending_results` are counted by the ledger: while another process adds the
-    history of a new version, that table may have entries of step results that were recorded a moment ago.
+    They are counted by the ledger where `pending_results` has entries of an organisation: while another process adds
+    the history of a new version to that table, it may hold step results that were recorded a moment ago.
     """
     scope = replace(scope, all=False, rejected=False)
     counts = await count_by_organisation(connection, plan, scope, shard)

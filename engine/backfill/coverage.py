@@ -1,4 +1,4 @@
-"""Read the accounts of every spec and organisation from the database.
+"""Read the accounts from the database: for each spec and organisation, the number of step results per outcome.
 
 An account closes when found = written + unchanged + superseded + filtered + rejected + pending, and, for the elements
 of the recorded step results, when elements = rows + duplicates + refused.
@@ -22,12 +22,11 @@ from engine.store.errors import wrap_errors
 async def fetch_coverage(
     connection: Connection, plans: Sequence[Plan], org_id: str | None = None
 ) -> list[dict[str, Any]]:
-    """Return the account of each spec and organisation.
+    """Return the account of each spec and organisation that has found step results, as JSON objects.
 
-    Its numbers are `found`, the count of each outcome, `pending`, those of the elements, and `stale_rows`. What is
-    found of a spec is the sum of what is recorded and what is queued as pending; where its pending step results are not
-    queued, they are counted. An organisation without found step results of a spec does not appear. Raises
-    StoreUnavailable.
+    Their numbers are `found`, the count of each outcome, `pending`, those of the elements, and `stale_rows`. `found` is
+    the sum of recorded and queued step results; the pending ones of a spec that does not queue them are counted in the
+    step results instead. Raises StoreUnavailable.
     """
     if not plans:
         return []
@@ -64,7 +63,7 @@ async def _fetch_counts(connection: Connection, statement: Statement) -> list[tu
 def _sum_found(plans: Sequence[Plan], rows: Iterable[tuple[Any, ...]]) -> Counter[tuple[str, str]]:
     """Add up found counts by (spec, organisation), from counts by (operation, organisation).
 
-    An operation may have several specs, which all count its step results.
+    A step result counts for every spec of its operation.
     """
     specs: defaultdict[str, list[str]] = defaultdict(list)
     for plan in plans:
@@ -78,7 +77,7 @@ def _sum_found(plans: Sequence[Plan], rows: Iterable[tuple[Any, ...]]) -> Counte
 
 
 class _Accounts(dict[tuple[str, str], Account]):
-    """Accounts by (spec, organisation); a missing one is created on access."""
+    """Step results per outcome (an Account) by (spec, organisation); a missing Account is created on access."""
 
     def __missing__(self, key: tuple[str, str]) -> Account:
         account = self[key] = Account(key[0])
@@ -86,7 +85,7 @@ class _Accounts(dict[tuple[str, str], Account]):
 
 
 def _group_by_account(rows: Iterable[tuple[Any, ...]]) -> _Accounts:
-    """Add up the ledger's counts of outcomes and elements into accounts by (spec, organisation)."""
+    """Add up the ledger's counts of outcomes and elements to one account per (spec, organisation)."""
     accounts = _Accounts()
     for spec, org, outcome, count, *sums in rows:
         account = accounts[spec, str(org)]
@@ -110,9 +109,9 @@ def _report_account(org: str, account: Account) -> dict[str, Any]:
 async def list_results_by_outcome(
     connection: Connection, plan: Plan, outcome: str, org_id: str | None = None, limit: int = 100
 ) -> list[dict[str, Any]]:
-    """Return the step results that have `outcome` (or `pending`, `refused`), newest first, with the ledger's reasons.
+    """Return the newest step results of a plan that have `outcome`, with the ledger's reasons.
 
-    Raises StoreUnavailable.
+    `outcome` may also be `pending`, or `refused` for those with refused elements. Raises StoreUnavailable.
     """
     async with wrap_errors():
         queued = await is_queued(connection, plan)

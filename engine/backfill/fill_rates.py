@@ -1,4 +1,4 @@
-"""Count how many rows have a value in each column, over all rows that the stored step results give."""
+"""Count how many rows have a value in each column, over the rows that all stored step results give."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def fetch_fill_rates(
 ) -> list[dict[str, Any]]:
     """Return the fill rates of each spec and organisation that has found step results.
 
-    It extracts all of them, so it reads every document of the specs' operations. Raises StoreUnavailable.
+    Extracts the rows of all those step results, which reads all their documents. Raises StoreUnavailable.
     """
     reports = []
     for plan in plans:

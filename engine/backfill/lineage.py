@@ -18,16 +18,17 @@ Entry = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Lineage:
-    """The lineage of one spec's rows: reads and writes `row_lineage` and `stale_rows` over a connection."""
+    """The lineage of one spec's rows over a connection: reads and writes the tables `row_lineage` and `stale_rows`."""
 
     plan: Plan
     connection: Connection
 
     async def lock_units(self, steps: Sequence[Step], stale: Iterable[Unit]) -> list[UnitFold]:
-        """Lock every unit that `steps` contribute to or contributed to, and the units `stale`; return a fold of each.
+        """Lock the rows that `steps` give or gave (as units), and the units in `stale`; return a fold of each unit.
 
-        What the steps contributed to before is known only once it was read. Where that adds units, they are locked too
-        and everything is read again, since a writer may have changed it before its lock was taken.
+        A unit is the rows that are folded together. Which units the steps had rows in before is known only once the
+        lineage was read. Where that adds units, they are locked too and everything is read again, since another process
+        may have changed it before its lock was taken.
         """
         units = {(unit.org_id, unit.id): unit for step in steps for unit in step.units}
         units |= {(unit.org_id, unit.id): unit for unit in stale}
@@ -35,7 +36,7 @@ class Lineage:
         while True:
             needed = list_locks(self.plan.name, units.values())
             if missing := [number for number in needed if number not in locked]:
-                await self._execute(lineage.LOCK_UNITS_SQL, {"locks": ",".join(map(str, missing))})
+                await self._execute_statement(lineage.LOCK_UNITS_SQL, {"locks": ",".join(map(str, missing))})
                 locked.update(missing)
             entries = await self._read_units(units.values(), steps)
             known = len(units)
@@ -81,7 +82,7 @@ class Lineage:
         return list(folds.values())
 
     async def write_entries(self, folds: Sequence[UnitFold]) -> None:
-        """Write the lineage of the batch, correct that of other step results, and delete folded stale rows."""
+        """Record which step results gave the rows in `folds`; delete the entries of these rows in `stale_rows`."""
         new: list[tuple[UnitFold, Contributor]] = []
         other: list[tuple[UnitFold, Contributor]] = []
         for fold in folds:
@@ -100,13 +101,16 @@ class Lineage:
         if pairs:
             parents = [fold.unit.parent for fold, _ in pairs]
             parameters = {**self._build_parameters(pairs), "parents": parents, "spec": self.plan.name}
-            await self._execute(lineage.WRITE_LINEAGE_SQL, parameters)
+            await self._execute_statement(lineage.WRITE_LINEAGE_SQL, parameters)
 
     async def _update_other(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
-        """Update the lineage of step results outside of the batch; those whose refusal changed become pending."""
+        """Update the lineage of step results outside of the batch.
+
+        Those that are refused now and were not before, or the other way round, become pending.
+        """
         if not pairs:
             return
-        await self._execute(lineage.UPDATE_LINEAGE_SQL, self._build_parameters(pairs))
+        await self._execute_statement(lineage.UPDATE_LINEAGE_SQL, self._build_parameters(pairs))
         changed = [each.step_id for _, each in pairs if each.step and _is_refused(each) != each.was_refused]
         if changed:
             await self.forget_outcomes(changed)
@@ -114,11 +118,11 @@ class Lineage:
     async def forget_outcomes(self, step_ids: Iterable[str]) -> None:
         """Make step results pending again."""
         parameters = {"spec": self.plan.name, "ids": ",".join(step_ids)}
-        await self._execute(lineage.FORGET_OUTCOMES_SQL, parameters)
+        await self._execute_statement(lineage.FORGET_OUTCOMES_SQL, parameters)
 
     async def _delete_former(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
         if pairs:
-            await self._execute(lineage.DELETE_LINEAGE_SQL, self._build_parameters(pairs))
+            await self._execute_statement(lineage.DELETE_LINEAGE_SQL, self._build_parameters(pairs))
 
     async def _delete_stale(self, entries: Sequence[StaleEntry]) -> None:
         if entries:
@@ -128,10 +132,10 @@ class Lineage:
                 "units": ",".join(entry.unit.id for entry in entries),
                 "revisions": ",".join(str(entry.revision) for entry in entries),
             }
-            await self._execute(lineage.DELETE_STALE_SQL, parameters)
+            await self._execute_statement(lineage.DELETE_STALE_SQL, parameters)
 
     async def queue_stale(self, units: Sequence[tuple[Unit, str]]) -> None:
-        """Add units, each with the id of one of its rows, to `stale_rows`, so that a backfill folds them again."""
+        """Queue units (rows that are folded together) in `stale_rows` for a backfill, each with a row's id."""
         if units:
             parameters = {
                 "spec": self.plan.name,
@@ -140,7 +144,7 @@ class Lineage:
                 "rows": ",".join(row_id if unit.parent is None else "" for unit, row_id in units),
                 "parents": [unit.parent for unit, _ in units],
             }
-            await self._execute(lineage.QUEUE_STALE_SQL, parameters)
+            await self._execute_statement(lineage.QUEUE_STALE_SQL, parameters)
 
     def _build_parameters(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> dict[str, Any]:
         return {
@@ -151,17 +155,17 @@ class Lineage:
             "refused": ",".join("true" if _is_refused(contributor) else "false" for _, contributor in pairs),
         }
 
-    async def _execute(self, sql: str, parameters: dict[str, Any]) -> None:
+    async def _execute_statement(self, sql: str, parameters: dict[str, Any]) -> None:
         await self.connection.execute(sql, parameters)
 
 
 def _find_row_id(fold: UnitFold) -> str | None:
-    """Return the id of the unit's row; None for a parent key, whose rows are found by that key."""
+    """Return the id of the unit's row; None for the rows of a parent key, which are looked up by that key."""
     if fold.unit.parent is not None:
         return None
     return next((result.row_id for result in fold.results.values()), None)
 
 
 def _is_refused(contributor: Contributor) -> bool:
-    """Return whether the database refuses the contribution; where it was not read, whether it did before."""
+    """Return whether the database refuses a step result's row; if that was not read again, whether it did before."""
     return bool(contributor.refusals) if contributor.step else contributor.was_refused

@@ -54,7 +54,7 @@ class LiveResult:
 
 @dataclass(frozen=True)
 class LiveUpsert:
-    """A plan with the statements of its upserts; build it once and use it for every request."""
+    """Writes the upserts of one plan; build it once, since it holds the SQL statements."""
 
     upsert: Upsert
     fold: BatchFold
@@ -74,11 +74,12 @@ class LiveUpsert:
     async def write_rows(
         self, connection: Connection, org_id: str, rows: Sequence[Mapping[str, Any]], *, all_or_none: bool = False
     ) -> LiveResult:
-        """Write `rows`, which share their source, for `org_id`.
+        """Write `rows`, which all name the same source, for the organisation `org_id`; return what became of them.
 
-        If they name a recorded step result, it is folded. Otherwise each row maps fields and source columns to
-        converted values; with `all_or_none` all are written or none, without it those that the database accepts. Raises
-        UnknownOrganisation, SourceRefused, StoreRefused for the only row or for what no row caused, StoreUnavailable.
+        If they name a recorded step result, that step result is folded. Otherwise each row maps fields and source
+        columns to converted values; with `all_or_none` all rows are written or none, without it those that the database
+        accepts. Raises UnknownOrganisation; SourceRefused when the source is another organisation's; StoreRefused when
+        the only row is refused, or a statement fails for another reason than a row's values; StoreUnavailable.
         """
         step_id = rows[0].get("source_step_result_id")
         if step_id is not None:
@@ -93,13 +94,13 @@ class LiveUpsert:
     async def _write_step(
         self, connection: Connection, org_id: str, step_id: str, rows: Sequence[Mapping[str, Any]]
     ) -> LiveResult | None:
-        """Fold the step result that `rows` name; return None where it cannot be folded yet."""
+        """Write the rows of the stored step result that `rows` name; return None when that is not possible yet."""
         cursor = await connection.execute(step_upsert.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
-        found = await cursor.fetchone()
-        if found is None:
+        row = await cursor.fetchone()
+        if row is None:
             await check_organisation(connection, org_id)
             raise SourceRefused("source_step_result_id")
-        status, result_status, operation, submission_id, run_id = found
+        status, result_status, operation, submission_id, run_id = row
         _check_sources(rows[0], submission_id, run_id)
         if status in _UNRECORDED:
             return None
@@ -117,7 +118,10 @@ class LiveUpsert:
         return None if step is None else await self._build_result(connection, org_id, step, rows)
 
     async def _fold_step(self, connection: Connection, step_id: str) -> Step | None:
-        """Fold one step result; return None when it was deleted, or changed before its lock in every attempt."""
+        """Write the rows of one stored step result, as a backfill does.
+
+        Returns None when it was deleted, or when it kept changing before it could be locked.
+        """
         for _ in range(_MAX_ATTEMPTS):
             steps = await fetch_steps(connection, self.fold.reading, [step_id])
             recorded = await fold_with_retry(connection, self.fold, steps, again=False, lock_timeout=_LOCK_TIMEOUT)
@@ -143,7 +147,7 @@ class LiveUpsert:
         return LiveResult(list(answered), step.outcome, step.reasons, self._list_refused(step, rows), claims)
 
     def _list_refused(self, step: Step, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Reason]]:
-        """Return (index of the posted row, reason) for each row of the step result that the database refuses."""
+        """Return the index of each posted row, with the reason, whose row in the step result the database refuses."""
         posted = {build_key(self.plan, dict(row)): place for place, row in enumerate(rows)}
         return [
             (posted.get(build_key(self.plan, row), 0), step.refusals[number])
@@ -152,7 +156,7 @@ class LiveUpsert:
         ]
 
     def _choose_rows(self, step: Step, rows: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Return the indices of the step's rows to answer with: those of the posted keys, or its only row."""
+        """Return the indices of the step result's rows for the answer: those with a posted key, or its only row."""
         extracted = step.extraction.rows
         if not self.plan.many:
             return list(range(len(extracted)))
@@ -172,7 +176,7 @@ class LiveUpsert:
     async def _compare_claims(
         self, connection: Connection, step: Step, rows: Sequence[Mapping[str, Any]]
     ) -> list[Reason]:
-        """Return a reason for each posted value that differs from that of the step result."""
+        """Return a reason for each posted value that differs from the step result's."""
         extracted = {build_key(self.plan, row): number for number, row in enumerate(step.extraction.rows)}
         notes = []
         for row in rows:
@@ -203,7 +207,7 @@ class LiveUpsert:
 
 
 def _check_sources(row: Mapping[str, Any], submission_id: str, run_id: str) -> None:
-    """Raise SourceRefused when the submission or run that a row names is not that of its step result."""
+    """Raise SourceRefused when a row names another submission or run than its step result has."""
     if row.get("source_submission_id") not in (None, submission_id):
         raise SourceRefused("source_submission_id")
     if row.get("source_pipeline_run_id") not in (None, run_id):

@@ -1,4 +1,4 @@
-"""Collect what a backfill would change, cell by cell, for the report of a dry run."""
+"""Collect, for the report of a dry run, which cells a backfill would change."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Cells = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Preview:
-    """Counts and samples of the cells that one backfill would change.
+    """Counts and samples of the cells that a backfill would change.
 
-    Of a long document the sample has the beginning and a hash.
+    A long document is shown as its beginning and a hash.
     """
 
     plan: Plan
@@ -47,7 +47,10 @@ class Preview:
         self.removed[row_id] = key
 
     def compare_rows(self, before: Mapping[int, Cells], after: Mapping[int, Cells]) -> None:
-        """Count the changes of one merge from the stored rows before and after it, by ordinal of the staged row."""
+        """Count the cells that one merge changed.
+
+        `before` and `after` are the stored rows by the ordinal of the staged row.
+        """
         new = sorted(after.keys() - before.keys())
         self.new += len(new)
         self.added += [self._describe_row(after[number]) for number in new[: _MAX_SAMPLES - len(self.added)]]
@@ -69,9 +72,9 @@ class Preview:
             self.samples.append({"key": key, "column": name, "from": old, "to": new})
 
     def _render_cell(self, name: str, cells: Cells) -> Any:
-        """Return the cell as the report shows it.
+        """Return a cell as the report shows it.
 
-        The snapshot has a document as its MD5 (32 characters) and its beginning.
+        The snapshot holds a document as its MD5 (32 characters) followed by its beginning.
         """
         value = cells[name]
         if self.plan.field(name).type.name == "jsonb" and value is not None:
@@ -80,6 +83,7 @@ class Preview:
         return shorten_json(value) if isinstance(value, str | list) else value
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the JSON object that `dex backfill --dry-run` prints."""
         columns = [{"column": name, "count": count} for name, count in self.columns.most_common()]
         names = [column.name for column in self.plan.key_fields]
         removed = [

@@ -15,9 +15,9 @@ from engine.sql import step_results
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, fetch_rows
 
-#: Step results per fetch: extracting them takes some two milliseconds, during which no writer can send a statement.
+#: Step results per fetch: extracting them takes about two milliseconds, in which no writer can send a statement.
 FETCH_SIZE: Final = 40
-#: Step results of the first fetch, when nothing is known of their size.
+#: Step results of the first fetch, when their size is not known yet.
 FIRST_SIZE: Final = 10
 #: Step results of one fetch by id, at most.
 _MOST_STEPS: Final = 500
@@ -26,12 +26,12 @@ _FETCH_BYTES: Final = 2_000_000
 
 
 async def fetch_steps(connection: Connection, reading: Reading, ids: Sequence[str]) -> list[Step]:
-    """Return the found step results among `ids`, extracted. Raises psycopg's errors."""
+    """Return those of the step results `ids` that are `found`, with their rows extracted. Raises psycopg's errors."""
     return [extract_step(reading, row) for row in await fetch_results(connection, reading, ids)]
 
 
 async def fetch_results(connection: Connection, reading: Reading, ids: Sequence[str]) -> list[StepResultRow]:
-    """Return the found step results among `ids` as they are stored. Raises psycopg's errors."""
+    """Return those of the step results `ids` that are `found`, as they are stored. Raises psycopg's errors."""
     if not ids:
         return []
     statement = step_results.build_step_results_statement(reading, Scope(step_ids=ids, all=True))
@@ -39,19 +39,19 @@ async def fetch_results(connection: Connection, reading: Reading, ids: Sequence[
 
 
 def choose_fetch_size(count: int, size: int, most: int) -> int:
-    """Return how many step results to fetch next, at most `most`, given the number and the bytes of the last ones."""
+    """Return how many step results to fetch next (at most `most`), from the number and the bytes of the last fetch."""
     return max(1, min(most, _FETCH_BYTES * max(count, 1) // max(size, 1)))
 
 
 def measure_rows(rows: Sequence[StepResultRow]) -> int:
-    """Return the bytes of JSON that were fetched of step results."""
+    """Return the size of the JSON documents of fetched step results in bytes."""
     return sum(len(row[8] or "") for row in rows)
 
 
 async def read_missing_steps(connection: Connection, reading: Reading, folds: Sequence[UnitFold]) -> None:
     """Read the step results that `folds` need, newest first; each round reads twice as many per unit as the last.
 
-    Of the documents, some megabytes are held at a time; of what is extracted, the rows of these folds.
+    Holds some megabytes of documents at a time, and the extracted rows of these folds.
     """
     limit, steps, units = 1, dict[str, Step](), {fold.unit for fold in folds}
     while True:
@@ -67,9 +67,9 @@ async def read_missing_steps(connection: Connection, reading: Reading, folds: Se
 
 
 async def stream_steps(connection: Connection, reading: Reading, ids: Sequence[str]) -> AsyncIterator[Step]:
-    """Yield the found step results among `ids`, extracted, and hold the documents of a few at a time.
+    """Yield those of the step results `ids` that are `found`, extracted, a few documents at a time.
 
-    They come in the order of (recorded_at, id) if `ids` does. Raises psycopg's errors.
+    They come in the order of (recorded_at, id) if `ids` has that order. Raises psycopg's errors.
     """
     size, place = FIRST_SIZE, 0
     while place < len(ids):
@@ -82,7 +82,7 @@ async def stream_steps(connection: Connection, reading: Reading, ids: Sequence[s
 
 
 def _keep_rows(step: Step, units: Set[Unit]) -> Step:
-    """Return a step result with the rows of `units` only; the others are left empty, so that indices stay."""
+    """Return a step result that has only the rows of `units`; other rows become empty, so that indices stay valid."""
     known = {unit: rows for unit, rows in step.units.items() if unit in units}
     kept = {number for rows in known.values() for number in rows}
     rows = tuple(row if number in kept else {} for number, row in enumerate(step.extraction.rows))
@@ -90,7 +90,7 @@ def _keep_rows(step: Step, units: Set[Unit]) -> Step:
 
 
 def extract_step(reading: Reading, row: StepResultRow) -> Step:
-    """Extract the rows of one stored step result (the columns of `build_step_results_statement`). Never raises."""
+    """Extract the rows of one stored step result (the columns of `build_step_results_statement`); never raise."""
     step_id, org_id, submission_id, run_id, _, _, recorded_at, version, parts, *_ = row
     return build_step(
         reading.plan,

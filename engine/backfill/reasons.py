@@ -25,7 +25,7 @@ _NAMES: Final = ("outcome", "code", "field", "count", "message", "step_result_id
 async def count_reasons(
     connection: Connection, plans: Sequence[Plan], org_id: str
 ) -> Mapping[str, list[dict[str, Any]]]:
-    """Return the reasons by spec, the most frequent first, each with its count and one example.
+    """Return the reasons of each spec, the most frequent first, each with its count and one example.
 
     Raises StoreUnavailable.
     """
@@ -41,7 +41,7 @@ async def count_reasons(
 
 
 async def list_step_results(connection: Connection, plan: Plan, wanted: StepFilter) -> list[bytes]:
-    """Return the step results that `wanted` selects as JSON texts, newest first.
+    """Return the newest step results that match the filter `wanted`, each as JSON text.
 
     Raises StoreUnavailable.
     """
@@ -52,7 +52,7 @@ async def list_step_results(connection: Connection, plan: Plan, wanted: StepFilt
 
 
 async def count_pending(connection: Connection, plans: Sequence[Plan], org_id: str) -> list[dict[str, Any]]:
-    """Return per spec how many step results are pending, and when the oldest of them was recorded.
+    """Return, per spec, how many step results are pending and when the oldest of them was recorded.
 
     Raises StoreUnavailable.
     """

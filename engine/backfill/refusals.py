@@ -1,4 +1,4 @@
-"""Find out whether a table may refuse rows that the spec accepts; retry refused rows when the table has changed."""
+"""Find out whether a table may refuse rows that its spec accepts; retry refused rows once the table has changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engine.store.connection import Connection
 
 
 async def may_refuse_rows(connection: Connection, plan: Plan) -> bool:
-    """Return whether the table of `plan` has checks, triggers or types that may refuse rows for their content."""
+    """Return whether the table of `plan` has checks, triggers or column types that may refuse a row for its values."""
     parameters = {
         "table": quote_table(plan.table),
         "fields": [column.name for column in plan.fields],
@@ -21,7 +21,7 @@ async def may_refuse_rows(connection: Connection, plan: Plan) -> bool:
 
 
 async def forget_old_refusals(connection: Connection, plan: Plan) -> None:
-    """Make the step results pending of which the database refused a row, if the table has changed since."""
+    """Make step results pending again whose rows the database refused, if the table has changed since."""
     cursor = await connection.execute(TABLE_STATE_SQL, {"table": quote_table(plan.table)})
     (state,) = await cursor.fetchone() or (None,)
     await connection.execute(FORGET_REFUSALS_SQL, {"spec": plan.name, "digest": plan.digest, "state": state})

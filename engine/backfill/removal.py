@@ -1,4 +1,4 @@
-"""Remove rows that nothing contributes to any more, and clear the source of rows whose step result was deleted."""
+"""Remove rows that no step result gives any more; clear the source columns of rows whose step result was deleted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.store.connection import Connection
 
 @dataclass(frozen=True)
 class RemovalStatements:
-    """The statements of a plan that remove rows; build them once."""
+    """The SQL statements of a plan that remove rows; build them once."""
 
     plan: Plan
     unit_rows_sql: str
@@ -45,7 +45,7 @@ class RemovalStatements:
 
 @dataclass(frozen=True)
 class Removal:
-    """Removes rows over one connection, inside the transaction that folds."""
+    """Removes rows over one connection, inside the transaction that computes the rows which stay."""
 
     statements: RemovalStatements
     connection: Connection
@@ -53,7 +53,7 @@ class Removal:
     preview: Preview | None
 
     async def remove_rows(self, folds: Sequence[UnitFold]) -> None:
-        """Remove the rows that `folds` had before and no longer give; the rows they give are stored already."""
+        """Remove the rows that no step result gives any more after a fold; the rows that stay are stored already."""
         replacing = self.statements.plan.on_absent is OnAbsent.DELETE
         await self._remove_empty([fold for fold in folds if fold.row_ids and not (replacing and fold.unit.parent)])
         parents = [fold for fold in folds if replacing and fold.unit.parent]
@@ -61,10 +61,10 @@ class Removal:
             await self._remove_absent(parents)
 
     async def _remove_empty(self, folds: Sequence[UnitFold]) -> None:
-        """Remove the rows that units had and no longer give, or clear their source.
+        """Remove the former rows of units or, where a row stays without its step result, clear its source columns.
 
-        A row that belongs to another unit by now, since the key of the spec was changed, is queued for that unit
-        instead.
+        After a change of the spec's key a row may belong to another unit; then it is queued to be folded with that
+        unit.
         """
         units = {row_id: fold for fold in folds for row_id in fold.row_ids - _list_stored_ids(fold)}
         if not units:
@@ -91,7 +91,10 @@ class Removal:
         await self.lineage.queue_stale(queued)
 
     async def _remove_absent(self, folds: Sequence[UnitFold]) -> None:
-        """Remove the rows of each parent key that are not in its fold; record this for the newest complete result."""
+        """Remove the rows of each parent key that its newest complete step result no longer has.
+
+        That step result records how many they are.
+        """
         complete = [fold.find_complete() for fold in folds]
         parameters = {
             "orgs": ",".join(fold.unit.org_id for fold in folds),
@@ -106,9 +109,9 @@ class Removal:
             self._preview_removed([(row_id, key)])
         await self.connection.execute(self.statements.unsource_absent_sql, parameters)
         for number, (fold, contributor) in enumerate(zip(folds, complete, strict=True), start=1):
-            for each in fold.contributors:
-                if each.is_new and each.step:
-                    _record_deletion(each.step, removed[number] if each is contributor else None)
+            for member in fold.contributors:
+                if member.is_new and member.step:
+                    _record_deletion(member.step, removed[number] if member is contributor else None)
 
     def _preview_removed(self, rows: Iterable[tuple[str, str]]) -> None:
         if self.preview:
@@ -121,15 +124,20 @@ def _list_stored_ids(fold: UnitFold) -> set[str]:
 
 
 def _record_deletion(step: Step, removed: int | None) -> None:
-    """Record what a result that replaces rows removed; `removed` is None where it is not the newest complete one."""
+    """Record how many rows a step result with `on_absent: delete` removed.
+
+    `removed` is None for one that is not the newest complete step result of its parent key.
+    """
     if step.extraction.outcome != ExtractionOutcome.ROW or step.extraction.parent is None:
         return
     if step.refused_count:
-        message = "rows of earlier results were left: an element was rejected"
+        message = "rows of earlier results were kept: an element was rejected"
         step.merge_reasons.append(Reason("absent_kept", None, message))
     elif removed:
         step.deletion_outcome = Outcome.WRITTEN
         rows = "1 row of an earlier result was" if removed == 1 else f"{removed} rows of earlier results were"
-        step.merge_reasons.append(Reason("absent_deleted", None, f"{rows} deleted: no element of this one is theirs"))
+        step.merge_reasons.append(
+            Reason("absent_deleted", None, f"{rows} deleted: no element of this result has their key")
+        )
     elif not step.outcomes:
         step.deletion_outcome = Outcome.SUPERSEDED if removed is None else Outcome.UNCHANGED

@@ -1,18 +1,18 @@
-"""Turn stored step results into rows and accounts, for backfill, repair and reconcile.
+"""Turn stored step results into rows and ledger entries, for backfill, repair and reconcile.
 
 The steps of `run_backfill`:
 
-1. register the spec's version, unless it is known; make what the database refused pending if the table has changed
-   since; queue what is pending of a new version, unless all of it is in scope; take the spec's lock: two backfills of
-   one spec would only repeat each other (repair of one run takes none)
-2. read the scope's step results over one connection, oldest first, and extract their rows; a transaction of the reader
-   lasts some seconds, since what a long one sees could not be vacuumed
+1. register the spec's version, unless it is known; if the table has changed, make the step results pending that the
+   database refused; queue the pending step results of a new version, unless the scope covers all of them; take the
+   spec's lock, since two backfills of one spec would only repeat each other (the repair of one run takes none)
+2. read the step results of the scope over one connection, oldest first, and extract their rows; a transaction of the
+   reader lasts some seconds, since row versions that a longer one may still see could not be vacuumed
 3. meanwhile fold and record the batches extracted before, over two other connections, one transaction per batch; all
    step results of one key go to the same connection (`assign_writer` in engine/rows/steps.py)
 4. fold the rows that were queued because a step result was corrected, moved or deleted
-5. wait until all of it is on disk: the transactions did not
+5. wait until everything is on disk, since the transactions did not wait for it
 
-The process may be killed at any time: what was committed is in the ledger, the rest is pending.
+The process may be killed at any time: what was committed is in the ledger, everything else is pending.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ from engine.store.errors import StoreRefused, wrap_errors
 
 #: Seconds that a transaction of the reader lasts.
 _READ_SECONDS: Final = 5.0
-_WRITER_COUNT = 2  # most of the work is compressing documents, which one connection does on one core
-#: Units of stale rows per transaction: each may need the documents of several step results.
+_WRITER_COUNT = 2  # two, since most of the work is compressing documents, for which a connection uses one core
+#: Stale units per transaction: few, since each may need the documents of several step results.
 _STALE_SIZE: Final = 200
 _SAMPLE_SIZE = 3
 _MAX_ATTEMPTS = 5
-#: How long a repair waits for a lock. Its caller waits as long; what is not repaired stays pending.
+#: How long a repair, and so its caller, waits for a lock. After that its step results stay pending.
 _REPAIR_LOCK_TIMEOUT = "5s"
 
 Progress = Callable[[Account], None]
 T = TypeVar("T")
-Queue: TypeAlias = asyncio.Queue[T | None]  # None marks the end
+Queue: TypeAlias = asyncio.Queue[T | None]  # None marks the end of the queue
 
 
 @dataclass(slots=True)
 class BackfillResult:
-    """The result of a backfill: the account, and in a dry run a few of the rows it would write."""
+    """The result of a backfill: the number of step results per outcome; in a dry run also some rows it would write."""
 
     account: Account
     sample: list[dict[str, Any]] = field(default_factory=list)
@@ -79,11 +79,11 @@ async def run_backfill(
     progress: Progress = lambda account: None,
     waiting: Callable[[], None] = lambda: None,
 ) -> BackfillResult:
-    """Backfill one spec. `progress` is called after every batch, `waiting` when another backfill holds the lock.
+    """Backfill one spec. `progress` is called after every batch, `waiting` while another backfill holds the lock.
 
     A dry run does the same and rolls every batch back. `preview` collects what each batch changes (a key that occurs in
-    several batches is counted in each). Raises StoreUnavailable when the database goes away; what was committed until
-    then is recorded.
+    several batches is counted in each). Raises StoreUnavailable when the database becomes unreachable; the batches
+    committed until then stay.
     """
     async with wrap_errors(), AsyncExitStack() as stack:
         reader = await stack.enter_async_context(await connect(dsn))
@@ -107,7 +107,7 @@ async def run_backfill(
                 await writers[0].execute(merge.FLUSH_COMMITS_SQL)
             result.account.stale_rows = sum((await count_stale(writers[0], plan, scope.org_ids)).values())
             if not dry_run and result.account.pending and scope.limit is None:
-                left = await count_left(reader, plan, scope)  # others were recorded by somebody else, or are gone
+                left = await count_left(reader, plan, scope)  # the others were recorded by another process, or deleted
                 result.account.found -= max(result.account.pending - left, 0)
         if not dry_run and not scope.queued and scope.has_all_pending:
             await queue_history(reader, plan)
@@ -115,10 +115,10 @@ async def run_backfill(
 
 
 async def repair_run(connection: Connection, plans: Sequence[Plan], pipeline_run_id: str) -> list[Account]:
-    """Backfill the step results of one run; return an Account for each spec that has any. Takes no lock.
+    """Backfill the step results of one run, without the spec's lock; return an Account for each spec that has any.
 
-    An error of one spec (a table that does not fit, another present version) does not stop the others: its Account has
-    what is pending and the error. Raises StoreUnavailable.
+    An error of one spec (its table does not fit, another version is the present one) does not stop the others: its
+    Account counts its step results as pending and has the error. Raises StoreUnavailable.
     """
     accounts = []
     for plan in plans:
@@ -133,7 +133,7 @@ async def repair_run(connection: Connection, plans: Sequence[Plan], pipeline_run
 
 
 async def build_pending_account(connection: Connection, plan: Plan, error: EngineError, scope: Scope) -> Account:
-    """Return the Account of a spec that could not be backfilled: all of `scope` is pending because of `error`."""
+    """Return the Account of a spec that could not be backfilled because of `error`: all of `scope` is pending."""
     async with wrap_errors():
         return Account(plan.name, found=await _count_found(connection, plan, scope), error=error.message)
 
@@ -153,9 +153,10 @@ async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Acco
 
 
 async def _queue_part(reader: Connection, plan: Plan, scope: Scope) -> bool:
-    """Queue what is pending of a new version, unless the scope is all of it; return whether it is queued.
+    """Make sure that all pending step results of a new version are queued; return whether they are.
 
-    A backfill of all of it would take out of the queue at once what was put into it: it queues what it leaves.
+    A scope that covers all of them queues nothing: the backfill would take each out of the queue at once, and queues at
+    its end what it leaves pending.
     """
     return await (is_queued if scope.has_all_pending else queue_history)(reader, plan)
 
@@ -167,19 +168,19 @@ async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
 
 
 async def count_stale(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> dict[str, int]:
-    """Return by organisation how many rows wait to be folded anew; of all organisations where none is named."""
+    """Return the number of rows that wait to be folded again by organisation; no `org_ids` means all organisations."""
     parameters = {"specs": [plan.name], "orgs": list(org_ids)}
     rows = await fetch_rows(connection, lineage.COUNT_STALE_SQL, parameters)
     return {org_id: count for _, org_id, count in rows}
 
 
 async def stream_stale_units(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> AsyncIterator[list[Unit]]:
-    """Yield the queued units of organisations, or of all, in the order of organisation and unit, some at a time."""
+    """Yield the queued entries of `stale_rows`, in parts, by organisation and unit; no `org_ids` means all of them."""
     after = (_LEAST_UUID, _LEAST_UUID)
     while True:
         parameters = {"spec": plan.name, "orgs": list(org_ids), "after_org": after[0], "after_unit": after[1]}
-        found = await connection.execute(lineage.SELECT_STALE_SQL, {**parameters, "limit": _STALE_SIZE})
-        units = [Unit(org_id, unit_id, parent) for org_id, unit_id, parent in await found.fetchall()]
+        cursor = await connection.execute(lineage.SELECT_STALE_SQL, {**parameters, "limit": _STALE_SIZE})
+        units = [Unit(org_id, unit_id, parent) for org_id, unit_id, parent in await cursor.fetchall()]
         if not units:
             return
         yield units
@@ -191,8 +192,8 @@ class _Stream:
 
     fetch_step_results -> rows -> extract_step_results -> batches of each writer -> write_batches (per writer)
 
-    A queue holds one item: the server prepares the next rows while the last ones are extracted, and the next batch
-    waits while the one before is stored.
+    A queue holds one item, so each stage is at most one item ahead: the server prepares rows while the last ones are
+    extracted, and the next batch waits while one is stored.
     """
 
     def __init__(
@@ -215,7 +216,7 @@ class _Stream:
         self.progress = progress
 
     async def process_scope(self, reader: Connection, writers: Sequence[Connection]) -> None:
-        """Fetch, extract and write the step results of the scope."""
+        """Fetch the step results to backfill over `reader`, extract their rows, and write these over `writers`."""
         rows: Queue[list[StepResultRow]] = asyncio.Queue(1)
         batches: list[Queue[Sequence[Step]]] = [asyncio.Queue(1) for _ in writers]
         await _run_stages(
@@ -225,7 +226,7 @@ class _Stream:
         )
 
     async def fetch_step_results(self, reader: Connection, fetched: Queue[list[StepResultRow]]) -> None:
-        """Fetch the step results of the scope, oldest first."""
+        """Put the step results to backfill into the queue `fetched`, oldest first."""
         scope: Scope | None = self.scope
         while scope is not None:
             scope = await self._fetch_for_seconds(reader, scope, fetched)
@@ -234,7 +235,7 @@ class _Stream:
     async def _fetch_for_seconds(
         self, reader: Connection, scope: Scope, fetched: Queue[list[StepResultRow]]
     ) -> Scope | None:
-        """Fetch step results in one transaction of some seconds; return the scope that is left, None at the end."""
+        """Fetch step results in one transaction of some seconds; return what is left to fetch, None at the end."""
         clock = asyncio.get_running_loop().time
         ends, size, left = clock() + _READ_SECONDS, FIRST_SIZE, scope.limit
         statement = step_results.build_step_results_statement(self.reading, scope)
@@ -266,7 +267,7 @@ class _Stream:
             await queue.put(None)
 
     async def write_batches(self, writer: Connection, batches: Queue[Sequence[Step]]) -> None:
-        """Fold batches one after the other and add their outcomes to the account."""
+        """Write the rows of one batch after the other, and add the outcomes to the account."""
         while batch := await batches.get():
             steps = await fold_with_retry(
                 writer, self.fold, batch, again=self.scope.all, dry_run=self.dry_run, is_flushed=False
@@ -277,7 +278,7 @@ class _Stream:
             self.progress(self.result.account)
 
     async def fold_stale_rows(self, writer: Connection) -> None:
-        """Fold the stale rows of the scope's organisations, in the order of organisation and unit."""
+        """Compute and store again the rows that are queued in `stale_rows`, of the organisations to backfill."""
         async for units in stream_stale_units(writer, self.reading.plan, self.scope.org_ids):
             await fold_with_retry(writer, self.fold, (), units, again=False, dry_run=self.dry_run, is_flushed=False)
 
@@ -296,11 +297,11 @@ async def fold_with_retry(
     lock_timeout: str | None = None,
     is_flushed: bool = True,
 ) -> list[Step]:
-    """Fold a batch in its own transaction, and again after a deadlock; return the steps that were recorded.
+    """Write the rows of a batch in a transaction of its own, again after a deadlock; return the recorded steps.
 
-    A deadlock happens, for example, with the deletion of a run. Without `is_flushed` the commit does not wait for the
-    disk: the caller executes FLUSH_COMMITS_SQL after its last batch. A crash of the server before that takes whole
-    batches back, rows and ledger together, so they are pending again.
+    A deadlock happens, for example, while a run is deleted. Without `is_flushed` the commit does not wait for the disk:
+    the caller executes FLUSH_COMMITS_SQL after its last batch. If the server crashes before that, it loses whole
+    batches, rows and ledger entries together, so their step results are pending again.
     """
     attempts = 1
     while True:
@@ -332,13 +333,13 @@ async def _run_stages(*stages: Coroutine[Any, Any, None]) -> None:
 
 
 def record_outcomes(account: Account, steps: Sequence[Step]) -> None:
-    """Count what became of the step results of a batch."""
+    """Add the outcomes of a batch's step results to the account."""
     for step in steps:
         account.record_step(step)
 
 
 def _collect_sample(sample: list[dict[str, Any]], steps: Sequence[Step]) -> None:
-    """Add rows of `steps` to `sample` until it is full; a held document is replaced by a placeholder."""
+    """Add rows of `steps` to `sample` until it is full; a document that stays in Postgres is shown as a placeholder."""
     for step in steps:
         for row in step.extraction.rows[: _SAMPLE_SIZE - len(sample)]:
             values = {name: str(value) if value is HELD else value for name, value in row.items()}

@@ -20,14 +20,14 @@ from engine.values import exact_json
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """How many step results were read, and the statistics of each column."""
+    """The number of step results that were read, and the statistics of each column over them."""
 
     step_results: int
     columns: list[ColumnStatistics]
 
 
 async def sample_columns(connection: Connection, plan: Plan, org_id: str, limit: int) -> Samples:
-    """Evaluate every path of the plan on the newest step results, at most `limit`. Raises StoreUnavailable."""
+    """Evaluate every path of the plan on an organisation's newest `limit` step results. Raises StoreUnavailable."""
     async with wrap_errors():
         (rows,) = await run_as_tenant(connection, org_id, [build_newest_statement(plan, org_id, limit)])
     return Samples(len(rows), count_values_by_column(plan, _trace_steps(plan, org_id, rows)))

@@ -1,10 +1,10 @@
-"""One share of a backfill, cut by organisation: N processes on any machines do I/N each, and none waits for another.
+"""Backfill one share of the organisations, a shard: N processes on any machines each do one, without waiting.
 
-A key always holds the organisation, so no two shards have one key, and the order of its step results is kept: the
-organisations of a shard are done one after the other, oldest step result first. Where cuts overlap (0/2 beside 1/3),
-the locks of the keys keep two writers apart, and whoever comes second finds the work done.
+A key always holds the organisation, so no two shards share a key, and the order of its step results is kept: the
+organisations of a shard are done one after the other, oldest step result first. Where shards of different N overlap
+(0/2 beside 1/3), locks keep two processes from writing one key at once, and the second finds the work done.
 
-No transaction is longer than a batch, so a pooler may stand between, and a process may be killed anywhere.
+No transaction is longer than a batch, so a connection pooler may be in between, and a process may be killed anywhere.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from engine.store.errors import wrap_errors
 #: Step results whose ids are selected at a time; their documents are read in smaller parts.
 _PAGE_SIZE: Final = 2_000
 
-#: Called with an organisation, its step results, and those of all shards: it is larger than a shard's share.
+#: Called with an organisation that is larger than a shard's fair share, its step results, and those of all shards.
 NoteLarge = Callable[[str, int, int], None]
 
 
@@ -54,9 +54,10 @@ async def run_shard(
     progress: Progress = lambda account: None,
     note_large: NoteLarge = lambda org_id, found, total: None,
 ) -> BackfillResult:
-    """Backfill the organisations of one shard. `note_large` is called for one that is larger than a shard's share.
+    """Backfill the organisations of one shard.
 
-    What another process recorded meanwhile counts as neither found nor pending. Raises as `run_backfill`.
+    `note_large` is called for each organisation with more step results than a shard's fair share (all / N). Step
+    results that another process recorded meanwhile count neither as found nor as pending. Raises as `run_backfill`.
     """
     reading = Reading(plan)
     async with wrap_errors(), await connect(dsn) as connection:
@@ -90,24 +91,24 @@ async def fetch_organisations(dsn: str, shard: Shard) -> list[str]:
     """Return the organisations of a shard. Raises StoreUnavailable."""
     async with wrap_errors(), await connect(dsn) as connection:
         rows = await fetch_rows(connection, "select id::text from orgs order by id")
-    return [org_id for (org_id,) in rows if shard.holds(org_id)]
+    return [org_id for (org_id,) in rows if shard.holds_organisation(org_id)]
 
 
 async def _note_large_organisations(
     connection: Connection, plan: Plan, scope: Scope, shard: Shard, note_large: NoteLarge
 ) -> None:
-    """Call `note_large` for each organisation of the shard that has more of the scope than a shard's share."""
+    """Call `note_large` for each organisation of the shard with more step results in scope than its fair share."""
     known = await count_by_organisation(connection, plan, replace(scope, all=True, rejected=False))
     total = sum(known.values())
-    for org_id, found in known.items():
-        if shard.holds(org_id) and found * shard.count > total:
-            note_large(org_id, found, total)
+    for org_id, count in known.items():
+        if shard.holds_organisation(org_id) and count * shard.count > total:
+            note_large(org_id, count, total)
 
 
 async def _stream_batches(
     connection: Connection, reading: Reading, org_id: str, scope: Scope, batch_size: int
 ) -> AsyncIterator[Sequence[Step]]:
-    """Yield the step results of one organisation in batches, oldest first; between two nothing is held open."""
+    """Yield the step results of one organisation in batches, oldest first, with no transaction open between them."""
     builder = BatchBuilder(batch_size)
     while ids := await _fetch_page(connection, reading.plan, org_id, scope):
         scope = replace(scope, after=(ids[-1][1], ids[-1][0]))
@@ -119,7 +120,7 @@ async def _stream_batches(
 
 
 async def _fetch_page(connection: Connection, plan: Plan, org_id: str, scope: Scope) -> list[tuple[str, str]]:
-    """Return id and time of the next step results of an organisation, without their documents."""
+    """Return id and time of an organisation's next step results, without their documents."""
     statement = step_results.build_page_statement(plan, org_id, scope, _PAGE_SIZE)
     return await fetch_rows(connection, statement.text, statement.parameters)
 
@@ -127,8 +128,8 @@ async def _fetch_page(connection: Connection, plan: Plan, org_id: str, scope: Sc
 async def _fold_stale_rows(
     connection: Connection, fold: BatchFold, shard: Shard, account: Account, *, dry_run: bool
 ) -> None:
-    """Fold the rows that wait for it, of the shard's organisations."""
-    waiting = [org_id for org_id in await count_stale(connection, fold.plan, ()) if shard.holds(org_id)]
+    """Compute and store again the rows that are queued in `stale_rows`, of the shard's organisations."""
+    waiting = [org_id for org_id in await count_stale(connection, fold.plan, ()) if shard.holds_organisation(org_id)]
     account.stale_rows = 0
     if not waiting:
         return

@@ -1,7 +1,8 @@
 """The lock that keeps two backfills of one spec from repeating each other's work.
 
-It is held by the session: a transaction would be as long as the backfill. A pooler in transaction mode would keep such
-a lock, so behind one a transaction holds it, of a connection that reads nothing, and keeps nothing from being vacuumed.
+The session holds it, since a transaction would last as long as the backfill. Behind a pooler in transaction mode a
+session lock would stay with the pooler's connection, so there a transaction of a second connection holds it; that
+transaction reads nothing, so it does not hold back vacuum.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ _PAUSE: Final = 0.2
 async def hold_spec_lock(
     stack: AsyncExitStack, dsn: str, connection: StoreConnection, plan: Plan, waiting: Callable[[], None]
 ) -> None:
-    """Wait until no other backfill of the spec is at work; hold its lock until `stack` ends.
+    """Wait until no other backfill of the spec runs, then hold its lock until `stack` is closed.
 
-    `waiting` is called once, when somebody else has it. Raises psycopg's errors, StoreUnavailable.
+    `waiting` is called once, if another backfill holds the lock. Raises psycopg's errors, StoreUnavailable.
     """
     holder, is_told = connection, False
     if connection.behind_pooler:

@@ -1,8 +1,8 @@
-"""Stage the folded rows of one batch in a temporary table and store them range by range.
+"""Copy the folded rows of one batch to a temporary table, and store them from there range by range.
 
 A row keeps its number until the batch ends, and a range of numbers is stored at a time. So halving a range neither
-copies rows again nor creates another table: Postgres keeps a lock for each table until the transaction ends, and has
-room for a limited number of locks.
+copies rows again nor creates another table: Postgres keeps a lock on each table until the transaction ends, and the
+number of locks it can hold is limited.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from engine.rows.reading import Reading
 from engine.sql import merge
 from engine.store.connection import Connection, fetch_rows
 
-#: How often an insert is tried when another writer inserted the key and rolled back.
+#: How often an insert is tried when another transaction inserted the key and then rolled back.
 _MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class StagingStatements:
-    """The staging and merge statements of a plan. `preview` collects what each merge changes."""
+    """The SQL statements of a plan that stage and merge rows. `preview`, if given, collects what each merge changes."""
 
     plan: Plan
     create_sql: str
@@ -59,14 +59,14 @@ class StagingStatements:
 
 @dataclass(slots=True)
 class StagingTable:
-    """The staging table of one batch. The index of a row in `rows` is its ordinal in the table."""
+    """The temporary table of one batch. The index of a row in `rows` is its ordinal in the table."""
 
     connection: Connection
     statements: StagingStatements
     rows: list[FoldedRow] = field(default_factory=list)
 
     async def copy_rows(self, rows: Sequence[FoldedRow]) -> range:
-        """Stage rows; return the range of their ordinals."""
+        """Copy rows to the table; return the range of their ordinals."""
         first = len(self.rows)
         self.rows += rows
         numbers = range(first, len(self.rows))
@@ -76,10 +76,10 @@ class StagingTable:
         return numbers
 
     async def store_range(self, numbers: range, *, is_preview: bool) -> dict[int, RowResult]:
-        """Insert or update the staged rows of these ordinals, no key twice; return the result of each.
+        """Insert or update the staged rows with these ordinals, which have different keys; return the result of each.
 
-        With `is_preview` it also notes the cells that change. A row that the table did not keep under its key has no
-        result. Raises psycopg's error when the database refuses any of them.
+        With `is_preview` the cells that change are also collected. A row that the table did not keep under its key has
+        no result (a trigger dropped or changed it). Raises psycopg's error when the database refuses any of the rows.
         """
         bounds = {"first": numbers[0], "last": numbers[-1]}
         before = await self._fetch_snapshot(bounds, is_preview)
@@ -106,7 +106,10 @@ class StagingTable:
     async def _insert_rows(
         self, missing: list[int], bounds: dict[str, Any], differing: dict[int, str]
     ) -> dict[int, RowResult]:
-        """Insert staged rows; add to `differing` those whose key another writer inserted since the lookup."""
+        """Insert the staged rows `missing`.
+
+        Adds to `differing` those whose key another transaction inserted since the lookup.
+        """
         results: dict[int, RowResult] = {}
         for _ in range(_MAX_ATTEMPTS):
             misplaced = []
@@ -122,8 +125,8 @@ class StagingTable:
                 await self.connection.execute(self.statements.delete_misplaced_sql, {"ids": misplaced})
             if not missing:
                 break
-            found = await fetch_rows(self.connection, self.statements.lookup_sql, bounds)
-            taken = {number: row_id for number, row_id, _ in found if row_id is not None and number in missing}
+            stored = await fetch_rows(self.connection, self.statements.lookup_sql, bounds)
+            taken = {number: row_id for number, row_id, _ in stored if row_id is not None and number in missing}
             differing |= taken
             missing = [number for number in missing if number not in taken]
             if not taken:
@@ -131,7 +134,7 @@ class StagingTable:
         return results
 
     async def _fetch_snapshot(self, bounds: dict[str, Any], is_preview: bool) -> dict[int, dict[str, Any]]:
-        """Return the stored rows of a range of staged keys by ordinal, if a preview needs them, else nothing."""
+        """Return the stored rows that have the keys of a range, by ordinal; nothing unless a preview needs them."""
         if not (self.statements.preview and is_preview):
             return {}
         return dict(await fetch_rows(self.connection, self.statements.snapshot_sql, bounds))

@@ -1,4 +1,4 @@
-"""Backfill what is pending of every spec, for a process that does so at intervals."""
+"""Backfill the pending step results of every spec once: what API processes do at intervals."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from engine.store.connection import connect
 from engine.store.errors import StoreRefused, wrap_errors
 
 T = TypeVar("T")
-#: Specs that are swept concurrently: while Postgres works for one, Python extracts for another.
+#: The number of specs swept concurrently: while Postgres writes for one, Python extracts for another.
 _SPECS_AT_A_TIME: Final = 2
 
 
 class BackfillAtWork(EngineError):
-    """Another backfill of the spec is running, which does the same work."""
+    """Another backfill of the spec is running, so this one would only repeat its work."""
 
     def __init__(self, spec: str) -> None:
-        super().__init__(f"another backfill of the spec `{spec}` is at work", hint="it does the same")
+        super().__init__(f"another backfill of the spec `{spec}` is at work", hint="wait for it: it does the same work")
 
 
 async def sweep_specs(dsn: str, plans: Sequence[Plan]) -> list[Account]:
-    """Backfill what is pending of each plan; return an account of each that had work or could not be swept.
+    """Backfill the pending step results of each plan; return the Account of each that had some or could not be swept.
 
-    A spec is skipped while another backfill of it runs, and unless its present version is the plan's: a sweep registers
-    no version, since that is a step of a deployment. Raises StoreUnavailable.
+    A spec is skipped while another backfill of it runs, and while its present version is not the plan's: only a
+    deployment registers versions. Raises StoreUnavailable.
     """
     accounts = await map_specs(lambda plan: _sweep_spec(dsn, plan), plans)
     return [account for account in accounts if account is not None]
 
 
 async def map_specs(work: Callable[[Plan], Awaitable[T]], plans: Sequence[Plan]) -> list[T]:
-    """Return the result of `work` for each plan, some at a time; if it raises for one, cancel the others and raise."""
+    """Return the result of `work` for each plan, a few at a time; if one raises, cancel the others and raise."""
     places = asyncio.Semaphore(_SPECS_AT_A_TIME)
 
     async def work_within_limit(plan: Plan) -> T:

@@ -1,8 +1,8 @@
-"""Register the versions of specs, and keep a process with an older version from folding rows.
+"""Register the versions of specs, and keep processes with an older version from folding rows.
 
-The version that was registered last is the present one. Registering is a step of a deployment: `dex migrate` and `dex
-backfill` do it, `dex serve` only for a spec without any version. Otherwise an old and a new process would each fold the
-whole history again after the other.
+The version registered last is the present one. Registering is part of a deployment: `dex migrate` and `dex backfill`
+do it, `dex serve` only for a spec without any version. If every process registered its own, an old and a new process
+would fold the whole history again in turn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.sql import versions
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 
-#: Seconds to wait for transactions that may write step results and began before a new version was registered.
+#: Seconds to wait for transactions that began before a new version was registered and may write step results.
 _QUEUE_TIMEOUT: Final = 10.0
 _QUEUE_PAUSE: Final = 0.05
 
@@ -28,16 +28,16 @@ class PresentVersion:
     """The version of a spec that was registered last."""
 
     digest: str
-    is_queued: bool  # whether `pending_results` has all that is pending of it
+    is_queued: bool  # whether `pending_results` has every pending step result of this version
 
 
 class SpecOutdated(EngineError):
-    """Another version of the spec is the present one, so this process leaves its step results pending."""
+    """Another version of the spec is the present one, so this process leaves the spec's step results pending."""
 
     def __init__(self, spec: str) -> None:
         super().__init__(
             f"this version of the spec `{spec}` is not the one that was registered last",
-            hint="bring this process up to date; to go back to its version, run `dex migrate` with it",
+            hint="update this process; to go back to its version, run `dex migrate` with it",
         )
         self.spec = spec
 
@@ -50,9 +50,9 @@ async def check_present_version(connection: Connection, plan: Plan) -> None:
 
 
 async def register_versions(connection: Connection, plans: Sequence[Plan]) -> list[str]:
-    """Make the versions of `plans` the present ones, also older ones (a rollback); return the specs that changed.
+    """Make the versions of `plans` the present ones, older ones too (a rollback); return the specs that changed.
 
-    What is pending under them is added to `pending_results`. Raises StoreUnavailable, StoreRefused.
+    Adds their pending step results to `pending_results`. Raises StoreUnavailable, StoreRefused.
     """
     changed = []
     async with wrap_errors(), connection.transaction():
@@ -68,9 +68,9 @@ async def register_versions(connection: Connection, plans: Sequence[Plan]) -> li
 
 
 async def queue_history(connection: Connection, plan: Plan) -> bool:
-    """Add all that is pending of a plan to `pending_results`, unless it is there; return whether it is there now.
+    """Add the pending step results of a plan to `pending_results`; return whether all are there now.
 
-    It is not while another version is the present one, or while a transaction that writes step results stays open.
+    They are not while another version is the present one, or while a transaction that writes step results stays open.
     """
     parameters = _build_parameters(plan)
     present = await fetch_present_version(connection, plan)
@@ -92,12 +92,12 @@ async def queue_history(connection: Connection, plan: Plan) -> bool:
 
 
 async def is_queued(connection: Connection, plan: Plan) -> bool:
-    """Return whether `pending_results` has all that is pending of this version of a plan."""
+    """Return whether `pending_results` has every pending step result of this version of a plan."""
     return await fetch_present_version(connection, plan) == PresentVersion(plan.digest, is_queued=True)
 
 
 async def _wait_for_writers(connection: Connection) -> bool:
-    """Wait until open transactions that write step results or the ledger have ended; return False after a timeout."""
+    """Wait for open transactions that write step results or the ledger; return whether they ended before a timeout."""
     deadline = asyncio.get_running_loop().time() + _QUEUE_TIMEOUT
     while asyncio.get_running_loop().time() < deadline:
         async with connection.transaction():
@@ -112,7 +112,7 @@ async def _wait_for_writers(connection: Connection) -> bool:
 async def register_unknown_version(connection: Connection, plan: Plan) -> None:
     """Make the version of `plan` the present one if it was never registered.
 
-    Raises SpecOutdated when it was registered before and another version since.
+    Raises SpecOutdated when it was, and another version has been registered since.
     """
     parameters = _build_parameters(plan)
     present = await fetch_present_version(connection, plan)
@@ -127,7 +127,7 @@ async def register_unknown_version(connection: Connection, plan: Plan) -> None:
 
 
 async def register_first_versions(connection: Connection, plans: Iterable[Plan]) -> None:
-    """Register the plans whose specs have no version at all. Raises StoreUnavailable, StoreRefused."""
+    """Register the plans of those specs that have no version at all. Raises StoreUnavailable, StoreRefused."""
     async with wrap_errors():
         for plan in plans:
             if await fetch_present_version(connection, plan) is None:

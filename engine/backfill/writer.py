@@ -1,9 +1,9 @@
 """Store the folded rows of a batch; where the database refuses one, find out which contributions it accepts.
 
-A contribution that the database refuses, when contributions to a key are added oldest first, does not count. A table
-without conditions on the content of its rows accepts or refuses every row alike, so there only the final rows are
-written. Otherwise, and where a final row is refused, the rows after each contribution are written one after the other
-in a savepoint that is rolled back, so that no reader sees them.
+A contribution is the rows that one step result gives for a key. They are added oldest first; one whose resulting row
+the database refuses does not count. A table whose checks and triggers do not look at values accepts or refuses all
+rows alike, so there only the final rows are written. Otherwise, and where a final row is refused, the row after each
+contribution is written in turn, in a savepoint that is rolled back, so that no reader sees it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from engine.rows.outcomes import Outcome
 from engine.store.errors import DISCARDED_MESSAGE, is_row_error
 from engine.values.column_types import shorten_json
 
-#: Function that reads the step results that folds need.
+#: A function that reads the step results that folds need.
 ReadMissing = Callable[[Sequence[UnitFold]], Awaitable[None]]
 Refusal = tuple[FoldedRow, Reason]
 
 
 @dataclass(slots=True)
 class FoldWriter:
-    """Writes folds through the staging table of their batch."""
+    """Stores computed rows (folds) in their table, through the staging table of their batch."""
 
     plan: Plan
     table: StagingTable
     read_missing: ReadMissing
 
     async def write_folds(self, folds: Sequence[UnitFold]) -> None:
-        """Store the rows of `folds`; set each result on its fold, and each refusal on its contributor."""
+        """Store the rows of `folds`; set on each fold the results of its rows, and which step results were refused."""
         await self._test_folds([fold for fold in folds if fold.is_tested])
         rows = [row for fold in folds for row in fold.fold_rows()]
         while rows:
@@ -59,7 +59,7 @@ class FoldWriter:
                 rows += [row for fold in again for row in fold.fold_rows()]
 
     async def _test_folds(self, folds: Sequence[UnitFold]) -> None:
-        """Find out which contributions of `folds` the database accepts; all that is written for this is rolled back."""
+        """Find out which step results of `folds` the database accepts; everything written for this is rolled back."""
         if not folds:
             return
         async with self.table.connection.transaction(force_rollback=True):
@@ -69,9 +69,9 @@ class FoldWriter:
                     row.newest.refusals[row.number] = reason
 
     async def _store_rows(self, rows: Sequence[FoldedRow], *, is_final: bool) -> list[Refusal]:
-        """Stage and store rows of different keys; return those that the database refuses, with the reasons.
+        """Stage and store rows that have different keys; return those that the database refuses, with the reasons.
 
-        A range that is refused is halved until the refused row is alone.
+        A range that the database refuses is halved until the refused row is alone.
         """
         if not rows:
             return []
@@ -111,9 +111,9 @@ class FoldWriter:
         return row, Reason("refused_by_database", column, message, value, element)
 
     def _is_row_error(self, error: psycopg.Error) -> bool:
-        """Return whether a row caused the error.
+        """Return whether the values of a row caused the error.
 
-        A null in a column outside the spec's fields is caused by no row: those step results stay pending, and are
+        A null in a column that is no field of the spec is not the row's fault: the step results stay pending, and are
         written once the table is repaired.
         """
         columns = {column.name for column in self.plan.fields}

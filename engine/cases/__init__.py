@@ -1,1 +1,1 @@
-"""Cases: directories of specs or samples, with the expected results."""
+"""Test cases of specs: directories that hold specs or sample outputs, and the results expected of them."""

@@ -18,7 +18,7 @@ from engine.spec.checks import Checked, check_sources
 from engine.spec.diagnostics import SpecErrors
 from engine.sql import merge, step_results, upsert
 
-#: File that a good case may hold -> the function that builds its text from the plan of the first spec.
+#: By name of an expected file of a good case: the function that builds its text from the plan of the first spec.
 BUILDERS: dict[str, Callable[[Plan], str]] = {
     "upsert.sql": upsert.build_upsert_sql,
     "find.sql": lambda plan: step_results.build_step_results_statement(Reading(plan), step_results.Scope()).text,
@@ -36,9 +36,9 @@ BUILDERS: dict[str, Callable[[Plan], str]] = {
 
 
 def build_expected_files(project: Project, case: Case) -> dict[Path, str]:
-    """Return the text of each expected file of a case by its path.
+    """Return the text of each expected file of a case by the file's path.
 
-    Raises SpecErrors when the specs of a good case have mistakes, ExactError or OSError for a sample that is no JSON.
+    Raises SpecErrors when the specs of a good case have mistakes, ExactError or OSError for a sample that is not JSON.
     """
     checked = _check_specs(project, case)
     if case.kind is CaseKind.WRONG:
@@ -51,7 +51,7 @@ def build_expected_files(project: Project, case: Case) -> dict[Path, str]:
 
 
 def trim_lines(text: str) -> str:
-    """Return a text without blanks at the ends of its lines, and with one line break at its end."""
+    """Return a text without whitespace at the ends of its lines, ending in exactly one line break."""
     return "\n".join(line.rstrip() for line in text.strip().split("\n")) + "\n"
 
 
@@ -60,7 +60,7 @@ def _check_specs(project: Project, case: Case) -> Checked:
 
 
 def _list_warnings(case: Case, checked: Checked) -> list[str]:
-    """Return the warnings of a wrong case's samples, which are about its first spec."""
+    """Return what `dex check` warns of in the samples of a wrong case; the samples belong to its first spec."""
     files = [sample.file for sample in list_samples(case.folder)]
     if checked.diagnostics or not files:
         return []

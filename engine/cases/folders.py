@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.project import Project
 
-#: Names of sample files: what the file contains, then a suffix of its own where there are several.
+#: The names of sample files: the kind of document, then a suffix that tells several of a kind apart.
 _SAMPLE = re.compile(r"(step_output|output_payload|step_result)(_\w+)?\.json")
 
 
@@ -24,7 +24,7 @@ class CaseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One folder below `tests/cases/`. Without a spec of its own it tests the project's spec of the folder's name."""
+    """One folder below `tests/cases/`. If it holds no spec file, it tests the project's spec that has its name."""
 
     kind: CaseKind
     folder: Path
@@ -34,20 +34,23 @@ class Case:
         return f"{self.kind}/{self.folder.name}"
 
     def list_specs(self, project: Project) -> list[Path]:
-        """Return the spec files of the case."""
+        """Return the spec files that the case tests."""
         return sorted(self.folder.glob("*.yaml")) or [project.specs / f"{self.folder.name}.yaml"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A file with a step output, an `output_payload` or a whole step result, and that of its expected extraction."""
+    """A sample file and the file of its expected extraction.
+
+    The sample is an operation's output, an `output_payload` or a whole step result.
+    """
 
     file: Path
     extraction: Path
 
 
 def list_cases(project: Project, spec: str | None = None) -> list[Case]:
-    """Return the cases of a project, or those about one of its specs."""
+    """Return all cases of a project, or only those that test the spec called `spec`."""
     if spec is not None:
         own = Case(CaseKind.GOOD, find_case_folder(project, spec))
         return [own] if own.folder.is_dir() else []

@@ -1,6 +1,6 @@
-"""Extract the samples of each spec, and warn of columns that no sample gives a value: their path is likely wrong.
+"""Extract the samples of each spec, and warn of columns that no sample fills: their paths are likely wrong.
 
-A warning is a Diagnostic like any other; whether it counts as a mistake is the caller's choice.
+A warning is a Diagnostic like any other; the caller decides whether it counts as a mistake.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SampleReport:
 
 
 def check_samples(project: Project, checked: Checked) -> list[SampleReport]:
-    """Extract the samples of every spec without mistakes; return a report for each, in the order of the specs."""
+    """Extract the samples of every spec that has no mistakes; return one report per spec, in the order of the specs."""
     reports = []
     for source, spec in checked.specs:
         if source.diagnostics:
@@ -43,7 +43,7 @@ def check_samples(project: Project, checked: Checked) -> list[SampleReport]:
 
 
 def find_sample_warnings(source: Source, spec: Spec, plan: Plan, extractions: Iterable[Extraction]) -> list[Diagnostic]:
-    """Return the warnings about columns that the extracted samples of a spec fill too seldom."""
+    """Return the warnings about columns that too few of a spec's extracted samples fill."""
     fills = FillRates(plan)
     for extraction in extractions:
         fills.add_extraction(extraction)
@@ -64,7 +64,7 @@ def _check_spec(source: Source, spec: Spec, plan: Plan, samples: list[Sample], p
             fills.add_extraction(extract_sample(plan, sample.file, with_duplicates=True))
         except (OSError, exact_json.ExactError) as error:
             file = sample.file.relative_to(project.root).as_posix()
-            warnings.append(Diagnostic(file, 1, 1, "SPEC702", f"the sample cannot be read: {error}", "mend the file"))
+            warnings.append(Diagnostic(file, 1, 1, "SPEC702", f"the sample cannot be read: {error}", "fix the file"))
     if not samples and (plan.many or plan.research):
         folder = find_case_folder(project, spec.name).relative_to(project.root).as_posix()
         position = source.find_value_position(("name",))
@@ -82,7 +82,7 @@ def _find_warnings(source: Source, spec: Spec, fills: FillRates) -> Iterator[Dia
         count = f"{fills.rows} row(s)" if fills.rows else f"{fills.refused} element(s)"
         refused = f", {fills.refusals[name]} refused for it" if fills.refusals[name] else ""
         message = f"`{name}` has a value in 0 of {count} of the samples{refused}"
-        hint = f"mend the path; where it is right, add a sample with a value (`dex extract {spec.name} --explain`)"
+        hint = f"correct the path; where it is right, add a sample with a value (`dex extract {spec.name} --explain`)"
         yield Diagnostic(source.file, position.line, position.column, "SPEC701", message, hint)
     if fills.step_results and not fills.rows and not fills.list_empty_columns():
         position = source.find_value_position(("rows",) if spec.rows else ("fields",))

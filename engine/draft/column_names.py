@@ -8,10 +8,10 @@ from typing import Final
 from engine.draft import names
 from engine.draft.places import KeyPath
 
-#: Keys that need the name of their owner, or of the element, as a prefix, since a table may have several of them.
+#: Keys too general for a column of their own name; they get the name of their owner or element as a prefix.
 _KEYS_NEEDING_OWNER: Final = ("domain", "name", "full_name", "email", "linkedin_url", "linkedin", "website")
 _KEYS_NEEDING_ELEMENT: Final = (*_KEYS_NEEDING_OWNER, "id", "title", "url", "description", "type", "status", "label")
-#: Keys of objects whose name adds nothing: what they contain belongs to the owner, or to the element.
+#: Keys of objects that add nothing to a column's name: their values are those of the owner or element.
 _CONTAINERS: Final = (
     "company",
     "organization",
@@ -33,13 +33,13 @@ def is_site_key(keys: KeyPath) -> bool:
 
 
 def choose_owner_name(owner: str, keys: Sequence[KeyPath]) -> str:
-    """Return a column name for a value of the owner, given all key paths that lead to it, shortest first.
+    """Return a column name for a value about the owner (the entity of the operation, such as `company`).
 
-    A nested value is named after its path. Any other is named by the key that begins with the owner (`company_name`) if
-    there is one; else by the shortest key with the owner as prefix if that key is ambiguous (`name`); else by the
-    longest.
+    `keys` are all key paths that lead to the value, shortest first. A nested value is named after its path. Any other
+    is named by the key that begins with the owner (`company_name`) if there is one; else by the shortest key, prefixed
+    with the owner if that key is too general (`name`); else by the longest.
     """
-    last = [names.to_snake_case(each[-1]) for each in keys]
+    last = [names.to_snake_case(path[-1]) for path in keys]
     if len(keys[0]) > 1:
         return _join_keys(owner, keys[0])
     prefixed = [name for name in last if name.startswith(f"{owner}_")]
@@ -62,7 +62,7 @@ def _join_keys(entity: str, keys: KeyPath) -> str:
 
 
 def choose_element_name(element: str, keys: KeyPath) -> str:
-    """Return a column name for a value of the elements of a list."""
+    """Return a column name for a value inside a list element, from the element's name and the keys to the value."""
     if len(keys) > 1:
         return _join_keys(element, keys)
     last = names.to_snake_case(keys[-1])

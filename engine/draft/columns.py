@@ -11,13 +11,13 @@ from engine.draft.sample import Guess
 from engine.jmespath.path import compile_path
 from engine.values.exact_json import Json
 
-#: Keys of an output that say how the research was done: a newer result overwrites them, even with NULL.
+#: Keys of an output that say how the research was done. A newer result overwrites their columns, even with NULL.
 PROVENANCE: Final = ("parallel_run_id", "run_id", "processor", "model")
 
 
 @dataclass(slots=True)
 class Column:
-    """A proposed column: the path of its value, the sample's values at that path, and the guessed type."""
+    """A proposed column: the path of its value, the values that the sample has there, and the guessed type."""
 
     name: str
     path: str
@@ -35,17 +35,17 @@ class Column:
 
     @property
     def has_distinct_values(self) -> bool:
-        """Whether no two elements of the sample share a value, as it would be stored."""
+        """Whether every element of the sample has another value, compared as stored."""
         return len(set(self.list_stored_values())) == len(self.values)
 
     def list_stored_values(self) -> list[str]:
-        """Return the sample's values as they would be stored, without regard to letter case."""
+        """Return the sample's values as they would be stored, in lower case for comparison."""
         return [str(self.guess.convert_value(value)).strip().lower() for value in self.values]
 
 
 @dataclass(slots=True)
 class Proposal:
-    """The parts of a spec that a sample suggests."""
+    """The parts of a spec that is proposed from a sample."""
 
     operation: str
     name: str
@@ -61,13 +61,13 @@ class Proposal:
 
     @property
     def owner(self) -> str:
-        """The entity the operation is about: `company`, `person`."""
+        """The entity that the operation is about, such as `company` or `person`."""
         return names.extract_owner(self.operation)
 
     def add_column(
         self, name: str, path: str, values: Iterable[Json], guess: Guess | None = None, owner: str = ""
     ) -> Column:
-        """Add a column, under a name that is free, and return it; without `guess`, its values decide on its type."""
+        """Add a column under a free name and return it; without `guess`, its type is guessed from its values."""
         name = names.choose_column_name(name, owner or "provider", [column.name for column in self.columns])
         values = tuple(values)
         column = Column(name, path, guess or sample.guess_column(name, values), values, clear=name in PROVENANCE)
@@ -75,7 +75,7 @@ class Proposal:
         return column
 
     def add_to_key(self, column: Column, *, required: bool) -> None:
-        """Make a column part of the key, and a filter."""
+        """Make a column part of the key, and one that queries may filter by."""
         self.conflict.append(column.name)
         column.filter, column.required, column.clear = True, required, False
 
@@ -85,7 +85,7 @@ class Proposal:
         return value
 
     def note_left_out(self, paths: list[str], why: str) -> None:
-        """Add a doubt that lists the parts of the sample without a column."""
+        """Add a doubt that lists the parts of the sample that became no column, and `why`."""
         if paths:
             more = f" and {len(paths) - 20} more" if len(paths) > 20 else ""
             self.doubts.append(f"left out, {why}: {', '.join(f'`{path}`' for path in paths[:20])}{more}")

@@ -1,7 +1,7 @@
 """Make names from other names: columns from JSON keys, tables from operation ids, plurals and singulars.
 
-The rules are those of English nouns, with the exceptions that names of research use; whoever reads a draft corrects
-what they get wrong.
+The rules are those of English nouns, with the exceptions that occur in names of research. They can be wrong: a
+person reviews every draft.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from engine.provided_columns import PROVIDED_COLUMNS
 from engine.spec.models import CORE_TABLES, RESERVED_FILTERS, RESERVED_PARAMETERS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS
 
-#: The most characters of a name. Postgres allows 63; the rest is for what the names of indexes and triggers add.
+#: The most characters of a name: Postgres allows 63, and names of indexes and triggers add some to it.
 MAX_LENGTH = 50
 #: Nouns without a plural of their own.
 _UNCOUNTABLE: Final = frozenset(
@@ -43,7 +43,7 @@ _IRREGULAR: Final = {
     "woman": "women",
 }
 _IRREGULAR_PLURALS: Final = {many: one for one, many in _IRREGULAR.items()}
-#: Ends of column names that say how an entity is identified, not what it is.
+#: Endings of column names that say how an entity is identified, not which entity it is.
 _IDENTITY_WORDS: Final = ("domain", "linkedin_url", "url", "email", "full_name", "name", "id", "fingerprint", "title")
 
 
@@ -126,7 +126,7 @@ def to_singular(name: str) -> str:
 
 
 def is_plural(name: str) -> bool:
-    """Return whether the last word of a name looks like an English plural; a number behind it does not count."""
+    """Return whether the last word of a name looks like an English plural; a number after it is ignored."""
     return to_singular(name) != name
 
 
@@ -142,7 +142,7 @@ def describe_key(columns: Sequence[str]) -> str:
 
 
 def describe_fact(column: str, entity: str) -> str:
-    """Describe what a column says of an entity: `name` of a `competitor` gives `Name of the competitor`."""
+    """Describe what a column tells about an entity: `name` of a `competitor` gives `Name of the competitor`."""
     first, *rest = column.split("_")
     words, entity = to_words(column), to_words(entity)
     if first in ("is", "has"):

@@ -1,4 +1,4 @@
-"""Draft a whole operation from the wanted columns: the prompt, the answer's form, the rows and a case."""
+"""Draft a whole operation from the wanted columns: the prompt, the schema of the answer, the rows and a test case."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.values.exact_json import Json
 
 _PROVIDER: Final = PROVIDERS["parallel"]
 _PROCESSOR: Final = "pro"
-#: Entity an operation is about -> the inputs of its research: name, paths, normalizers, and a value for the case.
+#: By entity of an operation, the inputs of its research: name, paths, normalizers, and a value for the test case.
 _INPUTS: Final = {
     "company": (
         ("company_name", ("company_name",), (), "Acme Robotics"),
@@ -30,10 +30,10 @@ _INPUTS: Final = {
         ("person_linkedin_url", ("person_linkedin_url", "linkedin_url"), ("linkedin_url",), "linkedin.com/in/ada"),
     ),
 }
-#: Words in the names of columns that identify an element, the best first; then those of addresses.
+#: Words in names of columns that identify an element, the best first; words of addresses come last.
 _IDENTITIES: Final = ("domain", "email", "id", "full_name", "name", "title")
 _ADDRESSES: Final = ("linkedin", "url", "website")
-#: Column type -> two values for the case; "{}" is replaced by the name of the column.
+#: By column type, two values for the test case; "{}" is replaced by the name of the column.
 _VALUES: Final[dict[str, tuple[Json, Json]]] = {
     "text": ("First {}", "Second {}"),
     "jsonb": ({"note": "as the provider gives it"}, {"note": "another"}),
@@ -47,7 +47,7 @@ _VALUES: Final[dict[str, tuple[Json, Json]]] = {
     "uuid": ("6f1f9a53-39c5-4a9e-8a5e-0d2b7f3f1a11", "0c9d6b1e-5a57-4b0c-9a3c-6e0f6b1c2d22"),
     "text[]": (["one", "two"], ["three"]),
 }
-#: Normalizer -> two values for the case that it accepts.
+#: By normalizer, two values for the test case, which it accepts.
 _SPELLINGS: Final[dict[str, tuple[Json, Json]]] = {
     "domain": ("https://www.first.example/", "second.example"),
     "url": ("https://first.example/about", "https://second.example/about"),
@@ -60,10 +60,10 @@ _SPELLINGS: Final[dict[str, tuple[Json, Json]]] = {
 def draft_from_columns(
     operation: str, columns: str, *, name: str | None = None, rows: str | None = None
 ) -> dict[str, str]:
-    """Return the text of a spec with `research` and of its case by path, for columns `name:type,...`.
+    """Return the texts of a spec with `research` and of its test case, by path, for columns `name:type,...`.
 
-    An operation whose last word is a plural, or with `rows`, gives a row per element of a list of that name; any other
-    gives one row. Raises NotDrafted for a column type that does not exist, or for names that cannot be used.
+    If `rows` is given or the operation's last word is a plural, each element of the list of that name gives a row;
+    otherwise a step result gives one row. Raises NotDrafted for an unknown column type or an unusable name.
     """
     wanted = _parse_columns(columns)
     name = names.to_snake_case(name or names.build_table_name(operation))
@@ -82,9 +82,9 @@ def draft_from_columns(
     content = build_path(_PROVIDER.content)
     proposal.rows = f"{content}.{array}" if array else None
     known = {input_name for input_name, *_ in inputs}
-    wanted = [each for each in wanted if each[0] not in known]  # the inputs are columns already
+    wanted = [each for each in wanted if each[0] not in known]  # inputs are columns already
     if not wanted:
-        raise NotDrafted("every column is an input of the research", hint="name what is to be found out")
+        raise NotDrafted("every column is an input of the research", hint="name a column for the research to find")
     entity = element if array else proposal.owner
     facts = [_add_fact(proposal, each, kind, "item" if array else content, entity) for each, kind in wanted]
     if array:
@@ -96,22 +96,22 @@ def draft_from_columns(
 
 
 def _parse_columns(text: str) -> list[tuple[str, str]]:
-    """Parse `name:type,...` to names and types. Raises NotDrafted naming the wrong part."""
-    found: list[tuple[str, str]] = []
+    """Parse `name:type,...` to pairs of name and type. Raises NotDrafted, naming the invalid part."""
+    columns: list[tuple[str, str]] = []
     for part in re.split(r",(?![^(]*\))", text):
         name, _, kind = (word.strip() for word in part.partition(":"))
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
             raise NotDrafted(f"`{part.strip()}` is no column", hint="write name:type, such as round_name:text")
         if (kind or "text") not in TYPES:
             raise NotDrafted(f"unknown type `{kind}` of `{name}`", hint=suggest_type(kind))
-        if any(name == other for other, _ in found):
-            raise NotDrafted(f"column `{name}` is said twice", hint="keep one of the two")
-        found.append((name, kind or "text"))
-    return found
+        if any(name == other for other, _ in columns):
+            raise NotDrafted(f"column `{name}` is given twice", hint="keep one of the two")
+        columns.append((name, kind or "text"))
+    return columns
 
 
 def _add_fact(proposal: Proposal, name: str, kind: str, root: str, entity: str) -> Column:
-    """Add a column that the research has to find, under its own name; the checks refuse a name that is taken."""
+    """Add a column that the research has to find, under exactly this name; the checks refuse a name that is taken."""
     guess = Guess(kind, _choose_normalizers(name) if kind == "text" else ())
     spelled = _SPELLINGS.get(guess.normalize[0]) if guess.normalize else None
     values = spelled or tuple(
@@ -128,23 +128,24 @@ def _choose_normalizers(name: str) -> tuple[str, ...]:
 
 
 def _add_element_key(proposal: Proposal, facts: Sequence[Column]) -> None:
-    """Add the column that identifies an element to the key: by its name, else the first text column.
+    """Add the column that identifies an element to the key: chosen by its name, else the first text column.
 
-    A name comes before an address: research finds the name of an element more often than its page, and a row needs it.
+    A name is preferred to an address: research finds the name of an element more often than its page, and a row needs
+    all columns of its key.
     """
     texts = [column for column in facts if column.guess.type == "text"]
-    found = find_identity(facts, _IDENTITIES) or find_identity(texts, _ADDRESSES) or next(iter(texts), None)
-    if found:
-        if found.guess.type == "text" and not found.guess.normalize:
-            found.guess.normalize = ("trim",)
-        proposal.add_to_key(found, required=True)
+    identity = find_identity(facts, _IDENTITIES) or find_identity(texts, _ADDRESSES) or next(iter(texts), None)
+    if identity:
+        if identity.guess.type == "text" and not identity.guess.normalize:
+            identity.guess.normalize = ("trim",)
+        proposal.add_to_key(identity, required=True)
         return
     guess = Guess("text", ("fingerprint",), ["no column tells the elements apart"])
     proposal.add_to_key(proposal.add_column("fingerprint", "item", ["x"], guess), required=True)
 
 
 def _add_provenance(proposal: Proposal, content: str, element: str | None) -> None:
-    """Add columns for the whole answer, its basis, and the run at the provider."""
+    """Add columns for the whole answer, for its basis (the provider's evidence), and for the run at the provider."""
     raw, path = (f"raw_{element}", "item") if element else ("raw_parallel_output", content)
     proposal.add_column(raw, path, [{}], Guess("jsonb")).required = True
     basis = proposal.add_column("basis", f"{content.rpartition('.')[0]}.basis", [[]], Guess("jsonb"))
@@ -199,7 +200,7 @@ def _build_research(inputs: _Inputs, prompt: Sequence[str]) -> Iterator[str]:
 
 
 def _build_output(inputs: _Inputs, facts: Sequence[Column], array: str | None) -> Json:
-    """Return an output of the operation with made-up values, as the runner would record it."""
+    """Return an output of the operation with invented values, as the runner would record it."""
     elements: list[Json] = [{column.name: column.values[index] for column in facts} for index in (0, 1)]
     content: Json = {array: elements} if array else elements[0]
     prefixes = [f"{array}.{index}." for index in (0, 1)] if array else [""]

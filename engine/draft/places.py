@@ -1,6 +1,6 @@
 """Find the parts of a sample: values inside nested objects, JSON inside strings, the array that becomes rows.
 
-A part is a `Place`: its JMESPath from the root of the document, and its value.
+A part is a `Place`: a value with its JMESPath from the root of the document.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SKIPPED_KEYS: Final = frozenset(
         *("messages", "steps", "choices", "candidates", "provider_attempts"),
     )
 )
-#: The depth to which objects become columns per key, and the most keys of such an object.
+#: The depth down to which the keys of objects become columns, and the most keys of such an object.
 _MAX_DEPTH: Final = 3
 _MAX_KEYS: Final = 40
 
@@ -37,7 +37,7 @@ class Place:
     value: Json
 
     def enter(self, keys: KeyPath) -> Place:
-        """Return the place inside this one that the keys lead to; its value is None where there is none."""
+        """Return the place that `keys` lead to from this one; its value is None where there is none."""
         value = self.value
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
@@ -68,7 +68,10 @@ def open_text(place: Place) -> Place | None:
 
 
 def list_leaves(values: Sequence[Json], skipped: Iterable[KeyPath] = ()) -> Iterator[tuple[KeyPath, list[Json]]]:
-    """Yield the keys to each value inside some objects, with that value of every object; nested objects are entered."""
+    """Yield, for each value inside some objects, the keys that lead to it and its value in every object.
+
+    Nested objects are entered; `skipped` are the key paths to leave out.
+    """
     yield from _walk_leaves(values, (), frozenset(skipped))
 
 
@@ -89,7 +92,7 @@ def _walk_leaves(
 
 
 def _is_part(value: Json) -> bool:
-    """Return whether a value is an object whose keys are properties, few enough to be columns."""
+    """Return whether a value is an object whose keys can become columns: named like properties, and few enough."""
     return isinstance(value, dict) and 0 < len(value) <= _MAX_KEYS
 
 
@@ -102,9 +105,9 @@ def find_raw_body(output: Json) -> KeyPath | None:
 
 
 def find_main_array(value: Json, skipped: Iterable[str] = ()) -> KeyPath | None:
-    """Return the keys to the largest array of objects in a value, if it is at least half of it; () is the value itself.
+    """Return the keys to the largest array of objects in a value, if it makes up at least half of the value, else None.
 
-    Keys among `skipped` are not entered and do not count.
+    () means the value itself. Keys in `skipped` are not entered and do not count.
     """
     skipped = frozenset(skipped)
     parts = value.items() if isinstance(value, dict) else ()

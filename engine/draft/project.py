@@ -1,6 +1,6 @@
-"""Draft a project elsewhere than in a checkout: one operation of its own, and what goes around it.
+"""Draft a new project outside of a checkout: one operation, and the files that a project needs around it.
 
-The operation is drafted as `dex new` does; the texts here are the files beside it.
+The operation is drafted as by `dex new`; the other files are the texts in this module.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from engine.draft.operation import draft_from_columns
 
 OPERATION: Final = "company.derive.competitors"
 COLUMNS: Final = "name:text,website:text,overlap:text"
-#: The spec that the two above make.
+#: The name of the spec that the operation and columns above give.
 SPEC: Final = "company_competitors"
 
 _PYPROJECT: Final = """\
@@ -74,7 +74,7 @@ Buying the research takes the runner, which is TypeScript and no part of the Pyt
 
 
 def draft_project(name: str) -> dict[str, str]:
-    """Return the files of a new project, path -> text, without the migration of its spec's table."""
+    """Return the text of each file of a new project by its path; the migration for its table is not among them."""
     return {
         "pyproject.toml": _PYPROJECT.format(name=name),
         ".gitignore": _GITIGNORE,

@@ -1,6 +1,6 @@
 """Propose a spec from one sample output: its columns, its rows and its key.
 
-What one sample cannot tell is added to the doubts of the proposal or of a column.
+Whatever one sample cannot tell is noted as a doubt, of the proposal or of a column.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from engine.draft.sample import Guess, is_site
 from engine.values.exact_json import Json
 
 _BODY_WORDS: Final = ("raw", "response", "output", "body", "result", "payload")
-#: The most columns of the parts around the elements, and of an element; more are left out, with a doubt.
+#: The most columns from outside the elements, and from an element; more are left out, with a doubt.
 _MOST_PARENT_COLUMNS: Final = 24
 _MOST_COLUMNS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The parts of a sample: the output and the documents of the answer, which are examined separately."""
+    """The parts of a sample, which are examined separately: the output, and the documents inside the answer."""
 
     raw: KeyPath | None
     root: str  # the path of the provider's body
-    answer: Place | None  # the text of an answer that is no JSON
-    contents: tuple[Place, ...]  # objects and arrays of the answer, or parsed from texts
-    skipped: frozenset[str]  # keys of the output that contain them
+    answer: Place | None  # an answer in prose, not JSON
+    contents: tuple[Place, ...]  # objects and arrays of the answer, also those parsed from texts
+    skipped: frozenset[str]  # keys of the output under which `contents` lie
     is_body: bool  # whether the output is the provider's body itself
 
 
 def propose_spec(operation: str, name: str, output: Json, context: Json) -> Proposal:
-    """Return a proposal for an operation from one sample of its output and the context."""
+    """Return a proposal for an operation from one sample: an output and the context beside it."""
     proposal = Proposal(operation, name, output, context)
     parts = _split_sample(proposal)
     main = _find_rows(proposal, parts)
@@ -75,7 +75,7 @@ def _list_keys(value: Json) -> list[str]:
 
 
 def _find_rows(proposal: Proposal, parts: _Parts) -> tuple[Place, KeyPath] | None:
-    """Return the document in which an array of objects is the main part, and the keys of the array."""
+    """Return the document that consists mainly of one array of objects, with the array's keys; None without one."""
     if not parts.is_body:
         keys = places.find_main_array(proposal.output, parts.skipped)
         if keys is not None:
@@ -125,9 +125,9 @@ def _propose_single_row(proposal: Proposal, parts: _Parts) -> None:
 
 
 def _list_documents(proposal: Proposal, parts: _Parts, main: Place | None) -> list[Place]:
-    """Return the documents around the elements that become columns: the output, then those of the answer.
+    """Return the documents outside of the elements that become columns: the output, then those of the answer.
 
-    For a spec with rows, the only document of the answer is the one with the array.
+    For a spec with rows, the only document of the answer is the one that has the array.
     """
     contents = parts.contents if main is None else (main,)
     inner = [content for content in contents if content.path != "output" and isinstance(content.value, dict)]
@@ -139,15 +139,15 @@ def _list_skipped(parts: _Parts, document: Place) -> list[KeyPath]:
 
 
 def _is_provider_key(parts: _Parts, document: Place, keys: Sequence[KeyPath]) -> bool:
-    """Return whether a key of the output is the provider's own, where the output is the provider's response."""
+    """Return whether a key of the output belongs to the provider, because the output is the provider's response."""
     return parts.is_body and document.path == "output" and keys[0][-1] not in PROVENANCE
 
 
 def _list_named_leaves(document: Place, skipped: Sequence[KeyPath]) -> Iterator[tuple[list[KeyPath], Json]]:
     """Yield the keys to each value inside a document, in order.
 
-    Keys with the same value of which one is a suffix of the other (`domain`, `company_domain`) are yielded together,
-    the shortest first.
+    If two keys have the same value and one is a suffix of the other (`domain`, `company_domain`), they are yielded
+    together, the shorter first.
     """
     leaves = {keys: values[0] for keys, values in places.list_leaves([document.value], skipped)}
     while leaves:
@@ -165,11 +165,11 @@ def _list_named_leaves(document: Place, skipped: Sequence[KeyPath]) -> Iterator[
 
 
 def _build_alternatives(document: Place, keys: Sequence[KeyPath]) -> str:
-    return " || ".join(document.enter(each).path for each in keys)
+    return " || ".join(document.enter(path).path for path in keys)
 
 
 def _add_owner_column(proposal: Proposal, keys: Sequence[KeyPath], path: str, value: Json) -> Column:
-    """Add a column about the owner, the entity the operation is about."""
+    """Add a column about the owner, which is the entity of the operation."""
     name = choose_owner_name(proposal.owner, keys)
     prefix, _, last = name.rpartition("_")
     if is_site_key(keys[0]) and proposal.owner != "person" and is_site([value]):
@@ -180,7 +180,7 @@ def _add_owner_column(proposal: Proposal, keys: Sequence[KeyPath], path: str, va
 
 
 def _add_raw_body(proposal: Proposal, parts: _Parts) -> None:
-    """Add the provider's response as a column: its `output.content` if it has one, as in the other specs, else all."""
+    """Add the provider's response as a column: only its `output.content` if it has that, as in other specs."""
     root = parts.root
     has_output = isinstance(proposal.search_output(f"{root}.output"), dict)
     content = proposal.search_output(f"{root}.output.content") if has_output else None
@@ -234,7 +234,7 @@ def _name_element(proposal: Proposal, array_keys: KeyPath) -> str:
 def _add_element_columns(
     proposal: Proposal, keys: KeyPath, element_name: str, values: Sequence[Json]
 ) -> Iterator[Column]:
-    """Add the column of a value of the elements; for their web site its domain, if that identifies them."""
+    """Add the column of a value inside the elements; if their web site identifies them, also one of its domain."""
     path = Place("item", None).enter(keys).path
     name = choose_element_name(element_name, keys)
     if is_site_key(keys) and is_site(values):

@@ -1,4 +1,4 @@
-"""The known forms of providers' responses: the paths of the answer, of its status and of its evidence."""
+"""Known forms of providers' responses: at which paths they have the answer, its status and its evidence."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Final
 from engine.draft.places import Place, open_text
 from engine.values.exact_json import Json
 
-#: Function that returns the sample's value at a path that begins with `output`.
+#: A function that returns the sample's value at a path that begins with `output`.
 Search = Callable[[str], Json]
 
-#: Paths, from the root of the response, at which providers have an answer as text.
+#: Paths in a response at which providers have their answer as text.
 _ANSWER_PATHS: Final = (
     "output[?type == 'message'].content[] | [?type == 'output_text'].text | [0]",
     "choices[0].message.content",
@@ -20,7 +20,7 @@ _ANSWER_PATHS: Final = (
     "outputs[?type == 'text'].text | [-1]",
     "steps[?type == 'model_output'].content[] | [?type == 'text'].text | [0]",
 )
-#: Path, from the root of the response, of its status -> the values of a finished one.
+#: Paths in a response of its status, each with the values that mean "finished".
 _STATES: Final = (
     ("status", ("completed", "complete", "succeeded", "success", "finished", "done")),
     ("state", ("completed", "complete", "succeeded", "success", "finished", "done")),
@@ -28,12 +28,12 @@ _STATES: Final = (
     ("candidates[0].finishReason", ("STOP",)),
     ("stop_reason", ("end_turn",)),
 )
-#: Values of the status of a response that is not finished, or failed.
+#: Values of the status that mean "not finished" or "failed".
 _UNFINISHED: Final = (
     *("pending", "queued", "in_progress", "running", "processing"),
     *("failed", "error", "cancelled", "canceled", "incomplete"),
 )
-#: Column -> path, from the root of the response, of the evidence of an answer.
+#: The evidence of an answer: names of columns, each with the path in a response.
 _EVIDENCE_PATHS: Final = (
     ("basis", "output.basis"),
     ("basis", "basis"),
@@ -52,7 +52,7 @@ _OBJECTS: Final = ("response", "chat.completion", "interaction")
 def is_body(root: str, search: Search) -> bool:
     """Return whether the value at the path `root` looks like a provider's response.
 
-    It does when it has `output.content`, a known `object`, or an answer at one of the known paths.
+    It does if it has `output.content`, a known `object`, or an answer at one of the known paths.
     """
     content = search(f"{root}.output.content")
     is_known = isinstance(content, str | dict | list) or search(f"{root}.object") in _OBJECTS
@@ -69,7 +69,7 @@ def find_answer(root: str, search: Search) -> Place | None:
 
 
 def find_content(root: str, search: Search) -> Place | None:
-    """Return the content of a structured answer, parsed if it is JSON in a text; None where there is none."""
+    """Return the content of a structured answer, parsed if it is JSON in a text; None if there is none."""
     if not isinstance(search(f"{root}.output"), dict):
         return None
     place = Place(f"{root}.output.content", search(f"{root}.output.content"))
@@ -79,9 +79,9 @@ def find_content(root: str, search: Search) -> Place | None:
 
 
 def find_evidence(root: str, search: Search) -> Iterator[tuple[str, Place]]:
-    """Yield the name of a column and the place of each list or object of sources in the response at the path `root`.
+    """Yield each list or object of sources in the response at the path `root`, with the name of its column.
 
-    Each name is yielded once: for the first path with a value.
+    Of several paths for one name, the first that has a value is taken.
     """
     names = set()
     for name, path in _EVIDENCE_PATHS:
@@ -92,7 +92,10 @@ def find_evidence(root: str, search: Search) -> Iterator[tuple[str, Place]]:
 
 
 def build_guard(root: str, search: Search) -> tuple[str | None, str]:
-    """Return a guard that accepts only finished responses, or None, and a doubt if the sample's is not finished."""
+    """Return a guard (`when`) that accepts only finished responses, or None, and a doubt.
+
+    The doubt is not blank if the sample itself is unfinished.
+    """
     for path, finished in _STATES:
         state = search(f"{root}.{path}")
         if isinstance(state, str) and state.lower() in (*finished, *(word.lower() for word in finished)):

@@ -1,4 +1,4 @@
-"""Choose the key of a proposed spec: columns that distinguish its rows in the sample, so that none are merged."""
+"""Choose the key of a proposed spec: columns that distinguish the sample's rows, so that no two are merged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from engine.draft.columns import Column, Proposal
 from engine.draft.sample import Guess
 
-#: Entity -> words in the names of columns that identify it, the best first; "" is any other entity.
+#: By entity, words in the names of columns that identify it, the best first; "" stands for any other entity.
 _IDENTITIES: Final = {
     "person": ("linkedin", "email", "full_name", "name"),
     "": ("domain", "email", "linkedin", "name"),
@@ -17,13 +17,13 @@ _ELEMENT_IDENTITIES: Final = ("domain", "linkedin", "email", "id", "url", "name"
 
 
 def add_owner_to_key(proposal: Proposal, columns: Sequence[Column]) -> Column | None:
-    """Add the column that identifies the owner to the key, and return it; None where there is none."""
+    """Add the column that identifies the owner (the operation's entity) to the key and return it; None without one."""
     words = _IDENTITIES.get(proposal.owner, _IDENTITIES[""])
     own = [column for column in columns if not is_client_column(column) and _is_owners(column, proposal.owner)]
-    found = find_identity(own, words)
-    if found:
-        proposal.add_to_key(found, required=True)
-    return found
+    identity = find_identity(own, words)
+    if identity:
+        proposal.add_to_key(identity, required=True)
+    return identity
 
 
 def _is_owners(column: Column, owner: str) -> bool:
@@ -32,20 +32,25 @@ def _is_owners(column: Column, owner: str) -> bool:
 
 
 def add_run_to_key(proposal: Proposal) -> None:
-    """Add the run to the key, where nothing in the sample identifies the owner: each run then has its own rows."""
+    """Add the run to the key, if no column of the sample identifies the operation's entity, such as the company.
+
+    Each run then has rows of its own.
+    """
     doubts = ["nothing in the sample says what makes two results the same, so each run has rows of its own"]
     column = proposal.add_column("pipeline_run", "run.pipeline_run_id", [None], Guess("uuid", doubts=doubts))
     proposal.add_to_key(column, required=False)
 
 
 def add_element_to_key(proposal: Proposal, columns: Sequence[Column], element_name: str, count: int) -> None:
-    """Add what identifies an element to the key: one column, else two together, else a fingerprint of the element."""
-    found = _find_distinct_columns([column for column in columns if column.may_be_key])
-    for column in found:
+    """Add columns that identify an element to the key: one, else two together, else a fingerprint of the element."""
+    distinct = _find_distinct_columns([column for column in columns if column.may_be_key])
+    for column in distinct:
         proposal.add_to_key(column, required=True)
-    if found and count == 1:
-        found[-1].guess.doubts.append("part of the key, but the sample has one element, so nothing shows that it tells")
-    if not found:
+    if distinct and count == 1:
+        distinct[-1].guess.doubts.append(
+            "part of the key, but the sample has one element, so nothing shows that it tells"
+        )
+    if not distinct:
         doubts = ["nothing in the sample tells the elements apart: a change of any of their values makes a new row"]
         guess = Guess("text", ("fingerprint",), doubts)
         column = proposal.add_column(f"{element_name}_fingerprint", "item", ["x"], guess)
@@ -53,15 +58,15 @@ def add_element_to_key(proposal: Proposal, columns: Sequence[Column], element_na
 
 
 def add_client_to_key(proposal: Proposal) -> None:
-    """Add the client to the key, if there is one: each client has its own research, and so its own row."""
-    found = find_identity([column for column in proposal.columns if is_client_column(column)], ("domain", "name"))
-    if found:
-        proposal.add_to_key(found, required=False)
-        found.guess.doubts.append("part of the key, so that each client has a row of its own; drop it to share one")
+    """Add the client to the key, if the sample has one: research for one client must not overwrite that for another."""
+    identity = find_identity([column for column in proposal.columns if is_client_column(column)], ("domain", "name"))
+    if identity:
+        proposal.add_to_key(identity, required=False)
+        identity.guess.doubts.append("part of the key, so that each client has a row of its own; drop it to share one")
 
 
 def find_identity(columns: Iterable[Column], words: Iterable[str]) -> Column | None:
-    """Return the column whose name has the first of `words` that the name of any column has."""
+    """Return the column whose name has the first of `words` that occurs in any column's name; None without one."""
     columns = list(columns)
     for word in words:
         for column in columns:
@@ -76,7 +81,7 @@ def is_client_column(column: Column) -> bool:
 
 
 def _find_distinct_columns(columns: Sequence[Column]) -> list[Column]:
-    """Return one column, or else two, whose values differ for all elements of the sample; identities come first."""
+    """Return one column, or else two, that tell all elements of the sample apart; columns that identify come first."""
     single = find_identity([column for column in columns if column.has_distinct_values], _ELEMENT_IDENTITIES)
     if single:
         return [single]

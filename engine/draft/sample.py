@@ -1,7 +1,7 @@
 """Guess a column's type and normalizers from the values of one sample.
 
-Every guess is tried with the engine's own normalizers and casts before it is returned, so the sample itself always
-fits. What one sample cannot tell is listed among the doubts of a guess.
+Every guess is tried with the engine's own normalizers and casts before it is returned, so it accepts the sample.
+What one sample cannot tell is listed as a doubt of the guess.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.values.column_types import TYPES, CastError, is_missing
 from engine.values.exact_json import Json, json_kind, write_number
 from engine.values.normalizers import NORMALIZERS, NormalizeError
 
-#: (word in a key, normalizer of its values, pattern that the values must match); the most specific word comes first.
+#: Word in a key, normalizer for its values, pattern that the values must match; the most specific word comes first.
 _KEY_NORMALIZERS: Final = (
     ("linkedin", "linkedin_url", r"(?i)linkedin\.com"),
     ("email", "email", "@"),
@@ -28,7 +28,7 @@ _KEY_NORMALIZERS: Final = (
     ("", "url", r"(?i)^https?://\S+$"),
     ("", "email", r"^[^@\s]+@[^@\s]+\.[a-z]+$"),
 )
-#: (word of a column's name, normalizers of its values), where there is no sample.
+#: Word in a column's name, normalizers for its values: for columns without a sample.
 NAME_NORMALIZERS: Final = (
     ("linkedin", ("linkedin_url",)),
     ("email", ("email",)),
@@ -39,7 +39,7 @@ NAME_NORMALIZERS: Final = (
 _TIMESTAMP_KEY: Final = re.compile(r"(_at|_on|date|time|created|updated|timestamp)")
 _COUNT_KEY: Final = re.compile(r"(count|number|total|size|employees|headcount|year|rank|position|tokens)")
 _MONEY_KEY: Final = re.compile(r"(^|_)(usd|eur|gbp|amount|price|cost|revenue|valuation)(_|$)")
-#: Seconds and milliseconds between 2001 and 2096.
+#: Ranges of Unix times between 2001 and 2096, in seconds and in milliseconds.
 _EPOCHS: Final = (("epoch_seconds", 10**9, 4 * 10**9), ("epoch_milliseconds", 10**12, 4 * 10**12))
 
 
@@ -66,10 +66,10 @@ class Guess:
 
 
 def guess_column(key: str, values: Sequence[Json]) -> Guess:
-    """Guess the column of a key: the narrowest type that accepts every one of its `values`, one per array element.
+    """Guess the column of a key: the narrowest type that accepts all its `values`, one per array element.
 
-    Null and blank values are ignored. Without other values the type is `text`, and where no type fits `jsonb`, both
-    with a doubt.
+    Null and blank values are ignored. If there are no others, the type is `text`; if no type fits, `jsonb`; both with a
+    doubt.
     """
     present = [value for value in values if value is not None and not (isinstance(value, str) and not value.strip())]
     if not present:
@@ -79,7 +79,7 @@ def guess_column(key: str, values: Sequence[Json]) -> Guess:
 
 
 def _list_candidates(key: str, values: Sequence[Json]) -> Iterator[Guess]:
-    """Yield guesses from the narrowest to the widest, before they are tried."""
+    """Yield possible guesses, from the narrowest type to the widest; the caller tries them."""
     kinds = {json_kind(value) for value in values}
     if kinds == {"boolean"}:
         yield Guess("boolean")
@@ -104,7 +104,7 @@ def _guess_numbers(key: str, values: Sequence[Any]) -> Iterator[Guess]:
     whole = all(re.fullmatch(r"-?\d+", write_number(value)) for value in values)
     if (
         whole and not _MONEY_KEY.search(key) and (len(values) > 1 or _COUNT_KEY.search(key))
-    ):  # a single 1 may be the 1 of 0.9, 1, 0.7
+    ):  # a single whole number may be one of a column of fractions (0.9, 1, 0.7)
         yield Guess("bigint")
     yield Guess("numeric")
 

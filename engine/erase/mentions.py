@@ -9,27 +9,27 @@ from typing import Any, Final
 from engine.sql import erase
 from engine.store.connection import Connection
 
-#: Rows that are named of one table; there may be more.
+#: The most rows listed per table; there may be more.
 _MOST_NAMED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A row that mentions somebody, and in which of its columns."""
+    """A row that mentions the person or company to erase, and the columns in which it does."""
 
     table: str
     id: str
     columns: Sequence[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of `dex erase`."""
+        """Return the JSON object that `dex erase` prints."""
         return {"table": self.table, "id": self.id, "columns": list(self.columns)}
 
 
 async def find_mentions(connection: Connection, org_id: str, texts: Iterable[str]) -> list[Mention]:
-    """Return the rows of the organisation, and of tables without organisations, that have one of `texts`.
+    """Return the rows that contain one of `texts`: those of the organisation, and of tables without an `org_id`.
 
-    The catalog says which tables there are: those of removed specs and of other systems are looked through as well.
+    The tables are taken from the database's catalog, so tables of removed specs and of other systems are searched too.
     """
     search = erase.build_text_search(text.lower() for text in texts)
     parameters = {"org_id": org_id, "limit": _MOST_NAMED, **search.parameters}

@@ -1,12 +1,13 @@
-"""Erase somebody of one organisation, in one transaction.
+"""Erase a person or company (the subject) from the data of one organisation, in one transaction.
 
 The steps of `erase_subject`:
-  1. find what is about the subject (engine/erase/search.py), and end the runs about it that have not ended
-  2. delete its step results; ledger, lineage and pending entries go with them
-  3. take it out of the inputs and contexts of what stays in its runs and submissions, and blank its orders
-  4. fold anew the rows to which others contribute, and delete the rest
-  5. look for what else mentions it
-A dry run does the same and rolls it back. Killed before the commit nothing has happened; the command is run again.
+  1. find what is about the subject (engine/erase/search.py), and cancel the unfinished runs about it
+  2. delete the step results about it; their ledger, lineage and pending entries are deleted with them
+  3. remove it from the inputs and contexts that its runs and submissions keep, and blank its orders
+  4. fold the rows again that other step results contribute to, and delete the other rows
+  5. search all tables for what still mentions it
+A dry run does the same and rolls it back. If the process is killed before the commit, nothing has changed; run the
+command again.
 """
 
 from __future__ import annotations
@@ -33,24 +34,24 @@ from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import wrap_errors
 from engine.store.identity import check_organisation
 
-#: Units, and step results, that are folded at once.
+#: The most units, and the most step results, of one fold.
 _BATCH_SIZE: Final = 200
-#: Looks at what was written while an erasure was under way.
+#: How often to search again for what was written during the erasure.
 _MOST_PASSES: Final = 3
 
 
 @dataclass(slots=True)
 class Erasure:
-    """What was removed and blanked, by table, and what mentions the subject and stays."""
+    """What was removed and blanked, as counts by table; and the rows that mention the subject and are kept."""
 
     removed: Counter[str] = field(default_factory=Counter)
     blanked: Counter[str] = field(default_factory=Counter)
     canceled_runs: int = 0
     mentions: Sequence[Mention] = ()
-    names: set[str] = field(default_factory=set)  # what mentions were looked for by, also before the first commit
+    names: set[str] = field(default_factory=set)  # the texts by which mentions were searched
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of `dex erase`."""
+        """Return the JSON object that `dex erase` prints."""
         return {
             "removed": {table: count for table, count in sorted(self.removed.items()) if count},
             "blanked": {table: count for table, count in sorted(self.blanked.items()) if count},
@@ -62,10 +63,11 @@ class Erasure:
 async def erase_subject(
     dsn: str, plans: Sequence[Plan], org_id: str, subject: Subject, *, dry_run: bool = False
 ) -> Erasure:
-    """Erase `subject` of an organisation; return what was removed. A dry run removes nothing.
+    """Erase a person or company from an organisation's data; return what was removed. A dry run removes nothing.
 
-    Looks again after the commit: who was writing meanwhile may have written about it. Raises UnknownOrganisation,
-    SpecOutdated when another version of a spec concerned is the present one, StoreRefused, StoreUnavailable.
+    After the commit it searches again, since another process may have written about it meanwhile. Raises
+    UnknownOrganisation, SpecOutdated when another version of an affected spec is the present one, StoreRefused,
+    StoreUnavailable.
     """
     erasure = Erasure()
     columns = SubjectColumns(subject.kind, plans)
@@ -83,7 +85,7 @@ async def erase_subject(
 
 @dataclass(frozen=True)
 class _Removal:
-    """Removes what was found, inside the transaction in which it was found."""
+    """Removes the findings of a search, inside the transaction of that search."""
 
     search: SubjectSearch
     findings: Findings
@@ -96,18 +98,18 @@ class _Removal:
 
     @property
     def keys(self) -> dict[str, Any]:
-        """The parameters of the statements: the organisation and the ids that were found."""
-        found = self.findings
+        """The parameters of the SQL statements: the organisation and the ids in the findings."""
+        findings = self.findings
         return {
             "org_id": self.search.org_id,
-            "steps": sorted(found.steps),
-            "runs": sorted(found.runs),
-            "submissions": sorted(found.submissions),
-            "orders": sorted(found.orders),
+            "steps": sorted(findings.steps),
+            "runs": sorted(findings.runs),
+            "submissions": sorted(findings.submissions),
+            "orders": sorted(findings.orders),
         }
 
     async def remove_everything(self) -> None:
-        """Remove what is about the subject, and look for what mentions it."""
+        """Remove what is about the person or company, then search for rows that still mention it."""
         keys, subject = self.keys, self.search.subject
         for sql in (erase.LOCK_RUNS_SQL, erase.LOCK_STEPS_SQL):
             await self.connection.execute(sql, keys)
@@ -125,7 +127,7 @@ class _Removal:
         self.erasure.mentions = await find_mentions(self.connection, self.search.org_id, self.erasure.names)
 
     async def _cancel_runs(self) -> None:
-        """End the runs that would go on to order or to write something; their runners learn it with their next call."""
+        """Cancel the unfinished runs, which would order or write more; their runners are told at the next request."""
         for (run_id,) in await fetch_rows(self.connection, erase.FIND_UNFINISHED_RUNS_SQL, self.keys):
             self.erasure.canceled_runs += len(await cancel_runs(self.connection, run_id=run_id))
 
@@ -136,25 +138,25 @@ class _Removal:
         return scrub
 
     async def _list_units(self, scrub: DocumentScrub) -> set[tuple[str, Unit]]:
-        """Return what the step results that go or change contribute to, by spec."""
+        """Return, by spec, the units (rows folded together) of the step results that are deleted or changed."""
         steps = [*self.keys["steps"], *scrub.changed_steps]
         entries = await fetch_rows(self.connection, erase.READ_UNITS_SQL, {**self.keys, "steps": steps})
         return {(spec, Unit(self.search.org_id, unit, parent)) for spec, unit, parent in entries}
 
     async def _list_rows(self) -> dict[tuple[str, str], list[str]]:
-        """Return the rows whose source goes, by schema and table; the tables of removed specs have some, too."""
+        """Return the rows whose step result is deleted, by schema and table, also those in tables of removed specs."""
         rows: dict[tuple[str, str], list[str]] = {}
         named = [row_id for ids in self.findings.rows.values() for row_id in ids]
         for schema, table in await fetch_rows(self.connection, erase.FIND_SOURCED_TABLES_SQL, {}):
-            found = await fetch_rows(
+            sourced = await fetch_rows(
                 self.connection, erase.build_sourced_rows_sql(schema, table), {**self.keys, "rows": named}
             )
-            if found:
-                rows[schema, table] = [row_id for (row_id,) in found]
+            if sourced:
+                rows[schema, table] = [row_id for (row_id,) in sourced]
         return rows
 
     async def _fold_units(self, units: set[tuple[str, Unit]], changed: Sequence[str]) -> None:
-        """Fold anew what erased and changed step results contributed to; what is queued of removed specs goes."""
+        """Compute the rows of deleted and changed step results again; delete the queued entries of removed specs."""
         plans = self.search.columns.plans
         keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": [plan.name for plan in plans]}
         await self.connection.execute(erase.MARK_UNITS_SQL, keys)
@@ -162,7 +164,7 @@ class _Removal:
         for plan in plans:
             reading = Reading(plan)
             fold = BatchFold.build(reading)
-            for start in range(0, len(changed), _BATCH_SIZE):  # first: a row they still give stays the same row
+            for start in range(0, len(changed), _BATCH_SIZE):  # first, so that their rows keep their ids
                 steps = await fetch_steps(self.connection, reading, changed[start : start + _BATCH_SIZE])
                 if steps:
                     await self._fold_batch(fold, steps)
@@ -175,7 +177,7 @@ class _Removal:
         await self.connection.execute(merge.DROP_STAGING_SQL)
 
     async def _delete_rows(self, rows: dict[tuple[str, str], list[str]]) -> None:
-        """Delete the rows whose source went, and those that name the subject; count all that are gone."""
+        """Delete the rows whose step result was deleted, and those that name the person or company; count them."""
         named = [row_id for ids in self.findings.rows.values() for row_id in ids]
         for (schema, table), ids in rows.items():
             keys = {**self.keys, "rows": ids, "named": named}

@@ -1,4 +1,4 @@
-"""Take somebody out of the runs and submissions that stay, and of the step results in them that are about others."""
+"""Remove the subject from the runs and submissions that are kept, and from step results in them about others."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from engine.values.exact_json import Json
 
 @dataclass(slots=True)
 class _Run:
-    """A run about the subject, or with a step result about it."""
+    """A run about the person or company to erase, or with a step result about it."""
 
     id: str
     submission_id: str
     blueprint: Json
     message: str | None
     details: Json
-    added: list[Mapping[str, Any]] = field(default_factory=list)  # what erased outputs brought into its context
+    added: list[Mapping[str, Any]] = field(default_factory=list)  # erased outputs, which its context repeats
     has_other_results: bool = False
 
     @property
@@ -33,18 +33,18 @@ class _Run:
         return self.blueprint.get("entity") if isinstance(self.blueprint, dict) else None
 
     @property
-    def given(self) -> Any:
+    def input(self) -> Any:
         """The input of the run."""
         return self.entity.get("input") if isinstance(self.entity, dict) else None
 
 
 @dataclass(slots=True)
 class _Step:
-    """A step result that stays: about somebody else, or without a result."""
+    """A step result that is kept: it is about somebody else, or has no result."""
 
     id: str
     run_id: str
-    given: Json
+    input: Json
     payload: Json
     message: str | None
     details: Json
@@ -52,7 +52,10 @@ class _Step:
 
 @dataclass(slots=True)
 class DocumentScrub:
-    """Reads what stays, before the step results about the subject go, and writes what differs without the subject."""
+    """Removes the person or company from documents that are kept.
+
+    Call `read_documents` before the step results about it are deleted, `scrub_everything` after.
+    """
 
     connection: Connection
     scrubber: Scrubber
@@ -64,11 +67,11 @@ class DocumentScrub:
 
     @property
     def changed_steps(self) -> list[str]:
-        """The step results that stay and change."""
+        """The ids of the kept step results that change."""
         return [old.id for old, _ in self._steps]
 
     async def read_documents(self) -> None:
-        """Read the runs and the step results that stay, and decide what changes."""
+        """Read the kept runs and step results, and compute their changes."""
         for run_id, submission_id, blueprint, message, details in await fetch_rows(
             self.connection, erase.READ_RUNS_SQL, self.keys
         ):
@@ -77,10 +80,10 @@ class DocumentScrub:
         for run_id, output in await fetch_rows(self.connection, erase.READ_OUTPUTS_SQL, self.keys):
             if run_id in self._runs:
                 run = self._runs[run_id]
-                given = run.given if isinstance(run.given, dict) else {}
-                found = load_json(output)
-                if isinstance(found, dict):
-                    run.added.append({key: value for key, value in found.items() if key not in given})
+                run_input = run.input if isinstance(run.input, dict) else {}
+                added = load_json(output)
+                if isinstance(added, dict):
+                    run.added.append({key: value for key, value in added.items() if key not in run_input})
         for row in await fetch_rows(self.connection, erase.READ_RUN_STEPS_SQL, self.keys):
             step = _Step(row[0], row[1], load_json(row[2]), load_json(row[3]), row[4], load_json(row[5]))
             self._runs[step.run_id].has_other_results |= bool(read_output(step.payload))
@@ -95,14 +98,17 @@ class DocumentScrub:
         return _Step(
             step.id,
             step.run_id,
-            self.scrubber.scrub_context(step.given, added),
+            self.scrubber.scrub_context(step.input, added),
             payload,
             self.scrubber.scrub_text(step.message),
             self.scrubber.scrub_texts(step.details),
         )
 
     def _scrub_part(self, key: str, part: Any, added: Iterable[Mapping[str, Any]]) -> Json:
-        """Return a part of an `output_payload` without the subject; an output about somebody else stays as it is."""
+        """Return a part of an `output_payload` without the erased person or company.
+
+        An output about somebody else stays unchanged.
+        """
         if key == "cumulative_context":
             return self.scrubber.scrub_context(part, added)
         if key == "operation_result" and isinstance(part, dict):
@@ -112,11 +118,11 @@ class DocumentScrub:
         return self.scrubber.scrub_texts(part)
 
     async def scrub_everything(self) -> None:
-        """Write what differs: step results, runs, submissions."""
+        """Write the changes of step results, runs and submissions."""
         for _, step in self._steps:
             parameters = {
                 "id": step.id,
-                "given": _dump_json(step.given),
+                "given": _dump_json(step.input),
                 "output": _dump_json(step.payload),
                 "message": step.message,
                 "details": _dump_json(step.details),
@@ -128,14 +134,14 @@ class DocumentScrub:
     async def _scrub_runs(self) -> None:
         attempts: defaultdict[tuple[str, bytes], str] = defaultdict(lambda: str(uuid4()))
         for run in self._runs.values():
-            key = (run.submission_id, exact_json.dumps(run.given))
-            given = self.scrubber.scrub_context(run.given, run.added) if run.has_other_results else {}
+            key = (run.submission_id, exact_json.dumps(run.input))
+            scrubbed = self.scrubber.scrub_context(run.input, run.added) if run.has_other_results else {}
             blueprint = run.blueprint
             if isinstance(blueprint, dict) and isinstance(run.entity, dict):
-                # Attempts at one input have equal entities, and those at others different ones.
-                entity = {"input": given, "erased": attempts[key]} if given != run.given else run.entity
+                # Runs for the same input have equal entities; runs for different inputs do not.
+                entity = {"input": scrubbed, "erased": attempts[key]} if scrubbed != run.input else run.entity
                 blueprint = {**blueprint, "entity": entity}
-                self._inputs[key] = given
+                self._inputs[key] = scrubbed
             parameters = {
                 "id": run.id,
                 "blueprint": _dump_json(self.scrubber.scrub_texts(blueprint)),
@@ -150,11 +156,11 @@ class DocumentScrub:
         for submission_id, payload, source, metadata, key in await fetch_rows(
             self.connection, erase.READ_SUBMISSIONS_SQL, self.keys
         ):
-            given = self._scrub_payload(submission_id, load_json(payload))
+            scrubbed = self._scrub_payload(submission_id, load_json(payload))
             is_quoted = key is not None and self.scrubber.scrub_text(key) is None
             parameters = {
                 "id": submission_id,
-                "given": _dump_json(given),
+                "given": _dump_json(scrubbed),
                 "source": self.scrubber.scrub_text(source),
                 "metadata": _dump_json(self.scrubber.scrub_texts(load_json(metadata))),
                 "key": f"erased {submission_id}" if is_quoted else key,
@@ -164,19 +170,19 @@ class DocumentScrub:
                 await self._update_row("submissions", erase.UPDATE_SUBMISSION_SQL, parameters)
 
     def _scrub_payload(self, submission_id: str, payload: Json) -> Json:
-        """Return the payload of a submission with the inputs of its runs as they are now."""
+        """Return the payload of a submission with the scrubbed inputs of its runs."""
         if isinstance(payload, dict) and isinstance(payload.get("inputs"), list):
-            inputs = [self._scrub_input(submission_id, each) for each in payload["inputs"]]  # type: ignore[union-attr]
+            inputs = [self._scrub_input(submission_id, run_input) for run_input in payload["inputs"]]  # type: ignore[union-attr]
             return {**payload, "inputs": inputs}
         return self._scrub_input(submission_id, payload)
 
-    def _scrub_input(self, submission_id: str, given: Json) -> Json:
-        key = (submission_id, exact_json.dumps(given))
+    def _scrub_input(self, submission_id: str, run_input: Json) -> Json:
+        key = (submission_id, exact_json.dumps(run_input))
         if key in self._inputs:
             return self._inputs[key]
-        if self.scrubber.subject.is_subject(self.scrubber.columns.identify_input(given)):
-            return self.scrubber.scrub_context(given)
-        return given
+        if self.scrubber.subject.is_subject(self.scrubber.columns.identify_input(run_input)):
+            return self.scrubber.scrub_context(run_input)
+        return run_input
 
     async def _update_row(self, table: str, sql: str, parameters: Mapping[str, Any]) -> None:
         await self.connection.execute(sql, parameters)

@@ -1,4 +1,4 @@
-"""Find what is stored of somebody in one organisation: step results, rows, orders, and the inputs of runs."""
+"""Find what one organisation has about the subject: step results, rows, orders, and the inputs of runs."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from engine.store.connection import Connection
 from engine.values import exact_json
 from engine.values.exact_json import Json
 
-#: Documents of step results that are fetched at once: each may have some megabytes.
+#: Documents of step results per fetch: few, since each may have some megabytes.
 _FETCH_SIZE: Final = 20
 
 
 @dataclass(slots=True)
 class Findings:
-    """What is about the subject, by id."""
+    """The ids of everything about the person or company to erase."""
 
     steps: set[str] = field(default_factory=set)
-    runs: set[str] = field(default_factory=set)  # of these step results, or with an input about the subject
+    runs: set[str] = field(default_factory=set)  # those of `steps`, and those with an input about the subject
     submissions: set[str] = field(default_factory=set)
     orders: set[str] = field(default_factory=set)
-    rows: dict[str, set[str]] = field(default_factory=dict)  # by spec: those without a living step result
+    rows: dict[str, set[str]] = field(default_factory=dict)  # by spec: those whose step result was deleted
     company_names: set[str] = field(default_factory=set)  # as the outputs spell them
 
     def __bool__(self) -> bool:
         return bool(self.steps or self.orders or any(self.rows.values()))
 
     def count_all(self) -> int:
-        """Return how much was found, to see whether another look found more."""
+        """Return the number of findings, to see whether a second search found more."""
         parts = (self.steps, self.runs, self.submissions, self.orders, *self.rows.values())
         return sum(map(len, parts))
 
 
 @dataclass(frozen=True)
 class SubjectSearch:
-    """Looks through the history of one organisation, inside the caller's transaction."""
+    """Searches the history of one organisation, inside the caller's transaction."""
 
     connection: Connection
     org_id: str
@@ -48,10 +48,10 @@ class SubjectSearch:
     columns: SubjectColumns
 
     async def find_everything(self) -> Findings:
-        """Return what is about the subject.
+        """Return the ids of everything about the person or company.
 
-        The profiles of a name that was given, and the names of a profile, are looked for as well, until nothing new is
-        found.
+        Profiles found beside a given name, and names found beside a given profile, are searched for too, until a pass
+        finds no more of them.
         """
         findings, searched = Findings(), Identities()
         while new := self.subject.known - searched:
@@ -68,23 +68,23 @@ class SubjectSearch:
         async with self.connection.cursor(name="dex_erase") as cursor:
             await cursor.execute(erase.FIND_STEPS_SQL, parameters)
             while rows := await cursor.fetchmany(_FETCH_SIZE):
-                for step_id, run_id, submission_id, operation, order_id, payload, given in rows:
+                for step_id, run_id, submission_id, operation, order_id, payload, step_input in rows:
                     output = load_json(payload)
-                    found = self._identify_step(operation, output, load_json(given))
-                    if not self.subject.is_subject(found):
+                    identities = self._identify_step(operation, output, load_json(step_input))
+                    if not self.subject.is_subject(identities):
                         continue
-                    self.subject.learn_identities(found)
+                    self.subject.learn_identities(identities)
                     findings.steps.add(step_id)
                     findings.runs.add(run_id)
                     findings.submissions.add(submission_id)
                     findings.orders |= {order_id} - {None}
                     findings.company_names |= self._list_company_names(output)
 
-    def _identify_step(self, operation: str | None, payload: Json, given: Json) -> Identities:
-        return self.columns.identify_result(operation, build_from_payload(payload, Run(), given))
+    def _identify_step(self, operation: str | None, payload: Json, step_input: Json) -> Identities:
+        return self.columns.identify_result(operation, build_from_payload(payload, Run(), step_input))
 
     def _list_company_names(self, payload: Json) -> set[str]:
-        """Return how a company is called in the output of its research: what mentions it says so more often."""
+        """Return the names of a company in the output of its research: texts mention it by name, not by domain."""
         if self.subject.kind is SubjectKind.PERSON:
             return set()
         result = payload.get("operation_result") if isinstance(payload, dict) else None
@@ -99,9 +99,9 @@ class SubjectSearch:
                 continue
             cursor = await self.connection.execute(erase.build_find_rows_sql(plan.table, tuple(roles)), parameters)
             for row_id, *values in await cursor.fetchall():
-                found = collect_identities(zip(roles.values(), values, strict=True))
-                if self.subject.is_subject(found):
-                    self.subject.learn_identities(found)
+                identities = collect_identities(zip(roles.values(), values, strict=True))
+                if self.subject.is_subject(identities):
+                    self.subject.learn_identities(identities)
                     findings.rows.setdefault(plan.name, set()).add(row_id)
 
     async def _find_orders(self, parameters: Mapping[str, Any], findings: Findings) -> None:
@@ -116,18 +116,18 @@ class SubjectSearch:
 
     async def _find_inputs(self, parameters: Mapping[str, Any], findings: Findings) -> None:
         cursor = await self.connection.execute(erase.FIND_RUNS_SQL, parameters)
-        for run_id, submission_id, given in await cursor.fetchall():
-            if self.subject.is_subject(self.columns.identify_input(load_json(given))):
+        for run_id, submission_id, run_input in await cursor.fetchall():
+            if self.subject.is_subject(self.columns.identify_input(load_json(run_input))):
                 findings.runs.add(run_id)
                 findings.submissions.add(submission_id)
         cursor = await self.connection.execute(erase.FIND_SUBMISSIONS_SQL, parameters)
-        for submission_id, given in await cursor.fetchall():
-            inputs = list_inputs(load_json(given))
-            if any(self.subject.is_subject(self.columns.identify_input(each)) for each in inputs):
+        for submission_id, payload in await cursor.fetchall():
+            inputs = list_inputs(load_json(payload))
+            if any(self.subject.is_subject(self.columns.identify_input(run_input)) for run_input in inputs):
                 findings.submissions.add(submission_id)
 
     async def _find_connected(self, findings: Findings) -> None:
-        """Add the orders and step results that share an answer, and the runs of all of them."""
+        """Add the orders and step results that share an answer with those found, and the runs of all of them."""
         while True:
             before = findings.count_all()
             keys = {"org_id": self.org_id, "steps": list(findings.steps), "orders": list(findings.orders)}
@@ -136,10 +136,10 @@ class SubjectSearch:
                 findings.orders.add(order_id)
                 findings.steps |= {step_id} - {None}
             cursor = await self.connection.execute(erase.FIND_PLACES_SQL, keys)
-            found = await cursor.fetchall()
-            findings.steps = {step_id for step_id, _, _ in found}
-            findings.runs |= {run_id for _, run_id, _ in found}
-            findings.submissions |= {submission_id for _, _, submission_id in found}
+            shared = await cursor.fetchall()
+            findings.steps = {step_id for step_id, _, _ in shared}
+            findings.runs |= {run_id for _, run_id, _ in shared}
+            findings.submissions |= {submission_id for _, _, submission_id in shared}
             if findings.count_all() == before:
                 return
 

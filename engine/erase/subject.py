@@ -1,7 +1,7 @@
-"""Who is to be erased: names, profiles and domains that are compared, and the text searches for them.
+"""The person or company to erase: its names, profiles and domains, how they are compared and searched in texts.
 
-Whom a document is about stands under keys such as `person_full_name`, `linkedin_url` or `company_domain`; other words
-in a key (`client_company_domain`, `founder_name`) say that it is about somebody else.
+Documents name whom they are about under keys such as `person_full_name`, `linkedin_url` or `company_domain`. Other
+words in a key (`client_company_domain`, `founder_name`) mean somebody else.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from engine.values.addresses import AddressError, normalize_domain, normalize_li
 
 
 class SubjectKind(StrEnum):
-    """What somebody is whom research is about."""
+    """Whether a person or a company is to be erased."""
 
     PERSON = "person"
     COMPANY = "company"
 
 
 class UnknownSubject(EngineError):
-    """A text names no person or company."""
+    """The given text names no person or company."""
 
 
 class KeyRole(StrEnum):
-    """What the value of a key says of whom a document is about."""
+    """What the value of a key is to the person or company that a document is about: its name, profile or domain."""
 
     NAME = "name"
     URL = "url"
@@ -43,18 +43,18 @@ _PERSON_WORDS: Final = frozenset(
     ("person", "full", "name", "linkedin", "url", "profile", "contact", "target", "subject")
 )
 _COMPANY_WORDS: Final = frozenset(("company", "domain", "website", "url", "target", "canonical", "root", "primary"))
-#: Words of keys about a company that is not the one researched, or about a person.
+#: Words in keys about another company than the researched one, or about a person.
 _OTHER_WORDS: Final = frozenset(("person", "client", "customer", "current", "competitor", "contact", "investor"))
 
 
 @cache
 def split_words(key: str) -> tuple[str, ...]:
-    """Return the words of a key in lower case: `personFullName` and `person_full_name` have the same."""
+    """Return the words of a key in lower case: `personFullName` and `person_full_name` both give three words."""
     return tuple(word.lower() for word in _WORD.findall(key))
 
 
 def find_role(kind: SubjectKind, key: str) -> KeyRole | None:
-    """Return what the value of `key` says of the subject of a document; None where it says nothing of it."""
+    """Return what the value of `key` is to the person or company that a document is about; None if nothing."""
     words = frozenset(split_words(key))
     if kind is SubjectKind.COMPANY:
         names_domain = words & {"domain", "website"} and words <= _COMPANY_WORDS
@@ -67,25 +67,25 @@ def find_role(kind: SubjectKind, key: str) -> KeyRole | None:
 
 
 def is_own_key(kind: SubjectKind, key: str) -> bool:
-    """Return whether an input of a research about the subject says something of the subject alone."""
+    """Return whether an input of research, by its key, tells only about the person or company to erase."""
     words = frozenset(split_words(key))
     return "person" in words if kind is SubjectKind.PERSON else not words & _OTHER_WORDS
 
 
 def compare_name(text: str) -> str:
-    """Return a name as it is compared: one spelling of its letters, small, one space between words."""
+    """Return a name in the form in which names are compared: one Unicode form, lower case, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def compare_url(text: str) -> str:
-    """Return a URL as it is compared: normalized as LinkedIn's are, without scheme and `www.`, its letters decoded."""
+    """Return a URL in the form in which URLs are compared: normalized and decoded, without scheme and `www.`."""
     url = normalize_linkedin_url(text)
     url = unicodedata.normalize("NFC", unquote(url)).casefold()
     return re.sub(r"^(?:[a-z]+:)?//", "", url).removeprefix("www.").rstrip("/ ")
 
 
 def compare_domain(text: str) -> str:
-    """Return a domain, URL or e-mail address as its domain; "" where there is none in it."""
+    """Return the domain of a domain, URL or e-mail address, for comparison; "" if there is none."""
     try:
         return normalize_domain(text)
     except AddressError:
@@ -101,7 +101,7 @@ _COMPARE: Final[Mapping[KeyRole, Callable[[str], str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """By what somebody is known in documents, as it is compared."""
+    """The names, profiles and domains found in documents, in the form in which they are compared."""
 
     names: frozenset[str] = frozenset()
     urls: frozenset[str] = frozenset()
@@ -118,22 +118,22 @@ class Identities:
 
     @property
     def search_texts(self) -> tuple[str, ...]:
-        """All of them, to be searched for."""
+        """All of them, as texts to search for."""
         return tuple(sorted(self.names | self.urls | self.domains))
 
 
 def collect_identities(pairs: Iterable[tuple[KeyRole, Any]]) -> Identities:
-    """Return the identities that values say under keys of these roles."""
-    found: dict[KeyRole, set[str]] = {role: set() for role in KeyRole}
+    """Return the identities in pairs of a key's role and its value."""
+    values: dict[KeyRole, set[str]] = {role: set() for role in KeyRole}
     for role, value in pairs:
         if isinstance(value, str) and value.strip() and (compared := _COMPARE[role](value)):
-            found[role].add(compared)
-    return Identities(*(frozenset(found[role]) for role in (KeyRole.NAME, KeyRole.URL, KeyRole.DOMAIN)))
+            values[role].add(compared)
+    return Identities(*(frozenset(values[role]) for role in (KeyRole.NAME, KeyRole.URL, KeyRole.DOMAIN)))
 
 
 @dataclass(slots=True)
 class Subject:
-    """Somebody to erase. What is found of a person adds names and profiles to those that were given."""
+    """The person or company to erase. For a person, the search adds names and profiles to the given ones."""
 
     kind: SubjectKind
     given: Identities
@@ -142,23 +142,28 @@ class Subject:
     def __post_init__(self) -> None:
         self.known = self.given
 
-    def is_subject(self, found: Identities) -> bool:
-        """Return whether a document with these identities is about the subject.
+    def is_subject(self, identities: Identities) -> bool:
+        """Return whether a document with these identities is about the person or company to erase.
 
-        A profile or a domain decides. A name decides where it was given, or where the document has no profile.
+        An equal profile or domain decides. An equal name counts if that name was given, or if the document has no
+        profile.
         """
-        if found.urls & self.known.urls or found.domains & self.known.domains or found.names & self.given.names:
+        if (
+            identities.urls & self.known.urls
+            or identities.domains & self.known.domains
+            or identities.names & self.given.names
+        ):
             return True
-        return not found.urls and bool(found.names & self.known.names)
+        return not identities.urls and bool(identities.names & self.known.names)
 
-    def learn_identities(self, found: Identities) -> None:
-        """Take over the names and profiles of a document that is about the person."""
+    def learn_identities(self, identities: Identities) -> None:
+        """Add the names and profiles of a document that is about the person."""
         if self.kind is SubjectKind.PERSON:
-            self.known = self.known | found
+            self.known = self.known | identities
 
 
 def read_person(text: str) -> Subject:
-    """Return the person of a name or a profile's URL. Raises UnknownSubject."""
+    """Return the person named by a full name or a profile URL. Raises UnknownSubject."""
     if not text.strip():
         raise UnknownSubject("the person is blank", hint="write a name, or the URL of a LinkedIn profile")
     if re.search(r"://|^www\.|\.com/|/in/", text.strip(), re.IGNORECASE):
@@ -173,7 +178,7 @@ def read_person(text: str) -> Subject:
 
 
 def read_company(text: str) -> Subject:
-    """Return the company of a domain, or of a URL or e-mail address at it. Raises UnknownSubject."""
+    """Return the company named by a domain, or by a URL or e-mail address with that domain. Raises UnknownSubject."""
     domain = compare_domain(text) if text.strip() else ""
     if "." not in domain:
         raise UnknownSubject(f"`{text[:100]}` is no domain", hint="write the company's domain, such as acme.com")
@@ -181,7 +186,7 @@ def read_company(text: str) -> Subject:
 
 
 def build_text_pattern(identities: Identities) -> re.Pattern[str]:
-    """Return the pattern that finds any of the identities in a text."""
+    """Return a pattern that finds any of the identities in a text."""
     parts = [rf"(?<!\w){_join_words(name)}(?!\w)" for name in identities.names]
     parts += [rf"{re.escape(url)}(?![\w%-])" for url in identities.urls]
     parts += [rf"(?<![\w-]){re.escape(domain)}(?![\w-]|\.\w)" for domain in identities.domains]
@@ -193,5 +198,5 @@ def _join_words(name: str) -> str:
 
 
 def mentions_text(pattern: re.Pattern[str], text: str) -> bool:
-    """Return whether a text has what `pattern` looks for, in whatever spelling of its letters."""
+    """Return whether `pattern` matches a text, whatever the Unicode form of its letters."""
     return bool(pattern.search(text) or pattern.search(unquote(unicodedata.normalize("NFKC", text).casefold())))

@@ -1,4 +1,7 @@
-"""Report why a key has no row: no step asked about it, or its result is awaited, failed, rejected or lacks it."""
+"""Report why a key has no row.
+
+No step asked about it, or its result is awaited, failed or was rejected, or the answer does not contain it.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,16 @@ from engine.store.errors import wrap_errors
 from engine.store.tenant import open_tenant_snapshot
 from engine.values import exact_json
 
-#: How many step results are read, newest first, and how many findings are returned.
+#: The most step results that are read, newest first, and the most findings that are returned.
 _MOST_CANDIDATES = 1000
 _MOST_ENTRIES = 20
-#: How many step results are read with all their elements, which may be large.
+#: The most step results that are read with all their elements, which may be large.
 _MOST_LISTS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A step result that could have given the key, and why it gave no row for it."""
+    """A step result that could have given the key a row, and why it did not."""
 
     state: KeyState
     message: str
@@ -47,7 +50,7 @@ class Finding:
     reasons: Sequence[Mapping[str, Any]] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of the finding."""
+        """Return the finding as a JSON object."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         return {**fields, "state": self.state.value, "reasons": list(self.reasons)}
 
@@ -65,7 +68,7 @@ class Absence:
         return self.findings[0].state if self.findings else KeyState.NEVER_ASKED
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of `dex explain` and of the endpoint."""
+        """Return the JSON object that `dex explain` and the explain endpoint answer."""
         never = f"no step of {', '.join(f'`{name}`' for name in self.plan.operations)} was asked about it"
         return {
             "id": None,
@@ -81,7 +84,7 @@ async def explain_absence(
 ) -> Absence:
     """Return why a key of the organisation has no row, as far as its newest step results tell.
 
-    `plans` are all plans of the project: their research inputs tell which key a step asks about that has no output yet.
+    `plans` are all plans of the project: from their research inputs follows which key an unfinished step asks about.
     Raises StoreUnavailable.
     """
     matcher = KeyMatcher.from_plans(plan, plans)
@@ -89,14 +92,14 @@ async def explain_absence(
         steps = await _list_steps(connection, matcher, org_id, key)
         superseded = await _list_superseded(connection, plan, org_id, key)
         findings = await _build_findings(connection, plan, key, steps)
-    if superseded:  # they say which answer had the key, so that the answers without it add nothing
+    if superseded:  # they tell which answers had the key, so answers without it add nothing
         findings = [finding for finding in findings if finding.state is not KeyState.NOT_LISTED] + superseded
     findings.sort(key=lambda finding: (finding.recorded_at, finding.step_result_id), reverse=True)
     return Absence(plan, findings[:_MOST_ENTRIES])
 
 
 async def _list_steps(connection: Connection, matcher: KeyMatcher, org_id: str, key: PartialKey) -> list[FoundStep]:
-    """Return the step results about the key that gave no row, only some rows, or a list without the key."""
+    """Return the step results about the key that gave no row, only some rows, or rows for other keys of a list."""
     plan = matcher.plan
     statement = build_candidates_statement(plan, matcher.reading, org_id, _MOST_CANDIDATES)
     steps = await _select_steps(connection, statement, matcher, org_id, key)
@@ -113,7 +116,7 @@ async def _select_steps(
     cursor = await connection.execute(statement.text, statement.parameters)
     names = [column.name for column in cursor.description or ()][:-2]
     steps: list[FoundStep] = []
-    for *values, parts, given in await cursor.fetchall():
+    for *values, parts, step_input in await cursor.fetchall():
         step = dict(zip(names, values, strict=True))
         run = Run(
             org_id=org_id,
@@ -122,7 +125,7 @@ async def _select_steps(
             pipeline_run_id=step["pipeline_run_id"],
             step_position=step["step_position"],
         )
-        read, input_value = exact_json.loads(parts), None if given is None else exact_json.loads(given)
+        read, input_value = exact_json.loads(parts), None if step_input is None else exact_json.loads(step_input)
         assert isinstance(read, list)
         if matcher.is_about(key, step["operation_id"], read, input_value, run):
             steps.append(step)
@@ -132,9 +135,10 @@ async def _select_steps(
 async def _build_findings(
     connection: Connection, plan: Plan, key: PartialKey, steps: Sequence[FoundStep]
 ) -> list[Finding]:
-    """Return a finding for each step result; of refused elements it has only those that can be the key.
+    """Return a finding for each step result; its refused elements are narrowed to those that may be the key.
 
-    Without a column that all elements of an answer share, answers without such an element say nothing of the key.
+    If all columns of the key come from elements, a step result without such an element says nothing about the key, and
+    is left out.
     """
     matcher = ElementMatcher(plan, key)
     refused = {step["id"]: step["reasons"] for step in steps if matcher.columns and _has_refused_elements(step)}
@@ -173,7 +177,7 @@ def _build_finding(plan: Plan, step: FoundStep, narrowed: Reasons | None) -> Fin
 
 
 async def _list_superseded(connection: Connection, plan: Plan, org_id: str, key: PartialKey) -> list[Finding]:
-    """Return a finding for each step result that gave the key until a newer one replaced all rows of its parent key."""
+    """Return a finding for each step result that gave the key a row which a newer one of its parent key removed."""
     if not all(column.name in key for column in (*get_unit_fields(plan), *plan.key_fields)):
         return []
     contributions = await read_contributions(connection, plan, build_unit(plan, org_id, key))
@@ -185,7 +189,7 @@ async def _list_superseded(connection: Connection, plan: Plan, org_id: str, key:
 
 
 def _list_places(plan: Plan, fold: UnitFold, key: Key) -> list[int]:
-    """Return the indices of the contributors that have a row for the key which the database accepts."""
+    """Return the indices of the step results that have a row for the key which the database accepted."""
     return [
         place
         for place, contributor in enumerate(fold.contributors)

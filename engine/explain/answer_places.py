@@ -1,4 +1,4 @@
-"""Find the part of a provider's answer that a cell comes from, as a path in the provider's dotted notation."""
+"""Find the part of a provider's answer that a cell comes from, as a path: ("founders", "0", "name")."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def list_answer_places(
     document: dict[str, Any],
     element: int | None,
 ) -> list[Steps]:
-    """Return the paths inside the answer's content that `paths` read their value from; `()` is the whole content.
+    """Return the paths, inside the answer's content, of the values that `paths` read; `()` is the whole content.
 
-    `document` is that of the step result, without an element; `element` is the index of the cell's element.
+    `document` is that of the step result; `element` is the index of the cell's element, None without `rows`.
     """
     roots = _find_element_roots(mapping, document, element)
     places = []
@@ -40,7 +40,7 @@ class _ElementRoots:
         self.values: dict[str, Any] = {}
 
     def replace_root(self, place: Steps) -> Steps | None:
-        """Replace a leading `item` or `parent` by its path in the document; return None where it has none."""
+        """Return a path with `item` or `parent` replaced by its path in the document; None if that is unknown."""
         if place and place[0] in self.values:
             around = self.places.get(place[0])
             return None if around is None else (*around, *place[1:])
@@ -48,7 +48,7 @@ class _ElementRoots:
 
 
 def _find_element_roots(mapping: OperationMapping, document: dict[str, Any], element: int | None) -> _ElementRoots:
-    """Return `item` and `parent` of the element with index `element`; nothing where the spec has no `rows`."""
+    """Return `item` and `parent` of the element with index `element`; neither if the spec has no `rows`."""
     roots = _ElementRoots()
     if mapping.rows is None or element is None:
         return roots
@@ -68,7 +68,7 @@ def _find_element_roots(mapping: OperationMapping, document: dict[str, Any], ele
             _put_root(roots, "item", inner_place, inner_value)
             break
         is_array = isinstance(mapping.inner_rows.search_or_none(around), list)
-        element -= len(inner) if is_array else 1  # a value that is no array counts as one refused element
+        element -= len(inner) if is_array else 1  # a value other than an array counts as one refused element
     return roots
 
 
@@ -79,9 +79,10 @@ def _put_root(roots: _ElementRoots, name: str, place: Steps | None, value: Any) 
 
 
 def _list_elements(rows: CompiledPath, document: dict[str, Any]) -> Iterator[tuple[Steps | None, Any]]:
-    """Yield each element of the array at `rows` with its path.
+    """Yield each element of the array at the path `rows`, with the element's path in the document.
 
-    The path is that of the array where the array is computed from values of the document, and None where it reads none.
+    An array that is computed has no place of its own: its elements get the path of the first value it is computed from,
+    or None if there is none.
     """
     elements = rows.search_or_none(document)
     if not isinstance(elements, list):

@@ -1,4 +1,4 @@
-"""Explain each cell of a folded row: its step result, path, raw value, the result of each normalizer, the evidence."""
+"""Explain each cell of a row: its step result, its path, the value there, the results of normalizers, the evidence."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Cell:
     """A cell of a stored row and, where a step result gives it, how its value came about."""
 
     field: str
-    value: Json  # as it is stored
-    differs: bool = False  # whether the step results give another value
+    value: Json  # the stored value
+    differs: bool = False  # whether the step results give a different value
     step_result_id: str | None = None
     recorded_at: str | None = None
     operation: str | None = None
@@ -44,7 +44,7 @@ class Cell:
     note: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of the cell."""
+        """Return the cell as a JSON object."""
         shown = {name: getattr(self, name) for name in self.__slots__ if name != "differs"}
         steps = [{"normalizer": name, "result": result} for name, result in self.steps]
         return {**shown, "steps": steps, "evidence": list(self.evidence)}
@@ -52,28 +52,28 @@ class Cell:
 
 @dataclass(frozen=True)
 class RowSource:
-    """One row extracted from a step result, from which cells have their values."""
+    """A row extracted from one step result, which gives values to cells of the stored row."""
 
     plan: Plan
     contributor: Contributor
     number: int  # the row's index in the extraction of its step result
     operation: str
-    document: dict[str, Any]  # the document of the step result, without an element
+    document: dict[str, Any]  # what paths read of the step result, without `item`
 
     @property
     def element(self) -> int | None:
-        """The index of its element; None where the spec has no `rows`."""
+        """The index of the row's element; None where the spec has no `rows`."""
         indices = self.contributor.extracted.extraction.indices
         return indices[self.number] if indices else None
 
     @cached_property
     def traces(self) -> Mapping[str, Trace]:
-        """The trace of each field by the field's name."""
+        """By name of the field, how its value came about (`Trace`)."""
         traced = trace_fields(self.plan, self.operation, self.document, self.element)
         return {trace.field: trace for trace in traced}
 
     def list_places(self, provider: ResearchProvider, column: Field) -> list[Steps]:
-        """Return the paths inside the provider's answer that a field's value comes from; none for other values."""
+        """Return the paths inside the provider's answer that a field's value comes from; empty for other values."""
         mapping = self.plan.find_mapping(self.operation)
         assert mapping is not None
         name = next((name for name in column.coalesce if self.traces[name].result is not None), column.name)
@@ -84,22 +84,22 @@ class RowSource:
 async def build_cells(
     contributions: Contributions, stored: StoredRow, folded: FoldedRow, columns: Sequence[Field]
 ) -> list[Cell]:
-    """Return the cells of `columns`, each with its trace and its evidence. Each document is read once."""
-    found = {column.name: folded.fold.find_source(folded, column) for column in columns}
-    ids = {contributor.step_id for contributor, _ in found.values()}
+    """Return the cells of `columns`, each with its trace and its evidence; each document is read only once."""
+    origins = {column.name: folded.fold.find_source(folded, column) for column in columns}
+    ids = {contributor.step_id for contributor, _ in origins.values()}
     results = {row[0]: row for row in await fetch_results(contributions.connection, contributions.reading, sorted(ids))}
     sources: dict[tuple[str, int], RowSource] = {}
-    for contributor, number in found.values():
+    for contributor, number in origins.values():
         if (place := (contributor.step_id, number)) not in sources:
             result = results[contributor.step_id]
             sources[place] = _build_source(contributions.reading, result, contributor, number)
-    chosen = [(column, sources[found[column.name][0].step_id, found[column.name][1]]) for column in columns]
+    chosen = [(column, sources[origins[column.name][0].step_id, origins[column.name][1]]) for column in columns]
     evidence = await _collect_evidence(contributions.connection, chosen)
     return [_build_cell(stored, folded, column, source, evidence.get(column.name, ())) for column, source in chosen]
 
 
 def build_unsourced_cells(stored: StoredRow, columns: Sequence[Field]) -> list[Cell]:
-    """Return the cells of a row that no step result gives."""
+    """Return the cells of a row that no step result gives: only with their values."""
     return [Cell(field=column.name, value=stored.values[column.name]) for column in columns]
 
 
@@ -110,7 +110,7 @@ def _build_source(reading: Reading, result: StepResultRow, contributor: Contribu
 async def _collect_evidence(
     connection: Connection, cells: Iterable[tuple[Field, RowSource]]
 ) -> dict[str, list[dict[str, Json]]]:
-    """Return the providers' evidence by field name, for the cells whose value comes from a provider's answer."""
+    """Return the providers' evidence by field name, for the cells whose values come from a provider's answer."""
     evidence: dict[str, list[dict[str, Json]]] = {}
     for provider in PROVIDERS.values():
         places = [(column, source, source.list_places(provider, column)) for column, source in cells]
@@ -119,13 +119,13 @@ async def _collect_evidence(
         bases = await _fetch_bases(connection, provider, ids)
         for column, source, steps in placed:
             basis = bases.get(source.contributor.step_id)
-            found = choose_evidence(provider, basis, steps, source.traces[column.name].raw)
-            evidence.setdefault(column.name, []).extend(found)
+            entries = choose_evidence(provider, basis, steps, source.traces[column.name].raw)
+            evidence.setdefault(column.name, []).extend(entries)
     return evidence
 
 
 async def _fetch_bases(connection: Connection, provider: ResearchProvider, ids: Sequence[str]) -> dict[str, Json]:
-    """Return the provider's basis (its list of evidence) of each step result that has one, by step result id."""
+    """Return the basis (the provider's list of evidence) by step result id, for step results that have one."""
     if not ids:
         return {}
     statement = build_basis_statement(provider, ids)
@@ -156,10 +156,10 @@ def _build_cell(
 
 
 def _describe_cell(column: Field, folded: FoldedRow, trace: Trace, *, differs: bool, is_kept: bool) -> str | None:
-    """Return what is unexpected about a cell (differs from its source, kept from an older result), or None."""
+    """Return what is unexpected about a cell, or None: it differs from its source, or an older result gave it."""
     if differs:
-        given = convert_to_json(column, folded.values[column.name])
-        return "the table has another value than its step result gives" + (" (nothing)" if given is None else "")
+        folded_value = convert_to_json(column, folded.values[column.name])
+        return "the table has another value than its step result gives" + (" (nothing)" if folded_value is None else "")
     if is_kept:
         return f"kept: newer step results give no value, the newest is {folded.newest.step_id}"
     return trace.note.message if trace.note else None

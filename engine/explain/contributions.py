@@ -20,7 +20,10 @@ from engine.store.connection import Connection
 
 @dataclass(slots=True)
 class LedgerEntry:
-    """The ledger entry of a step result; `is_present` tells whether it is of the present version of the spec."""
+    """The ledger entry of a step result.
+
+    `is_present` tells whether it was made under the present version of the spec.
+    """
 
     is_present: bool
     outcome: str
@@ -29,7 +32,10 @@ class LedgerEntry:
 
 @dataclass(slots=True)
 class Contributions:
-    """The step results that contribute to one unit, oldest first, and the snapshot to read their documents in."""
+    """The step results that give, or gave, the rows of one unit, oldest first; and how to read their documents.
+
+    A unit is the rows that are folded together: that of one key, or with `on_absent: delete` all of a parent key.
+    """
 
     connection: Connection
     reading: Reading
@@ -43,12 +49,12 @@ class Contributions:
         return self.reading.plan
 
     async def fold_up_to(self, places: Sequence[int], *, whole: bool = False) -> list[UnitFold]:
-        """Return a fold for each index in `places`, of the contributors up to that one.
+        """Return, for each index in `places`, what the step results up to that one give together.
 
-        Reads the step results that the folds need; with `whole`, all of them.
+        Reads the documents that this needs; with `whole`, those of all step results.
         """
         folds = [UnitFold(self.plan, self.unit, self.contributors[: place + 1]) for place in places]
-        for fold in folds:  # a refused contribution does not count, so older ones may be needed
+        for fold in folds:  # a refused contribution does not count, so documents of older ones may be needed
             fold.is_tested = whole or any(contributor.was_refused for contributor in fold.contributors)
         await read_missing_steps(self.connection, self.reading, folds)
         for contributor in self.contributors:
@@ -57,14 +63,14 @@ class Contributions:
         return folds
 
     async def fold_row(self, key: Key) -> FoldedRow | None:
-        """Return the row that all contributors together give for a key; None where they give none."""
+        """Return the row that all the step results together give for a key; None if they give none."""
         if not self.contributors:
             return None
         (fold,) = await self.fold_up_to([len(self.contributors) - 1])
         return next((row for row in fold.fold_rows() if row.key == key), None)
 
     def _restore_refusals(self, contributor: Contributor) -> None:
-        """Mark the rows of a contributor that the database refused, as the ledger says; all rows without an entry."""
+        """Mark those rows of a contributor as refused that the ledger says were; all of them if it says nothing."""
         entry = self.ledger.get(contributor.step_id)
         refused = [reason for reason in entry.reasons if reason["code"] == "refused_by_database"] if entry else []
         indices = contributor.extracted.extraction.indices
@@ -79,9 +85,9 @@ class Contributions:
 async def read_contributions(
     connection: Connection, plan: Plan, unit: Unit, step_id: str | None = None
 ) -> Contributions:
-    """Return the contributors that `row_lineage` has for a unit, and `step_id`, the source that a stored row names.
+    """Return the step results of a unit's rows: those in `row_lineage`, and `step_id`, the source that the row names.
 
-    `step_id` counts only where it gives a row of the unit. Documents are fetched like all other values.
+    `step_id` is left out if it gives no row of the unit.
     """
     reading = Reading(plan, holds_documents=False)
     parameters = {"spec": plan.name, "orgs": unit.org_id, "units": unit.id, "ids": ""}
@@ -90,7 +96,7 @@ async def read_contributions(
         _, _, _, contributor_id, recorded_at, row_id, refused, _, revision = entry
         if revision is not None:
             is_stale = True
-        elif recorded_at is not None:  # its step result exists
+        elif recorded_at is not None:  # the step result still exists
             contributors.append(Contributor(contributor_id, recorded_at, row_id=row_id, was_refused=refused))
     if step_id is not None and step_id not in {contributor.step_id for contributor in contributors}:
         steps = await fetch_steps(connection, reading, [step_id])

@@ -1,4 +1,7 @@
-"""Choose a provider's evidence for a cell: the basis entries about the part of the answer that the cell comes from."""
+"""Choose a provider's evidence for a cell: the basis entries about the part of the answer that the cell comes from.
+
+The basis is the provider's list of evidence; an entry names a part of the answer as `founders.0.name`.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,17 @@ from engine.jmespath.path import Steps
 from engine.research.providers import ResearchProvider
 from engine.values.exact_json import Json
 
-#: An index in brackets, as in `founders[0].name`: some answers have it instead of `founders.0.name`.
+#: An index in brackets: some providers write `founders[0].name` instead of `founders.0.name`.
 _INDEX: Final = re.compile(r"\[(\d+)\]")
 
 
 def choose_evidence(
     provider: ResearchProvider, basis: Json, places: Iterable[Steps], value: Json
 ) -> list[dict[str, Json]]:
-    """Return the entries of `basis` about each path in `places`, then those about its nearest ancestor.
+    """Return the entries of `basis` about each path in `places`; then those about its nearest ancestor that has some.
 
-    For an object or an array the entries about its parts follow. The provider may leave indexes out (`founders.name`
-    for `founders.0.name`); such an entry counts where no entry has the index.
+    For an object or array, the entries about its parts follow. A provider may leave indices out (`founders.name`
+    instead of `founders.0.name`); such an entry is used if no entry has the index.
     """
     entries = list(_list_named_entries(provider, basis))
     chosen: dict[int, dict[str, Any]] = {}

@@ -21,7 +21,7 @@ from engine.values.exact_json import Json
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-#: Bytes of JSON after which older versions are left out: one document may have megabytes.
+#: After so many bytes of JSON, older versions are left out, since one document may have megabytes.
 MAX_BYTES = 16 * 1024 * 1024
 #: How many contributions are folded at a time.
 _PAGE_SIZE = 20
@@ -29,14 +29,14 @@ _PAGE_SIZE = 20
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A row after one contribution; `row` is None where the contribution removed the row."""
+    """A row as it was after one of its step results was added; `row` is None if that removed the row."""
 
     step_result_id: str
     recorded_at: str
     row: dict[str, Json] | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of `dex history` and of the endpoint."""
+        """Return the JSON object that `dex history` prints and the history endpoint answers."""
         return {"step_result_id": self.step_result_id, "recorded_at": self.recorded_at, "row": self.row}
 
 
@@ -51,7 +51,7 @@ class History:
 async def read_history(
     connection: Connection, plan: Plan, org_id: str, row_id: str, limit: int = DEFAULT_LIMIT
 ) -> History | None:
-    """Return the versions of a row of the organisation; None when it has no such row.
+    """Return the versions of a row of the organisation; None if the organisation has no such row.
 
     A row that no step result gives has no versions. Raises StoreUnavailable.
     """
@@ -69,7 +69,7 @@ async def read_history(
 async def read_history_of_key(
     connection: Connection, plan: Plan, unit: Unit, key: Key, limit: int = DEFAULT_LIMIT
 ) -> History:
-    """Return the history of a key that has no row at present. Raises StoreUnavailable."""
+    """Return the history of a key that has no row now. Raises StoreUnavailable."""
     async with wrap_errors(), open_tenant_snapshot(connection, unit.org_id):
         return await _collect_versions(connection, plan, unit, key, None, None, limit)
 
@@ -93,7 +93,7 @@ async def _collect_versions(
 
 
 async def _list_page(contributions: Contributions, key: Key, row_id: str | None, places: range) -> list[Version]:
-    """Return the versions that the contributors at the indices `places` made, newest first."""
+    """Return the versions that the step results at the indices `places` gave, newest first."""
     first = max(places.start - 1, 0)
     folds = await contributions.fold_up_to(range(first, places.stop))
     rows = [next((row for row in fold.fold_rows() if row.key == key), None) for fold in folds]
@@ -112,7 +112,7 @@ async def _list_page(contributions: Contributions, key: Key, row_id: str | None,
 
 
 def _replaces_rows_of_parent(plan: Plan, fold: UnitFold, contributor: Contributor) -> bool:
-    """Return whether the contributor replaces all rows of its parent key, so that rows it lacks are removed."""
+    """Return whether a step result replaces all rows of its parent key, so that those it lacks are removed."""
     return plan.on_absent is OnAbsent.DELETE and fold.find_complete() is contributor
 
 

@@ -1,4 +1,4 @@
-"""Decide which refused elements of a step result can be a key, from the values that they have for its columns."""
+"""Decide which refused elements of a step result may be a key, by their values for the key's columns."""
 
 from __future__ import annotations
 
@@ -21,26 +21,29 @@ Reasons = Sequence[Mapping[str, Any]]
 
 
 def list_refused_elements(reasons: Reasons) -> set[int]:
-    """Return the indices of the elements that the reasons of a ledger entry refuse."""
+    """Return the indices of the elements that were refused, from the reasons in a ledger entry."""
     refusals = [reason for reason in reasons if reason["code"] not in {*NOTES, "duplicate"}]
     return {reason["element"] for reason in refusals if reason.get("element") is not None}
 
 
 @dataclass(frozen=True)
 class ElementMatcher:
-    """Compares a key with refused elements by the conflict columns that are read from elements."""
+    """Compares a key with refused elements, by those of its columns that are read from elements."""
 
     plan: Plan
     key: PartialKey
 
     @property
     def columns(self) -> list[Field]:
-        """The columns of the key that are read from elements: without any, every element can be the key."""
+        """The columns of the key that are read from elements. If there are none, every element may be the key."""
         shared = {column.name for column in self.plan.parent_key}
         return [column for column in self.plan.key_fields if column.name in self.key and column.name not in shared]
 
     async def narrow_reasons(self, connection: Connection, refused: Mapping[str, Reasons]) -> dict[str, Reasons]:
-        """Keep of each step result, by id, the reasons of those refused elements that can be the key."""
+        """Return, for each step result, only the reasons of refused elements that may be the key.
+
+        `refused` maps the id of a step result to the reasons in its ledger entry.
+        """
         reading = Reading(self.plan, holds_documents=False)
         narrowed: dict[str, Reasons] = {}
         for row in await fetch_results(connection, reading, list(refused)):
@@ -68,17 +71,17 @@ class ElementMatcher:
     def _can_have(self, mapping: OperationMapping, element: Element, column: Field) -> bool:
         wanted = self.key[column.name]
         if element.code:
-            return _mentions(element.value, wanted)
+            return _mentions_text(element.value, wanted)
         values = [_find_value(mapping, element.document, name, column) for name in column.coalesce or (column.name,)]
         present = [value for value in values if value.raw is not None]
         if not present:
             return wanted is None
-        return any(value.stored == wanted if value.is_valid else _mentions(value.raw, wanted) for value in present)
+        return any(value.stored == wanted if value.is_valid else _mentions_text(value.raw, wanted) for value in present)
 
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """The value of a column in an element: as it stands there, and as it would be stored if it is valid."""
+    """The value of a column in an element: `raw` as found there, `stored` as it would be stored if it is valid."""
 
     raw: Json
     stored: Any = None
@@ -86,21 +89,23 @@ class _Value:
 
 
 def _find_value(mapping: OperationMapping, document: dict[str, Any], name: str, column: Field) -> _Value:
-    """Return the value of the field `name` in an element, converted as for `column`, which may derive from it."""
+    """Return the value of the field `name` in an element, converted as `column`, which may be derived from it."""
     raw: Json = None
     try:
         source, path = next(pair for pair in mapping.sources if pair[0].name == name)
         raw = evaluate_path(path, document, name)
         stored = convert_value(source, raw)
         if name != column.name:
-            stored = convert_value(next(each for each in mapping.fields if each.name == column.name), stored)
+            stored = convert_value(
+                next(candidate for candidate in mapping.fields if candidate.name == column.name), stored
+            )
     except Rejected as rejected:
         is_missing = rejected.reason.code == "missing_required"
         return _Value(None if is_missing else raw, is_valid=False)
     return _Value(None if stored is None else raw, stored)
 
 
-def _mentions(value: Json, wanted: Any) -> bool:
+def _mentions_text(value: Json, wanted: Any) -> bool:
     """Return whether a value that no column takes has the text of the key in it, letter case aside."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return wanted is not None and str(wanted).casefold() in text.casefold()

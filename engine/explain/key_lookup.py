@@ -1,4 +1,4 @@
-"""Parse the key that a caller names, and find its rows."""
+"""Parse the key that a caller names, and find the rows that have it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from engine.store.tenant import open_tenant_snapshot
 from engine.values import exact_json
 from engine.values.exact_json import ExactError, Json
 
-#: Conflict column -> value. Columns that are left out may have any value.
+#: The value of each given conflict column; the others may have any value.
 PartialKey = Mapping[str, Any]
 
-#: How many rows of a part of a key are listed.
+#: The most rows listed for a key of which only some columns are given.
 _MOST_ROWS = 20
 
 
-def parse_key(plan: Plan, given: Mapping[str, str]) -> PartialKey:
-    """Convert texts of conflict columns to values as they are stored; a blank text is null.
+def parse_key(plan: Plan, texts: Mapping[str, str]) -> PartialKey:
+    """Convert the texts of key columns to values as they are stored; a blank text means null.
 
-    Raises QueryRejected for a column outside the key, and for a value its column cannot have.
+    Raises QueryRejected for a column outside the key, and for a value that its column cannot hold.
     """
     reasons, key = [], {}
     names = [column.name for column in plan.key_fields]
     hint = f"the key is {', '.join(f'`{name}`' for name in names)}"
-    for name, text in given.items():
+    for name, text in texts.items():
         if name not in names:
             reasons.append(Reason("unknown_field", name, f"`{name}` is no conflict column of `{plan.name}`"))
             hint = suggest_name(name, names) or hint
@@ -42,7 +42,7 @@ def parse_key(plan: Plan, given: Mapping[str, str]) -> PartialKey:
             key[name] = convert_value(plan.field(name), _read_text(plan.field(name), text))
         except Rejected as rejected:
             reasons += rejected.reasons
-    if not given:
+    if not texts:
         reasons.append(Reason("missing_required", None, "no column of the key is given"))
     if reasons:
         raise QueryRejected(reasons, hint=hint)
@@ -50,7 +50,7 @@ def parse_key(plan: Plan, given: Mapping[str, str]) -> PartialKey:
 
 
 def _read_text(column: Field, text: str) -> Json:
-    """Return the JSON value of a text: null if blank, the text for a column that takes strings, else parsed as JSON."""
+    """Return the JSON value of a text: null if blank, the text itself for a column of strings, else the parsed JSON."""
     if not text.strip():
         return None
     kinds = column.normalizers[0].accepts if column.normalizers else column.type.takes
@@ -63,7 +63,7 @@ def _read_text(column: Field, text: str) -> Json:
 
 
 class KeyMatchState(StrEnum):
-    """The state of a part of a key that several rows have."""
+    """The state reported when several rows have the given part of a key."""
 
     SEVERAL_ROWS = "several_rows"
 
@@ -78,7 +78,7 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class SeveralRows:
-    """The rows that have the given part of a key, in the order of their keys; `more` when some are left out."""
+    """The rows that have the given part of a key, in the order of their keys; `more` is True if some are left out."""
 
     plan: Plan
     given: PartialKey
@@ -88,11 +88,11 @@ class SeveralRows:
 
     @property
     def missing(self) -> str:
-        """The columns of the key that are not given, as text."""
+        """The names of the key's columns that are not given, as text."""
         return ", ".join(f"`{column.name}`" for column in self.plan.key_fields if column.name not in self.given)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of `dex explain` and of the endpoint."""
+        """Return the JSON object that `dex explain` and the explain endpoint answer."""
         count = f"more than {len(self.rows)}" if self.more else len(self.rows)
         return {
             "id": None,
@@ -105,12 +105,15 @@ class SeveralRows:
 
 
 async def find_rows_of_key(connection: Connection, plan: Plan, org_id: str, key: PartialKey) -> SeveralRows:
-    """Return the rows of the organisation with these values: none, one or several. Raises StoreUnavailable."""
+    """Return the rows of the organisation that have the values of `key`: none, one or several.
+
+    Raises StoreUnavailable.
+    """
     statement = build_rows_of_key_statement(plan, org_id, key, _MOST_ROWS + 1)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
-        found = await fetch_rows(connection, statement.text, statement.parameters)
-    rows = [KeyRow(row_id, _read_object(scalars)) for row_id, scalars in found[:_MOST_ROWS]]
-    return SeveralRows(plan, key, rows, more=len(found) > _MOST_ROWS)
+        records = await fetch_rows(connection, statement.text, statement.parameters)
+    rows = [KeyRow(row_id, _read_object(scalars)) for row_id, scalars in records[:_MOST_ROWS]]
+    return SeveralRows(plan, key, rows, more=len(records) > _MOST_ROWS)
 
 
 def _read_object(text: str) -> dict[str, Json]:

@@ -1,4 +1,4 @@
-"""Decide from a step's input and output whether the step is about a key, for steps that gave no row."""
+"""Decide whether a step that gave no row is about a key, from the step's input and output."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ from engine.values.exact_json import Json
 
 @dataclass(frozen=True)
 class KeyMatcher:
-    """Compares keys with steps by the conflict columns that the plan does not read from elements."""
+    """Compares keys with steps, by the key columns that are not read from elements of `rows`."""
 
     plan: Plan
     research: Mapping[str, Research]  # by operation
 
     @classmethod
     def from_plans(cls, plan: Plan, plans: Iterable[Plan]) -> KeyMatcher:
-        """Build the matcher of `plan`; one of `plans`, those of the project, has the research of each operation."""
-        return cls(plan, {each.research.operation: each.research for each in (*plans, plan) if each.research})
+        """Build the matcher of `plan`; `plans` are those of the project, which have the research of each operation."""
+        return cls(
+            plan,
+            {candidate.research.operation: candidate.research for candidate in (*plans, plan) if candidate.research},
+        )
 
     @cached_property
     def reading(self) -> Reading:
-        """What to fetch of a step result: only what the compared conflict columns are read from."""
+        """Which parts of a step result to fetch: only those from which the compared columns are read."""
         names = {name for column in self.plan.parent_key for name in (column.name, *column.coalesce)}
         places = [place for place, column in enumerate(self.plan.fields) if column.name in names]
         mappings = tuple(
@@ -49,10 +52,10 @@ class KeyMatcher:
         fields = tuple(self.plan.fields[place] for place in places)
         return Reading(replace(self.plan, fields=fields, mappings=mappings), holds_documents=False)
 
-    def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], given: Json, run: Run) -> bool:
-        """Return whether the step's output, or the output its input leads to, has the key's values.
+    def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], step_input: Json, run: Run) -> bool:
+        """Return whether the step has the key's values, in its output or in the output that its input leads to.
 
-        `values` are those of `reading.parts`, `given` is the step's input. A key whose columns are all read from
+        `values` are those of `reading.parts`, `step_input` is the step's input. A key whose columns are all read from
         elements matches every step.
         """
         mapping = self.reading.plan.find_mapping(operation)
@@ -60,7 +63,7 @@ class KeyMatcher:
             return False
         documents = [
             self._build_recorded(operation, values, run),
-            self._build_expected(operation, given, run),
+            self._build_expected(operation, step_input, run),
         ]
         return all(
             key[column.name] in self._list_values(mapping, column, documents)
@@ -72,16 +75,16 @@ class KeyMatcher:
         roots = self.reading.build_document(values)
         return build_document(roots["output"], roots["context"], run, operation, step_input=roots["step_input"])
 
-    def _build_expected(self, operation: str, given: Json, run: Run) -> dict[str, Any]:
-        """Build the document that a step has before there is an answer: its output holds the research inputs."""
+    def _build_expected(self, operation: str, step_input: Json, run: Run) -> dict[str, Any]:
+        """Build the document of a step that has no answer yet: its output is what its research inputs would give."""
         research = self.research.get(operation)
-        output = given if research is None else _build_output(research, given)
-        return build_document(output, merge_context(given, output), run, operation, step_input=given)
+        output = step_input if research is None else _build_output(research, step_input)
+        return build_document(output, merge_context(step_input, output), run, operation, step_input=step_input)
 
     def _list_values(
         self, mapping: OperationMapping, column: Field, documents: Iterable[Mapping[str, Any]]
     ) -> list[Any]:
-        """Return the values that the documents give for a conflict column; `[None]` where they give none."""
+        """Return the values that the documents have for a key column; `[None]` if they have none."""
         names = column.coalesce or (column.name,)
         paths = [
             path for source, path in zip(mapping.fields, mapping.paths, strict=True) if source.name in names and path
@@ -91,11 +94,13 @@ class KeyMatcher:
         return values or [None]
 
 
-def _build_output(research: Research, given: Json) -> dict[str, Any]:
-    document = {"context": given, "step_input": given, "output": None}
+def _build_output(research: Research, step_input: Json) -> dict[str, Any]:
+    document = {"context": step_input, "step_input": step_input, "output": None}
     candidates = {
-        each.name: [value for path in each.paths if (value := path.search_or_none(document)) is not None]
-        for each in research.inputs
+        research_input.name: [
+            value for path in research_input.paths if (value := path.search_or_none(document)) is not None
+        ]
+        for research_input in research.inputs
     }
     inputs = {name: value.text for name, value in normalize_inputs(research, candidates).items()}
     more = {name: path.search_or_none({**document, "inputs": inputs}) for name, path in research.output}

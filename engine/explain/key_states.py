@@ -12,7 +12,7 @@ from engine.plan import Plan
 from engine.rows.outcomes import ACCEPTED, Outcome
 from engine.runs.statuses import RunStatus, StepStatus
 
-#: A step result with its ledger entry and its order: the columns of the statements in `engine/sql/absence.py`, by name.
+#: A step result with its ledger entry and its order, by column name of the statements in `engine/sql/absence.py`.
 FoundStep: TypeAlias = Mapping[str, Any]
 
 
@@ -32,7 +32,10 @@ class KeyState(StrEnum):
 
 
 def judge_elements(step: FoundStep, possible: Reasons) -> tuple[KeyState, str]:
-    """Return what the refused elements of an answer say of a key, given the reasons of those that can be it."""
+    """Return what an answer with refused elements says about a key, as a state and as a sentence.
+
+    `possible` are the reasons of the refused elements that may be the key.
+    """
     count, refused = step["element_count"], list_refused_elements(possible)
     if not refused:
         return KeyState.NOT_LISTED, _describe_list(step)

@@ -18,9 +18,9 @@ from engine.store.connection import Connection
 async def explain_key(
     connection: Connection, plan: Plan, org_id: str, key: PartialKey, plans: Iterable[Plan], field: str | None = None
 ) -> Explanation | SeveralRows | Absence:
-    """Explain the row of a key of the organisation; list the rows if several have it; else return why none has it.
+    """Explain the row that has the key in the organisation, list several such rows, or say why there is none.
 
-    `plans` are those of the project. Raises QueryRejected for an unknown field, StoreUnavailable.
+    `plans` are all plans of the project. Raises QueryRejected for an unknown field, StoreUnavailable.
     """
     choose_columns(plan, field)
     found = await find_rows_of_key(connection, plan, org_id, key)
@@ -33,9 +33,9 @@ async def explain_key(
 async def read_key_history(
     connection: Connection, plan: Plan, org_id: str, key: PartialKey, limit: int = DEFAULT_LIMIT
 ) -> History:
-    """Return the history of a key of the organisation, whether or not it has a row at present.
+    """Return the history of a key in the organisation, even if it has no row now.
 
-    Raises QueryRejected for a key that several rows have, StoreUnavailable.
+    Raises QueryRejected when several rows have the key, StoreUnavailable.
     """
     found = await find_rows_of_key(connection, plan, org_id, key)
     if len(found.rows) > 1:

@@ -47,7 +47,7 @@ class Explanation:
     cells: Sequence[Cell]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of `dex explain` and of the endpoint."""
+        """Return the JSON object that `dex explain` and the explain endpoint answer."""
         return {
             "id": self.id,
             "state": self.state.value,
@@ -59,9 +59,9 @@ class Explanation:
 async def explain_row(
     connection: Connection, plan: Plan, org_id: str, row_id: str, field: str | None = None
 ) -> Explanation | None:
-    """Explain all cells of a row of the organisation, or that of `field`; None when it has no such row.
+    """Explain all cells of a row of the organisation, or only that of `field`; return None if it has no such row.
 
-    Raises QueryRejected for a field the spec does not have, StoreUnavailable.
+    Raises QueryRejected for a field that the spec does not have, StoreUnavailable.
     """
     columns = choose_columns(plan, field)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):

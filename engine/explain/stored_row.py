@@ -35,12 +35,15 @@ class StoredRow:
         return value if isinstance(value, str) else None
 
     def cast_cell(self, column: Field) -> Any:
-        """Return a cell as the Python value extraction would give. Raises CastError for a value that no spec wrote."""
+        """Return a cell as the Python value that extraction gives.
+
+        Raises CastError for one that no extraction can give.
+        """
         value = self.values[column.name]
         return None if value is None else column.type.cast(value)
 
     def find_unit(self) -> tuple[Unit, Key] | None:
-        """Return the unit and the key of the row; None where no spec can have written its key."""
+        """Return the unit (rows folded together) and the key of the row; None if no step result can have given them."""
         try:
             key = {column.name: self.cast_cell(column) for column in self.plan.key_fields}
         except CastError:
@@ -61,14 +64,14 @@ async def read_stored_row(connection: Connection, plan: Plan, org_id: str, row_i
 
 
 async def find_owner(connection: Connection, plan: Plan, row_id: str) -> str | None:
-    """Return the organisation that a row belongs to, whichever it is; None when there is no such row."""
+    """Return the organisation that has a row, which may be any; None if there is no such row."""
     statement = build_owner_statement(plan, row_id)
     row = await (await connection.execute(statement.text, statement.parameters)).fetchone()
     return row[0] if row else None
 
 
 def convert_to_json(column: Field, value: Any) -> Json:
-    """Convert a value that extraction gave to the JSON that Postgres returns for the stored cell."""
+    """Convert a value from extraction to the JSON that Postgres returns for the cell once it is stored."""
     match value:
         case str() if column.type.name == "jsonb":
             return exact_json.loads(value)

@@ -1,1 +1,1 @@
-"""Step results and rows that lie in files: their schemas, their extraction and their fold, without a database."""
+"""Extract and fold step results in files, without a database; and the schemas of these files."""

@@ -1,6 +1,6 @@
-"""Step results as plain dictionaries: extracted, their rows taken out, and folded by key. Nothing here needs Arrow.
+"""Extract step results that are plain dictionaries, list their rows, and fold the rows by key; without Arrow.
 
-Names with a capital letter are no columns of a spec, which have none.
+A column of a spec never begins with a capital letter; `Element` and `Complete` do, so they are no spec's columns.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from engine.values import exact_json
 
 Cells = dict[str, Any]
 
-#: Outcome of what is no found step result of the spec: of another operation, not finished, or with nothing found.
+#: The outcome of step results that the spec does not count: of another operation, unfinished, or with nothing found.
 NOT_FOUND: Final = "not_found"
-#: `Element` of the row that says, under `on_absent: delete`, that a step result speaks for its parent key.
+#: With `on_absent: delete`, the `Element` of an extra row: its step result replaces all rows of its parent key.
 PARENT_ELEMENT: Final = -1
-#: The columns of a step result that its output has too.
+#: The columns of a step result that are copied to its output.
 LEADING: Final = ("id", "org_id", "submission_id", "pipeline_run_id", "recorded_at")
-#: Column of a row -> column of the step result it comes from.
+#: The source columns of a row, each with the column of the step result that gives its value.
 SOURCES: Final = {
     "source_submission_id": "submission_id",
     "source_pipeline_run_id": "pipeline_run_id",
@@ -40,7 +40,7 @@ _NOTHING: Final = Extraction(ExtractionOutcome.FILTERED, elements=0)
 
 
 def extract_cells(plan: Plan, result: Mapping[str, Any]) -> Cells:
-    """Return the output of one step result: outcome, reasons and rows. One that cannot be read is rejected."""
+    """Return the output of one step result: its outcome, reasons and rows. One that cannot be read is rejected."""
     extraction, outcome = _extract_result(plan, result)
     elements = extraction.indices or (0,) * len(extraction.rows)
     return {
@@ -84,25 +84,25 @@ def _extract_result(plan: Plan, result: Mapping[str, Any]) -> tuple[Extraction, 
 
 
 def _load_document(text: str | None) -> Any:
-    """Return a document as Postgres would give it back."""
+    """Parse a JSON document to the values that Postgres would return for it."""
     return None if text is None else exact_json.convert_to_stored(exact_json.loads(text))
 
 
 def _write_row(plan: Plan, row: Mapping[str, Any]) -> Cells:
-    """Return the values of a row as files hold them: an exact number as its digits; a document is text already."""
+    """Return the values of a row for a file, in which an exact number is written as its digits."""
     cells = {column.name: row.get(column.name) for column in plan.fields}
     return {name: format(value, "f") if isinstance(value, Decimal) else value for name, value in cells.items()}
 
 
 def _read_row(plan: Plan, cells: Mapping[str, Any]) -> Cells:
-    """Return the values of a row as they are compared as keys: exact numbers as such."""
+    """Return the values of a row from a file, in which exact numbers are digits; the reverse of `_write_row`."""
     values = {column.name: cells[column.name] for column in plan.fields}
     exact = [name for name, value in values.items() if value is not None and plan.field(name).type.name == "numeric"]
     return values | {name: Decimal(values[name]) for name in exact}
 
 
 def list_rows(outputs: Iterable[Mapping[str, Any]]) -> Iterator[Cells]:
-    """Yield the rows of outputs, each with its step result and its place."""
+    """Yield the rows in outputs of `extract_cells`, each with its source columns and the index of its element."""
     for output in outputs:
         source = {name: output[column] for name, column in SOURCES.items()}
         source |= {"org_id": output["org_id"], "Complete": output["refused"] == 0}
@@ -112,7 +112,7 @@ def list_rows(outputs: Iterable[Mapping[str, Any]]) -> Iterator[Cells]:
 
 
 def fold_cells(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> Iterator[Cells]:
-    """Yield the folded row of each key, as a backfill of all of them would store it."""
+    """Yield one row per key, as a backfill of all these rows would store it."""
     folds: dict[Unit, UnitFold] = {}
     for unit, contributor in _list_contributors(plan, rows):
         folds.setdefault(unit, UnitFold(plan, unit)).contributors.append(contributor)
@@ -134,7 +134,7 @@ def _write_folded_row(plan: Plan, row: FoldedRow) -> Cells:
 
 
 def _list_contributors(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Unit, Contributor]]:
-    """Yield what each step result contributes to each unit."""
+    """Yield each step result with each unit (rows that are folded together) to which it gives rows."""
     groups: dict[tuple[Unit, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         unit = build_unit(plan, row["org_id"] or "", _read_row(plan, row))
@@ -154,7 +154,7 @@ def _list_contributors(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> Iterato
 
 
 def _build_extraction(plan: Plan, group: Sequence[Mapping[str, Any]]) -> Extraction:
-    """Return what one step result gave for one unit. Of its refused elements only that there were some counts."""
+    """Return what one step result gave for one unit; of refused elements it tells only whether there were some."""
     rows = tuple(_read_row(plan, row) for row in group if row["Element"] != PARENT_ELEMENT)
     return Extraction(
         ExtractionOutcome.ROW,

@@ -1,4 +1,4 @@
-"""Write the step results of the database as Parquet, one file per organisation and month, in the shape of `schema`."""
+"""Write the step results of the database to Parquet files in the format of `schema`, one per organisation and month."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.sql.step_files import SELECT_FILES_SQL, SELECT_STEPS_SQL
 from engine.store.connection import Connection, connect
 from engine.store.errors import wrap_errors
 
-#: Step results that are fetched at a time, and bytes of documents that make a row group: what is held at once.
+#: Step results per fetch, and bytes of documents per row group: they bound what is held in memory.
 _FETCH_SIZE: Final = 50
 _GROUP_BYTES: Final = 8 * 1024 * 1024
 
@@ -23,10 +23,10 @@ async def write_step_files(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[int, int]:
-    """Write the step results that have an answer as `ORG/YYYY-MM.parquet` below `folder`.
+    """Write the step results that have an output as `ORG/YYYY-MM.parquet` below `folder`.
 
-    Returns how many files and how many step results. `progress` is called after each file with the step results
-    written so far, and all there are. Raises StoreUnavailable, OSError.
+    Returns the numbers of files and of step results. `progress` is called after each file with the number of step
+    results written so far and in total. Raises StoreUnavailable, OSError.
     """
     done = 0
     async with wrap_errors(), await connect(dsn) as connection:
@@ -39,7 +39,7 @@ async def write_step_files(
 
 
 async def _write_month(connection: Connection, target: Path, org_id: str, month: str) -> int:
-    """Write the step results of one organisation and month; return how many. An unfinished file has another name."""
+    """Write the step results of one organisation and month, under another name until complete; return their number."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.name}.unfinished")
     count = 0

@@ -1,4 +1,4 @@
-"""Extract one file of step results into one file of outputs, a batch at a time; what is done is not done again."""
+"""Extract one file of step results to one file of outputs, a batch at a time; skip a file that was extracted before."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from engine.plan import Plan
 from engine.rows.outcomes import ExtractionOutcome, Outcome
 from engine.values.uuid_text import parse_uuid
 
-#: How the names of files end that hold step results.
+#: The endings of the names of files with step results.
 INPUT_ENDINGS: Final = (".parquet", ".jsonl", ".ndjson")
-#: Counts of an account, beside `found` and the outcomes.
+#: The counts of an account (step results per outcome) beside `found` and the outcomes.
 COUNTS: Final = ("elements", "rows", "duplicates", "refused", "skipped")
-#: Step results that are held at once, and bytes of them.
+#: The most step results, and their bytes, that are held in memory.
 _BATCH_ROWS: Final = 100
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 _UNFINISHED: Final = ".unfinished"
@@ -38,11 +38,10 @@ _LINE: Final[msgspec.json.Decoder[dict[str, msgspec.Raw]]] = msgspec.json.Decode
 
 
 def extract_file(extractor: Extractor, source: Path, target: Path) -> dict[str, int]:
-    """Write the output of every step result in `source` to `target`; return the account of the file.
+    """Write the output of every step result in `source` to `target`; return the account: step results per outcome.
 
-    A target that was made of the same file by the same version of the spec is left as it is. A file that is being
-    written has a name of its own; what a killed process left of one is removed. Raises OSError and pyarrow's errors for
-    a file that cannot be read.
+    A target that the same version of the spec made from the same file is left as it is. An unfinished file has another
+    name; those that a killed process left are removed. Raises OSError, and pyarrow's errors for an unreadable file.
     """
     plan, state = extractor.plan, _describe_source(source)
     known = _read_account(target, plan, state)
@@ -80,7 +79,10 @@ def _describe_source(source: Path) -> list[int]:
 
 
 def _read_account(target: Path, plan: Plan, state: list[int]) -> dict[str, int] | None:
-    """Return the account of a target that is up to date, else None."""
+    """Return the account stored in `target` if this version of the spec made it from the source as it is; else None.
+
+    `state` is the size and the modification time of the source.
+    """
     try:
         metadata = parquet.read_metadata(target).metadata or {}
         entry = json.loads(metadata[_ACCOUNT_KEY])
@@ -104,9 +106,9 @@ def _count_outcomes(account: Counter[str], output: Any) -> None:
 
 
 def _read_tables(plan: Plan, source: Path) -> Iterator[Any]:
-    """Yield the step results of a file, some at a time, as tables."""
+    """Yield the step results of a file as tables, some at a time."""
     if source.suffix == ".parquet":
-        # With `pre_buffer`, pyarrow's default, a file stays in memory as far as it was read.
+        # With `pre_buffer`, pyarrow's default, everything read of a file stays in memory.
         with parquet.ParquetFile(source, pre_buffer=False) as file:
             known = [name for name in INPUT.names if name in file.schema_arrow.names]
             for batch in file.iter_batches(_choose_batch_rows(file.metadata), columns=known):
@@ -125,17 +127,18 @@ def _read_tables(plan: Plan, source: Path) -> Iterator[Any]:
 
 
 def _choose_batch_rows(metadata: Any) -> int:
-    """Return how many rows of a Parquet file to hold at once, by their average size where they are largest."""
+    """Return how many rows of a Parquet file to hold in memory, by the row group whose rows are largest on average."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     largest = max((group.total_byte_size / group.num_rows for group in groups if group.num_rows), default=1)
     return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(largest, 1))))
 
 
 def read_line(plan: Plan, line: bytes) -> dict[str, Any]:
-    """Return the step result of a line of JSON: the columns of one, its `output_payload`, or an output alone.
+    """Return the step result in a line of JSON.
 
-    The text of documents stays as it is written. A line that is no object is taken for an `output_payload`, which is
-    rejected with the reason.
+    The line is an object with the columns of a step result, an `output_payload`, or only an output. The text of
+    documents stays as written. A line that is no object becomes an `output_payload`, which extraction then rejects with
+    a reason.
     """
     try:
         fields = _LINE.decode(line)
@@ -153,14 +156,14 @@ def read_line(plan: Plan, line: bytes) -> dict[str, Any]:
 
 
 def _wrap_output(plan: Plan, output: bytes) -> bytes:
-    """Return the `output_payload` of an output alone: its context is itself, as after a first step."""
+    """Return an `output_payload` around an output; its context is the output itself, as after a first step."""
     operation = msgspec.json.encode(plan.operations[0])
     head = b'{"operation_result":{"status":"found","operation_id":%b,"output":%b}' % (operation, output)
     return b'%b,"cumulative_context":%b}' % (head, output)
 
 
 def _read_field(name: str, text: str) -> Any:
-    """Return a field's value from its JSON text; null for what the column cannot hold."""
+    """Return a column's value from its JSON text; None for a value that the column cannot hold."""
     if name in ("input_payload", "output_payload"):
         return json.loads(text) if text.startswith('"') else text
     value = json.loads(text)

@@ -1,4 +1,4 @@
-"""The extractor of one spec: a table of step results in, a table of outputs out. It travels as text."""
+"""The extractor of one spec: it takes a table of step results and returns a table of outputs. It can be pickled."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from engine.project import find_project
 
 @dataclass(frozen=True)
 class Extractor:
-    """Extracts the rows of one spec from tables of step results; by default a spec of the project around.
+    """Extracts the rows of one spec from tables of step results.
 
-    Calling it gives one row per step result: what it is, `spec`, `spec_digest`, `outcome` (row, filtered, rejected,
-    not_found), `elements`, `duplicates`, `refused`, `reasons` (JSON), `rows` (a list of structs), and `parent`. One
-    that cannot be read is rejected, with the reason.
+    The spec is one of the project around the working folder, unless `texts` are given. A call returns one row per step
+    result: the columns that identify it, `spec`, `spec_digest`, `outcome` (row, filtered, rejected, not_found),
+    `elements`, `duplicates`, `refused`, `reasons` (JSON), `rows` (a list of structs), and `parent`. A step result that
+    cannot be read is rejected, with the reason.
     """
 
     spec: str
@@ -29,7 +30,7 @@ class Extractor:
     def __post_init__(self) -> None:
         if not self.texts:
             object.__setattr__(self, "texts", read_texts(find_project()))
-        _ = self.plan  # an unknown spec is named here, not in a worker
+        _ = self.plan  # an unknown spec raises here, not in a worker
 
     @property
     def plan(self) -> Plan:
@@ -43,7 +44,7 @@ class Extractor:
 
 
 def _list_results(table: Any) -> Iterator[Cells]:
-    """Yield the step results of a table, null for each column it lacks."""
+    """Yield the step results of a table; columns that the table lacks are None."""
     known = [name for name in INPUT.names if name in table.column_names]
     for batch in table.select(known).to_batches():
         yield from ({**dict.fromkeys(INPUT.names), **cells} for cells in batch.to_pylist())
@@ -51,5 +52,5 @@ def _list_results(table: Any) -> Iterator[Cells]:
 
 @lru_cache(maxsize=8)
 def compile_once(texts: tuple[PortableSpec, ...]) -> tuple[Plan, ...]:
-    """Return the plans of specs that came as text; a process compiles them once."""
+    """Return the plans of specs that are given as text; each process compiles them only once."""
     return compile_texts(texts)

@@ -1,4 +1,4 @@
-"""The Arrow schemas of step results and of what is extracted from them. The only importer of `pyarrow` for files."""
+"""The Arrow schemas of step results and of what is extracted from them. Importing it needs `pyarrow`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _MOMENT: Final = arrow.timestamp("us", tz="UTC")
-#: The input of an extraction, as `dex export-steps` writes it: the same for every spec.
+#: The schema of step results to extract, as `dex export-steps` writes them; the same for every spec.
 INPUT: Final = arrow.schema(
     [
         *((name, arrow.string()) for name in ("id", "org_id", "company_id", "submission_id", "pipeline_run_id")),
@@ -60,7 +60,7 @@ _TYPES: Final[Mapping[str, Any]] = {
 
 
 def build_output_schema(plan: Plan) -> Any:
-    """Return the schema of an output: one row per step result."""
+    """Return the Arrow schema of an extraction's output: one row per step result."""
     row = arrow.struct([("Element", arrow.int32()), *_list_fields(plan)])
     leading = [(name, INPUT.field(name).type) for name in LEADING]
     words = [(name, arrow.string()) for name in ("spec", "spec_digest", "outcome")]
@@ -70,16 +70,16 @@ def build_output_schema(plan: Plan) -> Any:
 
 
 def build_rows_schema(plan: Plan) -> Any:
-    """Return the schema of the rows of an output: each with its place in its step result."""
+    """Return the Arrow schema of the rows in an extraction's output, with the index of each row's element."""
     return arrow.schema([("Element", arrow.int32()), ("Complete", arrow.bool_()), *build_newest_schema(plan)])
 
 
 def build_newest_schema(plan: Plan) -> Any:
-    """Return the schema of folded rows: the columns of the table but `id` and the clocks."""
+    """Return the Arrow schema of one row per key: the table's columns except `id`, `created_at` and `updated_at`."""
     sources = [(name, INPUT.field(column).type) for name, column in SOURCES.items()]
     return arrow.schema([("org_id", arrow.string()), *_list_fields(plan), *sources])
 
 
 def _list_fields(plan: Plan) -> list[tuple[str, Any]]:
-    """Return the columns with their types; `numeric`, which has no bound, and uuid are text."""
+    """Return the name and Arrow type of each field; `numeric` (unlimited in Postgres) and `uuid` are strings."""
     return [(column.name, _TYPES.get(column.type.name, arrow.string())) for column in plan.fields]

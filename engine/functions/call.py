@@ -36,17 +36,17 @@ __all__ = ["Comparison", "Count", "Refused", "Rows", "SourceRefused", "close", "
 
 T = TypeVar("T")
 
-#: The project these functions were generated in: `engine/functions/call.py` lies two levels below it.
+#: The project whose specs the generated functions are for: two levels above this file.
 HOME: Final = Project(Path(__file__).resolve().parents[2])
 
 _EXPECTED_UUID: Final = "expected a UUID such as `0921f10b-890b-47ab-8ceb-b1986df51cbb`"
 
 
 def upsert(spec: str, *, org_id: str, values: Mapping[str, Any], **source: str | None) -> dict[str, Any]:
-    """Write one row of `spec` and return it as it is stored afterwards. `source` maps source columns to values.
+    """Write one row of `spec` and return it as it is stored afterwards. `source` has the values of the source columns.
 
-    Raises Refused naming every value that cannot be stored, SourceRefused for a source of another organisation,
-    StoreRefused for what the database refuses, StoreUnavailable when it does not answer. Nothing is written then.
+    Writes nothing when it raises: Refused, naming every value that cannot be stored; SourceRefused for a source of
+    another organisation; StoreRefused for what the database refuses; StoreUnavailable when it cannot be reached.
     """
     statement, home = find_statement(spec)
     row, reasons = given_values.convert_values(statement.plan, values, _convert_value)
@@ -56,10 +56,10 @@ def upsert(spec: str, *, org_id: str, values: Mapping[str, Any], **source: str |
 def upsert_many(
     spec: str, *, org_id: str, rows: Iterable[Mapping[str, Any]], **source: str | None
 ) -> list[dict[str, Any]]:
-    """Write rows of `spec`, all or none, and return them as they are stored afterwards, in the order of their keys.
+    """Write all rows of `spec`, or none; return them as they are stored afterwards, in the order of their keys.
 
-    Of rows with the same key the last one wins. Raises the same as `upsert`; a reason's `element` is the index of its
-    row.
+    Of rows with the same key the last one wins. Raises the same as `upsert`; the `element` of a reason is the index of
+    the row it is about.
     """
     statement, home = find_statement(spec)
     converted, reasons = [], []
@@ -71,9 +71,9 @@ def upsert_many(
     return _write_rows(statement, home, org_id, converted, reasons, source)
 
 
-#: How the number of matching rows is found: counted, or estimated by the planner of Postgres.
+#: How to get the number of matching rows: by counting, or as the estimate of Postgres's planner.
 Count = Literal["exact", "estimated"]
-#: The operators of a filter. All that are given must hold.
+#: The operators of a filter; a row matches if it meets all that are given.
 Comparison = TypedDict(
     "Comparison",
     {
@@ -92,7 +92,10 @@ Comparison = TypedDict(
 
 
 class Rows(list[T]):
-    """One page of rows. `next_cursor` is None on the last page; `total` counts the rows of all pages, given `count`."""
+    """One page of rows.
+
+    `next_cursor` is None on the last page; `total` counts the rows of all pages, if `count` was given.
+    """
 
     def __init__(self, rows: Iterable[T], next_cursor: str | None = None, total: int | None = None) -> None:
         super().__init__(rows)
@@ -105,16 +108,15 @@ def query(
 ) -> Rows[dict[str, Any]]:
     """Return the rows of `spec` that match every filter.
 
-    `options` are the other parameters of a query, such as `order`.
-
-    A filter or option of None is ignored. Raises Refused for a value that cannot be used and for an organisation that
-    does not exist, StoreUnavailable when the database does not answer.
+    `options` are the other parameters of a query, such as `order`. A filter or an option that is None is ignored.
+    Raises Refused for a value that cannot be used and for an organisation that does not exist, StoreUnavailable when
+    the database cannot be reached.
     """
     statement, home = find_statement(spec)
     _check_filters_are_json(filters)
-    given = {name: value for name, value in {**filters, **options}.items() if value is not None}
+    parameters = {name: value for name, value in {**filters, **options}.items() if value is not None}
     try:
-        page_query = build_query(statement.plan, parse_organisation(org_id), _convert_uuids(given))
+        page_query = build_query(statement.plan, parse_organisation(org_id), _convert_uuids(parameters))
         page_query = UNSIGNED_CURSORS.apply_cursor(statement.plan, page_query, cursor)
     except QueryRejected as error:
         raise Refused(error.reasons, hint=error.hint) from error
@@ -156,7 +158,7 @@ def _list_unknown_fields(plan: Plan, values: Mapping[str, Any]) -> list[Reason]:
 def _convert_value(field: Field, value: Any) -> Any:
     try:
         return convert_value(field, convert_uuid(value))
-    except (TypeError, exact_json.ExactError) as error:  # a Python object that is no JSON value
+    except (TypeError, exact_json.ExactError) as error:  # a Python object that is not a JSON value
         raise Rejected(Reason("wrong_type", field.name, _explain_non_json(value) or str(error))) from error
 
 
@@ -166,7 +168,7 @@ def convert_uuid(value: Any) -> Any:
 
 
 def _convert_uuids(values: Any) -> Any:
-    """Return filters with text for each UUID object in them."""
+    """Return filters in which each UUID object is text."""
     if isinstance(values, Mapping):
         return {name: _convert_uuids(value) for name, value in values.items()}
     if isinstance(values, list):
@@ -182,7 +184,7 @@ def _check_filters_are_json(filters: Mapping[str, Any]) -> None:
 
 
 def _explain_non_json(value: Any) -> str:
-    """Return why `value` cannot be written as JSON, empty when it can."""
+    """Return why `value` cannot be written as JSON, "" if it can."""
     try:
         exact_json.dumps(value)
     except exact_json.ExactError as error:
@@ -218,13 +220,13 @@ async def _store_rows(statement: LiveUpsert, org_id: str, rows: list[Row], conne
         raise SourceRefused(error.field, hint=hint) from error
     if result.refused or not result.rows:
         refused = [reason for _, reason in result.refused] or result.reasons
-        raise Refused(refused, hint="the step result named as source gives no such row; the ledger has it on record")
+        raise Refused(refused, hint="the step result named as source gives no such row; the ledger has the reason")
     return [row.json for row in result.rows if isinstance(row, StoredRow)]
 
 
 async def _fetch_page(plan: Plan, page_query: Query, connection: Connection) -> Page:
     page = await fetch_page(connection, plan, page_query)
-    if not page.rows:  # an organisation that does not exist must not look like one without rows
+    if not page.rows:  # no rows may mean that the organisation does not exist
         try:
             await check_organisation(connection, page_query.tenant)
         except UnknownOrganisation as error:
@@ -242,7 +244,7 @@ def refuse_organisation(org_id: str) -> Refused:
 
 
 def find_statement(spec: str) -> tuple[LiveUpsert, Project]:
-    """Return the upsert of `spec` and its project: that of the working folder if it has the spec, otherwise HOME.
+    """Return the upsert of `spec` and its project: the one around the working folder if it has the spec, else HOME.
 
     Raises UnknownSpec.
     """

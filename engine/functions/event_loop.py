@@ -1,4 +1,4 @@
-"""Run async store functions from synchronous code: one event loop in a thread of its own, with a few connections.
+"""Run async store functions from synchronous code: on one event loop in a thread of its own, with a few connections.
 
 `DATABASE_URL` names the database; without it, the project's embedded Postgres is started. The first call starts the
 loop. Any thread may call, and a forked child starts a loop of its own.
@@ -39,7 +39,7 @@ class _EventLoop:
         self.pools: dict[str, Pool] = {}
 
     def open_pool(self, project: Project) -> tuple[BlockingPortal, Pool]:
-        """Return the loop's portal and the pool for the database of `project`; start them if they are not running."""
+        """Return the loop's portal and the connection pool for the database of `project`; start them if needed."""
         with self.lock:
             if self.portal is None:
                 self.portal = _start_thread()
@@ -83,7 +83,7 @@ async def _serve_portal(ready: Future[BlockingPortal]) -> None:
 
 
 async def _open_pool(url: str) -> Pool:
-    """Open a pool after one connection has succeeded, so that a wrong URL fails at once and not by a pool's timeout."""
+    """Open a pool, but make one connection first, so that a wrong URL fails at once and not by the pool's timeout."""
     await (await connect(url)).close()
     pool = build_pool(url, _POOL_SIZE)
     await pool.open()
@@ -94,7 +94,10 @@ _event_loop = _EventLoop()
 
 
 def close() -> None:
-    """Close the connections and stop the embedded server this process started. The next call opens them again."""
+    """Close the connections, and stop the embedded server if this process started it.
+
+    The next call opens them again.
+    """
     _event_loop.close()
 
 

@@ -21,7 +21,7 @@ from engine.values.uuid_text import parse_uuid
 
 
 class Step(TypedDict):
-    """The result of one normalizer for a value."""
+    """The value after one normalizer."""
 
     normalizer: str
     result: Any
@@ -37,7 +37,7 @@ class Evidence(TypedDict):
 
 
 class Cell(TypedDict):
-    """A stored value and how it came about; the keys after `value` are None or empty where no step result gives it."""
+    """A stored value and how it came about; without a step result for it, the keys after `value` are None or empty."""
 
     field: str
     value: Any
@@ -53,7 +53,7 @@ class Cell(TypedDict):
 
 
 class ExplainedRow(TypedDict):
-    """A row and where its cells come from. `state` is sourced, pending, changed or unsourced."""
+    """A row and where its cells come from. `state` is `sourced`, `pending`, `changed` or `unsourced`."""
 
     id: str
     state: str
@@ -62,27 +62,28 @@ class ExplainedRow(TypedDict):
 
 
 class RowMissing(EngineError):
-    """The organisation has no such row."""
+    """The organisation has no row with this id."""
 
 
 def explain(spec: str, *, org_id: str, id: str | UUID, field: str | None = None) -> ExplainedRow:
-    """Return where all cells of a row of `spec` come from, or only that of `field`.
+    """Return where the cells of a row of `spec` come from: all of them, or only the cell of `field`.
 
     Raises Refused for an unknown field or organisation, RowMissing, StoreUnavailable.
     """
     statement, home = find_statement(spec)
     plan, org_id, row_id = statement.plan, parse_organisation(org_id), convert_uuid(id)
     try:
-        found = call_with_connection(home, partial(_explain_row, plan, org_id, row_id, field))
+        explanation = call_with_connection(home, partial(_explain_row, plan, org_id, row_id, field))
     except QueryRejected as error:
         raise Refused(error.reasons, hint=error.hint) from error
-    return cast("ExplainedRow", found.as_dict())
+    return cast("ExplainedRow", explanation.as_dict())
 
 
 def list_versions(spec: str, *, org_id: str, id: str | UUID, limit: int = 100) -> list[dict[str, Any]]:
-    """Return what a row of `spec` was after each contribution, newest first: `step_result_id`, `recorded_at`, `row`.
+    """Return the versions of a row of `spec`, one per contributing step result, newest first.
 
-    Raises Refused for an unknown organisation, RowMissing, StoreUnavailable.
+    Each has `step_result_id`, `recorded_at` and `row`. Raises Refused for an unknown organisation, RowMissing,
+    StoreUnavailable.
     """
     statement, home = find_statement(spec)
     org_id, row_id = parse_organisation(org_id), convert_uuid(id)
@@ -92,14 +93,14 @@ def list_versions(spec: str, *, org_id: str, id: str | UUID, limit: int = 100) -
 
 async def _explain_row(plan: Plan, org_id: str, row_id: str, field: str | None, connection: Connection) -> Explanation:
     text = parse_uuid(row_id)
-    found = await explain_row(connection, plan, org_id, text, field) if text else None
-    return found or await _raise_row_missing(connection, plan, org_id, row_id)
+    explanation = await explain_row(connection, plan, org_id, text, field) if text else None
+    return explanation or await _raise_row_missing(connection, plan, org_id, row_id)
 
 
 async def _read_history(plan: Plan, org_id: str, row_id: str, limit: int, connection: Connection) -> History:
     text = parse_uuid(row_id)
-    found = await read_history(connection, plan, org_id, text, limit) if text else None
-    return found or await _raise_row_missing(connection, plan, org_id, row_id)
+    history = await read_history(connection, plan, org_id, text, limit) if text else None
+    return history or await _raise_row_missing(connection, plan, org_id, row_id)
 
 
 async def _raise_row_missing(connection: Connection, plan: Plan, org_id: str, row_id: str) -> NoReturn:

@@ -12,7 +12,7 @@ from typing import Final
 from engine.errors import EngineError
 from engine.generate.header import is_generated
 
-#: Folders with nothing but generated files: a file in them that no generator builds any more is stale.
+#: Folders that contain only generated files: a file in them that no generator builds any more is stale.
 GENERATED_FOLDERS: Final = (
     "engine/generated",
     "trigger/src/persist/generated",
@@ -46,10 +46,10 @@ class Drift:
 
 
 def compare_files(root: Path, files: Mapping[str, str]) -> list[Drift]:
-    """Return the files below `root` that differ from `files` (path -> text), by path.
+    """Return the files below `root` that differ from `files` (path -> text), in the order of their paths.
 
-    A file is stale when it is in a folder of GENERATED_FOLDERS for which `files` has some file, has the generated
-    header, and is not among `files`.
+    A stale file is one that has the generated header, is not among `files`, and lies in a folder of GENERATED_FOLDERS
+    for which `files` has other files.
     """
     drifts = [drift for name, text in files.items() if (drift := _compare_file(root, name, text))]
     drifts += (Drift(name, DriftKind.STALE) for name in _find_stale_files(root, files))
@@ -66,7 +66,7 @@ def write_files(root: Path, files: Mapping[str, str]) -> list[str]:
         try:
             _write_or_remove(root / drift.file, files.get(drift.file))
         except OSError as error:
-            hint = "the files before it are written; run it again once that is mended"
+            hint = "the files before it are written; run it again once that is repaired"
             raise NotWritten(f"cannot write `{drift.file}`: {error.strerror or error}", hint=hint) from error
     return [drift.file for drift in drifts]
 

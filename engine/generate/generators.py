@@ -1,4 +1,4 @@
-"""The table of all that `dex generate` builds from plans: text by path, relative to the project's root.
+"""The table of generators: for each thing that `dex generate` writes, the function that builds its texts from plans.
 
 `engine/generate/files.py` compares the texts with the disk and writes them.
 """
@@ -15,7 +15,7 @@ from engine.generate.spec_json_schema import build_json_schema_files
 from engine.generate.typescript import build_typescript_files
 from engine.plan import Plan
 
-#: What is generated -> its generator, which takes all plans and returns text by path. No two return the same path.
+#: By name of what is generated: its generator, which takes all plans and returns texts by paths that no other has.
 GENERATORS: Final[Mapping[str, Callable[[Sequence[Plan]], dict[str, str]]]] = {
     "typed Python functions": build_python_files,
     "TypeScript persist blocks": build_typescript_files,

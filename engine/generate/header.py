@@ -1,4 +1,4 @@
-"""The header of every generated file, as a sentence without comment signs."""
+"""The header of every generated file: a sentence, to which each file type adds its comment signs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build the operations of the runner, `trigger/src/operations/generated`, from plans with `research`.
+"""Build the runner's modules of operations, `trigger/src/operations/generated`, from plans with `research`.
 
 A module has what differs between operations: prompt, inputs, the answer's schema and the keys of the output. The code
 that orders research and waits for it is in `trigger/src/research/`.
@@ -76,33 +76,33 @@ def _build_settings(research: Research) -> Iterator[str]:
     yield from (f"    {quote_string(line)}," for line in research.prompt.split("\n"))
     yield '  ].join("\\n"),'
     yield "  inputs: {"
-    yield from (line for each in research.inputs for line in _build_input(each))
+    yield from (line for research_input in research.inputs for line in _build_input(research_input))
     yield "  },"
     yield from _build_value("  outputSchema: ", research.output_schema, "  ")
     keys = [f"    {build_object_key(name)}: {quote_string(path.text)}," for name, path in research.output]
     yield from ("  output: {", *keys, "  },") if keys else ("  output: {},",)
 
 
-def _build_input(given: ResearchInput) -> Iterator[str]:
-    paths = ", ".join(quote_string(path.text) for path in given.paths)
+def _build_input(research_input: ResearchInput) -> Iterator[str]:
+    paths = ", ".join(quote_string(path.text) for path in research_input.paths)
     facts = (
-        f"isRequired: {_spell_boolean(given.required)}",
-        f"isNormalized: {_spell_boolean(bool(given.normalizers))}",
+        f"isRequired: {_spell_boolean(research_input.required)}",
+        f"isNormalized: {_spell_boolean(bool(research_input.normalizers))}",
     )
-    line = f"    {build_object_key(given.name)}: {{ paths: [{paths}], {', '.join(facts)} }},"
+    line = f"    {build_object_key(research_input.name)}: {{ paths: [{paths}], {', '.join(facts)} }},"
     if len(line) <= _WIDTH:
         yield line
         return
-    yield f"    {build_object_key(given.name)}: {{"
+    yield f"    {build_object_key(research_input.name)}: {{"
     yield "      paths: ["
-    yield from (f"        {quote_string(path.text)}," for path in given.paths)
+    yield from (f"        {quote_string(path.text)}," for path in research_input.paths)
     yield "      ],"
     yield from (f"      {fact}," for fact in facts)
     yield "    },"
 
 
 def _build_value(before: str, value: Any, indent: str) -> Iterator[str]:
-    """Yield the lines of a JSON value as TypeScript, objects one key a line."""
+    """Yield the lines of a JSON value in TypeScript, with one key of an object per line."""
     if isinstance(value, dict) and value:
         yield f"{before}{{"
         for key, part in value.items():
@@ -118,7 +118,7 @@ def _build_value(before: str, value: Any, indent: str) -> Iterator[str]:
 
 
 def _spell_key(key: str) -> str:
-    """Return a key of a JSON object as a key of an object literal, where a bare `__proto__` would set the prototype."""
+    """Return a JSON object's key for an object literal; `__proto__` is bracketed, since it would set the prototype."""
     return key if key.isidentifier() and key.isascii() and key != "__proto__" else f"[{quote_string(key)}]"
 
 

@@ -21,9 +21,9 @@ from engine.rows.filters import Operator, list_operators
 from engine.spec.vocabulary import OnMissing
 
 FOLDER: Final = "engine/generated"
-#: Names that a generated module uses itself and that a parameter would hide.
+#: Names that a generated module uses, and that a parameter of the same name would hide.
 _RESERVED_NAMES: Final = ("Any", "call", "explain", "_cast")
-#: Names of the types in the body of a TypedDict, where a column of that name would hide them.
+#: Names of types in the body of a TypedDict, which a column of the same name would hide.
 _TYPE_NAMES: Final = frozenset(("Any", "call", "explain", "bool", "float", "int", "list", "str"))
 _WIDTH: Final = 120
 _SOURCE_PARAMETERS: Final = ("source_submission_id", "source_pipeline_run_id")
@@ -129,7 +129,7 @@ def _build_module(plan: Plan) -> str:
     )
     gap = (
         "\n\n\n" if parts[0].startswith("class ") else "\n\n"
-    )  # behind imports, ruff formats a class and a constant differently
+    )  # ruff wants two blank lines before a class and one before a constant
     return _build_module_head(plan) + gap + "\n\n\n".join(parts) + "\n"
 
 
@@ -148,7 +148,7 @@ def _build_module_head(plan: Plan) -> str:
 
 
 def _list_row_types(plan: Plan) -> dict[str, str]:
-    """Return every column of the plan's table with the type of its values in a row that is returned."""
+    """Return every column of the plan's table with the type that its values have in returned rows."""
     optional = dict.fromkeys(SOURCE_COLUMNS, "str | None")
     fields = {
         column.name: column.type.annotation if column.required else _build_optional_annotation(column)
@@ -158,7 +158,7 @@ def _list_row_types(plan: Plan) -> dict[str, str]:
 
 
 def _build_typed_dict(name: str, summary: str, types: Mapping[str, str], *, total: bool = True) -> str:
-    """Return a TypedDict: as a class if each key can be a name in a class body, else as a call."""
+    """Return the definition of a TypedDict: a class if each key can be a name in a class body, else a call."""
     if any(keyword.iskeyword(key) or key in _TYPE_NAMES or key.startswith("__") for key in types):
         return "\n".join(_build_typed_dict_call(name, summary, types, total=total))
     lines = (f"    {key}: {annotation}" for key, annotation in types.items())
@@ -207,7 +207,7 @@ def _build_upsert_many(plan: Plan) -> str:
     return _build_function(
         build_upsert_signature(plan),
         build_docstring("Insert rows, or update the stored ones, all or none.", facts, _UPSERT_RAISES),
-        f'"list[{build_type_name(plan, "Row")}]"',  # a string, as a parameter may be called `list`
+        f'"list[{build_type_name(plan, "Row")}]"',  # quoted, since a parameter may be called `list`
         "call.upsert_many",
         f'"{plan.name}",',
         "org_id=org_id,",
@@ -271,7 +271,7 @@ def _build_history(plan: Plan) -> str:
 
 
 def _build_function(signature: str, docstring: str, answer: str, function: str, *arguments: str) -> str:
-    """Return a function that only calls the engine; the cast gives the untyped result the generated type."""
+    """Return a function that only calls the engine; a cast gives the engine's untyped result the generated type."""
     lines = ("    return _cast(", f"        {answer},", f"        {function}(")
     body = (f"            {argument}" for argument in arguments)
     return "\n".join((signature, docstring, *lines, *body, "        ),", "    )"))

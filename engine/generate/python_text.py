@@ -30,5 +30,5 @@ def _wrap_paragraph(text: str) -> str:
 
 
 def escape_prose(text: str) -> str:
-    """Return prose of a spec on one line, escaped so that it cannot end the docstring."""
+    """Return a text of a spec on one line, escaped so that it cannot end the docstring."""
     return " ".join(text.split()).replace("\\", "\\\\").replace('"""', "'''")

@@ -1,4 +1,4 @@
-"""Build `specs/spec.schema.json` from the models of a spec, so that editors complete its keys and mark mistakes.
+"""Build `specs/spec.schema.json` from the models of a spec: with it, editors complete keys and underline mistakes.
 
 Mistakes that no schema can express, such as a path that does not parse, are found by `dex check`.
 """
@@ -25,7 +25,7 @@ SCHEMA_FILE: Final = "specs/spec.schema.json"
 #: A JSON Schema, or a part of one.
 Schema = dict[str, Any]
 
-#: Column type -> the values it accepts, for editors and the reference.
+#: By column type, the values that it accepts: for editors and for the reference.
 TYPE_DOCS: Final = {
     "text": "A string. A blank one is missing. A number needs the normalizer `text`.",
     "jsonb": "Any JSON: object, array, string, number, true or false. Every number keeps its text.",
@@ -47,12 +47,12 @@ _ON_ABSENT_DOCS: Final = ["Rows whose element is gone stay.", "Rows whose elemen
 
 
 def build_json_schema_files() -> dict[str, str]:
-    """Return the text of the schema by its path."""
+    """Return the text of the JSON Schema by its path."""
     return {SCHEMA_FILE: json.dumps(build_json_schema(), indent=2, ensure_ascii=False) + "\n"}
 
 
 def build_json_schema() -> Schema:
-    """Return the JSON Schema (draft 2020-12) of a spec as it is written in YAML."""
+    """Return the JSON Schema (draft 2020-12) of a spec, in the forms that its YAML may have."""
     models = _remove_titles_and_nulls(Spec.model_json_schema())
     _describe_operations(models["properties"]["operations"])
     _describe_fields(models["properties"]["fields"], models["$defs"]["FieldSpec"])
@@ -72,7 +72,7 @@ def build_json_schema() -> Schema:
 
 
 def _remove_titles_and_nulls(node: Any) -> Any:
-    """Remove what pydantic adds and no editor needs: titles derived from names, and null as an alternative type."""
+    """Remove what pydantic adds and no editor needs: titles that repeat the names, and null as an alternative type."""
     if isinstance(node, list):
         return [_remove_titles_and_nulls(child) for child in node]
     if not isinstance(node, dict):
@@ -121,5 +121,5 @@ def _constrain_lists(models: Schema) -> None:
 
 
 def _describe_enum(texts: list[str]) -> Schema:
-    """Return the descriptions of the values of an enum, under the keys that editors read."""
+    """Return the descriptions of an enum's values, under the keys that editors read."""
     return {"enumDescriptions": texts, "markdownEnumDescriptions": texts}

@@ -1,8 +1,8 @@
-"""Build the persist blocks of the runner, `trigger/src/persist/generated`, from plans.
+"""Build the runner's persist blocks, `trigger/src/persist/generated`, from plans.
 
-A module has the types of one spec (the row, the body, the filters) and its block. The block has what differs between
-specs: the operation, the endpoint, the paths and the messages. What all blocks have in common is in
-`trigger/src/persist/store.ts`.
+A persist block is a function that sends the result of a step to the upsert endpoint. A module has the types of one
+spec (row, body, filters) and its block: the operation, the endpoint, the paths and the messages, which differ between
+specs. What all blocks share is in `trigger/src/persist/store.ts`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SOURCE_VALUES: Final = (
     ("source_step_result_id", "stepResultId"),
     ("source_recorded_at", "recordedAt"),
 )
-#: Column type -> the TypeScript type of a stored value that is not null.
+#: By column type, the TypeScript type of a stored value that is not null.
 _VALUE_TYPES: Final[Mapping[str, str]] = {
     "text": "string",
     "jsonb": "Json",
@@ -219,7 +219,7 @@ def _build_body(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
     indent = " " * (12 if plan.many else 8)
     fields = [_build_read_line(indent, build_object_key(column.name), path.text) for column, path in mapping.sources]
     yield "      body: (document) => ({"
-    if plan.many:  # an endpoint that takes many rows takes nothing else
+    if plan.many:  # an endpoint for many rows takes only `rows`
         yield from ("        rows: [", "          {", *fields, "          },", "        ],")
     else:
         yield from fields
@@ -280,12 +280,12 @@ def _build_name_list(keyword: str, names: Sequence[str], module: str) -> str:
 
 
 def build_object_key(name: str) -> str:
-    """Return a column as a key of an object literal, where a bare `__proto__` would set the prototype."""
+    """Return a column's name for an object literal; `__proto__` is bracketed, since it would set the prototype."""
     return '["__proto__"]' if name == "__proto__" else name
 
 
 def _lower_first_letter(title: str) -> str:
-    """Return a title for the middle of a sentence: `Company intel briefing` gets lower case, `ICP job titles` stays."""
+    """Return a title for the middle of a sentence: `Company brief` in lower case, `ICP job titles` unchanged."""
     first, _, rest = title.partition(" ")
     if first.isupper() and len(first) > 1:
         return title
@@ -293,12 +293,12 @@ def _lower_first_letter(title: str) -> str:
 
 
 def quote_string(value: Any) -> str:
-    """Return a string, or any other JSON value, as a TypeScript literal; JSON text is one."""
+    """Return a string, or any other JSON value, as a TypeScript literal, which JSON text always is."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def flatten_prose(text: str) -> str:
-    """Return prose of a spec on one line, escaped so that it cannot end the comment."""
+    """Return a text of a spec on one line, escaped so that it cannot end the comment."""
     return " ".join(text.split()).replace("*/", "* /")
 
 

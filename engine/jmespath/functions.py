@@ -1,9 +1,8 @@
-"""The JMESPath functions a path may call, the refused ones with reason and advice, and the interpreter.
+"""The JMESPath functions that a path may call, those that are refused (with reason and advice), and the interpreter.
 
-Python (backfill, repair) and TypeScript (live) have to give the same result, or the same refusal. Where jmespath.py
-follows Python rather than JSON, the implementation here replaces it; a function on which the two languages cannot agree
-is refused. Numbers that are computed, compared or sorted by are IEEE doubles in both; a number that is only selected
-keeps its text.
+Python (backfill, repair) and TypeScript (live) have to give the same result, or the same error. Where jmespath.py
+follows Python rather than JSON, this module replaces its function; a function on which the two languages cannot agree
+is refused. Both compute, compare and sort numbers as IEEE doubles; a number that is only selected keeps its digits.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _convert_to_double(value: Any) -> float:
-    """Convert a number to an IEEE double. Raises ValueError: when it is too large for one."""
+    """Convert a number to an IEEE double. Raises ValueError when it is too large for one."""
     try:
         number = float(value)
     except OverflowError:
@@ -65,9 +64,9 @@ def _convert_to_double(value: Any) -> float:
 
 
 def _convert_result(value: float) -> int | float:
-    """Convert a computed double to the number with its shortest digits and no exponent, as TypeScript writes it.
+    """Convert a computed double to the number that TypeScript would write: shortest digits, no exponent.
 
-    3.0 is `3`, 1e22 is `10000000000000000000000` and 1e-7 is `0.0000001`.
+    3.0 becomes `3`, 1e22 becomes `10000000000000000000000`, and 1e-7 becomes `0.0000001`.
     """
     _convert_to_double(value)
     if value == int(value) and abs(value) <= _MAX_EXACT_INTEGER:
@@ -76,7 +75,7 @@ def _convert_result(value: float) -> int | float:
 
 
 def normalize_literal(value: Json) -> Json:
-    """Return a literal of a path as TypeScript reads it: numbers are doubles, keys are in the order of `jsonb`."""
+    """Return a literal of a path as TypeScript reads it: numbers become doubles, keys get the order of `jsonb`."""
     if isinstance(value, list):
         return [normalize_literal(part) for part in value]
     if isinstance(value, dict):
@@ -97,9 +96,9 @@ def _sum_doubles(values: Iterable[Any]) -> float:
     return total
 
 
-@lru_cache(maxsize=8)  # several paths of one document parse the same text
+@lru_cache(maxsize=8)  # several paths of a spec parse the same text of a document
 def _read_json_text(text: str) -> Json:
-    """Parse JSON inside a string to what `jsonb` would return; None for other text and what `jsonb` cannot hold."""
+    """Parse JSON inside a string to what `jsonb` would return; None for other text and for what `jsonb` refuses."""
     try:
         value = loads(text)
         check_storable(value)
@@ -120,7 +119,7 @@ def _measure_depth(value: Json) -> int:
 
 
 class Functions(functions.Functions):  # type: ignore[misc]
-    """The standard functions; those of jmespath.py that follow Python rather than JSON are replaced."""
+    """The standard functions, with replacements for those in which jmespath.py follows Python rather than JSON."""
 
     @functions.signature({"types": ["number"]})  # type: ignore[untyped-decorator]
     def _func_abs(self, value: Any) -> Any:
@@ -169,12 +168,12 @@ class Functions(functions.Functions):  # type: ignore[misc]
 
     @functions.signature({"types": []})  # type: ignore[untyped-decorator]
     def _func_parse_json(self, value: Any) -> Any:
-        """Parse JSON inside a string; return a value that is no string unchanged."""
+        """Parse JSON inside a string; return any other value unchanged."""
         return _read_json_text(value) if isinstance(value, str) else value
 
     @functions.signature({"types": ["object"], "variadic": True})  # type: ignore[untyped-decorator]
     def _func_merge(self, *objects: Any) -> Any:
-        """Merge objects, checking the type of each; the base class checks only that of the first."""
+        """Merge objects, checking the type of every argument; the base class checks only the first."""
         merged: dict[str, Any] = {}
         for argument in objects:
             if not isinstance(argument, dict):
@@ -184,7 +183,7 @@ class Functions(functions.Functions):  # type: ignore[misc]
 
 
 def _build_comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    """Build an ordering as in JavaScript: numbers as doubles, strings by code point; a mix raises TypeError."""
+    """Build a comparison as in JavaScript: numbers as doubles, strings by code point; TypeError for one of each."""
 
     def compare_values(left: Any, right: Any) -> bool:
         if _is_number(left) and _is_number(right):
@@ -215,7 +214,7 @@ def _count_arguments(signature: tuple[Mapping[str, object], ...]) -> Arity:
     return (len(signature), None if variadic else len(signature))
 
 
-#: name -> (reason, what to use instead)
+#: By name of a refused function: the reason, and what to use instead.
 REFUSED: Mapping[str, tuple[str, str]] = {
     "to_string": (
         "Python and TypeScript spell numbers and objects differently",
@@ -227,14 +226,14 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     ),
 }
 
-#: name -> (minimum, maximum) number of arguments; a maximum of None is no limit
+#: By name of a function: its least and most arguments; None means no limit.
 FUNCTIONS: Mapping[str, Arity] = {
     name: _count_arguments(entry["signature"])
     for name, entry in sorted(Functions.FUNCTION_TABLE.items())
     if name not in REFUSED
 }
 
-#: name -> the index of the argument that is an expression over elements, `&name`; no other argument may be one
+#: By name of a function: the index of its only argument that is an expression over elements, `&name`.
 REFERENCES: Mapping[str, int] = {
     name: index
     for name, entry in sorted(Functions.FUNCTION_TABLE.items())

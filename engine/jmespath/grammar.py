@@ -37,7 +37,7 @@ _QUOTED = re.compile(r"""'(?:\\.|[^\\'])*'|"(?:\\.|[^\\"])*"|`((?:\\.|[^\\`])*)`
 
 
 def parse_expression(text: str) -> Node:
-    """Parse an expression into its tree. Raises PathError: when it does not parse, with the offset."""
+    """Parse an expression into its tree. Raises PathError, with the offset of the mistake, when it does not parse."""
     try:
         return _normalize_literals(jmespath.compile(text).parsed)
     except jmes.ParseError as error:
@@ -50,7 +50,7 @@ def parse_expression(text: str) -> Node:
 
 
 def _normalize_literals(node: Node) -> Node:
-    """Return the tree with its literals as both languages read them, as a copy: the library caches its own tree."""
+    """Return a copy of the tree with its literals as both languages read them; the library caches the original."""
     if node["type"] == "literal":
         return {**node, "value": normalize_literal(node["value"])}
     children = [_normalize_literals(child) if isinstance(child, dict) else child for child in node["children"]]
@@ -73,7 +73,7 @@ def _find_parse_hint(text: str, offset: int) -> str:
 #: The quotes that word processors put in place of straight ones.
 _TYPOGRAPHIC_QUOTES = "[‘’‚‛“”„‟«»‹›]"
 
-#: Pattern of the text before the mistake, pattern of the text at it, hint. The first row that matches is used.
+#: Pattern for the text before the mistake, pattern for the text at it, hint. The first row that matches is used.
 _PARSE_HINTS = (
     ("", r"$", "a step, an operand or a closing bracket is missing at the end"),
     (
@@ -119,7 +119,7 @@ def _check_literal(inner: str, offset: int) -> PathError | None:
     except ValueError:
         a_word = re.match(r"\s*[\w$]", inner)
         hint = (
-            f"write a string as '{inner.strip()}' in single quotes" if a_word else "mend the JSON between the backticks"
+            f"write a string as '{inner.strip()}' in single quotes" if a_word else "correct the JSON in the backticks"
         )
         return PathError("SPEC408", f"`{inner}` between backticks is not JSON", offset, hint)
     if all(map(_keeps_its_digits, numbers)):
@@ -129,7 +129,7 @@ def _check_literal(inner: str, offset: int) -> PathError | None:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity, which Python reads and JSON does not have
+    raise ValueError(name)  # NaN and Infinity, which Python accepts although JSON does not have them
 
 
 def _keeps_its_digits(number: str) -> bool:
@@ -141,7 +141,7 @@ def _keeps_its_digits(number: str) -> bool:
 
 
 def find_tree_mistakes(text: str, ast: Node) -> list[PathError]:
-    """Return the mistakes in a tree that do not depend on a document: misplaced `&` and `!`, and wrong calls."""
+    """Return the mistakes that a tree has for any document: misplaced `&` and `!`, and wrong function calls."""
     places = _locate_nodes(text, ast)
     mistakes = [*_find_reference_mistakes(ast, places), *_find_negation_mistakes(ast, places)]
     mistakes += _find_comparison_mistakes(text)
@@ -149,7 +149,7 @@ def find_tree_mistakes(text: str, ast: Node) -> list[PathError]:
 
 
 def _walk_nodes(node: Any) -> Iterator[Node]:
-    """Yield every node in the order of the text: a filter is written before the expression that follows it."""
+    """Yield every node in the order of the text; a filter's comes before the expression after it, as written."""
     if isinstance(node, dict):
         yield node
         children = node.get("children", ())
@@ -176,7 +176,7 @@ def _is_call(name: Mapping[str, Any], sign: Mapping[str, Any]) -> bool:
 
 
 def _find_reference_mistakes(node: Node, places: Mapping[int, int], argument: bool = False) -> Iterator[PathError]:
-    """Yield a mistake for each `&name` that is not an argument of a function: there libraries differ."""
+    """Yield a mistake for each `&name` that is not a function's argument: elsewhere, libraries treat it differently."""
     if node["type"] == "expref" and not argument:
         message = "not JMESPath: `&` stands only before an argument of a function"
         hint = "use it inside `sort_by`, `max_by`, `min_by` or `map`"
@@ -187,7 +187,7 @@ def _find_reference_mistakes(node: Node, places: Mapping[int, int], argument: bo
 
 
 def _find_comparison_mistakes(text: str) -> Iterator[PathError]:
-    """Yield a mistake for each `role == "CTO"`: double quotes hold a key, so it compares the values of two keys."""
+    """Yield a mistake for each `role == "CTO"`: double quotes mark a key, so this compares the values of two keys."""
     tokens = list(lexer.Lexer().tokenize(text))
     for before, name, after in zip(tokens, tokens[1:], tokens[2:], strict=False):
         is_compared = before["type"] in _COMPARATORS and after["type"] not in ("dot", "lbracket", "flatten", "filter")
@@ -202,7 +202,7 @@ _COMPARATORS = ("eq", "ne", "lt", "lte", "gt", "gte")
 
 
 def _find_negation_mistakes(ast: Node, places: Mapping[int, int]) -> Iterator[PathError]:
-    """Yield a mistake for each `!a.b`: it means `(!a).b`, a key of true or false, which is always null."""
+    """Yield a mistake for each `!a.b`: it means `(!a).b`, the key of a boolean, which is always null."""
     for node in _walk_nodes(ast):
         first = next(iter(node.get("children", ())), None)
         if node["type"] in ("subexpression", "index_expression") and _is_negation(first):
@@ -231,7 +231,7 @@ def _check_call(node: Node, offset: int) -> PathError | None:
     low, high = FUNCTIONS[name]
     if count < low or (high is not None and count > high):
         wanted = f"{low}{'' if high == low else ' or more'} argument{'' if high == low == 1 else 's'}"
-        return PathError("SPEC403", f"function `{name}` takes {wanted}, found {count}", offset, "mend the call")
+        return PathError("SPEC403", f"function `{name}` takes {wanted}, found {count}", offset, "correct the call")
     for index, argument in enumerate(node["children"]):
         if (argument["type"] == "expref") != (index == REFERENCES.get(name)):
             takes = "no `&`" if argument["type"] == "expref" else "an expression for each element, with `&` before it"

@@ -31,7 +31,7 @@ _FUNCTION_KINDS: Final = {
 
 
 def infer_kinds(node: Node) -> Kinds | None:
-    """Return the JSON types other than null that an expression can give; None where that depends on the document."""
+    """Return the JSON types other than null that an expression can give; None if that depends on the document."""
     kind, children = node["type"], node.get("children", ())
     if kind == "literal":
         return frozenset({JsonKind(json_kind(node["value"]))}) - _NULL

@@ -1,7 +1,7 @@
-"""Parse JMESPath expressions into compiled paths, which search a document and know which parts of it they read.
+"""Parse JMESPath expressions into compiled paths, which search a document and tell which parts of it they read.
 
-Python evaluates paths here, and TypeScript in the runner's persist blocks, so only functions on which both give the
-same result are allowed (`engine/jmespath/functions.py`). `tests/conformance` tests both languages for it.
+Paths are evaluated here, and in TypeScript by the runner's persist blocks, so only functions on which both agree are
+allowed (`engine/jmespath/functions.py`). `tests/conformance` compares the two languages.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from engine.jmespath.functions import Interpreter
 from engine.jmespath.grammar import Node, PathError
 from engine.values.exact_json import json_kind
 
-#: The roots that a path may start with: the keys of the document it is evaluated over.
+#: The roots: the keys with which a path may start, which are those of the document that it is evaluated over.
 DOCUMENT_ROOTS = ("output", "context", "step_input", "run", "operation", "item", "parent")
-#: The roots that exist only with `rows`: an element, and the element around it where rows stand within rows.
+#: The roots that exist only with `rows`: an element and, with nested `rows`, the element around it.
 ELEMENT_ROOTS = frozenset({"item", "parent"})
-#: Root with a fixed set of keys -> its keys.
+#: The keys of the roots that have a fixed set of them.
 ROOT_KEYS: Mapping[str, tuple[str, ...]] = {
     "run": ("org_id", "company_id", "submission_id", "pipeline_run_id", "step_position"),
     "operation": ("id", "status"),
@@ -32,12 +32,12 @@ ROOT_KEYS: Mapping[str, tuple[str, ...]] = {
 
 Steps = tuple[str, ...]
 
-#: The most characters of a path: the time to parse one grows with the square of its length.
+#: The most characters of a path: parsing takes time that grows with the square of the length.
 MAX_PATH_LENGTH = 10_000
 
 
 class EvaluationError(EngineError):
-    """A path cannot be evaluated over one document: a function got a value of a wrong type (`found`)."""
+    """A path cannot be evaluated over a document: a function got a value of the wrong type, which is `found`."""
 
     def __init__(self, message: str, found: Any = None) -> None:
         super().__init__(message)
@@ -46,15 +46,15 @@ class EvaluationError(EngineError):
 
 @dataclass(frozen=True)
 class CompiledPath:
-    """A compiled JMESPath expression. Equal when the text is equal."""
+    """A compiled JMESPath expression. Two are equal if their texts are equal."""
 
     text: str
     ast: Node = field(repr=False, compare=False)
 
     def search(self, document: Any) -> Any:
-        """Evaluate the path over `document`; a missing value gives None.
+        """Return the value of the path in `document`, None where it is missing.
 
-        Raises EvaluationError: when a function refuses its argument.
+        Raises EvaluationError when a function refuses its argument.
         """
         if self.alternatives is not None:
             return _search_alternatives(self.alternatives, document)
@@ -74,7 +74,7 @@ class CompiledPath:
 
     @cached_property
     def reads(self) -> frozenset[Steps]:
-        """The dotted prefixes whose whole value the result depends on; `()` is the whole document."""
+        """The paths of the parts of a document on which the result depends; `()` is the whole document."""
         reads: set[Steps] = set()
         result = _collect_reads(self.ast, (), reads)
         if result is not None:
@@ -83,27 +83,27 @@ class CompiledPath:
 
     @cached_property
     def roots(self) -> frozenset[str]:
-        """The roots that the path reads."""
+        """The roots of the parts that the path reads."""
         return frozenset(steps[0] for steps in self.reads if steps)
 
     @cached_property
     def alternatives(self) -> tuple[Steps, ...] | None:
-        """`a.b || c.d` as its dotted paths, in order; None when the expression is anything else."""
+        """The dotted paths of `a.b || c.d` in their order; None for any other expression."""
         return _split_alternatives(self.ast)
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedPath:
-    """The result of parsing one expression: its compiled path, or its mistakes by offset."""
+    """The result of parsing one expression: its compiled path, or its mistakes in the order of their offsets."""
 
     path: CompiledPath | None  # None when there are mistakes
     mistakes: tuple[PathError, ...] = ()
 
 
 def parse_path(text: str, roots: Sequence[str] = DOCUMENT_ROOTS) -> ParsedPath:
-    """Parse an expression once and check it: syntax, functions and their arguments, roots and their keys.
+    """Parse an expression once and check it: its syntax, function calls, roots and their keys.
 
-    `roots` are those it may start with. Mistakes are returned, never raised; text that does not parse has one mistake.
+    `roots` are those it may start with. Mistakes are returned, not raised; an expression that does not parse has one.
     """
     if not text.strip():
         return ParsedPath(None, (PathError("SPEC401", "the path is empty", 0, "write a path such as `output.domain`"),))
@@ -124,7 +124,7 @@ def parse_path(text: str, roots: Sequence[str] = DOCUMENT_ROOTS) -> ParsedPath:
 
 
 def compile_path(text: str) -> CompiledPath:
-    """Compile an expression that is known to be right. Raises PathError: its first mistake."""
+    """Compile an expression that is known to be correct. Raises PathError, its first mistake, if it is not."""
     parsed = parse_path(text)
     if parsed.path is None:
         raise parsed.mistakes[0]
@@ -132,12 +132,12 @@ def compile_path(text: str) -> CompiledPath:
 
 
 def _find_mistakes(path: CompiledPath, roots: Sequence[str]) -> tuple[PathError, ...]:
-    """Return the mistakes of an expression that parses, in the order of their characters."""
+    """Return the mistakes of an expression that parses, in the order of their offsets."""
     mistakes = grammar.find_tree_mistakes(path.text, path.ast)
     if not any(
         mistake.code == "SPEC409"
         for mistake in mistakes
-        # Otherwise a name that lacks its `&` would also count as an unknown root.
+        # Without this, a name that lacks its `&` would be reported as an unknown root too.
     ):
         compared = {mistake.offset for mistake in mistakes if mistake.code == "SPEC410"}
         found = [*_find_root_mistakes(path, roots), *_find_key_mistakes(path)]
@@ -146,12 +146,12 @@ def _find_mistakes(path: CompiledPath, roots: Sequence[str]) -> tuple[PathError,
 
 
 def is_truthy(value: Any) -> bool:
-    """Return whether JMESPath takes `value` for true: null, false, "", [] and {} are falsy; 0 is not."""
+    """Return whether JMESPath regards `value` as true: null, false, "", [] and {} are falsy; 0 is not."""
     return bool(value) or not (value is None or value is False or isinstance(value, (str, list, dict)))
 
 
 def _search_alternatives(alternatives: tuple[Steps, ...], document: Any) -> Any:
-    """Evaluate `a.b || c` as the interpreter does, in a tenth of its time: nearly every path has this form."""
+    """Evaluate `a.b || c` with the interpreter's result in a tenth of its time; nearly every path has this form."""
     value = None
     for steps in alternatives:
         value = document
@@ -169,7 +169,7 @@ _INTERPRETER = Interpreter()
 
 
 def _build_evaluation_error(error: jmes.JMESPathTypeError) -> EvaluationError:
-    """Build the error with a message of our own: the library's message has the whole value, however large."""
+    """Build the error with a short message: the library's message contains the whole value, however large."""
     wanted = " or ".join(f"`{name}`" for name in error.expected_types)
     found = json_kind(error.current_value)
     return EvaluationError(f"`{error.function_name}` takes {wanted}, found `{found}`", error.current_value)
@@ -211,7 +211,7 @@ def _build_root_hint(root: str, sign: str, roots: Sequence[str]) -> str:
 
 
 def _split_alternatives(node: Node) -> tuple[Steps, ...] | None:
-    """Return the dotted paths of `a.b || c.d`, in order; None for anything else."""
+    """Return the dotted paths of `a.b || c.d` in their order; None for any other expression."""
     if node["type"] == "or_expression":
         left, right = (_split_alternatives(child) for child in node["children"])
         return None if left is None or right is None else (*left, *right)
@@ -220,7 +220,7 @@ def _split_alternatives(node: Node) -> tuple[Steps, ...] | None:
 
 
 def _split_steps(node: Node) -> Steps | None:
-    """Return the steps of `a.b.c`; None for anything else."""
+    """Return the steps of a dotted path `a.b.c`; None for any other expression."""
     if node["type"] == "field":
         return (node["value"],)
     if node["type"] == "subexpression":
@@ -231,9 +231,9 @@ def _split_steps(node: Node) -> Steps | None:
 
 
 def _collect_reads(node: Node, at: Steps | None, reads: set[Steps]) -> Steps | None:
-    """Add to `reads` every prefix that `node` reads when evaluated at prefix `at`; return the prefix of its value.
+    """Add to `reads` every path that `node` reads if evaluated at the path `at`; return the path of the node's value.
 
-    None is returned for a value that no prefix has: it was computed from prefixes already in `reads`.
+    None is returned for a value that was computed, and so has no path; what it was computed from is in `reads`.
     """
     kind, children = node["type"], node.get("children", ())
     if kind == "field":
@@ -245,12 +245,12 @@ def _collect_reads(node: Node, at: Steps | None, reads: set[Steps]) -> Steps | N
             at = _collect_reads(child, at, reads)
         return at
     if kind in ("literal", "expref", "index", "slice"):
-        return None  # an expref runs over elements of another argument, and that whole argument is in `reads`
-    # Every other node reads the whole values of its operands, so nothing below them needs a prefix of its own.
+        return None  # `&name` is evaluated on elements of another argument, and that whole argument is in `reads`
+    # Every other node reads the whole values of its operands, so nothing inside them needs a path of its own.
     if kind in ("index_expression", "projection", "value_projection", "filter_projection", "flatten"):
         children = children[:1]
     elif kind in ("multi_select_list", "multi_select_dict"):
-        reads.update([at] if at else [])  # a multiselect on null is null, so below the root it reads its base too
+        reads.update([at] if at else [])  # a multiselect on null is null, so its result depends on its base too
     for child in children:
         prefix = _collect_reads(child, at, reads)
         if prefix is not None:

@@ -1,4 +1,4 @@
-"""Find the places in a document that a path takes its value from, with indexes of arrays."""
+"""Find the places in a document from which a path takes its value, including the indices of arrays."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from engine.jmespath.grammar import Node
 from engine.jmespath.path import CompiledPath, EvaluationError, Steps, is_truthy
 
-#: Nodes whose value is computed from the whole of their first operand.
+#: Nodes whose value is computed from the whole value of their first operand.
 _OVER_ARRAYS = ("projection", "value_projection", "filter_projection", "flatten", "slice")
 
 
 def list_places(path: CompiledPath, document: dict[str, Any]) -> tuple[Steps, ...]:
-    """Return the places `path` takes its value from; of `a || b` those of the alternative that has a value.
+    """Return the places from which `path` takes its value; for `a || b`, those of the first that has a value.
 
-    A place is a tuple of keys and indexes, both as text. For a projection or a function it is the last place before it,
-    which contains the value. After `parse_json` the place goes on inside the parsed text.
+    A place is a tuple of keys and indices, all as text. For a projection or a function it is the last place before it,
+    which contains the value. For `parse_json`, the place continues inside the parsed text.
     """
     return tuple(dict.fromkeys(_walk_node(path.ast, [()], document)))
 
@@ -42,7 +42,7 @@ def _walk_node(node: Node, bases: list[Steps], document: dict[str, Any]) -> list
 
 
 def _walk_chain(children: Iterable[Node], bases: list[Steps], document: dict[str, Any]) -> list[Steps]:
-    """Return the places of a chain such as `a.b[0]`; stop at the first step that computes a new value."""
+    """Return the places of a chain such as `a.b[0]`, up to the first step that computes a new value."""
     for child in children:
         bases = _walk_node(child, bases, document)
         is_call = child["type"] == "function_expression"
@@ -52,7 +52,7 @@ def _walk_chain(children: Iterable[Node], bases: list[Steps], document: dict[str
 
 
 def _walk_alternatives(children: list[Node], bases: list[Steps], document: dict[str, Any]) -> list[Steps]:
-    """Return the places of the first alternative that has a value; inside an expression, those of all alternatives."""
+    """Return the places of the first alternative that has a value; inside another expression, those of all of them."""
     places = [_walk_node(child, bases, document) for child in children]
     if bases != [()]:
         return [place for part in places for place in part]

@@ -1,7 +1,8 @@
 """Check and set budgets: what an organisation may spend in a calendar month (UTC).
 
 The rows of the budgets are locked in a fixed order before the month's orders are summed, so that concurrent orders
-cannot exceed a budget together. Spending is always summed from the orders: there is no counter that could drift.
+cannot exceed a budget together. The amount spent is always summed from the orders, so it cannot drift as a counter
+could.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from engine.orders.queries import QUERIES
 from engine.store.connection import Connection
 from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, UnknownOrganisation, wrap_errors
 
-#: What stands for the operation in a budget over all operations together.
+#: Stands in place of an operation's id in a budget for all operations together.
 ALL_OPERATIONS: Final = ""
 
 
 async def check_budgets(
     connection: Connection, org_id: str, operation: str, processor: str, price: Decimal | None
 ) -> None:
-    """Raise BudgetExceeded when an order of `price` does not fit the organisation's budgets of this month.
+    """Raise BudgetExceeded when an order of `price` exceeds what is left of the organisation's budgets for this month.
 
     Call it in the transaction that makes the order: the budgets stay locked until its end.
     """
@@ -32,7 +33,7 @@ async def check_budgets(
         scope = f"of `{budget_operation}` " if budget_operation else ""
         if price is None:
             raise BudgetExceeded(
-                f"processor `{processor}` has no price to hold against the budget {scope}of {format_usd(usd)} USD",
+                f"`{processor}` has no price, so the budget {scope}of {format_usd(usd)} USD cannot be checked",
                 hint="nothing was bought; add its price to the prices",
             )
         row = await (
@@ -61,14 +62,14 @@ async def set_budget(connection: Connection, org_id: str, usd: Decimal | None, o
 
 
 async def list_budgets(connection: Connection, org_id: str | None) -> list[str]:
-    """Return each budget as JSON text, with what is spent or reserved of it this month."""
+    """Return each budget as JSON text, with the amount that is spent or reserved this month."""
     async with wrap_errors():
         rows = await (await connection.execute(QUERIES["list_budgets"], {"org_id": org_id})).fetchall()
     return [text for (text,) in rows]
 
 
 async def count_unbounded_organisations(connection: Connection) -> int:
-    """Return how many organisations have no budget over all operations: nothing limits their spending."""
+    """Return how many organisations have no budget for all operations, so that nothing limits their spending."""
     async with wrap_errors():
         row = await (await connection.execute(QUERIES["count_organisations_without_budget"])).fetchone()
     return int(row[0]) if row else 0

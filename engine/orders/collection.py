@@ -1,7 +1,7 @@
 """Find orders whose answer no step result has yet, and write an answer into the step that placed its order.
 
-An order outlives a time-out, a cancellation or a crash of the step that waits for it. Collecting its answer never
-starts a run again.
+An order survives a time-out, cancellation or crash of the step that waits for it. Its answer is collected without
+starting the run again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CollectableFilter:
 
     org_id: str | None = None
     order_id: str | None = None
-    held_too: bool = False  # also those of which another process holds the lease
+    held_too: bool = False  # also orders whose lease another process holds
     after_time: str | None = None
     after_id: str | None = None
     limit: int = 100
@@ -44,7 +44,7 @@ class Settlement:
 
 
 async def find_collectable_orders(connection: Connection, wanted: CollectableFilter) -> list[str]:
-    """Return orders that are open, or whose answer no step result has yet, as JSON texts."""
+    """Return the orders that are open, or whose answer no step result has yet, as JSON texts."""
     parameters = {
         "org_id": wanted.org_id,
         "order_id": wanted.order_id,
@@ -59,10 +59,10 @@ async def find_collectable_orders(connection: Connection, wanted: CollectableFil
 
 
 async def settle_order(connection: Connection, settlement: Settlement, org_id: str | None) -> str | None:
-    """Write the answer of an ended order into the step that placed it; return the run's id, None if nothing changed.
+    """Write the answer of an ended order into the step that placed it; return the run's id, or None if nothing changed.
 
-    A run that failed only because answers were missing succeeds once all its steps have one. Raises RecordNotFound,
-    ForeignRecord.
+    A run that failed only because answers were missing becomes succeeded once all its steps have one. Raises
+    RecordNotFound, ForeignRecord.
     """
     parameters = {
         "order_id": settlement.order_id,

@@ -8,7 +8,7 @@ from engine.plan import Plan
 
 
 def get_freshness_seconds(plans: Sequence[Plan], operation: str) -> float | None:
-    """Return for how many seconds an operation's answers are reused; None: only unfinished orders are shared."""
+    """Return how long an operation's answers are reused, in seconds; None: only unfinished orders are shared."""
     for plan in plans:
         if plan.research is not None and plan.research.operation == operation:
             return plan.research.fresh_for.total_seconds() if plan.research.fresh_for else None

@@ -27,7 +27,10 @@ class OrderFilter:
 
 
 async def list_orders(connection: Connection, wanted: OrderFilter, *, as_tenant: bool = False) -> list[str]:
-    """Return orders as JSON texts, newest first; `as_tenant` reads under the row level security of `wanted.org_id`."""
+    """Return orders as JSON texts, newest first.
+
+    With `as_tenant`, row level security limits them to `wanted.org_id`.
+    """
     return await _fetch_texts(connection, "list_orders", asdict(wanted), wanted.org_id if as_tenant else None)
 
 

@@ -1,8 +1,8 @@
 """Place an order before the provider is asked, and record what became of it.
 
-Two steps with the same question never order twice: placing takes an advisory lock on (organisation, question), looks
-for an order that is unfinished or fresh, and makes one only where there is none. The step that holds the order's lease
-talks to the provider; the others wait and call `place_order` again.
+Two steps with the same question never order twice: `place_order` takes an advisory lock on (organisation, question),
+looks for an order that is unfinished or fresh, and makes a new one only if there is none. The step that holds the
+order's lease talks to the provider; other steps wait and call `place_order` again.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ class OrderRequest:
     output: RawJson | None  # the keys of the operation's output other than the answer
     holder: str
     hold_seconds: int  # the length of the lease that `holder` gets
-    fresh_for: float | None  # seconds for which an answer is reused; None: only unfinished orders are shared
+    fresh_for: float | None  # seconds for which an answer is reused; None: share only unfinished orders
     refresh: bool  # share only an order that was requested after the submission was made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """What a step must do next about its order. `order` and `answer` are JSON text."""
+    """What a step must do next about its order; `order` and `answer` are JSON text."""
 
     action: Action
     order: str | None = None
@@ -63,7 +63,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A row of `research_orders`, locked. `listed` is the JSON text that callers get."""
+    """A locked row of `research_orders`; `listed` is the order as JSON text, which callers get."""
 
     id: str
     org_id: str
@@ -81,9 +81,10 @@ class Order:
 
 
 async def place_order(connection: Connection, request: OrderRequest, prices: Prices, org_id: str | None) -> Placement:
-    """Attach a step to the order of its question, or make one, in one transaction; return what the step must do next.
+    """Attach a step to the order for its question, making one if needed; return what the step must do next.
 
-    A waiting step calls it again until there is an answer. Raises RecordNotFound, ForeignRecord, LostLease.
+    All in one transaction. A waiting step calls it again until there is an answer. Raises RecordNotFound,
+    ForeignRecord, LostLease.
     """
     async with wrap_errors(), connection.transaction():
         step = await _lock_asking_step(connection, request, org_id)
@@ -98,17 +99,15 @@ async def place_order(connection: Connection, request: OrderRequest, prices: Pri
 async def record_acceptance(
     connection: Connection, order_id: str, provider_run_id: str, org_id: str | None, *, is_resolved: bool = False
 ) -> str:
-    """Record that the provider accepted an order; return the order as JSON text. Repeating it changes nothing.
+    """Record that the provider accepted an order; return the order as JSON text. A second call changes nothing.
 
-    With `is_resolved` a person reports it, which is allowed only while it is unknown whether the provider accepted the
-    order. Raises RecordNotFound, ForeignRecord, OrderConflict, ProviderRunIdTaken.
+    With `is_resolved` a person reports the acceptance, which is allowed only while it is unknown. Raises
+    RecordNotFound, ForeignRecord, OrderConflict, ProviderRunIdTaken.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
         if order.provider_run_id not in (None, provider_run_id):
-            raise ProviderRunIdTaken(
-                "the order already holds another `provider_run_id`", hint="ask for that research instead"
-            )
+            raise ProviderRunIdTaken("the order already holds another `provider_run_id`", hint="use that run instead")
         if is_resolved:
             _check_unresolved(order)
         if order.provider_run_id is None:
@@ -124,11 +123,11 @@ async def record_refusal(
     *,
     holder: str | None,
 ) -> str:
-    """Record that the provider did not accept an order, so that nothing was bought; return the order as JSON text.
+    """Record that the provider did not accept an order, so nothing was bought; return the order as JSON text.
 
-    `holder` is the attempt that asked the provider and must still hold the order. None means that a person looked at
-    the provider, which is allowed only while it is unknown whether the order was accepted. Raises OrderConflict where
-    that is not so, RecordNotFound, ForeignRecord.
+    `holder` is the attempt that asked the provider; it must still hold the order's lease. If it is None, a person found
+    this out at the provider, which is allowed only while it is unknown whether the order was accepted. Raises
+    OrderConflict if neither holds, RecordNotFound, ForeignRecord.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
@@ -138,22 +137,22 @@ async def record_refusal(
             raise OrderConflict(
                 "another request holds the order", hint="only the request that was refused can take its order back"
             )
-        await _execute(connection, "mark_not_accepted", order, message=message)
+        await _execute_query(connection, "mark_not_accepted", order, message=message)
         return (await require_order(connection, order_id, org_id)).listed
 
 
 async def record_unknown_outcome(
     connection: Connection, order_id: str, message: str, org_id: str | None, *, holder: str
 ) -> str:
-    """Record that it is unknown whether the provider accepted an order; return the order as JSON text.
+    """Record that nobody knows whether the provider accepted an order; return the order as JSON text.
 
-    Raises RecordNotFound, ForeignRecord, OrderConflict.
+    `holder` is the attempt that asked the provider. Raises RecordNotFound, ForeignRecord, OrderConflict.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
         if order.held_by != holder:
             raise OrderConflict("another request holds the order", hint="read the order again")
-        await _execute(connection, "mark_unknown", order, message=message)
+        await _execute_query(connection, "mark_unknown", order, message=message)
         return (await require_order(connection, order_id, org_id)).listed
 
 
@@ -167,7 +166,7 @@ async def record_end(
     code: str | None = None,
     message: str | None = None,
 ) -> str:
-    """Record how an open order ended, with its answer; return the order as JSON text. Only the first call counts.
+    """Record how an open order ended, and its answer; return the order as JSON text. Later calls change nothing.
 
     Raises RecordNotFound, ForeignRecord, OrderConflict.
     """
@@ -175,20 +174,20 @@ async def record_end(
         order = await require_order(connection, order_id, org_id)
         if order.status not in (OrderStatus.OPEN, OrderStatus.COMPLETED, OrderStatus.FAILED):
             raise OrderConflict(f"the order is `{order.status}`, not open", hint="resolve it first")
-        await _execute(connection, "end_order", order, status=status, answer=answer, code=code, message=message)
+        await _execute_query(connection, "end_order", order, status=status, answer=answer, code=code, message=message)
         return (await require_order(connection, order_id, org_id)).listed
 
 
 async def release_order(connection: Connection, order_id: str, holder: str, org_id: str | None) -> str:
-    """Give up the lease of an order; return the order as JSON text. Another step may ask for the answer at once."""
+    """Give up the lease of an order, so that another step may poll at once; return the order as JSON text."""
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
-        await _execute(connection, "release_order", order, holder=holder)
+        await _execute_query(connection, "release_order", order, holder=holder)
         return order.listed
 
 
 async def _lock_asking_step(connection: Connection, request: OrderRequest, org_id: str | None) -> dict[str, Any]:
-    """Lock the step that asks for research and return its columns, if its run may still order.
+    """Lock the step that asks for research, if its run may still order; return its columns.
 
     Raises RecordNotFound, ForeignRecord, LostLease.
     """
@@ -199,7 +198,7 @@ async def _lock_asking_step(connection: Connection, request: OrderRequest, org_i
     if org_id is not None and step["org_id"] != org_id:
         raise ForeignRecord("Step result belongs to another organisation")
     if step["run_status"] == "canceled":
-        raise LostLease("the run was canceled: it orders nothing more", hint="`retry` takes it up again")
+        raise LostLease("the run was canceled: it orders nothing more", hint="`retry` queues it again")
     if not step["holds_lease"]:
         raise LostLease("another runner holds this run", hint="stop working on it: what is recorded stays recorded")
     return step
@@ -208,7 +207,7 @@ async def _lock_asking_step(connection: Connection, request: OrderRequest, org_i
 async def _join_or_make_order(
     connection: Connection, request: OrderRequest, step: Mapping[str, Any], prices: Prices, keys: Mapping[str, Any]
 ) -> Placement:
-    """Attach the step to an unfinished or fresh order of the same question; make an order where there is none."""
+    """Attach the step to an unfinished or fresh order for the same question; make a new order if there is none."""
     not_before = step["submitted_at"] if request.refresh else None
     unfinished = await fetch_row(connection, "find_unfinished", keys)
     if unfinished:
@@ -256,18 +255,18 @@ async def _make_order(
 async def _continue_order(
     connection: Connection, order: Order, request: OrderRequest, step: Mapping[str, Any]
 ) -> Placement:
-    """Return what a step must do about an existing order; take the order's lease where nobody holds it."""
+    """Return what a step must do about an existing order; take the order's lease if nobody holds it."""
     if order.status is OrderStatus.COMPLETED:
         (answer,) = await fetch_row(connection, "read_answer", {"org_id": order.org_id, "order_id": order.id})
         if answer is not None:
             return Placement(action=Action.TAKE, order=order.listed, answer=answer)
-        await _execute(connection, "reopen_order", order)
+        await _execute_query(connection, "reopen_order", order)
     elif order.status is OrderStatus.REQUESTED and order.held_by == request.holder:
         return Placement(action=Action.BUY, order=order.listed)
     elif order.status is OrderStatus.REQUESTED and order.is_held:
         return Placement(action=Action.WAIT, order=order.listed)
     elif order.status in (OrderStatus.REQUESTED, OrderStatus.UNKNOWN):
-        await _execute(connection, "mark_unknown", order, message=_LOST_REQUEST.format(order_id=order.id))
+        await _execute_query(connection, "mark_unknown", order, message=_LOST_REQUEST.format(order_id=order.id))
         return await _build_stop(connection, order)
     elif order.status is OrderStatus.FAILED:
         return await _build_stop(connection, order)
@@ -290,7 +289,7 @@ async def _build_stop(connection: Connection, order: Order) -> Placement:
 async def _mark_open(connection: Connection, order: Order, provider_run_id: str) -> None:
     try:
         async with wrap_errors(), connection.transaction():
-            await _execute(connection, "mark_open", order, provider_run_id=provider_run_id)
+            await _execute_query(connection, "mark_open", order, provider_run_id=provider_run_id)
     except StoreRefused as error:
         if error.sqlstate != _UNIQUE_VIOLATION:
             raise
@@ -337,7 +336,7 @@ async def _read_order(connection: Connection, order_id: str) -> Order | None:
     return Order(**{**row, "status": OrderStatus(row["status"])}) if row else None
 
 
-async def _execute(connection: Connection, query: str, order: Order, **parameters: Any) -> None:
+async def _execute_query(connection: Connection, query: str, order: Order, **parameters: Any) -> None:
     keys = {"org_id": order.org_id, "order_id": order.id}
     await connection.execute(QUERIES[query], {**keys, **parameters})
 

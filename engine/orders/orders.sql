@@ -1,7 +1,7 @@
--- Queries about orders. Those that decide something run in one transaction, after `lock_question`.
+-- Queries about orders. Those on which a decision is based run in one transaction, after `lock_question`.
 
 -- fragment: order_fields
--- An order as it is listed: the arguments of json_build_object for the row `o`. Amounts are decimal text.
+-- An order as callers get it: the arguments of json_build_object for the row `o`. Amounts are decimal text.
 'id', o.id, 'org_id', o.org_id, 'operation', o.operation, 'provider', o.provider, 'processor', o.processor,
 'price', o.price::text, 'cost', o.cost::text, 'status', o.status, 'provider_run_id', o.provider_run_id,
 'requested_at', o.requested_at, 'ended_at', o.ended_at, 'requested_by', o.requested_by,
@@ -9,7 +9,7 @@
 'error_code', o.error_code, 'error_message', o.error_message
 
 -- name: read_asking_step
--- The row locks keep the run from being canceled, and the step from being executed twice, until the order is noted.
+-- Until the order is recorded, the row locks keep the run from being canceled and the step from being executed twice.
 select r.org_id::text as org_id, s.id::text as step_result_id, s.order_id::text as order_id,
     s.submission_id::text as submission_id, r.id::text as pipeline_run_id, r.company_id::text as company_id,
     r.status::text as run_status, u.requested_by as requested_by, u.created_at as submitted_at,
@@ -35,7 +35,7 @@ select o.id::text, o.requested_at from research_orders as o
 where o.org_id = %(org_id)s::uuid and o.question = %(question)s and o.status in ('requested', 'open', 'unknown')
 
 -- name: find_fresh
--- Where no living step result holds the answer, and the order does not either, the order is not fresh.
+-- An order is not fresh if its answer is neither stored with it nor in a step result that still exists.
 select o.id::text from research_orders as o
 where o.org_id = %(org_id)s::uuid and o.question = %(question)s and o.status = 'completed'
   and o.ended_at > now() - make_interval(secs => %(fresh_for)s)
@@ -57,7 +57,7 @@ select coalesce(o.answer, (
 from research_orders as o where o.org_id = %(org_id)s::uuid and o.id = %(order_id)s::uuid
 
 -- name: was_refused
--- Whether this request was refused by the provider before: a copy of it that arrives late must not order again.
+-- Whether the provider refused this request before: a copy of the request that arrives late must not order again.
 select exists (
     select from research_orders
     where org_id = %(org_id)s::uuid and question = %(question)s and status = 'not_accepted'
@@ -80,7 +80,7 @@ values (
 returning o.id::text
 
 -- name: hold_order
--- Ask for the answer, unless another step does. An earlier execution of the same step has lost its run.
+-- Take the lease, to ask for the answer, unless another step has it. (An earlier execution of this step lost its run.)
 update research_orders set held_by = %(holder)s, held_until = now() + make_interval(secs => %(hold_seconds)s)
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid
   and (held_by = %(holder)s or held_until is null or held_until <= now()
@@ -88,7 +88,7 @@ where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid
 returning id
 
 -- name: touch_run
--- A run without a lease tells by the time of its last change that somebody executes it.
+-- For a run without a lease, the time of its last change shows whether a runner still executes it.
 update pipeline_runs set updated_at = now()
 where id = %(pipeline_run_id)s::uuid and lease_expires_at is null and status = 'running'
   and updated_at < now() - interval '1 minute'
@@ -110,8 +110,8 @@ set status = 'not_accepted', cost = 0, ended_at = now(), held_until = null,
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status in ('requested', 'unknown')
 
 -- name: end_order
--- The provider has one price for one run, so that a completed order costs its price, and a failed one nothing. What was
--- erased of an order does not come back with its answer.
+-- The provider has a fixed price per run, so a completed order costs its price, and a failed one nothing. If the order
+-- was erased, its answer is not stored.
 update research_orders set
     status = %(status)s, ended_at = coalesce(ended_at, now()), held_until = null,
     answer = case when erased_at is null then coalesce(%(answer)s::jsonb, answer) end,
@@ -120,7 +120,7 @@ update research_orders set
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'open'
 
 -- name: reopen_order
--- Its answer is nowhere any more; the provider still has it.
+-- Reopen a completed order whose answer is stored nowhere any more; the provider still has it.
 update research_orders set status = 'open', cost = null
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'completed' and answer is null
 
@@ -129,8 +129,8 @@ update research_orders set held_until = now()
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and held_by = %(holder)s
 
 -- name: find_collectable
--- Orders whose answer can be asked for, or was and is in no step result yet. `input` is what the step was given. A run
--- that somebody executes collects for itself.
+-- Orders that are open, or whose answer no step result has yet. `input` is the step's input. Orders of runs that a
+-- runner is executing are left out: that runner collects them.
 select json_build_object(
     {order_fields},
     'output', o.output, 'answer', o.answer,
@@ -162,8 +162,7 @@ order by o.requested_at desc, o.id desc
 limit %(limit)s offset %(offset)s
 
 -- name: show_run
--- A run with its steps, without payloads, and their orders. The other fragments are those of
--- runs.sql.
+-- A run with its steps, without payloads, and their orders. The other fragments come from runs.sql.
 select json_build_object(
     {run_fields}, 'input', {run_input}, 'claims', r.claims, 'restarts', r.restarts, 'is_abandoned', {is_abandoned},
     'step_results', coalesce((
@@ -180,7 +179,7 @@ select json_build_object(
 from pipeline_runs as r where r.id = %(pipeline_run_id)s::uuid
 
 -- name: sum_costs
--- By organisation, operation and month (UTC). An order that is not paid for yet counts among the orders with cost 0.
+-- Costs by organisation, operation and month (UTC). An order without a cost yet counts as an order with the cost 0.
 select json_build_object(
     'org_id', o.org_id, 'operation', o.operation, 'month', to_char(o.requested_at at time zone 'UTC', 'YYYY-MM'),
     'orders', count(*) filter (where o.status <> 'not_accepted'), 'cost', coalesce(sum(o.cost), 0)::text
@@ -192,13 +191,13 @@ group by o.org_id, o.operation, to_char(o.requested_at at time zone 'UTC', 'YYYY
 order by o.org_id, to_char(o.requested_at at time zone 'UTC', 'YYYY-MM') desc, o.operation
 
 -- name: lock_budgets
--- In one order for everybody, so that two orders never wait for each other.
+-- Locked in the same order by every transaction, so that two orders never wait for each other.
 select operation, usd from budgets
 where org_id = %(org_id)s::uuid and operation in ('', %(operation)s)
 order by operation for update
 
 -- name: sum_month
--- What is spent or reserved in this month: the price of what has not ended, the cost of what has.
+-- The amount spent or reserved this month: the price of orders that have not ended, the cost of those that have.
 select coalesce(sum(case when status in ('requested', 'open', 'unknown') then price else cost end), 0)
 from research_orders
 where org_id = %(org_id)s::uuid
@@ -230,7 +229,7 @@ order by b.org_id, b.operation
 select count(*) from orgs as g where not exists (select from budgets as b where b.org_id = g.id and b.operation = '')
 
 -- name: settle_step
--- The answer of an order becomes the result of the step that bought it, when nobody executes its run.
+-- Store the answer of an order as the result of the step that placed it, if no runner is executing its run.
 update step_results as s set
     status = %(status)s, output_payload = %(output_payload)s::jsonb, finished_at = o.ended_at,
     error_message = %(message)s, error_details = %(details)s::jsonb
@@ -246,7 +245,7 @@ where s.id = o.step_result_id and s.order_id = o.id and o.id = %(order_id)s::uui
 returning s.pipeline_run_id::text, s.id::text
 
 -- name: complete_run
--- A run that failed for want of an answer, all of whose steps have theirs now, has succeeded.
+-- A run that failed because answers were missing becomes succeeded once all its steps have theirs.
 update pipeline_runs as r
 set status = 'succeeded', finished_at = now(), error_message = null, error_details = null, lease_expires_at = null
 where r.id = %(pipeline_run_id)s::uuid and r.status = 'failed'

@@ -11,16 +11,19 @@ from typing import Any, TypeAlias
 
 from engine.errors import EngineError
 
-#: Provider -> processor -> USD.
+#: USD by provider and processor.
 Prices: TypeAlias = Mapping[str, Mapping[str, Decimal]]
 
 
 class PriceError(EngineError):
-    """The file of prices cannot be read, or an entry of it is no price."""
+    """The file of prices cannot be read, or one of its entries is not a price."""
 
 
 def load_prices(file: str | None = None) -> Prices:
-    """Load the prices from `file`, or those that come with the project. Raises PriceError naming file and entry."""
+    """Load the prices from `file`, or else the prices that the project ships.
+
+    Raises PriceError naming file and entry.
+    """
     name = file or "prices.toml"
     try:
         text = Path(file).read_text("utf-8") if file else files("engine.orders").joinpath(name).read_text("utf-8")
@@ -34,12 +37,12 @@ def load_prices(file: str | None = None) -> Prices:
 
 
 def find_price(prices: Prices, provider: str, processor: str) -> Decimal | None:
-    """Return the price of one run, None where the processor has none."""
+    """Return the price of one run; None if the processor has none."""
     return prices.get(provider, {}).get(processor)
 
 
 def format_usd(amount: Decimal | None) -> str | None:
-    """Write an amount as decimal text, without an exponent."""
+    """Return an amount as decimal text without an exponent; None for None."""
     return None if amount is None else format(amount, "f")
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 class OrderStatus(StrEnum):
     """The status of an order."""
 
-    REQUESTED = "requested"  # stored; whether the provider accepted it is not recorded yet
+    REQUESTED = "requested"  # stored; not recorded yet whether the provider accepted it
     OPEN = "open"  # the provider accepted it
     COMPLETED = "completed"
     FAILED = "failed"
@@ -22,5 +22,5 @@ class Action(StrEnum):
     BUY = "buy"  # send the order to the provider
     POLL = "poll"  # ask the provider for the answer
     WAIT = "wait"  # another step orders or asks for the answer: call `place_order` again later
-    TAKE = "take"  # use the answer that comes with it
+    TAKE = "take"  # use the answer that is returned with this
     STOP = "stop"  # fail: there will be no answer, or a person has to resolve the order

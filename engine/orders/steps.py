@@ -1,4 +1,4 @@
-"""Check the steps of a submission before anything is queued, and compute the most they can cost."""
+"""Check the steps of a submission before anything is queued, and compute the most that they can cost."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class StepRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostCeiling:
-    """The most a submission can cost: as if no answer to its questions could be reused."""
+    """The most that a submission can cost: the cost if no earlier answer to its questions can be reused."""
 
     runs: int
     steps: int
-    max_cost: Decimal | None  # USD; None: a processor has no price
+    max_cost: Decimal | None  # USD; None if a processor has no price
     unpriced: tuple[str, ...]  # processors without a price
 
     def as_dict(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class CostCeiling:
 
 
 def check_steps(plans: Sequence[Plan], steps: Sequence[StepRequest]) -> None:
-    """Raise UnknownOperation or InvalidStepConfig for the first step that cannot be executed as it is given."""
+    """Raise UnknownOperation or InvalidStepConfig for the first step that cannot be executed."""
     known = _list_research(plans)
     for place, step in enumerate(steps, start=1):
         if step.operation not in known:
@@ -60,7 +60,7 @@ def check_steps(plans: Sequence[Plan], steps: Sequence[StepRequest]) -> None:
 def compute_cost_ceiling(
     plans: Sequence[Plan], prices: Prices, steps: Sequence[StepRequest], run_count: int
 ) -> CostCeiling:
-    """Return the most that `run_count` runs of `steps`, which `check_steps` accepted, can cost."""
+    """Return the most that `run_count` runs of `steps` can cost; `check_steps` must have accepted the steps."""
     known = _list_research(plans)
     total, unpriced = Decimal(0), set()
     for step in steps:
@@ -87,7 +87,7 @@ def _is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _LONGEST_TIMEOUT
 
 
-#: Key of `step_config` -> what its value must be, as a phrase for messages and as a check.
+#: By key of `step_config`, what its value must be: as a phrase for messages, and as a check.
 _CONFIG: Final[Mapping[str, tuple[str, Callable[[Any], bool]]]] = {
     "processor": ("the name of a processor", lambda value: isinstance(value, str) and 0 < len(value.strip()) <= 100),
     "timeout_seconds": (f"a number above 0, up to {_LONGEST_TIMEOUT}", _is_seconds),

@@ -1,1 +1,1 @@
-"""How research is ordered: providers and their limits, prompts, and the schema of an answer."""
+"""What research is made of: providers and their limits, prompts, and the JSON Schema of an answer."""

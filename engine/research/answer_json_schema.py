@@ -1,8 +1,8 @@
 """Build the JSON Schema of an answer from the columns that read it (`output_schema: from_fields`).
 
-The properties are named after the steps of the paths. Every property is required and objects allow no others, as
-providers of structured answers demand; a value that may be absent may be null. Providers refuse keywords for the format
-of a string, so a date is a string whose description says how to write it.
+The properties are named after the steps of the columns' paths. As providers of structured answers demand, every
+property is required and objects allow no others; a value that may be absent may be null instead. Providers refuse
+keywords for the format of a string, so a date is a string whose description says how to write it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from engine.research.json_schema_limits import Schema
 from engine.research.json_schema_paths import EACH, AnswerSteps
 
-#: Column type -> the JSON Schema of a value that is not null. `jsonb` is an object: the schema cannot know which.
+#: By column type, the JSON Schema of a value that is not null. `jsonb` is an object with unknown properties.
 _LEAVES: Final[Mapping[str, Schema]] = {
     "text": {"type": "string"},
     "jsonb": {"type": "object"},
@@ -28,7 +28,7 @@ _LEAVES: Final[Mapping[str, Schema]] = {
     "uuid": {"type": "string"},
     "text[]": {"type": "array", "items": {"type": "string"}},
 }
-#: Column type, or normalizer of the column -> the sentence of the description that says how to write the values.
+#: By column type or normalizer, the sentence in a description that says how to write the values.
 _SPELLINGS: Final[Mapping[str, str]] = {
     "date": "Written as YYYY-MM-DD.",
     "timestamptz": "Written as a timestamp with its offset, such as 2026-05-15T18:52:36Z.",
@@ -43,7 +43,7 @@ _SPELLINGS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerColumn:
-    """A column that is read from the answer, at `steps` of its content; EACH is a step into an array's elements."""
+    """A column that is read from the answer, at `steps` inside its content; EACH is a step into an array's elements."""
 
     name: str
     type: str
@@ -63,7 +63,7 @@ class ColumnContradiction:
 
 @dataclass(slots=True)
 class _Node:
-    """One value of the answer: a leaf with a type, an object with parts, or an array if its only part is EACH."""
+    """One value of the answer: a scalar with a type, an object with parts, or an array, whose only part is EACH."""
 
     parts: dict[str | None, _Node] = field(default_factory=dict)
     leaf: AnswerColumn | None = None
@@ -72,9 +72,9 @@ class _Node:
 def build_answer_schema(
     columns: Iterable[AnswerColumn], lists: Iterable[AnswerSteps], description: str
 ) -> tuple[Schema, list[ColumnContradiction]]:
-    """Return the schema of an answer that the columns can read, and the columns that contradict an earlier one.
+    """Return the schema of an answer from which the columns can be read, and the columns that contradict others.
 
-    `lists` are the arrays whose elements become rows: they are in the schema even when no column reads an element.
+    `lists` are the arrays whose elements become rows: the schema has them even if no column reads an element.
     """
     root, contradictions = _Node(), []
     for column in columns:
@@ -97,7 +97,7 @@ def _grow_tree(root: _Node, steps: AnswerSteps) -> _Node:
 
 
 def _describe_contradiction(root: _Node, column: AnswerColumn, node: _Node) -> str:
-    """Return how a column contradicts those before it; "" if it does not."""
+    """Return how a column contradicts earlier ones; "" if it does not."""
     way = [root]
     for step in column.steps:
         way.append(way[-1].parts[step])
@@ -115,7 +115,7 @@ def _describe_contradiction(root: _Node, column: AnswerColumn, node: _Node) -> s
 
 def _build_node(node: _Node, *, is_nullable: bool) -> Schema:
     if EACH in node.parts:
-        # An array whose elements become rows is never null: only `[]` says that there are none.
+        # An array whose elements become rows is never null: `[]` is the only way to say that there are none.
         schema: Schema = {"type": "array", "items": _build_node(node.parts[EACH], is_nullable=False)}
     elif node.parts:
         schema = {

@@ -22,7 +22,7 @@ _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 
 @dataclass(frozen=True, slots=True)
 class SchemaMistake:
-    """A mistake at one place of a schema; the provider refuses it, or warns if it is a reserved name."""
+    """A mistake at one place of a schema, for which the provider refuses it; or a reserved name, a warning."""
 
     place: SchemaPlace
     is_reserved_name: bool
@@ -31,7 +31,7 @@ class SchemaMistake:
 
 
 def find_schema_mistakes(schema: Any, provider: ResearchProvider) -> Iterator[SchemaMistake]:
-    """Yield a mistake for all that the provider would refuse in a schema, and for its reserved names."""
+    """Yield a mistake for everything in a schema that the provider would refuse, and for its reserved names."""
     limits, title = provider.limits, provider.title
     if not isinstance(schema, dict):
         yield _build_mistake((), "a JSON Schema is an object", 'begin with {"type": "object", "properties": {...}}')
@@ -58,7 +58,7 @@ def find_schema_mistakes(schema: Any, provider: ResearchProvider) -> Iterator[Sc
 
 
 def walk_schema(schema: Schema) -> Iterator[tuple[SchemaPlace, Schema]]:
-    """Yield (place, schema) for a schema and every schema within it, the outer one first."""
+    """Yield a schema and every schema within it, outer ones first, each as (place, schema)."""
     pending: list[tuple[SchemaPlace, Any]] = [((), schema)]
     while pending:
         place, node = pending.pop(0)
@@ -74,14 +74,14 @@ def walk_schema(schema: Schema) -> Iterator[tuple[SchemaPlace, Schema]]:
 
 
 def count_levels(place: SchemaPlace, node: Schema) -> int:
-    """Return at which level of nested objects and arrays a node is, the root being 1; 0 for a scalar."""
+    """Return the level of nested objects and arrays at which a node is, with 1 for the root; 0 for a scalar."""
     if not {"object", "array"} & set(list_types(node)):
         return 0
     return 1 + sum(_is_step_inside(place, index) for index in range(len(place)))
 
 
 def list_types(node: Schema) -> list[str]:
-    """Return the types of a schema, whether it has one or a list."""
+    """Return the types of a schema as a list, also if it has only one."""
     kind = node.get("type")
     kinds = [kind] if isinstance(kind, str) else _read_list(kind)
     if not kinds and "properties" in node:
@@ -90,7 +90,7 @@ def list_types(node: Schema) -> list[str]:
 
 
 def _is_step_inside(place: SchemaPlace, index: int) -> bool:
-    """Return whether the step at `index` enters an object or an array: the name of a property, or `items`."""
+    """Return whether the step at `index` enters an object or array: it is a property's name, or `items`."""
     named = index > 0 and place[index - 1] in _BY_NAME and not _is_step_inside(place, index - 1)
     return named or (place[index] in ("items", "additionalProperties") and not named)
 

@@ -13,7 +13,7 @@ AnswerSteps: TypeAlias = "tuple[str | None, ...]"
 
 
 def find_dead_step(schema: Schema, steps: Sequence[str | None]) -> int | None:
-    """Return the index of the first step at which no answer of the schema can have a value; None if each can."""
+    """Return the index of the first step at which no answer to the schema can have a value; None if there is none."""
     nodes = [schema]
     for index, step in enumerate(steps):
         nodes = [child for node in nodes for child in _list_children(schema, node, step)]
@@ -23,7 +23,7 @@ def find_dead_step(schema: Schema, steps: Sequence[str | None]) -> int | None:
 
 
 def list_kinds(schema: Schema, steps: Sequence[str | None]) -> set[str]:
-    """Return the JSON Schema types that a value at `steps` can have; all types where the schema gives none."""
+    """Return the JSON types that the value at `steps` can have; all types if the schema does not say."""
     nodes = [schema]
     for step in steps:
         nodes = [child for node in nodes for child in _list_children(schema, node, step)]
@@ -35,7 +35,7 @@ def list_kinds(schema: Schema, steps: Sequence[str | None]) -> set[str]:
 
 
 def list_properties(schema: Schema, steps: Sequence[str | None]) -> list[str]:
-    """Return the names of the properties that a value at `steps` can have."""
+    """Return the names of the properties that the value at `steps` can have."""
     nodes = [schema]
     for step in steps:
         nodes = [child for node in nodes for child in _list_children(schema, node, step)]
@@ -56,7 +56,7 @@ def _list_kinds_of_values(node: Schema) -> set[str]:
 
 
 def _list_children(root: Schema, node: Schema, step: str | None) -> Iterator[Schema]:
-    """Yield the schemas of the value at `step` of a value with the schema `node`."""
+    """Yield the schemas that the value at `step` can have inside a value with the schema `node`."""
     for variant in _list_variants(root, node):
         kinds = list_types(variant)
         if step is EACH:
@@ -73,7 +73,7 @@ def _list_children(root: Schema, node: Schema, step: str | None) -> Iterator[Sch
 
 
 def _list_variants(root: Schema, node: Schema, depth: int = 0) -> Iterator[Schema]:
-    """Yield the schemas that a node stands for, with its references and alternatives resolved."""
+    """Yield the schemas that a node can mean: its references and alternatives (`anyOf`, `oneOf`) resolved."""
     if depth > _MOST_REFERENCES:
         return
     reference = node.get("$ref")

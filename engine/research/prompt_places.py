@@ -1,4 +1,7 @@
-"""Find the places of a prompt: `{{input}}` stands for an input, and a line whose inputs are all blank is left out."""
+"""Find the `{{input}}` placeholders of a prompt.
+
+A line of which all inputs are blank is left out of the sent prompt.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,34 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 _PLACE = re.compile(r"\{\{([A-Za-z0-9_]+)\}\}")
-#: Text that was probably meant as a place: anything between double braces on one line.
+#: Text that was probably meant as a placeholder: anything between double braces on one line.
 _NEAR_PLACE = re.compile(r"\{\{([^{}\n]*)\}\}")
 
 
 @dataclass(frozen=True, slots=True)
 class PromptPlace:
-    """One `{{input}}` of a prompt, at the 0-based character `offset` of the name."""
+    """One placeholder `{{input}}` of a prompt; `offset` is the 0-based position of the name."""
 
     name: str
     offset: int
 
 
 def list_places(prompt: str) -> list[PromptPlace]:
-    """Return the places of a prompt in their order."""
+    """Return the placeholders of a prompt in their order."""
     return [PromptPlace(match[1], match.start(1)) for match in _PLACE.finditer(prompt)]
 
 
 def find_malformed_places(prompt: str) -> Iterator[PromptPlace]:
-    """Yield the texts between double braces that are no name, such as `{{ company_name }}`."""
+    """Yield the texts between double braces that are not names, such as `{{ company_name }}`."""
     for match in _NEAR_PLACE.finditer(prompt):
         if not _PLACE.fullmatch(match[0]):
             yield PromptPlace(match[1], match.start())
 
 
 def find_single_braces(prompt: str, names: Iterable[str]) -> dict[str, int]:
-    """Return which of `names` the prompt has between single braces, which fill nothing, with the first brace's offset.
+    """Return those of `names` that stand between single braces in the prompt, each with the offset of its brace.
 
-    `{company_name}` is mostly meant as `{{company_name}}`.
+    `{company_name}` stays as it is in the prompt; mostly `{{company_name}}` was meant.
     """
     offsets = {}
     for name in names:

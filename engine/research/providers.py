@@ -1,6 +1,6 @@
-"""The providers of research a spec may name, with the limits that each has for an answer's schema.
+"""The providers of research that a spec may name, and the limits that each has for the JSON Schema of an answer.
 
-The runner talks to them (`trigger/src/research/`); this module has what a spec is checked against.
+The runner talks to them (`trigger/src/research/`); the checks of specs use what is here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaLimits:
-    """The limits of a provider for the JSON Schema of an answer."""
+    """The limits that a provider sets for the JSON Schema of an answer."""
 
     most_levels: int  # levels of nested objects and arrays, the root included
     most_properties: int  # properties of all objects together
@@ -20,7 +20,7 @@ class SchemaLimits:
     most_schema_characters: int
     most_order_characters: int  # characters of prompt and schema together
     unsupported_keywords: frozenset[str]
-    #: Names of what the provider gives for every property by itself, so that a property of that name is redundant.
+    #: Names of what the provider returns for every property anyway, so that a property of that name is redundant.
     reserved_names: frozenset[str]
 
 
@@ -28,8 +28,8 @@ class SchemaLimits:
 class ResearchProvider:
     """A provider of research: where an operation's output has its answer, and its limits.
 
-    The basis is an array of the provider's evidence for parts of its answer, each an object `{field, citations,
-    reasoning, confidence}` that names its part in dotted notation, such as `founders.0.name`.
+    The basis is the provider's evidence: an array of `{field, citations, reasoning, confidence}` objects. `field` names
+    a part of the answer in dotted notation, such as `founders.0.name`.
     """
 
     name: str

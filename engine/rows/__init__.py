@@ -1,1 +1,1 @@
-"""Rows: a step result and a plan become rows or reasons; rows are grouped by key and counted."""
+"""Turn a step result into rows, or into reasons why it gives none; group rows by key, and count them."""

@@ -1,4 +1,4 @@
-"""The accounts of one spec: how many step results were found, and how many of them have each outcome.
+"""The account of a spec: how many step results were found, and how many of them have each outcome.
 
 An account closes when found = written + unchanged + superseded + filtered + rejected + pending, and, for the elements
 inside the step results, when elements = rows + duplicates + refused.
@@ -13,13 +13,16 @@ from typing import Any, Final
 from engine.rows.outcomes import Outcome
 from engine.rows.steps import Step
 
-#: The counts of elements; `rows` counts the keys that the database accepts a row for.
+#: The counts of elements; `rows` counts the keys for which the database accepts a row.
 ELEMENT_COUNTS: Final = ("elements", "rows", "duplicates", "refused")
 
 
 @dataclass(slots=True)
 class Account:
-    """Counts of step results by outcome. `found` is counted independently, so that unprocessed ones show as pending."""
+    """Counts of step results by outcome.
+
+    `found` is counted independently; found ones without an outcome are pending.
+    """
 
     spec: str
     found: int = 0
@@ -27,10 +30,10 @@ class Account:
     reasons: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     elements: Counter[str] = field(default_factory=Counter)  # by the names of ELEMENT_COUNTS
     stale_rows: int = 0  # entries of `stale_rows`: rows that a backfill has to fold again
-    error: str = ""  # why pending step results could not be processed
+    error: str = ""  # why the pending step results could not be processed
 
     def record_step(self, step: Step) -> None:
-        """Count one step result with its outcome, its elements and each of its reasons."""
+        """Count one step result: its outcome, its elements and each of its reasons."""
         self.outcomes[step.outcome] += 1
         for reason in step.reasons:
             self.reasons[reason.code, reason.field] += 1
@@ -40,16 +43,16 @@ class Account:
 
     @property
     def recorded(self) -> int:
-        """How many step results have an outcome."""
+        """The number of step results that have an outcome."""
         return sum(self.outcomes.values())
 
     @property
     def pending(self) -> int:
-        """How many found step results have no outcome yet."""
+        """The number of found step results that have no outcome yet."""
         return max(self.found - self.recorded, 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of the account: its counts, the reasons by descending count, and the error if any."""
+        """Return the account as a JSON object: its counts, the reasons by descending count, and the error, if any."""
         report: dict[str, Any] = {
             "spec": self.spec,
             "found": self.recorded + self.pending,
@@ -65,5 +68,5 @@ class Account:
 
 
 def count_outcomes(outcomes: Counter[str]) -> dict[str, int]:
-    """Return the count of every outcome in the order of Outcome, 0 for those that did not occur."""
+    """Return the count of every outcome, in the order of Outcome; 0 for those that did not occur."""
     return {outcome.value: outcomes[outcome] for outcome in Outcome}

@@ -1,4 +1,4 @@
-"""Count per column how often its path gave a value, over some step results: a path that never does is likely wrong."""
+"""Count, for each column, how often its path gave a value in some step results: one that never does is likely wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_EXAMPLES: Final = 3
 
 @dataclass(slots=True)
 class ColumnStatistics:
-    """How often one column's path gave a value, none, or one that is refused, with a few of the values."""
+    """How often one column's path gave a value, none, or a refused one, with a few of the values as examples."""
 
     name: str
     values: int = 0
@@ -24,7 +24,7 @@ class ColumnStatistics:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def add_trace(self, trace: Trace, step_result_id: str) -> None:
-        """Count one trace; keep its value as an example while there are few and it is a new one."""
+        """Count one trace; keep its value as an example unless there are enough, or it is one of them."""
         if trace.reason is not None:
             self.refused += 1
             return
@@ -38,13 +38,13 @@ class ColumnStatistics:
             self.examples.append({"value": text[:200], "step_result_id": step_result_id})
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of the endpoint."""
+        """Return the statistics as a JSON object, for the samples endpoint."""
         counts = {"values": self.values, "missing": self.missing, "refused": self.refused}
         return {"name": self.name, **counts, "examples": self.examples}
 
 
 def count_values_by_column(plan: Plan, traces: Iterable[tuple[str, Trace]]) -> list[ColumnStatistics]:
-    """Return the statistics of each column in the order of the table, from (id of the step result, trace) pairs."""
+    """Return the statistics of each column, in the order of the table, from pairs of step result id and trace."""
     statistics = {column.name: ColumnStatistics(column.name) for column in plan.fields}
     for step_result_id, trace in traces:
         statistics[trace.field].add_trace(trace, step_result_id)

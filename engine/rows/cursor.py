@@ -1,6 +1,7 @@
 """Encode the position after which the next page starts as an opaque cursor, and decode it again.
 
-A cursor is valid only for the spec, organisation, filters, search and order it was made for: its signature covers them.
+A cursor is valid only for the spec, organisation, filters, search and order that it was made for: they are part of
+its signature.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from engine.errors import EngineError
 from engine.plan import Plan
 from engine.rows.query import Query
 
-Position = tuple[str | None, ...]  # the last row of a page: its values of the order's columns, then its id
+Position = tuple[str | None, ...]  # of the last row of a page: its values in the columns of the order, then its id
 _POSITION: msgspec.json.Decoder[Position] = msgspec.json.Decoder(Position)
 _SIGNATURE_LENGTH: Final = 16  # bytes of the digest that a cursor carries
 
@@ -37,9 +38,9 @@ class CursorRejected(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class CursorSigner:
-    """Encodes and decodes cursors. `keys` are derived from secrets: the first one signs, all of them verify.
+    """Encodes and decodes cursors. `keys` are derived from secrets: the first one signs, each of them verifies.
 
-    Without a secret the signature is a mere checksum: it keeps a cursor from being used with another query by mistake,
+    Without a secret the signature is only a checksum: it prevents the use of a cursor with another query by mistake,
     but anyone can forge it.
     """
 
@@ -50,7 +51,7 @@ class CursorSigner:
         return cls(tuple(hmac.digest(secret.encode(), b"data-engine-x cursor", "sha256") for secret in secrets))
 
     def encode_cursor(self, plan: Plan, query: Query, position: Position | None) -> str | None:
-        """Return the cursor of the page that starts after `position`; None for None, where no page follows."""
+        """Return the cursor of the page that starts after `position`; None if it is None, since no page follows."""
         if position is None:
             return None
         place = msgspec.json.encode(position)
@@ -58,7 +59,7 @@ class CursorSigner:
         return base64.urlsafe_b64encode(signature + place).rstrip(b"=").decode()
 
     def apply_cursor(self, plan: Plan, query: Query, text: str | None) -> Query:
-        """Return `query` with the position that a cursor encodes.
+        """Return `query` continued at the position that the cursor `text` encodes.
 
         Raises CursorRejected for a cursor of another query.
         """
@@ -69,14 +70,14 @@ class CursorSigner:
             raw = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
             signature, place = raw[:_SIGNATURE_LENGTH], raw[_SIGNATURE_LENGTH:]
             signatures = [_compute_signature(key, plan, query, place) for key in self.keys]
-            if not any(hmac.compare_digest(signature, one) for one in signatures):
+            if not any(hmac.compare_digest(signature, expected) for expected in signatures):
                 raise CursorRejected
             return _POSITION.decode(place)
         except (UnicodeEncodeError, binascii.Error, msgspec.MsgspecError) as error:
             raise CursorRejected from error
 
 
-#: For callers with access to the database, from whom a cursor hides nothing: typed functions and the command line.
+#: Without a secret: for typed functions and the command line, whose callers have access to the database anyway.
 UNSIGNED_CURSORS: Final = CursorSigner.from_secrets([""])
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.values.exact_json import Json, convert_to_stored, sort_keys
 
-#: Root of a path -> the column of `step_results` that stores its value, then the keys inside that column. The stored
-#: context lacks the step's own output, which is stored once only: `merge_context` adds it when the context is read.
+#: By root of paths: the column of `step_results` that stores its value, then the keys inside that column. The stored
+#: context lacks the step's own output, which is stored only once: `merge_context` adds it when the context is read.
 STORED_PATHS = {
     "output": ("output_payload", "operation_result", "output"),
     "context": ("output_payload", "cumulative_context"),
@@ -44,7 +44,7 @@ def build_document(
     status: str | None = "found",
     step_input: Json = None,
 ) -> dict[str, Any]:
-    """Build the document of one step result: an object with a key per root that paths may start from."""
+    """Build the document of one step result: an object with a key for each root with which paths may start."""
     return {
         "output": output,
         "context": context,
@@ -69,10 +69,10 @@ def build_from_payload(payload: Json, run: Run, step_input: Json = None) -> dict
 
 
 def merge_context(context: Json, output: Json) -> Json:
-    """Merge a step's own output into its stored context: shallow, the keys of the output win.
+    """Add a step's own output to its stored context: a shallow merge in which the keys of the output win.
 
     Step results of earlier versions have the output in their context already; for them this changes nothing. The keys
-    come in the order of `jsonb`, as Postgres and the runner have them.
+    come in the order of `jsonb`, as in Postgres and in the runner.
     """
     if not isinstance(output, dict):
         return context
@@ -81,9 +81,9 @@ def merge_context(context: Json, output: Json) -> Json:
 
 
 def build_from_file(value: Json, operation: str) -> dict[str, Any]:
-    """Build the document of a file's JSON (see `read_payloads`).
+    """Build the document of a step result from the JSON of a file (see `read_payloads`).
 
-    The JSON is converted to what Postgres would return for it, so that a path gives the same value here and in a
+    The JSON is first converted to what Postgres would return for it, so that a path gives the same value here and in a
     backfill.
     """
     payload, step_input = read_payloads(convert_to_stored(value), operation)
@@ -91,10 +91,11 @@ def build_from_file(value: Json, operation: str) -> dict[str, Any]:
 
 
 def read_payloads(value: Json, operation: str) -> tuple[dict[str, Any], Json]:
-    """Return the `output_payload` and `input_payload` of a file: of a step result, a payload, or an output alone.
+    """Return the `output_payload` and `input_payload` of a step result in a file.
 
-    A whole step result has the keys `output_payload` and `input_payload`. An output alone is one of `operation`, found
-    in a first step, whose context is empty.
+    The JSON of the file is a whole step result (an object with the keys `output_payload` and `input_payload`), an
+    `output_payload`, or only an output. An output is taken as found by `operation` in a first step, whose context is
+    empty.
     """
     payload = _get_key(value, "output_payload")
     if isinstance(_get_key(payload, "operation_result"), dict):

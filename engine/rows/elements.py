@@ -1,7 +1,7 @@
-"""List the elements that `rows` gives in one document, each with the document its fields are read from.
+"""List the elements of `rows` in one document, each with the document from which its fields are read.
 
-Where rows stand within rows, the elements of all inner arrays are numbered consecutively from 0. An outer element
-without an inner array counts as one refused element, so that it appears in the account.
+With nested `rows`, the elements of all inner arrays are numbered consecutively from 0. An outer element without an
+inner array counts as one refused element, so that the account shows it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from engine.values.exact_json import Json
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element: the document with `item` (and `parent`), or the reason why it cannot become a row."""
+    """One element: the document that has it as `item` (with `parent`), or the reason why it cannot become a row."""
 
     document: dict[str, Any]
     code: str = ""  # "" unless it is refused
     message: str = ""
-    value: Json = None  # the value that is no array or no object
+    value: Json = None  # the value that should have been an array or an object
 
 
 def list_elements(mapping: OperationMapping, document: dict[str, Any], outer: list[Any]) -> list[Element]:
-    """Return the elements of `outer`, the array at `mapping.rows`; with inner rows, those inside each of them."""
+    """Return the elements of `outer`, the array at `mapping.rows`; with nested rows, those of the array inside each."""
     if mapping.inner_rows is None:
         return [_build_element(mapping, document, {"item": item}) for item in outer]
     return [element for parent in outer for element in _list_inner_elements(mapping, document, parent)]

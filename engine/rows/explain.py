@@ -1,4 +1,4 @@
-"""Trace how each field of a step result came to its value."""
+"""Trace how the value of each field of a step result comes about."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.rows.extract import Reason, Rejected, convert_value, evaluate_path
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """How one field came to its value: what its path gave, what each normalizer returned, and the result."""
+    """How the value of one field comes about: what its path gave, what each normalizer returned, and the result."""
 
     element: int | None  # the index of the element where the spec has `rows`
     field: str
@@ -29,9 +29,9 @@ class Trace:
 def trace_fields(
     plan: Plan, operation: str | None, document: dict[str, Any], only: int | None = None
 ) -> Iterator[Trace]:
-    """Yield a Trace for each field of each element, or of the element with the index `only`.
+    """Yield a Trace for each field of each element, or only of the element with the index `only`.
 
-    Yields nothing for an operation that the spec does not claim. The document need not have what no path reads.
+    Yields nothing for an operation that the spec does not have. The document may lack what no path reads.
     """
     mapping = plan.find_mapping(operation)
     if mapping is None:
@@ -50,7 +50,7 @@ def trace_fields(
 def _list_element_documents(
     mapping: OperationMapping, document: dict[str, Any]
 ) -> Iterator[tuple[int | None, dict[str, Any]]]:
-    """Yield (index, document with the element as `item`); the bare document when `rows` is absent or gives none."""
+    """Yield each element's index with the document that has it as `item`; None with the document if there is none."""
     try:
         elements = mapping.rows.search(document) if mapping.rows else None
     except EvaluationError:
@@ -75,7 +75,7 @@ def _trace_field(element: int | None, field: Field, path: CompiledPath, document
 
 
 def _trace_derived_field(element: int | None, field: Field, traces: Mapping[str, Trace]) -> Trace:
-    """Trace a field with `coalesce`: the first of its sources that has a value."""
+    """Trace a field with `coalesce`: it takes the value of the first of its sources that has one."""
     source = next((name for name in field.coalesce if traces[name].result is not None), None)
     raw = None if source is None else traces[source].result
     steps: list[tuple[str, Any]] = []

@@ -1,4 +1,4 @@
-"""The formats of an export: their names, and their media types."""
+"""The formats of an export: their names and their media types."""
 
 from __future__ import annotations
 

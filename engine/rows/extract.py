@@ -19,9 +19,9 @@ from engine.values.column_types import CastError, is_missing, shorten_json
 from engine.values.exact_json import Json
 from engine.values.normalizers import NormalizeError
 
-Row = dict[str, Any]  # column -> value as Postgres takes it
+Row = dict[str, Any]  # values by column, in the types that are sent to Postgres
 
-#: Code -> meaning. The codes occur in `reasons` of the ledger and in `detail` of the upsert endpoint's answers.
+#: The codes of reasons and what they mean; in `reasons` of the ledger and in `detail` of the upsert endpoint's answers.
 REASONS: Final = {
     "missing_required": "a required value is missing",
     "path_failed": "evaluating the path raised",
@@ -51,16 +51,19 @@ class _Held:
         return "<held by the server>"
 
 
-#: Codes of reasons that do not prevent a row: it is stored nevertheless.
+#: Codes of reasons that do not keep a row from being stored.
 NOTES: Final = frozenset({"invalid_as_missing"})
 
-#: Placeholder for a held document: it is not null, and Postgres copies it to the table without sending it here.
+#: Stands for a document that Postgres copies from the step result to the row without sending it here; never null.
 HELD: Final = _Held()
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a value, an element or a step result did not become a row. `value` is shortened, `element` counts from 0."""
+    """Why a value, an element or a step result did not become a row.
+
+    `value` is shortened; `element` counts from 0.
+    """
 
     code: str
     field: str | None
@@ -70,13 +73,13 @@ class Reason:
     advice: str = ""  # for the author of the spec
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of the ledger and of API answers; `element` only where there is one."""
+        """Return the JSON object for the ledger and API answers; it has `element` only where there is one."""
         payload = {"code": self.code, "field": self.field, "message": self.message, "value": self.value}
         return payload if self.element is None else {**payload, "element": self.element}
 
     @property
     def sentence(self) -> str:
-        """The message, preceded by the element and the field it is about unless the message names them."""
+        """The message, preceded by the element and field that it is about, unless it names the field itself."""
         place = "" if self.field is None or f"`{self.field}`" in self.message else f"`{self.field}`: "
         element = "" if self.element is None else f"rows[{self.element}]: "
         return f"{element}{place}{self.message}"
@@ -84,7 +87,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """The rows of one step result, one per key, and the reasons why it or its elements give none.
+    """The rows of one step result, one per key, and the reasons why it, or some of its elements, give none.
 
     elements = rows + duplicates + refused always holds.
     """
@@ -93,18 +96,18 @@ class Extraction:
     rows: tuple[Row, ...] = ()
     reasons: tuple[Reason, ...] = ()
     elements: int = 1  # how many rows it would give if every element were valid and had a key of its own
-    duplicates: int = 0  # elements whose key a later element has as well
+    duplicates: int = 0  # elements whose key a later element also has
     indices: tuple[int, ...] = ()  # where the spec has `rows`: the element index of each row
     parent: Row | None = None  # with `on_absent: delete`: the parent key whose rows it replaces
 
     @property
     def refused(self) -> int:
-        """How many elements were refused."""
+        """The number of elements that were refused."""
         return self.elements - len(self.rows) - self.duplicates
 
 
 class Rejected(EngineError):
-    """Raised for values that cannot be stored. Carries one Reason per value."""
+    """Raised for values that cannot be stored, with one Reason per value."""
 
     def __init__(self, *reasons: Reason) -> None:
         super().__init__("; ".join(reason.message for reason in reasons))
@@ -124,11 +127,10 @@ def extract_rows(
     *,
     with_duplicates: bool = False,
 ) -> Extraction:
-    """Extract the rows of one step result of `operation` from its document.
+    """Extract the rows of one step result of `operation` from its document; report problems as reasons, never raise.
 
-    `with_duplicates` keeps all elements of one key, for a caller that chooses among them. `held` maps each held field
-    to whether its document is present; the paths of these fields are not evaluated. No content of the document makes
-    this function raise: the Extraction has the reasons.
+    `with_duplicates` keeps all elements of one key, for a caller that chooses among them. `held` tells, for each
+    document that Postgres copies itself, whether it is present; the paths of these fields are not evaluated.
     """
     mapping = plan.find_mapping(operation)
     if mapping is None:
@@ -157,7 +159,7 @@ def extract_rows(
 
 
 def build_rejection(mapping: OperationMapping | None, *reasons: Reason) -> Extraction:
-    """Build the Extraction of a step result that is rejected as a whole: it has one element, or none with `rows`."""
+    """Build the Extraction of a step result that is rejected as a whole; it counts one element, with `rows` none."""
     elements = 1 if mapping is None or mapping.rows is None else 0
     return Extraction(ExtractionOutcome.REJECTED, reasons=reasons, elements=elements)
 
@@ -195,7 +197,7 @@ def _extract_elements(
 
 
 def drop_duplicates(plan: Plan, rows: Mapping[int, Row]) -> tuple[dict[int, Row], list[Reason]]:
-    """Keep the last row of each key among {element index: row}; return those rows, and a reason per dropped row."""
+    """Return the last row of each key, by element index, and a reason for each row that is dropped."""
     last = {tuple(row[column.name] for column in plan.key_fields): index for index, row in rows.items()}
     if len(last) == len(rows):
         return dict(rows), []
@@ -210,14 +212,14 @@ def drop_duplicates(plan: Plan, rows: Mapping[int, Row]) -> tuple[dict[int, Row]
 
 
 def _build_empty_extraction(rows: CompiledPath, parent: Row | None) -> Extraction:
-    """Return the Extraction of an empty array: `filtered`, or with `on_absent: delete` one that replaces all rows."""
+    """Return the Extraction of an empty array: `filtered`, or with `on_absent: delete` one that removes older rows."""
     reasons = (Reason("no_elements", "rows", f"`{rows.text}` is empty"),)
     outcome = ExtractionOutcome.FILTERED if parent is None else ExtractionOutcome.ROW
     return Extraction(outcome, reasons=reasons, elements=0, parent=parent)
 
 
 def _extract_parent_key(plan: Plan, mapping: OperationMapping, document: dict[str, Any]) -> Row | None:
-    """Return, with `on_absent: delete`, the parent key whose rows the result replaces; else None."""
+    """Return the parent key whose rows the step result replaces, with `on_absent: delete`; else None."""
     if plan.on_absent is not OnAbsent.DELETE:
         return None
     names = [column.name for column in plan.parent_key]
@@ -242,9 +244,9 @@ def _extract_element(mapping: OperationMapping, element: Element, notes: list[Re
 def _extract_row(
     mapping: OperationMapping, document: dict[str, Any], held: Mapping[str, bool], notes: list[Reason]
 ) -> Row:
-    """Extract one row; append to `notes` why invalid values count as missing.
+    """Extract one row; add to `notes` why invalid values count as missing.
 
-    Raises Rejected with a reason for every value that cannot be stored, not only the first.
+    Raises Rejected with a reason for every value that cannot be stored.
     """
     row: Row = {}
     reasons: list[Reason] = []
@@ -261,9 +263,10 @@ def _extract_row(
 
 
 def derive_values(fields: Sequence[Field], row: Row, notes: list[Reason] | None = None) -> tuple[Row, list[Reason]]:
-    """Return a new row with all `fields`: the others from `row`, those with `coalesce` from their first value there.
+    """Return a new row with all `fields`, and a reason for each derived value that cannot be stored and is left out.
 
-    One that cannot be stored is left out and gives a reason. `notes` gets why an invalid value counts as missing.
+    Fields with `coalesce` take the first value of their sources; the others are copied from `row`. `notes` gets why an
+    invalid value counts as missing.
     """
     reasons: list[Reason] = []
     derived: Row = {}
@@ -286,7 +289,7 @@ def derive_values(fields: Sequence[Field], row: Row, notes: list[Reason] | None 
 
 
 def _add_advice(reason: Reason, path: CompiledPath) -> Reason:
-    """Add to a reason what helps the author of the spec, such as the path. Callers of the API do not get it."""
+    """Add what helps the author of the spec, such as the path, to a reason. Callers of the API do not get it."""
     more = f"`{path.text}` gives nothing" if reason.code == "missing_required" else reason.advice
     return replace(reason, message=f"{reason.message} ({more})") if more else reason
 
@@ -300,7 +303,7 @@ def _extract_value(
 
 
 def evaluate_path(path: CompiledPath, document: dict[str, Any], field: str | None) -> Any:
-    """Evaluate `path` over the document. Raises Rejected naming `field` when the evaluation fails."""
+    """Evaluate `path` over the document. Raises Rejected, naming `field`, when the evaluation fails."""
     try:
         return path.search(document)
     except EvaluationError as error:
@@ -315,10 +318,10 @@ def convert_value(
     steps: list[tuple[str, Json]] | None = None,
     notes: list[Reason] | None = None,
 ) -> Any:
-    """Normalize one JSON value and cast it to the column's type; return None when it is missing.
+    """Normalize one JSON value and cast it to the column's type; return None if it is missing.
 
-    Appends (normalizer, its result) to `steps` and, to `notes`, why an invalid value counts as missing. Raises Rejected
-    when a normalizer or the type does not accept the value, or when it is required and missing.
+    Appends each normalizer with its result to `steps`, and to `notes` why an invalid value counts as missing. Raises
+    Rejected when a normalizer or the type does not accept the value, or when it is required and missing.
     """
     try:
         converted = _convert_value(field, value, steps)
@@ -326,7 +329,7 @@ def convert_value(
         if field.on_invalid is not OnInvalid.MISSING:
             raise
         if notes is not None:
-            message = f"taken for missing: {rejected.reason.message}"
+            message = f"treated as missing: {rejected.reason.message}"
             notes.append(replace(rejected.reason, code="invalid_as_missing", message=message, advice=""))
         converted = None
     return _resolve_missing(field) if converted is None else converted
@@ -342,7 +345,7 @@ def _convert_value(field: Field, value: Json, steps: list[tuple[str, Json]] | No
             if steps is not None:
                 steps.append((normalizer.name, value))
         except NormalizeError as error:
-            message = f"`{normalizer.name}` cannot take it: {error}"
+            message = f"`{normalizer.name}` refuses it: {error}"
             raise Rejected(Reason("not_normalized", field.name, message, shorten_json(raw))) from error
     if is_missing(value, field.type):
         return None

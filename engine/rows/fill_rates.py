@@ -1,4 +1,4 @@
-"""Count for each column how many rows have a value: a column that never has one suggests a wrong path."""
+"""Count, for each column, how many rows have a value: if none has, the path is likely wrong."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from engine.rows.extract import NOTES, Extraction
 
 @dataclass(slots=True)
 class FillRates:
-    """The counts of one spec over some step results."""
+    """The counts of values in the rows that some step results of one spec give."""
 
     plan: Plan
     step_results: int = 0
     rows: int = 0
     refused: int = 0  # elements that gave no row
-    values: Counter[str] = field(default_factory=Counter)  # column -> rows that have a value
-    refusals: Counter[str] = field(default_factory=Counter)  # column -> elements refused because of it
+    values: Counter[str] = field(default_factory=Counter)  # by column: rows that have a value
+    refusals: Counter[str] = field(default_factory=Counter)  # by column: elements refused because of it
 
     def add_extraction(self, extraction: Extraction) -> None:
-        """Count the rows of one step result. A held document counts as a value."""
+        """Count the values in the rows of one step result. A document that Postgres copies itself counts as a value."""
         self.step_results += 1
         self.rows += len(extraction.rows)
         self.refused += extraction.refused
@@ -36,9 +36,9 @@ class FillRates:
         self.refusals.update(name for _, name in causes)
 
     def list_empty_columns(self) -> list[str]:
-        """Return the columns that have no value in any row; none where no element was read.
+        """Return the columns that have no value in any row; none if no element was read.
 
-        Where every element was refused, only the columns that caused a refusal are returned.
+        If every element was refused, return only the columns that caused a refusal.
         """
         if not self.rows and not self.refused:
             return []
@@ -46,7 +46,7 @@ class FillRates:
         return names if self.rows else [name for name in names if self.refusals[name]]
 
     def list_columns(self) -> list[dict[str, Any]]:
-        """Return the JSON objects of the columns, in the order of the table."""
+        """Return the counts of each column as a JSON object, in the order of the table."""
         return [
             {
                 "column": column.name,

@@ -1,7 +1,7 @@
-"""Filters of a query: which operators each column takes, and the conversion of a caller's filters to conditions.
+"""The filters of a query: which operators each column takes, and how filters are converted to conditions.
 
-Values of `eq`, `in` and the comparisons pass the same normalizers and casts as stored values, so that a caller finds a
-row by the value it was written with. `prefix` and `contains` take a part of a value, which is not normalized.
+Values of `eq`, `in` and the comparisons go through the column's normalizers and cast, so that a caller finds a row by
+the value it was written with. `prefix` and `contains` take a part of a value, which is not normalized.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.spec.vocabulary import OnInvalid
 from engine.values.column_types import TYPES, CastError, shorten_json
 from engine.values.exact_json import Json
 
-MAX_VALUES: Final = 1000  # values in the list of one `in`
+MAX_VALUES: Final = 1000  # in the list of one `in`
 
 
 class Operator(StrEnum):
@@ -49,7 +49,7 @@ _BY_TYPE: Final[Mapping[str, tuple[Operator, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition on a column. `value` is a list for `in`, and for `is` True (null) or False (not null)."""
+    """One condition on a column. `value` is a list for `in`; for `is` it is True (null) or False (not null)."""
 
     column: str
     operator: Operator
@@ -57,14 +57,14 @@ class Condition:
 
 
 def list_operators(column: QueryColumn) -> tuple[Operator, ...]:
-    """Return the operators that a column takes, by its type."""
+    """Return the operators that a column of this type takes."""
     return _BY_TYPE.get(column.type.name, (*_COMPARED, Operator.IS))
 
 
 def convert_filters(plan: Plan, parameters: Mapping[str, Any], reasons: list[Reason]) -> tuple[Condition, ...]:
-    """Convert the filters among `parameters` to conditions, all of which a row has to meet.
+    """Convert the filters among a query's `parameters` to conditions, all of which a row has to meet.
 
-    Appends to `reasons` what is wrong with a filter.
+    Adds a reason to `reasons` for each invalid filter.
     """
     conditions: list[Condition] = []
     for column in list_query_columns(plan).values():
@@ -153,7 +153,7 @@ def _cast_value(column: QueryColumn, value: Json) -> Any:
 
 
 def _convert_part(column: QueryColumn, operator: Operator, value: Json) -> str:
-    """Return the operand of `prefix` or `contains`, in which letter case counts.
+    """Return the operand of `prefix` or `contains`, whose letter case matters.
 
     Raises Rejected unless it is a text.
     """

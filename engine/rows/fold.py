@@ -1,12 +1,12 @@
-"""Fold the contributions to a key into the row that has to be stored, without access to a database.
+"""Fold the contributions to a key into the row to store, without access to a database.
 
 A contribution is what one step result gives for one key. They are ordered by (recorded_at, id of the step result):
 
     newest wins    the row is that of the newest contribution; a column with `on_missing: keep` that has no value there
                    takes the newest older value
-    refused        a contribution that the database refuses when contributions are added oldest first does not count
-    complete       with `on_absent: delete`, of one parent key: the newest result of which no element was refused
-                   replaces all earlier ones; it and the later ones count
+    refused        contributions are added oldest first; one that makes a row which the database refuses is ignored
+    complete       with `on_absent: delete`, of one parent key: the newest step result without a refused element
+                   replaces all earlier ones; only it and later ones count
 
 Documents are read only as far back as the fold needs them (`UnitFold.list_missing`).
 """
@@ -25,56 +25,56 @@ from engine.rows.steps import Step
 from engine.rows.units import Unit
 from engine.spec.vocabulary import OnAbsent, OnMissing
 
-#: Characters from which on a value may be too long for the index of its column.
+#: A value with at least so many characters may be too long for an index of its column.
 _LONG_VALUE = 500
 
 
 @dataclass(slots=True)
 class Contributor:
-    """A step result that contributes rows to one unit."""
+    """A step result that gives rows of one unit, with what `row_lineage` says about it."""
 
     step_id: str
     recorded_at: datetime
-    step: Step | None = None  # None until its document is read
-    rows: Sequence[int] = ()  # indices of the rows of its extraction that belong to the unit
-    is_new: bool = False  # whether it is of the batch, so that its lineage and ledger entries are written
+    step: Step | None = None  # None until its document was read
+    rows: Sequence[int] = ()  # the indices of its extracted rows that belong to the unit
+    is_new: bool = False  # whether it is in the present batch: its lineage and ledger entries get written
     was_refused: bool = False  # `refused` of its entry in row_lineage
     row_id: str | None = None  # `row_id` of its entry in row_lineage
     is_recorded: bool = False  # whether it has an entry in row_lineage
-    refusals: dict[int, Reason] = field(default_factory=dict)  # index of a row -> why the database refuses it
+    refusals: dict[int, Reason] = field(default_factory=dict)  # by index of a row: why the database refuses it
 
     @property
     def sort_key(self) -> tuple[datetime, str]:
-        """The key to sort by, oldest first: when it was recorded, then its id."""
+        """The time at which it was recorded and its id: sorts contributors oldest first."""
         return self.recorded_at, self.step_id
 
     @property
     def extracted(self) -> Step:
-        """Its step result. Its document has to be read before."""
+        """The step result. Its document must have been read."""
         assert self.step is not None
         return self.step
 
     @property
     def is_complete(self) -> bool:
-        """Whether it has all rows of its parent key: its `rows` is an array of which no element was refused."""
+        """Whether no element of the step result was refused, so that it has all rows of its parent key."""
         extraction = self.extracted.extraction
         return extraction.parent is not None and extraction.refused == 0 and not self.refusals
 
 
 @dataclass(slots=True)
 class FoldedRow:
-    """The row to store for one key: the newest contribution with the kept values of older ones."""
+    """The row to store for one key: the newest contribution, with the values kept from older ones."""
 
     fold: UnitFold
     key: Key
     newest: Contributor
     number: int  # the index of the newest contribution among the rows of its step result
-    values: Row  # column -> value; for a held document the id of the step result to copy it from
+    values: Row  # by column; for a document that Postgres copies itself, the id of the step result to copy from
 
 
 @dataclass(slots=True)
 class RowResult:
-    """The outcome of a folded row, and the id of the stored row."""
+    """What became of a folded row when it was stored, and the id of the stored row."""
 
     outcome: Outcome
     row_id: str
@@ -82,7 +82,7 @@ class RowResult:
 
 @dataclass(slots=True)
 class StaleEntry:
-    """An entry of `stale_rows`: a unit that a backfill has to fold again."""
+    """An entry of `stale_rows`: rows (a unit) that have to be computed again."""
 
     unit: Unit
     row_id: str | None
@@ -92,28 +92,31 @@ class StaleEntry:
 
 @dataclass(slots=True)
 class UnitFold:
-    """The contributors of one unit, oldest first, and the outcomes of its folded rows."""
+    """The step results that give the rows of one unit, oldest first, and what became of these rows.
+
+    A unit is the rows that are folded together: that of one key, or with `on_absent: delete` all of a parent key.
+    """
 
     plan: Plan
     unit: Unit
     contributors: list[Contributor] = field(default_factory=list)
-    former: list[Contributor] = field(default_factory=list)  # step results of the batch that no longer contribute
+    former: list[Contributor] = field(default_factory=list)  # step results of the batch that no longer contribute to it
     stale: StaleEntry | None = None
-    is_tested: bool = False  # whether contributions are tried on the database one by one, to find refused ones
+    is_tested: bool = False  # whether the database is asked about each contribution, to find refused ones
     results: dict[Key, RowResult] = field(default_factory=dict)
 
     @property
     def row_ids(self) -> set[str]:
-        """The ids of the rows that the unit is known to have had."""
+        """The ids of the rows that the unit had, as far as they are known."""
         known = [*self.contributors, *self.former]
         ids = {contributor.row_id for contributor in known} | {self.stale.row_id if self.stale else None}
         return {row_id for row_id in ids if row_id}
 
     @property
     def removes_when_empty(self) -> bool:
-        """Whether its row is deleted when nothing contributes any more.
+        """Whether its row is deleted once no step result contributes any more.
 
-        It is kept where its step result itself was deleted: then only its source is cleared.
+        The row is kept if its step result was deleted: then only the source columns of the row are cleared.
         """
         return bool(self.former) or self.stale is None or self.stale.remove_when_empty
 
@@ -121,7 +124,7 @@ class UnitFold:
         self.contributors.sort(key=lambda contributor: contributor.sort_key)
 
     def attach_step(self, contributor: Contributor, step: Step | None) -> None:
-        """Give a contributor its step result; remove it where the step result no longer gives rows of the unit."""
+        """Give a contributor its step result; remove the contributor if that no longer gives rows of the unit."""
         rows = step.units.get(self.unit) if step else None
         if rows is None:
             self.contributors.remove(contributor)
@@ -129,7 +132,7 @@ class UnitFold:
             contributor.step, contributor.rows = step, rows
 
     def list_missing(self, limit: int) -> list[Contributor]:
-        """Return the contributors whose step results the fold still needs, newest first and at most `limit`."""
+        """Return the step results whose documents still have to be read for the rows, newest first, at most `limit`."""
         missing: list[Contributor] = []
         open_columns = {column.name for column in list_kept_fields(self.plan)}
         for contributor in reversed(self.contributors):
@@ -142,7 +145,7 @@ class UnitFold:
         return missing
 
     def _is_settled_by(self, contributor: Contributor, open_columns: set[str]) -> bool:
-        """Return whether nothing older than `contributor` counts; remove the columns it fills from `open_columns`."""
+        """Return whether nothing older than `contributor` has to be read; drop columns it fills from `open_columns`."""
         if self.plan.on_absent is OnAbsent.DELETE:
             return contributor.is_complete
         row = contributor.extracted.extraction.rows[contributor.rows[0]]
@@ -150,7 +153,7 @@ class UnitFold:
         return not open_columns
 
     def needs_test(self, table_may_refuse: bool) -> bool:
-        """Return whether the database has to be asked for each contribution, since a refused one does not count."""
+        """Return whether the database has to be asked about each step result's row, since refused ones are ignored."""
         if self.is_tested or len(self.contributors) < 2:
             return False
         return table_may_refuse or any(
@@ -158,7 +161,7 @@ class UnitFold:
         )
 
     def _has_long_value(self, contributor: Contributor) -> bool:
-        """Return whether an indexed column has a value that may be too long for its index."""
+        """Return whether a value of an indexed column may be too long for the index."""
         if contributor.step is None:
             return False
         return any(
@@ -168,44 +171,44 @@ class UnitFold:
         )
 
     def find_source(self, row: FoldedRow, column: Field) -> tuple[Contributor, int]:
-        """Return the contributor that a cell's value comes from, and the index of its row.
+        """Return the contributor from which a cell's value comes, and the index of the row in its extraction.
 
-        That is the newest one, or an older one for a kept value.
+        That is the newest one, or for a kept value an older one.
         """
         if column in list_kept_fields(self.plan):
             for contributor in self._list_counting(self.contributors):
                 for number in contributor.rows:
-                    given = contributor.extracted.extraction.rows[number]
-                    is_counted = number not in contributor.refusals and build_key(self.plan, given) == row.key
-                    if is_counted and given[column.name] is not None:
+                    older = contributor.extracted.extraction.rows[number]
+                    is_counted = number not in contributor.refusals and build_key(self.plan, older) == row.key
+                    if is_counted and older[column.name] is not None:
                         return contributor, number
         return row.newest, row.number
 
     def list_newest(self) -> set[tuple[str, int]]:
-        """Return the (id of the step result, index of the row) of each row that no later contribution replaces."""
-        if len(self.contributors) == 1:  # the rows of one step result have different keys
+        """Return the rows that no later contribution replaces, each as (id of the step result, index of the row)."""
+        if len(self.contributors) == 1:  # the rows of one step result never have the same key
             only = self.contributors[0]
             return {(only.step_id, number) for number in only.rows if number not in only.refusals}
         return {(row.newest.step_id, row.number) for row in self.fold_rows()}
 
     def fold_rows(self) -> list[FoldedRow]:
-        """Return the rows that all contributors together give."""
+        """Return the rows that all the step results together give."""
         return self._fold_contributions(self._list_counting(self.contributors))
 
     def fold_rows_up_to(self, place: int) -> list[FoldedRow]:
-        """Return the rows whose newest contribution is that of contributor `place`, if later ones did not exist."""
+        """Return the rows that take values from the step result at index `place`, as if there were no later ones."""
         if place >= len(self.contributors):
             return []
         folded = self._fold_contributions(self._list_counting(self.contributors[: place + 1]))
         return [row for row in folded if row.newest is self.contributors[place]]
 
     def find_complete(self) -> Contributor | None:
-        """Return the newest contributor that has all rows of its parent key; None where there is none."""
+        """Return the newest contributor that has all rows of its parent key; None if there is none."""
         read = [contributor for contributor in self.contributors if contributor.step]
         return next((contributor for contributor in reversed(read) if contributor.is_complete), None)
 
     def _list_counting(self, contributors: Sequence[Contributor]) -> list[Contributor]:
-        """Return those of `contributors` that count, newest first; what the fold does not need was not read."""
+        """Return those of `contributors` that count, newest first: back to the newest complete one, as far as read."""
         counting: list[Contributor] = []
         for contributor in reversed(contributors):
             if contributor.step is None:
@@ -216,7 +219,7 @@ class UnitFold:
         return counting
 
     def _fold_contributions(self, newest_first: Iterable[Contributor]) -> list[FoldedRow]:
-        """Return the folded row of each key, given the contributors that count, newest first."""
+        """Return one row per key from the step results that count: the newest values, and kept older ones."""
         folded: dict[Key, FoldedRow] = {}
         for contributor in newest_first:
             for number in contributor.rows:

@@ -1,7 +1,7 @@
-"""Build rows from field values given by name, or list every reason why one cannot be stored.
+"""Build rows from field values given by name, or list every reason why a value cannot be stored.
 
-Requests and typed functions pass values in different forms: `convert` of the caller decodes a value to JSON and
-converts it to the column's type.
+Requests and typed functions give values in different forms, so the caller passes a function `convert`, which decodes
+a value to JSON and converts it to the column's type.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from engine.values.column_types import TYPES, CastError, shorten_json
 
 V = TypeVar("V")
 
-#: How far in the future a source time may lie; migration 020 has the same limit for step results.
+#: How far in the future `source_recorded_at` may lie; migration 020 has the same limit for step results.
 MAX_TIME_AHEAD = timedelta(minutes=5)
 
 
 class Refused(EngineError):
-    """Raised for values that cannot be stored or used in a query. `reasons` names each value."""
+    """Raised for values that cannot be stored, or not be used in a query. `reasons` names each value."""
 
-    def __init__(self, reasons: Iterable[Reason], *, hint: str = "nothing was written; mend the value named") -> None:
+    def __init__(self, reasons: Iterable[Reason], *, hint: str = "nothing was written; fix the named value") -> None:
         self.reasons = tuple(reasons)
         super().__init__("; ".join(reason.sentence for reason in self.reasons), hint=hint)
 
@@ -39,11 +39,11 @@ class Refused(EngineError):
 def convert_values(
     plan: Plan, values: Mapping[str, V], convert: Callable[[Field, V | None], Any], operation: str | None = None
 ) -> tuple[Row, list[Reason]]:
-    """Convert `values` to a row of `plan`; return it, and a reason for each value that cannot be stored.
+    """Convert `values` to a row of `plan`; return the row, and a reason for each value that cannot be stored.
 
-    A field without a value counts as missing, names that are no fields are ignored, and derived fields are derived.
-    `convert` is `engine.rows.extract.convert_value`, or a function that decodes V to JSON first. `operation` is the one
-    whose normalizers apply.
+    A field without a value counts as missing; names that are not fields are ignored; derived fields are computed.
+    `convert` is `engine.rows.extract.convert_value`, or a function that first decodes V to JSON. The normalizers are
+    those of `operation`.
     """
     row: Row = {}
     reasons = []
@@ -59,7 +59,7 @@ def convert_values(
 
 
 def convert_sources(values: Mapping[str, Any]) -> tuple[Row, list[Reason]]:
-    """Convert the source columns among JSON values, None where absent; return them, and a reason per invalid one."""
+    """Convert the source columns among JSON values; return them (None if absent), and a reason for each invalid one."""
     row: Row = {}
     reasons = []
     for name, kind in SOURCE_COLUMNS.items():
@@ -74,13 +74,13 @@ def convert_sources(values: Mapping[str, Any]) -> tuple[Row, list[Reason]]:
 
 
 def _check_time(recorded_at: datetime | None) -> Reason | None:
-    """Return why a source time is refused: one far in the future would win over all that is recorded until then."""
+    """Return why `source_recorded_at` is refused: far in the future it would win over all recorded until then."""
     if recorded_at is None or recorded_at <= datetime.now(UTC) + MAX_TIME_AHEAD:
         return None
-    message = "it lies more than five minutes ahead of the clock"
+    message = "it is more than five minutes in the future"
     return Reason("future_time", "source_recorded_at", message, recorded_at.isoformat())
 
 
 def select_last_rows(plan: Plan, rows: Iterable[Row]) -> list[Row]:
-    """Reduce `rows` to the last of each key, sorted by key."""
+    """Return the last row of each key, sorted by key."""
     return [row for _, row in select_last_of_key(plan, enumerate(rows))]

@@ -17,14 +17,14 @@ def build_key(plan: Plan, row: Row) -> Key:
 
 
 def select_last_of_key(plan: Plan, elements: Iterable[tuple[int, Row]]) -> list[tuple[int, Row]]:
-    """Return the last of the (element, row) pairs of each key, sorted by key.
+    """Return the last (element, row) pair of each key, sorted by key.
 
-    Where every writer locks rows in the same order, two of them cannot deadlock.
+    If every transaction locks rows in the same order, two of them cannot deadlock.
     """
     last = {build_key(plan, row): (index, row) for index, row in elements}
     return [last[key] for key in sorted(last, key=sort_key)]
 
 
 def sort_key(key: Key) -> list[tuple[bool, str]]:
-    """Return a key to sort by: text, nulls last, since Python cannot compare values of different types."""
+    """Return what to sort a key by: texts with nulls last, since Python cannot compare values of different types."""
     return [(part is None, str(part)) for part in key]

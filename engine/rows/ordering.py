@@ -1,4 +1,4 @@
-"""The order of a query's answer: one or two columns, ascending or descending, then `id` like the last of them."""
+"""The order of a query's rows: one or two columns, ascending or descending, then `id` in the direction of the last."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.plan import Plan
 from engine.rows.extract import Reason
 
 MAX_COLUMNS: Final = 2
-#: Types by which rows cannot be ordered.
+#: Types of columns by which rows cannot be ordered.
 _UNORDERED: Final = ("text[]", "jsonb")
 
 
@@ -29,22 +29,22 @@ class OrderColumn:
 
     @property
     def text(self) -> str:
-        """The column as callers write it, with a leading `-` for descending: `-updated_at`."""
+        """The column as callers write it; `-` before the name means descending: `-updated_at`."""
         return f"-{self.name}" if self.descending else self.name
 
 
 def list_order_columns(plan: Plan) -> tuple[str, ...]:
-    """Return the names of the columns that an answer may be ordered by."""
+    """Return the names of the columns by which rows may be ordered."""
     return tuple(name for name, column in list_query_columns(plan).items() if column.type.name not in _UNORDERED)
 
 
 def build_default_order(plan: Plan) -> tuple[OrderColumn, ...]:
-    """Return the order of a query that names none: by `created_at`, newest first."""
+    """Return the order of a query that gives none: newest `created_at` first."""
     return (OrderColumn(list_query_columns(plan)["created_at"], descending=True),)
 
 
 def describe_unfiltered(plan: Plan, name: str) -> str:
-    """Return why a column of the spec takes no filter and no order; "" for any other name."""
+    """Return why rows cannot be filtered or ordered by a column of the spec; "" for any other name."""
     if name in list_query_columns(plan) or all(column.name != name for column in plan.fields):
         return ""
     if plan.field(name).type.name == "jsonb":
@@ -58,9 +58,9 @@ def _describe_unknown(plan: Plan, word: str, known: Sequence[str]) -> str:
 
 
 def parse_order(plan: Plan, value: Any, reasons: list[Reason]) -> tuple[OrderColumn, ...]:
-    """Parse the order that a caller gives, such as `["-updated_at", "company_domain"]`; null is newest first.
+    """Parse the order that a caller gives, such as `["-updated_at", "company_domain"]`; null means newest first.
 
-    Appends to `reasons` each name that is no column to order by.
+    Adds a reason to `reasons` for each name by which rows cannot be ordered.
     """
     if value is None:
         return build_default_order(plan)

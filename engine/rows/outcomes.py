@@ -1,7 +1,7 @@
 """The outcomes of extraction and of a whole step result.
 
-An outcome is stored in `step_persistence.outcome`, answered by the upsert endpoint and counted by the accounts, so its
-value is part of the project's interface.
+Outcomes are stored in `step_persistence.outcome`, returned by the upsert endpoint and counted in accounts, so their
+values are part of the project's public interface.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
 
 
-#: Outcomes of a row that Postgres accepted: an upsert answers one of them.
+#: The outcomes of a row that Postgres accepted, one of which an upsert returns.
 ACCEPTED: Final = (Outcome.WRITTEN, Outcome.UNCHANGED, Outcome.SUPERSEDED)
 
 
@@ -34,7 +34,7 @@ class ExtractionOutcome(StrEnum):
 
 
 def find_strongest(outcomes: Collection[str]) -> Outcome:
-    """Return the strongest of `outcomes`. Raises StopIteration when there is none."""
+    """Return the strongest of `outcomes`. Raises StopIteration if there are none."""
     if len(outcomes) == 1:
         return Outcome(next(iter(outcomes)))
     return next(outcome for outcome in Outcome if outcome in outcomes)

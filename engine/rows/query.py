@@ -21,24 +21,24 @@ from engine.values.column_types import TYPES, CastError, shorten_json
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 2**31 - 1
-MAX_FIELDS: Final = 200  # column names and paths
+MAX_FIELDS: Final = 200  # column names and paths together
 MAX_SEARCH_LENGTH: Final = 1000
 MAX_PATH_LENGTH: Final = 500
 #: The parameters of a query other than filters.
 OPTIONS: Final = ("order", "q", "fields", "limit", "offset", "count")
-#: The same for an export, which has no pages.
+#: The same for an export, which is not divided into pages.
 EXPORT_OPTIONS: Final = ("order", "q", "fields")
 
 
 class Count(StrEnum):
-    """How the number of matching rows is found: counted, or estimated by the planner of Postgres."""
+    """How to get the number of matching rows: by counting, or as the estimate of Postgres's planner."""
 
     EXACT = "exact"
     ESTIMATED = "estimated"
 
 
 class QueryRejected(EngineError):
-    """A query is invalid. `reasons` has one entry per invalid parameter."""
+    """A query is invalid; `reasons` has one entry per invalid parameter."""
 
     def __init__(self, reasons: list[Reason], hint: str) -> None:
         super().__init__("; ".join(reason.sentence for reason in reasons), hint=hint)
@@ -47,7 +47,10 @@ class QueryRejected(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class DocumentPath:
-    """A dotted path into a document column; `text` is the path as the caller wrote it, and its key in the answer."""
+    """A dotted path into a document column.
+
+    `text` is the path as the caller wrote it, which is its key in the answer.
+    """
 
     text: str
     column: str
@@ -58,7 +61,7 @@ class DocumentPath:
 class Query:
     """A request for one page of one table."""
 
-    org_id: str | None  # None: rows of every organisation, which the API never allows
+    org_id: str | None  # None means the rows of all organisations, which the API never allows
     conditions: tuple[Condition, ...] = ()
     search: str | None = None
     order: tuple[OrderColumn, ...]
@@ -67,7 +70,7 @@ class Query:
     limit: int = DEFAULT_LIMIT
     offset: int = 0
     count: Count | None = None
-    after: tuple[str | None, ...] | None = None  # the last row of the page before: its values of the order, its id
+    after: tuple[str | None, ...] | None = None  # the position of the last row of the page before
 
     @property
     def tenant(self) -> str:
@@ -77,15 +80,18 @@ class Query:
 
     @property
     def question(self) -> list[Any]:
-        """The query without its page, which a cursor is valid for: conditions, search and order."""
-        conditions = sorted(([one.column, one.operator, one.value] for one in self.conditions), key=lambda one: one[:2])
+        """The part of the query for which a cursor is valid: conditions, search and order, but not the page."""
+        conditions = sorted(
+            ([condition.column, condition.operator, condition.value] for condition in self.conditions),
+            key=lambda condition: condition[:2],
+        )
         return [conditions, self.search, [column.text for column in self.order]]
 
 
 def build_query(
     plan: Plan, org_id: str | None, parameters: Mapping[str, Any], options: Sequence[str] = OPTIONS
 ) -> Query:
-    """Build the query for the rows of `org_id`; `options` are the parameters that the caller may use besides filters.
+    """Build the query for rows of `org_id`; besides filters, the caller may use the parameters named in `options`.
 
     Raises QueryRejected naming every parameter that is unknown, out of range, or not a value of its column.
     """
@@ -117,7 +123,7 @@ def _describe_unknown(plan: Plan, name: str, known: Sequence[str]) -> str:
 
 
 def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:
-    """Build the query for a single row of `org_id`; `fields` selects columns and paths. Raises QueryRejected."""
+    """Build the query for one row of `org_id`; `fields` selects columns and paths. Raises QueryRejected."""
     reasons: list[Reason] = []
     columns, paths = _select_columns(plan, fields, reasons)
     if reasons:
@@ -126,11 +132,11 @@ def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:
 
 
 def _build_hint(reasons: Sequence[Reason], known: Sequence[str]) -> str:
-    """Return the hint of a rejected query: the known parameters where one is unknown, else the reasons' advice."""
+    """Return the hint of a rejected query: the known parameters if one is unknown, else the advice of the reasons."""
     if any(reason.code == "unknown_field" and reason.field not in known for reason in reasons):
         return "known fields: " + ", ".join(f"`{name}`" for name in known)
     advice = [reason.advice for reason in reasons if reason.advice]
-    return advice[0] if advice else "nothing was read; mend what each entry of `detail` names"
+    return advice[0] if advice else "nothing was read; correct what each entry of `detail` names"
 
 
 def _read_search(plan: Plan, value: Any, reasons: list[Reason]) -> str | None:
@@ -185,7 +191,7 @@ def _select_columns(plan: Plan, wanted: Any, reasons: list[Reason]) -> tuple[tup
 
 
 def _parse_path(plan: Plan, text: str) -> tuple[Reason | None, DocumentPath | None]:
-    """Parse a dotted path into a document column; return the reason why it is none, or the path."""
+    """Parse a dotted path into a document column; return either the reason why it is invalid, or the path."""
     column, dot, rest = text.partition(".")
     shown = text[:100]
     if column not in list_columns(plan):
@@ -222,4 +228,4 @@ def _read_number(
             Reason("out_of_range", name, f"`{name}` is a whole number from {low} to {high}", str(value)[:40])
         )
         return default
-    return int(value)  # a number of `exact_json` keeps its text, such as `-0`
+    return int(value)  # a number from `exact_json` keeps its digits, such as `-0`

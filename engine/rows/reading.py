@@ -1,7 +1,7 @@
-"""Decide which parts of a stored step result are fetched and which documents stay on the server.
+"""Decide which parts of a stored step result to fetch, and which documents stay on the server.
 
-A document whose path has the form `a.b || c` and that no normalizer changes is *held*: Postgres copies it from
-`step_results` to the target table, so its numbers keep their text and only the small values beside it are fetched
+A document whose path has the form `a.b || c`, and that no normalizer changes, is *held*: Postgres copies it from
+`step_results` to the target table. So its numbers keep their digits, and only the small values beside it are fetched
 (`engine/sql/json_paths.py` has the SQL).
 """
 
@@ -17,20 +17,20 @@ from engine.jmespath.path import CompiledPath, Steps
 from engine.plan import Field, Plan
 from engine.rows.document import STORED_PATHS
 
-#: Steps that `#>` takes for an array index and JMESPath for a key. Postgres parses them with `strtol` of C.
+#: Steps that are an array index to `#>` but a key to JMESPath. Postgres parses them with `strtol` of C.
 _INDEX_LIKE = re.compile(r"[ \t\n\v\f\r]*[-+]?[0-9]+")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The parts of stored step results that a plan reads. Without `holds_documents` every document is fetched too."""
+    """Which parts of stored step results a plan reads. Without `holds_documents`, every document is fetched too."""
 
     plan: Plan
     holds_documents: bool = True
 
     @cached_property
     def parts(self) -> tuple[Steps, ...]:
-        """The paths whose values are fetched, each starting with a root; no path extends another one of them."""
+        """The paths of the values to fetch, each beginning with a root; no path is the beginning of another."""
         wanted = {
             _cut_at_index(steps)
             for path in self._list_fetched_paths()
@@ -43,11 +43,14 @@ class Reading:
 
     @cached_property
     def held_fields(self) -> tuple[Field, ...]:
-        """The fields whose document is held, which a field is in all operations or in none."""
+        """The fields whose document is held (copied by Postgres). A field is held in all operations or in none."""
         return tuple(column for index, column in enumerate(self.plan.fields) if self._is_held(index, column))
 
     def find_alternatives(self, operation: str, field: Field) -> tuple[Steps, ...]:
-        """Return the dotted paths of a held field in `operation`, in order of preference."""
+        """Return the dotted paths by which `operation` fills a held field, preferred ones first.
+
+        A held field is a document that Postgres copies without sending it here.
+        """
         mapping = self.plan.find_mapping(operation)
         assert mapping is not None
         path = mapping.paths[self.plan.fields.index(field)]
@@ -62,7 +65,7 @@ class Reading:
         return any(steps in ((), ("run",), ("run", "company_id")) for steps in reads)
 
     def build_document(self, values: Iterable[Any]) -> dict[str, Any]:
-        """Build `{output, context, step_input}` from the values of `parts`: all that the plan's paths read."""
+        """Build the document `{output, context, step_input}`, as far as paths read it, from the values of `parts`."""
         document: dict[str, Any] = dict.fromkeys(STORED_PATHS)
         for (parents, name), value in zip(self._places, values, strict=True):
             target = document
@@ -76,7 +79,7 @@ class Reading:
 
     @cached_property
     def _places(self) -> tuple[tuple[Steps, str], ...]:
-        """The parts, each as the steps to the object that has it, and its key there."""
+        """The parts, each as the steps to the object that contains it, and its key in that object."""
         return tuple((steps[:-1], steps[-1]) for steps in self.parts)
 
     def _is_held(self, index: int, column: Field) -> bool:
@@ -95,7 +98,7 @@ class Reading:
 
 
 def _is_plain_path(path: CompiledPath | None) -> bool:
-    """Return whether the operator `#>` gives the same as JMESPath for every alternative of the path."""
+    """Return whether, for every alternative of the path, the operator `#>` gives the same value as JMESPath."""
     return (
         path is not None
         and path.alternatives is not None
@@ -107,13 +110,13 @@ def _is_plain_path(path: CompiledPath | None) -> bool:
 
 
 def _expand_roots(reads: Iterable[Steps]) -> Iterable[Steps]:
-    """Replace the empty path, which reads the whole document, by a path to each root."""
+    """Replace the empty path, which stands for the whole document, by a path to each root."""
     for steps in reads:
         yield from [steps] if steps else [(root,) for root in STORED_PATHS]
 
 
 def _cut_at_index(steps: Steps) -> Steps:
-    """Return the steps that `#>` and JMESPath read alike: those before the first that looks like an index."""
+    """Return the steps up to the first that looks like an index: only those mean the same to `#>` and JMESPath."""
     for end, step in enumerate(steps):
         if _INDEX_LIKE.fullmatch(step):
             return steps[:end]

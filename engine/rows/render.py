@@ -1,4 +1,4 @@
-"""Encode extracted rows as JSON in which every number keeps its text."""
+"""Encode extracted rows as JSON in which every number keeps its digits."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from engine.rows.extract import Extraction, Row
 
 
 def dump_json(value: Any, *, indent: bool = False) -> bytes:
-    """Encode `value` as JSON; it may contain the result of `render_rows`, decimals and dates."""
+    """Encode `value` as JSON; besides JSON values it may contain results of `render_rows`, decimals and dates."""
     return orjson.dumps(value, default=_encode_value, option=orjson.OPT_INDENT_2 if indent else None)
 
 
 def embed_json(text: str | bytes) -> orjson.Fragment:
-    """Return JSON text as a value that `dump_json` writes as it is, without reading it."""
+    """Return a value that `dump_json` writes as this JSON text, without parsing it."""
     return orjson.Fragment(text)
 
 
 def render_rows(plan: Plan, extracted: tuple[Row, ...]) -> list[dict[str, Any]]:
-    """Return the rows with each document as embedded JSON instead of text, to be encoded by `dump_json`."""
+    """Return the rows for `dump_json`, with each document as embedded JSON instead of text."""
     documents = {column.name for column in plan.fields if column.type.name == "jsonb"}
     return [
         {
@@ -35,7 +35,7 @@ def render_rows(plan: Plan, extracted: tuple[Row, ...]) -> list[dict[str, Any]]:
 
 
 def render_extraction(plan: Plan, extraction: Extraction) -> dict[str, Any]:
-    """Return `{"outcome", "rows", "reasons"}`, to be encoded by `dump_json`."""
+    """Return the extraction for `dump_json`, as `{"outcome", "rows", "reasons"}`."""
     return {
         "outcome": extraction.outcome,
         "rows": render_rows(plan, extraction.rows),

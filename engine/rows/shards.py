@@ -1,4 +1,4 @@
-"""A share of the organisations: which of them shard I of N has."""
+"""A shard: one of N shares of the organisations."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from engine.errors import EngineError
 
 
 class InvalidShard(EngineError):
-    """The text is no shard."""
+    """The text is not a shard such as `0/4`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Shard `index` of `count`; the index counts from 0."""
+    """Shard `index`, counting from 0, of `count` shards."""
 
     index: int
     count: int
@@ -23,12 +23,12 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """Return the shard that is written as I/N. Raises InvalidShard."""
-        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-        if not found or int(found[1]) >= int(found[2]):
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if not match or int(match[1]) >= int(match[2]):
             hint = "write I/N, such as `0/4`: shard I of N, and I counts from 0"
             raise InvalidShard(f"`{text}` is no shard", hint=hint)
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
-    def holds(self, org_id: str) -> bool:
-        """Whether an organisation is one of this shard: by a checksum that every process computes alike."""
+    def holds_organisation(self, org_id: str) -> bool:
+        """Return whether an organisation belongs to this shard, by a checksum that every process computes alike."""
         return zlib.crc32(org_id.encode()) % self.count == self.index

@@ -1,4 +1,4 @@
-"""A step result with its extracted rows and their outcomes, and the batches in which step results are folded."""
+"""A step result with its extracted rows and their outcomes; and the batches in which step results are folded."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from engine.rows.extract import Extraction, Reason
 from engine.rows.outcomes import ExtractionOutcome, Outcome, find_strongest
 from engine.rows.units import Unit, group_rows_by_unit
 
-#: Step results per transaction: the fastest of 50, 100, 500, 2,000 and 10,000 when it was measured.
+#: Step results per transaction: in a measurement the fastest of 50, 100, 500, 2,000 and 10,000.
 BATCH_SIZE = 500
-#: Step results of the first transaction at most.
+#: The most step results of the first transaction.
 FIRST_SIZE = 125
-#: Rows at which a batch is full whatever its size, so that lists of a thousand elements do not fill the memory.
+#: The number of rows that makes a batch full, so that step results with a thousand elements do not fill the memory.
 MAX_ROWS = 10_000
-#: Bytes of fetched JSON at which a batch is full whatever its size, so that large documents do not fill the memory.
+#: The bytes of fetched JSON that make a batch full, so that large documents do not fill the memory.
 MAX_BYTES = 8_000_000
 
 
 @dataclass(slots=True)
 class Step:
-    """A found step result: its source, the rows extracted from it, and the outcome of each row."""
+    """A found step result: where it comes from, the rows extracted from it, and the outcome of each row."""
 
     id: str
     org_id: str
@@ -32,40 +32,40 @@ class Step:
     recorded_at: datetime
     version: str  # `xmin` (Postgres's row version) of the step result when it was read
     extraction: Extraction
-    units: dict[Unit, list[int]] = field(default_factory=dict)  # unit -> indices of the rows that belong to it
-    size: int = 0  # bytes of JSON that were fetched of it
-    outcomes: dict[int, Outcome] = field(default_factory=dict)  # index of a row -> its outcome, once it is folded
-    refusals: dict[int, Reason] = field(default_factory=dict)  # index of a row -> why Postgres refuses it
-    row_ids: dict[int, str] = field(default_factory=dict)  # index of a row -> id of the stored row of its key
-    is_recorded: bool = False  # whether its ledger entry was written: not if it changed since it was read
-    deletion_outcome: Outcome | None = None  # with `on_absent: delete`: the outcome for the rows that it replaces
-    #: Reasons added after extraction: rows Postgres refused, rows of earlier results deleted or kept.
+    units: dict[Unit, list[int]] = field(default_factory=dict)  # by unit: the indices of its rows
+    size: int = 0  # bytes of fetched JSON
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by index of a row: its outcome, once folded
+    refusals: dict[int, Reason] = field(default_factory=dict)  # by index of a row: why Postgres refuses it
+    row_ids: dict[int, str] = field(default_factory=dict)  # by index of a row: the id of the stored row of its key
+    is_recorded: bool = False  # whether its ledger entry is written: not if it changed after it was read
+    deletion_outcome: Outcome | None = None  # with `on_absent: delete`: the outcome of removing older rows
+    #: Reasons added after extraction: for rows that Postgres refused, and older rows that were deleted or kept.
     merge_reasons: list[Reason] = field(default_factory=list)
 
     def copy_unmerged(self) -> Step:
-        """Return a copy as it was after extraction, without outcomes, so that a batch can be folded once more."""
+        """Return a copy without outcomes, as it was after extraction, to write its batch once more."""
         return replace(self, outcomes={}, refusals={}, row_ids={}, deletion_outcome=None, merge_reasons=[])
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        """The reasons of extraction, then those of the merge."""
+        """The reasons from extraction, then those from storing its rows."""
         return (*self.extraction.reasons, *self.merge_reasons)
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome the ledger records: the strongest among those of its rows."""
+        """The outcome for the ledger: the strongest of its rows' outcomes."""
         if self.extraction.outcome != ExtractionOutcome.ROW:
             return Outcome(self.extraction.outcome)
         return find_strongest([*self.outcomes.values(), *filter(None, [self.deletion_outcome])])
 
     @property
     def row_count(self) -> int:
-        """How many of its rows Postgres accepts, superseded ones included."""
+        """The number of its rows that Postgres accepts, superseded ones included."""
         return len(self.extraction.rows) - self._rejected_count
 
     @property
     def refused_count(self) -> int:
-        """How many of its elements were refused, by the spec or by Postgres."""
+        """The number of its elements that were refused, by the spec or by Postgres."""
         return self.extraction.refused + self._rejected_count
 
     @property
@@ -74,16 +74,16 @@ class Step:
 
 
 def build_step(plan: Plan, extraction: Extraction, *, org_id: str, size: int = 0, **origin: object) -> Step:
-    """Build the Step of an extraction, with the units it contributes to; `origin` holds the remaining fields."""
+    """Build the Step of an extraction, with its rows grouped by unit; `origin` has the remaining fields of Step."""
     units = group_rows_by_unit(plan, org_id, extraction)
     return Step(org_id=org_id, extraction=extraction, units=units, size=size, **origin)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
 class BatchBuilder:
-    """Collects step results until they make a batch: `size` of them, or MAX_ROWS rows, or MAX_BYTES.
+    """Collects step results to batches of `size`; MAX_ROWS rows or MAX_BYTES also make a batch full.
 
-    The first batch has no more than FIRST_SIZE, so that writing begins early.
+    The first batch has at most FIRST_SIZE step results, so that writing begins early.
     """
 
     size: int
@@ -93,7 +93,7 @@ class BatchBuilder:
     is_first: bool = True
 
     def add_step(self, step: Step) -> Sequence[Step] | None:
-        """Add a step result; return the batch when it is full, else None."""
+        """Add a step result; return the batch if it is full now, else None."""
         self.steps.append(step)
         self.rows += len(step.extraction.rows)
         self.bytes += step.size
@@ -102,15 +102,15 @@ class BatchBuilder:
         return self.take_batch() if is_full else None
 
     def take_batch(self) -> Sequence[Step] | None:
-        """Return the step results added so far and start an empty batch; None when there are none."""
+        """Return the step results added so far and start a new batch; None if there are none."""
         steps, self.steps, self.rows, self.bytes, self.is_first = self.steps, [], 0, 0, False
         return steps or None
 
 
 def assign_writer(step: Step, count: int) -> int:
-    """Return the number of the writer, out of `count`, that folds `step`, which has at most one row.
+    """Return which of `count` writers handles `step`, for specs of which a step result gives at most one row.
 
-    Step results of one key share a writer, so that they are folded in their order. So do units with the same lock, so
-    that writers do not wait for each other. The number is the same in every process.
+    Step results of one key get the same writer, so that they are written in their order; so do units with the same
+    lock, so that writers do not wait for each other. The number is the same in every process.
     """
     return next((unit.slot % count for unit in step.units), 0)

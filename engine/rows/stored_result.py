@@ -1,4 +1,4 @@
-"""Extract the rows of a step result from the columns that `build_step_results_statement` selects."""
+"""Extract the rows of a stored step result, from the columns that `build_step_results_statement` selects."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ StepResultRow: TypeAlias = tuple[Any, ...]
 
 
 def extract_stored_result(reading: Reading, row: StepResultRow, *, with_duplicates: bool = False) -> Extraction:
-    """Extract the rows of one stored step result. Never raises: one that cannot be read is rejected as `unreadable`."""
+    """Extract the rows of one stored step result; never raise: one that cannot be read is rejected as `unreadable`."""
     try:
         return _extract_rows(reading, row, with_duplicates)
-    except Exception as error:  # one step result must never keep the others of its batch from being written
+    except Exception as error:  # one step result must never keep others from being written
         message = f"the step result cannot be read: {str(error).strip() or type(error).__name__}"
         return build_rejection(reading.plan.find_mapping(row[5]), Reason("unreadable", None, message))
 

@@ -1,8 +1,8 @@
-"""The unit: the rows that are folded together, which is the row of a key, or with `on_absent: delete` of a parent key.
+"""The unit: the rows that are folded together: the row of a key or, with `on_absent: delete`, those of a parent key.
 
-The id of a unit is a hash of spec, organisation and key, computed only here and stored in `row_lineage` and
-`stale_rows`. Keys that Postgres takes for equal have the same id: 1.10 and 1.1 of `numeric`, one moment in two time
-zones.
+The id of a unit is a hash of spec, organisation and key. It is computed only here, and stored in `row_lineage` and
+`stale_rows`. Keys that Postgres regards as equal have the same id, such as 1.10 and 1.1 of `numeric`, or one moment in
+two time zones.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from engine.rows.outcomes import ExtractionOutcome
 from engine.spec.vocabulary import OnAbsent
 from engine.values import exact_json
 
-#: A spec has ORGANISATION_SLOTS * UNIT_SLOTS advisory locks; hashes of its organisation and of its id choose that of a
-#: unit. Postgres has room for some thousand locks in all, so one transaction takes no more than these, however many
-#: units it folds. An upsert rarely waits for the batch of another organisation.
+#: A spec has ORGANISATION_SLOTS * UNIT_SLOTS advisory locks. A unit's lock is chosen by hashes of its organisation and
+#: of its id. So a transaction never takes more locks than these, however many units it folds: Postgres can hold some
+#: thousand in all. And an upsert rarely waits for the batch of another organisation.
 ORGANISATION_SLOTS: Final = 64
 UNIT_SLOTS: Final = 8
 _EXACT: Final = Context(prec=MAX_PREC)
@@ -31,23 +31,23 @@ _EXACT: Final = Context(prec=MAX_PREC)
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The row of a key, or all rows of a parent key, in one organisation."""
+    """Rows that are folded together: of one key, or with `on_absent: delete` of one parent key, in one organisation."""
 
     org_id: str
-    id: str  # the hash, as the text of a uuid
-    #: With `on_absent: delete`: the parent key as a JSON object of column -> text or null. Equal units may spell it
-    #: differently.
+    id: str  # the hash, written as a UUID
+    #: With `on_absent: delete`, the parent key: a JSON object with a text or null per column. Two equal units may write
+    #: it differently.
     parent: str | None = field(default=None, compare=False)
 
     @property
     def slot(self) -> int:
-        """The number of its lock among the locks of the spec, from 0 to ORGANISATION_SLOTS * UNIT_SLOTS - 1."""
+        """The number of its lock among those of the spec, from 0 to ORGANISATION_SLOTS * UNIT_SLOTS - 1."""
         organisation = crc32(self.org_id.encode()) % ORGANISATION_SLOTS
         return organisation * UNIT_SLOTS + int(self.id[-2:], 16) % UNIT_SLOTS
 
 
 def build_unit(plan: Plan, org_id: str, row: Mapping[str, Any]) -> Unit:
-    """Return the unit of a row, given the values of its conflict columns."""
+    """Return the unit to which a row belongs, given at least the values of its key columns."""
     fields = get_unit_fields(plan)
     values: list[Any] = [_make_canonical(row[column.name]) for column in fields]
     kind = "parent" if plan.on_absent is OnAbsent.DELETE else "key"
@@ -59,12 +59,12 @@ def build_unit(plan: Plan, org_id: str, row: Mapping[str, Any]) -> Unit:
 
 
 def get_unit_fields(plan: Plan) -> tuple[Field, ...]:
-    """Return the fields that identify a unit: the conflict key, or with `on_absent: delete` the parent key."""
+    """Return the fields that identify a unit: those of the key or, with `on_absent: delete`, of the parent key."""
     return plan.parent_key if plan.on_absent is OnAbsent.DELETE else plan.key_fields
 
 
 def group_rows_by_unit(plan: Plan, org_id: str, extraction: Extraction) -> dict[Unit, list[int]]:
-    """Return {unit: indices of the extracted rows that belong to it} for the extraction of one step result."""
+    """Return, by unit, the indices of the extracted rows of one step result that belong to it."""
     if extraction.outcome is not ExtractionOutcome.ROW:
         return {}
     if extraction.parent is not None:
@@ -76,7 +76,7 @@ def group_rows_by_unit(plan: Plan, org_id: str, extraction: Extraction) -> dict[
 
 
 def list_locks(spec: str, units: Iterable[Unit]) -> list[int]:
-    """Return the keys of the advisory locks of `units`, in the order in which every writer takes them."""
+    """Return the keys of the advisory locks for `units`, in the order in which every transaction takes them."""
     return sorted({_hash_lock(spec, unit.slot) for unit in units})
 
 
@@ -86,7 +86,7 @@ def _hash_lock(spec: str, slot: int) -> int:
 
 
 def _make_canonical(value: Any) -> str | None:
-    """Return the same text for all values that Postgres takes for equal keys; Postgres can cast the text back."""
+    """Return one text for all values that Postgres regards as equal keys; Postgres can cast it back to the value."""
     match value:
         case None | str():
             return value

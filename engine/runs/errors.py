@@ -10,7 +10,7 @@ EngineError └── RunError
     ├── UnknownOperation         no spec says how the operation is executed
     └── InvalidStepConfig        a key or value of a step's configuration is invalid
 
-Messages and hints name no header and no option: the API and the command line add what their callers can do.
+Messages and hints name no HTTP header and no command option: the API and the command line add their own advice.
 """
 
 from __future__ import annotations

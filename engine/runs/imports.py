@@ -17,7 +17,7 @@ QUERIES: Final = read_named_queries("engine.runs", "imports.sql")
 
 @dataclass(frozen=True, slots=True)
 class ImportedResult:
-    """A step result to store: its two payloads as JSON text."""
+    """A step result to store, with its two payloads as JSON text."""
 
     output_payload: RawJson
     input_payload: RawJson | None
@@ -25,16 +25,16 @@ class ImportedResult:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """What was stored: the submission, and the step results in the order in which they were given."""
+    """What an import stored: the submission, and the step results in the given order."""
 
     submission_id: str
     step_result_ids: tuple[str, ...]
 
 
 async def import_results(connection: Connection, org_id: str, source: str, results: Iterable[ImportedResult]) -> Import:
-    """Store step results of an organisation below a new submission, in one transaction.
+    """Store the step results of an organisation below a new submission, in one transaction.
 
-    Raises UnknownOrganisation, StoreRefused, StoreUnavailable; nothing is stored then.
+    Raises UnknownOrganisation, StoreRefused, StoreUnavailable; then nothing is stored.
     """
     try:
         async with wrap_errors(), open_tenant_transaction(connection, org_id) as cursor:

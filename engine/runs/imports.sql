@@ -1,4 +1,4 @@
--- Queries about research that was done elsewhere: a submission, and for each output a run with one step result.
+-- Queries that store research done elsewhere: a submission and, for each output, a run with one step result.
 
 -- name: create_submission
 insert into submissions (org_id, input_payload, source, status)
@@ -6,7 +6,7 @@ values (%(org_id)s::uuid, '{}', %(source)s, 'completed')
 returning id::text
 
 -- name: create_step_result
--- Each is recorded a moment after the one before, so that of two outputs about one key the later one is newer.
+-- Each step result gets a slightly later time than the one before, so that of two about one key the later is newer.
 with run as (
     insert into pipeline_runs (org_id, submission_id, status, started_at, finished_at)
     values (%(org_id)s::uuid, %(submission_id)s::uuid, 'succeeded', clock_timestamp(), clock_timestamp())

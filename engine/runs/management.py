@@ -13,7 +13,10 @@ from engine.store.errors import wrap_errors
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Which runs to list, newest first. With `abandoned`, only running ones that no runner executes any more."""
+    """Which runs to list, newest first.
+
+    With `abandoned`, only running ones whose runner has stopped working on them.
+    """
 
     org_id: str | None = None
     status: str | None = None
@@ -33,9 +36,9 @@ class ChangedRun:
 async def cancel_runs(
     connection: Connection, *, run_id: str | None = None, submission_id: str | None = None
 ) -> list[ChangedRun]:
-    """Cancel a run, or all runs of a submission, unless they have ended; return those that were canceled.
+    """Cancel a run, or all runs of a submission, that have not ended; return those that were canceled.
 
-    Their runners learn it with their next call. Answers that are ordered already are collected nevertheless.
+    Their runners are told at their next request. Answers that were ordered already are collected nevertheless.
     """
     return await _change_runs(connection, "cancel_runs", run_id, submission_id)
 
@@ -43,17 +46,17 @@ async def cancel_runs(
 async def retry_runs(
     connection: Connection, *, run_id: str | None = None, submission_id: str | None = None
 ) -> list[ChangedRun]:
-    """Queue a run, or all runs of a submission, that failed, were canceled or have no runner any more; return them.
+    """Queue a run, or all runs of a submission, again if they failed, were canceled or lost their runner; return them.
 
-    Steps that succeeded keep their results, and orders that may have an answer are not placed again.
+    Steps that succeeded keep their results, and orders that may still be answered are not placed again.
     """
     return await _change_runs(connection, "retry_runs", run_id, submission_id)
 
 
 async def queue_silent_runs(connection: Connection, max_attempts: int) -> int:
-    """Queue the runs of Trigger.dev again that no runner executes any more; return how many.
+    """Queue the runs of Trigger.dev again whose runner has stopped working on them; return how many.
 
-    Those that have had `max_attempts` attempts already are ended as failed.
+    A run that had `max_attempts` attempts already is marked failed instead.
     """
     async with wrap_errors(), connection.transaction():
         await end_exhausted_runs(connection, "set_aside_silent_runs", {"max_attempts": max_attempts})

@@ -1,4 +1,4 @@
-"""List runs, and read step results, with the outcome of each step under each spec."""
+"""List runs and read step results, each step with its outcome under each spec."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from engine.store.errors import wrap_errors
 from engine.store.tenant import run_as_tenant
 
 QUERIES: Final = read_named_queries("engine.runs", "run_list.sql")
-#: How many runs a search of inputs reads, newest first.
+#: The most runs, newest first, whose inputs a text search reads.
 SEARCH_WINDOW: Final = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSearch:
-    """The filters of `list_runs_with_steps`; each field is a parameter of its SQL query."""
+    """The filters of `list_runs_with_steps`; each field is a parameter of its SQL."""
 
     org_id: str
-    company_id: str | None = None  # only those of this company
+    company_id: str | None = None  # only runs of this company
     status: str | None = None
     submission_id: str | None = None
-    before: str | None = None  # only those older than the run of this id
-    texts: Sequence[str] = ()  # only those whose input contains one of these, in any letter case
+    before: str | None = None  # only runs older than the run with this id
+    texts: Sequence[str] = ()  # only runs whose input contains one of these, in any letter case
     limit: int = 50
     offset: int = 0
 
@@ -42,21 +42,21 @@ async def list_runs_with_steps(connection: Connection, plans: Sequence[Plan], wa
 
 
 async def find_last_searched(connection: Connection, wanted: RunSearch) -> str | None:
-    """Return the id of the oldest run that a search of inputs read; None when it read all that there are.
+    """Return the id of the oldest run whose input a text search read; None if it read those of all runs.
 
     Raises StoreUnavailable.
     """
-    found = await _fetch_texts(connection, "find_window_end", wanted.org_id, _build_parameters(wanted))
-    return found[0].decode() if found else None
+    texts = await _fetch_texts(connection, "find_window_end", wanted.org_id, _build_parameters(wanted))
+    return texts[0].decode() if texts else None
 
 
 async def read_step_result(
     connection: Connection, plans: Sequence[Plan], org_id: str, step_result_id: str, company_id: str | None
 ) -> bytes | None:
-    """Return a step result with its payloads as a JSON text; None when the organisation has none of that id."""
+    """Return a step result with its payloads as JSON text; None if the organisation has none with that id."""
     parameters = {"org_id": org_id, "company_id": company_id, "step_result_id": step_result_id}
-    found = await _fetch_texts(connection, "read_step_result", org_id, {**parameters, **_name_digests(plans)})
-    return found[0] if found else None
+    texts = await _fetch_texts(connection, "read_step_result", org_id, {**parameters, **_name_digests(plans)})
+    return texts[0] if texts else None
 
 
 async def _fetch_texts(connection: Connection, query: str, org_id: str, parameters: dict[str, Any]) -> list[bytes]:

@@ -1,8 +1,8 @@
--- Queries about runs and step results for people who look at them: with what came of each step.
+-- Queries that list runs and step results for people, with the outcome of each step.
 
 -- fragment: step_fields
--- A step result with its order, and what became of it under each spec: the arguments of json_build_object for the row
--- `t` of the run `r`. A step that has no output yet is named by the blueprint of its run.
+-- A step result with its order and its outcome under each spec: the arguments of json_build_object for the row `t` of
+-- the run `r`. The operation of a step without an output comes from the blueprint of its run.
 'id', t.id, 'position', t.step_position, 'attempt', t.attempt, 'status', t.status,
 'operation_id', coalesce(t.operation_id, (
     select step ->> 'operation_id'
@@ -37,14 +37,14 @@
 ), '[]'::json)
 
 -- fragment: run_fields
--- The arguments of json_build_object for the row `r`. An input of many kilobytes is for who reads the step result.
+-- A run: the arguments of json_build_object for the row `r`. Large inputs are left to the query of one step result.
 'id', r.id, 'submission_id', r.submission_id, 'parent_pipeline_run_id', r.parent_pipeline_run_id,
 'status', r.status, 'attempt', r.attempt, 'runner', r.runner, 'error_message', r.error_message,
 'created_at', r.created_at, 'started_at', r.started_at, 'finished_at', r.finished_at,
 'input', case when pg_column_size(r.blueprint_snapshot) < 20000 then r.blueprint_snapshot #> '{entity,input}' end
 
 -- fragment: run_conditions
--- The run `r` is one of those that are listed; `before` names a run: only older ones.
+-- The condition that the run `r` is listed; `before` is the id of a run: only older ones are.
 r.org_id = %(org_id)s::uuid
 and (%(company_id)s::uuid is null or r.company_id = %(company_id)s::uuid)
 and (%(status)s::text is null or r.status::text = %(status)s)
@@ -54,8 +54,8 @@ and (%(before)s::uuid is null or (r.created_at, r.id) < (
 ))
 
 -- name: list_runs_with_steps
--- A text is looked for in the inputs of the newest runs, `window` of them; where a run has no input on record (those of
--- an adopted database), in the outputs of its steps, the provider's answer aside.
+-- A text is searched in the inputs of the newest `window` runs. If a run has no recorded input (in an adopted
+-- database), it is searched in the outputs of its steps, except for the provider's answer.
 with newest as (
     select r.id from pipeline_runs as r
     where {run_conditions}
@@ -82,7 +82,7 @@ from page as r
 order by r.created_at desc, r.id desc
 
 -- name: find_window_end
--- The last run of the window, if there are that many.
+-- The oldest run of the searched ones, if there are as many as `window`.
 select r.id::text from pipeline_runs as r
 where {run_conditions}
 order by r.created_at desc, r.id desc

@@ -27,7 +27,7 @@ class Keep(Enum):
     KEEP = "keep"
 
 
-#: Value of a field of RunChange or StepChange: the update leaves the column as it is. None clears it.
+#: As a field of RunChange or StepChange: leave the column as it is. (None would clear it.)
 KEEP: Final = Keep.KEEP
 
 
@@ -63,10 +63,10 @@ class StepChange:
 
 
 async def claim_run(connection: Connection, lease_seconds: int, org_id: str | None, max_attempts: int) -> str | None:
-    """Lease the next run for `lease_seconds` and return it as JSON text; None when no run is queued.
+    """Lease the next run for `lease_seconds` and return it as JSON text; None if no run is waiting.
 
-    A run whose runner died comes before the oldest queued one. One that has had `max_attempts` attempts already is
-    ended as failed instead.
+    A run whose runner died comes before the oldest queued one; if it had `max_attempts` attempts already, it is marked
+    failed instead.
     """
     parameters = {"seconds": lease_seconds, "org_id": org_id, "max_attempts": max_attempts}
     async with wrap_errors(), connection.transaction():
@@ -87,8 +87,8 @@ async def renew_lease(
 ) -> str:
     """Extend the lease of a run to `lease_seconds` from now; `error_message` says why its runner gives it up.
 
-    With `released` the runner is being stopped and gives the run back, so that this attempt does not count against the
-    run. Raises RecordNotFound, ForeignRecord, LostLease.
+    With `released` the runner was told to stop and gives the run back, so this attempt does not count. Raises
+    RecordNotFound, ForeignRecord, LostLease.
     """
     parameters = {
         "pipeline_run_id": run_id,
@@ -109,7 +109,7 @@ async def read_run(connection: Connection, run_id: str, org_id: str | None) -> s
 
 
 async def read_queue(connection: Connection, org_id: str | None) -> str:
-    """Return how many runs are queued, leased or at Trigger.dev, and how many orders are open, as JSON text."""
+    """Return, as JSON text, how many runs are queued, leased or at Trigger.dev, and how many orders are open."""
     (text,) = await _fetch_row(connection, RUN_QUERIES["read_queue"], {"org_id": org_id})
     return str(text)
 
@@ -148,12 +148,15 @@ async def skip_remaining_steps(connection: Connection, run_id: str, position: in
 
 
 async def sync_submission_status(connection: Connection, submission_id: str, org_id: str | None) -> str:
-    """Set the status of a submission from those of its runs. Raises RecordNotFound, ForeignRecord."""
+    """Set the status of a submission as its runs' statuses imply. Raises RecordNotFound, ForeignRecord."""
     return _check_access(await _fetch_synced_status(connection, submission_id, org_id), "Submission", org_id)
 
 
 async def end_exhausted_runs(connection: Connection, query: str, parameters: Mapping[str, Any]) -> None:
-    """End the runs that had too many attempts, with their steps and submissions, inside the caller's transaction."""
+    """Mark the runs that had too many attempts as failed, with their steps and submissions.
+
+    Runs inside the caller's transaction.
+    """
     rows = await (await connection.execute(RUN_QUERIES[query], parameters)).fetchall()
     for run_id, _, error_message in rows:
         run = {"pipeline_run_id": run_id, "error_message": error_message}
@@ -162,7 +165,7 @@ async def end_exhausted_runs(connection: Connection, query: str, parameters: Map
 
 
 async def sync_submissions(connection: Connection, submission_ids: set[str]) -> None:
-    """Set the status of each submission from those of its runs, inside the caller's transaction.
+    """Set the status of each submission as its runs' statuses imply, in the caller's transaction.
 
     They are locked in the order of their ids, so that two callers cannot deadlock.
     """
@@ -193,7 +196,7 @@ def _build_parameters(change: RunChange | StepChange) -> dict[str, Any]:
 
 
 def _check_access(row: Any, kind: str, org_id: str | None) -> str:
-    """Return the JSON text of a row (owner, whether the caller holds its lease, text) that the caller may see.
+    """Return the JSON text in a row of (owner, whether the caller holds the lease, text), if the caller may see it.
 
     Raises RecordNotFound, ForeignRecord, LostLease.
     """

@@ -1,7 +1,7 @@
 -- Queries of the runner about pipeline runs and their step results. Each is one round trip.
 --
--- A query that changes a row first reads it (`target`), so that one answer tells whether the row is missing or belongs
--- to another organisation, and, where the row is locked, whether another runner holds the run.
+-- A query that changes a row first reads it (`target`), so that its result tells whether the row is missing or belongs
+-- to another organisation and, if the row is locked, whether another runner holds the run.
 
 -- fragment: run_fields
 -- A pipeline run as the API returns it: the arguments of json_build_object for the row `r`.
@@ -21,18 +21,18 @@
 'started_at', s.started_at, 'finished_at', s.finished_at, 'created_at', s.created_at, 'updated_at', s.updated_at
 
 -- fragment: is_abandoned
--- Whether nobody executes the running row `r` any more: its lease is over, or it has been silent for an hour. Trigger.dev
--- pauses for minutes at most, and a step that waits tells that it is alive.
+-- Whether the runner of the running row `r` is gone: its lease has expired, or it changed nothing for an hour.
+-- (Trigger.dev pauses for minutes at most, and a waiting step updates its row.)
 (r.status = 'running' and coalesce(r.lease_expires_at, r.updated_at + interval '1 hour') < now())
 
 -- fragment: is_silent
--- The same for runs of Trigger.dev, as the partial index over them has it.
+-- The same for runs of Trigger.dev, written as in the partial index on them.
 (r.status = 'running' and r.lease_expires_at is null and r.runner = 'trigger'
  and r.updated_at < now() - interval '1 hour')
 
 -- fragment: run_input
--- The input of the run `r`, that of its submission where the run has none of its own; of a longer one than two kilobytes
--- the beginning as a text.
+-- The input of the run `r`, or that of its submission if the run has none. If it is longer than two kilobytes, its
+-- beginning, as a text.
 (select case when length(given.input #>> '{}') > 2048 then to_json(left(given.input #>> '{}', 2048) || '…')
              else given.input::json end
  from (select coalesce(r.blueprint_snapshot #> '{entity,input}', (
@@ -47,8 +47,8 @@
 'finished_at', r.finished_at, 'input', {run_input}
 
 -- name: claim_run
--- A run whose runner died comes first: it is older, and part of it may be paid for. Each of the two selects reads one
--- row of a partial index.
+-- A run whose runner died comes first: it is older, and part of it may be paid for. Each select reads one row of a
+-- partial index.
 with expired as (
     select id from pipeline_runs
     where status = 'running' and lease_expires_at is not null and lease_expires_at < now()
@@ -71,7 +71,7 @@ returning json_build_object(
 )::text
 
 -- name: set_aside_runs
--- Taken up again and again, and never brought to an end: somebody has to look before it is started again.
+-- Runs that were claimed too often without ending: a person has to look before one is started again.
 update pipeline_runs as r
 set status = 'failed', finished_at = now(), lease_expires_at = null,
     error_message = format('set aside after %%s attempts%%s', r.claims, coalesce(': ' || r.error_message, '')),
@@ -98,7 +98,7 @@ where r.id in (
 returning r.id::text, r.submission_id::text, r.error_message
 
 -- name: queue_silent_runs
--- Whoever executed them is gone. Their steps stay as they are: the next execution resumes them.
+-- Queue runs whose runner is gone. Their steps stay as they are: the next execution resumes them.
 update pipeline_runs as r
 set status = 'queued', trigger_run_id = null, claims = r.claims + 1, restarts = r.restarts + 1
 where r.id in (
@@ -115,7 +115,7 @@ update step_results set status = 'failed', finished_at = now(), error_message = 
 where pipeline_run_id = %(pipeline_run_id)s::uuid and status = 'running'
 
 -- name: cancel_runs
--- A step under way keeps its order: the answer is collected, and nothing more is ordered.
+-- A step that is being executed keeps its order: the answer is collected, and nothing more is ordered.
 with target as (
     select r.id from pipeline_runs as r
     where (r.id = %(pipeline_run_id)s::uuid or r.submission_id = %(submission_id)s::uuid)
@@ -138,7 +138,7 @@ with target as (
 select id::text, submission_id::text, trigger_run_id from canceled order by id
 
 -- name: retry_runs
--- Failed, canceled, or executed by nobody any more. A step keeps its order unless that will never have an answer.
+-- Queue runs that failed, were canceled, or have no runner any more. A step keeps its order if that may get an answer.
 with target as (
     select r.id from pipeline_runs as r
     where (r.id = %(pipeline_run_id)s::uuid or r.submission_id = %(submission_id)s::uuid)
@@ -172,7 +172,7 @@ where (%(org_id)s::uuid is null or r.org_id = %(org_id)s::uuid)
 order by r.created_at desc, r.id desc limit %(limit)s
 
 -- name: renew_lease
--- A runner that is stopped gives the run back (`released`): that attempt does not count against the run.
+-- A runner that was told to stop gives the run back (`released`): that attempt does not count.
 with target as (
     select id, org_id, status = 'running' and lease_token = %(lease_token)s::uuid as holds_lease
     from pipeline_runs where id = %(pipeline_run_id)s::uuid for update
@@ -188,7 +188,7 @@ with target as (
 select target.org_id::text, coalesce(target.holds_lease, false), (select * from renewed)::text from target
 
 -- name: read_queue
--- Each count ends at a thousand.
+-- No count goes beyond a thousand.
 select json_build_object(
     'queued', (select count(*) from (
         select from pipeline_runs where status = 'queued' and runner = 'local'
@@ -228,10 +228,10 @@ from pipeline_runs as r where r.id = %(pipeline_run_id)s::uuid
 
 -- name: update_run
 -- `set_...` tells a field that was not sent (it stays) from one sent as null (it is cleared). A finished run keeps its
--- lease token, so that its runner may report the end twice, and loses its lease, so that nobody takes it over. A
--- canceled run stays canceled, whoever reports on it, until it is retried; what its steps found is recorded all the
--- same. The first use of `status` stands beside its column, so that the parameter takes the column's type: text here,
--- an enum in an adopted database.
+-- lease token, so that its runner can report the end twice, but not its lease, so that no runner claims it. A canceled
+-- run stays canceled until it is retried, whatever its runner reports; the results of its steps are recorded anyway.
+-- The first use of `status` is beside its column, so that the parameter gets the column's type: text here, an enum in
+-- an adopted database.
 with target as (
     select id, org_id, status,
         case when status = 'canceled' then status = %(status)s
@@ -259,8 +259,8 @@ with target as (
 select target.org_id::text, target.holds_lease, (select run from updated)::text from target
 
 -- name: update_step
--- `finished_at` is written when the step first ends with that status and stays when its runner repeats the report, since
--- the rows made from the step carry that time.
+-- `finished_at` is set when the step first ends with that status, and stays when its runner repeats the report, since
+-- the rows made from the step have that time.
 with target as (
     select s.id, s.org_id, s.status, r.org_id as run_org_id,
         (%(lease_token)s::uuid is null or r.lease_token is not distinct from %(lease_token)s::uuid) as holds_lease
@@ -295,7 +295,7 @@ with target as (
 select target.run_org_id::text, target.holds_lease, (select step from updated)::text from target
 
 -- name: forget_answer_of_step
--- The answer of its order is kept on the order until a step result holds it, that of the step which bought it included.
+-- An order keeps its answer until a step result has it; that may be the result of the step that placed the order.
 update research_orders as o set answer = null, output = null
 from step_results as t
 where t.id = %(step_result_id)s::uuid and o.org_id = t.org_id and o.id = t.order_id and o.answer is not null

@@ -1,6 +1,6 @@
-"""The statuses a pipeline run, a step result and a submission can have, and who executes a run.
+"""The statuses that a pipeline run, a step result and a submission can have, and the programs that execute a run.
 
-They are text in the schema of this project and may be enums in an adopted database.
+In this project's schema the columns are text; in an adopted database they may be enums.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Create and read submissions, and record which of their runs Trigger.dev has taken."""
+"""Create and read submissions; record which of their runs Trigger.dev has taken."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class NewSubmission:
     metadata: RawJson
     runner: Runner
     requested_by: str | None = None
-    traceparent: str | None = None  # the W3C trace context of the request, for whoever executes the runs
+    traceparent: str | None = None  # the W3C trace context of the request, passed on to the runner
     idempotency_key: str | None = None
-    request_digest: str | None = None  # a hash of the request that was sent with the key
-    step_count: int = 0  # the steps of all its runs together
-    max_queued_steps: int | None = None  # the limit of the organisation; None: no limit
+    request_digest: str | None = None  # a hash of the request that came with `idempotency_key`
+    step_count: int = 0  # the number of steps of all its runs
+    max_queued_steps: int | None = None  # the organisation's limit; None means none
 
 
 @dataclass(frozen=True, slots=True)
 class CreatedSubmission:
-    """A submission as Postgres stored it, as JSON text, and its runs in the order of the inputs."""
+    """A submission as stored, as JSON text, and its runs in the order of the inputs."""
 
     json: str
     run_ids: tuple[str, ...]
@@ -45,9 +45,9 @@ class CreatedSubmission:
 
 
 async def create_submission(connection: Connection, submission: NewSubmission) -> CreatedSubmission:
-    """Create a submission, a run per input and the queued steps of each in one transaction.
+    """Create a submission, a run per input, and the queued steps of each run, in one transaction.
 
-    An idempotency key that was sent before with the same request returns the first submission. Raises ForeignCompany,
+    If an earlier request had the same idempotency key and was equal, return its submission. Raises ForeignCompany,
     IdempotencyConflict, TooManyQueuedSteps, UnknownOrganisation, StoreRefused, StoreUnavailable.
     """
     try:
@@ -107,7 +107,7 @@ def _check_queue(steps: int, queued: int, most: int) -> None:
 async def read_submission(
     connection: Connection, submission_id: str, org_id: str, company_id: str | None = None
 ) -> str | None:
-    """Return a submission with its runs and steps, without payloads; None when the organisation has none of that id."""
+    """Return a submission with its runs and steps, without payloads; None if the organisation has none with that id."""
     parameters = {"submission_id": submission_id, "org_id": org_id, "company_id": company_id}
     async with wrap_errors(), open_tenant_transaction(connection, org_id) as cursor:
         await cursor.execute(QUERIES["read_submission"], parameters)
@@ -116,19 +116,19 @@ async def read_submission(
 
 
 async def find_undispatched_runs(connection: Connection, submission_id: str) -> list[tuple[str, str, str | None, int]]:
-    """Return id, organisation, company and restarts of each queued run that Trigger.dev has not confirmed."""
+    """Return id, organisation, company and restarts of each queued run that is not confirmed to be at Trigger.dev."""
     async with wrap_errors():
         return await fetch_rows(connection, QUERIES["find_undispatched_runs"], {"submission_id": submission_id})
 
 
 async def find_overdue_runs(connection: Connection) -> list[tuple[str, str, str | None, int]]:
-    """Return the same of at most 100 runs, of any submission, that have been queued for more than a minute."""
+    """Return the same for at most 100 runs, of all submissions, that have been queued for more than a minute."""
     async with wrap_errors():
         return await fetch_rows(connection, QUERIES["find_left_runs"])
 
 
 async def record_dispatch(connection: Connection, run_id: str, trigger_run_id: str) -> None:
-    """Store Trigger.dev's id of a run."""
+    """Store the id that Trigger.dev gave a run."""
     parameters = {"pipeline_run_id": run_id, "trigger_run_id": trigger_run_id}
     async with wrap_errors():
         await connection.execute(QUERIES["record_dispatch"], parameters)

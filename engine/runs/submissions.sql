@@ -45,7 +45,7 @@ select json_build_object(
 from submission as s
 
 -- name: lock_submitting
--- One submission of an organisation at a time: what is queued is counted before more is.
+-- Lock the organisation's submissions: queued steps are counted before more are queued.
 select pg_advisory_xact_lock(hashtextextended('dex submit ' || %(org_id)s, 0))
 
 -- name: find_by_idempotency_key
@@ -96,14 +96,14 @@ where s.id = %(submission_id)s::uuid and s.org_id = %(org_id)s::uuid
 select id from submissions where id = %(submission_id)s::uuid for no key update
 
 -- name: lock_submission_of_run
--- When several runs of a submission end at once, each waits here and then sees the statuses the ones before it wrote.
+-- If several runs of a submission end at once, each waits here, and then sees the statuses that the others wrote.
 select s.id::text
 from submissions as s join pipeline_runs as r on r.submission_id = s.id
 where r.id = %(pipeline_run_id)s::uuid for no key update of s
 
 -- name: sync_submission_status
--- A retry is a later attempt over the same entity below the same parent. Only the latest attempt of each counts, and
--- only below parents that count themselves: what a failed attempt left behind does not keep a submission failed.
+-- A retry is a later attempt for the same entity below the same parent. Only the latest attempt for each counts, and
+-- only below parents that count themselves: so runs of an earlier attempt do not keep a submission failed.
 -- jsonb_populate_record gives the new status the type of its column: text here, an enum in an adopted database.
 with recursive ranked as (
     select r.id, r.status, r.parent_pipeline_run_id as parent,
@@ -144,7 +144,7 @@ select target.org_id::text, true, json_build_object(
 from target, decided
 
 -- name: find_undispatched_runs
--- Runs made for Trigger.dev that it has not confirmed yet.
+-- Runs for Trigger.dev that it has not confirmed yet.
 select r.id::text, r.org_id::text, r.company_id::text, r.restarts
 from pipeline_runs as r
 where r.submission_id = %(submission_id)s::uuid
@@ -152,8 +152,8 @@ where r.submission_id = %(submission_id)s::uuid
 order by r.created_at, r.id
 
 -- name: find_left_runs
--- Of all organisations: those that were started again, and, a minute later, those that were not confirmed when they were
--- offered. The oldest first.
+-- Of all organisations, oldest first: runs that were queued again, and runs that were not confirmed within a minute
+-- after they were dispatched.
 select r.id::text, r.org_id::text, r.company_id::text, r.restarts
 from pipeline_runs as r
 where r.status = 'queued' and r.runner = 'trigger' and r.trigger_run_id is null

@@ -1,6 +1,6 @@
-"""Check the schema of an operation's answer against the provider's limits.
+"""Check the JSON Schema of an operation's answer against the provider's limits.
 
-Only specs without shape errors and without mistakes in their paths are checked. `answer_path_checks.py` then checks the
+Specs with shape errors or with mistakes in their paths are not checked. Afterwards `answer_path_checks.py` checks the
 paths of every spec that reads the answer.
 """
 
@@ -27,9 +27,9 @@ _SCHEMA_PLACE: Place = ("research", "output_schema")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is known of the answer to one operation: who asks for it, how, and its schema."""
+    """What is known about the answer to one operation: which spec asks for it, how, and its JSON Schema."""
 
-    file: str  # of the spec that asks
+    file: str  # the file of the spec that asks
     research: ResearchSpec
     schema: Schema | bool  # True for `auto`, whose schema is unknown; False for `text`
 
@@ -39,7 +39,7 @@ class Answer:
 
 
 def check_answer_schema(source: Source, spec: Spec, paths: Paths) -> Answer | None:
-    """Report the mistakes of the schema that `research` asks for; return the answer when there are none."""
+    """Report the mistakes in the schema that `research` asks for; return the answer if there are none, else None."""
     research = spec.research
     if research is None or research.provider not in PROVIDERS or len(spec.operations) != 1:
         return None
@@ -52,7 +52,7 @@ def check_answer_schema(source: Source, spec: Spec, paths: Paths) -> Answer | No
 
 
 def build_schema_from_fields(spec: Spec, paths: Paths) -> Schema:
-    """Return the JSON Schema of the answer for a checked spec with `output_schema: from_fields`."""
+    """Return the JSON Schema of the answer for a spec without mistakes that has `output_schema: from_fields`."""
     assert spec.research is not None
     located = AnswerPaths(PROVIDERS[spec.research.provider], list_rows(spec, paths, *spec.operations))
     columns = [column for _, column in _list_answer_columns(spec, paths, located)]
@@ -66,7 +66,7 @@ def _describe_rows(spec: Spec) -> str:
 def _find_schema(
     source: Source, spec: Spec, paths: Paths, located: AnswerPaths, provider: ResearchProvider
 ) -> Schema | bool | None:
-    """Return the schema of the answer; True for `auto`, False for `text`, None for a wrong one, which is reported."""
+    """Return the schema of the answer: True for `auto`, False for `text`, None after reporting its mistakes."""
     assert spec.research is not None
     word = spec.research.output_schema
     if word in ("auto", "text"):
@@ -89,12 +89,12 @@ def _check_schema_file(source: Source, name: str, provider: ResearchProvider) ->
         hint = "write one JSON object"
         source.diagnostics.append(Diagnostic(file.file, line, column, "SPEC609", message, hint))
         return None
-    positions = parse_source(file.text, file.file)  # JSON is YAML
+    positions = parse_source(file.text, file.file)  # every JSON text is YAML
     mistakes = list(find_schema_mistakes(schema, provider))
     for mistake in mistakes:
         position = positions.find_key_position(mistake.place)
-        found = (file.file, position.line, position.column)
-        source.diagnostics.append(Diagnostic(*found, _choose_code(mistake), mistake.message, mistake.hint))
+        location = (file.file, position.line, position.column)
+        source.diagnostics.append(Diagnostic(*location, _choose_code(mistake), mistake.message, mistake.hint))
     return None if mistakes else schema
 
 
@@ -118,7 +118,7 @@ def _check_from_fields(
     places = {column.name: place for place, column in columns}
     schema, contradictions = build_answer_schema([column for _, column in columns], located.lists, _describe_rows(spec))
     for contradiction in contradictions:
-        message = f"`{contradiction.column}` asks for a value that another column asks for otherwise"
+        message = f"`{contradiction.column}` expects another form of a value that a second column reads"
         hint = "give both the same type, or one of them another path"
         source.report_value(places[contradiction.column], "SPEC614", f"{message}: {contradiction.message}", hint)
     mistakes = list(find_schema_mistakes(schema, provider))
@@ -130,7 +130,7 @@ def _check_from_fields(
 def _report_schema_mistake(
     source: Source, mistake: SchemaMistake, columns: Sequence[tuple[Place, AnswerColumn]]
 ) -> None:
-    """Report a mistake of a schema built from fields at the first column that reads the property, at its name."""
+    """Report a mistake in a schema built from fields, at the first column whose path reads the property."""
     steps = _read_answer_steps(mistake.place)
     code = _choose_code(mistake)
     for place, column in columns:
@@ -144,7 +144,7 @@ def _report_schema_mistake(
 
 
 def _read_answer_steps(place: Sequence[str | int]) -> AnswerSteps:
-    """Convert the place of a schema in its root schema to the steps of the value that it describes."""
+    """Convert the place of a part of a schema to the steps that lead to the value it describes."""
     steps: list[str | None] = []
     index = 0
     while index < len(place):
@@ -168,7 +168,7 @@ def _check_length(source: Source, spec: Spec, schema: Schema, provider: Research
 
 
 def _list_answer_columns(spec: Spec, paths: Paths, located: AnswerPaths) -> Iterator[tuple[Place, AnswerColumn]]:
-    """Yield the columns that read a property of the answer by a dotted path, by their first alternative that does."""
+    """Yield the columns whose path has an alternative that reads a property of the answer, with the first such one."""
     for place, name, column, path in list_field_paths(spec, paths, *spec.operations):
         properties = (steps for steps in located.locate_alternatives(path) if steps and steps[-1] is not EACH)
         steps = next(properties, None)

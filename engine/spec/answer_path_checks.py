@@ -1,6 +1,6 @@
-"""Check the paths of a spec against the answers that are asked for: those that can never find a value are mistakes.
+"""Check the paths of a spec against the answers that research asks for: each has to be able to find a value.
 
-It looks at specs of the right shape whose paths all parse.
+Only specs without shape errors, whose paths all parse, are checked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.values.column_types import TYPES, name_kinds
 from engine.values.exact_json import JsonKind
 from engine.values.normalizers import NORMALIZERS
 
-#: Type of JSON Schema -> the kind of JSON.
+#: The JSON kind of each type of JSON Schema.
 _KINDS: Mapping[str, JsonKind] = {
     "array": JsonKind.ARRAY,
     "boolean": JsonKind.BOOLEAN,
@@ -36,7 +36,7 @@ _KINDS: Mapping[str, JsonKind] = {
 
 @dataclass(frozen=True, slots=True)
 class _Mistake:
-    """Why a path gives nothing in one operation, and at which character."""
+    """Why a path finds nothing in one operation, and at which position to report it."""
 
     position: Position
     code: str
@@ -45,14 +45,17 @@ class _Mistake:
 
 
 def check_answer_paths(source: Source, spec: Spec, paths: Paths, answers: Mapping[str, Answer]) -> None:
-    """Report each path that finds nothing in any operation that uses it. `answers` has those known, by operation."""
+    """Report each path that finds nothing in any of the operations that use it.
+
+    `answers` has the known answers by operation.
+    """
     readers = [_Reader(source, spec, paths, operation, answers.get(operation)) for operation in spec.operations]
     if not _report_common_mistakes(source, (reader.check_rows() for reader in readers)):
-        _report_common_mistakes(source, (reader.check_fields() for reader in readers))  # `item` says nothing new
+        _report_common_mistakes(source, (reader.check_fields() for reader in readers))  # else a consequence
 
 
 def _report_common_mistakes(source: Source, checks: Iterable[Iterator[tuple[Place, _Mistake | None]]]) -> bool:
-    """Report the first mistake at each place where no operation is without one; tell whether there was any."""
+    """Report the first mistake at each place that is wrong in every operation; return whether there was any."""
     found: dict[Place, list[_Mistake | None]] = {}
     for place, mistake in chain.from_iterable(checks):
         found.setdefault(place, []).append(mistake)
@@ -64,7 +67,7 @@ def _report_common_mistakes(source: Source, checks: Iterable[Iterator[tuple[Plac
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """The paths of a spec in one operation, and what is known of the operation's answer."""
+    """The paths of a spec in one operation, and what is known about the operation's answer."""
 
     source: Source
     spec: Spec
@@ -73,19 +76,19 @@ class _Reader:
     answer: Answer | None
 
     def check_rows(self) -> Iterator[tuple[Place, _Mistake | None]]:
-        """Yield the place of each path of `rows`, with what is wrong with it."""
+        """Yield the place of each path of `rows` with its mistake, None if there is none."""
         rows = list_rows(self.spec, self.paths, self.operation)
         for index, (path, place) in enumerate(zip(rows, list_row_places(self.spec, self.operation), strict=True)):
             mistake = None
             if self.answer:
                 located = AnswerPaths(self.answer.provider, rows[: index + 1])
-                outside = AnswerPaths(self.answer.provider, rows[:index])  # `item` is the element around it
+                outside = AnswerPaths(self.answer.provider, rows[:index])  # `item` is of the outer array
                 mistake = self._find_dead_path(self.answer, outside, place, path, "rows")
                 mistake = mistake or self._find_no_array(self.answer, located, place, index)
             yield place, mistake
 
     def check_fields(self) -> Iterator[tuple[Place, _Mistake | None]]:
-        """Yield the place of each field's path, with what is wrong with it."""
+        """Yield the place of each field's path with its mistake, None if there is none."""
         rows = list_rows(self.spec, self.paths, self.operation)
         for place, name, column, path in list_field_paths(self.spec, self.paths, self.operation):
             mistake = None
@@ -96,26 +99,26 @@ class _Reader:
             yield place, mistake
 
     def _find_no_array(self, answer: Answer, located: AnswerPaths, place: Place, index: int) -> _Mistake | None:
-        """Return the mistake of `rows` at a place where the answer's schema has no array."""
+        """Return the mistake of a path of `rows` where the answer's schema has no array, else None."""
         if not isinstance(answer.schema, dict) or index >= len(located.lists):
             return None
         kinds = list_kinds(answer.schema, located.lists[index])
         if "array" in kinds:
             return None
         message = f"`rows` takes an array, and the answer's schema has {_join_kinds(kinds)} there"
-        return _Mistake(self.source.find_value_position(place), "SPEC612", message, "mend the path, or the schema")
+        return _Mistake(self.source.find_value_position(place), "SPEC612", message, "correct the path, or the schema")
 
     def _find_wrong_type(
         self, answer: Answer, located: AnswerPaths, place: Place, name: str, column: FieldSpec, path: CompiledPath
     ) -> _Mistake | None:
-        """Return the mistake of a column that takes none of the kinds that the answer's schema has at its path."""
+        """Return the mistake of a column that accepts no type of the answer's schema at its path, else None."""
         chain = column.normalize
         is_known = column.type in TYPES and (not chain or chain[0] in NORMALIZERS)
         if not isinstance(answer.schema, dict) or not path.alternatives or not is_known:
             return None
         places = [located.locate_steps(steps) for steps in path.alternatives]
         if None in places:
-            return None  # something beside the answer may fill it
+            return None  # the column may get its value from outside the answer
         kinds = {kind for steps in places if steps is not None for kind in list_kinds(answer.schema, steps)} - {"null"}
         takes = NORMALIZERS[chain[0]].accepts if chain else TYPES[column.type].takes
         if not kinds or not takes.isdisjoint(_KINDS[kind] for kind in kinds):
@@ -128,7 +131,7 @@ class _Reader:
     def _find_dead_path(
         self, answer: Answer, located: AnswerPaths, place: Place, path: CompiledPath, name: str
     ) -> _Mistake | None:
-        """Return the mistake of a path of which no alternative can have a value."""
+        """Return the mistake of a path of which no alternative can have a value, else None."""
         reads = path.alternatives or sorted(path.reads)
         dead = [_find_dead_read(steps, answer, located) for steps in reads]
         if not reads or not all(dead):
@@ -148,7 +151,7 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class _DeadRead:
-    """A dotted path that finds nothing: its steps, the index of the first that is not there, and a hint."""
+    """A dotted path that can find nothing: its steps, the index of the first one that does not exist, and a hint."""
 
     steps: Steps
     index: int
@@ -156,7 +159,7 @@ class _DeadRead:
 
 
 def _find_dead_read(steps: Steps, answer: Answer, located: AnswerPaths) -> _DeadRead | None:
-    """Return why there can be no value at `steps`; None when there may be one."""
+    """Return why there can be no value at `steps`; None if there may be one."""
     place = located.locate_steps(steps)
     if place is not None:
         if answer.schema is True:

@@ -1,7 +1,7 @@
 """Check a folder of spec files and find every mistake in one pass.
 
-The checks read raw values and ignore each other's mistakes, so that a spec with a misspelt key and a misspelt
-normalizer gets both diagnostics in one run.
+The checks read raw values and do not depend on each other, so that a misspelt key and a misspelt normalizer in one
+spec are both reported in one run.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Checked:
 
     specs: tuple[tuple[Source, Spec], ...]
     diagnostics: tuple[Diagnostic, ...]
-    paths: Mapping[str, CompiledPath]  # JMESPath text -> its compiled path; texts with mistakes are left out
+    paths: Mapping[str, CompiledPath]  # by JMESPath text; those with mistakes are left out
 
 
 def check_sources(sources: Sequence[Source]) -> Checked:
@@ -157,14 +157,14 @@ def _check_field_name(source: Source, name: str) -> None:
 
 
 def suggest_type(kind: str) -> str:
-    """Return a hint for an unknown column type: the type of a spec that another system's name means, or a close one."""
+    """Return a hint for an unknown column type: what another system calls so, or the type with the closest name."""
     word = re.sub(r"\(.*\)|[^a-z0-9\[\] ]", "", kind.lower()).strip()
     if word in _TYPE_SYNONYMS:
         return f"write `{_TYPE_SYNONYMS[word]}`"
     return suggest_name(kind, TYPES)
 
 
-#: Names of types in other systems -> the type of a spec.
+#: The type of a spec for each name of a type in other systems.
 _TYPE_SYNONYMS = {
     **dict.fromkeys(("string", "str", "varchar", "character varying", "char", "character", "citext", "enum"), "text"),
     **dict.fromkeys(("int", "int4", "int32", "smallint", "int2", "serial"), "integer"),
@@ -226,7 +226,7 @@ def _check_coalesce(source: Source, data: Data, name: str, field: Data) -> None:
 
 
 def _check_key_words(source: Source, name: str, field: Data, is_key: bool) -> None:
-    """Report `null_key` at a column outside the key, and `on_invalid: missing` at a conflict column."""
+    """Report `null_key` on a column outside the key, and `on_invalid: missing` on a key column."""
     if field.get("null_key") is not None and not is_key:
         message = f"`{name}` is no conflict column, so `null_key` says nothing"
         source.report_value(("fields", name, "null_key"), "SPEC318", message, "drop it, or write `required: true`")
@@ -234,7 +234,7 @@ def _check_key_words(source: Source, name: str, field: Data, is_key: bool) -> No
         message = f"`{name}` is required, so its key is never null"
         source.report_value(("fields", name, "null_key"), "SPEC318", message, "drop `null_key` or `required`")
     if field.get("on_invalid") == OnInvalid.MISSING and is_key:
-        message = f"`{name}` is a conflict column: an invalid value is no reason to meet another row"
+        message = f"`{name}` is a conflict column: an invalid value must not give it another row's key"
         source.report_value(("fields", name, "on_invalid"), "SPEC318", message, "drop `on_invalid: missing`")
 
 
@@ -256,7 +256,7 @@ def _check_conflict(source: Source, data: Data) -> None:
 
 
 def _check_lists(source: Source, data: Data) -> None:
-    """Report repeats in `conflict`, `operations` and targets' submissions, and indexed columns that do not exist."""
+    """Report repeated entries in `conflict`, `operations` and submissions, and indexed columns that do not exist."""
     for place in (("conflict",), ("operations",)):
         _check_repeats(source, data.get(place[0]), place)
     for index, target in enumerate(list_entries(data.get("backfill"))):
@@ -286,7 +286,7 @@ def _check_repeats(source: Source, values: Any, place: Place) -> None:
     seen: set[str] = set()
     for index, value in enumerate(list_texts(values)):
         if value in seen:
-            source.report_value((*place, index), "SPEC208", f"`{value}` is said twice", "keep one of the two")
+            source.report_value((*place, index), "SPEC208", f"`{value}` is given twice", "keep one of the two")
         seen.add(value)
 
 
@@ -303,7 +303,7 @@ def _check_overrides(source: Source, data: Data) -> None:
         _check_normalizers(source, place, fields.get(name, {}).get("type"), override.get("normalize"))
     for name, field in fields.items():
         if not field or field.get("path") is not None or field.get("coalesce") is not None:
-            continue  # a field that is no mapping is reported as a shape error
+            continue  # a field that is not a mapping is reported as a shape error
         given = {op for op, other, override in list_field_overrides(data) if other == name and override.get("path")}
         without = [operation for operation in overrides if operation not in given]
         if without or not overrides:
@@ -327,8 +327,8 @@ _FILE_RULES: tuple[Callable[[Source, Data], None], ...] = (
 
 def _check_answers(specs: Sequence[tuple[Source, Spec]], paths: Mapping[str, CompiledPath]) -> None:
     """Check the schema of each operation's answer, then the paths of every spec that reads it."""
-    found = [(spec, check_answer_schema(source, spec, paths)) for source, spec in specs]
-    answers = {operation: answer for spec, answer in found if answer for operation in spec.operations}
+    answers_by_spec = [(spec, check_answer_schema(source, spec, paths)) for source, spec in specs]
+    answers = {operation: answer for spec, answer in answers_by_spec if answer for operation in spec.operations}
     for source, spec in specs:
         check_answer_paths(source, spec, paths, answers)
 
@@ -351,7 +351,7 @@ def _check_unique(
 
 
 def _follows_from_table(what: str, source: Source, owner: Source) -> bool:
-    """Return whether two slugs are equal because the tables are; then only the tables are reported."""
+    """Return whether two slugs are equal only because the tables are equal, which is reported already."""
     return what == "slug" and source.data.get("table") == owner.data.get("table")
 
 

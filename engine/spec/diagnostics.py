@@ -1,4 +1,4 @@
-"""Diagnostics, which are the mistakes found in specs, and `CODES`, from which `docs/errors.md` is generated."""
+"""Diagnostics: the mistakes found in specs. `docs/errors.md` is generated from `CODES`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.spec.research_codes import RESEARCH_CODES
 
 @dataclass(frozen=True, slots=True, order=True)
 class Diagnostic:
-    """One mistake in a spec: its place (1-based line and column), its code, and a hint how to fix it."""
+    """One mistake in a spec: its position (line and column from 1), its code, a message, and a hint how to fix it."""
 
     file: str
     line: int
@@ -45,10 +45,10 @@ class SpecErrors(EngineError):
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(sorted(diagnostics))
-        super().__init__("\n".join(map(str, self.diagnostics)), hint="run `dex check` after mending them")
+        super().__init__("\n".join(map(str, self.diagnostics)), hint="run `dex check` after correcting them")
 
 
-#: code -> (title, what it means, what to do).
+#: By code: the title, what it means, what to do.
 CODES: Mapping[str, tuple[str, str, str]] = {
     # 1xx: the file as YAML
     "SPEC101": (
@@ -87,9 +87,9 @@ CODES: Mapping[str, tuple[str, str, str]] = {
         " the spec's name is one the engine uses itself.",
         "Leave a provided column out; rename anything else.",
     ),
-    "SPEC208": ("said twice", "A list names the same thing twice.", "Keep one of the two."),
+    "SPEC208": ("given twice", "A list names the same thing twice.", "Keep one of the two."),
     "SPEC209": ("value out of range", "The value is none of those the key takes.", "Take one of those named."),
-    # 3xx: what the spec means
+    # 3xx: contradictions in the meaning of a spec
     "SPEC301": ("unknown type", "There is no such column type.", "Take one of the types the hint names."),
     "SPEC302": ("conflict column is not a field", "A column under `conflict` is no field.", "Add it to `fields`."),
     "SPEC303": (
@@ -206,7 +206,7 @@ CODES: Mapping[str, tuple[str, str, str]] = {
         "Read this step's own at `output`; give the earlier operation a spec of its own.",
     ),
     **RESEARCH_CODES,
-    # 7xx: what the samples tell, as warnings (mistakes with `dex check --strict`)
+    # 7xx: warnings from extracting the samples (mistakes with `dex check --strict`)
     "SPEC701": (
         "no value in the samples",
         "A column has a value in none of the samples kept for the spec, or the samples give no row at all: most often"
@@ -221,7 +221,7 @@ CODES: Mapping[str, tuple[str, str, str]] = {
     ),
 }
 
-#: Retired code -> its former meaning. It is never used with another one.
+#: Retired codes and their former meanings. They are never used again.
 RETIRED_CODES: Mapping[str, str] = {
     "SPEC307": "Two specs claim the same operation. Several may: each makes a table of its own of the same answers.",
 }

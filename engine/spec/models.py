@@ -1,7 +1,7 @@
 """The pydantic models of the YAML format: a spec as its author writes it.
 
-The `description` of each field is the only sentence about that key: editor help and `docs/reference/format.md` are made
-from it.
+The `description` of each field is the only text about that key: the help of editors and `docs/reference/format.md` are
+made from it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from engine.spec.strict_model import StrictModel
 from engine.values.column_types import TYPES
 from engine.values.normalizers import NORMALIZERS
 
-#: A lower-case SQL identifier, at most Postgres's 63 characters.
+#: A lower-case SQL identifier of at most 63 characters, Postgres's limit.
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
-#: A table, or a schema and a table.
+#: The name of a table, with or without its schema.
 TABLE = r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$"
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
-#: Parameters of the endpoints other than fields: names that a field cannot have.
+#: Parameters that every endpoint has beside the fields, so that no field can have their names.
 RESERVED_PARAMETERS = ("limit", "offset", "cursor", "fields", "rows", "source_operation_id")
-#: Further parameters of the query endpoint: names that a filter cannot have.
+#: Further parameters of the query endpoint, so that no filter can have their names.
 RESERVED_FILTERS = ("order", "q", "count")
-#: Limits of Postgres: columns of a table, less the provided ones, and columns of an index.
+#: Limits of Postgres: the columns of a table (minus the provided ones), and those of an index.
 MOST_FIELDS = 1600 - len(PROVIDED_COLUMNS)
 MOST_INDEXED = 32
-#: Columns Postgres itself gives every table.
+#: The columns that Postgres itself adds to every table.
 SYSTEM_COLUMNS = ("cmax", "cmin", "ctid", "tableoid", "xmax", "xmin")
-#: The engine's own tables; no spec fills them.
+#: The engine's own tables, which no spec may fill.
 CORE_TABLES = (
     "api_tokens",
     "budgets",
@@ -54,17 +54,17 @@ CORE_TABLES = (
     "super_admins",
     "users",
 )
-#: Names under which `dex generate` writes files and functions of its own.
+#: Names that generated files and functions already have.
 RESERVED_SPEC_NAMES = ("format", "index", "normalizers", "readme", "step_result")
 
-#: Path segments of endpoints that belong to no spec.
+#: First path segments of endpoints that belong to no spec.
 RESERVED_SLUGS = (
     *("caller", "costs", "coverage", "orders", "organisations", "pipeline-runs", "reconcile", "research-orders"),
     *("runs", "specs", "step-results", "submissions"),
 )
 
 PathText = str  # JMESPath; the checks parse it
-#: The path of an array; as a list of two, the second is that of an array inside each element of the first.
+#: The path of an array; or a list of two paths, the second of an array inside each element of the first.
 RowsPath = PathText | Annotated[list[PathText], Field(min_length=1, max_length=2)]
 
 
@@ -74,17 +74,17 @@ def build_slug(table: str) -> str:
 
 
 class FieldSpec(StrictModel):
-    """One column: where its value comes from and what is done to it on the way."""
+    """One column: where its value comes from, and how it is converted."""
 
     type: str = Field(
-        description="The column's Postgres type. A value of another kind is rejected, never guessed at.",
+        description="The column's Postgres type. A value of another kind is rejected, never converted by guessing.",
         json_schema_extra={"enum": [*sorted(TYPES)]},
     )
     path: PathText | None = Field(
         default=None,
         description="JMESPath over `output`, `context`, `step_input`, `run`, `operation` and, under `rows`, `item` "
-        "(and `parent`, where rows stand within rows); best quoted. Null means missing. Needed unless every operation "
-        "gives its own.",
+        "(and `parent`, if `rows` is nested); put it in quotes. Null means missing. Required unless every operation "
+        "has its own path.",
         examples=["output.domain || output.target_company_domain", "context.client_name", "item.name", "'a constant'"],
     )
     normalize: list[str] = Field(
@@ -96,8 +96,8 @@ class FieldSpec(StrictModel):
     coalesce: list[str] | None = Field(
         default=None,
         min_length=2,
-        description="Instead of `path`: names of other text fields, of which the first that has a value, normalized, "
-        "is taken. The engine derives it; no body holds it.",
+        description="Instead of `path`: names of other text fields. The value is that of the first one that has any, "
+        "after normalizing. The engine computes it; request bodies do not contain it.",
         examples=[["person_linkedin_url", "person_email", "person_full_name"]],
     )
     required: bool = Field(
@@ -105,20 +105,21 @@ class FieldSpec(StrictModel):
     )
     on_missing: Literal["keep", "clear"] = Field(
         default="keep",
-        description="What a missing value does to a stored one: `keep` leaves it, `clear` overwrites it with NULL.",
+        description="What happens to the stored value when a newer step result has none: `keep` leaves it, `clear` "
+        "overwrites it with NULL.",
     )
     on_invalid: Literal["reject", "missing"] = Field(
         default="reject",
-        description="What is done with a value that a normalizer or the type refuses: `reject` rejects the row, "
-        "`missing` takes it for missing, with a note on record. Not for conflict columns.",
+        description="What happens to a value that a normalizer or the type refuses: `reject` rejects the row, "
+        "`missing` treats the value as missing and records why. Not for conflict columns.",
     )
     null_key: Literal["match", "reject"] | None = Field(
         default=None,
-        description="For a conflict column, what null means: `match` is a key like any other, `reject` rejects the "
-        "row, as `required` does. Default: `reject` where a path uses `item`, else `match`.",
+        description="For a conflict column, what null means: with `match` it is a key value like any other, with "
+        "`reject` the row is rejected, as by `required`. Default: `reject` if a path uses `item`, else `match`.",
     )
     filter: bool = Field(
-        default=False, description="Offered as a filter by the query endpoint, and to order by; not for `jsonb`."
+        default=False, description="Whether queries may filter and order by the column; not for `jsonb`."
     )
     description: str = Field(
         default="",
@@ -128,7 +129,7 @@ class FieldSpec(StrictModel):
 
 
 class FieldOverride(StrictModel):
-    """What one operation says differently about a field."""
+    """What one operation has instead of a field's own settings."""
 
     path: PathText | None = Field(
         default=None, description="The field's path in this operation's output.", examples=["output.customer_name"]
@@ -142,7 +143,7 @@ class FieldOverride(StrictModel):
 
 
 class Override(StrictModel):
-    """What one operation says differently: the shape of its output, never the table."""
+    """What is different for one operation: its rows, guard, paths and normalizers, but never the table."""
 
     rows: RowsPath | None = Field(
         default=None, description="This operation's array of rows.", examples=["output.results"]
@@ -192,18 +193,18 @@ class Spec(StrictModel):
     )
     operations: Annotated[dict[str, Override], BeforeValidator(_expand_operations)] = Field(
         min_length=1,
-        description="Operation ids, as a list; or a mapping from id to what that operation says differently "
-        "(`rows`, `when`, `fields.<name>.path` and `.normalize`), which may be nothing.",
+        description="Operation ids, as a list; or a mapping from id to what is different for that operation "
+        "(`rows`, `when`, `fields.<name>.path` and `.normalize`), which may be empty.",
         examples=[["company.derive.intel_briefing"]],
     )
     research: ResearchSpec | None = Field(
         default=None,
-        description="How the research of the operation is asked for. Such a spec names one operation, and an operation "
-        "has one such spec; others may read the same answers.",
+        description="How the research of the operation is bought. A spec with `research` names one operation, and "
+        "each operation has one such spec; other specs may read the same answers.",
     )
     table: str = Field(
         pattern=TABLE,
-        description="Target table, in a schema of its own where the name has a dot.",
+        description="The target table; a name with a dot is schema and table.",
         examples=["company_intel_briefings", "research.company_intel_briefings"],
     )
     slug: str | None = Field(
@@ -220,7 +221,8 @@ class Spec(StrictModel):
     conflict: list[str] = Field(
         min_length=1,
         max_length=MOST_INDEXED,
-        description="Columns that make a row the same row. Must contain `org_id` and match a unique index.",
+        description="The key: two rows with equal values in these columns are the same row. They must contain `org_id` "
+        "and match a unique index.",
         examples=[["org_id", "company_domain", "client_company_name"]],
     )
     rows: RowsPath | None = Field(
@@ -231,12 +233,12 @@ class Spec(StrictModel):
     )
     on_absent: Literal["keep", "delete"] = Field(
         default="keep",
-        description="With `rows`: what happens to rows of an earlier result whose element is gone from a newer one: "
-        "`keep` leaves them, `delete` removes them.",
+        description="With `rows`: what happens to the rows of elements that a newer step result no longer has: `keep` "
+        "leaves them, `delete` removes them.",
     )
     when: PathText | None = Field(
         default=None,
-        description="Guard: a step result for which it is falsy is filtered, and recorded as such.",
+        description="Guard: if it is falsy, the step result gives no row, and its outcome is `filtered`.",
         examples=["output.response.status == 'completed'"],
     )
     fields: dict[str, FieldSpec] = Field(

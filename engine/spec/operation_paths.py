@@ -1,4 +1,4 @@
-"""List the paths that a spec uses in one of its operations, with the place where each is written."""
+"""List the paths that a spec uses in one of its operations, each with the place where it is written."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from engine.jmespath.path import CompiledPath
 from engine.spec.models import FieldSpec, Spec
 from engine.spec.yaml_source import Place
 
-#: JMESPath text -> its compiled path.
+#: Compiled paths by their JMESPath text.
 Paths = Mapping[str, CompiledPath]
 
 
 def list_rows(spec: Spec, paths: Paths, operation: str) -> list[CompiledPath]:
-    """Return the paths of `rows` in one operation, outermost first; none where a step result gives one row."""
+    """Return the paths of `rows` in one operation, outermost first; none if a step result gives one row."""
     rows = spec.operations[operation].rows or spec.rows or ()
     return [paths[text] for text in ([rows] if isinstance(rows, str) else rows)]
 
 
 def list_row_places(spec: Spec, operation: str) -> list[Place]:
-    """Return where each path of `list_rows` is written."""
+    """Return the places where the paths of `list_rows` are written."""
     own = spec.operations[operation].rows
     place: Place = ("operations", operation, "rows") if own else ("rows",)
     rows = own or spec.rows or ()
@@ -27,7 +27,7 @@ def list_row_places(spec: Spec, operation: str) -> list[Place]:
 
 
 def list_field_paths(spec: Spec, paths: Paths, operation: str) -> Iterator[tuple[Place, str, FieldSpec, CompiledPath]]:
-    """Yield the path of each field in one operation, with its place."""
+    """Yield each field that has a path in one operation: the path's place, the field's name, the field, the path."""
     override = spec.operations[operation]
     for name, column in spec.fields.items():
         own = override.fields.get(name)

@@ -1,4 +1,4 @@
-"""Check the JMESPath strings of a spec: syntax, roots, and whether the columns accept the types that they give."""
+"""Check the JMESPath strings of a spec: their syntax, roots, and whether columns accept the types that they give."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ _NESTED_HINT = "write `rows: [path, path]`, the second path going into each elem
 
 
 class ParsedPaths(dict[str, ParsedPath]):
-    """The parsed paths of a folder by their text. A text is parsed when it is first looked up, and only then."""
+    """The parsed paths of a folder by their text. Each text is parsed only once, at its first look-up."""
 
     def __init__(self) -> None:
-        self.with_roots: dict[tuple[str, Sequence[str]], ParsedPath] = {}  # by text and roots; `research` has others
+        self.with_roots: dict[tuple[str, Sequence[str]], ParsedPath] = {}  # by text and roots (`research` has others)
 
     def __missing__(self, text: str) -> ParsedPath:
         parsed = self[text] = self.parse_at_roots(text, DOCUMENT_ROOTS)
         return parsed
 
     def parse_at_roots(self, text: str, roots: Sequence[str]) -> ParsedPath:
-        """Parse a path that may start at `roots`; each text is parsed once per roots."""
+        """Parse a path that may start with `roots`; the same text and roots are parsed only once."""
         if (text, roots) not in self.with_roots:
             self.with_roots[text, roots] = parse_path(text, roots)
         return self.with_roots[text, roots]
 
     def list_compiled(self) -> dict[str, CompiledPath]:
-        """Return the compiled paths by their text, for all roots."""
+        """Return all compiled paths by their text."""
         return {text: parsed.path for (text, _), parsed in self.with_roots.items() if parsed.path}
 
     def find_roots(self, texts: list[str]) -> set[str] | None:
-        """Return all roots that some paths read; None when one of them has a mistake."""
+        """Return all roots that some paths read; None if one of them has a mistake."""
         paths = [self[text].path for text in texts]
         return None if None in paths else {root for path in paths if path for root in path.roots}
 
@@ -89,7 +89,7 @@ def _has_rows(data: Data) -> bool:
 
 
 def _find_item_readers(data: Data, parsed_paths: ParsedPaths) -> list[Place]:
-    """Return the places of the fields' paths that start at `item` or `parent`; called for a spec without `rows`."""
+    """Return the places of field paths that start with `item` or `parent`; for a spec without `rows`."""
     return [
         place
         for place, text in list_paths(data)
@@ -100,7 +100,7 @@ def _find_item_readers(data: Data, parsed_paths: ParsedPaths) -> list[Place]:
 def _report_missing_rows(
     source: Source, places: list[Place], texts: dict[Place, str], parsed_paths: ParsedPaths
 ) -> None:
-    """Report once that `rows` is missing, at the first path that needs it."""
+    """Report the missing `rows` once, at the first path that needs it."""
     count = f"{len(places)} paths begin" if len(places) > 1 else "a path begins"
     message = f"{count} with `item`, and the spec has no `rows`"
     path = parsed_paths[texts[places[0]]].path
@@ -118,7 +118,7 @@ def _check_element_roots(source: Source, data: Data, place: Place, parsed: Parse
 
 
 def _explain_missing_root(data: Data, place: Place, root: str) -> tuple[str, str]:
-    """Return why `item` or `parent` does not exist at `place`, and a hint; ("", "") if it does."""
+    """Return why `item` or `parent` cannot be used at `place`, and a hint; ("", "") if it can."""
     if place[-1] != "path":
         is_inner_rows = place[-2:] == ("rows", 1)
         if is_inner_rows and root == "item":
@@ -146,7 +146,7 @@ def _explain_missing_root(data: Data, place: Place, root: str) -> tuple[str, str
 
 
 def _reads_place(override: Data, name: str) -> bool:
-    """Return whether an operation reads a field from the field's own path."""
+    """Return whether an operation reads a field by the path that the spec gives for all operations."""
     return read_mapping(read_mapping(override.get("fields")).get(name)).get("path") is None
 
 
@@ -154,7 +154,7 @@ def _reads_place(override: Data, name: str) -> bool:
 
 
 def _check_element_key(source: Source, data: Data, parsed_paths: ParsedPaths) -> None:
-    """Report elements of `rows` without a key of their own: only the last of them would be stored."""
+    """Report a key that is the same for all elements of `rows`: only the last element would be stored."""
     columns = [name for name in list_texts(data.get("conflict")) if name != "org_id"]
     for operation in read_overrides(data):
         rows = list_operation_rows(data, operation)
@@ -179,7 +179,7 @@ def _check_absent(source: Source, data: Data, parsed_paths: ParsedPaths) -> None
         return
     place = ("on_absent",)
     if not _has_rows(data):
-        if not _find_item_readers(data, parsed_paths):  # else the missing `rows` is reported already
+        if not _find_item_readers(data, parsed_paths):  # otherwise the missing `rows` is reported already
             source.report_value(place, "SPEC312", "`on_absent: delete` without `rows`", "drop it, or add `rows`")
     elif list_texts(data.get("conflict")) and not _has_parent_key(data, parsed_paths):
         hint = "add one, such as the company's domain; it says whose rows are compared"
@@ -188,7 +188,7 @@ def _check_absent(source: Source, data: Data, parsed_paths: ParsedPaths) -> None
 
 
 def _has_parent_key(data: Data, parsed_paths: ParsedPaths) -> bool:
-    """Return whether some conflict column is read from outside the elements in every operation."""
+    """Return whether some key column is read from outside the elements in every operation."""
     fields = dict(list_fields(data))
     for name in list_texts(data.get("conflict")):
         texts = [text for operation in read_overrides(data) for text in list_field_paths(data, name, operation)]
@@ -202,9 +202,9 @@ def _has_parent_key(data: Data, parsed_paths: ParsedPaths) -> bool:
 
 
 def _check_earlier_answers(source: Source, data: Data, parsed_paths: ParsedPaths) -> None:
-    """Report paths to the answer of an earlier step: a provider's answer is stored once, in its own step.
+    """Report paths to the answer of an earlier step: a provider's answer is stored only once, in its own step.
 
-    In fields, `context` has this step's own answer; the paths of `research` read the context before the step.
+    In fields, `context` has this step's own answer; the paths of `research` read the context before this step.
     """
     for place, text in list_paths(data):
         _report_earlier_answer(source, place, text, parsed_paths[text].path, ("step_input",))
@@ -227,7 +227,7 @@ def _report_earlier_answer(
 
 
 def _check_kinds(source: Source, data: Data, parsed_paths: ParsedPaths) -> None:
-    """Report paths that can only give types which their column never accepts, such as an array for a text."""
+    """Report paths that can only give types which their column does not accept, such as an array for a text."""
     reported: set[Place] = set()
     for name, field in list_fields(data):
         for operation, override in read_overrides(data).items():
@@ -243,7 +243,7 @@ def _check_kinds(source: Source, data: Data, parsed_paths: ParsedPaths) -> None:
 
 
 def _find_misfit(field: Data, normalize: Any, text: str, parsed_paths: ParsedPaths) -> tuple[str, str] | None:
-    """Return message and hint for a path whose types the column does not accept; None when it may."""
+    """Return message and hint for a path whose types its column does not accept; None if it may accept them."""
     path, chain, type_ = parsed_paths[text].path, list_texts(normalize), field.get("type")
     kinds = infer_kinds(path.ast) if path else None
     if (

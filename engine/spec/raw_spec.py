@@ -1,4 +1,4 @@
-"""Read the raw values of a spec that may have any shape: a value of an unexpected type counts as absent."""
+"""Read raw values of a spec, whatever their types: a value of an unexpected type counts as absent."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ Data = dict[str, Any]
 
 
 def read_mapping(value: Any) -> Data:
-    """Return a mapping, an empty one for anything else."""
+    """Return `value` if it is a mapping, else an empty mapping."""
     return value if isinstance(value, dict) else {}
 
 
 def list_entries(value: Any) -> list[Any]:
-    """Return a list, an empty one for anything else."""
+    """Return `value` if it is a list, else an empty list."""
     return value if isinstance(value, list) else []
 
 
 def list_texts(value: Any) -> list[str]:
-    """Return the strings of a list, none for anything else."""
+    """Return the strings in `value` if it is a list, else an empty list."""
     return [entry for entry in list_entries(value) if isinstance(entry, str)]
 
 
 def read_overrides(data: Data) -> dict[str, Data]:
-    """Return operation id -> its overrides, whether `operations` is a list or a mapping."""
+    """Return the overrides of each operation by its id, whether `operations` is a list or a mapping."""
     operations = data.get("operations")
     return {name: {} for name in list_texts(operations)} | {
         name: read_mapping(override) for name, override in read_mapping(operations).items()
@@ -34,26 +34,26 @@ def read_overrides(data: Data) -> dict[str, Data]:
 
 
 def list_fields(data: Data) -> Iterator[tuple[str, Data]]:
-    """Yield every field with its keys."""
+    """Yield the name of every field with its settings."""
     for name, field in read_mapping(data.get("fields")).items():
         yield name, read_mapping(field)
 
 
 def list_field_overrides(data: Data) -> Iterator[tuple[str, str, Data]]:
-    """Yield (operation, field, keys) for each field that an operation overrides."""
+    """Yield (operation, field, settings) for each field that an operation overrides."""
     for operation, override in read_overrides(data).items():
         for name, field in read_mapping(override.get("fields")).items():
             yield operation, name, read_mapping(field)
 
 
 def list_rows_paths(holder: Data) -> list[str]:
-    """Return the paths of `rows` in a spec or override: none, one, or two where rows stand within rows."""
+    """Return the paths of `rows` in a spec or override: none, one, or two if rows are nested."""
     rows = holder.get("rows")
     return [rows] if isinstance(rows, str) else list_texts(rows)
 
 
 def list_paths(data: Data) -> Iterator[tuple[Place, str]]:
-    """Yield every JMESPath string of a spec with its place."""
+    """Yield every JMESPath string of a spec with the place where it is written."""
     for place, holder in _list_path_holders(data):
         in_field = len(place) > 1 and place[-2] == "fields"
         for key in ("path",) if in_field else ("rows", "when"):
@@ -75,7 +75,7 @@ def _list_path_holders(data: Data) -> Iterator[tuple[Place, Data]]:
 
 
 def list_field_paths(data: Data, name: str, operation: str) -> list[str]:
-    """Return the paths that an operation reads a field from; those of its sources for a field with `coalesce`."""
+    """Return the paths by which an operation fills a field; for a field with `coalesce`, those of its sources."""
     field = read_mapping(read_mapping(data.get("fields")).get(name))
     if sources := list_texts(field.get("coalesce")):
         return [path for source in sources if source != name for path in list_own_paths(data, source, operation)]
@@ -83,7 +83,7 @@ def list_field_paths(data: Data, name: str, operation: str) -> list[str]:
 
 
 def list_own_paths(data: Data, name: str, operation: str) -> list[str]:
-    """Return the path of a field in an operation, as a list of one; none where it has none."""
+    """Return the path of a field in an operation, in a list; an empty list if it has none."""
     field = read_mapping(read_mapping(data.get("fields")).get(name))
     own = read_mapping(read_mapping(read_overrides(data).get(operation, {}).get("fields")).get(name))
     path = own.get("path") if own.get("path") is not None else field.get("path")
@@ -91,5 +91,5 @@ def list_own_paths(data: Data, name: str, operation: str) -> list[str]:
 
 
 def list_operation_rows(data: Data, operation: str) -> list[str]:
-    """Return the paths of `rows` in an operation: its own, or the spec's."""
+    """Return the paths of `rows` in an operation: its own, or else the spec's."""
     return list_rows_paths(read_overrides(data).get(operation, {})) or list_rows_paths(data)

@@ -12,15 +12,15 @@ from engine.spec.research_models import SCHEMA_WORDS, is_file_reference
 
 @dataclass(frozen=True, slots=True)
 class ReferencedFile:
-    """A file below the specs folder: its text, or None and the reason why it could not be read."""
+    """A file below the specs folder: its text, or None with the reason why it could not be read."""
 
-    file: str  # the path for messages
+    file: str  # the path as messages show it
     text: str | None
     problem: str = ""
 
 
 def load_referenced_files(data: Any, folder: Path, shown_folder: str) -> dict[str, ReferencedFile]:
-    """Return the files that the spec `data` names, by the name it gives them. Never raises."""
+    """Return the files that the raw spec `data` refers to, by the name that it gives them; never raise."""
     return {name: _load_file(name, folder, shown_folder) for name in _list_references(data)}
 
 

@@ -1,7 +1,7 @@
 """Check the `research` block of a spec: provider, inputs, prompt and output keys.
 
-The checks read raw values and ignore other mistakes. `engine/spec/answer_checks.py` checks the schema of the answer,
-and the fields against it.
+The checks read raw values and do not depend on each other. `engine/spec/answer_checks.py` checks the schema of the
+answer, and the fields against it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.spec.research_models import SCHEMA_WORDS, is_file_reference
 from engine.spec.yaml_source import Place, Source
 from engine.values.normalizers import NORMALIZERS
 
-#: Function that parses a path which may start at the given roots.
+#: A function that parses a path which may start with the given roots.
 Parse = Callable[[str, Sequence[str]], ParsedPath]
 
 INPUT_ROOTS = ("context", "step_input")
@@ -27,7 +27,7 @@ OUTPUT_ROOTS = ("inputs", "context", "step_input")
 
 
 def check_research(source: Source, data: Data, parse: Parse) -> None:
-    """Report the mistakes of a spec's `research` to its source."""
+    """Report the mistakes in a spec's `research` block."""
     research = data.get("research")
     if not isinstance(research, dict):
         return
@@ -44,7 +44,7 @@ def check_research(source: Source, data: Data, parse: Parse) -> None:
 
 
 def check_research_owners(sources: Sequence[Source]) -> None:
-    """Report every operation for which more than one spec has `research`."""
+    """Report every operation for which several specs have `research`."""
     owners: dict[str, Source] = {}
     for source in sources:
         data = source.data or {}
@@ -59,13 +59,13 @@ def check_research_owners(sources: Sequence[Source]) -> None:
 
 
 def list_operations(data: Data) -> list[str]:
-    """Return the ids under `operations`, whether that is a list or a mapping."""
+    """Return the ids under `operations`, which is a list or a mapping."""
     operations = data.get("operations")
     return [name for name in operations if isinstance(name, str)] if isinstance(operations, (list, dict)) else []
 
 
 def list_research_paths(data: Data) -> Iterator[tuple[Place, str]]:
-    """Yield the paths of inputs and output keys with their places."""
+    """Yield the paths of inputs and output keys, each with the place where it is written."""
     research = read_mapping(data.get("research"))
     for name, settings in read_mapping(research.get("inputs")).items():
         yield from _list_input_paths(name, read_mapping(settings))
@@ -75,15 +75,15 @@ def list_research_paths(data: Data) -> Iterator[tuple[Place, str]]:
 
 
 class PromptText:
-    """The text of a prompt, from the spec or from a file, that can report a mistake at one of its characters."""
+    """The text of a prompt, in the spec or in a file, with which mistakes at its characters can be reported."""
 
     def __init__(self, source: Source, text: str, file: str | None) -> None:
         self.source = source
         self.text = text
-        self.file = file  # None for a prompt in the spec itself
+        self.file = file  # None if the spec itself contains the prompt
 
     def report_character(self, offset: int, code: str, message: str, hint: str) -> None:
-        """Add a diagnostic at character `offset`, in the prompt's own file if it has one."""
+        """Report a mistake at character `offset`, in the prompt's own file if it has one."""
         if self.file is None:
             self.source.report_character(("research", "prompt"), offset, code, message, hint)
         else:
@@ -92,7 +92,7 @@ class PromptText:
 
 
 def find_prompt(source: Source, research: Data) -> PromptText | None:
-    """Return the prompt of a spec; None where there is none that can be read, which is reported."""
+    """Return the prompt of a spec; None if there is none, or after reporting that its file cannot be read."""
     text = research.get("prompt")
     if not isinstance(text, str) or not text.strip():
         return None
@@ -109,7 +109,7 @@ def find_prompt(source: Source, research: Data) -> PromptText | None:
 
 
 def report_missing_file(source: Source, place: Place, name: str, file: ReferencedFile | None) -> None:
-    """Report a file that a spec refers to and that cannot be read."""
+    """Report a file that a spec refers to and that cannot be read; report nothing for other files."""
     problem = file.problem if file else "it was not looked for"
     message = f"cannot read `{file.file if file else name}`: {problem}"
     source.report_value(place, "SPEC604", message, "write its path from the folder of the specs on")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: code -> (title, what it means, what to do).
+#: By code: the title, what it means, what to do.
 RESEARCH_CODES: Mapping[str, tuple[str, str, str]] = {
     # 6xx: how research is asked for
     "SPEC601": ("unknown provider", "There is no such provider of research.", "Take one of those the hint names."),
@@ -23,7 +23,7 @@ RESEARCH_CODES: Mapping[str, tuple[str, str, str]] = {
         "The prompt or the schema is a file below `specs/` that is not there or cannot be read.",
         "Mend the path, which starts at the folder of the specs.",
     ),
-    "SPEC605": ("place without an input", "The prompt has a place that no input fills.", "Add the input, or mend it."),
+    "SPEC605": ("place without an input", "The prompt has a place that no input fills.", "Add the input or rename it."),
     "SPEC606": (
         "input the prompt does not use",
         "An input stands nowhere in the prompt, so the answer cannot depend on it.",

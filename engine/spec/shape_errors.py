@@ -30,7 +30,7 @@ def is_identifier(text: str) -> bool:
 
 
 def report_shape_errors(source: Source, error: ValidationError) -> None:
-    """Add a diagnostic to the source for every entry of `error`."""
+    """Report each entry of pydantic's `error` as a diagnostic of the source."""
     for entry in error.errors(include_url=False):
         place = tuple(step for step in entry["loc"] if step not in _BRANCHES)
         kind = entry["type"]
@@ -48,12 +48,12 @@ def report_shape_errors(source: Source, error: ValidationError) -> None:
             _report_value(source, place, kind, entry)
 
 
-#: Steps of pydantic's locations that name the alternatives of `rows`: a path, or a list of paths.
+#: The steps in pydantic's locations that stand for the two forms of `rows`: a path, or a list of paths.
 _BRANCHES = ("str", "list[str]")
 
 
 def _is_other_branch(source: Source, place: Place, loc: Place) -> bool:
-    """Return whether an error is about the alternative of `rows` (a path, a list) that the author did not write."""
+    """Return whether an error is about the form of `rows` (path, or list of paths) that the author did not use."""
     value = source.data
     for step in place[: place.index("rows") + 1]:
         value = value[step]
@@ -61,7 +61,7 @@ def _is_other_branch(source: Source, place: Place, loc: Place) -> bool:
 
 
 def _suggest_key(source: Source, place: Place) -> str:
-    """Return a hint for a key that the format does not have."""
+    """Return a hint for a key that does not exist in the format."""
     key = str(place[-1])
     if key == "default" and place[0] == "fields":
         field = source.data["fields"].get(place[1], {})
@@ -91,7 +91,7 @@ def _report_value(source: Source, place: Place, kind: str, entry: Any) -> None:
 
 
 def _describe_value_error(place: Place, kind: str, entry: Any) -> tuple[str, str, str]:
-    """Return code, message and hint for a value of the right type that the key does not accept."""
+    """Return code, message and hint for a value that has the right type but is not allowed."""
     value, name = entry["input"], _format_place(place)
     if place == ("spec",):
         message = f"unknown format version `{value}`" if isinstance(value, int) else "`spec` takes the whole number 1"

@@ -1,4 +1,4 @@
-"""The base of the models of the YAML format: unknown keys are mistakes, and no value is converted."""
+"""The base of the YAML format's models: unknown keys are mistakes, and no value is converted."""
 
 from __future__ import annotations
 

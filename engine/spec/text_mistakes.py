@@ -1,4 +1,4 @@
-"""Find mistakes in the text of a spec that a YAML parser does not find, or finds only later in the text."""
+"""Find mistakes in the text of a spec that a YAML parser misses, or notices only later in the text."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class TextMistake:
 _HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _MERGE_CONFLICT = re.compile(r"^<{7} .*$", re.MULTILINE)
 _WRONG_INDENT = re.compile("^[ \t]*([\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff])", re.MULTILINE)
-#: A value that begins with a double quote which is not closed on its line.
+#: A value that begins with a double quote and does not end on its line.
 _OPEN_QUOTE = re.compile(r"""^[ \t]*(?:- )?[\w.-]+:[ \t]+(")(?:[^"\\\n]|\\[^\n])*\\?$""", re.MULTILINE)
-#: A path without quotes that begins with a bracket, which YAML takes for a list or a mapping.
+#: A path without quotes that begins with a bracket, so that YAML reads a list or a mapping.
 _BARE_PATH = re.compile(r"[ \t]*(?:path|rows|when):[ \t]*[\[{]")
 
 
 def find_merge_conflict(text: str) -> TextMistake | None:
-    """Return the first marker of an unresolved git merge as a mistake; None when there is none."""
+    """Return the first marker of an unresolved git merge as a mistake; None without one."""
     found = _MERGE_CONFLICT.search(text)
     if found is None:
         return None
@@ -43,7 +43,7 @@ def find_hidden_characters(text: str) -> Iterator[TextMistake]:
 
 
 def find_cause(text: str, end: int) -> TextMistake | None:
-    """Return the likely cause of a syntax error that the parser noticed before character `end`; None without one."""
+    """Return the likely cause of a syntax error that the parser noticed before character `end`; None if unknown."""
     if found := _WRONG_INDENT.search(text, 0, end):
         message = f"U+{ord(found[1]):04X}, which looks like a space, stands in the indentation"
         return TextMistake(found.start(1), message, "replace it by a plain space")
@@ -54,5 +54,5 @@ def find_cause(text: str, end: int) -> TextMistake | None:
 
 
 def is_bare_path(line: str) -> bool:
-    """Return whether the first line of a text has an unquoted path that begins with a bracket."""
+    """Return whether the first line of a text has a path without quotes that begins with a bracket."""
     return _BARE_PATH.match(line) is not None

@@ -1,7 +1,7 @@
-"""Find the index in a YAML text of any character of a scalar's value.
+"""Find where in a YAML text a character of a scalar's value stands.
 
-YAML folds lines, drops indentation and decodes escapes, so that character 40 of a value is rarely the 40th after the
-quote. The text is therefore read token by token, and each token gives none, one or several characters of the value.
+YAML folds lines, drops indentation and decodes escapes, so character 40 of a value is rarely the 40th after the quote.
+The text is therefore read token by token; each token gives none, one or several characters of the value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A scalar between two indices of a text. `style` is its quote, `|` or `>`; None for an unquoted one."""
+    """A scalar between two indices of a text. `style` is its quote, or `|` or `>`; None for one without quotes."""
 
     start: int
     end: int
@@ -22,7 +22,7 @@ class Scalar:
 
 
 def find_character(text: str, scalar: Scalar, offset: int) -> int:
-    """Return the index in `text` of character `offset` of the scalar's value; the scalar's end if it has fewer."""
+    """Return the index in `text` of character `offset` of the scalar's value; the scalar's end if it is shorter."""
     tokens = _walk_block_scalar(text, scalar) if scalar.style in ("|", ">") else _walk_flow_scalar(text, scalar)
     for index, length in tokens:
         if offset < length:
@@ -37,7 +37,7 @@ _ESCAPED_BREAK = re.compile(r"\\\r?\n[ \t]*")
 
 
 def _walk_flow_scalar(text: str, scalar: Scalar) -> Iterator[tuple[int, int]]:
-    """Yield each token of an unquoted or quoted scalar: its index in the text, and how many characters it gives."""
+    """Yield each token of a scalar, with or without quotes: its index in the text, and how many characters it gives."""
     index = scalar.start + (1 if scalar.style else 0)
     while index < scalar.end:
         end, length = _read_flow_token(text, scalar.style, index)
@@ -54,7 +54,7 @@ def _read_flow_token(text: str, style: str | None, index: int) -> tuple[int, int
     if style == "'" and text.startswith("''", index):
         return index + 2, 1
     if found := _BREAK.match(text, index):
-        return found.end(), max(found.group().count("\n") - 1, 1)  # one break is a space, the first of several nothing
+        return found.end(), max(found.group().count("\n") - 1, 1)  # one break is a space, of several the first nothing
     return index + 1, 1
 
 
@@ -68,14 +68,14 @@ def _walk_block_scalar(text: str, scalar: Scalar) -> Iterator[tuple[int, int]]:
 
 
 def _is_break_dropped(line: str, after: list[str]) -> bool:
-    """Return whether folding drops the break after `line`: the first of several breaks between two lines of text."""
+    """Return whether folding drops the line break after `line`: the first of several breaks between lines of text."""
     following = next((content for content in after if content), "")
     several = bool(line and following) and not after[0]
     return several and line[0] not in " \t" and following[0] not in " \t"
 
 
 def _split_block_lines(text: str, scalar: Scalar) -> Iterator[tuple[int, str]]:
-    """Yield each line of a block: its index in the text, and its content without the block's indentation."""
+    """Yield each line of a block: its index in the text, and its content without the indentation of the block."""
     index = text.find("\n", scalar.start) + 1
     raw = text[index : scalar.end].split("\n")
     indent = _measure_indentation(raw, scalar.value)

@@ -1,4 +1,4 @@
-"""Read YAML into plain values, with the line and column of every key, value and character of a string.
+"""Read YAML to plain values, and record line and column of every key, value and character of a string.
 
 Values follow the core schema of YAML 1.2: `no`, `on`, `012` and `2024-01-01` are strings.
 """
@@ -24,12 +24,12 @@ Place = tuple[_Key, ...]
 
 try:
     from yaml import CBaseLoader as _BaseLoader
-except ImportError:  # PyYAML built without libyaml: its Python loader gives the same nodes, slower
+except ImportError:  # PyYAML was built without libyaml: its Python loader gives the same nodes, but slower
     from yaml import BaseLoader as _BaseLoader  # type: ignore[assignment]
 
 _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")  # a longer number stays text: no key takes one
+_INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")  # a longer number stays text: no key accepts one
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _LAST_COMMENT = re.compile(r"^[ \t]*#[^\n]*\n\Z", re.MULTILINE)
 _PLAIN_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "", None}
@@ -37,7 +37,7 @@ _PLAIN_TAGS = {"tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """1-based line and column."""
+    """A line and column, both counting from 1."""
 
     line: int
     column: int
@@ -48,7 +48,7 @@ _START = Position(1, 1)
 
 @dataclass(slots=True)
 class Source:
-    """A spec file: its data, the positions of its keys (`keys`) and values (`values`), and the mistakes found in it."""
+    """A spec file: its data, the positions of its keys (`keys`) and values (`values`), and the mistakes in it."""
 
     file: str
     text: str
@@ -64,14 +64,14 @@ class Source:
         return Path(self.file).stem
 
     def find_value_position(self, place: Place) -> Position:
-        """Return the position of the value at `place`; of the nearest value around it if it is absent."""
+        """Return the position of the value at `place`, or of the nearest value around it if it is absent."""
         for end in range(len(place), -1, -1):
             if place[:end] in self.values:
                 return self.values[place[:end]]
         return _START
 
     def find_key_position(self, place: Place) -> Position:
-        """Return the position of the key at `place`; of its value when it has no key (a list element)."""
+        """Return the position of the key at `place`, or of its value if it has no key (a list element)."""
         return self.keys.get(place) or self.find_value_position(place)
 
     def find_character_position(self, place: Place, offset: int) -> Position:
@@ -82,7 +82,7 @@ class Source:
         return self._locate_index(find_character(self.text, scalar, offset))
 
     def is_cut_by_comment(self, place: Place) -> bool:
-        """Return whether the value at `place` has no quotes and YAML read the end of its line as a comment."""
+        """Return whether the value at `place` has no quotes and YAML took the rest of its line for a comment."""
         scalar = self.scalars.get(place)
         if scalar is None or scalar.style is not None:
             return False
@@ -110,7 +110,7 @@ class Source:
         self.add_diagnostic(self._locate_index(mistake.index), code, message, mistake.hint)
 
     def cut_key(self, name: str) -> str:
-        """Return the text without a top-level key, its value and the comments directly above it."""
+        """Return the text of the file without a top-level key, its value and the comments directly above it."""
         if (name,) not in self.keys:
             return self.text
         begins = sorted(self._find_index(position) for place, position in self.keys.items() if len(place) == 1)
@@ -131,9 +131,9 @@ class Source:
 
 
 def load_source(file: Path, shown_as: str) -> Source:
-    """Read the spec file `file`, which messages call `shown_as`.
+    """Read the spec file `file`, which messages call `shown_as`; never raise.
 
-    Never raises: that a file cannot be read is a diagnostic of the source.
+    An unreadable file gives a source with a diagnostic.
     """
     source = Source(shown_as, "")
     if file.suffix != ".yaml":
@@ -155,7 +155,7 @@ def load_source(file: Path, shown_as: str) -> Source:
 
 
 def parse_source(text: str, file: str) -> Source:
-    """Parse YAML text. Never raises: mistakes are diagnostics of the source, whose `data` may then be None."""
+    """Parse YAML text; never raise: mistakes are diagnostics of the source, whose `data` may then be None."""
     source = Source(file, text)
     if conflict := text_mistakes.find_merge_conflict(text):
         source.report_text_mistake("SPEC102", conflict)
@@ -171,7 +171,7 @@ def parse_source(text: str, file: str) -> Source:
 
 
 def _read_document(source: Source, nodes: list[yaml.Node]) -> None:
-    """Read the one mapping of a spec into the source, or report what the file has instead."""
+    """Read the spec's mapping into the source; report a file that has anything else."""
     start_hint = "start it with `spec: 1`"
     if not nodes:
         source.add_diagnostic(_START, "SPEC105", "the file holds no spec", start_hint)
@@ -199,7 +199,7 @@ def _compose_nodes(text: str) -> Iterator[yaml.Node]:
 def _check_depth(text: str) -> None:
     """Raise MarkedYAMLError at the first event that is nested deeper than _MAX_DEPTH.
 
-    Nodes are read by recursion, and libyaml's own recursion would crash the process when its stack overflows.
+    Nodes are read by recursion, and a stack overflow in libyaml would crash the process.
     """
     depth = 0
     for event in yaml.parse(text, Loader=_BaseLoader):
@@ -235,7 +235,7 @@ def _report_syntax_error(source: Source, error: yaml.YAMLError) -> None:
 _MAX_DEPTH = 50  # a spec has six levels
 _TOO_DEEP = "this nests deeper than any spec"
 _SYNTAX_HINT = "quote a value that starts with a YAML sign such as `*`, `@` or `{`"
-#: libyaml's message -> the hint.
+#: The hint for each message of libyaml.
 _SYNTAX_HINTS = {
     "mapping values are not allowed in this context": "quote a value that holds `: `",
     "could not find expected ':'": "a key is followed by `:` and a space",
@@ -254,14 +254,14 @@ def _locate_node(node: yaml.Node) -> Position:
 
 
 class _NodeReader:
-    """Reads the node tree once, and adds the positions of keys and values to the source."""
+    """Reads the tree of nodes once, and records the positions of keys and values in the source."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.values: dict[int, Any] = {}  # by identity of the node: an alias is the same node as its anchor
 
     def read_node(self, node: yaml.Node, place: Place) -> Any:
-        """Return the value of a node at `place`; record its position."""
+        """Return the value of the node at `place`, and record its position."""
         if id(node) in self.values:
             return self.values[id(node)]
         self.source.values[place] = _locate_node(node)
@@ -271,7 +271,7 @@ class _NodeReader:
         return value
 
     def _check_sign(self, node: yaml.Node) -> None:
-        """Report anchors and tags, which only the text shows. Aliases need no check: each has an anchor."""
+        """Report an anchor or tag, which only the text shows. Aliases need no check, since each needs an anchor."""
         sign = self.source.text[node.start_mark.index : node.start_mark.index + 1]
         if sign == "&":
             message = "anchors and aliases are not used in specs"
@@ -307,7 +307,7 @@ class _NodeReader:
                 continue
             if key in values:
                 first = self.source.keys[(*place, key)]
-                message = f"`{key}` is said twice; first on line {first.line}"
+                message = f"`{key}` is given twice; first on line {first.line}"
                 self.source.add_diagnostic(position, "SPEC103", message, "keep one of the two")
                 continue
             self.source.keys[(*place, key)] = position

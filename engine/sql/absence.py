@@ -1,4 +1,4 @@
-"""Build the statement that finds step results which could have given a key and gave no row, with their orders."""
+"""Build the statements that find step results which could have given a key a row but did not, with their orders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.sql.identifiers import Statement, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_path_value
 from engine.sql.step_results import RECORDED_AT
 
-#: The operation of the step: from its output, or from the steps of its run before there is an output.
+#: The operation of a step: from its output or, before there is one, from the steps of its run.
 _OPERATION = """coalesce(found.operation_id, (
         select step ->> 'operation_id' from jsonb_array_elements(
             case when jsonb_typeof(run.blueprint_snapshot -> 'steps') = 'array'
@@ -21,19 +21,19 @@ _OPERATION = """coalesce(found.operation_id, (
         where step ->> 'position' = found.step_position::text limit 1
     ))"""
 
-#: The input of the step: its own; before it began, that of its run's entity where a submission has several, else that
-#: of the submission. `parallel_raw_response`, which earlier versions passed on, is left out.
+#: The input of a step: its own or, before it began, that of its run's entity (if the submission has several inputs) or
+#: of the submission; without `parallel_raw_response`, which earlier versions passed on.
 _INPUT = """case when jsonb_typeof(given.input) = 'object' then given.input - 'parallel_raw_response' end"""
 
 
-#: The step result has rows, and none of its elements was refused.
+#: The condition that a step result gave rows, and none of its elements was refused.
 _GAVE_ALL_ROWS = """coalesce(
             ledger.spec_digest = %(digest)s and ledger.outcome in ('written', 'unchanged', 'superseded')
             and ledger.refused_count = 0{}, false)"""
 
 
 def build_candidates_statement(plan: Plan, key_reading: Reading, org_id: str, limit: int) -> Statement:
-    """Select step results of the plan's operations that gave no row, or not all of them, newest first.
+    """Select step results of the plan's operations that gave no row, or rows for some elements only, newest first.
 
     Columns: those of `_build_statement`.
     """
@@ -44,7 +44,7 @@ def build_candidates_statement(plan: Plan, key_reading: Reading, org_id: str, li
 def build_answers_statement(
     plan: Plan, key_reading: Reading, org_id: str, parent: Mapping[str, Any], limit: int
 ) -> Statement:
-    """Select the step results behind the stored rows with the values `parent`, of which no element was refused.
+    """Select the step results of stored rows that have the values `parent`, if no element of them was refused.
 
     Columns: those of `_build_statement`.
     """

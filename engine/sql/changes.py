@@ -1,8 +1,8 @@
 """Build the statements that number the changes of a plan's rows and read a page of them.
 
-The triggers of migration 035 record each changed row without a number. A reader gives the numbers while it holds the
-row of `change_numbers`, and only to entries that are committed and not locked by a writer. So a reader that sees a
-number has seen all lower ones.
+The triggers of migration 035 record each changed row without a number. A reader gives the numbers while it holds a
+lock on the row of `change_numbers`, and only to committed entries that no transaction has locked. So a reader that
+sees a number has seen all lower ones.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from engine.rows.query import Query
 from engine.sql.identifiers import Statement, quote_table
 from engine.sql.select import build_row_columns
 
-#: The most entries that one statement numbers.
+#: The most entries that are numbered at once.
 _NUMBERED_AT_ONCE: Final = 10_000
 _OWN: Final = "org_id = %(org_id)s::uuid and table_name = %(table)s::text"
 
 
 def build_waiting_statement(plan: Plan, org_id: str) -> Statement:
-    """Select one row if some entry has no number yet, else none."""
+    """Select one row if some change has no number yet, else none."""
     return Statement(
         f"select 1 from row_changes where {_OWN} and number is null limit 1", _build_own_parameters(plan, org_id)
     )
 
 
 def build_numbering_statements(plan: Plan, org_id: str) -> list[Statement]:
-    """Number the entries that have no number, oldest first. To be run as one transaction.
+    """Number the changes that have no number, oldest first. To be run as one transaction.
 
-    These are three statements, since each sees what was committed when it began: the last one has to see what was
-    committed before the lock was taken.
+    It takes three statements, since each sees what was committed when it began: the last has to see what was committed
+    before the lock was taken.
     """
     start = (
         "insert into change_numbers (org_id, table_name) values (%(org_id)s::uuid, %(table)s::text)"
@@ -58,7 +58,7 @@ update change_numbers set last = (select max(number) from given) where {_OWN} an
 
 
 def build_changes_statement(plan: Plan, query: Query, after: int, limit: int) -> Statement:
-    """Select the changes with numbers above `after`, in order: number, id, whether the row exists, and its columns."""
+    """Select the changes with numbers above `after`: number, id, whether the row still exists, and its columns."""
     columns, parameters = build_row_columns(plan, query, "shown")
     text = f"""
 select entry.number::text, entry.row_id::text, (shown.id is not null)::text,

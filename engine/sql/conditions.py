@@ -1,8 +1,8 @@
-"""Build the SQL of a query's conditions, in forms that an index serves under row level security too.
+"""Build the SQL of a query's conditions in forms that an index can serve under row level security too.
 
-The planner keeps a condition out of an index when its operator is not leakproof: comparisons of `numeric`, LIKE, full
-text. Comparisons of text are leakproof, so a prefix is written as a range. Text is compared under the collation "C" (by
-code point), in which the strings of one prefix are adjacent on every server; the drafted indexes are made for it.
+The planner uses no index for a condition whose operator is not leakproof: comparisons of `numeric`, LIKE, full text.
+Comparisons of text are leakproof, so a prefix is written as a range. Text is compared under the collation "C" (by code
+point), in which strings with the same prefix are adjacent on every server; the drafted indexes have that collation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engine.rows.ordering import OrderColumn
 from engine.rows.query import Query
 from engine.sql.identifiers import quote
 
-#: The text search configuration: words are matched as they are written, without stemming, in any language.
+#: The text search configuration: words match as they are written, without stemming, in any language.
 SEARCH_CONFIGURATION: Final = "simple"
 _COLLATION: Final = ' collate "C"'
 _COMPARISONS: Final[Mapping[Operator, str]] = {
@@ -30,7 +30,7 @@ _COMPARISONS: Final[Mapping[Operator, str]] = {
 
 
 class _Parameters(dict[str, Any]):
-    """The parameters of a statement, named in the order they are added."""
+    """The parameters of a statement, named in the order in which they are added."""
 
     def add_value(self, value: Any, type_: str) -> str:
         """Add a value and return its placeholder, cast to `type_`."""
@@ -40,10 +40,10 @@ class _Parameters(dict[str, Any]):
 
 
 def build_conditions(plan: Plan, query: Query, *, paged: bool = True) -> tuple[str, dict[str, Any]]:
-    """Return the WHERE clause of a query and its parameters; without `paged` the position of its cursor is ignored."""
+    """Return the WHERE clause of a query and its parameters; without `paged`, the cursor's position is ignored."""
     columns, parameters = list_query_columns(plan), _Parameters()
     clauses = ["true"] if query.org_id is None else [f"org_id = {parameters.add_value(query.org_id, 'uuid')}"]
-    clauses += [_build_condition(columns[one.column], one, parameters) for one in query.conditions]
+    clauses += [_build_condition(columns[condition.column], condition, parameters) for condition in query.conditions]
     if query.search is not None:
         words = parameters.add_value(query.search, "text")
         document = build_search_document(plan)
@@ -54,7 +54,7 @@ def build_conditions(plan: Plan, query: Query, *, paged: bool = True) -> tuple[s
 
 
 def spell_comparable(column: QueryColumn, source: str = "") -> str:
-    """Return the SQL of a column for comparing and ordering: text under the collation of its index."""
+    """Return the SQL of a column for comparing and ordering: text gets the collation of its index."""
     return f"{source}{quote(column.name)}{_COLLATION if column.type.name == 'text' else ''}"
 
 
@@ -91,11 +91,11 @@ def _build_prefix(name: str, prefix: str, parameters: _Parameters) -> str:
 
 
 def find_prefix_end(prefix: str) -> str | None:
-    """Return the first text, in the order of code points, after all that begin with `prefix`; None if there is none."""
+    """Return the first text, by code points, after all that begin with `prefix`; None if there is none."""
     for length in range(len(prefix), 0, -1):
         code = ord(prefix[length - 1]) + 1
         if code <= 0x10FFFF:
-            return prefix[: length - 1] + chr(0xE000 if code == 0xD800 else code)  # skip the surrogates
+            return prefix[: length - 1] + chr(0xE000 if code == 0xD800 else code)  # skip surrogates: no text has them
     return None
 
 
@@ -105,9 +105,9 @@ def find_prefix_end(prefix: str) -> str | None:
 def _build_position_condition(
     order: Sequence[OrderColumn], after: Sequence[str | None], parameters: _Parameters
 ) -> str:
-    """Return the condition that a row comes after a position in the order: its values, then the id.
+    """Return the condition that a row comes after a position: the values of the order's columns, then the id.
 
-    Where one comparison of row values expresses it, that is used, since an index can start there. Otherwise (columns in
+    If one comparison of row values expresses it, that is used, since an index can start there. Otherwise (columns in
     two directions, or nulls that come after the values) the condition has one alternative per column.
     """
     *values, row_id = after

@@ -1,4 +1,4 @@
-"""Build the statements that count step results for the accounts: found, pending, and recorded by outcome."""
+"""Build the statements that count step results for the accounts: found, pending, and by recorded outcome."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from engine.sql.identifiers import Statement
 from engine.sql.lineage import COUNT_STALE_SQL
 from engine.sql.step_results import FOUND, QUEUED, RECORDED_AT
 
-#: Disable index scans for the transaction while the tables are not vacuumed, for counting all organisations. After a
-#: load and before the first vacuum an index-only scan visits the table for every entry, which takes several times as
-#: long as a sequential scan, and the planner does not expect it.
+#: Disable index scans for the transaction as long as the tables were not vacuumed, for counts over all organisations.
+#: Between a load and the first vacuum, an index-only scan visits the table for every entry, which takes several times
+#: as long as a sequential scan; the planner does not expect that.
 SET_INDEX_SCANS_SQL = """
 select set_config(name, vacuumed::text, true)
 from unnest(array['enable_indexscan', 'enable_bitmapscan', 'enable_indexonlyscan']) as name, (
@@ -45,9 +45,8 @@ group by spec, org_id
 def build_outcome_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
     """Count ledger entries with the plans' present digests by (spec, org_id, outcome).
 
-    Columns: these three, the count, then the sums of elements, rows, duplicates and refused elements. Of each spec one
-    part of an index is read in its order, which gives the groups without a hash table: half the time of all specs at
-    once.
+    Columns: these three, the count, then the sums of elements, rows, duplicates and refused elements. Each spec reads
+    its part of an index in order, which gives the groups without a hash table: half the time of all specs at once.
     """
     parts, parameters = [], {"org_id": org_id}
     for number, plan in enumerate(plans):
@@ -77,7 +76,7 @@ def build_results_by_outcome_statement(
 ) -> Statement:
     """Select the step results behind one count (an outcome, `found`, `pending` or `refused`), newest first.
 
-    `queued`: whether `pending_results` has what is pending; otherwise the history is looked through.
+    `queued`: whether `pending_results` has every pending step result; otherwise the whole history is searched.
     Columns: id, org_id, pipeline_run_id, recorded_at, outcome, reasons.
     """
     ledger = "ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s"

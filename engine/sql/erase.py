@@ -1,7 +1,7 @@
-"""Build the statements that look for somebody in a database, and those that remove what is about them.
+"""Build the statements that search a database for a person or company, and those that remove what is about them.
 
-Names are looked for by regular expressions over small letters. `lower` does not know the letters beyond ASCII in every
-locale, so those of what is looked for are translated. JSON may spell a character as an escape.
+Names are searched by regular expressions over lower-case text. In some locales `lower` does not convert letters beyond
+ASCII, so those that occur in the searched names are translated. JSON may write a character as an escape.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ _SPACE = r"(\s|\\[nrt])+"
 
 @dataclass(frozen=True, slots=True)
 class TextSearch:
-    """A search for several texts at once: `pattern` over what `build_match` makes of a value."""
+    """A search for several texts at once: `pattern` is applied to the result of `build_match` for a value."""
 
     pattern: str
-    capitals: str  # letters beyond ASCII that `lower` may not know
+    capitals: str  # letters beyond ASCII that `lower` may not convert
     smalls: str
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The parameters of `build_match`."""
+        """The parameters of the condition that `build_match` builds."""
         return {"pattern": self.pattern, "capitals": self.capitals, "smalls": self.smalls}
 
 
 def build_text_search(texts: Iterable[str]) -> TextSearch:
-    """Return the search for `texts`, which are in small letters. Case, blanks and JSON's escapes do not count."""
+    """Return the search for `texts`, given in lower case. Letter case, white space and JSON escapes are ignored."""
     spellings = {form for text in texts for form in _list_spellings(text)}
     letters = sorted({letter for text in spellings for letter in text if not letter.isascii()})
     pairs = [(letter.upper(), letter) for letter in letters if letter.upper() != letter and len(letter.upper()) == 1]
@@ -51,12 +51,12 @@ def _percent_encode(text: str) -> str:
 
 def _build_pattern(text: str) -> str:
     words = ("".join(map(_escape_letter, word)) for word in text.split())
-    return _SPACE.join(words).replace("ss", "(ss|ß)")  # as letters are compared
+    return _SPACE.join(words).replace("ss", "(ss|ß)")  # equal when case is ignored
 
 
 def _escape_letter(letter: str) -> str:
     if letter in '"\\':
-        return rf"(\\)*\{letter}"  # JSON escapes them
+        return rf"(\\)*\{letter}"  # JSON may escape it
     if letter.isalnum() and letter.isascii():
         return letter
     if letter.isascii():
@@ -65,11 +65,11 @@ def _escape_letter(letter: str) -> str:
 
 
 def build_match(value: str) -> str:
-    """Build the condition that a text expression has what is looked for (`TextSearch.parameters`)."""
+    """Build the condition that the text expression `value` contains a searched text (`TextSearch.parameters`)."""
     return f"translate(lower({value}), %(capitals)s, %(smalls)s) ~ %(pattern)s"
 
 
-#: Step results that mention what is looked for. The documents are read by the caller, who judges them.
+#: Step results that mention a searched text. The caller reads their documents and decides whether they are about it.
 FIND_STEPS_SQL = f"""
 select s.id::text, s.pipeline_run_id::text, s.submission_id::text, s.operation_id, s.order_id::text,
     s.output_payload::text, s.input_payload::text
@@ -78,7 +78,7 @@ where s.org_id = %(org_id)s::uuid
     and ({build_match("s.output_payload::text")} or {build_match("s.input_payload::text")})
 """
 
-#: Runs whose input mentions what is looked for.
+#: Runs whose input mentions a searched text.
 FIND_RUNS_SQL = f"""
 select r.id::text, r.submission_id::text, (r.blueprint_snapshot #> '{{entity,input}}')::text
 from pipeline_runs as r
@@ -90,14 +90,14 @@ select u.id::text, u.input_payload::text from submissions as u
 where u.org_id = %(org_id)s::uuid and {build_match("u.input_payload::text")}
 """
 
-#: Orders that hold what is looked for: the keys of the output beside the answer.
+#: Orders whose `output` (the output's keys beside the answer) mentions a searched text.
 FIND_ORDERS_SQL = f"""
 select o.id::text, o.operation, o.output::text, o.step_result_id::text, o.pipeline_run_id::text, o.submission_id::text
 from research_orders as o
 where o.org_id = %(org_id)s::uuid and {build_match("o.output::text")}
 """
 
-#: Orders of step results, and step results of orders: an answer is about the same in all of them.
+#: The orders of step results, and the step results of orders: they share an answer, so they are about the same.
 FIND_SHARED_SQL = """
 select o.id::text, s.id::text, s.pipeline_run_id::text, s.submission_id::text
 from research_orders as o
@@ -113,7 +113,7 @@ select s.id::text, s.pipeline_run_id::text, s.submission_id::text from step_resu
 where s.org_id = %(org_id)s::uuid and s.id = any(%(steps)s::uuid[])
 """
 
-#: Tables whose rows name the step result they are from, of specs that are no longer in the project too.
+#: Tables whose rows name their step result, also those of specs that are no longer in the project.
 FIND_SOURCED_TABLES_SQL = """
 select n.nspname, c.relname from pg_class as c
 join pg_namespace as n on n.oid = c.relnamespace
@@ -123,7 +123,7 @@ where c.relkind in ('r', 'p') and not c.relispartition and n.nspname not in ('pg
 order by 1, 2
 """
 
-#: Every table with columns that hold text or JSON: (schema, table, whether it has `id`, whether `org_id`, the columns).
+#: Every table with columns of text or JSON: (schema, table, whether it has `id`, whether it has `org_id`, the columns).
 LIST_TEXT_COLUMNS_SQL = """
 select n.nspname, c.relname, bool_or(a.attname = 'id'), bool_or(a.attname = 'org_id'),
     array_agg(a.attname::text order by a.attnum) filter (
@@ -159,7 +159,7 @@ select spec, unit::text, parent::text from row_lineage
 where org_id = %(org_id)s::uuid and step_result_id = any(%(steps)s::uuid[])
 """
 
-#: What a table has of step results that go with them, counted before.
+#: How many entries each table has that are deleted together with the step results; to be counted before.
 COUNT_OF_STEPS_SQL = """
 select 'step_persistence', count(*) from step_persistence where step_result_id = any(%(steps)s::uuid[])
 union all
@@ -170,7 +170,7 @@ select 'pending_results', count(*) from pending_results where step_result_id = a
 
 DELETE_STEPS_SQL = "delete from step_results where id = any(%(steps)s::uuid[]) and org_id = %(org_id)s::uuid"
 
-#: The rows of these units go when nothing contributes to them any more, whatever happened to them before.
+#: Mark the units so that their rows are deleted once nothing contributes to them, whatever happened to them before.
 MARK_UNITS_SQL = """
 update stale_rows set remove_when_empty = true
 where org_id = %(org_id)s::uuid and unit = any(%(units)s::uuid[])
@@ -219,7 +219,7 @@ update submissions set input_payload = %(given)s::jsonb, source = %(source)s, me
 where id = %(id)s::uuid
 """
 
-#: An order stays on the books. Its question is nobody's any more: asked again, it is bought again.
+#: An order is kept for its cost. Its question is blanked, so the same question is bought again if it is asked again.
 BLANK_ORDERS_SQL = """
 update research_orders set question = 'erased ' || id, output = null, answer = null, error_message = null,
     erased_at = now()
@@ -228,9 +228,9 @@ where org_id = %(org_id)s::uuid and id = any(%(orders)s::uuid[]) and erased_at i
 
 
 def build_find_rows_sql(table: str, columns: Sequence[str]) -> str:
-    """Build the query for rows without a living step result whose `columns` mention what is looked for.
+    """Build the query for rows whose step result was deleted and whose `columns` mention a searched text.
 
-    (id, the values of the columns). Other rows are judged by their step results.
+    Returns the id and the values of the columns. Other rows are found by their step results.
     """
     match = " or ".join(build_match(f"stored.{quote(column)}") for column in columns)
     values = "".join(f", stored.{quote(column)}" for column in columns)
@@ -242,7 +242,7 @@ where stored.org_id = %(org_id)s::uuid and ({match})
 
 
 def build_sourced_rows_sql(schema: str, table: str) -> str:
-    """Build the query for the rows whose source is one of `steps`, and for those among `rows`."""
+    """Build the query for the ids of rows whose step result is one of `steps`, and of those among `rows`."""
     return f"""
 select id::text from {quote(schema)}.{quote(table)}
 where org_id = %(org_id)s::uuid and (source_step_result_id = any(%(steps)s::uuid[]) or id = any(%(rows)s::uuid[]))
@@ -250,7 +250,7 @@ where org_id = %(org_id)s::uuid and (source_step_result_id = any(%(steps)s::uuid
 
 
 def build_delete_rows_sql(schema: str, table: str) -> str:
-    """Build the statement that deletes `rows` that nothing contributes to any more, and `named` ones in any case."""
+    """Build the statement that deletes those of `rows` to which nothing contributes any more, and all in `named`."""
     return f"""
 delete from {quote(schema)}.{quote(table)}
 where org_id = %(org_id)s::uuid and (id = any(%(named)s::uuid[]) or (
@@ -260,18 +260,18 @@ where org_id = %(org_id)s::uuid and (id = any(%(named)s::uuid[]) or (
 
 
 def build_left_rows_sql(schema: str, table: str) -> str:
-    """Build the query for those of `rows` that are there."""
+    """Build the query for the ids of those of `rows` that still exist."""
     return f"select id from {quote(schema)}.{quote(table)} where id = any(%(rows)s::uuid[])"
 
 
 def build_mentions_sql(schema: str, table: str, columns: Sequence[str], *, has_id: bool, has_org: bool) -> str:
-    """Build the query for the rows of a table that mention what is looked for: (id or place, the columns)."""
+    """Build the query for the rows of a table that mention a searched text: (id or physical place, the columns)."""
     places = "id::text" if has_id else "ctid::text"
     matches: Mapping[str, str] = {column: build_match(f"{quote(column)}::text") for column in columns}
-    found = ", ".join(f"case when {match} then {_quote_text(column)} end" for column, match in matches.items())
+    names = ", ".join(f"case when {match} then {_quote_text(column)} end" for column, match in matches.items())
     scope = "org_id::text = %(org_id)s and " if has_org else "id::text = %(org_id)s and " if table == "orgs" else ""
     return f"""
-select {places}, array_remove(array[{found}]::text[], null) from {quote(schema)}.{quote(table)}
+select {places}, array_remove(array[{names}]::text[], null) from {quote(schema)}.{quote(table)}
 where {scope}({" or ".join(matches.values())})
 order by 1 limit %(limit)s
 """

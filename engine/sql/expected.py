@@ -1,9 +1,9 @@
-"""Build the queries that compute the row each key must have, for `dex verify` alone, by folding contributions in SQL.
+"""Build the queries that compute, for `dex verify`, the row that each key must have, by folding contributions in SQL.
 
-They do not call the fold of the engine: the rule of what makes a row is written a second time, over all contributions
-at once, so that a mistake in one is found by the other.
+They are independent of the engine's fold: its rules are written a second time here, over all contributions at once,
+so that a mistake in one is found by the other.
 
-Names with a capital letter cannot be columns of a spec, whose names have none.
+Table and column names with a capital letter are this module's own: no column of a spec has one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from engine.spec.vocabulary import OnAbsent, OnMissing
 from engine.sql.identifiers import quote, quote_names
 from engine.sql.step_results import FOUND, PENDING
 
-#: The table of contributions.
+#: The temporary table of contributions: what each step result gives for each key.
 GIVEN = '"Given"'
-#: With `on_absent: delete`: the "Element" of the entry per step result that names the parent key it has rows for.
+#: With `on_absent: delete`, each step result has an extra entry for its parent key; this is the "Element" of it.
 PARENT_ELEMENT = -1
 _SOURCE_IDS = tuple(name for name in SOURCE_COLUMNS if name not in ("source_recorded_at", "source_step_result_id"))
-#: A value of each type to compare in place of null in a key: a full join needs equalities.
+#: By type, a value to compare instead of null in a key, since a full join needs equalities.
 _ZEROS = {
     "text": "''::text",
     "jsonb": "'null'::jsonb",
@@ -39,9 +39,9 @@ _ZEROS = {
 
 
 def list_given_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
-    """Return (name, type) of each column of the table of contributions.
+    """Return name and type of each column of the table of contributions.
 
-    A held document is the id of its step result.
+    A held document (one that Postgres copies itself) is represented by the id of its step result.
     """
     held = {column.name for column in reading.held_fields}
     return (
@@ -56,13 +56,13 @@ def list_given_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
 
 
 def build_given_table_sql(reading: Reading) -> str:
-    """Build the statement that creates the table of contributions, which is dropped with the transaction."""
+    """Build the statement that creates the temporary table of what each step result gives for each key."""
     columns = ", ".join(f"{quote(name)} {kind}" for name, kind in list_given_columns(reading))
     return f"create temporary table {GIVEN} ({columns}) on commit drop"
 
 
 def build_copy_sql(reading: Reading) -> str:
-    """Build the COPY that fills the table of contributions."""
+    """Build the COPY that fills the temporary table of what each step result gives for each key."""
     return f"copy {GIVEN} ({quote_names(name for name, _ in list_given_columns(reading))}) from stdin"
 
 
@@ -70,7 +70,7 @@ ANALYZE_SQL = f"analyze {GIVEN}"
 
 
 def build_expected_parts(plan: Plan) -> list[str]:
-    """Build the parts of a `with` clause, of which the last one, "Expected", has one row per key, as it must be stored.
+    """Build the parts of a `with` clause; the last, "Expected", has one row per key, as it must be stored.
 
     Parameters: `operations`, `spec`, `digest`.
     """
@@ -87,12 +87,12 @@ def build_expected_parts(plan: Plan) -> list[str]:
     ]
 
 
-#: The step results that are found and have no entry under the present digest.
+#: The found step results that have no ledger entry with the present digest.
 _UNRECORDED_QUERY = f"""    select found.id from step_results as found
     where {FOUND} and {PENDING}"""
 
 
-#: The elements that the database refuses, as recorded in the ledger.
+#: The elements that the database refused, as recorded in the ledger.
 _REFUSED_QUERY = """    select ledger.step_result_id as "Step", coalesce((reason ->> 'element')::int, 0) as "Element"
     from step_persistence as ledger cross join lateral jsonb_array_elements(ledger.reasons) as reason
     where ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s
@@ -100,7 +100,7 @@ _REFUSED_QUERY = """    select ledger.step_result_id as "Step", coalesce((reason
 
 
 def _build_elements_query(plan: Plan, keys: Sequence[str]) -> str:
-    """Select the last element of each key within each step result."""
+    """Select, of each step result, the last element of each key."""
     if not plan.many:
         return f"    select * from {GIVEN}"
     return f"""    select distinct on ({quote_names(keys)}, "Step") * from {GIVEN}
@@ -119,7 +119,10 @@ def list_parent_names(plan: Plan) -> tuple[str, ...]:
 
 
 def _build_parent_parts(plan: Plan) -> list[str]:
-    """Build, with `on_absent: delete`, the queries for the results of each parent key and the newest complete one."""
+    """Build the queries about parent keys; none without `on_absent: delete`.
+
+    "Spoken" has the step results of each parent key, and "Parents" the newest of them that is complete.
+    """
     if plan.on_absent is not OnAbsent.DELETE:
         return []
     names = list_parent_names(plan)
@@ -142,7 +145,7 @@ def _build_parent_parts(plan: Plan) -> list[str]:
 
 
 def _build_contributions_query(plan: Plan) -> str:
-    """Select the elements that count, each with whether something about its row is pending."""
+    """Select the elements that count, each with whether something that may change its row is pending."""
     pending, counts = "unrecorded.id is not null", ""
     join = '\n    left join "Unrecorded" as unrecorded on unrecorded.id = element."Step"'
     if plan.on_absent is OnAbsent.DELETE:
@@ -159,7 +162,7 @@ def _build_contributions_query(plan: Plan) -> str:
 
 
 def _build_ranked_query(keys: Sequence[str]) -> str:
-    """Number the contributions of each key, newest first, and number the keys."""
+    """Number what the step results give for each key, newest first, and number the keys."""
     names = quote_names(keys)
     return f"""    select *, dense_rank() over (order by {names}) as "Group",
         row_number() over (partition by {names} order by "Recorded" desc, "Step" desc) as "Rank",
@@ -173,7 +176,7 @@ def _list_kept_fields(plan: Plan) -> list[Field]:
 
 
 def _build_kept_query(plan: Plan) -> str:
-    """Select the newest value that is not null of each `keep` column, for keys with several contributions."""
+    """Select the newest non-null value of each column with `on_missing: keep`, for keys with several contributions."""
     values = "".join(f",\n        {_build_newest_value(column)}" for column in _list_kept_fields(plan))
     return f"""    select "Group" as "Kept group"{values}
     from "Ranked" where "Count" > 1 group by "Group\""""
@@ -181,14 +184,14 @@ def _build_kept_query(plan: Plan) -> str:
 
 def _build_newest_value(column: Field) -> str:
     name = quote(column.name)
-    # Postgres aggregates only arrays of one length: each is converted to text and back
+    # Postgres can aggregate only arrays of equal length, so each is converted to text and back
     value, back = (f"{name}::text", "::text[]") if column.type.name == "text[]" else (name, "")
     newest = f'array_agg({value} order by "Recorded" desc, "Step" desc) filter (where {name} is not null)'
     return f"(({newest})[1]){back} as {name}"
 
 
 def _build_expected_query(plan: Plan) -> str:
-    """Select one row per key: the newest contribution, with the kept values of columns it has none for."""
+    """Select one row per key: from the newest step result, with kept values for the columns that it leaves empty."""
     kept = {column.name for column in _list_kept_fields(plan)}
     values = [
         f"coalesce(newest.{quote(column.name)}, kept.{quote(column.name)}) as {quote(column.name)}"
@@ -208,7 +211,7 @@ def _build_expected_query(plan: Plan) -> str:
 
 
 def build_match(names: Iterable[str], fields: Sequence[Field], left: str, right: str) -> str:
-    """Build equalities of the named columns that hold for nulls too, in a form that a full join can hash."""
+    """Build equalities of the named columns in which null equals null, in a form that a full join can hash."""
     nullable: Mapping[str, Field] = {column.name: column for column in fields if not column.required}
     return " and ".join(
         f"({left}.{quote(name)} is null) = ({right}.{quote(name)} is null)"

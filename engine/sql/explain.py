@@ -1,4 +1,4 @@
-"""Build the statements that explain rows: a stored row, the rows of a key, their basis, and the ledger's entries."""
+"""Build the statements that explain rows: they read a stored row, the rows of a key, the basis, and ledger entries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.research.providers import ResearchProvider
 from engine.sql.identifiers import Statement, build_answer_columns, quote, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_path_value
 
-#: The ledger entries of step results: (id, whether of the present version of the spec, outcome, reasons).
+#: The ledger entries of step results: (id, whether made under the present version of the spec, outcome, reasons).
 READ_LEDGER_SQL = """
 select step_result_id::text, spec_digest = %(digest)s, outcome, reasons
 from step_persistence
@@ -42,12 +42,12 @@ where stored.org_id = %(org_id)s::uuid and stored.id = %(id)s::uuid
 
 
 def build_owner_statement(plan: Plan, row_id: str) -> Statement:
-    """Select the organisation of a row by the row's id alone, for operators."""
+    """Select the organisation of the row with this id, whichever it is; for operators."""
     return Statement(f"select org_id::text from {quote_table(plan.table)} where id = %(id)s::uuid", {"id": row_id})
 
 
 def build_rows_of_key_statement(plan: Plan, org_id: str, key: Mapping[str, Any], limit: int) -> Statement:
-    """Select the rows with these values of conflict columns in the order of their keys: (id, key as JSON text)."""
+    """Select the rows with these values of key columns, in the order of their keys: (id, key as JSON text)."""
     conditions, parameters = build_key_conditions(plan, key)
     names = [column.name for column in plan.key_fields]
     text = f"""
@@ -61,7 +61,7 @@ limit %(limit)s
 
 
 def build_key_conditions(plan: Plan, key: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Build the condition that a row `stored` of the organisation has these values; return it and its parameters."""
+    """Build the condition that a row `stored` of the organisation has these values; return it with its parameters."""
     conditions, parameters = ["stored.org_id = %(org_id)s::uuid"], dict[str, Any]()
     for number, (name, value) in enumerate(key.items()):
         if value is None:

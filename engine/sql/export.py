@@ -1,4 +1,4 @@
-"""Build the COPY statements of an export: all rows of a query as lines of JSON, as CSV, or as columns for Parquet.
+"""Build the COPY statements of an export, for all rows of a query: lines of JSON, CSV, or columns for Parquet.
 
 Postgres writes the lines itself (`COPY ... TO STDOUT`), so that no value passes through Python objects.
 """
@@ -16,12 +16,12 @@ from engine.sql.identifiers import Statement, quote, quote_names, quote_table
 from engine.sql.select import build_order
 from engine.values.column_types import TYPES, ColumnType
 
-#: JSON text escapes control characters, so with these as delimiter and quote CSV adds nothing: a line is one object.
+#: JSON escapes control characters, so CSV with these as delimiter and quote adds nothing: a line is one object.
 _LINES = r"format csv, delimiter e'\x02', quote e'\x01', escape e'\x01'"
 
 
 def build_copy_statement(plan: Plan, query: Query, format_: ExportFormat) -> Statement:
-    """Copy every row that matches, in the query's order: as lines of JSON, or else as CSV without a header."""
+    """Copy every row that matches, in the query's order, as lines of JSON or as CSV without a header."""
     is_lines = format_ is ExportFormat.NDJSON
     columns, parameters = _build_lines(query) if is_lines else _build_columns(plan, query, format_)
     conditions, more = build_conditions(plan, query)
@@ -37,7 +37,7 @@ copy (
 
 
 def list_export_columns(plan: Plan, query: Query) -> dict[str, ColumnType]:
-    """Return the columns of an export by name: the selected ones with their types, then the paths as documents."""
+    """Return the columns of an export with their types: the selected columns, then the paths, which are documents."""
     fields = {column.name: column.type for column in plan.fields}
     provided = {name: TYPES[column.type] for name, column in PROVIDED_COLUMNS.items()}
     known = {**provided, **fields}
@@ -45,9 +45,9 @@ def list_export_columns(plan: Plan, query: Query) -> dict[str, ColumnType]:
 
 
 def _build_columns(plan: Plan, query: Query, format_: ExportFormat) -> tuple[str, dict[str, Any]]:
-    """Return the select list of CSV and Parquet with its parameters.
+    """Return the select list for CSV and Parquet, and its parameters.
 
-    Arrays become JSON like documents. Parquet has no infinite timestamps, so they become null.
+    Arrays become JSON, as documents do. Parquet has no infinite timestamps, so they become null.
     """
     types = list_export_columns(plan, query)
     columns = []
@@ -63,9 +63,9 @@ def _build_columns(plan: Plan, query: Query, format_: ExportFormat) -> tuple[str
 
 
 def _build_lines(query: Query) -> tuple[str, dict[str, Any]]:
-    """Return the select list of one JSON object with its parameters.
+    """Return the select list for one JSON object per row, and its parameters.
 
-    The values of paths are appended to the object's text, since a column alias cannot be as long as a path.
+    The values of paths are appended to the object's text, since a path may be too long for a column alias.
     """
     row = f"(select row_to_json(line.*)::text from (select {quote_names(query.columns, 'shown.')}) as line)"
     if not query.paths:

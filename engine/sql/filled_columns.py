@@ -1,4 +1,4 @@
-"""Build the statement that counts in how many of a table's newest rows each column has a value."""
+"""Build the statement that counts, for each column, in how many of a table's newest rows it has a value."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from engine.sql.identifiers import Statement, quote, quote_table
 
 
 def build_filled_columns_statement(plan: Plan, org_id: str, newest: int) -> Statement:
-    """Count the `newest` rows of an organisation, then the values of each field in them.
+    """Count the `newest` rows of an organisation, and for each field how many of them have a value.
 
-    Documents are not read: the row itself has a bit for each null.
+    Documents are not read: a row has a bitmap of its nulls.
     """
     names = [quote(column.name) for column in plan.fields]
     text = f"""

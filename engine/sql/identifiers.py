@@ -13,20 +13,20 @@ from typing import Any
 from engine.columns import is_document_column, list_document_columns
 from engine.plan import Plan
 
-#: The most nullable key columns for which a lookup has branches: up to 2**4 of them, of which one reads an index.
+#: The most nullable key columns for which a lookup has branches: 2**4 branches, of which one reads an index.
 _MOST_BRANCHED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL text and its parameters, in the form that the driver takes."""
+    """SQL text and its parameters, as psycopg takes them."""
 
     text: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def quote(name: str) -> str:
-    """Quote an identifier and escape `%` for the driver. Raises ValueError for NUL, which Postgres cannot store."""
+    """Quote an identifier, and escape `%` for psycopg. Raises ValueError for NUL, which Postgres cannot store."""
     if "\0" in name:
         raise ValueError("an identifier cannot contain NUL")
     return '"' + name.replace('"', '""').replace("%", "%%") + '"'
@@ -48,11 +48,10 @@ def indent_lines(lines: Iterable[str]) -> str:
 
 
 def build_answer_columns(plan: Plan, wanted: Sequence[str], source: str, *, cast: bool = True) -> str:
-    """Build the select list of an answer: the scalar columns as one JSON object, then each document as text.
+    """Build the select list of an API answer: the scalar columns as one JSON object, then each document as text.
 
-    A document is text so that it passes to the caller without being decoded and encoded again. Without `cast` it is
-    left to Postgres to write it as text while it sends the row: a cast is computed below a sort, for all rows before
-    the first one is sent.
+    As text a document is passed on without being decoded and encoded again. Without `cast`, Postgres converts it only
+    while sending the row: a cast below a sort would be computed for all rows before the first one is sent.
     """
     scalar_columns = ", ".join(f"{source}.{quote(name)}" for name in wanted if not is_document_column(plan, name))
     scalars = f"(select row_to_json(small.*)::text from (select {scalar_columns}) as small) as scalars"
@@ -62,7 +61,7 @@ def build_answer_columns(plan: Plan, wanted: Sequence[str], source: str, *, cast
 
 
 def build_key_lookup(plan: Plan, source: str) -> str:
-    """Build the query for the stored row (`stored`) whose conflict columns equal those of `source`."""
+    """Build the query for the row `stored` that has the key of `source`."""
     return _build_lookup(plan, plan.conflict, source, "*")
 
 
@@ -72,10 +71,10 @@ def build_parent_lookup(plan: Plan, source: str) -> str:
 
 
 def _build_lookup(plan: Plan, names: Sequence[str], source: str, columns: str) -> str:
-    """Build one query per combination of null and not null key columns; for each row of `source` one of them applies.
+    """Build one query per combination of null and non-null key columns; for each row of `source` one of them applies.
 
-    No btree serves `is not distinct from`: for a nullable column it would read all rows of the organisation. Here each
-    branch is an index condition, and the branches that do not apply end at a test of `source` alone.
+    No btree can serve `is not distinct from`: with a nullable key column all rows of the organisation would be read.
+    Here each branch is an index condition, and a branch that does not apply ends at a test of `source` alone.
     """
     nullable = [name for name in names if name != "org_id" and not plan.field(name).required]
     branched, rest = nullable[:_MOST_BRANCHED], nullable[_MOST_BRANCHED:]

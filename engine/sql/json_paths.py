@@ -1,6 +1,6 @@
-"""Build the SQL that evaluates dotted paths over `step_results.output_payload` as JMESPath would.
+"""Build SQL expressions that evaluate dotted paths over `step_results.output_payload` with the result of JMESPath.
 
-Which paths are evaluated by Postgres is decided in `engine/rows/reading.py`.
+`engine/rows/reading.py` decides which paths Postgres evaluates.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def build_detoast_subquery(source: str, roots: Iterable[str]) -> str:
 
 
 def build_path_value(steps: Steps, source: str) -> str:
-    """Build the expression of the value at a dotted path, SQL null where JMESPath gives null for a missing key."""
+    """Build the expression for the value at a dotted path; a missing key gives SQL null, as JMESPath gives null."""
     root, *rest = steps
     value = f"({source}.{root} #> {_build_text_array(rest)})" if rest else f"{source}.{root}"
     return _build_merged_value(rest, source, value) if root == "context" else value
@@ -29,8 +29,8 @@ def build_path_value(steps: Steps, source: str) -> str:
 def _build_merged_value(keys: Steps | list[str], source: str, stored: str) -> str:
     """Build the value of the context with the step's own output merged into it, as `rows.document.merge_context` does.
 
-    `stored` is the context as it is stored. A path with a key looks only at the one of the two that has the key, so
-    that only a path to the whole context copies both.
+    `stored` is the context as stored. A path with a key reads only the one of the two that has the key, so that only a
+    path to the whole context copies both.
     """
     output = f"{source}.output"
     if keys:
@@ -44,7 +44,7 @@ def _build_merged_value(keys: Steps | list[str], source: str, stored: str) -> st
 
 
 def build_first_truthy(alternatives: tuple[Steps, ...], source: str) -> str:
-    """Build the expression of `a || b || c` with JMESPath's truthiness, SQL null where JMESPath gives null."""
+    """Build the expression for `a || b || c` with JMESPath's truthiness; SQL null where JMESPath gives null."""
     *earlier, last = [build_path_value(steps, source) for steps in alternatives]
     parts = [f"case when {value} not in ('null', 'false', '\"\"', '[]', '{{}}') then {value} end" for value in earlier]
     return f"coalesce({', '.join([*parts, _build_null_conversion(last)])})" if parts else _build_null_conversion(last)
@@ -63,13 +63,13 @@ def _build_text_array(steps: Iterable[str]) -> str:
 
 
 def _quote_literal(text: str) -> str:
-    """Quote a text constant. Keys of a path come from a checked spec, but are escaped like any text."""
+    """Quote a text constant. Keys of paths come from checked specs, but are escaped like any other text."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("%", "%%")
     return f"E'{escaped}'" if "\\" in escaped else f"'{escaped}'"
 
 
 def build_operation_case(expressions: Mapping[str, str], column: str) -> str:
-    """Build a `case` over the operation in `column`; if all operations share one expression, that expression."""
+    """Build a `case` over the operation in `column`, or only the expression if all operations share it."""
     if len(set(expressions.values())) == 1:
         return next(iter(expressions.values()))
     cases = " ".join(f"when {_quote_literal(operation)} then {text}" for operation, text in expressions.items())

@@ -1,4 +1,4 @@
-"""Build the statements of `row_lineage` and `stale_rows`: which step results make which row (migration 027)."""
+"""Build the statements for `row_lineage` and `stale_rows`: which step results give which row (migration 027)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from engine.plan import Plan
 from engine.rows.units import get_unit_fields
 from engine.sql.identifiers import build_parent_lookup, quote, quote_table
 
-#: Take the locks `locks`, in the given order, until the end of the transaction.
+#: Take the advisory locks `locks`, in the given order, until the end of the transaction.
 LOCK_UNITS_SQL = """
 select pg_advisory_xact_lock(number) from unnest(string_to_array(%(locks)s, ',')::bigint[]) as number
 """
@@ -53,7 +53,7 @@ cross join lateral (
 ) as stale
 """
 
-#: Record that step results contribute to units. Lists whose entries have no comma are sent as one text.
+#: Record that step results contribute to units. Lists whose entries contain no comma are sent as one text.
 WRITE_LINEAGE_SQL = """
 insert into row_lineage as known (org_id, unit, step_result_id, spec, row_id, parent, refused)
 select org_id, unit, step_result_id, %(spec)s, row_id, parent, refused
@@ -67,7 +67,7 @@ on conflict (org_id, unit, step_result_id) do update set
     row_id = excluded.row_id, parent = excluded.parent, refused = excluded.refused
 """
 
-#: The same for step results outside of the batch: an entry that was removed meanwhile stays removed.
+#: The same for step results outside of the batch, but only for entries that still exist.
 UPDATE_LINEAGE_SQL = """
 update row_lineage as known set row_id = entry.row_id, refused = entry.refused
 from unnest(
@@ -93,7 +93,7 @@ delete from step_persistence
 where spec = %(spec)s and step_result_id = any(string_to_array(%(ids)s, ',')::uuid[])
 """
 
-#: Remove entries that were folded, unless they were queued again since they were read.
+#: Delete stale entries that were folded, unless they were queued again after they were read.
 DELETE_STALE_SQL = """
 delete from stale_rows as known
 using unnest(
@@ -117,7 +117,7 @@ on conflict (org_id, spec, unit) do update set
     remove_when_empty = excluded.remove_when_empty, revision = excluded.revision
 """
 
-#: The next entries of a spec, in the order of organisation and unit. `orgs` empty: of all organisations.
+#: The next stale entries of a spec, in the order of organisation and unit; an empty `orgs` means all organisations.
 SELECT_STALE_SQL = """
 select org_id::text, unit::text, parent::text
 from stale_rows
@@ -135,7 +135,7 @@ group by spec, org_id
 
 
 def build_unit_rows_sql(plan: Plan) -> str:
-    """Build the query for stored rows `ids`: (id, org_id, whether they have a source, the values of the unit's key)."""
+    """Build the query for the stored rows `ids`: (id, org_id, whether they have a source, the key of their unit)."""
     keys = "".join(f", {quote(column.name)}" for column in get_unit_fields(plan))
     return f"""
 select id::text, org_id::text, source_step_result_id is not null{keys}
@@ -144,7 +144,7 @@ from {quote_table(plan.table)} where id = any(string_to_array(%(ids)s, ',')::uui
 
 
 def build_remove_rows_sql(plan: Plan) -> str:
-    """Build the statement that deletes those stored rows `ids` that have a source: (id, key as one JSON array)."""
+    """Build the statement that deletes those of the rows `ids` that have a source: (id, key as a JSON array)."""
     return f"""
 delete from {quote_table(plan.table)} as stored
 where id = any(string_to_array(%(ids)s, ',')::uuid[]) and source_step_result_id is not null
@@ -153,7 +153,7 @@ returning id::text, {_build_key_json(plan)}
 
 
 def build_unsource_rows_sql(plan: Plan) -> str:
-    """Build the statement that clears the source of those stored rows `ids` whose step result no longer exists."""
+    """Build the statement that clears the source columns of those rows `ids` whose step result was deleted."""
     return f"""
 update {quote_table(plan.table)} as stored set source_step_result_id = null
 where id = any(string_to_array(%(ids)s, ',')::uuid[]) and {_SOURCE_IS_GONE}
@@ -167,9 +167,9 @@ _SOURCE_IS_GONE = """stored.source_step_result_id is not null
 def build_remove_absent_sql(plan: Plan) -> str:
     """Build the statement that deletes, for each parent key, the rows that are not among `kept`.
 
-    A row whose step result no longer exists is deleted only where a complete result is newer. Parameters: `orgs`,
-    `parents`, and `times`, when the complete result was recorded (null: there is none). Returns (number of the parent
-    from 1, id, key).
+    A row whose step result was deleted is deleted only if a complete step result is newer. Parameters: `orgs`,
+    `parents`, and `times`, when the complete step result was recorded (null if there is none). Returns (number of the
+    parent key from 1, id, key).
     """
     return f"""
 with parent as materialized (
@@ -189,7 +189,7 @@ returning parent."Number", stored.id::text, {_build_key_json(plan)}
 
 
 def build_unsource_absent_sql(plan: Plan) -> str:
-    """Build the statement that clears the source of the rows that `build_remove_absent_sql` did not delete."""
+    """Build the statement that clears the source columns of rows that `build_remove_absent_sql` did not delete."""
     return f"""
 with parent as materialized (
 {_build_parents(plan)}
@@ -203,7 +203,7 @@ where stored.id = found.id and found.id <> all(string_to_array(%(kept)s, ',')::u
 
 
 def _build_parents(plan: Plan) -> str:
-    """Select the parent keys as rows. Names with a capital letter cannot be columns of a spec."""
+    """Select the parent keys as rows, under names with a capital letter, which no column of a spec has."""
     keys = "".join(
         f", (given ->> '{column.name}')::{column.type.sql} as {quote(column.name)}" for column in plan.parent_key
     )

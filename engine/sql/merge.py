@@ -1,9 +1,9 @@
 """Build the statements that store the folded rows of one batch: staging table, copy, lookup, insert, update.
 
 Rows are copied to a temporary table in the order of their keys and numbered. The stored row of each is looked up once.
-A row that does not exist is inserted under an id that was chosen before, and a row that differs is updated by its id,
-so no statement has to find its rows by key again. Held documents are joined in from `step_results` by the id of the
-step result they come from.
+A row that does not exist yet is inserted under an id that was chosen before; a row that differs is updated by its id.
+So no statement searches rows by their keys again. Held documents are joined in from `step_results`, by the id of the
+step result that they come from.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from engine.sql.upsert import build_row_difference, list_written_columns
 
 #: Names with a capital letter cannot be tables or columns of a spec, whose names have none.
 STAGING = '"Arriving"'
-#: Between two batches of one transaction.
+#: Drop the staging table between two batches of one transaction.
 DROP_STAGING_SQL = f"drop table if exists pg_temp.{STAGING}"
 PREVIEW_LENGTH = 60  # characters of a document in a preview
 _ORDINAL = '"Ordinal"'
 _ID = '"Id"'
-#: The staged rows to merge. For a bare `between` the planner expects one row in 200 and then compares all pairs.
+#: The staged rows to merge. (For a plain `between`, the planner expects one row in 200, and compares all pairs.)
 _STAGED_RANGE = f"coalesce({_ORDINAL} between %(first)s::int and %(last)s::int, false)"
 
 
 def list_staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
-    """Return (name, type) of each staging column. A held field is staged as the id of its step result."""
+    """Return name and type of each column of the staging table.
+
+    For a document that Postgres copies itself (a held field), the column has the id of the step result to copy from.
+    """
     held = {column.name for column in reading.held_fields}
     return (
         ("Ordinal", "integer"),
@@ -50,9 +53,9 @@ def build_copy_sql(reading: Reading) -> str:
 
 
 def build_lookup_sql(reading: Reading) -> str:
-    """Build the query for the stored rows of the staged rows `first` to `last`: (ordinal, id, whether they differ).
+    """Build the query for the stored rows that have the keys of the staged rows `first` to `last`.
 
-    A staged row without a stored one has a null id.
+    Returns (ordinal, id, whether they differ); the id is null if there is no stored row.
     """
     plan = reading.plan
     return f"""
@@ -67,9 +70,10 @@ where {_STAGED_RANGE}
 
 
 def build_insert_sql(reading: Reading) -> str:
-    """Build the insert of the staged rows `ordinals`: (ordinal, id, whether the table kept it under its key).
+    """Build the insert of the staged rows with the given `ordinals`.
 
-    A row whose key another row has meanwhile is left out, and so is one that a trigger discards.
+    Returns (ordinal, id, whether the table kept the row under its key). A row whose key another row has got meanwhile
+    is left out, as is one that a trigger discards.
     """
     plan = reading.plan
     kept = " and ".join(f"inserted.{quote(name)} is not distinct from staged.{quote(name)}" for name in plan.conflict)
@@ -91,7 +95,7 @@ join inserted on inserted.id = staged.{_ID}
 
 
 def build_update_sql(reading: Reading) -> str:
-    """Build the update of the stored rows `ids` to the staged rows `ordinals`; it returns the updated ordinals."""
+    """Build the update of the stored rows `ids` to the staged rows `ordinals`; it returns the ordinals it updated."""
     plan = reading.plan
     held = {column.name: f"{alias}.document" for alias, column in _alias_held_fields(reading)}
     keys = {column.name for column in plan.key_fields}
@@ -114,14 +118,14 @@ returning arriving.{_ORDINAL}
 
 
 def build_delete_misplaced_sql(plan: Plan) -> str:
-    """Build the statement that deletes the rows `ids`, which a trigger or a type changed to another key."""
+    """Build the statement that deletes the rows `ids`, which got another key by a trigger or a type."""
     return f"delete from {quote_table(plan.table)} where id = any(%(ids)s::uuid[])"
 
 
 def build_snapshot_sql(reading: Reading) -> str:
     """Build the query for the stored rows of the staged keys `first` to `last`: (ordinal, cells).
 
-    A document is given as its hash and its first PREVIEW_LENGTH characters.
+    A document is represented by its hash and its first PREVIEW_LENGTH characters.
     """
     plan = reading.plan
     cells = (
@@ -142,13 +146,13 @@ where {_STAGED_RANGE}
 
 
 def _build_select_list(reading: Reading) -> str:
-    """Build the values to insert: held documents from their joins, all other columns from the staged row."""
+    """Build the values to insert: documents joined in from step results, everything else from the staged row."""
     values = {column.name: f"{alias}.document" for alias, column in _alias_held_fields(reading)}
     return ", ".join(values.get(name, f"staged.{quote(name)}") for name in list_written_columns(reading.plan))
 
 
 def _alias_held_fields(reading: Reading) -> list[tuple[str, Field]]:
-    """Return each held field with the alias under which its document is joined."""
+    """Return each held field (its document is joined in from a step result) with the alias of its join."""
     return [(f"held_{index}", column) for index, column in enumerate(reading.held_fields)]
 
 
@@ -164,7 +168,7 @@ def _build_staged_document(reading: Reading, column: Field) -> str:
 
 
 def _build_late_difference(reading: Reading) -> str:
-    """Build the condition that a staged row differs from the stored one, reading held documents only for this."""
+    """Build the condition that a staged row differs from the stored one; it reads joined documents last."""
     plan = reading.plan
     if not reading.held_fields:
         return f"({build_row_difference(plan, 'stored', 'staged')})"
@@ -177,10 +181,10 @@ def _build_late_difference(reading: Reading) -> str:
     return f"exists (select from {late} where {build_row_difference(plan, 'stored', 'late')})"
 
 
-#: Lock the step results that are unchanged since they were read until the end of the transaction; return their ids.
-#: Each is looked up by its key: for a join the planner would read the whole table for every batch.
-#: Lists whose entries have no comma are sent as one text: building psycopg's arrays would take the client as long as
-#: all its other work. They stand in subqueries, as in `READ_UNITS_SQL`.
+#: Lock the step results that have not changed since they were read, until the transaction ends; return their ids.
+#: Each is looked up by its key: for a join, the planner would read the whole table in every batch.
+#: Lists whose entries contain no comma are sent as one text: building psycopg's arrays would take as long as all other
+#: work of the client. They stand in subqueries for the reason given at `READ_UNITS_SQL`.
 LOCK_STEP_RESULTS_SQL = """
 select held.id::text
 from (
@@ -198,14 +202,13 @@ cross join lateral (
 
 #: Let the transaction commit without waiting for the disk.
 COMMIT_UNFLUSHED_SQL = "set local synchronous_commit = off"
-#: Wait until all that was committed before is on disk, which a transaction does that writes something of its own.
+#: Wait until all earlier commits are on disk: the commit of a transaction that writes something waits for that.
 FLUSH_COMMITS_SQL = "select pg_logical_emit_message(true, 'dex', 'backfill')"
 
-#: Record the outcomes of a batch. An entry of the same digest stays when this merge changed nothing, unless `again`.
-#: What was written and is unchanged now stays written, so `--all` over unchanged results rewrites no entry. Entries
-#: that stay are left out before the insert: `on conflict` would lock each of them, which is written to the WAL.
-#: What is recorded waits no longer: a trigger of the ledger takes it out of `pending_results`, and this statement does
-#: where the entry stays.
+#: Record the outcomes of a batch. Unless `again`, an entry with the same digest is left as it is if this merge changed
+#: nothing. `written` stays `written` where the row is unchanged now, so `--all` over unchanged step results rewrites no
+#: entry. Entries that stay are left out before the insert: `on conflict` would lock each, which is written to the WAL.
+#: Recorded step results leave `pending_results`: by a trigger of the ledger, or by this statement if the entry stays.
 RECORD_OUTCOMES_SQL = """
 with entry as materialized (
     select * from rows from (

@@ -1,6 +1,7 @@
 """Load fixed SQL statements by name from the `.sql` files of a package.
 
-A statement without variable parts is easier to read in a SQL file than in a Python string: editors colour and check it.
+A statement without variable parts is easier to read in a SQL file than in a Python string: editors colour and check
+it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Build the statement that counts the rows of an old key."""
+"""Build the statements that find out whether a table's rows fit a changed key or type."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from engine.sql.identifiers import quote, quote_table
 
 
 def build_old_rows_sql(table: str, columns: Sequence[str]) -> str:
-    """Count the rows that lack a value in one of `columns`, `limit` of them at most."""
+    """Count the rows that lack a value in one of `columns`, at most `limit`."""
     missing = " or ".join(f"{quote(name)} is null" for name in columns)
     return f"select count(*) from (select from {quote_table(table)} where {missing} limit %(limit)s) as old"
 
 
 def build_cast_sql(table: str, column: str, type_: str) -> str:
-    """Cast every value of a column; fails where one cannot become the type."""
+    """Cast every value of a column; the statement fails if one of them cannot become the type."""
     return f"select count({quote(column)}::{type_}) from {quote_table(table)}"
 
 
 def build_repeated_key_sql(table: str, columns: Sequence[str]) -> str:
-    """Select whether two rows have the same values in `columns`, null taken for a value."""
+    """Select whether two rows have the same values in `columns`, where nulls count as equal."""
     names = ", ".join(map(quote, columns))
     return f"select exists (select from {quote_table(table)} group by {names} having count(*) > 1)"

@@ -1,4 +1,4 @@
-"""Build the statements that list and count why step results of an organisation gave no row, or only some rows."""
+"""Build the statements that list and count why step results of an organisation gave no row, or fewer than elements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class StepFilter:
     """Which step results to list: those with an outcome, or with a reason."""
 
     org_id: str
-    outcome: str | None = None  # an outcome or `pending`; None: any
+    outcome: str | None = None  # an outcome or `pending`; None for any
     code: str | None = None
     field: str | None = None
     limit: int = 50
@@ -24,7 +24,7 @@ class StepFilter:
 
 
 def build_reason_counts_statement(plans: Sequence[Plan], org_id: str, limit: int) -> Statement:
-    """Count the reasons in the ledger by (spec, outcome, code, field), the most frequent first.
+    """Count the reasons in the ledger by (spec, outcome, code, field), most frequent first.
 
     Columns: those four, the count, and message and step result of one example.
     """
@@ -44,7 +44,7 @@ limit %(limit)s::int
 
 
 def build_steps_statement(plan: Plan, wanted: StepFilter) -> Statement:
-    """Select step results with their outcome and reasons as JSON texts, the newest first."""
+    """Select step results, newest first, with their outcomes and reasons as JSON texts."""
     conditions = {
         None: "true",
         "pending": "ledger.step_result_id is null",
@@ -76,7 +76,7 @@ limit %(limit)s offset %(offset)s
 def build_pending_statement(plan: Plan, org_id: str, *, queued: bool) -> Statement:
     """Count the pending step results of a plan, and select when the oldest of them was recorded.
 
-    `queued`: whether `pending_results` has what is pending; otherwise the organisation's history is looked through.
+    `queued`: whether `pending_results` has every pending step result; otherwise the organisation's history is searched.
     """
     text = f"""
 select count(*)::text, to_json(min({RECORDED_AT})) #>> '{{}}'

@@ -1,4 +1,4 @@
-"""Build the statements of `dex rebuild`: a table beside the present one, what it carries over, and the swap."""
+"""Build the statements of `dex rebuild`: the new table, what it takes over from the present one, and the swap."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from engine.plan import Plan
 from engine.sql.identifiers import quote, quote_table
 
-#: One rebuild of a spec at a time.
+#: Lock the spec for a rebuild, so that there is one at a time.
 TRY_LOCK_SQL = "select pg_try_advisory_xact_lock(hashtextextended('dex rebuild ' || %(spec)s, 0))"
 
-#: What would be lost with the table, or keeps it from being dropped: (kind, name).
+#: The objects that would be lost with the table, or that prevent it from being dropped: (kind, name).
 SELECT_DEPENDENTS_SQL = """
 with target as (select to_regclass(%(table)s)::oid as oid)
 select distinct case view.relkind when 'm' then 'materialized view' else 'view' end, view.oid::regclass::text
@@ -37,8 +37,8 @@ join pg_publication as publication on publication.oid = member.prpubid
 order by 1, 2
 """
 
-#: The statements that give the new table what the present one has beside columns: a text each, in order. Triggers
-#: that note changes are left out: they are made for the table under its own name.
+#: The statements that give the new table what the present one has besides columns, in order. Triggers that record
+#: changes are left out: they are created once the table has its final name.
 SELECT_CARRIED_SQL = """
 with target as (
     select c.*, format('%%I.%%I', n.nspname, c.relname) as full_name
@@ -114,8 +114,8 @@ where s.relkind = 'S' and d.refobjid = to_regclass(%(table)s)
 
 SELECT_SCHEMA_SQL = "select relnamespace::regnamespace::text from pg_class where oid = %(oid)s"
 
-#: What Postgres named by the name that the new table has: (what ALTER calls it, name), of sequences of identity columns
-#: and, from Postgres 18 on, of NOT NULL constraints.
+#: The objects that Postgres named after the new table's temporary name: sequences of identity columns and, from
+#: Postgres 18 on, NOT NULL constraints. (the word for ALTER, name)
 SELECT_MADE_NAMES_SQL = """
 select 'constraint', k.conname::text from pg_constraint as k join pg_class as c on c.oid = k.conrelid
 where c.oid = to_regclass(%(new_table)s) and k.contype = 'n' and starts_with(k.conname, c.relname)
@@ -132,16 +132,16 @@ select attname::text, attidentity = 'a' from pg_attribute
 where attrelid = to_regclass(%(table)s) and attidentity <> '' and not attisdropped
 """
 
-#: Forget what is on record of specs: of the new table, and of the spec whose table is another one now.
+#: Delete the ledger, lineage and versions of specs: of the new table's, and of the spec that got another table.
 FORGET_SPEC_SQL = (
-    "delete from spec_versions where spec = any(%(rebuilt)s::text[])",  # first: what is forgotten is queued again
+    "delete from spec_versions where spec = any(%(rebuilt)s::text[])",  # first: without it nothing is queued
     "delete from step_persistence where spec = any(%(specs)s::text[])",
     "delete from row_lineage where spec = any(%(specs)s::text[])",
     "delete from stale_rows where spec = any(%(specs)s::text[])",
     "delete from pending_results where spec = any(%(rebuilt)s::text[])",
 )
 
-#: Note for those who follow the table what went with the swap, and that every row was written.
+#: Record for readers of changes which rows the swap removed, and that every row was written.
 NOTE_REMOVED_SQL = """
 update row_changes as entry set removed = true, number = null, changed_at = clock_timestamp()
 where entry.table_name = %(name)s and not entry.removed
@@ -155,7 +155,7 @@ on conflict (org_id, table_name, row_id) do update set removed = false, number =
 
 
 def build_new_table_sql(table: str, new_table: str) -> str:
-    """Build the statement for an empty table with the columns and checks of the present one."""
+    """Build the statement that creates an empty table with the columns and checks of the present one."""
     return (
         f"create table {quote_table(new_table)} (like {quote_table(table)} including defaults including constraints"
         " including generated including identity including storage including compression including comments"
@@ -164,7 +164,7 @@ def build_new_table_sql(table: str, new_table: str) -> str:
 
 
 def build_unsourced_condition(source: str) -> str:
-    """Return the condition on a row that no living step result gives."""
+    """Return the condition that no existing step result gives a row."""
     return (
         f"({source}.source_step_result_id is null or not exists"
         f" (select from step_results as step where step.id = {source}.source_step_result_id))"
@@ -172,13 +172,13 @@ def build_unsourced_condition(source: str) -> str:
 
 
 def build_select_unsourced_sql(table: str) -> str:
-    """Select the ids of the rows of no step result, the newest first."""
+    """Select the ids of the rows without a step result, newest first."""
     unsourced = build_unsourced_condition("old")
     return f"select old.id from {quote_table(table)} as old where {unsourced} order by old.updated_at desc, old.id"
 
 
 def build_copy_rows_sql(plan: Plan, new_table: str, columns: Sequence[str], cast: Sequence[str]) -> str:
-    """Copy the rows `ids`, unless research has their key. `cast` are the columns with another type now."""
+    """Copy the rows `ids`, unless a step result has given their key; `cast` are the columns whose type has changed."""
     values = ", ".join(_build_old_value(plan, name, cast) for name in columns)
     names = ", ".join(map(quote, columns))
     return (
@@ -189,7 +189,7 @@ def build_copy_rows_sql(plan: Plan, new_table: str, columns: Sequence[str], cast
 
 
 def build_select_displaced_sql(plan: Plan, new_table: str, columns: Sequence[str], cast: Sequence[str]) -> str:
-    """Select the rows `ids` that were not copied because another row of no step result has their key now."""
+    """Select those of the rows `ids` that were not copied since another row without a step result has their key."""
     match = " and ".join(
         f"fresh.{quote(name)} is not distinct from {_build_old_value(plan, name, cast) if name in columns else 'null'}"
         for name in plan.conflict
@@ -203,12 +203,12 @@ def build_select_displaced_sql(plan: Plan, new_table: str, columns: Sequence[str
 
 
 def _build_old_value(plan: Plan, name: str, cast: Sequence[str]) -> str:
-    """Return a column of the present table as the changed spec has it."""
+    """Return the value of a column of the present table, converted for the changed spec."""
     return f"old.{quote(name)}::text::{plan.field(name).type.sql}" if name in cast else f"old.{quote(name)}"
 
 
 def build_set_sequence_sql(new_table: str, column: str) -> str:
-    """Let an identity column go on after the values that were carried over."""
+    """Set an identity column's sequence to continue after the values that were taken over."""
     return (
         f"select setval(pg_get_serial_sequence(%(new_table)s, %(column)s), greatest(max({quote(column)}), 1))"
         f" from {quote_table(new_table)}"
@@ -216,7 +216,7 @@ def build_set_sequence_sql(new_table: str, column: str) -> str:
 
 
 def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> str:
-    """Give each row the id and the creation time of the present row of its key, and the columns of no spec."""
+    """Give each row the id, the creation time and the columns outside the spec that the present row of its key has."""
     names = ("id", "created_at", *carried)
     changes = ", ".join(f"{quote(name)} = old.{quote(name)}" for name in names)
     key = ", ".join(f"{quote(name)}::text" for name in plan.conflict)

@@ -1,4 +1,4 @@
-"""The queries that find out what in a table may refuse a row which the spec accepts."""
+"""The queries that find out what in a table may refuse a row that the spec accepts."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ with target as (
 select md5(coalesce(string_agg(text, E'\n' order by text), '')) from part
 """
 
-#: Make step results pending that the database refused, if the table's `state` is not that of the last backfill.
+#: Make the step results pending that the database refused, if the table's `state` has changed since the last backfill.
 FORGET_REFUSALS_SQL = """
 with changed as (
     update spec_versions set table_state = %(state)s

@@ -8,7 +8,7 @@ from engine.plan import Plan
 from engine.sql.identifiers import Statement
 from engine.sql.step_results import FOUND
 
-#: The most bytes of documents, as stored, that are read; the newest document is read whatever its size.
+#: The most bytes of documents, as stored, that are read; the newest document is read whatever its size is.
 _MOST_BYTES: Final = 2 * 1024 * 1024
 
 

@@ -1,6 +1,6 @@
-"""Build the statements that read a table: one page of it, one row, and the number of matching rows.
+"""Build the statements that read a table: one page, one row, and the number of matching rows.
 
-Ids are selected first, by an index in the order of the answer, and documents are joined for the page only: a sort or an
+Ids are selected first, by an index in the query's order, and documents are joined for the page only: a sort or an
 offset over rows with documents costs a hundred times as much.
 """
 
@@ -16,7 +16,7 @@ from engine.sql.identifiers import Statement, build_answer_columns, quote, quote
 
 
 def build_page_statement(plan: Plan, query: Query) -> Statement:
-    """Select one page in the query's order, and one row more than `limit`, which tells that a page follows.
+    """Select one page in the query's order, plus one row, which tells that another page follows.
 
     Columns: the position for the cursor (the order's columns and `id`, as text), then the columns of
     `build_row_columns`.
@@ -51,7 +51,7 @@ where shown.org_id = %(org_id)s::uuid and shown.id = %(id)s::uuid
 
 
 def build_count_statement(plan: Plan, query: Query) -> Statement:
-    """Count the rows that match on all pages; for `estimated`, select the planner's estimate as a JSON plan."""
+    """Count the matching rows of all pages; for `estimated`, select the planner's estimate as a JSON plan."""
     conditions, parameters = build_conditions(plan, query, paged=False)
     if query.count is Count.EXACT:
         return Statement(f"select count(*)::text from {quote_table(plan.table)}\nwhere {conditions}", parameters)
@@ -59,9 +59,9 @@ def build_count_statement(plan: Plan, query: Query) -> Statement:
 
 
 def build_row_columns(plan: Plan, query: Query, source: str) -> tuple[str, dict[str, Any]]:
-    """Return the select list of an answer's row with its parameters: scalars as one JSON text, documents, paths.
+    """Return the select list of a row in an answer, and its parameters: scalars as one JSON text, documents, paths.
 
-    Documents and paths are `jsonb`, to be read in Postgres' text format.
+    Documents and paths are `jsonb`, which callers read in Postgres's text format.
     """
     paths = [_build_path(path, number, source) for number, path in enumerate(query.paths)]
     parameters = {f"path_{number}": list(path.keys) for number, path in enumerate(query.paths)}
@@ -73,7 +73,7 @@ def _build_path(path: DocumentPath, number: int, source: str) -> str:
 
 
 def build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:
-    """Return the ORDER BY list. It leaves the place of nulls to Postgres, which matches the index."""
+    """Return the ORDER BY list. The place of nulls is left to Postgres, as in the indexes."""
     names = [spell_comparable(column.column, source) for column in order]
     if order[0].column.field is None and order[0].column.type.name == "uuid":
         # No index of the organisation is in this order, but one of all organisations is: read in its order, all rows

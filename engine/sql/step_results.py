@@ -1,4 +1,4 @@
-"""Build the statements that find the step results of a plan, for backfill, repair and coverage alike.
+"""Build the statements that find the step results of a plan, for backfill, repair and coverage.
 
 "Found" means `status = 'succeeded' and result_status = 'found'`, written as in the partial indexes of migration 020.
 The organisation of a step result is that of its run, which migration 021 enforces.
@@ -20,10 +20,10 @@ from engine.sql.json_paths import build_detoast_subquery, build_path_value
 #: The condition that a row of step_results, under the alias `found`, is a found step result of the plan's operations.
 FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)"
 
-#: When a step result was recorded, limited to the years of Python: a `timestamptz` written by hand may be `infinity`.
+#: When a step result was recorded, limited to Python's years, since a `timestamptz` written by hand may be `infinity`.
 RECORDED_AT = "greatest('0001-01-02 00:00+00', least('9999-12-30 00:00+00', found.recorded_at))"
 
-#: The ledger has the step result with all of it, or some of its elements, refused.
+#: The condition that the ledger has the step result as rejected, or with some of its elements refused.
 _REFUSED = """exists (
         select from step_persistence as ledger
         where ledger.step_result_id = found.id and ledger.spec = %(spec)s
@@ -37,7 +37,7 @@ PENDING = """(
         where ledger.step_result_id = found.id and ledger.spec = %(spec)s
     ) is distinct from %(digest)s"""
 
-#: The same where `pending_results` has all that is pending of the plan's version.
+#: The same, for a plan of which `pending_results` has every pending step result.
 QUEUED = """found.id in (
         select pending.step_result_id from pending_results as pending where pending.spec = %(spec)s
     )"""
@@ -53,7 +53,7 @@ _COMPANY_ID = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """The step results of a spec to process. The default is all that are pending."""
+    """Which step results of a spec to process; by default all that are pending."""
 
     org_ids: Sequence[str] = ()
     submissions: Sequence[str] = ()
@@ -61,30 +61,30 @@ class Scope:
     since: datetime | None = None
     until: datetime | None = None
     step_ids: Sequence[str] = ()
-    all: bool = False  # also those recorded in the ledger with the present digest
+    all: bool = False  # also those that the ledger has with the present digest
     rejected: bool = False  # also those recorded as rejected or partly refused
-    queued: bool = False  # whether `pending_results` has all that is pending; otherwise the ledger is searched
+    queued: bool = False  # whether `pending_results` has every pending one; otherwise the ledger is searched
     limit: int | None = None
-    #: Time and id of a step result: only those behind it. As text the time is one that no client may hold.
+    #: Only step results after this time and id. The time may be text, for one that Python cannot represent.
     after: tuple[datetime | str, str] | None = None
 
     @property
     def has_all_pending(self) -> bool:
-        """Whether all that is pending of the spec is in the scope."""
+        """Whether the scope covers every pending step result of the spec."""
         bounds = (self.org_ids, self.submissions, self.pipeline_run_id, self.since, self.until, self.step_ids)
         return not any((*bounds, self.limit, self.after))
 
 
 def build_count_statement(plan: Plan, scope: Scope) -> Statement:
-    """Count the step results of the scope, ignoring its limit."""
+    """Count the step results that a scope selects, ignoring its limit."""
     condition, parameters = _build_conditions(plan, scope)
     return Statement(f"select count(*) from step_results as found\nwhere {condition}", parameters)
 
 
 def build_page_statement(plan: Plan, org_id: str, scope: Scope, limit: int) -> Statement:
-    """Select (id, time) of an organisation's next step results of the scope, without their documents.
+    """Select id and time of the next step results that a scope selects in an organisation, without their documents.
 
-    Of each operation an index is read from `scope.after` on. It has them in order only where operation and organisation
+    For each operation an index is read from `scope.after` on. It has them in order only if operation and organisation
     are each compared with one value.
     """
     condition, parameters = _build_conditions(plan, scope)
@@ -109,18 +109,18 @@ limit %(limit)s
 
 
 def build_organisation_counts_statement(plan: Plan, scope: Scope) -> Statement:
-    """Count the step results of the scope by organisation."""
+    """Count the step results that a scope selects, by organisation."""
     condition, parameters = _build_conditions(plan, scope)
     text = f"select found.org_id::text, count(*) from step_results as found\nwhere {condition}\ngroup by 1 order by 1"
     return Statement(text, parameters)
 
 
 def build_step_results_statement(reading: Reading, scope: Scope) -> Statement:
-    """Select the step results of the scope, oldest first.
+    """Select the step results that a scope selects, oldest first, with the parts that a plan reads.
 
     Columns: id, org_id, submission_id, pipeline_run_id, step_position, operation_id, recorded_at, version, then the
     values of `reading.parts` as one JSON array text, the run's company (null unless some path reads it), and for each
-    held field whether it is present.
+    document that Postgres copies itself whether it is present.
 
     Step results are selected before their documents are read, one by one and in order: `offset 0` keeps the planner
     from reading documents of step results that are not selected.
@@ -159,7 +159,7 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
         ("org_ids", list(scope.org_ids) or None, "found.org_id = any(%(org_ids)s::uuid[])"),
         ("submissions", list(scope.submissions) or None, "found.submission_id = any(%(submissions)s::uuid[])"),
         ("run_id", scope.pipeline_run_id, "found.pipeline_run_id = %(run_id)s::uuid"),
-        # As in `lineage.READ_UNITS_SQL`: the planner does not see how many they are, and plans once.
+        # In subqueries, so that the planner does not see how many they are: see `lineage.READ_UNITS_SQL`.
         ("step_ids", list(scope.step_ids) or None, "found.id = any((select %(step_ids)s::uuid[])::uuid[])"),
         ("since", scope.since, "found.recorded_at >= %(since)s"),
         ("until", scope.until, "found.recorded_at < %(until)s"),
@@ -168,9 +168,9 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
             conditions.append(condition)
             parameters[name] = value
     if scope.after is not None:
-        # Looked up, since the time that Python has is limited; the step result may be gone.
-        found = "select recorded_at from step_results where id = %(after_id)s::uuid"
-        recorded = f"coalesce(({found}), %(after_time)s::timestamptz)"
+        # Looked up, since Python's time is limited to its years; the step result may be deleted by now.
+        time = "select recorded_at from step_results where id = %(after_id)s::uuid"
+        recorded = f"coalesce(({time}), %(after_time)s::timestamptz)"
         conditions.append(f"(found.recorded_at, found.id) > ({recorded}, %(after_id)s::uuid)")
         parameters["after_time"], parameters["after_id"] = scope.after
     if not scope.all:

@@ -1,4 +1,4 @@
-"""The statements of an upsert that names a recorded step result; `upsert.py` has the upsert that names none."""
+"""The statements for an upsert that names a recorded step result; `upsert.py` has those for one that names none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ select status::text, result_status, operation_id, submission_id::text, pipeline_
 from step_results where id = %(id)s::uuid and org_id = %(org_id)s::uuid
 """
 
-#: Append a reason to a ledger entry, unless the entry has it.
+#: Append a reason to a ledger entry, unless the entry has it already.
 NOTE_CLAIM_SQL = """
 update step_persistence set reasons = reasons || %(reason)s::jsonb
 where step_result_id = %(id)s::uuid and spec = %(spec)s and not reasons @> %(reason)s::jsonb
@@ -21,7 +21,10 @@ where step_result_id = %(id)s::uuid and spec = %(spec)s and not reasons @> %(rea
 
 
 def build_compare_documents_sql(reading: Reading) -> str:
-    """Build the query for whether each held field's posted document differs from that of the step result `step_id`."""
+    """Build the query for whether each posted document differs from that of the step result `step_id`.
+
+    Only for documents that Postgres copies itself (held fields).
+    """
     tests = ", ".join(
         f"record_image_ne(row({build_held_value(reading, column)}), row(%({column.name})s::jsonb))"
         f" as {quote(column.name)}"

@@ -1,4 +1,4 @@
-"""The roles that the API works as: that of a tenant, which row level security restricts, and that of the engine."""
+"""The database roles that the API uses: a tenant's, which row level security restricts, and the engine's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Final
 
 TENANT_ROLE: Final = "dex_tenant"
 
-#: What the API and the backfill do for all organisations, for a login that owns no table.
+#: The role with the rights that API and backfill need for all organisations, for a login that owns no table.
 ENGINE_ROLE: Final = "dex_engine"
 
-#: The condition that the policy of TENANT_ROLE puts on a row.
+#: The condition on a row in the policy for TENANT_ROLE.
 TENANT_POLICY: Final = "org_id = nullif(current_setting('app.org_id', true), '')::uuid"

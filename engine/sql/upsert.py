@@ -1,4 +1,4 @@
-"""Build the upsert of one live row whose source is no recorded step result.
+"""Build the upsert of one live row whose source is not a recorded step result.
 
 Three conditions decide what happens to a stored row:
 
@@ -7,7 +7,7 @@ Three conditions decide what happens to a stored row:
 - source time: the arriving source is newer, so its time is recorded even if the content is the same; otherwise a source
   older than it could still overwrite the row
 
-Recorded step results are folded instead (engine/rows/fold.py). Where some contribute to the row, the upsert makes the
+Recorded step results are folded instead (engine/rows/fold.py). If some contribute to the row, the upsert makes the
 newest of them pending, so that the next sweep folds the row again.
 """
 
@@ -19,7 +19,7 @@ from engine.provided_columns import SOURCE_COLUMNS, SOURCE_IDS
 from engine.spec.vocabulary import OnMissing
 from engine.sql.identifiers import build_answer_columns, build_key_lookup, indent_lines, quote, quote_names, quote_table
 
-#: Whether the source time changes. It counts only if the caller gives one: the clock differs in every call.
+#: Whether the source time changes. It does so only if the caller gives one: the default, the clock, always differs.
 _SOURCE_TIME_CHANGES = (
     "(%(source_recorded_at)s::timestamptz is not null"
     " and stored.source_recorded_at is distinct from excluded.source_recorded_at)"
@@ -42,7 +42,7 @@ _OWNER_CHECK = """\
         )) as step_ok
     from "Arriving" as arriving"""
 
-#: Make the newest step result that contributes to the row pending: the next sweep folds it into the row again.
+#: Make the newest step result that contributes to the row pending, so that the next sweep folds the row again.
 _PENDING = """\
     delete from step_persistence where spec = %(spec)s and exists (select from "Upserted") and step_result_id = (
         select lineage.step_result_id
@@ -51,24 +51,24 @@ _PENDING = """\
         order by source.recorded_at desc, source.id desc limit 1
     )"""
 
-#: Record the lineage of a step result that is named before it is recorded: once it is, it is folded into the row.
+#: Record the lineage of a step result that an upsert names before it is recorded; later it is folded into the row.
 _CLAIM = """\
     insert into row_lineage as known (org_id, unit, step_result_id, spec, row_id, parent)
     select %(org_id)s::uuid, %(unit)s::uuid, %(source_step_result_id)s::uuid, %(spec)s, id, %(parent)s::jsonb
     from "Upserted" where %(source_step_result_id)s::uuid is not null
     on conflict (org_id, unit, step_result_id) do update set row_id = excluded.row_id"""
 
-#: Take the lock of the row's unit, in a statement before the upsert, which then sees what the last writer left.
+#: Take the lock of the row's unit, before the upsert's own statement, so that this sees what the last writer committed.
 LOCK_UNIT_SQL = "select pg_advisory_xact_lock(%(lock)s::bigint)"
 
 
 def list_written_columns(plan: Plan) -> tuple[str, ...]:
-    """Return the columns an upsert writes, in the order of its value list."""
+    """Return the columns that an upsert writes, in the order of its value list."""
     return ("org_id", *(column.name for column in plan.fields), *SOURCE_COLUMNS)
 
 
 def build_row_difference(plan: Plan, stored: str, arriving: str) -> str:
-    """Build the condition that a stored row differs from the arriving one, digits included. Documents come last."""
+    """Build the condition that a stored row differs from the arriving one, digits included; documents come last."""
     fields = sorted(_list_updated_fields(plan), key=lambda column: column.type.name == "jsonb")
     tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in SOURCE_COLUMNS]
     tests += [_build_change(column, stored, arriving) for column in fields]
@@ -76,9 +76,9 @@ def build_row_difference(plan: Plan, stored: str, arriving: str) -> str:
 
 
 def build_on_conflict(plan: Plan, source_time_changes: str) -> str:
-    """Build the `on conflict` clause, which applies `keep` and `clear` to the stored row.
+    """Build the `on conflict` clause, which applies `on_missing` (`keep` and `clear`) to the stored row.
 
-    Under the condition `source_time_changes` a row of equal content is written.
+    If the condition `source_time_changes` holds, a row with equal content is written too.
     """
     changes = [f"{quote(column.name)} = {_build_new_value(column)}" for column in _list_updated_fields(plan)]
     changes += [f"{quote(name)} = excluded.{quote(name)}" for name in SOURCE_COLUMNS]
@@ -127,6 +127,7 @@ def _build_change(column: Field, stored: str, arriving: str) -> str:
 
 
 def _build_new_value(column: Field) -> str:
+    """Build the value that a field gets in an update."""
     name = quote(column.name)
     return f"coalesce(excluded.{name}, stored.{name})" if column.on_missing is OnMissing.KEEP else f"excluded.{name}"
 
@@ -137,7 +138,7 @@ def _list_updated_fields(plan: Plan) -> list[Field]:
 
 
 def build_placeholder(name: str, type_name: str) -> str:
-    """Build a parameter's placeholder with a cast to its type."""
+    """Build a parameter's placeholder, with a cast to its type."""
     return f"%({name})s::{type_name}"
 
 
@@ -178,7 +179,7 @@ select owner.submission_ok, owner.run_ok, owner.step_ok, answer.* from "Owner" a
 
 
 def build_stored_rows_sql(plan: Plan) -> str:
-    """Build the query for rows by id (parameter `ids`, a list): each row's id, then the columns an upsert answers."""
+    """Build the query for rows by id (parameter `ids`, a list): the id, then the columns that an upsert returns."""
     return f"""
 select stored.id::text, {build_answer_columns(plan, list_columns(plan), "stored")}
 from {quote_table(plan.table)} as stored where stored.id = any(%(ids)s::uuid[])
@@ -186,7 +187,7 @@ from {quote_table(plan.table)} as stored where stored.id = any(%(ids)s::uuid[])
 
 
 def _build_arriving_values(plan: Plan) -> list[str]:
-    """Build the parameters as named columns; the source time defaults to the clock."""
+    """Build the parameters as named columns; the source time defaults to now."""
     types = {"org_id": "uuid", **{column.name: column.type.sql for column in plan.fields}, **SOURCE_COLUMNS}
     values = [f"{build_placeholder(name, types[name])} as {quote(name)}" for name in list_written_columns(plan)]
     clock = f"coalesce({build_placeholder('source_recorded_at', 'timestamptz')}, clock_timestamp())"
@@ -195,7 +196,7 @@ def _build_arriving_values(plan: Plan) -> list[str]:
 
 
 def _build_unwritten_answer(plan: Plan) -> str:
-    """Select the stored row if it was not written, with the outcome `unchanged` or `superseded`."""
+    """Select the stored row, with the outcome `unchanged` or `superseded`, if the upsert did not write it."""
     not_newer = _build_not_newer_condition("stored", "arriving")
     difference = _build_difference_condition(plan, "stored", "arriving")
     return f"""    select

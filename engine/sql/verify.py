@@ -1,6 +1,6 @@
 """Build the statements of `dex verify`, which compares what the step results give with the rows of the table.
 
-Names with a capital letter cannot be columns of a spec, whose names have none.
+Names with a capital letter are this module's own: no column of a spec has one.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _JUDGED = '"Judged"'
 BEGIN_READER_SQL = "begin isolation level repeatable read read only"
 EXPORT_SNAPSHOT_SQL = "select pg_export_snapshot()"
 BEGIN_SQL = "begin isolation level repeatable read"
-#: Lacking statistics of the temporary tables, the planner would sometimes choose to compare all pairs.
+#: Settings for the planner: without statistics of the temporary tables it would sometimes compare all pairs.
 SET_PLANNER_SQL = "set local enable_nestloop = off; set local jit = off"
 
 
 def build_import_snapshot_sql(snapshot: str) -> str:
-    """Build the statement by which a transaction uses an exported snapshot. It takes no parameters."""
+    """Build the statement that makes a transaction use an exported snapshot; the statement takes no parameters."""
     return f"set transaction snapshot '{snapshot.replace(chr(39), '')}'"
 
 
 def build_judge_statement(reading: Reading, org_ids: Sequence[str]) -> Statement:
-    """Build the statement that folds the contributions, compares the rows with the table, and stores the mismatches.
+    """Build the statement that computes the row that each key must have, and stores the differences to the table.
 
-    It creates the temporary table that COUNTS_SQL and the queries below read: number, kind, id of the row, key and the
-    columns that differ.
+    It creates the temporary table that COUNTS_SQL and the queries below read, with number, kind, id of the row, key and
+    the columns that differ.
     """
     plan = reading.plan
     keys = list_key_names(plan)
@@ -74,7 +74,7 @@ where "Kind" is not null
 
 
 def _build_stored_query(plan: Plan, org_ids: Sequence[str]) -> str:
-    """Select the rows of the table, each with whether its step result exists and is pending."""
+    """Select the rows of the table, each with whether its step result is missing and whether it is pending."""
     scope = "\n    where stored.org_id = any(%(org_ids)s::uuid[])" if org_ids else ""
     pending, join = "", ""
     if plan.on_absent is OnAbsent.DELETE:
@@ -90,7 +90,7 @@ def _build_stored_query(plan: Plan, org_ids: Sequence[str]) -> str:
 
 
 def _build_compared_query(reading: Reading, keys: Sequence[str]) -> str:
-    """Select kind, id, key and differing columns of every key; kind is null where both rows exist and may differ."""
+    """Select kind, id, key and differing columns of every key; kind is null if there are two rows to compare."""
     plan = reading.plan
     names = ", ".join(f"coalesce(stored.{quote(name)}, expected.{quote(name)}) as {quote(name)}" for name in keys)
     match = build_match(keys, plan.key_fields, "stored", "expected")
@@ -139,12 +139,12 @@ def _build_text_difference(left: str, right: str) -> str:
 
 
 def build_row_count_statement(plan: Plan, org_ids: Sequence[str]) -> Statement:
-    """Count the rows of organisations, or of all where none is named."""
+    """Count the rows of the organisations `org_ids`, or of all organisations if it is empty."""
     scope = " where org_id = any(%(org_ids)s::uuid[])" if org_ids else ""
     return Statement(f"select count(*) from {quote_table(plan.table)}{scope}", {"org_ids": list(org_ids)})
 
 
-#: (kind, how many).
+#: The number of mismatches by kind.
 COUNTS_SQL = f'select "Kind", count(*), count("Id") from {_JUDGED} group by "Kind"'
 
 
@@ -190,7 +190,7 @@ where judged."Number" = entry.number
 
 
 def build_contributors_sql(plan: Plan) -> str:
-    """Build the query for the step results that contribute to the mismatches `numbers`, or to their parent keys."""
+    """Build the query for the step results that give the mismatching keys `numbers`, or rows of their parent keys."""
     parents = ""
     match = build_match(list_key_names(plan), plan.key_fields, "given", "judged")
     if plan.on_absent is OnAbsent.DELETE:

@@ -1,16 +1,16 @@
-"""The statements of `spec_versions`, the registered versions of specs; the present one was registered last."""
+"""The statements for `spec_versions`: the registered versions of specs, of which the last is the present one."""
 
 from __future__ import annotations
 
 from engine.sql.step_results import FOUND, PENDING
 
-#: The digest of a spec's present version, and whether `pending_results` has all that is pending of it (migration 028).
+#: The digest of a spec's present version, and whether `pending_results` has its pending step results (migration 028).
 #: There is no row before the first version is registered.
 SELECT_PRESENT_SQL = "select digest, is_queued from present_versions where spec = %(spec)s"
 
 IS_KNOWN_SQL = "select exists (select from spec_versions where spec = %(spec)s and digest = %(digest)s)"
 
-#: Make a version the present one, unless it is. The lock keeps two transactions from giving the same number.
+#: Make a version the present one, unless it is already. The lock keeps two transactions from giving the same number.
 LOCK_VERSIONS_SQL = "lock table spec_versions in share row exclusive mode"
 REGISTER_SQL = """
 insert into spec_versions as known (spec, digest, number, operations)

@@ -1,1 +1,1 @@
-"""Run the statements of engine/sql: connections, errors of the database, single rows, pages of rows, exports."""
+"""Run the statements of engine/sql: connections, errors of the database, upserts, pages of rows, exports."""

@@ -16,7 +16,7 @@ from engine.errors import EngineError
 from engine.store.connection import Connection
 from engine.store.errors import UnknownOrganisation, wrap_errors
 
-#: The beginning of every token, by which scanners recognise a leaked one.
+#: The beginning of every token, by which secret scanners recognise a leaked one.
 _PREFIX: Final = "dex_"
 
 _INSERT_BY_HASH: Final = """
@@ -53,7 +53,7 @@ class OrganisationExists(EngineError):
 
 
 class UnknownOwner(EngineError):
-    """There is no such company or user."""
+    """The company or user that the token is for does not exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ async def list_tokens(connection: Connection, org_id: str | None = None) -> list
 
 
 async def revoke_token(connection: Connection, token_id: str) -> None:
-    """Revoke a token: its next request is refused. Raises UnknownToken, StoreUnavailable."""
+    """Revoke a token, so that its next request is refused. Raises UnknownToken, StoreUnavailable."""
     async with wrap_errors():
         row = await (await connection.execute(_REVOKE, [token_id])).fetchone()
     if row is None:
@@ -123,7 +123,7 @@ async def list_organisations(connection: Connection) -> list[dict[str, Any]]:
 
 
 def build_slug(name: str) -> str:
-    """Return the words of a name in lower case, joined by hyphens."""
+    """Return a name's words in lower case, joined by hyphens."""
     return re.sub(r"\W+", "-", name.strip().lower()).strip("-_") or "organisation"
 
 

@@ -17,7 +17,7 @@ from engine.store.upsert import join_row_json
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Changes as JSON objects `{"number", "kind", "id", "row"}`, and the number after which the next page starts."""
+    """Changes as JSON objects `{"number", "kind", "id", "row"}`, and the number to continue after."""
 
     entries: tuple[bytes, ...]
     next: int
@@ -26,9 +26,9 @@ class Changes:
 async def fetch_changes(
     connection: Connection, plan: Plan, query: Query, *, after: int, limit: int, max_bytes: int
 ) -> Changes:
-    """Return up to `limit` changes of the query's organisation after number `after`; fewer if they exceed `max_bytes`.
+    """Return the changes of the query's organisation after number `after`: up to `limit` or about `max_bytes`.
 
-    All committed changes are numbered first; a read-only server cannot, and returns only those that have a number.
+    All committed changes are numbered first. A read-only server cannot do that, so it returns only numbered ones.
     Raises StoreUnavailable, StoreRefused.
     """
     org_id = query.tenant
@@ -45,7 +45,7 @@ async def fetch_changes(
 
 
 async def _give_numbers(connection: Connection, plan: Plan, org_id: str) -> bool:
-    """Number the committed changes; return False where the server is read-only."""
+    """Number the committed changes; return False if the server is read-only."""
     try:
         async with wrap_errors():
             await run_as_tenant(connection, org_id, changes.build_numbering_statements(plan, org_id))

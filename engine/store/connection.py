@@ -1,8 +1,8 @@
-"""Open connections and pools of them that send JSON text as jsonb parameters, directly or through a pooler.
+"""Open connections, and pools of them, that send JSON text as jsonb parameters, directly or through a pooler.
 
-psycopg prepares statements by default. A pooler that hands a server connection to another client after each transaction
-does not keep them, so none are prepared where a pooler is detected: it reports a process id of its own instead of the
-server's. `?prepare_threshold=N` in the URL overrides the detection; 0 prepares nothing.
+psycopg prepares statements by default. A pooler that gives a server connection to another client after each
+transaction does not keep prepared statements, so none are prepared behind a pooler. It is detected by its process id,
+which is not the server's. `?prepare_threshold=N` in the URL overrides the detection; 0 prepares nothing.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from psycopg_pool import AsyncConnectionPool
 from engine.store.database_url import read_database_url
 from engine.store.errors import wrap_errors
 
-#: Seconds to wait for a connection to be made, or for one of the pool to be free.
+#: Seconds to wait for a new connection, or for a free one of the pool.
 _CONNECT_TIMEOUT = 10
-#: Seconds a pool retries in the background, at growing intervals; after that the next request for a connection makes it
-#: retry at once. psycopg's default of five minutes would leave a recovered server unused for up to half of its outage.
+#: Seconds for which a pool retries in the background, at growing intervals; after that it retries at the next request
+#: for a connection. With psycopg's default of five minutes, a recovered server would stay unused for up to half as long
+#: as it was down.
 _RECONNECT_TIMEOUT = 3.0
-#: Seconds a connection may be idle in the pool before it is checked by a statement. A connection that the server closed
-#: is noticed without; one that a firewall dropped is not.
+#: Seconds that a connection may be idle in the pool before a statement checks it. That the server closed a connection
+#: is noticed without a statement; that a firewall dropped one is not.
 _TRUSTED_SECONDS = 30.0
-#: Connections that a pool keeps open: the first view of the console asks several things at once, and to open one takes
-#: longer than its answer.
+#: Connections that a pool keeps open: the console's first page sends several requests at once, and opening a connection
+#: takes longer than answering one.
 _KEPT_CONNECTIONS = 4
-#: Seconds to wait for the result of that statement.
+#: Seconds to wait for the result of the statement that checks an idle connection.
 _CHECK_TIMEOUT = 2.0
 _JSONB_OID = postgres.types["jsonb"].oid
 
 
 @dataclass(frozen=True, slots=True)
 class StatementBounds:
-    """Timeouts in seconds: of a statement, of its wait for a lock, and of a transaction that is idle."""
+    """Timeouts in seconds: for a statement, for its wait for a lock, and for an idle transaction."""
 
     statement: float
     lock: float
@@ -47,13 +48,13 @@ class StatementBounds:
 
 
 class StoreConnection(AsyncConnection[Any]):
-    """A connection with what the store knows of it."""
+    """A connection, and what the store has to know about it."""
 
-    #: Whether there is a pooler in between: then settings of the session would hold for the next client too.
+    #: Whether a pooler is in between: then settings of the session would also apply to the next client.
     behind_pooler: bool = False
     #: Timeouts to set in each transaction, because they cannot be set for the session.
     transaction_bounds: StatementBounds | None = None
-    #: When it was last taken from its pool.
+    #: When the connection was last taken from its pool.
     taken_at: float = 0.0
 
 
@@ -86,10 +87,9 @@ async def connect(dsn: str) -> StoreConnection:
 
 
 def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Pool:
-    """Return a pool of up to `size` connections, not yet open. Raises InvalidDatabaseUrl.
+    """Return a pool of up to `size` connections, which is not open yet. Raises InvalidDatabaseUrl.
 
-    A connection that died while it was idle in the pool is not handed out. `bounds` are the timeouts of every
-    statement.
+    It gives out no connection that died while it was idle. `bounds` are the timeouts of every statement.
     """
     url, settings = read_database_url(dsn)
 
@@ -100,7 +100,7 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
         try:
             await _check_alive(connection)
         except Exception:
-            await pool.drain()  # usually all have died together, and each would delay a caller
+            await pool.drain()  # usually all connections died together, and each would delay a caller
             raise
 
     pool: Pool = AsyncConnectionPool(
@@ -133,7 +133,7 @@ def register_raw_json(connection: AsyncConnection[object]) -> None:
 async def _configure_connection(
     connection: StoreConnection, settings: dict[str, Any], bounds: StatementBounds | None = None
 ) -> None:
-    """Register types, detect a pooler, and set the timeouts: for the session, or behind a pooler per transaction."""
+    """Register types, detect a pooler, and set the timeouts: for the session, or per transaction behind a pooler."""
     register_raw_json(connection)
     row = await (await connection.execute("select pg_backend_pid()")).fetchone()
     connection.behind_pooler = row is not None and row[0] != connection.info.backend_pid
@@ -152,14 +152,14 @@ async def _configure_connection(
 
 
 def format_milliseconds(seconds: float) -> str:
-    """Format seconds as a timeout setting of Postgres, at least 1 ms, since 0 would mean no timeout."""
+    """Format seconds as a timeout setting of Postgres: at least 1 ms, since 0 means no timeout."""
     return f"{max(round(seconds * 1000), 1)}ms"
 
 
 async def _check_alive(connection: StoreConnection) -> None:
-    """Raise psycopg's error, or TimeoutError, for a connection that is dead.
+    """Raise psycopg's error, or TimeoutError, for a dead connection.
 
-    Most calls cost no round trip: a server that closes a connection sends a message, so that its socket has input.
+    Mostly this needs no round trip: a server that closes a connection sends a message, so the socket has input.
     """
     now = time.monotonic()
     silent_for, connection.taken_at = now - connection.taken_at, now

@@ -1,4 +1,4 @@
-"""Parse the URL of the database. No error message repeats a part of it that may belong to a password."""
+"""Parse the URL of the database. Error messages never repeat a part of it that may belong to a password."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _HINT: Final = (
 
 
 class InvalidDatabaseUrl(EngineError):
-    """The URL of the database cannot be read, or is no URL of Postgres."""
+    """The URL of the database cannot be read, or is not a URL of Postgres."""
 
 
 def read_database_url(dsn: str) -> tuple[str, dict[str, Any]]:
-    """Return the URL for libpq, and the arguments for psycopg that it contained (`prepare_threshold`).
+    """Return the URL for libpq, and the arguments for psycopg (`prepare_threshold`) that were removed from it.
 
     Raises InvalidDatabaseUrl.
     """
@@ -50,25 +50,25 @@ def replace_login(dsn: str, user: str, password: str) -> str:
 
 
 def _check_parts(url: str) -> None:
-    """Raise InvalidDatabaseUrl for a URL that libpq cannot read, or whose password spills into other parts."""
+    """Raise InvalidDatabaseUrl for a URL that libpq cannot read, or whose password runs into other parts."""
     try:
         parts = conninfo_to_dict(url)
     except (ProgrammingError, UnicodeError):
-        # Neither chained nor repeated: libpq's sentence quotes the text.
+        # libpq's message is neither chained nor repeated, since it quotes the text.
         raise InvalidDatabaseUrl("`DATABASE_URL` cannot be read", hint=_HINT) from None
     for name in ("host", "port", "dbname"):
         text = str(parts.get(name) or "")
         if "@" in text or (name == "port" and not re.fullmatch(r"[0-9,]*", text)):
-            raise InvalidDatabaseUrl(f"the {name} in `DATABASE_URL` is none", hint=_HINT)
+            raise InvalidDatabaseUrl(f"the {name} in `DATABASE_URL` is not valid", hint=_HINT)
 
 
 def _take_threshold(dsn: str, *, is_url: bool) -> tuple[str, int | None]:
-    """Return the text without `prepare_threshold`, which libpq does not know, and the number it was set to."""
+    """Return the text without `prepare_threshold`, which libpq does not know, and the number in it."""
     if _THRESHOLD not in dsn:
         return dsn, None
     if not is_url:
-        found = _THRESHOLD_WORD.search(dsn)
-        return (dsn, None) if found is None else (_THRESHOLD_WORD.sub("", dsn), _read_threshold(found[1]))
+        match = _THRESHOLD_WORD.search(dsn)
+        return (dsn, None) if match is None else (_THRESHOLD_WORD.sub("", dsn), _read_threshold(match[1]))
     try:
         parts = urlsplit(dsn)
         pairs = parse_qsl(parts.query, keep_blank_values=True)

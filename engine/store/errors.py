@@ -2,12 +2,12 @@
 
     EngineError
     └── StoreError
-        ├── StoreUnavailable      the server is unreachable, or went away: nothing is wrong with the request
+        ├── StoreUnavailable      the server is or became unreachable: nothing is wrong with the request
         ├── StoreRefused          the server refuses the statement: SQLSTATE and its message
-        │   └── RowDiscarded      the insert of a row succeeded and left no row
+        │   └── RowDiscarded      the insert of a row succeeded, but a trigger or rule dropped the row
         └── UnknownOrganisation   the organisation of the request does not exist
 
-They carry what the database reported. The advice in `hint` is for the operator of the database; the API has its own.
+They carry what the database reported. Their `hint` is for the operator of the database; the API gives other advice.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from engine.errors import EngineError
 
-#: Classes of SQLSTATE for trouble of the server itself: connection, operator intervention, system error.
+#: Classes of SQLSTATE for problems of the server itself: connection, operator intervention, system error.
 _UNAVAILABLE = ("08", "57P", "58")
-#: The SQLSTATE of, among others, a row that names an organisation that does not exist.
+#: The SQLSTATE of a violated foreign key, for example of a row whose organisation does not exist.
 FOREIGN_KEY_VIOLATION = "23503"
-#: The SQLSTATE of a write on a server that takes none: a standby.
+#: The SQLSTATE of a write on a read-only server, such as a standby.
 READ_ONLY = "25006"
-#: Classes of SQLSTATE caused by a row: two rows of one statement with the same key after rounding (21), invalid data,
+#: Classes of SQLSTATE that a row causes: two rows of one statement with the same key after rounding (21), invalid data,
 #: a constraint, a trigger, a view's check, a program limit, PL/pgSQL.
 _ROW_ERRORS = ("21", "22", "23", "27", "44", "54", "P0")
 DISCARDED_MESSAGE = "the database took the row and did not keep it under its key: a trigger, a rule, or a rounded key"
 #: A table or column that does not exist: the migrations are not current.
 _UNDEFINED = ("42P01", "42703")
 DISK_FULL = "53100"
-#: The SQLSTATE of what a login has no right to.
+#: The SQLSTATE of a statement for which the login lacks a right.
 NO_RIGHT = "42501"
 LOCK_NOT_AVAILABLE = "55P03"
-#: A prepared statement that exists already or no longer: a pooler shares the server connection among clients.
+#: A prepared statement exists already or no longer: behind a pooler, clients share the server's connections.
 PREPARED_LOST = ("42P05", "26000")
 _POOLER_HINT = "a pooler stands before the database: add `?prepare_threshold=0` to `DATABASE_URL`"
 _MIGRATE_HINT = (
@@ -57,11 +57,14 @@ class StoreError(EngineError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached, or went away during a transaction, which it then rolled back."""
+    """The database cannot be reached, or failed during a transaction, which it then rolled back."""
 
 
 class StoreRefused(StoreError):
-    """The database refuses a statement: `sqlstate`, `constraint` (its name, if violated), `column`, `detail`."""
+    """The database refuses a statement.
+
+    `constraint` is the name of a violated one; others are as Postgres reports them.
+    """
 
     def __init__(self, error: psycopg.Error) -> None:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
@@ -82,11 +85,11 @@ def _find_hint(error: psycopg.Error) -> str:
 
 
 class RowDiscarded(StoreRefused):
-    """The database reported no error for a row, but did not keep it under its key."""
+    """The database reported no error for a row, but did not keep the row under its key."""
 
     def __init__(self) -> None:
         EngineError.__init__(self, DISCARDED_MESSAGE)
-        self.sqlstate = "44000"  # counts as caused by the row, like a violated check option of a view
+        self.sqlstate = "44000"  # counts as caused by the row, as a violated check option of a view does
         self.constraint = self.column = None
         self.detail = ""
 
@@ -99,9 +102,9 @@ class UnknownOrganisation(StoreError):
 
 
 def is_row_error(sqlstate: str | None) -> bool:
-    """Return whether a row caused the error, so that the same row would be refused again.
+    """Return whether the row caused the error, so that the same row would be refused again.
 
-    A code that Postgres does not define comes from a trigger. The driver's own errors have no code.
+    A code that Postgres does not define comes from a trigger, so it counts too. The driver's own errors have no code.
     """
     return (
         sqlstate is not None

@@ -1,7 +1,7 @@
 """Stream all rows of a query out of Postgres, in blocks, as `COPY` writes them.
 
-Rows pass as bytes: no value becomes a Python object, and only one block is in memory, however many rows there are. A
-slow reader slows Postgres down.
+Rows stay bytes: no value becomes a Python object, and only one block is in memory, however many rows there are. A slow
+reader slows Postgres down.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from engine.store.errors import wrap_errors
 from engine.store.libpq import fetch_result, fetch_results, send_buffer, wait_for_socket
 from engine.store.tenant import build_settings
 
-#: Bytes of a block: the row that reaches this size is its last.
+#: The size of a block in bytes: the row that reaches it is the block's last.
 BLOCK_BYTES: Final = 256 * 1024
-#: An export takes as long as its reader does; the timeout is for a reader that never ends.
+#: An export takes as long as its reader; the timeout is for a reader that has stopped.
 _SET_TIMEOUT: Final = "select set_config('statement_timeout', '6h', true)"
 
 Block = list[bytes]  # complete rows, each with its line end
@@ -37,7 +37,7 @@ async def stream_rows(connection: Connection, plan: Plan, query: Query, format_:
     statement.
     """
     statement = build_copy_statement(plan, query, format_)
-    text = AsyncClientCursor(connection).mogrify(statement.text.encode(), statement.parameters)  # COPY takes none
+    text = AsyncClientCursor(connection).mogrify(statement.text.encode(), statement.parameters)  # COPY has none
     settings, parameters = build_settings(query.org_id)
     async with wrap_errors(), connection.transaction():
         await connection.execute(_SET_TIMEOUT)
@@ -65,7 +65,7 @@ async def _start_copy(pgconn: PGconn, text: bytes) -> None:
 
 
 async def _read_block(pgconn: PGconn) -> tuple[Block, bool]:
-    """Read rows until they fill a block; return them and whether they were the last."""
+    """Read rows until they fill a block; return the rows, and whether they were the last."""
     block, size = Block(), 0
     while size < BLOCK_BYTES:
         length, data = pgconn.get_copy_data(1)

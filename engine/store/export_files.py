@@ -1,4 +1,4 @@
-"""Write an export as a file: CSV with a header, lines of JSON, or Parquet, from the blocks of `stream_rows`."""
+"""Write an export as a file: CSV with a header, lines of JSON, or Parquet. The rows come from `stream_rows`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.store.connection import Connection
 from engine.store.export import Block, stream_rows
 from engine.values.column_types import ColumnType
 
-#: Bytes of CSV that become one row group of a Parquet file: in memory at one time as text and as columns.
+#: Bytes of CSV that become one row group of a Parquet file; they are in memory twice, as text and as columns.
 _GROUP_BYTES: Final = 512 * 1024
 _LISTS: Final[msgspec.json.Decoder[list[str]]] = msgspec.json.Decoder(list[str])
 
@@ -37,7 +37,7 @@ class ParquetMissing(EngineError):
 
 
 def check_format(format_: ExportFormat) -> None:
-    """Raise ParquetMissing where the library that writes the format is not installed."""
+    """Raise ParquetMissing if the library that writes the format is not installed."""
     if format_ is ExportFormat.PARQUET and find_spec("pyarrow") is None:
         raise ParquetMissing
 
@@ -45,7 +45,7 @@ def check_format(format_: ExportFormat) -> None:
 async def write_export(
     connection: Connection, plan: Plan, query: Query, format_: ExportFormat
 ) -> AsyncGenerator[bytes]:
-    """Yield the bytes of a file with every row that matches. Raises ParquetMissing, StoreUnavailable, StoreRefused."""
+    """Yield a file with every row that matches, as bytes. Raises ParquetMissing, StoreUnavailable, StoreRefused."""
     check_format(format_)
     columns = list_export_columns(plan, query)
     async with aclosing(stream_rows(connection, plan, query, format_)) as blocks:
@@ -63,7 +63,7 @@ async def _write_file(
         case ExportFormat.CSV:
             yield _write_csv_head(columns)
             async for block in blocks:
-                yield b"".join(row[:-1] + b"\r\n" for row in block)  # the line end of RFC 4180
+                yield b"".join(row[:-1] + b"\r\n" for row in block)  # RFC 4180 wants this line end
         case ExportFormat.PARQUET:
             async for part in _write_parquet(columns, blocks):
                 yield part
@@ -90,7 +90,7 @@ async def _write_parquet(columns: Mapping[str, ColumnType], blocks: AsyncGenerat
 
 
 class _ParquetFile:
-    """A Parquet file whose bytes are handed out as they are written."""
+    """A Parquet file that returns its bytes as they are written."""
 
     def __init__(self, columns: Mapping[str, ColumnType]) -> None:
         # Arrow's default memory pool keeps some 25 MB of one group. The first import of pyarrow reads the variable.
@@ -101,7 +101,7 @@ class _ParquetFile:
         self._columns = columns
         self._schema = arrow.schema([(name, _find_arrow_type(column)) for name, column in columns.items()])
         self._sink = _Sink()
-        short = [name for name, column in columns.items() if column.name != "jsonb"]  # documents hardly repeat
+        short = [name for name, column in columns.items() if column.name != "jsonb"]  # documents are rarely equal
         self._writer = parquet.ParquetWriter(
             arrow.PythonFile(self._sink, mode="w"), self._schema, compression="zstd", use_dictionary=short
         )
@@ -112,7 +112,7 @@ class _ParquetFile:
         from pyarrow import csv as arrow_csv
 
         data = b"".join(rows)
-        rows.clear()  # `data` has them: keep one copy only
+        rows.clear()  # `data` has them: keep only one copy
         lists = [name for name, column in self._columns.items() if column.name == "text[]"]
         read = {name: arrow.string() if name in lists else self._schema.field(name).type for name in self._columns}
         table = arrow_csv.read_csv(

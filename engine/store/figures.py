@@ -1,4 +1,4 @@
-"""Read the numbers that an operator watches: what is pending, refused and ordered, and for how long."""
+"""Read the numbers that an operator watches: what is pending, refused or ordered, how much and for how long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 
-#: Each reads what is left to do, never history: a queue, a partial index of refusals, one of unfinished orders.
+#: Each query reads only work that is left (a queue, a partial index of refusals or of unfinished orders), no history.
 _PENDING: Final = """
 select spec, count(*), extract(epoch from now() - min(queued_at)) from pending_results group by spec
 """
@@ -26,7 +26,7 @@ where status in ('requested', 'open', 'unknown') group by status
 """
 
 
-#: Runs that wait for a worker; those of Trigger.dev wait in its own queue.
+#: Runs that wait for a local runner; those of Trigger.dev wait in its own queue.
 _RUNS: Final = """
 select count(*), coalesce(extract(epoch from now() - min(created_at)), 0) from pipeline_runs
 where status = 'queued' and runner = 'local'
@@ -35,7 +35,7 @@ where status = 'queued' and runner = 'local'
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many of something wait, and for how many seconds the oldest does."""
+    """How many of something wait, and for how many seconds the oldest has."""
 
     count: int
     oldest_seconds: float
@@ -43,18 +43,18 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The numbers at one moment; a spec or status without any is left out."""
+    """The numbers at one moment; specs and statuses without any are left out."""
 
     pending: dict[str, Waiting]  # step results by spec
     stale_rows: dict[str, int]  # by spec
     rejected: dict[str, int]  # step results by spec
     refused: dict[str, int]  # elements by spec
     orders: dict[str, Waiting]  # by status
-    queued_runs: Waiting  # for a worker
+    queued_runs: Waiting  # for a local runner
 
 
 async def fetch_figures(connection: Connection) -> Figures:
-    """Return the numbers of the whole database. Raises StoreUnavailable, StoreRefused where migrations are missing."""
+    """Return the numbers of the whole database. Raises StoreUnavailable, StoreRefused if migrations are missing."""
     async with wrap_errors():
         pending = await (await connection.execute(_PENDING)).fetchall()
         stale = await (await connection.execute(_STALE)).fetchall()

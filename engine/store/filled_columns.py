@@ -1,4 +1,4 @@
-"""Count in how many of a table's newest rows each column has a value."""
+"""Count, for each column, in how many of a table's newest rows it has a value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.store.tenant import run_as_tenant
 
 @dataclass(frozen=True, slots=True)
 class FilledColumns:
-    """The number of counted rows, and per column how many of them have a value."""
+    """The number of rows read, and for each column how many of them have a value."""
 
     rows: int
     filled: dict[str, int]

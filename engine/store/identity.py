@@ -1,4 +1,4 @@
-"""Look up the API tokens, super-admins and organisations that exist in the database."""
+"""Look up API tokens, super-admins and organisations in the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api_tokens t left join users u on u.id = t.user_id
 where t.token_hash = %s
 """
 
-#: The condition limits the writes to one a minute per token, also with several processes.
+#: The condition limits the writes to one per minute and token, even with several processes.
 _RECORD_USE = """
 update api_tokens set last_used_at = now()
 where id = any(%s::uuid[]) and (last_used_at is null or last_used_at < now() - interval '1 minute')
@@ -28,7 +28,7 @@ _IS_ACTIVE_ADMIN = "select exists (select from super_admins where id = %s::uuid 
 
 _IS_READ_ONLY = "select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean"
 
-#: Of the login, whatever role it took since.
+#: About the login, whatever role it has set since.
 _IS_SUPERUSER = "select rolsuper from pg_roles where rolname = session_user"
 
 _LIST_ORGANISATIONS = """
@@ -50,19 +50,19 @@ class Token:
     role: str
     revoked: bool
     expired: bool
-    user_retired: bool  # whether the user it belongs to is inactive
-    last_use_is_old: bool  # whether its last use was recorded more than a minute ago, or never
+    user_retired: bool  # whether its user is inactive
+    last_use_is_old: bool  # whether its use was last recorded more than a minute ago, or never
 
 
 async def find_token(connection: Connection, token_hash: str) -> Token | None:
-    """Return the token with this SHA-256 hash, None when there is none. Raises StoreUnavailable."""
+    """Return the token with this SHA-256 hash; None if there is none. Raises StoreUnavailable."""
     async with wrap_errors():
         row = await (await connection.execute(_FIND_BY_HASH, (token_hash,))).fetchone()
     return Token(*row) if row else None
 
 
 async def record_token_use(connection: Connection, token_ids: Sequence[str]) -> None:
-    """Set when tokens were last used to now. Raises StoreUnavailable, StoreRefused on a read-only server."""
+    """Set the time of last use of tokens to now. Raises StoreUnavailable, StoreRefused on a read-only server."""
     async with wrap_errors():
         await connection.execute(_RECORD_USE, [list(token_ids)])
 
@@ -92,7 +92,7 @@ async def fetch_read_only(connection: Connection) -> bool:
 
 
 async def list_organisations(connection: Connection, org_id: str | None, limit: int) -> list[str]:
-    """Return organisations by name as JSON texts: only `org_id`, or for None at most `limit`.
+    """Return organisations as JSON texts, by name: only the one called `org_id`, or at most `limit` if that is None.
 
     Raises StoreUnavailable.
     """
@@ -107,9 +107,9 @@ async def organisation_exists(connection: Connection, org_id: str) -> bool:
 
 
 async def check_organisation(connection: Connection, org_id: str) -> None:
-    """Raise UnknownOrganisation when there is no organisation with this id.
+    """Raise UnknownOrganisation if no organisation has this id.
 
-    Call it after a statement failed or found nothing, so that the common case costs no query.
+    Call it only after a statement failed or found nothing, so that usually it costs no query.
     """
     if not await organisation_exists(connection, org_id):
         raise UnknownOrganisation(org_id)

@@ -1,4 +1,4 @@
-"""Wait on the event loop for what libpq sends and receives without blocking."""
+"""Send and receive through libpq without blocking, waiting on the event loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 
 async def fetch_results(pgconn: PGconn) -> list[PGresult]:
-    """Return all results of the next statement, or that of the sync."""
+    """Return all results of the next statement, or the result of the pipeline's end (`sync`)."""
     results = []
     while (result := await fetch_result(pgconn)) is not None:
         results.append(result)
@@ -19,7 +19,7 @@ async def fetch_results(pgconn: PGconn) -> list[PGresult]:
 
 
 async def fetch_result(pgconn: PGconn) -> PGresult | None:
-    """Return the next result of a statement as soon as it arrives; None at the statement's end."""
+    """Return the next result of a statement as soon as it arrives; None once the statement has no more."""
     while pgconn.is_busy():
         await wait_for_socket(pgconn)
         pgconn.consume_input()
@@ -27,14 +27,14 @@ async def fetch_result(pgconn: PGconn) -> PGresult | None:
 
 
 async def send_buffer(pgconn: PGconn) -> None:
-    """Send what is in libpq's buffer, and read meanwhile: a server that cannot send its results reads no statements."""
+    """Send what libpq has buffered, and read meanwhile: a server that cannot send its results reads no statements."""
     while pgconn.flush():
         await wait_for_socket(pgconn, writing=True)
         pgconn.consume_input()
 
 
 async def wait_for_socket(pgconn: PGconn, *, writing: bool = False) -> None:
-    """Wait until the connection's socket has input, or with `writing` takes output."""
+    """Wait until the connection's socket has input or, with `writing`, can be written to."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
 

@@ -1,9 +1,9 @@
-"""Send several statements in one message, as one transaction, and read their rows in Postgres' text format.
+"""Send several statements in one message, as one transaction, and read their rows in Postgres's text format.
 
-psycopg's pipeline mode sends each statement by itself and cannot read rows one at a time. Here everything is put into
-libpq's buffer first and sent as one message, through what psycopg documents for that: `Connection.pgconn` and
-`psycopg.pq`, which is libpq (docs/decisions/080). No `begin` is sent: outside of a transaction block, all that a
-pipeline sends up to its end (`sync`) is one transaction.
+psycopg's pipeline mode sends each statement by itself and cannot read rows one at a time. Here everything is first put
+into libpq's buffer and then sent as one message, using what psycopg documents for that: `Connection.pgconn` and
+`psycopg.pq`, which is libpq (docs/decisions/080). No `begin` is needed: outside of a transaction block, everything that
+a pipeline sends up to its end (`sync`) is one transaction.
 """
 
 from __future__ import annotations
@@ -27,20 +27,23 @@ from psycopg.pq.abc import PGconn, PGresult
 from engine.store.connection import Connection
 from engine.store.libpq import fetch_result, fetch_results, send_buffer
 
-#: The values of a row in Postgres' text format.
+#: The values of a row in Postgres's text format.
 TextRow = tuple[bytes | None, ...]
 #: A statement's SQL and its parameters by name.
 Call = tuple[str, Mapping[str, Any]]
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
 _MOST_PREPARED = 100  # prepared statements per connection: psycopg's default
-_TURN_BYTES = 512 * 1024  # read of an answer before others get their turn
-_CANCEL_TIMEOUT = 5.0  # seconds for the server to end a cancelled statement, after which the connection is closed
+_TURN_BYTES = 512 * 1024  # of an answer to read before other tasks get their turn
+_CANCEL_TIMEOUT = 5.0  # seconds to wait for a cancelled statement's end; then the connection is closed
 
 
 @dataclass(frozen=True, slots=True)
 class NumberedStatement:
-    """A statement with `$1` for `%(name)s`, and the names in that order. The SQL casts each parameter to its type."""
+    """A statement with `$1` instead of `%(name)s`, and the names in that order.
+
+    Its SQL casts each parameter to its type.
+    """
 
     sql: bytes
     names: tuple[str, ...]
@@ -68,17 +71,17 @@ async def send_statements(connection: Connection, calls: Sequence[Call]) -> list
 async def send_bounded_statements(
     connection: Connection, calls: Sequence[Call], max_bytes: int | None
 ) -> tuple[list[list[TextRow]], bool]:
-    """Run statements as `send_statements` does, but read the rows of the last one only until they have `max_bytes`.
+    """Run statements as `send_statements` does, but stop reading the rows of the last one once they have `max_bytes`.
 
-    Returns the rows of each, and whether the last ones were cut. At most `max_bytes` and one row are in memory. A cut
-    cancels the last statement, which rolls the transaction back, so the statements must only read.
+    Returns the rows of each statement, and whether the last ones were cut off. At most `max_bytes` and one row are in
+    memory. Stopping cancels the last statement, which rolls the transaction back, so the statements must only read.
     """
     assert connection.autocommit, "a pipeline is a transaction of its own only in autocommit mode"
     try:
         return await _send_statements(connection, calls, max_bytes)
     except errors.InvalidSqlStatementName:
         _PREPARED[connection].forget_all()
-    except errors.DuplicatePreparedStatement:  # another client prepared it, so there is an undetected pooler
+    except errors.DuplicatePreparedStatement:  # another client prepared it, so there is a pooler that was not detected
         connection.prepare_threshold = None
     return await _send_statements(connection, calls, max_bytes)
 
@@ -87,8 +90,8 @@ async def send_bounded_statements(
 class PreparedStatements:
     """The statements prepared on one connection: their digests, oldest first.
 
-    psycopg discards all prepared statements after a rollback, these included, and a pooler may do so at any time. Which
-    of them still exist is unknown then, so `forget_all` starts a new generation of names.
+    psycopg discards all prepared statements after a rollback, these too, and a pooler may do so at any time. As it is
+    unknown then which still exist, `forget_all` starts a new generation of names.
     """
 
     generation: int = 0
@@ -137,7 +140,7 @@ async def _send_statements(
 
 @dataclass(slots=True)
 class _BoundedReading:
-    """Collects the rows of a statement one at a time until they have `max_bytes`; None: they are read all at once."""
+    """Collects the rows of a statement one at a time until they have `max_bytes`; all at once if that is None."""
 
     max_bytes: int | None
     rows: list[TextRow] = field(default_factory=list)
@@ -165,7 +168,7 @@ async def _run_pipeline(
     values: Sequence[Sequence[Any]],
     reading: _BoundedReading,
 ) -> list[PGresult]:
-    """Send the statements as one pipeline; read to its end, or until the rows of the last statement are cut.
+    """Send the statements as one pipeline; read everything, or stop once the last statement's rows have enough bytes.
 
     Returns one result per command, in the order sent: prepare, deallocate, then the statements.
     """
@@ -174,7 +177,7 @@ async def _run_pipeline(
     pgconn.enter_pipeline_mode()
     new, evicted = _send_prepare(connection, prepared, statements)
     for statement, row in zip(statements, values, strict=True):
-        if connection.prepare_threshold is None:  # behind a pooler nothing can be prepared
+        if connection.prepare_threshold is None:  # behind a pooler, where nothing can be prepared
             pgconn.send_query_params(statement.sql, row)
         else:
             pgconn.send_query_prepared(prepared.build_name(statement.digest), row)
@@ -186,18 +189,18 @@ async def _run_pipeline(
     results += await (fetch_results(pgconn) if reading.max_bytes is None else _read_up_to(pgconn, reading))
     _record_prepared(prepared, new, evicted, results)
     if not reading.cut:
-        await fetch_results(pgconn)  # of the sync
+        await fetch_results(pgconn)  # the result of the sync
         pgconn.exit_pipeline_mode()
     return results
 
 
 async def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> list[PGresult]:
-    """Read a statement's rows one at a time until the bound; return the result that ends them, or the last row's.
+    """Read a statement's rows one at a time up to the bound; return the result after the last row, or the last row's.
 
-    Rows that are there are taken without a wait: a wait costs more than a row. After some of them it waits even so, for
-    whoever else has this process.
+    Rows that have arrived are read without a wait, which would cost more than a row. But now and then it does wait, to
+    let other tasks of the process run.
     """
-    if pgconn.pipeline_status == PipelineStatus.ABORTED:  # a statement before it failed, so it was not run
+    if pgconn.pipeline_status == PipelineStatus.ABORTED:  # an earlier statement failed, so this one was not run
         return await fetch_results(pgconn)
     pgconn.set_single_row_mode()
     ends: list[PGresult] = []
@@ -219,7 +222,7 @@ async def _read_up_to(pgconn: PGconn, reading: _BoundedReading) -> list[PGresult
 
 
 async def _cancel_pipeline(connection: Connection) -> None:
-    """Cancel the statement that runs, and discard the results that are left; the connection stays usable."""
+    """Cancel the running statement and discard the remaining results; the connection stays usable."""
     async with asyncio.timeout(_CANCEL_TIMEOUT):
         await connection.cancel_safe(timeout=_CANCEL_TIMEOUT)
         await send_buffer(connection.pgconn)
@@ -233,7 +236,7 @@ def _send_prepare(
 ) -> tuple[list[bytes], list[bytes]]:
     """Prepare the statements that are not prepared yet, and deallocate the oldest ones beyond the limit.
 
-    Returns the digests of both.
+    Returns the digests of the prepared and of the deallocated statements.
     """
     if connection.prepare_threshold is None:
         return [], []
@@ -251,7 +254,7 @@ def _send_prepare(
 def _record_prepared(
     prepared: PreparedStatements, new: Sequence[bytes], evicted: Sequence[bytes], results: Sequence[PGresult]
 ) -> None:
-    """Record which statements were prepared and deallocated, by the results of these commands."""
+    """Record which statements were prepared and deallocated, according to the results of these commands."""
     succeeded = [result.status == ExecStatus.COMMAND_OK for result in results]
     prepared.digests.update((digest, None) for digest, well in zip(new, succeeded, strict=False) if well)
     for digest, well in zip(evicted, succeeded[len(new) :], strict=False):

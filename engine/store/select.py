@@ -21,19 +21,20 @@ from engine.store.upsert import join_row_json
 class Page:
     """Rows as JSON objects, in the query's order.
 
-    `last` is the position of the last row (its values of the order, its id) if more rows may follow, else None.
+    `last` is the position of the last row (its values in the order's columns, its id) if more rows may follow, else
+    None.
     """
 
     rows: tuple[bytes, ...]
     last: tuple[str | None, ...] | None
-    count: int | None = None  # how many rows match on all pages, if the query has `count`
+    count: int | None = None  # the number of matching rows on all pages, if the query has `count`
 
 
 async def fetch_page(connection: Connection, plan: Plan, query: Query, max_bytes: int | None = None) -> Page:
     """Return the page of `plan`'s table that `query` selects. Raises StoreUnavailable, StoreRefused.
 
-    The page ends early at the row that reaches `max_bytes`: a document may have megabytes, and a page a thousand of
-    them.
+    The page ends early at the row with which it has `max_bytes`, since each of a thousand rows may have a document of
+    megabytes.
     """
     statements = [select.build_count_statement(plan, query)] if query.count else []
     statements.append(select.build_page_statement(plan, query))
@@ -43,14 +44,14 @@ async def fetch_page(connection: Connection, plan: Plan, query: Query, max_bytes
     names = list_answer_names(plan, query)
     page = tuple(join_row_json(names, texts[width:]) for texts in rows[: query.limit])
     count = _read_count(query, counts[0]) if counts else None
-    if len(rows) <= query.limit and not cut:  # the statement selects one row more than the page holds
+    if len(rows) <= query.limit and not cut:  # the statement selects one row more than the page has
         return Page(page, None, count)
     last = rows[: query.limit][-1][:width]
     return Page(page, tuple(None if value is None else value.decode() for value in last), count)
 
 
 async def fetch_row(connection: Connection, plan: Plan, query: Query, row_id: str) -> bytes | None:
-    """Return one row of the query's organisation; None when it has no such row. Raises StoreUnavailable."""
+    """Return one row of the query's organisation; None if it has no such row. Raises StoreUnavailable."""
     statement = select.build_row_statement(plan, query, row_id)
     async with wrap_errors():
         (rows,) = await run_as_tenant(connection, query.org_id, [statement])
@@ -58,7 +59,7 @@ async def fetch_row(connection: Connection, plan: Plan, query: Query, row_id: st
 
 
 def list_answer_names(plan: Plan, query: Query) -> tuple[str, ...]:
-    """Return the JSON keys of the values that follow the scalars in an answer's row: documents, then paths."""
+    """Return the JSON keys of the values that follow the scalars in a row of an answer: documents, then paths."""
     return (*list_document_columns(plan, query.columns), *(path.text for path in query.paths))
 
 

@@ -1,7 +1,7 @@
 """Run statements as one organisation, restricted by row level security.
 
-Role and organisation are set for the transaction only: a pooler would hand the settings of a session to its next
-client.
+Role and organisation are set only for the transaction: with a pooler, settings of the session would apply to the next
+client too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SET_BOUNDS = "select set_config('statement_timeout', %(statement)s, true), set_
 
 @asynccontextmanager
 async def open_tenant_transaction(connection: Connection, org_id: str) -> AsyncIterator[AsyncCursor[Any]]:
-    """Open a transaction as the tenant `org_id`; commit on leaving, roll back on an error.
+    """Open a transaction as the tenant `org_id`; commit it at the end of the block, roll it back on an error.
 
     `begin`, the settings and the first statement are sent together (pipeline mode), so the settings cost no round trip.
     """
@@ -65,7 +65,7 @@ async def run_as_tenant(
 async def read_as_tenant(
     connection: Connection, org_id: str | None, statements: Sequence[Statement], max_bytes: int | None
 ) -> tuple[list[list[TextRow]], bool]:
-    """Run reading statements as `run_as_tenant` does, but cut the rows of the last one at `max_bytes`.
+    """Run read-only statements as `run_as_tenant`, does, but cut the rows of the last one at `max_bytes`.
 
     Returns the rows of each, and whether those of the last one were cut.
     """

@@ -26,14 +26,14 @@ from engine.store.identity import check_organisation
 from engine.store.round_trip import TextRow
 from engine.store.tenant import run_as_tenant
 
-_TRUE = b"t"  # in Postgres' text format
+_TRUE = b"t"  # in Postgres's text format
 _MAX_ATTEMPTS = 3
 
 
 class SourceRefused(EngineError):
-    """The submission, run or step result named as source does not belong to the organisation. `field` is its column.
+    """The submission, run or step result that a row names does not belong to the organisation; `field` is its column.
 
-    The caller gives the hint: HTTP names the organisation in a header, Python in an argument.
+    The caller adds the hint: over HTTP the organisation comes from a header, in Python from an argument.
     """
 
     def __init__(self, field: str, *, hint: str = "") -> None:
@@ -51,7 +51,7 @@ class StoredRow:
 
 @dataclass(frozen=True)
 class Upsert:
-    """A plan with its upsert statement; build it once and use it for every row."""
+    """Writes rows of one plan; build it once, since it holds the SQL statement."""
 
     plan: Plan
     sql: str
@@ -65,8 +65,8 @@ class Upsert:
     ) -> list[StoredRow]:
         """Write `rows` for `org_id` in one transaction. Each maps fields and source columns to converted values.
 
-        The rows of one call share their source. Raises UnknownOrganisation, SourceRefused, StoreRefused for a row the
-        database refuses, StoreUnavailable; nothing is written then.
+        All rows of a call have the same source. Raises UnknownOrganisation, SourceRefused, StoreRefused for a row that
+        the database refuses, StoreUnavailable; then nothing is written.
         """
         parameter_sets = [self.build_parameters(org_id, row) for row in rows]
         try:
@@ -83,8 +83,9 @@ class Upsert:
     ) -> list[StoredRow | StoreRefused]:
         """Write the rows that the database accepts; return for each row how it is stored, or why it is refused.
 
-        All rows are written in one transaction; only if the database refuses one of several, each is written in its
-        own. Raises the same as `write_rows`, but StoreRefused only for a single row or for what no row caused.
+        All rows are written in one transaction; only if the database refuses one of several, each gets its own
+        transaction. Raises the same as `write_rows`, but StoreRefused only if there is one row, or for an error that no
+        row caused.
         """
         try:
             return list(await self.write_rows(connection, org_id, rows))
@@ -107,11 +108,11 @@ class Upsert:
     async def _run_upserts(
         self, connection: Connection, org_id: str, parameter_sets: Sequence[Mapping[str, Any]]
     ) -> list[TextRow]:
-        """Run the statement once per row, and again for rows without an outcome.
+        """Run the statement once per row, and again for rows that got no outcome.
 
-        A row has none when its source is refused, when another writer inserted the same key between the statement's
-        snapshot and its insert (the next run sees that row and updates it), and when a trigger discards it. Raises
-        RowDiscarded for a row that has none in the end.
+        A row gets none if its source is refused; if another transaction inserted the same key between the statement's
+        snapshot and its insert (the next run sees that row and updates it); and if a trigger discards it. Raises
+        RowDiscarded for a row that never gets one.
         """
         results: list[TextRow] = [()] * len(parameter_sets)
         missing = list(range(len(parameter_sets)))
@@ -158,7 +159,7 @@ class Upsert:
         }
 
 
-_OUTCOME = 3  # the index of the outcome in a row of the answer
+_OUTCOME = 3  # the index of the outcome in a row of the result
 
 
 def _check_sources(result: TextRow) -> None:
@@ -173,14 +174,14 @@ def wrap_document(value: Any) -> Any:
 
 
 def join_row_json(names: Sequence[str], texts: Sequence[bytes | None]) -> bytes:
-    """Join texts into one JSON object: the members of the first text, itself an object, then one document per name.
+    """Join texts to one JSON object: the members of the first text, itself an object, then one document per name.
 
-    The texts are joined rather than decoded, since documents may be large: each is copied once.
+    The texts are joined without being decoded, since documents may be large; each is copied once.
     """
     scalars, *documents = texts
     assert scalars is not None
     pieces = [scalars[:-1]]
     for name, document in zip(names, documents, strict=True):
-        key = json.encode(name)  # a path may hold any character
+        key = json.encode(name)  # a path may contain any character
         pieces += (b"," if pieces != [b"{"] else b"", key, b":", document or b"null")
     return b"".join((*pieces, b"}"))

@@ -1,1 +1,1 @@
-"""Migrations: apply and draft them; compare tables with their plans."""
+"""Apply and draft migrations; compare tables with their plans."""

@@ -1,4 +1,4 @@
-"""Look whether a database fits what is to be believed of it, or made in it, before anything is changed."""
+"""Check, before a migration changes anything, that the tables which should exist do, and that none hides another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.store.errors import wrap_errors
 from engine.tables.migration_files import Migration, MigrationError, blank_opaque
 
 _CREATED: Final = re.compile(r"create\s+table\s+(?:if\s+not\s+exists\s+)?(\w+)", re.IGNORECASE)
-#: (table, its schema, the place of that in the search path or NULL), the schemas of the search path first.
+#: Table, its schema, and the schema's place in the search path (NULL if it is not there); those with a place first.
 _SELECT_TABLES: Final = """
 select c.relname::text, n.nspname::text, array_position(current_schemas(false), n.nspname)
 from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
@@ -24,14 +24,14 @@ order by 3 nulls last, 2
 async def check_tables(
     connection: AsyncConnection[Any], baselined: Iterable[Migration], pending: Iterable[Migration]
 ) -> None:
-    """Raise MigrationError unless the tables of `baselined` are there, once each, and none of `pending` elsewhere.
+    """Raise MigrationError unless each table of `baselined` exists once, and none of `pending` in another schema.
 
-    A table in a second schema would hide the first one from the migrations, or be hidden by what they make.
+    A table in a second schema would be hidden from the migrations, or would be hidden by what they create.
     """
     expected = sorted(set(_list_tables(baselined)))
-    made = sorted(set(_list_tables(pending)) - set(expected))
+    created = sorted(set(_list_tables(pending)) - set(expected))
     async with wrap_errors():
-        rows = await (await connection.execute(_SELECT_TABLES, [[*expected, *made]])).fetchall()
+        rows = await (await connection.execute(_SELECT_TABLES, [[*expected, *created]])).fetchall()
         ((current, path),) = await (
             await connection.execute("select current_schema()::text, current_schemas(false)::text[]")
         ).fetchall()
@@ -41,16 +41,16 @@ async def check_tables(
         (outside if place is None else inside).setdefault(table, []).append(schema)
     if current is None:
         raise MigrationError(
-            "the search path names no schema that is there", hint="make the schema, or name another in the search path"
+            "the search path names no schema that exists", hint="create the schema, or name another in the search path"
         )
     _check_present(expected, inside, outside, path)
     for table, schemas in inside.items():
         if len(schemas) > 1:
-            message = f"`{table}` is there more than once in the search path: in {_spell_names(schemas)}"
-            raise MigrationError(message, hint="leave the schema that is not meant out of the search path")
-    for table in made:
+            message = f"`{table}` exists more than once in the search path: in {_spell_names(schemas)}"
+            raise MigrationError(message, hint="take the schema that is not meant out of the search path")
+    for table in created:
         if inside.get(table, [current]) != [current]:
-            message = f"`{table}` is there already, in `{inside[table][0]}`, and a migration would make another"
+            message = f"`{table}` exists already, in `{inside[table][0]}`, and a migration would create another"
             hint = "adopt the database with `--baseline`, or name that schema first in the search path"
             raise MigrationError(f"{message} in `{current}`", hint=hint)
 
@@ -61,7 +61,7 @@ def _check_present(
     missing = [table for table in expected if table not in inside]
     if not missing:
         return
-    message = f"the baseline takes these tables for made, and they are not there: {_spell_names(missing)}"
+    message = f"the baseline means that these tables exist, but they do not: {_spell_names(missing)}"
     elsewhere = sorted({schema for table in missing for schema in outside.get(table, [])})
     hint = "name the number of the last migration that was applied by hand"
     if elsewhere:

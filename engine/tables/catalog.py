@@ -1,4 +1,4 @@
-"""Queries of Postgres' catalog for one table, and classes for the rows they return."""
+"""Queries of Postgres's catalog about one table, and classes for the rows that they return."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class TableRow:
     oid: int
     row_security: bool
     role_exists: bool
-    role_unbound: bool  # a superuser, or one that bypasses row level security
+    role_unbound: bool  # whether the role is a superuser, or bypasses row level security
     denied: list[str]  # privileges on the table that the role lacks
-    followed: bool  # whether it has the triggers that record its changes
+    followed: bool  # whether the table has the triggers that record its changes
     schema_denied: bool  # whether the role may not use the schema
-    denied_sequences: list[str]  # sequences of column defaults that the role may not use, as SQL names them
+    denied_sequences: list[str]  # sequences of column defaults that the role may not use, as named in SQL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnRow:
-    """A column; `type` is spelled as `format_type` does."""
+    """A column; `type` is as `format_type` writes it."""
 
     name: str
     type: str
@@ -37,16 +37,16 @@ class IndexRow:
 
     name: str
     columns: list[str]
-    collations: list[str]  # of each column; "" for the one of the database, and for types without
+    collations: list[str]  # of each column; "" for the database's own, and for types without one
     descending: list[bool]  # of each column
-    kinds: list[str]  # of each column: operator class and order, as the catalog numbers them
-    included: list[str]  # columns beside those it is ordered by
+    kinds: list[str]  # of each column: operator class and order, as numbers of the catalog
+    included: list[str]  # columns of INCLUDE
     method: str
-    valid: bool  # False when its build failed
-    immediate: bool  # False when it belongs to a deferrable constraint
+    valid: bool  # False if its build failed
+    immediate: bool  # False if it belongs to a deferrable constraint
     unique: bool
     primary: bool
-    constraint: bool  # it belongs to a constraint, which has to be dropped instead
+    constraint: bool  # whether it belongs to a constraint, which has to be dropped instead
     partial: bool
     has_expressions: bool
     nulls_equal: bool
@@ -64,7 +64,7 @@ class PolicyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeRow:
-    """A column type: its name in specs, and as `format_type` spells it."""
+    """A column type: its name in specs, and the name that `format_type` writes."""
 
     name: str
     type: str
@@ -78,10 +78,10 @@ class Table:
     columns: Mapping[str, ColumnRow]
     indexes: Sequence[IndexRow]
     policies: Sequence[PolicyRow]
-    types: Mapping[str, str]  # the name of a type in specs -> its name in the catalog
+    types: Mapping[str, str]  # by the name of a type in specs: its name in the catalog
 
     def spell_spec_type(self, column: str) -> str:
-        """Return the type of a column by its name in specs, or by its catalog name where specs have none."""
+        """Return a column's type by its name in specs, or by its name in the catalog if specs have no such type."""
         type_ = self.columns[column].type
         return next((name for name, catalog_name in self.types.items() if catalog_name == type_), type_)
 

@@ -1,4 +1,4 @@
-"""Compare a plan with its table as the catalog describes it, without access to a database."""
+"""Compare a plan with its table as the catalog describes it; without access to a database."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ from engine.tables.ddl import (
 from engine.tables.differences import Code, Difference
 from engine.tables.query_indexes import list_missing_indexes
 
-#: Commands as `pg_policy` spells them -> the privilege of the same name.
+#: The privilege for each command, as `pg_policy` abbreviates it.
 _PRIVILEGES: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
-#: The column `id` of a table that has a primary key of its own.
+#: The definition of the column `id` for a table that has another primary key.
 _OWN_KEY_DEFINITION: Final = "UUID NOT NULL DEFAULT gen_random_uuid() UNIQUE"
 _COMMANDS: Final = frozenset(_PRIVILEGES)
 
 
 def compare_table(plan: Plan, table: Table) -> list[Difference]:
-    """Return the differences that keep the plan's rows from being written or isolated, in the order to repair them."""
+    """Return the differences that keep rows from being written or isolated, in the order in which to repair them."""
     return [difference for compare in _COMPARISONS for difference in compare(plan, table)]
 
 
 def compare_reading(plan: Plan, table: Table) -> list[Difference]:
-    """Return what slows or breaks reading: missing triggers that record changes, and missing indexes of queries."""
+    """Return what makes reading slow or impossible: missing triggers that record changes, or indexes for queries."""
     return [*compare_following(plan, table), *_compare_indexes(plan, table)]
 
 
 def compare_following(plan: Plan, table: Table) -> list[Difference]:
-    """Return the difference of a table without the triggers that record its changes; else nothing."""
-    message = f"what changes in `{plan.table}` is not noted for those who follow it"
+    """Return a difference if the table lacks the triggers that record its changes."""
+    message = f"what changes in `{plan.table}` is not recorded for those who copy it"
     sql = f"SELECT follow_changes('{plan.table}');"
     return [] if table.row.followed else [Difference(plan.name, Code.CHANGES_UNRECORDED, message, sql)]
 
 
 def compare_old_key(plan: Plan, table: Table) -> list[Difference]:
-    """Return the unique indexes that a changed key has left: they refuse rows that the present key tells apart."""
+    """Return the unique indexes that remain of a former key: they refuse rows that have different keys now."""
     return [
         Difference(
             plan.name,
@@ -69,13 +69,13 @@ def compare_old_key(plan: Plan, table: Table) -> list[Difference]:
 
 
 def list_left_indexes(plan: Plan, table: Table) -> list[IndexRow]:
-    """Return the unique indexes that refuse rows which the key of the plan tells apart."""
+    """Return the unique indexes that refuse rows which have different keys in the plan."""
     unique = [index for index in table.indexes if index.unique and index.valid and not index.primary]
     return [index for index in unique if _refuses_other_keys(plan, table, index)]
 
 
 def compare_superfluous(plan: Plan, table: Table) -> list[Difference]:
-    """Return the indexes that serve nothing: their build failed, or another one serves all that they do."""
+    """Return the indexes that are of no use: their build failed, or another index does all that they do."""
     return [
         Difference(
             plan.name,
@@ -88,41 +88,45 @@ def compare_superfluous(plan: Plan, table: Table) -> list[Difference]:
 
 
 def list_superfluous_indexes(table: Table) -> list[tuple[IndexRow, str]]:
-    """Return the indexes that serve nothing, each with why. Of two that are equal the one without a constraint goes."""
-    found: list[tuple[IndexRow, str]] = []
+    """Return the indexes that are of no use, each with the reason. Of two equal ones, one with a constraint is kept."""
+    superfluous: list[tuple[IndexRow, str]] = []
     kept = sorted(table.indexes, key=lambda index: (not index.primary, not index.constraint, index.name))
     for index in kept[::-1]:
         if index.constraint or index.primary:
             continue
-        gone = {other.name for other, _ in found}
+        gone = {other.name for other, _ in superfluous}
         if not index.valid:
-            found.append((index, "its build failed"))
-        elif other := next((one for one in kept if one.name not in gone and _replaces(one, index)), None):
-            found.append((index, f"`{other.name}` serves the same and more"))
-    return found[::-1]
+            superfluous.append((index, "its build failed"))
+        elif other := next(
+            (candidate for candidate in kept if candidate.name not in gone and _can_replace(candidate, index)), None
+        ):
+            superfluous.append((index, f"`{other.name}` serves the same and more"))
+    return superfluous[::-1]
 
 
-def _replaces(one: IndexRow, index: IndexRow) -> bool:
-    """Return whether an index serves every question of another one, and refuses all that it refuses."""
+def _can_replace(replacement: IndexRow, index: IndexRow) -> bool:
+    """Return whether the index `replacement` serves every query of `index`, and refuses all rows that it refuses."""
     if (
-        one.name == index.name
-        or not one.valid
-        or any(each.partial or each.has_expressions or each.method != "btree" for each in (one, index))
+        replacement.name == index.name
+        or not replacement.valid
+        or any(each.partial or each.has_expressions or each.method != "btree" for each in (replacement, index))
     ):
         return False
     length = len(index.columns)
-    ours, theirs = (list(zip(each.columns, each.collations, each.kinds, strict=True)) for each in (one, index))
-    if ours[:length] != theirs or not set(index.included) <= {*one.columns, *one.included}:
+    ours, theirs = (list(zip(each.columns, each.collations, each.kinds, strict=True)) for each in (replacement, index))
+    if ours[:length] != theirs or not set(index.included) <= {*replacement.columns, *replacement.included}:
         return False
-    is_same_key = length == len(one.columns) and one.nulls_equal == index.nulls_equal and one.immediate
-    return not index.unique or (one.unique and is_same_key)
+    is_same_key = (
+        length == len(replacement.columns) and replacement.nulls_equal == index.nulls_equal and replacement.immediate
+    )
+    return not index.unique or (replacement.unique and is_same_key)
 
 
 def _refuses_other_keys(plan: Plan, table: Table, index: IndexRow) -> bool:
-    """Return whether two rows of different keys can be equal to a unique index.
+    """Return whether a unique index can refuse two rows that have different keys.
 
-    An index with a predicate or an expression is taken for its maker's intent. A column that nothing writes is null in
-    every row, or has its default, which is taken for unique.
+    An index with a predicate or an expression is regarded as wanted. A column that nothing writes is null in every row,
+    or has its default, which is regarded as unique.
     """
     if index.partial or index.has_expressions or set(plan.conflict).issubset(index.columns):
         return False
@@ -132,17 +136,17 @@ def _refuses_other_keys(plan: Plan, table: Table, index: IndexRow) -> bool:
 
 
 def list_required_columns(plan: Plan, table: Table) -> list[str]:
-    """Return the columns that the spec requires and the table does not: rows of an old key lack them."""
+    """Return the columns that the spec requires but the table does not: rows of a former key may lack them."""
     names = [column.name for column in plan.fields if column.required]
     return [name for name in names if name in table.columns and not table.columns[name].not_null]
 
 
 def report_old_rows(plan: Plan, columns: Sequence[str], count: int, *, is_more: bool) -> Difference:
-    """Return the difference of a table with rows that lack what the spec requires."""
+    """Return the difference of a table with rows that lack values which the spec requires."""
     names = ", ".join(f"`{name}`" for name in columns)
     message = f"{'more than ' if is_more else ''}{count} row(s) of `{plan.table}` lack a value in {names}, which the"
     message += " spec requires: they are of an old key"
-    advice = f"dex rebuild {plan.name}; rows of no step result have to be mended or deleted first"
+    advice = f"dex rebuild {plan.name}; rows of no step result have to be corrected or deleted first"
     return Difference(plan.name, Code.ROWS_OF_OLD_KEY, message, advice=advice)
 
 
@@ -207,13 +211,13 @@ def list_key_indexes(plan: Plan, table: Table) -> list[IndexRow]:
 
 
 def is_key_nullable(plan: Plan, table: Table) -> bool:
-    """Return whether a key column is or will be nullable in the table; one that is missing is added as nullable."""
+    """Return whether a key column of the table is nullable; a missing one counts, since it is added as nullable."""
     names = [name for name in plan.conflict if name != "org_id"]
     return any(name not in table.columns or not table.columns[name].not_null for name in names)
 
 
 def _explain_unusable(index: IndexRow, conflict: Sequence[str]) -> str | None:
-    """Return why `ON CONFLICT` cannot use a unique index, None when it can. The order of columns does not matter."""
+    """Return why `ON CONFLICT` cannot use a unique index; None if it can. The order of columns does not matter."""
     reasons = {
         "has other columns": sorted(index.columns) != sorted(conflict),
         "has expressions": index.has_expressions,
@@ -225,7 +229,7 @@ def _explain_unusable(index: IndexRow, conflict: Sequence[str]) -> str | None:
 
 
 def _explain_near_miss(index: IndexRow, conflict: Sequence[str]) -> str | None:
-    """Return why an index on the conflict columns is unusable; None for a usable one and for one on other columns."""
+    """Return why a unique index on the key columns cannot be used; None if it can, and for other indexes."""
     columns = {name for name in index.columns if name}
     if index.has_expressions:
         return "has expressions" if columns and columns <= set(conflict) else None
@@ -238,7 +242,7 @@ def _compare_unfilled_columns(plan: Plan, table: Table) -> Iterator[Difference]:
     for name, row in table.columns.items():
         default = defaults.get(name, "")
         if row.not_null and not row.has_default and not row.generated and (default or name not in filled):
-            message = f"column `{name}` of `{plan.table}` is NOT NULL and nothing feeds it"
+            message = f"column `{name}` of `{plan.table}` is NOT NULL and nothing fills it"
             sql = build_alter_column(plan.table, name, f"SET DEFAULT {default}" if default else "DROP NOT NULL")
             yield Difference(plan.name, Code.COLUMN_UNFILLED, message, sql, column=name)
 
@@ -291,7 +295,7 @@ def _compare_policies(plan: Plan, table: Table) -> Iterator[Difference]:
     wide = [policy for policy in table.policies if _is_wide(policy)]
     covered = _list_covered_commands(policy for policy in table.policies if policy not in wide)
     for policy in wide:
-        message = f"policy `{policy.name}` of `{plan.table}` does not ask for the organisation"
+        message = f"policy `{policy.name}` of `{plan.table}` does not check the organisation"
         drop = f"DROP POLICY {spell_identifier(policy.name)} ON {spell_table(plan.table)};"
         sql = drop if needed <= covered else f"{drop}\n{create}"
         yield Difference(plan.name, Code.POLICY_TOO_WIDE, message, sql)
@@ -310,7 +314,7 @@ def _list_covered_commands(policies: Iterable[PolicyRow]) -> frozenset[str]:
 
 
 def _is_wide(policy: PolicyRow) -> bool:
-    """Return whether a policy allows reading or writing rows without a condition on the organisation."""
+    """Return whether a policy allows reading or writing rows of any organisation."""
     reads, writes = policy.command in "rwd*", policy.command in "aw*"
     return (reads and "app.org_id" not in policy.reads) or (writes and "app.org_id" not in policy.writes)
 

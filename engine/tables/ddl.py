@@ -12,9 +12,9 @@ from engine.provided_columns import ProvidedColumn
 from engine.sql.identifiers import quote
 from engine.sql.tenant import TENANT_POLICY, TENANT_ROLE
 
-_MAX_IDENTIFIER_BYTES: Final = 63  # Postgres truncates longer names, so that two may become equal
+_MAX_IDENTIFIER_BYTES: Final = 63  # Postgres truncates longer names, so two of them may become equal
 _PLAIN: Final = re.compile(r"[a-z_][a-z0-9_]*")
-#: Key words that Postgres reserves, so that they have to be quoted (`pg_get_keywords` of version 18).
+#: The reserved words of Postgres, which have to be quoted (`pg_get_keywords` of version 18).
 _RESERVED: Final = """
 all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
 column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
@@ -27,12 +27,12 @@ unique user using variadic verbose when where window with
 
 
 def spell_identifier(name: str) -> str:
-    """Return an identifier, quoted only where SQL requires it."""
+    """Return an identifier, quoted only if SQL requires it."""
     return name if _PLAIN.fullmatch(name) and name not in _RESERVED.split() else quote(name)
 
 
 def spell_table(name: str) -> str:
-    """Return the name of a table with its schema if it has one, quoted only where SQL requires it."""
+    """Return the name of a table, with its schema if it has one, quoted only if SQL requires it."""
     return ".".join(map(spell_identifier, name.split(".")))
 
 
@@ -79,7 +79,7 @@ def build_provided_definition(column: ProvidedColumn) -> str:
 
 
 def build_add_column(table: str, column: str, definition: str) -> str:
-    """Return the statement that adds a column unless the table has one of that name."""
+    """Return the statement that adds a column unless the table already has one with that name."""
     return f"ALTER TABLE {spell_table(table)} ADD COLUMN IF NOT EXISTS {spell_identifier(column)} {definition};"
 
 
@@ -100,9 +100,9 @@ def build_index(table: str, suffix: str, columns: Sequence[str]) -> str:
 
 
 def build_unique_index(table: str, columns: Sequence[str], *, nulls_equal: bool, suffix: str = "") -> str:
-    """Return the statement for the unique index of the conflict columns.
+    """Return the statement for the unique index on the key columns.
 
-    Without a suffix Postgres chooses the name: an unusable index may have the usual one already.
+    Without a suffix Postgres chooses the name, since an unusable index may have the usual one already.
     """
     name = spell_identifier(build_index_name(table, suffix))
     head = f"IF NOT EXISTS {name}\n    ON" if suffix else "ON"
@@ -120,14 +120,14 @@ def _spell_index_column(column: str) -> str:
 
 
 def build_drop_index(table: str, name: str, *, is_constraint: bool) -> str:
-    """Return the statement that drops an index of a table, with the constraint it may belong to."""
+    """Return the statement that drops an index of a table, or the constraint that it belongs to."""
     if is_constraint:
         return f"ALTER TABLE {spell_table(table)} DROP CONSTRAINT {spell_identifier(name)};"
     return f"DROP INDEX {spell_index(table, name)};"
 
 
 def build_row_security(table: str) -> str:
-    """Return the statement that puts a table under row level security."""
+    """Return the statement that enables row level security for a table."""
     return f"ALTER TABLE {spell_table(table)} ENABLE ROW LEVEL SECURITY;"
 
 
@@ -137,12 +137,12 @@ def build_grant(table: str, privileges: Sequence[str]) -> str:
 
 
 def build_sequence_grant(sequence: str) -> str:
-    """Return the statement that lets tenants use a sequence; `sequence` is its name as SQL."""
+    """Return the statement that lets tenants use a sequence; `sequence` is its name as written in SQL."""
     return f"GRANT USAGE ON SEQUENCE {sequence} TO {TENANT_ROLE};"
 
 
 def build_tenant_policy(table: str) -> str:
-    """Return the statements that give a tenant access to its own rows only."""
+    """Return the statements that let a tenant access only its own rows."""
     name = spell_table(table)
     return (
         f"DROP POLICY IF EXISTS tenant ON {name};\n"

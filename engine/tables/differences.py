@@ -1,7 +1,7 @@
 """The differences between a database and the plans, each with the SQL that repairs it.
 
-`engine/tables/compare.py` finds them. `dex check --database` and `/readyz` show them all;
-`engine/tables/draft_migration.py` puts those into a migration that can be repaired without losing data.
+`engine/tables/compare.py` finds them. `dex check --database` and `/readyz` show all of them;
+`engine/tables/draft_migration.py` drafts a migration from those that can be repaired without losing data.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Code(StrEnum):
     INDEX_SUPERFLUOUS = "TABLE524"
 
 
-#: Code -> (title, what it means), as `docs/errors.md` lists them.
+#: By code: the title, and what it means, for `docs/errors.md`.
 PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     Code.TABLE_MISSING: ("table missing", "The spec's table is not in the database."),
     Code.COLUMN_MISSING: ("column missing", "A field, or a column every table has, is not in the table."),
@@ -102,18 +102,18 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Difference:
-    """One way in which the database differs from a plan. `spec` is empty where it concerns the whole database."""
+    """One way in which the database differs from a plan. `spec` is "" if it concerns the whole database."""
 
     spec: str
     code: Code
     message: str
-    sql: str = field(default="", compare=False)  # the SQL that repairs it; empty where SQL alone cannot
+    sql: str = field(default="", compare=False)  # the SQL that repairs it; "" if SQL alone cannot
     advice: str = field(default="", compare=False)  # what a person can do instead
     column: str = field(default="", compare=False)  # the column that the message is about
 
     @property
     def hint(self) -> str:
-        """The SQL in one line, with the advice as its comment."""
+        """The SQL on one line, with the advice as a comment."""
         sql = self.sql.replace("\n    ", " ").replace("\n", " ")
         return f"{sql} -- {self.advice}".strip() if self.advice else sql
 
@@ -122,7 +122,7 @@ class Difference:
         return f"{first}\n    hint: {self.hint}" if self.hint else first
 
     def as_dict(self) -> dict[str, str]:
-        """Return the entry of `/readyz`."""
+        """Return the entry for `/readyz`."""
         spec = {"spec": self.spec} if self.spec else {}
         return {**spec, "code": self.code.value, "message": self.message, "sql": self.hint}
 
@@ -134,5 +134,5 @@ def report_missing_table(spec: str, table: str) -> Difference:
 
 
 def report_pending_migration(reason: str) -> Difference:
-    """Return the difference of a database that is behind the migrations."""
+    """Return the difference of a database to which not all migrations are applied."""
     return Difference("", Code.MIGRATION_PENDING, reason, advice="dex migrate")

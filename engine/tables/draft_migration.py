@@ -1,4 +1,4 @@
-"""Draft the next migration of a plan: its table, or the columns, indexes and triggers that its table lacks.
+"""Draft the next migration for a plan: its table, or the columns, indexes and triggers that its table lacks.
 
 A draft never drops or narrows anything: statements that could lose data are comments, for a person to decide on.
 """
@@ -35,7 +35,7 @@ from engine.tables.differences import Code, Difference
 from engine.tables.hints import DEPENDS_ON_ROWS
 from engine.tables.query_indexes import list_missing_indexes, list_query_indexes
 
-#: Differences that are repaired by adding something, without loss for anyone.
+#: Differences that are repaired by adding something, so that nothing is lost.
 _ADDED: Final = frozenset(
     {
         Code.NO_UNIQUE_INDEX,
@@ -45,9 +45,9 @@ _ADDED: Final = frozenset(
         Code.CHANGES_UNRECORDED,
     }
 )
-#: Differences that a person has to decide on -> the comment in the draft.
+#: Differences that a person has to decide on, each with its comment in the draft.
 _DECIDED: Final = {
-    Code.COLUMN_UNFILLED: "`{column}` is NOT NULL and nothing feeds it: rows cannot be written until this is decided:",
+    Code.COLUMN_UNFILLED: "`{column}` is NOT NULL and nothing fills it: rows cannot be written until this is decided:",
     Code.COLUMN_NOT_NULL: "`{column}` is NOT NULL, and its field is not `required`: require it in the spec, or:",
     Code.NULLABLE_KEY: "a key column may be NULL, and the unique index lets such rows repeat:",
     Code.POLICY_TOO_WIDE: "a policy lets tenants reach rows without looking at the organisation:",
@@ -56,14 +56,14 @@ _ALL_PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
 class NothingToDraft(EngineError):
-    """The table has every column and index of the spec, or a migration that is not applied yet creates it."""
+    """The table has every column and index of the spec, or a migration that is not applied yet creates them."""
 
 
 def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) -> tuple[str, str]:
-    """Return file name and text of the next migration.
+    """Return the file name and the text of the next migration.
 
-    `migrations` are the names of the existing files; `table` is None when it does not exist. Raises NothingToDraft
-    when there is nothing to add.
+    `migrations` are the names of the existing files; `table` is None if it does not exist. Raises NothingToDraft when
+    nothing has to be added.
     """
     names = list(migrations)
     stem = _build_file_stem(plan)
@@ -84,10 +84,10 @@ def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) 
 
 
 def check_no_rebuild_needed(differences: Iterable[Difference]) -> None:
-    """Raise NothingToDraft where the SQL of a migration would fail over the rows that there are."""
+    """Raise NothingToDraft if the SQL of a migration would fail because of rows in the table."""
     for difference in differences:
         if difference.code in DEPENDS_ON_ROWS and not difference.sql:
-            raise NothingToDraft(f"no migration mends this: {difference.message}", hint=difference.advice)
+            raise NothingToDraft(f"no migration can repair this: {difference.message}", hint=difference.advice)
 
 
 def _build_file_stem(plan: Plan) -> str:
@@ -97,8 +97,8 @@ def _build_file_stem(plan: Plan) -> str:
 def _check_not_drafted(plan: Plan, migrations: Iterable[str]) -> None:
     for name in migrations:
         if re.fullmatch(rf"\d+_{_build_file_stem(plan)}\.sql", name):
-            message = f"table `{plan.table}` does not exist, but `{name}` is there to make it"
-            raise NothingToDraft(message, hint="apply it with `dex migrate`, or remove it to draft it anew")
+            message = f"table `{plan.table}` does not exist, but `{name}` would create it"
+            raise NothingToDraft(message, hint="apply it with `dex migrate`, or remove it to draft it again")
 
 
 def build_create_migration(plan: Plan) -> str:
@@ -166,12 +166,12 @@ def _build_trigger(plan: Plan) -> str:
 
 
 def _build_follow_changes(table: str) -> str:
-    """Return the statement that creates the triggers which record changes, and an entry for each existing row."""
+    """Return the statement that creates the triggers which record changes, and one change for each existing row."""
     return f"SELECT follow_changes('{table}');  -- its rows are followed by `changes`"
 
 
 def _build_compression(table: str, columns: Iterable[Field]) -> str:
-    """Return the statements that compress documents with lz4, where the server is built with it."""
+    """Return the statements that compress documents with lz4, if the server supports it."""
     documents = [column.name for column in columns if column.type.name == "jsonb"]
     if not documents:
         return ""
@@ -186,7 +186,7 @@ def _build_compression(table: str, columns: Iterable[Field]) -> str:
 
 
 def _build_missing_indexes(plan: Plan, table: Table) -> list[str]:
-    """Return the statements for the indexes that no index of the table replaces; one with more columns behind does."""
+    """Return the statements for the indexes that the table lacks; one that begins with the same columns will do."""
     existing = [tuple(index.columns) for index in table.indexes if index.valid and not index.partial]
     missing = [index.build_sql(plan.table) for index in list_missing_indexes(plan, table)]
     missing += [
@@ -207,7 +207,7 @@ def _build_addition(plan: Plan, missing: Difference) -> Iterator[str]:
 
 
 def _build_key(plan: Plan, table: Table, differences: Sequence[Difference], added: Sequence[str]) -> Iterator[str]:
-    """Yield the unique index of the key if there is none; an index of a smaller key stays until a person drops it."""
+    """Yield the unique index of the key if it is missing; an index of a former key stays until a person drops it."""
     name = build_index_name(plan.table, "dedup")
     taken = {index.name for index in table.indexes}
     nulls_equal = is_key_nullable(plan, table)
@@ -231,7 +231,7 @@ def _list_added_statements(differences: Iterable[Difference]) -> Iterator[str]:
 
 
 def _build_closing_comments(plan: Plan, table: Table, differences: Iterable[Difference]) -> Iterator[str]:
-    """Yield comments about what a person has to decide, such as changes of types, which may lose values."""
+    """Yield comments on what a person has to decide, such as changes of types, which may lose values."""
     types = {column.name: column.type.sql for column in plan.fields}
     for difference in differences:
         if difference.code in _DECIDED:
@@ -241,7 +241,7 @@ def _build_closing_comments(plan: Plan, table: Table, differences: Iterable[Diff
             type_ = table.spell_spec_type(name)
             yield f"-- `{name}` is {type_} here and {types[name]} in the spec; changing a type may lose values:"
             yield f"--     {difference.sql}"
-    yield "-- `dex check --database` names whatever else does not fit, with the SQL that mends it"
+    yield "-- `dex check --database` names whatever else does not fit, with the SQL that repairs it"
 
 
 # --- text -----------------------------------------------------------------------------------------------------------
@@ -252,6 +252,6 @@ def _join_blocks(*blocks: str) -> str:
 
 
 def _build_comment(*paragraphs: str) -> str:
-    """Return paragraphs as comment lines; line breaks in them cannot end the comment."""
+    """Return paragraphs as comment lines, whatever line breaks they contain."""
     wrapped = (textwrap.wrap(" ".join(text.split()), 117) for text in paragraphs)
     return "\n--\n".join("\n".join(f"-- {line}" for line in lines) for lines in wrapped)

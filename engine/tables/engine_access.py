@@ -1,4 +1,4 @@
-"""Give the engine's role its rights on the tables, where that role exists: for `dex migrate` and `dex db roles`."""
+"""Grant the engine's role its rights on the tables, if that role exists; used by `dex migrate` and `dex db roles`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ join pg_class as c on c.oid = to_regclass(wanted.spelled)
 join pg_roles as r on r.rolname = %(role)s
 order by wanted.name
 """
-#: Schemas and sequences that the role may not use, although tables lie in them or draw from them.
+#: Schemas and sequences that the role may not use although its tables need them.
 _SELECT_DENIED: Final = """
 with wanted as (
     select to_regclass(spelled) as oid from unnest(%(spelled)s::text[]) as spelled
@@ -62,23 +62,23 @@ where case when s.relkind = 'S' then not has_sequence_privilege(%(role)s, s.oid,
 
 
 async def role_exists(connection: Connection, name: str) -> bool:
-    """Return whether the server has a role of this name. Raises StoreUnavailable."""
+    """Return whether the server has a role with this name. Raises StoreUnavailable."""
     async with wrap_errors():
         row = await (await connection.execute(_ROLE_EXISTS, [name])).fetchone()
     return bool(row and row[0])
 
 
 async def list_engine_logins(connection: Connection) -> list[str]:
-    """Return the logins with the rights of the engine's role, superusers aside. Raises StoreUnavailable."""
+    """Return the logins that have the rights of the engine's role, except superusers. Raises StoreUnavailable."""
     async with wrap_errors():
         rows = await (await connection.execute(_SELECT_ENGINE_LOGINS, [ENGINE_ROLE])).fetchall()
     return [name for (name,) in rows]
 
 
 async def give_engine_access(connection: Connection, plans: Iterable[Plan]) -> list[str]:
-    """Give the engine's role what it lacks on the tables the current user owns; return the names of those tables.
+    """Grant the engine's role the rights that it lacks on tables of the current user; return the names of those tables.
 
-    Nothing is done where `dex db roles` has not made the role. Raises StoreUnavailable, StoreRefused.
+    Does nothing if the role does not exist (`dex db roles` creates it). Raises StoreUnavailable, StoreRefused.
     """
     if not await role_exists(connection, ENGINE_ROLE):
         return []
@@ -91,13 +91,13 @@ async def give_engine_access(connection: Connection, plans: Iterable[Plan]) -> l
                 for statement in build_access_statements(table, rights[table.name]):
                     await connection.execute(statement.encode())
         denied = await connection.execute(_SELECT_DENIED, {**_spell_tables(rights), "role": ENGINE_ROLE})
-        for (thing,) in await denied.fetchall():
-            await connection.execute(f"GRANT USAGE ON {thing} TO {ENGINE_ROLE}".encode())
+        for (name,) in await denied.fetchall():
+            await connection.execute(f"GRANT USAGE ON {name} TO {ENGINE_ROLE}".encode())
     return changed
 
 
 async def read_tables(connection: Connection, rights: dict[str, Rights]) -> list[TableAccess]:
-    """Return those of the tables that exist, with their owner and what the engine's role may do with them."""
+    """Return the existing ones of the tables, with their owners and what the engine's role may do with them."""
     changed = [each.changed_column for each in rights.values()]
     parameters = {**_spell_tables(rights), "names": list(rights), "changed": changed, "role": ENGINE_ROLE}
     async with connection.cursor(row_factory=class_row(TableAccess)) as cursor:

@@ -1,6 +1,6 @@
-"""Which rights the engine's role has on which table: what the API and the backfill need, and nothing that migrates.
+"""Which rights the engine's role has on which table: all that the API and the backfill need, but none to migrate.
 
-The owner of the tables passes row level security; this role does so by a policy of its own on each table.
+The owner of the tables is not restricted by row level security; for this role, each table has a policy.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from engine.tables.ddl import spell_identifier, spell_table
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """Privileges on a whole table, and the one column that may be changed where UPDATE is not among them.
+    """Privileges on a whole table, and the one column that may be updated if UPDATE is not among them.
 
-    A lock on a row takes the right to change a column of it.
+    The right to update a column is what Postgres wants for locking a row.
     """
 
     privileges: tuple[str, ...]
@@ -29,7 +29,7 @@ _READ: Final = Rights(("SELECT",))
 _RECORD: Final = Rights(("SELECT", "INSERT", "UPDATE"))
 _WRITE: Final = Rights(("SELECT", "INSERT", "UPDATE", "DELETE"))
 
-#: The engine's own tables. Who erases, makes tokens, or sets budgets uses the login that migrates.
+#: The engine's own tables. Erasing, creating tokens and setting budgets need the login that migrates.
 CORE_RIGHTS: Final[Mapping[str, Rights]] = {
     "orgs": _READ,
     "companies": _READ,
@@ -51,7 +51,7 @@ CORE_RIGHTS: Final[Mapping[str, Rights]] = {
     "change_numbers": _RECORD,
     "dex_migrations": _READ,
 }
-#: Functions that no trigger calls.
+#: Functions that are called directly, not by a trigger.
 PLAIN_FUNCTIONS: Final = (
     "choose_recorded_at",
     "follow_changes",
@@ -63,24 +63,24 @@ PLAIN_FUNCTIONS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableAccess:
-    """A table as the catalog has it, and what the engine's role may do with it."""
+    """A table as the catalog describes it, and what the engine's role may do with it."""
 
     name: str
     owner: str
-    mine: bool  # the current user may change it
+    mine: bool  # whether the current user may change the table
     row_security: bool
     privileges: list[str]
-    changes_column: bool  # it may change the column of its rights
-    policy: bool  # the one that lets it see all rows
+    changes_column: bool  # whether the role may update the column in `Rights`
+    policy: bool  # whether the table has the policy that lets the role see all rows
 
 
 def list_table_rights(plans: Iterable[Plan]) -> dict[str, Rights]:
-    """Return the rights on every table, those of specs included, by the name of the table."""
+    """Return the rights on every table by its name, including those of specs."""
     return {**CORE_RIGHTS, **{plan.table: _WRITE for plan in plans}}
 
 
 def has_access(table: TableAccess, rights: Rights) -> bool:
-    """Return whether the engine's role has these rights on a table and no others, and sees all rows of it."""
+    """Return whether the engine's role has exactly these rights on a table, and sees all its rows."""
     return (
         set(table.privileges) == set(rights.privileges)
         and table.changes_column == bool(rights.changed_column or "UPDATE" in rights.privileges)
@@ -89,7 +89,7 @@ def has_access(table: TableAccess, rights: Rights) -> bool:
 
 
 def build_access_statements(table: TableAccess, rights: Rights) -> list[str]:
-    """Return the statements that give the engine's role its rights on a table and no others, and show it all rows."""
+    """Return the statements that give the engine's role exactly these rights on a table, and let it see all rows."""
     name = spell_table(table.name)
     column = f", UPDATE ({spell_identifier(rights.changed_column)})" if rights.changed_column else ""
     statements = [

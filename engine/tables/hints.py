@@ -1,6 +1,6 @@
-"""Look whether the SQL of a hint would work over the rows that there are; where it would not, advise a rebuild instead.
+"""Check whether the SQL of a hint would work with the existing rows; if it would not, advise a rebuild instead.
 
-A cast fails at the first value that cannot become the type, and a unique index at the first key that two rows have.
+A cast fails at the first value that cannot become the type, a unique index at the first key that two rows have.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from engine.tables.catalog import Table
 from engine.tables.differences import Code, Difference
 
 _UNIQUE: Final = (Code.NO_UNIQUE_INDEX, Code.NULLABLE_KEY)
-#: Differences whose SQL may fail over the rows that there are.
+#: Differences whose SQL may fail because of existing rows.
 DEPENDS_ON_ROWS: Final = (*_UNIQUE, Code.TYPE_DIFFERS)
 
 
 def add_rebuild_advice(plan: Plan, difference: Difference) -> Difference:
-    """Say with a hint that may fail what to do then, where nobody has looked at the rows."""
+    """Add to a hint that may fail what to do in that case, for callers that have not looked at the rows."""
     is_field = difference.column in {column.name for column in plan.fields}
     if difference.code not in (DEPENDS_ON_ROWS if is_field else _UNIQUE):
         return difference

@@ -1,4 +1,4 @@
-"""Read tables from a live database and compare them with plans, without changing anything."""
+"""Read tables from a live database and compare them with plans; change nothing."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from engine.values.column_types import TYPES
 Connection = AsyncConnection[Any]
 Row = TypeVar("Row")
 
-#: Rows of an old key are counted so far: one is as much a fault as a million.
+#: The number up to which rows of a former key are counted: one is as wrong as a million.
 _MOST_OLD_ROWS = 1000
 
 
 async def find_differences(connection: Connection, plans: Iterable[Plan], *, reading: bool = False) -> list[Difference]:
     """Return the differences between each plan and its table, in the order of plans and codes. Raises StoreUnavailable.
 
-    With `reading`, also what its reading endpoints lack: indexes of queries, and the triggers that record changes.
+    With `reading`, also what the endpoints that read need: indexes for queries, and triggers that record changes.
     """
     differences: list[Difference] = []
     for plan in plans:
@@ -45,19 +45,19 @@ async def find_differences(connection: Connection, plans: Iterable[Plan], *, rea
         if table is None:
             differences.append(report_missing_table(plan.name, plan.table))
             continue
-        found = compare_table(plan, table)
+        of_plan = compare_table(plan, table)
         if reading:
-            found += [*compare_reading(plan, table), *compare_old_key(plan, table), *compare_superfluous(plan, table)]
-            found += await _find_old_rows(connection, plan, table)
-            found = await check_hints(connection, plan, table, found)
+            of_plan += [*compare_reading(plan, table), *compare_old_key(plan, table), *compare_superfluous(plan, table)]
+            of_plan += await _find_old_rows(connection, plan, table)
+            of_plan = await check_hints(connection, plan, table, of_plan)
         else:
-            found = [add_rebuild_advice(plan, difference) for difference in found]
-        differences += sorted(found)
+            of_plan = [add_rebuild_advice(plan, difference) for difference in of_plan]
+        differences += sorted(of_plan)
     return differences
 
 
 async def _find_old_rows(connection: Connection, plan: Plan, table: Table) -> list[Difference]:
-    """Count the rows that lack a required value, up to a bound."""
+    """Count the rows that lack a required value, up to a limit."""
     columns = list_required_columns(plan, table)
     if not columns:
         return []
@@ -71,7 +71,7 @@ async def _find_old_rows(connection: Connection, plan: Plan, table: Table) -> li
 
 
 async def read_table(connection: Connection, name: str) -> Table | None:
-    """Return a table as the catalog describes it; None when there is none. Raises StoreUnavailable."""
+    """Return a table as the catalog describes it; None if it does not exist. Raises StoreUnavailable."""
     async with wrap_errors():
         rows = await _fetch_rows(
             connection, TableRow, catalog.SELECT_TABLE, {"table": quote_table(name), "role": TENANT_ROLE}

@@ -1,10 +1,11 @@
 """Apply the migrations of the project to a database, and report which are applied.
 
-One migrator works at a time: it holds an advisory lock in a transaction of another connection. That reads nothing, so
-that indexes can be built beside it, and ends with the process, so that no pooler can keep it. The others look from time
-to time whether it is free: one that waited for it would keep a snapshot, and the build of an index would wait for that.
+Only one process migrates at a time: it holds an advisory lock in a transaction of a second connection. That
+transaction reads nothing, so that indexes can be built meanwhile, and it ends with the process, so that no pooler can
+keep the lock. Other processes try the lock at intervals instead of waiting for it: a waiting transaction has a
+snapshot, and building an index would have to wait for that.
 
-A file is one transaction, unless it says otherwise; then it is run step by step (engine/tables/migration_steps.py).
+A file is one transaction, unless it says otherwise; then it is run in steps (engine/tables/migration_steps.py).
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ _READ: Final = "select number, name, checksum, applied_at::text, baseline from d
 
 
 class State(StrEnum):
-    """Whether a migration is in the database."""
+    """Whether a migration is applied to the database."""
 
     APPLIED = "applied"
-    BASELINE = "baseline"  # applied by hand, and only recorded
+    BASELINE = "baseline"  # applied by hand and only recorded
     PENDING = "pending"
 
 
@@ -67,7 +68,7 @@ class MigrationState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MigrationReport:
-    """The files that were, or in a dry run would be, applied, or recorded as applied by hand (`baselined`)."""
+    """The files that were applied, and those recorded as applied by hand (`baselined`); in a dry run, that would be."""
 
     baselined: tuple[str, ...]
     applied: tuple[str, ...]
@@ -89,13 +90,14 @@ async def migrate(
 ) -> MigrationReport:
     """Apply the pending migrations in order; with `baseline`, first record the files up to it as applied by hand.
 
-    `report` gets a line now and then of what takes long; `patience` is in seconds, for tables that others hold. Raises
-    MigrationError when the folder or an applied file has changed, when the database is not what the baseline says
-    (nothing was changed then), or when a file fails: the files before it stay applied. Raises StoreUnavailable.
+    `report` gets a line now and then while something takes long. `patience` is how many seconds to wait for tables that
+    others hold. Raises MigrationError when the folder or an applied file has changed, when the database is not as the
+    baseline says (then nothing was changed), or when a file fails (the files before it stay applied); and
+    StoreUnavailable.
     """
     files = migration_files.load_migrations(migrations_dir)
     for file in files:
-        split_steps(file)  # so that the folder is refused whole
+        split_steps(file)  # so that a mistake in any file stops everything
     if baseline is not None:
         migration_files.check_baseline(files, baseline)
     async with await connect(dsn) as connection:
@@ -146,7 +148,7 @@ async def list_pending(connection: AsyncConnection[Any], migrations_dir: Path) -
 async def _plan_migrations(
     connection: AsyncConnection[Any], files: tuple[Migration, ...], baseline: int | None
 ) -> tuple[list[Migration], list[Migration]]:
-    """Return the files to be recorded as applied by hand, and those to be applied; look whether that can be."""
+    """Return the files to record as applied by hand, and the files to apply; check that both is possible."""
     history = await _read_history(connection)
     migration_files.check_history(files, history)
     pending = migration_files.list_pending(files, history)
@@ -159,7 +161,7 @@ async def _plan_migrations(
 
 @asynccontextmanager
 async def _hold_lock(dsn: str, report: Report) -> AsyncIterator[None]:
-    """Hold the lock of migrators; wait for whoever has it."""
+    """Hold the lock of migrating during the block; first wait until no other process has it."""
     async with await connect(dsn) as holder:
         is_told = False
         while True:

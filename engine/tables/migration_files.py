@@ -12,15 +12,15 @@ from typing import TypeAlias
 
 from engine.errors import EngineError
 
-#: Numbers from here on are those of a project made by `dex init`; the ones below are the engine's.
+#: The first number for migrations of a project made by `dex init`; smaller numbers are the engine's.
 OWN_NUMBERS = 1000
-#: The migrations that come with the installation: in a checkout a link to the folder beside `engine/`.
+#: The migrations that are installed with the engine; in a checkout, a link to the folder beside `engine/`.
 SHIPPED = Path(__file__).resolve().parents[1] / "migrations"
 
 _NAME = re.compile(r"(\d{3,9})_\w+\.sql", re.ASCII)
-#: Comments, strings and dollar-quoted bodies, which contain no statements of the file itself.
+#: Comments, strings and dollar-quoted bodies: text that is no statement of the file.
 _OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|(\$\w*\$).*?\1", re.DOTALL)
-#: A file that begins with this is run statement by statement, each in a transaction of its own or in none.
+#: A file that begins with this is run statement by statement, each in its own transaction or in none.
 _NO_TRANSACTION = "-- dex: no transaction"
 _DIRECTIVE = re.compile(r"^-- dex:.*$", re.MULTILINE)
 _ENDS_TRANSACTION = re.compile(
@@ -29,11 +29,11 @@ _ENDS_TRANSACTION = re.compile(
 
 
 class MigrationError(EngineError):
-    """A migration cannot be read, may not be applied, or failed; the database is as it was before that migration."""
+    """A migration cannot be read, may not be applied, or failed; the database is as before that migration."""
 
 
 class NoSuchBaseline(MigrationError):
-    """The baseline is outside the numbers of the folder's migrations."""
+    """No migration of the folder has the number given as the baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Migration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedMigration:
-    """A migration in the history of a database; with `baseline` it was applied by hand and only recorded."""
+    """A migration recorded in a database; `baseline` means that it was applied by hand and only recorded."""
 
     number: int
     name: str
@@ -65,10 +65,9 @@ History: TypeAlias = Mapping[int, AppliedMigration]
 def load_migrations(folder: Path) -> tuple[Migration, ...]:
     """Return the migrations of `folder` in order; numbers may have gaps.
 
-    The migrations of a project of its own are all numbered from 1000; those of the installation come before them.
-
-    Raises MigrationError for a missing folder, a file that is not named `NNN_what.sql`, a number used twice, text that
-    is not UTF-8, or a file that begins or ends a transaction.
+    A project's own migrations are all numbered from 1000; those of the installation come before them. Raises
+    MigrationError for a missing folder, a file that is not named `NNN_what.sql`, a number used twice, text that is not
+    UTF-8, or a file that begins or ends a transaction.
     """
     if not folder.is_dir():
         raise MigrationError(f"there is no folder `{folder}`", hint="migrations are files named `NNN_what.sql` in it")
@@ -76,10 +75,10 @@ def load_migrations(folder: Path) -> tuple[Migration, ...]:
     if files and all(file.number >= OWN_NUMBERS for file in files):
         files += [_read_migration(path) for path in SHIPPED.glob("*.sql")]
     files.sort(key=lambda file: file.number)
-    for one, other in itertools.pairwise(files):
-        if one.number == other.number:
+    for previous, next_file in itertools.pairwise(files):
+        if previous.number == next_file.number:
             raise MigrationError(
-                f"`{one.name}` and `{other.name}` have the same number",
+                f"`{previous.name}` and `{next_file.name}` have the same number",
                 hint="give the one that is not applied anywhere yet the next free number",
             )
     return tuple(files)
@@ -91,7 +90,7 @@ def list_pending(files: Iterable[Migration], history: History) -> list[Migration
 
 
 def check_history(files: Iterable[Migration], history: History) -> None:
-    """Raise MigrationError when an applied file has changed or is missing, or a new file is not numbered after them."""
+    """Raise MigrationError when an applied file has changed or is missing, or a new file comes before it."""
     by_number = {file.number: file for file in files}
     for applied in history.values():
         _check_unchanged(applied, by_number.get(applied.number))
@@ -105,13 +104,13 @@ def check_history(files: Iterable[Migration], history: History) -> None:
 
 
 def find_last_number(numbers: Iterable[int], number: int) -> int:
-    """Return the last of the numbers that are of the same origin as `number`, the engine or the project; 0 for none."""
+    """Return the largest of `numbers` with the origin of `number` (the engine, or the project); 0 if there is none."""
     own = number >= OWN_NUMBERS
     return max((each for each in numbers if (each >= OWN_NUMBERS) == own), default=0)
 
 
 def check_baseline(files: Iterable[Migration], baseline: int) -> None:
-    """Raise NoSuchBaseline when `baseline` is outside the numbers of the files."""
+    """Raise NoSuchBaseline when `baseline` is not within the numbers of the files."""
     numbers = [file.number for file in files]
     if not numbers or not min(numbers) <= baseline <= max(numbers):
         known = f"{min(numbers):03} to {max(numbers):03}" if numbers else "none"
@@ -156,21 +155,24 @@ def _read_migration(path: Path) -> Migration:
 
 
 def _read_directive(name: str, text: str) -> bool:
-    """Return whether the file is one transaction. Raises MigrationError for a directive unknown or misplaced."""
-    found = _DIRECTIVE.search(text)
-    if found is None:
+    """Return whether the file is one transaction.
+
+    Raises MigrationError for a directive that is unknown or misplaced.
+    """
+    match = _DIRECTIVE.search(text)
+    if match is None:
         return True
-    if found[0].rstrip() != _NO_TRANSACTION or found.start() != 0:
-        line = text.count("\n", 0, found.start()) + 1
+    if match[0].rstrip() != _NO_TRANSACTION or match.start() != 0:
+        line = text.count("\n", 0, match.start()) + 1
         raise MigrationError(
-            f"{name}:{line}: `{found[0].rstrip()}` is not understood here",
+            f"{name}:{line}: `{match[0].rstrip()}` is not understood here",
             hint=f"the one directive is `{_NO_TRANSACTION}`, as the first line of the file",
         )
     return False
 
 
 def blank_opaque(text: str) -> str:
-    """Return the text with comments, strings and bodies as blanks; what is left is at the same place."""
+    """Return the text with blanks in place of comments, strings and bodies, so that offsets stay the same."""
     return _OPAQUE.sub(lambda opaque: re.sub(r"[^\n]", " ", opaque[0]), text)
 
 
@@ -185,7 +187,7 @@ def _read_text(path: Path) -> str:
 
 
 def _check_transaction(name: str, text: str) -> None:
-    """Raise MigrationError for a COMMIT or the like: it would keep half of a failed migration, and release the lock."""
+    """Raise MigrationError for a COMMIT or the like: it would keep half of a failed migration and release the lock."""
     plain = blank_opaque(text)
     if match := _ENDS_TRANSACTION.search(plain):
         line = plain.count("\n", 0, match.start(1)) + 1

@@ -1,8 +1,8 @@
-"""Run one migration beside those who work with its tables.
+"""Run one migration while other processes work with its tables.
 
-Whoever waits for a lock on a table makes all that come after wait behind it. So a step waits for a lock no longer than
-LOCK_TIMEOUT, gives way, and is tried again until `patience` is over. What is run in no transaction (indexes that are
-built beside their writers, fills in parts) needs no such lock, and takes as long as it takes.
+A step that waits for a lock on a table makes all later ones wait behind it. So it waits no longer than LOCK_TIMEOUT,
+gives up, and is tried again until `patience` is over. What runs in no transaction (indexes built concurrently, fills
+in parts) needs no such lock, and takes as long as it takes.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from engine.tables.migration_steps import Step, split_steps
 Report = Callable[[str], None]
 
 LOCK_TIMEOUT: Final = "200ms"
-#: Seconds a migration is tried for while others hold what it needs.
+#: Seconds for which a migration is tried while others hold the locks it needs.
 PATIENCE: Final = 600.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 3.0
-#: Seconds between two lines that say that a migration waits.
+#: Seconds between two lines which report that a migration waits.
 _REPORT_EVERY: Final = 10.0
 
-#: Postgres ends an autovacuum that is in the way of a lock once it has waited for `deadlock_timeout`. Where the role
-#: may not shorten that, every fourth attempt waits longer.
+#: Postgres ends an autovacuum that blocks a lock after waiting for `deadlock_timeout`. If the role may not shorten
+#: that, every fourth attempt waits longer.
 _SET_BOUNDS: Final = """
 select set_config('statement_timeout', '0', true),
     case when has_parameter_privilege('deadlock_timeout', 'set') then set_config('deadlock_timeout', '50ms', true) end,
@@ -52,7 +52,7 @@ order by xact_start limit 1
 
 
 async def run_migration(connection: AsyncConnection[Any], file: Migration, report: Report, patience: float) -> None:
-    """Run a file and record it. Raises MigrationError when it fails, or nobody lets it in for `patience` seconds."""
+    """Run a file and record it. Raises MigrationError when it fails, or gets no lock for `patience` seconds."""
 
     def report_progress(diagnostic: Any) -> None:
         if diagnostic.severity_nonlocalized == "INFO":
@@ -69,7 +69,7 @@ async def run_migration(connection: AsyncConnection[Any], file: Migration, repor
 
 
 async def record_migration(connection: AsyncConnection[Any], file: Migration, *, baseline: bool) -> None:
-    """Record a file as applied; a second migrator that does the same at once is refused by the primary key."""
+    """Record a file as applied; the primary key refuses a second process that does the same at once."""
     await connection.execute(_RECORD, [file.number, file.name, file.checksum, baseline])
 
 
@@ -83,7 +83,7 @@ async def _run_step(
     is_record: bool,
 ) -> None:
     clock = asyncio.get_running_loop().time
-    begun, told, attempt = clock(), clock(), 0
+    begun, reported_at, attempt = clock(), clock(), 0
     while True:
         attempt += 1
         try:
@@ -99,8 +99,8 @@ async def _run_step(
             if connection.closed:
                 raise
             raise _build_failure(file, step, error) from error
-        if clock() - told > _REPORT_EVERY:
-            told = clock()
+        if clock() - reported_at > _REPORT_EVERY:
+            reported_at = clock()
             report(f"{file.name}: waits for a table that is in use; tried {attempt} times")
         await asyncio.sleep(min(_FIRST_PAUSE * attempt, _LONGEST_PAUSE))
 
@@ -112,12 +112,12 @@ async def _run_in_transaction(
         await connection.execute(_SET_BOUNDS, {"timeout": LOCK_TIMEOUT, "is_long": is_long})
         if is_record:
             await record_migration(connection, file, baseline=False)
-        # Without parameters the text is sent as it is, with any number of statements.
+        # Without parameters psycopg sends the text as it is, with any number of statements.
         await connection.execute(step.text.encode())
 
 
 async def _run_alone(connection: AsyncConnection[Any], step: Step) -> None:
-    """Run a step in no transaction of ours; an index of its name whose build was broken off goes first."""
+    """Run a step outside of a transaction; first drop an index of its name whose build was interrupted."""
     ((timeout,),) = await (await connection.execute("show statement_timeout")).fetchall()
     if timeout != "0":
         await connection.execute("set statement_timeout = 0")
@@ -133,13 +133,13 @@ async def _run_alone(connection: AsyncConnection[Any], step: Step) -> None:
 
 async def _build_refusal(connection: AsyncConnection[Any], file: Migration, patience: float) -> MigrationError:
     rows = await (await connection.execute(_OLDEST_TRANSACTION)).fetchall()
-    message = f"{file.name}: a table it changes was in use for {patience:g} seconds, whenever it was tried"
+    message = f"{file.name}: a table it changes was in use for {patience:g} seconds, at every attempt"
     hint = "end the transaction that holds it, then migrate again"
     return MigrationError("\n".join([message, *(row[0] for row in rows)]), hint=hint)
 
 
 def _build_failure(file: Migration, step: Step, error: psycopg.Error) -> MigrationError:
-    """Return the error of a failed file: with its line if the server names one, the SQLSTATE, and all details."""
+    """Return the error for a failed file: with its line (if the server names one), the SQLSTATE, and all details."""
     diagnostic = error.diag
     place = file.name
     if diagnostic.statement_position:
@@ -150,5 +150,5 @@ def _build_failure(file: Migration, step: Step, error: psycopg.Error) -> Migrati
     kept = "nothing of it was applied"
     if not file.is_one_transaction:
         kept = "what stands before stays applied, and may be run again"
-    hint = diagnostic.message_hint or f"mend the file; {kept}"
+    hint = diagnostic.message_hint or f"correct the file; {kept}"
     return MigrationError("\n".join(line for line in lines if line), hint=hint)

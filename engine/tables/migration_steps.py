@@ -1,8 +1,8 @@
-"""Split the text of a migration that is no single transaction into the steps it is run in.
+"""Split the text of a migration that is not a single transaction into the steps in which it is run.
 
-`BEGIN; ...; COMMIT;` is one step. So is every statement outside of one; those that Postgres takes in no transaction
-(CONCURRENTLY, VACUUM, a DO block that commits) are run in none. Every step has to bear being run again: after a failure
-the whole file is.
+`BEGIN; ...; COMMIT;` is one step. So is every statement outside of it; a statement that Postgres refuses in a
+transaction (CONCURRENTLY, VACUUM, a DO block that commits) is run outside of one. Every step must work when it is run
+again: after a failure the whole file is.
 """
 
 from __future__ import annotations
@@ -26,16 +26,22 @@ _BUILDS_INDEX: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A part of a file that is run at once. `index` names the index that it builds beside writers, if it builds one."""
+    """A part of a file that is run at once.
+
+    `index` is the name of the index that it builds concurrently, if it does.
+    """
 
     text: str
-    offset: int  # of the text in the file
+    offset: int  # of its text in the file
     is_transaction: bool
     index: str | None = None
 
 
 def split_steps(file: Migration) -> list[Step]:
-    """Return the steps of a file in order. Raises MigrationError for a BEGIN without COMMIT, or the other way round."""
+    """Return the steps of a file in order.
+
+    Raises MigrationError for a BEGIN without COMMIT, or a COMMIT without BEGIN.
+    """
     if file.is_one_transaction:
         return [Step(text=file.text, offset=0, is_transaction=True)]
     steps: list[Step] = []
@@ -58,7 +64,7 @@ def split_steps(file: Migration) -> list[Step]:
 
 
 def _split_statements(text: str) -> Iterator[tuple[str, str, int]]:
-    """Yield the statements of a text: as they stand, with comments and bodies blanked, and where they begin."""
+    """Yield each statement of a text: as written, with comments and bodies blanked, and its offset."""
     plain, start = blank_opaque(text), 0
     while start < len(plain):
         end = plain.find(";", start)

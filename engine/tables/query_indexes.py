@@ -1,9 +1,9 @@
-"""The indexes that serve a plan's query endpoint, and those of them that a table lacks.
+"""The indexes that serve a plan's query endpoint, and which of them a table lacks.
 
-Each begins with `org_id`, since every query is of one organisation. The columns of the order come last, so that a deep
-page costs what the first one costs; a filter's column comes before them. Text has the collation "C", in which queries
-compare it (`engine/sql/conditions.py`). Conditions that no index can serve under row level security (`numeric`, full
-text, `contains`) get none: they read the organisation's rows.
+Each begins with `org_id`, since every query is about one organisation. The columns of the order come last, so that a
+deep page costs as much as the first; the column of a filter comes before them. Text has the collation "C", with which
+queries compare it (`engine/sql/conditions.py`). Conditions that no index can serve under row level security
+(`numeric`, full text, `contains`) have none: they read all rows of the organisation.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from engine.tables.catalog import IndexRow, Table
 from engine.tables.ddl import build_index
 
 _COLLATION: Final = "C"
-#: Types whose filters no btree serves: a filter on an array tests its elements.
+#: Types whose filters no btree can serve: a filter on an array tests its elements.
 _UNSERVED: Final = ("text[]", "jsonb")
 
 
 @dataclass(frozen=True, slots=True)
 class IndexKey:
-    """One column of an index; `descending` is None where both directions serve."""
+    """One column of an index; `descending` is None if either direction will do."""
 
     name: str
-    collation: str = ""  # "" for the database's own
+    collation: str = ""  # "" means the database's own
     descending: bool | None = None
 
     @property
     def text(self) -> str:
-        """The column as CREATE INDEX takes it."""
+        """The column as written in CREATE INDEX."""
         collation = f' COLLATE "{self.collation}"' if self.collation else ""
         return f"{self.name}{collation}{' DESC' if self.descending else ''}"
 
@@ -55,7 +55,7 @@ _CHANGED: Final = (IndexKey("updated_at", descending=True), IndexKey("id", desce
 
 
 def list_query_indexes(plan: Plan) -> Iterator[QueryIndex]:
-    """Yield the indexes for queries without a filter, by each filter, by `updated_at`, and by source."""
+    """Yield the indexes for queries without a filter, for each filter, for `updated_at`, and for the source columns."""
     yield QueryIndex("org", (_ORG, *_NEWEST), "rows newest first")
     for column in plan.filters:
         if column.type.name not in _UNSERVED:
@@ -67,7 +67,7 @@ def list_query_indexes(plan: Plan) -> Iterator[QueryIndex]:
 
 
 def list_missing_indexes(plan: Plan, table: Table) -> list[QueryIndex]:
-    """Return the indexes of `list_query_indexes` that no index of the table replaces; one with more columns does."""
+    """Return those of `list_query_indexes` that the table lacks; an index that begins with the same columns will do."""
     usable = [index for index in table.indexes if index.valid and not index.partial and not index.has_expressions]
     return [
         wanted for wanted in list_query_indexes(plan) if not any(_can_serve(index, wanted.keys) for index in usable)
@@ -85,4 +85,4 @@ def _can_serve(index: IndexRow, keys: Sequence[IndexKey]) -> bool:
         for descending, key in zip(index.descending, keys, strict=False)
         if key.descending is not None
     }
-    return len(flips) <= 1  # read backward, an index serves the opposite order
+    return len(flips) <= 1  # read backwards, an index serves the opposite order

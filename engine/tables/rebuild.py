@@ -1,12 +1,13 @@
 """Rebuild the table of a spec whose key or types have changed, from the step results.
 
 The steps of `rebuild_spec`:
-  1. refuse what would be lost with the table: views, foreign keys of other tables, rules, partitions, publications
-  2. make a table beside it with its columns, indexes, triggers, policies and grants, as the spec wants them now
-  3. fill that from the step results, by a backfill under a name of its own; what arrives meanwhile is caught up with
-  4. in one transaction: copy the rows of no step result, take over ids, drop the table and give its name to the new one
-  5. backfill under the spec's own name, which finds every row as it should be and writes ledger and lineage
-Killed before the swap it leaves a table that the next rebuild drops; killed after it, what is on record is pending.
+  1. refuse if something would be lost with the table: views, foreign keys to it, rules, partitions, publications
+  2. create a new table with the columns, indexes, triggers, policies and grants of the present one, as the spec wants
+     them now
+  3. fill it from the step results, by a backfill under a temporary spec name; repeat that for what arrives meanwhile
+  4. in one transaction: copy the rows without a step result, take over ids, drop the table and rename the new one
+  5. backfill under the spec's own name, which finds every row as it should be, and writes ledger and lineage
+Killed before the swap, it leaves a table that the next rebuild drops; killed after it, step results are pending.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from engine.tables.inspect import read_table
 from engine.tables.query_indexes import list_missing_indexes
 from engine.tables.rebuild_swap import Rebuild, RebuildRefused, RebuildReport, forget_specs, swap_with_retry
 
-#: Backfills of the table beside, each of what came during the one before.
+#: How many backfills fill the new table, each for what arrived during the one before.
 _MOST_ROUNDS: Final = 5
 
 
@@ -38,8 +39,9 @@ async def rebuild_spec(
 ) -> RebuildReport:
     """Rebuild the table of `plan`. `report` gets a line per step.
 
-    With `drop_unsourced` rows of no step result that do not fit are left behind; otherwise they are a reason to refuse.
-    Raises RebuildRefused, StoreRefused, StoreUnavailable; the table is then as it was, unless the swap was made.
+    With `drop_unsourced`, rows without a step result that do not fit the spec are dropped; without it they are a reason
+    to refuse. Raises RebuildRefused, StoreRefused, StoreUnavailable; the table is then as before, unless the swap was
+    made.
     """
     async with wrap_errors(), await connect(dsn) as connection, await connect(dsn) as holder, holder.transaction():
         await _lock_spec(holder, plan)
@@ -60,8 +62,8 @@ async def rebuild_spec(
                 break
         result = await swap_with_retry(work, drop_unsourced)
         report(f"{plan.name}: swapped, {result.rows} rows; writing ledger and lineage")
-        await register_versions(connection, [plan])  # waits for those who were writing step results at the swap
-        # What they queued for the table beside.
+        await register_versions(connection, [plan])  # waits for transactions that wrote step results during the swap
+        # They may have queued step results for the new table's temporary spec.
         await forget_specs(connection, [work.new_plan.name], work.new_plan.name)
     result.account = (await run_backfill(dsn, plan, Scope())).account
     return result
@@ -70,24 +72,24 @@ async def rebuild_spec(
 async def _lock_spec(connection: Connection, plan: Plan) -> None:
     ((is_free,),) = await fetch_rows(connection, rebuild.TRY_LOCK_SQL, {"spec": plan.name})
     if not is_free:
-        raise RebuildRefused(f"another rebuild of `{plan.name}` is at work", hint="wait until it has ended")
+        raise RebuildRefused(f"another rebuild of `{plan.name}` is running", hint="wait until it has ended")
 
 
 async def _check_dependents(work: Rebuild) -> None:
-    found = await fetch_rows(work.connection, rebuild.SELECT_DEPENDENTS_SQL, work.parameters)
-    if found:
-        names = ", ".join(f"{kind} `{name}`" for kind, name in found)
+    dependents = await fetch_rows(work.connection, rebuild.SELECT_DEPENDENTS_SQL, work.parameters)
+    if dependents:
+        names = ", ".join(f"{kind} `{name}`" for kind, name in dependents)
         message = f"`{work.plan.table}` cannot be swapped, since something depends on it: {names}"
-        raise RebuildRefused(message, hint="drop what depends on it, rebuild, and make it again")
+        raise RebuildRefused(message, hint="drop what depends on it, rebuild, and create that again")
 
 
 async def _remove_new_table(work: Rebuild) -> None:
-    """Remove what a rebuild that was killed has left."""
+    """Remove what a rebuild that was killed has left behind."""
     await work.connection.execute(f"drop table if exists {quote_table(work.new_plan.table)}")
     await forget_specs(work.connection, [work.new_plan.name], work.new_plan.name)
 
 
-# --- the table beside -----------------------------------------------------------------------------------------------
+# --- the new table --------------------------------------------------------------------------------------------------
 
 
 async def _create_new_table(work: Rebuild) -> None:
@@ -102,7 +104,7 @@ async def _create_new_table(work: Rebuild) -> None:
 
 
 def _list_column_changes(work: Rebuild) -> Iterable[str]:
-    """Yield the changes that make the columns those of the spec; the table is empty, so no value is in the way."""
+    """Yield the statements that give the new, empty table the columns of the changed spec."""
     wanted = {column.name: column for column in work.plan.fields}
     for name, row in work.table.columns.items():
         column = wanted.get(name)
@@ -125,7 +127,7 @@ def _list_column_changes(work: Rebuild) -> Iterable[str]:
 
 
 async def _create_indexes(work: Rebuild) -> None:
-    """Make the indexes of the table that the changed spec leaves of use, and those it wants besides."""
+    """Create the indexes of the present table that the changed spec allows, and those that it needs besides."""
     connection, new_table = work.connection, quote_table(work.new_plan.table)
     left = {index.name for index in list_left_indexes(work.plan, work.table)}
     left |= {index.name for index, _ in list_superfluous_indexes(work.table)}
@@ -142,21 +144,21 @@ async def _create_indexes(work: Rebuild) -> None:
             work.constraints.append((own, f"add constraint {quote(name)} {kind} using index {quote(own)}{delay}"))
         else:
             work.renames.append((own, name))
-    made = await read_table(connection, work.new_plan.table)
-    assert made is not None
-    nulls_equal = is_key_nullable(work.new_plan, made)
-    if not any(index.nulls_equal or not nulls_equal for index in list_key_indexes(work.plan, made)):
+    created = await read_table(connection, work.new_plan.table)
+    assert created is not None
+    nulls_equal = is_key_nullable(work.new_plan, created)
+    if not any(index.nulls_equal or not nulls_equal for index in list_key_indexes(work.plan, created)):
         await connection.execute(
             build_unique_index(work.new_plan.table, work.plan.conflict, nulls_equal=nulls_equal, suffix="dedup")
         )
-    for wanted in list_missing_indexes(work.new_plan, made):
+    for wanted in list_missing_indexes(work.new_plan, created):
         await connection.execute(wanted.build_sql(work.new_plan.table))
-    made = await read_table(connection, work.new_plan.table)
-    assert made is not None
+    created = await read_table(connection, work.new_plan.table)
+    assert created is not None
     known = {own for own, _ in (*work.renames, *work.constraints)}
     before, after = (f"idx_{plan.table.rpartition('.')[2]}_" for plan in (work.new_plan, work.plan))
     taken = {name for _, name in work.renames}
-    for index in made.indexes:
+    for index in created.indexes:
         name = shorten_identifier(after + index.name.removeprefix(before))
         if index.name not in known and index.name.startswith(before) and name not in taken:
             work.renames.append((index.name, name))

@@ -1,4 +1,4 @@
-"""The swap of a rebuilt table: what it takes over from the present one, and the exchange of names."""
+"""The swap of a rebuilt table: what the new table takes over from the present one, and the exchange of names."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from engine.store.connection import Connection, fetch_rows
 from engine.tables.catalog import Table
 from engine.tables.ddl import shorten_identifier
 
-#: How long the swap waits for the table: whoever wants it after that waits behind it.
+#: How long the swap waits for the table: other transactions wait behind it meanwhile.
 _LOCK_TIMEOUT: Final = "1s"
 _MOST_ATTEMPTS: Final = 60
-#: Rows of no step result that are copied at a time.
+#: The number of rows without a step result that are copied at a time.
 _COPY_SIZE: Final = 1000
-#: Rows that an error names.
+#: The most rows that an error names.
 _MOST_NAMED: Final = 5
 
 
 class RebuildRefused(EngineError):
-    """The table cannot be rebuilt; it is as it was."""
+    """The table cannot be rebuilt; it is as before."""
 
 
 @dataclass(slots=True)
 class RebuildReport:
-    """What a rebuild did. `copied` and `left` count the rows of no step result: taken over, and left behind."""
+    """What a rebuild did; `copied` and `left` count the rows without a step result that were taken over or dropped."""
 
     spec: str
     rows: int = 0
@@ -46,25 +46,25 @@ class RebuildReport:
 
 @dataclass(slots=True)
 class Rebuild:
-    """One rebuild: the plan, and the plan of the table beside it."""
+    """One rebuild: its plan, and what has to happen to names and constraints at the swap."""
 
     plan: Plan
     connection: Connection
-    schema: str  # that of the table, which may be any of the search path
+    schema: str  # of the table: any schema in the search path
     table: Table
-    renames: list[tuple[str, str]] = field(default_factory=list)  # index of the new table -> its name after the swap
-    constraints: list[tuple[str, str]] = field(default_factory=list)  # index -> how it becomes a constraint
+    renames: list[tuple[str, str]] = field(default_factory=list)  # indexes, and their names after the swap
+    constraints: list[tuple[str, str]] = field(default_factory=list)  # indexes, and the constraints they become
 
     @property
     def new_plan(self) -> Plan:
-        """The plan of the table beside: what is on record of it stands under a name of its own."""
+        """The plan of the new table. Its temporary spec name keeps its ledger entries and lineage separate."""
         name = self.plan.table.rpartition(".")[2]
         table = f"{self.schema}.{shorten_identifier(f'{name}_rebuild')}"
         return replace(self.plan, name=f"{self.plan.name} (rebuild)", table=table)
 
     @property
     def table_name(self) -> str:
-        """The present table as SQL names it."""
+        """The present table's name as written in SQL."""
         return quote_table(f"{self.schema}.{self.plan.table.rpartition('.')[2]}")
 
     @property
@@ -76,14 +76,14 @@ class Rebuild:
 
 
 async def forget_specs(connection: Connection, specs: Sequence[str], rebuilt: str) -> None:
-    """Remove what is on record of specs; `rebuilt` is the one of the table beside."""
+    """Delete the ledger entries, lineage and versions of specs; `rebuilt` is the temporary spec of the new table."""
     for sql in rebuild.FORGET_SPEC_SQL:
         await connection.execute(sql, {"specs": list(specs), "rebuilt": [rebuilt]})
 
 
 async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
-    """Take over what the present table has, and put the new one in its place. Raises RebuildRefused."""
-    await take_over_ids(work)  # nearly all of them, while nobody waits
+    """Take over what the present table has, and replace it by the new one. Raises RebuildRefused."""
+    await take_over_ids(work)  # most of them now, while nobody waits
     for attempt in range(_MOST_ATTEMPTS):
         try:
             return await _swap_tables(work, drop_unsourced)
@@ -94,7 +94,7 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
 
 async def take_over_ids(work: Rebuild) -> None:
-    """Give the rows of the new table the ids that their keys have in the present one."""
+    """Give the rows of the new table the ids that the present rows with the same keys have."""
     if not set(work.plan.conflict) <= work.table.columns.keys():
         return
     identities = await _read_identities(work)
@@ -103,7 +103,7 @@ async def take_over_ids(work: Rebuild) -> None:
 
 
 async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
-    """Swap in one transaction. Writers wait from the beginning, readers only while names change."""
+    """Swap the tables in one transaction. Writers wait from its beginning, readers only while the names change."""
     connection, plan, new_plan = work.connection, work.plan, work.new_plan
     result = RebuildReport(plan.name)
     async with connection.transaction():
@@ -131,7 +131,7 @@ async def _exchange_names(work: Rebuild) -> None:
     for sequence, column in await fetch_rows(connection, rebuild.SELECT_SEQUENCES_SQL, work.parameters):
         if column not in identities:
             await connection.execute(f"alter sequence {sequence} owned by {new_table}.{quote(column)}")
-    made = await fetch_rows(connection, rebuild.SELECT_MADE_NAMES_SQL, work.parameters)
+    own_names = await fetch_rows(connection, rebuild.SELECT_MADE_NAMES_SQL, work.parameters)
     name = work.plan.table.rpartition(".")[2]
     await connection.execute(f"drop table {work.table_name}")
     await connection.execute(f"alter table {new_table} rename to {quote(name)}")
@@ -139,7 +139,7 @@ async def _exchange_names(work: Rebuild) -> None:
         await connection.execute(f"alter index {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
     for _, change in work.constraints:
         await connection.execute(f"alter table {work.table_name} {change}")
-    for kind, own in made:
+    for kind, own in own_names:
         wanted = shorten_identifier(name + own.removeprefix(work.new_plan.table.rpartition(".")[2]))
         if kind == "sequence":
             await connection.execute(f"alter sequence {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
@@ -148,14 +148,14 @@ async def _exchange_names(work: Rebuild) -> None:
 
 
 async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: bool) -> None:
-    """Copy the rows that no step result gives. Raises RebuildRefused when some do not fit and none may be dropped."""
+    """Copy the rows that no step result gives. Raises RebuildRefused if some do not fit, unless they may be dropped."""
     connection, plan = work.connection, work.plan
     types = {column.name: column.type.name for column in plan.fields}
     shared = [name for name, row in work.table.columns.items() if not row.generated]
     cast = [name for name in shared if name in types and work.table.columns[name].type != work.table.types[types[name]]]
     sql = rebuild.build_copy_rows_sql(plan, work.new_plan.table, shared, cast)
     rows = await fetch_rows(connection, rebuild.build_select_unsourced_sql(plan.table))
-    ids = [row_id for (row_id,) in rows]  # the newest first: of rows that fall together it is the one that stays
+    ids = [row_id for (row_id,) in rows]  # newest first: of rows that get the same key, the newest stays
     parts = deque(ids[first : first + _COPY_SIZE] for first in range(0, len(ids), _COPY_SIZE))
     misfits: list[str] = []
     while parts and (drop_unsourced or len(misfits) < _MOST_NAMED):
@@ -175,27 +175,27 @@ async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: 
         statement = rebuild.build_select_displaced_sql(plan, work.new_plan.table, shared, cast)
         displaced = [row_id for (row_id,) in await fetch_rows(connection, statement, {"ids": ids})]
         if displaced:
-            told = f"{len(displaced)} of them have the same key as another one under the changed spec"
-            raise _refuse_unsourced(plan, len(ids), told, displaced)
+            reason = f"{len(displaced)} of them have the same key as another one under the changed spec"
+            raise _refuse_unsourced(plan, len(ids), reason, displaced)
 
 
-def _refuse_unsourced(plan: Plan, count: int, told: str, rows: Sequence[str]) -> RebuildRefused:
-    """Return the error about rows of no step result that cannot all be copied; `rows` describes some of them."""
+def _refuse_unsourced(plan: Plan, count: int, reason: str, rows: Sequence[str]) -> RebuildRefused:
+    """Return the error about rows without a step result that cannot all be copied; `rows` describes some of them."""
     named = ", ".join(rows[:_MOST_NAMED]) + (", ..." if len(rows) > _MOST_NAMED else "")
     return RebuildRefused(
-        f"{count} row(s) of `{plan.table}` come from no step result, and {told}: {named}",
-        hint=f"mend or delete them by SQL (`select * from {plan.table} where id = '...'`), or leave behind what does"
-        " not fit with `--drop-unsourced`; of rows with one key the newest stays then",
+        f"{count} row(s) of `{plan.table}` come from no step result, and {reason}: {named}",
+        hint=f"correct or delete them by SQL (`select * from {plan.table} where id = '...'`), or leave behind what does"
+        " not fit with `--drop-unsourced`; of rows with the same key the newest is then kept",
     )
 
 
 def _list_extra_columns(work: Rebuild) -> list[str]:
-    """Return the columns of the table that are neither the spec's nor the engine's, and not computed from others."""
+    """Return the columns of the table that are neither the spec's nor the engine's nor generated."""
     own = {*PROVIDED_COLUMNS, *(column.name for column in work.plan.fields)}
     return [name for name, row in work.table.columns.items() if name not in own and not row.generated]
 
 
 async def _read_identities(work: Rebuild) -> dict[str, bool]:
-    """Return the identity columns of the table, and whether their values are always generated."""
+    """Return, by name of an identity column, whether its values are always generated."""
     rows = await fetch_rows(work.connection, rebuild.SELECT_IDENTITIES_SQL, work.parameters)
     return dict(rows)

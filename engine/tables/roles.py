@@ -1,7 +1,7 @@
-"""Make the logins of an installation: one that migrates and owns the tables, one for the API that owns nothing.
+"""Create the logins of an installation: one that migrates and owns the tables, one for the API that owns nothing.
 
 The API's login has the rights of `dex_engine` on the tables and may become `dex_tenant`. Roles belong to the whole
-server, rights to one database: run it in each. What is as it should be is left as it is.
+server, rights to one database, so this has to run in each database. What is right already is left as it is.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ select r.rolname::text as name, r.rolcanlogin as login, r.rolsuper as superuser,
        (select count(*) from pg_class where relowner = r.oid and relkind in ('r', 'p', 'v')) as owns
 from pg_roles as r where r.rolname = %s
 """
-#: Tables of specs whether the project has them or not: those whose changes are followed.
+#: The tables of specs, recognised by the triggers that record changes; their specs may no longer be in the project.
 _SELECT_FOLLOWED: Final = """
 select distinct c.oid::regclass::text, pg_get_userbyid(c.relowner)::text
 from pg_trigger as t join pg_proc as p on p.oid = t.tgfoid join pg_class as c on c.oid = t.tgrelid
 where p.proname = 'note_changed_rows'
 """
-#: What belongs to another role than it should: functions of triggers on our tables, and those named.
+#: What has the wrong owner: functions of triggers on our tables, and the functions named by the caller.
 _SELECT_FUNCTIONS: Final = """
 select p.oid::regprocedure::text
 from pg_proc as p
@@ -52,7 +52,7 @@ where p.pronamespace = current_schema()::regnamespace and pg_get_userbyid(p.proo
   ))
 order by 1
 """
-#: Sequences that defaults draw from, without belonging to a column: those follow the owner of their table.
+#: Sequences that column defaults use without being owned by a column (owned ones follow the owner of their table).
 _SELECT_SEQUENCES: Final = """
 select distinct s.oid::regclass::text
 from unnest(%(tables)s::text[]) as name
@@ -72,17 +72,17 @@ where not has_schema_privilege(%(role)s, current_schema(), privilege)
 
 
 class RolesRefused(EngineError):
-    """The logins cannot be made, or one of the roles that are there is not what it has to be."""
+    """The logins cannot be created, or an existing role has the wrong attributes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """A role as it is now: whether it can log in, what it is a member of, how many tables and views it owns here."""
+    """A role: whether it can log in, what it is a member of, how many tables and views it owns in this database."""
 
     name: str
     login: bool
     superuser: bool
-    unbound: bool  # row level security does not bind it
+    unbound: bool  # row level security does not restrict it
     member_of: list[str]
     owns: int
 
@@ -93,7 +93,7 @@ class Role:
 
 @dataclass(slots=True)
 class RolesReport:
-    """The roles as they are now, and a sentence for each thing that was done."""
+    """The roles as they are now, and a sentence for each change that was made."""
 
     roles: list[Role] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
@@ -101,7 +101,7 @@ class RolesReport:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login to be made. Without a password it keeps the one it has."""
+    """A login to create. Without a password it keeps the one it has."""
 
     name: str
     password: str | None = field(default=None, repr=False)
@@ -114,10 +114,10 @@ async def make_roles(
     plans: Sequence[Plan],
     keep_passwords: Callable[[], None] = lambda: None,
 ) -> RolesReport:
-    """Make both logins and give them their rights in this database; say what was done.
+    """Create both logins and grant them their rights in this database; return what was done.
 
-    `keep_passwords` is called before anything is committed: where it fails, there is no login of a lost password.
-    Raises RolesRefused, and nothing is changed then.
+    `keep_passwords` is called before the commit: if it raises, no login exists whose password is lost. Raises
+    RolesRefused; then nothing is changed.
     """
     report = RolesReport()
     try:
@@ -139,7 +139,7 @@ async def make_roles(
 
 
 async def read_role(connection: Connection, name: str) -> Role | None:
-    """Return a role of the server, None when there is none of this name."""
+    """Return a role of the server; None if there is none with this name."""
     async with connection.cursor(row_factory=class_row(Role)) as cursor:
         return await (await cursor.execute(_SELECT_ROLE, [name])).fetchone()
 
@@ -152,17 +152,23 @@ async def _make_roles(
     database, schema, version = row
     for group in (TENANT_ROLE, ENGINE_ROLE):
         if not await role_exists(connection, group):
-            await _execute(connection, "create role {} nologin", group)
+            await _execute_ddl(connection, "create role {} nologin", group)
             report.done.append(f"made the role {group}, which nobody logs in as")
     for login in (migrating, serving):
         await _make_login(connection, login, report)
-    await _join(connection, TENANT_ROLE, migrating.name, report)
-    await _join(connection, TENANT_ROLE, serving.name, report, " with inherit false" if version >= 160000 else "")
-    await _join(connection, ENGINE_ROLE, serving.name, report, " with set false" if version >= 160000 else "")
-    await _grant(connection, "database", database, migrating.name, ["CONNECT", "CREATE", "TEMPORARY"], report)
-    await _grant(connection, "database", database, serving.name, ["CONNECT", "TEMPORARY"], report)
-    await _grant(connection, "schema", schema, migrating.name, ["USAGE", "CREATE"], report)
-    await _grant(connection, "schema", schema, ENGINE_ROLE, ["USAGE"], report)
+    await _grant_membership(connection, TENANT_ROLE, migrating.name, report)
+    await _grant_membership(
+        connection, TENANT_ROLE, serving.name, report, " with inherit false" if version >= 160000 else ""
+    )
+    await _grant_membership(
+        connection, ENGINE_ROLE, serving.name, report, " with set false" if version >= 160000 else ""
+    )
+    await _grant_privileges(
+        connection, "database", database, migrating.name, ["CONNECT", "CREATE", "TEMPORARY"], report
+    )
+    await _grant_privileges(connection, "database", database, serving.name, ["CONNECT", "TEMPORARY"], report)
+    await _grant_privileges(connection, "schema", schema, migrating.name, ["USAGE", "CREATE"], report)
+    await _grant_privileges(connection, "schema", schema, ENGINE_ROLE, ["USAGE"], report)
     await _hand_over(connection, migrating.name, plans, report)
     if changed := await give_engine_access(connection, plans):
         report.done.append(f"gave {ENGINE_ROLE} its rights on {', '.join(changed)}")
@@ -176,40 +182,42 @@ async def _make_login(connection: Connection, login: Login, report: RolesReport)
             hint="name another login, or take that from it with ALTER ROLE",
         )
     if role is None:
-        await _execute(connection, "create role {} login nosuperuser nocreatedb nocreaterole", login.name)
+        await _execute_ddl(connection, "create role {} login nosuperuser nocreatedb nocreaterole", login.name)
         report.done.append(f"made the login {login.name}")
     elif not role.login:
-        await _execute(connection, "alter role {} login", login.name)
+        await _execute_ddl(connection, "alter role {} login", login.name)
         report.done.append(f"let {login.name} log in")
     if login.password is not None:
-        # Hashed here: a statement with the password itself could stand in the log of the server.
+        # Hashed here, since a statement with the password itself could end up in the server's log.
         name, password = login.name.encode(), login.password.encode()
         secret = connection.pgconn.encrypt_password(password, name, b"scram-sha-256").decode()
         await connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(login.name), secret))
         report.done.append(f"set the password of {login.name}")
 
 
-async def _join(connection: Connection, group: str, member: str, report: RolesReport, options: str = "") -> None:
+async def _grant_membership(
+    connection: Connection, group: str, member: str, report: RolesReport, options: str = ""
+) -> None:
     role = await read_role(connection, member)
     if role is not None and group in role.member_of:
         return
-    await _execute(connection, f"grant {{}} to {{}}{options}", group, member)
+    await _execute_ddl(connection, f"grant {{}} to {{}}{options}", group, member)
     report.done.append(f"made {member} a member of {group}")
 
 
-async def _grant(
+async def _grant_privileges(
     connection: Connection, kind: str, name: str, role: str, privileges: list[str], report: RolesReport
 ) -> None:
     query = _MISSING_DATABASE_RIGHTS if kind == "database" else _MISSING_SCHEMA_RIGHTS
     cursor = await connection.execute(query, {"role": role, "privileges": privileges})
     missing = [privilege for (privilege,) in await cursor.fetchall()]
     if missing:
-        await _execute(connection, f"grant {', '.join(missing)} on {kind} {{}} to {{}}", name, role)
+        await _execute_ddl(connection, f"grant {', '.join(missing)} on {kind} {{}} to {{}}", name, role)
         report.done.append(f"gave {role} {', '.join(missing)} on the {kind} {name}")
 
 
 async def _hand_over(connection: Connection, owner: str, plans: Sequence[Plan], report: RolesReport) -> None:
-    """Make the migrating login the owner of the tables and functions that a superuser made."""
+    """Make the migrating login the owner of the tables and functions that a superuser owns."""
     rights = list_table_rights(plans)
     owners = {spell_table(table.name): table.owner for table in await read_tables(connection, rights)}
     owners |= dict(await (await connection.execute(_SELECT_FOLLOWED)).fetchall())
@@ -222,17 +230,17 @@ async def _hand_over(connection: Connection, owner: str, plans: Sequence[Plan], 
                 hint=f"`dex db roles --migrate-login {name}` keeps it as the login that migrates",
             )
     for table in foreign:
-        await _execute(connection, f"alter table {table} owner to {{}}", owner)
+        await _execute_ddl(connection, f"alter table {table} owner to {{}}", owner)
     parameters = {"owner": owner, "names": list(PLAIN_FUNCTIONS), "tables": list(owners)}
     for (sequence,) in await (await connection.execute(_SELECT_SEQUENCES, parameters)).fetchall():
-        await _execute(connection, f"alter sequence {sequence} owner to {{}}", owner)
+        await _execute_ddl(connection, f"alter sequence {sequence} owner to {{}}", owner)
     functions = await (await connection.execute(_SELECT_FUNCTIONS, parameters)).fetchall()
     for (function,) in functions:
-        await _execute(connection, f"alter function {function} owner to {{}}", owner)
+        await _execute_ddl(connection, f"alter function {function} owner to {{}}", owner)
     if foreign or functions:
         report.done.append(f"made {owner} the owner of {len(foreign)} table(s) and {len(functions)} function(s)")
 
 
-async def _execute(connection: Connection, text: str, *names: str) -> None:
-    """Execute DDL with the names in its places quoted."""
+async def _execute_ddl(connection: Connection, text: str, *names: str) -> None:
+    """Execute DDL with the quoted names in its placeholders."""
     await connection.execute(sql.SQL(text).format(*map(sql.Identifier, names)))

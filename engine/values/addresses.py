@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class AddressError(EngineError, ValueError):
-    """A string that is no address of the wanted kind. The message says what is wrong with it."""
+    """A string that is not an address of the wanted kind. The message says what is wrong with it."""
 
 
 def normalize_domain(text: str) -> str:
     """Return the host of a domain, URL or e-mail address: lower case, without scheme, user, port, path and `www.`.
 
-    Letters beyond ASCII become punycode, the form that DNS and other systems hold. `www.` is cut repeatedly, as long as
-    a name with a dot remains: `www.com` is a domain of its own.
+    Letters beyond ASCII become punycode, the form that DNS and other systems use. `www.` is removed repeatedly, as long
+    as a name with a dot remains: `www.com` is a domain of its own.
 
-    Raises AddressError: when there is no host name in `text`.
+    Raises AddressError when there is no host name in `text`.
     """
-    plain = _PLAIN_URL.fullmatch(text)  # nearly every domain; the general way takes five times as long
+    plain = _PLAIN_URL.fullmatch(text)  # true of nearly every domain; the general way takes five times as long
     if plain and len(plain[1]) <= _MAX_HOST_LENGTH:
         return plain[1]
     parts = _split_url(text)
@@ -47,8 +47,9 @@ def normalize_domain(text: str) -> str:
 def normalize_registrable_domain(text: str) -> str:
     """Return the part of the host that its owner registered: `shop.acme.co.uk` -> `acme.co.uk`.
 
-    It follows the public suffix list bundled with tldextract, with the list's private part (`acme.myshopify.com` stays
-    whole). A host without such a part (an IP address, a single word, `co.uk` itself) is returned whole.
+    It follows the public suffix list bundled with tldextract, including the private part of the list, so that
+    `acme.myshopify.com` stays as it is. So does a host without such a part: an IP address, a single word, `co.uk`
+    itself.
     """
     host = normalize_domain(text)
     return _load_suffix_list().extract_str(host).top_domain_under_public_suffix or host
@@ -92,7 +93,7 @@ def normalize_url(text: str) -> str:
 def normalize_email(text: str) -> str:
     """Return an e-mail address with its domain in lower case and punycode, without looking the domain up.
 
-    The part before the `@` keeps its case, since its server may distinguish case; add `lower` to fold it.
+    The part before the `@` keeps its case, since its server may distinguish case; the normalizer `lower` removes it.
     """
     try:
         address = email_validator.validate_email(text.strip(), check_deliverability=False)
@@ -118,9 +119,9 @@ def normalize_phone(text: str) -> str:
 
 
 class _UrlParts(NamedTuple):
-    marked: bool  # whether a scheme or `//` says that a host follows
+    marked: bool  # whether a scheme or `//` shows that a host follows
     scheme: str  # lower case; "" where there is none
-    authority: str  # user, host and port as they stand
+    authority: str  # user, host and port as written
     rest: str  # path, query and fragment
 
 
@@ -135,7 +136,7 @@ _LINKEDIN_LOCALE = re.compile(r"^(/in/[^/]+)/[a-z]{2}(?:[-_][a-z]{2})?$")
 
 
 def _split_url(text: str) -> _UrlParts:
-    """Split a URL as browsers do: backslashes are slashes, and of a scheme written twice the last one counts."""
+    """Split a URL as browsers do: backslashes are slashes, and if the scheme is written twice, the last one counts."""
     rest, scheme = text.strip(), ""
     while found := _SCHEME.match(rest):
         scheme = (found[1] or found[2] or "").lower() or scheme

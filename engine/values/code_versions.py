@@ -1,7 +1,8 @@
 """Compute a version of what a function does, from its code and the libraries it uses.
 
 The version is part of a plan's digest: when a normalizer starts to give other values, the step results of the specs
-that name it are pending again. It does not depend on comments, docstrings, the place in the file or Python's version.
+that use it become pending again. It does not depend on comments, docstrings, the place in the file or Python's
+version.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from importlib.metadata import version
 from types import CodeType, FunctionType
 from typing import Any
 
-#: Prefix of the modules whose functions and constants are part of the version; other packages count by their version.
+#: The prefix of modules whose functions and constants are part of the version; other packages count by their version.
 _FOLLOWED = "engine."
 _PLAIN = (str, bytes, int, float, bool, date, timedelta, type(None))
 
@@ -34,7 +35,7 @@ def compute_version(function: Callable[..., Any], libraries: tuple[str, ...] = (
 
 
 def _list_code(function: Callable[..., Any]) -> Iterator[str]:
-    """Yield the code of a function and of every function and constant of the engine that it uses, each once."""
+    """Yield the code of a function, and of every function and constant of the engine that it uses, each once."""
     seen: set[int] = set()
     stack: list[Any] = [inspect.unwrap(function), function]
     while stack:
@@ -61,7 +62,7 @@ def _list_code(function: Callable[..., Any]) -> Iterator[str]:
 
 
 def _list_named_parts(function: FunctionType) -> Iterator[Any]:
-    """Yield the globals of the engine that a function names, and the values it closes over."""
+    """Yield the engine's globals that a function names, and the values that it closes over."""
     for name in sorted(_collect_names(function.__code__)):
         part = function.__globals__.get(name)
         is_foreign = callable(part) and not str(getattr(part, "__module__", "")).startswith(_FOLLOWED)
@@ -78,11 +79,11 @@ def _collect_names(code: CodeType) -> set[str]:
 
 @cache
 def _read_code(function: FunctionType) -> str:
-    """Return the source of a function without comments, docstring and layout; its byte code where there is no file."""
+    """Return a function's source without comments, docstring and layout; its byte code if there is no source."""
     try:
         source = textwrap.dedent(inspect.getsource(function))
         cuts = [*_find_comments(source), *_find_docstrings(source)]
-    except (OSError, SyntaxError, tokenize.TokenError):  # typed into an interpreter, or a part of a line
+    except (OSError, SyntaxError, tokenize.TokenError):  # typed into an interpreter, or only part of a line
         code = function.__code__
         return repr((code.co_code, [part for part in code.co_consts if isinstance(part, _PLAIN)], code.co_names))
     lines = [line.encode() for line in source.splitlines()]

@@ -1,4 +1,4 @@
-"""The column types a spec may name, and the cast of each from JSON to the value that is sent to Postgres.
+"""The column types that a spec may name, and each type's cast from JSON to the value that is sent to Postgres.
 
 The result of a cast equals the value that Postgres stores. A cast never guesses: a number must be a JSON number, so the
 strings "1,200" and "1200" are refused unless a normalizer converts them. A date is `YYYY-MM-DD`. A timestamp must have
@@ -30,12 +30,12 @@ from engine.values.exact_json import (
 
 
 class CastError(EngineError):
-    """A value that the column's type cannot hold. The message names what was expected and what was found."""
+    """A value that the column's type cannot hold. The message says what was expected and what was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnType:
-    """One column type: its names in SQL, Python and JSON Schema, the JSON types it accepts, and its cast."""
+    """One column type: its names in SQL, Python and JSON Schema, the JSON types that it accepts, and its cast."""
 
     name: str
     sql: str
@@ -46,14 +46,14 @@ class ColumnType:
 
 
 def is_missing(value: Json, column: ColumnType) -> bool:
-    """Return whether `value` is missing for a column of the type: null, or a blank string for a text column."""
+    """Return whether `value` is missing for a column of this type: null, or a blank string for a text column."""
     if isinstance(value, str):
         return column.name == "text" and not value.strip()
     return value is None
 
 
 def shorten_json(value: Json, limit: int = 80) -> str:
-    """Write `value` as JSON of at most `limit` characters for errors and logs. Never raises."""
+    """Return `value` as JSON of at most `limit` characters, for errors and logs; never raise."""
     text = ""
     for chunk in write_chunks(value[:limit] if isinstance(value, str) else value):
         text += chunk[: limit + 1]
@@ -107,7 +107,7 @@ def _cast_numeric(value: Json) -> Decimal:
 
 
 def _cast_double(value: Json) -> float:
-    """Return the nearest double, as Postgres stores it; zero has no sign, as in `jsonb`."""
+    """Return the nearest double, as Postgres stores it; zero loses its sign, as in `jsonb`."""
     decimal = _read_decimal(value, "a number")
     number = float(decimal)
     if math.isinf(number) or (number == 0 and decimal != 0):
@@ -180,18 +180,18 @@ def _cast_element(index: int, element: Json) -> str:
 
 
 def _read_decimal(value: Json, expected: str) -> Decimal:
-    """Return the number exactly as it was written. Raises CastError: when `value` is no JSON number."""
+    """Return the number exactly as written. Raises CastError when `value` is not a JSON number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _build_kind_error(expected, value, string="add the normalizer `number` to read it from a string")
     try:
         return Decimal(write_number(value))
-    except ArithmeticError as error:  # NaN is written `null`; or the exponent is too large for Decimal
+    except ArithmeticError as error:  # NaN, which is written `null`, or an exponent too large for Decimal
         raise CastError(f"expected {expected}, found one that cannot be held") from error
 
 
 def _check_text(text: str) -> str:
     if text.isascii() and "\0" not in text:
-        return text  # nearly every text ends here; the full check is slow
+        return text  # true of nearly every text; the full check is slow
     try:
         check_storable(text)
     except ExactError as error:

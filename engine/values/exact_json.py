@@ -1,9 +1,9 @@
 """Read and write JSON without changing a number, and refuse what `jsonb` cannot hold.
 
-`jsonb` holds no NaN, no NUL, no lone surrogate and no number beyond Postgres' numeric. A builtin float or int would
-lose the text of `1.10`, `1E5`, `-0` or an integer of thirty digits. Such numbers become an `ExactFloat` or `ExactInt`,
-which computes like the builtin and keeps the text. Documents may nest to any depth, so functions that walk one use a
-stack of their own instead of recursion.
+`jsonb` holds no NaN, no NUL, no lone surrogate and no number beyond Postgres's numeric. A builtin float or int would
+lose the digits of `1.10`, `1E5`, `-0` or an integer of thirty digits. Such numbers become an `ExactFloat` or
+`ExactInt`, which computes like the builtin and keeps the text. Documents may be nested to any depth, so functions that
+walk through one use a stack instead of recursion.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import orjson
 from engine.errors import EngineError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-Trail: TypeAlias = "tuple[Trail | None, str | int] | None"  # the path to a part of a value, last step first
+Trail: TypeAlias = "tuple[Trail | None, str | int] | None"  # path to a part of a value, last step first
 
 
 class JsonKind(StrEnum):
@@ -40,7 +40,7 @@ class ExactError(EngineError, ValueError):
 
 
 class ExactFloat(float):
-    """A float with the text it was written as. Its value is infinite where a double overflows (`1e400`)."""
+    """A float with the text that it was read from. Its value is infinite if a double overflows (`1e400`)."""
 
     text: str
 
@@ -49,7 +49,7 @@ class ExactFloat(float):
 
 
 class ExactInt(int):
-    """An int with the text it was written as: `-0`, or beyond 64 bit."""
+    """An int with the text that it was read from: `-0`, or more than 64 bits."""
 
     text: str
 
@@ -63,7 +63,7 @@ ExactInt.__name__ = "int"
 
 _Exact = TypeVar("_Exact", ExactFloat, ExactInt)
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-_MOST_INT_DIGITS = 640  # Python reads ints of so many digits under every setting of `sys.set_int_max_str_digits`
+_MOST_INT_DIGITS = 640  # the most that Python reads under every setting of `sys.set_int_max_str_digits`
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS: tuple[tuple[Any, JsonKind], ...] = (
     (type(None), JsonKind.NULL),
@@ -78,7 +78,7 @@ _KINDS: tuple[tuple[Any, JsonKind], ...] = (
 def loads(text: str | bytes) -> Json:
     """Parse JSON and keep the text of every number; of repeated keys the last wins, as in `jsonb`.
 
-    Raises ExactError: when the text is not JSON (NaN and Infinity are not), or nests too deeply.
+    Raises ExactError when the text is not JSON (NaN and Infinity are not), or is nested too deeply.
     """
     try:
         source = text if isinstance(text, str) else text.decode()
@@ -94,9 +94,9 @@ def loads(text: str | bytes) -> Json:
 
 
 def dumps(value: Json, *, indent: bool = False) -> bytes:
-    """Encode JSON with each number in the text it was read from.
+    """Encode JSON with each number in the text that it was read from.
 
-    Raises ExactError: for the first part that `jsonb` cannot hold, with its path (`$.a[3].b`).
+    Raises ExactError for the first part that `jsonb` cannot hold, with its path (`$.a[3].b`).
     """
     try:
         option = _OPTIONS | orjson.OPT_INDENT_2 if indent else _OPTIONS
@@ -127,12 +127,12 @@ def check_storable(value: Json) -> None:
 
 
 def parse_number(text: str) -> int | float:
-    """Parse the text of one JSON number. Raises ValueError: when it is not a number."""
+    """Parse the text of one JSON number. Raises ValueError when it is not a number."""
     return _parse_integer(text) if text.removeprefix("-").isdecimal() else _parse_real(text)
 
 
 def write_number(value: float) -> str:
-    """Return a number in the text it was read from, or else in the shortest text that equals it."""
+    """Return a number as the text that it was read from, or else as the shortest text that equals it."""
     if isinstance(value, ExactFloat | ExactInt):
         return value.text
     if isinstance(value, int):
@@ -141,13 +141,13 @@ def write_number(value: float) -> str:
 
 
 def json_kind(value: object) -> str:
-    """Return the JsonKind of `value`; for a Python object that is no JSON value, the name of its type."""
+    """Return the JsonKind of `value`; for a Python object that is not a JSON value, the name of its type."""
     return next((name for types, name in _KINDS if isinstance(value, types)), type(value).__name__)
 
 
 def sort_keys_like_jsonb(value: Json) -> Json:
     """Return a copy of `value` with the keys of its objects in the order of `jsonb`: by UTF-8 length, then by bytes."""
-    orders: dict[tuple[str, ...], list[str]] = {}  # a cache: objects of one document mostly have the same few key sets
+    orders: dict[tuple[str, ...], list[str]] = {}  # a cache: a document's objects mostly have the same few sets of keys
     holder: list[Any] = [value]
     stack: list[Any] = [holder]
     while stack:
@@ -175,7 +175,7 @@ def sort_keys(keys: Iterable[str]) -> list[str]:
 
 
 def convert_to_stored(value: Json) -> Json:
-    """Return a copy of `value` as `jsonb` returns it: its order of keys, no exponents, and no sign of zero."""
+    """Return a copy of `value` as `jsonb` returns it: keys in its order, no exponents, and no sign of zero."""
     holder: list[Any] = [sort_keys_like_jsonb(value)]
     stack: list[Any] = [holder]
     while stack:
@@ -191,7 +191,7 @@ def convert_to_stored(value: Json) -> Json:
 
 
 def write_chunks(value: Json) -> Iterator[str]:
-    """Yield the JSON text of `value` in pieces, for values too deep for orjson and callers that need only its start."""
+    """Yield the JSON text of `value` in pieces, for values nested too deeply for orjson, and to get only its start."""
     stack: list[Any] = [value]
     while stack:
         part = stack.pop()
@@ -208,13 +208,13 @@ def write_chunks(value: Json) -> Iterator[str]:
 
 
 class _Punctuation(str):
-    """Text that is written unchanged (punctuation, keys), as opposed to a string of the document."""
+    """Text that is written unchanged (punctuation, keys), unlike a string of the document."""
 
     __slots__ = ()
 
 
 def _split_container(part: dict[str, Json] | list[Json] | tuple[Json, ...]) -> list[Any]:
-    """Return the pieces of a container, the last one first, to be pushed on a stack."""
+    """Return the pieces of a container, last one first, to be pushed on a stack."""
     pieces: list[Any] = []
     if isinstance(part, dict):
         for key, child in part.items():
@@ -254,14 +254,14 @@ _DECODER = json.JSONDecoder(parse_float=_parse_real, parse_int=_parse_integer, p
 
 
 def _write_fragment(value: object) -> orjson.Fragment:
-    """Encode a number that keeps its text; orjson calls this for every type it does not know."""
+    """Encode a number that keeps its text; orjson calls this for every type that it does not know."""
     if isinstance(value, ExactFloat | ExactInt) and _fits_numeric(value.text):
         return orjson.Fragment(value.text)
     raise TypeError  # `dumps` then finds the path and the reason
 
 
 def _write_plain_number(value: float) -> str:
-    """Return a number as Postgres' `numeric` prints it; one that `numeric` cannot hold, as it was read."""
+    """Return a number as Postgres's `numeric` prints it; if `numeric` cannot hold it, as it was read."""
     text = write_number(value)
     if not ("e" in text or "E" in text or text.startswith("-0")) or not _fits_numeric(text):
         return text
@@ -270,7 +270,7 @@ def _write_plain_number(value: float) -> str:
 
 
 def _fits_numeric(text: str) -> bool:
-    """Return whether Postgres' numeric can hold it: 131072 digits before the point, 16383 after it."""
+    """Return whether Postgres's numeric can hold a number: 131072 digits before the point, 16383 after it."""
     if len(text) < 40 and "e" not in text and "E" not in text:
         return True
     try:
@@ -288,7 +288,7 @@ def _find_number_fault(value: float) -> str:
 
 
 def _is_finite(value: Json) -> bool:
-    """Return whether no builtin float in `value` is NaN or infinite. It is written for speed."""
+    """Return whether no builtin float in `value` is NaN or infinite; written for speed."""
     stack: list[Any] = [[value]]
     while stack:
         part = stack.pop()

@@ -1,7 +1,7 @@
-"""The normalizers a spec may name: pure functions from one JSON value to another. Null stays null.
+"""The normalizers that a spec may name: pure functions from one JSON value to another. Null stays null.
 
-Each is idempotent: its own output comes back unchanged. So a stored value can be normalized again, a filter value
-normalizes to the stored value, and a row written twice is the same row.
+Each is idempotent: it returns its own output unchanged. So a stored value can be normalized again, a filter's value
+becomes the stored value, and a row written twice is the same row.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class NormalizeError(EngineError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalizer:
-    """A named function on JSON values, and the JSON types it accepts and returns. It maps null to null."""
+    """A named function on JSON values, and the JSON types that it accepts and returns. It maps null to null."""
 
     name: str
     function: Callable[[Json], Json]
     doc: str
     accepts: frozenset[JsonKind]
     returns: frozenset[JsonKind]
-    libraries: tuple[str, ...] = ()  # libraries on whose versions its results depend
+    libraries: tuple[str, ...] = ()  # the libraries on whose versions its results depend
 
     @property
     def version(self) -> str:
@@ -59,7 +59,7 @@ class Normalizer:
     def fits_column(self, type_name: str) -> bool:
         """Return whether a column of the type accepts a JSON type that this one returns.
 
-        For `jsonb`, which accepts nearly every type, only an array or object counts.
+        `jsonb` accepts nearly every type, so for it only an array or object counts.
         """
         wanted = TYPES[type_name].takes
         return bool(self.returns & (_NESTED if type_name == "jsonb" else wanted))
@@ -157,9 +157,10 @@ def convert_to_boolean(value: Json) -> Json:
 
 
 def compute_fingerprint(value: Json) -> Json:
-    """Compute a hash of any JSON, the same for every spelling of a number and order of keys; leave such a hash alone.
+    """Compute a hash of any JSON value, which does not depend on how numbers are written or keys ordered.
 
-    It tells elements apart that have nothing else to be told apart by. A blank string becomes null.
+    Such a hash stays as it is, and a blank string becomes null. It distinguishes elements that have nothing else to
+    distinguish them.
     """
     if isinstance(value, str) and (not value.strip() or _FINGERPRINT.fullmatch(value)):
         return value if value.strip() else None
@@ -173,7 +174,7 @@ def compute_fingerprint(value: Json) -> Json:
 
 
 def _write_plain_decimal(text: str) -> str:
-    """Return the same text for equal numbers: 1.10, 1.1 and 11e-1 give one text."""
+    """Return one text for equal numbers: 1.10, 1.1 and 11e-1 give the same."""
     try:
         sign, digits, exponent = Decimal(text).as_tuple()
     except InvalidOperation:  # the exponent is too large for Decimal
@@ -225,7 +226,7 @@ def _name_kind(value: Json) -> str:
 
 
 def _wrap_string_function(function: Callable[[str], str]) -> Callable[[Json], Json]:
-    """Build the normalizer that calls `function` on strings: blank strings become null, other kinds are refused."""
+    """Build a normalizer that calls `function` on strings; blank strings become null, other types are refused."""
 
     @wraps(function)
     def normalize(value: Json) -> Json:
@@ -281,7 +282,7 @@ _NORMALIZERS = (
         _STRING,
         _STRING,
         strings=True,
-        libraries=("idna", "tldextract"),  # tldextract brings the public suffix list along
+        libraries=("idna", "tldextract"),  # tldextract contains the public suffix list
     ),
     _build_normalizer("linkedin_url", addresses.normalize_linkedin_url, _STRING, _STRING, strings=True),
     _build_normalizer("url", addresses.normalize_url, _STRING, _STRING, strings=True, libraries=("idna",)),

@@ -1,4 +1,4 @@
-"""Parse a UUID that arrives as text: a header, an option of the command line, an argument of a typed function."""
+"""Parse a UUID given as text: in a header, in an option of the command line, or as an argument of a typed function."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UUID = re.compile(f"{_HYPHENATED}|[0-9a-fA-F]{{32}}")
 
 
 def parse_uuid(value: Any) -> str | None:
-    """Return a UUID in the spelling of Postgres (lower case, hyphenated), None when `value` is not one.
+    """Return a UUID as Postgres writes it (lower case, hyphenated); None if `value` is not one.
 
     Accepts hyphenated text and 32 digits without hyphens. Python's `uuid.UUID` alone would also accept braces, a `urn:`
     prefix, hyphens anywhere and underscores.

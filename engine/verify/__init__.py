@@ -1,1 +1,1 @@
-"""Compare the tables with what the step results give, without the code that wrote the rows."""
+"""Compare the tables with what the step results give, by other code than that which wrote the rows."""

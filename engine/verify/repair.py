@@ -1,4 +1,4 @@
-"""Repair what a verification finds: fold the mismatching keys again, and verify again."""
+"""Repair what a verification found: fold the mismatching keys again, then verify again."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from engine.verify.run import Judged, Progress, judge_rows, list_judged, open_sn
 async def repair_spec(
     dsn: str, plan: Plan, org_ids: Sequence[str] = (), *, progress: Progress = report_nothing
 ) -> Verification:
-    """Verify the table of `plan`, fold the mismatching keys again, and return a second verification.
+    """Verify the table of `plan`, compute the rows that do not match again, and return a second verification.
 
-    The step results that give a mismatching key become pending and its row stale. Then a backfill processes them, and
-    what was pending before. Raises StoreUnavailable, StoreRefused, and SpecOutdated for a version of the spec that is
-    not the present one.
+    The step results of such a row become pending and its unit stale; then a backfill processes them, and all that was
+    pending before. Raises StoreUnavailable, StoreRefused, and SpecOutdated when another version of the spec is the
+    present one.
     """
     async with wrap_errors(), open_snapshot(dsn) as (reader, writer), await connect(dsn) as queue:
         await judge_rows(reader, writer, Reading(plan), org_ids, progress)
@@ -36,7 +36,7 @@ async def repair_spec(
 
 
 async def _queue_units(writer: Connection, queue: Connection, plan: Plan, wrong: Sequence[Judged]) -> None:
-    """Make the step results behind `wrong` keys pending and their rows stale, in one transaction."""
+    """Queue the keys in `wrong`: make their step results pending and their rows stale, in one transaction."""
     cursor = await writer.execute(verify.build_contributors_sql(plan), {"numbers": [each.number for each in wrong]})
     steps = [step for (step,) in await cursor.fetchall()]
     units = {each.unit: each.row_id or "" for each in wrong}  # several rows of a parent key are one unit

@@ -13,7 +13,7 @@ _MISTAKES: Final = ("missing", "orphaned", "different")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One mismatching key. `id` is None where there is no row; `columns` are those that differ."""
+    """One key that does not match. `id` is None if it has no row; `columns` are those that differ."""
 
     kind: str
     key: Mapping[str, Any]
@@ -24,13 +24,16 @@ class Sample:
         return {"kind": self.kind, "key": dict(self.key), "id": self.id, "columns": list(self.columns)}
 
 
-#: Samples of each kind that a report shows.
+#: The most samples of each kind of mismatch in a report.
 SAMPLE_SIZE: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The counts of one spec. `pending` includes keys without a row; `matching` counts rows."""
+    """What verifying one spec counted: `matching` rows, keys by kind of mismatch, and `pending` keys.
+
+    A pending key may have no row yet.
+    """
 
     spec: str
     rows: int
@@ -54,7 +57,7 @@ class Verification:
 
 
 def merge_verifications(spec: str, parts: Sequence[Verification]) -> Verification:
-    """Add up the reports of organisations of one spec; of each kind the first samples are kept."""
+    """Add up the verifications of one spec's organisations; of each kind of mismatch, keep the first samples."""
     samples = [sample for part in parts for sample in part.samples]
     return Verification(
         spec=spec,

@@ -1,12 +1,12 @@
 """Verify the table of one spec against its step results.
 
-The steps of `verify_spec`, all in one snapshot of the database, so that concurrent writers change nothing about it:
+`verify_spec` reads everything in one snapshot of the database, so that concurrent writers do not affect it:
 
-1. stream the found step results over one connection and extract them
-2. meanwhile copy what each gives for each key into a temporary table, over another connection with the same snapshot
-3. there, fold the contributions of each key and join the table in full
+1. stream the found step results over one connection and extract their rows
+2. meanwhile copy what each gives for each key to a temporary table, over another connection with the same snapshot
+3. there, fold the contributions of each key and compare them with the table by a full join
 
-Memory stays bounded: large data is only in the temporary table.
+Memory stays bounded, since the data is in the temporary table.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ from engine.verify.report import KINDS, SAMPLE_SIZE, Sample, Verification
 _FETCH_SIZE = 50
 _PAGE_SIZE = 1_000
 
-#: Is called with the number of step results that were read since the last call.
+#: A function that is called with the number of step results that were read since its last call.
 Progress = Callable[[int], None]
 
 
 def report_nothing(read: int) -> None:
-    """Stand in for a `Progress` that nobody wants."""
+    """Do nothing: the `Progress` of callers that want none."""
 
 
 async def verify_spec(
     dsn: str, plan: Plan, org_ids: Sequence[str] = (), *, progress: Progress = report_nothing
 ) -> Verification:
-    """Compare the table of `plan` with what the present step results give, of organisations, or of all.
+    """Compare the table of `plan` with what the present step results give.
 
-    Raises StoreUnavailable, and StoreRefused where the table does not fit the plan.
+    Only for the organisations `org_ids`, or for all if it is empty. Raises StoreUnavailable, and StoreRefused when the
+    table does not fit the plan.
     """
     reading = Reading(plan)
     async with wrap_errors(), open_snapshot(dsn) as (reader, writer):
@@ -75,7 +76,7 @@ async def open_snapshot(dsn: str) -> AsyncIterator[tuple[Connection, Connection]
 async def judge_rows(
     reader: Connection, writer: Connection, reading: Reading, org_ids: Sequence[str], progress: Progress
 ) -> None:
-    """Fill the temporary table of mismatches."""
+    """Fill the temporary table of mismatches: extract all step results, compute the rows, compare with the table."""
     await writer.execute(expected.build_given_table_sql(reading))
     scope = Scope(all=True, org_ids=org_ids)
     fetched: asyncio.Queue[list[StepResultRow] | None] = asyncio.Queue(1)
@@ -95,17 +96,17 @@ async def judge_rows(
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A mismatching key: its number, the kind of mismatch, its row and its unit."""
+    """A key that does not match: its number, the kind of mismatch, its row, and the unit that a repair folds again."""
 
     number: int
     kind: str
     row_id: str | None
-    is_given: bool  # whether a step result gives it
+    is_given: bool  # whether a step result gives the key
     unit: Unit
 
 
 async def list_judged(connection: Connection, plan: Plan) -> AsyncIterator[list[Judged]]:
-    """Yield the mismatching keys that are not pending, a page at a time."""
+    """Yield the mismatching keys that are not pending, page by page."""
     sql, after, names = verify.build_judged_page_sql(plan), 0, [column.name for column in plan.key_fields]
     while rows := await fetch_rows(connection, sql, {"after": after, "limit": _PAGE_SIZE}):
         yield [
@@ -116,7 +117,7 @@ async def list_judged(connection: Connection, plan: Plan) -> AsyncIterator[list[
 
 
 async def _mark_stale(connection: Connection, plan: Plan) -> None:
-    """Mark the mismatches of units in `stale_rows` as pending."""
+    """Mark those mismatches as pending whose unit is in `stale_rows`."""
     ((has_stale,),) = await fetch_rows(connection, verify.HAS_STALE_SQL, {"spec": plan.name})
     if not has_stale:
         return
@@ -133,7 +134,7 @@ async def _mark_stale(connection: Connection, plan: Plan) -> None:
 async def _fetch_step_results(
     reader: Connection, reading: Reading, scope: Scope, fetched: asyncio.Queue[list[StepResultRow] | None]
 ) -> None:
-    """Put the step results of the scope into the queue, some at a time, then None at the end or after an error."""
+    """Put all step results to verify into the queue, some at a time; put None at the end or after an error."""
     try:
         statement = step_results.build_step_results_statement(reading, scope)
         async with reader.cursor(name="dex_verify") as cursor:
@@ -156,7 +157,7 @@ async def _copy_contributions(
 
 
 def list_contributions(reading: Reading, row: StepResultRow) -> Iterator[tuple[Any, ...]]:
-    """Yield what a step result gives for each key, in the columns of `expected.list_given_columns`."""
+    """Yield what a step result gives for each key, as the columns of `expected.list_given_columns`."""
     step_id, org_id, submission_id, run_id, _, _, recorded_at, *_ = row
     extraction = extract_stored_result(reading, row, with_duplicates=True)
     if extraction.outcome is not ExtractionOutcome.ROW:
@@ -186,14 +187,14 @@ def _list_values(step_id: str, fields: list[str], row: Row) -> Iterator[Any]:
 async def _build_report(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> Verification:
     statement = verify.build_row_count_statement(plan, org_ids)
     ((rows,),) = await fetch_rows(connection, statement.text, statement.parameters)
-    found = {kind: (count, stored) for kind, count, stored in await fetch_rows(connection, verify.COUNTS_SQL)}
-    counts = {kind: found.get(kind, (0, 0))[0] for kind in KINDS}
+    mismatches = {kind: (count, stored) for kind, count, stored in await fetch_rows(connection, verify.COUNTS_SQL)}
+    counts = {kind: mismatches.get(kind, (0, 0))[0] for kind in KINDS}
     samples = await fetch_rows(connection, verify.build_samples_sql(plan), {"most": SAMPLE_SIZE})
     return Verification(
         spec=plan.name,
         rows=rows,
         counts=counts,
-        matching=rows - sum(stored for _, stored in found.values()),
+        matching=rows - sum(stored for _, stored in mismatches.values()),
         samples=tuple(
             Sample(kind, json.loads(key, parse_float=Decimal), row_id, tuple(columns))
             for kind, key, row_id, columns in sorted(samples, key=lambda sample: KINDS.index(sample[0]))

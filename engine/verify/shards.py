@@ -1,4 +1,4 @@
-"""Verify one shard: some organisations at a time, each time in a snapshot of its own."""
+"""Verify the organisations of one shard, some at a time, each time in a snapshot of its own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from engine.verify.repair import repair_spec
 from engine.verify.report import Verification, merge_verifications
 from engine.verify.run import Progress, report_nothing, verify_spec
 
-#: Organisations of one snapshot, which lasts as long as they take to compare.
+#: Organisations per snapshot: few, since a snapshot lasts as long as comparing them takes.
 _ORGANISATIONS: Final = 50
 
 
 async def verify_shard(
     dsn: str, plan: Plan, shard: Shard, *, repair: bool = False, progress: Progress = report_nothing
 ) -> Verification:
-    """Verify the organisations of a shard, and with `repair` fold anew what does not match. Raises as `verify_spec`."""
+    """Verify the organisations of a shard; with `repair`, fold again what does not match. Raises as `verify_spec`."""
     own = await fetch_organisations(dsn, shard)
     verify = repair_spec if repair else verify_spec
     starts = range(0, len(own), _ORGANISATIONS)

@@ -1,7 +1,7 @@
-"""`python -m scripts.bench`: measure the engine and hand-written programs that do the same, in one run.
+"""`python -m scripts.bench`: measure the engine, and hand-written programs that do the same, in one run.
 
-It prints medians with their bounds, and marks a bound that is missed; the exit status does not depend on them. `--full`
-measures with the amounts of data for which the bounds were chosen, and takes half an hour.
+It prints medians with their bounds, and marks a missed bound; the exit status does not depend on them. `--full` uses
+the amounts of data for which the bounds were chosen, and takes half an hour.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _measure_parts(options: argparse.Namespace) -> Iterator[Group]:
             )
     again = [name for name in ("backfill", "sizes") if not options.only or name in options.only]
     if server.lz4 and again:
-        with start_server(None) as server:  # and once without lz4: the embedded wheel has none
+        with start_server(None) as server:  # once more without lz4, which the embedded wheel lacks
             for name in again:
                 yield PARTS[name](server, options)
 
@@ -97,7 +97,7 @@ def _measure_sizes(server: Server, options: argparse.Namespace) -> Group:
 
 
 def _measure_layers(server: Server, options: argparse.Namespace) -> Group:
-    from scripts.bench import layers  # imports what only `bootstrap.py --bench` installs
+    from scripts.bench import layers  # it imports packages that only `bootstrap.py --bench` installs
 
     return layers.measure_layers(server, options.rounds, 6 if options.full else 2, _print_progress)
 

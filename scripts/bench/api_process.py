@@ -1,4 +1,4 @@
-"""Start the API as a process of its own, by `dex serve`, as an operator does."""
+"""Start the API as a separate process, by `dex serve`, as an operator does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RunningApi:
 
 @contextmanager
 def start_api(dsn: str, cwd: Path | None = None, program: Sequence[str] = ()) -> Iterator[RunningApi]:
-    """Run `dex serve` for the length of a `with` block, with its log in a file; `cwd` is the project's folder.
+    """Run `dex serve` during a `with` block, with its log in a file; `cwd` is the project's folder.
 
     `program` is run instead of `dex`, with the same arguments.
     """

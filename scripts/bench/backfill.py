@@ -1,7 +1,7 @@
 """Benchmark of the backfill, compared with INSERT ... SELECT inside Postgres, a hand-written loop, and dlt.
 
-Each is a process of its own that measures its own work and fills the same empty table. In every round they run one
-after the other, so that other load on the machine affects all of them.
+Each competitor is a separate process that measures its own work, and fills the same empty table. In every round they
+run one after the other, so that other load on the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Runs:
 
 
 def measure_backfill(server: Server, rows: int, rounds: int, report: Callable[[str], None]) -> Group:
-    """Run every competitor `rounds` times over `rows` step results, dlt once, since it takes minutes."""
+    """Run every competitor `rounds` times over `rows` step results; dlt only once, since it takes minutes."""
     with server.create_database("backfill") as dsn:
         report(f"backfill: making {rows:,} step results")
         megabytes = fill_step_results(dsn, rows, SIZE) / 1e6
@@ -118,7 +118,7 @@ def _build_lines(runs: Runs, rows: int, changed: int) -> list[Line]:
 
 
 def _compute_verify_seconds(runs: Runs) -> float:
-    """Return the seconds of `dex verify`, which prints none: the time of its process minus the start of `dex`."""
+    """Return the seconds of `dex verify`: the time of its process minus the start of `dex`, since it prints none."""
     return runs.compute_seconds("verify") - runs.compute_start("dex")
 
 

@@ -1,7 +1,7 @@
 """Alternatives to the engine's backfill: `python -m scripts.bench.competitors <name> <dsn>`.
 
-Each writes the same rows into the same table and prints its seconds as JSON. None of them records outcomes, isolates an
-invalid row, or resumes after being killed.
+Each writes the same rows to the same table and prints its seconds as JSON. None of them records outcomes, isolates
+invalid rows, or can resume after being killed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _LEAST, _MOST = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff
 
 
 def _build_insert(condition: str) -> str:
-    """Build the INSERT ... SELECT: the spec's extraction in jsonb operators, and the engine's conflict handling.
+    """Build the INSERT ... SELECT: the spec's extraction in jsonb operators, with the engine's handling of conflicts.
 
     It decompresses each document only once.
     """
@@ -110,7 +110,7 @@ on conflict (org_id, company_domain, client_company_name) do update set
 
 
 def upsert_row_by_row(dsn: str) -> None:
-    """Write all rows by one SELECT per run, and one upsert and commit per row, as the project's first order asked."""
+    """Write all rows with one SELECT per run, and one upsert and commit per row, as the project's first version did."""
     with psycopg.connect(dsn) as connection:
         runs = "select id, org_id, submission_id from pipeline_runs where status = 'succeeded' order by created_at"
         for run, org, submission in connection.execute(runs).fetchall():
@@ -141,7 +141,7 @@ def _build_row(output: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_with_dlt(dsn: str) -> None:
-    """Write all rows with dlt's merge by the upsert strategy, into a table that dlt creates."""
+    """Write all rows with dlt's merge (strategy upsert), to a table that dlt creates."""
     os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
     import dlt
 
@@ -162,7 +162,7 @@ def load_with_dlt(dsn: str) -> None:
     pipeline.run(resource, loader_file_format=os.environ.get("DEX_BENCH_FORMAT", "csv"))
 
 
-#: dlt refuses a load in which a key occurs twice, so this query leaves out all but the newest output per key.
+#: dlt refuses a load in which a key occurs twice, so this query returns only the newest output per key.
 _NEWEST = f"""
 select distinct on (org_id, output -> 'domain', output -> 'client_company_name') id from (
     select id, org_id, recorded_at, output_payload -> 'operation_result' -> 'output' as output

@@ -1,4 +1,4 @@
-"""Benchmark of `dex coverage` over many step results. Their payloads are small, since coverage does not read them."""
+"""Benchmark of `dex coverage` over many step results, with small payloads, since it does not read them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ select r.org_id, r.submission_id, r.id, place, 'succeeded', timestamptz '2026-01
     ))
 from (select * from pipeline_runs order by id) as r, generate_series(1, %(each)s) as place
 """
-#: Of ten step results one is pending, one rejected, one unchanged; the others are written.
+#: Of ten step results, one is pending, one rejected, one unchanged, and the others are written.
 _LEDGER = """
 insert into step_persistence
     (step_result_id, spec, spec_digest, org_id, outcome, element_count, row_count, refused_count)
@@ -50,10 +50,10 @@ def measure_coverage(server: Server, rows: int, rounds: int, report: Callable[[s
         command, bare = build_dex_command("coverage", "--json"), build_dex_command("coverage", "--help")
         runs = [run_measured(command, environment) for _ in range(rounds)]
         start = median(run_measured(bare, environment, prints_json=False).wall for _ in range(rounds))
-    found = sum(account["found"] for account in runs[0].report)
+    count = sum(account["found"] for account in runs[0].report)
     seconds = median(run.wall for run in runs)
     title = (
-        f"coverage: {found:,} step results, {len(plans)} specs, {ORGS} organisations; {server.name}; median of {rounds}"
+        f"coverage: {count:,} step results, {len(plans)} specs, {ORGS} organisations; {server.name}; median of {rounds}"
     )
     return Group(
         title,

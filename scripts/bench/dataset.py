@@ -1,4 +1,4 @@
-"""The databases of the benchmarks: on a server of their own, migrated, filled by COPY, and removed at the end."""
+"""The databases of the benchmarks: on a separate server, migrated, filled by COPY, and removed at the end."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from stdin
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running Postgres: `dsn` connects as its superuser, `programs` is the folder of its binaries.
+    """A running Postgres: `dsn` connects as its superuser; `programs` is the folder of its binaries.
 
-    `lz4` is true where it can compress with lz4; `version` is its version.
+    `lz4` tells whether it can compress with lz4.
     """
 
     dsn: str
@@ -54,7 +54,7 @@ class Server:
 
     @contextmanager
     def create_database(self, name: str) -> Iterator[str]:
-        """Create a database with all migrations applied, for the length of a `with` block."""
+        """Create a database with all migrations applied; it exists during the `with` block."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute(f"create database {name} template template0")
             dsn = urlunsplit(urlsplit(self.dsn)._replace(path=f"/{name}"))
@@ -65,9 +65,9 @@ class Server:
 
 @contextmanager
 def start_server(binaries: Path | None) -> Iterator[Server]:
-    """Start a server with Postgres's default settings, and so with fsync; remove its data at the end of the block."""
+    """Start a server with Postgres's default settings, so with fsync; remove its data at the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="dex-bench-"))
-    folder.chmod(0o755)  # readable for the unprivileged user as which root has to run Postgres
+    folder.chmod(0o755)  # readable by the unprivileged user who runs Postgres for root
     with run_server(folder, binaries=binaries, temporary=True) as dsn, psycopg.connect(dsn) as connection:
         version = connection.execute("show server_version").fetchone()
         known = connection.execute(
@@ -79,12 +79,12 @@ def start_server(binaries: Path | None) -> Iterator[Server]:
 
 
 def find_lz4_binaries() -> Path | None:
-    """Return the binaries of the newest installed Postgres, since the embedded one has no lz4; None without one."""
+    """Return the binaries of the newest installed Postgres, since the embedded one lacks lz4; None without one."""
     return next(filter(None, map(find_system_binaries, range(30, 14, -1))), None)
 
 
 def insert_runs(connection: psycopg.Connection[Any], runs: range) -> list[tuple[UUID, UUID, UUID]]:
-    """Insert organisations, a submission for each, and the numbered runs; return (run, org, submission) ids per run."""
+    """Insert organisations, one submission each, and the numbered runs; return (run, org, submission) ids per run."""
     for org in range(ORGS):
         for statement in _ENTITIES:
             connection.execute(statement, {"org": build_id(1, org), "n": org, "submission": build_id(2, org)})
@@ -94,7 +94,7 @@ def insert_runs(connection: psycopg.Connection[Any], runs: range) -> list[tuple[
 
 
 def fill_step_results(dsn: str, rows: int, size: int) -> int:
-    """Insert `rows` step results with the status `found`, of about `size` bytes, one per run; return their bytes."""
+    """Insert `rows` found step results of about `size` bytes, one per run; return their total bytes."""
     author, written = Author.from_seed(1), 0
     with psycopg.connect(dsn) as connection:
         runs = insert_runs(connection, range(rows))
@@ -109,13 +109,13 @@ def fill_step_results(dsn: str, rows: int, size: int) -> int:
 
 
 def vacuum_database(dsn: str) -> None:
-    """Vacuum and analyze the database, as autovacuum does some time after so many writes."""
+    """Vacuum and analyze the database, as autovacuum does some time after as many writes."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("vacuum analyze")
 
 
 def _draw_key(number: int, rows: int) -> int:
-    """Draw the key of a row from a fixed seed; about 16 % of the rows repeat a key of their organisation."""
+    """Return the key of a row, drawn with a fixed seed; about 16 % of the rows repeat a key of their organisation."""
     return Random(number).randrange(rows * 8 // 3 // ORGS)
 
 
@@ -125,5 +125,5 @@ def _format_time(number: int) -> str:
 
 
 def build_id(kind: int, number: int) -> UUID:
-    """Build the id of the `number`th record of a kind: reproducible, and distributed like random UUIDs."""
+    """Build the id of a kind's `number`th record: reproducible, and distributed like random UUIDs."""
     return UUID(int=(kind << 96 | number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128, version=4)

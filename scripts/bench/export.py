@@ -1,6 +1,7 @@
 """Benchmark of exports over HTTP, compared with psql copying the same rows (`COPY ... TO STDOUT`).
 
-It exports rows of 30 KB as JSON Lines, and small rows in every format, for which it also reports the API's peak memory.
+It exports rows of 30 KB as JSON Lines, and small rows in every format; for these it also reports the API's peak
+memory.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ def measure_exports(server: Server, rows: int, narrow_rows: int, rounds: int, re
             for number in range(rounds):
                 report(f"export: round {number + 1} of {rounds}")
                 copied = _copy_with_psql(server, dsn)
-                exported = _export(api, _PATH, _TYPES["ndjson"])
+                exported = _export_rows(api, _PATH, _TYPES["ndjson"])
                 ratios.append(copied / exported)
                 rates.append(rows / exported)
         peaks = {}
         for name, type_ in _TYPES.items():
             report(f"export: {narrow_rows:,} narrow rows as {name}")
             with start_api(dsn) as api:
-                _export(api, _NARROW_PATH, type_)
+                _export_rows(api, _NARROW_PATH, type_)
                 peaks[name] = api.read_peak()
     lines = [
         Line("lines of JSON: rate, against psql copying the same rows out", median(ratios), least=0.5),
@@ -69,7 +70,7 @@ def _insert_narrow_rows(dsn: str, rows: int) -> None:
     vacuum_database(dsn)
 
 
-def _export(api: RunningApi, path: str, accept: str) -> float:
+def _export_rows(api: RunningApi, path: str, accept: str) -> float:
     """Request an export and read it to its end; return the seconds. Raises RuntimeError for an error response."""
     headers = {**api.build_headers(_ORG), "content-type": "application/json", "accept": accept}
     connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=600)

@@ -15,8 +15,8 @@ def main() -> None:
     spec, source, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     extractor = Extractor(spec)
     began = time.perf_counter()
-    found = [extract_file(extractor, file, target / file.name)["found"] for file in sorted(source.glob("*.parquet"))]
-    print(json.dumps({"seconds": time.perf_counter() - began, "found": sum(found)}))
+    counts = [extract_file(extractor, file, target / file.name)["found"] for file in sorted(source.glob("*.parquet"))]
+    print(json.dumps({"seconds": time.perf_counter() - began, "found": sum(counts)}))
 
 
 if __name__ == "__main__":

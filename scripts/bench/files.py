@@ -1,4 +1,4 @@
-"""Extraction from files: a plain loop, Dask with one worker and with two, and a backfill of the same step results."""
+"""Benchmark of extraction from files: a plain loop, Dask with one and two workers, and a backfill of the same data."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from scripts.bench.result import Group, Line
 from scripts.bench.text import TABLE
 
 SIZE = 20_000  # bytes of a document
-_FILES = 16  # so that two workers end at about one time
-_FILE_ROWS = (10_000, 100_000)  # of the files whose memory is measured
+_FILES = 16  # so that two workers end at about the same time
+_FILE_ROWS = (10_000, 100_000)  # rows of the files for which memory is measured
 
 
 def measure_files(server: Server, rows: int, rounds: int, report: Callable[[str], None]) -> Group:
-    """Extract `rows` step results in three ways, and backfill them; then files of two lengths, for memory."""
+    """Extract `rows` step results in three ways, and backfill them; measure the memory for files of two lengths."""
     with server.create_database("files") as dsn, tempfile.TemporaryDirectory() as folder:
         report(f"files: making {rows:,} step results of {SIZE // 1000} KB")
         fill_step_results(dsn, rows, SIZE)
@@ -38,7 +38,7 @@ def measure_files(server: Server, rows: int, rounds: int, report: Callable[[str]
                     runs.setdefault(name, []).append(run_measured(full, {}))
             runs.setdefault("backfill", []).append(_run_backfill(dsn))
         peaks = [_measure_peak(steps, Path(folder) / str(count), count, report) for count in _FILE_ROWS]
-    seconds = {name: median(each.seconds for each in found) for name, found in runs.items()}
+    seconds = {name: median(each.seconds for each in measurements) for name, measurements in runs.items()}
     start = median(each.wall - each.seconds for each in runs["two"])
     lines = [
         Line("a plain loop", rows / seconds["loop"], "/s"),
@@ -58,7 +58,7 @@ def measure_files(server: Server, rows: int, rounds: int, report: Callable[[str]
 
 
 def _measure_peak(steps: Path, folder: Path, count: int, report: Callable[[str], None]) -> float:
-    """Extract one file of `count` step results, those of `steps` again and again; return the peak memory in MB."""
+    """Extract one file of `count` step results, made by repeating `steps`; return the peak memory in MB."""
     report(f"files: a file of {count:,}")
     folder.mkdir()
     files, left = sorted(steps.glob("*.parquet")), count
@@ -82,7 +82,7 @@ def _build_commands(steps: Path) -> dict[str, list[str]]:
 
 
 def _write_files(dsn: str, folder: Path, steps: Path) -> None:
-    """Export the step results, and deal them out into files of one size."""
+    """Export the step results, and distribute them over files of equal size."""
     asyncio.run(write_step_files(dsn, folder / "exported"))
     steps.mkdir()
     writers: list[parquet.ParquetWriter] = []

@@ -1,7 +1,7 @@
-"""Benchmark of the layers that are written by hand below or beside a library, each against the library.
+"""Benchmark of the layers that we wrote ourselves below or beside a library, each compared with the library.
 
-A layer stays where it gains at least 15 % for its user, or does what no library does; docs/decisions/080 and following
-have the verdicts. Ratios are those of the library's time to ours.
+A layer is kept if its user gains at least 15 %, or if no library does the same; docs/decisions/080 and following have
+the verdicts. A ratio is the library's time divided by ours.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from scripts.bench.tenant_statements import measure_tenant_statements
 from scripts.bench.text import Author, build_payload
 
 _REQUESTS = 2_000
-_ROUTES = 40  # of the API, about
+_ROUTES = 40  # about as many as the API has
 _DOCUMENTS = 50
 
 
 def measure_layers(server: Server, rounds: int, seconds: float, report: Callable[[str], None]) -> Group:
-    """Measure every layer of which both sides can run."""
+    """Measure every layer for which both sides can run here."""
     group = Group(f"layers of our own: the library's time / ours; {server.name}; median of {rounds}")
     group.lines += measure_tenant_statements(server, rounds, seconds, report)
     for name, part in (("telemetry", _measure_telemetry), ("yaml", _measure_yaml), ("json", _measure_json)):
@@ -50,8 +50,8 @@ def measure_layers(server: Server, rounds: int, seconds: float, report: Callable
     return group
 
 
-def _compare(name: str, ours: Callable[[], Any], library: Callable[[], Any], rounds: int, unit: float) -> Line:
-    """Run both in turn; return the ratio of their processor times, which are noted in microseconds per `unit`."""
+def _compare_times(name: str, ours: Callable[[], Any], library: Callable[[], Any], rounds: int, unit: float) -> Line:
+    """Run both in turn; return the ratio of their processor times, with both in microseconds per `unit` as a note."""
     pairs = [(_measure_cpu(ours), _measure_cpu(library)) for _ in range(rounds + 1)][1:]
     own, other = (median(pair[side] for pair in pairs) / unit * 1e6 for side in (0, 1))
     ratio = median(library / own for own, library in pairs)
@@ -69,13 +69,13 @@ def _measure_cpu(function: Callable[[], Any]) -> float:
 
 
 def _measure_telemetry(rounds: int) -> Iterator[Line]:
-    """Compare what a request costs beside its answer: ours with its log line, the libraries without one."""
+    """Compare what logging and measuring add to a request: ours writes a log line, the libraries do not."""
     app = Starlette(routes=[Route(f"/api/internal/{n}/upsert", _answer, methods=["POST"]) for n in range(_ROUTES)])
     ours = Telemetry(app, Metrics("0"))
     libraries = CorrelationIdMiddleware(PrometheusMiddleware(app, app_name="dex", group_paths=True))
     with _discard_errors():
         configure_logging()
-        yield _compare(
+        yield _compare_times(
             "a request logged and counted (two libraries)",
             lambda: asyncio.run(_send_requests(ours)),
             lambda: asyncio.run(_send_requests(libraries)),
@@ -119,7 +119,7 @@ async def _ignore(message: Message) -> None:
 
 
 def _measure_yaml(rounds: int) -> Iterator[Line]:
-    """Compare loading the plans, as every command and process does, with the same by ruamel.yaml's positions."""
+    """Compare loading the plans, as every process does, with parsing the same files by ruamel.yaml with positions."""
     here = project.find_project()
     texts = [file.read_text() for file in sorted(here.specs.glob("*.yaml"))]
 
@@ -148,7 +148,10 @@ def _measure_yaml(rounds: int) -> Iterator[Line]:
 
 
 def _measure_json(rounds: int) -> Iterator[Line]:
-    """Compare reading and writing documents of 30 KB. Both keep digits; only ours keeps how a number is spelled."""
+    """Compare reading and writing documents of 30 KB.
+
+    Both keep digits; only ours also keeps how a number is written.
+    """
     author = Author.from_seed(1)
     texts = [build_payload(author, number, number, 30_000) for number in range(_DOCUMENTS)]
 
@@ -160,7 +163,7 @@ def _measure_json(rounds: int) -> Iterator[Line]:
         for text in texts:
             simplejson.dumps(simplejson.loads(text, use_decimal=True), use_decimal=True).encode()
 
-    line = _compare(
+    line = _compare_times(
         "a document read and written (simplejson)", convert_exactly, convert_by_simplejson, rounds, _DOCUMENTS
     )
     yield Line(line.name, line.value, note=f"{line.note}; kept for what simplejson changes, not for time")
@@ -168,7 +171,7 @@ def _measure_json(rounds: int) -> Iterator[Line]:
 
 @contextmanager
 def _discard_errors() -> Iterator[None]:
-    """Send what is written to the file descriptor of standard error nowhere during a `with` block."""
+    """Discard what is written to the file descriptor of standard error during a `with` block."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

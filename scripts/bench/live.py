@@ -1,7 +1,7 @@
 """Benchmark of the upsert over HTTP, compared with a psycopg loop that executes the same statement.
 
 The bodies have 29 KB and 2,000 different keys; no two are equal, so that every request writes. There are 16 HTTP
-connections, and in the loop 8 database connections, as many as in the API's pool.
+connections; the loop has 8 database connections, as many as the API's pool.
 """
 
 from __future__ import annotations

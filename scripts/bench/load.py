@@ -1,6 +1,6 @@
-"""Load generator: `python -m scripts.bench.load <job>` (JSON) sends requests as fast as they are answered.
+"""Load generator: `python -m scripts.bench.load <job>` (JSON) sends each request as soon as the last is answered.
 
-It is a process of its own that does little work per request, since it shares the machine with the API it measures.
+It is a separate process that does little work per request, since it shares the machine with the measured API.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MARK = b"@" * 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to send: the lines of the file `bodies`, repeatedly.
+    """What to send: the lines of the file `bodies`, again and again.
 
     MARK in a line is replaced by a different text in each request, so that no two requests are equal.
     """
@@ -39,7 +39,7 @@ class Job:
 
 
 class Caller(asyncio.Protocol):
-    """One connection, which sends a request, reads the response, and repeats until `perf_counter()` exceeds `stop`."""
+    """One connection: it sends a request, reads the response, and repeats until `perf_counter()` exceeds `stop`."""
 
     def __init__(self, requests: Iterator[bytes], stop: float) -> None:
         self.requests = requests
@@ -50,7 +50,7 @@ class Caller(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self._send()
+        self._send_next()
 
     def data_received(self, data: bytes) -> None:
         if self._missing:
@@ -82,18 +82,18 @@ class Caller(asyncio.Protocol):
         now = time.perf_counter()
         self.spent.append(now - self.sent)
         if now < self.stop:
-            self._send()
+            self._send_next()
         else:
             self.finished.set_result(None)
             self.transport.close()
 
-    def _send(self) -> None:
+    def _send_next(self) -> None:
         self.sent = time.perf_counter()
         self.transport.write(next(self.requests))
 
 
 def build_requests(job: Job) -> Iterator[bytes]:
-    """Yield the requests of a job without end; everything but the replacement of MARK is built once."""
+    """Yield the requests of a job endlessly; everything except the text for MARK is built once."""
     head = "".join(f"{name}: {value}\r\n" for name, value in {"host": "bench", **job.headers}.items())
     start = f"POST {job.path} HTTP/1.1\r\n{head}content-type: application/json\r\n".encode()
     bodies = Path(job.bodies).read_bytes().splitlines()
@@ -103,12 +103,12 @@ def build_requests(job: Job) -> Iterator[bytes]:
 
 
 def count_marks() -> Iterator[bytes]:
-    """Yield different texts, each of the length of MARK."""
+    """Yield different texts, each as long as MARK."""
     return (b"%016x" % number for number in count(time.time_ns()))
 
 
 async def send_requests(job: Job) -> dict[str, float]:
-    """Send requests for the job's `seconds`; return their number, rate per second, median and 99th percentile in ms."""
+    """Send requests for the job's `seconds`; return their number, rate, median and 99th percentile in ms."""
     loop, requests = asyncio.get_running_loop(), build_requests(job)
     began = time.perf_counter()
     callers = [Caller(requests, began + job.seconds) for _ in range(job.connections)]

@@ -1,6 +1,6 @@
 """Benchmark of the upsert without HTTP: `python -m scripts.bench.loop <job>` (JSON).
 
-It executes the engine's statement with psycopg, with parameters that are built before the measurement.
+It executes the engine's statement with psycopg; the parameters are built before the measurement.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from scripts.bench.text import TABLE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to write: the bodies of the benchmark over HTTP, and for how long."""
+    """What to write: the bodies from the benchmark over HTTP, and for how long."""
 
     dsn: str
     org_id: str
@@ -42,7 +42,7 @@ class Job:
 
 
 def build_parameters(job: Job) -> Iterator[dict[str, Any]]:
-    """Yield the bodies as parameters of the statement, with MARK replaced by a different text in each."""
+    """Yield the bodies as parameters of the statement; MARK is replaced by a different text in each."""
     decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
     lines = map(decoder.decode, Path(job.bodies).read_bytes().splitlines())
     statement = Upsert.build(plans.find_plan(plans.load_plans(project.find_project()), TABLE))

@@ -35,7 +35,7 @@ _COPY = f"""
 copy {TABLE} (org_id, company_domain, company_name, client_company_name, raw_parallel_output, processor, created_at)
 from stdin
 """
-#: Selects a page as JSON text by the index of the page's order, with neither OFFSET nor a sort.
+#: Selects a page as JSON text, by the index of the page's order, without OFFSET or a sort.
 _PSQL = f"""
 select row_to_json(page) from (
     select * from {TABLE} where org_id = '{_ORG}' and (created_at, id) < ('{{at}}', '{{row}}')
@@ -45,7 +45,7 @@ select row_to_json(page) from (
 
 
 def measure_pages(server: Server, rows: int, rounds: int, seconds: float, report: Callable[[str], None]) -> Group:
-    """Measure the newest page and one near the end, of a tenant that has a third of `rows`, by API and psql in turn."""
+    """Measure the newest page and one near the end, by API and psql in turn; the tenant has a third of `rows`."""
     depth = rows // 3 - 2 * PAGE
     with server.create_database("page") as dsn, tempfile.TemporaryDirectory() as folder, start_api(dsn) as api:
         report(f"query: making {rows:,} rows")
@@ -132,7 +132,7 @@ def _measure_api(api: RunningApi, body: dict[str, Any], folder: Path, seconds: f
 
 
 def _measure_psql(server: Server, dsn: str, position: tuple[str, str], seconds: float) -> float:
-    """Return how many pages per second one psql process fetches, without the time of its start."""
+    """Return how many pages per second one psql process fetches, not counting its start."""
     few = _run_psql(server, dsn, position, 5)
     pages = max(10, int(seconds / (few / 5)))
     empty = _run_psql(server, dsn, position, 0)

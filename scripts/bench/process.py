@@ -1,4 +1,4 @@
-"""Run a command to its end, and measure its time and its peak memory."""
+"""Run a command until it ends, and measure its time and its peak memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _POLL_INTERVAL = 0.02  # seconds between two readings of the memory
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The JSON that a process printed, its time and its memory.
+    """The JSON that a process printed, its time and its peak memory.
 
-    `seconds` is the time that the process printed, without its start, or else its whole time.
+    `seconds` is the time that the process itself measured and printed, or else its whole time.
     """
 
     report: Any
@@ -39,9 +39,9 @@ def run_measured(
     prints_json: bool = True,
     cwd: Path | None = None,
 ) -> Measurement:
-    """Run a command to its end and decode the JSON it prints.
+    """Run a command until it ends; decode the JSON that it prints.
 
-    Raises RuntimeError with its error output when it fails.
+    Raises RuntimeError with the command's error output when it fails.
     """
     started, peak = time.monotonic(), 0.0
     child = subprocess.Popen(

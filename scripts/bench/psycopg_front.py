@@ -1,7 +1,8 @@
 """`python -m scripts.bench.psycopg_front serve`: `dex` with psycopg's documented interface instead of round_trip.py.
 
-A tenant's statements go through `pipeline()`, and the rows of a page through `stream()`, which ends a page at its bound
-of bytes as round_trip.py does. `stream()` is no part of a pipeline, so a page is two messages and a rollback.
+A tenant's statements go through `pipeline()`, and the rows of a page through `stream()`, which stops at the page's
+limit of bytes as round_trip.py does. `stream()` cannot be part of a pipeline, so a page takes two messages and a
+rollback.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scripts import dex
 
 
 class _TextLoader(Loader):
-    """Leaves a value in Postgres' text format, as round_trip.py returns it."""
+    """Leaves a value in Postgres's text format, as round_trip.py returns it."""
 
     def load(self, data: Buffer) -> bytes:
         return bytes(data)
@@ -31,8 +32,8 @@ async def send_statements(
 ) -> list[list[TextRow]]:
     """Run statements as `round_trip.send_statements` does.
 
-    Without a transaction block, which would take two more statements. What was sent before an error of the client is
-    rolled back, since the end of a pipeline commits it.
+    There is no transaction block, which would take two more statements. If the client fails, what was sent before is
+    rolled back explicitly, since the end of a pipeline commits.
     """
     async with connection.pipeline() as pipeline:
         try:

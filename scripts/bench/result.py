@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-#: What a layer of our own has to gain against a library: 15 % of what its user waits for.
+#: The ratio that a layer of our own has to reach against a library: 15 % less waiting for its user.
 LAYER_GAIN = 1.15
 
 
@@ -16,7 +16,7 @@ class Line:
 
     name: str
     value: float
-    unit: str = "x"  # of a ratio
+    unit: str = "x"  # "x" is a ratio
     most: float | None = None
     least: float | None = None
     note: str = ""

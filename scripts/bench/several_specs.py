@@ -1,8 +1,8 @@
 """Benchmark of a second spec for one operation: the same research with one spec and with two, live and reconciled.
 
-Live is a whole run by the real runner, with an order to the recorded provider. Reconciled is `dex reconcile` over
-stored step results. In every round both run one after the other, with one spec and with two. The first spec is the
-project's own, which stores the document; the second writes one row of four short columns.
+Live means whole runs by the real runner, with orders to the recorded provider. Reconciled means `dex reconcile` over
+stored step results. In every round, both are measured with one spec and with two. The first spec is the project's
+own, which stores the document; the second writes one row of four short columns.
 """
 
 from __future__ import annotations
@@ -124,21 +124,21 @@ def _measure_sweep(dsn: str, project: Project, plans: Sequence[Plan]) -> float:
 
 
 def _measure_upserts(dsn: str, project: Project, plans: Sequence[Plan], count: int) -> float:
-    """Return the seconds of upserting the rows of `count` step results in turn, for all specs of each concurrently."""
+    """Return the seconds for upserting the rows of `count` step results one by one, each for all specs concurrently."""
     _delete_rows(dsn, plans)
     served = load_plans(project)
     with psycopg.connect(dsn) as connection:
-        found = connection.execute(
+        step_results = connection.execute(
             "select id::text, org_id::text, submission_id::text, pipeline_run_id::text,"
             " output_payload -> 'operation_result' -> 'output' from step_results order by id limit %s",
             (count,),
         ).fetchall()
     with start_api(dsn, project.root) as api:
-        return asyncio.run(_store_steps(api.port, api.build_headers, found, served))
+        return asyncio.run(_store_steps(api.port, api.build_headers, step_results, served))
 
 
 def _measure_runs(dsn: str, project: Project, count: int) -> float:
-    """Return the seconds in which the runner executes `count` runs of one step, with its start."""
+    """Return the seconds that the runner takes to start and to execute `count` runs of one step."""
     org = str(build_id(1, 0))
     inputs = [
         argument
@@ -160,7 +160,7 @@ def _measure_runs(dsn: str, project: Project, count: int) -> float:
 
 
 async def _store_steps(
-    port: int, build_headers: Callable[[str], dict[str, str]], found: Sequence[Any], plans: Sequence[Plan]
+    port: int, build_headers: Callable[[str], dict[str, str]], step_results: Sequence[Any], plans: Sequence[Plan]
 ) -> float:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
 
@@ -175,9 +175,9 @@ async def _store_steps(
             answer = await client.post(f"/api/internal/{plan.slug}/upsert", json=body, headers=build_headers(org_id))
             answer.raise_for_status()
 
-        for step in found[:20]:  # a warm-up that is not measured: it prepares statements and fills caches
+        for step in step_results[:20]:  # not measured: prepares statements and fills caches
             await asyncio.gather(*(store_row(plan, step) for plan in plans))
         started = time.monotonic()
-        for step in found[20:]:
+        for step in step_results[20:]:
             await asyncio.gather(*(store_row(plan, step) for plan in plans))
         return time.monotonic() - started

@@ -1,4 +1,4 @@
-"""What a step result takes on disk: itself, its row, its ledger entry, its lineage, its run, and their indexes."""
+"""Measure what a step result takes on disk: itself, its row, ledger entry, lineage and run, with their indexes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pg_class where oid = %s::regclass
 
 
 def measure_sizes(server: Server, counts: Mapping[int, int], report: Callable[[str], None]) -> Group:
-    """Backfill a database for each size of documents, with that many step results; report bytes per row."""
+    """Backfill a database per size of documents, each with that many step results; report the bytes per row."""
     lines = [line for size, rows in counts.items() for line in _measure_database(server, size, rows, report)]
     return Group(f"sizes on disk after a backfill; {server.name}", lines)
 
@@ -36,7 +36,7 @@ def _measure_database(server: Server, size: int, rows: int, report: Callable[[st
 
 
 def _measure_table(connection: psycopg.Connection[Any], table: str, size: int) -> list[Line]:
-    """Return one line of a table, none where it is empty."""
+    """Return a line about a table; none if the table is empty."""
     count = connection.execute(f"select count(*) from {table}").fetchone()
     sizes = connection.execute(_SIZES, [table]).fetchone()
     assert count and sizes

@@ -1,4 +1,4 @@
-"""What a sweep costs in the database: with nothing pending over many step results, and `--all` over unchanged ones."""
+"""Measure what a sweep costs the database: with nothing pending, and `--all` over unchanged step results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from scripts.bench.result import Group, Line
 _SPEC = "company_intel_briefings"
 _DOCUMENT_SIZE = 20_000
 _RUNS = 400
-#: Step results without a document: none is read.
+#: Step results without documents, since a sweep does not read them.
 _STEPS = """
 insert into step_results (org_id, submission_id, pipeline_run_id, step_position, status, finished_at, output_payload)
 select r.org_id, r.submission_id, r.id, place, 'succeeded', timestamptz '2026-01-01' + place * interval '1 second',
@@ -42,14 +42,14 @@ select id, %(spec)s, %(digest)s, org_id, 'written', 1, 1 from step_results
 
 @dataclass(slots=True)
 class Cost:
-    """What the server says of a statement: milliseconds, and blocks of 8 KB that it looked at."""
+    """What the server reports for a statement: milliseconds, and how many blocks of 8 KB it accessed."""
 
     milliseconds: float
     blocks: int
 
 
 def measure_sweeps(server: Server, many: int, rows: int, report: Callable[[str], None]) -> Iterator[Group]:
-    """Measure both: `many` step results with nothing pending, and a backfill of `rows` documents."""
+    """Measure a sweep over `many` step results, none of them pending, and a backfill of `rows` unchanged ones."""
     plan = find_plan(load_plans(find_project()), _SPEC)
     with server.create_database("sweep") as dsn:
         report(f"sweep: making {many:,} step results")
@@ -57,7 +57,7 @@ def measure_sweeps(server: Server, many: int, rows: int, report: Callable[[str],
             insert_runs(connection, range(_RUNS))
             connection.execute(_STEPS, {"operation": plan.operations[0], "each": many // _RUNS})
             connection.execute(_LEDGER, {"spec": plan.name, "digest": plan.digest})
-        asyncio.run(_register(dsn, plan))
+        asyncio.run(_register_version(dsn, plan))
         vacuum_database(dsn)
         yield _measure_idle(server, dsn, plan, many)
     with server.create_database("wal") as dsn:
@@ -66,7 +66,7 @@ def measure_sweeps(server: Server, many: int, rows: int, report: Callable[[str],
         yield _measure_unchanged(server, dsn, plan, rows)
 
 
-async def _register(dsn: str, plan: Plan) -> None:
+async def _register_version(dsn: str, plan: Plan) -> None:
     async with await connect(dsn) as connection:
         await register_versions(connection, [plan])
 
@@ -92,7 +92,7 @@ def _measure_idle(server: Server, dsn: str, plan: Plan, many: int) -> Group:
 
 
 def explain_statement(connection: psycopg.Connection[Any], statement: Statement) -> Cost:
-    """Execute a statement three times, and return what the server says of the last one."""
+    """Execute a statement three times, and return what the server reports for the last one."""
     row: Any = None
     for _ in range(3):
         text = f"explain (analyze, buffers, format json) {statement.text}"
@@ -122,7 +122,7 @@ def _measure_unchanged(server: Server, dsn: str, plan: Plan, rows: int) -> Group
 
 
 def _count_wal(connection: psycopg.Connection[Any], dsn: str, plan: Plan, scope: Scope) -> tuple[float, float]:
-    """Backfill; return the bytes of WAL, and the seconds of the longest transaction."""
+    """Backfill; return the bytes of WAL it wrote, and the seconds of its longest transaction."""
     before = _read_position(connection)
     with _watch_transactions(dsn) as ages:
         account = asyncio.run(run_backfill(dsn, plan, scope)).account
@@ -138,7 +138,7 @@ def _read_position(connection: psycopg.Connection[Any]) -> float:
 
 @contextmanager
 def _watch_transactions(dsn: str) -> Iterator[list[float]]:
-    """Note how old the oldest transaction of another session is, every twentieth of a second."""
+    """Record, every twentieth of a second, how old the oldest transaction of other sessions is."""
     ages, stop = [0.0], threading.Event()
 
     def watch() -> None:

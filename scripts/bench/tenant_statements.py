@@ -1,6 +1,6 @@
-"""Benchmark of upserts and pages over HTTP: prepared statements in one message, against psycopg's own ways.
+"""Benchmark of upserts and pages over HTTP: prepared statements in one message, compared with psycopg's own interface.
 
-Processor time of the API is compared too: other work on the machine disturbs it less than a rate.
+Processor time of the API is compared too, since other work on the machine affects it less than a rate.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ORG = str(build_id(1, 0))
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What requests cost: their rate per second, and milliseconds of the API's processor time for each."""
+    """What requests cost: their rate per second, and the API's processor time per request in milliseconds."""
 
     rate: float
     cpu: float
@@ -32,7 +32,7 @@ class _Cost:
 def measure_tenant_statements(
     server: Server, rounds: int, seconds: float, report: Callable[[str], None]
 ) -> Iterator[Line]:
-    """Measure upserts and pages of the API in turn: as it is, by psycopg's pipeline and stream, nothing prepared."""
+    """Measure upserts and pages of the API in turn: as it is; with psycopg's interface; without prepared statements."""
     with server.create_database("layers") as dsn, tempfile.TemporaryDirectory() as folder:
         page.insert_page_rows(dsn, 600, organisations=3)
         program = build_module_command("psycopg_front")
@@ -44,7 +44,7 @@ def measure_tenant_statements(
             apis = {"": ours, "psycopg's front": front, "nothing prepared": unprepared}
             for name, (path, bodies, connections) in _write_jobs(Path(folder)).items():
                 costs: list[dict[str, _Cost]] = []
-                for number in range(rounds + 1):  # the first round warms up and is not counted
+                for number in range(rounds + 1):  # the first round is a warm-up
                     report(f"{name}: round {number} of {rounds}")
                     order = list(apis) if number % 2 else list(reversed(apis))
                     costs.append(
@@ -82,7 +82,7 @@ def _measure_requests(api: RunningApi, path: str, bodies: Path, connections: int
 
 
 def _build_lines(name: str, costs: list[tuple[_Cost, _Cost]]) -> list[Line]:
-    """Return how much the API gains as it is: in rate, and in processor time per request."""
+    """Return how much the API as it is gains over the other: in rate, and in processor time per request."""
     ours, others = (median(pair[side].cpu for pair in costs) for side in (0, 1))
     rates = [median(pair[side].rate for pair in costs) for side in (0, 1)]
     return [

@@ -1,4 +1,4 @@
-"""Generate artificial research documents, whose text compresses about as well as that of real reports."""
+"""Generate artificial research documents, with text that compresses about as well as real reports."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _TOPICS = ("overview", "products", "customers", "competition", "people", "news",
 
 @dataclass(frozen=True)
 class Author:
-    """Generates documents, the same ones for the same seed."""
+    """Generates documents; the same seed gives the same documents."""
 
     sentences: list[str]
-    length: int  # of a sentence, on average
+    length: int  # the average length of a sentence
 
     @classmethod
     def from_seed(cls, seed: int) -> Author:

@@ -113,7 +113,7 @@ def read_lifetime(text: str) -> timedelta:
     """Parse a duration in days or hours, such as `90d` or `12h`. Raises BadParameter."""
     match = _LIFETIME.fullmatch(text.strip())
     if match is None:
-        raise typer.BadParameter(f"--expires: `{text[:40]}` is no time; write days or hours, such as 90d or 12h")
+        raise typer.BadParameter(f"--expires: `{text[:40]}` is no duration; write days or hours, such as 90d or 12h")
     number = int(match[1])
     return timedelta(days=number) if match[2] == "d" else timedelta(hours=number)
 

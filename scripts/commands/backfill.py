@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _NUMBERS = ("found", *Outcome, "pending")
 _EXPLAINED = (*_NUMBERS, "refused")
-#: Objects that are made, beyond those that are freed, between two searches for cycles of garbage.
+#: How many more objects are created than freed between two searches for garbage cycles.
 _GARBAGE_THRESHOLD = 20_000
 
 
@@ -69,8 +69,8 @@ def backfill_spec(
 ) -> None:
     """Write the rows of a spec's pending step results.
 
-    It begins with the oldest. An interrupted backfill resumes where it stopped. Exit status 1 when something was
-    rejected or refused, or stays pending; what lies beyond --limit is not counted for it.
+    It begins with the oldest. An interrupted backfill resumes where it stopped. Exit status 1 if something was rejected
+    or refused, or is still pending; with --limit, what exceeds the limit does not count.
     """
     here = find_project()
     plan = find_plan(load_plans(here), spec)
@@ -98,7 +98,7 @@ def backfill_spec(
 def has_trouble(report: dict[str, Any], limit: int | None = None) -> bool:
     """Return whether an account counts anything rejected, refused, pending or stale, or has an error.
 
-    Of a run that was to process `limit` step results, the others are pending as they were, which is no trouble.
+    With `limit`, only that many step results were to be processed; others that are still pending do not count.
     """
     beyond = 0 if limit is None else max(report["found"] - limit, 0)
     troubles = (report["rejected"], report["refused"], report["pending"] > beyond, report["stale_rows"])
@@ -106,7 +106,7 @@ def has_trouble(report: dict[str, Any], limit: int | None = None) -> bool:
 
 
 def _choose_targets(plan: Plan, org: str | None, submissions: list[str], targets: bool) -> tuple[list[str], list[str]]:
-    """Return the organisations and submissions to backfill: those given, or with `--targets` those in the spec."""
+    """Return the organisations and submissions to backfill: the given ones; with `--targets`, those in the spec."""
     if targets and org is None and not submissions:
         if not plan.targets:
             raise typer.BadParameter(f"the spec `{plan.name}` has no `backfill` targets; name --org or --submission")
@@ -161,9 +161,9 @@ def _run_backfill(
 
 
 def _relax_garbage_collection() -> None:
-    """Look for cycles of garbage rarely, and never among what was imported: a backfill makes next to none.
+    """Make Python search for garbage cycles rarely, and never among imported objects: a backfill creates hardly any.
 
-    Looking for them takes a tenth of the time of its process.
+    Searching takes a tenth of the process's time.
     """
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
@@ -184,7 +184,7 @@ def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool)
 
 
 def print_next_command(report: Mapping[str, Any]) -> None:
-    """Name the command that lists what an account counts as rejected or refused."""
+    """Print the command that lists what an account counts as rejected or refused."""
     if report["rejected"] or report["refused"]:
         command = f"dex coverage --spec {report['spec']} --explain rejected"
         terminal.print_note(f"next: `{command}` lists what was rejected, with the reasons")
@@ -215,8 +215,8 @@ def _format_key(sample: Mapping[str, Any]) -> str:
 def reconcile_specs(shard: ShardOption = None, as_json: AsJson = False) -> None:
     """Write the rows of all pending step results, for every spec.
 
-    With PARALLEL_API_KEY set, it first collects the answers of open orders. Exit status 1 when something was rejected
-    or refused, or stays pending.
+    If PARALLEL_API_KEY is set, it first collects the answers of open orders. Exit status 1 if something was rejected or
+    refused, or is still pending.
     """
     here = find_project()
     plans = load_plans(here)
@@ -248,7 +248,7 @@ async def _reconcile_plan(
 ) -> dict[str, Any]:
     """Backfill one spec and return its report.
 
-    When its table does not fit or the spec is outdated, print the error and return a report of what is pending.
+    If its table does not fit or the spec is outdated, print the error and return a report of what is pending.
     """
     from engine.backfill.run import build_pending_account
     from engine.backfill.versions import SpecOutdated
@@ -293,7 +293,7 @@ def show_coverage(
 ) -> None:
     """Count the step results of each spec by outcome.
 
-    Per spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending, and
+    For each spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending, and
     elements = rows + duplicates + refused.
     """
     from engine.backfill.coverage import fetch_coverage, list_results_by_outcome
@@ -352,7 +352,7 @@ def _print_explained(results: list[dict[str, Any]]) -> None:
 
 
 def _parse_time(text: str | None, option: str) -> datetime | None:
-    """Parse an ISO 8601 time, as UTC when it has no offset. Raises BadParameter that names the option."""
+    """Parse an ISO 8601 time; without an offset it is UTC. Raises BadParameter that names the option."""
     try:
         value = None if text is None else datetime.fromisoformat(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The commands about cases: `test` compares the extraction of samples with the accepted one, `accept` rewrites it."""
+"""The commands about test cases: `test` compares extracted samples with the accepted ones, `accept` rewrites these."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engine.project import Project, find_project
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, complete_spec
 
-_WIDTH = 200  # the most characters of a line of a difference
+_WIDTH = 200  # the most characters of a line in a diff
 
 SpecToTest = Annotated[
     str | None, typer.Argument(help="Only the case of this spec.", autocompletion=complete_spec, metavar="[SPEC]")
@@ -26,12 +26,12 @@ SpecToTest = Annotated[
 
 
 class NoCase(EngineError):
-    """A spec has no case directory, so there is nothing to test or accept."""
+    """A spec has no case directory, so there is nothing to test or to accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An expected file of a case that differs from the case's results now, or that could not be computed."""
+    """An expected file of a case that differs from the present results, or for which they could not be computed."""
 
     case: str
     file: str
@@ -41,7 +41,7 @@ class Failure:
 def test_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
     """Compare the extraction of samples with what was accepted.
 
-    It tests all cases below tests/cases/, or that of one spec. Exit status 1 when a file differs.
+    Tests all cases below tests/cases/, or that of one spec. Exit status 1 if a file differs.
     """
     here = find_project()
     cases = _find_cases(here, spec)
@@ -59,7 +59,7 @@ def test_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
 
 
 def accept_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
-    """Write the extraction of samples as what is expected.
+    """Accept the present extraction of samples as what is expected.
 
     For all cases below tests/cases/, or that of one spec. Review the change before you commit it.
     """
@@ -83,7 +83,7 @@ def accept_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
 
 
 def _accept_case(here: Project, case: Case) -> list[str]:
-    """Write the expected files of a case that differ from its results now; return their names."""
+    """Write the expected files of a case that differ from its present results; return their names."""
     written = []
     for file, text in build_expected_files(here, case).items():
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
@@ -93,7 +93,7 @@ def _accept_case(here: Project, case: Case) -> list[str]:
 
 
 def _find_cases(here: Project, spec: str | None) -> Sequence[Case]:
-    """Return all cases, or that of `spec`. Raises UnknownSpec for an unknown spec, NoCase for one without a case."""
+    """Return all cases, or that of `spec`. Raises UnknownSpec; raises NoCase for a spec that has no case."""
     if spec is not None and not (here.specs / f"{spec}.yaml").is_file():
         known = ", ".join(f"`{file.stem}`" for file in sorted(here.specs.glob("*.yaml")))
         raise UnknownSpec(f"unknown spec `{spec}`", hint=f"known specs: {known}")

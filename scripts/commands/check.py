@@ -1,4 +1,4 @@
-"""The command `dex check`, which checks specs, their samples, and with --database their tables."""
+"""The command `dex check`, which checks specs, their samples and, with --database, their tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scripts.database_url import run_in_database
 if TYPE_CHECKING:
     from engine.store.connection import Connection
 
-_MOST_NAMED = 5  # files that the last line names
+_MOST_NAMED = 5  # files that the last line names; more are counted
 
 
 def check_specs(
@@ -33,20 +33,19 @@ def check_specs(
 ) -> None:
     """Check every spec and extract its samples.
 
-    It prints every mistake with its place and a hint, and for each column in how many rows of the samples it has a
-    value. With `--database` it compares the tables, too, once the specs have no mistake. Exit status 1 when there
-    is a mistake.
+    It prints every mistake with its place and a hint, and for each column how many rows of the samples have a value.
+    With `--database` it also compares the tables, once the specs have no mistake. Exit status 1 if there is a mistake.
     """
     here = find_project()
     checked = check_project(here)
     outside = _check_outside_files(here, files or [])
     samples = check_samples(here, checked)
     chosen = _name_files(here, files) if files else None
-    mistakes = [*_choose(checked.diagnostics, chosen), *outside]
-    warnings = [warning for report in samples for warning in _choose(report.warnings, chosen)]
+    mistakes = [*_choose_diagnostics(checked.diagnostics, chosen), *outside]
+    warnings = [warning for report in samples for warning in _choose_diagnostics(report.warnings, chosen)]
     if chosen is not None:
         samples = [report for report in samples if f"specs/{report.fill_rates.plan.name}.yaml" in chosen]
-    report, lines = [each.to_payload() for each in mistakes], [str(each) for each in mistakes]
+    report, lines = [mistake.to_payload() for mistake in mistakes], [str(mistake) for mistake in mistakes]
     if strict:
         report += [warning.to_payload() for warning in warnings]
     if database_too and not report:
@@ -57,7 +56,7 @@ def check_specs(
             {
                 "diagnostics": report,
                 "warnings": [] if strict else [warning.to_payload() for warning in warnings],
-                "samples": [_describe_samples(each) for each in samples if each.fill_rates.step_results],
+                "samples": [_describe_samples(mistake) for mistake in samples if mistake.fill_rates.step_results],
             }
         )
     else:
@@ -70,13 +69,13 @@ def check_specs(
 
 
 def _name_files(here: Project, files: Sequence[Path]) -> set[str]:
-    """Return the names of files as diagnostics have them: relative to the project's folder."""
-    found = [file.resolve() for file in files]
-    return {file.relative_to(here.root).as_posix() for file in found if file.is_relative_to(here.root)}
+    """Return the names of files as in diagnostics: relative to the project's folder."""
+    paths = [file.resolve() for file in files]
+    return {file.relative_to(here.root).as_posix() for file in paths if file.is_relative_to(here.root)}
 
 
 def _check_outside_files(here: Project, files: Sequence[Path]) -> list[Diagnostic]:
-    """Check each file outside the project by itself. Raises BadParameter for a file that does not exist."""
+    """Check each file that is outside the project on its own. Raises BadParameter for a file that does not exist."""
     for file in files:
         if not file.is_file():
             raise typer.BadParameter(f"there is no file `{file}`")
@@ -86,7 +85,7 @@ def _check_outside_files(here: Project, files: Sequence[Path]) -> list[Diagnosti
     return [diagnostic for checked in checks for diagnostic in checked.diagnostics]
 
 
-def _choose(diagnostics: Sequence[Diagnostic], files: set[str] | None) -> list[Diagnostic]:
+def _choose_diagnostics(diagnostics: Sequence[Diagnostic], files: set[str] | None) -> list[Diagnostic]:
     return [diagnostic for diagnostic in diagnostics if files is None or diagnostic.file in files]
 
 
@@ -105,7 +104,7 @@ def _check_database(here: Project) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _as_diagnostic(difference: Difference, files: dict[str, str]) -> dict[str, Any]:
-    """Convert a difference between spec and table to a diagnostic, at line 1 since it is about no line of the spec."""
+    """Convert a difference between spec and table to a diagnostic, at line 1, since it is about no line of the spec."""
     place = {"file": files.get(difference.spec, "migrations"), "line": 1, "column": 1}
     return {**place, "code": difference.code.value, "message": difference.message, "hint": difference.hint}
 
@@ -131,7 +130,7 @@ def _print_samples(samples: Sequence[SampleReport]) -> None:
 
 
 def _describe_files(files: Sequence[Path]) -> str:
-    """Name the files to report on; a long list by its number."""
+    """Return words for the files to report on: their names, or the number of many."""
     return ", ".join(file.as_posix() for file in files) if len(files) <= _MOST_NAMED else f"{len(files)} file(s)"
 
 

@@ -41,10 +41,10 @@ def apply_migrations(
 ) -> None:
     """Apply the pending migrations, in order.
 
-    Beside those who work with the tables: nobody waits for more than a moment.
+    This can run while others work with the tables: nobody waits for more than a moment.
 
-    Then the specs of this checkout are the present ones: a process with an older version of a spec leaves its work
-    pending.
+    Afterwards the specs of this checkout are the present ones: a process that has an older version of a spec leaves the
+    spec's step results pending.
     """
     from engine.tables.migrate import migrate, read_status
 
@@ -66,7 +66,7 @@ def apply_migrations(
 
 @contextmanager
 def _note_interruption() -> Iterator[None]:
-    """Say what became of the migrations when somebody interrupts them."""
+    """Print what happened to the migrations if the `with` block is interrupted."""
     try:
         with terminal.stop_on_terminate():
             yield
@@ -76,7 +76,7 @@ def _note_interruption() -> Iterator[None]:
 
 
 async def _register_specs(dsn: str, plans: Sequence[Plan]) -> list[str]:
-    """Let the API's login reach the tables, where `dex db roles` made one; register the specs, return the changed."""
+    """Grant the API's login its rights, if `dex db roles` made one; register the specs and return the changed ones."""
     from engine.backfill.versions import register_versions
     from engine.store.connection import connect
     from engine.tables.engine_access import give_engine_access
@@ -132,7 +132,7 @@ def query_rows(
 ) -> None:
     """Show rows, newest first.
 
-    It shows those of one organisation, or of all. Operators: eq, in, gt, gte, lt, lte, prefix, contains, is.
+    Shows the rows of one organisation, or of all. Operators: eq, in, gt, gte, lt, lte, prefix, contains, is.
     """
     from engine.rows.cursor import UNSIGNED_CURSORS
     from engine.rows.query import build_query
@@ -208,7 +208,7 @@ def _build_parameters(
 def parse_filters(plan: Plan, pairs: list[str]) -> dict[str, Any]:
     """Convert `column=value` and `column.operator=value` to the filters of a query. Raises BadParameter.
 
-    Several values of one column become a list; several operators of one column must all hold.
+    Several values of a column become a list; of several operators, all must hold.
     """
     columns = list_query_columns(plan)
     values: dict[str, Any] = {}
@@ -219,7 +219,7 @@ def parse_filters(plan: Plan, pairs: list[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"`{pair}` is not column=value")
         if name not in columns:
             why = describe_unfiltered(plan, name) or suggest_name(name, columns)
-            raise typer.BadParameter(f"`{name}` is no filter of this spec; {why}")
+            raise typer.BadParameter(f"`{name}` is not a filter of this spec; {why}")
         value = _parse_operand(columns[name], operator, text)
         if isinstance(values.get(name, {} if dot else []), dict) != bool(dot):
             raise typer.BadParameter(f"`{name}` takes values or operators, not both")
@@ -239,7 +239,7 @@ def _parse_operand(column: QueryColumn, operator: str, text: str) -> exact_json.
 
 
 def _parse_value(column: QueryColumn, text: str) -> exact_json.Json:
-    """Decode a number or a boolean where the column's type accepts no strings; otherwise return the text."""
+    """Decode a number or a boolean if the column's type accepts no strings; otherwise return the text."""
     if "string" in column.type.takes:
         return text
     try:

@@ -1,4 +1,4 @@
-"""The command that removes what is stored of a person or a company: erase."""
+"""The command `dex erase`, which removes what is stored about a person or a company."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def erase_somebody(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what is stored of a person or a company.
+    """Remove what is stored about a person or a company.
 
-    Of research about them: step results, rows, evidence, inputs, accounts; orders stay on the books without question
-    and answer. Research about others that mentions them stays and is listed. One transaction: killed, nothing is
-    removed, and the command is run again.
+    Removes research about them: step results, rows, evidence, inputs, ledger entries. Orders are kept for their costs,
+    without question and answer. Research about others that mentions them is kept and listed. All of it is one
+    transaction: if it is killed, nothing is removed; run the command again.
     """
     from engine.erase.run import erase_subject
     from engine.erase.subject import read_company, read_person
@@ -56,7 +56,7 @@ def _confirm_erasure(name: str, org_id: str, *, dry_run: bool, yes: bool, may_as
     if dry_run or yes:
         return
     if not (may_ask and sys.stdin.isatty()):
-        raise typer.BadParameter("this destroys: look with --dry-run, then add --yes")
+        raise typer.BadParameter("this destroys data: check with --dry-run, then add --yes")
     typer.confirm(f"remove all that {describe_database()} stores of `{name}` in {org_id}?", abort=True, err=True)
 
 

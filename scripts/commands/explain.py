@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from engine.explain.history import History
     from engine.store.connection import Connection
 
-_WIDTH = 100  # the most characters of a value in a line
+_WIDTH = 100  # the most characters of a value on a line
 
 RowId = Annotated[str | None, typer.Argument(help="The row's id.", metavar="[ID]")]
 Org = Annotated[str | None, typer.Option("--org", help="With --key: the organisation of the row.")]
@@ -37,12 +37,12 @@ Key = Annotated[
 
 
 class RowNotFound(EngineError):
-    """There is no row with this id."""
+    """No organisation has a row with this id."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowReference:
-    """A row as given on the command line: by its id, or by organisation and key."""
+    """A row as named on the command line: by its id, or by organisation and key."""
 
     row_id: str | None
     org_id: str | None
@@ -59,7 +59,7 @@ def explain_row(
 ) -> None:
     """Show where each cell of a row comes from.
 
-    For a key without a row it shows why there is none, such as failed, filtered, rejected, superseded.
+    For a key without a row, show why there is none: for example failed, filtered, rejected or superseded.
     """
     if key and row is not None and field is None:
         row, field = None, row
@@ -123,7 +123,7 @@ def show_history(
 
 
 def _read_row_reference(row: str | None, org: str | None, key: list[str] | None) -> RowReference:
-    """Parse the id or the organisation and key of a row. Raises BadParameter when they do not name one row."""
+    """Parse the id, or the organisation and key, of a row. Raises BadParameter if they do not name one row."""
     if (row is None) == (not key):
         raise typer.BadParameter("name the row by its id, or by `--org` and `--key column=value`")
     if key and org is None:
@@ -140,7 +140,7 @@ def _read_row_reference(row: str | None, org: str | None, key: list[str] | None)
 
 
 async def _find_owner(connection: Connection, plan: Plan, named: RowReference) -> tuple[str, str]:
-    """Return the id of the row and its organisation. Raises RowNotFound when no organisation has the row."""
+    """Return the id of the row and its organisation. Raises RowNotFound if no organisation has the row."""
     from engine.explain.stored_row import find_owner
     from engine.store.errors import wrap_errors
 
@@ -153,7 +153,7 @@ async def _find_owner(connection: Connection, plan: Plan, named: RowReference) -
 
 
 def _build_not_found(plan: Plan, row_id: str) -> RowNotFound:
-    return RowNotFound(f"there is no row `{row_id}` of `{plan.name}`", hint="check the id; a key asks without one")
+    return RowNotFound(f"there is no row `{row_id}` of `{plan.name}`", hint="check the id, or name the row by its key")
 
 
 def _print_explanation(explained: Mapping[str, Any]) -> None:
@@ -188,7 +188,7 @@ def _print_evidence(entry: Mapping[str, Any]) -> None:
 
 
 def _print_history(plan: Plan, history: History) -> None:
-    """Print the columns that changed in each version, newest first."""
+    """Print, newest first, the columns that changed in each version."""
     if not history.versions:
         terminal.print_line("no step result gives this row: it has no history")
     older = [*history.versions[1:], None]

@@ -1,6 +1,6 @@
-"""The commands about step results in files: extract --from --to, export-steps.
+"""The commands about step results in files: `extract --from --to`, `export-steps`.
 
-Both take the optional part `files` of the installation, which is imported inside the functions.
+Both need the optional part `files` of the installation, which is imported inside the functions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def extract_folder(plan: Plan, source: Path, target: Path, workers: int | None, as_json: bool) -> None:
-    """Extract every file of a folder; exit 1 when something was rejected or refused, or a file cannot be read."""
+    """Extract every file of a folder; exit with status 1 if something is rejected or refused, or cannot be read."""
     from engine.files.extract_file import INPUT_ENDINGS
 
     _check_dask()
@@ -54,7 +54,7 @@ def extract_folder(plan: Plan, source: Path, target: Path, workers: int | None, 
 
 
 def _check_dask() -> None:
-    """Raise ArrowMissing where Dask is not installed."""
+    """Raise ArrowMissing if Dask is not installed."""
     from engine.files.schemas import ArrowMissing
 
     if find_spec("distributed") is None:
@@ -62,7 +62,7 @@ def _check_dask() -> None:
 
 
 def _extract_files(plan: Plan, source: Path, target: Path, files: list[Path], workers: int | None) -> dict[str, Any]:
-    """Extract files on Dask, by default a worker per core; return the summary, which closes."""
+    """Extract files on Dask, with one worker per core by default; return the account of all of them."""
     from distributed import as_completed
 
     from engine.files.extract_file import COUNTS, extract_file
@@ -104,7 +104,7 @@ def _extract_files(plan: Plan, source: Path, target: Path, files: list[Path], wo
 
 
 def _describe_progress(plan: Plan, done: int, total: int) -> Any:
-    """Return an account in which files are counted, for the progress bar."""
+    """Return an account that counts files instead of step results, for the progress bar."""
     from engine.rows.accounts import Account
 
     return Account(f"{plan.name} (files)", found=total, outcomes=Counter({"files": done}))
@@ -112,7 +112,7 @@ def _describe_progress(plan: Plan, done: int, total: int) -> Any:
 
 @contextmanager
 def _start_workers(workers: int) -> Iterator[Client]:
-    """Start Dask on this machine: so many processes, and no page on a port."""
+    """Start Dask on this machine with this many processes, and without its web page."""
     from distributed import Client, LocalCluster
 
     with (
@@ -131,7 +131,7 @@ def export_steps(
 ) -> None:
     """Write the step results as Parquet files.
 
-    By organisation and month, in the shape that `dex extract --from` and `engine.arrow` read.
+    One file per organisation and month, in the format that `dex extract --from` and `engine.arrow` read.
     """
     from engine.files.export_steps import write_step_files
 

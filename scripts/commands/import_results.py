@@ -1,6 +1,6 @@
-"""The command that stores research done elsewhere and turns it into rows: import.
+"""The command `dex import`, which stores research done elsewhere and turns it into rows.
 
-The modules that import the database driver are imported inside the functions, so that the other commands start fast.
+Modules that import the database driver are imported inside the functions, so that other commands start fast.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def import_results(
 ) -> None:
     """Store step outputs from files and turn them into rows.
 
-    Makes one submission, and of each file a run with one step result; of two files about one key the later counts as
-    newer. All files are checked before anything is stored. Exit status 1 when something was rejected or refused.
+    Creates one submission, with a run and a step result per file; of two files about one key, the later one counts as
+    newer. All files are checked before anything is stored. Exit status 1 if something was rejected or refused.
     """
     here = find_project()
     plan = find_plan(load_plans(here), spec)
@@ -58,7 +58,7 @@ def import_results(
 
 
 def _check_files(plan: Plan, files: Sequence[str], operation: str | None) -> None:
-    """Raise BadParameter naming each file that cannot be imported."""
+    """Raise BadParameter that names each file which cannot be imported."""
     if operation is not None and operation not in plan.operations:
         known = ", ".join(plan.operations)
         raise typer.BadParameter(f"--operation: `{operation}` is no operation of `{plan.name}`, which has {known}")
@@ -75,15 +75,15 @@ def _check_files(plan: Plan, files: Sequence[str], operation: str | None) -> Non
         if len(mistakes) == _MOST_MISTAKES:
             break
     if mistakes:
-        raise typer.BadParameter("\n".join([*mistakes, "nothing was stored; mend these files and import all again"]))
+        raise typer.BadParameter("\n".join([*mistakes, "nothing was stored; correct these files and import all again"]))
 
 
 def _check_payload(plan: Plan, payload: Any) -> None:
-    """Raise ValueError where a payload would give no row of the plan, ExactError where Postgres cannot store it."""
+    """Raise ValueError if a payload would give no row of the plan, ExactError if Postgres cannot store it."""
     exact_json.check_storable(payload)
     result = payload["operation_result"]
     if result.get("operation_id") not in plan.operations:
-        known = " or ".join(f"`{each}`" for each in plan.operations)
+        known = " or ".join(f"`{operation}`" for operation in plan.operations)
         raise ValueError(f"its operation is `{result.get('operation_id')}`, and `{plan.name}` takes {known}")
     if result.get("status") != "found":
         raise ValueError(f"its status is `{result.get('status')}`, and only what was `found` gives rows")

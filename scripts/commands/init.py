@@ -1,4 +1,4 @@
-"""The command that makes a project elsewhere than in a checkout: init."""
+"""The command `dex init`, which makes a project outside of a checkout."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from scripts.commands.options import Command
 def make_project(
     folder: Annotated[Path, typer.Argument(help="Where; it may exist, with other files in it.")],
 ) -> None:
-    """Make a project with a spec of its own, elsewhere.
+    """Make a new project, outside of a checkout.
 
-    With the prompt, a sample, the table and an .env.example. Nothing that exists is overwritten. It needs no checkout:
-    the engine's migrations come with the installation.
+    It has a spec with its prompt and a sample, a migration for its table, and an .env.example. Existing files are not
+    overwritten. It needs no checkout: the engine's migrations are installed with it.
     """
     from engine.draft.project import draft_project
     from engine.generate.files import write_files

@@ -1,4 +1,4 @@
-"""What the commands share: the classes that register a command with its examples, and common arguments."""
+"""What the commands share: classes that register a command with its examples, and common arguments."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Commands below one name, such as `dex token`. `function`, if any, runs when no command is given."""
+    """Commands below one name, such as `dex token`. `function`, if there is one, runs when no command is given."""
 
     name: str
     function: Callable[..., None] | None
     examples: tuple[str, ...]
     commands: tuple[Command, ...]
-    summary: str = ""  # the help where there is no function; otherwise its docstring is
+    summary: str = ""  # the help if there is no `function`, whose docstring it would be otherwise
 
     def build_app(self) -> typer.Typer:
         """Build the typer application of the group."""
@@ -56,7 +56,7 @@ class Group:
 
 
 def merge_groups(groups: Sequence[Group]) -> list[Group]:
-    """Merge groups that have the same name into one with the commands of all."""
+    """Merge groups of the same name into one that has the commands of all."""
     merged: dict[str, Group] = {}
     for group in groups:
         earlier = merged.get(group.name)
@@ -65,11 +65,11 @@ def merge_groups(groups: Sequence[Group]) -> list[Group]:
 
 
 def _do_nothing() -> None:
-    """Do nothing: with a callback, typer does not replace a group of one command by that command."""
+    """Do nothing: without a callback, typer would replace a group of one command by that command."""
 
 
 def complete_spec(incomplete: str) -> list[str]:
-    """List the names of the project's specs that start with `incomplete`, for shell completion."""
+    """Return the names of the project's specs that begin with `incomplete`, for shell completion."""
     try:
         names = sorted(file.stem for file in find_project().specs.glob("*.yaml"))
     except ProjectNotFound:
@@ -86,12 +86,12 @@ def read_uuid(text: str, option: str) -> str:
 
 
 def read_optional_uuid(text: str | None, option: str) -> str | None:
-    """Parse a UUID as `read_uuid` does, or return None where the option was not given."""
+    """Parse a UUID as `read_uuid` does; return None if the option was not given."""
     return None if text is None else read_uuid(text, option)
 
 
 def read_json_file(file: str) -> Json:
-    """Read a JSON file, or standard input for `-`. Raises BadParameter naming the file."""
+    """Read a JSON file, or standard input for `-`. Raises BadParameter that names the file."""
     try:
         return exact_json.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except OSError as error:

@@ -68,9 +68,9 @@ def collect_orders(
 ) -> None:
     """Collect the answers of open orders from the provider.
 
-    Each answer is stored in the step that ordered it, and its rows are written. It needs PARALLEL_API_KEY, and starts
-    an API of its own unless DATA_ENGINE_API_URL is set. Exit status 1 when the provider could not be reached for an
-    order.
+    Each answer is stored in the step that placed the order, and its rows are written. It needs PARALLEL_API_KEY, and
+    starts an API of its own unless DATA_ENGINE_API_URL is set. Exit status 1 if the provider could not be reached for
+    an order.
     """
     arguments = [] if order is None else ["--order", read_uuid(order, "ID")]
     arguments += [] if org is None else ["--org", read_uuid(org, "--org")]
@@ -84,7 +84,7 @@ def collect_orders(
 
 
 def run_collection(here: Project, *arguments: str) -> dict[str, int]:
-    """Run the runner's program that collects open orders; return its counts. Raises CollectFailed when it fails."""
+    """Run the runner's program that collects open orders; return its counts. Raises CollectFailed if it fails."""
     command = build_node_command(here, _COLLECT_SCRIPT, *arguments)
     with _provide_api(here) as environment:
         done = subprocess.run(
@@ -98,7 +98,7 @@ def run_collection(here: Project, *arguments: str) -> dict[str, int]:
 
 
 def collect_open_orders(here: Project, dsn: str) -> None:
-    """Collect open orders, if there are some and PARALLEL_API_KEY is set; print errors instead of raising them.
+    """Collect open orders, if there are any and PARALLEL_API_KEY is set; print errors instead of raising them.
 
     Orders that cannot be collected stay open, and the next call tries again.
     """
@@ -124,7 +124,7 @@ def collect_open_orders(here: Project, dsn: str) -> None:
 
 @contextmanager
 def _provide_api(here: Project) -> Iterator[dict[str, str]]:
-    """Yield environment variables for the runner: none when DATA_ENGINE_API_URL is set, else those of a new API.
+    """Yield environment variables for the runner: none if DATA_ENGINE_API_URL is set, else those of a new API.
 
     The new API runs during the `with` block.
     """
@@ -151,7 +151,7 @@ def resolve_order(
 ) -> None:
     """Record whether the provider accepted an order.
 
-    For orders with the status `unknown`. `dex orders` prints the marks by which to find the order at the provider.
+    For orders whose status is `unknown`. `dex orders` prints what to search for at the provider.
     """
     if (accepted is None) != not_accepted:
         raise typer.BadParameter("say either `--accepted RUN_ID` or `--not-accepted`")
@@ -219,7 +219,7 @@ def set_budget(
 
 
 def _read_usd(text: str) -> Decimal:
-    """Parse an amount of USD. Raises BadParameter when it is negative or no number."""
+    """Parse an amount of USD. Raises BadParameter when it is negative or not a number."""
     try:
         amount = Decimal(text)
     except InvalidOperation:

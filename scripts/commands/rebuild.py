@@ -1,6 +1,6 @@
-"""The command that rebuilds a table: rebuild.
+"""The command `dex rebuild`, which rebuilds a table.
 
-The modules that import the database driver are imported inside the functions, so that the other commands start fast.
+Modules that import the database driver are imported inside the functions, so that other commands start fast.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def rebuild_table(
 ) -> None:
     """Rebuild a table whose key or types have changed.
 
-    From the step results, beside the present table, which it replaces in one transaction. Exit 1 when something is
-    rejected under the changed spec.
+    A new table is filled from the step results, and replaces the present one in one transaction. Exit status 1 if
+    something is rejected under the changed spec.
     """
     from engine.tables.rebuild import rebuild_spec
 

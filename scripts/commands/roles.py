@@ -1,4 +1,4 @@
-"""The command that makes the logins of an installation: db roles."""
+"""The command `dex db roles`, which creates the logins of an installation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.plan import Plan
     from engine.tables.roles import Login, RolesReport
 
-#: Whose password a variable holds, and the variable under which the URL of that login is written.
+#: By variable with the password of a login: the variable to which the login's URL is written.
 _VARIABLES = {
     "migrate": ("DEX_MIGRATE_PASSWORD", "DEX_MIGRATE_DATABASE_URL"),
     "api": ("DEX_API_PASSWORD", "DEX_API_DATABASE_URL"),
@@ -42,8 +42,9 @@ def make_database_roles(
 ) -> None:
     """Make one login that migrates, and one for the API that may only become dex_tenant.
 
-    Run it as a superuser, in each database, before or after the first `dex migrate`; what is there stays. Passwords
-    come from DEX_MIGRATE_PASSWORD and DEX_API_PASSWORD; else a new login gets a random one. The file alone has them.
+    Run it as a superuser, in each database, before or after the first `dex migrate`; existing logins and rights stay.
+    Passwords are read from DEX_MIGRATE_PASSWORD and DEX_API_PASSWORD; without these a new login gets a random one,
+    which only the written file has.
     """
     if migrate_login == (api_login or _API_LOGIN):
         raise typer.BadParameter("--migrate-login and --api-login are two logins")
@@ -61,7 +62,7 @@ def make_database_roles(
 
 
 async def _check_default_login(dsn: str) -> None:
-    """Raise BadParameter where the API has a login of another name: its URL would be replaced by that of a new one."""
+    """Raise BadParameter if the API already has a login with another name, since its URL would be replaced."""
     from engine.store.connection import connect
     from engine.tables.engine_access import list_engine_logins, role_exists
 
@@ -76,7 +77,7 @@ async def _check_default_login(dsn: str) -> None:
 
 
 async def _choose_passwords(dsn: str, names: dict[str, str]) -> dict[str, Login]:
-    """Return the logins with the password of their variable, or a random one where they are new."""
+    """Return the logins with the passwords of their variables; a new login without one gets a random password."""
     from engine.store.connection import connect
     from engine.tables.engine_access import role_exists
     from engine.tables.roles import Login
@@ -101,7 +102,7 @@ async def _make_roles(dsn: str, logins: dict[str, Login], plans: tuple[Plan, ...
 
 
 def _write_urls(file: Path, dsn: str, logins: dict[str, Login]) -> None:
-    """Write the URLs of the logins whose password is known, readable by the user alone; others in the file stay."""
+    """Write the URLs of logins with known passwords to a file that only this user can read; keep its other lines."""
     from engine.store.database_url import replace_login
 
     if not any(login.password for login in logins.values()):

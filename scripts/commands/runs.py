@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.store.connection import Connection
 
 _COLUMNS = ("id", "status", "runner", "claims", "created_at", "finished_at", "input", "error_message")
-_INPUT_WIDTH = 80  # the most characters of an input in a list
+_INPUT_WIDTH = 80  # the most characters of a run's input in a list
 _STEP_COLUMNS = ("step_position", "operation_id", "status", "order_id", "error_message")
 _ORDER_COLUMNS = ("id", "operation", "processor", "status", "price", "cost", "provider_run_id")
 
@@ -70,7 +70,7 @@ def show_run(run: RunId, as_json: AsJson = False) -> None:
 def cancel_run(run: RunId, as_json: AsJson = False) -> None:
     """Cancel a run that has not ended.
 
-    It places no more orders. Answers of orders it has placed are still collected.
+    It places no more orders. Answers to orders that it has placed are still collected.
     """
     from engine.runs import management
 
@@ -81,7 +81,7 @@ def retry_run(run: RunId, as_json: AsJson = False) -> None:
     """Queue a run again.
 
     It must have failed, been canceled, or lost its runner. Steps that succeeded keep their results, and orders that may
-    have an answer are not placed again. The API dispatches a run of Trigger.dev within a minute.
+    still be answered are not placed again. The API dispatches a run of Trigger.dev within a minute.
     """
     from engine.runs import management
 
@@ -123,7 +123,7 @@ def _print_run(text: str, as_json: bool) -> None:
 
 
 def _format_input(value: Any, width: int | None = None) -> str | None:
-    """Return the input of a run as JSON in one line, cut at `width` characters; one that is cut already is a text."""
+    """Return the input of a run as one line of JSON, cut at `width` characters; text is an input cut before."""
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

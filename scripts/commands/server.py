@@ -42,7 +42,7 @@ def serve_api(
 ) -> None:
     """Serve the API and the console until it is stopped.
 
-    `--dev` needs no environment variables: it makes random keys, applies the migrations, and prints a URL of the
+    `--dev` needs no environment variables: it creates random keys, applies the migrations, and prints a URL of the
     console that contains a key to sign in.
     """
     from api import settings
@@ -54,7 +54,7 @@ def serve_api(
     environment = {**os.environ, **(_load_development_secrets(here) if dev else {})}
     settings.load_settings(
         environment, database_url="checked first"
-    )  # raises for a missing secret, before the embedded Postgres is started
+    )  # before the embedded Postgres is started, since it raises for a missing secret
     plans = load_plans(here)
     with open_database(here) as dsn:
         if dev:
@@ -90,7 +90,7 @@ def _open_listener(host: str, port: int) -> socket.socket:
 
 
 def _load_development_secrets(here: Project) -> dict[str, str]:
-    """Return random secrets for variables that are not set, from a file in `.data/` that is created once."""
+    """Return random secrets for the variables that are not set; they are kept in a file in `.data/`."""
     file = here.data / "development.env"
     if not file.exists():
         here.data.mkdir(exist_ok=True)
@@ -105,7 +105,7 @@ def _load_development_secrets(here: Project) -> dict[str, str]:
 
 
 def _read_development_secrets(here: Project) -> dict[str, str]:
-    """Return the secrets that `dex serve --dev` created, an empty dict if it never ran."""
+    """Return the secrets that `dex serve --dev` created; {} if it never ran."""
     file = here.data / "development.env"
     if not file.exists():
         return {}
@@ -128,7 +128,7 @@ def serve_agent(
     check_installed()
     if bool(token) == (org is not None):
         raise typer.BadParameter("name `--token` (or the variable DEX_TOKEN) or `--org`, one of them")
-    internal_key = secrets.token_urlsafe(32)  # used inside this process only
+    internal_key = secrets.token_urlsafe(32)  # used only inside this process
     headers = {"authorization": f"Bearer {token or internal_key}"}
     if org is not None:
         headers[ORG_HEADER] = read_uuid(org, "--org")
@@ -175,7 +175,7 @@ def run_worker(
 def _run_recorded_worker(here: Project, command: list[str]) -> int:
     """Run the worker with the recorded provider, which costs nothing; return the worker's exit status.
 
-    Raises BadParameter for an API on another machine, whose rows are not to be made up.
+    Raises BadParameter for an API on another machine, which must not get invented rows.
     """
     environment = {**_read_development_secrets(here), **os.environ}
     defaults = {
@@ -185,7 +185,7 @@ def _run_recorded_worker(here: Project, command: list[str]) -> int:
     api = {**defaults, **environment}["DATA_ENGINE_API_URL"]
     if urlsplit(api).hostname not in ("127.0.0.1", "::1", "localhost"):
         raise typer.BadParameter(
-            f"--recorded would write made-up research into `{api}`: it works with an API on this machine only"
+            f"--recorded would write made-up research into `{api}`: it works only with an API on this machine"
         )
     with start_process(build_node_command(here, "recorded-provider/main.ts"), cwd=here.root) as provider:
         url = str(json.loads(provider.wait_for_line('"url"'))["url"])
@@ -206,7 +206,7 @@ def build_node_command(here: Project, script: str, *arguments: str) -> list[str]
     loader = here.root / "trigger" / "node_modules" / "tsx" / "dist" / "esm" / "index.mjs"
     chosen = Path(sys.executable).parent / "node"
     if not loader.exists() or not chosen.exists():
-        raise typer.BadParameter("trigger/node_modules is not there: run `make setup` first")
+        raise typer.BadParameter("trigger/node_modules does not exist: run `make setup` first")
     return [str(chosen), "--import", loader.as_uri(), str(here.root / "trigger" / script), *arguments]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from engine.generate.files import Drift
     from engine.store.connection import Connection
 
-#: The spec whose rows are the citations of the operations that it names.
+#: The name of the spec whose rows are the citations in the answers of all its operations.
 _EVIDENCE_SPEC = "research_evidence.yaml"
 
 
@@ -34,7 +34,7 @@ def generate_files(
 ) -> None:
     """Write the files that are generated from the specs.
 
-    They are persist blocks, typed Python functions, JSON Schemas and reference pages.
+    These are persist blocks, typed Python functions, JSON Schemas and reference pages.
     """
     from engine.generate.files import compare_files, write_files
     from engine.generate.generators import build_generated_files
@@ -82,8 +82,8 @@ def show_extraction(
 ) -> None:
     """Show the rows of a step output, without a database.
 
-    Exit status 1 when the step output is rejected. With --from and --to: of every step result in a folder of files, on
-    all cores; what is done already is not done again.
+    Exit status 1 if the step output is rejected. With --from and --to it extracts every step result in a folder of
+    files, on all cores; files that were extracted before are skipped.
     """
     plan = find_plan(load_plans(find_project()), spec)
     if source is not None and target is not None and file is None:
@@ -167,7 +167,7 @@ def draft_spec(
 
     here = find_project()
     if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)+", operation):
-        raise typer.BadParameter(f"`{operation}` is no id of an operation, such as company.derive.customers")
+        raise typer.BadParameter(f"`{operation}` is not the id of an operation, such as company.derive.customers")
     if columns is not None and from_sample is not None:
         raise typer.BadParameter("--columns and --from-sample exclude each other")
     if rows is not None and columns is None:
@@ -193,7 +193,7 @@ def draft_spec(
 
 
 def _read_key(drafted: Mapping[str, str]) -> list[str]:
-    """Return the conflict columns of a drafted spec, without the organisation."""
+    """Return the key columns of a drafted spec, without the organisation."""
     from engine.spec.yaml_source import parse_source
 
     file, text = next((file, text) for file, text in drafted.items() if file.startswith("specs/"))

@@ -30,7 +30,7 @@ from scripts.commands.options import AsJson, Command, read_optional_uuid, read_u
 from scripts.database_url import open_database
 from scripts.input_files import InputFileError, count_inputs, read_inputs
 
-#: The most runs of one submission, as over HTTP. A file with more inputs becomes several submissions.
+#: The most runs of one submission, as in the API. A file with more inputs becomes several submissions.
 _BATCH = 500
 
 
@@ -43,7 +43,7 @@ class _Arguments:
     operations: tuple[str, ...]
     file: Path | None
     inputs: tuple[bytes, ...]
-    key: str | None  # the idempotency key; for the submissions of a file, `/` and a number are appended
+    key: str | None  # the idempotency key; submissions from a file append `/` and a number
     ceiling: CostCeiling
 
 
@@ -78,15 +78,15 @@ def submit_inputs(
     if (file is None) == (not inputs):
         raise typer.BadParameter("name either `--input`, once or more, or `--inputs FILE`")
     here = find_project()
-    given = tuple(map(_read_input, inputs or ()))
+    parsed = tuple(map(_read_input, inputs or ()))
     arguments = _Arguments(
         org_id=read_uuid(org, "--org"),
         company_id=read_optional_uuid(company, "--company"),
         operations=tuple(step),
         file=file,
-        inputs=given,
+        inputs=parsed,
         key=key or (str(uuid.uuid4()) if file is not None else None),
-        ceiling=_compute_ceiling(here, step, _count_file(file) if file is not None else len(given)),
+        ceiling=_compute_ceiling(here, step, _count_file(file) if file is not None else len(parsed)),
     )
     if dry_run:
         _print_dry_run(arguments.ceiling, as_json)
@@ -107,7 +107,7 @@ def _count_file(file: Path) -> int:
 
 
 def _compute_ceiling(here: Project, operations: list[str], runs: int) -> CostCeiling:
-    """Compute the most that the runs may cost. Raises BadParameter for an operation that cannot be executed."""
+    """Compute the most that the runs can cost. Raises BadParameter for an operation that cannot be executed."""
     plans = load_plans(here)
     steps = [StepRequest(operation, {}) for operation in operations]
     try:
@@ -135,7 +135,7 @@ def _print_dry_run(ceiling: CostCeiling, as_json: bool) -> None:
 async def _create_submissions(dsn: str, arguments: _Arguments) -> _Report:
     """Store the submissions one after the other; return their ids.
 
-    Raises UnknownOrganisation, and TooManyQueuedSteps when its queue is full.
+    Raises UnknownOrganisation, and TooManyQueuedSteps when the organisation's queue is full.
     """
     from engine.runs.submissions import create_submission
     from engine.store.connection import connect
@@ -225,7 +225,10 @@ def _print_report(arguments: _Arguments, report: _Report, as_json: bool) -> None
 
 
 def _read_input(text: str) -> bytes:
-    """Return the JSON text of an object, given as text or as `@FILE`, with numbers unchanged. Raises BadParameter."""
+    """Return the JSON text of an object, given as text or as `@FILE`; its numbers are unchanged.
+
+    Raises BadParameter.
+    """
     try:
         value = exact_json.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
         written = exact_json.dumps(value)

@@ -36,8 +36,8 @@ def verify_specs(
 ) -> None:
     """Compare the rows with what their step results give.
 
-    It reads everything in one snapshot, so concurrent writes do not matter. Exit status 1 when a row is missing,
-    orphaned (no step result gives it) or different.
+    Everything is read in one snapshot, so concurrent writes do not matter. Exit status 1 if a row is missing, orphaned
+    (no step result gives it) or different.
     """
     here = find_project()
     plans = load_plans(here)
@@ -45,19 +45,19 @@ def verify_specs(
     org_id = read_optional_uuid(org, "--org")
     if org_id and shard:
         raise typer.BadParameter("--org and --shard exclude each other")
-    found = []
+    verifications = []
     with open_database(here) as dsn:
         for plan in chosen:
-            found.append(_verify_spec(dsn, plan, org_id, shard, repair))
-            if found[-1] and not as_json:
-                _print_verification(found[-1])
+            verifications.append(_verify_spec(dsn, plan, org_id, shard, repair))
+            if verifications[-1] and not as_json:
+                _print_verification(verifications[-1])
     if as_json:
-        terminal.print_json([each.as_dict() for each in found if each])
-    raise typer.Exit(0 if all(each and each.holds for each in found) else 1)
+        terminal.print_json([verification.as_dict() for verification in verifications if verification])
+    raise typer.Exit(0 if all(verification and verification.holds for verification in verifications) else 1)
 
 
 def _verify_spec(dsn: str, plan: Plan, org_id: str | None, shard: str | None, repair: bool) -> Verification | None:
-    """Verify one spec; when its table does not fit, print the error and return None, so that other specs follow."""
+    """Verify one spec; if its table does not fit, print the error and return None, so that other specs are verified."""
     on_stop = "what was repaired stays" if repair else "nothing was changed"
     from engine.store.errors import StoreRefused
     from engine.verify.repair import repair_spec
@@ -75,10 +75,11 @@ def _verify_spec(dsn: str, plan: Plan, org_id: str | None, shard: str | None, re
         return None
 
 
-def _print_verification(found: Verification) -> None:
-    parts = " + ".join(f"{count} {kind}" for kind, count in found.counts.items() if count)
-    terminal.print_line(f"{found.spec}: {found.rows} rows, {found.matching} matching{f'; {parts}' if parts else ''}")
-    for sample in found.samples:
+def _print_verification(verification: Verification) -> None:
+    parts = " + ".join(f"{count} {kind}" for kind, count in verification.counts.items() if count)
+    differing = f"; {parts}" if parts else ""
+    terminal.print_line(f"{verification.spec}: {verification.rows} rows, {verification.matching} matching{differing}")
+    for sample in verification.samples:
         columns = f": {', '.join(sample.columns)}" if sample.columns else ""
         row = f" (row {sample.id})" if sample.id else ""
         terminal.print_line(f"  {sample.kind} {render.dump_json(sample.key).decode()}{row}{columns}")

@@ -1,6 +1,6 @@
-"""`python -m scripts.docs [--check]`: write, or check, the generated pages about the product itself.
+"""`python -m scripts.docs [--check]`: write or check the generated pages about the product itself.
 
-These pages (errors, normalizers, spec format) depend on the engine's code and on no spec, so they are not written by
+These pages (errors, normalizers, spec format) depend on the engine's code and not on specs, so they are not written by
 `dex generate`, which works on the specs of any project.
 """
 

@@ -1,6 +1,6 @@
-"""Examples for `docs/errors.md`: a wrong spec for every code of `dex check`, a step output for every rejection reason.
+"""Examples for `docs/errors.md`: a wrong spec per code of `dex check`, and a step output per rejection reason.
 
-The messages in the page are those that the engine gives for these examples when the page is generated.
+The messages on the page are those that the engine gives for these examples when the page is generated.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ fields:
 _ROWS_LINES: Final = "conflict: [org_id, domain]\nrows: output.list\n"
 _CONFLICT_LINE: Final = "conflict: [org_id, domain]\n"
 
-#: Code -> (a text of the correct spec, the text that replaces it to cause the error).
+#: By code: a text of the correct spec, and the text that replaces it to cause the error.
 _REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC102": ("title: Customers", "title: [Customers"),
     "SPEC103": ("title: Customers", "title: Customers\ntitle: Clients"),
@@ -92,7 +92,7 @@ _REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC409": ('"output.size"', '"max_by(output.offices, size).size"'),
 }
 _WIDEST: Final = 100  # the most characters of a line in an example
-#: Codes whose example needs two files: the correct spec, and the one with the replacement.
+#: Codes whose example needs two files: the correct spec, and a second one with the replacement.
 _TWO_FILE_CODES: Final = ("SPEC306", "SPEC603")
 
 
@@ -141,7 +141,7 @@ def _build_sample_example() -> WrongExample:
 
 
 def _cut_snippet(text: str, diagnostic: Diagnostic, bad: str) -> str:
-    """Cut from a spec the lines of the replacement `bad`, up to the line that the diagnostic names."""
+    """Cut the lines of the replacement `bad` out of a spec, up to the line that the diagnostic names."""
     lines = text.splitlines()
     first = text[: text.index(bad)].count("\n") if bad else diagnostic.line - 1
     last = first + max(bad.rstrip("\n").count("\n"), 0)
@@ -149,7 +149,7 @@ def _cut_snippet(text: str, diagnostic: Diagnostic, bad: str) -> str:
     return "\n".join(line if len(line) <= _WIDEST else f"{line[:_WIDEST]}..." for line in shown)
 
 
-#: Code of a rejection reason -> a step output that is rejected with it.
+#: By code of a rejection reason: a step output that is rejected for it.
 _OUTPUTS: Final[Mapping[str, Any]] = {
     "missing_required": {"domain": " ", "list": [{}]},
     "path_failed": {"domain": "acme.com", "list": [{"name": 7}]},
@@ -172,7 +172,7 @@ _STRICT_SPEC: Final = (
 
 
 def build_reason_example(code: str) -> Reason | None:
-    """Return the reason that the sample of `code` gives; None for codes without one, which need a database."""
+    """Return the reason that the sample for `code` gives; None for codes without a sample, which need a database."""
     if code not in _OUTPUTS:
         return None
     plan = _compile_strict_spec()

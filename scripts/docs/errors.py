@@ -15,13 +15,13 @@ from scripts.docs import error_examples
 ERRORS_PAGE: Final = "docs/errors.md"
 
 
-#: Code of a rejection reason -> what to do about it.
+#: By code of a rejection reason: what to do about it.
 _ADVICE: Final[Mapping[str, str]] = {
     "missing_required": "Give the path another alternative (`a || b`), or drop `required`.",
     "path_failed": "Ask for the type first: `type(output.name) == 'string' && length(output.name)`.",
     "not_normalized": "Put a normalizer before it, or take another; `dex extract --explain` shows each step.",
     "wrong_type": "Add a normalizer that makes such a value of it, or change the column's type.",
-    "guard": "Nothing, when it is meant; else mend `when`.",
+    "guard": "Nothing, when it is meant; else correct `when`.",
     "no_elements": "Nothing: there was no row to write.",
     "not_an_array": 'Mend `rows`; a single object becomes one row by `rows: "[output.thing]"`.',
     "unknown_operation": "Name the operation under `operations`, or extract with the spec that has it.",
@@ -33,7 +33,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "not_found": "Nothing: the research found nothing, and nothing is stored.",
 }
 
-#: Code of a step or a run that failed -> what it means, and what to do about it.
+#: By code of a failed step or run: what it means, and what to do about it.
 _RUNNER_CODES: Final[Mapping[str, tuple[str, str]]] = {
     "missing_inputs": (
         "A required input has no text at any of its paths, which the message names. Nothing was ordered.",
@@ -48,7 +48,7 @@ _RUNNER_CODES: Final[Mapping[str, tuple[str, str]]] = {
         "The order would exceed a budget of the organisation. Nothing was ordered.",
         "`dex org budget` raises it; then `dex runs retry`.",
     ),
-    "not_bought": ("The provider refused the order.", "The message is the provider's; mend the order, then retry."),
+    "not_bought": ("The provider refused the order.", "The message is the provider's; correct the order, then retry."),
     "no_order": ("There is no order for the step, and none may be placed.", "`dex orders` lists the orders."),
     "order_failed": ("The order ended without an answer.", "`dex runs retry` orders anew."),
     "order_unknown": (
@@ -97,7 +97,7 @@ def build_errors_page() -> str:
         "### Retired",
         build_table(("code", "what it said"), [(format_code(name), text) for name, text in RETIRED_CODES.items()]),
         "## Tables",
-        "What `dex check --database` and `/readyz` say of a live table; each comes with the SQL that mends it.",
+        "What `dex check --database` and `/readyz` say of a live table; each comes with the SQL that repairs it.",
         build_table(("code", "what", "meaning"), [(format_code(name), *texts) for name, texts in PROBLEMS.items()]),
         "## Rows",
         "Why a step result, an element or a value gave no row: in `dex extract`, in the ledger, in `backfill`'s"

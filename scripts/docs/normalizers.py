@@ -16,7 +16,7 @@ from engine.values.normalizers import NORMALIZERS, NormalizeError, Normalizer
 NORMALIZERS_PAGE: Final = "docs/reference/normalizers.md"
 _KINDS: Final = ("boolean", "number", "string", "array", "object")
 
-#: Normalizer -> input values of its examples.
+#: By normalizer: the input values of its examples.
 _EXAMPLES: Final[Mapping[str, tuple[Any, ...]]] = {
     "domain": ("https://www.Acme.com/about", "jim@acme.com", "münchen.de", "not a domain"),
     "registrable_domain": ("https://shop.acme.co.uk/x", "acme.com"),

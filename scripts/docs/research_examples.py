@@ -1,4 +1,4 @@
-"""Examples for `docs/errors.md`: a wrong `research` block for every code of `dex check` about `research`."""
+"""Examples for `docs/errors.md`: a wrong `research` block per code of `dex check` about `research`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ fields:
 """
 _ROUNDS: Final = 'rows: "output.parallel_raw_response.output.content.rounds"\n'
 
-#: Code -> (a text of the correct spec, the text that replaces it to cause the error).
+#: By code: a text of the correct spec, and the text that replaces it to cause the error.
 RESEARCH_REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC601": ("provider: parallel", "provider: paralel"),
     "SPEC602": ("[company.derive.funding]", "[company.derive.funding, company.derive.rounds]"),
@@ -50,7 +50,7 @@ RESEARCH_REPLACEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "SPEC615": ("output_schema: from_fields", "output_schema: schemas/texts.json"),
 }
 
-#: The files that these specs refer to.
+#: The texts of the files that these specs refer to.
 RESEARCH_FILES: Final[Mapping[str, ReferencedFile]] = {
     name: ReferencedFile(f"specs/{name}", text, problem)
     for name, text, problem in (

@@ -1,6 +1,6 @@
 """Build `docs/reference/format.md`: every key of a spec, with the description that editors show from the JSON Schema.
 
-`specs/README.md` explains by examples how to write a spec.
+`specs/README.md` explains with examples how to write a spec.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def test_a_filter_is_typed_as_its_column_is(dex: Dex) -> None:
         (["query", "quotes", "--filter", "a_boolean=1"], "`a_boolean`: expected true or false, found a string"),
         (["query", "quotes", "--filter", "a_text="], "`a_text` is blank"),
         (["query", "quotes", "--fields", "b_text"], "unknown column `b_text`"),
-        (["query", "quotes", "--filter", "b_text=1"], "`b_text` is no filter of this spec"),
+        (["query", "quotes", "--filter", "b_text=1"], "`b_text` is not a filter of this spec"),
         (["query", "quote"], "unknown spec `quote`"),
         (
             [*SUBMIT, "--org", ORG, "--input", "{}"],

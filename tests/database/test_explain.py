@@ -339,7 +339,7 @@ def test_a_key_finds_its_row_normalized(world: World, plan: Plan) -> None:
     ("given", "said"),
     [
         ({"domian": "a.com"}, "`domian` is no conflict column of `things`"),
-        ({"domain": "no domain at all"}, "`domain` cannot take it"),
+        ({"domain": "no domain at all"}, "`domain` refuses it"),
         ({"domain": " "}, "`domain` is required and missing"),
         ({}, "no column of the key is given"),
     ],

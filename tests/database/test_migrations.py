@@ -389,10 +389,10 @@ async def test_tables_in_several_schemas_of_the_search_path_are_adopted(empty_da
         await migrate(empty_database, FOLDER, baseline=16)
     assert "search_path%3Dentities,ops,public" in refused.value.hint
     both = f"{empty_database}&options={quote('-c search_path=ops,entities')}"
-    with pytest.raises(MigrationError, match="`company_intel_briefings` is there already, in `entities`"):
+    with pytest.raises(MigrationError, match="`company_intel_briefings` exists already, in `entities`"):
         await migrate(both, FOLDER)
     execute_text(empty_database, "create table entities.orgs (id integer)")
-    with pytest.raises(MigrationError, match="`orgs` is there more than once in the search path: in `ops`, `entities`"):
+    with pytest.raises(MigrationError, match="`orgs` exists more than once in the search path: in `ops`, `entities`"):
         await migrate(both, FOLDER, baseline=16)
     assert fetch_rows(empty_database, "select to_regclass('ops.dex_migrations')") == [(None,)], "nothing was changed"
     execute_text(empty_database, "drop table entities.orgs")

@@ -101,7 +101,7 @@ def test_the_shards_of_a_cut_have_each_organisation_once(world: World, plan: Pla
         assert sorted(org for orgs in held for org in orgs) == organisations
     first = run_shards(world, plan, "0/2")[0]
     pending = {account["org_id"] for account in world.read_accounts(plan) if account["pending"]}
-    assert pending and not any(Shard(0, 2).holds(org) for org in pending)
+    assert pending and not any(Shard(0, 2).holds_organisation(org) for org in pending)
     assert first.found == first.recorded < 30
 
 

@@ -78,7 +78,7 @@ def test_a_rejected_step_result_fails_its_shard_once(world: World) -> None:
     """A scheduler that starts the shard again is not kept busy by what stays rejected."""
     run = world.add_run()
     world.add_step(run, world.specs[SPEC].operations[0], {"domain": " "})
-    shard = next(f"{index}/2" for index in range(2) if Shard(index, 2).holds(run.org))
+    shard = next(f"{index}/2" for index in range(2) if Shard(index, 2).holds_organisation(run.org))
     command = ["dex", "backfill", SPEC, "--shard", shard]
     codes = [
         subprocess.run(command, cwd=ROOT, env=build_environment(world), capture_output=True).returncode

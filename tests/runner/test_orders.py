@@ -237,7 +237,7 @@ class TestBudget:
         world.run_dex("org", "budget", world.org_id, "--usd", "5")
         other = world.queue_run([ICP], CONTEXT, processor="hyper")
         world.run_worker()
-        assert "`hyper` has no price to hold against the budget" in world.select_steps(other)[0]["error_message"]
+        assert "`hyper` has no price, so the budget" in world.select_steps(other)[0]["error_message"]
         assert list_bought(world) == []
 
 

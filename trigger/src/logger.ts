@@ -1,7 +1,7 @@
 /**
  * Logs messages with facts (ids, counts, statuses; never research) as JSON lines.
  *
- * Trigger.dev's `logger` has the same interface and is used in its place there.
+ * Trigger.dev's `logger` has the same interface; tasks at Trigger.dev use that instead.
  */
 export type Facts = Record<string, unknown>;
 

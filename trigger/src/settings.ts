@@ -13,7 +13,7 @@ export function readRequired(env: Environment, name: string, what: string): stri
   return value;
 }
 
-/** Return an http(s) address without its trailing slash. Throws SettingError when it is unset or no such address. */
+/** Return an http(s) address without its trailing slash. Throws SettingError if it is unset or not such an address. */
 export function readRequiredUrl(env: Environment, name: string, what: string): string {
   const value = readRequired(env, name, what);
   if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) {

@@ -1,8 +1,8 @@
 /**
- * OpenTelemetry traces: a span per run and per step, below the request that made the run.
+ * OpenTelemetry traces: a span per run and per step, as children of the request that created the run.
  *
- * Nothing of OpenTelemetry is imported unless `OTEL_EXPORTER_OTLP_ENDPOINT` says where spans go. Without it the run's
- * trace context still travels with every call of the engine, so that the API's spans are of one trace.
+ * OpenTelemetry is imported only if `OTEL_EXPORTER_OTLP_ENDPOINT` says where to send spans. Without it, every call of
+ * the engine still carries the run's trace context, so that the API's spans belong to one trace.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 
@@ -19,13 +19,13 @@ type StartSpan = (name: string, facts: Facts, parent: string | undefined) => Ope
 const current = new AsyncLocalStorage<string>();
 let startSpan: StartSpan | null = null;
 
-/** Build the header that says which span a call belongs to; none outside of a trace. */
+/** Build the header that says to which span a call belongs; no header outside of a trace. */
 export function buildTraceHeaders(): Record<string, string> {
   const traceparent = current.getStore();
   return traceparent === undefined ? {} : { traceparent };
 }
 
-/** Run `work` in a span below `parent`, or else below the one it is called in. */
+/** Run `work` in a span that is a child of `parent`, or else of the current span. */
 export async function traceWork<Result>(
   name: string,
   facts: Facts,
@@ -45,7 +45,7 @@ export async function traceWork<Result>(
   }
 }
 
-/** Export spans over OTLP where the environment names an endpoint. Returns a function that exports what is left. */
+/** Start to export spans over OTLP if the environment names an endpoint; return a function that exports the rest. */
 export async function startTracing(env: Environment, logger: Logger): Promise<() => Promise<void>> {
   if (!env["OTEL_EXPORTER_OTLP_ENDPOINT"] && !env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]) return () => Promise.resolve();
   try {

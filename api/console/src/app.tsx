@@ -1,4 +1,4 @@
-/** The root component: the sign-in form without a valid key, else the page that the address names. */
+/** The root component: the page that the address names, or the sign-in form if there is no valid key. */
 import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Address, buildAddress, navigate, parseAddress, useAddress } from "./data/address";
@@ -19,7 +19,7 @@ import { WhyPage } from "./pages/why";
 
 type Opened = Omit<Session, "signOut">;
 
-/** Return the key in the URL's fragment, which `dex serve --dev` prints, and remove it there; null without one. */
+/** Take the key out of the URL's fragment, where `dex serve --dev` prints it, and return it; null if there is none. */
 function takeKeyFromAddress(): string | null {
   const match = /^#key=([^&]+)$/.exec(location.hash);
   if (!match?.[1]) return readKey();
@@ -114,7 +114,7 @@ interface PageProps {
 
 function Page({ session, address, organisation }: PageProps): VNode {
   const [page = "", name, id] = address.path;
-  const spec = session.specs.find((one) => one.name === name || one.slug === name);
+  const spec = session.specs.find((candidate) => candidate.name === name || candidate.slug === name);
   if (page === "") return <Overview organisation={organisation} />;
   if (page === "specs" && name === undefined) return <SpecsPage />;
   if (page === "specs" && spec) return <SpecPage key={spec.name} spec={spec} organisation={organisation} />;
@@ -138,10 +138,10 @@ function Page({ session, address, organisation }: PageProps): VNode {
   );
 }
 
-/** The pages that need an organisation. */
+/** The pages that show data of one organisation. */
 const ORGANISATION_PAGES = new Set(["rows", "why", "runs", "steps", "costs"]);
 
-/** Redirect from `Rows` without a spec to the rows of the first spec. */
+/** Redirect `Rows`, if the address names no spec, to the rows of the first spec. */
 function FirstSpec({ specs }: { specs: Spec[] }): VNode {
   const first = specs[0];
   useEffect(() => {
@@ -150,16 +150,18 @@ function FirstSpec({ specs }: { specs: Spec[] }): VNode {
   return first ? <Loading /> : <Empty title="There is no spec yet" />;
 }
 
-/** Ask a super-admin to choose an organisation, on a page that shows data of one. */
+/** Ask a super-admin to choose an organisation, for a page that shows data of one. */
 function ChooseFirst({ session, address }: { session: Session; address: Address }): VNode {
   return (
     <>
       <h1>Whose?</h1>
       <p>This page is about one organisation. Choose it here, or at the top right.</p>
       <ul class="choices">
-        {session.organisations.map((one) => (
-          <li key={one.id}>
-            <a href={`#/${address.path.map(encodeURIComponent).join("/")}?${withOrganisation(one.id)}`}>{one.name}</a>
+        {session.organisations.map((choice) => (
+          <li key={choice.id}>
+            <a href={`#/${address.path.map(encodeURIComponent).join("/")}?${withOrganisation(choice.id)}`}>
+              {choice.name}
+            </a>
           </li>
         ))}
       </ul>

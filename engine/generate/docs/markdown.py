@@ -17,7 +17,10 @@ def build_page(source: str, *blocks: str, maker: str = MAKER) -> str:
 
 
 def format_code(text: str) -> str:
-    """Return a code span, "" for an empty text. Bars are not escaped: `escape_cell` does that for tables."""
+    """Return a text as a code span, "" for an empty text.
+
+    Bars are left to `escape_cell`, which escapes them in tables.
+    """
     fence = "``" if "`" in text else "`"
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}" if text else ""

@@ -1,4 +1,4 @@
-"""Build `docs/reference`, a page per spec and the index, from plans.
+"""Build `docs/reference` from plans: a page per spec, and the index.
 
 The examples of bodies and answers are made from the plan's own columns.
 """
@@ -39,7 +39,7 @@ _PROVIDED_EXAMPLES: Final[Mapping[str, Any]] = {
     "updated_at": _TIMESTAMP,
 }
 
-#: Column type -> the value that examples show; a normalizer of a text column -> the value instead.
+#: The value that examples show, by column type, or by normalizer of a text column.
 _EXAMPLE_BY_TYPE: Final[Mapping[str, Any]] = {
     "jsonb": {"summary": "as the provider wrote it"},
     "boolean": True,
@@ -129,7 +129,7 @@ def _list_facts(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _format_alternatives(texts: Mapping[str, str]) -> str:
-    """Return the text of all operations, or one per operation where they differ."""
+    """Return the text that all operations have, or each operation with its own text."""
     if len(set(texts.values())) == 1:
         return format_code(next(iter(texts.values())))
     return "<br>".join(f"{format_code(operation)}: {format_code(text) or 'none'}" for operation, text in texts.items())
@@ -140,7 +140,9 @@ def _list_columns(plan: Plan) -> list[tuple[str, ...]]:
         (
             format_code(column.name),
             format_code(column.type.name),
-            _format_alternatives({each.operation: _find_path_text(plan, each, column) for each in plan.mappings}),
+            _format_alternatives(
+                {mapping.operation: _find_path_text(plan, mapping, column) for mapping in plan.mappings}
+            ),
             _format_normalizers(plan, column),
             _describe_missing(column),
             "yes" if column.filter else "",
@@ -156,7 +158,7 @@ def _find_path_text(plan: Plan, mapping: OperationMapping, column: Field) -> str
 
 
 def _format_normalizers(plan: Plan, column: Field) -> str:
-    """Return the names of the normalizers in all operations, or those of each operation where they differ."""
+    """Return the normalizers' names: those of all operations, or per operation where they differ."""
     texts = {
         mapping.operation: format_codes(normalizer.name for normalizer in own.normalizers)
         for mapping, own in zip(plan.mappings, plan.list_operation_fields(column.name), strict=True)
@@ -225,7 +227,7 @@ def _build_backfill_section(plan: Plan) -> tuple[str, ...]:
 
 
 def _build_example_row(plan: Plan) -> dict[str, Any]:
-    """Return a row as answers show it: the documents last."""
+    """Return an example row in the form of API answers, in which the documents come last."""
     values = {**_PROVIDED_EXAMPLES, **{column.name: _choose_example(column) for column in plan.fields}}
     names = list_columns(plan)
     documents = [name for name in names if name not in _PROVIDED_EXAMPLES and plan.field(name).type.name == "jsonb"]

@@ -85,7 +85,7 @@ def test_every_type_makes_a_case(id_: str) -> None:
         ("", "is no column"),
         ("Name:text", "`Name:text` is no column"),
         ("name:string", "unknown type `string` of `name`"),
-        ("name:text,name:date", "`name` is said twice"),
+        ("name:text,name:date", "`name` is given twice"),
         ("org_id:uuid", "does not pass the checks"),
         ("company_domain:text", "every column is an input"),
         ("reasoning:text", "does not pass the checks"),

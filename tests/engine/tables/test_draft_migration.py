@@ -240,7 +240,7 @@ def test_a_table_that_nobody_follows_gets_its_triggers(
 
 
 def test_a_draft_that_waits_is_not_drafted_again(compiled: Callable[[str], Plan]) -> None:
-    with pytest.raises(NothingToDraft, match=r"`027_order\.sql` is there to make it"):
+    with pytest.raises(NothingToDraft, match=r"`027_order\.sql` would create it"):
         draft_migration.draft_migration(compiled(EVERYTHING), ["026_x.sql", "027_order.sql"], None)
 
 
@@ -321,5 +321,5 @@ def test_what_a_person_decides_stands_as_a_comment(
         connection.execute("create table leads (code text primary key, org_id uuid not null, email text, score bigint)")
     name = draft_and_migrate(database, folder, compiled(LEADS.format(table="leads")))
     text = (folder / name).read_text()
-    assert "-- `code` is NOT NULL and nothing feeds it" in text
+    assert "-- `code` is NOT NULL and nothing fills it" in text
     assert "-- `score` is bigint here and integer in the spec" in text

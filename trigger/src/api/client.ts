@@ -1,9 +1,9 @@
 /**
  * The client of the engine's internal API.
  *
- * Every request has headers with the key, the organisation and the company. They are set in one place, and a write is
- * successful only when the response contains the row, because persist calls were once sent without the organisation and
- * answered with 401 for 22 days before anybody noticed.
+ * Every request has headers with the key, the organisation and the company. One function sets them, and a write counts
+ * as successful only if the response contains the row: calls were once sent without the organisation, and got 401 for
+ * 22 days before anybody noticed.
  */
 import { setTimeout as pause } from "node:timers/promises";
 
@@ -13,7 +13,7 @@ import { readRequired, readRequiredUrl, type Environment } from "../settings.js"
 import { buildTraceHeaders } from "../tracing.js";
 
 interface RetryPolicy {
-  /** The largest number of requests, the first one included. */
+  /** The most requests, including the first one. */
   readonly attempts: number;
   readonly firstPauseMs: number;
   /** The longest pause, in ms, also when `Retry-After` asks for a longer one. */
@@ -27,25 +27,25 @@ export interface InternalApi {
   readonly timeoutMs: number;
   readonly retry: RetryPolicy;
   readonly logger?: Logger;
-  /** When aborted, requests are not retried; a running request is not interrupted. */
+  /** Once aborted, requests are not retried; a running request is not interrupted. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** An InternalApi, called on behalf of one organisation. */
+/** An InternalApi and the organisation on whose behalf to call it. */
 export interface InternalConfig extends InternalApi {
-  /** Blank only when a run of any organisation is claimed. */
+  /** Blank only for claiming a run of any organisation. */
   readonly orgId: string;
   readonly companyId: string | null;
 }
 
-/** A call that failed, with the path, the status and the API's message, but nothing of the request's body. */
+/** A failed call: the path, the status and the API's message, but nothing of the request's body. */
 export class InternalApiError extends Error {
   override readonly name = "InternalApiError";
 
   constructor(
     message: string,
     readonly path: string,
-    /** 0 when there was no answer. */
+    /** 0 if there was no response. */
     readonly status: number,
     readonly code: string | null,
     readonly isRetryable: boolean,
@@ -56,7 +56,7 @@ export class InternalApiError extends Error {
 }
 
 const MS_PER_SECOND = 1000;
-// About two minutes in all, longer than a deployment of the API takes.
+// The attempts take about two minutes in all, longer than a deployment of the API.
 const DEFAULT_RETRY: RetryPolicy = { attempts: 10, firstPauseMs: 500, longestPauseMs: 20 * MS_PER_SECOND };
 
 /** Read DATA_ENGINE_API_URL and DATA_ENGINE_INTERNAL_API_KEY. Throws SettingError naming the one that is missing. */
@@ -69,7 +69,7 @@ export function readInternalApi(env: Environment): InternalApi {
   };
 }
 
-/** The row that the API stored, undefined where the step result gives none, and its outcome. */
+/** The row as the API stored it (undefined if the step result gives none), and its outcome. */
 interface StoredRow {
   readonly row: JsonObject | undefined;
   readonly outcome: string;
@@ -78,17 +78,19 @@ interface StoredRow {
 /** The rows that the API stored, and why it rejected others. */
 export interface StoredRows {
   readonly rows: JsonObject[];
-  /** The strongest outcome among them, or that of the step result where it gives no row. */
+  /** The strongest outcome of the rows, or the outcome of a step result that gives no row. */
   readonly outcome: string;
-  /** `{"element", "field", "code", ...}` each, where `element` is the index in the rows that were sent. */
+  /**
+   * For each rejected row `{"element", "field", "code", ...}`; `element` is its index among the rows that were sent.
+   */
   readonly rejected: JsonObject[];
 }
 
 /**
- * POST `body` and return the row the API stored.
+ * POST `body` and return the row that the API stored.
  *
- * Throws InternalApiError: for a 4xx at once; for a network error, a timeout, 408, 425, 429 and 5xx after the retries;
- * for a 200 without a row.
+ * Throws InternalApiError: at once for a 4xx; after the retries for a network error, a timeout, 408, 425, 429 and 5xx;
+ * and for a 200 without a row.
  */
 export async function internalPostForRow(config: InternalConfig, path: string, body: object): Promise<JsonObject> {
   const { data } = await postWithRetries(config, path, body);
@@ -97,8 +99,8 @@ export async function internalPostForRow(config: InternalConfig, path: string, b
 }
 
 /**
- * POST a row and return it as the API stored it, with its outcome; no row where the step result that the body names gives
- * none. Throws as `internalPostForRow` does.
+ * POST a row and return it as the API stored it, with its outcome. Returns no row if the step result that the body
+ * names gives none. Throws as `internalPostForRow` does.
  */
 export async function internalPost(config: InternalConfig, path: string, body: object): Promise<StoredRow> {
   const { data, meta } = await postWithRetries(config, path, body);
@@ -108,7 +110,7 @@ export async function internalPost(config: InternalConfig, path: string, body: o
   throw buildMissingRowError(path, "row");
 }
 
-/** POST a body with many `rows` and return those the API stored. Throws as `internalPostForRow` does. */
+/** POST a body with `rows` and return the rows that the API stored. Throws as `internalPostForRow` does. */
 export async function internalPostRows(config: InternalConfig, path: string, body: object): Promise<StoredRows> {
   const { data, meta } = await postWithRetries(config, path, body);
   const rejected = isObject(meta) && Array.isArray(meta["rejected"]) ? meta["rejected"].filter(isObject) : [];
@@ -129,7 +131,7 @@ function buildMissingRowError(path: string, what: string): InternalApiError {
   return new InternalApiError(message, path, 200, null, false);
 }
 
-/** POST `body` and return `data` of the answer, which need not be a row. Throws as `internalPostForRow` does. */
+/** POST `body` and return the `data` of the response, which need not be a row. Throws as `internalPostForRow` does. */
 export async function internalCall(config: InternalConfig, path: string, body: object): Promise<Json> {
   return (await postWithRetries(config, path, body)).data;
 }
@@ -181,7 +183,7 @@ async function sendRequest(
       method: "POST",
       headers: buildHeaders(config),
       body,
-      redirect: "manual", // a redirected POST loses its body, and the key is for this host only
+      redirect: "manual", // a redirected POST loses its body, and only this host may get the key
       signal: timeout,
     });
     return { response, text: await response.text() };
@@ -201,7 +203,7 @@ function buildHeaders(config: InternalConfig): Record<string, string> {
   };
 }
 
-/** Parse the answer; undefined when it is not a JSON object, as a proxy's HTML page is not. */
+/** Parse a response; return undefined if it is not a JSON object, such as a proxy's HTML page. */
 function parseAnswer(text: string): JsonObject | undefined {
   try {
     const answer = parseJson(text);
@@ -224,7 +226,7 @@ function buildError(path: string, response: Response, answer: JsonObject | undef
   return new InternalApiError(message.join("; "), path, status, code, isRetryable, readRetryAfter(response));
 }
 
-/** List the fields in `detail` by name and code. Its messages are left out: they may quote what was sent. */
+/** List the name and code of each field in `detail`. Messages are left out, since they may quote what was sent. */
 function listRefusedFields(answer: JsonObject | undefined): string[] {
   const detail = Array.isArray(answer?.["detail"]) ? answer["detail"] : [];
   const fields = detail.filter(isObject).flatMap((entry) => {
@@ -255,7 +257,8 @@ function readRetryAfter(response: Response): number | null {
 }
 
 /**
- * Compute the pause: doubled each time, capped, with jitter over its upper half so that runners do not retry together.
+ * Compute the pause before a retry, in ms: doubled each time, limited, and its upper half random, so that runners do
+ * not retry at the same time.
  */
 function computePause(retry: RetryPolicy, attempt: number, requestedMs: number | null): number {
   const doubled = Math.min(retry.longestPauseMs, retry.firstPauseMs * 2 ** (attempt - 1));

@@ -1,15 +1,17 @@
 /**
- * Reads JSON inside a string, for the function `parse_json` of paths, as `engine/jmespath/functions.py` does.
+ * Reads JSON inside a string, for the function `parse_json` of paths; `engine/jmespath/functions.py` does the same.
  */
 import { isObject, Numeral, parseJson, type Json } from "./exact.js";
 
-/** The most levels of nesting. Deeper JSON gives null: the stacks of the two languages overflow at different depths. */
+/**
+ * The most levels of nesting. Deeper JSON gives null, since the two languages overflow their stacks at other depths.
+ */
 const MAX_DEPTH = 256;
-/** Limits of Postgres' `numeric`: digits before and after the point. */
+/** Limits of Postgres's `numeric`: digits before and after the point. */
 const MAX_WHOLE_DIGITS = 131_072;
 const MAX_FRACTION_DIGITS = 16_383;
 
-/** The last text that was parsed, and its value: the paths of one document parse the same text repeatedly. */
+/** The text that was parsed last, and its value: the paths of a spec parse the same text of a document repeatedly. */
 let last: { readonly text: string; readonly value: Json } | undefined;
 
 /** Parse JSON inside a string; null for text that is not JSON, or that `jsonb` cannot store. */
@@ -56,7 +58,7 @@ function isStorableText(text: string): boolean {
 }
 
 function isStorableNumber(text: string): boolean {
-  const parts = /^-?(\d+)(?:\.(\d+))?$/.exec(text); // an exponent was too large to be written out
+  const parts = /^-?(\d+)(?:\.(\d+))?$/.exec(text); // no match if an exponent was too large to expand
   if (parts === null) return false;
   return (parts[1] ?? "").length <= MAX_WHOLE_DIGITS && (parts[2] ?? "").length <= MAX_FRACTION_DIGITS;
 }

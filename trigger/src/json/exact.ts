@@ -6,7 +6,7 @@
  */
 import { parse as parseLossless, stringify as stringifyLossless } from "lossless-json";
 
-/** Larger exponents are not expanded: `numeric` refuses such a number, and its digits would fill the memory. */
+/** Larger exponents are not expanded: `numeric` refuses such numbers, and their digits would fill the memory. */
 const LARGEST_EXPONENT = 150_000;
 
 export type Json = null | boolean | number | Numeral | string | Json[] | JsonObject;
@@ -22,7 +22,7 @@ export class Numeral {
     return Number(this.text);
   }
 
-  /** Convert to a double, for logs; `stringifyJson` writes the text. */
+  /** Return a double, for logs; `stringifyJson` writes the exact text. */
   toJSON(): number {
     return this.valueOf();
   }
@@ -39,17 +39,17 @@ export function parseJson(text: string): Json {
   return value as Json;
 }
 
-/** Write JSON, each number in its own text. Throws RangeError for NaN and infinities, which JSON does not have. */
+/** Return JSON text in which numbers keep their digits. Throws RangeError for NaN and infinities, which JSON lacks. */
 export function stringifyJson(value: unknown): string {
   const text = stringifyLossless(value, null, undefined, [
     { test: (part) => part instanceof Numeral, stringify: (part) => (part as Numeral).text },
     { test: (part) => typeof part === "number", stringify: (part) => formatFinite(part as number) },
   ]);
-  if (text === undefined) throw new TypeError("a value without a JSON form cannot be written");
+  if (text === undefined) throw new TypeError("the value cannot be written as JSON");
   return text;
 }
 
-/** Parse the text of a JSON number: a double where nothing is lost, a Numeral otherwise. */
+/** Parse the text of a JSON number: to a double if that loses nothing, else to a Numeral. */
 export function parseNumber(text: string): number | Numeral {
   const decimal = expandDecimal(text);
   const value = Number(decimal);
@@ -66,12 +66,12 @@ export function replaceUnstorable(value: Json): Json {
   );
 }
 
-/** Tell whether `value` is a JSON object. */
+/** Return whether `value` is a JSON object. */
 export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Numeral);
 }
 
-/** Write a JSON number without an exponent, as Postgres' `numeric` does: 1.50e1 is 15.0, 1e2 is 100, -0 is 0. */
+/** Return a JSON number without exponent, as Postgres's `numeric` prints it: 1.50e1 is 15.0, 1e2 is 100, -0 is 0. */
 function expandDecimal(text: string): string {
   const parts = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text);
   if (parts === null) throw new SyntaxError(`\`${text.slice(0, 40)}\` is not a JSON number`);

@@ -1,6 +1,6 @@
 /**
- * Collects the answers of open orders from the provider, and stores them in the steps that ordered them. It starts no
- * run, and skips orders whose lease another execution holds.
+ * Collects the answers of open orders from the provider, and stores them in the steps that placed the orders. It starts
+ * no run, and skips orders whose lease another execution holds.
  */
 import { internalCall, InternalApiError, type InternalApi, type InternalConfig } from "../api/client.js";
 import { isObject, type Json, type JsonObject } from "../json/exact.js";
@@ -14,24 +14,24 @@ import { ResultBuilder } from "../research/result.js";
 const BLOCK_SECONDS = 1;
 
 interface CollectOptions {
-  /** Collect for this organisation only; for any when it is blank. */
+  /** Collect only for this organisation; for all if it is blank. */
   readonly orgId: string;
-  /** Collect this order only, even if another execution holds its lease. */
+  /** Collect only this order, even if another execution holds its lease. */
   readonly orderId: string | null;
-  /** Collect also orders whose lease another execution holds. */
+  /** Also collect orders whose lease another execution holds. */
   readonly isForced: boolean;
 }
 
-/** A wire object: how many orders were processed, by result. */
+/** The number of processed orders by result; printed as JSON. */
 interface CollectTally {
-  /** The answer is recorded now. */
+  /** Their answers are recorded now. */
   completed: number;
   failed: number;
-  /** The provider has not finished. */
+  /** The provider has not finished them. */
   open: number;
-  /** The provider or the engine could not be reached. */
+  /** The provider or the engine could not be reached for them. */
   unreachable: number;
-  /** Step results into which an answer was written. */
+  /** The number of step results into which an answer was written. */
   settled: number;
 }
 
@@ -132,7 +132,7 @@ type StepEnd =
   | { status: "succeeded"; result: ReturnType<ResultBuilder["buildFound"]> }
   | { status: "failed"; result: ReturnType<ResultBuilder["buildNoAnswer"]>; failure: object & { message: string } };
 
-/** Write the answer into the step that placed the order, unless the step has a result or its run is being executed. */
+/** Store the answer in the step that placed the order, unless the step has a result or its run is being executed. */
 async function settleStep(
   config: InternalConfig,
   row: JsonObject,

@@ -1,8 +1,8 @@
 /**
  * Claims queued runs and keeps their leases.
  *
- * A runner that dies stops extending its leases, so that another runner can claim its runs. A runner that has lost a
- * lease gets an error from the engine and stops executing the run.
+ * A runner that dies no longer extends its leases, so another runner can claim its runs. A runner that has lost a lease
+ * gets an error from the engine and stops executing the run.
  */
 import { setTimeout as pause } from "node:timers/promises";
 
@@ -20,13 +20,13 @@ export interface Claim {
 export interface LeaseOptions {
   readonly worker: string;
   readonly leaseSeconds: number;
-  /** Claim runs of this organisation only; of any when it is blank. */
+  /** Claim only runs of this organisation; of any if it is blank. */
   readonly orgId: string;
 }
 
-/** Claim the next run that is queued or whose lease has expired; null when there is none. Throws InternalApiError. */
+/** Claim the next run that is queued or has an expired lease; return null if there is none. Throws InternalApiError. */
 export async function claimRun(api: InternalApi, options: LeaseOptions): Promise<Claim | null> {
-  // Without retries: a claim whose response was lost has leased a run already, and the loop claims again anyway.
+  // Not retried: if only the response was lost, a run is leased already; and the loop claims again anyway.
   const config = { ...api, retry: { ...api.retry, attempts: 1 }, orgId: options.orgId, companyId: null };
   const path = "/api/internal/pipeline-runs/claim";
   const data = await internalCall(config, path, { worker: options.worker, lease_seconds: options.leaseSeconds });
@@ -38,7 +38,7 @@ export async function claimRun(api: InternalApi, options: LeaseOptions): Promise
   return { runId, orgId, companyId: typeof companyId === "string" ? companyId : null, leaseToken };
 }
 
-/** A wire object: how many runs are queued, leased or at Trigger.dev, and how many orders are open. */
+/** The engine's counts: how many runs are queued, leased or at Trigger.dev, and how many orders are open. */
 interface Queue {
   readonly queued: number;
   readonly leased: number;
@@ -47,7 +47,7 @@ interface Queue {
   readonly open_orders: number;
 }
 
-/** Read the counts of the queue; null when the engine cannot be reached. */
+/** Request the counts of the queue; return null if the engine cannot be reached. */
 export async function readQueue(api: InternalApi, { orgId }: LeaseOptions): Promise<Queue | null> {
   const config = { ...api, retry: { ...api.retry, attempts: 1 }, orgId, companyId: null };
   try {
@@ -59,7 +59,7 @@ export async function readQueue(api: InternalApi, { orgId }: LeaseOptions): Prom
   }
 }
 
-/** Extend the lease periodically until `signal` is aborted; call `onLost` when another runner has it. Never throws. */
+/** Extend the lease periodically until `signal` is aborted; call `onLost` if another runner has it. Never throws. */
 export async function keepLease(
   api: InternalApi,
   claim: Claim,
@@ -81,7 +81,7 @@ export async function releaseLease(api: InternalApi, claim: Claim, logger: Logge
   await sendHeartbeat(api, claim, 1, logger, { released: true });
 }
 
-/** Report why this runner stops executing a run. The lease is kept, since an immediate retry would fail again. */
+/** Report why this runner leaves a run unfinished. The lease is kept, since an immediate retry would fail again. */
 export async function reportLeaving(
   api: InternalApi,
   claim: Claim,
@@ -92,7 +92,7 @@ export async function reportLeaving(
   await sendHeartbeat(api, claim, leaseSeconds, logger, { error_message: message.slice(0, 2000) });
 }
 
-/** Extend the lease; return false when the engine answers that another runner has it. */
+/** Extend the lease; return false if the engine says that another runner has it. */
 async function sendHeartbeat(
   api: InternalApi,
   claim: Claim,

@@ -1,4 +1,4 @@
-/** The local runner's loop: claims queued runs and executes several at a time, without Trigger.dev. */
+/** The local runner's loop: it claims queued runs and executes several at a time, without Trigger.dev. */
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 
@@ -10,7 +10,7 @@ import type { Polling } from "../research/research.js";
 import { sweepOrders } from "./collect.js";
 import { claimRun, keepLease, readQueue, releaseLease, reportLeaving, type Claim, type LeaseOptions } from "./lease.js";
 
-/** The lease of an order, longer than a blocking request to the provider and the pause after it. */
+/** The seconds of an order's lease: more than a blocking request to the provider and the pause after it take. */
 const HOLD_SECONDS = 60;
 const SWEEP_PAUSE_MS = 60_000;
 const WAITING_NOTE_MS = 30_000;
@@ -25,17 +25,17 @@ export interface RunnerOptions extends LeaseOptions {
   readonly idlePauseMs: number;
 }
 
-/** Counts of the runs that this runner claimed. */
+/** How many runs this runner claimed, by what became of them. */
 interface Tally {
-  /** Runs that ended here, succeeded or failed. */
+  /** Runs that this runner ended, as succeeded or failed. */
   ended: number;
-  /** Of those, the ones that failed. */
+  /** Those of `ended` that failed. */
   failed: number;
-  /** Runs that have to be resumed. */
+  /** Runs that this runner left unfinished, to be resumed. */
   left: number;
 }
 
-/** Execute queued runs until `options` or `stop` end the loop; then wait for the runs that are being executed. */
+/** Execute queued runs until `options` or `stop` end the loop; then wait for the runs still being executed. */
 export async function workThroughQueue(
   api: InternalApi,
   provider: Provider,
@@ -85,7 +85,7 @@ interface Sweep {
   finish(): Promise<void>;
 }
 
-/** Collect open orders of other executions in the background: at the start and then once a minute. */
+/** Collect open orders of other executions in the background: at the start, and then once a minute. */
 function createSweep(
   api: InternalApi,
   provider: Provider,
@@ -112,7 +112,7 @@ interface WaitingNotes {
   noteIdle(message: string): Promise<void>;
 }
 
-/** Log what the runner waits for: at once when that changes, and then every 30 seconds. */
+/** Log what the runner waits for: at once if that changes, otherwise every 30 seconds. */
 function createWaitingNotes(api: InternalApi, options: RunnerOptions, logger: Logger): WaitingNotes {
   let noted = "";
   let dueAt = 0;
@@ -130,7 +130,7 @@ function createWaitingNotes(api: InternalApi, options: RunnerOptions, logger: Lo
   };
 }
 
-/** Claim a run; null when there is none or the claim failed. Throws only where the runner should stop when idle. */
+/** Claim a run; return null if there is none, or the claim failed. With `untilIdle`, a failed claim throws. */
 async function tryClaimRun(
   api: InternalApi,
   options: RunnerOptions,
@@ -178,7 +178,7 @@ async function executeClaimedRun(
   } catch (error) {
     tally.left += 1;
     logger.warn("Run left to be taken up again", { pipeline_run_id: claim.runId, error: toMessage(error) });
-    // Only a runner that stops releases its lease early: otherwise an immediate retry would fail again.
+    // Only a runner that was told to stop releases its lease: after an error, an immediate retry would fail again.
     if (leaseLost.signal.aborted) return;
     if (stop.aborted) await releaseLease(api, claim, logger);
     else await reportLeaving(api, claim, options, logger, toMessage(error));
@@ -188,7 +188,7 @@ async function executeClaimedRun(
   }
 }
 
-/** Wait mostly in the provider's blocking request, since waiting costs nothing here, unlike on Trigger.dev. */
+/** Create the settings for waiting: mostly in the provider's blocking request, which costs nothing on this machine. */
 function createPolling(signal: AbortSignal): Polling {
   return {
     blockSeconds: 20,

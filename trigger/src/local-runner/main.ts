@@ -2,7 +2,7 @@
  * `npm run worker -- [--until-idle] [--once] [--concurrency N] [--lease SECONDS] [--org UUID]`: the local runner.
  *
  * Needs DATA_ENGINE_API_URL, DATA_ENGINE_INTERNAL_API_KEY and PARALLEL_API_KEY. SIGTERM and SIGINT stop it at the next
- * safe point; the next runner resumes its runs.
+ * safe point; another runner resumes its runs.
  */
 import { hostname } from "node:os";
 import { parseArgs } from "node:util";

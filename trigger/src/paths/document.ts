@@ -1,8 +1,8 @@
-/** The document that a spec's paths are evaluated over. */
+/** The document over which a spec's paths are evaluated. */
 import type { Json, JsonObject } from "../json/exact.js";
 
 export class Document {
-  /** The values of the roots; for an element of a `rows` array, `item` and `parent` are among them. */
+  /** The values by root: `output`, `context` and so on; for an element of a `rows` array also `item` and `parent`. */
   readonly roots: JsonObject;
 
   private constructor(roots: JsonObject) {
@@ -14,7 +14,9 @@ export class Document {
     return new Document(values);
   }
 
-  /** Return the same document with an element of a `rows` array as the root `item`, and the one around it. */
+  /**
+   * Return a copy whose root `item` is an element of a `rows` array, and whose root `parent` is the element around it.
+   */
   withItem(item: Json, parent?: Json): Document {
     return new Document({ ...this.roots, ...(parent === undefined ? {} : { parent }), item });
   }

@@ -1,8 +1,9 @@
 /**
  * The JMESPath functions that a path may call, with the results of Python's jmespath.
  *
- * `engine/jmespath/functions.py` has the same table for Python, and `tests/conformance` compares the two. Functions that
- * select return the values they were given; those that compute return doubles, in the spelling that Python gives them.
+ * `engine/jmespath/functions.py` has the same table for Python, and `tests/conformance` compares the two. Functions
+ * that select return the values that they were given; functions that compute return doubles, written as Python writes
+ * them.
  */
 import { parseEmbeddedJson } from "../json/embedded.js";
 import { isObject, type Json, type JsonObject, type Numeral } from "../json/exact.js";
@@ -20,19 +21,19 @@ import {
   type Kind,
 } from "./values.js";
 
-/** An argument `&expression`: evaluated by the function over each element. */
+/** An argument `&expression`, which the function evaluates over each element. */
 export class Reference {
   constructor(readonly evaluate: (element: Json) => Json) {}
 }
 
 export type Argument = Json | Reference;
 type Num = number | Numeral;
-/** What a parameter takes; an array of numbers or strings has elements of one kind. */
+/** What a parameter accepts; `numbers` and `strings` are arrays of only numbers or only strings. */
 type Parameter = "any" | "reference" | "numbers" | "strings" | Kind;
 type SortKey = number | string;
 
 interface FunctionDefinition {
-  /** For each parameter the kinds it takes, as in Python's signatures. */
+  /** The kinds that each parameter accepts, as in Python's signatures. */
   readonly parameters: readonly (readonly Parameter[])[];
   readonly isVariadic: boolean;
   readonly call: (given: never) => Json;
@@ -43,47 +44,53 @@ const ANY = ["any"] as const;
 
 const FUNCTIONS = new Map<string, FunctionDefinition>(
   Object.entries({
-    abs: define([["number"]], ([value]: [Num]) => fromDouble(Math.abs(toDouble(value)))),
-    ceil: define([["number"]], ([value]: [Num]) => fromDouble(Math.ceil(toDouble(value)))),
-    floor: define([["number"]], ([value]: [Num]) => fromDouble(Math.floor(toDouble(value)))),
-    sum: define([["numbers"]], ([values]: [Num[]]) => fromDouble(sumNumbers(values))),
-    avg: define([["numbers"]], ([values]: [Num[]]) =>
+    abs: defineFunction([["number"]], ([value]: [Num]) => fromDouble(Math.abs(toDouble(value)))),
+    ceil: defineFunction([["number"]], ([value]: [Num]) => fromDouble(Math.ceil(toDouble(value)))),
+    floor: defineFunction([["number"]], ([value]: [Num]) => fromDouble(Math.floor(toDouble(value)))),
+    sum: defineFunction([["numbers"]], ([values]: [Num[]]) => fromDouble(sumNumbers(values))),
+    avg: defineFunction([["numbers"]], ([values]: [Num[]]) =>
       values.length > 0 ? fromDouble(sumNumbers(values) / values.length) : null,
     ),
-    contains: define([["string", "array"], ANY], ([subject, search]: [string | Json[], Json]) =>
+    contains: defineFunction([["string", "array"], ANY], ([subject, search]: [string | Json[], Json]) =>
       containsValue(subject, search),
     ),
-    ends_with: define([["string"], ["string"]], ([text, end]: [string, string]) => text.endsWith(end)),
-    starts_with: define([["string"], ["string"]], ([text, start]: [string, string]) => text.startsWith(start)),
-    join: define([["string"], ["strings"]], ([glue, texts]: [string, string[]]) => texts.join(glue)),
-    keys: define([["object"]], ([object]: [JsonObject]) => listKeys(object)),
-    values: define([["object"]], ([object]: [JsonObject]) => listValues(object)),
-    length: define([["string", "array", "object"]], ([value]: [string | Json[] | JsonObject]) => measureLength(value)),
-    map: define([["reference"], ["array"]], ([expression, values]: [Reference, Json[]]) =>
+    ends_with: defineFunction([["string"], ["string"]], ([text, end]: [string, string]) => text.endsWith(end)),
+    starts_with: defineFunction([["string"], ["string"]], ([text, start]: [string, string]) => text.startsWith(start)),
+    join: defineFunction([["string"], ["strings"]], ([glue, texts]: [string, string[]]) => texts.join(glue)),
+    keys: defineFunction([["object"]], ([object]: [JsonObject]) => listKeys(object)),
+    values: defineFunction([["object"]], ([object]: [JsonObject]) => listValues(object)),
+    length: defineFunction([["string", "array", "object"]], ([value]: [string | Json[] | JsonObject]) =>
+      measureLength(value),
+    ),
+    map: defineFunction([["reference"], ["array"]], ([expression, values]: [Reference, Json[]]) =>
       values.map((value) => expression.evaluate(value)),
     ),
-    max: define([SORTABLE], ([values]: [Json[]]) => pickExtreme(values, readKeys(values), 1)),
-    min: define([SORTABLE], ([values]: [Json[]]) => pickExtreme(values, readKeys(values), -1)),
-    max_by: define([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
+    max: defineFunction([SORTABLE], ([values]: [Json[]]) => pickExtreme(values, readKeys(values), 1)),
+    min: defineFunction([SORTABLE], ([values]: [Json[]]) => pickExtreme(values, readKeys(values), -1)),
+    max_by: defineFunction([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
       pickExtreme(values, readKeys(values, key), 1),
     ),
-    min_by: define([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
+    min_by: defineFunction([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
       pickExtreme(values, readKeys(values, key), -1),
     ),
-    merge: define([["object"]], (objects: Json[]) => mergeObjects(objects), true),
-    not_null: define([ANY], (values: Json[]) => values.find((value) => value !== null) ?? null, true),
-    parse_json: define([ANY], ([value]: [Json]) => (typeof value === "string" ? parseEmbeddedJson(value) : value)),
-    reverse: define([["string", "array"]], ([value]: [string | Json[]]) => reverseValue(value)),
-    sort: define([SORTABLE], ([values]: [Json[]]) => sortByKeys(values, readKeys(values))),
-    sort_by: define([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
+    merge: defineFunction([["object"]], (objects: Json[]) => mergeObjects(objects), true),
+    not_null: defineFunction([ANY], (values: Json[]) => values.find((value) => value !== null) ?? null, true),
+    parse_json: defineFunction([ANY], ([value]: [Json]) =>
+      typeof value === "string" ? parseEmbeddedJson(value) : value,
+    ),
+    reverse: defineFunction([["string", "array"]], ([value]: [string | Json[]]) => reverseValue(value)),
+    sort: defineFunction([SORTABLE], ([values]: [Json[]]) => sortByKeys(values, readKeys(values))),
+    sort_by: defineFunction([["array"], ["reference"]], ([values, key]: [Json[], Reference]) =>
       sortByKeys(values, readKeys(values, key)),
     ),
-    to_array: define([ANY], ([value]: [Json]) => (Array.isArray(value) ? value : [value])),
-    type: define([ANY], ([value]: [Json]) => getKind(value)),
+    to_array: defineFunction([ANY], ([value]: [Json]) => (Array.isArray(value) ? value : [value])),
+    type: defineFunction([ANY], ([value]: [Json]) => getKind(value)),
   }),
 );
 
-/** Call a function. Throws TypeError for an unknown name, a wrong number of arguments or a kind it does not take. */
+/**
+ * Call a function. Throws TypeError for an unknown name, a wrong number of arguments, or an argument of a wrong kind.
+ */
 export function callFunction(name: string, given: Argument[]): Json {
   const definition = FUNCTIONS.get(name);
   if (definition === undefined) throw new TypeError(`there is no function ${name}()`);
@@ -101,14 +108,14 @@ export function callFunction(name: string, given: Argument[]): Json {
   return call(given as never);
 }
 
-/** Compare two sort keys, strings by code point; below, equal to or above zero. Throws TypeError for a mix. */
+/** Return a number below, equal to or above 0: the order of two sort keys. Throws TypeError for keys of two kinds. */
 export function compareKeys(left: SortKey, right: SortKey): number {
   if (typeof left === "number" && typeof right === "number") return left - right;
   if (typeof left === "string" && typeof right === "string") return compareText(left, right);
   throw new TypeError("a number cannot be compared with a string");
 }
 
-function define(
+function defineFunction(
   parameters: readonly (readonly Parameter[])[],
   call: FunctionDefinition["call"],
   isVariadic = false,
@@ -132,13 +139,13 @@ function containsValue(subject: string | Json[], search: Json): boolean {
   return subject.includes(search);
 }
 
-/** Measure characters of a string as code points, as Python counts them. */
+/** Return the length of an array, an object or a string; of a string the code points, as in Python. */
 function measureLength(value: string | Json[] | JsonObject): number {
   if (Array.isArray(value)) return value.length;
   return typeof value === "string" ? Array.from(value).length : Object.keys(value).length;
 }
 
-/** Merge objects, the later values win. Checks all arguments: the signature is that of the first one. */
+/** Merge objects; later values win. It checks every argument, since the signature covers only the first. */
 function mergeObjects(objects: Json[]): JsonObject {
   return buildObject(
     objects.flatMap((object) => {
@@ -162,7 +169,7 @@ function toSortKey(value: Json): SortKey {
   throw new TypeError(`the key is ${getKind(value)}, not a number or a string`);
 }
 
-/** Return the first value with the greatest (`sign` 1) or the least (-1) key; null when there are no values. */
+/** Return the first value with the greatest (`sign` 1) or least (`sign` -1) key; null if there are no values. */
 function pickExtreme(values: Json[], keys: SortKey[], sign: number): Json {
   let best: [SortKey, Json] | undefined;
   for (const [index, key] of keys.entries()) {

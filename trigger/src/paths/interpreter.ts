@@ -1,8 +1,8 @@
 /**
  * Evaluates parsed paths of JMESPath's reference grammar with the results of Python's jmespath.
  *
- * The library parses. Its own interpreter works on doubles and plain objects, and so loses what has to be kept here: the
- * digits of a number that is only selected, and the order of the keys of an object that a path builds.
+ * The library only parses. Its interpreter works on doubles and plain objects, and so loses what has to be kept here:
+ * the digits of a number that is only selected, and the order of the keys of an object that a path builds.
  */
 import type { compile } from "@jmespath-community/jmespath";
 
@@ -13,17 +13,17 @@ import { buildObject, getField, isEqual, isNumber, isTruthy, listValues, toDoubl
 export type Node = ReturnType<typeof compile>;
 type NodeOf<Type extends Node["type"]> = Extract<Node, { type: Type }>;
 
-/** Evaluate `node` over `value`. Throws TypeError or RangeError for a value that a function or comparator cannot take. */
+/** Evaluate `node` over `value`. Throws TypeError or RangeError for a value that a function or comparator refuses. */
 export function evaluateNode(node: Node, value: Json): Json {
   switch (node.type) {
     case "Current":
     case "Identity":
       return value;
-    case "Literal": // numbers of a path are doubles in both languages, and spelled as `jsonb` spells them
+    case "Literal": // numbers in a path are doubles in both languages, and written as `jsonb` writes them
       return parseJson(JSON.stringify(node.value));
     case "Field":
       return getField(value, node.name);
-    case "Subexpression": // a function on the right is called with null, too
+    case "Subexpression": // a function on the right is also called with null
     case "IndexExpression":
     case "Pipe":
       return evaluateNode(node.right, evaluateNode(node.left, value));
@@ -33,7 +33,7 @@ export function evaluateNode(node: Node, value: Json): Json {
       return Array.isArray(value) ? sliceArray(value, node) : null;
     case "Flatten": {
       const base = evaluateNode(node.child, value);
-      return Array.isArray(base) ? base.flatMap((each) => each) : null;
+      return Array.isArray(base) ? base.flatMap((element) => element) : null;
     }
     case "Projection": {
       const base = evaluateNode(node.left, value);
@@ -52,7 +52,7 @@ export function evaluateNode(node: Node, value: Json): Json {
     case "MultiSelectHash":
       return value === null
         ? null
-        : buildObject(node.children.map((each) => [each.name, evaluateNode(each.value, value)]));
+        : buildObject(node.children.map((child) => [child.name, evaluateNode(child.value, value)]));
     case "OrExpression": {
       const left = evaluateNode(node.left, value);
       return isTruthy(left) ? left : evaluateNode(node.right, value);
@@ -70,7 +70,7 @@ export function evaluateNode(node: Node, value: Json): Json {
         node.name,
         node.children.map((child) => evaluateArgument(child, value)),
       );
-    default: // the library parses a later specification: string slices, `let`, arithmetic
+    default: // the library parses a later specification with string slices, `let`, arithmetic
       throw new SyntaxError(`${node.type} is not part of JMESPath's reference grammar`);
   }
 }
@@ -98,13 +98,14 @@ function unboxNumber(value: string | number | Numeral): string | number {
   return typeof value === "string" ? value : toDouble(value);
 }
 
-/** Evaluate `right` over each value that fulfils `condition`, and leave out what gives null. */
+/** Evaluate `right` over each value that fulfils `condition`; leave out results that are null. */
 function projectValues(values: Json[], right: Node, condition?: Node): Json[] {
-  const matching = condition === undefined ? values : values.filter((each) => isTruthy(evaluateNode(condition, each)));
-  return matching.map((each) => evaluateNode(right, each)).filter((each) => each !== null);
+  const matching =
+    condition === undefined ? values : values.filter((element) => isTruthy(evaluateNode(condition, element)));
+  return matching.map((element) => evaluateNode(right, element)).filter((result) => result !== null);
 }
 
-/** Slice as Python does. Throws RangeError for the step 0. */
+/** Slice an array as Python does. Throws RangeError for the step 0. */
 function sliceArray(values: Json[], { start, stop, step: given }: NodeOf<"Slice">): Json[] {
   const step = given ?? 1;
   if (step === 0) throw new RangeError("the step of a slice is 0");

@@ -1,4 +1,4 @@
-/** Evaluates the paths of specs, JMESPath expressions that `dex check` has accepted, over documents. */
+/** Evaluates the paths of specs over documents. They are JMESPath expressions that `dex check` has accepted. */
 import { compile } from "@jmespath-community/jmespath";
 
 import { isObject, type Json } from "../json/exact.js";
@@ -11,7 +11,7 @@ export { isTruthy } from "./values.js";
 
 const compiledPaths = new Map<string, Node>();
 
-/** A path cannot be evaluated over a document; the message has the path, but not the value. */
+/** A path cannot be evaluated over a document; the message contains the path, but no value. */
 export class ReadError extends Error {
   override readonly name = "ReadError";
 
@@ -20,7 +20,7 @@ export class ReadError extends Error {
   }
 }
 
-/** Return the exact value at the path `expression`, null where there is none. Throws ReadError. */
+/** Return the value at the path `expression` with all its digits, null if there is none. Throws ReadError. */
 export function readPath(document: Document, expression: string): Json {
   return rethrowAsReadError(expression, () => searchPath(document.roots, expression));
 }
@@ -29,9 +29,9 @@ export function readPath(document: Document, expression: string): Json {
 type Item = { readonly document: Document } | { readonly refused: string };
 
 /**
- * Return an item for each element of the array at a path; with two paths, for each element of the second array in each
- * element of the first, which is the root `parent` then. `needsObjects` refuses elements that are no objects. Throws
- * ReadError where the first path gives no array.
+ * Return an item for each element of the array at the path `rows`. With two paths, the second is that of an array in
+ * each element of the first, and its elements are returned; `parent` is the element of the first. `needsObjects`
+ * refuses elements that are not objects. Throws ReadError if the first path gives no array.
  */
 export function readItems(document: Document, rows: string | readonly string[], needsObjects: boolean): Item[] {
   const [outer = "", inner] = typeof rows === "string" ? [rows] : rows;
@@ -68,7 +68,7 @@ function describeKind(value: Json): string {
   return kind === "null" ? kind : `${/^[ao]/.test(kind) ? "an" : "a"} ${kind}`;
 }
 
-/** Evaluate `expression` over any JSON value. Throws what the evaluation throws. */
+/** Evaluate `expression` over any JSON value. Throws the errors of `evaluateNode`. */
 export function searchPath(value: Json, expression: string): Json {
   return evaluateNode(compilePath(expression), value);
 }

@@ -1,19 +1,19 @@
 /**
  * The operations on JSON values that evaluating a path needs: kinds, truth, fields, keys, comparison.
  *
- * A number stays the `Numeral` as which it was parsed, so that a selected value keeps its digits, and is converted to a
- * double only for computing and comparing. Python evaluates the same paths over documents as `jsonb` returns them, so
- * the keys of a document's objects are listed in the order of `jsonb`. Objects that a path builds keep their insertion
- * order, as a Python `dict` does.
+ * A number stays the `Numeral` that the parser made, so that a selected value keeps its digits; only computing and
+ * comparing convert it to a double. Python evaluates the same paths over documents that `jsonb` returns, so the keys of
+ * a document's objects are listed in the order of `jsonb`. Objects that a path builds keep their insertion order, as a
+ * Python `dict` does.
  */
 import { isObject, Numeral, parseNumber, type Json, type JsonObject } from "../json/exact.js";
 
-/** The keys of the objects that paths have built, in order: JavaScript lists keys such as `10` first. */
+/** The keys of objects that paths have built, in insertion order; JavaScript itself lists keys such as `10` first. */
 const builtKeys = new WeakMap<JsonObject, string[]>();
 
 export type Kind = "null" | "boolean" | "number" | "string" | "array" | "object";
 
-/** Return what JMESPath calls the type of `value`. */
+/** Return the JMESPath type of `value`. */
 export function getKind(value: Json): Kind {
   if (value === null) return "null";
   if (Array.isArray(value)) return "array";
@@ -25,31 +25,31 @@ export function isNumber(value: Json): value is number | Numeral {
   return typeof value === "number" || value instanceof Numeral;
 }
 
-/** Tell whether JMESPath takes `value` for true: null, false, "", [] and {} are falsy, 0 is not. */
+/** Return whether JMESPath regards `value` as true: null, false, "", [] and {} are falsy, 0 is not. */
 export function isTruthy(value: Json): boolean {
   if (value === null || value === false || value === "") return false;
   if (Array.isArray(value)) return value.length > 0;
   return !isObject(value) || Object.keys(value).length > 0;
 }
 
-/** Return the value of a key, null where there is none; `constructor` is a key like any other. */
+/** Return the value of a key, null if there is none; `constructor` is a key like any other. */
 export function getField(value: Json, name: string): Json {
   return isObject(value) && Object.hasOwn(value, name) ? (value[name] ?? null) : null;
 }
 
-/** Build an object of entries; of a repeated key the last value and the first place stay. */
+/** Build an object from entries; a repeated key has its first place and its last value. */
 export function buildObject(entries: [string, Json][]): JsonObject {
   const object = Object.fromEntries(entries);
   builtKeys.set(object, [...new Set(entries.map(([key]) => key))]);
   return object;
 }
 
-/** List the keys: those of a document as `jsonb` orders them, those of a built object as they were set. */
+/** List the keys of an object: in the order of `jsonb` for a document's object, as inserted for a built one. */
 export function listKeys(value: JsonObject): string[] {
   return builtKeys.get(value) ?? Object.keys(value).sort(compareKeys);
 }
 
-/** List the values, in the order of `listKeys`. */
+/** List the values of an object in the order of `listKeys`. */
 export function listValues(value: JsonObject): Json[] {
   return listKeys(value).map((key) => getField(value, key));
 }
@@ -70,7 +70,7 @@ export function isEqual(left: Json, right: Json): boolean {
   );
 }
 
-/** Convert a number to the double that functions and comparators use. Throws RangeError when it is too large for one. */
+/** Convert a number to the double that functions and comparators use. Throws RangeError if it is too large for one. */
 export function toDouble(value: number | Numeral): number {
   const double = Number(value);
   if (!Number.isFinite(double)) throw new RangeError("a number does not fit a double");
@@ -83,12 +83,12 @@ export function fromDouble(double: number): number | Numeral {
   return parseNumber(String(double));
 }
 
-/** Compare strings by code point: UTF-8 keeps that order, UTF-16, which `<` compares, does not. */
+/** Compare strings by code point: as UTF-8, which has that order; `<` compares UTF-16, which does not. */
 export function compareText(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }
 
-/** Compare keys as `jsonb` orders them: the shorter in UTF-8 first, then byte by byte. */
+/** Compare keys in the order of `jsonb`: first by length in UTF-8, then byte by byte. */
 function compareKeys(left: string, right: string): number {
   return Buffer.byteLength(left) - Buffer.byteLength(right) || compareText(left, right);
 }

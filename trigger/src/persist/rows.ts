@@ -1,7 +1,7 @@
 /**
  * Reads the rows of a spec with `rows` from one result, element by element, and posts them in batches of limited size.
  *
- * An element whose path throws, or which the engine refuses, is left out with a warning; the repair at the end of the
+ * An element whose paths throw, or which the engine refuses, is left out with a warning; the repair at the end of the
  * run records the refusal.
  */
 import { InternalApiError, type StoredRows } from "../api/client.js";
@@ -10,15 +10,15 @@ import { stringifyJson, type Json } from "../json/exact.js";
 import { toMessage, type Facts, type Logger } from "../logger.js";
 import { readPath, readItems } from "../paths/read.js";
 
-/** The paths of the rows and their fields, and what warnings about them contain. */
+/** The paths of the rows and of their fields, and what warnings about them contain. */
 interface RowSource {
-  /** For warnings: whose rows these are. */
+  /** The title of the spec, for warnings. */
   readonly title: string;
-  /** The path of the array; with two, the second is that of an array in each element of the first. */
+  /** The path of the array; the second of two is the path of an array in each element of the first. */
   readonly rows: string | readonly string[];
-  /** Whether an element that is no object is refused: some path goes into it. */
+  /** Whether an element that is not an object is refused, because some path reads a key of it. */
   readonly needsObjects: boolean;
-  /** Field -> its path. */
+  /** The path of each field, by the field's name. */
   readonly fields: Record<string, string>;
   readonly facts: Facts;
   readonly logger: Logger;
@@ -26,7 +26,7 @@ interface RowSource {
 
 export type Row = Record<string, Json>;
 
-/** A row, and the index of its element in the array. */
+/** A row and the index of its element in the array. */
 interface Element {
   readonly index: number;
   readonly row: Row;
@@ -54,9 +54,9 @@ export function* readBatches(document: Document, source: RowSource): Generator<E
 }
 
 /**
- * Post a batch and return how many of its rows the engine stored. Logs a warning for each element that it refuses.
+ * Post a batch and return how many of its rows the engine stored. Log a warning for each element that it refuses.
  *
- * Throws what `post` throws, unless that is an answer 422: then none of the batch can be stored.
+ * Throws what `post` throws, except for the status 422, which means that no row of the batch can be stored.
  */
 export async function postBatch(
   batch: Element[],
@@ -70,7 +70,7 @@ export async function postBatch(
     }
     return rows.length;
   } catch (error) {
-    // The next batch may still be stored.
+    // Not thrown, since the next batch may be storable.
     if (!(error instanceof InternalApiError) || error.status !== UNPROCESSABLE) throw error;
     for (const { index } of batch) logLeftOut(source, index, "it is refused", error);
     return 0;

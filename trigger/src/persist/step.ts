@@ -1,17 +1,17 @@
-/** The argument of a persist block: one step whose result is recorded. */
+/** The argument of a persist block, which is the generated function that stores a step's result as rows. */
 import type { InternalConfig } from "../api/client.js";
 import { Document } from "../paths/document.js";
 import type { JsonObject } from "../json/exact.js";
 import type { Logger } from "../logger.js";
 import type { OperationResult } from "../research/operation.js";
 
-/** One step of a run: its result, the context after it, and the API and logger to use. */
+/** One step of a run whose result is recorded, the context after it, and the API and logger to use. */
 export interface PersistStep {
   readonly operationId: string;
   readonly result: OperationResult;
-  /** The cumulative context with the result's output already merged into it. */
+  /** The cumulative context, into which the result's output is merged already. */
   readonly context: JsonObject;
-  /** The input of the step: the context before. */
+  /** The input of the step: the context before it. */
   readonly input: JsonObject;
   readonly run: {
     readonly org_id: string;
@@ -22,13 +22,13 @@ export interface PersistStep {
   };
   /** The id of the recorded step result, from which the engine makes the rows. */
   readonly stepResultId: string;
-  /** When the engine recorded the result: of two rows with the same key, the later one is kept. */
+  /** When the engine recorded the result. Of two rows with the same key, the one recorded later wins. */
   readonly recordedAt: string | null;
   readonly internalConfig: InternalConfig;
   readonly logger: Logger;
 }
 
-/** Build the document that paths are evaluated over. */
+/** Build the document over which paths are evaluated. */
 export function buildDocument({ result, context, input, run, operationId }: PersistStep): Document {
   const operation = { id: operationId, status: result.status };
   return Document.fromRoots({ output: result.output, context, step_input: input, run: { ...run }, operation });

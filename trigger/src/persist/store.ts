@@ -1,8 +1,9 @@
 /**
- * What generated persist blocks call: evaluate a step result's paths, post the body, and log the outcome.
+ * What generated persist blocks call: evaluate the paths over a step result, post the body, and log the outcome.
  *
- * A persist block never fails its run. An error is logged as a warning, since the result is recorded already, and the
- * repair at the end of the run writes the missing rows.
+ * A persist block is the function that stores a step's result as the rows of one spec. It never fails its run: an error
+ * is logged as a warning, since the result is recorded already, and the repair at the end of the run writes missing
+ * rows.
  */
 import { internalPost, internalPostRows } from "../api/client.js";
 import type { Json, JsonObject } from "../json/exact.js";
@@ -12,7 +13,7 @@ import { isTruthy, readPath } from "../paths/read.js";
 import { postBatch, readBatches } from "./rows.js";
 import { buildDocument, type PersistStep } from "./step.js";
 
-/** The columns that every table has beside those of its spec, as the API answers them. */
+/** The columns that every table has besides those of its spec, as in the API's responses. */
 export interface ProvidedColumns {
   readonly id: string;
   readonly org_id: string;
@@ -24,63 +25,63 @@ export interface ProvidedColumns {
   readonly updated_at: string;
 }
 
-/** The run and step result a row comes from, and when that was recorded: part of every body. */
+/** Which run and step result a row comes from, and when that was recorded; every body has these. */
 export interface SourceColumns {
   readonly source_submission_id: string;
   readonly source_pipeline_run_id: string;
   readonly source_step_result_id: string;
   readonly source_recorded_at: string | null;
-  /** The operation whose normalizers apply, where that depends on it. */
+  /** The operation, if normalizers differ between operations. */
   readonly source_operation_id?: string;
 }
 
-/** What a query may give for a column: one value, a list of which one must match, or null for no filter. */
+/** The filter of a column in a query: one value, a list of which one must match, or null for no filter. */
 export type FilterValue<Value> = Value | readonly Value[] | null;
 
-/** What all blocks have: the endpoint, the guard, and the messages to log. */
+/** What every persist block has: the endpoint, the guard, and the messages to log. */
 interface Block {
-  /** The guard: a path that must be truthy for the result to be stored, and the message to log when it is not. */
+  /** A path that must be truthy for the result to be stored, and the message to log if it is not. */
   readonly guard?: { readonly path: string; readonly filtered: string };
   /** The path of the upsert endpoint. */
   readonly endpoint: string;
-  /** The message to log when the row was stored. */
+  /** The message to log if the row was stored. */
   readonly persisted: string;
-  /** The message to log, with the outcome, when the engine did not store the row: it is superseded or filtered. */
+  /** The message to log, with the outcome, if the engine did not store the row (superseded, filtered or rejected). */
   readonly notPersisted: string;
-  /** The message to log when the row could not be sent. */
+  /** The message to log if the row could not be sent. */
   readonly failed: string;
 }
 
-/** A block that makes one row of a result. */
+/** A persist block that makes one row from a result. */
 export interface RowBlock<Row = JsonObject, Body = object> extends Block {
   readonly body: (document: Document) => Body;
-  /** The columns of the stored row to log: those of its key. */
+  /** The columns of the stored row to log, which are those of its key. */
   readonly logged: readonly (keyof Row & string)[];
 }
 
-/** A block that makes a row of each element of an array. */
+/** A persist block that makes a row from each element of an array. */
 export interface RowsBlock<Element = Record<string, Json>> extends Block {
-  /** For warnings: whose rows these are. */
+  /** The title of the spec, for warnings. */
   readonly title: string;
-  /** The path of the array; with two, the second is that of an array in each element of the first. */
+  /** The path of the array; the second of two is the path of an array in each element of the first. */
   readonly rows: string | readonly string[];
-  /** Whether an element that is no object is refused: some path goes into it. */
+  /** Whether an element that is not an object is refused, because some path reads a key of it. */
   readonly needsObjects: boolean;
-  /** Field -> its path. */
+  /** The path of each field, by the field's name. */
   readonly fields: Readonly<Record<keyof Element & string, string>>;
   readonly sources: SourceColumns;
 }
 
-/** The result of a block: the outcome that the engine answered, and the facts to log. */
+/** What posting rows gave: the outcome in the engine's response, and facts to log. */
 interface Stored {
   readonly outcome: string;
   readonly facts: Facts;
 }
 
-/** Outcomes after which the stored row equals that of this result. */
+/** The outcomes after which the stored row has the values of this result. */
 const STORED_OUTCOMES = ["written", "unchanged"];
 
-/** Post one row to an endpoint that takes one. Never throws. */
+/** Post one row to an endpoint that takes a single row. Never throws. */
 export async function storeRow(step: PersistStep, block: RowBlock): Promise<void> {
   await runBlock(step, block, async (document) => {
     const { row, outcome } = await internalPost(step.internalConfig, block.endpoint, block.body(document));
@@ -88,7 +89,7 @@ export async function storeRow(step: PersistStep, block: RowBlock): Promise<void
   });
 }
 
-/** Post one row to an endpoint that takes many. Never throws. */
+/** Post one row to an endpoint that takes `rows`. Never throws. */
 export async function storeSingleRow(step: PersistStep, block: RowBlock): Promise<void> {
   await runBlock(step, block, async (document) => {
     const { rows, outcome } = await internalPostRows(step.internalConfig, block.endpoint, block.body(document));
@@ -96,7 +97,7 @@ export async function storeSingleRow(step: PersistStep, block: RowBlock): Promis
   });
 }
 
-/** Post a row per element of an array, in batches. Never throws. */
+/** Post a row for each element of an array, in batches. Never throws. */
 export async function storeRows(step: PersistStep, block: RowsBlock): Promise<void> {
   const { internalConfig, logger, run } = step;
   const { endpoint, sources, title, rows: path, needsObjects, fields } = block;
@@ -115,14 +116,14 @@ export async function storeRows(step: PersistStep, block: RowsBlock): Promise<vo
   });
 }
 
-/** The outcomes by descending strength; the strongest outcome of the rows is that of the step result. */
+/** The outcomes, strongest first; a step result has the strongest outcome of its rows. */
 const OUTCOMES = ["written", "unchanged", "superseded", "filtered", "rejected"];
 
 function chooseStrongest(outcomes: ReadonlySet<string>): string {
   return OUTCOMES.find((outcome) => outcomes.has(outcome)) ?? "rejected";
 }
 
-/** Call `store` with the step's document, unless the guard is falsy; log the outcome. Never throws. */
+/** Call `store` with the step's document unless the guard is falsy; log the outcome. Never throws. */
 async function runBlock(
   step: PersistStep,
   block: Block,

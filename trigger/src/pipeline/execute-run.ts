@@ -1,9 +1,9 @@
 /**
- * Executes one pipeline run, from its first open step to its end.
+ * Executes one pipeline run, from its first step without a result to its end.
  *
- * An execution may be killed at any line and started again with the same ids: recorded steps are not executed again,
- * and research that was ordered is awaited and not ordered again. `executeRun` throws when the run should be resumed
- * later (the engine cannot be reached, another execution has the run). An error of the run itself ends it as failed.
+ * An execution may be killed anywhere and started again with the same ids: recorded steps are not executed again, and
+ * research that was ordered is awaited, not ordered again. `executeRun` throws if the run has to be resumed later (the
+ * engine cannot be reached, or another execution has the run). An error of the run itself ends it as failed.
  */
 import { InternalApiError, type InternalApi, type InternalConfig } from "../api/client.js";
 import { isObject, type JsonObject } from "../json/exact.js";
@@ -23,7 +23,7 @@ import { traceWork } from "../tracing.js";
 import { RunRecords, type Execution, type Persistence, type Repair } from "./records.js";
 import { carryContext, hasEnded, mergeContext, RunError, type Run, type RunStatus, type Step } from "./run.js";
 
-/** A wire object: the payload of the task. */
+/** The payload of the Trigger.dev task, as JSON. */
 export interface RunPayload {
   readonly pipeline_run_id: string;
   readonly org_id: string;
@@ -36,16 +36,16 @@ interface Dependencies {
   readonly polling: Polling;
   readonly logger: Logger;
   readonly execution: Execution;
-  /** Aborted when another runner has the run, or when this process has to end. */
+  /** Aborted once another runner has the run, or this process has to end. */
   readonly signal?: AbortSignal;
 }
 
-/** A wire object: how a run ended, the output of the task. */
+/** How a run ended: the output of the Trigger.dev task, as JSON. */
 export interface RunOutcome {
   readonly pipeline_run_id: string;
   readonly status: RunStatus;
   readonly error?: string;
-  /** The report of the repair for each spec, when the run ended here. */
+  /** The report of the repair for each spec, if this execution ended the run. */
   readonly persistence: Persistence[];
 }
 
@@ -111,7 +111,7 @@ async function executeSteps(
     logger.info(`Step succeeded: ${result.status}`, { ...facts, duration_ms: Date.now() - startedAt });
 
     context = carryContext(context, result.output);
-    // The result is recorded: rows that a persist block does not write are written by the repair when the run ends.
+    // The result is recorded first, so the repair at the end of the run can write what a persist block does not.
     await persistStepResult({
       operationId,
       result,
@@ -157,7 +157,7 @@ async function executeStep(
 
 type Recorded = { at: string | null } | { failure: Failure };
 
-/** Record the result of a step; of a failed step, its error and the output it has. */
+/** Record the result of a step: for a failed step its error, and its output if it has one. */
 async function recordResult(
   step: Step,
   result: OperationResult,
@@ -176,7 +176,7 @@ async function recordResult(
     return { at: await records.recordStepSucceeded(step, payload, durationMs, endedAt) };
   } catch (error) {
     if (!isRefusedBody(error)) throw error;
-    // A failure and not an error: the engine would refuse the result again. The answer is kept with its order.
+    // The step fails, and nothing is thrown: the engine would refuse the result again. The order keeps the answer.
     const failure = { code: "not_recorded", message: `the result cannot be recorded: ${toMessage(error)}` };
     await records.recordStepFailed(step, failure);
     return { failure };
@@ -187,7 +187,7 @@ function isRefusedBody(error: unknown): boolean {
   return error instanceof InternalApiError && (error.status === 413 || error.status === 422);
 }
 
-/** Records that a run succeeded or failed, and logs it. */
+/** Records the end of a run, succeeded or failed, and logs it. */
 class RunEnd {
   readonly #runId: string;
   readonly #records: RunRecords;
@@ -212,7 +212,7 @@ class RunEnd {
     return this.#buildOutcome({ status: "failed", error: message }, repair);
   }
 
-  /** Build the outcome, and warn of rows that the engine's repair could not write. */
+  /** Build the outcome; log a warning about rows that the engine's repair could not write. */
   #buildOutcome(end: Pick<RunOutcome, "status" | "error">, { persistence, error }: Repair): RunOutcome {
     const pipelineRun = { pipeline_run_id: this.#runId };
     if (error !== null) this.#logger.warn("Persistence is not complete", { ...pipelineRun, error });

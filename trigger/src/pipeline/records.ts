@@ -1,4 +1,4 @@
-/** Records the events of a run and its steps through the engine's internal API. */
+/** Records what happens to a run and its steps, through the engine's internal API. */
 import { internalCall, InternalApiError, internalPostForRow, type InternalConfig } from "../api/client.js";
 import { isObject, type Json, type JsonObject } from "../json/exact.js";
 import { toMessage } from "../logger.js";
@@ -7,7 +7,7 @@ import type { Failure } from "../research/operation.js";
 import { parseOrder, type Action, type Placement, type StepOrders } from "../research/orders.js";
 import { parseRun, type Run, type Step } from "./run.js";
 
-/** Another execution works on the same run; this one has to stop without changing anything. */
+/** Another execution is working on the same run, so this one has to stop without changing anything. */
 export class ConflictError extends Error {
   override readonly name = "ConflictError";
 
@@ -19,21 +19,21 @@ export class ConflictError extends Error {
   }
 }
 
-/** The identity of an execution, which is recorded, so that two executions of one run can be distinguished. */
+/** The identity of an execution. It is recorded, so that two executions of one run can be told apart. */
 export interface Execution {
-  /** Differs between any two executions, those of the same Trigger.dev run included. */
+  /** Different for any two executions, even of the same Trigger.dev run. */
   readonly id: string;
   readonly triggerRunId?: string;
   readonly leaseToken?: string;
 }
 
-/** A wire object: how many rows of one spec were found, written and rejected when the run ended. */
+/** The account of one spec at the end of a run, from the engine's response: step results by outcome. */
 export type Persistence = JsonObject;
 
 /** The report of the engine's repair, which writes missing rows when a run ends. */
 export interface Repair {
   readonly persistence: Persistence[];
-  /** Why the repair is not complete. */
+  /** Why the repair is incomplete; null if it is complete. */
   readonly error: string | null;
 }
 
@@ -50,7 +50,7 @@ export class RunRecords {
     this.#execution = execution;
   }
 
-  /** Load the run. Throws RunError when it cannot be executed as it is recorded. */
+  /** Load the run. Throws RunError if its record is incomplete or invalid. */
   async loadRun(): Promise<Run> {
     return parseRun(await this.#postForRow("pipeline-runs/get", { pipeline_run_id: this.#runId }));
   }
@@ -63,7 +63,7 @@ export class RunRecords {
     });
   }
 
-  /** Record the end of the run and return the report of the repair, which the engine makes before it answers. */
+  /** Record the end of the run; return the report of the repair, which the engine makes before it responds. */
   async recordRunSucceeded(): Promise<Repair> {
     return this.#endRun({ status: "succeeded" });
   }
@@ -77,8 +77,8 @@ export class RunRecords {
   }
 
   /**
-   * Record the result and return when it was recorded: the `source_recorded_at` of its rows. `endedAt` is when the order
-   * of its answer ended.
+   * Record the result and return the time of that, which its rows get as `source_recorded_at`. `endedAt` is when the
+   * order for its answer ended.
    */
   async recordStepSucceeded(
     step: Step,
@@ -98,7 +98,7 @@ export class RunRecords {
     return typeof finishedAt === "string" ? finishedAt : null;
   }
 
-  /** Record the failure, with the output of the step where it has one. */
+  /** Record the failure, with the output of the step if it has one. */
   async recordStepFailed(step: Step, failure: Failure, payload?: object): Promise<void> {
     const change = { status: "failed", error_message: failure.message, error_details: failure };
     await this.#updateStep(step, payload === undefined ? change : { ...change, output_payload: payload });
@@ -113,14 +113,14 @@ export class RunRecords {
     await this.#postForData("step-results/mark-remaining-skipped", body);
   }
 
-  /** Ask the engine for the normalized text of each input. */
+  /** Request the normalized text of each input from the engine. */
   async normalizeInputs(operationId: string, inputs: Candidates): Promise<JsonObject> {
     const body = { operation_id: operationId, inputs };
     const answer = await internalCall(this.#config, "/api/internal/step-results/normalize-inputs", body);
     return isObject(answer) ? answer : {};
   }
 
-  /** Create the record of a step's order. */
+  /** Create the object by which a step reads and changes the engine's record of its order. */
   createStepOrders(step: Step): StepOrders {
     let attempts = 0;
     const post = (path: string, body: object, config = this.#config) =>
@@ -142,7 +142,7 @@ export class RunRecords {
         return parsePlacement(await post("place", body));
       },
       recordAccepted: async (orderId, providerRunId) => {
-        // More retries than other writes: if the run id is lost, paid research is lost.
+        // Retried more often than other writes: without the run id, paid research is lost.
         const { retry } = this.#config;
         const config = { ...this.#config, retry: { ...retry, attempts: retry.attempts * 5 }, signal: undefined };
         await post("accepted", { order_id: orderId, provider_run_id: providerRunId }, config);
@@ -198,7 +198,7 @@ export class RunRecords {
     await this.#translateConflict(() => internalCall(this.#config, `/api/internal/${path}`, body));
   }
 
-  /** Throw ConflictError for a lost lease or an order of another execution: neither is a failure of the run. */
+  /** Throw ConflictError for a lost lease or another execution's order, since neither is a failure of the run. */
   async #translateConflict<Answer>(call: () => Promise<Answer>): Promise<Answer> {
     try {
       return await call();

@@ -1,4 +1,4 @@
-/** A run and its steps, parsed from the engine's answer to `pipeline-runs/get`. */
+/** A run and its steps, parsed from the engine's response to `pipeline-runs/get`. */
 import { isObject, type Json, type JsonObject } from "../json/exact.js";
 
 const RUN_STATUSES = ["queued", "running", "succeeded", "failed", "canceled"] as const;
@@ -14,9 +14,9 @@ export interface Run {
   readonly companyId: string | null;
   readonly submissionId: string;
   readonly status: RunStatus;
-  /** The W3C trace context of the request that made the run. */
+  /** The W3C trace context of the request that created the run. */
   readonly traceparent: string | null;
-  /** The context of the first step. */
+  /** The context with which the first step begins. */
   readonly input: JsonObject;
   readonly steps: readonly Step[];
 }
@@ -40,12 +40,14 @@ export class RunError extends Error {
   override readonly name = "RunError";
 }
 
-/** Tell whether there is nothing left to execute. */
+/** Return whether nothing is left to execute. */
 export function hasEnded(run: Run): boolean {
   return ENDED_STATUSES.includes(run.status);
 }
 
-/** Parse a run with its `submissions` and `step_results`, steps in order. Throws RunError naming what is missing. */
+/**
+ * Parse a run with its `submissions` and `step_results`; sort its steps. Throws RunError that names what is missing.
+ */
 export function parseRun(row: JsonObject): Run {
   const snapshot = asObject(row["blueprint_snapshot"]);
   const results = asList(row["step_results"]).map(asObject);
@@ -63,14 +65,14 @@ export function parseRun(row: JsonObject): Run {
   };
 }
 
-/** Merge an operation's output into the context: shallow, the keys of the output win. */
+/** Merge an operation's output into the context: shallowly, with the output's keys winning. */
 export function mergeContext(context: JsonObject, output: Json): JsonObject {
   return isObject(output) ? { ...context, ...output } : context;
 }
 
 /**
- * Return the context after a step with this output, which is stored with the step and is the input of the next one. The
- * provider's raw answer is removed from it, since it is stored only once, in the step that has it.
+ * Return the context after a step with this output: it is stored with the step, and is the input of the next step. The
+ * provider's raw answer is removed from it, since that is stored only once, in its own step.
  */
 export function carryContext(context: JsonObject, output: Json): JsonObject {
   const merged = Object.entries(mergeContext(context, output));

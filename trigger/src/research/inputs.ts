@@ -1,4 +1,4 @@
-/** Reads the inputs of an operation, the texts to insert into its prompt, from the context of its step. */
+/** Reads an operation's inputs (the texts for the placeholders of its prompt) from the context of its step. */
 import { isObject, Numeral, type Json, type JsonObject } from "../json/exact.js";
 import { toMessage } from "../logger.js";
 import { Document } from "../paths/document.js";
@@ -8,22 +8,22 @@ export interface Input {
   /** Paths over `context` and `step_input`; the first that gives a text is used. */
   readonly paths: readonly string[];
   readonly isRequired: boolean;
-  /** Whether the engine normalizes the text; then it uses the first path whose value it can normalize. */
+  /** Whether the engine normalizes the text; if so, the first path whose value can be normalized is used. */
   readonly isNormalized: boolean;
 }
 
-/** Inputs by name, "" for those the context does not have. */
+/** Inputs by name; "" for those that the context lacks. */
 export type Inputs = Record<string, string>;
 
-/** Values of an input, in the order of its paths, by its name. */
+/** The values of each input by its name, in the order of its paths. */
 export type Candidates = Record<string, Json[]>;
 
-/** Requests from the engine the normalized text of each input, or why there is none. */
+/** A function that requests from the engine the normalized text of each input, or why it has none. */
 export type NormalizeInputs = (operationId: string, candidates: Candidates) => Promise<JsonObject>;
 
 interface InputReading {
   readonly inputs: Inputs;
-  /** Input -> why its value cannot be used. */
+  /** Why the value of an input cannot be used, by the input's name. */
   readonly problems: Record<string, string>;
 }
 
@@ -65,7 +65,7 @@ export function findMissingInputs(inputs: Inputs, wanted: Readonly<Record<string
   return Object.entries(wanted).flatMap(([name, input]) => (input.isRequired && inputs[name] === "" ? [name] : []));
 }
 
-/** Build the document of the paths of `research`; `roots` are those beside the context. */
+/** Build the document for the paths of `research`: the context, and the other `roots`. */
 export function buildInputDocument(context: JsonObject, roots: Record<string, Json> = {}): Document {
   return Document.fromRoots({ context, step_input: context, ...roots });
 }

@@ -1,30 +1,30 @@
-/** The types of an operation, of its configuration by a step, and of its result. */
+/** The types of an operation, of a step's configuration for it, and of its result. */
 import type { Json, JsonObject } from "../json/exact.js";
 import type { Input } from "./inputs.js";
 import type { OutputSchema } from "./provider.js";
 
-/** One kind of Deep Research, generated from its spec into `src/operations/generated/`. */
+/** One kind of research, as `src/operations/generated/` has it, generated from its spec. */
 export interface Operation {
   readonly id: string;
   readonly provider: ProviderName;
-  /** The processor, unless the step's config names another one. */
+  /** The provider's processor, unless the step's configuration names another. */
   readonly processor: string;
   /** The prompt, with a placeholder `{{name}}` for each input. */
   readonly prompt: string;
   readonly inputs: Readonly<Record<string, Input>>;
-  /** The JSON Schema of the answer; null leaves its form to the provider. */
+  /** The JSON Schema of the answer; null lets the provider choose the form. */
   readonly outputSchema: OutputSchema | null;
-  /** Keys of the output beside the inputs -> paths over `inputs`, `context` and `step_input`. */
+  /** The further keys of the output, each with a path over `inputs`, `context` and `step_input`. */
   readonly output: Readonly<Record<string, string>>;
 }
 
 /** The providers that this runner can order from. */
 export type ProviderName = "parallel";
 
-/** Whether the research has content, has none, or failed. */
+/** Whether the research found something, found nothing, or failed. */
 type ResultStatus = "found" | "not_found" | "failed";
 
-/** A wire object: `operation_result` of `step_results.output_payload`. */
+/** The object `operation_result` in `step_results.output_payload`. */
 export interface OperationResult {
   readonly run_id: string;
   readonly operation_id: string;
@@ -35,10 +35,10 @@ export interface OperationResult {
   readonly error?: Failure;
 }
 
-/** A wire object: how the step got its answer. */
+/** How the step got its answer; stored in the result. */
 export interface Attempt {
   readonly provider: ProviderName;
-  /** Whether this execution ordered it, resumed an order, or used the order of another step. */
+  /** Whether this execution placed the order, resumed one, or used another step's. */
   readonly action: "bought" | "resumed" | "reused";
   readonly order_id: string | null;
   readonly run_id: string | null;
@@ -51,15 +51,15 @@ export interface Failure {
   readonly message: string;
 }
 
-/** A wire object: the `step_config` of a step. */
+/** The object `step_config` of a step. */
 export interface StepConfig {
   readonly processor?: string;
   readonly timeout_seconds?: number;
-  /** Take only an answer that was ordered after the submission was made. */
+  /** Use only an answer that was ordered after the submission was created. */
   readonly refresh?: boolean;
 }
 
-/** Parse a step's config; a key that is absent or of another type is left to the default. */
+/** Parse a step's configuration; a key that is absent or has the wrong type gets its default. */
 export function parseStepConfig(value: Json): StepConfig {
   const config = (typeof value === "object" && value !== null ? value : {}) as JsonObject;
   const { processor, timeout_seconds: timeoutSeconds, refresh } = config;

@@ -1,27 +1,27 @@
-/** The types of orders, and the interface by which a step reads and changes the engine's record of its order. */
+/** The types of orders, and the interface through which a step reads and changes the engine's record of its order. */
 import type { Json, JsonObject } from "../json/exact.js";
 
 /** What a step has to do next: order, poll the provider, wait for another step, use the answer, or fail. */
 export type Action = "buy" | "poll" | "wait" | "take" | "stop";
 
-/** An order of research, as the engine lists it. */
+/** An order for research, as in the engine's responses. */
 export interface ResearchOrder {
   readonly id: string;
   readonly provider: string;
   readonly processor: string;
   readonly providerRunId: string | null;
-  /** The step that placed it. */
+  /** The step that placed the order. */
   readonly stepResultId: string | null;
   readonly endedAt: string | null;
 }
 
 export interface Placement {
   readonly action: Action;
-  /** Absent when the budget does not allow an order. */
+  /** null if the budget does not allow an order. */
   readonly order: ResearchOrder | null;
-  /** With "take". */
+  /** The answer, if the action is "take". */
   readonly answer: Json;
-  /** With "stop". */
+  /** Why there will be no answer, if the action is "stop". */
   readonly code: string | null;
   readonly message: string | null;
 }
@@ -32,12 +32,12 @@ export interface PlacementRequest {
   readonly processor: string;
   /** The digest of the question. */
   readonly question: string;
-  /** The name of this attempt, unique for each request to the provider. */
+  /** The name of this attempt to order, unique for each request to the provider. */
   readonly holder: string;
-  /** Seconds after which other steps may take over the order, unless this step calls again. */
+  /** After so many seconds other steps may take over the order, unless this step calls again. */
   readonly holdSeconds: number;
   readonly refresh: boolean;
-  /** Keys of the operation's output beside the answer, for whoever collects it. */
+  /** The keys of the operation's output besides the answer, for a process that collects the answer later. */
   readonly output: JsonObject;
 }
 
@@ -46,12 +46,12 @@ export type OrderEnd =
   | { readonly status: "completed"; readonly answer: Json }
   | { readonly status: "failed"; readonly code: string; readonly message: string };
 
-/** The engine's record of the order of one step. Each method throws when the engine refuses or cannot be reached. */
+/** The engine's record of one step's order. Each method throws if the engine refuses or cannot be reached. */
 export interface StepOrders {
   readonly stepResultId: string;
   /** Return a new unique name for an attempt. */
   createHolder(): string;
-  /** Get the order of a question, created if there is none. Called in every round of waiting. */
+  /** Get the order for a question, which is created if there is none. Called in every round of waiting. */
   place(request: PlacementRequest): Promise<Placement>;
   /** Record the provider's run id. If this write is lost, paid research is lost. */
   recordAccepted(orderId: string, providerRunId: string): Promise<void>;
@@ -66,7 +66,7 @@ export interface StepOrders {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** A wire object: an order of the engine's answer. */
+/** Parse an order from the engine's response. */
 export function parseOrder(row: JsonObject): ResearchOrder {
   return {
     id: textOrNull(row["id"]) ?? "",

@@ -1,4 +1,4 @@
-/** Builds the keys of an operation's output beside the answer: its inputs by name, and those its spec adds. */
+/** Builds the keys of an operation's output besides the answer: its inputs by name, and the keys that its spec adds. */
 import type { JsonObject } from "../json/exact.js";
 import { toMessage } from "../logger.js";
 import { readPath } from "../paths/read.js";
@@ -6,7 +6,7 @@ import { buildInputDocument, type Inputs } from "./inputs.js";
 
 interface OutputKeys {
   readonly keys: JsonObject;
-  /** Key -> why it has no value. */
+  /** Why a key has no value, by the key. */
   readonly problems: Record<string, string>;
 }
 

@@ -8,12 +8,13 @@ import { MaybeBoughtError, NotBoughtError, type Order, type Provider, type Resea
 
 /** Statuses of research that has not ended. */
 const ACTIVE_STATUSES = ["queued", "running"];
-/** Codes of network errors after which the request certainly did not arrive. */
+/** Codes of network errors that mean that the request certainly did not arrive. */
 const NEVER_SENT_CODES = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN"];
 const REQUEST_TIMEOUT_MS = 30_000;
 
 /**
- * Create the provider at PARALLEL_BASE_URL, or at Parallel's own address. Throws SettingError without PARALLEL_API_KEY.
+ * Create the provider for PARALLEL_BASE_URL, or for Parallel's own address. Throws SettingError without
+ * PARALLEL_API_KEY.
  */
 export function createParallelProvider(env: Environment): Provider {
   const client = new Parallel({
@@ -21,7 +22,7 @@ export function createParallelProvider(env: Environment): Provider {
     baseURL: env["PARALLEL_BASE_URL"] ? readRequiredUrl(env, "PARALLEL_BASE_URL", "the provider's address") : null,
     maxRetries: 0, // a retry by the SDK could order twice
     timeout: REQUEST_TIMEOUT_MS,
-    logLevel: "off", // it logs bodies
+    logLevel: "off", // the SDK logs bodies
   });
   return {
     orderResearch: (order) => orderResearch(client, order),
@@ -71,8 +72,8 @@ async function fetchState(
 }
 
 /**
- * Fetch the status of a run without a result: the blocking call answers 408 while it runs, and 404 whether it failed or
- * never existed.
+ * Fetch the status of a run that has no result: the blocking call returns 408 while the run is active, and 404 both if
+ * it failed and if it never existed.
  */
 async function fetchStatus(client: Parallel, runId: string): Promise<ResearchState> {
   try {
@@ -116,7 +117,7 @@ function describeError(error: unknown): string {
   return `the provider answered ${error.status}${detail}${reference ? ` (ref ${reference})` : ""}`;
 }
 
-/** Read the provider's `{type: "error", error: {ref_id, message}}`; the body of a proxy may be anything. */
+/** Read the provider's `{type: "error", error: {ref_id, message}}`; a proxy's body may be anything, and gives {}. */
 function readErrorBody(body: unknown): { message?: string; ref_id?: string } {
   const inner = typeof body === "object" && body !== null && "error" in body ? body.error : body;
   return typeof inner === "object" && inner !== null ? inner : {};

@@ -1,7 +1,7 @@
 /**
  * The interface `Provider`, which each research provider implements in a file in this folder.
  *
- * The provider's API has no idempotency keys, so a repeated request is paid twice. Therefore `orderResearch` never
+ * The provider's API has no idempotency keys, so a repeated request is paid for twice. Therefore `orderResearch` never
  * retries a request, and its errors say whether the request may have been accepted.
  */
 import type { Json } from "../json/exact.js";
@@ -13,9 +13,9 @@ export type OutputSchema =
 export interface Order {
   prompt: string;
   processor: string;
-  /** null leaves the shape of the answer to the provider. */
+  /** null lets the provider choose the form of the answer. */
   outputSchema: OutputSchema | null;
-  /** Kept with the research at the provider: keys of at most 16 characters, values of at most 512. */
+  /** Stored with the research at the provider: keys of at most 16 characters, values of at most 512. */
   metadata: Record<string, string>;
 }
 

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 
 import { isObject, stringifyJson, type Json } from "../json/exact.js";
 
-/** Everything that an answer depends on. The organisation is added by the engine. */
+/** Everything on which an answer depends, except the organisation, which the engine adds. */
 export interface Question {
   readonly operation: string;
   readonly provider: string;

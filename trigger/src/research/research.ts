@@ -1,10 +1,10 @@
 /**
- * Conducts one Deep Research: orders it once, waits for its answer, and returns an OperationResult.
+ * Conducts the research of one step: orders it once, waits for its answer, and returns an OperationResult.
  *
  * The provider has no idempotency keys, so the sequence prevents paying twice: the order is recorded before the request
- * to the provider, the provider's run id immediately after it, and the answer before the step's result. When the
- * request was certainly not accepted, that is recorded, and the question may be ordered again. When it is unknown, the
- * question is not ordered again until a person has resolved the order. A time-out ends the waiting, not the order.
+ * to the provider, the provider's run id immediately after it, and the answer before the step's result. If the request
+ * was certainly not accepted, that is recorded, and the question may be ordered again. If that is unknown, the question
+ * is not ordered again until a person has resolved the order. A time-out ends the waiting, not the order.
  */
 import type { JsonObject } from "../json/exact.js";
 import { InternalApiError } from "../api/client.js";
@@ -18,10 +18,13 @@ import { fillPrompt } from "./prompt.js";
 import { digestQuestion } from "./question.js";
 import { ResultBuilder } from "./result.js";
 
-/** How to wait: a request that blocks up to `blockSeconds`, then a pause, in which Trigger.dev may free the slot. */
+/**
+ * How to wait for an answer: a request that blocks up to `blockSeconds`, then a pause, in which Trigger.dev may free
+ * the slot.
+ */
 export interface Polling {
   readonly blockSeconds: number;
-  /** The lease of the order, in seconds, longer than a blocking request and a pause together. */
+  /** The seconds of the order's lease, which must exceed a blocking request plus a pause. */
   readonly holdSeconds: number;
   pause(round: number): Promise<void>;
 }
@@ -30,26 +33,26 @@ interface ResearchTools {
   readonly provider: Provider;
   readonly polling: Polling;
   readonly logger: Logger;
-  /** Called only for an operation that has normalized inputs. */
+  /** Called only for operations with normalized inputs. */
   readonly normalizeInputs: NormalizeInputs;
-  /** When aborted, the waiting ends. */
+  /** Aborting it ends the waiting. */
   readonly signal?: AbortSignal;
 }
 
-/** The result of a step, and when its answer arrived, which becomes `recorded_at` of the step result. */
+/** The result of a step, and when its answer arrived, which becomes the step result's `recorded_at`. */
 export interface Research {
   readonly result: OperationResult;
   readonly endedAt: string | null;
 }
 
-/** The provider could not be reached until the step's time was over: the run has to be resumed later. */
+/** The provider could not be reached before the step's time was over, so the run has to be resumed later. */
 export class UnreachableError extends Error {
   override readonly name = "UnreachableError";
 }
 
-/** The longest time that the largest processors take, in seconds. */
+/** The seconds that the slowest processors take at most. */
 const DEFAULT_TIMEOUT_SECONDS = 2 * 60 * 60;
-/** Attempts to order when the provider's limit per minute is reached; their pauses take longer than a minute. */
+/** The most attempts to order while the provider's limit per minute is reached; their pauses exceed a minute. */
 const ORDER_ATTEMPTS = 12;
 
 /**
@@ -106,7 +109,7 @@ type Answer = { readonly isBoughtHere: boolean } & (
   | { readonly order: ResearchOrder | null; readonly failure: { code: string; message: string } }
 );
 
-/** Obtains the answer of one question for one step. */
+/** Obtains the answer to one question for one step. */
 class Ordering {
   readonly #research: Order;
   readonly #request: Omit<PlacementRequest, "holder">;
@@ -131,7 +134,7 @@ class Ordering {
     this.#holder = orders.createHolder();
   }
 
-  /** Repeat the action that the engine answers until there is an answer, or a reason why there is none. */
+  /** Do what the engine says next, again and again, until there is an answer or a reason why there is none. */
   async obtainAnswer(): Promise<Answer> {
     const { polling, signal } = this.#tools;
     const deadline = Date.now() + this.#seconds * 1000;
@@ -179,7 +182,9 @@ class Ordering {
     }
   }
 
-  /** Send the order to the provider and record the response; return the error when it certainly was not accepted. */
+  /**
+   * Send the order to the provider and record the response; return the error if the order was certainly not accepted.
+   */
   async #buyResearch(order: ResearchOrder): Promise<NotBoughtError | null> {
     const metadata = { order_id: order.id, ...this.#orders.metadata };
     let runId;
@@ -199,7 +204,7 @@ class Ordering {
     try {
       await this.#orders.recordAccepted(order.id, runId);
     } catch (error) {
-      // The run id could not be recorded; the log has it.
+      // The run id could not be recorded, so it is logged.
       const facts = { ...metadata, provider_run_id: runId, error: toMessage(error) };
       this.#tools.logger.error("Research was bought and its id could not be kept", facts);
       throw error;
@@ -207,7 +212,7 @@ class Ordering {
     return null;
   }
 
-  /** Request the answer from the provider and record the end of the order; return the state when it has not ended. */
+  /** Request the answer from the provider and record the end of the order; return its state if it has not ended. */
   async #askForAnswer(order: ResearchOrder, seconds: number): Promise<PendingState | Refusal | null> {
     const { provider, logger, signal } = this.#tools;
     const runId = order.providerRunId ?? "";
@@ -231,7 +236,7 @@ class Ordering {
     }
   }
 
-  /** Return the failure of a time-out. Throws UnreachableError when the provider could not be reached. */
+  /** Return the failure for a time-out. Throws UnreachableError if the provider could not be reached. */
   #buildTimeout(order: ResearchOrder, pending: PendingState | Refusal | typeof WAITING): Failure {
     const research = `research \`${order.providerRunId ?? ""}\` of order \`${order.id}\``;
     if (pending.kind === "refused") return { code: "not_recorded", message: `${research}: ${pending.message}` };
@@ -263,7 +268,7 @@ function describeWaiting({ action }: Placement): string {
   return action === "poll" ? "asking the provider" : "another step asks the provider";
 }
 
-/** Describe for a person how to find the order at the provider: by the metadata that it stores. */
+/** Tell a person how to find the order at the provider: by the metadata that the provider stores. */
 function describeDoubt(metadata: Record<string, string>): string {
   const marks = Object.entries(metadata)
     .map(([key, value]) => `\`${key}\` \`${value}\``)

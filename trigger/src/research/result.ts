@@ -16,7 +16,7 @@ export class ResultBuilder {
     this.#processor = processor;
   }
 
-  /** Build the result of an operation whose required inputs `names` of `wanted` have no text; `problems` say why. */
+  /** Build the result of an operation whose required inputs (`names`, of `wanted`) have no text; `problems` say why. */
   buildMissingInputs(
     names: string[],
     wanted: Readonly<Record<string, Input>>,
@@ -31,7 +31,7 @@ export class ResultBuilder {
     return { ...this.#buildFailed({ code: "missing_inputs", message }, []), missing_inputs: names };
   }
 
-  /** Build the result of an operation whose output would lack keys, for which nothing was ordered. */
+  /** Build the result of an operation for which nothing was ordered, because its output would lack keys. */
   buildBadOutput(problems: Record<string, string>): OperationResult {
     const words = Object.entries(problems).map(([key, problem]) => `\`${key}\`: ${problem}`);
     const message = `the output cannot be built, so nothing was bought: ${words.join("; ")}`;
@@ -43,9 +43,9 @@ export class ResultBuilder {
     return this.#buildFailed(failure, this.#buildAttempts(action, order, failure.code.replace(/^provider_/, "")));
   }
 
-  /** Build the result of research that has an answer, with its output where that has content. */
+  /** Build the result of research that has an answer, with an output if the answer has content. */
   buildFound(answer: Json, order: ResearchOrder, action: Attempt["action"], keys: JsonObject): OperationResult {
-    // Characters that Postgres cannot store are replaced here, so that the step result and the row are equal.
+    // Characters that Postgres cannot store are replaced here, so that step result and row stay equal.
     const envelope = replaceUnstorable(answer);
     const isFound = !isEmptyContent(readContent(envelope));
     const output = {
@@ -81,7 +81,7 @@ export class ResultBuilder {
   }
 }
 
-/** Return the content of the research, an object, a text or an array, from the provider's response. */
+/** Return the content of the answer in the provider's response: an object, a text or an array. */
 function readContent(envelope: Json): Json {
   if (!isObject(envelope)) return envelope;
   const output = envelope["output"];

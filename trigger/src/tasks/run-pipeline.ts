@@ -27,8 +27,8 @@ const polling: Polling = {
 };
 
 /**
- * Record that Trigger.dev has ended the run. A run that has ended already, or that was dispatched to another run of
- * Trigger.dev meanwhile, is not changed.
+ * Record that Trigger.dev gave up the run. A run that has ended already, or that was dispatched again meanwhile, is not
+ * changed.
  */
 async function reportEnd(
   { pipeline_run_id: runId, org_id: orgId }: RunPayload,
@@ -71,7 +71,7 @@ export const runPipelineTask = task<"run-pipeline", RunPayload, RunOutcome>({
         signal,
       });
     } catch (error) {
-      // No retry: another execution has the run, or the engine would answer the same again.
+      // Not retried: another execution has the run, or the engine would refuse it again.
       const isFinal = error instanceof ConflictError || (error instanceof InternalApiError && !error.isRetryable);
       throw isFinal ? new AbortTaskRunError(error.message) : error;
     } finally {

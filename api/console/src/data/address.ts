@@ -1,4 +1,4 @@
-/** The address of a page: a path and parameters in the fragment of the URL (after `#`), which browsers do not send. */
+/** The address of a page: path and parameters, in the fragment of the URL (after `#`), which browsers do not send. */
 import { useEffect, useState } from "preact/hooks";
 
 export interface Address {
@@ -21,7 +21,7 @@ function decodePart(part: string): string {
 
 type Parameters = Record<string, string | null | undefined>;
 
-/** Build the address of a page; the chosen organisation of a super-admin (`org`) is kept from the present address. */
+/** Build the address of a page; it keeps the organisation that a super-admin chose (`org`) from the present address. */
 export function buildAddress(path: string[], parameters: Parameters | URLSearchParams = {}): string {
   const query = new URLSearchParams();
   const entries = parameters instanceof URLSearchParams ? [...parameters] : Object.entries(parameters);

@@ -39,7 +39,7 @@ export function storeKey(key: string | null): void {
 }
 
 /** Send a request with the key and return the response. Throws Problem for an error response. */
-export async function send(path: string, options: RequestOptions = {}): Promise<Response> {
+export async function sendRequest(path: string, options: RequestOptions = {}): Promise<Response> {
   const headers: Record<string, string> = { authorization: `Bearer ${options.key ?? readKey() ?? ""}` };
   if (options.accept) headers["accept"] = options.accept;
   const init: RequestInit = { method: options.method ?? "GET", headers, cache: "no-store", credentials: "omit" };
@@ -60,29 +60,29 @@ export async function send(path: string, options: RequestOptions = {}): Promise<
   return response;
 }
 
-/** Responses that were requested before the page that needs them is drawn; each is used once. */
+/** Responses that were requested before their page is drawn, by path; each is used once. */
 const early = new Map<string, Promise<Response>>();
 
-/** Send a GET request whose response the next `request` of the same path uses. */
+/** Send a GET request; the next `fetchJson` of the same path uses its response. */
 export function sendEarly(path: string, options: RequestOptions): void {
-  const response = send(path, options);
-  response.catch(() => undefined); // whoever uses it is told
+  const response = sendRequest(path, options);
+  response.catch(() => undefined); // the `fetchJson` that uses it gets the error
   early.set(path, response);
 }
 
-/** Forget what was sent early: another caller must not see it. */
+/** Forget early responses, which another caller must not see. */
 export function forgetEarly(): void {
   early.clear();
 }
 
 /** Send a request and return the parsed JSON of the response. Throws Problem for an error response. */
-export async function request<T, M = Record<string, unknown>>(
+export async function fetchJson<T, M = Record<string, unknown>>(
   path: string,
   options: RequestOptions = {},
 ): Promise<Answer<T, M>> {
   const sent = early.get(path);
   early.delete(path);
-  const response = await (sent ?? send(path, options));
+  const response = await (sent ?? sendRequest(path, options));
   return parseJson(await response.text()) as Answer<T, M>;
 }
 

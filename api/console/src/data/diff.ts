@@ -7,7 +7,7 @@ export interface Change {
   after: Json | undefined;
 }
 
-/** Columns that change with every write, and are not compared. */
+/** Columns that are not compared, since they change with every write. */
 const BOOKKEEPING = new Set([
   "id",
   "org_id",
@@ -23,14 +23,14 @@ export function compareRows(before: JsonObject, after: JsonObject): Change[] {
   const names = new Set([...Object.keys(before), ...Object.keys(after)]);
   return [...names]
     .filter((name) => !BOOKKEEPING.has(name))
-    .flatMap((name) => compare(name, before[name], after[name]));
+    .flatMap((name) => comparePath(name, before[name], after[name]));
 }
 
-function compare(path: string, before: Json | undefined, after: Json | undefined): Change[] {
+function comparePath(path: string, before: Json | undefined, after: Json | undefined): Change[] {
   if (before !== undefined && after !== undefined && formatJson(before, 0) === formatJson(after, 0)) return [];
   if (isObject(before) && isObject(after)) {
     const names = new Set([...Object.keys(before), ...Object.keys(after)]);
-    return [...names].flatMap((name) => compare(`${path}.${name}`, before[name], after[name]));
+    return [...names].flatMap((name) => comparePath(`${path}.${name}`, before[name], after[name]));
   }
   if (Array.isArray(before) && Array.isArray(after)) return compareLists(path, before, after);
   return [{ path, before, after }];
@@ -38,13 +38,17 @@ function compare(path: string, before: Json | undefined, after: Json | undefined
 
 /** Compare lists of texts as sets, and other lists element by element. */
 function compareLists(path: string, before: Json[], after: Json[]): Change[] {
-  if ([...before, ...after].every((one) => typeof one === "string")) {
-    const gone = before.filter((one) => !after.includes(one)).map((one) => ({ path, before: one, after: undefined }));
-    const come = after.filter((one) => !before.includes(one)).map((one) => ({ path, before: undefined, after: one }));
-    return [...gone, ...come];
+  if ([...before, ...after].every((entry) => typeof entry === "string")) {
+    const removed = before
+      .filter((entry) => !after.includes(entry))
+      .map((entry) => ({ path, before: entry, after: undefined }));
+    const added = after
+      .filter((entry) => !before.includes(entry))
+      .map((entry) => ({ path, before: undefined, after: entry }));
+    return [...removed, ...added];
   }
   const length = Math.max(before.length, after.length);
   return Array.from({ length }, (_, index) => index).flatMap((index) =>
-    compare(`${path}.${index}`, before[index], after[index]),
+    comparePath(`${path}.${index}`, before[index], after[index]),
   );
 }

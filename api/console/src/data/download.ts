@@ -1,14 +1,14 @@
-/** Save a response as a file, without holding it in the page's memory where the browser has files for pages. */
+/** Save a response as a file; if the browser has a private file system, without holding it in memory. */
 
 const FOLDER = "exports";
-/** After this long a browser has copied the file to where its user keeps downloads. */
+/** How long the page keeps its file: by then the browser has copied it to the user's downloads. */
 const KEPT_MILLISECONDS = 10 * 60_000;
 
-/** Whether this browser streams a download into a file; over plain HTTP from another machine none does. */
+/** Whether this browser can stream a download to a file; over plain HTTP from another machine none can. */
 export const streamsFiles: boolean =
   "storage" in navigator && "FileSystemFileHandle" in window && "createWritable" in FileSystemFileHandle.prototype;
 
-/** Read a response to its end and hand it to the browser's downloads. Throws where it breaks off. */
+/** Read a response to its end and give it to the browser's downloads. Throws if the response breaks off. */
 export async function saveResponse(response: Response, name: string): Promise<void> {
   if (!streamsFiles || !response.body) {
     offerFile(await response.blob(), name);
@@ -27,7 +27,7 @@ export async function saveResponse(response: Response, name: string): Promise<vo
   setTimeout(() => void folder.removeEntry(stored), KEPT_MILLISECONDS);
 }
 
-/** Remove the files of exports that an earlier page left, for example because its tab was closed. */
+/** Remove files that an earlier export left behind, for example because its tab was closed. */
 export async function removeOldDownloads(): Promise<void> {
   if (!streamsFiles) return;
   const folder = await openFolder();

@@ -2,7 +2,7 @@
 import { isObject, type Json } from "./json";
 import type { Evidence } from "./types";
 
-/** Group evidence by the path that its `field` names; under "" is evidence whose field is not in the document. */
+/** Group evidence by the path that its `field` names; evidence whose field the document lacks is under "". */
 export function placeEvidence(document: Json, evidence: Evidence[]): Map<string, Evidence[]> {
   const placed = new Map<string, Evidence[]>();
   for (const note of evidence) {
@@ -12,7 +12,9 @@ export function placeEvidence(document: Json, evidence: Evidence[]): Map<string,
   return placed;
 }
 
-/** Return the longest prefix of a field's path (`founders.0.name` or `founders[0].name`) that is in the document. */
+/**
+ * Return the longest part of a path (`founders.0.name` or `founders[0].name`), from its start, that the document has.
+ */
 function findPath(document: Json, field: string): string {
   const found: string[] = [];
   let part: Json | undefined = document;

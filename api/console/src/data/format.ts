@@ -14,7 +14,7 @@ const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["minute", 60],
 ];
 
-/** Format a count with separators of thousands: 12,345. */
+/** Format a count with thousands separators: 12,345. */
 export function formatCount(value: number): string {
   return GROUPS.format(value);
 }
@@ -45,7 +45,7 @@ export function formatAgo(text: string, now = Date.now()): string {
   return "just now";
 }
 
-/** Format an amount of USD with all decimals that were sent, at least two. */
+/** Format an amount of USD with all its decimals, at least two. */
 export function formatUsd(text: string | null | undefined): string {
   if (text === null || text === undefined) return "unknown";
   const [whole = "0", decimals = ""] = text.split(".");
@@ -77,12 +77,12 @@ export function formatInline(value: Json | undefined): string {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value === "number" || value instanceof ExactNumber) return String(value);
   if (Array.isArray(value)) {
-    return value.every((one) => typeof one === "string") ? value.join(", ") : `${value.length} elements`;
+    return value.every((entry) => typeof entry === "string") ? value.join(", ") : `${value.length} elements`;
   }
   return isObject(value) ? `${Object.keys(value).length} keys` : "";
 }
 
-/** Return a URL if its scheme is http or https, else null: `javascript:` must not become a link. */
+/** Return a URL if its scheme is http or https, else null, since `javascript:` must not become a link. */
 export function safeUrl(text: string | null | undefined): string | null {
   if (!text || !/^https?:\/\//i.test(text)) return null;
   try {

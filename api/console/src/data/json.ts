@@ -13,7 +13,7 @@ export class ExactNumber {
 export type Json = null | boolean | number | string | ExactNumber | Json[] | { [key: string]: Json };
 export type JsonObject = Record<string, Json>;
 
-/** Parse JSON text; keep 1.10 and 12345678901234567890 exact in browsers that pass the source text to the reviver. */
+/** Parse JSON; 1.10 and 12345678901234567890 stay exact in browsers that pass the source text to the reviver. */
 export function parseJson(text: string): unknown {
   const revive = (_key: string, value: unknown, context?: { source?: string }): unknown =>
     typeof value === "number" && context?.source !== undefined && String(value) !== context.source
@@ -32,23 +32,23 @@ export function isScalar(value: Json): boolean {
 
 /** Format a value as indented JSON text, with numbers as they were sent. */
 export function formatJson(value: Json | undefined, indent = 2): string {
-  return write(value ?? null, "", " ".repeat(indent));
+  return writeValue(value ?? null, "", " ".repeat(indent));
 }
 
-function write(value: Json, before: string, step: string): string {
+function writeValue(value: Json, before: string, step: string): string {
   if (value instanceof ExactNumber) return value.text;
   const inside = before + step;
   const line = step ? "\n" : "";
   const gap = step ? " " : "";
   if (Array.isArray(value)) {
     if (value.length === 0) return "[]";
-    return `[${line}${value.map((one) => (step ? inside : "") + write(one, inside, step)).join("," + line)}${line}${step ? before : ""}]`;
+    return `[${line}${value.map((entry) => (step ? inside : "") + writeValue(entry, inside, step)).join("," + line)}${line}${step ? before : ""}]`;
   }
   if (isObject(value)) {
     const entries = Object.entries(value);
     if (entries.length === 0) return "{}";
     const parts = entries.map(
-      ([k, one]) => `${step ? inside : ""}${JSON.stringify(k)}:${gap}${write(one, inside, step)}`,
+      ([key, entry]) => `${step ? inside : ""}${JSON.stringify(key)}:${gap}${writeValue(entry, inside, step)}`,
     );
     return `{${line}${parts.join("," + line)}${line}${step ? before : ""}}`;
   }

@@ -8,8 +8,8 @@ export type Loaded<T> =
   | { state: "ready"; data: T; problem: null; reload: () => void };
 
 /**
- * Run `load` now and whenever `key` changes, and abort an earlier run. Until the new run ends, the earlier data are
- * returned, so that a table does not flicker, unless `subject` changed too.
+ * Run `load` now and whenever `key` changes; abort the run before. Until the new run ends, the earlier data are
+ * returned, so that a table does not flicker, unless `subject` has changed too.
  */
 export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T>, subject = key): Loaded<T> {
   const [round, setRound] = useState(0);

@@ -1,4 +1,4 @@
-/** A query of a table: its form in the address of the page, and in the body for the query endpoint. */
+/** A query of a table: how the page's address contains it, and the body for the query endpoint. */
 import type { Column, Spec } from "./types";
 
 export interface Filter {
@@ -64,11 +64,11 @@ function splitList(text: string | null): string[] {
   return (text ?? "").split(",").filter(Boolean);
 }
 
-/** Build the request body of a query from its filters, search and order. The API validates them, not this page. */
+/** Build the request body from a query's filters, search and order, which only the API validates. */
 export function buildBody(spec: Spec, question: Question, orgId: string | null): Record<string, unknown> {
   const body: Record<string, unknown> = {};
   for (const { column, operator, value } of question.filters) {
-    const known = spec.columns.find((one) => one.name === column);
+    const known = spec.columns.find((candidate) => candidate.name === column);
     const operators = (body[column] ??= {}) as Record<string, unknown>;
     operators[operator] = convertOperand(known, operator, value);
   }
@@ -80,7 +80,7 @@ export function buildBody(spec: Spec, question: Question, orgId: string | null):
 
 function convertOperand(column: Column | undefined, operator: string, value: string): unknown {
   if (operator === "is") return value === "not null" ? "not null" : null;
-  if (operator === "in") return value.split(",").map((one) => convertValue(column, one.trim()));
+  if (operator === "in") return value.split(",").map((entry) => convertValue(column, entry.trim()));
   if (operator === "prefix" || operator === "contains") return value;
   return convertValue(column, value);
 }
@@ -93,7 +93,7 @@ function convertValue(column: Column | undefined, value: string): unknown {
   return value;
 }
 
-/** Return the columns to show: the chosen ones, else the spec's fields without documents, and `updated_at`. */
+/** Return the columns to show: the chosen ones; by default the spec's fields except documents, and `updated_at`. */
 export function chooseColumns(spec: Spec, question: Question): Column[] {
   const byName = new Map(spec.columns.map((column) => [column.name, column]));
   const chosen = question.fields.flatMap((name) => byName.get(name) ?? []);

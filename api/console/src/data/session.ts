@@ -1,8 +1,8 @@
-/** The session: the caller, the organisations and specs it may read, and the choice of an organisation. */
+/** The session: the caller, the organisations and specs that it may read, and the chosen organisation. */
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
 import { type Address, parseAddress } from "./address";
-import { forgetEarly, request, sendEarly } from "./api";
+import { forgetEarly, fetchJson, sendEarly } from "./api";
 import type { Caller, Organisation, Spec } from "./types";
 
 export interface Session {
@@ -21,36 +21,36 @@ export function useSession(): Session {
 }
 
 /**
- * Request the caller of a key, its organisations and the specs, and what the overview shows first as soon as the caller
- * is known. Throws Problem for an invalid key.
+ * Request the caller of a key, its organisations and the specs; once the caller is known, also what the overview shows
+ * first. Throws Problem for an invalid key.
  */
 export async function openSession(key?: string): Promise<Omit<Session, "signOut">> {
   const options = key === undefined ? {} : { key };
   const { path, query } = parseAddress(location.hash);
   forgetEarly();
   const [caller, organisations, specs] = await Promise.all([
-    request<Caller>("api/v1/caller", options).then((answer) => {
+    fetchJson<Caller>("api/v1/caller", options).then((answer) => {
       if (path.length === 0 && answer.data.org_id) sendEarly("api/v1/coverage", options);
       else if (path.length === 0 && !query.has("org")) sendEarly("api/v1/coverage/organisations", options);
       return answer;
     }),
-    request<Organisation[]>("api/v1/organisations", options),
-    request<Spec[]>("api/v1/specs", options),
+    fetchJson<Organisation[]>("api/v1/organisations", options),
+    fetchJson<Spec[]>("api/v1/specs", options),
   ]);
   return { caller: caller.data, organisations: organisations.data, specs: specs.data };
 }
 
-/** Return the organisation whose data a page shows, null when a super-admin has chosen none. */
+/** Return the organisation whose data a page shows; null if a super-admin has chosen none. */
 export function chooseOrganisation(session: Session, address: Address): Organisation | null {
   if (session.caller.org_id) {
     return session.organisations[0] ?? { id: session.caller.org_id, name: "Your organisation", slug: "" };
   }
   const wanted = address.query.get("org");
-  const found = session.organisations.find((one) => one.id === wanted || one.slug === wanted);
+  const found = session.organisations.find((candidate) => candidate.id === wanted || candidate.slug === wanted);
   return found ?? (session.organisations.length === 1 ? (session.organisations[0] ?? null) : null);
 }
 
-/** Return the `org_id` to send: that of the organisation for a super-admin, null for a tenant, whose key implies it. */
+/** Return the `org_id` to send: for a super-admin the organisation's, for a tenant null, since its key implies it. */
 export function nameOrganisation(session: Session, organisation: Organisation | null): string | null {
   return session.caller.org_id ? null : (organisation?.id ?? null);
 }

@@ -140,7 +140,7 @@ export interface Cell {
 export interface HistoryEntry {
   step_result_id: string;
   recorded_at: string;
-  /** null where this step result removed the row. */
+  /** null if this step result removed the row. */
   row: JsonObject | null;
 }
 

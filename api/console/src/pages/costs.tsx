@@ -1,7 +1,7 @@
-/** The page of costs: their sums by month and operation, and the list of orders. */
+/** The page of costs: sums by month and operation, and the list of orders. */
 import type { VNode } from "preact";
 import type { Address } from "../data/address";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { formatCount, formatUsd, shortenId } from "../data/format";
 import { useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
@@ -60,11 +60,11 @@ export function CostsPage({ address, organisation }: { address: Address; organis
   const status = address.query.get("status");
   const offset = Number(address.query.get("offset") ?? 0) || 0;
   const costsPath = buildPath("api/v1/costs", { org_id: orgId });
-  const costs = useLoad(costsPath, async (signal) => (await request<MonthlyCost[]>(costsPath, { signal })).data);
+  const costs = useLoad(costsPath, async (signal) => (await fetchJson<MonthlyCost[]>(costsPath, { signal })).data);
   const ordersPath = buildPath("api/v1/orders", { org_id: orgId, status, offset, limit: PAGE });
   const orders = useLoad(
     ordersPath,
-    async (signal) => (await request<ListedOrder[]>(ordersPath, { signal })).data,
+    async (signal) => (await fetchJson<ListedOrder[]>(ordersPath, { signal })).data,
     "orders",
   );
   return (

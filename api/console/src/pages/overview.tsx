@@ -1,7 +1,7 @@
-/** The overview page: the accounts of one organisation, with reasons and fill rates, or of all organisations. */
+/** The overview page: step results by outcome, of one organisation (with reasons and fill rates) or of all. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { formatCount } from "../data/format";
 import { useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
@@ -24,7 +24,7 @@ function OneOrganisation({ organisation }: { organisation: Organisation }): VNod
   const orgId = nameOrganisation(session, organisation);
   const loaded = useLoad(`coverage ${organisation.id}`, async (signal) => {
     const path = buildPath("api/v1/coverage", { org_id: orgId });
-    return (await request<Account[]>(path, { signal })).data;
+    return (await fetchJson<Account[]>(path, { signal })).data;
   });
   return (
     <>
@@ -56,13 +56,13 @@ function SpecCards({ accounts, orgId }: { accounts: Account[]; orgId: string | n
   const since = useLoad(`pending ${orgId ?? ""} ${pending}`, async (signal) => {
     if (pending === 0) return [];
     const path = buildPath("api/v1/coverage/pending", { org_id: orgId });
-    return (await request<{ spec: string; since: string | null }[]>(path, { signal })).data;
+    return (await fetchJson<{ spec: string; since: string | null }[]>(path, { signal })).data;
   });
   return (
     <>
       {session.specs.map((spec) => {
-        const account = accounts.find((one) => one.spec === spec.name) ?? null;
-        const oldest = since.data?.find((one) => one.spec === spec.name)?.since ?? null;
+        const account = accounts.find((candidate) => candidate.spec === spec.name) ?? null;
+        const oldest = since.data?.find((candidate) => candidate.spec === spec.name)?.since ?? null;
         return <SpecCard key={spec.name} {...{ spec, account, oldest, orgId }} />;
       })}
     </>
@@ -146,7 +146,7 @@ interface Rates {
   columns: { name: string; filled: number }[];
 }
 
-/** Show the columns' fill rates in a section, and request them when it is opened. */
+/** Show the columns' fill rates in a section; they are requested when it is opened. */
 function FillRates({ spec, orgId }: { spec: Spec; orgId: string | null }): VNode {
   const [open, setOpen] = useState(false);
   return (
@@ -164,7 +164,7 @@ function FillRates({ spec, orgId }: { spec: Spec; orgId: string | null }): VNode
 function FillRateTable({ spec, orgId }: { spec: Spec; orgId: string | null }): VNode {
   const loaded = useLoad(`fill ${spec.name} ${orgId ?? ""}`, async (signal) => {
     const path = buildPath(`api/v1/specs/${spec.name}/fill-rates`, { org_id: orgId });
-    return (await request<Rates>(path, { signal })).data;
+    return (await fetchJson<Rates>(path, { signal })).data;
   });
   return (
     <Load of={loaded} what="Counting values">
@@ -205,7 +205,7 @@ const SHOWN_AT_FIRST = 20;
 
 function AllOrganisations(): VNode {
   const loaded = useLoad("coverage by organisation", async (signal) => {
-    return (await request<Account[]>("api/v1/coverage/organisations", { signal })).data;
+    return (await fetchJson<Account[]>("api/v1/coverage/organisations", { signal })).data;
   });
   return (
     <>
@@ -224,7 +224,9 @@ function AllAccounts({ accounts }: { accounts: Account[] }): VNode {
   const session = useSession();
   const [wanted, setWanted] = useState("");
   const [shown, setShown] = useState(SHOWN_AT_FIRST);
-  const named = session.organisations.filter((one) => one.name.toLowerCase().includes(wanted.trim().toLowerCase()));
+  const named = session.organisations.filter((candidate) =>
+    candidate.name.toLowerCase().includes(wanted.trim().toLowerCase()),
+  );
   const sums = sumAccounts(accounts);
   return (
     <>

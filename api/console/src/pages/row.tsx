@@ -1,6 +1,6 @@
 /** The page of one row: each value with its evidence and its source, the documents, and earlier versions. */
 import type { VNode } from "preact";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { placeEvidence } from "../data/evidence";
 import { humanize, shortenId } from "../data/format";
 import { formatJson, isScalar, type Json } from "../data/json";
@@ -27,13 +27,13 @@ export function RowPage({ spec, id, organisation }: RowProps): VNode {
   const query = { org_id: nameOrganisation(session, organisation) };
   const path = `api/v1/${spec.slug}/${encodeURIComponent(id)}`;
   const row = useLoad(`row ${spec.name} ${id}`, async (signal) => {
-    return (await request<Row>(buildPath(path, query), { signal })).data;
+    return (await fetchJson<Row>(buildPath(path, query), { signal })).data;
   });
   const explanation = useLoad(`explain ${spec.name} ${id}`, async (signal) => {
-    return (await request<Explanation>(buildPath(`${path}/explain`, query), { signal })).data;
+    return (await fetchJson<Explanation>(buildPath(`${path}/explain`, query), { signal })).data;
   });
   const history = useLoad(`history ${spec.name} ${id}`, async (signal) => {
-    return (await request<HistoryEntry[]>(buildPath(`${path}/history`, query), { signal })).data;
+    return (await fetchJson<HistoryEntry[]>(buildPath(`${path}/history`, query), { signal })).data;
   });
   return (
     <>
@@ -106,7 +106,7 @@ function WholeRow({ spec, row, explanation, history }: WholeProps): VNode {
   );
 }
 
-/** Return a title for the row: its name, or the values of its key. */
+/** Return a title for the row: its name column, or the values of its key. */
 function nameRow(spec: Spec, row: Row): string {
   const names = spec.columns.filter((column) => /(^|_)name$/.test(column.name) && !column.provided && !column.key);
   const keys = spec.conflict.filter((name) => name !== "org_id");

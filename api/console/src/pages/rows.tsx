@@ -1,7 +1,7 @@
 /** The page of a spec's rows. The address contains the query, so that a copied link shows the same rows. */
 import type { VNode } from "preact";
 import { type Address, buildAddress, navigate } from "../data/address";
-import { request } from "../data/api";
+import { fetchJson } from "../data/api";
 import { formatCount, humanize } from "../data/format";
 import { type Loaded, useLoad } from "../data/load";
 import { buildBody, chooseColumns, PAGE_SIZE, type Question, readQuestion, writeQuestion } from "../data/question";
@@ -36,7 +36,7 @@ export function RowsPage({ spec, organisation, address }: RowsProps): VNode {
     async (signal) => {
       const fields = [...new Set(["id", ...columns.map((column) => column.name)])];
       const whole = { ...body, fields, limit: PAGE_SIZE, ...(question.cursor ? { cursor: question.cursor } : {}) };
-      const answer = await request<Row[], PageMeta>(`api/v1/${spec.slug}/query`, {
+      const answer = await fetchJson<Row[], PageMeta>(`api/v1/${spec.slug}/query`, {
         method: "POST",
         body: whole,
         signal,
@@ -45,10 +45,14 @@ export function RowsPage({ spec, organisation, address }: RowsProps): VNode {
     },
     spec.name,
   );
-  // A separate request: the exact count reads every row that matches, and the page should not wait for it.
+  // A separate request, since the exact count reads every matching row, and the page should not wait for it.
   const count = useLoad(asked, async (signal) => {
     const whole = { ...body, fields: ["id"], limit: 1, count: "exact" };
-    const answer = await request<Row[], PageMeta>(`api/v1/${spec.slug}/query`, { method: "POST", body: whole, signal });
+    const answer = await fetchJson<Row[], PageMeta>(`api/v1/${spec.slug}/query`, {
+      method: "POST",
+      body: whole,
+      signal,
+    });
     return answer.meta.count ?? null;
   });
   const ask = (next: Partial<Question>): void => {
@@ -181,7 +185,7 @@ interface HeadProps {
   ask: (next: Partial<Question>) => void;
 }
 
-/** The head of a column; if rows can be ordered by it, a button: ascending, descending, then newest first again. */
+/** The head of a column: a button if rows can be ordered by it (ascending, descending, then newest first again). */
 function ColumnHead({ column, question, ask }: HeadProps): VNode {
   const name = humanize(column.name);
   const direction =

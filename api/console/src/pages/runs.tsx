@@ -1,7 +1,7 @@
-/** The pages of runs: all of an organisation with their steps, and those of one submission. */
+/** The pages of runs: those of an organisation with their steps, and those of one submission. */
 import type { VNode } from "preact";
 import type { Address } from "../data/address";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { shortenId } from "../data/format";
 import { useLoad } from "../data/load";
 import { maySpend, nameOrganisation, useSession } from "../data/session";
@@ -26,7 +26,7 @@ export function RunsPage({ address, organisation }: RunsProps): VNode {
   const status = address.query.get("status");
   const offset = Number(address.query.get("offset") ?? 0) || 0;
   const path = buildPath("api/v1/runs", { status, offset, limit: PAGE, org_id: orgId });
-  const loaded = useLoad(path, async (signal) => (await request<Run[]>(path, { signal })).data, "runs");
+  const loaded = useLoad(path, async (signal) => (await fetchJson<Run[]>(path, { signal })).data, "runs");
   return (
     <>
       <h1>Runs</h1>
@@ -67,12 +67,12 @@ interface SubmissionProps {
   organisation: Organisation;
 }
 
-/** Show one submission with its runs, and for callers who may spend the buttons to cancel and retry it. */
+/** Show one submission with its runs and, for callers who may start paid work, the buttons to cancel and retry it. */
 export function SubmissionPage({ id, organisation }: SubmissionProps): VNode {
   const session = useSession();
   const orgId = nameOrganisation(session, organisation);
   const path = buildPath("api/v1/runs", { submission_id: id, limit: 200, org_id: orgId });
-  const loaded = useLoad(path, async (signal) => (await request<Run[]>(path, { signal })).data);
+  const loaded = useLoad(path, async (signal) => (await fetchJson<Run[]>(path, { signal })).data);
   return (
     <>
       <nav class="crumbs" aria-label="Way here">

@@ -1,4 +1,4 @@
-/** The sign-in form: it takes a token or a key, which is kept for this tab. */
+/** The sign-in form: it takes a token or a key, which this tab keeps. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import type { Problem } from "../data/api";

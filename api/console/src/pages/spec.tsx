@@ -1,6 +1,6 @@
 /** The pages of specs: the list, and one spec with its prompt, its columns and their paths, and its YAML. */
 import type { VNode } from "preact";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { formatCount, humanize } from "../data/format";
 import { useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
@@ -65,12 +65,13 @@ export function SpecsPage(): VNode {
 export function SpecPage({ spec, organisation }: { spec: Spec; organisation: Organisation | null }): VNode {
   const session = useSession();
   const whole = useLoad(`spec ${spec.name}`, async (signal) => {
-    return (await request<WholeSpec>(`api/v1/specs/${spec.name}`, { signal })).data;
+    return (await fetchJson<WholeSpec>(`api/v1/specs/${spec.name}`, { signal })).data;
   });
   const orgId = nameOrganisation(session, organisation);
   const samples = useLoad(`samples ${spec.name} ${organisation?.id ?? ""}`, async (signal): Promise<Samples | null> => {
     if (!organisation) return null;
-    return (await request<Samples>(buildPath(`api/v1/specs/${spec.name}/samples`, { org_id: orgId }), { signal })).data;
+    return (await fetchJson<Samples>(buildPath(`api/v1/specs/${spec.name}/samples`, { org_id: orgId }), { signal }))
+      .data;
   });
   return (
     <>
@@ -226,7 +227,7 @@ function ColumnRow({ column, sample }: { column: Column; sample: Sample | undefi
       <td class="examples">
         {sample?.examples.map((example) => (
           <p key={example.step_result_id + example.value}>
-            <Link to={["steps", example.step_result_id]}>{shorten(example.value)}</Link>
+            <Link to={["steps", example.step_result_id]}>{shortenText(example.value)}</Link>
           </p>
         ))}
       </td>
@@ -234,11 +235,11 @@ function ColumnRow({ column, sample }: { column: Column; sample: Sample | undefi
   );
 }
 
-function shorten(text: string): string {
+function shortenText(text: string): string {
   return text.length > 80 ? `${text.slice(0, 79)}…` : text;
 }
 
-/** Return the different paths of a column, each with the operations that have it. */
+/** Return the distinct paths of a column, each with the operations that use it. */
 function joinSources(column: Column): { path: string; operations: string }[] {
   const byPath = new Map<string, string[]>();
   for (const source of column.sources) {

@@ -1,7 +1,7 @@
-/** The pages of step results: those that a count of the accounts consists of, and one step result with its payloads. */
+/** The pages of step results: those behind a count on the overview, and one step result with its payloads. */
 import type { VNode } from "preact";
 import type { Address } from "../data/address";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { formatCount, shortenId } from "../data/format";
 import { isObject, type Json } from "../data/json";
 import { useLoad } from "../data/load";
@@ -74,7 +74,7 @@ export function StepsPage({ address, organisation }: StepsProps): VNode {
     limit: PAGE,
     org_id: nameOrganisation(session, organisation),
   });
-  const loaded = useLoad(path, async (signal) => (await request<ListedStep[]>(path, { signal })).data, "steps");
+  const loaded = useLoad(path, async (signal) => (await fetchJson<ListedStep[]>(path, { signal })).data, "steps");
   const title = session.specs.find((spec) => spec.name === query["spec"])?.title ?? query["spec"] ?? "";
   const offset = Number(query["offset"] ?? 0) || 0;
   return (
@@ -125,7 +125,7 @@ export function StepPage({ id, organisation }: { id: string; organisation: Organ
   const path = buildPath(`api/v1/step-results/${encodeURIComponent(id)}`, {
     org_id: nameOrganisation(session, organisation),
   });
-  const loaded = useLoad(path, async (signal) => (await request<StepResult>(path, { signal })).data);
+  const loaded = useLoad(path, async (signal) => (await fetchJson<StepResult>(path, { signal })).data);
   return (
     <>
       <nav class="crumbs" aria-label="Way here">
@@ -161,7 +161,9 @@ export function StepPage({ id, organisation }: { id: string; organisation: Organ
   );
 }
 
-/** Return the operation's output of a payload, without the context for later steps; else the whole payload. */
+/**
+ * Return the operation's output in a payload, without the context for later steps; the whole payload if it has none.
+ */
 function findOutput(payload: Json): Json {
   const result = isObject(payload) ? payload["operation_result"] : null;
   return isObject(result) && result["output"] !== undefined ? result["output"] : payload;

@@ -2,7 +2,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { type Address, buildAddress, navigate } from "../data/address";
-import { buildPath, request } from "../data/api";
+import { buildPath, fetchJson } from "../data/api";
 import { formatCount, humanize, shortenId } from "../data/format";
 import { useLoad } from "../data/load";
 import { nameOrganisation, useSession } from "../data/session";
@@ -28,7 +28,7 @@ interface Known {
   rows: FoundRow[];
   findings: SpecFinding[];
   runs: Run[];
-  /** How many runs were searched at a time, and the oldest of them where there are older ones. */
+  /** How many runs were searched, and the oldest of them if there are older ones. */
   searched: number;
   lastSearched: string | null;
 }
@@ -81,7 +81,7 @@ function Answer({ wanted, organisation }: { wanted: string; organisation: Organi
   const loaded = useLoad(`why ${organisation.id} ${wanted}`, async (signal): Promise<Known> => {
     const runsPath = buildPath("api/v1/runs", { q: wanted, limit: 20, org_id: orgId });
     const [runs, rows, findings] = await Promise.all([
-      request<Run[], SearchMeta>(runsPath, { signal }),
+      fetchJson<Run[], SearchMeta>(runsPath, { signal }),
       Promise.all(session.specs.map((spec) => findRows(spec, wanted, orgId, signal))),
       Promise.all(session.specs.map((spec) => explainKeys(spec, wanted, orgId, signal))),
     ]);
@@ -107,7 +107,7 @@ function Answer({ wanted, organisation }: { wanted: string; organisation: Organi
   );
 }
 
-/** Search runs older than those that were searched, when asked to: inputs have no index, and a history may be long. */
+/** Offer to search older runs too: on request only, since inputs have no index and a history may be long. */
 function OlderRuns({ wanted, orgId, before }: { wanted: string; orgId: string | null; before: string }): VNode {
   const [asked, setAsked] = useState(false);
   if (asked) return <MoreRuns {...{ wanted, orgId, before }} />;
@@ -128,7 +128,7 @@ function OlderRuns({ wanted, orgId, before }: { wanted: string; orgId: string | 
 
 function MoreRuns({ wanted, orgId, before }: { wanted: string; orgId: string | null; before: string }): VNode {
   const path = buildPath("api/v1/runs", { q: wanted, before, limit: 20, org_id: orgId });
-  const loaded = useLoad(path, (signal) => request<Run[], SearchMeta>(path, { signal }));
+  const loaded = useLoad(path, (signal) => fetchJson<Run[], SearchMeta>(path, { signal }));
   return (
     <Load of={loaded} what="Looking at older runs">
       {({ data, meta }) => (
@@ -144,7 +144,7 @@ function MoreRuns({ wanted, orgId, before }: { wanted: string; orgId: string | n
   );
 }
 
-/** Find the rows of a spec in which a column of the key, or another one with filters, equals the typed text. */
+/** Find the rows of a spec in which a key column, or another column with filters, equals the typed text. */
 async function findRows(spec: Spec, wanted: string, orgId: string | null, signal: AbortSignal): Promise<FoundRow[]> {
   const columns = spec.columns.filter(
     (column) => !column.provided && column.type === "text" && column.operators.includes("eq"),
@@ -154,11 +154,11 @@ async function findRows(spec: Spec, wanted: string, orgId: string | null, signal
   const answers = await Promise.allSettled(
     columns.map((column) => {
       const body = { [column.name]: wanted, fields: light, limit: 10, ...(orgId ? { org_id: orgId } : {}) };
-      return request<Row[]>(`api/v1/${spec.slug}/query`, { method: "POST", body, signal });
+      return fetchJson<Row[]>(`api/v1/${spec.slug}/query`, { method: "POST", body, signal });
     }),
   );
   for (const answer of answers) {
-    // A 422 means that the column cannot have such a value, and so no row has it.
+    // A 422 means that the column cannot have such a value, so no row has it.
     if (answer.status === "fulfilled") for (const row of answer.value.data) found.set(row.id, row);
   }
   return [...found.values()].map((row) => ({ spec, row }));
@@ -177,19 +177,21 @@ async function explainKeys(
   const answers = await Promise.allSettled(
     columns.map((column) => {
       const path = buildPath(`api/v1/${spec.slug}/explain`, { [column.name]: wanted, org_id: orgId });
-      return request<KeyExplanation>(path, { signal });
+      return fetchJson<KeyExplanation>(path, { signal });
     }),
   );
   const findings = new Map<string, KeyFinding>();
   for (const answer of answers) {
     if (answer.status === "fulfilled") {
-      for (const one of answer.value.data.known ?? []) findings.set(one.step_result_id, one);
+      for (const finding of answer.value.data.known ?? []) findings.set(finding.step_result_id, finding);
     }
   }
   return [...findings.values()].map((finding) => ({ spec, finding }));
 }
 
-/** Whether a column's path starts at `item`: a step result without the list tells nothing of keys with such columns. */
+/**
+ * Whether a column's path starts with `item`: a step result without the list says nothing about such a column's keys.
+ */
 function readsElement(column: Column): boolean {
   return column.sources.some((source) => /\b(item|parent)\b/.test(source.path ?? ""));
 }
@@ -201,7 +203,7 @@ function Findings({ known, wanted }: { known: Known; wanted: string }): VNode {
   return (
     <>
       <p class="verdict" role="status">
-        {judge(known, wanted, session.specs)}
+        {summarizeResult(known, wanted, session.specs)}
       </p>
       {known.rows.length > 0 && (
         <section class="card" aria-labelledby="why-rows">
@@ -252,7 +254,11 @@ function nameKey(spec: Spec, row: Row): string {
 }
 
 /** Summarize the result in one sentence, by the strongest finding. */
-function judge({ rows, findings, runs, searched, lastSearched }: Known, wanted: string, specs: Spec[]): string {
+function summarizeResult(
+  { rows, findings, runs, searched, lastSearched }: Known,
+  wanted: string,
+  specs: Spec[],
+): string {
   if (rows.length > 0) return `“${wanted}” has rows.`;
   const steps = runs.flatMap((run) => run.steps);
   const outcomes = steps.flatMap((step) => step.results.map((result) => result.outcome));
@@ -261,7 +267,7 @@ function judge({ rows, findings, runs, searched, lastSearched }: Known, wanted: 
   }
   const waiting = steps.some((step) => listUnreadSpecs(step, specs).length > 0) ? ["pending"] : [];
   const statuses = steps.map((step) => step.status);
-  // The run's status distinguishes queued from running; the finding of a step without a result does not.
+  // Only the run's status tells queued from running; the finding about a step without a result does not.
   const listed = new Set(steps.map((step) => step.id));
   const found = findings
     .map(({ finding }) => finding)

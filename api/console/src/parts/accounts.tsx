@@ -1,4 +1,4 @@
-/** Show an account: the sum of step results by outcome, the sum of elements, and the reasons for missing rows. */
+/** Show an account: the step results by outcome, the elements by outcome, and the reasons for missing rows. */
 import type { VNode } from "preact";
 import { formatCount } from "../data/format";
 import type { Account, ReasonCount } from "../data/types";
@@ -30,9 +30,9 @@ export function StepBars({ account, spec }: { account: AccountSums; spec?: strin
 
 export function ElementBars({ account }: { account: AccountSums }): VNode {
   const parts: Part[] = [
-    { name: "rows", count: account.rows, tone: "written", hint: "keys that a step result gives a value for" },
+    { name: "rows", count: account.rows, tone: "written", hint: "keys for which a step result gives a row" },
     { name: "duplicates", count: account.duplicates, tone: "superseded", hint: "a later element has the same key" },
-    { name: "refused", count: account.refused, tone: "rejected", hint: "refused, with the reason on record" },
+    { name: "refused", count: account.refused, tone: "rejected", hint: "refused, with a recorded reason" },
   ];
   return <Stack whole={{ name: "elements inside them", count: account.elements }} parts={parts} />;
 }

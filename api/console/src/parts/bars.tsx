@@ -1,4 +1,4 @@
-/** Bars for sums and shares, with the numbers as text, since screen readers cannot read a bar. */
+/** Bars for sums and shares, with their numbers as text, since screen readers cannot read bars. */
 import type { VNode } from "preact";
 import { formatCount } from "../data/format";
 import { Link } from "./link";
@@ -77,7 +77,7 @@ export function Share({ count, total, tone = "" }: { count: number; total: numbe
   );
 }
 
-/** Format a percentage without decimals; round to 0 or 100 only what is exactly that. */
+/** Format a percentage without decimals; only exact values become 0 or 100. */
 function formatPercent(count: number, total: number): string {
   if (!total) return "–";
   const percent = (100 * count) / total;

@@ -1,4 +1,4 @@
-/** A table that is described by its columns: the heading of each, and the function that renders its cell for a row. */
+/** A table described by its columns: each has a heading, and a function that renders its cell for a row. */
 import type { ComponentChildren, VNode } from "preact";
 
 export interface TableColumn<Row> {

@@ -8,7 +8,7 @@ import { EvidenceNotes } from "./evidence";
 import { OutsideLink } from "./link";
 import { Heading, isProse, Prose, renderInline } from "./markdown";
 
-/** The most entries of a list or an object that are shown before a click on "more": large documents open fast. */
+/** The most entries of a list or object shown before a click on "more", so that large documents open fast. */
 const SHOWN = 40;
 const DEEPEST = 12;
 const MOST_TABLE_COLUMNS = 7;
@@ -97,32 +97,32 @@ function ObjectView({ value, path, level, evidence }: Omit<PartProps, "value"> &
   const entries = Object.entries(value);
   if (entries.length === 0) return <span class="none">nothing</span>;
   const visible = entries.slice(0, shown);
-  const short = visible.filter(([, one]) => isShort(one));
-  const long = visible.filter(([, one]) => !isShort(one));
+  const short = visible.filter(([, part]) => isShort(part));
+  const long = visible.filter(([, part]) => !isShort(part));
   return (
     <>
       {short.length > 0 && (
         <dl class="facts">
-          {short.map(([name, one]) => (
+          {short.map(([name, part]) => (
             <div key={name}>
               <dt title={name}>{humanize(name)}</dt>
               <dd>
-                <WithEvidence path={join(path, name)} evidence={evidence}>
-                  <Scalar value={one} level={level} />
+                <WithEvidence path={joinPath(path, name)} evidence={evidence}>
+                  <Scalar value={part} level={level} />
                 </WithEvidence>
               </dd>
             </div>
           ))}
         </dl>
       )}
-      {long.map(([name, one]) => (
+      {long.map(([name, part]) => (
         <section key={name} class="part">
           <Heading level={level}>{humanize(name)}</Heading>
-          <WithEvidence path={join(path, name)} evidence={evidence}>
+          <WithEvidence path={joinPath(path, name)} evidence={evidence}>
             {level > DEEPEST ? (
-              <pre>{JSON.stringify(one)}</pre>
+              <pre>{JSON.stringify(part)}</pre>
             ) : (
-              <DocumentPart value={one} path={join(path, name)} level={level + 1} evidence={evidence} />
+              <DocumentPart value={part} path={joinPath(path, name)} level={level + 1} evidence={evidence} />
             )}
           </WithEvidence>
         </section>
@@ -150,10 +150,10 @@ function ArrayView({ value, path, level, evidence }: Omit<PartProps, "value"> & 
     return (
       <>
         <ul class="items">
-          {visible.map((one, index) => (
+          {visible.map((part, index) => (
             <li key={index}>
-              <WithEvidence path={join(path, String(index))} evidence={evidence}>
-                <Scalar value={one} level={level} />
+              <WithEvidence path={joinPath(path, String(index))} evidence={evidence}>
+                <Scalar value={part} level={level} />
               </WithEvidence>
             </li>
           ))}
@@ -165,10 +165,10 @@ function ArrayView({ value, path, level, evidence }: Omit<PartProps, "value"> & 
   return (
     <>
       <ol class="elements">
-        {visible.map((one, index) => (
+        {visible.map((part, index) => (
           <li key={index}>
-            <WithEvidence path={join(path, String(index))} evidence={evidence}>
-              <DocumentPart value={one} path={join(path, String(index))} level={level + 1} evidence={evidence} />
+            <WithEvidence path={joinPath(path, String(index))} evidence={evidence}>
+              <DocumentPart value={part} path={joinPath(path, String(index))} level={level + 1} evidence={evidence} />
             </WithEvidence>
           </li>
         ))}
@@ -229,16 +229,16 @@ function ObjectTable({ rows, columns }: { rows: JsonObject[]; columns: string[] 
   );
 }
 
-/** Return the columns of a table for a list of similar objects with few short values; null if it cannot be a table.
+/** Return the columns of a table for a list of similar objects with few, short values; null for any other list.
  *
  * A list whose elements have evidence of their own is not shown as a table.
  */
 function findTableColumns(value: Json[], path: string, evidence: EvidenceByPath): string[] | null {
   if (value.length < 2 || hasEvidenceBelow(path, evidence)) return null;
   const columns = new Set<string>();
-  for (const one of value) {
-    if (!isObject(one)) return null;
-    for (const [name, inner] of Object.entries(one)) {
+  for (const element of value) {
+    if (!isObject(element)) return null;
+    for (const [name, inner] of Object.entries(element)) {
       if (!isShort(inner) || formatInline(inner).length > LONGEST_CELL) return null;
       columns.add(name);
     }
@@ -257,7 +257,7 @@ function hasEvidenceBelow(path: string, evidence: EvidenceByPath): boolean {
   return false;
 }
 
-function join(path: string, name: string): string {
+function joinPath(path: string, name: string): string {
   return path ? `${path}.${name}` : name;
 }
 

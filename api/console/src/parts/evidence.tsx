@@ -18,7 +18,9 @@ export function EvidenceNotes({ notes }: { notes: Evidence[] }): VNode {
 }
 
 function EvidenceNote({ note }: { note: Evidence }): VNode {
-  const citations = (note.citations ?? []).map(readCitation).filter((one) => Boolean(one.url ?? one.title));
+  const citations = (note.citations ?? [])
+    .map(readCitation)
+    .filter((citation) => Boolean(citation.url ?? citation.title));
   const [first, ...others] = citations;
   const excerpts = first?.excerpts ?? [];
   const more = others.length > 0 || excerpts.length > 1;
@@ -88,7 +90,7 @@ function readCitation(value: Citation | Json): Citation {
   if (typeof value === "string") return { url: value };
   if (!isObject(value as Json)) return {};
   const { url, title, excerpts } = value as Citation;
-  const texts = Array.isArray(excerpts) ? excerpts.filter((one) => typeof one === "string") : [];
+  const texts = Array.isArray(excerpts) ? excerpts.filter((text) => typeof text === "string") : [];
   return {
     ...(typeof url === "string" ? { url } : {}),
     title: typeof title === "string" ? title : null,

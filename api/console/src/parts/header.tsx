@@ -88,9 +88,9 @@ function OrganisationChoice({ session, address, organisation }: ChoiceProps): VN
       }}
     >
       <option value="">All organisations</option>
-      {session.organisations.map((one) => (
-        <option key={one.id} value={one.id}>
-          {one.name}
+      {session.organisations.map((choice) => (
+        <option key={choice.id} value={choice.id}>
+          {choice.name}
         </option>
       ))}
     </select>
@@ -116,9 +116,10 @@ function SearchableChoice({ organisations, chosen, choose }: SearchProps): VNode
       choose("");
       return;
     }
-    const matching = organisations.filter((one) => one.name.toLowerCase().includes(wanted));
+    const matching = organisations.filter((candidate) => candidate.name.toLowerCase().includes(wanted));
     const found =
-      organisations.find((one) => one.name.toLowerCase() === wanted) ?? (matching.length === 1 ? matching[0] : null);
+      organisations.find((candidate) => candidate.name.toLowerCase() === wanted) ??
+      (matching.length === 1 ? matching[0] : null);
     if (found) choose(found.id);
   };
   return (
@@ -136,8 +137,8 @@ function SearchableChoice({ organisations, chosen, choose }: SearchProps): VNode
         }}
       />
       <datalist id={list.current}>
-        {organisations.map((one) => (
-          <option key={one.id} value={one.name} />
+        {organisations.map((choice) => (
+          <option key={choice.id} value={choice.name} />
         ))}
       </datalist>
     </>

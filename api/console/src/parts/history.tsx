@@ -82,13 +82,13 @@ function Changes({ changes }: { changes: Change[] }): VNode {
               {change.before !== undefined && (
                 <del>
                   <span class="hidden">before: </span>
-                  {shorten(change.before)}
+                  {shortenValue(change.before)}
                 </del>
               )}
               {change.after !== undefined && (
                 <ins>
                   <span class="hidden">after: </span>
-                  {shorten(change.after)}
+                  {shortenValue(change.after)}
                 </ins>
               )}
             </dd>
@@ -100,7 +100,7 @@ function Changes({ changes }: { changes: Change[] }): VNode {
   );
 }
 
-function shorten(value: Json): string {
+function shortenValue(value: Json): string {
   const text = typeof value === "string" ? value : value === null ? "no value" : formatJson(value, 0);
   return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
 }

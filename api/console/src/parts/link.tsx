@@ -21,7 +21,7 @@ export function Link({ to, query, current, label, children, ...rest }: LinkProps
   );
 }
 
-/** A link to another site; only text where the URL is not http or https. */
+/** A link to another site; only text if the URL is not http or https. */
 export function OutsideLink({ url, children }: { url: string; children?: ComponentChildren }): VNode {
   const safe = safeUrl(url);
   const shown = children ?? url;

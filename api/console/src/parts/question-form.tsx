@@ -1,7 +1,7 @@
 /** The form above a table of rows: search, filters, choice of columns, export. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
-import { send } from "../data/api";
+import { sendRequest } from "../data/api";
 import { saveResponse, streamsFiles } from "../data/download";
 import { humanize } from "../data/format";
 import { toProblem } from "../data/load";
@@ -29,7 +29,7 @@ export function QuestionForm({ spec, question, columns, ask, exportBody }: FormP
     });
   };
   const change = (index: number, filter: Filter | null): void => {
-    setFilters(filters.flatMap((one, place) => (place === index ? (filter ?? []) : one)));
+    setFilters(filters.flatMap((other, place) => (place === index ? (filter ?? []) : other)));
   };
   return (
     <form class="question" onSubmit={submit} role="search" aria-label={`Rows of ${spec.title}`}>
@@ -97,10 +97,10 @@ interface LineProps {
 }
 
 function FilterLine({ filter, offered, index, change }: LineProps): VNode {
-  const column = offered.find((one) => one.name === filter.column);
+  const column = offered.find((candidate) => candidate.name === filter.column);
   const place = `filter ${index + 1}`;
   const choose = (name: string): void => {
-    const next = offered.find((one) => one.name === name);
+    const next = offered.find((candidate) => candidate.name === name);
     const operator = next?.operators.includes(filter.operator) ? filter.operator : (next?.operators[0] ?? "eq");
     change({ column: name, operator, value: operator === "is" ? "not null" : filter.value });
   };
@@ -114,9 +114,9 @@ function FilterLine({ filter, offered, index, change }: LineProps): VNode {
         }}
       >
         {!column && <option value={filter.column}>{filter.column}</option>}
-        {offered.map((one) => (
-          <option key={one.name} value={one.name}>
-            {humanize(one.name)}
+        {offered.map((option) => (
+          <option key={option.name} value={option.name}>
+            {humanize(option.name)}
           </option>
         ))}
       </select>
@@ -175,9 +175,9 @@ function FilterValue({ filter, column, place, change }: ValueProps): VNode {
         }}
       >
         {!choices.includes(filter.value) && <option value={filter.value}>choose</option>}
-        {choices.map((one) => (
-          <option key={one} value={one}>
-            {names[one]}
+        {choices.map((option) => (
+          <option key={option} value={option}>
+            {names[option]}
           </option>
         ))}
       </select>
@@ -254,7 +254,7 @@ function Export({ spec, body }: { spec: Spec; body: Record<string, unknown> }): 
   const save = async (accept: string, ending: string): Promise<void> => {
     setState("exporting …");
     try {
-      const response = await send(`api/v1/${spec.slug}/export`, { method: "POST", body, accept });
+      const response = await sendRequest(`api/v1/${spec.slug}/export`, { method: "POST", body, accept });
       await saveResponse(response, `${spec.slug}.${ending}`);
       setState("");
     } catch (error) {

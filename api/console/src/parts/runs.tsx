@@ -1,4 +1,4 @@
-/** Show a run with its steps, and the outcomes of each step under the specs. */
+/** Show a run with its steps, and each step's outcome under each spec. */
 import type { VNode } from "preact";
 import { formatUsd, humanize, shortenId } from "../data/format";
 import { isObject, type Json } from "../data/json";
@@ -12,12 +12,12 @@ import { Time } from "./time";
 const NAMES = ["company_name", "target_company_name", "person_full_name", "full_name", "name"];
 const DOMAINS = ["domain", "company_domain", "target_company_domain", "canonical_domain", "person_linkedin_url"];
 
-/** Return a title for a run from its input: names and a domain, from the keys that inputs usually have. */
+/** Return a title for a run: the names and the domain in its input, under the keys that inputs usually have. */
 function describeInput(input: Json): string {
   if (!isObject(input)) return "";
   const texts = Object.entries(input).filter((entry): entry is [string, string] => typeof entry[1] === "string");
   const find = (names: string[]): string[] =>
-    names.flatMap((name) => texts.filter(([one]) => one === name).map(([, text]) => text));
+    names.flatMap((name) => texts.filter(([key]) => key === name).map(([, text]) => text));
   const words = [...new Set(find(NAMES)), ...find(DOMAINS).slice(0, 1)].filter(Boolean).slice(0, 3);
   return words.length > 0 ? words.join(" · ") : (texts[0]?.[1] ?? "");
 }
@@ -82,7 +82,7 @@ export function StepLine({ step }: { step: Step }): VNode {
   );
 }
 
-/** Return the specs for which a step result is pending: they read its operation and have recorded no outcome. */
+/** Return the specs for which a step result is pending: those of its operation without a recorded outcome. */
 export function listUnreadSpecs(step: Step, specs: Spec[]): Spec[] {
   if (step.status !== "succeeded" || step.result_status !== "found") return [];
   const read = new Set(step.results.map((result) => result.spec));
@@ -92,7 +92,7 @@ export function listUnreadSpecs(step: Step, specs: Spec[]): Spec[] {
 /** Show the outcome of a step result under a spec: links to its rows, or why there are none. */
 function OutcomeLine({ result }: { result: StepOutcome }): VNode {
   const session = useSession();
-  const spec = session.specs.find((one) => one.name === result.spec);
+  const spec = session.specs.find((candidate) => candidate.name === result.spec);
   const title = spec?.title ?? humanize(result.spec);
   const seen = new Set<string>();
   const reasons = result.reasons.filter((reason) => !seen.has(reason.message) && seen.add(reason.message));

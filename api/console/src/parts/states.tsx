@@ -36,7 +36,7 @@ export function Failed({ problem, retry }: { problem: Problem; retry?: (() => vo
   );
 }
 
-/** Render loaded data by `children`; show "loading" until they are there, or the error of the request. */
+/** Render loaded data by `children`; until then show "loading", or the error of the request. */
 export function Load<T>({
   of,
   what,

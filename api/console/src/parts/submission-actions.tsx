@@ -1,7 +1,7 @@
 /** Buttons that cancel or retry a submission, after a confirmation, since a retry may cost money. */
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
-import { request } from "../data/api";
+import { fetchJson } from "../data/api";
 import { toProblem } from "../data/load";
 import type { Run } from "../data/types";
 
@@ -37,7 +37,7 @@ export function SubmissionActions({ id, runs, done }: ActionsProps): VNode | nul
     setAsking(null);
     setMessage(action === "cancel" ? "canceling …" : "taking it up again …");
     try {
-      await request(`api/v1/submissions/${id}/${action}`, { method: "POST" });
+      await fetchJson(`api/v1/submissions/${id}/${action}`, { method: "POST" });
       done();
     } catch (error) {
       const problem = toProblem(error);

@@ -20,12 +20,12 @@ export function CellValue({ value, column }: { value: Json | undefined; column: 
   if (column.type === "date" && typeof value === "string") return <>{formatDay(value)}</>;
   const text = formatInline(value);
   if (typeof value === "string" && safeUrl(value)) {
-    return <OutsideLink url={value}>{shorten(text.replace(/^https?:\/\/(www\.)?/, ""))}</OutsideLink>;
+    return <OutsideLink url={value}>{shortenText(text.replace(/^https?:\/\/(www\.)?/, ""))}</OutsideLink>;
   }
-  return text.length > LONGEST ? <span title={text.slice(0, 2000)}>{shorten(text)}</span> : <>{text}</>;
+  return text.length > LONGEST ? <span title={text.slice(0, 2000)}>{shortenText(text)}</span> : <>{text}</>;
 }
 
-function shorten(text: string): string {
+function shortenText(text: string): string {
   return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
 }
 
