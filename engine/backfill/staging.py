@@ -29,6 +29,7 @@ class StagingStatements:
 
     plan: Plan
     create_sql: str
+    empty_sql: str
     copy_sql: str
     lookup_sql: str
     insert_sql: str
@@ -42,6 +43,7 @@ class StagingStatements:
         return cls(
             plan=reading.plan,
             create_sql=merge.build_staging_table_sql(reading),
+            empty_sql=merge.build_empty_staging_sql(reading),
             copy_sql=merge.build_copy_sql(reading),
             lookup_sql=merge.build_lookup_sql(reading),
             insert_sql=merge.build_insert_sql(reading),
@@ -52,7 +54,7 @@ class StagingStatements:
         )
 
     async def create_table(self, connection: Connection) -> StagingTable:
-        """Create the staging table, which lasts until the transaction ends."""
+        """Create the staging table, unless the session has it. It is empty when a transaction begins."""
         await connection.execute(self.create_sql)
         return StagingTable(connection, self)
 

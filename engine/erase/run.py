@@ -29,7 +29,7 @@ from engine.rows.reading import Reading
 from engine.rows.steps import Step
 from engine.rows.units import Unit
 from engine.runs.management import cancel_runs
-from engine.sql import erase, merge
+from engine.sql import erase
 from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import wrap_errors
 from engine.store.identity import check_organisation
@@ -173,8 +173,9 @@ class _Removal:
                 await self._fold_batch(fold, (), stale[start : start + _BATCH_SIZE])
 
     async def _fold_batch(self, fold: BatchFold, steps: Sequence[Step], stale: Sequence[Unit] = ()) -> None:
+        for sql in (fold.staging.create_sql, fold.staging.empty_sql):  # all batches are folded in one transaction
+            await self.connection.execute(sql)
         await fold.fold_batch(self.connection, steps, stale, again=False, is_trial=self.dry_run)
-        await self.connection.execute(merge.DROP_STAGING_SQL)
 
     async def _delete_rows(self, rows: dict[tuple[str, str], list[str]]) -> None:
         """Delete the rows whose step result was deleted, and those that name the person or company; count them."""

@@ -8,6 +8,8 @@ step result that they come from.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.reading import Reading
@@ -15,10 +17,6 @@ from engine.sql.held_documents import build_held_subquery
 from engine.sql.identifiers import build_key_lookup, indent_lines, quote, quote_names, quote_table
 from engine.sql.upsert import build_row_difference, list_written_columns
 
-#: Names with a capital letter cannot be tables or columns of a spec, whose names have none.
-STAGING = '"Arriving"'
-#: Drop the staging table between two batches of one transaction.
-DROP_STAGING_SQL = f"drop table if exists pg_temp.{STAGING}"
 PREVIEW_LENGTH = 60  # characters of a document in a preview
 _ORDINAL = '"Ordinal"'
 _ID = '"Id"'
@@ -40,16 +38,38 @@ def list_staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
     )
 
 
+def name_staging_table(reading: Reading) -> str:
+    """Return the quoted name of the staging table: one per list of columns.
+
+    Names with a capital letter cannot be tables or columns of a spec, whose names have none.
+    """
+    columns = "\n".join(f"{name} {kind}" for name, kind in list_staged_columns(reading))
+    return quote(f"Arriving {sha256(columns.encode()).hexdigest()[:16]}")
+
+
 def build_staging_table_sql(reading: Reading) -> str:
-    """Build the statement that creates the staging table, which is dropped with the transaction."""
+    """Build the statement that creates the staging table, unless this session has it; each commit empties it.
+
+    A table for each batch would cost an upsert as much as all its other statements: their plans would be made anew, and
+    the catalogs would grow by some forty rows a batch.
+    """
     columns = [f"{quote(name)} {kind}" for name, kind in list_staged_columns(reading)]
     columns.append(f"{_ID} uuid default gen_random_uuid()")  # the id of the row if it has to be inserted
-    return f"create temporary table {STAGING} (\n{indent_lines(columns)}\n) on commit drop"
+    return (
+        f"create temporary table if not exists {name_staging_table(reading)} (\n{indent_lines(columns)}\n)"
+        " on commit delete rows"
+    )
+
+
+def build_empty_staging_sql(reading: Reading) -> str:
+    """Build the statement that empties the staging table between two batches of one transaction."""
+    return f"delete from {name_staging_table(reading)}"
 
 
 def build_copy_sql(reading: Reading) -> str:
     """Build the COPY that fills the staging table."""
-    return f"copy {STAGING} ({quote_names(name for name, _ in list_staged_columns(reading))}) from stdin"
+    names = quote_names(name for name, _ in list_staged_columns(reading))
+    return f"copy {name_staging_table(reading)} ({names}) from stdin"
 
 
 def build_lookup_sql(reading: Reading) -> str:
@@ -60,7 +80,7 @@ def build_lookup_sql(reading: Reading) -> str:
     plan = reading.plan
     return f"""
 select staged.{_ORDINAL}, stored.id::text, stored.id is not null and {_build_late_difference(reading)}
-from {STAGING} as staged
+from {name_staging_table(reading)} as staged
 left join lateral (
         {build_key_lookup(plan, "staged")}
         limit 1
@@ -82,14 +102,15 @@ with inserted as (
     insert into {quote_table(plan.table)} as stored (id, {quote_names(list_written_columns(plan))})
     select staged.{_ID}, {_build_select_list(reading)}
     from (
-        select * from {STAGING} where {_ORDINAL} = any(%(ordinals)s::int[]) order by {_ORDINAL} offset 0
+        select * from {name_staging_table(reading)}
+        where {_ORDINAL} = any(%(ordinals)s::int[]) order by {_ORDINAL} offset 0
     ) as staged
 {_build_document_joins(reading)}
     on conflict ({quote_names(plan.conflict)}) do nothing
     returning id, {quote_names(plan.conflict, "stored.")}
 )
 select staged.{_ORDINAL}, inserted.id::text, {kept}
-from {STAGING} as staged
+from {name_staging_table(reading)} as staged
 join inserted on inserted.id = staged.{_ID}
 """
 
@@ -108,7 +129,7 @@ update {quote_table(plan.table)} as stored set
 from (
     select target.ordinal as {_ORDINAL}, target.id as {_ID}, {values}
     from unnest(%(ordinals)s::int[], %(ids)s::uuid[]) as target (ordinal, id)
-    join {STAGING} as staged on staged.{_ORDINAL} = target.ordinal
+    join {name_staging_table(reading)} as staged on staged.{_ORDINAL} = target.ordinal
 {_build_document_joins(reading)}
     order by target.ordinal offset 0
 ) as arriving
@@ -136,7 +157,7 @@ def build_snapshot_sql(reading: Reading) -> str:
     )
     return f"""
 select staged.{_ORDINAL}, (select to_jsonb(cells) from (select {", ".join(cells)}) as cells)
-from {STAGING} as staged
+from {name_staging_table(reading)} as staged
 cross join lateral (
         {build_key_lookup(plan, "staged")}
         limit 1
