@@ -175,7 +175,7 @@ def fork_command(link: socket.socket, streams: list[int]) -> bool:
     with suppress(OSError):
         link.sendall(f"{pid}\n".encode())
     ended = os.pidfd_open(pid)
-    ready, _, _ = select.select([ended, link], [], [])
+    ready, _, _ = select.select([ended, link.fileno()], [], [])
     if ended not in ready:
         os.kill(pid, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
