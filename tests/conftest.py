@@ -9,16 +9,17 @@ What has too many cases for every run takes a share of them (`take_share`): the 
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -42,6 +43,17 @@ API_LOGIN = Login("tests_api", LOGIN_PASSWORD)
 #: The number of the run, from which its share of the cases follows; set it to get the share of an earlier run again.
 SHARE = "DEX_TEST_SHARE"
 
+#: Whether laws are tried with as many inputs as `make test-long` has time for.
+IS_LONG = "DEX_TEST_LONG"
+#: The tests that take longest, longest first. The processes of a parallel run begin with them, so that none of them is
+#: alone at the end.
+LONGEST = (
+    *("test_everything_at_once_loses_doubles_and_stales_nothing", "test_schemathesis_finds_nothing"),
+    *("test_the_tutorial_runs_as_it_stands", "test_a_few_submissions_and_kills", "test_a_project_elsewhere"),
+    *("test_it_passes_the_runners_own_checks", "test_killed_at_every_request", "test_known_histories"),
+    *("test_it_ends_well_and_leaves_alone_what_is_not_its_own", "test_random_schedules_never_pass_the_budget"),
+)
+
 T = TypeVar("T")
 
 
@@ -55,8 +67,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak-seconds",
         type=float,
-        default=120.0 if os.environ.get("CI") else 40.0,
-        help="how long the soak lasts (default: 40; 120 where CI is set)",
+        default=120.0,
+        help="how long the soak lasts (default: 120)",
     )
 
 
@@ -67,11 +79,35 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     os.environ["DEX_ENV_FILE"] = ""  # a developer's `.env` leads to a database that no test may see
     if not is_worker(config):
+        if config.option.markexpr.startswith("long"):
+            os.environ[IS_LONG] = "1"
         os.environ[SHARE] = os.environ.get(SHARE) or str(count_run(config))
         # Outside of the repository, and open to the unprivileged user under which root runs a server.
         folder = Path(tempfile.mkdtemp(prefix="dex-tests-"))
         folder.chmod(0o755)
         os.environ[DATA_DIR] = str(folder)
+
+
+@pytest.hookimpl(trylast=True)  # after those of other marks have been left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let each process of a parallel run begin with long tests: it is given a part of the list, in its order."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes == 1:
+        return
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    ranked = [(ranks.get(getattr(item, "originalname", ""), len(ranks)), item) for item in items]
+    long = [item for rank, item in sorted(ranked, key=lambda pair: pair[0]) if rank < len(ranks)]
+    others = [item for rank, item in ranked if rank == len(ranks)]
+    items.clear()
+    for number in range(processes):
+        part = slice(len(others) * number // processes, len(others) * (number + 1) // processes)
+        items += long[number::processes] + others[part]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is there by now, some million objects, out of every later collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def count_run(config: pytest.Config) -> int:
@@ -81,6 +117,11 @@ def count_run(config: pytest.Config) -> int:
     if known:
         known.set("dex/run", number)
     return number
+
+
+def count_examples(ordinary: int, long: int) -> int:
+    """Return with how many inputs a law is tried: a few in every run, more in the long one."""
+    return long if os.environ.get(IS_LONG) else ordinary
 
 
 def pytest_report_header() -> str:
@@ -120,6 +161,7 @@ def server_dsn(pytestconfig: pytest.Config) -> Iterator[str]:
     binaries = find_system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
     with run_server(Path(os.environ[DATA_DIR]), binaries=binaries, durable=False, temporary=True) as dsn:
         yield dsn
+        connect_server(dsn).close()
 
 
 @pytest.fixture
@@ -137,20 +179,34 @@ def database(server_dsn: str, template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def untouched(server_dsn: str, template: str) -> Iterator[str]:
+    """Create a migrated database that no test changes: for those in which something is refused."""
+    with create_database(server_dsn, template) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
 def template(server_dsn: str) -> str:
     """Return the name of the migrated database that others are cloned from; the first process makes it."""
+    make_template(server_dsn, TEMPLATE, "template0", lambda dsn: asyncio.run(migrate_template(dsn)))
+    return TEMPLATE
+
+
+def make_template(server_dsn: str, name: str, base: str, fill: Callable[[str], object]) -> None:
+    """Clone the database `base` and fill the clone, unless another process of the run has done so already."""
+    unfinished = f"{name}_unfinished"
     with (
-        lock.hold_exclusively(Path(os.environ[DATA_DIR]) / "template.lock"),
+        lock.hold_exclusively(Path(os.environ[DATA_DIR]) / f"{name}.lock"),
         psycopg.connect(server_dsn, autocommit=True) as server,
     ):
-        if not server.execute("select 1 from pg_database where datname = %s", [TEMPLATE]).fetchone():
-            server.execute("create database template_unfinished template template0")
-            # In a thread of its own: this one may have an event loop.
-            with ThreadPoolExecutor(1) as thread:
-                made = migrate_template(build_database_url(server_dsn, "template_unfinished"))
-                thread.submit(asyncio.run, made).result()
-            server.execute(f"alter database template_unfinished rename to {TEMPLATE}")
-    return TEMPLATE
+        if not server.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
+            server.execute(f"create database {unfinished} template {base}")
+            with ThreadPoolExecutor(1) as thread:  # this one may have an event loop
+                thread.submit(fill, build_database_url(server_dsn, unfinished)).result()
+            # Sessions of processes that have ended may take a moment to end as well.
+            end_sessions = "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = %s"
+            server.execute(end_sessions, [unfinished])
+            server.execute(f"alter database {unfinished} rename to {name}")
 
 
 async def migrate_template(dsn: str) -> None:
@@ -164,11 +220,15 @@ async def migrate_template(dsn: str) -> None:
 def create_database(server_dsn: str, template: str) -> Iterator[str]:
     """Create a database for the length of a `with` block; yield its URL."""
     name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(server_dsn, autocommit=True) as server:
-        server.execute(f"create database {name} template {template} strategy file_copy")
+    connect_server(server_dsn).execute(f"create database {name} template {template} strategy file_copy")
     yield build_database_url(server_dsn, name)
-    with psycopg.connect(server_dsn, autocommit=True) as server:
-        server.execute(f"drop database {name} with (force)")
+    connect_server(server_dsn).execute(f"drop database {name} with (force)")
+
+
+@cache
+def connect_server(server_dsn: str) -> psycopg.Connection[Any]:
+    """Return this process's connection to the run's server, which makes and drops databases."""
+    return psycopg.connect(server_dsn, autocommit=True, prepare_threshold=None)
 
 
 def build_database_url(dsn: str, database: str) -> str:

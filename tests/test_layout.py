@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.test import OTHER_TESTS
+from scripts.test import OTHER_FILES, OTHER_TESTS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -150,8 +150,11 @@ def test_a_library_stays_in_its_folders(library: str) -> None:
                 )
 
 
-def test_the_files_that_are_left_out_on_a_second_server_exist() -> None:
-    assert [file for file in OTHER_TESTS if not (ROOT / file).is_file()] == []
+def test_what_is_left_out_on_a_second_server_exists() -> None:
+    assert [file for file in OTHER_FILES if not (ROOT / file).is_file()] == []
+    for test in OTHER_TESTS:
+        file, name = test.split("[")[0].split("::")
+        assert re.search(rf"^(?:async )?(?:def|class) {name}\b", (ROOT / file).read_text(), re.MULTILINE), test
 
 
 def test_every_module_has_a_docstring() -> None:

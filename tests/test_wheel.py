@@ -14,11 +14,11 @@ import venv
 import zipfile
 from pathlib import Path
 
-import httpx
 import pytest
 
 from scripts.processes import start_process
 from tests.conftest import ROOT
+from tests.plain_http import HTTP
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +105,9 @@ def test_a_project_elsewhere(dex: Path, database: str, empty_database: str, tmp_
     serving = {**secrets, "DEX_ENV_FILE": str(project / ".env")}
     with start_process([dex, "serve", "--port", "0"], serving, cwd=project) as process:
         address = process.wait_for_line("serving on ").rsplit(" ", 1)[-1]
-        assert httpx.get(f"{address}/readyz").json() == {"data": {"status": "ready"}}
-        assert "<script" in httpx.get(f"{address}/console").text
-        answer = httpx.post(
+        assert HTTP.get(f"{address}/readyz").json() == {"data": {"status": "ready"}}
+        assert "<script" in HTTP.get(f"{address}/console").text
+        answer = HTTP.post(
             f"{address}/api/v1/company-competitors/query",
             json={"org_id": org},
             headers={"authorization": f"Bearer {'s' * 32}"},

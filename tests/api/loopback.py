@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
+import select
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,29 @@ class Api:
     dsn: str
     plans: tuple[Plan, ...]
     client: httpx.Client = field(repr=False)
+    is_running: bool = False
+    owner: psycopg.Connection[Any] | None = field(default=None, repr=False)
+
+    @contextmanager
+    def connect_owner(self) -> Iterator[psycopg.Connection[Any]]:
+        """Yield a connection as the owner of the database: that of the main thread is kept while the API runs."""
+        if not self.is_running or threading.current_thread() is not threading.main_thread():
+            with psycopg.connect(self.dsn, autocommit=True) as connection:
+                yield connection
+            return
+        if self.owner is not None and select.select([self.owner], [], [], 0)[0]:  # the server has closed it
+            self.owner.close()
+            self.owner = None
+        if self.owner is None:
+            self.owner = psycopg.connect(self.dsn, autocommit=True, prepare_threshold=None)
+        yield self.owner
+
+    def close(self) -> None:
+        """Close the connection that is kept, and keep none any more."""
+        self.is_running = False
+        if self.owner is not None:
+            self.owner.close()
+            self.owner = None
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
         content = body if isinstance(body, bytes) else None
@@ -59,7 +83,7 @@ class Api:
 
     def execute(self, statement: str, parameters: Any = None) -> list[Any]:
         """Run one statement as the owner of the database; return its rows."""
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with self.connect_owner() as connection:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
@@ -75,17 +99,17 @@ class Api:
             connection.rollback()
 
     def insert_organisation(self) -> str:
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with self.connect_owner() as connection:
             return world.insert_organisation(connection)
 
     def insert_submission(self, org_id: str) -> tuple[str, str]:
         """Insert a running submission and a run of it; return their ids."""
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with self.connect_owner() as connection:
             submission_id = world.insert_submission(connection, org_id, status="running")
             return submission_id, world.insert_run(connection, org_id, submission_id, status="running")
 
     def insert_step(self, run_id: str, position: int = 1, status: str = "queued") -> str:
-        with psycopg.connect(self.dsn, autocommit=True) as connection:
+        with self.connect_owner() as connection:
             return world.insert_step(connection, run_id, position=position, status=status)
 
     def insert_token(self, org_id: str, **columns: Any) -> str:
@@ -201,5 +225,9 @@ def run_api(dsn: str, plans: tuple[Plan, ...] | None = None, grant: bool = True,
         if grant:
             thread.submit(asyncio.run, give_access(dsn, plans)).result()
     app = create_app(settings, plans, ROOT / "migrations")
-    with serve_app(app, settings) as url, httpx.Client(base_url=url, timeout=60) as client:
-        yield Api(url, dsn, plans, client)
+    with (
+        serve_app(app, settings) as url,
+        httpx.Client(base_url=url, timeout=60, verify=False) as client,
+        closing(Api(url, dsn, plans, client, is_running=True)) as api,
+    ):
+        yield api

@@ -174,10 +174,10 @@ asyncio.run(main(sys.argv[1], sys.argv[2], ExportFormat(sys.argv[3])))
 """
 
 
-@pytest.mark.parametrize("format_", ["ndjson", "csv", "parquet"])
-def test_memory_is_bounded_whatever_the_rows_hold(database: str, format_: str) -> None:
-    """300 MB of documents pass through less than 150 MB; half of them are larger than a block."""
-    with psycopg.connect(database, autocommit=True) as connection:
+@pytest.fixture(scope="module")
+def large_rows(server_dsn: str, template: str) -> Iterator[tuple[str, str]]:
+    """A database with 300 MB of documents, half of them larger than a block; yield its URL and their organisation."""
+    with create_database(server_dsn, template) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
         row = connection.execute("insert into orgs (name, slug) values ('A', 'a') returning id::text").fetchone()
         assert row is not None
         connection.execute("alter table icp_job_titles alter raw_parallel_output set storage external")
@@ -187,8 +187,14 @@ def test_memory_is_bounded_whatever_the_rows_hold(database: str, format_: str) -
             " from generate_series(1, 400) as number",
             [row[0]],
         )
+        yield dsn, row[0]
+
+
+@pytest.mark.parametrize("format_", ["ndjson", "csv", "parquet"])
+def test_memory_is_bounded_whatever_the_rows_hold(large_rows: tuple[str, str], format_: str) -> None:
+    """300 MB of documents pass through less than 150 MB."""
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, database, row[0], format_],
+        [sys.executable, "-c", PEAK, *large_rows, format_],
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,

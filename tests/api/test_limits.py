@@ -15,6 +15,7 @@ from api.settings import Limits
 from scripts.processes import Process, build_dex_command, start_process
 from tests.api.loopback import INTERNAL_KEY, JWT_SECRET, Api, bearer_headers, read_error
 from tests.conftest import ROOT
+from tests.plain_http import HTTP
 
 SLUG = "icp-job-titles"
 QUERY = f"/api/v1/{SLUG}/query"
@@ -191,7 +192,7 @@ class TestConnections:
                 for _ in range(300):
                     stack.enter_context(socket.create_connection((parts.hostname, parts.port)))
                 for _ in range(5):
-                    assert httpx.get(f"{url}/healthz", timeout=10).status_code == 200
+                    assert HTTP.get(f"{url}/healthz", timeout=10).status_code == 200
             assert any(line["event"] == "limit reached" and line["limit"] == "connections" for line in process.log)
 
 
@@ -297,6 +298,6 @@ def test_the_operator_can_have_an_address_of_its_own(start: Start) -> None:
     with start(operator_address=f"127.0.0.1:{port}") as api:
         for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
             assert api.client.get(path).status_code == 404, path
-            assert httpx.get(f"http://127.0.0.1:{port}{path}", timeout=30).status_code == 200, path
-        assert httpx.post(f"http://127.0.0.1:{port}{QUERY}", timeout=30).status_code == 404
+            assert HTTP.get(f"http://127.0.0.1:{port}{path}", timeout=30).status_code == 200, path
+        assert HTTP.post(f"http://127.0.0.1:{port}{QUERY}", timeout=30).status_code == 404
         assert api.query(SLUG, api.insert_organisation()).status_code == 200

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests import world
 from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, read_error, run_api, session_jwt
 from tests.api.test_questions import list_questions
 from tests.database.conftest import compile_text
+from tests.forked_dex import find_dex
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC, SLUG = "company_intel_briefings", "company-intel-briefings"
@@ -236,7 +236,7 @@ async def test_over_stdio(api: Api, org: str, mode: str) -> None:
     environment = {**os.environ, "DATABASE_URL": api.dsn, "DEX_TOKEN": api.insert_token(org)}
     for options, variables in ((["--org", org], {"DEX_TOKEN": ""}), ([], {})):
         program = StdioServerParameters(
-            command=str(Path(sys.executable).parent / "dex"),
+            command=str(find_dex()),
             args=["mcp", *options],
             env={**environment, **variables},
             cwd=str(ROOT),

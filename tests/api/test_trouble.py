@@ -23,6 +23,7 @@ from tests.api.loopback import (
     read_error,
     session_jwt,
 )
+from tests.plain_http import HTTP
 
 SLUG = "icp-job-titles"
 OTHER = "company-intel-briefings"
@@ -97,9 +98,7 @@ def test_statements_of_clients_who_left_are_cancelled(start: Start) -> None:
         def leave() -> None:
             with suppress(httpx.TimeoutException):
                 body = {"pipeline_run_id": run_id}
-                httpx.post(
-                    f"{api.url}/api/internal/pipeline-runs/get", json=body, headers=internal_headers(), timeout=2
-                )
+                HTTP.post(f"{api.url}/api/internal/pipeline-runs/get", json=body, headers=internal_headers(), timeout=2)
 
         with api.hold_locks("lock table step_results in access exclusive mode"):
             leaving = [threads.submit(leave) for _ in range(4)]

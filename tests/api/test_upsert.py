@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.api.loopback import Api, internal_headers, read_data, read_error
+from tests.plain_http import HTTP
 
 SLUG = "company-intel-briefings"
 UPSERT = f"/api/internal/{SLUG}/upsert"
@@ -105,7 +105,7 @@ class TestOutcomes:
         bodies = [build_row(raw_parallel_output={"writer": number}) for number in range(16)]
         with ThreadPoolExecutor(16) as threads:
             answers = list(
-                threads.map(lambda body: httpx.post(api.url + UPSERT, json=body, headers=internal_headers(org)), bodies)
+                threads.map(lambda body: HTTP.post(api.url + UPSERT, json=body, headers=internal_headers(org)), bodies)
             )
         assert [answer.status_code for answer in answers] == [200] * 16
         assert {answer.json()["data"]["id"] for answer in answers} == {

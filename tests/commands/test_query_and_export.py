@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from tests import forked_dex, world
+from tests.conftest import create_database
 
 SPEC = "icp_job_titles"
 ROWS = 250
@@ -21,7 +23,14 @@ def run_dex(dsn: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     return forked_dex.run_dex(*arguments, environment={"DATABASE_URL": dsn, "COLUMNS": "200"})
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def database(server_dsn: str, template: str) -> Iterator[str]:
+    """A database that every test here only reads."""
+    with create_database(server_dsn, template) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="module")
 def org(database: str) -> str:
     with psycopg.connect(database, autocommit=True) as connection:
         for org in (world.insert_organisation(connection), world.insert_organisation(connection)):

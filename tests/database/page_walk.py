@@ -3,11 +3,11 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.forked_dex import run_dex_text
 
 _STEP = re.compile(r"^ {7}(?P<dex>dex [^\n]*)$|^ *```sql\n(?P<sql>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
@@ -30,12 +30,7 @@ def walk_page(
             execute_sql(step["sql"])
             continue
         words = [*shlex.split(step["dex"])[1:], *(["--yes"] if step["dex"].startswith(answers or ("-",)) else [])]
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "dex"), *words],
-            cwd=project,
-            env={"PATH": os.environ["PATH"], "DATABASE_URL": database},
-            capture_output=True,
-            text=True,
-        )
+        environment = {"PATH": os.environ["PATH"], "DATABASE_URL": database}
+        done = run_dex_text(*words, environment=environment, folder=project)
         ended.append(Ended(step["dex"], done.returncode, done.stdout + done.stderr))
     return ended

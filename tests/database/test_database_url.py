@@ -1,13 +1,11 @@
 """The URL of the database: what it may hold, and that nothing of a password in it is ever printed."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from engine.store.database_url import InvalidDatabaseUrl, read_database_url
-from tests.conftest import ROOT
+from tests.forked_dex import run_dex_text
 
 SECRET = "hunter2secret"
 WRONG = [
@@ -59,8 +57,7 @@ def test_a_good_one_is_taken(url: str, expected: dict[str, int | None]) -> None:
 def test_a_command_ends_with_2_and_prints_no_part_of_it(command: list[str]) -> None:
     secrets = dict.fromkeys(("INTERNAL_API_KEY", "JWT_SECRET"), "a secret of the tests, long enough to start")
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": WRONG[0], **secrets}
-    program = [sys.executable, "-m", "scripts.dex", *command]
-    ended = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    ended = run_dex_text(*command, environment=environment)
     assert ended.returncode == 2
     assert "`DATABASE_URL`" in ended.stderr and "hint:" in ended.stderr
     assert SECRET not in ended.stdout + ended.stderr
@@ -76,7 +73,5 @@ def test_a_command_ends_with_2_and_prints_no_part_of_it(command: list[str]) -> N
 def test_a_mistake_in_the_environment_does_not_lead_to_the_embedded_database(
     variables: dict[str, str], told: str
 ) -> None:
-    command = [sys.executable, "-m", "scripts.dex", "migrate", "--status"]
-    environment = {**os.environ, "COLUMNS": "200", **variables}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    done = run_dex_text("migrate", "--status", environment={**os.environ, "COLUMNS": "200", **variables})
     assert done.returncode == 2 and told in done.stderr, done.stderr

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from engine.values.column_types import TYPES
 from engine.values.exact_json import ExactError, dumps, loads, sort_keys_like_jsonb
+from tests.conftest import create_database
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -38,9 +39,15 @@ LIMITS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def empty(server_dsn: str) -> Iterator[str]:
+    with create_database(server_dsn, "template0") as dsn:
+        yield dsn
+
+
 @pytest.fixture
-def connection(empty_database: str) -> Iterator[Connection]:
-    with psycopg.connect(empty_database, autocommit=True) as connection:
+def connection(empty: str) -> Iterator[Connection]:
+    with psycopg.connect(empty, autocommit=True) as connection:
         yield connection
 
 
@@ -48,8 +55,7 @@ def _stored(connection: Connection, name: str, text: str) -> tuple[bool, Any]:
     """Whether the value Postgres holds equals the one that was sent, and how Postgres shows it."""
     value = TYPES[name].cast(loads(text))
     kind = TYPES[name].sql
-    connection.execute(f"create table if not exists stored (value {kind})")
-    connection.execute("delete from stored")
+    connection.execute(f"drop table if exists stored; create temporary table stored (value {kind})")
     connection.execute(f"insert into stored values (%s::{kind})", [value])  # type: ignore[arg-type]
     query = f"select value is not distinct from %s::{kind}, to_jsonb(value)::text from stored"
     found = connection.execute(query, [value]).fetchone()  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
 from tests.conftest import ROOT
 from tests.database.conftest import THINGS, World, build_head
 from tests.database.page_walk import walk_page
+from tests.forked_dex import run_dex_text
 
 HEAD = build_head("things", THINGS, "name")
 FIELDS = """
@@ -351,10 +352,10 @@ def test_a_rebuild_that_is_killed_anywhere_is_done_again(world: World, before: P
         running.kill()
         running.communicate()
         assert len(world.db.execute("select from things").fetchall()) in (100, 50, 51, 52), "one table or the other"
-    ended = start_dex(tmp_path, world.dsn, "rebuild", "things", "--yes", "--json")
-    out, error = ended.communicate()
-    assert ended.returncode == 0, error
-    assert json.loads(out)["rows"] == 52
+    environment = {"DATABASE_URL": world.dsn}
+    ended = run_dex_text("rebuild", "things", "--yes", "--json", environment=environment, folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["rows"] == 52
     assert_fresh(world, after)
 
 

@@ -18,15 +18,14 @@ from scripts.processes import build_dex_command, start_process
 from tests import world
 from tests.api.loopback import INTERNAL_KEY, JWT_SECRET
 from tests.conftest import API_LOGIN, LOGIN_PASSWORD, ROOT
+from tests.forked_dex import run_dex_text
 
 OPERATION = "company.derive.icp_job_titles"
 
 
 def run_dex(dsn: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DATABASE_URL": dsn, "COLUMNS": "200", **variables}
-    return subprocess.run(
-        build_dex_command(*arguments), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200
-    )
+    return run_dex_text(*arguments, environment=environment)
 
 
 def test_from_an_empty_database_to_rows_with_two_logins(empty_database: str, tmp_path: Path) -> None:
@@ -115,9 +114,9 @@ def test_what_a_superuser_made_is_handed_over_whole(database: str) -> None:
         "copy (select 1) to program 'true'",
     ],
 )
-def test_the_api_login_can_do_no_more_than_it_needs(database: str, statement: str) -> None:
+def test_the_api_login_can_do_no_more_than_it_needs(untouched: str, statement: str) -> None:
     with (
-        psycopg.connect(replace_login(database, API_LOGIN.name, LOGIN_PASSWORD), autocommit=True) as connection,
+        psycopg.connect(replace_login(untouched, API_LOGIN.name, LOGIN_PASSWORD), autocommit=True) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute(statement)

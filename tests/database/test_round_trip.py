@@ -1,7 +1,7 @@
 """Statements that travel together: one transaction, one round trip, and a connection that is whole afterwards."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import psycopg
@@ -13,6 +13,7 @@ from engine.store import round_trip as module
 from engine.store.connection import Connection, RawJson, connect
 from engine.store.round_trip import send_statements
 from engine.store.tenant import run_as_tenant
+from tests.conftest import create_database
 
 T = TypeVar("T")
 WRITE = "insert into notes (n) values (%(n)s::integer) returning n"
@@ -20,10 +21,18 @@ WHO = "select current_user::text, coalesce(current_setting('app.org_id', true), 
 ORG = "b0293785-aa7a-4234-8201-cc47305295f8"
 
 
+@pytest.fixture(scope="module")
+def database(server_dsn: str, template: str) -> Iterator[str]:
+    """A database for all tests here, each with a new table."""
+    with create_database(server_dsn, template) as dsn:
+        yield dsn
+
+
 @pytest.fixture
 def run(database: str) -> Callable[[Callable[[Connection], Awaitable[T]]], T]:
     """Give a function a connection, on an event loop."""
     with psycopg.connect(database, autocommit=True) as owner:
+        owner.execute("drop table if exists notes")
         owner.execute("create table notes (n integer primary key check (n < 1000), body jsonb)")
 
     async def alone(function: Callable[[Connection], Awaitable[T]]) -> T:

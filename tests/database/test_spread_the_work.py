@@ -16,6 +16,7 @@ from engine.rows.shards import Shard
 from engine.verify.shards import verify_shard
 from tests.conftest import ROOT
 from tests.database.conftest import World
+from tests.forked_dex import find_dex, run_dex
 from tests.pages import find_blocks
 
 PAGE = (ROOT / "docs" / "howto" / "spread-the-work.md").read_text()
@@ -40,7 +41,7 @@ def insert_step_results(world: World, organisations: int, steps: int) -> None:
 
 def build_environment(world: World, *folders: Path) -> dict[str, str]:
     """Return the environment of a user: `dex` on the path, and the database."""
-    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(find_dex().parent), str(BIN), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "DATABASE_URL": world.dsn, "PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
@@ -79,10 +80,8 @@ def test_a_rejected_step_result_fails_its_shard_once(world: World) -> None:
     run = world.add_run()
     world.add_step(run, world.specs[SPEC].operations[0], {"domain": " "})
     shard = next(f"{index}/2" for index in range(2) if Shard(index, 2).holds_organisation(run.org))
-    command = ["dex", "backfill", SPEC, "--shard", shard]
     codes = [
-        subprocess.run(command, cwd=ROOT, env=build_environment(world), capture_output=True).returncode
-        for _ in range(2)
+        run_dex("backfill", SPEC, "--shard", shard, environment=build_environment(world)).returncode for _ in range(2)
     ]
     assert codes == [1, 0]
 

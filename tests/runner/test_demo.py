@@ -12,12 +12,16 @@ from tests.runner.test_kill import CONTEXT
 
 def test_it_ends_well_and_leaves_alone_what_is_not_its_own(server_dsn: str, template: str) -> None:
     """Somebody's database holds runs that wait for real research, and somebody's Trigger.dev is in the environment."""
-    with socket.create_server(("127.0.0.1", 0)) as trigger, create_database(server_dsn, template) as dsn:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as trigger,
+        create_database(server_dsn, template) as dsn,
+        ExitStack() as stack,
+    ):
         trigger.settimeout(0)
         url = f"http://127.0.0.1:{trigger.getsockname()[1]}"
         env = {"DATABASE_URL": dsn, "TRIGGER_SECRET_KEY": "tr_prod_of_somebody", "TRIGGER_API_URL": url}
         with (
-            create_world(Services(dsn, 0, "", ExitStack())) as somebody,
+            create_world(Services(dsn, 0, "", stack)) as somebody,
             start_process([BIN / "dex", "demo"], env) as demo,
         ):
             waiting = somebody.queue_run([ICP], CONTEXT)

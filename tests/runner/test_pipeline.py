@@ -2,8 +2,7 @@
 
 import json
 
-import httpx
-
+from tests.plain_http import HTTP
 from tests.runner.conftest import COMPANY, ICP, KEY, PERSON, World
 from tests.world import build_payload
 
@@ -18,7 +17,7 @@ CONTEXT = {
 
 
 def test_three_operations_become_three_rows(world: World) -> None:
-    answer = httpx.post(
+    answer = HTTP.post(
         f"{world.url}/api/v1/submissions",
         headers={"authorization": f"Bearer {KEY}", "x-internal-org-id": world.org_id},
         json={"steps": [{"operation_id": operation} for operation in (ICP, COMPANY, PERSON)], "inputs": [CONTEXT]},

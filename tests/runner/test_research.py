@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.runner.conftest import ROOT, TRIGGER, Services, World
+from tests.plain_http import HTTP
+from tests.runner.conftest import ROOT, TRIGGER, Services, World, create_world
 from tests.runner.test_rows import run_dex, run_project
 
 FUNDING = "company.derive.funding"
@@ -71,7 +71,7 @@ def own(services: Services, tmp_path: Path, server_dsn: str, template: str) -> I
     (copy / "trigger" / "node_modules").symlink_to(TRIGGER / "node_modules")
     for command in ("draft-migration company_funding", "draft-migration funding_answers", "generate"):
         run_dex(copy, command)
-    with run_project(services, copy, server_dsn, template) as world:
+    with run_project(services, copy, server_dsn, template) as mine, create_world(mine) as world:
         yield world
 
 
@@ -109,5 +109,5 @@ def test_a_spec_is_researched_into_rows_and_a_second_one_reads_the_same_answer(o
 
 def list_orders(own: World) -> list[dict[str, Any]]:
     """Return the orders of this project's operation, as the provider has them in its book."""
-    orders = httpx.get(f"{own.provider_url}/recorded/requests").json()["orders"]
+    orders = HTTP.get(f"{own.provider_url}/recorded/requests").json()["orders"]
     return [order for order in orders if "List the funding rounds of" in str(order["input"])]

@@ -39,10 +39,10 @@ fields:
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository, as a user makes one, with one spec of its own."""
-    copy = tmp_path / "a project"
+    copy = tmp_path_factory.mktemp("copy") / "a project"
     copy.mkdir()
     shutil.copy(ROOT / "pyproject.toml", copy)
     shutil.copytree(ROOT / "migrations", copy / "migrations")
@@ -61,19 +61,25 @@ def run_dex(project: Path, command: str, **env: str) -> None:
 
 
 @contextmanager
-def run_project(services: Services, project: Path, server_dsn: str, template: str) -> Iterator[World]:
+def run_project(services: Services, project: Path, server_dsn: str, template: str) -> Iterator[Services]:
     """Run a project: its own database and API, the recorded provider of the services."""
     with ExitStack() as stack:
         dsn = stack.enter_context(create_database(server_dsn, template))
         run_dex(project, "migrate", DATABASE_URL=dsn)
         mine = Services(dsn, find_free_port(), services.provider_url, stack, root=project)
         mine.start_api()
-        yield stack.enter_context(create_world(mine))
+        yield mine
+
+
+@pytest.fixture(scope="module")
+def running(services: Services, project: Path, server_dsn: str, template: str) -> Iterator[Services]:
+    with run_project(services, project, server_dsn, template) as mine:
+        yield mine
 
 
 @pytest.fixture
-def own(services: Services, project: Path, server_dsn: str, template: str) -> Iterator[World]:
-    with run_project(services, project, server_dsn, template) as world:
+def own(running: Services) -> Iterator[World]:
+    with create_world(running) as world:
         yield world
 
 

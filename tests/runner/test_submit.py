@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 
-from scripts.processes import Process
-from tests.runner.conftest import BIN, ICP, PERSON, World, start_process
+from tests.runner.conftest import ICP, PERSON, World
 from tests.runner.test_kill import CONTEXT
 
 
-def run_submit(world: World, *words: str) -> Process:
-    command = [BIN / "dex", "submit", *words]
-    process = world.stack.enter_context(start_process(command, {"DATABASE_URL": world.services.dsn}))
-    process.wait_for_exit()
-    return process
+def run_submit(world: World, *words: str, status: int = 0) -> str:
+    """Run the command, which ends with `status`; return what it says."""
+    done = world.run_dex("submit", *words, status=status)
+    return done.stdout + done.stderr
 
 
 def test_what_is_submitted_is_executed(world: World) -> None:
@@ -24,7 +22,7 @@ def test_what_is_submitted_is_executed(world: World) -> None:
     made = run_submit(
         world, "--org", world.org_id, *steps, "--input", json.dumps(CONTEXT), "--input", json.dumps(CONTEXT)
     )
-    assert made.popen.returncode == 0 and made.text.count("queued run ") == 2, made.text
+    assert made.count("queued run ") == 2, made
     assert world.run_worker().list_warnings() == []
     assert [run["status"] for run in world.select_rows("pipeline_runs")] == ["succeeded"] * 2
 
@@ -52,9 +50,8 @@ def test_what_is_submitted_is_executed(world: World) -> None:
     ],
 )
 def test_what_does_not_fit_is_said_and_queues_nothing(world: World, words: list[str], status: int, said: str) -> None:
-    refused = run_submit(world, "--org", world.org_id, *words)
-    assert refused.popen.returncode == status and said in refused.text, refused.text
-    assert "Traceback" not in refused.text
+    refused = run_submit(world, "--org", world.org_id, *words, status=status)
+    assert said in refused and "Traceback" not in refused, refused
     assert world.select_rows("pipeline_runs") == []
 
 

@@ -15,6 +15,7 @@ from engine.plan import Plan
 from engine.rows import document, extract
 from engine.spec import checks, yaml_source
 from engine.values import exact_json
+from tests.conftest import count_examples
 
 CUSTOMERS: dict[str, Any] = {
     "domain": "coreweave.com",
@@ -221,7 +222,8 @@ NAMED = st.dictionaries(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.law
+@settings(max_examples=count_examples(40, 800), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JSON | NAMED, st.sampled_from(["company.derive.x", "person.y", "Weird Op/1", "a.b.c.d", "company", "users"]))
 def test_every_draft_passes_the_checks(sample: Any, operation: str) -> None:
     try:

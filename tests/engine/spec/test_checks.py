@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from engine.spec.checks import check_sources
 from engine.spec.models import CORE_TABLES
 from engine.sql import lineage, merge, step_results, upsert
 from engine.tables.engine_rights import CORE_RIGHTS
+from tests.conftest import count_examples
 
 GOOD = {
     "spec": 1,
@@ -105,7 +107,7 @@ def places(value: Any, place: Any = ()) -> Iterator[tuple[Any, ...]]:
 
 
 PLACES = [place for place in places(GOOD) if place]
-LAW = settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+LAW = settings(deadline=None, max_examples=count_examples(150, 4000), suppress_health_check=[HealthCheck.too_slow])
 
 
 def changed(changes: Any) -> dict[str, Any]:
@@ -135,6 +137,7 @@ def test_the_good_one_is_good() -> None:
     assert not check_sources([yaml_source.parse_source(json.dumps(GOOD), "specs/quotes.yaml")]).diagnostics
 
 
+@pytest.mark.law
 @LAW
 @given(CHANGES)
 @example([(("fields", "price", "path"), None, "set")])
@@ -167,6 +170,7 @@ def test_what_the_checks_pass_compiles_and_can_be_spelled(changes: Any) -> None:
         )
 
 
+@pytest.mark.law
 @LAW
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"%@`#,? \n\t0\u00e9\U0001f680\ufeff", max_size=40))
 @example("? a\n: b")

@@ -8,13 +8,15 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from engine.spec import yaml_source
+from tests.conftest import count_examples
 
 STYLES = {"plain": None, "single": "'", "double": '"', "literal": "|", "folded": ">"}
 texts = st.text(alphabet="ab|&.'\"\\ \n\té🚀\x07", min_size=1, max_size=60)
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("style", STYLES)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=count_examples(150, 3000))
 @given(value=texts, width=st.integers(5, 40), indent=st.sampled_from([0, 2]))
 @example(value="output.a || 'x' || lenght(b)", width=8, indent=2)
 @example(value="a\n\nb\n c\n\nd", width=80, indent=0)
