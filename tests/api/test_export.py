@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, read_error
 from tests.api.test_questions import SLUG, build_row, insert_rounds, run_rounds
+from tests.conftest import create_database
 
 PATH = f"/api/v1/{SLUG}/export"
 TYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
