@@ -56,7 +56,10 @@ class Report:
     misfits: Mapping[str, Sequence[dict[str, str]]]  # by name of a spec: the differences to its table
 
     def as_dict(self, plans: Sequence[Plan]) -> dict[str, Any]:
-        """Return the `data` of `/readyz`, without lists that are empty."""
+        """Return the `data` of `/readyz` for a report without `reasons`; `plans` are all specs of the API.
+
+        It lists the problems and each spec's state only if there are problems.
+        """
         if not self.problems:
             return {"status": "ready"}
         specs = {plan.name: "not_ready" if plan.name in self.misfits else "ready" for plan in plans}

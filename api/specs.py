@@ -118,7 +118,7 @@ _PLAN_FIELDS: Final = [name for name in SpecFacts.model_fields if name not in ("
     response_model_exclude_unset=True,
 )
 async def list_specs(caller: Reader, context: AppContext) -> Any:
-    """Return the specs of this API by name."""
+    """Return all specs of this API, in the order of their names."""
     return {"data": [describe_spec(plan) for plan in context.plans]}
 
 

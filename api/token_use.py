@@ -20,7 +20,10 @@ _MOST_KNOWN = 10_000
 
 
 class TokenUse:
-    """The tokens that were valid lately, by hash; and their times of use that are not written yet, by token id."""
+    """Remembers the hashes of tokens that were valid lately, and the ids of those whose use is still to be written.
+
+    A request calls `record_use`, which does not wait; a background task writes the time of use to the database.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -257,7 +257,7 @@ def read_text(file: Path) -> str:
 
 
 def find_last_line(text: str) -> str:
-    """Return the last line that is not blank."""
+    """Return the last line of a program's output that is not blank, stripped; `no message` if all are."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")
 
 

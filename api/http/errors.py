@@ -198,7 +198,10 @@ def _build_busy(error: StoreRefused) -> Fault:
 
 
 def build_busy_fault(reason: str, sqlstate: str = "") -> Fault:
-    """Return the Fault 503 for a statement that did not end in time; log `reason`."""
+    """Return the Fault 503 for what the database could not do now but may do later; log `reason`.
+
+    For example a lock, a deadlock, a timeout, or no free connection.
+    """
     log.warning("database busy", sqlstate=sqlstate, reason=reason)
     hint = f"nothing was changed; try again in {RETRY_AFTER} seconds"
     return _build_retryable("database_busy", "the database could not do it now", hint)

@@ -39,7 +39,10 @@ async def fetch_results(connection: Connection, reading: Reading, ids: Sequence[
 
 
 def choose_fetch_size(count: int, size: int, most: int) -> int:
-    """Return how many step results to fetch next (at most `most`), from the number and the bytes of the last fetch."""
+    """Return how many step results to fetch next, so that they have about 2 MB: at least one, at most `most`.
+
+    Their size is estimated from the last fetch: `count` step results with `size` bytes in all.
+    """
     return max(1, min(most, _FETCH_BYTES * max(count, 1) // max(size, 1)))
 
 

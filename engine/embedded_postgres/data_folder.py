@@ -100,7 +100,11 @@ def choose_storage_folder(folder: DataFolder, user: OsUser) -> Path:
 
 
 def create_outside_folder(folder: DataFolder) -> Path:
-    """Create a storage folder outside of the project, for clusters that the data folder then links to."""
+    """Create a folder for the cluster of a data folder that the server's user cannot reach; note in it whose it is.
+
+    It lies in OUTSIDE_ROOT; that of a temporary data folder lies in the folder for temporary files, from which
+    abandoned ones are removed. Later `folder.cluster` becomes a link into it.
+    """
     temporary = Path(tempfile.gettempdir()).resolve()
     base = temporary if folder.path.is_relative_to(temporary) else OUTSIDE_ROOT
     base.mkdir(parents=True, exist_ok=True)

@@ -114,7 +114,11 @@ def _list_own_keys(kind: SubjectKind, research: Research) -> set[str]:
 
 
 def list_leaves(path: CompiledPath) -> list[str]:
-    """Return the keys directly below `output`, `context` or `step_input` that a path (`a || b`) reads."""
+    """Return the names of the top-level keys that a path reads: `[domain, site]` for `output.domain || context.site`.
+
+    They tell by their words whether the path reads whom to erase. Alternatives that lead deeper (`output.company.name`)
+    or start at another root are left out; an expression that is not dotted paths joined by `||` has none.
+    """
     return [steps[1] for steps in path.alternatives or () if len(steps) == 2 and steps[0] in _ROOTS]
 
 

@@ -64,7 +64,7 @@ class Absence:
 
     @property
     def state(self) -> KeyState:
-        """The state of the newest finding."""
+        """Why the key has no row, by the newest finding; NEVER_ASKED when there is no finding."""
         return self.findings[0].state if self.findings else KeyState.NEVER_ASKED
 
     def as_dict(self) -> dict[str, Any]:

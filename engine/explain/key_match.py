@@ -53,10 +53,11 @@ class KeyMatcher:
         return Reading(replace(self.plan, fields=fields, mappings=mappings), holds_documents=False)
 
     def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], step_input: Json, run: Run) -> bool:
-        """Return whether the step has the key's values, in its output or in the output that its input leads to.
+        """Return whether a step is about `key`: it has the key's value for each column that is not read from elements.
 
-        `values` are those of `reading.parts`, `step_input` is the step's input. A key whose columns are all read from
-        elements matches every step.
+        They are looked for in its result (`values`, one per path of `reading.parts`), and in what `step_input` tells of
+        the output, since a step that still runs has no result. A key without such columns matches every step of the
+        spec's operations.
         """
         mapping = self.reading.plan.find_mapping(operation)
         if mapping is None:

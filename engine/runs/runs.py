@@ -33,7 +33,12 @@ KEEP: Final = Keep.KEEP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunChange:
-    """An update of one run. Each field is a parameter of the query `update_run`."""
+    """A new status of one run, and what to store with it; the parameters of the query `update_run`.
+
+    KEEP leaves a column as it is, except that success clears the error; None clears the column. A time that is None
+    stays as stored, or is now if the run starts or ends with this. With a `lease_token`, the update is refused when the
+    run has another one.
+    """
 
     pipeline_run_id: str
     status: RunStatus

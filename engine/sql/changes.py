@@ -27,10 +27,11 @@ def build_waiting_statement(plan: Plan, org_id: str) -> Statement:
 
 
 def build_numbering_statements(plan: Plan, org_id: str) -> list[Statement]:
-    """Number the changes that have no number, oldest first. To be run as one transaction.
+    """Number the oldest changes of a plan's rows in an organisation that have no number yet, at most 10,000 of them.
 
-    It takes three statements, since each sees what was committed when it began: the last has to see what was committed
-    before the lock was taken.
+    Run the statements in one transaction, in order: insert the counter, lock it, number the changes. They are separate,
+    since a statement sees only what was committed when it began: the last begins after the lock, so it sees the numbers
+    that its previous holder gave.
     """
     start = (
         "insert into change_numbers (org_id, table_name) values (%(org_id)s::uuid, %(table)s::text)"

@@ -213,7 +213,7 @@ def _format_key(sample: Mapping[str, Any]) -> str:
 
 
 def reconcile_specs(shard: ShardOption = None, as_json: AsJson = False) -> None:
-    """Write the rows of all pending step results, for every spec.
+    """Write the rows of the pending step results of every spec.
 
     If PARALLEL_API_KEY is set, it first collects the answers of open orders. Exit status 1 if something was rejected or
     refused, or is still pending.

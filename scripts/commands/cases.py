@@ -59,7 +59,7 @@ def test_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
 
 
 def accept_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
-    """Accept the present extraction of samples as what is expected.
+    """Accept what the samples give now as what is expected.
 
     For all cases below tests/cases/, or that of one spec. Review the change before you commit it.
     """
