@@ -33,7 +33,7 @@ REASONS: Final = {
     "not_an_array": "`rows` gives no array",
     "not_an_object": "an element of `rows` is no object, and paths go into it",
     "duplicate": "a later element of the same result has the same key",
-    "invalid_as_missing": "a value that cannot be stored was taken for missing (`on_invalid: missing`)",
+    "invalid_as_missing": "a value that cannot be stored was treated as missing (`on_invalid: missing`)",
     "unknown_operation": "the spec does not claim this operation",
     "refused_by_database": "the database refuses the row",
     "absent_deleted": "rows of an earlier result, whose elements are gone, were deleted",

@@ -65,7 +65,7 @@ def _check_present(
     elsewhere = sorted({schema for table in missing for schema in outside.get(table, [])})
     hint = "name the number of the last migration that was applied by hand"
     if elsewhere:
-        message += f" (in the search path, that is; some are in {_spell_names(elsewhere)})"
+        message += f" (in the search path; some are in {_spell_names(elsewhere)})"
         schemas = ",".join([*elsewhere, *path])
         hint = f"add all their schemas to the search path: DATABASE_URL=...?options=-csearch_path%3D{schemas}"
     raise MigrationError(f"{message}; nothing was changed", hint=hint)

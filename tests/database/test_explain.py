@@ -146,7 +146,7 @@ def test_a_value_that_was_taken_for_missing_says_so(world: World, plan: Plan) ->
     world.run_backfill(plan)
     (missing,) = explain(world, plan, "score", domain="b.com")["cells"]
     assert (missing["step_result_id"], missing["value"], missing["raw"]) == (alone, None, "many")
-    assert missing["note"].startswith("taken for missing:")
+    assert missing["note"].startswith("treated as missing:")
 
 
 def test_an_element_within_an_element_and_the_first_identity_that_has_a_value(world: World) -> None:

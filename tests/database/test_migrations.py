@@ -320,7 +320,7 @@ async def test_a_baseline_of_a_database_that_has_nothing_marks_nothing(empty_dat
             await migrate(empty_database, FOLDER, baseline=16, dry_run=is_dry)
         assert "the last migration that was applied by hand" in refused.value.hint
     execute_text(empty_database, (FOLDER / BY_HAND[0]).read_text())
-    with pytest.raises(MigrationError, match="not there: `company_intel_briefings`, `icp_job_titles`"):
+    with pytest.raises(MigrationError, match="but they do not: `company_intel_briefings`, `icp_job_titles`"):
         await migrate(empty_database, FOLDER, baseline=16)
     assert "dex_migrations" not in list_tables(empty_database)
 
