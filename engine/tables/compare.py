@@ -49,7 +49,7 @@ def compare_reading(plan: Plan, table: Table) -> list[Difference]:
 
 def compare_following(plan: Plan, table: Table) -> list[Difference]:
     """Return a difference if the table lacks the triggers that record its changes."""
-    message = f"what changes in `{plan.table}` is not recorded for those who copy it"
+    message = f"changes of `{plan.table}` are not recorded, so `changes` misses them"
     sql = f"SELECT follow_changes('{plan.table}');"
     return [] if table.row.followed else [Difference(plan.name, Code.CHANGES_UNRECORDED, message, sql)]
 

@@ -176,7 +176,7 @@ def test_a_missing_index_is_named_with_the_statement_that_makes_it(filled: psyco
     filled.execute("drop index mistaken")
     filled.execute("drop trigger note_changes_truncate on rounds")
     (found,) = asyncio.run(find(dsn))
-    assert found.startswith("rounds: TABLE521 what changes in `rounds` is not noted")
+    assert found.startswith("rounds: TABLE521 changes of `rounds` are not recorded")
     filled.execute(found.split("hint: ")[1])
     assert asyncio.run(find(dsn)) == []
 
