@@ -117,7 +117,8 @@ where s.org_id = %(org_id)s::uuid and s.id = any(%(steps)s::uuid[])
 FIND_SOURCED_TABLES_SQL = """
 select n.nspname, c.relname from pg_class as c
 join pg_namespace as n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p') and not c.relispartition and n.nspname not in ('pg_catalog', 'information_schema')
+where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
+    and n.nspname not in ('pg_catalog', 'information_schema')
     and 3 = (select count(*) from pg_attribute as a where a.attrelid = c.oid and not a.attisdropped
              and a.attname in ('id', 'org_id', 'source_step_result_id'))
 order by 1, 2

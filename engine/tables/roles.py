@@ -33,7 +33,8 @@ select r.rolname::text as name, r.rolcanlogin as login, r.rolsuper as superuser,
            select other.rolname::text from pg_roles as other
            where other.oid <> r.oid and not r.rolsuper and pg_has_role(r.oid, other.oid, 'MEMBER') order by 1
        ) as member_of,
-       (select count(*) from pg_class where relowner = r.oid and relkind in ('r', 'p', 'v')) as owns
+       (select count(*) from pg_class where relowner = r.oid and relkind in ('r', 'p', 'v')
+           and relpersistence <> 't') as owns
 from pg_roles as r where r.rolname = %s
 """
 #: The tables of specs, recognised by the triggers that record changes; their specs may no longer be in the project.

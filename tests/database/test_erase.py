@@ -111,7 +111,7 @@ def read_database(world: World) -> set[tuple[str, str]]:
     tables = world.db.execute(
         "select quote_ident(n.nspname) || '.' || quote_ident(c.relname) as place, c.relname from pg_class c"
         " join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p', 'm')"
-        " and n.nspname not in ('pg_catalog', 'information_schema')"
+        " and n.nspname not in ('pg_catalog', 'information_schema') and c.relpersistence <> 't'"
     ).fetchall()
     assert len(tables) > 15
     return {
