@@ -12,7 +12,7 @@ from engine.plan import Plan
 from engine.rows.ordering import OrderColumn
 from engine.rows.query import Count, DocumentPath, Query
 from engine.sql.conditions import build_conditions, spell_comparable
-from engine.sql.identifiers import Statement, build_answer_columns, quote, quote_table
+from engine.sql.identifiers import Statement, build_answer_columns, quote, quote_names, quote_table
 
 
 def build_page_statement(plan: Plan, query: Query) -> Statement:
@@ -28,8 +28,7 @@ def build_page_statement(plan: Plan, query: Query) -> Statement:
 select {position}, shown.id::text,
         {columns}
 from (
-    select id from {quote_table(plan.table)}
-    where {conditions}
+    select id from {_build_matching(plan, query.order, conditions)}
     order by {build_order(query.order)}
     limit %(limit)s offset %(offset)s
 ) as page
@@ -74,10 +73,21 @@ def _build_path(path: DocumentPath, number: int, source: str) -> str:
 
 def build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:
     """Return the ORDER BY list. The place of nulls is left to Postgres, as in the indexes."""
-    names = [spell_comparable(column.column, source) for column in order]
-    if order[0].column.field is None and order[0].column.type.name == "uuid":
-        # No index of the organisation is in this order, but one of all organisations is: read in its order, all rows
-        # would be passed over until a hundred of a small organisation are found. As text, ids have the same order.
-        names[0] = f'({names[0]}::text collate "C")'
-    directions = [f"{name}{' desc' if column.descending else ''}" for name, column in zip(names, order, strict=True)]
+    directions = [
+        f"{spell_comparable(column.column, source)}{' desc' if column.descending else ''}" for column in order
+    ]
     return ", ".join((*directions, f"{source}id{' desc' if order[-1].descending else ''}"))
+
+
+def _build_matching(plan: Plan, order: tuple[OrderColumn, ...], conditions: str) -> str:
+    """Return what follows FROM for the rows that meet `conditions`, to be sorted and limited.
+
+    No index of one organisation is in the order of an id, but one of all organisations is. Read in its order, all rows
+    would be passed over until a page of a small organisation is found, so `offset 0` has its rows selected first.
+    """
+    matching = f"{quote_table(plan.table)}\n    where {conditions}"
+    first = order[0].column
+    if first.field is not None or first.type.name != "uuid":
+        return matching
+    names = quote_names(dict.fromkeys([*(column.name for column in order), "id"]))
+    return f"(\n    select {names} from {matching}\n    offset 0\n    ) as matching"
