@@ -179,7 +179,7 @@ def database(server_dsn: str, template: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def untouched(server_dsn: str, template: str) -> Iterator[str]:
+def shared_database(server_dsn: str, template: str) -> Iterator[str]:
     """Create a migrated database that no test changes: for those in which something is refused."""
     with create_database(server_dsn, template) as dsn:
         yield dsn

@@ -60,8 +60,8 @@ def test_from_an_organisation_to_a_token_that_ends(database: str) -> None:
         (["org", "create", " "], 2, "blank"),
     ],
 )
-def test_what_is_wrong_is_named(untouched: str, arguments: list[str], status: int, sentence: str) -> None:
-    ended = run_dex(untouched, *arguments)
+def test_what_is_wrong_is_named(shared_database: str, arguments: list[str], status: int, sentence: str) -> None:
+    ended = run_dex(shared_database, *arguments)
     assert (ended.returncode, sentence in ended.stderr) == (status, True), ended.stderr
 
 

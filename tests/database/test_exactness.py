@@ -40,14 +40,14 @@ LIMITS = [
 
 
 @pytest.fixture(scope="module")
-def empty(server_dsn: str) -> Iterator[str]:
+def empty_database(server_dsn: str) -> Iterator[str]:
     with create_database(server_dsn, "template0") as dsn:
         yield dsn
 
 
 @pytest.fixture
-def connection(empty: str) -> Iterator[Connection]:
-    with psycopg.connect(empty, autocommit=True) as connection:
+def connection(empty_database: str) -> Iterator[Connection]:
+    with psycopg.connect(empty_database, autocommit=True) as connection:
         yield connection
 
 

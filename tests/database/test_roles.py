@@ -114,9 +114,9 @@ def test_what_a_superuser_made_is_handed_over_whole(database: str) -> None:
         "copy (select 1) to program 'true'",
     ],
 )
-def test_the_api_login_can_do_no_more_than_it_needs(untouched: str, statement: str) -> None:
+def test_the_api_login_can_do_no_more_than_it_needs(shared_database: str, statement: str) -> None:
     with (
-        psycopg.connect(replace_login(untouched, API_LOGIN.name, LOGIN_PASSWORD), autocommit=True) as connection,
+        psycopg.connect(replace_login(shared_database, API_LOGIN.name, LOGIN_PASSWORD), autocommit=True) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         connection.execute(statement)

@@ -72,22 +72,22 @@ def run_project(services: Services, project: Path, server_dsn: str, template: st
 
 
 @pytest.fixture(scope="module")
-def running(services: Services, project: Path, server_dsn: str, template: str) -> Iterator[Services]:
+def project_services(services: Services, project: Path, server_dsn: str, template: str) -> Iterator[Services]:
     with run_project(services, project, server_dsn, template) as mine:
         yield mine
 
 
 @pytest.fixture
-def own(running: Services) -> Iterator[World]:
-    with create_world(running) as world:
+def project_world(project_services: Services) -> Iterator[World]:
+    with create_world(project_services) as world:
         yield world
 
 
-def test_every_title_is_a_row_and_none_is_left_to_the_repair(own: World) -> None:
-    own.queue_run([ICP], CONTEXT)
-    worker = own.run_worker()
+def test_every_title_is_a_row_and_none_is_left_to_the_repair(project_world: World) -> None:
+    project_world.queue_run([ICP], CONTEXT)
+    worker = project_world.run_worker()
     assert (worker.popen.returncode, worker.list_warnings()) == (0, []), worker.text
-    rows = own.select_rows("buyer_titles")
+    rows = project_world.select_rows("buyer_titles")
     assert len(rows) == 15
     assert {row["company_domain"] for row in rows} == {"northwind-robotics.example.com"}
     assert {row["title"] for row in rows if row["is_head"]} == {
@@ -96,15 +96,15 @@ def test_every_title_is_a_row_and_none_is_left_to_the_repair(own: World) -> None
         "Head of Logistics Strategy",
     }
     # The live block wrote rows and ledger entry together: the repair at the end of the run found nothing left to do.
-    (account,) = own.fetch_coverage()
+    (account,) = project_world.fetch_coverage()
     assert (account["found"], account["written"], account["rows"]) == (1, 1, 15), account
 
 
-def test_bad_elements_are_named_and_the_good_one_is_written(own: World) -> None:
-    own.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:array]"})
-    worker = own.run_worker()
+def test_bad_elements_are_named_and_the_good_one_is_written(project_world: World) -> None:
+    project_world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:array]"})
+    worker = project_world.run_worker()
     assert [line["message"] for line in worker.list_warnings() if "element" in line["message"]] == [
         "Buyer titles: element 1 left out, it is a string, not an object",
         "Buyer titles: element 2 left out, it is a number, not an object",
     ]
-    assert [row["title"] for row in own.select_rows("buyer_titles")] == ["Head of Operations"]
+    assert [row["title"] for row in project_world.select_rows("buyer_titles")] == ["Head of Operations"]
