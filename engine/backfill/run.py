@@ -48,6 +48,8 @@ from engine.store.errors import StoreRefused, wrap_errors
 #: Seconds that a transaction of the reader lasts.
 _READ_SECONDS: Final = 5.0
 _WRITER_COUNT = 2  # two, since most of the work is compressing documents, for which a connection uses one core
+#: After so many step results, extraction lets the writers send their next statements.
+_STEPS_IN_A_ROW: Final = 8
 #: Stale units per transaction: few, since each may need the documents of several step results.
 _STALE_SIZE: Final = 200
 _SAMPLE_SIZE = 3
@@ -255,7 +257,10 @@ class _Stream:
         """Extract step results and collect them into batches of `batch_size`, separately for each writer."""
         builders = [BatchBuilder(self.batch_size) for _ in batches]
         while rows := await fetched.get():
-            for step in (extract_step(self.reading, row) for row in rows):
+            for number, row in enumerate(rows):
+                if number % _STEPS_IN_A_ROW == 0:
+                    await asyncio.sleep(0)
+                step = extract_step(self.reading, row)
                 if self.preview:
                     self.preview.add_extraction(step.extraction)
                 writer = assign_writer(step, len(batches)) if len(batches) > 1 else 0
@@ -310,7 +315,7 @@ async def fold_with_retry(
                 if lock_timeout:
                     await writer.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
                 if not is_flushed:
-                    await writer.execute(merge.COMMIT_UNFLUSHED_SQL)
+                    await writer.execute(merge.BEGIN_BULK_SQL)
                 await fold.fold_batch(writer, steps, stale, again=again, is_trial=dry_run)
             return list_recorded(steps)
         except errors.DeadlockDetected:

@@ -19,7 +19,7 @@ from engine.rows.reading import Reading
 from engine.sql import merge
 from engine.store.connection import Connection, fetch_rows
 
-#: How often an insert is tried when another transaction inserted the key and then rolled back.
+#: How often rows are inserted and looked up in turn: another transaction may insert a key and roll back, or delete it.
 _MAX_ATTEMPTS = 3
 
 
@@ -82,64 +82,69 @@ class StagingTable:
 
         With `is_preview` the cells that change are also collected. A row that the table did not keep under its key has
         no result (a trigger dropped or changed it). Raises psycopg's error when the database refuses any of the rows.
+
+        A row of which no stored row is known is inserted without a look-up before: as a rule there is none, and until
+        a growing table was analyzed, the planner may look it up by an index that finds many other rows.
         """
-        bounds = {"first": numbers[0], "last": numbers[-1]}
-        before = await self._fetch_snapshot(bounds, is_preview)
+        before = await self._fetch_snapshot(numbers, is_preview)
         results: dict[int, RowResult] = {}
         differing: dict[int, str] = {}
-        missing: list[int] = []
-        for number, row_id, differs in await fetch_rows(self.connection, self.statements.lookup_sql, bounds):
-            if row_id is None:
-                missing.append(number)
-            elif differs:
-                differing[number] = row_id
-            else:
-                results[number] = RowResult(Outcome.UNCHANGED, row_id)
-        if missing:
-            results |= await self._insert_rows(missing, bounds, differing)
+        rest = list(numbers)  # those without a result yet
+        new = [number for number in numbers if not self.rows[number].fold.row_ids]
+        for _ in range(_MAX_ATTEMPTS):
+            inserted, misplaced = await self._insert_rows(new)
+            results |= inserted
+            rest = [number for number in rest if number not in inserted and number not in misplaced]
+            found = await self._look_up_rows(rest)
+            for number, (row_id, differs) in found.items():
+                if differs:
+                    differing[number] = row_id
+                else:
+                    results[number] = RowResult(Outcome.UNCHANGED, row_id)
+            rest = [number for number in rest if number not in found]
+            # Where another transaction inserted one of their keys, the others may have met one that it rolled back.
+            is_contested = any(number in found for number in new)
+            new = [number for number in rest if is_contested or number not in new]
+            if not new:
+                break
         if differing:
             parameters = {"ordinals": list(differing), "ids": list(differing.values())}
             for (number,) in await fetch_rows(self.connection, self.statements.update_sql, parameters):
                 results[number] = RowResult(Outcome.WRITTEN, differing[number])
         if self.statements.preview and is_preview:
-            self.statements.preview.compare_rows(before, await self._fetch_snapshot(bounds, is_preview))
+            self.statements.preview.compare_rows(before, await self._fetch_snapshot(numbers, is_preview))
         return results
 
-    async def _insert_rows(
-        self, missing: list[int], bounds: dict[str, Any], differing: dict[int, str]
-    ) -> dict[int, RowResult]:
-        """Insert the staged rows `missing`.
+    async def _insert_rows(self, numbers: Sequence[int]) -> tuple[dict[int, RowResult], set[int]]:
+        """Insert staged rows; return the results, and which rows the table did not keep under their keys.
 
-        Adds to `differing` those whose key another transaction inserted since the lookup.
+        A row has neither if there is a row of its key, or if a trigger discards it.
         """
         results: dict[int, RowResult] = {}
-        for _ in range(_MAX_ATTEMPTS):
-            misplaced = []
-            for number, row_id, is_kept in await fetch_rows(
-                self.connection, self.statements.insert_sql, {"ordinals": missing}
-            ):
-                missing.remove(number)
+        misplaced: dict[int, str] = {}
+        if numbers:
+            parameters = {"ordinals": list(numbers)}
+            for number, row_id, is_kept in await fetch_rows(self.connection, self.statements.insert_sql, parameters):
                 if is_kept:
                     results[number] = RowResult(Outcome.WRITTEN, row_id)
                 else:
-                    misplaced.append(row_id)
-            if misplaced:
-                await self.connection.execute(self.statements.delete_misplaced_sql, {"ids": misplaced})
-            if not missing:
-                break
-            stored = await fetch_rows(self.connection, self.statements.lookup_sql, bounds)
-            taken = {number: row_id for number, row_id, _ in stored if row_id is not None and number in missing}
-            differing |= taken
-            missing = [number for number in missing if number not in taken]
-            if not taken:
-                break
-        return results
+                    misplaced[number] = row_id
+        if misplaced:
+            await self.connection.execute(self.statements.delete_misplaced_sql, {"ids": list(misplaced.values())})
+        return results, set(misplaced)
 
-    async def _fetch_snapshot(self, bounds: dict[str, Any], is_preview: bool) -> dict[int, dict[str, Any]]:
+    async def _look_up_rows(self, numbers: Sequence[int]) -> dict[int, tuple[str, bool]]:
+        """Return the id of the stored row of each staged row, as far as there is one, and whether they differ."""
+        if not numbers:
+            return {}
+        rows = await fetch_rows(self.connection, self.statements.lookup_sql, {"ordinals": list(numbers)})
+        return {number: (row_id, differs) for number, row_id, differs in rows if row_id is not None}
+
+    async def _fetch_snapshot(self, numbers: range, is_preview: bool) -> dict[int, dict[str, Any]]:
         """Return the stored rows that have the keys of a range, by ordinal; nothing unless a preview needs them."""
         if not (self.statements.preview and is_preview):
             return {}
-        return dict(await fetch_rows(self.connection, self.statements.snapshot_sql, bounds))
+        return dict(await fetch_rows(self.connection, self.statements.snapshot_sql, {"ordinals": list(numbers)}))
 
     def _build_staged_row(self, number: int) -> tuple[Any, ...]:
         row = self.rows[number]

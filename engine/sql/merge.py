@@ -1,9 +1,9 @@
 """Build the statements that store the folded rows of one batch: staging table, copy, lookup, insert, update.
 
-Rows are copied to a temporary table in the order of their keys and numbered. The stored row of each is looked up once.
-A row that does not exist yet is inserted under an id that was chosen before; a row that differs is updated by its id.
-So no statement searches rows by their keys again. Held documents are joined in from `step_results`, by the id of the
-step result that they come from.
+Rows are copied to a temporary table in the order of their keys and numbered. A row of which no stored row is known is
+inserted under an id that was chosen before; the stored rows of the others are looked up by their keys, and those that
+differ are updated by their ids. Held documents are joined in from `step_results`, by the id of the step result that
+they come from.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from engine.sql.upsert import build_row_difference, list_written_columns
 PREVIEW_LENGTH = 60  # characters of a document in a preview
 _ORDINAL = '"Ordinal"'
 _ID = '"Id"'
-#: The staged rows to merge. (For a plain `between`, the planner expects one row in 200, and compares all pairs.)
-_STAGED_RANGE = f"coalesce({_ORDINAL} between %(first)s::int and %(last)s::int, false)"
+#: The staged rows that a statement is about.
+_STAGED_ROWS = f"staged.{_ORDINAL} = any(%(ordinals)s::int[])"
 
 
 def list_staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
@@ -73,7 +73,7 @@ def build_copy_sql(reading: Reading) -> str:
 
 
 def build_lookup_sql(reading: Reading) -> str:
-    """Build the query for the stored rows that have the keys of the staged rows `first` to `last`.
+    """Build the query for the stored rows that have the keys of the staged rows with the given `ordinals`.
 
     Returns (ordinal, id, whether they differ); the id is null if there is no stored row.
     """
@@ -85,7 +85,7 @@ left join lateral (
         {build_key_lookup(plan, "staged")}
         limit 1
 ) as stored on true
-where {_STAGED_RANGE}
+where {_STAGED_ROWS}
 """
 
 
@@ -144,7 +144,7 @@ def build_delete_misplaced_sql(plan: Plan) -> str:
 
 
 def build_snapshot_sql(reading: Reading) -> str:
-    """Build the query for the stored rows of the staged keys `first` to `last`: (ordinal, cells).
+    """Build the query for the stored rows that have the keys of the staged rows `ordinals`: (ordinal, cells).
 
     A document is represented by its hash and its first PREVIEW_LENGTH characters.
     """
@@ -162,7 +162,7 @@ cross join lateral (
         {build_key_lookup(plan, "staged")}
         limit 1
 ) as stored
-where {_STAGED_RANGE}
+where {_STAGED_ROWS}
 """
 
 
@@ -221,8 +221,9 @@ cross join lateral (
 ) as held
 """
 
-#: Let the transaction commit without waiting for the disk.
-COMMIT_UNFLUSHED_SQL = "set local synchronous_commit = off"
+#: Let the transaction commit without waiting for the disk. Keep in memory the rows that its triggers are given: with
+#: 4 MB, the default, the server writes the documents of each batch to a file, uncompressed, and reads them again.
+BEGIN_BULK_SQL = "select set_config('synchronous_commit', 'off', true), set_config('work_mem', '32MB', true)"
 #: Wait until all earlier commits are on disk: the commit of a transaction that writes something waits for that.
 FLUSH_COMMITS_SQL = "select pg_logical_emit_message(true, 'dex', 'backfill')"
 

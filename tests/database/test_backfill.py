@@ -439,7 +439,7 @@ def test_what_was_refused_once_is_written_once_it_fits(world: World, plan: Plan)
     ("spoil", "said"),
     [
         ("drop table quotes", 'relation "quotes" does not exist'),
-        ("alter table quotes drop column price", "column stored.price does not exist"),
+        ("alter table quotes drop column price", 'column "price" of relation "quotes" does not exist'),
         ("drop index idx_quotes_dedup", "no unique or exclusion constraint"),
     ],
 )

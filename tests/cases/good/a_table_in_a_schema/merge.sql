@@ -7,7 +7,7 @@ left join lateral (
         select * from "research"."people" as stored where stored."org_id" = staged."org_id" and stored."name" = staged."name"
         limit 1
 ) as stored on true
-where coalesce("Ordinal" between %(first)s::int and %(last)s::int, false)
+where staged."Ordinal" = any(%(ordinals)s::int[])
 
 
 with inserted as (

@@ -10,7 +10,7 @@ left join lateral (
         union all select * from "quotes" as stored where stored."org_id" = staged."org_id" and stored."symbol" = staged."symbol" and staged."exchange" is null and stored."exchange" is null
         limit 1
 ) as stored on true
-where coalesce("Ordinal" between %(first)s::int and %(last)s::int, false)
+where staged."Ordinal" = any(%(ordinals)s::int[])
 
 
 with inserted as (
