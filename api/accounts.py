@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.auth import choose_organisation
 from api.dependencies import AppContext, Reader
-from api.http.models import Count, Data, DataWithMeta, Id, Omittable, OrganisationParameters, Page
+from api.http.models import Count, Data, DataWithMeta, Id, Omittable, OrganisationParameters, Page, Parameters
 from api.http.openapi import describe_errors
 from api.http.responses import build_data_response, build_list_response
 from api.http.route import ROUTER_OPTIONS
@@ -23,12 +23,14 @@ from engine.backfill.samples import sample_columns
 from engine.rows.outcomes import Outcome
 from engine.sql.reasons import StepFilter
 from engine.store.filled_columns import fetch_filled_columns
-from engine.store.identity import check_organisation
+from engine.store.identity import check_organisation, list_first_organisations
 from engine.values import exact_json
 
 _MOST_STEPS: Final = 200
 _MOST_SAMPLES: Final = 50
 _MOST_OFFSET: Final = 10_000
+#: The most organisations of which the accounts are counted when not all are wanted.
+_MOST_ORGANISATIONS: Final = 200
 #: The most of the newest rows from which fill rates are computed.
 _NEWEST_ROWS: Final = 10_000
 
@@ -115,6 +117,15 @@ class StepsParameters(OrganisationParameters):
     offset: Annotated[int, Field(ge=0, le=_MOST_OFFSET, description="After so many.")] = 0
 
 
+class CoverageParameters(Parameters):
+    """Of which organisations to return the accounts."""
+
+    limit: Annotated[
+        Omittable[Annotated[int, Field(ge=1, le=_MOST_ORGANISATIONS)]],
+        Field(description="Only the first so many organisations by name."),
+    ] = None
+
+
 class SamplesParameters(OrganisationParameters):
     """How many step results to read."""
 
@@ -127,10 +138,15 @@ class SamplesParameters(OrganisationParameters):
     summary="The accounts of every organisation that the caller may read",
     response_model=Data[list[OrganisationAccount]],
 )
-async def answer_coverage_by_organisation(caller: Reader, context: AppContext) -> Any:
+async def answer_coverage_by_organisation(
+    caller: Reader, context: AppContext, parameters: Annotated[CoverageParameters, Query()]
+) -> Any:
     """Return step results per outcome by spec and organisation: the caller's; for a super-admin, all."""
     async with context.connection(COVERAGE_SECONDS) as connection:
-        return {"data": await fetch_coverage(connection, context.plans, caller.org_id)}
+        org_ids = [caller.org_id] if caller.org_id else None
+        if org_ids is None and parameters.limit is not None:
+            org_ids = await list_first_organisations(connection, parameters.limit)
+        return {"data": await fetch_coverage(connection, context.plans, org_ids)}
 
 
 @router.get(

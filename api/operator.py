@@ -142,7 +142,7 @@ async def answer_metrics(context: AppContext) -> Response:
 async def answer_coverage(context: AppContext, org_id: NamedOrganisation) -> Any:
     """Return how many step results have which outcome, for every spec and organisation."""
     async with context.connection(COVERAGE_SECONDS) as connection:
-        return {"data": await fetch_coverage(connection, context.plans, org_id)}
+        return {"data": await fetch_coverage(connection, context.plans, org_id and [org_id])}
 
 
 @router.get(
@@ -158,7 +158,7 @@ async def answer_own_coverage(
     """Return how many step results of the caller's organisation have which outcome, for each spec that has some."""
     org_id = choose_organisation(caller, parameters.org_id)
     async with context.connection() as connection:
-        accounts = await fetch_coverage(connection, context.plans, org_id)
+        accounts = await fetch_coverage(connection, context.plans, [org_id])
         if not accounts:
             await check_organisation(connection, org_id)
         reasons = await count_reasons(connection, context.plans, org_id)

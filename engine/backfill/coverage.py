@@ -20,28 +20,30 @@ from engine.store.errors import wrap_errors
 
 
 async def fetch_coverage(
-    connection: Connection, plans: Sequence[Plan], org_id: str | None = None
+    connection: Connection, plans: Sequence[Plan], org_ids: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
     """Return the account of each spec and organisation that has found step results, as JSON objects.
+
+    Without `org_ids` those of all organisations.
 
     Their numbers are `found`, the count of each outcome, `pending`, those of the elements, and `stale_rows`. `found` is
     the sum of recorded and queued step results; the pending ones of a spec that does not queue them are counted in the
     step results instead. Raises StoreUnavailable.
     """
-    if not plans:
+    if not plans or org_ids == []:
         return []
     async with wrap_errors(), connection.transaction():
         await connection.execute("set transaction isolation level repeatable read")
-        if org_id is None:
+        if org_ids is None:
             await connection.execute(coverage.SET_INDEX_SCANS_SQL)
         queued = [plan for plan in plans if await is_queued(connection, plan)]
         unqueued = [plan for plan in plans if plan not in queued]
-        outcome_rows = await _fetch_counts(connection, coverage.build_outcome_counts_statement(plans, org_id))
-        pending_rows = await _fetch_counts(connection, coverage.build_pending_counts_statement(queued, org_id))
+        outcome_rows = await _fetch_counts(connection, coverage.build_outcome_counts_statement(plans, org_ids))
+        pending_rows = await _fetch_counts(connection, coverage.build_pending_counts_statement(queued, org_ids))
         found_rows: list[tuple[Any, ...]] = []
         if unqueued:
-            found_rows = await _fetch_counts(connection, coverage.build_found_counts_statement(unqueued, org_id))
-        stale_rows = await _fetch_counts(connection, coverage.build_stale_counts_statement(plans, org_id))
+            found_rows = await _fetch_counts(connection, coverage.build_found_counts_statement(unqueued, org_ids))
+        stale_rows = await _fetch_counts(connection, coverage.build_stale_counts_statement(plans, org_ids))
     accounts = _group_by_account(outcome_rows)
     found = _sum_found(unqueued, found_rows)
     names = {plan.name for plan in queued}

@@ -21,54 +21,53 @@ from unnest(array['enable_indexscan', 'enable_bitmapscan', 'enable_indexonlyscan
 """
 
 
-def build_found_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
+def build_found_counts_statement(plans: Sequence[Plan], org_ids: Sequence[str] | None) -> Statement:
     """Count found step results of all plans by (operation, org_id), in one pass over an index."""
     text = f"""
 select found.operation_id, found.org_id, count(*) from step_results as found
-where {FOUND} and {_restrict_to_org(org_id, "found.")}
+where {FOUND} and {_restrict_to_orgs(org_ids, "found.")}
 group by found.operation_id, found.org_id
 """
     operations = sorted({operation for plan in plans for operation in plan.operations})
-    return Statement(text, {"operations": operations, "org_id": org_id})
+    return Statement(text, {"operations": operations, "org_ids": org_ids})
 
 
-def build_pending_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
+def build_pending_counts_statement(plans: Sequence[Plan], org_ids: Sequence[str] | None) -> Statement:
     """Count the entries of `pending_results` by (spec, org_id)."""
     text = f"""
 select spec, org_id, count(*) from pending_results
-where spec = any(%(specs)s::text[]) and {_restrict_to_org(org_id)}
+where spec = any(%(specs)s::text[]) and {_restrict_to_orgs(org_ids)}
 group by spec, org_id
 """
-    return Statement(text, {"specs": [plan.name for plan in plans], "org_id": org_id})
+    return Statement(text, {"specs": [plan.name for plan in plans], "org_ids": org_ids})
 
 
-def build_outcome_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
+def build_outcome_counts_statement(plans: Sequence[Plan], org_ids: Sequence[str] | None) -> Statement:
     """Count ledger entries with the plans' present digests by (spec, org_id, outcome).
 
     Columns: these three, the count, then the sums of elements, rows, duplicates and refused elements. Each spec reads
     its part of an index in order, which gives the groups without a hash table: half the time of all specs at once.
     """
-    parts, parameters = [], {"org_id": org_id}
+    parts, parameters = [], {"org_ids": org_ids}
     for number, plan in enumerate(plans):
         parameters |= {f"spec_{number}": plan.name, f"digest_{number}": plan.digest}
         parts.append(f"""
 select %(spec_{number})s::text, org_id, outcome, count(*),
     sum(element_count), sum(row_count), sum(duplicate_count), sum(refused_count)
 from step_persistence
-where spec = %(spec_{number})s and spec_digest = %(digest_{number})s and {_restrict_to_org(org_id)}
+where spec = %(spec_{number})s and spec_digest = %(digest_{number})s and {_restrict_to_orgs(org_ids)}
 group by org_id, outcome
 """)
     return Statement("union all".join(parts), parameters)
 
 
-def _restrict_to_org(org_id: str | None, source: str = "") -> str:
-    return "true" if org_id is None else f"{source}org_id = %(org_id)s::uuid"
+def _restrict_to_orgs(org_ids: Sequence[str] | None, source: str = "") -> str:
+    return "true" if org_ids is None else f"{source}org_id = any(%(org_ids)s::uuid[])"
 
 
-def build_stale_counts_statement(plans: Sequence[Plan], org_id: str | None) -> Statement:
+def build_stale_counts_statement(plans: Sequence[Plan], org_ids: Sequence[str] | None) -> Statement:
     """Count the entries of `stale_rows` by (spec, org_id)."""
-    orgs = [] if org_id is None else [org_id]
-    return Statement(COUNT_STALE_SQL, {"specs": [plan.name for plan in plans], "orgs": orgs})
+    return Statement(COUNT_STALE_SQL, {"specs": [plan.name for plan in plans], "orgs": list(org_ids or ())})
 
 
 def build_results_by_outcome_statement(

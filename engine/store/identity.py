@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 from engine.store.errors import UnknownOrganisation, wrap_errors
 
 _FIND_BY_HASH = """
@@ -36,6 +36,8 @@ select json_build_object('id', id, 'name', name, 'slug', slug)::text
 from orgs where %(org_id)s::uuid is null or id = %(org_id)s::uuid
 order by lower(name), id limit %(limit)s
 """
+
+_LIST_FIRST_IDS = "select id::text from orgs order by lower(name), id limit %(limit)s"
 
 _ORGANISATION_EXISTS = "select exists (select from orgs where id = %s::uuid)"
 
@@ -99,6 +101,12 @@ async def list_organisations(connection: Connection, org_id: str | None, limit: 
     async with wrap_errors():
         cursor = await connection.execute(_LIST_ORGANISATIONS, {"org_id": org_id, "limit": limit})
         return [text for (text,) in await cursor.fetchall()]
+
+
+async def list_first_organisations(connection: Connection, limit: int) -> list[str]:
+    """Return the ids of the first `limit` organisations by name. Raises StoreUnavailable."""
+    async with wrap_errors():
+        return [org_id for (org_id,) in await fetch_rows(connection, _LIST_FIRST_IDS, {"limit": limit})]
 
 
 async def organisation_exists(connection: Connection, org_id: str) -> bool:

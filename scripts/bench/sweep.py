@@ -78,7 +78,7 @@ def _measure_idle(server: Server, dsn: str, plan: Plan, many: int) -> Group:
         history = explain_statement(connection, step_results.build_count_statement(plan, Scope()))
         queue = explain_statement(connection, step_results.build_count_statement(plan, Scope(queued=True)))
         every = explain_statement(connection, coverage.build_outcome_counts_statement([plan], None))
-        one = explain_statement(connection, coverage.build_outcome_counts_statement([plan], org))
+        one = explain_statement(connection, coverage.build_outcome_counts_statement([plan], [org]))
         listed = coverage.build_results_by_outcome_statement(plan, "pending", None, 100, queued=True)
         pending = explain_statement(connection, listed)
     lines = [

@@ -316,7 +316,7 @@ def show_coverage(
         for plan in chosen if explain is not None else ():
             found = await list_results_by_outcome(connection, plan, str(explain), org_id, limit)
             results.extend({"spec": plan.name, **row} for row in found)
-        return await fetch_coverage(connection, chosen, org_id) if explain is None or strict else []
+        return await fetch_coverage(connection, chosen, org_id and [org_id]) if explain is None or strict else []
 
     accounts = run_in_database(read_accounts)
     if as_json:

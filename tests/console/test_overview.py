@@ -56,6 +56,19 @@ def test_a_super_admin_sees_every_organisation_by_name(console: Console, example
     assert f"org={example.demo}" in page.url
 
 
+def test_the_accounts_of_the_first_organisations_are_there_without_the_others(
+    console: Console, example: Example
+) -> None:
+    def list_organisations(query: str) -> list[str]:
+        answer = console.api.client.get(f"/api/v1/coverage/organisations{query}", headers=bearer_headers(ADMIN_KEY))
+        return sorted({account["org_id"] for account in answer.json()["data"]})
+
+    assert list_organisations("?limit=1") == [example.other]  # Globex, before Harbor Assurance
+    assert list_organisations("?limit=2") == list_organisations("") == sorted([example.other, example.demo])
+    refused = console.api.client.get("/api/v1/coverage/organisations?limit=0", headers=bearer_headers(ADMIN_KEY))
+    assert refused.status_code == 422
+
+
 def test_a_tenant_sees_nothing_of_another(console: Console, token: str, example: Example) -> None:
     page = console.open(key=token)
     assert "Globex" not in page.inner_text("body")

@@ -5,6 +5,11 @@ import { type Address, parseAddress } from "./address";
 import { forgetEarly, fetchJson, sendEarly } from "./api";
 import type { Caller, Organisation, Spec } from "./types";
 
+/** Of how many organisations the overview shows the accounts at once: counting those of hundreds takes a second. */
+export const FIRST_ORGANISATIONS = 20;
+export const ACCOUNTS_PATH = "api/v1/coverage/organisations";
+export const FIRST_ACCOUNTS_PATH = `${ACCOUNTS_PATH}?limit=${FIRST_ORGANISATIONS}`;
+
 export interface Session {
   caller: Caller;
   organisations: Organisation[];
@@ -31,7 +36,7 @@ export async function openSession(key?: string): Promise<Omit<Session, "signOut"
   const [caller, organisations, specs] = await Promise.all([
     fetchJson<Caller>("api/v1/caller", options).then((answer) => {
       if (path.length === 0 && answer.data.org_id) sendEarly("api/v1/coverage", options);
-      else if (path.length === 0 && !query.has("org")) sendEarly("api/v1/coverage/organisations", options);
+      else if (path.length === 0 && !query.has("org")) sendEarly(FIRST_ACCOUNTS_PATH, options);
       return answer;
     }),
     fetchJson<Organisation[]>("api/v1/organisations", options),

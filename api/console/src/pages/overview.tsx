@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 import { buildPath, fetchJson } from "../data/api";
 import { formatCount } from "../data/format";
 import { useLoad } from "../data/load";
-import { nameOrganisation, useSession } from "../data/session";
+import { ACCOUNTS_PATH, FIRST_ACCOUNTS_PATH, FIRST_ORGANISATIONS, nameOrganisation, useSession } from "../data/session";
 import type { Account, Organisation, Spec } from "../data/types";
 import { ElementBars, Reasons, StepBars, sumAccounts } from "../parts/accounts";
 import { Share } from "../parts/bars";
@@ -200,41 +200,44 @@ function FillRateTable({ spec, orgId }: { spec: Spec; orgId: string | null }): V
 // --- all organisations -----------------------------------------------------------------------------------------------
 
 const NUMBERS = ["found", "written", "unchanged", "superseded", "filtered", "rejected", "pending"] as const;
-/** Each takes the browser some two milliseconds, and most readers look for one by its name. */
-const SHOWN_AT_FIRST = 20;
-
 function AllOrganisations(): VNode {
-  const loaded = useLoad("coverage by organisation", async (signal) => {
-    return (await fetchJson<Account[]>("api/v1/coverage/organisations", { signal })).data;
-  });
+  const first = useLoad(FIRST_ACCOUNTS_PATH, (signal) => fetchAccounts(FIRST_ACCOUNTS_PATH, signal));
   return (
     <>
       <h1>All organisations</h1>
       <p class="lead">
         Every step result and every element inside is accounted for: a row, or the reason why there is none.
       </p>
-      <Load of={loaded} what="Adding up the accounts">
-        {(accounts) => <AllAccounts accounts={accounts} />}
+      <Load of={first} what="Adding up the accounts">
+        {(accounts) => <AllAccounts first={accounts} />}
       </Load>
     </>
   );
 }
 
-function AllAccounts({ accounts }: { accounts: Account[] }): VNode {
-  const session = useSession();
+async function fetchAccounts(path: string, signal: AbortSignal): Promise<Account[]> {
+  return (await fetchJson<Account[]>(path, { signal })).data;
+}
+
+/** Show the accounts of the `first` organisations, and those of the others and the sums once they are counted. */
+function AllAccounts({ first }: { first: Account[] }): VNode {
+  const { organisations } = useSession();
   const [wanted, setWanted] = useState("");
-  const [shown, setShown] = useState(SHOWN_AT_FIRST);
-  const named = session.organisations.filter((candidate) =>
-    candidate.name.toLowerCase().includes(wanted.trim().toLowerCase()),
+  const [shown, setShown] = useState(FIRST_ORGANISATIONS);
+  const all = useLoad("accounts of all organisations", (signal) =>
+    organisations.length > FIRST_ORGANISATIONS ? fetchAccounts(ACCOUNTS_PATH, signal) : Promise.resolve(first),
   );
-  const sums = sumAccounts(accounts);
+  const counted = all.data ? organisations : organisations.slice(0, FIRST_ORGANISATIONS);
+  const named = organisations.filter((candidate) => candidate.name.toLowerCase().includes(wanted.trim().toLowerCase()));
+  const listed = named.filter((candidate) => counted.includes(candidate)).slice(0, shown);
   return (
     <>
       <section class="card" aria-label="All together">
-        <StepBars account={sums} />
-        <ElementBars account={sums} />
+        <Load of={all} what="Adding up all organisations">
+          {(accounts) => <Sums accounts={accounts} />}
+        </Load>
       </section>
-      {session.organisations.length > 10 && (
+      {organisations.length > 10 && (
         <p class="filter-line">
           <label>
             Find an organisation{" "}
@@ -246,17 +249,17 @@ function AllAccounts({ accounts }: { accounts: Account[] }): VNode {
               }}
             />
           </label>{" "}
-          <span role="status" class="quiet-text">{`${named.length} of ${session.organisations.length}`}</span>
+          <span role="status" class="quiet-text">{`${named.length} of ${organisations.length}`}</span>
         </p>
       )}
-      {session.organisations.length === 0 && (
+      {organisations.length === 0 && (
         <Empty title="There is no organisation yet">
           <p>
             <code>dex org create NAME</code> makes one, <code>make demo</code> one with rows in it.
           </p>
         </Empty>
       )}
-      {named.length > 0 && <AccountTable organisations={named.slice(0, shown)} accounts={accounts} />}
+      {listed.length > 0 && <AccountTable organisations={listed} accounts={all.data ?? first} />}
       {named.length > shown && (
         <button
           type="button"
@@ -267,6 +270,16 @@ function AllAccounts({ accounts }: { accounts: Account[] }): VNode {
           Show more organisations
         </button>
       )}
+    </>
+  );
+}
+
+function Sums({ accounts }: { accounts: Account[] }): VNode {
+  const sums = sumAccounts(accounts);
+  return (
+    <>
+      <StepBars account={sums} />
+      <ElementBars account={sums} />
     </>
   );
 }
