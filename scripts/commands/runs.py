@@ -48,7 +48,7 @@ def list_runs(
         abandoned=abandoned,
         limit=limit,
     )
-    runs = run_in_database(lambda connection: management.list_runs(connection, wanted))
+    runs = run_in_database(lambda connection: management.list_runs(connection, wanted), wanted.org_id)
     if as_json:
         terminal.print_json([render.embed_json(run) for run in runs])
         return
