@@ -68,7 +68,7 @@ def _verify_spec(dsn: str, plan: Plan, org_id: str | None, shard: str | None, re
     from engine.verify.shards import verify_shard
 
     try:
-        with terminal.show_reading(plan.name, f"{on_stop}, the same command begins anew") as progress:
+        with terminal.show_reading(plan.name, f"{on_stop}, the same command starts from the beginning") as progress:
             if shard:
                 return asyncio.run(verify_shard(dsn, plan, Shard.parse(shard), repair=repair, progress=progress))
             verify = repair_spec if repair else verify_spec
