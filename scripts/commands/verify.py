@@ -85,7 +85,7 @@ def _print_verification(verification: Verification) -> None:
     for sample in verification.samples:
         columns = f": {', '.join(sample.columns)}" if sample.columns else ""
         row = f" (row {sample.id})" if sample.id else ""
-        terminal.print_line(f"  {sample.kind} {shorten_json(sample.key, _WIDTH)}{row}{columns}")
+        terminal.print_line(f"  {sample.kind} {shorten_json(dict(sample.key), _WIDTH)}{row}{columns}")
 
 
 COMMANDS = (
