@@ -38,7 +38,7 @@ def extract_folder(plan: Plan, source: Path, target: Path, workers: int | None, 
         raise typer.BadParameter(f"`{source}` is no folder")
     files = sorted(file for file in source.rglob("*") if file.suffix in INPUT_ENDINGS and file.is_file())
     if not files:
-        raise typer.BadParameter(f"`{source}` contains no file that ends in {', '.join(INPUT_ENDINGS)}")
+        raise typer.BadParameter(f"`{source}` holds no file that ends in {', '.join(INPUT_ENDINGS)}")
     report = _extract_files(plan, source, target, files, workers)
     if as_json:
         terminal.print_json(report)
