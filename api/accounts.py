@@ -109,7 +109,7 @@ class FillRates(BaseModel):
 class StepsParameters(OrganisationParameters):
     """Which step results to list."""
 
-    spec: Annotated[str, Field(description="The spec; needed.")] = ""
+    spec: Annotated[str, Field(description="The spec.")]
     outcome: Annotated[Omittable[StepOutcome], Field(description="`rejected`: the partly refused ones too.")] = None
     code: Annotated[Omittable[str], Field(description="Only those with a reason of this code.")] = None
     field: Annotated[Omittable[str], Field(description="With `code`: about this field.")] = None

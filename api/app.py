@@ -62,7 +62,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 TITLE = "data-engine-x"
 DESCRIPTION = (
-    "Research turned into rows: for each spec an endpoint that writes and one that asks. "
+    "Rows made of research: for each spec, endpoints that write, query and explain its rows. "
     'Success is `{"data": ...}`, failure `{"error", "code", "detail", "hint"}`.'
 )
 

@@ -90,22 +90,22 @@ def _collect_figures(figures: Figures, specs: Sequence[str]) -> Iterable[Metric]
     pending = {spec: waiting.count for spec, waiting in figures.pending.items()}
     seconds = {spec: waiting.oldest_seconds for spec, waiting in figures.pending.items()}
     for name, help_text, values in (
-        ("dex_pending_results", "Step results that wait to be turned into rows.", pending),
-        ("dex_oldest_pending_seconds", "For how long the first of them has been waiting.", seconds),
-        ("dex_stale_rows", "Rows that wait to be folded anew.", figures.stale_rows),
-        ("dex_rejected_results", "Step results that gave no row, for a reason on record.", figures.rejected),
+        ("dex_pending_results", "Step results whose rows are not written yet.", pending),
+        ("dex_oldest_pending_seconds", "How long the oldest of them has been pending.", seconds),
+        ("dex_stale_rows", "Rows that have to be computed again.", figures.stale_rows),
+        ("dex_rejected_results", "Step results that gave no row, for a recorded reason.", figures.rejected),
         ("dex_refused_elements", "Elements of step results that gave no row, likewise.", figures.refused),
     ):
         yield _build_gauge(name, help_text, "spec", {**dict.fromkeys(specs, 0), **values})
     counts = {status: waiting.count for status, waiting in figures.orders.items()}
     ages = {status: waiting.oldest_seconds for status, waiting in figures.orders.items()}
     nothing = dict.fromkeys(_UNFINISHED, 0)
-    yield _build_gauge("dex_unfinished_orders", "Orders without an end.", "status", {**nothing, **counts})
+    yield _build_gauge("dex_unfinished_orders", "Unfinished orders.", "status", {**nothing, **counts})
     yield _build_gauge("dex_oldest_order_seconds", "The age of the oldest of them.", "status", {**nothing, **ages})
     queued = figures.queued_runs
     yield GaugeMetricFamily("dex_queued_runs", "Runs that wait for a worker.", value=queued.count)
     yield GaugeMetricFamily(
-        "dex_oldest_queued_seconds", "For how long the first of them has been waiting.", value=queued.oldest_seconds
+        "dex_oldest_queued_seconds", "How long the oldest of them has been pending.", value=queued.oldest_seconds
     )
 
 

@@ -38,6 +38,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── NothingToDraft              the table already has all that its spec needs
     ├── ParquetMissing              the library that writes Parquet is not installed
     ├── ArrowMissing                a library for step results in files is not installed
+    ├── PayloadMissing              a table of step results has no column `output_payload`
     ├── RunError                    base of the errors of runs and submissions
     │   ├── RecordNotFound          there is no such run, step result or submission
     │   ├── ForeignRecord           the record belongs to another organisation

@@ -37,16 +37,35 @@ def open_database(project: Project) -> Iterator[str]:
         yield embedded
 
 
-def run_in_database(work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Run `work` with one connection to the database that `open_database` gives; return its result."""
+def run_in_database(work: Callable[[Connection], Awaitable[T]], org_id: str | None = None) -> T:
+    """Run `work` with one connection to the database that `open_database` gives; return its result.
+
+    With `org_id`, an id that no organisation has raises UnknownOrganisation: a mistyped one is not an empty answer.
+    """
     from engine.store.connection import connect  # psycopg is imported late, so that other commands start fast
+    from engine.store.identity import check_organisation
 
     async def connect_and_work(dsn: str) -> T:
         async with await connect(dsn) as connection:
+            if org_id is not None:
+                await check_organisation(connection, org_id)
             return await work(connection)
 
     with open_database(find_project()) as dsn:
         return asyncio.run(connect_and_work(dsn))
+
+
+def require_organisation(dsn: str, org_id: str | None) -> None:
+    """Raise UnknownOrganisation if no organisation has this id; None is no organisation in particular."""
+    from engine.store.connection import connect
+    from engine.store.identity import check_organisation
+
+    async def connect_and_check(checked: str) -> None:
+        async with await connect(dsn) as connection:
+            await check_organisation(connection, checked)
+
+    if org_id is not None:
+        asyncio.run(connect_and_check(org_id))
 
 
 def describe_database() -> str:

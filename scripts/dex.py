@@ -92,7 +92,8 @@ def read_global_options(
 def main(arguments: list[str] | None = None) -> None:
     """Run `dex` with `arguments`, by default those of the process.
 
-    An EngineError is printed as message and hint, without a traceback, and sets the exit status.
+    An EngineError is printed as message and hint, without a traceback, and sets the exit status; so is the failure to
+    read or write a file.
     """
     try:
         app(arguments)
@@ -101,11 +102,17 @@ def main(arguments: list[str] | None = None) -> None:
         if origins := describe_origins(f"{error.message} {error.hint}"):
             terminal.print_note(f"    {origins}")
         sys.exit(2 if is_usage_error(error) else 1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        terminal.print_error(EngineError(f"cannot read or write `{error.filename}`: {error.strerror}"))
+        sys.exit(1)
 
 
 def is_usage_error(error: EngineError) -> bool:
     """Return whether an error of the engine means that the command was used wrongly."""
     # Imported only after an error: few commands need these modules, which import the database driver.
+    from engine.draft.spec_text import NotDrafted
     from engine.erase.subject import UnknownSubject
     from engine.plans import UnknownSpec
     from engine.rows.cursor import CursorRejected
@@ -115,7 +122,7 @@ def is_usage_error(error: EngineError) -> bool:
     from engine.store.errors import UnknownOrganisation
     from engine.tables.migration_files import NoSuchBaseline
 
-    usage = UnknownSpec | UnknownSubject | QueryRejected | CursorRejected | InvalidShard | NoSuchBaseline
+    usage = NotDrafted | UnknownSpec | UnknownSubject | QueryRejected | CursorRejected | InvalidShard | NoSuchBaseline
     return isinstance(error, usage | InvalidDatabaseUrl | UnknownOrganisation)
 
 

@@ -85,7 +85,7 @@ def print_account(account: Mapping[str, Any], *, is_trial: bool = False) -> None
     parts = " + ".join(f"{account[outcome]} {outcome}" for outcome in (*Outcome, "pending"))
     print_line(f"{account['spec']}: {account['found']} found {equals} {parts}")
     elements = " + ".join(f"{account[name]} {name}" for name in ELEMENT_COUNTS[1:])
-    stale = f"; {account['stale_rows']} row(s) wait to be folded anew" if account["stale_rows"] else ""
+    stale = f"; {account['stale_rows']} row(s) have to be computed again" if account["stale_rows"] else ""
     print_line(f"  {account['elements']} elements {equals} {elements}{stale}")
     for reason in account["reasons"]:
         where = f" in `{reason['field']}`" if reason["field"] else ""

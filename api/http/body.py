@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 from msgspec import Raw
@@ -25,6 +26,9 @@ _FIELDS: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str, R
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(u0000|u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
 )
+
+_JSON_TYPES: Final = {"str": "string", "int": "number", "float": "number", "bool": "boolean"}
+_PYTHON_TYPE = re.compile(f"`({'|'.join(_JSON_TYPES)})`")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -114,14 +118,22 @@ def _decode_fields(body: bytes) -> dict[str, Raw]:
     except UnicodeDecodeError as error:
         raise InvalidBody(f"byte {error.start} of the body is not UTF-8", code="not_json", hint="send UTF-8") from error
     except msgspec.ValidationError as error:
-        sentence = str(error)
-        raise InvalidBody(sentence[:1].lower() + sentence[1:]) from error
+        raise InvalidBody(describe_type_error(error)) from error
     except msgspec.DecodeError as error:
         raise _build_syntax_fault(body, error) from error
     except RecursionError as error:
         raise InvalidBody(
             "the body is nested too deeply", code="too_deep", hint="nest fewer arrays and objects"
         ) from error
+
+
+def describe_type_error(error: msgspec.ValidationError) -> str:
+    """Return msgspec's sentence about a JSON value of the wrong type, with JSON's names for types instead of Python's.
+
+    Such as "expected `object`, got `number`".
+    """
+    sentence = _PYTHON_TYPE.sub(lambda match: f"`{_JSON_TYPES[match[1]]}`", str(error))
+    return sentence[:1].lower() + sentence[1:]
 
 
 def build_unknown_field_fault(
@@ -136,13 +148,13 @@ def build_unknown_field_fault(
         {
             "code": "unknown_field",
             "field": name,
-            "message": f"unknown field `{name[:100]}`; {reason or suggest_name(name, known)}",
+            "message": "; ".join(filter(None, (f"unknown field `{name[:100]}`", reason or suggest_name(name, known)))),
         }
         for name, reason in reasons.items()
     ]
     unknown = ", ".join(f"`{name[:100]}`" for name in names[:20])
     where = f" in `{place}`" if place else ""
-    hint = "known fields: " + ", ".join(f"`{name}`" for name in known)
+    hint = "known fields: " + ", ".join(f"`{name}`" for name in known) if known else "leave it out: none is known here"
     why = "".join(f"; {reason}" for reason in reasons.values() if reason)
     return Fault("unknown_field", f"unknown field {unknown}{where}{why}", hint=hint, detail=detail)
 

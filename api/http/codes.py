@@ -92,8 +92,12 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "invalid_gzip": HttpCode(422, "The body is no gzip, or cut off.", "Compress it again, or send it as it is."),
     "not_json": HttpCode(422, "The body is empty, not UTF-8, or not JSON.", "Send a JSON object."),
     "too_deep": HttpCode(422, "Arrays and objects are nested too deeply.", "Nest fewer."),
-    "unknown_field": HttpCode(422, "The body names a field the endpoint does not know.", "Take one the hint names."),
-    "invalid_body": HttpCode(422, "A value of the body is out of range or of the wrong type.", "See `detail`."),
+    "unknown_field": HttpCode(
+        422, "The body or the query string names a field the endpoint does not know.", "Take one the hint names."
+    ),
+    "invalid_body": HttpCode(
+        422, "A value is missing, sent twice, out of range or of the wrong type.", "See `detail`."
+    ),
     "out_of_range": HttpCode(
         422, "A number or a list is beyond its range.", "Send one within it; the sentence says which."
     ),

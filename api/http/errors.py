@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import structlog
@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.http.codes import find_status
+from api.http.mistakes import describe_mistakes
 from engine.store.errors import DISK_FULL, StoreError, StoreRefused, StoreUnavailable, UnknownOrganisation, is_row_error
 
 log = structlog.get_logger("api")
@@ -107,8 +108,8 @@ async def answer_invalid_request(request: Request, error: Exception) -> Response
 
 
 def build_invalid_fault(mistakes: Sequence[Mapping[str, Any]]) -> Fault:
-    """Return the Fault 422 for pydantic's errors, with an entry in `detail` per mistake."""
-    detail = [_describe_mistake(mistake) for mistake in mistakes]
+    """Return the Fault 422 for pydantic's errors, with an entry in `detail` per field."""
+    detail = describe_mistakes(mistakes)
     first = detail[0]
     sentence = f"`{first['field']}`: {first['message']}" if first["field"] else first["message"]
     more = f" (and {len(detail) - 1} more)" if detail[1:] else ""
@@ -116,30 +117,12 @@ def build_invalid_fault(mistakes: Sequence[Mapping[str, Any]]) -> Fault:
     return Fault(first["code"], sentence + more, hint=hint, detail=detail, status=422)
 
 
-def _describe_mistake(mistake: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the code, the field and the message of one of pydantic's errors."""
-    place, *parts = mistake["loc"]
-    if place == "body" and not parts:
-        return {"code": "not_json", "field": None, "message": "the body is empty: send a JSON object"}
-    field = ".".join(map(str, parts if place in _PLACES else mistake["loc"]))
-    is_number = mistake["type"].startswith(_NUMBER_ERRORS)
-    code = "out_of_range" if place == "query" and is_number else "invalid_body"
-    message = mistake["msg"].removeprefix("Value error, ")
-    return {"code": code, "field": field, "message": message[:1].lower() + message[1:]}
-
-
-#: The parts of a request with which FastAPI's location of a mistake begins, before the name of the field.
-_PLACES: Final = ("body", "query", "path", "header")
-#: How the types of pydantic's errors about numbers begin.
-_NUMBER_ERRORS: Final = ("int_", "greater_than", "less_than")
-
-
 async def answer_framework_error(request: Request, error: Exception) -> Response:
     """Build the response to an error that Starlette raises before an endpoint: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)
     fallback = (HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"), str(error.detail), "")
     code, sentence, hint = FRAMEWORK.get(error.status_code, fallback)
-    place = {"method": request.method, "path": request.url.path}
+    place = {"method": request.method, "path": request.url.path[:200]}
     headers = dict(error.headers or {})
     if headers.get("Allow") == "GET":
         headers["Allow"] = "GET, HEAD"

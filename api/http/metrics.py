@@ -28,7 +28,7 @@ class Metrics:
         )
         self._claims = Counter(
             "dex_upsert_claims_differ",
-            "Posted values that are not what the named step result has.",
+            "Posted values that differ from those of the named step result.",
             ["spec"],
             registry=self.registry,
         )

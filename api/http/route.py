@@ -6,6 +6,7 @@ learns nothing from mistakes in its JSON, and cannot make the server read megaby
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.context import get_context, pool_share
-from api.http.body import read_body
+from api.http.body import build_unknown_field_fault, read_body
+from api.http.errors import InvalidBody
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -34,9 +36,12 @@ class EndpointRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         respond, tag, path = self.build_handler(), str(self.tags[0]), self.path_format
+        takes_parameters = bool(self.dependant.query_params or (self.openapi_extra or {}).get("parameters"))
 
         async def answer_request(request: Request) -> Response:
             request.state.route = path  # the label of the request in the metrics
+            if request.scope["query_string"] and path.startswith("/api/v1/"):
+                _check_parameters(request, takes_parameters)
             pool_share.set(tag)
             await get_context(request).readiness.require_fit(tag)
             return await respond(request)
@@ -46,6 +51,19 @@ class EndpointRoute(APIRoute):
     def build_handler(self) -> Handler:
         """Return the function that handles a request: FastAPI's, which calls the dependencies and the endpoint."""
         return super().get_route_handler()
+
+
+def _check_parameters(request: Request, takes_parameters: bool) -> None:
+    """Raise Fault 422 for a query string with a parameter that the endpoint would ignore.
+
+    That is one which is given twice, of which FastAPI takes the last, and any where the endpoint takes none.
+    """
+    names = [name for name, _ in request.query_params.multi_items()]
+    if names and not takes_parameters:
+        raise build_unknown_field_fault(list(dict.fromkeys(names)), ())
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InvalidBody(f"`{name[:100]}` is given {count} times", field=name[:100], hint="send it once")
 
 
 class BodyRoute(EndpointRoute):

@@ -109,7 +109,7 @@ async def _query_rows(call: ToolCall, arguments: Query) -> bytes:
         if rows >= body["limit"] or measure_text(text) <= arguments.max_bytes:
             break
         body["limit"] = rows
-        notes["cut"] = f"{rows} rows fit `max_bytes`; `next_cursor` goes on behind them"
+        notes["cut"] = f"{rows} rows fit `max_bytes`; `next_cursor` continues after them"
         text = await call.client.post(path, body)
     return _add_notes(text, notes) if notes else text
 

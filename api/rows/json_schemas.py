@@ -133,8 +133,8 @@ def _build_question_schemas(plan: Plan) -> dict[str, Any]:
             "minItems": 1,
             "maxItems": MAX_COLUMNS,
             "items": {"type": "string", "enum": [*names, *(f"-{name}" for name in names)]},
-            "description": "One or two columns, `-` for falling, then `id`. Default: newest first. Rows without a value"
-            " stand last, when falling first.",
+            "description": "One or two columns, `-` for descending, then `id`. Default: newest first. Rows without"
+            " a value are last, or first when descending.",
         },
         **({"q": search} if plan.search else {}),
         "fields": {
@@ -144,7 +144,7 @@ def _build_question_schemas(plan: Plan) -> dict[str, Any]:
             "items": {"type": "string"},
             "description": "The columns to show, and paths into documents such as"
             f" `{_choose_path_example(plan)}`, which become keys of the row. Default: every column. Leave a document"
-            " out and the page is light.",
+            " out to keep the page small.",
         },
         "org_id": {
             **_allow_null(TYPES["uuid"].json_schema),

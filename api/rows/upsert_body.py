@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from api.http.body import build_unknown_field_fault, find_unstorable_escape, split_fields
+from api.http.body import build_unknown_field_fault, describe_type_error, find_unstorable_escape, split_fields
 from api.http.errors import Fault, InvalidBody
 from api.rows.json_schemas import MAX_ROWS, SOURCES
 from engine.plan import Field, Plan
@@ -78,7 +78,7 @@ def _decode_elements(rows: Raw | None, columns: tuple[str, ...]) -> list[dict[st
     try:
         elements = _ROWS.decode(rows)
     except msgspec.ValidationError as error:
-        raise InvalidBody(f"`rows` is not an array of objects: {error}", field="rows") from error
+        raise InvalidBody(f"`rows` is not an array of objects: {describe_type_error(error)}", field="rows") from error
     if not 1 <= len(elements) <= MAX_ROWS:
         raise InvalidBody(f"`rows` holds {len(elements)} elements", field="rows", hint=f"send 1 to {MAX_ROWS} at once")
     for index, fields in enumerate(elements):

@@ -49,10 +49,10 @@ async def sweep_runs_forever(context: Context) -> None:
                 queued = await management.queue_silent_runs(connection, context.settings.max_run_attempts)
                 runs = await submissions.find_overdue_runs(connection)
             if queued:
-                log.warning("runs of Trigger.dev without a sign of life are handed over again", runs=queued)
+                log.warning("runs at Trigger.dev that have not reported for an hour are dispatched again", runs=queued)
             await dispatch_runs(context, runs)
         except EngineError as error:
-            log.warning("runs could not be handed over", reason=error.message)
+            log.warning("runs could not be dispatched", reason=error.message)
         except Exception as error:
-            log.error("runs could not be handed over", exc_info=error)
+            log.error("runs could not be dispatched", exc_info=error)
         await asyncio.sleep(SWEEP_INTERVAL)

@@ -39,7 +39,7 @@ class CostParameters(OrganisationParameters):
     """Which costs to sum."""
 
     month: Annotated[
-        Omittable[Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]],
+        Omittable[Annotated[str, Field(pattern=f"^{listing.MONTH}$")]],
         Field(description="Only this month (UTC), such as `2026-11`."),
     ] = None
 

@@ -31,7 +31,7 @@ class RowState(StrEnum):
 
 _SENTENCES = {
     RowState.SOURCED: "every cell is what the step results give",
-    RowState.PENDING: "a change of its step results is not in the row yet: `dex backfill {spec}` applies it",
+    RowState.PENDING: "a change of a step result or the spec is not in the row yet: `dex backfill {spec}` applies it",
     RowState.CHANGED: "a cell differs from what the step results give: `dex verify {spec} --repair` restores it",
     RowState.UNSOURCED: "no step result gives this row: it was written without one, or its step result was deleted",
 }

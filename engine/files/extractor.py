@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from engine.errors import EngineError
 from engine.files.cells import Cells, extract_cells
 from engine.files.schemas import INPUT, arrow, build_output_schema
 from engine.plan import Plan
 from engine.plans import PortableSpec, compile_texts, find_plan, read_texts
 from engine.project import find_project
+
+
+class PayloadMissing(EngineError):
+    """A table of step results has no column `output_payload`."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Extractor:
     The spec is one of the project around the working folder, unless `texts` are given. A call returns one row per step
     result: the columns that identify it, `spec`, `spec_digest`, `outcome` (row, filtered, rejected, not_found),
     `elements`, `duplicates`, `refused`, `reasons` (JSON), `rows` (a list of structs), and `parent`. A step result that
-    cannot be read is rejected, with the reason.
+    cannot be read is rejected, with the reason. A table without `output_payload` raises PayloadMissing.
     """
 
     spec: str
@@ -44,7 +49,15 @@ class Extractor:
 
 
 def _list_results(table: Any) -> Iterator[Cells]:
-    """Yield the step results of a table; columns that the table lacks are None."""
+    """Yield the step results of a table; other columns than `output_payload` that it lacks are None.
+
+    Raises PayloadMissing, since a table without payloads would look like one in which nothing was found.
+    """
+    if "output_payload" not in table.column_names:
+        raise PayloadMissing(
+            "the step results have no column `output_payload`",
+            hint="give the column with the payloads this name; `engine.arrow.schema` has all columns",
+        )
     known = [name for name in INPUT.names if name in table.column_names]
     for batch in table.select(known).to_batches():
         yield from ({**dict.fromkeys(INPUT.names), **cells} for cells in batch.to_pylist())

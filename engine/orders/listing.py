@@ -13,6 +13,8 @@ from engine.store.errors import wrap_errors
 from engine.store.tenant import open_tenant_transaction
 
 MAX_ORDERS: Final = 1000
+#: The regular expression of a month.
+MONTH: Final = "[0-9]{4}-(0[1-9]|1[0-2])"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ class _Held:
     """The type of HELD."""
 
     def __repr__(self) -> str:
-        return "<held by the server>"
+        return "<copied inside Postgres>"
 
 
 #: Codes of reasons that do not keep a row from being stored.

@@ -48,8 +48,8 @@ def describe_unfiltered(plan: Plan, name: str) -> str:
     if name in list_query_columns(plan) or all(column.name != name for column in plan.fields):
         return ""
     if plan.field(name).type.name == "jsonb":
-        return f"the column `{name}` is `jsonb`, which takes neither: give the part of it a column of its own"
-    return f"the column `{name}` is there without `filter: true` in `{plan.file}`"
+        return f"the column `{name}` is `jsonb`, which has no order and no filters: give the part of it its own column"
+    return f"the column `{name}` has no `filter: true` in `{plan.file}`"
 
 
 def _describe_unknown(plan: Plan, word: str, known: Sequence[str]) -> str:

@@ -136,7 +136,7 @@ def _build_hint(reasons: Sequence[Reason], known: Sequence[str]) -> str:
     if any(reason.code == "unknown_field" and reason.field not in known for reason in reasons):
         return "known fields: " + ", ".join(f"`{name}`" for name in known)
     advice = [reason.advice for reason in reasons if reason.advice]
-    return advice[0] if advice else "nothing was read; correct what each entry of `detail` names"
+    return advice[0] if advice else "nothing was read; correct each parameter that the error names"
 
 
 def _read_search(plan: Plan, value: Any, reasons: list[Reason]) -> str | None:
@@ -225,7 +225,7 @@ def _read_number(
         return default
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         reasons.append(
-            Reason("out_of_range", name, f"`{name}` is a whole number from {low} to {high}", str(value)[:40])
+            Reason("out_of_range", name, f"`{name}` is a whole number from {low} to {high}", shorten_json(value, 40))
         )
         return default
     return int(value)  # a number from `exact_json` keeps its digits, such as `-0`

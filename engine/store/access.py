@@ -26,7 +26,8 @@ returning id::text
 """
 _LIST_TOKENS: Final = """
 select t.id::text, t.org_id::text, t.company_id::text, t.user_id::text, t.name, t.role::text,
-       t.created_at::text, t.expires_at::text, t.revoked_at::text, t.last_used_at::text,
+       to_jsonb(t.created_at) #>> '{}' as created_at, to_jsonb(t.expires_at) #>> '{}' as expires_at,
+       to_jsonb(t.revoked_at) #>> '{}' as revoked_at, to_jsonb(t.last_used_at) #>> '{}' as last_used_at,
        case when t.revoked_at is not null then 'revoked'
             when t.expires_at <= now() then 'expired'
             when not coalesce(u.is_active, true) then 'inactive user'
@@ -39,9 +40,12 @@ _REVOKE: Final = """
 update api_tokens set revoked_at = coalesce(revoked_at, now()) where id = %s::uuid returning id::text
 """
 _CREATE_ORGANISATION: Final = """
-insert into orgs (name, slug) values (%s, %s) returning id::text, name, slug, created_at::text
+insert into orgs (name, slug) values (%s, %s)
+returning id::text, name, slug, to_jsonb(created_at) #>> '{}' as created_at
 """
-_LIST_ORGANISATIONS: Final = "select id::text, name, slug, created_at::text from orgs order by created_at, id"
+_LIST_ORGANISATIONS: Final = """
+select id::text, name, slug, to_jsonb(orgs.created_at) #>> '{}' as created_at from orgs order by orgs.created_at, id
+"""
 
 
 class UnknownToken(EngineError):

@@ -145,7 +145,7 @@ def report_old_rows(plan: Plan, columns: Sequence[str], count: int, *, is_more: 
     """Return the difference of a table with rows that lack values which the spec requires."""
     names = ", ".join(f"`{name}`" for name in columns)
     message = f"{'more than ' if is_more else ''}{count} row(s) of `{plan.table}` lack a value in {names}, which the"
-    message += " spec requires: they are of an old key"
+    message += " spec requires: they were written under an old key"
     advice = f"dex rebuild {plan.name}; rows of no step result have to be corrected or deleted first"
     return Difference(plan.name, Code.ROWS_OF_OLD_KEY, message, advice=advice)
 
@@ -274,7 +274,7 @@ def _compare_role(plan: Plan, table: Table) -> Iterator[Difference]:
         yield Difference(plan.name, Code.PRIVILEGE_MISSING, message, build_grant(plan.table, denied))
     for sequence in table.row.denied_sequences:
         message = (
-            f"role `{TENANT_ROLE}` lacks USAGE on the sequence `{sequence}`, which a default of `{plan.table}` asks"
+            f"role `{TENANT_ROLE}` lacks USAGE on the sequence `{sequence}`, which a default of `{plan.table}` uses"
         )
         yield Difference(plan.name, Code.PRIVILEGE_MISSING, message, build_sequence_grant(sequence))
 

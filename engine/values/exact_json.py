@@ -64,6 +64,7 @@ ExactInt.__name__ = "int"
 _Exact = TypeVar("_Exact", ExactFloat, ExactInt)
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _MOST_INT_DIGITS = 640  # the most that Python reads under every setting of `sys.set_int_max_str_digits`
+_MOST_LEVELS = 500  # of arrays and objects in each other; Python reads about 900, less deep in a stack of calls
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS: tuple[tuple[Any, JsonKind], ...] = (
     (type(None), JsonKind.NULL),
@@ -89,7 +90,7 @@ def loads(text: str | bytes) -> Json:
     except UnicodeDecodeError as error:
         raise ExactError(f"not JSON: byte {error.start} is not UTF-8") from error
     except RecursionError as error:
-        raise ExactError("arrays and objects are nested too deeply to be read") from error
+        raise ExactError("nested too deeply to be read") from error
     return value
 
 
@@ -310,15 +311,20 @@ def _find_text_fault(text: str) -> str:
 
 
 def _walk_parts(value: Json) -> Iterator[tuple[Trail, Any]]:
-    """Yield every scalar and every key in `value`, each with the path to it."""
-    stack: list[tuple[Trail, Any]] = [(None, value)]
+    """Yield every scalar and every key in `value`, each with the path to it.
+
+    Raises ExactError for a value that is nested too deeply to be read again, such as one that contains itself.
+    """
+    stack: list[tuple[int, Trail, Any]] = [(0, None, value)]
     while stack:
-        trail, part = stack.pop()
+        depth, trail, part = stack.pop()
+        if depth > _MOST_LEVELS:
+            raise ExactError(f"nested more than {_MOST_LEVELS} levels deep")
         if isinstance(part, dict):
-            stack.extend(((trail, key), part[key]) for key in reversed(part))
+            stack.extend((depth + 1, (trail, key), part[key]) for key in reversed(part))
             yield from (((trail, key), key) for key in part)
         elif isinstance(part, list | tuple):
-            stack.extend(((trail, index), part[index]) for index in reversed(range(len(part))))
+            stack.extend((depth + 1, (trail, index), part[index]) for index in reversed(range(len(part))))
         else:
             yield trail, part
 

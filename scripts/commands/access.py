@@ -57,7 +57,7 @@ def create_token(
         terminal.print_json({"id": token_id, "token": token})
         return
     terminal.print_line(token)
-    terminal.print_note(f"token {token_id}: it is shown this once; `dex token revoke {token_id}` ends it")
+    terminal.print_note(f"token {token_id}: it is shown only once; `dex token revoke {token_id}` ends it")
 
 
 def list_tokens(
@@ -67,7 +67,7 @@ def list_tokens(
     from engine.store import access
 
     org_id = read_optional_uuid(org, "--org")
-    tokens = run_in_database(lambda connection: access.list_tokens(connection, org_id))
+    tokens = run_in_database(lambda connection: access.list_tokens(connection, org_id), org_id)
     _print_rows(tokens, ("id", "org_id", "name", "role", "state", "expires_at", "last_used_at"), as_json)
 
 

@@ -34,7 +34,7 @@ from scripts.commands.options import (
     read_uuid,
 )
 from scripts.commands.orders import collect_open_orders
-from scripts.database_url import open_database, run_in_database
+from scripts.database_url import open_database, require_organisation, run_in_database
 
 if TYPE_CHECKING:
     from engine.backfill.run import BackfillResult
@@ -88,6 +88,7 @@ def backfill_spec(
         raise typer.BadParameter("--shard goes with neither --org, --limit, --preview nor the targets of a script")
     part = Shard.parse(shard) if shard else None
     with open_database(here) as dsn:
+        require_organisation(dsn, orgs[0] if org is not None else None)
         report = backfill_with_progress(
             dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview, shard=part
         )
@@ -307,7 +308,8 @@ def show_coverage(
         raise typer.BadParameter("--columns goes with neither --explain nor --strict")
     org_id = read_optional_uuid(org, "--org")
     if by_column:
-        _print_fill_rates(run_in_database(lambda connection: fetch_fill_rates(connection, chosen, org_id)), as_json)
+        rates = run_in_database(lambda connection: fetch_fill_rates(connection, chosen, org_id), org_id)
+        _print_fill_rates(rates, as_json)
         return
 
     results: list[dict[str, Any]] = []
@@ -318,7 +320,7 @@ def show_coverage(
             results.extend({"spec": plan.name, **row} for row in found)
         return await fetch_coverage(connection, chosen, org_id and [org_id]) if explain is None or strict else []
 
-    accounts = run_in_database(read_accounts)
+    accounts = run_in_database(read_accounts, org_id)
     if as_json:
         terminal.print_json(accounts if explain is None else results)
     elif explain is None:

@@ -141,9 +141,10 @@ def query_rows(
     plan = find_plan(load_plans(find_project()), spec)
     page_options: dict[str, Any] = {"limit": limit, "offset": offset, **({"count": count} if count else {})}
     parameters = _build_parameters(plan, filters, order, search, fields) | page_options
-    query = build_query(plan, read_optional_uuid(org, "--org"), parameters)
+    org_id = read_optional_uuid(org, "--org")
+    query = build_query(plan, org_id, parameters)
     query = UNSIGNED_CURSORS.apply_cursor(plan, query, cursor)
-    page = run_in_database(lambda connection: fetch_page(connection, plan, query))
+    page = run_in_database(lambda connection: fetch_page(connection, plan, query), org_id)
     rows = [render.embed_json(row) for row in page.rows]
     following = UNSIGNED_CURSORS.encode_cursor(plan, query, page.last)
     if as_json:
@@ -174,7 +175,6 @@ def export_rows(
     """
     from engine.rows.query import EXPORT_OPTIONS, build_query
     from engine.store.export_files import check_format, write_export
-    from engine.store.identity import check_organisation
 
     check_format(format_)
     plan = find_plan(load_plans(find_project()), spec)
@@ -182,17 +182,18 @@ def export_rows(
     query = build_query(plan, org_id, _build_parameters(plan, filters, order, search, fields), EXPORT_OPTIONS)
 
     async def write_file(file: IO[bytes], connection: Connection) -> None:
-        await check_organisation(connection, org_id)
         async for part in write_export(connection, plan, query, format_):
             file.write(part)
 
+    if out is not None and not out.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--out: there is no folder `{out.absolute().parent}`")
     if out is None:
-        run_in_database(partial(write_file, sys.stdout.buffer))
+        run_in_database(partial(write_file, sys.stdout.buffer), org_id)
         sys.stdout.buffer.flush()
         return
     unfinished = out.with_name(f"{out.name}.unfinished")
     with unfinished.open("wb") as file:
-        run_in_database(partial(write_file, file))
+        run_in_database(partial(write_file, file), org_id)
     unfinished.replace(out)
     terminal.print_note(f"{plan.name}: wrote {out}")
 

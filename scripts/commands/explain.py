@@ -18,6 +18,7 @@ from engine.project import find_project
 from engine.rows import render
 from engine.values import exact_json
 from engine.values.column_types import shorten_json
+from engine.values.uuid_text import parse_uuid
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, SpecName, read_uuid
 from scripts.database_url import run_in_database
@@ -61,8 +62,8 @@ def explain_row(
 
     For a key without a row, show why there is none: for example failed, filtered, rejected or superseded.
     """
-    if key and row is not None and field is None:
-        row, field = None, row
+    if key and row is not None and field is None and parse_uuid(row) is None:
+        row, field = None, row  # with a key, the first argument is the field
     named = _read_row_reference(row, org, key)
     plans = load_plans(find_project())
     plan = find_plan(plans, spec)
@@ -81,7 +82,7 @@ def explain_row(
             raise _build_not_found(plan, row_id)
         return found.as_dict()
 
-    explained = run_in_database(fetch_explanation)
+    explained = run_in_database(fetch_explanation, named.org_id)
     if as_json:
         terminal.print_json(render.embed_json(exact_json.dumps(explained)))
         return
@@ -113,7 +114,7 @@ def show_history(
             raise _build_not_found(plan, row_id)
         return history
 
-    history = run_in_database(fetch_history)
+    history = run_in_database(fetch_history, named.org_id)
     if history.more:
         terminal.print_note(f"older ones are left out: the newest {len(history.versions)} are here")
     if as_json:
@@ -125,7 +126,7 @@ def show_history(
 def _read_row_reference(row: str | None, org: str | None, key: list[str] | None) -> RowReference:
     """Parse the id, or the organisation and key, of a row. Raises BadParameter if they do not name one row."""
     if (row is None) == (not key):
-        raise typer.BadParameter("name the row by its id, or by `--org` and `--key column=value`")
+        raise typer.BadParameter("name the row either by its id, or by `--org` and `--key column=value`")
     if key and org is None:
         raise typer.BadParameter("`--key` needs `--org`: every organisation has keys of its own")
     pairs = [text.partition("=") for text in key or ()]
@@ -191,6 +192,7 @@ def _print_history(plan: Plan, history: History) -> None:
     """Print, newest first, the columns that changed in each version."""
     if not history.versions:
         terminal.print_line("no step result gives this row: it has no history")
+        return
     older = [*history.versions[1:], None]
     for version, before in zip(history.versions, older, strict=True):
         terminal.print_line(f"{version.recorded_at} {version.step_result_id}")

@@ -23,7 +23,7 @@ from engine.rows.accounts import ELEMENT_COUNTS
 from engine.rows.outcomes import Outcome
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, read_optional_uuid
-from scripts.database_url import open_database
+from scripts.database_url import open_database, require_organisation
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -141,7 +141,10 @@ def export_steps(
     def note_progress(done: int, total: int) -> None:
         terminal.print_note(f"{done} of {total} step results written")
 
+    if not to.is_dir() and to.exists():
+        raise typer.BadParameter(f"--to: `{to}` is no folder")
     with open_database(here) as dsn:
+        require_organisation(dsn, org_id)
         files, count = asyncio.run(write_step_files(dsn, to, org_id, progress=note_progress))
     report: Mapping[str, Any] = {"files": files, "step_results": count, "to": str(to)}
     if as_json:

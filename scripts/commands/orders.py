@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.errors import EngineError
+from engine.orders.statuses import OrderStatus
+from engine.plans import load_plans
 from engine.project import Project, find_project
 from engine.rows import render
 from scripts import terminal
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from engine.store.connection import Connection
 
 _COLUMNS = ("id", "operation", "processor", "status", "price", "cost", "requested_at", "provider_run_id")
+_MAX_USD = 1_000_000_000
 _COLLECT_SCRIPT = "src/local-runner/collect-main.ts"
 
 Org = Annotated[str | None, typer.Option("--org", help="Only this organisation.")]
@@ -39,7 +43,7 @@ class CollectFailed(EngineError):
 def list_orders(
     context: typer.Context,
     org: Org = None,
-    status: Annotated[str | None, typer.Option(help="Only orders with this status.")] = None,
+    status: Annotated[OrderStatus | None, typer.Option(help="Only orders with this status.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The most orders to list.")] = 100,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +53,7 @@ def list_orders(
     from engine.orders import listing
 
     wanted = listing.OrderFilter(org_id=read_optional_uuid(org, "--org"), status=status, limit=limit)
-    orders = run_in_database(lambda connection: listing.list_orders(connection, wanted))
+    orders = run_in_database(lambda connection: listing.list_orders(connection, wanted), wanted.org_id)
     if as_json:
         terminal.print_json([render.embed_json(order) for order in orders])
         return
@@ -180,10 +184,12 @@ def show_costs(
     as_json: AsJson = False,
 ) -> None:
     """Sum costs by organisation, operation and month."""
-    from engine.orders.listing import sum_costs
+    from engine.orders.listing import MONTH, sum_costs
 
     org_id = read_optional_uuid(org, "--org")
-    costs = run_in_database(lambda connection: sum_costs(connection, org_id, month=month))
+    if month is not None and not re.fullmatch(MONTH, month):
+        raise typer.BadParameter(f"--month: `{month}` is no month such as 2026-11")
+    costs = run_in_database(lambda connection: sum_costs(connection, org_id, month=month), org_id)
     if as_json:
         terminal.print_json([render.embed_json(cost) for cost in costs])
         return
@@ -198,6 +204,8 @@ def set_budget(
 ) -> None:
     """Set or show the monthly budget of an organisation."""
     org_id = read_uuid(org, "ORG")
+    if operation and usd not in (None, "none"):
+        _check_operation(operation)
     amount = None if usd is None or usd == "none" else _read_usd(usd)
 
     async def change_budget(connection: Connection) -> list[str]:
@@ -218,13 +226,24 @@ def set_budget(
         terminal.print_note("no budget over all operations: spending has no bound")
 
 
+def _check_operation(operation: str) -> None:
+    """Raise BadParameter for an operation that no spec executes, since its budget would limit nothing."""
+    from engine.orders.steps import StepRequest, check_steps
+    from engine.runs.errors import UnknownOperation
+
+    try:
+        check_steps(load_plans(find_project()), [StepRequest(operation, {})])
+    except UnknownOperation as error:
+        raise typer.BadParameter(f"--operation: no spec executes `{operation}`; {error.hint}") from error
+
+
 def _read_usd(text: str) -> Decimal:
-    """Parse an amount of USD. Raises BadParameter when it is negative or not a number."""
+    """Parse an amount of USD. Raises BadParameter when it is negative, not a number, or beyond any price."""
     try:
         amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0:
+    if not amount.is_finite() or not 0 <= amount <= _MAX_USD:
         raise typer.BadParameter(f"--usd: `{text}` is no amount of USD, such as 250 or 0.50")
     return amount
 

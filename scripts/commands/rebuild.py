@@ -36,7 +36,7 @@ def rebuild_table(
 
     here = find_project()
     plan = find_plan(load_plans(here), spec)
-    question = f"Replace the table `{plan.table}` in {describe_database()} by one made anew?"
+    question = f"Replace the table `{plan.table}` in {describe_database()} by a new one?"
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("nothing was changed; `--yes` rebuilds without a question")
     if not yes and not typer.confirm(question, err=True):

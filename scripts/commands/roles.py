@@ -131,7 +131,7 @@ def _print_report(report: RolesReport, file: Path | None, as_json: bool) -> None
     if file is not None:
         terminal.print_note(f"the URLs with the new passwords are in {file}; they are shown nowhere")
     elif not report.done:
-        terminal.print_note("everything was as it should be")
+        terminal.print_note("nothing had to be changed")
 
 
 GROUPS = (

@@ -48,7 +48,7 @@ def list_runs(
         abandoned=abandoned,
         limit=limit,
     )
-    runs = run_in_database(lambda connection: management.list_runs(connection, wanted))
+    runs = run_in_database(lambda connection: management.list_runs(connection, wanted), wanted.org_id)
     if as_json:
         terminal.print_json([render.embed_json(run) for run in runs])
         return
@@ -56,7 +56,7 @@ def list_runs(
     terminal.print_rows(_COLUMNS, [{**run, "input": _format_input(run["input"], _INPUT_WIDTH)} for run in listed])
     left = sum(run["is_abandoned"] for run in listed)
     if left:
-        terminal.print_note(f"{left} run(s) are executed by nobody any more: `dex worker`, or `dex runs retry RUN`")
+        terminal.print_note(f"{left} run(s) have no runner any more: `dex worker`, or `dex runs retry RUN`")
 
 
 def show_run(run: RunId, as_json: AsJson = False) -> None:
@@ -116,7 +116,7 @@ def _print_run(text: str, as_json: bool) -> None:
     if run["input"] is not None:
         terminal.print_line(f"input: {_format_input(run['input'])}")
     if run["is_abandoned"]:
-        terminal.print_note("nobody executes it any more: `dex worker` takes it up, or `dex runs retry`")
+        terminal.print_note("it has no runner any more: `dex worker` takes it up, or `dex runs retry`")
     terminal.print_rows(_STEP_COLUMNS, run["step_results"])
     if run["orders"]:
         terminal.print_rows(_ORDER_COLUMNS, run["orders"])

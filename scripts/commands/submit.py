@@ -232,7 +232,9 @@ def _read_input(text: str) -> bytes:
     try:
         value = exact_json.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)
         written = exact_json.dumps(value)
-    except (OSError, exact_json.ExactError) as error:
+    except OSError as error:
+        raise typer.BadParameter(f"--input: cannot read `{text[1:]}`: {error.strerror}") from error
+    except exact_json.ExactError as error:
         raise typer.BadParameter(f"--input `{text[:80]}`: {error}") from error
     if not isinstance(value, dict):
         raise typer.BadParameter(f"--input `{text[:80]}` is not a JSON object")

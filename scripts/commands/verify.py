@@ -13,14 +13,16 @@ import typer
 from engine.plan import Plan
 from engine.plans import find_plan, load_plans
 from engine.project import find_project
-from engine.rows import render
 from engine.rows.shards import Shard
+from engine.values.column_types import shorten_json
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, ShardOption, complete_spec, read_optional_uuid
-from scripts.database_url import open_database
+from scripts.database_url import open_database, require_organisation
 
 if TYPE_CHECKING:
     from engine.verify.report import Verification
+
+_WIDTH = 500  # the most characters of a key on a line
 
 
 def verify_specs(
@@ -47,6 +49,7 @@ def verify_specs(
         raise typer.BadParameter("--org and --shard exclude each other")
     verifications = []
     with open_database(here) as dsn:
+        require_organisation(dsn, org_id)
         for plan in chosen:
             verifications.append(_verify_spec(dsn, plan, org_id, shard, repair))
             if verifications[-1] and not as_json:
@@ -65,7 +68,7 @@ def _verify_spec(dsn: str, plan: Plan, org_id: str | None, shard: str | None, re
     from engine.verify.shards import verify_shard
 
     try:
-        with terminal.show_reading(plan.name, f"{on_stop}, the same command begins anew") as progress:
+        with terminal.show_reading(plan.name, f"{on_stop}, the same command starts from the beginning") as progress:
             if shard:
                 return asyncio.run(verify_shard(dsn, plan, Shard.parse(shard), repair=repair, progress=progress))
             verify = repair_spec if repair else verify_spec
@@ -82,7 +85,7 @@ def _print_verification(verification: Verification) -> None:
     for sample in verification.samples:
         columns = f": {', '.join(sample.columns)}" if sample.columns else ""
         row = f" (row {sample.id})" if sample.id else ""
-        terminal.print_line(f"  {sample.kind} {render.dump_json(sample.key).decode()}{row}{columns}")
+        terminal.print_line(f"  {sample.kind} {shorten_json(dict(sample.key), _WIDTH)}{row}{columns}")
 
 
 COMMANDS = (

@@ -250,22 +250,26 @@ def test_the_command_line_says_the_same(api: Api, org: str) -> None:
     assert [line.split()[-1] for line in text.splitlines() if line[0] != " "] == steps[::-1]
     missing = run_dex(api, "explain", SPEC, "--org", org, "--key", "company_domain=nobody.example")
     assert missing.returncode == 0 and "never_asked" in missing.stdout
+    missing = run_dex(api, "history", SPEC, "--org", org, "--key", "company_domain=nobody.example")
+    assert (missing.returncode, missing.stderr) == (0, "") and "it has no history" in missing.stdout
 
 
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        ((), 2, "name the row by its id"),
+        ((), 2, "name the row either by its id"),
         (("no-uuid",), 2, "`no-uuid` is not a UUID"),
         (("--key", "company_domain=a.com"), 2, "`--key` needs `--org`"),
         (("--org", "0921f10b-890b-47ab-8ceb-b1986df51cbb", "--key", "company_domain"), 2, "is not `column=value`"),
-        (("--org", "0921f10b-890b-47ab-8ceb-b1986df51cbb", "--key", "a=b"), 2, "no conflict column"),
+        (("--org", "ORG", "--key", "a=b"), 2, "no conflict column"),
+        (("--org", "0921f10b-890b-47ab-8ceb-b1986df51cbb", "--key", "company_domain=a.com"), 2, "no organisation"),
+        (("0921f10b-890b-47ab-8ceb-b1986df51cbb", "--org", "ORG", "--key", "company_domain=a.com"), 2, "either by its"),
         (("0921f10b-890b-47ab-8ceb-b1986df51cbb",), 1, "there is no row"),
     ],
 )
-def test_wrong_words_are_named(api: Api, words: tuple[str, ...], status: int, said: str) -> None:
+def test_wrong_words_are_named(api: Api, org: str, words: tuple[str, ...], status: int, said: str) -> None:
     for command in ("explain", "history"):
-        done = run_dex(api, command, SPEC, *words)
+        done = run_dex(api, command, SPEC, *(org if word == "ORG" else word for word in words))
         assert done.returncode == status, done.stderr
         assert said in " ".join(done.stderr.replace("│", " ").split())
 

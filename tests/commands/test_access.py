@@ -9,6 +9,8 @@ import pytest
 from tests.api.loopback import bearer_headers, read_error, run_api
 from tests.forked_dex import run_dex_text
 
+NOBODY = "8b2f1f1e-0000-4000-8000-000000000000"
+
 
 def run_dex(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_dex_text(*arguments, environment={"DATABASE_URL": dsn, "COLUMNS": "200"})
@@ -49,15 +51,34 @@ def test_from_an_organisation_to_a_token_that_ends(database: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "sentence"),
     [
-        (["token", "create", "--org", "8b2f1f1e-0000-4000-8000-000000000000", "--name", "x"], 2, "no organisation"),
+        (["token", "create", "--org", NOBODY, "--name", "x"], 2, "no organisation"),
         (["token", "create", "--org", "x", "--name", "x"], 2, "not a UUID"),
         (
-            ["token", "create", "--org", "8b2f1f1e-0000-4000-8000-000000000000", "--name", "x", "--expires", "soon"],
+            ["token", "create", "--org", NOBODY, "--name", "x", "--expires", "soon"],
             2,
             "90d",
         ),
-        (["token", "revoke", "8b2f1f1e-0000-4000-8000-000000000000"], 1, "no API token"),
+        (["token", "revoke", NOBODY], 1, "no API token"),
         (["org", "create", " "], 2, "blank"),
+        (["org", "budget", NOBODY, "--usd", "1", "--operation", "company.derive.nothing"], 2, "no spec executes"),
+        (["org", "budget", NOBODY, "--usd", "1e400"], 2, "no amount of USD"),
+        (["costs", "--month", "2026-13"], 2, "no month such as 2026-11"),
+        (["orders", "--status", "lost"], 2, "not_accepted"),
+        *(
+            ([*command, "--org", NOBODY], 2, "there is no organisation")
+            for command in (
+                ["query", "icp_job_titles"],
+                ["backfill", "icp_job_titles"],
+                ["verify", "icp_job_titles"],
+                ["coverage"],
+                ["coverage", "--columns"],
+                ["costs"],
+                ["orders"],
+                ["runs", "list"],
+                ["token", "list"],
+                ["export-steps", "--to", "steps"],
+            )
+        ),
     ],
 )
 def test_what_is_wrong_is_named(shared_database: str, arguments: list[str], status: int, sentence: str) -> None:

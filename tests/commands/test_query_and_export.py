@@ -121,5 +121,15 @@ def test_what_cannot_be_exported_is_named(
     out = tmp_path / "rows.csv"
     words = [org if word == "ORG" else word for word in arguments]
     ended = run_dex(database, "export", *words, "--out", str(out))
-    assert ended.returncode in (1, 2) and ended.stdout == b""
+    assert ended.returncode == 2 and ended.stdout == b""
     assert sentence in ended.stderr.decode() and not out.exists(), ended.stderr
+
+
+def test_a_file_that_cannot_be_written_is_named(database: str, org: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for words in (
+        ("export", SPEC, "--org", org, "--out", str(tmp_path / "no folder" / "rows.csv")),
+        ("export-steps", "--to", str(tmp_path / "file")),
+    ):
+        ended = run_dex(database, *words)
+        assert ended.returncode == 2 and b"no folder" in ended.stderr and b"Traceback" not in ended.stderr

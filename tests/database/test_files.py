@@ -310,7 +310,7 @@ def read_times(folder: Path) -> dict[Path, int]:
 
 class TestCommands:
     def test_from_the_database_through_files(self, world: World, tmp_path: Path) -> None:
-        """Export, extract on Dask, resume, and count; one file cannot be read, and the others are done."""
+        """Export, extract on Dask, resume, and count; two files cannot be read, and the others are done."""
         plan = world.specs["icp_job_titles"]
         for place in range(3):
             run = world.add_run()
@@ -326,6 +326,7 @@ class TestCommands:
             "\n".join(json.dumps({"domain": f"d{number}.example", "parallel_raw_response": {}}) for number in range(5))
         )
         (steps / "broken.parquet").write_bytes(b"nothing")
+        parquet.write_table(arrow.table({"status": ["succeeded"], "payload": ["{}"]}), steps / "misnamed.parquet")
         done = run_dex("extract", plan.name, "--from", str(steps), "--to", str(out), "--json")
         report = json.loads(done.stdout)
         assert done.returncode == 1, done.stderr
@@ -333,13 +334,15 @@ class TestCommands:
         assert report["found"] == sum(report[name] for name in ("written", "unchanged", "superseded")) + sum(
             report[name] for name in ("filtered", "rejected", "pending")
         )
-        assert [failure["file"] for failure in report["failed_files"]] == ["broken.parquet"]
+        assert [failure["file"] for failure in report["failed_files"]] == ["broken.parquet", "misnamed.parquet"]
+        assert "no column `output_payload`" in report["failed_files"][1]["error"]
         outputs = [row for file in out.rglob("*.parquet") for row in parquet.read_table(file).to_pylist()]
         stored = list(fold_cells(plan, list_rows(output for output in outputs if output["org_id"])))
         assert convert_rows(plan, stored) == read_table(world, plan) and len(stored) == 9
         written = read_times(out)
         assert len(written) == 4 and not list(out.rglob("*.unfinished"))
         (steps / "broken.parquet").unlink()
+        (steps / "misnamed.parquet").unlink()
         again = json.loads(run_dex("extract", plan.name, "--from", str(steps), "--to", str(out), "--json").stdout)
         assert {**again, "failed_files": 0, "seconds": 0} == {**report, "failed_files": 0, "seconds": 0}
         assert read_times(out) == written

@@ -62,7 +62,7 @@ def test_from_an_empty_database_to_rows_with_two_logins(empty_database: str, tmp
         {"role": ENGINE_ROLE, "login": False, "member_of": [], "owns": 0},
         {"role": TENANT_ROLE, "login": False, "member_of": [], "owns": 0},
     ]
-    assert "everything was as it should be" in run_dex(empty_database, "db", "roles", *names, "--to", str(file)).stderr
+    assert "nothing had to be changed" in run_dex(empty_database, "db", "roles", *names, "--to", str(file)).stderr
     assert urls["DEX_API_DATABASE_URL"] in file.read_text(), "a login that was there keeps its password"
 
 

@@ -101,7 +101,7 @@ def test_an_interrupted_verification_says_so_and_leaves_nothing_behind_at_the_se
     with world.db.transaction():
         world.db.execute("lock table company_intel_briefings in access exclusive mode")
         text = interrupt_waiting_command(world, command, request_, cwd=ROOT)
-    assert "stopped after 0 step results; nothing was changed, the same command begins anew" in text
+    assert "stopped after 0 step results; nothing was changed, the same command starts from the beginning" in text
 
 
 @pytest.mark.parametrize("request_", [signal.SIGINT, signal.SIGTERM])

@@ -299,7 +299,7 @@ class TestManaging:
         world.expire_lease(run_id)
         (left,) = world.read_dex("runs", "list", "--org", world.org_id, "--abandoned")
         assert (left["id"], left["is_abandoned"]) == (run_id, True)
-        assert "executed by nobody" in world.run_dex("runs", "list", "--org", world.org_id).stderr
+        assert "no runner any more" in world.run_dex("runs", "list", "--org", world.org_id).stderr
         assert world.run_worker().popen.returncode == 0
         assert_answered(world, run_id)
 

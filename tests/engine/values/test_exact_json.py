@@ -129,7 +129,7 @@ def test_a_byte_order_mark_is_no_part_of_the_document() -> None:
         ('["a\nb"]', "not JSON: invalid control character at at line 1 column 4"),
         (b'{"a": "\xff"}', "not JSON: byte 7 is not UTF-8"),
         (b'"\xed\xa0\x80"', "not JSON: byte 1 is not UTF-8"),
-        ("[" * 100_000, "arrays and objects are nested too deeply to be read"),
+        ("[" * 100_000, "nested too deeply to be read"),
     ],
     ids=lambda text: repr(text)[:24],
 )
@@ -182,6 +182,17 @@ def test_documents_nest_deeper_than_orjson_goes() -> None:
     assert dumps(sort_keys_like_jsonb(loads(text))).decode() == text
     with pytest.raises(ExactError, match=r"NUL .* at `\$\.a\[0\]\.a"):
         dumps(loads(text.replace("1.10", '"\\u0000"')))
+
+
+def test_a_value_that_is_too_deep_to_be_read_again_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append({"a": endless})
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    for value in (endless, deep):
+        with pytest.raises(ExactError, match="nested more than 500 levels deep"):
+            dumps(value)
 
 
 def test_a_million_digits_are_not_computed_with() -> None:

@@ -134,7 +134,7 @@ function Pending({ account, oldest }: { account: Account; oldest: string | null 
           .{" "}
         </>
       )}
-      {account.stale_rows > 0 && `${formatCount(account.stale_rows)} rows wait to be folded anew. `}
+      {account.stale_rows > 0 && `${formatCount(account.stale_rows)} rows have to be computed again. `}
       <code>dex reconcile</code> or the next sweep writes them.
     </p>
   );
