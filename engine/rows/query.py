@@ -132,10 +132,13 @@ def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:
 
 
 def _build_hint(reasons: Sequence[Reason], known: Sequence[str]) -> str:
-    """Return the hint of a rejected query: the known parameters if one is unknown, else the advice of the reasons."""
+    """Return the hint of a rejected query: the known parameters if one is unknown, else what the spec lacks for `q`.
+
+    Advice about a value is for the author of the spec, such as another normalizer; whoever queries needs another value.
+    """
     if any(reason.code == "unknown_field" and reason.field not in known for reason in reasons):
         return "known fields: " + ", ".join(f"`{name}`" for name in known)
-    advice = [reason.advice for reason in reasons if reason.advice]
+    advice = [reason.advice for reason in reasons if reason.advice and reason.field == "q"]
     return advice[0] if advice else "nothing was read; correct each parameter that the error names"
 
 

@@ -265,6 +265,7 @@ def test_a_wrong_word_is_named_with_what_would_be_right(
 ) -> None:
     error = read_error(rounds.query(SLUG, own, question), 422, code)
     assert sentence in error["error"] + error["hint"] + error["detail"][0]["message"], error
+    assert "normalizer" not in error["hint"]  # advice for the author of the spec
 
 
 def test_every_wrong_word_is_named_at_once(rounds: Api, own: str) -> None:
