@@ -179,6 +179,9 @@ def admin_jwt(secret: str = ADMIN_SECRET, **claims: Any) -> str:
 def serve_app(app: Any, settings: Settings) -> Iterator[str]:
     """Run an app on a free port of loopback, in a thread with a loop of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
+    # Inherited by what it accepts. asyncio does not set it, as the loop of `dex serve` does, and the body of each small
+    # answer would wait 40 ms for the acknowledgement of its head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = build_server(app, settings)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
     thread.start()

@@ -49,6 +49,7 @@ def start_proxy(target: str, hook: Hook) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer is sent in two parts; the second would wait for 40 ms
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
