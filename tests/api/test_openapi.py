@@ -104,19 +104,20 @@ checks.positive_data_acceptance.enabled = false
 #: The phase of coverage sends thousands of requests, ten minutes of them, and values at the limits of their schemas: it
 #: is part of the long run, where nobody says that these are taken.
 @pytest.mark.parametrize(
-    ("phases", "everywhere"),
+    ("phases", "examples", "everywhere"),
     [
-        ("examples,fuzzing", ""),
-        pytest.param("coverage", "positive_data_acceptance.enabled = false", marks=pytest.mark.long),
+        ("examples,fuzzing", "3", ""),
+        pytest.param("examples,fuzzing", "50", "", marks=pytest.mark.long),
+        pytest.param("coverage", "5", "positive_data_acceptance.enabled = false", marks=pytest.mark.long),
     ],
 )
-def test_schemathesis_finds_nothing(api: Api, tmp_path: Path, phases: str, everywhere: str) -> None:
+def test_schemathesis_finds_nothing(api: Api, tmp_path: Path, phases: str, examples: str, everywhere: str) -> None:
     """Send what schemathesis makes of the document, good and bad, and let it look at every answer."""
     (tmp_path / "schemathesis.toml").write_text(SETTINGS.format(everywhere=everywhere))
     program = Path(sys.executable).parent / "st"
     given = {"Authorization": f"Bearer {INTERNAL_KEY}", "x-internal-org-id": api.insert_organisation()}
     headers = [word for name, value in given.items() for word in ("-H", f"{name}: {value}")]
-    limits = ["--max-examples", "5", "--seed", "1", "--warnings", "off"]
+    limits = ["--max-examples", examples, "--seed", "1", "--warnings", "off"]
     limits += ["--request-timeout", "60", "--suppress-health-check", "too_slow"]  # a busy machine is no finding
     command = [str(program), "run", f"{api.url}/openapi.json", *headers, *limits, "--no-color", "--phases", phases]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False)

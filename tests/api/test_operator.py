@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from api.app import create_app
-from engine import plans, project
 from tests.api.loopback import ROOT, Api, build_settings, serve_app
+from tests.conftest import load_project_plans
+from tests.plain_http import HTTP
 
 TABLE = "company_intel_briefings"
 REBUILD = f"where the rows do not fit: dex rebuild {TABLE}"
@@ -208,9 +208,9 @@ def test_a_pending_migration(database: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "migrations", folder)
     (folder / "999_one_more.sql").write_text("select 1;", encoding="utf-8")
     settings = build_settings(database)
-    app = create_app(settings, plans.load_plans(project.find_project(ROOT)), folder)
+    app = create_app(settings, load_project_plans(), folder)
     with serve_app(app, settings) as url:
-        answer = httpx.get(f"{url}/readyz")
+        answer = HTTP.get(f"{url}/readyz")
     (reason,) = answer.json()["detail"]
     assert (answer.status_code, reason["code"], reason["sql"]) == (503, "TABLE514", "-- dex migrate")
     assert "999_one_more" in reason["message"]
@@ -218,10 +218,10 @@ def test_a_pending_migration(database: str, tmp_path: Path) -> None:
 
 def test_an_empty_database_is_alive_and_not_ready(empty_database: str) -> None:
     settings = build_settings(empty_database)
-    app = create_app(settings, plans.load_plans(project.find_project(ROOT)), ROOT / "migrations")
+    app = create_app(settings, load_project_plans(), ROOT / "migrations")
     with serve_app(app, settings) as url:
-        assert httpx.get(f"{url}/healthz").status_code == 200
-        codes = {reason["code"] for reason in httpx.get(f"{url}/readyz").json()["detail"]}
+        assert HTTP.get(f"{url}/healthz").status_code == 200
+        codes = {reason["code"] for reason in HTTP.get(f"{url}/readyz").json()["detail"]}
     assert codes == {"TABLE514", "TABLE501"}
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.api.loopback import Api, bearer_headers, internal_headers, read_data, session_jwt
-from tests.api.trigger_desk import Trigger
+from tests.api.loopback import Api, bearer_headers, internal_headers, read_data, run_api, session_jwt
+from tests.api.trigger_desk import Trigger, start_trigger
+from tests.conftest import create_database
 
 PATH = "/api/v1/submissions"
 ICP = {"operation_id": "company.derive.icp_job_titles"}
@@ -194,11 +195,26 @@ def test_what_postgres_cannot_store_is_422(api: Api, org: str) -> None:
         assert (answer.status_code, answer.json()["code"]) == (422, "unstorable_text")
 
 
+@pytest.fixture(scope="module")
+def with_trigger(server_dsn: str, template: str) -> Iterator[tuple[Api, Trigger]]:
+    """An API that hands its runs to Trigger.dev."""
+    with (
+        start_trigger() as desk,
+        create_database(server_dsn, template) as dsn,
+        run_api(dsn, trigger_secret_key="tr_dev_secret", trigger_api_url=desk.url) as api,
+    ):
+        yield api, desk
+
+
 class TestTrigger:
     @pytest.fixture
-    def api(self, start: Callable[..., AbstractContextManager[Api]], trigger: Trigger) -> Iterator[Api]:
-        with start(trigger_secret_key="tr_dev_secret", trigger_api_url=trigger.url) as api:
-            yield api
+    def api(self, with_trigger: tuple[Api, Trigger]) -> Api:
+        return with_trigger[0]
+
+    @pytest.fixture
+    def trigger(self, with_trigger: tuple[Api, Trigger]) -> Trigger:
+        with_trigger[1].forget()
+        return with_trigger[1]
 
     @pytest.fixture
     def org(self, api: Api) -> str:
@@ -229,7 +245,8 @@ class TestTrigger:
             }
             for run in runs
         ]
-        noted = api.execute("select id::text, trigger_run_id, runner, status from pipeline_runs")
+        select = "select id::text, trigger_run_id, runner, status from pipeline_runs where org_id = %s"
+        noted = api.execute(select, [org])
         assert sorted(noted) == sorted((run, f"run_{run}", "trigger", "queued") for run in runs)
 
     def test_no_local_runner_is_given_them(self, api: Api, org: str, trigger: Trigger) -> None:
@@ -267,7 +284,8 @@ class TestTrigger:
         assert (meta["dispatched"], meta["not_dispatched"]) == (0, [{"pipeline_run_id": run["id"], "error": said}])
         assert "submissions/dispatch" in meta["hint"]
         assert len(trigger.asked) == times
-        assert api.execute("select status, trigger_run_id from pipeline_runs") == [("queued", None)]
+        select = "select status, trigger_run_id from pipeline_runs where org_id = %s"
+        assert api.execute(select, [org]) == [("queued", None)]
 
     def test_what_was_left_is_offered_again(self, api: Api, org: str, trigger: Trigger) -> None:
         trigger.answers = [(401, {}, b"")]

@@ -27,6 +27,10 @@ class Trigger:
             return 200, {}, b'{"id": "canceled"}'
         return 200, {}, json.dumps({"id": "run_" + body["options"]["idempotencyKey"]}).encode()
 
+    def forget(self) -> None:
+        """Forget what was asked, and answer as Trigger.dev does."""
+        self.answers, self.asked = [], []
+
     def list_keys(self) -> list[str]:
         """Return the idempotency keys of the tasks that were asked for."""
         return [body["options"]["idempotencyKey"] for path, _, body in self.asked if path.endswith("/trigger")]
@@ -52,7 +56,7 @@ def start_trigger() -> Iterator[Trigger]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     desk = Trigger(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield desk
     server.shutdown()

@@ -31,18 +31,26 @@ from engine.store.errors import StoreUnavailable
 from engine.store.upsert import SourceRefused
 from engine.tables import draft_migration
 from engine.values.exact_json import dumps, loads
+from tests.conftest import create_database
+from tests.world import insert_organisation
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.fixture(scope="module")
+def database(server_dsn: str, template: str) -> Iterator[str]:
+    """A database for all tests here, each with an organisation of its own."""
+    with create_database(server_dsn, template) as dsn:
+        yield dsn
+
+
 @pytest.fixture
 def org(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An organisation in a database of its own, which the functions find by `DATABASE_URL`."""
+    """An organisation of the test's own, in the database that the functions find by `DATABASE_URL`."""
     monkeypatch.setenv("DATABASE_URL", database)
     with psycopg.connect(database, autocommit=True) as connection:
-        row = connection.execute("insert into orgs (name, slug) values ('Acme', 'acme') returning id").fetchone()
-    assert row
-    yield str(row[0])
+        org_id = insert_organisation(connection)
+    yield org_id
     call.close()
 
 
@@ -235,10 +243,9 @@ def test_an_unknown_organisation_is_no_organisation_without_rows(org: str) -> No
 
 def test_rows_of_another_organisation_stay_unseen(org: str, database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
-        row = connection.execute("insert into orgs (name, slug) values ('B', 'b') returning id").fetchone()
-    assert row
+        other = insert_organisation(connection)
     upsert_icp_job_titles(org_id=org, company_domain="acme.com", raw_parallel_output={})
-    assert query_icp_job_titles(org_id=str(row[0])) == []
+    assert query_icp_job_titles(org_id=other) == []
 
 
 def test_many_threads_share_one_event_loop(org: str) -> None:
@@ -324,7 +331,8 @@ def customers(org: str, database: str, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     (plan,) = plans.load_plans(find_project())
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(draft_migration.build_create_migration(plan).encode())
+        if connection.execute("select from pg_class where relname = 'customers'").fetchone() is None:
+            connection.execute(draft_migration.build_create_migration(plan).encode())
     return org
 
 

@@ -1,5 +1,6 @@
 """The text of the persist blocks: it type-checks and lints with the runner's own settings, and says what it should."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -106,6 +107,11 @@ def test_it_passes_the_runners_own_checks(
     copy = tmp_path / "trigger"
     shutil.copytree(TRIGGER, copy, ignore=shutil.ignore_patterns("node_modules", "generated", "tests"))
     (copy / "node_modules").symlink_to(TRIGGER / "node_modules")
+    # The task of Trigger.dev sees nothing of a spec, and the types of its SDK take most of the time of both programs.
+    settings = json.loads((copy / "tsconfig.json").read_text())
+    (copy / "tsconfig.json").write_text(
+        json.dumps({**settings, "include": ["src", "recorded-provider"], "exclude": ["src/tasks"]})
+    )
     more = [HARD, SHAPES, KEYLESS_LIST, *(KEYLESS.format(name=name) for name in ALIKE)]
     all_plans = [*plans, *map(compiled, [*more, HARD_RESEARCH])]
     files = {**typescript.build_typescript_files(all_plans), **operations.build_operation_files(all_plans)}
