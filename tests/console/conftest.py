@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from tests.api.loopback import Api, run_api
-from tests.conftest import create_database
+from tests.conftest import create_database, make_template
 from tests.console.chromium import open_browser
-from tests.console.example import Example, build_example
+from tests.console.example import Example, build_example, find_example
 
 #: What anything here may take at most: other tests may use the machine as well.
 MILLISECONDS = 20_000
@@ -51,10 +51,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def served(server_dsn: str, template: str) -> Iterator[tuple[Api, Example]]:
-    with create_database(server_dsn, template) as dsn:
+    make_template(server_dsn, "template_console", template, build_example)
+    with create_database(server_dsn, "template_console") as dsn:
         # In a thread of its own: this one may have the browser's event loop.
         with ThreadPoolExecutor(1) as thread:
-            example = thread.submit(build_example, dsn).result()
+            example = thread.submit(find_example, dsn).result()
         with run_api(dsn) as api:
             yield api, example
 

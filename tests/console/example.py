@@ -46,10 +46,21 @@ def build_example(dsn: str) -> Example:
         connection.execute("update orgs set name = 'Harbor Assurance' where id = %s", (demo,))
         _insert_trouble(connection, demo)
         other = _select(connection, "insert into orgs (name, slug) values ('Globex', 'globex') returning id::text")
-        submission, step = _insert_result(connection, other, f"{SECRET}.example", "Zanzibar Holdings")
+        _insert_result(connection, other, f"{SECRET}.example", "Zanzibar Holdings")
         _backfill(dsn, demo, other)
         _insert_result(connection, demo, "tidewater-labs.example", "Tidewater Labs")  # stays pending
+    return find_example(dsn)
+
+
+def find_example(dsn: str) -> Example:
+    """Return the example that stands in a database."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        demo, other = (
+            _select(connection, "select id::text from orgs where slug = %s", slug) for slug in ("demo", "globex")
+        )
         row = _select(connection, "select id::text from company_intel_briefings where org_id = %s", other)
+        step = _select(connection, "select id::text from step_results where org_id = %s", other)
+        submission = _select(connection, "select id::text from submissions where org_id = %s", other)
         return Example(demo, other, row, step, submission)
 
 
@@ -85,8 +96,8 @@ def _insert_run(connection: Connection, org: str, status: str, steps: Any, domai
 
 def _insert_result(
     connection: Connection, org: str, domain: str | None, name: str, *, recorded: datetime | None = None
-) -> tuple[str, str]:
-    """Insert a finished step result of the briefing; return its submission and its id."""
+) -> None:
+    """Insert a finished step result of the briefing."""
     output = {
         "client_company_name": "Harbor Assurance",
         "client_company_description": "Insures companies against cyber risk.",
@@ -98,8 +109,7 @@ def _insert_result(
     }
     submission = insert_submission(connection, org)
     run = insert_run(connection, org, submission, steps=[{"position": 1, "operation_id": BRIEFING}])
-    step = insert_step(connection, run, payload=build_payload(BRIEFING, output), finished_at=recorded)
-    return submission, step
+    insert_step(connection, run, payload=build_payload(BRIEFING, output), finished_at=recorded)
 
 
 def _backfill(dsn: str, *orgs: str) -> None:

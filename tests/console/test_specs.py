@@ -3,9 +3,8 @@
 import psycopg
 from playwright.sync_api import expect
 
-from engine.plans import load_plans
-from engine.project import find_project
 from tests.api.loopback import ADMIN_KEY, bearer_headers
+from tests.conftest import load_project_plans
 from tests.console.conftest import Console
 from tests.console.example import BRIEFING, ROOT
 from tests.world import build_payload, insert_run, insert_step, insert_submission
@@ -16,7 +15,7 @@ SPEC = "company_intel_briefings"
 def test_it_shows_where_each_column_comes_from_and_how_often(console: Console, token: str) -> None:
     page = console.open(f"#/specs/{SPEC}", key=token)
     answer = console.api.client.get(f"/api/v1/specs/{SPEC}/samples", headers=bearer_headers(token)).json()["data"]
-    plan = next(plan for plan in load_plans(find_project(ROOT)) if plan.name == SPEC)
+    plan = next(plan for plan in load_project_plans() if plan.name == SPEC)
     rows = page.locator("table.spec-columns tbody tr")
     expect(rows).to_have_count(len(plan.fields))
     for index, column in enumerate(answer["columns"]):
