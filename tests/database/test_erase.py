@@ -22,6 +22,7 @@ from engine.store.errors import UnknownOrganisation
 from engine.verify.run import verify_spec
 from tests.conftest import ROOT
 from tests.database.conftest import World
+from tests.forked_dex import run_dex_text
 from tests.world import build_payload, insert_step
 
 TITLES = "company.derive.icp_job_titles"
@@ -293,8 +294,7 @@ def test_the_command(office: Office) -> None:
 
     def run(*words: str) -> "subprocess.CompletedProcess[str]":
         env = {"PATH": "/usr/bin:/bin", "DATABASE_URL": world.dsn}
-        program = [Path(sys.executable).parent / "dex", "erase", *words]
-        return subprocess.run(program, cwd=ROOT, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return run_dex_text("erase", *words, environment=env)
 
     words = ("--org", office.org, "--person", "Jim Higgins")
     refused = run(*words)

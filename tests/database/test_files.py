@@ -32,6 +32,7 @@ from scripts.processes import build_dex_command, start_process
 from tests.conftest import ROOT
 from tests.database.conftest import START, World, compile_text
 from tests.database.history_specs import VARIANTS
+from tests.forked_dex import run_dex_text
 from tests.pages import find_blocks
 from tests.world import build_payload, insert_run, insert_step, insert_submission
 
@@ -320,7 +321,8 @@ class TestCommands:
             world.add_step(run, "another.operation", {}, at=9)
         steps, out = tmp_path / "steps", tmp_path / "out"
         world.run_backfill(plan)
-        done = run_dex("export-steps", "--to", str(steps), "--json", DATABASE_URL=world.dsn)
+        environment = {"DATABASE_URL": world.dsn}
+        done = run_dex_text("export-steps", "--to", steps, "--json", environment=environment)
         assert json.loads(done.stdout)["step_results"] == 15, done.stderr
         (steps / "lines.jsonl").write_text(
             "\n".join(json.dumps({"domain": f"d{number}.example", "parallel_raw_response": {}}) for number in range(5))
@@ -400,7 +402,7 @@ print(account["skipped"], int(peak.split()[1]) // 1024)  # ru_maxrss would be th
             ([], "name a FILE"),
             (["--from", str(tmp_path / "nowhere"), "--to", "x"], "is no folder"),
         ):
-            done = run_dex("extract", "icp_job_titles", *words)
+            done = run_dex_text("extract", "icp_job_titles", *words, environment={})
             assert done.returncode == 2 and sentence in done.stderr, done.stderr
 
 

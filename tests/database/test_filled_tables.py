@@ -18,6 +18,7 @@ from engine.tables.migrate import migrate
 from engine.tables.migration_files import MigrationError
 from tests.conftest import ROOT, create_database
 from tests.database.test_migrations import BY_HAND, FOLDER, execute_text, fetch_rows, read_catalog
+from tests.forked_dex import run_dex_text
 
 #: Seconds that nobody may wait for a lock.
 MOST_WAITED: Final = 1.0
@@ -208,25 +209,28 @@ def test_migrations_that_are_killed_anywhere_are_gone_on_with(empty_database: st
     )
     command = [Path(sys.executable).parent / "dex", "migrate", "--baseline", "16"]
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": empty_database}
-    for moment in moments:
-        running = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        while not is_true(empty_database, moment):
-            assert running.poll() is None, running.communicate()
-        running.kill()
-        running.communicate()
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    with psycopg.connect(empty_database, autocommit=True) as watcher:
+        for moment in moments:
+            running = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            while not is_true(watcher, moment):
+                assert running.poll() is None, running.communicate()
+                time.sleep(0.002)
+            running.kill()
+            running.communicate()
+    ended = run_dex_text("migrate", "--baseline", "16", environment=environment)
     assert ended.returncode == 0, ended.stderr
     with create_database(server_dsn, "template0") as fresh:
-        subprocess.run(command[:2], cwd=ROOT, env={**environment, "DATABASE_URL": fresh}, check=True)
+        run_dex_text("migrate", environment={**environment, "DATABASE_URL": fresh}).check_returncode()
         assert read_catalog(empty_database) == read_catalog(fresh)
     filled = "select count(*) from step_results where operation_id = 'company.derive.icp_job_titles'"
     assert fetch_rows(empty_database, filled) == [(3_000,)]
 
 
-def is_true(dsn: str, query: str) -> bool:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        try:
-            row = connection.execute(query.encode()).fetchone()
-        except psycopg.errors.UndefinedTable:
-            return False
+def is_true(connection: psycopg.Connection[Any], query: str) -> bool:
+    try:
+        row = connection.execute(query.encode()).fetchone()
+    except psycopg.errors.UndefinedTable:
+        return False
     return bool(row and row[0])

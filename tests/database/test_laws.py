@@ -19,6 +19,7 @@ from engine.sql import step_results
 from engine.sql.json_paths import build_first_truthy
 from engine.sql.step_results import Scope
 from engine.values import exact_json
+from tests.conftest import count_examples
 from tests.database.conftest import World
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -128,6 +129,7 @@ def write_json(value: Any) -> str:
     return exact_json.dumps(value).decode()
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("name", SPECS)
 def test_live_rows_are_backfilled_rows(world: World, name: str) -> None:
     """One upsert after the other and one backfill leave the same table, documents byte for byte."""
@@ -135,7 +137,7 @@ def test_live_rows_are_backfilled_rows(world: World, name: str) -> None:
     operation, outputs_ = SPECS[name]
     org = world.add_org()
 
-    @settings(LAW, max_examples=25)
+    @settings(LAW, max_examples=count_examples(10, 250))
     @given(st.lists(outputs_, min_size=1, max_size=5), values, st.sampled_from([1, 2, 500]))
     def check_law(outputs: Any, context: Any, batch_size: int) -> None:
         world.db.execute("delete from submissions")
@@ -233,13 +235,14 @@ conflict: [org_id]
 """
 
 
+@pytest.mark.law
 def test_a_pruned_document_gives_what_the_whole_gives(world: World) -> None:
     """What travels to the client is enough for every path: `reads` names each part an expression looks at."""
     symbol = "symbol: {{type: jsonb, path: '{}', normalize: [trim]}}"  # normalized, so it does not stay on the server
     plans = [world.compile_plan(symbol.format(item.replace("'", "''")), head=ANY) for item in EXPRESSIONS]
     run = world.add_run()
 
-    @settings(LAW, max_examples=25)
+    @settings(LAW, max_examples=count_examples(10, 250))
     @given(st.lists(st.tuples(values, values), min_size=1, max_size=8))
     def check_law(documents: Any) -> None:
         world.db.execute("delete from step_results")
@@ -259,12 +262,13 @@ def test_a_pruned_document_gives_what_the_whole_gives(world: World) -> None:
 named = keys.filter(lambda key: not _INDEX_LIKE.fullmatch(key))  # what looks like an index is never read by the server
 
 
+@pytest.mark.law
 def test_first_truthy_in_sql_is_jmespath(world: World) -> None:
     """`a.b || c` of a document that never leaves the server; the context has the step's own output merged into it."""
 
     roots = st.sampled_from(("output", "context"))
 
-    @settings(LAW, max_examples=250)
+    @settings(LAW, max_examples=count_examples(150, 2500))
     @given(values, values, st.lists(st.tuples(roots, st.lists(named, max_size=3)), min_size=1, max_size=4))
     def check_law(output: Any, context: Any, alternatives: Any) -> None:
         expression = " || ".join(".".join([root, *map(quote_key, steps)]) for root, steps in alternatives)
@@ -299,6 +303,7 @@ body: {type: jsonb, path: "output.body", on_missing: clear}
 """
 
 
+@pytest.mark.law
 def test_any_order_of_arrival_ends_with_the_newest_source(world: World) -> None:
     """Live, by repair of a run, or in a backfill: without `keep` fields the newest source is what stands there.
 
@@ -309,7 +314,7 @@ def test_any_order_of_arrival_ends_with_the_newest_source(world: World) -> None:
     org = world.add_org()
     quote = st.fixed_dictionaries({"symbol": st.sampled_from("AB")}, optional={"price": numbers, "body": values})
 
-    @settings(LAW, max_examples=25)
+    @settings(LAW, max_examples=count_examples(10, 250))
     @given(st.lists(quote, min_size=2, max_size=6), st.randoms(use_true_random=False))
     def check_law(outputs: Any, chance: Any) -> None:
         world.db.execute("delete from submissions")

@@ -11,8 +11,6 @@ import psycopg
 import pytest
 
 from engine.plan import Plan
-from engine.plans import load_plans
-from engine.project import find_project
 from engine.rows.ordering import list_order_columns
 from engine.rows.query import build_query
 from engine.sql.conditions import find_prefix_end
@@ -23,15 +21,15 @@ from engine.store.select import fetch_page
 from engine.tables import draft_migration
 from engine.tables.inspect import find_differences
 from tests.api.test_questions import TEXT, list_questions
-from tests.conftest import ROOT, create_database
+from tests.conftest import create_database, load_project_plans
 from tests.database.conftest import compile_text
 from tests.database.many_rows import ORGANISATIONS, build_org_id, insert_many_rows, insert_organisations, read_some_row
 
-ROWS = 40_000
+ROWS = 20_000
 #: Seconds that 95 of 100 pages of 100 rows take at most, in the long run.
 PAGE_SECONDS = 0.025
 ROW_SCANS = ("Index Scan", "Index Only Scan", "Bitmap Heap Scan")
-PLANS = (*load_plans(find_project(ROOT)), compile_text(TEXT))
+PLANS = (*load_project_plans(), compile_text(TEXT))
 
 
 @pytest.fixture(scope="module")

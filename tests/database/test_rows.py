@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from engine.plan import Plan
 from engine.rows.outcomes import Outcome
 from engine.rows.steps import Step
+from tests.conftest import count_examples
 from tests.database.conftest import World
 
 CUSTOMERS = "company.derive.customers"
@@ -347,12 +348,15 @@ def test_a_parent_key_may_be_null(world: World) -> None:
     ]
 
 
+@pytest.mark.law
 def test_the_last_complete_result_is_what_stands_there_in_any_batches(world: World, replacing: Plan) -> None:
     """Oldest first, in batches of any size: the elements of the newest result, and nothing else."""
     org = world.add_org()
     results = st.lists(st.lists(st.sampled_from("ABCDE"), max_size=4), min_size=1, max_size=6)
 
-    @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        deadline=None, max_examples=count_examples(10, 250), suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(results, st.sampled_from([1, 2, 3, 500]), st.lists(st.sampled_from(["live", "repair", ""]), min_size=6))
     def check_law(results: Any, batch_size: int, ways: Any) -> None:
         world.db.execute("delete from submissions")
