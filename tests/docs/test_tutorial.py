@@ -22,6 +22,7 @@ from engine import plans, project
 from engine.generate.files import write_files
 from engine.generate.generators import build_generated_files
 from engine.spec import checks, yaml_source
+from tests.forked_dex import find_dex
 from tests.pages import Block, read_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +87,7 @@ def find_free_port() -> int:
 
 def run_block(script: str, folder: Path, database: str, port: str) -> str:
     """Run a block as a shell would; what it prints to standard output."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = os.pathsep.join([str(find_dex().parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-euc", script],
         cwd=folder,

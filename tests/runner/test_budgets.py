@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
 from tests.conftest import create_database
+from tests.plain_http import HTTP
 from tests.runner.conftest import ICP, KEY, PERSON, Services, World, create_world, find_free_port
 
 PARTICIPANTS = 32
@@ -50,7 +50,7 @@ def post_order(services: Services, path: str, body: dict[str, Any]) -> Any:
     url = f"{services.url}/api/internal/research-orders/{path}"
     deadline = time.monotonic() + 60
     while True:  # as the runner does: all lock one budget, and a busy machine lets some of them wait too long
-        answer = httpx.post(url, json=body, headers=headers, timeout=60)
+        answer = HTTP.post(url, json=body, headers=headers, timeout=60)
         if answer.status_code != 503 or time.monotonic() > deadline:
             break
     assert answer.is_success, answer.text

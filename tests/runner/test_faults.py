@@ -3,9 +3,8 @@
 import threading
 from typing import Any
 
-import httpx
-
 from scripts.processes import Process
+from tests.plain_http import HTTP
 from tests.runner.conftest import COMPANY, ICP, PERSON, World, find_free_port
 from tests.runner.proxy import Cut, Exchange, start_proxy
 from tests.runner.test_kill import CONTEXT
@@ -258,7 +257,7 @@ def test_an_order_that_is_taken_back_late_is_not_a_later_one(world: World) -> No
             withdrawals.append(exchange)
         if exchange.path.endswith("/accepted"):
             for late in (withdrawals[0], placements[0]):
-                httpx.post(f"{world.url}{late.path}", content=late.body, headers=late.headers).raise_for_status()
+                HTTP.post(f"{world.url}{late.path}", content=late.body, headers=late.headers).raise_for_status()
             kept.append([order["status"] for order in world.select_orders()])
 
     run_id = world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:busy]"})

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx
-
+from tests.plain_http import HTTP
 from tests.runner.conftest import ICP, KEY, SECONDS, World
 from tests.runner.proxy import Cut, Exchange, start_proxy
 from tests.runner.test_kill import CONTEXT
@@ -25,7 +24,7 @@ def wait_until(check: Callable[[], bool]) -> None:
 def list_bought(world: World) -> list[dict[str, Any]]:
     """Return what the provider's own book says was ordered by this organisation."""
     ours = {order["id"] for order in world.select_orders()}
-    orders = httpx.get(f"{world.provider_url}/recorded/requests").json()["orders"]
+    orders = HTTP.get(f"{world.provider_url}/recorded/requests").json()["orders"]
     return [order for order in orders if order["metadata"]["order_id"] in ours]
 
 
@@ -50,7 +49,7 @@ class TestCollecting:
         (order,) = world.select_orders()
         assert order["status"] == "open" and world.select_rows("icp_job_titles") == []
         url = f"{world.provider_url}/v1/tasks/runs/{order['provider_run_id']}"
-        wait_until(lambda: httpx.get(url, headers={"x-api-key": "k"}).json()["status"] == "completed")
+        wait_until(lambda: HTTP.get(url, headers={"x-api-key": "k"}).json()["status"] == "completed")
         return run_id, order["id"]
 
     def test_what_a_time_out_left_is_collected_by_a_command(self, world: World) -> None:
@@ -248,7 +247,7 @@ class TestManaging:
         wait_until(lambda: any(order["provider_run_id"] for order in world.select_orders()))
         url = f"{world.url}/api/v1/submissions/{world.select_run(run_id)['submission_id']}/cancel"
         headers = {"authorization": f"Bearer {KEY}", "x-internal-org-id": world.org_id}
-        canceled = httpx.post(url, headers=headers).json()["data"]
+        canceled = HTTP.post(url, headers=headers).json()["data"]
         (run,) = canceled["pipeline_runs"]
         assert (canceled["status"], [step["status"] for step in run["step_results"]]) == (
             "canceled",

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
-import httpx
 import psycopg
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.api.loopback import internal_headers, run_api
+from tests.plain_http import HTTP
 from tests.runner.conftest import COMPANY, ICP, PERSON, TRIGGER, Services, build_node_command, start_process
 from tests.runner.test_pipeline import CONTEXT
 from tests.world import insert_organisation
@@ -91,7 +91,7 @@ def test_one_trace_from_submission_to_row(
 ) -> None:
     trace_id = uuid.uuid4().hex
     server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_address[1]}"
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
     with psycopg.connect(database, autocommit=True) as connection:
@@ -102,7 +102,7 @@ def test_one_trace_from_submission_to_row(
         api = stack.enter_context(run_api(database, traces=True))
         body = {"steps": [{"operation_id": name} for name in (ICP, COMPANY, PERSON)], "inputs": [CONTEXT]}
         token = {"authorization": f"Bearer {api.insert_token(org, role='org_admin')}"}
-        sent = httpx.post(
+        sent = HTTP.post(
             f"{api.url}/api/v1/submissions", json=body, headers={**token, "traceparent": f"00-{trace_id}-{PARENT}-01"}
         )
         assert sent.status_code == 200, sent.text
