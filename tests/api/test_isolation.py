@@ -10,19 +10,17 @@ from psycopg.types.json import Jsonb
 
 from engine.columns import list_query_columns
 from engine.plan import Plan
-from engine.plans import load_plans
-from engine.project import find_project
 from engine.provided_columns import PROVIDED_COLUMNS
 from engine.rows.filters import Operator, list_operators
 from engine.rows.ordering import list_order_columns
 from engine.sql.identifiers import quote, quote_table
 from engine.tables import draft_migration
-from tests.api.loopback import ROOT, Api, bearer_headers, run_api
+from tests.api.loopback import Api, bearer_headers, run_api
 from tests.api.test_questions import TEXT, list_questions
-from tests.conftest import create_database
+from tests.conftest import create_database, load_project_plans
 from tests.database.conftest import compile_text
 
-PLANS = (*load_plans(find_project(ROOT)), compile_text(TEXT))
+PLANS = (*load_project_plans(), compile_text(TEXT))
 ROWS = 6
 CASES = [
     pytest.param(plan, column.name, operator, id=f"{plan.name}-{column.name}-{operator}")

@@ -29,7 +29,7 @@ MODES = ("auto", "legacy")
 @asynccontextmanager
 async def connect(api: Api, bearer: str, mode: str = "auto", **headers: str) -> AsyncIterator[Client]:
     async with (
-        httpx2.AsyncClient(headers=bearer_headers(bearer, **headers), timeout=60) as http,
+        httpx2.AsyncClient(headers=bearer_headers(bearer, **headers), timeout=60, verify=False) as http,
         Client(streamable_http_client(f"{api.url}/mcp", http_client=http), mode=mode) as client,
     ):
         yield client

@@ -6,11 +6,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine import plans, project
 from engine.plan import Plan
-from tests.api.loopback import ADMIN_KEY, ROOT, Api, bearer_headers, internal_headers, session_jwt
+from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, session_jwt
+from tests.conftest import load_project_plans
 
-PLANS = plans.load_plans(project.find_project(ROOT))
+PLANS = load_project_plans()
 EVERY_SPEC = pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 
 

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,14 @@ fields:
 """
 
 
+@cache
+def build_page() -> str:
+    return errors.build_errors_page()
+
+
 @pytest.mark.parametrize("name", CODES)
 def test_every_code_is_explained_by_an_example_that_says_it(name: str) -> None:
-    page = errors.build_errors_page()
+    page = build_page()
     assert f"### {name}: {CODES[name][0]}" in page
     wrong = error_examples.build_wrong_example(name)
     if wrong is None:
@@ -53,14 +59,14 @@ def test_every_code_is_explained_by_an_example_that_says_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", REASONS)
 def test_every_reason_is_explained(name: str) -> None:
-    page = errors.build_errors_page()
+    page = build_page()
     assert f"### `{name}`" in page
     reason = error_examples.build_reason_example(name)
     assert reason is None or reason.code == name
 
 
 def test_every_problem_of_a_table_is_explained() -> None:
-    page = errors.build_errors_page()
+    page = build_page()
     assert all(f"`{name}`" in page for name in PROBLEMS)
 
 

@@ -1,6 +1,7 @@
 """The schema says of a spec what the checks say, as far as a schema can."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ GOOD = [*sorted((ROOT / "specs").glob("*.yaml")), *sorted((ROOT / "tests" / "cas
 SEEN = frozenset(("SPEC201", "SPEC202", "SPEC203", "SPEC204", "SPEC301", "SPEC303", "SPEC304", "SPEC309", "SPEC313"))
 
 
+@cache
 def build_validator() -> jsonschema.Draft202012Validator:
-    jsonschema.Draft202012Validator.check_schema(build_json_schema())
-    return jsonschema.Draft202012Validator(build_json_schema())
+    schema = build_json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
 
 
 def list_errors(data: Any) -> list[str]:
