@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 import uuid
@@ -27,7 +26,19 @@ import psycopg
 from engine.embedded_postgres import postmaster, run_server
 from engine.embedded_postgres.data_folder import DataFolder
 from scripts.processes import Process
-from tests.runner.conftest import BIN, ICP, KEY, ROOT, TRIGGER, build_node_command, find_free_port, start_process
+from tests.forked_dex import run_dex_text
+from tests.plain_http import HTTP
+from tests.runner.conftest import (
+    BIN,
+    ICP,
+    KEY,
+    ROOT,
+    TRIGGER,
+    build_node_command,
+    build_worker_command,
+    find_free_port,
+    start_process,
+)
 from tests.world import insert_organisation
 
 SECONDS = 120
@@ -97,7 +108,7 @@ class Stage:
             words = ["--port", str(self.provider_port), "--delay", "200", "--book", str(self.book)]
             return build_node_command("recorded-provider/main.ts", *words), TRIGGER
         words = ["--org", self.org_id, "--lease", str(self.lease), "--concurrency", "4"]
-        return build_node_command("src/local-runner/main.ts", *words), TRIGGER
+        return [*build_worker_command(), *words], TRIGGER
 
     def kill_part(self, name: str) -> None:
         """Kill a part and start it again."""
@@ -125,14 +136,14 @@ class Stage:
 
     def run_dex(self, *words: str) -> str:
         environment = {**os.environ, **self.build_environment()}
-        command = [str(BIN / "dex"), *words]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        done = run_dex_text(*words, environment=environment)
+        done.check_returncode()
         return done.stdout
 
     def fetch(self, path: str) -> list[dict[str, Any]]:
         """Return what a tenant's endpoint lists."""
         headers = {"authorization": f"Bearer {KEY}", "x-internal-org-id": self.org_id}
-        answer = httpx.get(f"{self.url}/api/v1/{path}", headers=headers, timeout=60)
+        answer = HTTP.get(f"{self.url}/api/v1/{path}", headers=headers, timeout=60)
         assert answer.is_success, answer.text
         found: list[dict[str, Any]] = answer.json()["data"]
         return found
@@ -158,7 +169,7 @@ class Stage:
         deadline = time.monotonic() + SECONDS
         while True:
             try:
-                answer = httpx.post(f"{self.url}/api/v1/submissions", json=body, headers=headers, timeout=30)
+                answer = HTTP.post(f"{self.url}/api/v1/submissions", json=body, headers=headers, timeout=30)
                 if answer.is_success:
                     return
                 assert answer.status_code >= 500, answer.text
@@ -232,7 +243,7 @@ def bring_to_end(stage: Stage) -> None:
         headers = {"authorization": f"Bearer {KEY}", "x-internal-org-id": stage.org_id}
         for (submission,) in failed:
             url = f"{stage.url}/api/v1/submissions/{submission}/retry"
-            httpx.post(url, headers=headers, timeout=60).raise_for_status()
+            HTTP.post(url, headers=headers, timeout=60).raise_for_status()
         assert time.monotonic() < deadline
 
 

@@ -26,8 +26,10 @@ from typing import Any
 import httpx
 import psycopg
 
+from tests.forked_dex import run_dex_text
+from tests.plain_http import HTTP
 from tests.runner.chaos import Stage, open_stage
-from tests.runner.conftest import BIN, ICP, KEY, ROOT
+from tests.runner.conftest import ICP, KEY, ROOT
 
 WRITERS, KEYS, IDLE = 16, 40, 1000
 SPECS = ("icp_job_titles", "research_evidence")
@@ -48,6 +50,7 @@ class Soak:
 
     stage: SoakStage
     seconds: float
+    pause: float  # seconds that everybody rests between two pieces of work: a writer so many at most, a command twice
     ends_at: float
     health: list[float] = field(default_factory=list)
     memory: list[int] = field(default_factory=list)  # KB, of the API
@@ -69,12 +72,12 @@ class Soak:
         """Submit, record and store one result after the other; each call is repeated until it is answered."""
         chance = random.Random(writer)
         headers = {"authorization": f"Bearer {KEY}", "x-internal-org-id": self.stage.org_id}
-        with httpx.Client(base_url=self.stage.url, headers=headers, timeout=30) as client:
+        with httpx.Client(base_url=self.stage.url, headers=headers, timeout=30, verify=False) as client:
             number = 0
             while not self.is_over:
                 number += 1
                 self._write_result(client, f"{writer}-{number}", f"c{chance.randrange(KEYS)}.example.com")
-                time.sleep(chance.uniform(0.2, 0.6))
+                time.sleep(chance.uniform(self.pause / 3, self.pause))
 
     def _write_result(self, client: httpx.Client, name: str, domain: str) -> None:
         body = {"steps": [{"operation_id": ICP}], "inputs": [{"domain": domain, "company_name": domain}]}
@@ -114,19 +117,12 @@ class Soak:
         """
         environment = {**os.environ, **self.stage.build_environment()}
         while not self.is_over:
-            done = subprocess.run(
-                ["nice", "-n", "10", str(BIN / "dex"), *words],
-                cwd=ROOT,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = run_dex_text(*words, environment=environment, niceness=10)
             self.count(f"{words[0]} {done.returncode}")
             is_outage = any(word in done.stderr for word in ("does not answer", "went away", "cannot be reached"))
             if done.returncode and not is_outage:
                 self.faults.append(f"{words}: {done.returncode} {done.stdout[-500:]} {done.stderr[-500:]}")
-            time.sleep(1)
+            time.sleep(2 * self.pause)
 
     def export_rows(self) -> None:
         """Export everything again and again: a key stands in it once, also while it is rewritten."""
@@ -135,12 +131,12 @@ class Soak:
         while not self.is_over:
             with contextlib.suppress(httpx.TransportError):
                 url = f"{self.stage.url}/api/v1/icp-job-titles/export"
-                answer = httpx.post(url, json={}, headers=headers, timeout=30)
+                answer = HTTP.post(url, json={}, headers=headers, timeout=30)
                 if answer.is_success:
                     keys = [json.loads(line)["company_domain"] for line in answer.text.splitlines()]
                     assert len(keys) == len(set(keys)), keys
                     self.count("exported")
-            time.sleep(0.5)
+            time.sleep(self.pause)
 
     # --- those who disturb ---
 
@@ -215,7 +211,7 @@ class Soak:
     def check_books(self) -> None:
         """Nothing is lost, doubled or stale."""
         headers = {"authorization": f"Bearer {KEY}"}
-        answer = httpx.post(f"{self.stage.url}/api/internal/reconcile", headers=headers, timeout=120)
+        answer = HTTP.post(f"{self.stage.url}/api/internal/reconcile", headers=headers, timeout=120)
         assert answer.is_success, answer.text
         written = self.counts["written"]
         runs = self.stage.execute("select status, count(*) from pipeline_runs group by 1")
@@ -263,18 +259,18 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 @contextmanager
-def open_soak(seconds: float) -> Iterator[Soak]:
-    """Start a database and an API for `seconds` of work."""
+def open_soak(seconds: float, pause: float) -> Iterator[Soak]:
+    """Start a database and an API for `seconds` of work with rests of `pause` seconds."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with open_stage(SoakStage, ["api"]) as stage:
         stage.parts["api"].wait_for_line("serving on")
-        yield Soak(stage, seconds, time.monotonic() + seconds)
+        yield Soak(stage, seconds, pause, time.monotonic() + seconds)
 
 
-def run_soak(seconds: float) -> Soak:
+def run_soak(seconds: float, pause: float) -> Soak:
     """Let everybody work for `seconds`, compare the books, and return what was measured."""
-    with open_soak(seconds) as soak:
+    with open_soak(seconds, pause) as soak:
         work: list[Callable[[], None]] = [
             soak.ask_health,
             soak.watch_memory,

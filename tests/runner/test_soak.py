@@ -5,8 +5,8 @@ import pytest
 from tests.runner.soak import run_soak
 
 
-def check_soak(seconds: float, longest_wait: float = float("inf")) -> None:
-    soak = run_soak(seconds)
+def check_soak(seconds: float, pause: float, longest_wait: float = float("inf")) -> None:
+    soak = run_soak(seconds, pause)
     report = soak.report()
     print(report)
     assert soak.faults == [], report
@@ -16,10 +16,10 @@ def check_soak(seconds: float, longest_wait: float = float("inf")) -> None:
 
 
 def test_everything_at_once_loses_doubles_and_stales_nothing(pytestconfig: pytest.Config) -> None:
-    # Other tests share the machine, so only the long run asks for half a second.
-    check_soak(pytestconfig.getoption("--soak-seconds"))
+    # Other tests share the machine: everybody rests longer here, and only the long run asks for half a second.
+    check_soak(pytestconfig.getoption("--soak-seconds"), pause=3)
 
 
 @pytest.mark.long
 def test_everything_at_once_for_ten_minutes() -> None:
-    check_soak(600, longest_wait=0.5)
+    check_soak(600, pause=0.6, longest_wait=0.5)
