@@ -26,6 +26,7 @@ import psycopg
 from engine.embedded_postgres import postmaster, run_server
 from engine.embedded_postgres.data_folder import DataFolder
 from scripts.processes import Process
+from tests.conftest import find_memory_folder
 from tests.forked_dex import run_dex_text
 from tests.plain_http import HTTP
 from tests.runner.conftest import (
@@ -185,7 +186,7 @@ S = TypeVar("S", bound=Stage)
 @contextmanager
 def open_stage(kind: Callable[[Path, ExitStack], S], parts: Iterable[str]) -> Iterator[S]:
     """Start a database of its own, migrated, with the stage's organisation, and the named parts over it."""
-    folder = Path(tempfile.mkdtemp(prefix="dex-stage-"))
+    folder = Path(tempfile.mkdtemp(prefix="dex-stage-", dir=find_memory_folder()))
     folder.chmod(0o755)
     try:
         with ExitStack() as stack:
