@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.test import OTHER_FILES, OTHER_TESTS
+from scripts.second_server import CHOSEN_TESTS, OTHER_FILES, OTHER_TESTS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -150,9 +150,9 @@ def test_a_library_stays_in_its_folders(library: str) -> None:
                 )
 
 
-def test_what_is_left_out_on_a_second_server_exists() -> None:
-    assert [file for file in OTHER_FILES if not (ROOT / file).is_file()] == []
-    for test in OTHER_TESTS:
+def test_what_is_chosen_and_left_out_on_a_second_server_exists() -> None:
+    assert [file for file in (*OTHER_FILES, *CHOSEN_TESTS) if not (ROOT / file).is_file()] == []
+    for test in (*OTHER_TESTS, *(f"{file}::{name}" for file, names in CHOSEN_TESTS.items() for name in names)):
         file, name = test.split("[")[0].split("::")
         assert re.search(rf"^(?:async )?(?:def|class) {name}\b", (ROOT / file).read_text(), re.MULTILINE), test
 
