@@ -16,8 +16,6 @@ from tests.database.history_specs import EDITS, VARIANTS, Action, Edit, draw_act
 from tests.database.known_histories import KNOWN
 from tests.database.laboratory import Blocks, Laboratory
 
-#: The pool of an API, in a thread of its own, may draw a random number while hypothesis draws a history.
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 LAW = settings(
     deadline=None,
     database=None,
