@@ -2,10 +2,12 @@
 
     extractor = Extractor("company_intel_briefings")  # pickles: the specs travel as text
     output = extractor(table)  # one row per step result: outcome, reasons, rows
-    found = newest(extractor.spec, rows(extractor.spec, output))  # as the rows stand in Postgres
+    found = newest(extractor.spec, rows(extractor.spec, output))  # as Postgres stores the rows
 
-The input has the columns of `schema`; those but `output_payload` may be missing. The accounts of the output close by
-counting `outcome`. `pyarrow` is an optional part of the installation: importing this raises ArrowMissing without it.
+The input has the columns of `schema`; those but `output_payload` may be missing. Counting `outcome`
+gives the account of the spec.
+
+`pyarrow` is an optional part of the installation: importing this raises ArrowMissing without it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ module. The steps of `BatchFold.fold_batch`:
 3. read the documents of those others, newest first, as far back as the fold needs them
 4. compute the rows and store those that differ (engine/backfill/writer.py)
 5. remove the rows that no step result gives any more (engine/backfill/removal.py)
-6. write lineage (which step result gave which row) and ledger (what became of each step result)
+6. write lineage (which step result gave which row) and ledger (the outcome of each step result)
 """
 
 from __future__ import annotations

@@ -111,7 +111,11 @@ class Lineage:
         if not pairs:
             return
         await self._execute_statement(lineage.UPDATE_LINEAGE_SQL, self._build_parameters(pairs))
-        changed = [each.step_id for _, each in pairs if each.step and _is_refused(each) != each.was_refused]
+        changed = [
+            contributor.step_id
+            for _, contributor in pairs
+            if contributor.step and _is_refused(contributor) != contributor.was_refused
+        ]
         if changed:
             await self.forget_outcomes(changed)
 
@@ -167,5 +171,5 @@ def _find_row_id(fold: UnitFold) -> str | None:
 
 
 def _is_refused(contributor: Contributor) -> bool:
-    """Return whether the database refuses a step result's row; if that was not read again, whether it did before."""
+    """Return whether the database refuses a row of the step result; for one that was not read, as recorded earlier."""
     return bool(contributor.refusals) if contributor.step else contributor.was_refused

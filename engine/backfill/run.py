@@ -170,7 +170,7 @@ async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
 
 
 async def count_stale(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> dict[str, int]:
-    """Return the number of rows that wait to be folded again by organisation; no `org_ids` means all organisations."""
+    """Return, by organisation, how many rows wait to be computed again; no `org_ids` means all organisations."""
     parameters = {"specs": [plan.name], "orgs": list(org_ids)}
     rows = await fetch_rows(connection, lineage.COUNT_STALE_SQL, parameters)
     return {org_id: count for _, org_id, count in rows}

@@ -1,6 +1,6 @@
 """Report why a key has no row.
 
-No step asked about it, or its result is awaited, failed or was rejected, or the answer does not contain it.
+The reasons: no step is about the key; the step's result is pending, failed or rejected; or its answer lacks the key.
 """
 
 from __future__ import annotations

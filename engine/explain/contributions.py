@@ -49,9 +49,9 @@ class Contributions:
         return self.reading.plan
 
     async def fold_up_to(self, places: Sequence[int], *, whole: bool = False) -> list[UnitFold]:
-        """Return, for each index in `places`, what the step results up to that one give together.
+        """Return, for each index in `places`, the fold of the step results up to that one, which computes rows.
 
-        Reads the documents that this needs; with `whole`, those of all step results.
+        Reads only the documents that these rows need; with `whole`, those of all step results.
         """
         folds = [UnitFold(self.plan, self.unit, self.contributors[: place + 1]) for place in places]
         for fold in folds:  # a refused contribution does not count, so documents of older ones may be needed
@@ -70,7 +70,7 @@ class Contributions:
         return next((row for row in fold.fold_rows() if row.key == key), None)
 
     def _restore_refusals(self, contributor: Contributor) -> None:
-        """Mark those rows of a contributor as refused that the ledger says were; all of them if it says nothing."""
+        """Mark the rows of a contributor that its ledger entry reports as refused; all rows if it reports none."""
         entry = self.ledger.get(contributor.step_id)
         refused = [reason for reason in entry.reasons if reason["code"] == "refused_by_database"] if entry else []
         indices = contributor.extracted.extraction.indices

@@ -1,4 +1,4 @@
-"""Read a stored row as JSON values; compute its key and its unit."""
+"""Read a stored row as JSON values; compute its key, and the unit (rows that are computed together) it belongs to."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _list_contributors(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> Iterato
 
 
 def _build_extraction(plan: Plan, group: Sequence[Mapping[str, Any]]) -> Extraction:
-    """Return what one step result gave for one unit; of refused elements it tells only whether there were some."""
+    """Build the extraction of one step result from its rows in a file; any refused elements count as one."""
     rows = tuple(_read_row(plan, row) for row in group if row["Element"] != PARENT_ELEMENT)
     return Extraction(
         ExtractionOutcome.ROW,

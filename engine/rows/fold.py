@@ -74,7 +74,7 @@ class FoldedRow:
 
 @dataclass(slots=True)
 class RowResult:
-    """What became of a folded row when it was stored, and the id of the stored row."""
+    """The outcome of storing a computed row, and the id of the stored row."""
 
     outcome: Outcome
     row_id: str

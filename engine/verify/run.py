@@ -96,7 +96,7 @@ async def judge_rows(
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A key that does not match: its number, the kind of mismatch, its row, and the unit that a repair folds again."""
+    """A key that does not match: its number, the kind of mismatch, its row, and its unit (rows computed together)."""
 
     number: int
     kind: str
