@@ -135,7 +135,7 @@ def _measure_yaml(rounds: int) -> Iterator[Line]:
         (_measure_cpu(lambda: plans.load_plans(here)), _measure_cpu(parse), _measure_cpu(load_by_ruamel))
         for _ in range(rounds + 1)
     ][1:]
-    whole, own, other = (median(each[part] for each in pairs) * 1e3 for part in range(3))
+    whole, own, other = (median(seconds[part] for seconds in pairs) * 1e3 for part in range(3))
     yield Line(
         "specs to plans, as every command does (ruamel.yaml)",
         (whole - own + other) / whole,
