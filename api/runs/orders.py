@@ -1,4 +1,4 @@
-"""The endpoints by which the runner places orders for research and reports what became of them."""
+"""The endpoints by which the runner places orders for research and reports their outcomes."""
 
 from __future__ import annotations
 

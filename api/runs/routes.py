@@ -316,7 +316,7 @@ def _build_repair_report(accounts: list[Account], message: str | None) -> dict[s
 
 
 def _record_accounts(context: Context, run_id: str, accounts: list[Account]) -> None:
-    """Count and log, per spec, what became of the step results whose missing rows were written at the end of a run."""
+    """Count and log, per spec, the outcomes of the step results whose missing rows were written at the end of a run."""
     for account in accounts:
         for outcome, number in account.outcomes.items():
             context.metrics.count_repair(account.spec, outcome, number)

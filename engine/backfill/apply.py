@@ -1,8 +1,8 @@
 """Fold a batch of step results and stale rows into the table of their spec, in one transaction.
 
-A unit is what is folded together: the row of one key or, with `on_absent: delete`, all rows of one parent key. A step
-result contributes to the units it has rows for. Backfill, repair, and an upsert that names its step result use this
-module. The steps of `BatchFold.fold_batch`:
+A unit is the rows that are computed together: the row of one key or, with `on_absent: delete`, all rows of one parent
+key. A step result contributes to the units it has rows for. Backfill, repair, and an upsert that names its step result
+use this module. The steps of `BatchFold.fold_batch`:
 
 1. lock the step results; one that changed since it was read stays pending
 2. lock the units to which they contribute or contributed, and the stale ones; then read which other step results

@@ -26,7 +26,7 @@ class Lineage:
     async def lock_units(self, steps: Sequence[Step], stale: Iterable[Unit]) -> list[UnitFold]:
         """Lock the rows that `steps` give or gave (as units), and the units in `stale`; return a fold of each unit.
 
-        A unit is the rows that are folded together. Which units the steps had rows in before is known only once the
+        A unit is the rows that are computed together. Which units the steps had rows in before is known only once the
         lineage was read. Where that adds units, they are locked too and everything is read again, since another process
         may have changed it before its lock was taken.
         """
@@ -139,7 +139,7 @@ class Lineage:
             await self._execute_statement(lineage.DELETE_STALE_SQL, parameters)
 
     async def queue_stale(self, units: Sequence[tuple[Unit, str]]) -> None:
-        """Queue units (rows that are folded together) in `stale_rows` for a backfill, each with a row's id."""
+        """Queue units (rows that are computed together) in `stale_rows` for a backfill, each with a row's id."""
         if units:
             parameters = {
                 "spec": self.plan.name,

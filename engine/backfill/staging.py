@@ -134,7 +134,7 @@ class StagingTable:
         return results, set(misplaced)
 
     async def _look_up_rows(self, numbers: Sequence[int]) -> dict[int, tuple[str, bool]]:
-        """Return the id of the stored row of each staged row, as far as there is one, and whether they differ."""
+        """Return, for each staged row whose key has a stored row, the id of that and whether the two differ."""
         if not numbers:
             return {}
         rows = await fetch_rows(self.connection, self.statements.lookup_sql, {"ordinals": list(numbers)})

@@ -82,9 +82,9 @@ class Absence:
 async def explain_absence(
     connection: Connection, plan: Plan, org_id: str, key: PartialKey, plans: Iterable[Plan]
 ) -> Absence:
-    """Return why a key of the organisation has no row, as far as its newest step results tell.
+    """Return why a key of the organisation has no row, according to the newest step results about it.
 
-    `plans` are all plans of the project: from their research inputs follows which key an unfinished step asks about.
+    `plans` are all plans of the project: their research inputs tell which key an unfinished step is about.
     Raises StoreUnavailable.
     """
     matcher = KeyMatcher.from_plans(plan, plans)

@@ -34,7 +34,7 @@ class LedgerEntry:
 class Contributions:
     """The step results that give, or gave, the rows of one unit, oldest first; and how to read their documents.
 
-    A unit is the rows that are folded together: that of one key, or with `on_absent: delete` all of a parent key.
+    A unit is the rows that are computed together: that of one key, or with `on_absent: delete` all of a parent key.
     """
 
     connection: Connection

@@ -48,8 +48,8 @@ def normalize_registrable_domain(text: str) -> str:
     """Return the part of the host that its owner registered: `shop.acme.co.uk` -> `acme.co.uk`.
 
     It follows the public suffix list bundled with tldextract, including the private part of the list, so that
-    `acme.myshopify.com` stays as it is. So does a host without such a part: an IP address, a single word, `co.uk`
-    itself.
+    `acme.myshopify.com` stays as it is. A host without such a part (an IP address, a single word, `co.uk`) is
+    returned unchanged.
     """
     host = normalize_domain(text)
     return _load_suffix_list().extract_str(host).top_domain_under_public_suffix or host
