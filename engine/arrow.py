@@ -27,7 +27,7 @@ __all__ = ["Extractor", "newest", "rows", "schema"]
 def schema(spec: str) -> Any:
     """Return the Arrow schema of the step results that `Extractor` takes, which `dex export-steps` writes.
 
-    It is the same for every spec. Raises UnknownSpec.
+    It is the same for every spec. Raises UnknownSpec when the project has no such spec.
     """
     _find_plan(spec)
     return INPUT

@@ -49,7 +49,7 @@ def read_texts(project: Project) -> tuple[PortableSpec, ...]:
 
 
 def compile_texts(texts: Sequence[PortableSpec]) -> tuple[Plan, ...]:
-    """Return the plans of specs that came as text. Raises SpecErrors."""
+    """Return the plans of specs that came as text. Raises SpecErrors with every mistake in them."""
     sources = []
     for portable in texts:
         source = yaml_source.parse_source(portable.text, portable.file)

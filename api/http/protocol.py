@@ -44,8 +44,9 @@ class ConnectionGuard:
         self._reported: dict[str, float] = {}
 
     def admit_connection(self, connection: BoundedHttpProtocol) -> bool:
-        """Register a connection; if there are too many, close the one that has been idle longest.
+        """Register a connection; if there are too many, close another one that is idle.
 
+        That is the oldest without a request so far, or else the one that has waited longest for its next request.
         Returns False if all are busy, so that the new one has to be refused.
         """
         if self._timer is None:

@@ -261,7 +261,7 @@ async def normalize_step_inputs(body: InputValues, context: AppContext, org_id: 
         hint = "deploy the API with the specs of the runner"
         raise Fault("not_found", f"no spec says how `{operation}` is executed", hint=hint)
     texts = normalize_inputs(research, body.inputs)
-    return build_data_response(msgspec.json.encode({name: asdict(each) for name, each in texts.items()}))
+    return build_data_response(msgspec.json.encode({name: asdict(text) for name, text in texts.items()}))
 
 
 @router.post(

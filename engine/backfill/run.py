@@ -50,7 +50,7 @@ _READ_SECONDS: Final = 5.0
 _WRITER_COUNT = 2  # two, since most of the work is compressing documents, for which a connection uses one core
 #: After so many step results, extraction lets the writers send their next statements.
 _STEPS_IN_A_ROW: Final = 8
-#: Stale units per transaction: few, since each may need the documents of several step results.
+#: Entries of `stale_rows` per transaction: few, since each may need the documents of several step results.
 _STALE_SIZE: Final = 200
 _SAMPLE_SIZE = 3
 _MAX_ATTEMPTS = 5

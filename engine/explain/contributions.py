@@ -41,7 +41,7 @@ class Contributions:
     reading: Reading
     unit: Unit
     contributors: list[Contributor]
-    is_stale: bool  # whether `stale_rows` has the unit: a backfill will fold it again
+    is_stale: bool  # whether `stale_rows` has the unit: a backfill will compute its rows again
     ledger: dict[str, LedgerEntry] = field(default_factory=dict)
 
     @property

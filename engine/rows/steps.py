@@ -1,4 +1,4 @@
-"""A step result with its extracted rows and their outcomes; and the batches in which step results are folded."""
+"""A step result with its extracted rows and their outcomes; and the batches in which the rows are stored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Step:
     extraction: Extraction
     units: dict[Unit, list[int]] = field(default_factory=dict)  # by unit: the indices of its rows
     size: int = 0  # bytes of fetched JSON
-    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by index of a row: its outcome, once folded
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by index of a row: its outcome, once stored
     refusals: dict[int, Reason] = field(default_factory=dict)  # by index of a row: why Postgres refuses it
     row_ids: dict[int, str] = field(default_factory=dict)  # by index of a row: the id of the stored row of its key
     is_recorded: bool = False  # whether its ledger entry is written: not if it changed after it was read

@@ -64,7 +64,7 @@ def get_unit_fields(plan: Plan) -> tuple[Field, ...]:
 
 
 def group_rows_by_unit(plan: Plan, org_id: str, extraction: Extraction) -> dict[Unit, list[int]]:
-    """Return, by unit, the indices of the extracted rows of one step result that belong to it."""
+    """Return the units to which the rows of one step result belong, each with the indices of its rows."""
     if extraction.outcome is not ExtractionOutcome.ROW:
         return {}
     if extraction.parent is not None:

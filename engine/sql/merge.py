@@ -205,7 +205,7 @@ def _build_late_difference(reading: Reading) -> str:
 #: Lock the step results that have not changed since they were read, until the transaction ends; return their ids.
 #: Each is looked up by its key: for a join, the planner would read the whole table in every batch.
 #: Lists whose entries contain no comma are sent as one text: building psycopg's arrays would take as long as all other
-#: work of the client. They stand in subqueries for the reason given at `READ_UNITS_SQL`.
+#: work of the client. They are in subqueries, as in `READ_UNITS_SQL`.
 LOCK_STEP_RESULTS_SQL = """
 select held.id::text
 from (
