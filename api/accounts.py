@@ -195,7 +195,7 @@ async def answer_steps(
 async def read_fill_rates(
     spec: str, caller: Reader, context: AppContext, parameters: Annotated[OrganisationParameters, Query()]
 ) -> Data[FillRates]:
-    """Return in how many rows of a spec's table each column has a value, for the caller's organisation."""
+    """Return, for each column of a spec, how many of the organisation's newest rows have a value."""
     org_id = choose_organisation(caller, parameters.org_id)
     plan = find_spec(context, spec)
     async with context.connection() as connection:
@@ -212,7 +212,7 @@ async def read_fill_rates(
 async def read_samples(
     spec: str, caller: Reader, context: AppContext, parameters: Annotated[SamplesParameters, Query()]
 ) -> Response:
-    """Return, for each path of a spec, in how many of the newest step results it finds a value, with examples."""
+    """Return how often the path of each column finds a value in the newest step results of a spec, with examples."""
     org_id = choose_organisation(caller, parameters.org_id)
     plan = find_spec(context, spec)
     async with context.connection() as connection:

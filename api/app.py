@@ -109,8 +109,8 @@ def create_app(settings: Settings, plans: Sequence[Plan], migrations: Path) -> F
     """Create the API with the endpoints of `plans`.
 
     It starts without a database too; `/readyz` then answers 503. Readiness compares the database with the files in the
-    folder `migrations`. With an operator's address, only an app of its own serves the endpoints about the process and
-    the document of all endpoints.
+    folder `migrations`. If the settings have an operator's address, the endpoints about the process, and the
+    document of all endpoints, are served only there, by a second app.
     """
     telemetry.configure_logging()
     context = _build_context(settings, tuple(plans), migrations)

@@ -2,10 +2,12 @@
 
     extractor = Extractor("company_intel_briefings")  # pickles: the specs travel as text
     output = extractor(table)  # one row per step result: outcome, reasons, rows
-    found = newest(extractor.spec, rows(extractor.spec, output))  # as the rows stand in Postgres
+    found = newest(extractor.spec, rows(extractor.spec, output))  # as Postgres stores the rows
 
-The input has the columns of `schema`; those but `output_payload` may be missing. The accounts of the output close by
-counting `outcome`. `pyarrow` is an optional part of the installation: importing this raises ArrowMissing without it.
+The input has the columns of `schema`; those but `output_payload` may be missing. Counting `outcome`
+gives the account of the spec.
+
+`pyarrow` is an optional part of the installation: importing this raises ArrowMissing without it.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ __all__ = ["Extractor", "newest", "rows", "schema"]
 def schema(spec: str) -> Any:
     """Return the Arrow schema of the step results that `Extractor` takes, which `dex export-steps` writes.
 
-    It is the same for every spec. Raises UnknownSpec.
+    It is the same for every spec. Raises UnknownSpec when the project has no such spec.
     """
     _find_plan(spec)
     return INPUT

@@ -57,7 +57,7 @@ class OperationMapping:
 
     @property
     def rows_texts(self) -> tuple[str, ...]:
-        """The paths of its rows as written in the spec: none, one, or two if `rows` is nested."""
+        """The paths of `rows` as written in the spec: none, one, or two if `rows` is nested."""
         return tuple(path.text for path in (self.rows, self.inner_rows) if path is not None)
 
     @cached_property
@@ -83,10 +83,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class SpecText:
-    """The YAML text of a spec for readers: `whole`.
-
-    And `shared`, without the `backfill` block, which names organisations.
-    """
+    """The YAML text of a spec, to be shown: `whole`, and `shared` without the block `backfill`, which names tenants."""
 
     whole: str
     shared: str
@@ -323,4 +320,4 @@ def _collect_versions(mappings: Iterable[OperationMapping]) -> dict[str, str]:
     """Return the code version of every normalizer and cast that the plan uses, by its name."""
     columns = [column for mapping in mappings for column in mapping.fields]
     versions = {column.type.name: compute_version(column.type.cast) for column in columns}
-    return versions | {each.name: each.version for column in columns for each in column.normalizers}
+    return versions | {normalizer.name: normalizer.version for column in columns for normalizer in column.normalizers}

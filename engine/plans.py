@@ -42,14 +42,14 @@ class PortableSpec:
 
 
 def read_texts(project: Project) -> tuple[PortableSpec, ...]:
-    """Return the texts of the project's specs. Raises SpecErrors with every mistake in the specs."""
+    """Return the text of each spec, with the files that it refers to. Raises SpecErrors with every mistake in them."""
     checked = check_project(project)
     _compile_checked(checked)
     return tuple(PortableSpec(source.file, source.text, tuple(source.files.items())) for source, _ in checked.specs)
 
 
 def compile_texts(texts: Sequence[PortableSpec]) -> tuple[Plan, ...]:
-    """Return the plans of specs that came as text. Raises SpecErrors."""
+    """Return the plans of specs that came as text. Raises SpecErrors with every mistake in them."""
     sources = []
     for portable in texts:
         source = yaml_source.parse_source(portable.text, portable.file)

@@ -40,7 +40,8 @@ class Project:
 def find_project(start: Path | None = None) -> Project:
     """Return the project of `start` (default: the working folder).
 
-    That is the nearest folder upwards with `specs/` and a `pyproject.toml`. Raises ProjectNotFound.
+    That is the nearest folder upwards with `specs/` and a `pyproject.toml`. Raises
+    ProjectNotFound when there is none.
     """
     folder = (start or Path.cwd()).resolve()
     for candidate in (folder, *folder.parents):

@@ -28,7 +28,7 @@ class ProvidedColumn:
         return "NOT NULL" not in self.constraint and "PRIMARY KEY" not in self.constraint
 
 
-#: The columns that stand before those of the fields, in the table and in API answers.
+#: The provided columns before those of the fields, in the table and in API answers.
 LEADING_COLUMNS = (
     ProvidedColumn(name="id", type="uuid", constraint="PRIMARY KEY DEFAULT gen_random_uuid()"),
     ProvidedColumn(name="org_id", type="uuid", constraint="NOT NULL REFERENCES orgs(id) ON DELETE CASCADE"),
@@ -44,7 +44,7 @@ _SOURCE_COLUMNS = (
     ProvidedColumn(name="source_step_result_id", type="uuid"),  # no foreign key: see migration 027
     ProvidedColumn(name="source_recorded_at", type="timestamptz"),
 )
-#: The columns that stand after those of the fields.
+#: The provided columns after those of the fields.
 TRAILING_COLUMNS = (
     *_SOURCE_COLUMNS,
     ProvidedColumn(name="created_at", type="timestamptz", constraint="NOT NULL DEFAULT now()"),
@@ -56,5 +56,5 @@ PROVIDED_COLUMNS: Mapping[str, ProvidedColumn] = MappingProxyType(
 )
 #: The SQL type of each column of SOURCE_COLUMNS by its name.
 SOURCE_COLUMNS: Mapping[str, str] = MappingProxyType({column.name: column.type for column in _SOURCE_COLUMNS})
-#: Those of them that are ids, in the order of the table.
+#: The columns of SOURCE_COLUMNS that are ids, in the order of the table.
 SOURCE_IDS = tuple(name for name, type_ in SOURCE_COLUMNS.items() if type_ == "uuid")

@@ -62,7 +62,7 @@ def require_python() -> None:
 
 
 def set_up_python() -> None:
-    """Create `.venv`, install the packages of requirements.lock, then the project itself as editable."""
+    """Create `.venv` with the packages of requirements.lock and the project (editable), unless it is up to date."""
     locked = [ROOT / "requirements.lock", ROOT / "pyproject.toml"]
     stamp = VENV / ".stamp"
     if PYTHON.exists() and read_text(stamp) == compute_fingerprint(locked, str(PYTHON), str(PYTHON.resolve())):

@@ -125,15 +125,15 @@ def _run_pipelines(here: Project, api: str, key: str, provider: str, tenant: Ten
         raise DemoFailed(f"the submission is `{submission['status']}`, not `completed`", hint=hint)
 
 
-def _build_input(given: Mapping[str, str]) -> dict[str, str]:
+def _build_input(subject: Mapping[str, str]) -> dict[str, str]:
     """Return a run's input with the fields that the operations read."""
-    company = {"target_company_name": given["company_name"], "target_company_domain": given["domain"]}
+    company = {"target_company_name": subject["company_name"], "target_company_domain": subject["domain"]}
     person = {
-        "person_full_name": given["full_name"],
-        "person_current_company_name": given["company_name"],
-        "person_linkedin_url": f"https://www.linkedin.com/in/{given['full_name'].split()[0].lower()}-demo/",
+        "person_full_name": subject["full_name"],
+        "person_current_company_name": subject["company_name"],
+        "person_linkedin_url": f"https://www.linkedin.com/in/{subject['full_name'].split()[0].lower()}-demo/",
     }
-    return {**given, **company, **person, **CLIENT, "company_description": "Makes what its name says."}
+    return {**subject, **company, **person, **CLIENT, "company_description": "Makes what its name says."}
 
 
 def _backfill_specs(here: Project, dsn: str, tenant: Tenant, specs: list[str]) -> None:
@@ -190,8 +190,8 @@ def _query_rows(api: str, tenant: Tenant, columns_by_slug: Mapping[str, list[str
         rows = _post(api, f"/api/v1/{slug}/query", tenant, {"limit": 5})["data"]
         terminal.print_line(f"   POST /api/v1/{slug}/query: {len(rows)} row(s)")
         for row in rows:
-            words = " | ".join(str(row[name]) for name in columns)
-            terminal.print_line(f"      {words} | {len(json.dumps(row)):,} bytes in all")
+            cells = " | ".join(str(row[name]) for name in columns)
+            terminal.print_line(f"      {cells} | {len(json.dumps(row)):,} bytes in all")
         if not rows:
             raise DemoFailed(f"`{slug}` answered no rows")
 

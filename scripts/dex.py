@@ -92,8 +92,8 @@ def read_global_options(
 def main(arguments: list[str] | None = None) -> None:
     """Run `dex` with `arguments`, by default those of the process.
 
-    An EngineError is printed as message and hint, without a traceback, and sets the exit status; so is the failure to
-    read or write a file.
+    An EngineError is printed as message and hint, without a traceback, and sets the exit status. A failure
+    to read or write a file is printed in the same way.
     """
     try:
         app(arguments)

@@ -22,7 +22,10 @@ _origins: dict[str, str] = {}
 
 
 def load_env_file() -> None:
-    """Set the variables of the project's `.env` that the environment lacks. Raises BadParameter."""
+    """Set the variables of the project's `.env` that the environment lacks.
+
+    Raises BadParameter when `DEX_ENV_FILE` names a file that does not exist.
+    """
     file = _find_file()
     if file is None:
         return

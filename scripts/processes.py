@@ -90,7 +90,7 @@ class Process:
             self.popen.stdin.close()
 
     def kill(self) -> None:
-        """End the process at once, by SIGKILL."""
+        """End the process at once, by SIGKILL, and wait until it has ended."""
         self.popen.kill()
         self.popen.wait()
 

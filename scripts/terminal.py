@@ -23,9 +23,9 @@ from engine.spec.diagnostics import SpecErrors
 _PROGRESS_SECONDS = 5.0
 
 
-def print_line(sentence: str = "") -> None:
-    """Print one line to standard output."""
-    print(sentence, flush=True)
+def print_line(text: str = "") -> None:
+    """Print a text and a line end to standard output."""
+    print(text, flush=True)
 
 
 def print_note(sentence: str) -> None:
@@ -72,7 +72,7 @@ def print_fill_rates(columns: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_reasons(reasons: Sequence[Mapping[str, Any]], whole: str) -> None:
-    """Print reasons of the ledger, one per line; `whole` is what to name for a reason that names no field."""
+    """Print reasons of the ledger, one per line; `whole` is printed for a reason that is about no field."""
     for reason in reasons:
         element = f"element {reason['element']}: " if reason.get("element") is not None else ""
         value = f", found {reason['value']}" if reason.get("value") is not None else ""
@@ -80,7 +80,7 @@ def print_reasons(reasons: Sequence[Mapping[str, Any]], whole: str) -> None:
 
 
 def print_account(account: Mapping[str, Any], *, is_trial: bool = False) -> None:
-    """Print one account: the count of each outcome, then the reasons; `is_trial` adds that nothing was written."""
+    """Print one account: the count of each outcome, then the reasons; `is_trial` words it as what would be."""
     equals = "would be" if is_trial else "="
     parts = " + ".join(f"{account[outcome]} {outcome}" for outcome in (*Outcome, "pending"))
     print_line(f"{account['spec']}: {account['found']} found {equals} {parts}")

@@ -130,7 +130,7 @@ def _decode_fields(body: bytes) -> dict[str, Raw]:
 def describe_type_error(error: msgspec.ValidationError) -> str:
     """Return msgspec's sentence about a JSON value of the wrong type, with JSON's names for types instead of Python's.
 
-    Such as "expected `object`, got `number`".
+    For example: expected `object`, got `number`.
     """
     sentence = _PYTHON_TYPE.sub(lambda match: f"`{_JSON_TYPES[match[1]]}`", str(error))
     return sentence[:1].lower() + sentence[1:]

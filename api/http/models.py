@@ -83,7 +83,7 @@ class Body(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def decode(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Decode the fields of a body, which FastAPI passes as bytes. Raises Fault 422 for what is not JSON."""
+        """Decode the fields of a body, which FastAPI passes as bytes. Raises Fault 422 for unknown or bad fields."""
         if not isinstance(value, bytes):
             _refuse_unknown(cls, value)
             return handler(value)
@@ -107,7 +107,7 @@ class Parameters(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def refuse_unknown(cls, value: Any) -> Any:
-        """Raise Fault 422 for unknown names."""
+        """Return the raw values unchanged. Raises Fault 422 for a name that is no field of the model."""
         _refuse_unknown(cls, value)
         return value
 

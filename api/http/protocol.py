@@ -40,12 +40,13 @@ class ConnectionGuard:
         self.new: dict[BoundedHttpProtocol, None] = {}
         self.kept: dict[BoundedHttpProtocol, None] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._bites: dict[str, int] = {}
+        self._excess_counts: dict[str, int] = {}
         self._reported: dict[str, float] = {}
 
     def admit_connection(self, connection: BoundedHttpProtocol) -> bool:
-        """Register a connection; if there are too many, close the one that has been idle longest.
+        """Register a connection; if there are too many, close another one that is idle.
 
+        That is the oldest without a request so far, or else the one that has waited longest for its next request.
         Returns False if all are busy, so that the new one has to be refused.
         """
         if self._timer is None:
@@ -78,10 +79,10 @@ class ConnectionGuard:
 
     def report_excess(self, loop: asyncio.AbstractEventLoop, bound: str, limit: int) -> None:
         """Count that the limit `bound` was exceeded; log that at most every ten seconds, with the count since then."""
-        self._bites[bound] = self._bites.get(bound, 0) + 1
+        self._excess_counts[bound] = self._excess_counts.get(bound, 0) + 1
         now = loop.time()
         if now - self._reported.get(bound, -_REPORT_INTERVAL) >= _REPORT_INTERVAL:
-            log.warning("limit reached", limit=bound, value=limit, times=self._bites.pop(bound))
+            log.warning("limit reached", limit=bound, value=limit, times=self._excess_counts.pop(bound))
             self._reported[bound] = now
 
     def _close_overdue(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,7 +1,7 @@
-"""The classes of the API's routes, which are named by `APIRouter(route_class=...)`.
+"""The route classes of the API, which its routers name by `APIRouter(route_class=...)`.
 
-FastAPI reads a body before it calls any dependency. Here the caller is authenticated first, so that one without a key
-learns nothing from mistakes in its JSON, and cannot make the server read megabytes.
+FastAPI reads a body before it calls any dependency. Here the caller is authenticated first: a client without
+credentials learns nothing from mistakes in its JSON, and cannot make the server read megabytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class _RowIdConvertor(StringConvertor):
-    """The path parameter that is a row's id, and not the last word of another endpoint of the spec."""
+    """The path parameter for a row's id: any text but `query` and `export`, which are paths of other endpoints."""
 
     regex = "(?!(?:query|export)$)[^/]+"
 
@@ -32,7 +32,7 @@ register_url_convertor("row_id", _RowIdConvertor())
 
 
 class EndpointRoute(APIRoute):
-    """A route whose requests use the connection share of its tag. If the tag is a spec, the spec's table has to fit."""
+    """A route whose requests get connections from the share of its tag. If the tag is a spec, its table must fit."""
 
     def get_route_handler(self) -> Handler:
         respond, tag, path = self.build_handler(), str(self.tags[0]), self.path_format
@@ -56,7 +56,7 @@ class EndpointRoute(APIRoute):
 def _check_parameters(request: Request, takes_parameters: bool) -> None:
     """Raise Fault 422 for a query string with a parameter that the endpoint would ignore.
 
-    That is one which is given twice, of which FastAPI takes the last, and any where the endpoint takes none.
+    FastAPI ignores all but the last of a parameter that is sent twice, and any parameter of an endpoint that has none.
     """
     names = [name for name, _ in request.query_params.multi_items()]
     if names and not takes_parameters:

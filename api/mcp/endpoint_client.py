@@ -40,12 +40,15 @@ class EndpointClient:
     address: tuple[str, int] = _LOOPBACK
 
     async def get(self, path: str, parameters: Mapping[str, str | None]) -> bytes:
-        """Send a GET and return the response body; parameters that are None are left out. Raises EndpointRefused."""
+        """Send a GET and return the response body; parameters that are None are left out.
+
+        Raises EndpointRefused when the endpoint returns an error.
+        """
         present = {name: value for name, value in parameters.items() if value is not None}
         return await self._send_request("GET", path, params=present)
 
     async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
-        """Send a POST with a JSON body and return the response body. Raises EndpointRefused."""
+        """Send a POST with a JSON body and return the response body. Raises EndpointRefused as `get` does."""
         return await self._send_request("POST", path, content=msgspec.json.encode(body))
 
     async def _send_request(self, method: str, path: str, **options: Any) -> bytes:

@@ -104,7 +104,7 @@ class HttpServer:
         self._manager: StreamableHTTPSessionManager | None = None
 
     async def answer_request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one authenticated request. Raises McpMissing."""
+        """Answer one authenticated request. Raises McpMissing when the SDK is not installed."""
         check_installed()
         manager = await self._start_manager()
         await manager.handle_request(scope, receive, send)
@@ -160,7 +160,10 @@ async def open_http_server(
 
 
 async def serve_stdio(plans: Sequence[Plan], version: str, client: EndpointClient) -> None:
-    """Answer one agent on standard input and output until it closes them. Raises McpMissing."""
+    """Answer one agent on standard input and output until it closes them.
+
+    Raises McpMissing when the SDK is not installed.
+    """
     check_installed()
     from mcp.server.stdio import stdio_server
 

@@ -19,7 +19,7 @@ from engine.values.uuid_text import parse_uuid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryBody:
-    """The body of a query. `org_id` is the organisation that it names, which is not compared with the caller's yet."""
+    """The body of a query. `org_id` is the organisation that the body names, unchecked against the caller's."""
 
     parameters: Mapping[str, Json]  # filters and options
     options: Sequence[str]
@@ -28,7 +28,10 @@ class QueryBody:
 
     @classmethod
     def parse(cls, plan: Plan, raw: bytes, options: Sequence[str] = OPTIONS, *, paged: bool = True) -> QueryBody:
-        """Parse the body of a query; an empty body has no filters. Raises Fault 422 for invalid fields."""
+        """Parse the body of a query; an empty body has no filters. Raises Fault 422 for invalid fields.
+
+        Besides filters and `org_id`, the body may have the fields named in `options`, and with `paged` a `cursor`.
+        """
         known = (*list_query_columns(plan), *options, *(("cursor",) if paged else ()), "org_id")
         raw_fields = split_fields(raw or b"{}", known, partial(describe_unfiltered, plan))
         fields = {name: decode_value(name, bytes(value)) for name, value in raw_fields.items()}

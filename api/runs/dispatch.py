@@ -1,4 +1,4 @@
-"""Dispatch queued runs to Trigger.dev, if that executes them, and again if it lost them."""
+"""Dispatch queued runs, that is start them at Trigger.dev; repeat that for runs that Trigger.dev lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoints by which the runner places orders for research and reports what became of them."""
+"""The endpoints by which the runner places orders for research and reports their outcomes."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ async def find_collectable_orders(body: CollectablePage, context: AppContext, or
 
 @router.post("/settle", summary="Store the result of an order in the step that bought it", response_model=Data[Facts])
 async def settle_order(body: OrderResult, context: AppContext, org_id: NamedOrganisation) -> Response:
-    """Store the result of an order in the step that placed it, and write its rows; return a report on both."""
+    """Store the result of an order in the step that placed it, and its run's missing rows; return a report on them."""
     settlement = collection.Settlement(
         order_id=body.order_id,
         status=body.status,

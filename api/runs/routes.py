@@ -261,7 +261,7 @@ async def normalize_step_inputs(body: InputValues, context: AppContext, org_id: 
         hint = "deploy the API with the specs of the runner"
         raise Fault("not_found", f"no spec says how `{operation}` is executed", hint=hint)
     texts = normalize_inputs(research, body.inputs)
-    return build_data_response(msgspec.json.encode({name: asdict(each) for name, each in texts.items()}))
+    return build_data_response(msgspec.json.encode({name: asdict(text) for name, text in texts.items()}))
 
 
 @router.post(
@@ -316,7 +316,7 @@ def _build_repair_report(accounts: list[Account], message: str | None) -> dict[s
 
 
 def _record_accounts(context: Context, run_id: str, accounts: list[Account]) -> None:
-    """Count and log, per spec, what became of the step results whose missing rows were written at the end of a run."""
+    """Count and log, per spec, the outcomes of the step results whose missing rows were written at the end of a run."""
     for account in accounts:
         for outcome, number in account.outcomes.items():
             context.metrics.count_repair(account.spec, outcome, number)

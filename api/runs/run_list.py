@@ -150,7 +150,7 @@ async def answer_step_result(
 
 
 def _spell_text(text: str) -> tuple[str, ...]:
-    """Return the texts to search for: `text` itself and, if it is a URL or domain, before it the domain.
+    """Return the texts to search for: `text`, or if it is a URL or domain, the domain and then `text`.
 
     Raises Fault 422 for a text that is too long.
     """

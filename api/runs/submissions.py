@@ -1,7 +1,7 @@
 """The endpoints of submissions: create, read, cancel and retry.
 
-If `TRIGGER_SECRET_KEY` is set, Trigger.dev executes the runs, and local runners cannot claim them. A run that it did
-not accept stays queued, and the response says so; `submissions/dispatch` dispatches it again.
+If `TRIGGER_SECRET_KEY` is set, Trigger.dev executes the runs, and local runners cannot claim them. A run that
+Trigger.dev did not accept stays queued, and the response says so; `submissions/dispatch` dispatches it again.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ async def create_submission(
         Omittable[IdempotencyKey], Header(description="A repeated request with the same key gets the first submission.")
     ] = None,
 ) -> Response:
-    """Store a submission, dispatch its runs to Trigger.dev if that executes them, and return the submission."""
+    """Store a submission and return it; start its runs at Trigger.dev, unless local runners execute them.
+
+    With `dry_run` nothing is stored: the answer has the most that the submission can cost.
+    """
     key = check_idempotency_key(idempotency_key)
     if body.replaced:
         message = "the body holds a NUL or half a surrogate pair"
@@ -171,7 +174,7 @@ async def _fetch_submission(context: Context, caller: Caller, submission_id: str
 async def _offer_submission(
     context: Context, created: submissions.CreatedSubmission, submission: submissions.NewSubmission
 ) -> dict[str, Any]:
-    """Dispatch the runs of a submission to Trigger.dev, if that executes them; return the `meta` fields about it.
+    """Dispatch the runs of a submission, if Trigger.dev executes them; return the `meta` fields that report this.
 
     For a repeated request, only runs that Trigger.dev has not accepted yet are dispatched.
     """

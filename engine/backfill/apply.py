@@ -1,8 +1,8 @@
 """Fold a batch of step results and stale rows into the table of their spec, in one transaction.
 
-A unit is what is folded together: the row of one key or, with `on_absent: delete`, all rows of one parent key. A step
-result contributes to the units it has rows for. Backfill, repair, and an upsert that names its step result use this
-module. The steps of `BatchFold.fold_batch`:
+A unit is the rows that are computed together: the row of one key or, with `on_absent: delete`, all rows of one parent
+key. A step result contributes to the units it has rows for. Backfill, repair, and an upsert that names its step result
+use this module. The steps of `BatchFold.fold_batch`:
 
 1. lock the step results; one that changed since it was read stays pending
 2. lock the units to which they contribute or contributed, and the stale ones; then read which other step results
@@ -10,7 +10,7 @@ module. The steps of `BatchFold.fold_batch`:
 3. read the documents of those others, newest first, as far back as the fold needs them
 4. compute the rows and store those that differ (engine/backfill/writer.py)
 5. remove the rows that no step result gives any more (engine/backfill/removal.py)
-6. write lineage (which step result gave which row) and ledger (what became of each step result)
+6. write lineage (which step result gave which row) and ledger (the outcome of each step result)
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _WHOLE = Shard(0, 1)
 async def count_by_organisation(
     connection: Connection, plan: Plan, scope: Scope, shard: Shard = _WHOLE
 ) -> dict[str, int]:
-    """Return the number of step results that a scope selects by organisation, for the organisations of a shard."""
+    """Return, for each organisation of a shard, how many step results a scope selects."""
     statement = step_results.build_organisation_counts_statement(plan, scope)
     rows = await fetch_rows(connection, statement.text, statement.parameters)
     return {org_id: count for org_id, count in rows if shard.holds_organisation(org_id)}

@@ -26,7 +26,7 @@ class Lineage:
     async def lock_units(self, steps: Sequence[Step], stale: Iterable[Unit]) -> list[UnitFold]:
         """Lock the rows that `steps` give or gave (as units), and the units in `stale`; return a fold of each unit.
 
-        A unit is the rows that are folded together. Which units the steps had rows in before is known only once the
+        A unit is the rows that are computed together. Which units the steps had rows in before is known only once the
         lineage was read. Where that adds units, they are locked too and everything is read again, since another process
         may have changed it before its lock was taken.
         """
@@ -111,7 +111,11 @@ class Lineage:
         if not pairs:
             return
         await self._execute_statement(lineage.UPDATE_LINEAGE_SQL, self._build_parameters(pairs))
-        changed = [each.step_id for _, each in pairs if each.step and _is_refused(each) != each.was_refused]
+        changed = [
+            contributor.step_id
+            for _, contributor in pairs
+            if contributor.step and _is_refused(contributor) != contributor.was_refused
+        ]
         if changed:
             await self.forget_outcomes(changed)
 
@@ -135,7 +139,7 @@ class Lineage:
             await self._execute_statement(lineage.DELETE_STALE_SQL, parameters)
 
     async def queue_stale(self, units: Sequence[tuple[Unit, str]]) -> None:
-        """Queue units (rows that are folded together) in `stale_rows` for a backfill, each with a row's id."""
+        """Queue units (rows that are computed together) in `stale_rows` for a backfill, each with a row's id."""
         if units:
             parameters = {
                 "spec": self.plan.name,
@@ -167,5 +171,5 @@ def _find_row_id(fold: UnitFold) -> str | None:
 
 
 def _is_refused(contributor: Contributor) -> bool:
-    """Return whether the database refuses a step result's row; if that was not read again, whether it did before."""
+    """Return whether the database refuses a row of the step result; for one that was not read, as recorded earlier."""
     return bool(contributor.refusals) if contributor.step else contributor.was_refused

@@ -1,8 +1,8 @@
-"""Write the rows of a live upsert; where it names a recorded step result, fold that step result instead.
+"""Write the rows of a live upsert; if the upsert names a recorded step result, write the rows of that instead.
 
-The request then folds the stored step result as a backfill would, so that both write the same row. Posted values that
+They are computed from the stored step result as in a backfill, so that both write the same row. Posted values that
 differ from the step result are not written: the ledger records the difference as a reason (`claim_differs`). A step
-result that is not recorded yet cannot be read: its rows are written as given, and folded once it is recorded.
+result that is not recorded yet cannot be read: its rows are written as posted, and computed once it is recorded.
 """
 
 from __future__ import annotations
@@ -74,12 +74,13 @@ class LiveUpsert:
     async def write_rows(
         self, connection: Connection, org_id: str, rows: Sequence[Mapping[str, Any]], *, all_or_none: bool = False
     ) -> LiveResult:
-        """Write `rows`, which all name the same source, for the organisation `org_id`; return what became of them.
+        """Write `rows`, which all name the same source, for the organisation `org_id`; return them as they are stored.
 
-        If they name a recorded step result, that step result is folded. Otherwise each row maps fields and source
-        columns to converted values; with `all_or_none` all rows are written or none, without it those that the database
-        accepts. Raises UnknownOrganisation; SourceRefused when the source is another organisation's; StoreRefused when
-        the only row is refused, or a statement fails for another reason than a row's values; StoreUnavailable.
+        If they name a recorded step result, the rows of that are computed and written instead. Otherwise each row maps
+        fields and source columns to converted values; with `all_or_none` all rows are written or none, without it those
+        that the database accepts. Raises UnknownOrganisation; SourceRefused when the source is another organisation's;
+        StoreRefused when the database refuses a row, and `all_or_none` is set or the spec has no `rows`, or when a
+        statement fails for another reason than a row's values; StoreUnavailable.
         """
         step_id = rows[0].get("source_step_result_id")
         if step_id is not None:
@@ -94,7 +95,11 @@ class LiveUpsert:
     async def _write_step(
         self, connection: Connection, org_id: str, step_id: str, rows: Sequence[Mapping[str, Any]]
     ) -> LiveResult | None:
-        """Write the rows of the stored step result that `rows` name; return None when that is not possible yet."""
+        """Write the rows of the stored step result that `rows` name; return None if they cannot be computed now.
+
+        They cannot while the step has no result or the result keeps changing, and while another version of the spec is
+        the present one.
+        """
         cursor = await connection.execute(step_upsert.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
         row = await cursor.fetchone()
         if row is None:
@@ -108,7 +113,7 @@ class LiveUpsert:
             message = f"the step is `{status}`" if status != "succeeded" else f"its result is `{result_status}`"
             return LiveResult(outcome=Outcome.FILTERED, reasons=[Reason("not_found", None, message)])
         if self.plan.find_mapping(operation) is None:
-            known = ", ".join(f"`{known}`" for known in self.plan.operations)
+            known = ", ".join(f"`{name}`" for name in self.plan.operations)
             reason = Reason("unknown_operation", None, f"operation `{operation}` is none of this spec's: {known}")
             return LiveResult(outcome=Outcome.REJECTED, reasons=[reason])
         try:
@@ -147,7 +152,7 @@ class LiveUpsert:
         return LiveResult(list(answered), step.outcome, step.reasons, self._list_refused(step, rows), claims)
 
     def _list_refused(self, step: Step, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Reason]]:
-        """Return the index of each posted row, with the reason, whose row in the step result the database refuses."""
+        """Return (index, reason) for each posted row whose counterpart in the step result the database refuses."""
         posted = {build_key(self.plan, dict(row)): place for place, row in enumerate(rows)}
         return [
             (posted.get(build_key(self.plan, row), 0), step.refusals[number])
@@ -190,14 +195,14 @@ class LiveUpsert:
         return notes
 
     async def _compare_row(
-        self, connection: Connection, step: Step, stored: Row, posted: Mapping[str, Any]
+        self, connection: Connection, step: Step, extracted: Row, posted: Mapping[str, Any]
     ) -> list[Reason]:
         differing = [
             column.name
             for column in self.plan.fields
-            if stored[column.name] is not HELD and not _is_equal(posted.get(column.name), stored[column.name])
+            if extracted[column.name] is not HELD and not _is_equal(posted.get(column.name), extracted[column.name])
         ]
-        if any(value is HELD for value in stored.values()):
+        if any(value is HELD for value in extracted.values()):
             values = {column.name: wrap_document(posted.get(column.name)) for column in self.fold.reading.held_fields}
             cursor = await connection.execute(self.compare_sql, {**values, "step_id": step.id})
             (row,) = await cursor.fetchall()
@@ -214,11 +219,11 @@ def _check_sources(row: Mapping[str, Any], submission_id: str, run_id: str) -> N
         raise SourceRefused("source_pipeline_run_id")
 
 
-def _is_equal(posted: Any, stored: Any) -> bool:
+def _is_equal(posted: Any, extracted: Any) -> bool:
     if not isinstance(posted, RawJson):
-        return bool(posted == stored)
+        return bool(posted == extracted)
     try:
         text = exact_json.dumps(exact_json.convert_to_stored(exact_json.loads(posted)))
     except ValueError:  # nested too deeply to be read
         return False
-    return stored is not None and text == stored.encode()
+    return extracted is not None and text == extracted.encode()

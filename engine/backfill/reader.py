@@ -52,16 +52,17 @@ def measure_rows(rows: Sequence[StepResultRow]) -> int:
 
 
 async def read_missing_steps(connection: Connection, reading: Reading, folds: Sequence[UnitFold]) -> None:
-    """Read the step results that `folds` need, newest first; each round reads twice as many per unit as the last.
+    """Read the step results from which the rows of `folds` are computed, newest first, until no more are needed.
 
-    Holds some megabytes of documents at a time, and the extracted rows of these folds.
+    A newer step result may make older ones unnecessary, so the first round reads one per fold, and each further round
+    twice as many as the last. A few megabytes of documents are in memory at a time, and the extracted rows.
     """
     limit, steps, units = 1, dict[str, Step](), {fold.unit for fold in folds}
     while True:
-        missing = [(fold, each) for fold in folds for each in fold.list_missing(limit)]
+        missing = [(fold, contributor) for fold in folds for contributor in fold.list_missing(limit)]
         if not missing:
             return
-        unread = {each.step_id for _, each in missing} - steps.keys()
+        unread = {contributor.step_id for _, contributor in missing} - steps.keys()
         async for step in stream_steps(connection, reading, sorted(unread)):
             steps[step.id] = _keep_rows(step, units)
         for fold, contributor in missing:
@@ -85,7 +86,7 @@ async def stream_steps(connection: Connection, reading: Reading, ids: Sequence[s
 
 
 def _keep_rows(step: Step, units: Set[Unit]) -> Step:
-    """Return a step result that has only the rows of `units`; other rows become empty, so that indices stay valid."""
+    """Return a copy of a step result with only the rows of `units`; others become empty, so that indices stay valid."""
     known = {unit: rows for unit, rows in step.units.items() if unit in units}
     kept = {number for rows in known.values() for number in rows}
     rows = tuple(row if number in kept else {} for number, row in enumerate(step.extraction.rows))

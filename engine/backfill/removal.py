@@ -53,18 +53,18 @@ class Removal:
     preview: Preview | None
 
     async def remove_rows(self, folds: Sequence[UnitFold]) -> None:
-        """Remove the rows that no step result gives any more after a fold; the rows that stay are stored already."""
-        replacing = self.statements.plan.on_absent is OnAbsent.DELETE
-        await self._remove_empty([fold for fold in folds if fold.row_ids and not (replacing and fold.unit.parent)])
-        parents = [fold for fold in folds if replacing and fold.unit.parent]
+        """Remove the rows of `folds` that no step result gives any more; the rows that stay must be stored already."""
+        deletes_absent = self.statements.plan.on_absent is OnAbsent.DELETE
+        await self._remove_empty([fold for fold in folds if fold.row_ids and not (deletes_absent and fold.unit.parent)])
+        parents = [fold for fold in folds if deletes_absent and fold.unit.parent]
         if parents:
             await self._remove_absent(parents)
 
     async def _remove_empty(self, folds: Sequence[UnitFold]) -> None:
-        """Remove the former rows of units or, where a row stays without its step result, clear its source columns.
+        """Delete the rows of `folds` to which no step result contributes any more.
 
-        After a change of the spec's key a row may belong to another unit; then it is queued to be folded with that
-        unit.
+        A row whose step result was deleted stays; its source columns are cleared. After a change of the spec's key a
+        row may belong to another unit (rows that are computed together), and is queued to be computed with that.
         """
         units = {row_id: fold for fold in folds for row_id in fold.row_ids - _list_stored_ids(fold)}
         if not units:
@@ -91,9 +91,9 @@ class Removal:
         await self.lineage.queue_stale(queued)
 
     async def _remove_absent(self, folds: Sequence[UnitFold]) -> None:
-        """Remove the rows of each parent key that its newest complete step result no longer has.
+        """Delete, for each parent key, the rows that its newest complete step result does not have.
 
-        That step result records how many they are.
+        A step result is complete if none of its elements was refused. It records how many rows it removed.
         """
         complete = [fold.find_complete() for fold in folds]
         parameters = {

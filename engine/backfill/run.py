@@ -50,7 +50,7 @@ _READ_SECONDS: Final = 5.0
 _WRITER_COUNT = 2  # two, since most of the work is compressing documents, for which a connection uses one core
 #: After so many step results, extraction lets the writers send their next statements.
 _STEPS_IN_A_ROW: Final = 8
-#: Stale units per transaction: few, since each may need the documents of several step results.
+#: Entries of `stale_rows` per transaction: few, since each may need the documents of several step results.
 _STALE_SIZE: Final = 200
 _SAMPLE_SIZE = 3
 _MAX_ATTEMPTS = 5
@@ -170,7 +170,7 @@ async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
 
 
 async def count_stale(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> dict[str, int]:
-    """Return the number of rows that wait to be folded again by organisation; no `org_ids` means all organisations."""
+    """Return, by organisation, how many rows wait to be computed again; no `org_ids` means all organisations."""
     parameters = {"specs": [plan.name], "orgs": list(org_ids)}
     rows = await fetch_rows(connection, lineage.COUNT_STALE_SQL, parameters)
     return {org_id: count for _, org_id, count in rows}

@@ -1,4 +1,4 @@
-"""Copy the folded rows of one batch to a temporary table, and store them from there range by range.
+"""Copy the computed rows of one batch to a temporary table, and store them from there range by range.
 
 A row keeps its number until the batch ends, and a range of numbers is stored at a time. So halving a range neither
 copies rows again nor creates another table: Postgres keeps a lock on each table until the transaction ends, and the
@@ -118,7 +118,7 @@ class StagingTable:
     async def _insert_rows(self, numbers: Sequence[int]) -> tuple[dict[int, RowResult], set[int]]:
         """Insert staged rows; return the results, and which rows the table did not keep under their keys.
 
-        A row has neither if there is a row of its key, or if a trigger discards it.
+        A row is in neither if the table already has a row of its key, or if a trigger discards it.
         """
         results: dict[int, RowResult] = {}
         misplaced: dict[int, str] = {}
@@ -134,7 +134,7 @@ class StagingTable:
         return results, set(misplaced)
 
     async def _look_up_rows(self, numbers: Sequence[int]) -> dict[int, tuple[str, bool]]:
-        """Return the id of the stored row of each staged row, as far as there is one, and whether they differ."""
+        """Return, for each staged row whose key has a stored row, the id of that and whether the two differ."""
         if not numbers:
             return {}
         rows = await fetch_rows(self.connection, self.statements.lookup_sql, {"ordinals": list(numbers)})

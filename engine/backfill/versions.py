@@ -1,8 +1,8 @@
-"""Register the versions of specs, and keep processes with an older version from folding rows.
+"""Register the versions of specs, and keep processes with an older version from computing rows.
 
 The version registered last is the present one. Registering is part of a deployment: `dex migrate` and `dex backfill`
 do it, `dex serve` only for a spec without any version. If every process registered its own, an old and a new process
-would fold the whole history again in turn.
+would compute all rows again alternately.
 """
 
 from __future__ import annotations

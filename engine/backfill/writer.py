@@ -1,4 +1,4 @@
-"""Store the folded rows of a batch; where the database refuses one, find out which contributions it accepts.
+"""Store the computed rows of a batch; where the database refuses one, find out which contributions it accepts.
 
 A contribution is the rows that one step result gives for a key. They are added oldest first; one whose resulting row
 the database refuses does not count. A table whose checks and triggers do not look at values accepts or refuses all

@@ -82,11 +82,11 @@ def draft_from_columns(
     content = build_path(_PROVIDER.content)
     proposal.rows = f"{content}.{array}" if array else None
     known = {input_name for input_name, *_ in inputs}
-    wanted = [each for each in wanted if each[0] not in known]  # inputs are columns already
+    wanted = [(column, kind) for column, kind in wanted if column not in known]  # inputs are columns already
     if not wanted:
         raise NotDrafted("every column is an input of the research", hint="name a column for the research to find")
     entity = element if array else proposal.owner
-    facts = [_add_fact(proposal, each, kind, "item" if array else content, entity) for each, kind in wanted]
+    facts = [_add_fact(proposal, column, kind, "item" if array else content, entity) for column, kind in wanted]
     if array:
         _add_element_key(proposal, facts)
         proposal.description = f"One row per {names.to_words(proposal.owner)} and {names.to_words(element)}."
@@ -175,10 +175,10 @@ def _build_prompt(proposal: Proposal, inputs: _Inputs, facts: Sequence[Column], 
 
 
 def _build_label(name: str, owner: str) -> str:
-    words = (
+    label = (
         names.to_words(name.removeprefix(f"{owner}_")).replace("domain", "website").replace("linkedin url", "LinkedIn")
     )
-    return f"{words[:1].upper()}{words[1:]}"
+    return f"{label[:1].upper()}{label[1:]}"
 
 
 def _build_research(inputs: _Inputs, prompt: Sequence[str]) -> Iterator[str]:

@@ -252,7 +252,7 @@ def _add_parent_columns(proposal: Proposal, parts: _Parts, document: Place, arra
     left = []
     for place in _list_documents(proposal, parts, document):
         skipped = _list_skipped(parts, place) + ([array_keys] if place.path == document.path else [])
-        for keys, value in _list_named_leaves(place, [each for each in skipped if each]):
+        for keys, value in _list_named_leaves(place, [skipped_keys for skipped_keys in skipped if skipped_keys]):
             path = _build_alternatives(place, keys)
             is_plain = isinstance(value, str | bool | int | float) and len(str(value)) <= 300
             if value is None:

@@ -60,7 +60,7 @@ def is_body(root: str, search: Search) -> bool:
 
 
 def find_answer(root: str, search: Search) -> Place | None:
-    """Return the text of the answer in the response at the path `root`; None where the response has no known form."""
+    """Return the place of the answer's text in the response at the path `root`; None if it has no known form."""
     for path in _ANSWER_PATHS:
         place = Place(f"{root}.{path}", search(f"{root}.{path}"))
         if isinstance(place.value, str) and place.value.strip():
@@ -69,7 +69,7 @@ def find_answer(root: str, search: Search) -> Place | None:
 
 
 def find_content(root: str, search: Search) -> Place | None:
-    """Return the content of a structured answer, parsed if it is JSON in a text; None if there is none."""
+    """Return the place of a structured answer's content, parsed if it is JSON in a text; None if there is none."""
     if not isinstance(search(f"{root}.output"), dict):
         return None
     place = Place(f"{root}.output.content", search(f"{root}.output.content"))
@@ -92,9 +92,10 @@ def find_evidence(root: str, search: Search) -> Iterator[tuple[str, Place]]:
 
 
 def build_guard(root: str, search: Search) -> tuple[str | None, str]:
-    """Return a guard (`when`) that accepts only finished responses, or None, and a doubt.
+    """Return a guard (the path `when`) that accepts only finished responses, and a doubt for who reviews the draft.
 
-    The doubt is not blank if the sample itself is unfinished.
+    The guard is None if the response has no known status, or if it is unfinished. In the latter case the doubt says
+    so, otherwise it is "".
     """
     for path, finished in _STATES:
         state = search(f"{root}.{path}")

@@ -32,9 +32,9 @@ def _is_owners(column: Column, owner: str) -> bool:
 
 
 def add_run_to_key(proposal: Proposal) -> None:
-    """Add the run to the key, if no column of the sample identifies the operation's entity, such as the company.
+    """Add a column with the id of the run to the key, so that each run has rows of its own.
 
-    Each run then has rows of its own.
+    It is for samples in which no column identifies the operation's entity, such as the company.
     """
     doubts = ["nothing in the sample says what makes two results the same, so each run has rows of its own"]
     column = proposal.add_column("pipeline_run", "run.pipeline_run_id", [None], Guess("uuid", doubts=doubts))
@@ -76,7 +76,7 @@ def find_identity(columns: Iterable[Column], words: Iterable[str]) -> Column | N
 
 
 def is_client_column(column: Column) -> bool:
-    """Return whether a column is about the client for whom the research is done."""
+    """Return whether a column's name says that it is about the client for whom the research is done."""
     return column.name.startswith("client_")
 
 

@@ -57,7 +57,10 @@ def ensure_cluster(folder: DataFolder, storage: Path, programs: Path, user: OsUs
 
 
 def create_cluster(cluster: Path, programs: Path, user: OsUser, logins: str, *, durable: bool) -> None:
-    """Create a cluster under a temporary name and rename it once complete, so that a killed process leaves no part."""
+    """Create a cluster under a temporary name and rename it once complete, so that a killed process leaves no part.
+
+    Raises EmbeddedError when `initdb` fails.
+    """
     for abandoned in cluster.parent.glob("unfinished-*"):
         shutil.rmtree(abandoned, ignore_errors=True)
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cluster.parent))

@@ -51,7 +51,7 @@ class SubjectColumns:
 
     @cached_property
     def _roles(self) -> Mapping[tuple[str, str], Mapping[int, KeyRole]]:
-        """The same by spec and operation: the role of each such column by its index in the spec's fields."""
+        """The roles of the columns in `by_plan` by spec and operation, each by the index of the column's field."""
         return {
             (plan.name, mapping.operation): dict(self._list_roles(plan, mapping))
             for plan in self.plans
@@ -116,7 +116,7 @@ def _list_own_keys(kind: SubjectKind, research: Research) -> set[str]:
 def list_leaves(path: CompiledPath) -> list[str]:
     """Return the names of the top-level keys that a path reads: `[domain, site]` for `output.domain || context.site`.
 
-    They tell by their words whether the path reads whom to erase. Alternatives that lead deeper (`output.company.name`)
+    The words of a name tell whether the path reads whom to erase. Alternatives that lead deeper (`output.company.name`)
     or start at another root are left out; an expression that is not dotted paths joined by `||` has none.
     """
     return [steps[1] for steps in path.alternatives or () if len(steps) == 2 and steps[0] in _ROOTS]

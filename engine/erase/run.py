@@ -127,7 +127,7 @@ class _Removal:
         self.erasure.mentions = await find_mentions(self.connection, self.search.org_id, self.erasure.names)
 
     async def _cancel_runs(self) -> None:
-        """Cancel the unfinished runs, which would order or write more; their runners are told at the next request."""
+        """Cancel the unfinished runs, which would order or write more; their runners learn of it at their next call."""
         for (run_id,) in await fetch_rows(self.connection, erase.FIND_UNFINISHED_RUNS_SQL, self.keys):
             self.erasure.canceled_runs += len(await cancel_runs(self.connection, run_id=run_id))
 
@@ -138,7 +138,7 @@ class _Removal:
         return scrub
 
     async def _list_units(self, scrub: DocumentScrub) -> set[tuple[str, Unit]]:
-        """Return, by spec, the units (rows folded together) of the step results that are deleted or changed."""
+        """Return, by spec, the units (rows computed together) of the step results that are deleted or changed."""
         steps = [*self.keys["steps"], *scrub.changed_steps]
         entries = await fetch_rows(self.connection, erase.READ_UNITS_SQL, {**self.keys, "steps": steps})
         return {(spec, Unit(self.search.org_id, unit, parent)) for spec, unit, parent in entries}

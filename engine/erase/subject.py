@@ -118,7 +118,7 @@ class Identities:
 
     @property
     def search_texts(self) -> tuple[str, ...]:
-        """All of them, as texts to search for."""
+        """All names, profiles and domains, as texts to search for."""
         return tuple(sorted(self.names | self.urls | self.domains))
 
 
@@ -163,7 +163,7 @@ class Subject:
 
 
 def read_person(text: str) -> Subject:
-    """Return the person named by a full name or a profile URL. Raises UnknownSubject."""
+    """Return the person named by a full name or a profile URL. Raises UnknownSubject for a blank or a site's URL."""
     if not text.strip():
         raise UnknownSubject("the person is blank", hint="write a name, or the URL of a LinkedIn profile")
     if re.search(r"://|^www\.|\.com/|/in/", text.strip(), re.IGNORECASE):
@@ -178,7 +178,10 @@ def read_person(text: str) -> Subject:
 
 
 def read_company(text: str) -> Subject:
-    """Return the company named by a domain, or by a URL or e-mail address with that domain. Raises UnknownSubject."""
+    """Return the company named by a domain, or by a URL or e-mail address with that domain.
+
+    Raises UnknownSubject for a text without a domain.
+    """
     domain = compare_domain(text) if text.strip() else ""
     if "." not in domain:
         raise UnknownSubject(f"`{text[:100]}` is no domain", hint="write the company's domain, such as acme.com")

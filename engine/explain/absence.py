@@ -1,6 +1,6 @@
 """Report why a key has no row.
 
-No step asked about it, or its result is awaited, failed or was rejected, or the answer does not contain it.
+The reasons: no step is about the key; the step's result is pending, failed or rejected; or its answer lacks the key.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ class Absence:
 async def explain_absence(
     connection: Connection, plan: Plan, org_id: str, key: PartialKey, plans: Iterable[Plan]
 ) -> Absence:
-    """Return why a key of the organisation has no row, as far as its newest step results tell.
+    """Return why a key of the organisation has no row, according to the newest step results about it.
 
-    `plans` are all plans of the project: from their research inputs follows which key an unfinished step asks about.
+    `plans` are all plans of the project: their research inputs tell which key an unfinished step is about.
     Raises StoreUnavailable.
     """
     matcher = KeyMatcher.from_plans(plan, plans)

@@ -62,13 +62,13 @@ class RowSource:
 
     @property
     def element(self) -> int | None:
-        """The index of the row's element; None where the spec has no `rows`."""
+        """The index (from 0) of the element that the row was extracted from; None where the spec has no `rows`."""
         indices = self.contributor.extracted.extraction.indices
         return indices[self.number] if indices else None
 
     @cached_property
     def traces(self) -> Mapping[str, Trace]:
-        """By name of the field, how its value came about (`Trace`)."""
+        """The trace of each field (how its value came about), by the field's name."""
         traced = trace_fields(self.plan, self.operation, self.document, self.element)
         return {trace.field: trace for trace in traced}
 

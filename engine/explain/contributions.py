@@ -34,14 +34,14 @@ class LedgerEntry:
 class Contributions:
     """The step results that give, or gave, the rows of one unit, oldest first; and how to read their documents.
 
-    A unit is the rows that are folded together: that of one key, or with `on_absent: delete` all of a parent key.
+    A unit is the rows that are computed together: that of one key, or with `on_absent: delete` all of a parent key.
     """
 
     connection: Connection
     reading: Reading
     unit: Unit
     contributors: list[Contributor]
-    is_stale: bool  # whether `stale_rows` has the unit: a backfill will fold it again
+    is_stale: bool  # whether `stale_rows` has the unit: a backfill will compute its rows again
     ledger: dict[str, LedgerEntry] = field(default_factory=dict)
 
     @property
@@ -49,9 +49,9 @@ class Contributions:
         return self.reading.plan
 
     async def fold_up_to(self, places: Sequence[int], *, whole: bool = False) -> list[UnitFold]:
-        """Return, for each index in `places`, what the step results up to that one give together.
+        """Return, for each index in `places`, the fold of the step results up to that one, which computes rows.
 
-        Reads the documents that this needs; with `whole`, those of all step results.
+        Reads only the documents that these rows need; with `whole`, those of all step results.
         """
         folds = [UnitFold(self.plan, self.unit, self.contributors[: place + 1]) for place in places]
         for fold in folds:  # a refused contribution does not count, so documents of older ones may be needed
@@ -70,7 +70,7 @@ class Contributions:
         return next((row for row in fold.fold_rows() if row.key == key), None)
 
     def _restore_refusals(self, contributor: Contributor) -> None:
-        """Mark those rows of a contributor as refused that the ledger says were; all of them if it says nothing."""
+        """Mark the rows of a contributor that its ledger entry reports as refused; all rows if it reports none."""
         entry = self.ledger.get(contributor.step_id)
         refused = [reason for reason in entry.reasons if reason["code"] == "refused_by_database"] if entry else []
         indices = contributor.extracted.extraction.indices

@@ -23,7 +23,7 @@ DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 #: After so many bytes of JSON, older versions are left out, since one document may have megabytes.
 MAX_BYTES = 16 * 1024 * 1024
-#: How many contributions are folded at a time.
+#: The number of versions that are computed at a time.
 _PAGE_SIZE = 20
 
 

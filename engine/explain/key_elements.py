@@ -106,6 +106,6 @@ def _find_value(mapping: OperationMapping, document: dict[str, Any], name: str, 
 
 
 def _mentions_text(value: Json, wanted: Any) -> bool:
-    """Return whether a value that no column takes has the text of the key in it, letter case aside."""
+    """Return whether a refused value contains the text of the key's value `wanted`, in any letter case."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return wanted is not None and str(wanted).casefold() in text.casefold()

@@ -88,7 +88,7 @@ class SeveralRows:
 
     @property
     def missing(self) -> str:
-        """The names of the key's columns that are not given, as text."""
+        """The names of the key columns for which no value is given, in backticks and joined by commas."""
         return ", ".join(f"`{column.name}`" for column in self.plan.key_fields if column.name not in self.given)
 
     def as_dict(self) -> dict[str, Any]:

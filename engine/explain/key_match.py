@@ -35,7 +35,7 @@ class KeyMatcher:
 
     @cached_property
     def reading(self) -> Reading:
-        """Which parts of a step result to fetch: only those from which the compared columns are read."""
+        """The parts of a step result to fetch: only those from which the compared columns are read."""
         names = {name for column in self.plan.parent_key for name in (column.name, *column.coalesce)}
         places = [place for place, column in enumerate(self.plan.fields) if column.name in names]
         mappings = tuple(
@@ -53,11 +53,11 @@ class KeyMatcher:
         return Reading(replace(self.plan, fields=fields, mappings=mappings), holds_documents=False)
 
     def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], step_input: Json, run: Run) -> bool:
-        """Return whether a step is about `key`: it has the key's value for each column that is not read from elements.
+        """Return whether a step is about `key`: whether it has the key's value for each compared column.
 
-        They are looked for in its result (`values`, one per path of `reading.parts`), and in what `step_input` tells of
-        the output, since a step that still runs has no result. A key without such columns matches every step of the
-        spec's operations.
+        The compared columns are those of the key that are not read from elements. Their values are searched in the
+        result (`values`, one per path of `reading.parts`), and in the output that is expected for `step_input`, since a
+        running step has no result. A key without such columns matches every step of the spec's operations.
         """
         mapping = self.reading.plan.find_mapping(operation)
         if mapping is None:

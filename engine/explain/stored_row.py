@@ -1,4 +1,4 @@
-"""Read a stored row as JSON values; compute its key and its unit."""
+"""Read a stored row as JSON values; compute its key, and the unit (rows that are computed together) it belongs to."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StoredRow:
         return None if value is None else column.type.cast(value)
 
     def find_unit(self) -> tuple[Unit, Key] | None:
-        """Return the unit (rows folded together) and the key of the row; None if no step result can have given them."""
+        """Return unit (rows computed together) and key of the row; None if no step result can have given them."""
         try:
             key = {column.name: self.cast_cell(column) for column in self.plan.key_fields}
         except CastError:

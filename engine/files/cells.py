@@ -134,7 +134,7 @@ def _write_folded_row(plan: Plan, row: FoldedRow) -> Cells:
 
 
 def _list_contributors(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Unit, Contributor]]:
-    """Yield each step result with each unit (rows that are folded together) to which it gives rows."""
+    """Yield each step result with each unit (rows that are computed together) to which it gives rows."""
     groups: dict[tuple[Unit, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         unit = build_unit(plan, row["org_id"] or "", _read_row(plan, row))
@@ -154,7 +154,7 @@ def _list_contributors(plan: Plan, rows: Iterable[Mapping[str, Any]]) -> Iterato
 
 
 def _build_extraction(plan: Plan, group: Sequence[Mapping[str, Any]]) -> Extraction:
-    """Return what one step result gave for one unit; of refused elements it tells only whether there were some."""
+    """Build the extraction of one step result from its rows in a file; any refused elements count as one."""
     rows = tuple(_read_row(plan, row) for row in group if row["Element"] != PARENT_ELEMENT)
     return Extraction(
         ExtractionOutcome.ROW,

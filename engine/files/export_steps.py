@@ -1,4 +1,4 @@
-"""Write the step results of the database to Parquet files in the format of `schema`, one per organisation and month."""
+"""Write step results to Parquet files, one per organisation and month, with the columns that an extraction reads."""
 
 from __future__ import annotations
 

@@ -63,10 +63,10 @@ def build_output_schema(plan: Plan) -> Any:
     """Return the Arrow schema of an extraction's output: one row per step result."""
     row = arrow.struct([("Element", arrow.int32()), *_list_fields(plan)])
     leading = [(name, INPUT.field(name).type) for name in LEADING]
-    words = [(name, arrow.string()) for name in ("spec", "spec_digest", "outcome")]
+    texts = [(name, arrow.string()) for name in ("spec", "spec_digest", "outcome")]
     counts = [(name, arrow.int32()) for name in ("elements", "duplicates", "refused")]
     nested = [("rows", arrow.list_(row)), ("parent", arrow.struct(_list_fields(plan)))]
-    return arrow.schema([*leading, *words, *counts, ("reasons", arrow.large_string()), *nested])
+    return arrow.schema([*leading, *texts, *counts, ("reasons", arrow.large_string()), *nested])
 
 
 def build_rows_schema(plan: Plan) -> Any:

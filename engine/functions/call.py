@@ -193,7 +193,7 @@ def _explain_non_json(value: Any) -> str:
 
 
 def parse_organisation(org_id: Any) -> str:
-    """Return the id of an organisation as Postgres writes it. Raises Refused."""
+    """Return the id of an organisation as Postgres writes it. Raises Refused when it is not a UUID."""
     if text := parse_uuid(org_id):
         return text
     if message := _explain_non_json(org_id):
@@ -246,7 +246,7 @@ def refuse_organisation(org_id: str) -> Refused:
 def find_statement(spec: str) -> tuple[LiveUpsert, Project]:
     """Return the upsert of `spec` and its project: the one around the working folder if it has the spec, else HOME.
 
-    Raises UnknownSpec.
+    Raises UnknownSpec when neither has it, SpecErrors when the specs have mistakes.
     """
     project = _find_project()
     if not (project.specs / f"{spec}.yaml").is_file():

@@ -85,8 +85,8 @@ def build_history_signature(plan: Plan) -> str:
 
 def _list_query_options(plan: Plan) -> dict[str, str]:
     """Return the parameters of a query other than filters, `limit` and `offset`, with their types."""
-    words = {"order": "list[str]", **({"q": "str"} if plan.search else {}), "fields": "list[str]"}
-    return {**words, "cursor": "str", "count": "call.Count"}
+    types = {"order": "list[str]", **({"q": "str"} if plan.search else {}), "fields": "list[str]"}
+    return {**types, "cursor": "str", "count": "call.Count"}
 
 
 def _build_filter_annotation(column: QueryColumn) -> str:

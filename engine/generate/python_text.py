@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 def join_names(names: Sequence[str]) -> str:
     """Return names in backticks, joined by commas and `and`."""
-    return _join_words([f"`{name}`" for name in names])
+    return _join_phrases([f"`{name}`" for name in names])
 
 
-def _join_words(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+def _join_phrases(phrases: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(phrases[:-1]), phrases[-1])))
 
 
 def build_docstring(summary: str, facts: Sequence[str], raises: str) -> str:

@@ -49,7 +49,10 @@ async def check_budgets(
 
 
 async def set_budget(connection: Connection, org_id: str, usd: Decimal | None, operation: str = ALL_OPERATIONS) -> None:
-    """Set what an organisation may spend in a month; None removes the limit. Raises UnknownOrganisation."""
+    """Set what an organisation may spend in a month; None removes the limit.
+
+    Raises UnknownOrganisation when it does not exist, StoreUnavailable.
+    """
     parameters: dict[str, Any] = {"org_id": org_id, "operation": operation, "usd": usd}
     query = "remove_budget" if usd is None else "set_budget"
     try:

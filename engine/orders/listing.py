@@ -45,7 +45,7 @@ async def sum_costs(
 
 
 async def show_run(connection: Connection, run_id: str) -> str:
-    """Return a run with its steps and their orders as JSON text. Raises RecordNotFound."""
+    """Return a run with its steps and their orders as JSON text. Raises RecordNotFound when there is no such run."""
     async with wrap_errors():
         row = await (await connection.execute(QUERIES["show_run"], {"pipeline_run_id": run_id})).fetchone()
     if row is None:

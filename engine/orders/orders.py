@@ -1,4 +1,4 @@
-"""Place an order before the provider is asked, and record what became of it.
+"""Record an order before research is requested from the provider, and record its outcome afterwards.
 
 Two steps with the same question never order twice: `place_order` takes an advisory lock on (organisation, question),
 looks for an order that is unfinished or fresh, and makes a new one only if there is none. The step that holds the
@@ -83,8 +83,8 @@ class Order:
 async def place_order(connection: Connection, request: OrderRequest, prices: Prices, org_id: str | None) -> Placement:
     """Attach a step to the order for its question, making one if needed; return what the step must do next.
 
-    All in one transaction. A waiting step calls it again until there is an answer. Raises RecordNotFound,
-    ForeignRecord, LostLease.
+    Everything happens in one transaction. A step that has to wait calls this again until there is an answer. Raises
+    RecordNotFound, ForeignRecord, LostLease.
     """
     async with wrap_errors(), connection.transaction():
         step = await _lock_asking_step(connection, request, org_id)
@@ -101,8 +101,9 @@ async def record_acceptance(
 ) -> str:
     """Record that the provider accepted an order; return the order as JSON text. A second call changes nothing.
 
-    With `is_resolved` a person reports the acceptance, which is allowed only while it is unknown. Raises
-    RecordNotFound, ForeignRecord, OrderConflict, ProviderRunIdTaken.
+    With `is_resolved` a person reports the acceptance; that is allowed only while it is unknown whether the provider
+    accepted the order, else it raises OrderConflict. Raises RecordNotFound, ForeignRecord, OrderConflict when another
+    order has this run id, and ProviderRunIdTaken when the order has another.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
@@ -126,8 +127,8 @@ async def record_refusal(
     """Record that the provider did not accept an order, so nothing was bought; return the order as JSON text.
 
     `holder` is the attempt that asked the provider; it must still hold the order's lease. If it is None, a person found
-    this out at the provider, which is allowed only while it is unknown whether the order was accepted. Raises
-    OrderConflict if neither holds, RecordNotFound, ForeignRecord.
+    this out at the provider; that is allowed only while it is unknown whether the order was accepted. Raises
+    OrderConflict for another holder or an order whose acceptance is known, RecordNotFound, ForeignRecord.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
@@ -179,7 +180,10 @@ async def record_end(
 
 
 async def release_order(connection: Connection, order_id: str, holder: str, org_id: str | None) -> str:
-    """Give up the lease of an order, so that another step may poll at once; return the order as JSON text."""
+    """Give up the lease of an order, so that another step may poll at once; return the order as JSON text.
+
+    Raises RecordNotFound, ForeignRecord.
+    """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
         await _execute_query(connection, "release_order", order, holder=holder)

@@ -86,7 +86,7 @@ def list_types(node: Schema) -> list[str]:
     kinds = [kind] if isinstance(kind, str) else _read_list(kind)
     if not kinds and "properties" in node:
         return ["object"]
-    return [each for each in kinds if isinstance(each, str)]
+    return [name for name in kinds if isinstance(name, str)]
 
 
 def _is_step_inside(place: SchemaPlace, index: int) -> bool:

@@ -81,7 +81,10 @@ def _list_variants(root: Schema, node: Schema, depth: int = 0) -> Iterator[Schem
         yield from _list_variants(root, _resolve_reference(root, reference), depth + 1)
         return
     alternatives = [
-        each for keyword in ("anyOf", "oneOf", "allOf") for each in node.get(keyword, []) if isinstance(each, dict)
+        schema
+        for keyword in ("anyOf", "oneOf", "allOf")
+        for schema in node.get(keyword, [])
+        if isinstance(schema, dict)
     ]
     for alternative in alternatives:
         yield from _list_variants(root, alternative, depth + 1)

@@ -63,7 +63,7 @@ _PARALLEL = ResearchProvider(
     ),
 )
 
-PROVIDERS: Mapping[str, ResearchProvider] = MappingProxyType({each.name: each for each in (_PARALLEL,)})
+PROVIDERS: Mapping[str, ResearchProvider] = MappingProxyType({provider.name: provider for provider in (_PARALLEL,)})
 
 #: Keys that the runner puts into the output of every operation; no input and no key of `output` may have their name.
 OUTPUT_KEYS = ("parallel_run_id", "processor", "parallel_raw_response")

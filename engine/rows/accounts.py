@@ -29,7 +29,7 @@ class Account:
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     elements: Counter[str] = field(default_factory=Counter)  # by the names of ELEMENT_COUNTS
-    stale_rows: int = 0  # entries of `stale_rows`: rows that a backfill has to fold again
+    stale_rows: int = 0  # entries of `stale_rows`: rows that a backfill has to compute again
     error: str = ""  # why the pending step results could not be processed
 
     def record_step(self, step: Step) -> None:

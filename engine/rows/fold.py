@@ -45,12 +45,12 @@ class Contributor:
 
     @property
     def sort_key(self) -> tuple[datetime, str]:
-        """The time at which it was recorded and its id: sorts contributors oldest first."""
+        """The time at which the step result was recorded, and its id: sorts contributors oldest first."""
         return self.recorded_at, self.step_id
 
     @property
     def extracted(self) -> Step:
-        """The step result. Its document must have been read."""
+        """The extracted step result, whose document must have been read."""
         assert self.step is not None
         return self.step
 
@@ -74,7 +74,7 @@ class FoldedRow:
 
 @dataclass(slots=True)
 class RowResult:
-    """What became of a folded row when it was stored, and the id of the stored row."""
+    """The outcome of storing a computed row, and the id of the stored row."""
 
     outcome: Outcome
     row_id: str
@@ -92,9 +92,9 @@ class StaleEntry:
 
 @dataclass(slots=True)
 class UnitFold:
-    """The step results that give the rows of one unit, oldest first, and what became of these rows.
+    """The step results that give the rows of one unit, oldest first, and the outcomes of these rows.
 
-    A unit is the rows that are folded together: that of one key, or with `on_absent: delete` all of a parent key.
+    A unit is the rows that are computed together: that of one key, or with `on_absent: delete` all of a parent key.
     """
 
     plan: Plan
@@ -102,19 +102,19 @@ class UnitFold:
     contributors: list[Contributor] = field(default_factory=list)
     former: list[Contributor] = field(default_factory=list)  # step results of the batch that no longer contribute to it
     stale: StaleEntry | None = None
-    is_tested: bool = False  # whether the database is asked about each contribution, to find refused ones
+    is_tested: bool = False  # whether each contribution is tried in the database, to find refused ones
     results: dict[Key, RowResult] = field(default_factory=dict)
 
     @property
     def row_ids(self) -> set[str]:
-        """The ids of the rows that the unit had, as far as they are known."""
+        """The known ids of the stored rows that the unit has had until now."""
         known = [*self.contributors, *self.former]
         ids = {contributor.row_id for contributor in known} | {self.stale.row_id if self.stale else None}
         return {row_id for row_id in ids if row_id}
 
     @property
     def removes_when_empty(self) -> bool:
-        """Whether its row is deleted once no step result contributes any more.
+        """Whether the unit's row is deleted once no step result contributes any more.
 
         The row is kept if its step result was deleted: then only the source columns of the row are cleared.
         """
@@ -153,7 +153,7 @@ class UnitFold:
         return not open_columns
 
     def needs_test(self, table_may_refuse: bool) -> bool:
-        """Return whether the database has to be asked about each step result's row, since refused ones are ignored."""
+        """Return whether each step result's row has to be tried in the database, since refused ones are ignored."""
         if self.is_tested or len(self.contributors) < 2:
             return False
         return table_may_refuse or any(
@@ -208,7 +208,7 @@ class UnitFold:
         return next((contributor for contributor in reversed(read) if contributor.is_complete), None)
 
     def _list_counting(self, contributors: Sequence[Contributor]) -> list[Contributor]:
-        """Return those of `contributors` that count, newest first: back to the newest complete one, as far as read."""
+        """Return the `contributors` that count, newest first: those already read, back to the newest complete one."""
         counting: list[Contributor] = []
         for contributor in reversed(contributors):
             if contributor.step is None:

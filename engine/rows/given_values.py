@@ -74,7 +74,7 @@ def convert_sources(values: Mapping[str, Any]) -> tuple[Row, list[Reason]]:
 
 
 def _check_time(recorded_at: datetime | None) -> Reason | None:
-    """Return why `source_recorded_at` is refused: far in the future it would win over all recorded until then."""
+    """Return why a time far in the future is refused (its row would win over all recorded until then), else None."""
     if recorded_at is None or recorded_at <= datetime.now(UTC) + MAX_TIME_AHEAD:
         return None
     message = "it is more than five minutes in the future"

@@ -12,7 +12,7 @@ from typing import Final
 
 
 class Outcome(StrEnum):
-    """The outcome of a step result, strongest first: the order in which outcomes are printed and compared."""
+    """The outcome of a row or a step result, strongest first: the order in which outcomes are printed and compared."""
 
     WRITTEN = "written"
     UNCHANGED = "unchanged"

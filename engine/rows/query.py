@@ -26,7 +26,7 @@ MAX_SEARCH_LENGTH: Final = 1000
 MAX_PATH_LENGTH: Final = 500
 #: The parameters of a query other than filters.
 OPTIONS: Final = ("order", "q", "fields", "limit", "offset", "count")
-#: The same for an export, which is not divided into pages.
+#: The parameters of an export other than filters; it is not divided into pages.
 EXPORT_OPTIONS: Final = ("order", "q", "fields")
 
 
@@ -123,7 +123,10 @@ def _describe_unknown(plan: Plan, name: str, known: Sequence[str]) -> str:
 
 
 def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:
-    """Build the query for one row of `org_id`; `fields` selects columns and paths. Raises QueryRejected."""
+    """Build the query for one row of `org_id`; `fields` selects columns and paths.
+
+    Raises QueryRejected naming every column or path that does not exist.
+    """
     reasons: list[Reason] = []
     columns, paths = _select_columns(plan, fields, reasons)
     if reasons:

@@ -65,7 +65,7 @@ class Reading:
         return any(steps in ((), ("run",), ("run", "company_id")) for steps in reads)
 
     def build_document(self, values: Iterable[Any]) -> dict[str, Any]:
-        """Build the document `{output, context, step_input}`, as far as paths read it, from the values of `parts`."""
+        """Build the document `{output, context, step_input}` from the values of `parts`, only with what paths read."""
         document: dict[str, Any] = dict.fromkeys(STORED_PATHS)
         for (parents, name), value in zip(self._places, values, strict=True):
             target = document

@@ -22,7 +22,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Return the shard that is written as I/N. Raises InvalidShard."""
+        """Return the shard that is written as I/N. Raises InvalidShard for any other text, or if I is not below N."""
         match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not match or int(match[1]) >= int(match[2]):
             hint = "write I/N, such as `0/4`: shard I of N, and I counts from 0"

@@ -1,4 +1,4 @@
-"""A step result with its extracted rows and their outcomes; and the batches in which step results are folded."""
+"""A step result with its extracted rows and their outcomes; and the batches in which the rows are stored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Step:
     extraction: Extraction
     units: dict[Unit, list[int]] = field(default_factory=dict)  # by unit: the indices of its rows
     size: int = 0  # bytes of fetched JSON
-    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by index of a row: its outcome, once folded
+    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by index of a row: its outcome, once stored
     refusals: dict[int, Reason] = field(default_factory=dict)  # by index of a row: why Postgres refuses it
     row_ids: dict[int, str] = field(default_factory=dict)  # by index of a row: the id of the stored row of its key
     is_recorded: bool = False  # whether its ledger entry is written: not if it changed after it was read
@@ -60,12 +60,12 @@ class Step:
 
     @property
     def row_count(self) -> int:
-        """The number of its rows that Postgres accepts, superseded ones included."""
+        """The number of rows that Postgres accepted, superseded ones included."""
         return len(self.extraction.rows) - self._rejected_count
 
     @property
     def refused_count(self) -> int:
-        """The number of its elements that were refused, by the spec or by Postgres."""
+        """The number of elements that the spec or Postgres refused."""
         return self.extraction.refused + self._rejected_count
 
     @property
@@ -110,7 +110,7 @@ class BatchBuilder:
 def assign_writer(step: Step, count: int) -> int:
     """Return which of `count` writers handles `step`, for specs of which a step result gives at most one row.
 
-    Step results of one key get the same writer, so that they are written in their order; so do units with the same
-    lock, so that writers do not wait for each other. The number is the same in every process.
+    Step results of one key get the same writer, so that they are written in their order. Keys with the same
+    lock get the same writer too, so that writers do not wait for each other. The number is the same in every process.
     """
     return next((unit.slot % count for unit in step.units), 0)

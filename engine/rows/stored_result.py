@@ -23,7 +23,10 @@ def extract_stored_result(reading: Reading, row: StepResultRow, *, with_duplicat
 
 
 def build_stored_document(reading: Reading, row: StepResultRow) -> dict[str, Any]:
-    """Build the document of one stored step result from the parts that the plan reads. Raises ExactError."""
+    """Build the document of one stored step result from the parts that the plan reads.
+
+    Raises ExactError when their JSON cannot be read.
+    """
     _, org_id, submission_id, run_id, position, operation, _, _, parts, company_id, *_ = row
     values = exact_json.loads(parts)
     assert isinstance(values, list)

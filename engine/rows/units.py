@@ -1,4 +1,4 @@
-"""The unit: the rows that are folded together: the row of a key or, with `on_absent: delete`, those of a parent key.
+"""The unit: the rows that are computed together: the row of a key or, with `on_absent: delete`, those of a parent key.
 
 The id of a unit is a hash of spec, organisation and key. It is computed only here, and stored in `row_lineage` and
 `stale_rows`. Keys that Postgres regards as equal have the same id, such as 1.10 and 1.1 of `numeric`, or one moment in
@@ -31,7 +31,7 @@ _EXACT: Final = Context(prec=MAX_PREC)
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Rows that are folded together: of one key, or with `on_absent: delete` of one parent key, in one organisation."""
+    """Rows that are computed together: of one key, or with `on_absent: delete` of one parent key, of one tenant."""
 
     org_id: str
     id: str  # the hash, written as a UUID
@@ -64,7 +64,7 @@ def get_unit_fields(plan: Plan) -> tuple[Field, ...]:
 
 
 def group_rows_by_unit(plan: Plan, org_id: str, extraction: Extraction) -> dict[Unit, list[int]]:
-    """Return, by unit, the indices of the extracted rows of one step result that belong to it."""
+    """Return the units to which the rows of one step result belong, each with the indices of its rows."""
     if extraction.outcome is not ExtractionOutcome.ROW:
         return {}
     if extraction.parent is not None:

@@ -38,7 +38,7 @@ async def cancel_runs(
 ) -> list[ChangedRun]:
     """Cancel a run, or all runs of a submission, that have not ended; return those that were canceled.
 
-    Their runners are told at their next request. Answers that were ordered already are collected nevertheless.
+    Their runners learn of it at their next request. Answers that were ordered already are collected nevertheless.
     """
     return await _change_runs(connection, "cancel_runs", run_id, submission_id)
 

@@ -27,7 +27,7 @@ _SCHEMA_PLACE: Place = ("research", "output_schema")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is known about the answer to one operation: which spec asks for it, how, and its JSON Schema."""
+    """What is known about the answer to one operation: which spec requests it, how, and its JSON Schema."""
 
     file: str  # the file of the spec that asks
     research: ResearchSpec

@@ -304,8 +304,8 @@ def _check_overrides(source: Source, data: Data) -> None:
     for name, field in fields.items():
         if not field or field.get("path") is not None or field.get("coalesce") is not None:
             continue  # a field that is not a mapping is reported as a shape error
-        given = {op for op, other, override in list_field_overrides(data) if other == name and override.get("path")}
-        without = [operation for operation in overrides if operation not in given]
+        with_path = {op for op, other, override in list_field_overrides(data) if other == name and override.get("path")}
+        without = [operation for operation in overrides if operation not in with_path]
         if without or not overrides:
             named = without and isinstance(data["operations"], dict)  # operations in a list cannot have a path
             missing = f" and operation `{without[0]}` gives none" if named else ""

@@ -157,7 +157,7 @@ class Override(StrictModel):
 
 
 class TargetSpec(StrictModel):
-    """Default targets of this spec's backfill script."""
+    """An organisation, and its submissions that the spec's backfill script processes by default."""
 
     org_id: str = Field(
         pattern=UUID, description="The organisation, a UUID.", examples=["b0293785-aa7a-4234-8201-cc47305295f8"]

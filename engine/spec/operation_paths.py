@@ -19,7 +19,7 @@ def list_rows(spec: Spec, paths: Paths, operation: str) -> list[CompiledPath]:
 
 
 def list_row_places(spec: Spec, operation: str) -> list[Place]:
-    """Return the places where the paths of `list_rows` are written."""
+    """Return where in the spec each path that `list_rows` returns is written, in the same order."""
     own = spec.operations[operation].rows
     place: Place = ("operations", operation, "rows") if own else ("rows",)
     rows = own or spec.rows or ()

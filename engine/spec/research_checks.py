@@ -125,8 +125,8 @@ def _check_provider(source: Source, research: Data) -> None:
 def _check_schema_word(source: Source, research: Data) -> None:
     word = research.get("output_schema")
     if isinstance(word, str) and word and word not in SCHEMA_WORDS and not word.endswith(".json"):
-        words = ", ".join(f"`{known}`" for known in SCHEMA_WORDS)
-        message = f"`output_schema` is {words} or the path of a `.json` file, found `{word}`"
+        choices = ", ".join(f"`{known}`" for known in SCHEMA_WORDS)
+        message = f"`output_schema` is {choices} or the path of a `.json` file, found `{word}`"
         source.report_value(("research", "output_schema"), "SPEC209", message, suggest_name(word, SCHEMA_WORDS))
 
 

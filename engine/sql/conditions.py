@@ -45,9 +45,9 @@ def build_conditions(plan: Plan, query: Query, *, paged: bool = True) -> tuple[s
     clauses = ["true"] if query.org_id is None else [f"org_id = {parameters.add_value(query.org_id, 'uuid')}"]
     clauses += [_build_condition(columns[condition.column], condition, parameters) for condition in query.conditions]
     if query.search is not None:
-        words = parameters.add_value(query.search, "text")
+        placeholder = parameters.add_value(query.search, "text")
         document = build_search_document(plan)
-        clauses.append(f"{document} @@ websearch_to_tsquery('{SEARCH_CONFIGURATION}', {words})")
+        clauses.append(f"{document} @@ websearch_to_tsquery('{SEARCH_CONFIGURATION}', {placeholder})")
     if paged and query.after is not None:
         clauses.append(_build_position_condition(query.order, query.after, parameters))
     return "\n    and ".join(clauses), parameters
@@ -112,13 +112,16 @@ def _build_position_condition(
     """
     *values, row_id = after
     columns = [
-        *((spell_comparable(one.column), one.column.type.sql, one.descending, one.column.nullable) for one in order),
+        *(
+            (spell_comparable(entry.column), entry.column.type.sql, entry.descending, entry.column.nullable)
+            for entry in order
+        ),
         ("id", "uuid", order[-1].descending, False),
     ]
     descending = order[-1].descending
-    one_way = all(one.descending == descending for one in order)
-    nulls_before = descending or not any(one.column.nullable for one in order)
-    if one_way and nulls_before and None not in values:
+    is_one_way = all(entry.descending == descending for entry in order)
+    nulls_before = descending or not any(entry.column.nullable for entry in order)
+    if is_one_way and nulls_before and None not in values:
         names = ", ".join(name for name, *_ in columns)
         places = ", ".join(
             parameters.add_value(value, type_) for value, (_, type_, *_) in zip((*values, row_id), columns, strict=True)
@@ -131,7 +134,7 @@ def _build_position_condition(
         if later:
             alternatives.append(" and ".join((*equal, later)))
         equal.append(f"{name} is null" if value is None else f"{name} = {parameters.add_value(value, type_)}")
-    return f"({' or '.join(f'({one})' for one in alternatives)})"
+    return f"({' or '.join(f'({alternative})' for alternative in alternatives)})"
 
 
 def _build_after_value(

@@ -220,7 +220,7 @@ update submissions set input_payload = %(given)s::jsonb, source = %(source)s, me
 where id = %(id)s::uuid
 """
 
-#: An order is kept for its cost. Its question is blanked, so the same question is bought again if it is asked again.
+#: An order is kept for its cost. Its question is blanked, so an equal question of a later step is bought again.
 BLANK_ORDERS_SQL = """
 update research_orders set question = 'erased ' || id, output = null, answer = null, error_message = null,
     erased_at = now()

@@ -19,7 +19,7 @@ from engine.sql.step_results import FOUND, PENDING
 
 #: The temporary table of contributions: what each step result gives for each key.
 GIVEN = '"Given"'
-#: With `on_absent: delete`, each step result has an extra entry for its parent key; this is the "Element" of it.
+#: With `on_absent: delete`, each step result has an extra entry for its parent key; this is its "Element".
 PARENT_ELEMENT = -1
 _SOURCE_IDS = tuple(name for name in SOURCE_COLUMNS if name not in ("source_recorded_at", "source_step_result_id"))
 #: By type, a value to compare instead of null in a key, since a full join needs equalities.
@@ -56,13 +56,13 @@ def list_given_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
 
 
 def build_given_table_sql(reading: Reading) -> str:
-    """Build the statement that creates the temporary table of what each step result gives for each key."""
+    """Build the statement that creates the temporary table of contributions (`GIVEN`)."""
     columns = ", ".join(f"{quote(name)} {kind}" for name, kind in list_given_columns(reading))
     return f"create temporary table {GIVEN} ({columns}) on commit drop"
 
 
 def build_copy_sql(reading: Reading) -> str:
-    """Build the COPY that fills the temporary table of what each step result gives for each key."""
+    """Build the COPY that fills the temporary table of contributions (`GIVEN`)."""
     return f"copy {GIVEN} ({quote_names(name for name, _ in list_given_columns(reading))}) from stdin"
 
 

@@ -42,7 +42,7 @@ where stored.org_id = %(org_id)s::uuid and stored.id = %(id)s::uuid
 
 
 def build_owner_statement(plan: Plan, row_id: str) -> Statement:
-    """Select the organisation of the row with this id, whichever it is; for operators."""
+    """Select the organisation that has the row with this id; only for operators, who may read all organisations."""
     return Statement(f"select org_id::text from {quote_table(plan.table)} where id = %(id)s::uuid", {"id": row_id})
 
 

@@ -1,4 +1,4 @@
-"""Build the SQL that reads held documents (engine/rows/reading.py) from the step result that has them."""
+"""Build the SQL that reads held documents, which Postgres copies itself, from step results (engine/rows/reading.py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, bu
 
 
 def build_held_value(reading: Reading, column: Field) -> str:
-    """Build the expression of a held document, over the step result `source` and the subquery `document`."""
+    """Build the expression of a held document; it reads the step result `source` and the subquery `document`."""
     values = {
         operation: build_first_truthy(reading.find_alternatives(operation, column), "document")
         for operation in reading.plan.operations
@@ -29,7 +29,7 @@ def collect_held_roots(reading: Reading, columns: Iterable[Field]) -> set[str]:
 
 
 def build_held_subquery(reading: Reading, column: Field, step_id: str) -> str:
-    """Build the subquery of one held document, named `document`, of the step result with the id `step_id`."""
+    """Build a subquery for a held document, its column `document`; `step_id` is SQL for the id of the step result."""
     return (
         f"(select {build_held_value(reading, column)} as document from step_results as source"
         f" cross join lateral {build_detoast_subquery('source', collect_held_roots(reading, [column]))} as document"

@@ -89,7 +89,7 @@ def _build_lookup(plan: Plan, names: Sequence[str], source: str, columns: str) -
 
 def _build_equality(name: str, source: str, is_null: bool | None, is_plain: bool) -> str:
     """Build the equality of one key column. `is_null` is None for a column without branches."""
-    stored, given = f"stored.{quote(name)}", f"{source}.{quote(name)}"
+    stored, wanted = f"stored.{quote(name)}", f"{source}.{quote(name)}"
     if is_null:
-        return f"{given} is null and {stored} is null"
-    return f"{stored} is not distinct from {given}" if is_plain else f"{stored} = {given}"
+        return f"{wanted} is null and {stored} is null"
+    return f"{stored} is not distinct from {wanted}" if is_plain else f"{stored} = {wanted}"

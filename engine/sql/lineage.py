@@ -16,8 +16,8 @@ select pg_advisory_xact_lock(number) from unnest(string_to_array(%(locks)s, ',')
 #: snapshot sees what the last writer left.
 #: (org_id, unit, parent, step_result_id, recorded_at, row_id, refused, remove_when_empty, revision); an entry of
 #: stale_rows has a revision and no step result.
-#: The lists stand in subqueries, so that the planner does not see how long they are: it would plan a prepared statement
-#: anew for every list, which takes ten times as long as executing it for one step result.
+#: The lists are in subqueries, so that the planner does not see how long they are: it would plan a prepared statement
+#: again for every list, which takes ten times as long as executing it for one step result.
 READ_UNITS_SQL = """
 with unit as materialized (
     select * from unnest(
@@ -67,7 +67,7 @@ on conflict (org_id, unit, step_result_id) do update set
     row_id = excluded.row_id, parent = excluded.parent, refused = excluded.refused
 """
 
-#: The same for step results outside of the batch, but only for entries that still exist.
+#: Update the entries of step results outside of the batch, as far as they still exist.
 UPDATE_LINEAGE_SQL = """
 update row_lineage as known set row_id = entry.row_id, refused = entry.refused
 from unnest(
@@ -93,7 +93,7 @@ delete from step_persistence
 where spec = %(spec)s and step_result_id = any(string_to_array(%(ids)s, ',')::uuid[])
 """
 
-#: Delete stale entries that were folded, unless they were queued again after they were read.
+#: Delete stale entries whose rows were computed, unless they were queued again after they were read.
 DELETE_STALE_SQL = """
 delete from stale_rows as known
 using unnest(
@@ -144,7 +144,7 @@ from {quote_table(plan.table)} where id = any(string_to_array(%(ids)s, ',')::uui
 
 
 def build_remove_rows_sql(plan: Plan) -> str:
-    """Build the statement that deletes those of the rows `ids` that have a source: (id, key as a JSON array)."""
+    """Build the statement that deletes the rows among `ids` that have a source; returns (id, key as a JSON array)."""
     return f"""
 delete from {quote_table(plan.table)} as stored
 where id = any(string_to_array(%(ids)s, ',')::uuid[]) and source_step_result_id is not null

@@ -1,4 +1,4 @@
-"""Build the statements that store the folded rows of one batch: staging table, copy, lookup, insert, update.
+"""Build the statements that store the computed rows of one batch: staging table, copy, lookup, insert, update.
 
 Rows are copied to a temporary table in the order of their keys and numbered. A row of which no stored row is known is
 inserted under an id that was chosen before; the stored rows of the others are looked up by their keys, and those that
@@ -50,7 +50,7 @@ def name_staging_table(reading: Reading) -> str:
 def build_staging_table_sql(reading: Reading) -> str:
     """Build the statement that creates the staging table, unless this session has it; each commit empties it.
 
-    A table for each batch would cost an upsert as much as all its other statements: their plans would be made anew, and
+    A table for each batch would cost an upsert as much as all its other statements: they would be planned again, and
     the catalogs would grow by some forty rows a batch.
     """
     columns = [f"{quote(name)} {kind}" for name, kind in list_staged_columns(reading)]
@@ -144,7 +144,7 @@ def build_delete_misplaced_sql(plan: Plan) -> str:
 
 
 def build_snapshot_sql(reading: Reading) -> str:
-    """Build the query for the stored rows that have the keys of the staged rows `ordinals`: (ordinal, cells).
+    """Build the query for the stored rows with the keys of the staged rows `ordinals`: (ordinal, cells as JSON object).
 
     A document is represented by its hash and its first PREVIEW_LENGTH characters.
     """
@@ -205,7 +205,7 @@ def _build_late_difference(reading: Reading) -> str:
 #: Lock the step results that have not changed since they were read, until the transaction ends; return their ids.
 #: Each is looked up by its key: for a join, the planner would read the whole table in every batch.
 #: Lists whose entries contain no comma are sent as one text: building psycopg's arrays would take as long as all other
-#: work of the client. They stand in subqueries for the reason given at `READ_UNITS_SQL`.
+#: work of the client. They are in subqueries, as in `READ_UNITS_SQL`.
 LOCK_STEP_RESULTS_SQL = """
 select held.id::text
 from (

@@ -82,8 +82,8 @@ def build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:
 def _build_matching(plan: Plan, order: tuple[OrderColumn, ...], conditions: str) -> str:
     """Return what follows FROM for the rows that meet `conditions`, to be sorted and limited.
 
-    No index of one organisation is in the order of an id, but one of all organisations is. Read in its order, all rows
-    would be passed over until a page of a small organisation is found, so `offset 0` has its rows selected first.
+    Only an index over all organisations is in the order of an id. If the planner read that, it would pass over the rows
+    of all others until a page of a small organisation is full, so `offset 0` makes it select the organisation's first.
     """
     matching = f"{quote_table(plan.table)}\n    where {conditions}"
     first = order[0].column

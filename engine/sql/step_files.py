@@ -1,4 +1,4 @@
-"""The statements that read step results for files, one file per organisation and month."""
+"""The statements that read step results to write them to files, one per organisation and month."""
 
 from __future__ import annotations
 

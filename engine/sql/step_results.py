@@ -37,7 +37,7 @@ PENDING = """(
         where ledger.step_result_id = found.id and ledger.spec = %(spec)s
     ) is distinct from %(digest)s"""
 
-#: The same, for a plan of which `pending_results` has every pending step result.
+#: The step result is pending, for a plan of which `pending_results` has every pending step result.
 QUEUED = """found.id in (
         select pending.step_result_id from pending_results as pending where pending.spec = %(spec)s
     )"""

@@ -7,8 +7,8 @@ Three conditions decide what happens to a stored row:
 - source time: the arriving source is newer, so its time is recorded even if the content is the same; otherwise a source
   older than it could still overwrite the row
 
-Recorded step results are folded instead (engine/rows/fold.py). If some contribute to the row, the upsert makes the
-newest of them pending, so that the next sweep folds the row again.
+A row of a recorded step result is computed from all step results of its key instead (engine/rows/fold.py). If recorded
+step results contribute to the row of this upsert, it makes the newest pending: the next sweep computes the row again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _OWNER_CHECK = """\
         )) as step_ok
     from "Arriving" as arriving"""
 
-#: Make the newest step result that contributes to the row pending, so that the next sweep folds the row again.
+#: Make the newest step result that contributes to the row pending, so that the next sweep computes the row again.
 _PENDING = """\
     delete from step_persistence where spec = %(spec)s and exists (select from "Upserted") and step_result_id = (
         select lineage.step_result_id
@@ -51,14 +51,15 @@ _PENDING = """\
         order by source.recorded_at desc, source.id desc limit 1
     )"""
 
-#: Record the lineage of a step result that an upsert names before it is recorded; later it is folded into the row.
+#: Record the lineage of a step result that an upsert names before it is recorded; the row is computed from it later.
 _CLAIM = """\
     insert into row_lineage as known (org_id, unit, step_result_id, spec, row_id, parent)
     select %(org_id)s::uuid, %(unit)s::uuid, %(source_step_result_id)s::uuid, %(spec)s, id, %(parent)s::jsonb
     from "Upserted" where %(source_step_result_id)s::uuid is not null
     on conflict (org_id, unit, step_result_id) do update set row_id = excluded.row_id"""
 
-#: Take the lock of the row's unit, before the upsert's own statement, so that this sees what the last writer committed.
+#: Lock the rows that are computed together with this one (the unit), in a statement before the upsert, so that the
+#: upsert sees what the last writer committed.
 LOCK_UNIT_SQL = "select pg_advisory_xact_lock(%(lock)s::bigint)"
 
 
@@ -145,10 +146,13 @@ def build_placeholder(name: str, type_name: str) -> str:
 def build_upsert_sql(plan: Plan) -> str:
     """Build the statement of one live upsert, to be executed after LOCK_UNIT_SQL.
 
-    Parameters: `org_id`, `spec`, `unit` and `parent` of the row (engine/rows/units.py), every field and the source
-    columns by name; `source_recorded_at` null means now. Returns one row: `submission_ok`, `run_ok`, `step_ok`,
-    `outcome`, then the stored row: its scalar columns as one JSON text, and each document as text. `outcome` is null
-    when the table has no such row afterwards: a trigger discarded it, or another writer inserted it after the snapshot.
+    Parameters: `org_id`, `spec`, the id `unit` and the parent key `parent` of the rows that are computed together with
+    this one (engine/rows/units.py), every field and the source columns by name; `source_recorded_at` null means now.
+
+    Returns one row: `submission_ok`, `run_ok`, `step_ok` (whether the source is the organisation's), `outcome`, then
+    the stored row: its scalar columns as one JSON text, and each document as text. `outcome` is null if nothing was
+    written and the snapshot has no row: the source is refused, a trigger discarded the row, or another writer
+    inserted one after the snapshot.
     """
     columns = list_written_columns(plan)
     answer_columns = build_answer_columns(plan, list_columns(plan), "upserted")

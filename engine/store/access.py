@@ -92,7 +92,7 @@ async def create_token(connection: Connection, new: NewToken) -> tuple[str, str]
 
 
 async def list_tokens(connection: Connection, org_id: str | None = None) -> list[dict[str, Any]]:
-    """Return the tokens of an organisation, or of all, without their text or hash. Raises StoreUnavailable."""
+    """Return the tokens of an organisation, or of all, oldest first, without text and hash. Raises StoreUnavailable."""
     async with wrap_errors():
         return await _fetch_dicts(connection, _LIST_TOKENS, {"org_id": org_id})
 
@@ -121,13 +121,13 @@ async def create_organisation(connection: Connection, name: str) -> dict[str, An
 
 
 async def list_organisations(connection: Connection) -> list[dict[str, Any]]:
-    """Return the organisations, oldest first. Raises StoreUnavailable."""
+    """Return id, name, slug and creation time of each organisation, oldest first. Raises StoreUnavailable."""
     async with wrap_errors():
         return await _fetch_dicts(connection, _LIST_ORGANISATIONS, [])
 
 
 def build_slug(name: str) -> str:
-    """Return a name's words in lower case, joined by hyphens."""
+    """Return a name's words in lower case, joined by hyphens; `organisation` for a name without a letter or digit."""
     return re.sub(r"\W+", "-", name.strip().lower()).strip("-_") or "organisation"
 
 

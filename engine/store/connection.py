@@ -48,7 +48,7 @@ class StatementBounds:
 
 
 class StoreConnection(AsyncConnection[Any]):
-    """A connection, and what the store has to know about it."""
+    """A connection that knows whether a pooler is in between, its timeouts, and when it was taken from its pool."""
 
     #: Whether a pooler is in between: then settings of the session would also apply to the next client.
     behind_pooler: bool = False

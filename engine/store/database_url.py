@@ -28,7 +28,7 @@ class InvalidDatabaseUrl(EngineError):
 def read_database_url(dsn: str) -> tuple[str, dict[str, Any]]:
     """Return the URL for libpq, and the arguments for psycopg (`prepare_threshold`) that were removed from it.
 
-    Raises InvalidDatabaseUrl.
+    Raises InvalidDatabaseUrl for another scheme than `postgresql`, and for a URL that libpq cannot read.
     """
     scheme, separator, _ = dsn.partition("://")
     if separator and scheme not in _SCHEMES:
@@ -40,7 +40,7 @@ def read_database_url(dsn: str) -> tuple[str, dict[str, Any]]:
 
 
 def replace_login(dsn: str, user: str, password: str) -> str:
-    """Return the URL of the same database for another login. Raises InvalidDatabaseUrl."""
+    """Return the URL of the same database for another login. Raises InvalidDatabaseUrl as `read_database_url` does."""
     read_database_url(dsn)
     if "://" not in dsn:
         return make_conninfo(dsn, user=user, password=password)

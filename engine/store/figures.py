@@ -35,7 +35,7 @@ where status = 'queued' and runner = 'local'
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """How many of something wait, and for how many seconds the oldest has."""
+    """The number of waiting records of one kind, and for how many seconds the oldest has been waiting."""
 
     count: int
     oldest_seconds: float
@@ -43,7 +43,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The numbers at one moment; specs and statuses without any are left out."""
+    """The numbers at one moment; a spec or status without records is left out."""
 
     pending: dict[str, Waiting]  # step results by spec
     stale_rows: dict[str, int]  # by spec

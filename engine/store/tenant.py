@@ -65,7 +65,7 @@ async def run_as_tenant(
 async def read_as_tenant(
     connection: Connection, org_id: str | None, statements: Sequence[Statement], max_bytes: int | None
 ) -> tuple[list[list[TextRow]], bool]:
-    """Run read-only statements as `run_as_tenant`, does, but cut the rows of the last one at `max_bytes`.
+    """Run read-only statements as `run_as_tenant` does, but cut the rows of the last one at `max_bytes`.
 
     Returns the rows of each, and whether those of the last one were cut.
     """
@@ -77,7 +77,7 @@ async def read_as_tenant(
 def _build_calls(
     connection: Connection, org_id: str | None, statements: Sequence[Statement]
 ) -> tuple[list[Call], list[Call]]:
-    """Return the calls that set the transaction up for the tenant, and those of the statements."""
+    """Return the statements that set the transaction up for the tenant, and `statements`, both as calls to send."""
     own = [(statement.text, statement.parameters) for statement in statements]
     return [*_list_bounds(connection), build_settings(org_id)], own
 

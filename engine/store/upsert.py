@@ -1,6 +1,6 @@
 """Write rows with one statement each, and return each row as it is stored afterwards.
 
-Rows whose source is a recorded step result are folded instead (engine/backfill/live.py).
+If the source is a recorded step result, its rows are computed from that instead (engine/backfill/live.py).
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ class Upsert:
     ) -> list[StoredRow | StoreRefused]:
         """Write the rows that the database accepts; return for each row how it is stored, or why it is refused.
 
-        All rows are written in one transaction; only if the database refuses one of several, each gets its own
-        transaction. Raises the same as `write_rows`, but StoreRefused only if there is one row, or for an error that no
-        row caused.
+        All rows are written in one transaction; only if the database refuses one, each gets its own transaction. Raises
+        the same as `write_rows`, but StoreRefused only if the spec has no `rows`, so that there is but one row, or for
+        an error that no row caused.
         """
         try:
             return list(await self.write_rows(connection, org_id, rows))

@@ -109,12 +109,14 @@ def _can_replace(replacement: IndexRow, index: IndexRow) -> bool:
     if (
         replacement.name == index.name
         or not replacement.valid
-        or any(each.partial or each.has_expressions or each.method != "btree" for each in (replacement, index))
+        or any(either.partial or either.has_expressions or either.method != "btree" for either in (replacement, index))
     ):
         return False
     length = len(index.columns)
-    ours, theirs = (list(zip(each.columns, each.collations, each.kinds, strict=True)) for each in (replacement, index))
-    if ours[:length] != theirs or not set(index.included) <= {*replacement.columns, *replacement.included}:
+    replacement_keys, keys = (
+        list(zip(either.columns, either.collations, either.kinds, strict=True)) for either in (replacement, index)
+    )
+    if replacement_keys[:length] != keys or not set(index.included) <= {*replacement.columns, *replacement.included}:
         return False
     is_same_key = (
         length == len(replacement.columns) and replacement.nulls_equal == index.nulls_equal and replacement.immediate

@@ -98,7 +98,7 @@ async def give_engine_access(connection: Connection, plans: Iterable[Plan]) -> l
 
 async def read_tables(connection: Connection, rights: dict[str, Rights]) -> list[TableAccess]:
     """Return the existing ones of the tables, with their owners and what the engine's role may do with them."""
-    changed = [each.changed_column for each in rights.values()]
+    changed = [table_rights.changed_column for table_rights in rights.values()]
     parameters = {**_spell_tables(rights), "names": list(rights), "changed": changed, "role": ENGINE_ROLE}
     async with connection.cursor(row_factory=class_row(TableAccess)) as cursor:
         return await (await cursor.execute(_SELECT_TABLES, parameters)).fetchall()

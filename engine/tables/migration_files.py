@@ -105,8 +105,8 @@ def check_history(files: Iterable[Migration], history: History) -> None:
 
 def find_last_number(numbers: Iterable[int], number: int) -> int:
     """Return the largest of `numbers` with the origin of `number` (the engine, or the project); 0 if there is none."""
-    own = number >= OWN_NUMBERS
-    return max((each for each in numbers if (each >= OWN_NUMBERS) == own), default=0)
+    is_own = number >= OWN_NUMBERS
+    return max((known for known in numbers if (known >= OWN_NUMBERS) == is_own), default=0)
 
 
 def check_baseline(files: Iterable[Migration], baseline: int) -> None:

@@ -1,6 +1,6 @@
 """Split the text of a migration that is not a single transaction into the steps in which it is run.
 
-`BEGIN; ...; COMMIT;` is one step. So is every statement outside of it; a statement that Postgres refuses in a
+`BEGIN; ...; COMMIT;` is one step. Every other statement is one too; a statement that Postgres refuses in a
 transaction (CONCURRENTLY, VACUUM, a DO block that commits) is run outside of one. Every step must work when it is run
 again: after a failure the whole file is.
 """

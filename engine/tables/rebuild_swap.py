@@ -82,7 +82,10 @@ async def forget_specs(connection: Connection, specs: Sequence[str], rebuilt: st
 
 
 async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
-    """Take over what the present table has, and replace it by the new one. Raises RebuildRefused."""
+    """Take over what the present table has, and replace it by the new one.
+
+    Raises RebuildRefused when the table stays in use, or has rows without a step result that do not fit the spec.
+    """
     await take_over_ids(work)  # most of them now, while nobody waits
     for attempt in range(_MOST_ATTEMPTS):
         try:

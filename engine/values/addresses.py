@@ -48,8 +48,8 @@ def normalize_registrable_domain(text: str) -> str:
     """Return the part of the host that its owner registered: `shop.acme.co.uk` -> `acme.co.uk`.
 
     It follows the public suffix list bundled with tldextract, including the private part of the list, so that
-    `acme.myshopify.com` stays as it is. So does a host without such a part: an IP address, a single word, `co.uk`
-    itself.
+    `acme.myshopify.com` stays as it is. A host without such a part (an IP address, a single word, `co.uk`) is
+    returned unchanged.
     """
     host = normalize_domain(text)
     return _load_suffix_list().extract_str(host).top_domain_under_public_suffix or host
@@ -75,7 +75,7 @@ def normalize_url(text: str) -> str:
     """Return a URL with scheme and host in lower case, the host normalized as a domain but with its `www.`.
 
     A default port and a bare `/` are removed; path, query and fragment stay, with characters beyond ASCII
-    percent-encoded. A URL without scheme gets `https://`.
+    percent-encoded. A URL without scheme gets `https://`. Raises AddressError for white space, and where no host is.
     """
     parts = _split_url(text)
     user, at, place = parts.authority.rpartition("@")
@@ -94,6 +94,7 @@ def normalize_email(text: str) -> str:
     """Return an e-mail address with its domain in lower case and punycode, without looking the domain up.
 
     The part before the `@` keeps its case, since its server may distinguish case; the normalizer `lower` removes it.
+    Raises AddressError for an invalid address.
     """
     try:
         address = email_validator.validate_email(text.strip(), check_deliverability=False)
@@ -106,7 +107,7 @@ def normalize_email(text: str) -> str:
 def normalize_phone(text: str) -> str:
     """Return a phone number in E.164 form (`+14155552671`); an extension is dropped.
 
-    The number must say its country, with a leading `+` or `00`.
+    Raises AddressError unless it says its country, with a leading `+` or `00`, and can be read in only one way.
     """
     number = text.strip()
     number = "+" + number[2:] if number.startswith("00") else number

@@ -1,7 +1,7 @@
 """The normalizers that a spec may name: pure functions from one JSON value to another. Null stays null.
 
 Each is idempotent: it returns its own output unchanged. So a stored value can be normalized again, a filter's value
-becomes the stored value, and a row written twice is the same row.
+becomes the stored value, and a row written twice is the same row. To refuse a value is to raise NormalizeError.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Repair what a verification found: fold the mismatching keys again, then verify again."""
+"""Repair what a verification found: compute the rows of the mismatching keys again, then verify again."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from engine.verify.run import Judged, Progress, judge_rows, list_judged, open_sn
 async def repair_spec(
     dsn: str, plan: Plan, org_ids: Sequence[str] = (), *, progress: Progress = report_nothing
 ) -> Verification:
-    """Verify the table of `plan`, compute the rows that do not match again, and return a second verification.
+    """Verify the table of `plan`, compute mismatching rows again, and return the result of a second verification.
 
-    The step results of such a row become pending and its unit stale; then a backfill processes them, and all that was
-    pending before. Raises StoreUnavailable, StoreRefused, and SpecOutdated when another version of the spec is the
+    The step results of a mismatching row become pending, and the row stale, with the rows that are computed together
+    with it; then a backfill processes these, and everything that was pending before.
+
+    Raises StoreUnavailable, StoreRefused, and SpecOutdated when another version of the spec is the
     present one.
     """
     async with wrap_errors(), open_snapshot(dsn) as (reader, writer), await connect(dsn) as queue:
@@ -36,10 +38,10 @@ async def repair_spec(
 
 
 async def _queue_units(writer: Connection, queue: Connection, plan: Plan, wrong: Sequence[Judged]) -> None:
-    """Queue the keys in `wrong`: make their step results pending and their rows stale, in one transaction."""
-    cursor = await writer.execute(verify.build_contributors_sql(plan), {"numbers": [each.number for each in wrong]})
+    """Queue the mismatching keys `wrong`: make their step results pending and their rows stale, in one transaction."""
+    cursor = await writer.execute(verify.build_contributors_sql(plan), {"numbers": [judged.number for judged in wrong]})
     steps = [step for (step,) in await cursor.fetchall()]
-    units = {each.unit: each.row_id or "" for each in wrong}  # several rows of a parent key are one unit
+    units = {judged.unit: judged.row_id or "" for judged in wrong}  # several rows of a parent key are one unit
     lineage = Lineage(plan, queue)
     async with queue.transaction():
         await lineage.forget_outcomes(steps)

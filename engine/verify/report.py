@@ -65,6 +65,8 @@ def merge_verifications(spec: str, parts: Sequence[Verification]) -> Verificatio
         counts={kind: sum(part.counts[kind] for part in parts) for kind in KINDS},
         matching=sum(part.matching for part in parts),
         samples=tuple(
-            sample for kind in KINDS for sample in [each for each in samples if each.kind == kind][:SAMPLE_SIZE]
+            sample
+            for kind in KINDS
+            for sample in [candidate for candidate in samples if candidate.kind == kind][:SAMPLE_SIZE]
         ),
     )

@@ -96,7 +96,7 @@ async def judge_rows(
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A key that does not match: its number, the kind of mismatch, its row, and the unit that a repair folds again."""
+    """A key that does not match: its number, the kind of mismatch, its row, and its unit (rows computed together)."""
 
     number: int
     kind: str
@@ -117,7 +117,7 @@ async def list_judged(connection: Connection, plan: Plan) -> AsyncIterator[list[
 
 
 async def _mark_stale(connection: Connection, plan: Plan) -> None:
-    """Mark those mismatches as pending whose unit is in `stale_rows`."""
+    """Mark mismatches as pending whose rows wait in `stale_rows` to be computed again."""
     ((has_stale,),) = await fetch_rows(connection, verify.HAS_STALE_SQL, {"spec": plan.name})
     if not has_stale:
         return

@@ -18,7 +18,7 @@ _ORGANISATIONS: Final = 50
 async def verify_shard(
     dsn: str, plan: Plan, shard: Shard, *, repair: bool = False, progress: Progress = report_nothing
 ) -> Verification:
-    """Verify the organisations of a shard; with `repair`, fold again what does not match. Raises as `verify_spec`."""
+    """Verify the organisations of a shard; with `repair`, compute mismatching rows again. Raises as `verify_spec`."""
     own = await fetch_organisations(dsn, shard)
     verify = repair_spec if repair else verify_spec
     starts = range(0, len(own), _ORGANISATIONS)

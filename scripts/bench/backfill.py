@@ -35,13 +35,13 @@ class Runs:
         self.measurements.setdefault(name, []).append(measurement)
 
     def compute_seconds(self, name: str) -> float:
-        return median(each.seconds for each in self.measurements[name])
+        return median(measurement.seconds for measurement in self.measurements[name])
 
     def compute_start(self, name: str) -> float:
-        return median(each.wall - each.seconds for each in self.measurements[name])
+        return median(measurement.wall - measurement.seconds for measurement in self.measurements[name])
 
     def compute_peak(self, name: str) -> float:
-        return max(each.peak for each in self.measurements[name])
+        return max(measurement.peak for measurement in self.measurements[name])
 
 
 def measure_backfill(server: Server, rows: int, rounds: int, report: Callable[[str], None]) -> Group:

@@ -38,8 +38,8 @@ def measure_files(server: Server, rows: int, rounds: int, report: Callable[[str]
                     runs.setdefault(name, []).append(run_measured(full, {}))
             runs.setdefault("backfill", []).append(_run_backfill(dsn))
         peaks = [_measure_peak(steps, Path(folder) / str(count), count, report) for count in _FILE_ROWS]
-    seconds = {name: median(each.seconds for each in measurements) for name, measurements in runs.items()}
-    start = median(each.wall - each.seconds for each in runs["two"])
+    seconds = {name: median(measurement.seconds for measurement in measurements) for name, measurements in runs.items()}
+    start = median(measurement.wall - measurement.seconds for measurement in runs["two"])
     lines = [
         Line("a plain loop", rows / seconds["loop"], "/s"),
         Line("Dask, one worker", rows / seconds["one"], "/s"),

@@ -51,7 +51,7 @@ def measure_layers(server: Server, rounds: int, seconds: float, report: Callable
 
 
 def _compare_times(name: str, ours: Callable[[], Any], library: Callable[[], Any], rounds: int, unit: float) -> Line:
-    """Run both in turn; return the ratio of their processor times, with both in microseconds per `unit` as a note."""
+    """Run `ours` and `library` alternately; return the ratio of processor times, with both in us per `unit`."""
     pairs = [(_measure_cpu(ours), _measure_cpu(library)) for _ in range(rounds + 1)][1:]
     own, other = (median(pair[side] for pair in pairs) / unit * 1e6 for side in (0, 1))
     ratio = median(library / own for own, library in pairs)
@@ -135,7 +135,7 @@ def _measure_yaml(rounds: int) -> Iterator[Line]:
         (_measure_cpu(lambda: plans.load_plans(here)), _measure_cpu(parse), _measure_cpu(load_by_ruamel))
         for _ in range(rounds + 1)
     ][1:]
-    whole, own, other = (median(each[part] for each in pairs) * 1e3 for part in range(3))
+    whole, own, other = (median(seconds[part] for seconds in pairs) * 1e3 for part in range(3))
     yield Line(
         "specs to plans, as every command does (ruamel.yaml)",
         (whole - own + other) / whole,

@@ -72,9 +72,9 @@ def measure_pages(server: Server, rows: int, rounds: int, seconds: float, report
 
 
 def _build_group(title: str, depth: int, rounds: Sequence[dict[str, float]]) -> Group:
-    rates = {name: median(each[name] for each in rounds) for name in rounds[0]}
+    rates = {name: median(rate[name] for rate in rounds) for name in rounds[0]}
     first, deep, depths = (
-        median(each[left] / each[right] for each in rounds)
+        median(rate[left] / rate[right] for rate in rounds)
         for left, right in (("first", "psql"), ("deep", "psql deep"), ("deep", "first"))
     )
     lines = [

@@ -51,7 +51,7 @@ def measure_tenant_statements(
                         {api: _measure_requests(apis[api], path, bodies, connections, seconds) for api in order}
                     )
                 for other in [api for api in apis if api]:
-                    yield from _build_lines(f"{name}, {other}", [(each[""], each[other]) for each in costs[1:]])
+                    yield from _build_lines(f"{name}, {other}", [(cost[""], cost[other]) for cost in costs[1:]])
 
 
 def _write_jobs(folder: Path) -> dict[str, tuple[str, Path, int]]:

@@ -110,7 +110,7 @@ def list_organisations(as_json: AsJson = False) -> None:
 
 
 def read_lifetime(text: str) -> timedelta:
-    """Parse a duration in days or hours, such as `90d` or `12h`. Raises BadParameter."""
+    """Parse a duration in days or hours, such as `90d` or `12h`. Raises BadParameter for other texts."""
     match = _LIFETIME.fullmatch(text.strip())
     if match is None:
         raise typer.BadParameter(f"--expires: `{text[:40]}` is no duration; write days or hours, such as 90d or 12h")

@@ -115,9 +115,11 @@ def _choose_targets(plan: Plan, org: str | None, submissions: list[str], targets
             terminal.print_note(
                 f"{plan.name}: organisation {target.org_id}, submissions {', '.join(target.submissions)}"
             )
-        return [target.org_id for target in plan.targets], [name for each in plan.targets for name in each.submissions]
+        return [target.org_id for target in plan.targets], [
+            submission for target in plan.targets for submission in target.submissions
+        ]
     return [read_uuid(org, "--org")] if org is not None else [], [
-        read_uuid(each, "--submission") for each in submissions
+        read_uuid(submission, "--submission") for submission in submissions
     ]
 
 

@@ -47,7 +47,7 @@ def test_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
     cases = _find_cases(here, spec)
     failures = [failure for case in cases for failure in _test_case(here, case)]
     if as_json:
-        terminal.print_json({"cases": len(cases), "failures": [asdict(each) for each in failures]})
+        terminal.print_json({"cases": len(cases), "failures": [asdict(failure) for failure in failures]})
     else:
         for failure in failures:
             terminal.print_line(f"{failure.case}: {failure.file}")
@@ -72,7 +72,7 @@ def accept_cases(spec: SpecToTest = None, as_json: AsJson = False) -> None:
         except (EngineError, OSError) as error:
             failures.append(_build_failure(here, case, error))
     if as_json:
-        terminal.print_json({"written": written, "failures": [asdict(each) for each in failures]})
+        terminal.print_json({"written": written, "failures": [asdict(failure) for failure in failures]})
     else:
         for name in written:
             terminal.print_line(f"wrote {name}")

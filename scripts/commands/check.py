@@ -130,15 +130,15 @@ def _print_samples(samples: Sequence[SampleReport]) -> None:
 
 
 def _describe_files(files: Sequence[Path]) -> str:
-    """Return words for the files to report on: their names, or the number of many."""
+    """Return the files to report on as text: their names, or only their number if there are many."""
     return ", ".join(file.as_posix() for file in files) if len(files) <= _MOST_NAMED else f"{len(files)} file(s)"
 
 
 def _print_summary(subject: str, mistakes: int, warnings: int, database_too: bool, strict: bool) -> None:
     where = " and the database" if database_too else ""
-    said = f"{mistakes} mistake(s) in {subject}" if mistakes else f"{subject}{where}: nothing wrong"
+    summary = f"{mistakes} mistake(s) in {subject}" if mistakes else f"{subject}{where}: nothing wrong"
     warned = f", {warnings} warning(s)" if warnings and not strict else ""
-    terminal.print_note(f"{said}{warned}")
+    terminal.print_note(f"{summary}{warned}")
 
 
 COMMANDS = (Command("check", check_specs, ("dex check", "dex check --strict", "dex check --database --json")),)

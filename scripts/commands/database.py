@@ -201,15 +201,19 @@ def export_rows(
 def _build_parameters(
     plan: Plan, filters: list[str] | None, order: str | None, search: str | None, fields: str | None
 ) -> dict[str, Any]:
-    """Build the parameters of a query from the options that `query` and `export` share. Raises BadParameter."""
+    """Build the parameters of a query from the options that `query` and `export` share.
+
+    Raises BadParameter as `parse_filters` does.
+    """
     lists = {name: text.split(",") for name, text in (("fields", fields), ("order", order)) if text}
     return {**parse_filters(plan, filters or []), **lists, **({} if search is None else {"q": search})}
 
 
 def parse_filters(plan: Plan, pairs: list[str]) -> dict[str, Any]:
-    """Convert `column=value` and `column.operator=value` to the filters of a query. Raises BadParameter.
+    """Convert `column=value` and `column.operator=value` to the filters of a query.
 
-    Several values of a column become a list; of several operators, all must hold.
+    Several values of a column become a list; of several operators, all must hold. Raises BadParameter for an argument
+    of another form, an unknown column, and a column with both values and operators.
     """
     columns = list_query_columns(plan)
     values: dict[str, Any] = {}

@@ -94,8 +94,8 @@ def _read_results(plan: Plan, files: Sequence[str], operation: str | None) -> It
     from engine.store.connection import RawJson
 
     for file in files:
-        payload, given = document.read_payloads(read_json_file(file), operation or plan.operations[0])
-        step_input = None if given is None else RawJson(exact_json.dumps(given))
+        payload, input_payload = document.read_payloads(read_json_file(file), operation or plan.operations[0])
+        step_input = None if input_payload is None else RawJson(exact_json.dumps(input_payload))
         yield ImportedResult(RawJson(exact_json.dumps(payload)), step_input)
 
 

@@ -123,7 +123,7 @@ def _print_run(text: str, as_json: bool) -> None:
 
 
 def _format_input(value: Any, width: int | None = None) -> str | None:
-    """Return the input of a run as one line of JSON, cut at `width` characters; text is an input cut before."""
+    """Return the input of a run as one line of JSON, cut at `width` characters; a text was cut already."""
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -227,7 +227,7 @@ def _print_report(arguments: _Arguments, report: _Report, as_json: bool) -> None
 def _read_input(text: str) -> bytes:
     """Return the JSON text of an object, given as text or as `@FILE`; its numbers are unchanged.
 
-    Raises BadParameter.
+    Raises BadParameter when the file cannot be read, or the text is not a JSON object.
     """
     try:
         value = exact_json.loads(Path(text[1:]).read_bytes() if text.startswith("@") else text)

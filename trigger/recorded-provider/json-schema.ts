@@ -3,7 +3,7 @@ import { isObject, type Json, type JsonObject } from "../src/json/exact.js";
 
 interface SchemaNode {
   readonly schema: JsonObject;
-  /** On which level of objects and arrays it stands, the root on the first. */
+  /** The level of nested objects and arrays at which the schema is; 1 for the root. */
   readonly level: number;
   /** Whether it is one of the alternatives of `anyOf` and the like. */
   readonly isAlternative: boolean;

@@ -98,7 +98,7 @@ export class RecordedProvider {
     }
   }
 
-  /** Accept an order, unless its cue or its form is against it. */
+  /** Accept an order, unless its cue says otherwise or its form is invalid. */
   acceptOrder(order: JsonObject): Reply {
     const text = readText(order);
     const behaviour = readCue(text);

@@ -19,7 +19,7 @@ type StartSpan = (name: string, facts: Facts, parent: string | undefined) => Ope
 const current = new AsyncLocalStorage<string>();
 let startSpan: StartSpan | null = null;
 
-/** Build the header that says to which span a call belongs; no header outside of a trace. */
+/** Build the header `traceparent`, which makes a call a child of the current span; no header outside of a trace. */
 export function buildTraceHeaders(): Record<string, string> {
   const traceparent = current.getStore();
   return traceparent === undefined ? {} : { traceparent };

@@ -19,7 +19,7 @@ def build_page(source: str, *blocks: str, maker: str = MAKER) -> str:
 def format_code(text: str) -> str:
     """Return a text as a code span, "" for an empty text.
 
-    Bars are left to `escape_cell`, which escapes them in tables.
+    Each `|` is left to `escape_cell`, for tables.
     """
     fence = "``" if "`" in text else "`"
     pad = " " if text.startswith("`") or text.endswith("`") else ""
@@ -32,13 +32,13 @@ def format_codes(names: Iterable[str]) -> str:
 
 
 def build_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table with a heading row; bars and line ends in the cells are escaped."""
+    """Return a table with the heading row `head`; `escape_cell` makes a cell of any text."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(escape_cell, line))} |" for line in lines)
 
 
 def escape_cell(text: str) -> str:
-    """Return `text` as the cell of a table: on one line, with its bars escaped, also within code spans."""
+    """Return `text` as the cell of a table: on one line, each `|` escaped, also within code spans."""
     return text.replace("\n", " ").replace("|", "\\|")
 
 

@@ -2,8 +2,7 @@
  * The JMESPath functions that a path may call, with the results of Python's jmespath.
  *
  * `engine/jmespath/functions.py` has the same table for Python, and `tests/conformance` compares the two. Functions
- * that select return the values that they were given; functions that compute return doubles, written as Python writes
- * them.
+ * that select return values unchanged; functions that compute return doubles, written as Python writes them.
  */
 import { parseEmbeddedJson } from "../json/embedded.js";
 import { isObject, type Json, type JsonObject, type Numeral } from "../json/exact.js";
@@ -89,7 +88,8 @@ const FUNCTIONS = new Map<string, FunctionDefinition>(
 );
 
 /**
- * Call a function. Throws TypeError for an unknown name, a wrong number of arguments, or an argument of a wrong kind.
+ * Call a function. Throws TypeError for an unknown name, a wrong number of arguments, or an argument of a wrong kind;
+ * RangeError for a number that does not fit a double.
  */
 export function callFunction(name: string, given: Argument[]): Json {
   const definition = FUNCTIONS.get(name);

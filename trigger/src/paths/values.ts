@@ -44,7 +44,7 @@ export function buildObject(entries: [string, Json][]): JsonObject {
   return object;
 }
 
-/** List the keys of an object: in the order of `jsonb` for a document's object, as inserted for a built one. */
+/** List the keys of an object: in the order of `jsonb`, or of insertion if a path has built the object. */
 export function listKeys(value: JsonObject): string[] {
   return builtKeys.get(value) ?? Object.keys(value).sort(compareKeys);
 }
@@ -83,7 +83,7 @@ export function fromDouble(double: number): number | Numeral {
   return parseNumber(String(double));
 }
 
-/** Compare strings by code point: as UTF-8, which has that order; `<` compares UTF-16, which does not. */
+/** Compare strings by code point, through their UTF-8 bytes; `<` would compare UTF-16 units, in another order. */
 export function compareText(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }

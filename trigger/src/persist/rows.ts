@@ -32,7 +32,7 @@ interface Element {
   readonly row: Row;
 }
 
-/** The most bytes of one batch; a single row may have more. */
+/** The most rows and characters of one batch; a single row may have more characters. */
 const MAX_ROWS = 100;
 const MAX_CHARACTERS = 4_000_000;
 const UNPROCESSABLE = 422;

@@ -27,7 +27,7 @@ export interface Execution {
   readonly leaseToken?: string;
 }
 
-/** The account of one spec at the end of a run, from the engine's response: step results by outcome. */
+/** The numbers of a run's step results by outcome under one spec, as the engine reports them at the end of the run. */
 export type Persistence = JsonObject;
 
 /** The report of the engine's repair, which writes missing rows when a run ends. */
@@ -77,8 +77,8 @@ export class RunRecords {
   }
 
   /**
-   * Record the result and return the time of that, which its rows get as `source_recorded_at`. `endedAt` is when the
-   * order for its answer ended.
+   * Record the result of a step; return the time at which the step finished, which its rows get as
+   * `source_recorded_at`. `endedAt` is when the order for its answer ended.
    */
   async recordStepSucceeded(
     step: Step,

@@ -27,7 +27,7 @@ interface InputReading {
   readonly problems: Record<string, string>;
 }
 
-/** Read each input of an operation from the context of its step. Throws what `normalize` throws. */
+/** Read the text of each input from the context of the step, or why there is none. Throws what `normalize` throws. */
 export async function readInputs(
   operation: { readonly id: string; readonly inputs: Readonly<Record<string, Input>> },
   context: JsonObject,

@@ -59,7 +59,7 @@ export interface StepConfig {
   readonly refresh?: boolean;
 }
 
-/** Parse a step's configuration; a key that is absent or has the wrong type gets its default. */
+/** Parse a step's configuration; a key that is absent or invalid is left out, so that its default applies. */
 export function parseStepConfig(value: Json): StepConfig {
   const config = (typeof value === "object" && value !== null ? value : {}) as JsonObject;
   const { processor, timeout_seconds: timeoutSeconds, refresh } = config;

@@ -10,7 +10,10 @@ interface OutputKeys {
   readonly problems: Record<string, string>;
 }
 
-/** Evaluate the keys of `output`, each a path over `inputs`, `context` and `step_input`. */
+/**
+ * Return the inputs and the values of `output`, whose paths read `inputs`, `context` and `step_input`. A path
+ * that fails gives null, with the error in `problems`.
+ */
 export function buildOutputKeys(
   output: Readonly<Record<string, string>>,
   inputs: Inputs,

@@ -29,7 +29,7 @@ export type ResearchState =
   | { kind: "unreachable"; message: string };
 export type PendingState = Extract<ResearchState, { kind: "active" | "unreachable" }>;
 
-/** The request was certainly not accepted: nothing was bought. */
+/** Thrown when the request was certainly not accepted: nothing was bought. */
 export class NotBoughtError extends Error {
   override readonly name = "NotBoughtError";
 
@@ -41,7 +41,7 @@ export class NotBoughtError extends Error {
   }
 }
 
-/** The request may have been accepted: repeating it may pay twice. */
+/** Thrown when the request may have been accepted: to repeat it could mean paying twice. */
 export class MaybeBoughtError extends Error {
   override readonly name = "MaybeBoughtError";
 }

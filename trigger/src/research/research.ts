@@ -134,7 +134,7 @@ class Ordering {
     this.#holder = orders.createHolder();
   }
 
-  /** Do what the engine says next, again and again, until there is an answer or a reason why there is none. */
+  /** Repeat the next action that the engine returns until there is an answer, or a reason why there is none. */
   async obtainAnswer(): Promise<Answer> {
     const { polling, signal } = this.#tools;
     const deadline = Date.now() + this.#seconds * 1000;
@@ -165,7 +165,7 @@ class Ordering {
       if (round <= 2) this.#tools.logger.info(`Waiting for an answer: ${describeWaiting(placement)}`, facts);
       const left = Math.ceil((deadline - Date.now()) / 1000);
       const seconds = Math.min(polling.blockSeconds, Math.max(left, 1));
-      const pending = placement.action === "poll" ? await this.#askForAnswer(order, seconds) : WAITING;
+      const pending = placement.action === "poll" ? await this.#requestAnswer(order, seconds) : WAITING;
       if (pending === null) continue;
       if (signal?.aborted) await this.#orders.release(order.id, this.#holder);
       signal?.throwIfAborted();
@@ -213,7 +213,7 @@ class Ordering {
   }
 
   /** Request the answer from the provider and record the end of the order; return its state if it has not ended. */
-  async #askForAnswer(order: ResearchOrder, seconds: number): Promise<PendingState | Refusal | null> {
+  async #requestAnswer(order: ResearchOrder, seconds: number): Promise<PendingState | Refusal | null> {
     const { provider, logger, signal } = this.#tools;
     const runId = order.providerRunId ?? "";
     const state = await provider.fetchState(runId, seconds, signal);

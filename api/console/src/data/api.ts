@@ -38,7 +38,7 @@ export function storeKey(key: string | null): void {
   else sessionStorage.setItem(STORED_KEY, key);
 }
 
-/** Send a request with the key and return the response. Throws Problem for an error response. */
+/** Send a request with the key and return the response. Throws Problem for an error response, or if there is none. */
 export async function sendRequest(path: string, options: RequestOptions = {}): Promise<Response> {
   const headers: Record<string, string> = { authorization: `Bearer ${options.key ?? readKey() ?? ""}` };
   if (options.accept) headers["accept"] = options.accept;
@@ -70,7 +70,7 @@ export function sendEarly(path: string, options: RequestOptions): void {
   early.set(path, response);
 }
 
-/** Forget early responses, which another caller must not see. */
+/** Forget the responses that `sendEarly` requested, which another caller must not see. */
 export function forgetEarly(): void {
   early.clear();
 }

@@ -5,7 +5,7 @@ import { type Address, parseAddress } from "./address";
 import { forgetEarly, fetchJson, sendEarly } from "./api";
 import type { Caller, Organisation, Spec } from "./types";
 
-/** Of how many organisations the overview shows the accounts at once: counting those of hundreds takes a second. */
+/** How many organisations the overview shows at once: counting the step results of hundreds takes a second. */
 export const FIRST_ORGANISATIONS = 20;
 export const ACCOUNTS_PATH = "api/v1/coverage/organisations";
 export const FIRST_ACCOUNTS_PATH = `${ACCOUNTS_PATH}?limit=${FIRST_ORGANISATIONS}`;
@@ -55,7 +55,7 @@ export function chooseOrganisation(session: Session, address: Address): Organisa
   return found ?? (session.organisations.length === 1 ? (session.organisations[0] ?? null) : null);
 }
 
-/** Return the `org_id` to send: for a super-admin the organisation's, for a tenant null, since its key implies it. */
+/** Return the `org_id` to send: that of the chosen organisation, but null for a tenant, whose key implies its own. */
 export function nameOrganisation(session: Session, organisation: Organisation | null): string | null {
   return session.caller.org_id ? null : (organisation?.id ?? null);
 }

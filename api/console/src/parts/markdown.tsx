@@ -42,7 +42,7 @@ function renderBlock(block: Block, index: number, level: number): VNode {
   }
 }
 
-/** A heading of a level, limited to 6, the deepest of HTML. */
+/** A heading, its level limited to 2 to 6: level 1 is the page's title, and HTML has none deeper than 6. */
 export function Heading({ level, children }: { level: number; children: ComponentChildren }): VNode {
   const Tag = `h${Math.min(Math.max(level, 2), 6)}` as "h2";
   return <Tag>{children}</Tag>;
@@ -132,7 +132,7 @@ function splitCells(line: string): string[] {
 
 const INLINE = /\*\*(.+?)\*\*|`([^`]+)`|\[([^\]]+)\]\((https?:[^\s)]+)\)|(https?:\/\/[^\s<>"']+[^\s<>"'.,;:!?)\]])/g;
 
-/** Render the emphasis, code and links of one line. */
+/** Render the bold text, code and links of one line. */
 export function renderInline(text: string): ComponentChildren {
   const parts: ComponentChildren[] = [];
   let end = 0;

@@ -32,7 +32,7 @@ export function Status({ of }: { of: string }): VNode {
 }
 
 interface TabsProps {
-  /** What the statuses are those of, for screen readers. */
+  /** What has these statuses, such as orders; for screen readers. */
   label: string;
   to: string[];
   statuses: string[];

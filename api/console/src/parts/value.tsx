@@ -33,7 +33,7 @@ export function isNumeric(column: Column): boolean {
   return ["integer", "bigint", "numeric", "double precision"].includes(column.type);
 }
 
-/** A term of a list of descriptions, and what it says. */
+/** A term with its description, in a list of descriptions. */
 export function Fact({ name, children }: { name: string; children: ComponentChildren }): VNode {
   return (
     <div>
