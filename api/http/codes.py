@@ -40,6 +40,11 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         401, "The token is unknown, forged, or lacks a claim.", "Check that the whole of it was sent."
     ),
     "invalid_token_type": HttpCode(401, "The JWT is not one of a session.", "Sign in as a tenant."),
+    "tenant_required": HttpCode(
+        401,
+        "A super-admin's key or JWT came where only a tenant is answered, such as `/mcp` and `/api/v1/submissions`.",
+        "Send a token of the organisation.",
+    ),
     "expired_token": HttpCode(401, "The token has expired.", "Sign in again, or make a new token."),
     "inactive_user": HttpCode(
         401, "The user of the session or token is not active.", "Use the credentials of another user."
