@@ -156,10 +156,12 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         "Each entry of `detail` has the SQL or the command that corrects it.",
     ),
     "database_busy": HttpCode(
-        503, "The database could not execute it in time; nothing was changed.", "Ask again after `Retry-After`."
+        503,
+        "It was not done in time; the hint says whether the transaction was rolled back, or whether that is not known.",
+        "Ask again after `Retry-After`; repeating is safe, for a submission with the same `Idempotency-Key`.",
     ),
     "database_full": HttpCode(
-        503, "The disk of the database is full; nothing was changed.", "Free disk space, then try again."
+        503, "The disk of the database is full; the transaction was rolled back.", "Free disk space, then try again."
     ),
     "database_read_only": HttpCode(
         503, "The database is read-only, such as a standby; nothing was changed.", "Ask again after `Retry-After`."
@@ -172,8 +174,8 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "too_many_connections": HttpCode(503, "All allowed connections have a running request.", "Ask again in a moment."),
     "database_unavailable": HttpCode(
         503,
-        "The database does not answer; nothing was changed.",
-        "Ask again after `Retry-After`.",
+        "The database does not answer. If the connection was lost, it is not known whether a write was kept.",
+        "Ask again after `Retry-After`; repeating is safe, for a submission with the same `Idempotency-Key`.",
     ),
 }
 
