@@ -102,10 +102,23 @@ async def authenticate_tenant_or_admin(request: Request, context: Context) -> Ca
         admin = await _authenticate_admin(value, context)
         if admin:
             return admin
-    return await authenticate_tenant(request, context)
+    return await _authenticate_tenant(request, context)
 
 
 async def authenticate_tenant(request: Request, context: Context) -> Caller:
+    """Return the calling tenant. Raises Unauthorized when the bearer token is no tenant's, but a super-admin's, say."""
+    caller = await authenticate_tenant_or_admin(request, context)
+    if caller.kind is CallerKind.SUPER_ADMIN:
+        raise Unauthorized(
+            "tenant_required",
+            "a super-admin's credentials are not accepted here",
+            hint="send an API token of the organisation (`dex token create`), a session JWT, or the internal key with"
+            f" `{ORG_HEADER}`",
+        )
+    return caller
+
+
+async def _authenticate_tenant(request: Request, context: Context) -> Caller:
     """Return the calling tenant, known by internal key and organisation header, by session JWT or by API token.
 
     Raises Unauthorized when none of them is valid.

@@ -37,6 +37,11 @@ def open_database(project: Project) -> Iterator[str]:
         yield embedded
 
 
+def has_database(project: Project) -> bool:
+    """Return whether `open_database` would open what is there, instead of making an embedded Postgres."""
+    return "DATABASE_URL" in os.environ or (project.data / "postgres").exists()
+
+
 def run_in_database(work: Callable[[Connection], Awaitable[T]], org_id: str | None = None) -> T:
     """Run `work` with one connection to the database that `open_database` gives; return its result.
 

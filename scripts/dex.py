@@ -89,8 +89,8 @@ def read_global_options(
     load_env_file()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run `dex` with `arguments`, by default those of the process.
+def main(arguments: list[str] | None = None, app: typer.Typer = app) -> None:
+    """Run `dex`, or another `app`, with `arguments`, by default those of the process.
 
     An EngineError is printed as message and hint, without a traceback, and sets the exit status. A failure
     to read or write a file is printed in the same way.

@@ -40,6 +40,11 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         401, "The token is unknown, forged, or lacks a claim.", "Check that the whole of it was sent."
     ),
     "invalid_token_type": HttpCode(401, "The JWT is not one of a session.", "Sign in as a tenant."),
+    "tenant_required": HttpCode(
+        401,
+        "A super-admin's key or JWT came where only a tenant is answered, such as `/mcp` and `/api/v1/submissions`.",
+        "Send a token of the organisation.",
+    ),
     "expired_token": HttpCode(401, "The token has expired.", "Sign in again, or make a new token."),
     "inactive_user": HttpCode(
         401, "The user of the session or token is not active.", "Use the credentials of another user."
@@ -151,10 +156,12 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         "Each entry of `detail` has the SQL or the command that corrects it.",
     ),
     "database_busy": HttpCode(
-        503, "The database could not execute it in time; nothing was changed.", "Ask again after `Retry-After`."
+        503,
+        "It was not done in time; the hint says whether the transaction was rolled back, or whether that is not known.",
+        "Ask again after `Retry-After`; repeating is safe, for a submission with the same `Idempotency-Key`.",
     ),
     "database_full": HttpCode(
-        503, "The disk of the database is full; nothing was changed.", "Free disk space, then try again."
+        503, "The disk of the database is full; the transaction was rolled back.", "Free disk space, then try again."
     ),
     "database_read_only": HttpCode(
         503, "The database is read-only, such as a standby; nothing was changed.", "Ask again after `Retry-After`."
@@ -167,8 +174,8 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
     "too_many_connections": HttpCode(503, "All allowed connections have a running request.", "Ask again in a moment."),
     "database_unavailable": HttpCode(
         503,
-        "The database does not answer; nothing was changed.",
-        "Ask again after `Retry-After`.",
+        "The database does not answer. If the connection was lost, it is not known whether a write was kept.",
+        "Ask again after `Retry-After`; repeating is safe, for a submission with the same `Idempotency-Key`.",
     ),
 }
 

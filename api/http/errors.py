@@ -28,6 +28,11 @@ log = structlog.get_logger("api")
 
 #: The `Retry-After` header, in seconds, when the database does not respond.
 RETRY_AFTER = 2
+#: The hint where the end of a transaction was not seen: its commit may have been on the way.
+_UNKNOWN_END_HINT = (
+    f"it is not known whether a write was kept; try again in {RETRY_AFTER} seconds: repeating is safe, for a submission"
+    " with the same `Idempotency-Key`"
+)
 
 #: By status of an error that Starlette itself raises: code, message and hint.
 FRAMEWORK: Mapping[int, tuple[str, str, str]] = {
@@ -137,7 +142,7 @@ def build_store_fault(error: StoreError) -> Fault:
         return Fault(
             "database_unavailable",
             "the database does not answer",
-            hint=f"try again in {RETRY_AFTER} seconds",
+            hint=_UNKNOWN_END_HINT,
             headers={"retry-after": str(RETRY_AFTER)},
         )
     if isinstance(error, UnknownOrganisation):
@@ -177,22 +182,20 @@ def build_misfit_fault() -> Fault:
 
 
 def _build_busy(error: StoreRefused) -> Fault:
-    return build_busy_fault(error.message, error.sqlstate)
+    """Return the fault for what the database refuses now but may do later: a lock, a deadlock, a slow statement."""
+    hint = f"the transaction was rolled back; try again in {RETRY_AFTER} seconds"
+    return build_busy_fault(error.message, error.sqlstate, hint)
 
 
-def build_busy_fault(reason: str, sqlstate: str = "") -> Fault:
-    """Return the Fault 503 for what the database could not do now but may do later; log `reason`.
-
-    For example a lock, a deadlock, a timeout, or no free connection.
-    """
+def build_busy_fault(reason: str, sqlstate: str = "", hint: str = _UNKNOWN_END_HINT) -> Fault:
+    """Return the Fault 503 for what was not done in time, such as without a free connection; log `reason`."""
     log.warning("database busy", sqlstate=sqlstate, reason=reason)
-    hint = f"nothing was changed; try again in {RETRY_AFTER} seconds"
     return _build_retryable("database_busy", "the database could not do it now", hint)
 
 
 def _build_full(error: StoreRefused) -> Fault:
     log.error("database full", sqlstate=error.sqlstate, reason=error.message)
-    hint = "nothing was changed; the operator has to make room"
+    hint = "the transaction was rolled back; the operator has to make room"
     return _build_retryable("database_full", "the disk of the database is full", hint)
 
 

@@ -22,6 +22,7 @@ from engine.runs.errors import (
     UnknownOperation,
 )
 from engine.runs.statuses import Runner
+from engine.spec.models import OPERATION_ID
 from engine.store.connection import RawJson
 from engine.values import exact_json
 from engine.values.exact_json import ExactError
@@ -33,7 +34,7 @@ MAX_INPUTS = 500
 class SubmittedStep(Body):
     """One step, which every run of the submission executes."""
 
-    operation_id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
+    operation_id: Annotated[str, Field(min_length=1, max_length=200, pattern=OPERATION_ID)]
     step_config: dict[str, Any] | None = None
 
 

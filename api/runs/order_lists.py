@@ -16,6 +16,7 @@ from api.http.responses import build_list_response
 from api.http.route import ROUTER_OPTIONS
 from engine.orders import listing
 from engine.orders.statuses import OrderStatus
+from engine.spec.models import OPERATION_ID
 
 _MOST_OFFSET: Final = 1_000_000
 
@@ -29,7 +30,7 @@ class OrderParameters(OrganisationParameters):
 
     status: Annotated[Omittable[OrderStatus], Field(description="Only orders with this status.")] = None
     operation: Annotated[
-        Omittable[Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]], Field(description="Only orders of this operation.")
+        Omittable[Annotated[str, Field(pattern=OPERATION_ID)]], Field(description="Only orders of this operation.")
     ] = None
     limit: Annotated[int, Field(ge=1, le=listing.MAX_ORDERS, description="Page size.")] = 100
     offset: Annotated[int, Field(ge=0, le=_MOST_OFFSET, description="Orders to skip.")] = 0

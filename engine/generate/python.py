@@ -301,8 +301,8 @@ def _describe_normalizers(columns: Sequence[Field], how: str = "") -> str:
 
 
 _UPSERT_RAISES: Final = (
-    "Refused for a value that cannot be stored, SourceRefused for a source of another organisation, StoreRefused,"
-    " StoreUnavailable; nothing is written then."
+    "Refused for a value that cannot be stored, SourceRefused for a source of another organisation, StoreRefused;"
+    " nothing is written then. After StoreUnavailable it is not known, and the same call may be repeated."
 )
 
 

@@ -13,6 +13,7 @@ from engine.provided_columns import PROVIDED_COLUMNS
 from engine.spec.models import (
     CORE_TABLES,
     IDENTIFIER,
+    OPERATION_ID,
     RESERVED_PARAMETERS,
     RESERVED_SLUGS,
     RESERVED_SPEC_NAMES,
@@ -88,8 +89,9 @@ def _remove_titles_and_nulls(node: Any) -> Any:
 def _describe_operations(operations: Schema) -> None:
     """Allow `operations` to be a list of ids, or a mapping whose values may be empty."""
     mapping = {key: operations.pop(key) for key in ("type", "minProperties", "additionalProperties")}
+    mapping["propertyNames"] = {"pattern": OPERATION_ID}
     mapping["additionalProperties"] = {"anyOf": [mapping["additionalProperties"], {"type": "null"}]}
-    ids = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
+    ids = {"type": "array", "items": {"type": "string", "pattern": OPERATION_ID}, "minItems": 1, "uniqueItems": True}
     operations["anyOf"] = [ids, mapping]
 
 

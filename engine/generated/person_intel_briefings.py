@@ -76,7 +76,8 @@ def upsert_person_intel_briefing(
     clears it.
 
     Raises Refused for a value that cannot be stored, SourceRefused for a source of another organisation,
-    StoreRefused, StoreUnavailable; nothing is written then.
+    StoreRefused; nothing is written then. After StoreUnavailable it is not known, and the same call may be
+    repeated.
     """
     return _cast(
         PersonIntelBriefingRow,

@@ -73,7 +73,8 @@ def upsert_research_citation(
     `site` by `domain`, `confidence` by `lower`. None leaves what is stored.
 
     Raises Refused for a value that cannot be stored, SourceRefused for a source of another organisation,
-    StoreRefused, StoreUnavailable; nothing is written then.
+    StoreRefused; nothing is written then. After StoreUnavailable it is not known, and the same call may be
+    repeated.
     """
     return _cast(
         "list[ResearchCitationRow]",

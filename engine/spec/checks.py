@@ -24,6 +24,7 @@ from engine.spec.answer_path_checks import check_answer_paths
 from engine.spec.diagnostics import Diagnostic
 from engine.spec.models import (
     CORE_TABLES,
+    OPERATION_ID,
     RESERVED_FILTERS,
     RESERVED_PARAMETERS,
     RESERVED_SLUGS,
@@ -270,6 +271,17 @@ def _check_lists(source: Source, data: Data) -> None:
                 source.report_value(("indexes", row, column), "SPEC311", message, suggest_name(text, known))
 
 
+def _check_operation_ids(source: Source, data: Data) -> None:
+    operations = data.get("operations")
+    report = source.report_value if isinstance(operations, list) else source.report_key
+    for step, operation in enumerate(list_entries(operations) or read_mapping(operations)):
+        if isinstance(operation, str) and not re.fullmatch(OPERATION_ID, operation):
+            place = ("operations", step if isinstance(operations, list) else operation)
+            message = f"`{operation}` is not the id of an operation" if operation else "the id of an operation is empty"
+            hint = "write `company.derive.funding`, say: 1 to 200 characters of ASCII, no space"
+            report(place, "SPEC206", message, hint)
+
+
 def _check_search(source: Source, data: Data) -> None:
     _check_repeats(source, data.get("search"), ("search",))
     fields = dict(list_fields(data))
@@ -318,6 +330,7 @@ _FILE_RULES: tuple[Callable[[Source, Data], None], ...] = (
     _check_fields,
     _check_conflict,
     _check_lists,
+    _check_operation_ids,
     _check_search,
     _check_overrides,
 )

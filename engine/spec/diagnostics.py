@@ -78,7 +78,8 @@ CODES: Mapping[str, tuple[str, str, str]] = {
     "SPEC205": ("name is not the file's", "`name` differs from the file's stem.", "Rename one of the two."),
     "SPEC206": (
         "not an identifier",
-        "Names of specs, tables, columns and rows are lower-case words with underscores, at most 63 characters.",
+        "Names of specs, tables, columns and rows are lower-case words with underscores, at most 63 characters; the id"
+        " of an operation has no spaces, and 1 to 200 characters of ASCII.",
         "Rename it.",
     ),
     "SPEC207": (

@@ -20,6 +20,8 @@ from engine.values.normalizers import NORMALIZERS
 IDENTIFIER = r"^[a-z_][a-z0-9_]{0,62}$"
 #: The name of a table, with or without its schema.
 TABLE = r"^[a-z_][a-z0-9_]{0,62}(\.[a-z_][a-z0-9_]{0,62})?$"
+#: The id of an operation, as `POST /api/v1/submissions` takes it too: printable ASCII without spaces.
+OPERATION_ID = r"^[!-~]{1,200}$"
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 UUID = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
@@ -193,8 +195,8 @@ class Spec(StrictModel):
     )
     operations: Annotated[dict[str, Override], BeforeValidator(_expand_operations)] = Field(
         min_length=1,
-        description="Operation ids, as a list; or a mapping from id to what is different for that operation "
-        "(`rows`, `when`, `fields.<name>.path` and `.normalize`), which may be empty.",
+        description="Operation ids (no spaces, at most 200 characters), as a list; or a mapping from id to what is "
+        "different for that operation (`rows`, `when`, `fields.<name>.path` and `.normalize`), which may be empty.",
         examples=[["company.derive.intel_briefing"]],
     )
     research: ResearchSpec | None = Field(

@@ -57,7 +57,7 @@ class StoreError(EngineError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached, or failed during a transaction, which it then rolled back."""
+    """The database cannot be reached, or the connection was lost: then it is not known whether a commit succeeded."""
 
 
 class StoreRefused(StoreError):

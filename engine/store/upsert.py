@@ -66,7 +66,7 @@ class Upsert:
         """Write `rows` for `org_id` in one transaction. Each maps fields and source columns to converted values.
 
         All rows of a call have the same source. Raises UnknownOrganisation, SourceRefused, StoreRefused for a row that
-        the database refuses, StoreUnavailable; then nothing is written.
+        the database refuses; then nothing is written. Raises StoreUnavailable; then the rows may have been written.
         """
         parameter_sets = [self.build_parameters(org_id, row) for row in rows]
         try:

@@ -27,7 +27,7 @@ from engine.runs.errors import InvalidStepConfig, TooManyQueuedSteps, UnknownOpe
 from engine.values import exact_json
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, read_optional_uuid, read_uuid
-from scripts.database_url import open_database
+from scripts.database_url import has_database, open_database, require_organisation
 from scripts.input_files import InputFileError, count_inputs, read_inputs
 
 #: The most runs of one submission, as in the API. A file with more inputs becomes several submissions.
@@ -89,6 +89,7 @@ def submit_inputs(
         ceiling=_compute_ceiling(here, step, _count_file(file) if file is not None else len(parsed)),
     )
     if dry_run:
+        _check_organisation(here, arguments.org_id)
         _print_dry_run(arguments.ceiling, as_json)
         return
     terminal.print_note(_describe_ceiling(arguments.ceiling))
@@ -115,6 +116,20 @@ def _compute_ceiling(here: Project, operations: list[str], runs: int) -> CostCei
     except (UnknownOperation, InvalidStepConfig) as error:
         raise typer.BadParameter(f"--step: {error.message}; {error.hint}") from error
     return compute_cost_ceiling(plans, load_prices(os.environ.get("DATA_ENGINE_PRICES")), steps, runs)
+
+
+def _check_organisation(here: Project, org_id: str) -> None:
+    """Raise UnknownOrganisation if the database has no such organisation; print a note if it cannot be asked."""
+    from engine.store.errors import StoreRefused, StoreUnavailable
+
+    if not has_database(here):
+        terminal.print_note("the organisation was not looked up: there is no database yet")
+        return
+    try:
+        with open_database(here) as dsn:
+            require_organisation(dsn, org_id)
+    except (StoreRefused, StoreUnavailable) as error:
+        terminal.print_note(f"the organisation was not looked up: {error.message}")
 
 
 def _describe_ceiling(ceiling: CostCeiling) -> str:

@@ -226,6 +226,15 @@ class TestSuperAdmin:
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_organisation")
         assert api.post(QUERY, {"org_id": "x"}, headers=bearer_headers(ADMIN_KEY)).status_code == 422
 
+    def test_is_told_to_use_a_tenants_token_where_only_tenants_are_answered(self, api: Api) -> None:
+        for token in (ADMIN_KEY, admin_jwt(sub=insert_admin(api))):
+            refused = read_error(
+                api.post("/api/v1/submissions", {}, headers=bearer_headers(token)), 401, "tenant_required"
+            )
+            assert "`dex token create`" in refused["hint"]
+        wrong = api.post("/api/v1/submissions", {}, headers=bearer_headers(ADMIN_KEY[:-1]))
+        assert read_error(wrong, 401, "invalid_token")["error"] == "Invalid API token"
+
     def test_a_token_that_does_not_hold(self, api: Api, org: str) -> None:
         admin = insert_admin(api)
         claims = {"type": "super_admin", "sub": admin, "exp": int(time.time()) + 600}

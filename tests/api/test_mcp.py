@@ -203,7 +203,7 @@ class TestWhoMay:
         message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
         read_error(api.post("/mcp", message), 401, "missing_token")
         read_error(api.post("/mcp", message, headers=bearer_headers("dex_unknown")), 401, "invalid_token")
-        read_error(api.post("/mcp", message, headers=bearer_headers(ADMIN_KEY)), 401, "invalid_token")
+        read_error(api.post("/mcp", message, headers=bearer_headers(ADMIN_KEY)), 401, "tenant_required")
         revoked = bearer_headers(api.insert_token(org, revoked_at="2026-01-01"))
         read_error(api.post("/mcp", message, headers=revoked), 401, "revoked_token")
 

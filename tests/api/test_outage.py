@@ -14,7 +14,7 @@ import pytest
 
 from api.http.errors import build_store_fault
 from engine.store.errors import StoreRefused
-from tests.api.loopback import Api, bearer_headers, internal_headers, run_api, session_jwt
+from tests.api.loopback import Api, bearer_headers, internal_headers, read_error, run_api, session_jwt
 
 SLUG = "company-intel-briefings"
 ROW = {"company_domain": "example.com", "raw_parallel_output": {"a": 1}}
@@ -125,6 +125,7 @@ def test_everything_says_so_and_recovers(wired: Api, wire: Wire) -> None:
 
 
 def test_cut_in_the_middle_of_a_statement(wired: Api, wire: Wire) -> None:
+    """The server does not notice and commits: nobody may be told that nothing was changed, and repeating is safe."""
     org = wired.insert_organisation()
     assert wired.upsert(SLUG, ROW, org).status_code == 200
     blocker = wired.hold_locks("select 1 from company_intel_briefings where org_id = %s for update", [org])
@@ -139,8 +140,13 @@ def test_cut_in_the_middle_of_a_statement(wired: Api, wire: Wire) -> None:
         wire.cut()
         thread.join(30)
     (answer,) = answers
-    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert "it is not known whether a write was kept" in read_error(answer, 503, "database_unavailable")["hint"]
+    deadline = time.monotonic() + 20
+    while wired.fetch_value("select raw_parallel_output from company_intel_briefings where org_id = %s", [org]) != 2:
+        assert time.monotonic() < deadline, "the statement whose answer was lost was not committed"
+        time.sleep(0.01)
     wire.mend()
+    assert wired.upsert(SLUG, body, org).json()["meta"]["outcome"] == "unchanged"
 
 
 def test_the_api_starts_without_its_database(database: str) -> None:

@@ -87,6 +87,13 @@ def test_a_script_takes_what_the_command_takes(world: World) -> None:
     assert run_script(world, "--since", "yesterday")[:2] == (2, "")
 
 
+def test_the_help_of_a_script_shows_what_a_person_may_type(world: World) -> None:
+    code, out, _ = run_script(world, "--help")
+    usage = out.splitlines()[0]
+    assert code == 0 and usage == "Usage: backfill_company_intel_briefings.py [OPTIONS]", out
+    assert "--submission" in out and "--shard" not in out and "[required]" not in out, out
+
+
 def test_without_the_packages_a_script_names_the_command_to_run() -> None:
     bare = [sys.executable, "-I", "-S", str(ROOT / "scripts" / "backfill_icp_job_titles.py")]
     done = subprocess.run(bare, capture_output=True, text=True)

@@ -37,8 +37,8 @@ class Exchange:
     number: int = 0  # for hooks that count
 
 
-#: Called before a request is passed on, and again before its answer is. May change `headers`, raise Cut, or return an
-#: answer of its own: (status, content type, body).
+#: Called before a request is passed on, and again before its answer is. May change `path`, `headers` and `body`,
+#: raise Cut, or return an answer of its own: (status, content type, body).
 Hook = Callable[[Exchange], tuple[int, str, bytes] | None]
 
 
@@ -67,7 +67,9 @@ def start_proxy(target: str, hook: Hook) -> Iterator[str]:
             try:
                 own = hook(exchange)
                 if own is None:
-                    exchange.answer = client.request(self.command, self.path, headers=exchange.headers, content=body)
+                    exchange.answer = client.request(
+                        exchange.method, exchange.path, headers=exchange.headers, content=exchange.body
+                    )
                     own = hook(exchange)
                 self.send(exchange, own)
             except (Cut, httpx.TransportError, BrokenPipeError, ConnectionResetError):

@@ -62,14 +62,13 @@ def test_missing_organisation_header_is_warned_of_and_repaired(world: World) -> 
 def test_unknown_spec_is_warned_of_and_repaired(world: World) -> None:
     """The runner is deployed before the API: its endpoint is not there yet."""
 
-    def unknown(exchange: Exchange) -> Any:
-        return (
-            (404, "application/json", b'{"error": "no such endpoint"}') if exchange.path.endswith("/upsert") else None
-        )
+    def ask_for_another_spec(exchange: Exchange) -> None:
+        exchange.path = exchange.path.replace("/icp-job-titles/", "/not-there-yet/")
 
     run_id = world.queue_run([ICP], CONTEXT)
-    worker = run_through_proxy(world, unknown)
-    assert "404" in format_warnings(worker)
+    worker = run_through_proxy(world, ask_for_another_spec)
+    assert "answered 404 unknown_route" in format_warnings(worker)
+    assert "deploy the API with the specs of the runner" in format_warnings(worker)
     assert_done(world, run_id, worker)
 
 

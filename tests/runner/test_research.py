@@ -9,6 +9,8 @@ import pytest
 
 from tests.plain_http import HTTP
 from tests.runner.conftest import ROOT, TRIGGER, Services, World, create_world
+from tests.runner.proxy import Exchange
+from tests.runner.test_faults import run_through_proxy
 from tests.runner.test_rows import run_dex, run_project
 
 FUNDING = "company.derive.funding"
@@ -77,8 +79,9 @@ def own(services: Services, tmp_path: Path, server_dsn: str, template: str) -> I
 
 def test_a_spec_is_researched_into_rows_and_a_second_one_reads_the_same_answer(own: World) -> None:
     context = {"company_name": "Acme", "company_domain": "not a domain", "domain": "https://www.Acme.com/about"}
+    refused = own.queue_run([FUNDING], {"company_name": "Nowhere", "domain": "not a domain", "known": []})
+    leave_to_an_older_api(own, refused)
     run_id = own.queue_run([FUNDING], {**context, "known": []})
-    own.queue_run([FUNDING], {"company_name": "Nowhere", "domain": "not a domain", "known": []})
     worker = own.run_worker()
     (order,) = [order for order in list_orders(own) if order["metadata"]["pipeline_run_id"] == run_id]
     assert order["input"] == "List the funding rounds of Acme (acme.com)."
@@ -105,6 +108,20 @@ def test_a_spec_is_researched_into_rows_and_a_second_one_reads_the_same_answer(o
         )
     ]
     assert len(list_orders(own)) == 1
+
+
+def leave_to_an_older_api(own: World, run_id: str) -> None:
+    """Execute a run beside an API that does not know the operation yet: it says so, and waits for the next runner."""
+
+    def ask_for_another_operation(exchange: Exchange) -> None:
+        if exchange.path.endswith("/normalize-inputs"):
+            exchange.body = exchange.body.replace(FUNDING.encode(), b"company.derive.futures")
+
+    worker = run_through_proxy(own, ask_for_another_operation)
+    run = own.select_run(run_id)
+    assert (worker.popen.returncode, run["status"]) == (1, "running"), worker.text
+    assert run["error_message"].endswith("; deploy the API with the specs of the runner"), run
+    own.expire_lease(run_id)
 
 
 def list_orders(own: World) -> list[dict[str, Any]]:

@@ -97,6 +97,14 @@ class TestFiles:
             "unpriced_processors": [],
         }
         assert world.select_rows("submissions") == []
+        words = ("submit", "--step", ICP, "--inputs", file, "--dry-run")
+        nobody = str(uuid.uuid4())
+        assert f"there is no organisation `{nobody}`" in world.run_dex(*words, "--org", nobody, status=2).stderr
+        offline = {"DATABASE_URL": "postgresql://localhost:9/offline"}
+        said = world.run_dex(*words, "--org", nobody, **offline)
+        assert (
+            "120.00 USD" in said.stdout and "the organisation was not looked up: the database does not" in said.stderr
+        )
 
     def test_submitted_again_under_its_key_it_goes_on_where_it_stopped(self, world: World, tmp_path: Path) -> None:
         """The queue is full in the middle of the file, as an interruption may come anywhere."""

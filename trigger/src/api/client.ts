@@ -56,6 +56,7 @@ export class InternalApiError extends Error {
 }
 
 const MS_PER_SECOND = 1000;
+const NOT_FOUND = 404;
 // The attempts take about two minutes in all, longer than a deployment of the API.
 const DEFAULT_RETRY: RetryPolicy = { attempts: 10, firstPauseMs: 500, longestPauseMs: 20 * MS_PER_SECOND };
 
@@ -221,9 +222,15 @@ function buildError(path: string, response: Response, answer: JsonObject | undef
   const message = [
     `POST ${path} answered ${status}${code === null ? "" : ` ${code}`}: ${sentence}`,
     ...listRefusedFields(answer),
+    ...(isEndpointMissing(path, status, code) ? ["deploy the API with the specs of the runner"] : []),
   ];
   const isRetryable = status >= 500 || [408, 425, 429].includes(status);
   return new InternalApiError(message.join("; "), path, status, code, isRetryable, readRetryAfter(response));
+}
+
+/** Return whether the API knows fewer specs or operations than this runner, and not that a record is missing. */
+function isEndpointMissing(path: string, status: number, code: string | null): boolean {
+  return status === NOT_FOUND && (code === "unknown_route" || path.endsWith("/normalize-inputs"));
 }
 
 /** List the name and code of each field in `detail`. Messages are left out, since they may quote what was sent. */
