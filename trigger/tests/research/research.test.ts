@@ -10,7 +10,7 @@ import { createRecordedServer } from "../../recorded-provider/server.js";
 import { isObject, parseJson, stringifyJson, type Json, type JsonObject } from "../../src/json/exact.js";
 import { operations } from "../../src/operations/generated/index.js";
 import type { NormalizeInputs } from "../../src/research/inputs.js";
-import type { Operation, StepConfig } from "../../src/research/operation.js";
+import { parseStepConfig, type Operation, type StepConfig } from "../../src/research/operation.js";
 import { createParallelProvider } from "../../src/research/parallel.js";
 import { MaybeBoughtError } from "../../src/research/provider.js";
 import type { Action, OrderEnd, Placement, PlacementRequest, StepOrders } from "../../src/research/orders.js";
@@ -359,6 +359,10 @@ describe("each end at the provider", () => {
     await using provider = await startScriptedServer(active, { status: 200, body: '{"status": "paused"}' });
     const state = await createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url }).fetchState("trun_1", 0);
     assert.deepEqual(state, { kind: "active", status: "paused" });
+  });
+
+  test("a time that is written with decimals is a time", () => {
+    assert.deepEqual(parseStepConfig(parseJson('{"timeout_seconds": 60.0}')), { timeout_seconds: 60 });
   });
 
   test("an order is answered with nothing: it may have been accepted", async () => {
