@@ -122,10 +122,13 @@ def test_an_api_that_stops_answering_is_said_and_tried_again(console: Console, t
 
 
 def test_an_unknown_address_leads_on(console: Console, token: str) -> None:
-    page = console.context.new_page()
-    console.open(key=token)
-    page.goto(f"{console.api.url}/console#/nowhere")
-    page.get_by_text(re.compile("no such page")).wait_for()
+    page = console.open("#/nowhere", key=token)
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+
+
+def test_the_rows_of_no_spec_in_particular_can_be_opened_directly(console: Console, token: str) -> None:
+    page = console.open("#/rows", key=token)
+    expect(page).to_have_url(re.compile("#/rows/company_intel_briefings$"))
 
 
 def open_page(console: Console, token: str, name: str) -> Page:
