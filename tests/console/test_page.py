@@ -129,6 +129,15 @@ def test_an_unknown_address_leads_on(console: Console, token: str) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
 
 
+def test_a_page_of_someone_else_in_place_of_the_api_is_told_from_a_mistake_of_ours(
+    console: Console, token: str
+) -> None:
+    page = console.open(key=token)
+    page.route("**/api/v1/**", lambda route: route.fulfill(body="<html>Sign in to this network</html>"))
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Costs").click()
+    expect(page.get_by_role("alert").first).to_contain_text("Something else answered in place of the API.")
+
+
 def test_the_rows_of_no_spec_in_particular_can_be_opened_directly(console: Console, token: str) -> None:
     page = console.open("#/rows", key=token)
     expect(page).to_have_url(re.compile("#/rows/company_intel_briefings$"))
