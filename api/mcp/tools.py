@@ -18,6 +18,7 @@ from api.mcp.spec_facts import describe_spec, summarize_spec
 from engine.columns import is_document_column, list_columns
 from engine.plan import Plan
 from engine.plans import UnknownSpec, find_plan
+from engine.rows.query import OPTIONS
 from engine.values.uuid_text import parse_uuid
 
 INSTRUCTIONS: Final = (
@@ -61,7 +62,10 @@ async def call_tool(tool: AgentTool, call: ToolCall, arguments: Mapping[str, Any
     try:
         decoded = tool.arguments.model_validate(arguments)
     except ValidationError as error:
-        raise build_invalid_fault(error.errors()) from error
+        fault = build_invalid_fault(error.errors())
+        if "openapi.json" in fault.hint:  # which an agent cannot read
+            fault.hint = f"the tool's schema describes the arguments of `{tool.name}`"
+        raise fault from error
     return shorten_answer(await tool.answer(call, decoded), decoded.max_bytes)
 
 
@@ -114,7 +118,15 @@ async def _query_rows(call: ToolCall, arguments: Query) -> bytes:
     return _add_notes(text, notes) if notes else text
 
 
+#: The options of the query endpoint, whose body has them beside the filters.
+_OPTIONS: Final = (*OPTIONS, "fields", "cursor")
+
+
 def _build_query_body(arguments: Query) -> dict[str, Any]:
+    for name in arguments.filters:
+        if name in _OPTIONS:  # the endpoint would read it as its own option
+            hint = f"give `{name}` beside `filters`" if name in Query.model_fields else "leave it out"
+            raise Fault("unknown_field", f"`filters`: `{name}` is no column", hint=hint)
     options = {name: getattr(arguments, name) for name in ("order", "q", "fields", "cursor", "count")}
     return {**arguments.filters, **{name: value for name, value in options.items() if value is not None}} | {
         "limit": arguments.limit
@@ -154,7 +166,11 @@ async def _get_row(call: ToolCall, arguments: Get) -> bytes:
 
 
 async def _explain_row(call: ToolCall, arguments: Explain) -> bytes:
-    path = f"/api/v1/{call.find_plan(arguments.spec).slug}"
+    plan = call.find_plan(arguments.spec)
+    path = f"/api/v1/{plan.slug}"
+    if (arguments.id is None) == (not arguments.key) or (arguments.key and arguments.field is not None):
+        names = ", ".join(f"`{name}`" for name in plan.conflict if name != "org_id")
+        raise Fault("invalid_body", "give either `id`, and `field` for one cell, or `key`", hint=f"the key is {names}")
     if arguments.id is not None:
         return await call.client.get(f"{path}/{_read_row_id(arguments.id)}/explain", {"field": arguments.field})
     return await call.client.get(f"{path}/explain", arguments.key)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from typing import Any, Final
 
 from engine.plan import Plan
 from engine.rows.explain import Trace
+from engine.rows.render import dump_json
 from engine.values.column_types import shorten_json
 
 _MOST_EXAMPLES: Final = 3
@@ -32,7 +35,7 @@ class ColumnStatistics:
             self.missing += 1
             return
         self.values += 1
-        text = trace.result if isinstance(trace.result, str) else shorten_json(trace.result)
+        text = _format_result(trace.result)
         known = [example["value"] for example in self.examples]
         if len(known) < _MOST_EXAMPLES and text[:200] not in known:
             self.examples.append({"value": text[:200], "step_result_id": step_result_id})
@@ -41,6 +44,13 @@ class ColumnStatistics:
         """Return the statistics as a JSON object, for the samples endpoint."""
         counts = {"values": self.values, "missing": self.missing, "refused": self.refused}
         return {"name": self.name, **counts, "examples": self.examples}
+
+
+def _format_result(result: Any) -> str:
+    """Return the start of a column's value as text."""
+    if isinstance(result, Decimal | date):  # which JSON has not
+        return dump_json(result).decode().strip('"')
+    return result if isinstance(result, str) else shorten_json(result)
 
 
 def count_values_by_column(plan: Plan, traces: Iterable[tuple[str, Trace]]) -> list[ColumnStatistics]:

@@ -24,6 +24,7 @@ from tests.forked_dex import find_dex
 ROOT = Path(__file__).resolve().parents[2]
 SPEC, SLUG = "company_intel_briefings", "company-intel-briefings"
 MODES = ("auto", "legacy")
+UNKNOWN = "3f0c3a0e-6a58-4f0e-9a52-1f4c6a3f1c11"
 
 
 @asynccontextmanager
@@ -173,7 +174,12 @@ async def test_nothing_leaves_the_organisation(api: Api, org: str) -> None:
         ("query", {"spec": SPEC, "filter": {}}, "did you mean `filters`?"),
         ("query", {"spec": SPEC, "filters": {"company_domian": "x"}}, "did you mean `company_domain`?"),
         ("query", {"spec": SPEC, "filters": {"company_domain": {"like": "x"}}}, "unknown operator"),
-        ("query", {"spec": SPEC, "limit": 0}, "limit"),
+        ("query", {"spec": SPEC, "limit": 0}, "the tool's schema describes the arguments of `query`"),
+        ("query", {"spec": SPEC, "filters": {"limit": 1000}}, "give `limit` beside `filters`"),
+        ("query", {"spec": SPEC, "filters": {"offset": 1}}, "`filters`: `offset` is no column"),
+        ("explain", {"spec": SPEC}, "give either `id`"),
+        ("explain", {"spec": SPEC, "id": UNKNOWN, "key": {"company_domain": "x.com"}}, "give either `id`"),
+        ("explain", {"spec": SPEC, "key": {"company_domain": "x.com"}, "field": "processor"}, "give either `id`"),
         ("query", {"spec": SPEC, "cursor": "x"}, "cursor"),
         ("query", {"spec": SPEC, "max_bytes": 10**9}, "max_bytes"),
         ("get", {"spec": SPEC, "id": "1"}, "UUID"),

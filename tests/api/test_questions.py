@@ -15,9 +15,10 @@ from engine.plan import Plan
 from engine.rows.filters import Operator, list_operators
 from engine.rows.ordering import list_order_columns
 from engine.tables import draft_migration
-from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, read_error, run_api
+from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, read_data, read_error, run_api
 from tests.conftest import create_database
 from tests.database.conftest import compile_text
+from tests.world import build_payload, insert_step
 
 TEXT = """\
 spec: 1
@@ -381,3 +382,16 @@ def test_the_command_line_knows_the_same_words(rounds: Api, own: str, tmp_path: 
         "open": False,
     }
     assert "".join(ask(rounds, own, **filters)) == "CG"
+
+
+def test_examples_are_shown_of_every_type(rounds: Api) -> None:
+    """Those of the newest step results: decimals, dates and moments are no values of JSON."""
+    org = rounds.insert_organisation()
+    _, run = rounds.insert_submission(org)
+    with rounds.connect_owner() as connection:
+        insert_step(connection, run, payload=build_payload("test.rounds", {**build_row(2), "amount": 1e20}))
+    answer = rounds.client.get("/api/v1/specs/rounds/samples", headers=internal_headers(org))
+    examples = {column["name"]: [one["value"] for one in column["examples"]] for column in read_data(answer)["columns"]}
+    assert (examples["amount"], examples["day"]) == (["1" + "0" * 20], ["2026-01-03"])
+    assert examples["seen"][0].startswith("2026-01-03T00:00:00.123456")
+    assert all(values for name, values in examples.items() if name != "source")

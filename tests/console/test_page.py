@@ -87,6 +87,9 @@ def test_it_fits_a_phone(console: Console, token: str, name: str) -> None:
     console.page.set_viewport_size({"width": 360, "height": 740})
     page = open_page(console, token, name)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    # A column's name may have 59 characters.
+    page.evaluate("for (const name of document.querySelectorAll('dl.columns dt')) name.textContent = 'x'.repeat(59)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_the_keyboard_is_enough(console: Console, token: str) -> None:
@@ -130,10 +133,22 @@ def test_an_api_that_stops_answering_is_said_and_tried_again(console: Console, t
 
 
 def test_an_unknown_address_leads_on(console: Console, token: str) -> None:
-    page = console.context.new_page()
-    console.open(key=token)
-    page.goto(f"{console.api.url}/console#/nowhere")
-    page.get_by_text(re.compile("no such page")).wait_for()
+    page = console.open("#/nowhere", key=token)
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+
+
+def test_a_page_of_someone_else_in_place_of_the_api_is_told_from_a_mistake_of_ours(
+    console: Console, token: str
+) -> None:
+    page = console.open(key=token)
+    page.route("**/api/v1/**", lambda route: route.fulfill(body="<html>Sign in to this network</html>"))
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="Costs").click()
+    expect(page.get_by_role("alert").first).to_contain_text("Something else answered in place of the API.")
+
+
+def test_the_rows_of_no_spec_in_particular_can_be_opened_directly(console: Console, token: str) -> None:
+    page = console.open("#/rows", key=token)
+    expect(page).to_have_url(re.compile("#/rows/company_intel_briefings$"))
 
 
 def open_page(console: Console, token: str, name: str) -> Page:

@@ -130,11 +130,12 @@ function Page({ session, address, organisation }: PageProps): VNode {
     if (page === "costs") return <CostsPage {...about} />;
   }
   return (
-    <Empty title="There is no such page">
+    <>
+      <h1>There is no such page</h1>
       <p>
         The address names nothing the console knows. <a href="#/">Go to the overview</a>.
       </p>
-    </Empty>
+    </>
   );
 }
 

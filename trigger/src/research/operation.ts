@@ -1,5 +1,5 @@
 /** The types of an operation, of a step's configuration for it, and of its result. */
-import type { Json, JsonObject } from "../json/exact.js";
+import { Numeral, type Json, type JsonObject } from "../json/exact.js";
 import type { Input } from "./inputs.js";
 import type { OutputSchema } from "./provider.js";
 
@@ -62,7 +62,8 @@ export interface StepConfig {
 /** Parse a step's configuration; a key that is absent or invalid is left out, so that its default applies. */
 export function parseStepConfig(value: Json): StepConfig {
   const config = (typeof value === "object" && value !== null ? value : {}) as JsonObject;
-  const { processor, timeout_seconds: timeoutSeconds, refresh } = config;
+  const { processor, timeout_seconds: seconds, refresh } = config;
+  const timeoutSeconds = seconds instanceof Numeral ? Number(seconds) : seconds; // 60.0 keeps its digits
   return {
     ...(typeof processor === "string" && processor.trim() !== "" ? { processor: processor.trim() } : {}),
     ...(typeof timeoutSeconds === "number" && timeoutSeconds > 0 ? { timeout_seconds: timeoutSeconds } : {}),

@@ -1,27 +1,35 @@
 /** Orders research from Parallel's Task API through the official SDK. */
 import Parallel, { APIConnectionError, APIConnectionTimeoutError, APIError } from "parallel-web";
 
-import { parseJson } from "../json/exact.js";
+import { isObject, parseJson } from "../json/exact.js";
 import { toMessage } from "../logger.js";
 import { readRequired, readRequiredUrl, type Environment } from "../settings.js";
 import { MaybeBoughtError, NotBoughtError, type Order, type Provider, type ResearchState } from "./provider.js";
 
-/** Statuses of research that has not ended. */
-const ACTIVE_STATUSES = ["queued", "running"];
+/**
+ * Statuses of research that will have no result, in words. A status that is neither here nor known otherwise is one that
+ * the provider added: its research has not ended, for what was paid for must not be given up.
+ */
+const ENDINGS: Readonly<Record<string, string>> = {
+  failed: "failed at the provider",
+  cancelled: "was cancelled at the provider",
+  cancelling: "is being cancelled at the provider",
+  action_required: "waits at the provider for an action by a person",
+};
 /** Codes of network errors that mean that the request certainly did not arrive. */
 const NEVER_SENT_CODES = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN"];
 const REQUEST_TIMEOUT_MS = 30_000;
 
 /**
- * Create the provider for PARALLEL_BASE_URL, or for Parallel's own address. Throws SettingError without
- * PARALLEL_API_KEY.
+ * Create the provider for PARALLEL_BASE_URL, or for Parallel's own address. A request may take `timeoutMs`, beyond the
+ * time for which the provider blocks it. Throws SettingError without PARALLEL_API_KEY.
  */
-export function createParallelProvider(env: Environment): Provider {
+export function createParallelProvider(env: Environment, timeoutMs = REQUEST_TIMEOUT_MS): Provider {
   const client = new Parallel({
     apiKey: readRequired(env, "PARALLEL_API_KEY", "the key that research is bought with"),
     baseURL: env["PARALLEL_BASE_URL"] ? readRequiredUrl(env, "PARALLEL_BASE_URL", "the provider's address") : null,
     maxRetries: 0, // a retry by the SDK could order twice
-    timeout: REQUEST_TIMEOUT_MS,
+    timeout: timeoutMs,
     logLevel: "off", // the SDK logs bodies
   });
   return {
@@ -34,8 +42,10 @@ async function orderResearch(client: Parallel, order: Order): Promise<string> {
   const { prompt, processor, outputSchema, metadata } = order;
   const spec = outputSchema === null ? {} : { task_spec: { output_schema: outputSchema } };
   try {
-    const run = await client.taskRun.create({ input: prompt, processor, metadata, ...spec });
-    if (typeof run.run_id === "string" && run.run_id !== "") return run.run_id;
+    const body = { input: prompt, processor, metadata, ...spec };
+    const run: unknown = await limitTime(client.timeout, undefined, (options) => client.taskRun.create(body, options));
+    const runId = isObject(run) ? run["run_id"] : undefined;
+    if (typeof runId === "string" && runId.trim() !== "") return runId;
   } catch (error) {
     throw classifyOrderError(error);
   }
@@ -62,13 +72,35 @@ async function fetchState(
   signal?: AbortSignal,
 ): Promise<ResearchState> {
   try {
-    const options = { timeout: seconds * 1000 + REQUEST_TIMEOUT_MS, signal: signal ?? null };
-    const response = await client.taskRun.result(runId, { timeout: seconds }, options).asResponse();
-    return { kind: "done", envelope: parseJson(await response.text()) };
+    const text = await limitTime(seconds * 1000 + client.timeout, signal, async (options) => {
+      const response = await client.taskRun.result(runId, { timeout: seconds }, options).asResponse();
+      return await response.text();
+    });
+    return { kind: "done", envelope: parseJson(text) };
   } catch (error) {
     const isNoResult = error instanceof APIError && (error.status === 408 || error.status === 404);
     return isNoResult ? fetchStatus(client, runId) : { kind: "unreachable", message: describeError(error) };
   }
+}
+
+/**
+ * Call the provider, and throw when its whole answer is not there within `ms`, or `signal` is aborted.
+ *
+ * The SDK's own timeout ends with the headers: without this, a body that stalls, or one that Node fails to decompress,
+ * is awaited forever.
+ */
+async function limitTime<Value>(
+  ms: number,
+  signal: AbortSignal | undefined,
+  call: (options: { timeout: number; signal: AbortSignal }) => Promise<Value>,
+): Promise<Value> {
+  const limit = AbortSignal.any([AbortSignal.timeout(ms), ...(signal === undefined ? [] : [signal])]);
+  const tooLate = new Promise<never>((_, reject) => {
+    limit.addEventListener("abort", () => {
+      reject(limit.reason as Error);
+    });
+  });
+  return await Promise.race([tooLate, call({ timeout: ms, signal: limit })]);
 }
 
 /**
@@ -77,14 +109,18 @@ async function fetchState(
  */
 async function fetchStatus(client: Parallel, runId: string): Promise<ResearchState> {
   try {
-    const run = await client.taskRun.retrieve(runId);
+    const run = await limitTime(client.timeout, undefined, (options) => client.taskRun.retrieve(runId, options));
     if (typeof run.status !== "string") {
       return { kind: "unreachable", message: "the provider's answer names no status" };
     }
-    if (run.status === "completed" || ACTIVE_STATUSES.includes(run.status)) {
-      return { kind: "active", status: run.status };
-    }
-    return { kind: "ended", status: run.status, message: describeEnd(runId, run.status, run.error?.message) };
+    const ending = ENDINGS[run.status];
+    if (ending === undefined) return { kind: "active", status: run.status };
+    const { message } = readErrorBody(run.error);
+    return {
+      kind: "ended",
+      status: run.status,
+      message: `research \`${runId}\` ${ending}${message ? `: ${message}` : ""}`,
+    };
   } catch (error) {
     if (!(error instanceof APIError) || error.status !== 404) {
       return { kind: "unreachable", message: describeError(error) };
@@ -93,34 +129,28 @@ async function fetchStatus(client: Parallel, runId: string): Promise<ResearchSta
   }
 }
 
-function describeEnd(runId: string, status: string, message: string | undefined): string {
-  const endings: Record<string, string> = {
-    failed: "failed at the provider",
-    cancelled: "was cancelled at the provider",
-    cancelling: "is being cancelled at the provider",
-    action_required: "waits at the provider for an action by a person",
-  };
-  const ended = endings[status] ?? `has the unknown status \`${status}\``;
-  return `research \`${runId}\` ${ended}${message ? `: ${message}` : ""}`;
-}
-
 function describeError(error: unknown): string {
-  if (error instanceof APIConnectionTimeoutError) return "the provider did not answer in time";
+  const isTooLate = error instanceof DOMException && error.name === "TimeoutError";
+  if (isTooLate || error instanceof APIConnectionTimeoutError) return "the provider did not answer in time";
   if (error instanceof APIConnectionError) {
     return `the provider cannot be reached: ${readCauseCode(error) || toMessage(error)}`;
   }
   if (!(error instanceof APIError) || error.status === undefined) {
     return `the provider's answer cannot be read: ${toMessage(error)}`;
   }
-  const { message, ref_id: reference } = readErrorBody(error.error);
+  const { message, reference } = readErrorBody(error.error);
   const detail = message ? `: ${message}` : "";
   return `the provider answered ${error.status}${detail}${reference ? ` (ref ${reference})` : ""}`;
 }
 
 /** Read the provider's `{type: "error", error: {ref_id, message}}`; a proxy's body may be anything, and gives {}. */
-function readErrorBody(body: unknown): { message?: string; ref_id?: string } {
-  const inner = typeof body === "object" && body !== null && "error" in body ? body.error : body;
-  return typeof inner === "object" && inner !== null ? inner : {};
+function readErrorBody(body: unknown): { message?: string; reference?: string } {
+  const inner = isObject(body) && "error" in body ? body["error"] : body;
+  const { message, ref_id: reference } = isObject(inner) ? inner : {};
+  return {
+    ...(typeof message === "string" ? { message } : {}),
+    ...(typeof reference === "string" ? { reference } : {}),
+  };
 }
 
 function readCauseCode(error: APIConnectionError): string {

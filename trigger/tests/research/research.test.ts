@@ -10,8 +10,9 @@ import { createRecordedServer } from "../../recorded-provider/server.js";
 import { isObject, parseJson, stringifyJson, type Json, type JsonObject } from "../../src/json/exact.js";
 import { operations } from "../../src/operations/generated/index.js";
 import type { NormalizeInputs } from "../../src/research/inputs.js";
-import type { Operation, StepConfig } from "../../src/research/operation.js";
+import { parseStepConfig, type Operation, type StepConfig } from "../../src/research/operation.js";
 import { createParallelProvider } from "../../src/research/parallel.js";
+import { MaybeBoughtError } from "../../src/research/provider.js";
 import type { Action, OrderEnd, Placement, PlacementRequest, StepOrders } from "../../src/research/orders.js";
 import { conductResearch, UnreachableError, type Research } from "../../src/research/research.js";
 import { SettingError } from "../../src/settings.js";
@@ -340,6 +341,35 @@ describe("each end at the provider", () => {
         ),
     );
     assert.deepEqual([book.status, book.events.at(-1)], ["open", "released"]);
+  });
+
+  test("an answer that stalls after its headers is given up, and asked for again", async () => {
+    await using provider = await startScriptedServer((response) => {
+      response.writeHead(200, { "content-type": "application/json", "content-length": "500" }).write("{");
+    });
+    const stalled = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url }, 200);
+    const state = { kind: "unreachable", message: "the provider did not answer in time" };
+    assert.deepEqual(await stalled.fetchState("trun_1", 0), state);
+    const order = stalled.orderResearch({ prompt: "p", processor: "core", outputSchema: null, metadata: {} });
+    await assert.rejects(order, new MaybeBoughtError("the provider did not answer in time"));
+  });
+
+  test("a status that the provider added is no end of the research", async () => {
+    const active = { status: 408, body: "{}" };
+    await using provider = await startScriptedServer(active, { status: 200, body: '{"status": "paused"}' });
+    const state = await createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url }).fetchState("trun_1", 0);
+    assert.deepEqual(state, { kind: "active", status: "paused" });
+  });
+
+  test("a time that is written with decimals is a time", () => {
+    assert.deepEqual(parseStepConfig(parseJson('{"timeout_seconds": 60.0}')), { timeout_seconds: 60 });
+  });
+
+  test("an order is answered with nothing: it may have been accepted", async () => {
+    await using provider = await startScriptedServer({ status: 200, body: "null" });
+    const { result } = await conduct({ base: provider.url });
+    assert.equal(result.error?.code, "order_unknown");
+    assert.match(result.error.message, /^the provider accepted the request without naming a run;/);
   });
 
   test("nobody listens: ordered again until it is clear that nothing was bought", async () => {

@@ -50,6 +50,7 @@ export function useAddress(): Address {
       setHash(location.hash);
     };
     addEventListener("hashchange", update);
+    update(); // the effects of children ran before this one, and may have navigated
     return () => {
       removeEventListener("hashchange", update);
     };

@@ -83,7 +83,13 @@ export async function fetchJson<T, M = Record<string, unknown>>(
   const sent = early.get(path);
   early.delete(path);
   const response = await (sent ?? sendRequest(path, options));
-  return parseJson(await response.text()) as Answer<T, M>;
+  const text = await response.text();
+  try {
+    return parseJson(text) as Answer<T, M>;
+  } catch {
+    const hint = "A proxy or the sign-in page of a network does that: reload the page.";
+    throw new Problem("Something else answered in place of the API.", response.status, "no_json", hint);
+  }
 }
 
 async function readProblem(response: Response): Promise<Problem> {
