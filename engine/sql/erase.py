@@ -7,8 +7,9 @@ ASCII, so those that occur in the searched names are translated. JSON may write 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from engine.sql.identifiers import quote, quote_table
 
@@ -265,10 +266,15 @@ def build_left_rows_sql(schema: str, table: str) -> str:
     return f"select id from {quote(schema)}.{quote(table)} where id = any(%(rows)s::uuid[])"
 
 
+#: A digest in hexadecimal: letters such as "ada" in it are nobody's name.
+_DIGEST: Final = "^[0-9a-f]{32,}$"
+
+
 def build_mentions_sql(schema: str, table: str, columns: Sequence[str], *, has_id: bool, has_org: bool) -> str:
     """Build the query for the rows of a table that mention a searched text: (id or physical place, the columns)."""
     places = "id::text" if has_id else "ctid::text"
-    matches: Mapping[str, str] = {column: build_match(f"{quote(column)}::text") for column in columns}
+    texts = {column: f"{quote(column)}::text" for column in columns}
+    matches = {column: f"({build_match(text)} and {text} !~ '{_DIGEST}')" for column, text in texts.items()}
     names = ", ".join(f"case when {match} then {_quote_text(column)} end" for column, match in matches.items())
     scope = "org_id::text = %(org_id)s and " if has_org else "id::text = %(org_id)s and " if table == "orgs" else ""
     return f"""

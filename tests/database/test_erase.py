@@ -217,6 +217,16 @@ def _list_rows_of(world: World, org: str) -> set[str]:
     return found
 
 
+def test_a_short_name_is_not_found_in_digests(office: Office) -> None:
+    digest = "ada" * 21 + "0"
+    row = (office.org, "CI", digest)
+    office.world.db.execute("insert into api_tokens (org_id, name, token_hash) values (%s, %s, %s)", row)
+    assert list(office.erase(read_person("Ada")).mentions) == []
+    office.world.db.execute("update api_tokens set name = 'of Ada' where token_hash = %s", [digest])
+    (mention,) = office.erase(read_person("Ada")).mentions
+    assert (mention.table, list(mention.columns)) == ("api_tokens", ["name"])
+
+
 def test_a_company_is_gone_and_its_people_stay(office: Office) -> None:
     world = office.world
     office.backfill()
