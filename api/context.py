@@ -65,7 +65,8 @@ class Context:
         """
         share = self._shares[pool_share.get()]
         try:
-            await (asyncio.wait_for(share.acquire(), CHECKOUT_TIMEOUT) if share.locked() else share.acquire())
+            async with asyncio.timeout(CHECKOUT_TIMEOUT):
+                await share.acquire()
         except TimeoutError:
             raise build_busy_fault("its share of the connections stayed in use") from None
         try:
@@ -74,9 +75,20 @@ class Context:
                 wrap_errors(),
                 self.pool.connection(timeout=CHECKOUT_TIMEOUT) as connection,
             ):
+                _raise_if_canceled()
                 yield connection
         finally:
             share.release()
+
+
+def _raise_if_canceled() -> None:
+    """Raise CancelledError if the task was canceled, as when its client has left.
+
+    The pool waits by `asyncio.wait_for`, which in Python 3.11 drops a cancellation that comes with a connection.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 @asynccontextmanager

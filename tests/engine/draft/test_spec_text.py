@@ -224,7 +224,7 @@ NAMED = st.dictionaries(
 
 @pytest.mark.law
 @settings(max_examples=count_examples(40, 800), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(JSON | NAMED, st.sampled_from(["company.derive.x", "person.y", "Weird Op/1", "a.b.c.d", "company", "users"]))
+@given(JSON | NAMED, st.sampled_from(["company.derive.x", "person.y", "Weird-Op/1", "a.b.c.d", "company", "users"]))
 def test_every_draft_passes_the_checks(sample: Any, operation: str) -> None:
     try:
         files = spec_text.draft_from_sample(operation, exact_json.loads(json.dumps(sample)))
