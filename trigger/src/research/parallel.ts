@@ -28,6 +28,7 @@ export function createParallelProvider(env: Environment, timeoutMs = REQUEST_TIM
   const client = new Parallel({
     apiKey: readRequired(env, "PARALLEL_API_KEY", "the key that research is bought with"),
     baseURL: env["PARALLEL_BASE_URL"] ? readRequiredUrl(env, "PARALLEL_BASE_URL", "the provider's address") : null,
+    fetchOptions: { redirect: "manual" }, // `fetch` would send the header with the key to any host
     maxRetries: 0, // a retry by the SDK could order twice
     timeout: timeoutMs,
     logLevel: "off", // the SDK logs bodies
@@ -138,9 +139,21 @@ function describeError(error: unknown): string {
   if (!(error instanceof APIError) || error.status === undefined) {
     return `the provider's answer cannot be read: ${toMessage(error)}`;
   }
+  if (error.status < 400) {
+    return (
+      `the provider answered ${error.status}, a redirect${describeTarget(error.headers)}, which is not followed: ` +
+      "another host would get the key; set `PARALLEL_BASE_URL` to the provider's own address"
+    );
+  }
   const { message, reference } = readErrorBody(error.error);
   const detail = message ? `: ${message}` : "";
   return `the provider answered ${error.status}${detail}${reference ? ` (ref ${reference})` : ""}`;
+}
+
+/** Return ` to <origin>` for the target of a redirect; its path may contain anything. */
+function describeTarget(headers: unknown): string {
+  const target = headers instanceof Headers ? (headers.get("location") ?? "") : "";
+  return URL.canParse(target) ? ` to ${new URL(target).origin}` : "";
 }
 
 /** Read the provider's `{type: "error", error: {ref_id, message}}`; a proxy's body may be anything, and gives {}. */

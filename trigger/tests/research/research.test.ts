@@ -343,6 +343,20 @@ describe("each end at the provider", () => {
     assert.deepEqual([book.status, book.events.at(-1)], ["open", "released"]);
   });
 
+  test("a redirect is not followed, for the other host would get the key", async () => {
+    await using other = await startScriptedServer({ status: 200, body: '{"run_id": "trun_1", "status": "completed"}' });
+    const headers = { location: `${other.url}/v1/elsewhere` };
+    await using provider = await startScriptedServer({ status: 307, body: "", headers });
+    const message =
+      `the provider answered 307, a redirect to ${other.url}, which is not followed: ` +
+      "another host would get the key; set `PARALLEL_BASE_URL` to the provider's own address";
+    const redirected = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url });
+    assert.deepEqual(await redirected.fetchState("trun_1", 0), { kind: "unreachable", message });
+    const order = redirected.orderResearch({ prompt: "p", processor: "core", outputSchema: null, metadata: {} });
+    await assert.rejects(order, new MaybeBoughtError(message));
+    assert.deepEqual([provider.requests.length, other.requests.length], [2, 0]);
+  });
+
   test("an answer that stalls after its headers is given up, and asked for again", async () => {
     await using provider = await startScriptedServer((response) => {
       response.writeHead(200, { "content-type": "application/json", "content-length": "500" }).write("{");
