@@ -48,14 +48,14 @@ async function orderResearch(client: Parallel, order: Order): Promise<string> {
     const runId = isObject(run) ? run["run_id"] : undefined;
     if (typeof runId === "string" && runId.trim() !== "") return runId;
   } catch (error) {
-    throw classifyOrderError(error);
+    throw classifyOrderError(client, error);
   }
   throw new MaybeBoughtError("the provider accepted the request without naming a run");
 }
 
 /** Convert a failed request's error to NotBoughtError, or to MaybeBoughtError when it may have been accepted. */
-function classifyOrderError(error: unknown): Error {
-  const message = describeError(error);
+function classifyOrderError(client: Parallel, error: unknown): Error {
+  const message = hideKey(client, describeError(error));
   if (error instanceof APIConnectionError) {
     return NEVER_SENT_CODES.includes(readCauseCode(error))
       ? new NotBoughtError(message, true)
@@ -80,7 +80,7 @@ async function fetchState(
     return { kind: "done", envelope: parseJson(text) };
   } catch (error) {
     const isNoResult = error instanceof APIError && (error.status === 408 || error.status === 404);
-    return isNoResult ? fetchStatus(client, runId) : { kind: "unreachable", message: describeError(error) };
+    return isNoResult ? fetchStatus(client, runId) : { kind: "unreachable", message: hideKey(client, describeError(error)) };
   }
 }
 
@@ -115,19 +115,27 @@ async function fetchStatus(client: Parallel, runId: string): Promise<ResearchSta
       return { kind: "unreachable", message: "the provider's answer names no status" };
     }
     const ending = ENDINGS[run.status];
-    if (ending === undefined) return { kind: "active", status: run.status };
+    if (ending === undefined) return { kind: "active", status: hideKey(client, run.status) };
     const { message } = readErrorBody(run.error);
     return {
       kind: "ended",
       status: run.status,
-      message: `research \`${runId}\` ${ending}${message ? `: ${message}` : ""}`,
+      message: hideKey(client, `research \`${runId}\` ${ending}${message ? `: ${message}` : ""}`),
     };
   } catch (error) {
     if (!(error instanceof APIError) || error.status !== 404) {
-      return { kind: "unreachable", message: describeError(error) };
+      return { kind: "unreachable", message: hideKey(client, describeError(error)) };
     }
     return { kind: "ended", status: "unknown", message: `the provider does not know run \`${runId}\`` };
   }
+}
+
+/**
+ * Replace the key wherever the provider, a proxy or `fetch` repeats it: messages are logged, and stored where tenants
+ * read them.
+ */
+function hideKey(client: Parallel, message: string): string {
+  return message.replaceAll(client.apiKey, "[PARALLEL_API_KEY]");
 }
 
 function describeError(error: unknown): string {

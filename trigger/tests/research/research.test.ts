@@ -12,7 +12,7 @@ import { operations } from "../../src/operations/generated/index.js";
 import type { NormalizeInputs } from "../../src/research/inputs.js";
 import { parseStepConfig, type Operation, type StepConfig } from "../../src/research/operation.js";
 import { createParallelProvider } from "../../src/research/parallel.js";
-import { MaybeBoughtError } from "../../src/research/provider.js";
+import { MaybeBoughtError, NotBoughtError } from "../../src/research/provider.js";
 import type { Action, OrderEnd, Placement, PlacementRequest, StepOrders } from "../../src/research/orders.js";
 import { conductResearch, UnreachableError, type Research } from "../../src/research/research.js";
 import { SettingError } from "../../src/settings.js";
@@ -341,6 +341,27 @@ describe("each end at the provider", () => {
         ),
     );
     assert.deepEqual([book.status, book.events.at(-1)], ["open", "released"]);
+  });
+
+  test("the key, where an answer repeats it, is in no message", async () => {
+    const error = '{"ref_id": "a-key", "message": "x-api-key: a-key, a-key"}';
+    const notFound = { status: 404, body: "{}" };
+    await using provider = await startScriptedServer(
+      { status: 401, body: `{"error": ${error}}` },
+      notFound,
+      { status: 200, body: `{"status": "failed", "error": ${error}}` },
+      notFound,
+      { status: 200, body: '{"status": "a-key"}' },
+    );
+    const parallel = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url });
+    const hidden = "x-api-key: [PARALLEL_API_KEY], [PARALLEL_API_KEY]";
+    await assert.rejects(
+      parallel.orderResearch({ prompt: "p", processor: "core", outputSchema: null, metadata: {} }),
+      new NotBoughtError(`the provider answered 401: ${hidden} (ref [PARALLEL_API_KEY])`, false),
+    );
+    const message = `research \`trun_1\` failed at the provider: ${hidden}`;
+    assert.deepEqual(await parallel.fetchState("trun_1", 0), { kind: "ended", status: "failed", message });
+    assert.deepEqual(await parallel.fetchState("trun_1", 0), { kind: "active", status: "[PARALLEL_API_KEY]" });
   });
 
   test("a redirect is not followed, for the other host would get the key", async () => {
