@@ -81,7 +81,8 @@ def read_uuid(text: str, option: str) -> str:
     """Parse a UUID and return its canonical text. Raises BadParameter that names the option."""
     value = parse_uuid(text)
     if value is None:
-        raise typer.BadParameter(f"{option}: `{text}` is not a UUID")
+        advice = "; `dex org list` shows the ids of the organisations" if option in ("--org", "ORG") else ""
+        raise typer.BadParameter(f"{option}: `{text}` is not a UUID{advice}")
     return value
 
 

@@ -52,7 +52,7 @@ def test_from_an_organisation_to_a_token_that_ends(database: str) -> None:
     ("arguments", "status", "sentence"),
     [
         (["token", "create", "--org", NOBODY, "--name", "x"], 2, "no organisation"),
-        (["token", "create", "--org", "x", "--name", "x"], 2, "not a UUID"),
+        (["token", "create", "--org", "x", "--name", "x"], 2, "not a UUID; `dex org list`"),
         (
             ["token", "create", "--org", NOBODY, "--name", "x", "--expires", "soon"],
             2,
@@ -80,6 +80,7 @@ def test_from_an_organisation_to_a_token_that_ends(database: str) -> None:
                 ["runs", "list"],
                 ["token", "list"],
                 ["export-steps", "--to", "steps"],
+                ["mcp"],
             )
         ),
     ],
