@@ -79,8 +79,13 @@ async function fetchState(
     });
     return { kind: "done", envelope: parseJson(text) };
   } catch (error) {
+    if (error instanceof RangeError) {
+      return { kind: "unstorable", message: `the answer cannot be read: ${error.message}` };
+    }
     const isNoResult = error instanceof APIError && (error.status === 408 || error.status === 404);
-    return isNoResult ? fetchStatus(client, runId) : { kind: "unreachable", message: hideKey(client, describeError(error)) };
+    return isNoResult
+      ? fetchStatus(client, runId)
+      : { kind: "unreachable", message: hideKey(client, describeError(error)) };
   }
 }
 

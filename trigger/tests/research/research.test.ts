@@ -415,6 +415,16 @@ describe("each end at the provider", () => {
     assert.match(result.error.message, /ECONNREFUSED/);
   });
 
+  for (const depth of [5000, 20_000]) {
+    test(`an answer of ${depth} levels fails the step: no later attempt could read or write it`, async () => {
+      const body = `{"run": {}, "output": {"content": ${"[".repeat(depth)}${"]".repeat(depth)}}}`;
+      await using provider = await startScriptedServer(ORDERED, { status: 200, body });
+      const { error } = (await conduct({ base: provider.url })).result;
+      assert.equal(error?.code, "not_recorded");
+      assert.match(error.message, /the JSON is nested too deeply$/);
+    });
+  }
+
   test("NUL and half surrogates are replaced before anything is stored", async () => {
     const body = '{"run": {}, "output": {"content": {"a\\u0000": "x\\ud800y"}}}';
     await using provider = await startScriptedServer(ORDERED, { status: 200, body });
