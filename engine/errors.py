@@ -23,6 +23,7 @@ Every exception of the engine stands in this tree, the class in the module that 
     ├── SpecOutdated                a newer version of the spec was registered
     ├── BackfillAtWork              another backfill of the spec is running
     ├── RowMissing                  the organisation has no row of that id
+    ├── InvalidName                 the name of an organisation or a token is no line of text, or too long
     ├── UnknownToken                there is no API token with that id
     ├── UnknownOwner                the company or user that a token is for does not exist
     ├── OrganisationExists          another organisation has that slug

@@ -118,12 +118,13 @@ def is_usage_error(error: EngineError) -> bool:
     from engine.rows.cursor import CursorRejected
     from engine.rows.query import QueryRejected
     from engine.rows.shards import InvalidShard
+    from engine.store.access import InvalidName
     from engine.store.database_url import InvalidDatabaseUrl
     from engine.store.errors import UnknownOrganisation
     from engine.tables.migration_files import NoSuchBaseline
 
     usage = NotDrafted | UnknownSpec | UnknownSubject | QueryRejected | CursorRejected | InvalidShard | NoSuchBaseline
-    return isinstance(error, usage | InvalidDatabaseUrl | UnknownOrganisation)
+    return isinstance(error, usage | InvalidDatabaseUrl | InvalidName | UnknownOrganisation)
 
 
 if __name__ == "__main__":

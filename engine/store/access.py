@@ -16,6 +16,9 @@ from engine.errors import EngineError
 from engine.store.connection import Connection
 from engine.store.errors import UnknownOrganisation, wrap_errors
 
+_MOST_CHARACTERS: Final = 200
+#: Control characters, ends of lines, marks of text direction, and bytes of the command line that are no text.
+_HIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 #: The beginning of every token, by which secret scanners recognise a leaked one.
 _PREFIX: Final = "dex_"
 
@@ -48,6 +51,10 @@ select id::text, name, slug, to_jsonb(orgs.created_at) #>> '{}' as created_at fr
 """
 
 
+class InvalidName(EngineError):
+    """The name of an organisation or a token is blank, too long, or not one line of text."""
+
+
 class UnknownToken(EngineError):
     """There is no API token with this id."""
 
@@ -75,10 +82,11 @@ class NewToken:
 async def create_token(connection: Connection, new: NewToken) -> tuple[str, str]:
     """Create an API token; return its id and its text, of which only a hash is stored.
 
-    Raises UnknownOrganisation, UnknownOwner, StoreUnavailable.
+    Raises InvalidName, UnknownOrganisation, UnknownOwner, StoreUnavailable.
     """
     token = _PREFIX + secrets.token_urlsafe(32)
     parameters = {name: getattr(new, name) for name in NewToken.__slots__}
+    parameters["name"] = check_name(new.name)
     parameters["token_hash"] = hashlib.sha256(token.encode()).hexdigest()
     async with wrap_errors():
         try:
@@ -108,8 +116,9 @@ async def revoke_token(connection: Connection, token_id: str) -> None:
 async def create_organisation(connection: Connection, name: str) -> dict[str, Any]:
     """Create an organisation whose slug is made from its name; return it.
 
-    Raises OrganisationExists, StoreUnavailable.
+    Raises InvalidName, OrganisationExists, StoreUnavailable.
     """
+    name = check_name(name)
     slug = build_slug(name)
     async with wrap_errors():
         try:
@@ -126,9 +135,26 @@ async def list_organisations(connection: Connection) -> list[dict[str, Any]]:
         return await _fetch_dicts(connection, _LIST_ORGANISATIONS, [])
 
 
+def check_name(name: str) -> str:
+    """Return a name without blanks around it. Raises InvalidName unless it is one line of 1 to 200 characters."""
+    text = name.strip()
+    if not text:
+        raise InvalidName("the name is blank", hint="name it so that others know what it is for")
+    if len(text) > _MOST_CHARACTERS:
+        raise InvalidName(
+            f"the name has {len(text)} characters, and takes at most {_MOST_CHARACTERS}", hint="choose a shorter name"
+        )
+    if hidden := _HIDDEN.search(text):
+        raise InvalidName(
+            f"character {hidden.start() + 1} of the name is U+{ord(hidden[0]):04X}, which is no visible text",
+            hint="write the name on one line, without control characters",
+        )
+    return text
+
+
 def build_slug(name: str) -> str:
     """Return a name's words in lower case, joined by hyphens; `organisation` for a name without a letter or digit."""
-    return re.sub(r"\W+", "-", name.strip().lower()).strip("-_") or "organisation"
+    return re.sub(r"\W+", "-", name.lower()).strip("-_") or "organisation"
 
 
 async def _fetch_dicts(connection: Connection, sql: str, parameters: Any) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ async def fetch_page(connection: Connection, plan: Plan, query: Query, max_bytes
     page = tuple(join_row_json(names, texts[width:]) for texts in rows[: query.limit])
     count = _read_count(query, counts[0]) if counts else None
     if len(rows) <= query.limit and not cut:  # the statement selects one row more than the page has
-        return Page(page, None, count)
+        return Page(page, None, _correct_estimate(query, len(rows), count))
     last = rows[: query.limit][-1][:width]
     return Page(page, tuple(None if value is None else value.decode() for value in last), count)
 
@@ -61,6 +61,12 @@ async def fetch_row(connection: Connection, plan: Plan, query: Query, row_id: st
 def list_answer_names(plan: Plan, query: Query) -> tuple[str, ...]:
     """Return the JSON keys of the values that follow the scalars in a row of an answer: documents, then paths."""
     return (*list_document_columns(plan, query.columns), *(path.text for path in query.paths))
+
+
+def _correct_estimate(query: Query, rows_on_page: int, count: int | None) -> int | None:
+    """Return the exact count where the last page shows it; the planner estimates at least one row of any table."""
+    is_known = query.after is None and (rows_on_page > 0 or query.offset == 0)
+    return query.offset + rows_on_page if is_known and query.count is Count.ESTIMATED else count
 
 
 def _read_count(query: Query, rows: list[TextRow]) -> int:

@@ -102,10 +102,10 @@ async def migrate(
         migration_files.check_baseline(files, baseline)
     async with await connect(dsn) as connection:
         if dry_run:
-            baselined, left = await _plan_migrations(connection, files, baseline)
+            baselined, left = await _plan_migrations(connection, files, baseline, report)
             return _build_report(baselined, left, dry_run=True)
         async with wrap_errors(), _hold_lock(dsn, report):
-            baselined, left = await _plan_migrations(connection, files, baseline)
+            baselined, left = await _plan_migrations(connection, files, baseline, report)
             await connection.execute(_CREATE)
             async with connection.transaction():
                 for file in baselined:
@@ -146,9 +146,12 @@ async def list_pending(connection: AsyncConnection[Any], migrations_dir: Path) -
 
 
 async def _plan_migrations(
-    connection: AsyncConnection[Any], files: tuple[Migration, ...], baseline: int | None
+    connection: AsyncConnection[Any], files: tuple[Migration, ...], baseline: int | None, report: Report
 ) -> tuple[list[Migration], list[Migration]]:
-    """Return the files to record as applied by hand, and the files to apply; check that both is possible."""
+    """Return the files to record as applied by hand, and the files to apply; check that both is possible.
+
+    `report` gets a line when the baseline has nothing to record.
+    """
     history = await _read_history(connection)
     migration_files.check_history(files, history)
     pending = migration_files.list_pending(files, history)
@@ -156,6 +159,10 @@ async def _plan_migrations(
     baselined = [file for file in pending if file.number <= last]
     left = [file for file in pending if file.number > last]
     await check_tables(connection, baselined, left)
+    if baseline is not None and not baselined:
+        last_known = history[baseline]
+        how = "recorded as applied by hand" if last_known.baseline else "applied"
+        report(f"nothing to adopt: `{last_known.name}` was {how} at {last_known.applied_at}, and so were those before")
     return baselined, left
 
 

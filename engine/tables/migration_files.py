@@ -110,13 +110,13 @@ def find_last_number(numbers: Iterable[int], number: int) -> int:
 
 
 def check_baseline(files: Iterable[Migration], baseline: int) -> None:
-    """Raise NoSuchBaseline when `baseline` is not within the numbers of the files."""
+    """Raise NoSuchBaseline when none of the files has the number `baseline`."""
     numbers = [file.number for file in files]
-    if not numbers or not min(numbers) <= baseline <= max(numbers):
-        known = f"{min(numbers):03} to {max(numbers):03}" if numbers else "none"
+    if baseline not in numbers:
+        known = f"those there are go from {min(numbers):03} to {max(numbers):03}" if numbers else "there is none"
         raise NoSuchBaseline(
-            f"a baseline of {baseline} is outside the numbers of the migrations ({known})",
-            hint="name the number of the last migration that was applied by hand",
+            f"no migration has the number of the baseline, {baseline}; {known}",
+            hint="name the last migration that was applied by hand; `dex migrate --status` lists them",
         )
 
 

@@ -41,11 +41,9 @@ def create_token(
     """
     from engine.store import access
 
-    if not name.strip():
-        raise typer.BadParameter("--name is blank")
     new = access.NewToken(
         org_id=read_uuid(org, "--org"),
-        name=name.strip(),
+        name=name,
         role=role.value,
         lifetime=None if expires is None else read_lifetime(expires),
         company_id=read_optional_uuid(company, "--company"),
@@ -92,9 +90,7 @@ def create_organisation(
     """Create an organisation and print its id."""
     from engine.store import access
 
-    if not name.strip():
-        raise typer.BadParameter("the name is blank")
-    organisation = run_in_database(lambda connection: access.create_organisation(connection, name.strip()))
+    organisation = run_in_database(lambda connection: access.create_organisation(connection, name))
     if as_json:
         terminal.print_json(organisation)
         return

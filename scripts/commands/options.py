@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from inspect import getdoc
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Annotated
 
@@ -81,7 +82,8 @@ def read_uuid(text: str, option: str) -> str:
     """Parse a UUID and return its canonical text. Raises BadParameter that names the option."""
     value = parse_uuid(text)
     if value is None:
-        raise typer.BadParameter(f"{option}: `{text}` is not a UUID")
+        advice = "; `dex org list` shows the ids of the organisations" if option in ("--org", "ORG") else ""
+        raise typer.BadParameter(f"{option}: `{text}` is not a UUID{advice}")
     return value
 
 
@@ -91,13 +93,21 @@ def read_optional_uuid(text: str | None, option: str) -> str | None:
 
 
 def read_json_file(file: str) -> Json:
-    """Read a JSON file, or standard input for `-`. Raises BadParameter that names the file."""
+    """Read a file with one JSON document, or standard input for `-`. Raises BadParameter that names the file."""
     try:
         return exact_json.loads(sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes())
     except OSError as error:
         raise typer.BadParameter(f"cannot read `{file}`: {error.strerror}") from error
     except exact_json.ExactError as error:
-        raise typer.BadParameter(f"`{file}` is {error}") from error
+        raise typer.BadParameter(f"`{file}` is {error}{_advise_on_lines(error)}") from error
+
+
+def _advise_on_lines(error: exact_json.ExactError) -> str:
+    """Return what to do about a second document that follows in another line, as in JSON Lines; else nothing."""
+    cause = error.__cause__
+    if not isinstance(cause, JSONDecodeError) or cause.msg != "Extra data" or cause.lineno == 1:
+        return ""
+    return "; a file takes one JSON document: save each line of JSON Lines as a file of its own"
 
 
 SpecName = Annotated[str, typer.Argument(help="The name of a spec.", autocompletion=complete_spec)]

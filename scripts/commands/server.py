@@ -19,8 +19,8 @@ from engine.errors import EngineError
 from engine.plans import load_plans
 from engine.project import Project, find_project
 from scripts import terminal
-from scripts.commands.options import Command, read_uuid
-from scripts.database_url import open_database
+from scripts.commands.options import Command, read_optional_uuid, read_uuid
+from scripts.database_url import open_database, require_organisation
 from scripts.processes import start_process
 
 
@@ -130,10 +130,12 @@ def serve_agent(
         raise typer.BadParameter("name `--token` (or the variable DEX_TOKEN) or `--org`, one of them")
     internal_key = secrets.token_urlsafe(32)  # used only inside this process
     headers = {"authorization": f"Bearer {token or internal_key}"}
-    if org is not None:
-        headers[ORG_HEADER] = read_uuid(org, "--org")
+    org_id = read_optional_uuid(org, "--org")
+    if org_id is not None:
+        headers[ORG_HEADER] = org_id
     here = find_project()
     with open_database(here) as dsn:
+        require_organisation(dsn, org_id)
         asyncio.run(_serve_agent(here, dsn, internal_key, headers))
 
 

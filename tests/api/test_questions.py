@@ -322,7 +322,14 @@ class TestCount:
 
     def test_estimated_is_a_number(self, rounds: Api, own: str) -> None:
         rounds.execute("analyze rounds")
-        assert rounds.query(SLUG, own, {"count": "estimated"}).json()["meta"]["count"] in range(1, 21)
+        assert rounds.query(SLUG, own, {"count": "estimated", "limit": 3}).json()["meta"]["count"] in range(1, 21)
+
+    @pytest.mark.parametrize(("page", "count"), [({}, 10), ({"offset": 8}, 10), ({"domain": "nobody.example"}, 0)])
+    def test_estimated_is_exact_where_the_last_page_shows_it(
+        self, rounds: Api, own: str, page: dict[str, Any], count: int
+    ) -> None:
+        assert rounds.query(SLUG, own, {"count": "estimated", **page}).json()["meta"]["count"] == count
+        assert rounds.query(SLUG, rounds.insert_organisation(), {"count": "estimated"}).json()["meta"]["count"] == 0
 
     def test_only_where_it_is_asked_for(self, rounds: Api, own: str) -> None:
         assert "count" not in rounds.query(SLUG, own).json()["meta"]

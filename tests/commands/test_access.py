@@ -52,7 +52,7 @@ def test_from_an_organisation_to_a_token_that_ends(database: str) -> None:
     ("arguments", "status", "sentence"),
     [
         (["token", "create", "--org", NOBODY, "--name", "x"], 2, "no organisation"),
-        (["token", "create", "--org", "x", "--name", "x"], 2, "not a UUID"),
+        (["token", "create", "--org", "x", "--name", "x"], 2, "not a UUID; `dex org list`"),
         (
             ["token", "create", "--org", NOBODY, "--name", "x", "--expires", "soon"],
             2,
@@ -60,6 +60,9 @@ def test_from_an_organisation_to_a_token_that_ends(database: str) -> None:
         ),
         (["token", "revoke", NOBODY], 1, "no API token"),
         (["org", "create", " "], 2, "blank"),
+        (["org", "create", "x" * 201], 2, "the name has 201 characters, and takes at most 200"),
+        (["org", "create", "Acme\nInc."], 2, "character 5 of the name is U+000A"),
+        (["token", "create", "--org", NOBODY, "--name", "x\u202e"], 2, "character 2 of the name is U+202E"),
         (["org", "budget", NOBODY, "--usd", "1", "--operation", "company.derive.nothing"], 2, "no spec executes"),
         (["org", "budget", NOBODY, "--usd", "1e400"], 2, "no amount of USD"),
         (["costs", "--month", "2026-13"], 2, "no month such as 2026-11"),
@@ -77,6 +80,7 @@ def test_from_an_organisation_to_a_token_that_ends(database: str) -> None:
                 ["runs", "list"],
                 ["token", "list"],
                 ["export-steps", "--to", "steps"],
+                ["mcp"],
             )
         ),
     ],

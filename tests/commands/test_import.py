@@ -79,6 +79,7 @@ def test_the_later_file_of_one_key_is_newer(database: str, org: str, tmp_path: P
 def test_one_file_that_cannot_be_stored_keeps_all_out(database: str, org: str, tmp_path: Path) -> None:
     broken = {
         "no_json.json": "{",
+        "lines.jsonl": '{"domain": "a.test"}\n{"domain": "b.test"}\n',
         "nul.json": '{"domain": "a\\u0000b"}',
         "other.json": json.dumps({"operation_result": {"operation_id": "x.y.z", "status": "found", "output": {}}}),
         "failed.json": json.dumps({"operation_result": {"operation_id": ICP, "status": "failed", "output": {}}}),
@@ -89,6 +90,7 @@ def test_one_file_that_cannot_be_stored_keeps_all_out(database: str, org: str, t
     errors = run_import(database, "icp_job_titles", *files, "--org", org, status=2).stderr
     for name, words in {
         "no_json.json": "not JSON",
+        "lines.jsonl": "extra data at line 2 column 1; a file takes one JSON document: save each line of JSON Lines",
         "nul.json": "a NUL character",
         "other.json": "its operation is `x.y.z`",
         "failed.json": "its status is `failed`",

@@ -91,8 +91,8 @@ def test_a_filter_is_typed_as_its_column_is(dex: Dex) -> None:
         ([*SUBMIT, "--org", ORG, "--input", '{"a": "\\u0000"}'], "a NUL character"),
         ([*SUBMIT, "--org", ORG, "--input", '{"a": "\\ud800"}'], "a lone surrogate"),
         ([*SUBMIT, "--org", ORG], "name either `--input`, once or more, or `--inputs FILE`"),
-        (["migrate", "--baseline", "0"], "a baseline of 0 is outside the numbers"),
-        (["migrate", "--baseline", "999"], "a baseline of 999 is outside the numbers"),
+        (["migrate", "--baseline", "0"], "no migration has the number of the baseline, 0;"),
+        (["migrate", "--baseline", "999"], "no migration has the number of the baseline, 999;"),
     ],
 )
 def test_what_cannot_be_asked_is_wrong_usage(dex: Dex, words: list[str], said: str) -> None:

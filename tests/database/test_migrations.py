@@ -304,13 +304,15 @@ async def test_a_database_made_by_hand_is_adopted_and_ends_like_a_fresh_one(
 
 async def test_a_baseline_twice_adopts_nothing_more(empty_database: str) -> None:
     await migrate(empty_database, FOLDER)
-    report = await migrate(empty_database, FOLDER, baseline=16)
+    said: list[str] = []
+    report = await migrate(empty_database, FOLDER, baseline=16, report=said.append)
     assert (report.baselined, report.applied) == ((), ())
+    assert re.fullmatch(r"nothing to adopt: `016_\w+\.sql` was applied at .*, and so were those before", said[0]), said
 
 
-@pytest.mark.parametrize("number", [0, -1, 999])
-async def test_a_baseline_outside_the_numbers_is_refused(empty_database: str, number: int) -> None:
-    with pytest.raises(MigrationError, match=f"a baseline of {number} is outside the numbers"):
+@pytest.mark.parametrize("number", [0, -1, 14, 999])
+async def test_a_baseline_that_is_no_migration_is_refused(empty_database: str, number: int) -> None:
+    with pytest.raises(MigrationError, match=f"no migration has the number of the baseline, {number}; those there are"):
         await migrate(empty_database, FOLDER, baseline=number)
 
 

@@ -1,5 +1,6 @@
 """What can go wrong between runner, API and provider: nothing lost, nothing doubled, every warning says what."""
 
+import json
 import threading
 from typing import Any
 
@@ -42,6 +43,21 @@ def test_a_missing_setting_stops_the_start_with_its_name(world: World) -> None:
         worker = world.run_worker(**{name: ""})
         assert worker.popen.returncode == 2
         assert name in format_warnings(worker)
+
+
+def test_the_providers_key_is_in_no_log_and_no_record(world: World) -> None:
+    """A provider that refuses a key may repeat it, and tenants read the error of their run."""
+
+    def repeat_key(exchange: Exchange) -> Any:
+        message = f"no key {exchange.headers['x-api-key']}"
+        return (401, "application/json", json.dumps({"error": {"message": message}}).encode())
+
+    run_id = world.queue_run([ICP], CONTEXT)
+    with start_proxy(world.provider_url, repeat_key) as url:
+        worker = world.run_worker(PARALLEL_BASE_URL=url, PARALLEL_API_KEY="a-key-of-31")
+    run = world.select_run(run_id)
+    assert "the provider answered 401: no key [PARALLEL_API_KEY]" in run["error_message"]
+    assert "a-key-of-31" not in f"{worker.text}{run}{world.select_steps(run_id)}{world.select_orders()}"
 
 
 def test_missing_organisation_header_is_warned_of_and_repaired(world: World) -> None:

@@ -330,6 +330,33 @@ class TestManaging:
         assert world.run_worker().popen.returncode == 0
         assert_answered(world, run_id)
 
+    def test_an_answer_that_nobody_can_read_ends_its_run(self, world: World) -> None:
+        """At once if it is too deep for every reader; after the attempts if it may be a proxy's page."""
+        answers = [b"<html>Back soon</html>", b"[" * 20_000 + b"]" * 20_000]
+
+        def spoil(exchange: Exchange) -> Any:
+            is_result = exchange.answer is not None and "/result" in exchange.path
+            return (200, "application/json", answers[-1]) if is_result else None
+
+        with start_proxy(world.provider_url, spoil) as url:
+            deep = world.queue_run([ICP], CONTEXT)
+            assert world.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 1
+            run = world.select_run(deep)
+            assert (run["status"], run["error_details"]["code"]) == ("failed", "not_recorded")
+            assert run["error_message"].endswith("the answer cannot be read: the JSON is nested too deeply")
+            answers.pop()
+            page = world.queue_run([ICP], {**CONTEXT, "domain": "page.example.com"}, timeout_seconds=1)
+            world.execute("update pipeline_runs set claims = 9 where id = %s", (page,))
+            assert world.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 1
+            world.expire_lease(page)
+            assert world.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 0
+        run = world.select_run(page)
+        assert run["status"] == "failed" and "the provider's answer cannot be read" in run["error_message"]
+        assert run["error_message"].startswith("set aside after 10 attempts: research")
+        world.run_dex("runs", "retry", deep)
+        assert world.run_worker().popen.returncode == 0
+        assert world.select_run(deep)["status"] == "succeeded" and len(list_bought(world)) == 2
+
 
 def test_killed_between_acceptance_and_run_id_it_is_found_in_the_providers_book(world: World) -> None:
     started = threading.Event()

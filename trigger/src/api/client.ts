@@ -132,6 +132,11 @@ function buildMissingRowError(path: string, what: string): InternalApiError {
   return new InternalApiError(message, path, 200, null, false);
 }
 
+/** Return whether a call failed because of its body, so that it would fail again: too large, invalid, or too deep. */
+export function isBodyFault(error: unknown): boolean {
+  return error instanceof RangeError || (error instanceof InternalApiError && [413, 422].includes(error.status));
+}
+
 /** POST `body` and return the `data` of the response, which need not be a row. Throws as `internalPostForRow` does. */
 export async function internalCall(config: InternalConfig, path: string, body: object): Promise<Json> {
   return (await postWithRetries(config, path, body)).data;

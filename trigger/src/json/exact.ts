@@ -29,22 +29,25 @@ export class Numeral {
 }
 
 /**
- * Parse JSON text. The last value of a repeated key wins, as in `jsonb`. Throws SyntaxError when the text is not JSON.
+ * Parse JSON text. The last value of a repeated key wins, as in `jsonb`. Throws SyntaxError when the text is not JSON,
+ * RangeError when it is nested too deeply.
  */
 export function parseJson(text: string): Json {
-  const value = parseLossless(text.replace(/^\uFEFF/, ""), null, {
-    parseNumber,
-    onDuplicateKey: ({ newValue }) => newValue,
-  });
-  return value as Json;
+  const options = { parseNumber, onDuplicateKey: ({ newValue }: { newValue: unknown }) => newValue };
+  return boundDepth(() => parseLossless(text.replace(/^\uFEFF/, ""), null, options)) as Json;
 }
 
-/** Return JSON text in which numbers keep their digits. Throws RangeError for NaN and infinities, which JSON lacks. */
+/**
+ * Return JSON text in which numbers keep their digits. Throws RangeError for NaN and infinities, which JSON lacks, and
+ * for a value that is nested too deeply.
+ */
 export function stringifyJson(value: unknown): string {
-  const text = stringifyLossless(value, null, undefined, [
-    { test: (part) => part instanceof Numeral, stringify: (part) => (part as Numeral).text },
-    { test: (part) => typeof part === "number", stringify: (part) => formatFinite(part as number) },
-  ]);
+  const text = boundDepth(() =>
+    stringifyLossless(value, null, undefined, [
+      { test: (part) => part instanceof Numeral, stringify: (part) => (part as Numeral).text },
+      { test: (part) => typeof part === "number", stringify: (part) => formatFinite(part as number) },
+    ]),
+  );
   if (text === undefined) throw new TypeError("the value cannot be written as JSON");
   return text;
 }
@@ -56,14 +59,33 @@ export function parseNumber(text: string): number | Numeral {
   return String(value) === decimal ? value : new Numeral(decimal);
 }
 
-/** Replace every NUL and lone surrogate, which Postgres cannot store, by U+FFFD, in keys too. */
+/**
+ * Replace every NUL and lone surrogate, which Postgres cannot store, by U+FFFD, in keys too. Throws RangeError for a
+ * value that is nested too deeply.
+ */
 export function replaceUnstorable(value: Json): Json {
+  return boundDepth(() => replaceInPart(value));
+}
+
+function replaceInPart(value: Json): Json {
   if (typeof value === "string") return value.replaceAll("\0", "\uFFFD").toWellFormed();
   if (value === null || typeof value !== "object" || value instanceof Numeral) return value;
-  if (Array.isArray(value)) return value.map(replaceUnstorable);
+  if (Array.isArray(value)) return value.map(replaceInPart);
   return Object.fromEntries(
-    Object.entries(value).map(([key, part]) => [replaceUnstorable(key) as string, replaceUnstorable(part)]),
+    Object.entries(value).map(([key, part]) => [replaceInPart(key) as string, replaceInPart(part)]),
   );
+}
+
+/** Call a function that recurses into JSON; of an exhausted stack say what it means. */
+function boundDepth<Value>(call: () => Value): Value {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof RangeError && error.message.includes("call stack")) {
+      throw new RangeError("the JSON is nested too deeply", { cause: error });
+    }
+    throw error;
+  }
 }
 
 /** Return whether `value` is a JSON object. */

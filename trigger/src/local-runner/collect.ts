@@ -92,7 +92,7 @@ async function collectOrder(
   const state = await provider.fetchState(order.providerRunId ?? "", BLOCK_SECONDS, signal);
   if (state.kind === "active") {
     tally.open += 1;
-  } else if (state.kind === "unreachable") {
+  } else if (state.kind === "unreachable" || state.kind === "unstorable") {
     throw new Error(state.message);
   } else if (state.kind === "ended") {
     const failure = { code: `provider_${state.status}`, message: state.message };

@@ -5,7 +5,7 @@
  * research that was ordered is awaited, not ordered again. `executeRun` throws if the run has to be resumed later (the
  * engine cannot be reached, or another execution has the run). An error of the run itself ends it as failed.
  */
-import { InternalApiError, type InternalApi, type InternalConfig } from "../api/client.js";
+import { isBodyFault, type InternalApi, type InternalConfig } from "../api/client.js";
 import { isObject, type JsonObject } from "../json/exact.js";
 import { toMessage, type Logger } from "../logger.js";
 import { operations } from "../operations/generated/index.js";
@@ -175,16 +175,12 @@ async function recordResult(
   try {
     return { at: await records.recordStepSucceeded(step, payload, durationMs, endedAt) };
   } catch (error) {
-    if (!isRefusedBody(error)) throw error;
+    if (!isBodyFault(error)) throw error;
     // The step fails, and nothing is thrown: the engine would refuse the result again. The order keeps the answer.
     const failure = { code: "not_recorded", message: `the result cannot be recorded: ${toMessage(error)}` };
     await records.recordStepFailed(step, failure);
     return { failure };
   }
-}
-
-function isRefusedBody(error: unknown): boolean {
-  return error instanceof InternalApiError && (error.status === 413 || error.status === 422);
 }
 
 /** Records the end of a run, succeeded or failed, and logs it. */

@@ -28,6 +28,7 @@ export function createParallelProvider(env: Environment, timeoutMs = REQUEST_TIM
   const client = new Parallel({
     apiKey: readRequired(env, "PARALLEL_API_KEY", "the key that research is bought with"),
     baseURL: env["PARALLEL_BASE_URL"] ? readRequiredUrl(env, "PARALLEL_BASE_URL", "the provider's address") : null,
+    fetchOptions: { redirect: "manual" }, // `fetch` would send the header with the key to any host
     maxRetries: 0, // a retry by the SDK could order twice
     timeout: timeoutMs,
     logLevel: "off", // the SDK logs bodies
@@ -47,14 +48,14 @@ async function orderResearch(client: Parallel, order: Order): Promise<string> {
     const runId = isObject(run) ? run["run_id"] : undefined;
     if (typeof runId === "string" && runId.trim() !== "") return runId;
   } catch (error) {
-    throw classifyOrderError(error);
+    throw classifyOrderError(client, error);
   }
   throw new MaybeBoughtError("the provider accepted the request without naming a run");
 }
 
 /** Convert a failed request's error to NotBoughtError, or to MaybeBoughtError when it may have been accepted. */
-function classifyOrderError(error: unknown): Error {
-  const message = describeError(error);
+function classifyOrderError(client: Parallel, error: unknown): Error {
+  const message = hideKey(client, describeError(error));
   if (error instanceof APIConnectionError) {
     return NEVER_SENT_CODES.includes(readCauseCode(error))
       ? new NotBoughtError(message, true)
@@ -78,8 +79,13 @@ async function fetchState(
     });
     return { kind: "done", envelope: parseJson(text) };
   } catch (error) {
+    if (error instanceof RangeError) {
+      return { kind: "unstorable", message: `the answer cannot be read: ${error.message}` };
+    }
     const isNoResult = error instanceof APIError && (error.status === 408 || error.status === 404);
-    return isNoResult ? fetchStatus(client, runId) : { kind: "unreachable", message: describeError(error) };
+    return isNoResult
+      ? fetchStatus(client, runId)
+      : { kind: "unreachable", message: hideKey(client, describeError(error)) };
   }
 }
 
@@ -114,19 +120,27 @@ async function fetchStatus(client: Parallel, runId: string): Promise<ResearchSta
       return { kind: "unreachable", message: "the provider's answer names no status" };
     }
     const ending = ENDINGS[run.status];
-    if (ending === undefined) return { kind: "active", status: run.status };
+    if (ending === undefined) return { kind: "active", status: hideKey(client, run.status) };
     const { message } = readErrorBody(run.error);
     return {
       kind: "ended",
       status: run.status,
-      message: `research \`${runId}\` ${ending}${message ? `: ${message}` : ""}`,
+      message: hideKey(client, `research \`${runId}\` ${ending}${message ? `: ${message}` : ""}`),
     };
   } catch (error) {
     if (!(error instanceof APIError) || error.status !== 404) {
-      return { kind: "unreachable", message: describeError(error) };
+      return { kind: "unreachable", message: hideKey(client, describeError(error)) };
     }
     return { kind: "ended", status: "unknown", message: `the provider does not know run \`${runId}\`` };
   }
+}
+
+/**
+ * Replace the key wherever the provider, a proxy or `fetch` repeats it: messages are logged, and stored where tenants
+ * read them.
+ */
+function hideKey(client: Parallel, message: string): string {
+  return message.replaceAll(client.apiKey, "[PARALLEL_API_KEY]");
 }
 
 function describeError(error: unknown): string {
@@ -138,9 +152,21 @@ function describeError(error: unknown): string {
   if (!(error instanceof APIError) || error.status === undefined) {
     return `the provider's answer cannot be read: ${toMessage(error)}`;
   }
+  if (error.status < 400) {
+    return (
+      `the provider answered ${error.status}, a redirect${describeTarget(error.headers)}, which is not followed: ` +
+      "another host would get the key; set `PARALLEL_BASE_URL` to the provider's own address"
+    );
+  }
   const { message, reference } = readErrorBody(error.error);
   const detail = message ? `: ${message}` : "";
   return `the provider answered ${error.status}${detail}${reference ? ` (ref ${reference})` : ""}`;
+}
+
+/** Return ` to <origin>` for the target of a redirect; its path may contain anything. */
+function describeTarget(headers: unknown): string {
+  const target = headers instanceof Headers ? (headers.get("location") ?? "") : "";
+  return URL.canParse(target) ? ` to ${new URL(target).origin}` : "";
 }
 
 /** Read the provider's `{type: "error", error: {ref_id, message}}`; a proxy's body may be anything, and gives {}. */

@@ -23,6 +23,8 @@ export interface Order {
 export type ResearchState =
   | { kind: "done"; envelope: Json }
   | { kind: "active"; status: string }
+  /** There is a result that cannot be read and never will be. */
+  | { kind: "unstorable"; message: string }
   /** There will be no result. */
   | { kind: "ended"; status: string; message: string }
   /** The provider could not be reached this time. */

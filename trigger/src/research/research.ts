@@ -7,7 +7,7 @@
  * is not ordered again until a person has resolved the order. A time-out ends the waiting, not the order.
  */
 import type { JsonObject } from "../json/exact.js";
-import { InternalApiError } from "../api/client.js";
+import { isBodyFault } from "../api/client.js";
 import { toMessage, type Logger } from "../logger.js";
 import { findMissingInputs, readInputs, type NormalizeInputs } from "./inputs.js";
 import type { Operation, OperationResult, StepConfig } from "./operation.js";
@@ -98,10 +98,14 @@ export async function conductResearch(
   if ("failure" in answer) {
     return { result: result.buildNoAnswer(answer.failure, order, action), endedAt: null };
   }
-  return {
-    result: result.buildFound(answer.envelope, answer.order, action, output.keys),
-    endedAt: answer.order.endedAt,
-  };
+  try {
+    const found = result.buildFound(answer.envelope, answer.order, action, output.keys);
+    return { result: found, endedAt: answer.order.endedAt };
+  } catch (error) {
+    if (!isBodyFault(error)) throw error;
+    const failure = { code: "not_recorded", message: `the answer cannot be recorded: ${toMessage(error)}` };
+    return { result: result.buildNoAnswer(failure, order, action), endedAt: null };
+  }
 }
 
 type Answer = { readonly isBoughtHere: boolean } & (
@@ -222,6 +226,7 @@ class Ordering {
       if (!signal?.aborted) logger.warn(`${state.message}; asking again`, { provider_run_id: runId });
       return state;
     }
+    if (state.kind === "unstorable") return { kind: "refused", message: state.message };
     if (state.kind === "ended") {
       const { status, message } = state;
       await this.#orders.recordEnded(order.id, { status: "failed", code: `provider_${status}`, message });
@@ -231,7 +236,7 @@ class Ordering {
       await this.#orders.recordEnded(order.id, { status: "completed", answer: state.envelope });
       return null;
     } catch (error) {
-      if (!(error instanceof InternalApiError) || (error.status !== 413 && error.status !== 422)) throw error;
+      if (!isBodyFault(error)) throw error;
       return { kind: "refused", message: `the answer cannot be recorded: ${toMessage(error)}` };
     }
   }
@@ -256,7 +261,7 @@ interface Failure {
   readonly message: string;
 }
 
-/** The engine refuses to store the answer; a retry would not help. */
+/** The answer cannot be read or stored, and a retry would not help. */
 interface Refusal {
   readonly kind: "refused";
   readonly message: string;

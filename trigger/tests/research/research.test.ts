@@ -12,7 +12,7 @@ import { operations } from "../../src/operations/generated/index.js";
 import type { NormalizeInputs } from "../../src/research/inputs.js";
 import { parseStepConfig, type Operation, type StepConfig } from "../../src/research/operation.js";
 import { createParallelProvider } from "../../src/research/parallel.js";
-import { MaybeBoughtError } from "../../src/research/provider.js";
+import { MaybeBoughtError, NotBoughtError } from "../../src/research/provider.js";
 import type { Action, OrderEnd, Placement, PlacementRequest, StepOrders } from "../../src/research/orders.js";
 import { conductResearch, UnreachableError, type Research } from "../../src/research/research.js";
 import { SettingError } from "../../src/settings.js";
@@ -343,6 +343,41 @@ describe("each end at the provider", () => {
     assert.deepEqual([book.status, book.events.at(-1)], ["open", "released"]);
   });
 
+  test("the key, where an answer repeats it, is in no message", async () => {
+    const error = '{"ref_id": "a-key", "message": "x-api-key: a-key, a-key"}';
+    const notFound = { status: 404, body: "{}" };
+    await using provider = await startScriptedServer(
+      { status: 401, body: `{"error": ${error}}` },
+      notFound,
+      { status: 200, body: `{"status": "failed", "error": ${error}}` },
+      notFound,
+      { status: 200, body: '{"status": "a-key"}' },
+    );
+    const parallel = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url });
+    const hidden = "x-api-key: [PARALLEL_API_KEY], [PARALLEL_API_KEY]";
+    await assert.rejects(
+      parallel.orderResearch({ prompt: "p", processor: "core", outputSchema: null, metadata: {} }),
+      new NotBoughtError(`the provider answered 401: ${hidden} (ref [PARALLEL_API_KEY])`, false),
+    );
+    const message = `research \`trun_1\` failed at the provider: ${hidden}`;
+    assert.deepEqual(await parallel.fetchState("trun_1", 0), { kind: "ended", status: "failed", message });
+    assert.deepEqual(await parallel.fetchState("trun_1", 0), { kind: "active", status: "[PARALLEL_API_KEY]" });
+  });
+
+  test("a redirect is not followed, for the other host would get the key", async () => {
+    await using other = await startScriptedServer({ status: 200, body: '{"run_id": "trun_1", "status": "completed"}' });
+    const headers = { location: `${other.url}/v1/elsewhere` };
+    await using provider = await startScriptedServer({ status: 307, body: "", headers });
+    const message =
+      `the provider answered 307, a redirect to ${other.url}, which is not followed: ` +
+      "another host would get the key; set `PARALLEL_BASE_URL` to the provider's own address";
+    const redirected = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url });
+    assert.deepEqual(await redirected.fetchState("trun_1", 0), { kind: "unreachable", message });
+    const order = redirected.orderResearch({ prompt: "p", processor: "core", outputSchema: null, metadata: {} });
+    await assert.rejects(order, new MaybeBoughtError(message));
+    assert.deepEqual([provider.requests.length, other.requests.length], [2, 0]);
+  });
+
   test("an answer that stalls after its headers is given up, and asked for again", async () => {
     await using provider = await startScriptedServer((response) => {
       response.writeHead(200, { "content-type": "application/json", "content-length": "500" }).write("{");
@@ -379,6 +414,16 @@ describe("each end at the provider", () => {
     assert.equal(result.error?.code, "not_bought");
     assert.match(result.error.message, /ECONNREFUSED/);
   });
+
+  for (const depth of [5000, 20_000]) {
+    test(`an answer of ${depth} levels fails the step: no later attempt could read or write it`, async () => {
+      const body = `{"run": {}, "output": {"content": ${"[".repeat(depth)}${"]".repeat(depth)}}}`;
+      await using provider = await startScriptedServer(ORDERED, { status: 200, body });
+      const { error } = (await conduct({ base: provider.url })).result;
+      assert.equal(error?.code, "not_recorded");
+      assert.match(error.message, /the JSON is nested too deeply$/);
+    });
+  }
 
   test("NUL and half surrogates are replaced before anything is stored", async () => {
     const body = '{"run": {}, "output": {"content": {"a\\u0000": "x\\ud800y"}}}';
