@@ -182,9 +182,6 @@ def serve_app(app: Any, settings: Settings) -> Iterator[str]:
     asyncio's own would let small answers wait 40 ms for the acknowledgement of their head (Nagle's algorithm).
     """
     listener = socket.create_server(("127.0.0.1", 0))
-    # Inherited by what it accepts. asyncio does not set it, as the loop of `dex serve` does, and the body of each small
-    # answer would wait 40 ms for the acknowledgement of its head.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = build_server(app, settings)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
