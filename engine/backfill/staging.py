@@ -104,7 +104,8 @@ class StagingTable:
             rest = [number for number in rest if number not in found]
             # Where another transaction inserted one of their keys, the others may have met one that it rolled back.
             is_contested = any(number in found for number in new)
-            new = [number for number in rest if is_contested or number not in new]
+            tried = set(new)
+            new = [number for number in rest if is_contested or number not in tried]
             if not new:
                 break
         if differing:
