@@ -213,7 +213,7 @@ class TestTrigger:
 
     @pytest.fixture
     def trigger(self, with_trigger: tuple[Api, Trigger]) -> Trigger:
-        with_trigger[1].forget()
+        with_trigger[1].reset_answers()
         return with_trigger[1]
 
     @pytest.fixture

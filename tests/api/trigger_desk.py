@@ -27,7 +27,7 @@ class Trigger:
             return 200, {}, b'{"id": "canceled"}'
         return 200, {}, json.dumps({"id": "run_" + body["options"]["idempotencyKey"]}).encode()
 
-    def forget(self) -> None:
+    def reset_answers(self) -> None:
         """Forget what was asked, and answer as Trigger.dev does."""
         self.answers, self.asked = [], []
 

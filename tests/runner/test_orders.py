@@ -334,11 +334,11 @@ class TestManaging:
         """At once if it is too deep for every reader; after the attempts if it may be a proxy's page."""
         answers = [b"<html>Back soon</html>", b"[" * 20_000 + b"]" * 20_000]
 
-        def spoil(exchange: Exchange) -> Any:
+        def spoil_answer(exchange: Exchange) -> Any:
             is_result = exchange.answer is not None and "/result" in exchange.path
             return (200, "application/json", answers[-1]) if is_result else None
 
-        with start_proxy(world.provider_url, spoil) as url:
+        with start_proxy(world.provider_url, spoil_answer) as url:
             deep = world.queue_run([ICP], CONTEXT)
             assert world.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 1
             run = world.select_run(deep)
