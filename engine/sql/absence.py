@@ -63,7 +63,7 @@ def _build_statement(plan: Plan, key_reading: Reading, condition: str, parameter
     refused; order id, status, provider, provider_run_id, requested_at, the run's company; then the values of
     `key_reading.parts` as one JSON array text, and the step's input as JSON text.
     """
-    parts = ", ".join(build_path_value(steps, "document") for steps in key_reading.parts)
+    parts = ", ".join(map(build_path_value, key_reading.parts))
     roots = {steps[0] for steps in key_reading.parts}
     text = f"""
 select wanted.*, content.*
@@ -93,7 +93,7 @@ cross join lateral (
     cross join lateral (select coalesce(
         source.input_payload, run.blueprint_snapshot #> '{{entity,input}}', submission.input_payload
     ) as input) as given
-    cross join lateral {build_detoast_subquery("source", roots)} as document
+    cross join lateral {build_detoast_subquery(roots)} as document
     where source.id = wanted.id::uuid
     offset 0
 ) as content

@@ -65,9 +65,9 @@ def build_key_lookup(plan: Plan, source: str) -> str:
     return _build_lookup(plan, plan.conflict, source, "*")
 
 
-def build_parent_lookup(plan: Plan, source: str) -> str:
-    """Build the query for the ids of the stored rows of the parent key of `source` (`on_absent: delete`)."""
-    return _build_lookup(plan, ("org_id", *(column.name for column in plan.parent_key)), source, "stored.id")
+def build_parent_lookup(plan: Plan) -> str:
+    """Build the query for the ids of the stored rows of the parent key in `parent` (`on_absent: delete`)."""
+    return _build_lookup(plan, ("org_id", *(column.name for column in plan.parent_key)), "parent", "stored.id")
 
 
 def _build_lookup(plan: Plan, names: Sequence[str], source: str, columns: str) -> str:

@@ -192,14 +192,14 @@ def _build_late_difference(reading: Reading) -> str:
     """Build the condition that a staged row differs from the stored one; it reads joined documents last."""
     plan = reading.plan
     if not reading.held_fields:
-        return f"({build_row_difference(plan, 'stored', 'staged')})"
+        return f"({build_row_difference(plan, 'staged')})"
     held = {
         column.name: f"(select document from {_build_staged_document(reading, column)} as held)"
         for column in reading.held_fields
     }
     values = (f"{held.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in list_written_columns(plan))
     late = f"(select {', '.join(values)} offset 0) as late"
-    return f"exists (select from {late} where {build_row_difference(plan, 'stored', 'late')})"
+    return f"exists (select from {late} where {build_row_difference(plan, 'late')})"
 
 
 #: Lock the step results that have not changed since they were read, until the transaction ends; return their ids.

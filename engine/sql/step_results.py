@@ -126,7 +126,7 @@ def build_step_results_statement(reading: Reading, scope: Scope) -> Statement:
     from reading documents of step results that are not selected.
     """
     condition, parameters = _build_conditions(reading.plan, scope)
-    parts = ", ".join(build_path_value(steps, "document") for steps in reading.parts)
+    parts = ", ".join(map(build_path_value, reading.parts))
     present = [f"{build_held_value(reading, column)} is not null" for column in reading.held_fields]
     roots = collect_held_roots(reading, reading.held_fields) | {steps[0] for steps in reading.parts}
     company = _COMPANY_ID if reading.reads_company else "null::text as company_id"
@@ -144,7 +144,7 @@ from (
 cross join lateral (
     select {", ".join([f"array_to_json(array[{parts}]::jsonb[])::text", company, *present])}
     from step_results as source
-    cross join lateral {build_detoast_subquery("source", roots)} as document
+    cross join lateral {build_detoast_subquery(roots)} as document
     where source.id = wanted.id
     offset 0
 ) as content
