@@ -15,6 +15,7 @@ from typing import Final
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.sql import versions
+from engine.sql.step_results import build_plan_parameters
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 
@@ -58,7 +59,7 @@ async def register_versions(connection: Connection, plans: Sequence[Plan]) -> li
     async with wrap_errors(), connection.transaction():
         await connection.execute(versions.LOCK_VERSIONS_SQL)
         for plan in plans:
-            cursor = await connection.execute(versions.REGISTER_SQL, _build_parameters(plan))
+            cursor = await connection.execute(versions.REGISTER_SQL, build_plan_parameters(plan))
             if cursor.rowcount:
                 changed.append(plan.name)
     async with wrap_errors():
@@ -72,7 +73,7 @@ async def queue_history(connection: Connection, plan: Plan) -> bool:
 
     They are not while another version is the present one, or while a transaction that writes step results stays open.
     """
-    parameters = _build_parameters(plan)
+    parameters = build_plan_parameters(plan)
     present = await fetch_present_version(connection, plan)
     if present is None or present.digest != plan.digest:
         return False
@@ -114,7 +115,7 @@ async def register_unknown_version(connection: Connection, plan: Plan) -> None:
 
     Raises SpecOutdated when it was, and another version has been registered since.
     """
-    parameters = _build_parameters(plan)
+    parameters = build_plan_parameters(plan)
     present = await fetch_present_version(connection, plan)
     if present is not None and present.digest == plan.digest:
         return
@@ -139,7 +140,3 @@ async def fetch_present_version(connection: Connection, plan: Plan) -> PresentVe
     """Return the present version of a plan's spec; None when none was registered."""
     row = await (await connection.execute(versions.SELECT_PRESENT_SQL, {"spec": plan.name})).fetchone()
     return PresentVersion(*row) if row else None
-
-
-def _build_parameters(plan: Plan) -> dict[str, object]:
-    return {"spec": plan.name, "digest": plan.digest, "operations": list(plan.operations)}

@@ -10,7 +10,7 @@ from engine.rows.reading import Reading
 from engine.sql.explain import build_key_conditions
 from engine.sql.identifiers import Statement, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_path_value
-from engine.sql.step_results import RECORDED_AT
+from engine.sql.step_results import RECORDED_AT, build_plan_parameters
 
 #: The operation of a step: from its output or, before there is one, from the steps of its run.
 _OPERATION = """coalesce(found.operation_id, (
@@ -98,5 +98,4 @@ cross join lateral (
     offset 0
 ) as content
 """
-    own = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
-    return Statement(text, {**parameters, **own})
+    return Statement(text, {**parameters, **build_plan_parameters(plan)})
