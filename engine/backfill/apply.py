@@ -35,7 +35,7 @@ from engine.rows.reading import Reading
 from engine.rows.steps import Step
 from engine.rows.units import Unit
 from engine.sql import merge
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ async def _lock_steps(connection: Connection, steps: Sequence[Step]) -> set[str]
     if not steps:
         return set()
     ids, versions = ",".join(step.id for step in steps), ",".join(step.version for step in steps)
-    cursor = await connection.execute(merge.LOCK_STEP_RESULTS_SQL, {"ids": ids, "versions": versions})
-    unchanged = {step_id for (step_id,) in await cursor.fetchall()}
+    rows = await fetch_rows(connection, merge.LOCK_STEP_RESULTS_SQL, {"ids": ids, "versions": versions})
+    unchanged = {step_id for (step_id,) in rows}
     for step in steps:
         step.is_recorded = step.id in unchanged
     return unchanged

@@ -46,7 +46,7 @@ async def _count_values(connection: Connection, plan: Plan, org_id: str | None) 
     statement = step_results.build_step_results_statement(reading, scope)
     rates: dict[str, FillRates] = {}
     async with connection.transaction(), connection.cursor(name="dex_fill_rates") as cursor:
-        await cursor.execute(statement.text, statement.parameters)
+        await cursor.execute(*statement)
         size = FETCH_SIZE
         while rows := await cursor.fetchmany(size):
             for step in (extract_step(reading, row) for row in rows):

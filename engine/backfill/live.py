@@ -26,7 +26,7 @@ from engine.rows.steps import Step
 from engine.sql import step_upsert
 from engine.sql.identifiers import Statement
 from engine.sql.upsert import build_stored_rows_sql
-from engine.store.connection import Connection, RawJson
+from engine.store.connection import Connection, RawJson, fetch_row
 from engine.store.errors import StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
 from engine.store.tenant import run_as_tenant
@@ -100,8 +100,7 @@ class LiveUpsert:
         They cannot while the step has no result or the result keeps changing, and while another version of the spec is
         the present one.
         """
-        cursor = await connection.execute(step_upsert.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
-        row = await cursor.fetchone()
+        row = await fetch_row(connection, step_upsert.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
         if row is None:
             await check_organisation(connection, org_id)
             raise SourceRefused("source_step_result_id")
@@ -204,8 +203,7 @@ class LiveUpsert:
         ]
         if any(value is HELD for value in extracted.values()):
             values = {column.name: wrap_document(posted.get(column.name)) for column in self.fold.reading.held_fields}
-            cursor = await connection.execute(self.compare_sql, {**values, "step_id": step.id})
-            (row,) = await cursor.fetchall()
+            row = await fetch_row(connection, self.compare_sql, {**values, "step_id": step.id})
             differing += [name for name, differs in zip(values, row, strict=True) if differs]
         message = "the posted value is not the one the step result has"
         return [Reason("claim_differs", name, message) for name in differing]

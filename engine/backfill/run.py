@@ -42,7 +42,7 @@ from engine.rows.stored_result import StepResultRow
 from engine.rows.units import Unit
 from engine.sql import lineage, merge, step_results
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, connect, fetch_rows
+from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import StoreRefused, wrap_errors
 
 #: Seconds that a transaction of the reader lasts.
@@ -143,7 +143,7 @@ async def build_pending_account(connection: Connection, plan: Plan, error: Engin
 async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Account:
     reading = Reading(plan)
     statement = step_results.build_step_results_statement(reading, scope)
-    rows = await fetch_rows(connection, statement.text, statement.parameters)
+    rows = await fetch_rows(connection, *statement)
     account = Account(plan.name, found=len(rows))
     if rows:
         steps = [extract_step(reading, row) for row in rows]
@@ -165,8 +165,7 @@ async def _queue_part(reader: Connection, plan: Plan, scope: Scope) -> bool:
 
 async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
     statement = step_results.build_count_statement(plan, scope)
-    row = await (await reader.execute(statement.text, statement.parameters)).fetchone()
-    return int(row[0]) if row else 0
+    return int(await fetch_value(reader, *statement))
 
 
 async def count_stale(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> dict[str, int]:
@@ -181,8 +180,8 @@ async def stream_stale_units(connection: Connection, plan: Plan, org_ids: Sequen
     after = (_LEAST_UUID, _LEAST_UUID)
     while True:
         parameters = {"spec": plan.name, "orgs": list(org_ids), "after_org": after[0], "after_unit": after[1]}
-        cursor = await connection.execute(lineage.SELECT_STALE_SQL, {**parameters, "limit": _STALE_SIZE})
-        units = [Unit(org_id, unit_id, parent) for org_id, unit_id, parent in await cursor.fetchall()]
+        rows = await fetch_rows(connection, lineage.SELECT_STALE_SQL, {**parameters, "limit": _STALE_SIZE})
+        units = [Unit(*row) for row in rows]
         if not units:
             return
         yield units
@@ -242,7 +241,7 @@ class _Stream:
         ends, size, left = clock() + _READ_SECONDS, FIRST_SIZE, scope.limit
         statement = step_results.build_step_results_statement(self.reading, scope)
         async with reader.transaction(), reader.cursor(name="dex_backfill") as cursor:
-            await cursor.execute(statement.text, statement.parameters)
+            await cursor.execute(*statement)
             while rows := await cursor.fetchmany(size):
                 await fetched.put(rows)
                 left = None if left is None else left - len(rows)

@@ -122,7 +122,7 @@ async def _stream_batches(
 async def _fetch_page(connection: Connection, plan: Plan, org_id: str, scope: Scope) -> list[tuple[str, str]]:
     """Return id and time of an organisation's next step results, without their documents."""
     statement = step_results.build_page_statement(plan, org_id, scope, _PAGE_SIZE)
-    return await fetch_rows(connection, statement.text, statement.parameters)
+    return await fetch_rows(connection, *statement)
 
 
 async def _fold_stale_rows(

@@ -113,7 +113,7 @@ async def _list_steps(connection: Connection, matcher: KeyMatcher, org_id: str, 
 async def _select_steps(
     connection: Connection, statement: Statement, matcher: KeyMatcher, org_id: str, key: PartialKey
 ) -> list[FoundStep]:
-    cursor = await connection.execute(statement.text, statement.parameters)
+    cursor = await connection.execute(*statement)
     names = [column.name for column in cursor.description or ()][:-2]
     steps: list[FoundStep] = []
     for *values, parts, step_input in await cursor.fetchall():

@@ -6,9 +6,9 @@ Identifiers enter SQL only through `quote`, and values only as parameters, writt
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from engine.columns import is_document_column, list_document_columns
 from engine.plan import Plan
@@ -17,12 +17,11 @@ from engine.plan import Plan
 _MOST_BRANCHED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """SQL text and its parameters, as psycopg takes them."""
+class Statement(NamedTuple):
+    """SQL text and its parameters, as psycopg takes them: `connection.execute(*statement)`."""
 
     text: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = MappingProxyType({})
 
 
 def quote(name: str) -> str:
