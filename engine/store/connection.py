@@ -11,11 +11,12 @@ import asyncio
 import select
 import time
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from psycopg import AsyncConnection, postgres
 from psycopg.abc import Params
 from psycopg.adapt import Dumper
+from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
 from engine.store.database_url import read_database_url
@@ -58,6 +59,7 @@ class StoreConnection(AsyncConnection[Any]):
     taken_at: float = 0.0
 
 
+T = TypeVar("T")
 Connection: TypeAlias = AsyncConnection[Any]
 Pool: TypeAlias = AsyncConnectionPool[StoreConnection]
 
@@ -132,6 +134,15 @@ async def fetch_value(connection: Connection, sql: str, parameters: Params | Non
     """Run one statement and return the first column of its first row; None if it has none. Raises psycopg's errors."""
     row = await fetch_row(connection, sql, parameters)
     return row[0] if row else None
+
+
+async def fetch_records(connection: Connection, kind: type[T], sql: str, parameters: Params | None = None) -> list[T]:
+    """Run one statement and return its rows as objects of `kind`, whose fields have the names of the columns.
+
+    Raises psycopg's errors.
+    """
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return await (await cursor.execute(sql, parameters)).fetchall()
 
 
 def register_raw_json(connection: AsyncConnection[object]) -> None:
