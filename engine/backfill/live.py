@@ -14,7 +14,6 @@ from typing import Any
 
 from engine.backfill.apply import BatchFold
 from engine.backfill.reader import fetch_steps
-from engine.backfill.run import fold_with_retry
 from engine.backfill.versions import SpecOutdated
 from engine.columns import list_columns, list_document_columns
 from engine.plan import Plan
@@ -128,7 +127,7 @@ class LiveUpsert:
         """
         for _ in range(_MAX_ATTEMPTS):
             steps = await fetch_steps(connection, self.fold.reading, [step_id])
-            recorded = await fold_with_retry(connection, self.fold, steps, again=False, lock_timeout=_LOCK_TIMEOUT)
+            recorded = await self.fold.fold_with_retry(connection, steps, again=False, lock_timeout=_LOCK_TIMEOUT)
             if recorded:
                 return recorded[0]
         return None

@@ -29,6 +29,7 @@ from engine.sql import expected, step_results, verify
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
+from engine.store.tasks import run_concurrently
 from engine.verify.report import KINDS, SAMPLE_SIZE, Sample, Verification
 
 _FETCH_SIZE = 50
@@ -79,13 +80,9 @@ async def judge_rows(
     await writer.execute(expected.build_given_table_sql(reading))
     scope = Scope(all=True, org_ids=org_ids)
     fetched: asyncio.Queue[list[StepResultRow] | None] = asyncio.Queue(1)
-    fetching = asyncio.ensure_future(_fetch_step_results(reader, reading, scope, fetched))
-    try:
-        await _copy_contributions(writer, reading, fetched, progress)
-        await fetching
-    finally:
-        fetching.cancel()
-        await asyncio.gather(fetching, return_exceptions=True)
+    await run_concurrently(
+        _fetch_step_results(reader, reading, scope, fetched), _copy_contributions(writer, reading, fetched, progress)
+    )
     await writer.execute(expected.ANALYZE_SQL)
     await writer.execute(*verify.build_judge_statement(reading, org_ids))
     await writer.execute(verify.INDEX_SQL)
@@ -131,14 +128,12 @@ async def _mark_stale(connection: Connection, plan: Plan) -> None:
 async def _fetch_step_results(
     reader: Connection, reading: Reading, scope: Scope, fetched: asyncio.Queue[list[StepResultRow] | None]
 ) -> None:
-    """Put all step results to verify into the queue, some at a time; put None at the end or after an error."""
-    try:
-        async with reader.cursor(name="dex_verify") as cursor:
-            await cursor.execute(*step_results.build_step_results_statement(reading, scope))
-            while rows := await cursor.fetchmany(_FETCH_SIZE):
-                await fetched.put(rows)
-    finally:
-        await fetched.put(None)
+    """Put all step results to verify into the queue, some at a time, and None at the end."""
+    async with reader.cursor(name="dex_verify") as cursor:
+        await cursor.execute(*step_results.build_step_results_statement(reading, scope))
+        while rows := await cursor.fetchmany(_FETCH_SIZE):
+            await fetched.put(rows)
+    await fetched.put(None)
 
 
 async def _copy_contributions(
