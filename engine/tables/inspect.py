@@ -12,14 +12,8 @@ from engine.store.connection import Connection, fetch_records, fetch_value
 from engine.store.errors import wrap_errors
 from engine.tables import catalog
 from engine.tables.catalog import ColumnRow, IndexRow, PolicyRow, Table, TableRow, TypeRow
-from engine.tables.compare import (
-    compare_old_key,
-    compare_reading,
-    compare_superfluous,
-    compare_table,
-    list_required_columns,
-    report_old_rows,
-)
+from engine.tables.compare import compare_reading, compare_table, list_required_columns, report_old_rows
+from engine.tables.compare_indexes import compare_old_key, compare_superfluous
 from engine.tables.differences import Difference, report_missing_table
 from engine.tables.hints import add_rebuild_advice, check_hints
 from engine.values.column_types import TYPES

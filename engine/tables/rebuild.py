@@ -24,7 +24,7 @@ from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
-from engine.tables.compare import is_key_nullable, list_key_indexes, list_left_indexes, list_superfluous_indexes
+from engine.tables.compare_indexes import is_key_nullable, list_key_indexes, list_left_indexes, list_superfluous_indexes
 from engine.tables.ddl import build_unique_index, shorten_identifier, spell_type
 from engine.tables.inspect import read_table
 from engine.tables.query_indexes import list_missing_indexes
