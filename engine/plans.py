@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from engine.errors import EngineError, suggest_name
 from engine.plan import Plan, SpecText, compile_spec
 from engine.project import Project
+from engine.research_plan import Research
 from engine.spec import yaml_source
 from engine.spec.checks import Checked, check_sources
 from engine.spec.diagnostics import SpecErrors
@@ -65,6 +66,11 @@ def _compile_checked(checked: Checked) -> tuple[Plan, ...]:
         compile_spec(spec, source.file, checked.paths, source.files, SpecText(source.text, source.cut_key("backfill")))
         for source, spec in checked.specs
     )
+
+
+def index_research(plans: Iterable[Plan]) -> dict[str, Research]:
+    """Return the `research` blocks of plans by operation; no operation has two."""
+    return {plan.research.operation: plan.research for plan in plans if plan.research is not None}
 
 
 def find_plan(plans: Iterable[Plan], name: str) -> Plan:
