@@ -151,7 +151,7 @@ class LiveUpsert:
 
     def _list_refused(self, step: Step, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Reason]]:
         """Return (index, reason) for each posted row whose counterpart in the step result the database refuses."""
-        posted = {build_key(self.plan, dict(row)): place for place, row in enumerate(rows)}
+        posted = {build_key(self.plan, row): place for place, row in enumerate(rows)}
         return [
             (posted.get(build_key(self.plan, row), 0), step.refusals[number])
             for number, row in enumerate(step.extraction.rows)
@@ -163,7 +163,7 @@ class LiveUpsert:
         extracted = step.extraction.rows
         if not self.plan.many:
             return list(range(len(extracted)))
-        posted = {build_key(self.plan, dict(row)) for row in rows}
+        posted = {build_key(self.plan, row) for row in rows}
         return [number for number, row in enumerate(extracted) if build_key(self.plan, row) in posted]
 
     async def _fetch_stored(
@@ -183,7 +183,7 @@ class LiveUpsert:
         extracted = {build_key(self.plan, row): number for number, row in enumerate(step.extraction.rows)}
         notes = []
         for row in rows:
-            key = build_key(self.plan, dict(row))
+            key = build_key(self.plan, row)
             number = extracted.get(key, 0 if not self.plan.many and extracted else None)
             if number is None:
                 message = "the step result has no row of the posted key"

@@ -183,9 +183,8 @@ async def _list_superseded(connection: Connection, plan: Plan, org_id: str, key:
     contributions = await read_contributions(connection, plan, build_unit(plan, org_id, key))
     if not contributions.contributors:
         return []
-    wanted = tuple(key[column.name] for column in plan.key_fields)
     (fold,) = await contributions.fold_up_to([len(contributions.contributors) - 1], whole=True)
-    return [_describe_contributor(plan, fold, place) for place in _list_places(plan, fold, wanted)]
+    return [_describe_contributor(plan, fold, place) for place in _list_places(plan, fold, build_key(plan, key))]
 
 
 def _list_places(plan: Plan, fold: UnitFold, key: Key) -> list[int]:
