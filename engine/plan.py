@@ -150,6 +150,11 @@ class Plan:
         """The fields that a query may filter by."""
         return tuple(column for column in self.fields if column.filter)
 
+    @cached_property
+    def kept_fields(self) -> tuple[Field, ...]:
+        """The fields that keep their older value where a newer result has none (`on_missing: keep`)."""
+        return tuple(column for column in self.fields if column.on_missing is OnMissing.KEEP and not column.key)
+
     def field(self, name: str) -> Field:
         return self._by_name[name]
 
