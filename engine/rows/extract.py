@@ -165,6 +165,12 @@ def build_rejection(mapping: OperationMapping | None, *reasons: Reason) -> Extra
     return Extraction(ExtractionOutcome.REJECTED, reasons=reasons, elements=elements)
 
 
+def build_unreadable(mapping: OperationMapping | None, error: Exception) -> Extraction:
+    """Build the Extraction of a step result that cannot be read because of `error`."""
+    message = f"the step result cannot be read: {str(error).strip() or type(error).__name__}"
+    return build_rejection(mapping, Reason("unreadable", None, message))
+
+
 def _extract_elements(
     plan: Plan, mapping: OperationMapping, document: dict[str, Any], elements: list[Element], with_duplicates: bool
 ) -> Extraction:
