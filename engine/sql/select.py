@@ -52,9 +52,8 @@ where shown.org_id = %(org_id)s::uuid and shown.id = %(id)s::uuid
 def build_count_statement(plan: Plan, query: Query) -> Statement:
     """Count the matching rows of all pages; for `estimated`, select the planner's estimate as a JSON plan."""
     conditions, parameters = build_conditions(plan, query, paged=False)
-    if query.count is Count.EXACT:
-        return Statement(f"select count(*)::text from {quote_table(plan.table)}\nwhere {conditions}", parameters)
-    return Statement(f"explain (format json) select id from {quote_table(plan.table)}\nwhere {conditions}", parameters)
+    selected = "select count(*)::text" if query.count is Count.EXACT else "explain (format json) select id"
+    return Statement(f"{selected} from {quote_table(plan.table)}\nwhere {conditions}", parameters)
 
 
 def build_row_columns(plan: Plan, query: Query) -> tuple[str, dict[str, Any]]:
