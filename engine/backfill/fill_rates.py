@@ -15,10 +15,8 @@ from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 
 
-async def fetch_fill_rates(
-    connection: Connection, plans: Sequence[Plan], org_id: str | None = None
-) -> list[dict[str, Any]]:
-    """Return the fill rates of each spec and organisation that has found step results.
+async def fetch_fill_rates(connection: Connection, plans: Sequence[Plan], org_id: str | None) -> list[dict[str, Any]]:
+    """Return the fill rates of each spec and organisation that has found step results; only of `org_id` if given.
 
     Extracts the rows of all those step results, which reads all their documents. Raises StoreUnavailable.
     """

@@ -92,7 +92,7 @@ def _find_operation_result(value: Json) -> dict[str, Json] | None:
     return result if isinstance(result, dict) else None
 
 
-def build_spec_text(proposal: Proposal, origin: str = "sample") -> str:
+def build_spec_text(proposal: Proposal, origin: str) -> str:
     """Return the YAML text of the spec."""
     title = names.to_words(names.to_singular(proposal.name))
     lines = [

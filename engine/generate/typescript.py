@@ -223,7 +223,7 @@ def _build_body(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
         yield from ("        rows: [", "          {", *fields, "          },", "        ],")
     else:
         yield from fields
-    yield from _build_sources(plan, 8)
+    yield from _build_sources(plan)
     yield "      }),"
 
 
@@ -250,14 +250,14 @@ def _build_rows(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
         yield f"        {build_object_key(column.name)}: {quote_string(path.text)},"
     yield "      },"
     yield "      sources: {"
-    yield from _build_sources(plan, 8)
+    yield from _build_sources(plan)
     yield "      },"
 
 
-def _build_sources(plan: Plan, indent: int) -> Iterator[str]:
+def _build_sources(plan: Plan) -> Iterator[str]:
     if plan.has_normalizers_by_operation:
-        yield f"{' ' * indent}source_operation_id: operationId,"
-    yield from (f"{' ' * indent}{name}: {value}," for name, value in _SOURCE_VALUES)
+        yield "        source_operation_id: operationId,"
+    yield from (f"        {name}: {value}," for name, value in _SOURCE_VALUES)
 
 
 def _choose_store_function(plan: Plan) -> str:

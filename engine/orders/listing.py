@@ -37,7 +37,7 @@ async def list_orders(connection: Connection, wanted: OrderFilter, *, as_tenant:
 
 
 async def sum_costs(
-    connection: Connection, org_id: str | None, *, month: str | None = None, as_tenant: bool = False
+    connection: Connection, org_id: str | None, *, month: str | None, as_tenant: bool = False
 ) -> list[str]:
     """Return the costs by organisation, operation and month (UTC, `2026-11`) as JSON texts."""
     parameters = {"org_id": org_id, "month": month}

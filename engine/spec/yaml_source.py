@@ -89,7 +89,7 @@ class Source:
         rest = self.text[scalar.end :].split("\n", 1)[0]
         return re.match(r"\s+#", rest) is not None
 
-    def add_diagnostic(self, position: Position, code: str, message: str, hint: str = "") -> None:
+    def add_diagnostic(self, position: Position, code: str, message: str, hint: str) -> None:
         self.diagnostics.append(Diagnostic(self.file, position.line, position.column, code, message, hint))
 
     def report_value(self, place: Place, code: str, message: str, hint: str = "") -> None:
