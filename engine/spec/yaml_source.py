@@ -104,6 +104,12 @@ class Source:
         """Add a diagnostic at character `offset` of the string at `place`."""
         self.add_diagnostic(self.find_character_position(place, offset), code, message, hint)
 
+    def report_cut_path(self, place: Place, text: str) -> None:
+        """Report a path without quotes of which YAML took the end for a comment; `text` is what is left of it."""
+        if self.is_cut_by_comment(place):
+            hint = "quote the path, or put the comment on a line of its own"
+            self.report_value(place, "SPEC406", f"YAML cuts this unquoted path at ` #`, leaving `{text}`", hint)
+
     def report_text_mistake(self, code: str, mistake: TextMistake) -> None:
         """Add a diagnostic for a mistake in the text of the file."""
         message = f"not YAML: {mistake.message}" if code == "SPEC102" else mistake.message
@@ -126,8 +132,13 @@ class Source:
         return sum(len(line) + 1 for line in lines[: position.line - 1]) + position.column - 1
 
     def _locate_index(self, index: int) -> Position:
-        before = self.text[:index]
-        return Position(before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1)
+        return locate_character(self.text, index)
+
+
+def locate_character(text: str, index: int) -> Position:
+    """Return the line and column of the character at `index`."""
+    before = text[:index]
+    return Position(before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1)
 
 
 def load_source(file: Path, shown_as: str) -> Source:
