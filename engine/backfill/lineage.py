@@ -139,7 +139,11 @@ class Lineage:
             await self.connection.execute(lineage.DELETE_STALE_SQL, parameters)
 
     async def queue_stale(self, units: Sequence[tuple[Unit, str]]) -> None:
-        """Queue units (rows that are computed together) in `stale_rows` for a backfill, each with a row's id."""
+        """Queue units (rows that are computed together) in `stale_rows` for a backfill.
+
+        Each comes with the id of one of its rows, which is stored only for a unit without parent key: the rows of a
+        parent key are looked up by that key.
+        """
         if units:
             parameters = {
                 "spec": self.plan.name,
