@@ -28,7 +28,7 @@ from engine.embedded_postgres.data_folder import DataFolder
 from scripts.processes import Process
 from tests.conftest import find_memory_folder
 from tests.forked_dex import run_dex_text
-from tests.plain_http import HTTP
+from tests.plain_http import HTTP, find_free_port
 from tests.runner.conftest import (
     BIN,
     ICP,
@@ -37,7 +37,6 @@ from tests.runner.conftest import (
     TRIGGER,
     build_node_command,
     build_worker_command,
-    find_free_port,
     start_process,
 )
 from tests.world import insert_organisation
