@@ -4,8 +4,10 @@ import ast
 import asyncio
 import inspect
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import types
@@ -20,6 +22,7 @@ from engine.plan import Plan
 from engine.rows import extract, fold
 from engine.sql.step_results import Scope
 from engine.store.connection import connect
+from engine.store.errors import StoreUnavailable
 from engine.verify.repair import repair_spec
 from engine.verify.report import Verification
 from engine.verify.run import verify_spec
@@ -326,6 +329,30 @@ def test_it_is_right_while_others_write(world: World) -> None:
     world.run_backfill(plan)
     found = verify(world, plan)
     assert (found.holds, found.counts["pending"]) == (True, 0)
+
+
+def test_it_ends_when_its_connection_is_lost(world: World) -> None:
+    plan, run = world.create_spec(LIST_FIELDS, head=LIST_HEAD), world.add_run()
+    for venue in range(250):
+        symbols = [{"symbol": f"S{number}", "note": "n" * 100} for number in range(100)]
+        world.add_step(run, QUOTES, {"venue": f"V{venue}", "symbols": symbols})
+    started = asyncio.Event()
+
+    async def end_session() -> None:
+        await started.wait()
+        row = world.db.execute("select pid from pg_stat_activity where query like 'copy \"Given\"%'").fetchone()
+        assert row
+        os.kill(row["pid"], signal.SIGSTOP)  # copying waits for the server, and reading goes on until the queue is full
+        await asyncio.sleep(0.3)
+        world.db.execute("select pg_terminate_backend(%s)", [row["pid"]])
+        os.kill(row["pid"], signal.SIGCONT)
+
+    async def run_all() -> None:
+        verifying = verify_spec(world.dsn, plan, progress=lambda read: started.set())
+        await asyncio.wait_for(asyncio.gather(verifying, end_session()), 30)
+
+    with pytest.raises(StoreUnavailable):
+        world.loop.run(run_all())
 
 
 # --- as a user calls it ---
