@@ -30,10 +30,10 @@ from engine.store.connection import connect
 from engine.store.errors import StoreUnavailable
 from engine.store.upsert import Upsert
 from engine.tables.migrate import migrate
+from tests.conftest import ROOT
 from tests.database.conftest import QUOTES, Run, World, build_head
 from tests.forked_dex import run_dex_text
 
-ROOT = Path(__file__).resolve().parents[2]
 FIELDS = """
 symbol: {type: text, path: "output.symbol", required: true}
 venue: {type: text, path: "output.venue"}

@@ -21,11 +21,11 @@ from engine import plans, project
 from engine.generate.files import write_files
 from engine.generate.generators import build_generated_files
 from engine.spec import checks, yaml_source
+from tests.conftest import ROOT
 from tests.forked_dex import find_dex
 from tests.pages import Block, read_blocks
 from tests.plain_http import find_free_port
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "specs" / "README.md"
 TUTORIAL = "## Ten minutes"
 #: What an example of the format does not say itself.

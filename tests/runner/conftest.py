@@ -22,12 +22,11 @@ import pytest
 
 from scripts import processes
 from scripts.processes import Process
-from tests.conftest import create_database
+from tests.conftest import ROOT, create_database
 from tests.forked_dex import run_dex_text
 from tests.plain_http import HTTP, find_free_port
 from tests.world import insert_organisation, insert_run, insert_step, insert_submission
 
-ROOT = Path(__file__).resolve().parents[2]
 TRIGGER = ROOT / "trigger"
 BIN = Path(sys.executable).parent
 WORKER = "src/local-runner/main.ts"
