@@ -27,24 +27,16 @@ from engine.verify.repair import repair_spec
 from engine.verify.report import Verification
 from engine.verify.run import verify_spec
 from tests.conftest import ROOT
-from tests.database.conftest import HEAD, World
+from tests.database.conftest import HEAD, QUOTES, World, build_head
 from tests.forked_dex import run_dex_text
 
-QUOTES = "finance.fetch.quotes"
 FIELDS = """
 symbol: {type: text, path: "output.symbol", required: true}
 note: {type: text, path: "output.note"}
 price: {type: numeric, path: "output.price", on_missing: clear}
 body: {type: jsonb, path: "output.body"}
 """
-LIST_HEAD = """
-spec: 1
-name: quotes
-title: Quotes
-operations: [finance.fetch.quotes]
-table: quotes
-row_name: quote
-conflict: [org_id, venue, symbol]
+LIST_HEAD = f"""{build_head("quotes", QUOTES, "venue, symbol")}
 rows: "output.symbols"
 on_absent: delete
 """

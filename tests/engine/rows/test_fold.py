@@ -12,21 +12,14 @@ from engine.rows.fold import Contributor, UnitFold
 from engine.rows.outcomes import ExtractionOutcome
 from engine.rows.steps import MAX_BYTES, MAX_ROWS, BatchBuilder, Step, assign_writer, build_step
 from engine.rows.units import UNIT_SLOTS
-from tests.database.conftest import compile_text
+from tests.database.conftest import HEAD, compile_text
 
-SPEC = """
-spec: 1
-name: quotes
-title: Quotes
-operations: [finance.fetch.quotes]
-table: quotes
-row_name: quote
-conflict: [org_id, symbol]
+SPEC = f"""{HEAD}
 fields:
-  symbol: {type: text, path: "output.symbol"}
-  kept: {type: integer, path: "output.kept"}
-  also_kept: {type: integer, path: "output.also_kept"}
-  cleared: {type: integer, path: "output.cleared", on_missing: clear}
+  symbol: {{type: text, path: "output.symbol"}}
+  kept: {{type: integer, path: "output.kept"}}
+  also_kept: {{type: integer, path: "output.also_kept"}}
+  cleared: {{type: integer, path: "output.cleared", on_missing: clear}}
 """
 LISTS = """
 spec: 1
