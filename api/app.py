@@ -176,7 +176,7 @@ def find_version() -> str:
         return "0"
 
 
-def _build_lifespan(context: Context, operator_app: FastAPI | None = None) -> Lifespan:
+def _build_lifespan(context: Context, operator_app: FastAPI | None) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:

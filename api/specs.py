@@ -208,6 +208,6 @@ def _describe_research(research: Research) -> dict[str, Any]:
         "operation": research.operation,
         "provider": research.provider.name,
         "processor": research.processor,
-        "fresh_for_seconds": research.fresh_for and research.fresh_for.total_seconds(),
+        "fresh_for_seconds": research.fresh_for_seconds,
         "inputs": inputs,
     }

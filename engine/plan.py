@@ -15,6 +15,7 @@ from types import MappingProxyType
 from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath
 from engine.research_plan import Research, compile_research
 from engine.spec.models import FieldSpec, Override, Spec
+from engine.spec.operation_paths import list_rows_texts
 from engine.spec.referenced_files import ReferencedFile
 from engine.spec.vocabulary import NullKey, OnAbsent, OnInvalid, OnMissing
 from engine.values.code_versions import compute_version
@@ -150,6 +151,11 @@ class Plan:
         """The fields that a query may filter by."""
         return tuple(column for column in self.fields if column.filter)
 
+    @cached_property
+    def kept_fields(self) -> tuple[Field, ...]:
+        """The fields that keep their older value where a newer result has none (`on_missing: keep`)."""
+        return tuple(column for column in self.fields if column.on_missing is OnMissing.KEEP and not column.key)
+
     def field(self, name: str) -> Field:
         return self._by_name[name]
 
@@ -266,11 +272,6 @@ def _compile_mapping(
         fields=tuple(_override_normalizers(column, override) for column in fields),
         paths=tuple(_choose_path(spec, column, override, paths) for column in fields),
     )
-
-
-def list_rows_texts(rows: str | list[str] | None) -> list[str]:
-    """Return the paths of `rows`, which is one path or a list of them."""
-    return [rows] if isinstance(rows, str) else rows or []
 
 
 def _override_normalizers(column: Field, override: Override) -> Field:

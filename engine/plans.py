@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from engine.errors import EngineError, suggest_name
 from engine.plan import Plan, SpecText, compile_spec
 from engine.project import Project
+from engine.research_plan import Research
 from engine.spec import yaml_source
 from engine.spec.checks import Checked, check_sources
 from engine.spec.diagnostics import SpecErrors
@@ -29,7 +30,7 @@ def check_project(project: Project) -> Checked:
 
 def load_plans(project: Project) -> tuple[Plan, ...]:
     """Return the plans of the project in the order of their names. Raises SpecErrors with every mistake in them."""
-    return _compile_checked(check_project(project))
+    return compile_checked(check_project(project))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class PortableSpec:
 def read_texts(project: Project) -> tuple[PortableSpec, ...]:
     """Return the text of each spec, with the files that it refers to. Raises SpecErrors with every mistake in them."""
     checked = check_project(project)
-    _compile_checked(checked)
+    compile_checked(checked)
     return tuple(PortableSpec(source.file, source.text, tuple(source.files.items())) for source, _ in checked.specs)
 
 
@@ -55,16 +56,28 @@ def compile_texts(texts: Sequence[PortableSpec]) -> tuple[Plan, ...]:
         source = yaml_source.parse_source(portable.text, portable.file)
         source.files = dict(portable.files)
         sources.append(source)
-    return _compile_checked(check_sources(sources))
+    return compile_checked(check_sources(sources))
 
 
-def _compile_checked(checked: Checked) -> tuple[Plan, ...]:
+def compile_text(text: str, file: str) -> Plan:
+    """Return the plan of one spec, `file`, that refers to no files. Raises SpecErrors with every mistake in it."""
+    (plan,) = compile_texts([PortableSpec(file, text, ())])
+    return plan
+
+
+def compile_checked(checked: Checked) -> tuple[Plan, ...]:
+    """Return the plans of checked specs. Raises SpecErrors with every mistake in them."""
     if checked.diagnostics:
         raise SpecErrors(checked.diagnostics)
     return tuple(
         compile_spec(spec, source.file, checked.paths, source.files, SpecText(source.text, source.cut_key("backfill")))
         for source, spec in checked.specs
     )
+
+
+def index_research(plans: Iterable[Plan]) -> dict[str, Research]:
+    """Return the `research` blocks of plans by operation; no operation has two."""
+    return {plan.research.operation: plan.research for plan in plans if plan.research is not None}
 
 
 def find_plan(plans: Iterable[Plan], name: str) -> Plan:

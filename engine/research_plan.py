@@ -44,6 +44,11 @@ class Research:
     output: tuple[tuple[str, CompiledPath], ...]  # key and path of each further key of the operation's output
     fresh_for: timedelta | None  # how long the answer to an equal question is reused
 
+    @property
+    def fresh_for_seconds(self) -> float | None:
+        """For how many seconds an answer is reused; None: only unfinished orders are shared."""
+        return self.fresh_for.total_seconds() if self.fresh_for else None
+
 
 def compile_research(
     spec: Spec, paths: Mapping[str, CompiledPath], files: Mapping[str, ReferencedFile]

@@ -210,7 +210,7 @@ def find_node() -> Tuple[str, List[str]]:
 
 
 def read_node_version(node: str) -> Tuple[int, int]:
-    """Return the major and minor version of a node program; (0, 0) if it does not run."""
+    """Return the major and minor version of a node program; (0, 0) if it does not run or prints no version."""
     try:
         output = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:

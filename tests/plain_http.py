@@ -1,8 +1,16 @@
-"""HTTP to servers of the tests, each call over a connection of its own.
+"""HTTP to servers of the tests, each call over a connection of its own, and a port for such a server.
 
 `httpx.get` and its like read the certificates of all authorities anew for every call, which takes longer than the call.
 """
 
+import socket
+
 import httpx
 
 HTTP = httpx.Client(verify=False, timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+def find_free_port() -> int:
+    """Return a port of loopback on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

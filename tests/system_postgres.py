@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from engine.embedded_postgres import find_system_binaries
 from scripts.processes import Process, start_process
+from tests.plain_http import find_free_port
 
 #: The user of Debian's packages; root may not run a server.
 USER = "postgres"
@@ -36,11 +36,6 @@ class Server:
 
     def build_url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
-
-
-def find_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def run_program(name: str, *arguments: str | Path, password: str = "") -> None:
@@ -74,7 +69,7 @@ def run_system_postgres() -> Iterator[Server]:
 @contextmanager
 def start_server(folder: Path, data: Path, password: str) -> Iterator[Server]:
     """Run the server of a data folder within a `with` block."""
-    port = find_port()
+    port = find_free_port()
     options = ("-p", str(port), "-k", folder, "-h", "127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=32MB")
     with start_process(build_command("postgres", "-D", data, *options)) as process:
         process.wait_for_line("ready to accept")

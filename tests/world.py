@@ -11,6 +11,12 @@ import psycopg
 Connection = psycopg.Connection[Any]
 
 
+def fetch_rows(dsn: str, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Run one statement over a connection of its own; return its rows."""
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(statement, parameters).fetchall()
+
+
 def insert_organisation(connection: Connection, org_id: str | None = None) -> str:
     """Insert an organisation; return its id."""
     org_id = org_id or str(uuid.uuid4())

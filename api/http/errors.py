@@ -136,7 +136,10 @@ async def answer_framework_error(request: Request, error: Exception) -> Response
 
 
 def build_store_fault(error: StoreError) -> Fault:
-    """Convert a database error to a fault: 503 when Postgres cannot be reached, otherwise by SQLSTATE."""
+    """Convert a database error to a fault.
+
+    503 when Postgres cannot be reached, 404 when the organisation does not exist, otherwise by SQLSTATE.
+    """
     if isinstance(error, StoreUnavailable):
         log.error("database unavailable", reason=error.message)
         return Fault(

@@ -17,8 +17,8 @@ from api.http.models import WHOLE_NUMBER, Body, Data, DataWithMeta, Document, Id
 from api.http.responses import build_data_response, build_list_response
 from api.runs.routes import RUNNER_OPTIONS, Facts, Name, Seconds, Text, repair_run_rows
 from engine.orders import collection, orders
-from engine.orders.freshness import get_freshness_seconds
 from engine.orders.statuses import OrderStatus
+from engine.plans import index_research
 from engine.runs.statuses import StepStatus
 from engine.store.connection import RawJson
 from engine.values import exact_json
@@ -101,6 +101,7 @@ class OrderResult(Body):
 @router.post("/place", summary="Get or create the order of a question", response_model=Data[Facts])
 async def place_order(body: NewOrder, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Attach a step to the order for its question, which is created if needed; return what the runner must do next."""
+    research = index_research(context.plans).get(body.operation)
     request = orders.OrderRequest(
         step_result_id=body.step_result_id,
         lease_token=body.lease_token,
@@ -111,7 +112,7 @@ async def place_order(body: NewOrder, context: AppContext, org_id: NamedOrganisa
         output=None if body.output is None else RawJson(exact_json.dumps(body.output)),
         holder=body.holder,
         hold_seconds=body.hold_seconds,
-        fresh_for=get_freshness_seconds(context.plans, body.operation),
+        fresh_for=research.fresh_for_seconds if research else None,
         refresh=body.refresh,
     )
     async with context.connection() as connection:

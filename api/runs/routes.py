@@ -30,6 +30,7 @@ from api.http.route import BodyRoute
 from api.http.telemetry import bind_run
 from engine.backfill.run import repair_run
 from engine.orders.errors import OrderConflict, OrderError, ProviderRunIdTaken
+from engine.plans import index_research
 from engine.research_inputs import normalize_inputs
 from engine.rows.accounts import Account
 from engine.runs import runs
@@ -253,13 +254,10 @@ async def update_step(body: StepUpdate, context: AppContext, org_id: NamedOrgani
 )
 async def normalize_step_inputs(body: InputValues, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Return, for each input, its normalized text for the prompt, or why there is none."""
-    operation = body.operation_id
-    research = next(
-        (plan.research for plan in context.plans if plan.research and plan.research.operation == operation), None
-    )
+    research = index_research(context.plans).get(body.operation_id)
     if research is None:
         hint = "deploy the API with the specs of the runner"
-        raise Fault("not_found", f"no spec says how `{operation}` is executed", hint=hint)
+        raise Fault("not_found", f"no spec says how `{body.operation_id}` is executed", hint=hint)
     texts = normalize_inputs(research, body.inputs)
     return build_data_response(msgspec.json.encode({name: asdict(text) for name, text in texts.items()}))
 

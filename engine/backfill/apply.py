@@ -19,6 +19,8 @@ import json
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
+from psycopg import errors
+
 from engine.backfill.lineage import Lineage
 from engine.backfill.preview import Preview
 from engine.backfill.reader import read_missing_steps
@@ -35,7 +37,10 @@ from engine.rows.reading import Reading
 from engine.rows.steps import Step
 from engine.rows.units import Unit
 from engine.sql import merge
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
+
+#: How often a batch is folded at most, again after each deadlock.
+_MAX_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,39 @@ class BatchFold:
     def plan(self) -> Plan:
         return self.reading.plan
 
+    async def fold_with_retry(
+        self,
+        connection: Connection,
+        steps: Sequence[Step],
+        stale: Sequence[Unit] = (),
+        *,
+        again: bool,
+        dry_run: bool = False,
+        lock_timeout: str | None = None,
+        is_flushed: bool = True,
+    ) -> list[Step]:
+        """Fold a batch in a transaction of its own, again after a deadlock; return the step results it recorded.
+
+        A deadlock happens, for example, while a run is deleted. Without `is_flushed` the commit does not wait for the
+        disk: the caller executes FLUSH_COMMITS_SQL after its last batch. If the server crashes before that, it loses
+        whole batches, rows and ledger entries together, so their step results are pending again. Raises as `fold_batch`
+        does.
+        """
+        attempts = 1
+        while True:
+            try:
+                async with connection.transaction(force_rollback=dry_run):
+                    if lock_timeout:
+                        await connection.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
+                    if not is_flushed:
+                        await connection.execute(merge.BEGIN_BULK_SQL)
+                    await self.fold_batch(connection, steps, stale, again=again, is_trial=dry_run)
+                return [step for step in steps if step.is_recorded]
+            except errors.DeadlockDetected:
+                if attempts == _MAX_ATTEMPTS:
+                    raise
+                attempts, steps = attempts + 1, [step.copy_unmerged() for step in steps]
+
     async def fold_batch(
         self,
         connection: Connection,
@@ -72,7 +110,7 @@ class BatchFold:
 
         A unit is the rows that are computed together: that of a key, or with `on_absent: delete` those of a parent key.
         Runs inside the caller's transaction. A step result that changed since it was read is left out and stays
-        pending: `list_recorded` returns the others. `again` overwrites ledger entries. With `is_trial`, for a
+        pending; `is_recorded` is set on the others. `again` overwrites ledger entries. With `is_trial`, for a
         transaction that is rolled back, any version of the spec is accepted. Raises SpecOutdated when another version
         of the spec is the present one, and psycopg's error where the database fails for a reason other than a row's
         values.
@@ -120,18 +158,13 @@ class BatchFold:
         await connection.execute(merge.RECORD_OUTCOMES_SQL, parameters)
 
 
-def list_recorded(steps: Sequence[Step]) -> list[Step]:
-    """Return those of the folded steps whose outcomes were recorded."""
-    return [step for step in steps if step.is_recorded]
-
-
 async def _lock_steps(connection: Connection, steps: Sequence[Step]) -> set[str]:
     """Lock step results against changes; return the ids of those that have not changed since they were read."""
     if not steps:
         return set()
     ids, versions = ",".join(step.id for step in steps), ",".join(step.version for step in steps)
-    cursor = await connection.execute(merge.LOCK_STEP_RESULTS_SQL, {"ids": ids, "versions": versions})
-    unchanged = {step_id for (step_id,) in await cursor.fetchall()}
+    rows = await fetch_rows(connection, merge.LOCK_STEP_RESULTS_SQL, {"ids": ids, "versions": versions})
+    unchanged = {step_id for (step_id,) in rows}
     for step in steps:
         step.is_recorded = step.id in unchanged
     return unchanged

@@ -18,7 +18,7 @@ async def count_by_organisation(
 ) -> dict[str, int]:
     """Return, for each organisation of a shard, how many step results a scope selects."""
     statement = step_results.build_organisation_counts_statement(plan, scope)
-    rows = await fetch_rows(connection, statement.text, statement.parameters)
+    rows = await fetch_rows(connection, *statement)
     return {org_id: count for org_id, count in rows if shard.holds_organisation(org_id)}
 
 

@@ -14,7 +14,6 @@ from engine.backfill.versions import is_queued
 from engine.plan import Plan
 from engine.rows.accounts import ELEMENT_COUNTS, Account, count_outcomes
 from engine.sql import coverage
-from engine.sql.identifiers import Statement
 from engine.store.connection import Connection, fetch_rows
 from engine.store.errors import wrap_errors
 
@@ -38,12 +37,12 @@ async def fetch_coverage(
             await connection.execute(coverage.SET_INDEX_SCANS_SQL)
         queued = [plan for plan in plans if await is_queued(connection, plan)]
         unqueued = [plan for plan in plans if plan not in queued]
-        outcome_rows = await _fetch_counts(connection, coverage.build_outcome_counts_statement(plans, org_ids))
-        pending_rows = await _fetch_counts(connection, coverage.build_pending_counts_statement(queued, org_ids))
+        outcome_rows = await fetch_rows(connection, *coverage.build_outcome_counts_statement(plans, org_ids))
+        pending_rows = await fetch_rows(connection, *coverage.build_pending_counts_statement(queued, org_ids))
         found_rows: list[tuple[Any, ...]] = []
         if unqueued:
-            found_rows = await _fetch_counts(connection, coverage.build_found_counts_statement(unqueued, org_ids))
-        stale_rows = await _fetch_counts(connection, coverage.build_stale_counts_statement(plans, org_ids))
+            found_rows = await fetch_rows(connection, *coverage.build_found_counts_statement(unqueued, org_ids))
+        stale_rows = await fetch_rows(connection, *coverage.build_stale_counts_statement(plans, org_ids))
     accounts = _group_by_account(outcome_rows)
     found = _sum_found(unqueued, found_rows)
     names = {plan.name for plan in queued}
@@ -56,10 +55,6 @@ async def fetch_coverage(
     return [
         _report_account(org, account) for (spec, org), account in sorted(accounts.items(), key=lambda item: item[0])
     ]
-
-
-async def _fetch_counts(connection: Connection, statement: Statement) -> list[tuple[Any, ...]]:
-    return await fetch_rows(connection, statement.text, statement.parameters)
 
 
 def _sum_found(plans: Sequence[Plan], rows: Iterable[tuple[Any, ...]]) -> Counter[tuple[str, str]]:
@@ -118,7 +113,7 @@ async def list_results_by_outcome(
     async with wrap_errors():
         queued = await is_queued(connection, plan)
         statement = coverage.build_results_by_outcome_statement(plan, outcome, org_id, limit, queued=queued)
-        rows = await fetch_rows(connection, statement.text, statement.parameters)
+        rows = await fetch_rows(connection, *statement)
     names = ("step_result_id", "org_id", "pipeline_run_id", "recorded_at", "outcome", "reasons")
     return [
         dict(zip(names, (str(step), str(org), str(run), at.isoformat(), row_outcome, reasons), strict=True))

@@ -15,10 +15,8 @@ from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 
 
-async def fetch_fill_rates(
-    connection: Connection, plans: Sequence[Plan], org_id: str | None = None
-) -> list[dict[str, Any]]:
-    """Return the fill rates of each spec and organisation that has found step results.
+async def fetch_fill_rates(connection: Connection, plans: Sequence[Plan], org_id: str | None) -> list[dict[str, Any]]:
+    """Return the fill rates of each spec and organisation that has found step results; only of `org_id` if given.
 
     Extracts the rows of all those step results, which reads all their documents. Raises StoreUnavailable.
     """
@@ -46,7 +44,7 @@ async def _count_values(connection: Connection, plan: Plan, org_id: str | None) 
     statement = step_results.build_step_results_statement(reading, scope)
     rates: dict[str, FillRates] = {}
     async with connection.transaction(), connection.cursor(name="dex_fill_rates") as cursor:
-        await cursor.execute(statement.text, statement.parameters)
+        await cursor.execute(*statement)
         size = FETCH_SIZE
         while rows := await cursor.fetchmany(size):
             for step in (extract_step(reading, row) for row in rows):

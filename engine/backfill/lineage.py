@@ -11,7 +11,7 @@ from engine.rows.fold import Contributor, StaleEntry, UnitFold
 from engine.rows.steps import Step
 from engine.rows.units import Unit, list_locks
 from engine.sql import lineage
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 
 Entry = tuple[Any, ...]
 
@@ -36,7 +36,7 @@ class Lineage:
         while True:
             needed = list_locks(self.plan.name, units.values())
             if missing := [number for number in needed if number not in locked]:
-                await self._execute_statement(lineage.LOCK_UNITS_SQL, {"locks": ",".join(map(str, missing))})
+                await self.connection.execute(lineage.LOCK_UNITS_SQL, {"locks": ",".join(map(str, missing))})
                 locked.update(missing)
             entries = await self._read_units(units.values(), steps)
             known = len(units)
@@ -53,7 +53,7 @@ class Lineage:
             "units": ",".join(unit.id for unit in units),
             "ids": ",".join(step.id for step in steps),
         }
-        return await (await self.connection.execute(lineage.READ_UNITS_SQL, parameters)).fetchall()
+        return await fetch_rows(self.connection, lineage.READ_UNITS_SQL, parameters)
 
     def _build_folds(
         self, units: dict[tuple[str, str], Unit], steps: Sequence[Step], entries: Iterable[Entry]
@@ -101,7 +101,7 @@ class Lineage:
         if pairs:
             parents = [fold.unit.parent for fold, _ in pairs]
             parameters = {**self._build_parameters(pairs), "parents": parents, "spec": self.plan.name}
-            await self._execute_statement(lineage.WRITE_LINEAGE_SQL, parameters)
+            await self.connection.execute(lineage.WRITE_LINEAGE_SQL, parameters)
 
     async def _update_other(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
         """Update the lineage of step results outside of the batch.
@@ -110,7 +110,7 @@ class Lineage:
         """
         if not pairs:
             return
-        await self._execute_statement(lineage.UPDATE_LINEAGE_SQL, self._build_parameters(pairs))
+        await self.connection.execute(lineage.UPDATE_LINEAGE_SQL, self._build_parameters(pairs))
         changed = [
             contributor.step_id
             for _, contributor in pairs
@@ -122,11 +122,11 @@ class Lineage:
     async def forget_outcomes(self, step_ids: Iterable[str]) -> None:
         """Make step results pending again."""
         parameters = {"spec": self.plan.name, "ids": ",".join(step_ids)}
-        await self._execute_statement(lineage.FORGET_OUTCOMES_SQL, parameters)
+        await self.connection.execute(lineage.FORGET_OUTCOMES_SQL, parameters)
 
     async def _delete_former(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> None:
         if pairs:
-            await self._execute_statement(lineage.DELETE_LINEAGE_SQL, self._build_parameters(pairs))
+            await self.connection.execute(lineage.DELETE_LINEAGE_SQL, self._build_parameters(pairs))
 
     async def _delete_stale(self, entries: Sequence[StaleEntry]) -> None:
         if entries:
@@ -136,10 +136,14 @@ class Lineage:
                 "units": ",".join(entry.unit.id for entry in entries),
                 "revisions": ",".join(str(entry.revision) for entry in entries),
             }
-            await self._execute_statement(lineage.DELETE_STALE_SQL, parameters)
+            await self.connection.execute(lineage.DELETE_STALE_SQL, parameters)
 
     async def queue_stale(self, units: Sequence[tuple[Unit, str]]) -> None:
-        """Queue units (rows that are computed together) in `stale_rows` for a backfill, each with a row's id."""
+        """Queue units (rows that are computed together) in `stale_rows` for a backfill.
+
+        Each comes with the id of one of its rows, which is stored only for a unit without parent key: the rows of a
+        parent key are looked up by that key.
+        """
         if units:
             parameters = {
                 "spec": self.plan.name,
@@ -148,7 +152,7 @@ class Lineage:
                 "rows": ",".join(row_id if unit.parent is None else "" for unit, row_id in units),
                 "parents": [unit.parent for unit, _ in units],
             }
-            await self._execute_statement(lineage.QUEUE_STALE_SQL, parameters)
+            await self.connection.execute(lineage.QUEUE_STALE_SQL, parameters)
 
     def _build_parameters(self, pairs: Sequence[tuple[UnitFold, Contributor]]) -> dict[str, Any]:
         return {
@@ -158,9 +162,6 @@ class Lineage:
             "rows": ",".join(_find_row_id(fold) or "" for fold, _ in pairs),
             "refused": ",".join("true" if _is_refused(contributor) else "false" for _, contributor in pairs),
         }
-
-    async def _execute_statement(self, sql: str, parameters: dict[str, Any]) -> None:
-        await self.connection.execute(sql, parameters)
 
 
 def _find_row_id(fold: UnitFold) -> str | None:

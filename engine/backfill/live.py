@@ -14,7 +14,6 @@ from typing import Any
 
 from engine.backfill.apply import BatchFold
 from engine.backfill.reader import fetch_steps
-from engine.backfill.run import fold_with_retry
 from engine.backfill.versions import SpecOutdated
 from engine.columns import list_columns, list_document_columns
 from engine.plan import Plan
@@ -26,7 +25,7 @@ from engine.rows.steps import Step
 from engine.sql import step_upsert
 from engine.sql.identifiers import Statement
 from engine.sql.upsert import build_stored_rows_sql
-from engine.store.connection import Connection, RawJson
+from engine.store.connection import Connection, RawJson, fetch_row
 from engine.store.errors import StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
 from engine.store.tenant import run_as_tenant
@@ -100,8 +99,7 @@ class LiveUpsert:
         They cannot while the step has no result or the result keeps changing, and while another version of the spec is
         the present one.
         """
-        cursor = await connection.execute(step_upsert.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
-        row = await cursor.fetchone()
+        row = await fetch_row(connection, step_upsert.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
         if row is None:
             await check_organisation(connection, org_id)
             raise SourceRefused("source_step_result_id")
@@ -129,7 +127,7 @@ class LiveUpsert:
         """
         for _ in range(_MAX_ATTEMPTS):
             steps = await fetch_steps(connection, self.fold.reading, [step_id])
-            recorded = await fold_with_retry(connection, self.fold, steps, again=False, lock_timeout=_LOCK_TIMEOUT)
+            recorded = await self.fold.fold_with_retry(connection, steps, again=False, lock_timeout=_LOCK_TIMEOUT)
             if recorded:
                 return recorded[0]
         return None
@@ -153,7 +151,7 @@ class LiveUpsert:
 
     def _list_refused(self, step: Step, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Reason]]:
         """Return (index, reason) for each posted row whose counterpart in the step result the database refuses."""
-        posted = {build_key(self.plan, dict(row)): place for place, row in enumerate(rows)}
+        posted = {build_key(self.plan, row): place for place, row in enumerate(rows)}
         return [
             (posted.get(build_key(self.plan, row), 0), step.refusals[number])
             for number, row in enumerate(step.extraction.rows)
@@ -165,7 +163,7 @@ class LiveUpsert:
         extracted = step.extraction.rows
         if not self.plan.many:
             return list(range(len(extracted)))
-        posted = {build_key(self.plan, dict(row)) for row in rows}
+        posted = {build_key(self.plan, row) for row in rows}
         return [number for number, row in enumerate(extracted) if build_key(self.plan, row) in posted]
 
     async def _fetch_stored(
@@ -185,7 +183,7 @@ class LiveUpsert:
         extracted = {build_key(self.plan, row): number for number, row in enumerate(step.extraction.rows)}
         notes = []
         for row in rows:
-            key = build_key(self.plan, dict(row))
+            key = build_key(self.plan, row)
             number = extracted.get(key, 0 if not self.plan.many and extracted else None)
             if number is None:
                 message = "the step result has no row of the posted key"
@@ -204,8 +202,7 @@ class LiveUpsert:
         ]
         if any(value is HELD for value in extracted.values()):
             values = {column.name: wrap_document(posted.get(column.name)) for column in self.fold.reading.held_fields}
-            cursor = await connection.execute(self.compare_sql, {**values, "step_id": step.id})
-            (row,) = await cursor.fetchall()
+            row = await fetch_row(connection, self.compare_sql, {**values, "step_id": step.id})
             differing += [name for name, differs in zip(values, row, strict=True) if differs]
         message = "the posted value is not the one the step result has"
         return [Reason("claim_differs", name, message) for name in differing]

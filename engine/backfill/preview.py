@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.plan import Plan
-from engine.rows.extract import Extraction
 from engine.rows.fill_rates import FillRates
 from engine.sql.merge import PREVIEW_LENGTH
 from engine.values.column_types import shorten_json
@@ -37,10 +36,6 @@ class Preview:
 
     def __post_init__(self) -> None:
         self.fill_rates = FillRates(self.plan)
-
-    def add_extraction(self, extraction: Extraction) -> None:
-        """Add the rows of one step result to the fill rates."""
-        self.fill_rates.add_extraction(extraction)
 
     def add_removed_row(self, row_id: str, key: str) -> None:
         """Record a row that would be removed; one that several batches would remove counts once."""

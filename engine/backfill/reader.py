@@ -35,7 +35,7 @@ async def fetch_results(connection: Connection, reading: Reading, ids: Sequence[
     if not ids:
         return []
     statement = step_results.build_step_results_statement(reading, Scope(step_ids=ids, all=True))
-    return await fetch_rows(connection, statement.text, statement.parameters)
+    return await fetch_rows(connection, *statement)
 
 
 def choose_fetch_size(count: int, size: int, most: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.plan import Plan
 from engine.sql.identifiers import quote_table
 from engine.sql.refusals import FORGET_REFUSALS_SQL, MAY_REFUSE_SQL, TABLE_STATE_SQL
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_value
 
 
 async def may_refuse_rows(connection: Connection, plan: Plan) -> bool:
@@ -16,12 +16,10 @@ async def may_refuse_rows(connection: Connection, plan: Plan) -> bool:
         "optional": [column.name for column in plan.fields if not column.required],
         "conflict": list(plan.conflict),
     }
-    row = await (await connection.execute(MAY_REFUSE_SQL, parameters)).fetchone()
-    return bool(row and row[0])
+    return bool(await fetch_value(connection, MAY_REFUSE_SQL, parameters))
 
 
 async def forget_old_refusals(connection: Connection, plan: Plan) -> None:
     """Make step results pending again whose rows the database refused, if the table has changed since."""
-    cursor = await connection.execute(TABLE_STATE_SQL, {"table": quote_table(plan.table)})
-    (state,) = await cursor.fetchone() or (None,)
+    state = await fetch_value(connection, TABLE_STATE_SQL, {"table": quote_table(plan.table)})
     await connection.execute(FORGET_REFUSALS_SQL, {"spec": plan.name, "digest": plan.digest, "state": state})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine.backfill.lineage import Lineage
 from engine.backfill.preview import Preview
@@ -16,7 +17,7 @@ from engine.rows.steps import Step
 from engine.rows.units import Unit, build_unit, get_unit_fields
 from engine.spec.vocabulary import OnAbsent
 from engine.sql import lineage
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,9 @@ class Removal:
         if not units:
             return
         removed, unsourced, queued = list[str](), list[str](), list[tuple[Unit, str]]()
-        parameters = {"ids": ",".join(units)}
         names = [column.name for column in get_unit_fields(self.statements.plan)]
-        cursor = await self.connection.execute(self.statements.unit_rows_sql, parameters)
-        for row_id, org_id, has_source, *values in await cursor.fetchall():
+        rows = await fetch_rows(self.connection, self.statements.unit_rows_sql, {"ids": ",".join(units)})
+        for row_id, org_id, has_source, *values in rows:
             fold = units[row_id]
             unit = build_unit(self.statements.plan, org_id, dict(zip(names, values, strict=True)))
             if unit != fold.unit:
@@ -84,8 +84,8 @@ class Removal:
             else:
                 unsourced.append(row_id)
         if removed:
-            cursor = await self.connection.execute(self.statements.remove_sql, {"ids": ",".join(removed)})
-            self._preview_removed(await cursor.fetchall())
+            sql = self.statements.remove_sql
+            self._preview_removed(await fetch_rows(self.connection, sql, {"ids": ",".join(removed)}))
         if unsourced:
             await self.connection.execute(self.statements.unsource_sql, {"ids": ",".join(unsourced)})
         await self.lineage.queue_stale(queued)
@@ -103,8 +103,8 @@ class Removal:
             "kept": ",".join(row_id for fold in folds for row_id in _list_stored_ids(fold)),
         }
         removed: defaultdict[int, int] = defaultdict(int)
-        cursor = await self.connection.execute(self.statements.remove_absent_sql, parameters)
-        for number, row_id, key in await cursor.fetchall():
+        rows = await fetch_rows(self.connection, self.statements.remove_absent_sql, parameters)
+        for number, row_id, key in rows:
             removed[number] += 1
             self._preview_removed([(row_id, key)])
         await self.connection.execute(self.statements.unsource_absent_sql, parameters)
@@ -113,7 +113,7 @@ class Removal:
                 if member.is_new and member.step:
                     _record_deletion(member.step, removed[number] if member is contributor else None)
 
-    def _preview_removed(self, rows: Iterable[tuple[str, str]]) -> None:
+    def _preview_removed(self, rows: Iterable[tuple[Any, ...]]) -> None:
         if self.preview:
             for row_id, key in rows:
                 self.preview.add_removed_row(row_id, key)

@@ -18,19 +18,18 @@ The process may be killed at any time: what was committed is in the ledger, ever
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias, TypeVar
 
-from psycopg import errors
-
-from engine.backfill.apply import BatchFold, list_recorded
+from engine.backfill.apply import BatchFold
 from engine.backfill.counts import count_left
 from engine.backfill.preview import Preview
 from engine.backfill.reader import FETCH_SIZE, FIRST_SIZE, choose_fetch_size, extract_step, measure_rows
 from engine.backfill.refusals import forget_old_refusals
 from engine.backfill.spec_lock import hold_spec_lock
+from engine.backfill.stale_rows import count_stale, fold_stale_rows
 from engine.backfill.versions import SpecOutdated, is_queued, queue_history, register_unknown_version
 from engine.errors import EngineError
 from engine.plan import Plan
@@ -39,21 +38,18 @@ from engine.rows.extract import HELD
 from engine.rows.reading import Reading
 from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step, assign_writer
 from engine.rows.stored_result import StepResultRow
-from engine.rows.units import Unit
-from engine.sql import lineage, merge, step_results
+from engine.sql import merge, step_results
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, connect, fetch_rows
+from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import StoreRefused, wrap_errors
+from engine.store.tasks import run_concurrently
 
 #: Seconds that a transaction of the reader lasts.
 _READ_SECONDS: Final = 5.0
 _WRITER_COUNT = 2  # two, since most of the work is compressing documents, for which a connection uses one core
 #: After so many step results, extraction lets the writers send their next statements.
 _STEPS_IN_A_ROW: Final = 8
-#: Entries of `stale_rows` per transaction: few, since each may need the documents of several step results.
-_STALE_SIZE: Final = 200
 _SAMPLE_SIZE = 3
-_MAX_ATTEMPTS = 5
 #: How long a repair, and so its caller, waits for a lock. After that its step results stay pending.
 _REPAIR_LOCK_TIMEOUT = "5s"
 
@@ -104,7 +100,7 @@ async def run_backfill(
             stream = _Stream(Reading(plan), scope, preview, batch_size, dry_run, result, progress)
             if result.account.found:
                 await stream.process_scope(reader, writers)
-            await stream.fold_stale_rows(writers[0])
+            await fold_stale_rows(writers[0], stream.fold, scope.org_ids, dry_run=dry_run)
             if not dry_run:
                 await writers[0].execute(merge.FLUSH_COMMITS_SQL)
             result.account.stale_rows = sum((await count_stale(writers[0], plan, scope.org_ids)).values())
@@ -143,14 +139,13 @@ async def build_pending_account(connection: Connection, plan: Plan, error: Engin
 async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Account:
     reading = Reading(plan)
     statement = step_results.build_step_results_statement(reading, scope)
-    rows = await fetch_rows(connection, statement.text, statement.parameters)
+    rows = await fetch_rows(connection, *statement)
     account = Account(plan.name, found=len(rows))
     if rows:
         steps = [extract_step(reading, row) for row in rows]
-        steps = await fold_with_retry(
-            connection, BatchFold.build(reading), steps, again=False, lock_timeout=_REPAIR_LOCK_TIMEOUT
-        )
-        record_outcomes(account, steps)
+        fold = BatchFold.build(reading)
+        steps = await fold.fold_with_retry(connection, steps, again=False, lock_timeout=_REPAIR_LOCK_TIMEOUT)
+        account.record_steps(steps)
     return account
 
 
@@ -165,28 +160,7 @@ async def _queue_part(reader: Connection, plan: Plan, scope: Scope) -> bool:
 
 async def _count_found(reader: Connection, plan: Plan, scope: Scope) -> int:
     statement = step_results.build_count_statement(plan, scope)
-    row = await (await reader.execute(statement.text, statement.parameters)).fetchone()
-    return int(row[0]) if row else 0
-
-
-async def count_stale(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> dict[str, int]:
-    """Return, by organisation, how many rows wait to be computed again; no `org_ids` means all organisations."""
-    parameters = {"specs": [plan.name], "orgs": list(org_ids)}
-    rows = await fetch_rows(connection, lineage.COUNT_STALE_SQL, parameters)
-    return {org_id: count for _, org_id, count in rows}
-
-
-async def stream_stale_units(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> AsyncIterator[list[Unit]]:
-    """Yield the queued entries of `stale_rows`, in parts, by organisation and unit; no `org_ids` means all of them."""
-    after = (_LEAST_UUID, _LEAST_UUID)
-    while True:
-        parameters = {"spec": plan.name, "orgs": list(org_ids), "after_org": after[0], "after_unit": after[1]}
-        cursor = await connection.execute(lineage.SELECT_STALE_SQL, {**parameters, "limit": _STALE_SIZE})
-        units = [Unit(org_id, unit_id, parent) for org_id, unit_id, parent in await cursor.fetchall()]
-        if not units:
-            return
-        yield units
-        after = (units[-1].org_id, units[-1].id)
+    return int(await fetch_value(reader, *statement))
 
 
 class _Stream:
@@ -221,7 +195,7 @@ class _Stream:
         """Fetch the step results to backfill over `reader`, extract their rows, and write these over `writers`."""
         rows: Queue[list[StepResultRow]] = asyncio.Queue(1)
         batches: list[Queue[Sequence[Step]]] = [asyncio.Queue(1) for _ in writers]
-        await _run_stages(
+        await run_concurrently(
             self.fetch_step_results(reader, rows),
             self.extract_step_results(rows, batches),
             *map(self.write_batches, writers, batches),
@@ -242,7 +216,7 @@ class _Stream:
         ends, size, left = clock() + _READ_SECONDS, FIRST_SIZE, scope.limit
         statement = step_results.build_step_results_statement(self.reading, scope)
         async with reader.transaction(), reader.cursor(name="dex_backfill") as cursor:
-            await cursor.execute(statement.text, statement.parameters)
+            await cursor.execute(*statement)
             while rows := await cursor.fetchmany(size):
                 await fetched.put(rows)
                 left = None if left is None else left - len(rows)
@@ -262,7 +236,7 @@ class _Stream:
                     await asyncio.sleep(0)
                 step = extract_step(self.reading, row)
                 if self.preview:
-                    self.preview.add_extraction(step.extraction)
+                    self.preview.fill_rates.add_extraction(step.extraction)
                 writer = assign_writer(step, len(batches)) if len(batches) > 1 else 0
                 if batch := builders[writer].add_step(step):
                     await batches[writer].put(batch)
@@ -274,73 +248,13 @@ class _Stream:
     async def write_batches(self, writer: Connection, batches: Queue[Sequence[Step]]) -> None:
         """Write the rows of one batch after the other, and add the outcomes to the account."""
         while batch := await batches.get():
-            steps = await fold_with_retry(
-                writer, self.fold, batch, again=self.scope.all, dry_run=self.dry_run, is_flushed=False
+            steps = await self.fold.fold_with_retry(
+                writer, batch, again=self.scope.all, dry_run=self.dry_run, is_flushed=False
             )
             if self.dry_run:
                 _collect_sample(self.result.sample, steps)
-            record_outcomes(self.result.account, steps)
+            self.result.account.record_steps(steps)
             self.progress(self.result.account)
-
-    async def fold_stale_rows(self, writer: Connection) -> None:
-        """Compute and store again the rows that are queued in `stale_rows`, of the organisations to backfill."""
-        async for units in stream_stale_units(writer, self.reading.plan, self.scope.org_ids):
-            await fold_with_retry(writer, self.fold, (), units, again=False, dry_run=self.dry_run, is_flushed=False)
-
-
-_LEAST_UUID: Final = "00000000-0000-0000-0000-000000000000"
-
-
-async def fold_with_retry(
-    writer: Connection,
-    fold: BatchFold,
-    steps: Sequence[Step],
-    stale: Sequence[Unit] = (),
-    *,
-    again: bool,
-    dry_run: bool = False,
-    lock_timeout: str | None = None,
-    is_flushed: bool = True,
-) -> list[Step]:
-    """Write the rows of a batch in a transaction of its own, again after a deadlock; return the recorded steps.
-
-    A deadlock happens, for example, while a run is deleted. Without `is_flushed` the commit does not wait for the disk:
-    the caller executes FLUSH_COMMITS_SQL after its last batch. If the server crashes before that, it loses whole
-    batches, rows and ledger entries together, so their step results are pending again.
-    """
-    attempts = 1
-    while True:
-        try:
-            async with writer.transaction(force_rollback=dry_run):
-                if lock_timeout:
-                    await writer.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
-                if not is_flushed:
-                    await writer.execute(merge.BEGIN_BULK_SQL)
-                await fold.fold_batch(writer, steps, stale, again=again, is_trial=dry_run)
-            return list_recorded(steps)
-        except errors.DeadlockDetected:
-            if attempts == _MAX_ATTEMPTS:
-                raise
-            attempts, steps = attempts + 1, [step.copy_unmerged() for step in steps]
-
-
-async def _run_stages(*stages: Coroutine[Any, Any, None]) -> None:
-    """Run coroutines concurrently until all have ended; if one raises, cancel the others and raise its error."""
-    tasks = [asyncio.ensure_future(stage) for stage in stages]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:  # once only: a second cancellation would keep psycopg from cancelling the statement
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def record_outcomes(account: Account, steps: Sequence[Step]) -> None:
-    """Add the outcomes of a batch's step results to the account."""
-    for step in steps:
-        account.record_step(step)
 
 
 def _collect_sample(sample: list[dict[str, Any]], steps: Sequence[Step]) -> None:

@@ -17,14 +17,8 @@ from engine.backfill.apply import BatchFold
 from engine.backfill.counts import count_by_organisation, count_left
 from engine.backfill.reader import stream_steps
 from engine.backfill.refusals import forget_old_refusals
-from engine.backfill.run import (
-    BackfillResult,
-    Progress,
-    count_stale,
-    fold_with_retry,
-    record_outcomes,
-    stream_stale_units,
-)
+from engine.backfill.run import BackfillResult, Progress
+from engine.backfill.stale_rows import count_stale, fold_stale_rows
 from engine.backfill.versions import queue_history, register_unknown_version
 from engine.plan import Plan
 from engine.rows.accounts import Account
@@ -75,10 +69,10 @@ async def run_shard(
             async for batch in _stream_batches(
                 connection, reading, org_id, replace(scope, org_ids=[org_id]), batch_size
             ):
-                steps = await fold_with_retry(
-                    connection, fold, batch, again=scope.all, dry_run=dry_run, is_flushed=False
+                steps = await fold.fold_with_retry(
+                    connection, batch, again=scope.all, dry_run=dry_run, is_flushed=False
                 )
-                record_outcomes(result.account, steps)
+                result.account.record_steps(steps)
                 progress(result.account)
         await _fold_stale_rows(connection, fold, shard, result.account, dry_run=dry_run)
         if not dry_run:
@@ -122,7 +116,7 @@ async def _stream_batches(
 async def _fetch_page(connection: Connection, plan: Plan, org_id: str, scope: Scope) -> list[tuple[str, str]]:
     """Return id and time of an organisation's next step results, without their documents."""
     statement = step_results.build_page_statement(plan, org_id, scope, _PAGE_SIZE)
-    return await fetch_rows(connection, statement.text, statement.parameters)
+    return await fetch_rows(connection, *statement)
 
 
 async def _fold_stale_rows(
@@ -133,6 +127,5 @@ async def _fold_stale_rows(
     account.stale_rows = 0
     if not waiting:
         return
-    async for units in stream_stale_units(connection, fold.plan, waiting):
-        await fold_with_retry(connection, fold, (), units, again=False, dry_run=dry_run)
+    await fold_stale_rows(connection, fold, waiting, dry_run=dry_run)
     account.stale_rows = sum((await count_stale(connection, fold.plan, waiting)).values())

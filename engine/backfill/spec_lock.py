@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from engine.plan import Plan
-from engine.store.connection import StoreConnection, connect
+from engine.store.connection import StoreConnection, connect, fetch_value
 
 _TRY_LOCK_SQL: Final = "select pg_try_advisory_lock(hashtextextended('dex backfill ' || %s, 0))"
 _TRY_LOCK_IN_TRANSACTION_SQL: Final = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
@@ -35,8 +35,7 @@ async def hold_spec_lock(
             if holder.behind_pooler:
                 await attempt.enter_async_context(holder.transaction())
             sql = _TRY_LOCK_IN_TRANSACTION_SQL if holder.behind_pooler else _TRY_LOCK_SQL
-            row = await (await holder.execute(sql, (plan.name,))).fetchone()
-            if row and row[0]:
+            if await fetch_value(holder, sql, (plan.name,)):
                 stack.push_async_exit(attempt.pop_all())
                 return
         if not is_told:

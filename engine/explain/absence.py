@@ -113,7 +113,7 @@ async def _list_steps(connection: Connection, matcher: KeyMatcher, org_id: str, 
 async def _select_steps(
     connection: Connection, statement: Statement, matcher: KeyMatcher, org_id: str, key: PartialKey
 ) -> list[FoundStep]:
-    cursor = await connection.execute(statement.text, statement.parameters)
+    cursor = await connection.execute(*statement)
     names = [column.name for column in cursor.description or ()][:-2]
     steps: list[FoundStep] = []
     for *values, parts, step_input in await cursor.fetchall():
@@ -183,9 +183,8 @@ async def _list_superseded(connection: Connection, plan: Plan, org_id: str, key:
     contributions = await read_contributions(connection, plan, build_unit(plan, org_id, key))
     if not contributions.contributors:
         return []
-    wanted = tuple(key[column.name] for column in plan.key_fields)
     (fold,) = await contributions.fold_up_to([len(contributions.contributors) - 1], whole=True)
-    return [_describe_contributor(plan, fold, place) for place in _list_places(plan, fold, wanted)]
+    return [_describe_contributor(plan, fold, place) for place in _list_places(plan, fold, build_key(plan, key))]
 
 
 def _list_places(plan: Plan, fold: UnitFold, key: Key) -> list[int]:

@@ -128,8 +128,7 @@ async def _fetch_bases(connection: Connection, provider: ResearchProvider, ids: 
     """Return the basis (the provider's list of evidence) by step result id, for step results that have one."""
     if not ids:
         return {}
-    statement = build_basis_statement(provider, ids)
-    rows = await fetch_rows(connection, statement.text, statement.parameters)
+    rows = await fetch_rows(connection, *build_basis_statement(provider, ids))
     return {step_id: exact_json.loads(text) for step_id, text in rows}
 
 

@@ -15,7 +15,7 @@ from engine.rows.reading import Reading
 from engine.rows.units import Unit
 from engine.sql.explain import READ_LEDGER_SQL
 from engine.sql.lineage import READ_UNITS_SQL
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ async def read_contributions(
     reading = Reading(plan, holds_documents=False)
     parameters = {"spec": plan.name, "orgs": unit.org_id, "units": unit.id, "ids": ""}
     contributors, is_stale = [], False
-    for entry in await (await connection.execute(READ_UNITS_SQL, parameters)).fetchall():
+    for entry in await fetch_rows(connection, READ_UNITS_SQL, parameters):
         _, _, _, contributor_id, recorded_at, row_id, refused, _, revision = entry
         if revision is not None:
             is_stale = True
@@ -111,5 +111,5 @@ async def read_contributions(
 async def read_ledger(connection: Connection, plan: Plan, step_ids: Sequence[str]) -> dict[str, LedgerEntry]:
     """Return the ledger entries of step results by step result id."""
     parameters = {"spec": plan.name, "digest": plan.digest, "ids": ",".join(step_ids)}
-    rows = await (await connection.execute(READ_LEDGER_SQL, parameters)).fetchall()
+    rows = await fetch_rows(connection, READ_LEDGER_SQL, parameters)
     return {step_id: LedgerEntry(present, outcome, reasons) for step_id, present, outcome, reasons in rows}

@@ -66,9 +66,7 @@ async def read_history(
         return await _collect_versions(connection, plan, unit, key, stored.step_id, row_id, limit)
 
 
-async def read_history_of_key(
-    connection: Connection, plan: Plan, unit: Unit, key: Key, limit: int = DEFAULT_LIMIT
-) -> History:
+async def read_history_of_key(connection: Connection, plan: Plan, unit: Unit, key: Key, limit: int) -> History:
     """Return the history of a key that has no row now. Raises StoreUnavailable."""
     async with wrap_errors(), open_tenant_snapshot(connection, unit.org_id):
         return await _collect_versions(connection, plan, unit, key, None, None, limit)

@@ -111,7 +111,7 @@ async def find_rows_of_key(connection: Connection, plan: Plan, org_id: str, key:
     """
     statement = build_rows_of_key_statement(plan, org_id, key, _MOST_ROWS + 1)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
-        records = await fetch_rows(connection, statement.text, statement.parameters)
+        records = await fetch_rows(connection, *statement)
     rows = [KeyRow(row_id, _read_object(scalars)) for row_id, scalars in records[:_MOST_ROWS]]
     return SeveralRows(plan, key, rows, more=len(records) > _MOST_ROWS)
 

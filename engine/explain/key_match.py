@@ -10,6 +10,7 @@ from typing import Any
 from engine.explain.key_lookup import PartialKey
 from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath
 from engine.plan import Field, OperationMapping, Plan
+from engine.plans import index_research
 from engine.research_inputs import normalize_inputs
 from engine.research_plan import Research
 from engine.rows.document import Run, build_document, merge_context
@@ -28,10 +29,7 @@ class KeyMatcher:
     @classmethod
     def from_plans(cls, plan: Plan, plans: Iterable[Plan]) -> KeyMatcher:
         """Build the matcher of `plan`; `plans` are those of the project, which have the research of each operation."""
-        return cls(
-            plan,
-            {candidate.research.operation: candidate.research for candidate in (*plans, plan) if candidate.research},
-        )
+        return cls(plan, index_research((*plans, plan)))
 
     @cached_property
     def reading(self) -> Reading:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from engine.explain.key_elements import Reasons, list_refused_elements
 from engine.orders.statuses import OrderStatus
 from engine.plan import Plan
+from engine.rows.extract import Reason
 from engine.rows.outcomes import ACCEPTED, Outcome
 from engine.runs.statuses import RunStatus, StepStatus
 
@@ -52,9 +53,8 @@ def _describe_list(step: FoundStep) -> str:
 
 
 def _describe_reason(reason: Mapping[str, Any]) -> str:
-    field = "" if reason["field"] is None or f"`{reason['field']}`" in reason["message"] else f"`{reason['field']}`: "
     value = "" if reason["value"] is None else f", found {reason['value']}"
-    return f"rows[{reason['element']}]: {field}{reason['message']}{value}"
+    return Reason(**reason).sentence + value
 
 
 def judge_step(plan: Plan, step: FoundStep) -> tuple[KeyState, str]:

@@ -10,6 +10,7 @@ from engine.explain.key_lookup import PartialKey, SeveralRows, find_rows_of_key
 from engine.explain.row import Explanation, choose_columns, explain_row
 from engine.plan import Plan
 from engine.rows.extract import Reason
+from engine.rows.keys import build_key
 from engine.rows.query import QueryRejected
 from engine.rows.units import build_unit
 from engine.store.connection import Connection
@@ -42,8 +43,6 @@ async def read_key_history(
         reason = Reason("ambiguous_key", None, f"several rows of `{plan.name}` have this key")
         raise QueryRejected([reason], hint=f"also give {found.missing}; `dex explain` lists the rows")
     history = await read_history(connection, plan, org_id, found.rows[0].id, limit) if found.rows else None
-    names = [column.name for column in plan.key_fields]
-    if history is None and all(name in key for name in names):
-        unit = build_unit(plan, org_id, key)
-        return await read_history_of_key(connection, plan, unit, tuple(key[name] for name in names), limit)
+    if history is None and all(column.name in key for column in plan.key_fields):
+        return await read_history_of_key(connection, plan, build_unit(plan, org_id, key), build_key(plan, key), limit)
     return history or History([])

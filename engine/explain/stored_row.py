@@ -13,7 +13,7 @@ from engine.plan import Field, Plan
 from engine.rows.keys import Key
 from engine.rows.units import Unit, build_unit
 from engine.sql.explain import build_owner_statement, build_stored_row_statement
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_row, fetch_value
 from engine.values import exact_json
 from engine.values.column_types import CastError
 from engine.values.exact_json import Json
@@ -53,8 +53,7 @@ class StoredRow:
 
 async def read_stored_row(connection: Connection, plan: Plan, org_id: str, row_id: str) -> StoredRow | None:
     """Return a row of the organisation; None when it has no such row."""
-    statement = build_stored_row_statement(plan, org_id, row_id)
-    row = await (await connection.execute(statement.text, statement.parameters)).fetchone()
+    row = await fetch_row(connection, *build_stored_row_statement(plan, org_id, row_id))
     if row is None:
         return None
     scalars, *documents = (None if text is None else exact_json.loads(text) for text in row)
@@ -65,9 +64,8 @@ async def read_stored_row(connection: Connection, plan: Plan, org_id: str, row_i
 
 async def find_owner(connection: Connection, plan: Plan, row_id: str) -> str | None:
     """Return the organisation that has a row, which may be any; None if there is no such row."""
-    statement = build_owner_statement(plan, row_id)
-    row = await (await connection.execute(statement.text, statement.parameters)).fetchone()
-    return row[0] if row else None
+    org_id: str | None = await fetch_value(connection, *build_owner_statement(plan, row_id))
+    return org_id
 
 
 def convert_to_json(column: Field, value: Any) -> Json:

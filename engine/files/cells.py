@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from engine.plan import Plan
 from engine.rows.document import Run, build_from_payload
-from engine.rows.extract import Extraction, Reason, build_rejection, extract_rows
+from engine.rows.extract import Extraction, build_unreadable, extract_rows
 from engine.rows.fold import Contributor, FoldedRow, UnitFold
 from engine.rows.outcomes import ExtractionOutcome
 from engine.rows.steps import Step
@@ -78,8 +78,7 @@ def _extract_result(plan: Plan, result: Mapping[str, Any]) -> tuple[Extraction, 
             return _NOTHING, NOT_FOUND
         extraction = extract_rows(plan, operation["id"], document)
     except Exception as error:  # one step result must never keep the others of its batch from being extracted
-        message = f"the step result cannot be read: {str(error).strip() or type(error).__name__}"
-        extraction = build_rejection(plan.mappings[0], Reason("unreadable", None, message))
+        extraction = build_unreadable(plan.mappings[0], error)
     return extraction, extraction.outcome.value
 
 

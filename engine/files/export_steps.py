@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from engine.files.schemas import INPUT, arrow, parquet
 from engine.sql.step_files import SELECT_FILES_SQL, SELECT_STEPS_SQL
-from engine.store.connection import Connection, connect
+from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import wrap_errors
 
 #: Step results per fetch, and bytes of documents per row group: they bound what is held in memory.
@@ -30,7 +30,7 @@ async def write_step_files(
     """
     done = 0
     async with wrap_errors(), await connect(dsn) as connection:
-        files = await (await connection.execute(SELECT_FILES_SQL, {"org_id": org_id})).fetchall()
+        files = await fetch_rows(connection, SELECT_FILES_SQL, {"org_id": org_id})
         total = sum(count for _, _, count in files)
         for org, month, _ in files:
             done += await _write_month(connection, folder / org / f"{month}.parquet", org, month)

@@ -14,7 +14,7 @@ from engine.generate.type_names import to_pascal_case
 from engine.generate.typescript import (
     build_file_name,
     build_object_key,
-    flatten_prose,
+    build_title_comment,
     join_lines,
     quote_string,
 )
@@ -42,12 +42,11 @@ def build_operation_module(plan: Plan) -> str:
     """Return the text of the module of a plan that has research."""
     research = plan.research
     assert research is not None
-    title = f"{flatten_prose(plan.title).rstrip('.')}. {flatten_prose(plan.description)}".rstrip()
     return join_lines(
         f"// {build_header(plan.file)}",
         'import type { Operation } from "../../research/operation.js";',
         "",
-        f"/** {title} */",
+        build_title_comment(plan),
         f"export const {build_operation_name(plan)}: Operation = {{",
         *_build_settings(research),
         "};",
@@ -106,7 +105,7 @@ def _build_value(before: str, value: Any, indent: str) -> Iterator[str]:
     if isinstance(value, dict) and value:
         yield f"{before}{{"
         for key, part in value.items():
-            yield from _build_value(f"{indent}  {_spell_key(key)}: ", part, f"{indent}  ")
+            yield from _build_value(f"{indent}  {build_object_key(key)}: ", part, f"{indent}  ")
         yield f"{indent}}},"
     elif isinstance(value, list) and any(isinstance(part, (dict, list)) for part in value):
         yield f"{before}["
@@ -115,11 +114,6 @@ def _build_value(before: str, value: Any, indent: str) -> Iterator[str]:
         yield f"{indent}],"
     else:
         yield f"{before}{quote_string(value)},"
-
-
-def _spell_key(key: str) -> str:
-    """Return a JSON object's key for an object literal; `__proto__` is bracketed, since it would set the prototype."""
-    return key if key.isidentifier() and key.isascii() and key != "__proto__" else f"[{quote_string(key)}]"
 
 
 def _spell_boolean(value: bool) -> str:

@@ -76,7 +76,6 @@ def _build_index(plans: Sequence[Plan]) -> str:
 
 
 def _build_module(plan: Plan) -> str:
-    title = f"{flatten_prose(plan.title).rstrip('.')}. {flatten_prose(plan.description)}".rstrip()
     blocks = [line for mappings in _group_by_paths(plan.mappings) for line in _build_block(plan, mappings)]
     return join_lines(
         f"// {build_header(plan.file)}",
@@ -88,7 +87,7 @@ def _build_module(plan: Plan) -> str:
         "",
         *_build_filters_type(plan),
         "",
-        f"/** {title} */",
+        build_title_comment(plan),
         f"export async function {build_function_name(plan)}(step: PersistStep): Promise<void> {{",
         "  const { operationId, result, run, stepResultId, recordedAt } = step;",
         "  const { pipeline_run_id } = run;",
@@ -223,7 +222,7 @@ def _build_body(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
         yield from ("        rows: [", "          {", *fields, "          },", "        ],")
     else:
         yield from fields
-    yield from _build_sources(plan, 8)
+    yield from _build_sources(plan)
     yield "      }),"
 
 
@@ -250,14 +249,14 @@ def _build_rows(plan: Plan, mapping: OperationMapping) -> Iterator[str]:
         yield f"        {build_object_key(column.name)}: {quote_string(path.text)},"
     yield "      },"
     yield "      sources: {"
-    yield from _build_sources(plan, 8)
+    yield from _build_sources(plan)
     yield "      },"
 
 
-def _build_sources(plan: Plan, indent: int) -> Iterator[str]:
+def _build_sources(plan: Plan) -> Iterator[str]:
     if plan.has_normalizers_by_operation:
-        yield f"{' ' * indent}source_operation_id: operationId,"
-    yield from (f"{' ' * indent}{name}: {value}," for name, value in _SOURCE_VALUES)
+        yield "        source_operation_id: operationId,"
+    yield from (f"        {name}: {value}," for name, value in _SOURCE_VALUES)
 
 
 def _choose_store_function(plan: Plan) -> str:
@@ -279,9 +278,9 @@ def _build_name_list(keyword: str, names: Sequence[str], module: str) -> str:
     return "\n".join((f"{keyword} {{", *(f"  {name}," for name in names), f'}} from "{module}";'))
 
 
-def build_object_key(name: str) -> str:
-    """Return a column's name for an object literal; `__proto__` is bracketed, since it would set the prototype."""
-    return '["__proto__"]' if name == "__proto__" else name
+def build_object_key(key: str) -> str:
+    """Return a key for an object literal; `__proto__` is bracketed, since it would set the prototype."""
+    return key if key.isidentifier() and key.isascii() and key != "__proto__" else f"[{quote_string(key)}]"
 
 
 def _lower_first_letter(title: str) -> str:
@@ -297,7 +296,13 @@ def quote_string(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def flatten_prose(text: str) -> str:
+def build_title_comment(plan: Plan) -> str:
+    """Return a comment with the title and the description of a plan."""
+    title, description = _flatten_prose(plan.title).rstrip("."), _flatten_prose(plan.description)
+    return f"/** {f'{title}. {description}'.rstrip()} */"
+
+
+def _flatten_prose(text: str) -> str:
     """Return a text of a spec on one line, escaped so that it cannot end the comment."""
     return " ".join(text.split()).replace("*/", "* /")
 

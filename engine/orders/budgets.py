@@ -13,7 +13,7 @@ from typing import Any, Final
 from engine.orders.errors import BudgetExceeded
 from engine.orders.prices import format_usd
 from engine.orders.queries import QUERIES
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows, fetch_value
 from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, UnknownOrganisation, wrap_errors
 
 #: Stands in place of an operation's id in a budget for all operations together.
@@ -28,18 +28,14 @@ async def check_budgets(
     Call it in the transaction that makes the order: the budgets stay locked until its end.
     """
     parameters = {"org_id": org_id, "operation": operation}
-    budgets = await (await connection.execute(QUERIES["lock_budgets"], parameters)).fetchall()
-    for budget_operation, usd in budgets:
+    for budget_operation, usd in await fetch_rows(connection, QUERIES["lock_budgets"], parameters):
         scope = f"of `{budget_operation}` " if budget_operation else ""
         if price is None:
             raise BudgetExceeded(
                 f"`{processor}` has no price, so the budget {scope}of {format_usd(usd)} USD cannot be checked",
                 hint="nothing was bought; add its price to the prices",
             )
-        row = await (
-            await connection.execute(QUERIES["sum_month"], {"org_id": org_id, "operation": budget_operation})
-        ).fetchone()
-        (spent,) = row or (Decimal(0),)
+        spent = await fetch_value(connection, QUERIES["sum_month"], {"org_id": org_id, "operation": budget_operation})
         if spent + price > usd:
             raise BudgetExceeded(
                 f"the budget {scope}of {format_usd(usd)} USD for this month has {format_usd(usd - spent)} USD left,"
@@ -67,12 +63,10 @@ async def set_budget(connection: Connection, org_id: str, usd: Decimal | None, o
 async def list_budgets(connection: Connection, org_id: str | None) -> list[str]:
     """Return each budget as JSON text, with the amount that is spent or reserved this month."""
     async with wrap_errors():
-        rows = await (await connection.execute(QUERIES["list_budgets"], {"org_id": org_id})).fetchall()
-    return [text for (text,) in rows]
+        return [text for (text,) in await fetch_rows(connection, QUERIES["list_budgets"], {"org_id": org_id})]
 
 
 async def count_unbounded_organisations(connection: Connection) -> int:
     """Return how many organisations have no budget for all operations, so that nothing limits their spending."""
     async with wrap_errors():
-        row = await (await connection.execute(QUERIES["count_organisations_without_budget"])).fetchone()
-    return int(row[0]) if row else 0
+        return int(await fetch_value(connection, QUERIES["count_organisations_without_budget"]))

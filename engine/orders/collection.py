@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.orders.orders import require_order
-from engine.orders.queries import QUERIES, fetch_row
+from engine.orders.queries import QUERIES
 from engine.runs.runs import RUN_QUERIES, SUBMISSION_QUERIES
 from engine.runs.statuses import StepStatus
-from engine.store.connection import Connection, RawJson
+from engine.store.connection import Connection, RawJson, fetch_row, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
 
 _FIRST_TIME: Final = "-infinity"
@@ -54,8 +54,7 @@ async def find_collectable_orders(connection: Connection, wanted: CollectableFil
         "limit": wanted.limit,
     }
     async with wrap_errors():
-        rows = await (await connection.execute(QUERIES["find_collectable"], parameters)).fetchall()
-    return [text for (text,) in rows]
+        return [text for (text,) in await fetch_rows(connection, QUERIES["find_collectable"], parameters)]
 
 
 async def settle_order(connection: Connection, settlement: Settlement, org_id: str | None) -> str | None:
@@ -74,15 +73,14 @@ async def settle_order(connection: Connection, settlement: Settlement, org_id: s
     }
     async with wrap_errors(), connection.transaction():
         await require_order(connection, settlement.order_id, org_id)
-        step = await fetch_row(connection, "settle_step", parameters)
+        step = await fetch_row(connection, QUERIES["settle_step"], parameters)
         if step is None:
             return None
         run_id, step_result_id = step
         await connection.execute(RUN_QUERIES["forget_answer_of_step"], {"step_result_id": step_result_id})
         run = {"pipeline_run_id": run_id}
-        if await fetch_row(connection, "complete_run", run):
-            cursor = await connection.execute(SUBMISSION_QUERIES["lock_submission_of_run"], run)
-            (submission_id,) = await cursor.fetchone() or (None,)
+        if await fetch_row(connection, QUERIES["complete_run"], run):
+            submission_id = await fetch_value(connection, SUBMISSION_QUERIES["lock_submission_of_run"], run)
             synced = {"submission_id": submission_id, "org_id": None}
             await connection.execute(SUBMISSION_QUERIES["sync_submission_status"], synced)
         return str(run_id)

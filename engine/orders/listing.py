@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from engine.orders.queries import QUERIES
 from engine.runs.errors import RecordNotFound
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
 from engine.store.tenant import open_tenant_transaction
 
@@ -37,7 +37,7 @@ async def list_orders(connection: Connection, wanted: OrderFilter, *, as_tenant:
 
 
 async def sum_costs(
-    connection: Connection, org_id: str | None, *, month: str | None = None, as_tenant: bool = False
+    connection: Connection, org_id: str | None, *, month: str | None, as_tenant: bool = False
 ) -> list[str]:
     """Return the costs by organisation, operation and month (UTC, `2026-11`) as JSON texts."""
     parameters = {"org_id": org_id, "month": month}
@@ -47,10 +47,10 @@ async def sum_costs(
 async def show_run(connection: Connection, run_id: str) -> str:
     """Return a run with its steps and their orders as JSON text. Raises RecordNotFound when there is no such run."""
     async with wrap_errors():
-        row = await (await connection.execute(QUERIES["show_run"], {"pipeline_run_id": run_id})).fetchone()
-    if row is None:
+        text = await fetch_value(connection, QUERIES["show_run"], {"pipeline_run_id": run_id})
+    if text is None:
         raise RecordNotFound("Pipeline run not found", hint="`dex runs list` lists the runs")
-    return str(row[0])
+    return str(text)
 
 
 async def _fetch_texts(
@@ -58,7 +58,7 @@ async def _fetch_texts(
 ) -> list[str]:
     async with wrap_errors():
         if tenant is None:
-            rows = await (await connection.execute(QUERIES[query], parameters)).fetchall()
+            rows = await fetch_rows(connection, QUERIES[query], parameters)
         else:
             async with open_tenant_transaction(connection, tenant) as cursor:
                 await cursor.execute(QUERIES[query], parameters)

@@ -17,10 +17,10 @@ from psycopg.rows import dict_row
 from engine.orders.budgets import check_budgets
 from engine.orders.errors import BudgetExceeded, OrderConflict, ProviderRunIdTaken
 from engine.orders.prices import Prices, find_price
-from engine.orders.queries import QUERIES, fetch_row
+from engine.orders.queries import QUERIES
 from engine.orders.statuses import Action, OrderStatus
 from engine.runs.errors import ForeignRecord, LostLease, RecordNotFound
-from engine.store.connection import Connection, RawJson
+from engine.store.connection import Connection, RawJson, fetch_row
 from engine.store.errors import StoreRefused, wrap_errors
 
 _UNIQUE_VIOLATION = "23505"
@@ -213,7 +213,7 @@ async def _join_or_make_order(
 ) -> Placement:
     """Attach the step to an unfinished or fresh order for the same question; make a new order if there is none."""
     not_before = step["submitted_at"] if request.refresh else None
-    unfinished = await fetch_row(connection, "find_unfinished", keys)
+    unfinished = await fetch_row(connection, QUERIES["find_unfinished"], keys)
     if unfinished:
         order = await require_order(connection, unfinished[0], None)
         if not_before is None or order.requested_at >= not_before:
@@ -221,11 +221,11 @@ async def _join_or_make_order(
         return await _continue_order(connection, order, request, step)
     if request.fresh_for is not None:
         parameters = {**keys, "fresh_for": request.fresh_for, "not_before": not_before}
-        fresh = await fetch_row(connection, "find_fresh", parameters)
+        fresh = await fetch_row(connection, QUERIES["find_fresh"], parameters)
         if fresh:
             await _attach_step(connection, step, fresh[0])
             return await _continue_order(connection, await require_order(connection, fresh[0], None), request, step)
-    (was_refused,) = await fetch_row(connection, "was_refused", keys)
+    (was_refused,) = await fetch_row(connection, QUERIES["was_refused"], keys)
     if was_refused:
         return Placement(action=Action.STOP, code="not_bought", message="the provider refused this request")
     return await _make_order(connection, request, step, prices)
@@ -250,7 +250,7 @@ async def _make_order(
         "holder": request.holder,
         "hold_seconds": request.hold_seconds,
     }
-    (order_id,) = await fetch_row(connection, "insert_order", parameters)
+    (order_id,) = await fetch_row(connection, QUERIES["insert_order"], parameters)
     await _attach_step(connection, step, order_id)
     order = await require_order(connection, order_id, None)
     return Placement(action=Action.BUY, order=order.listed)
@@ -261,7 +261,7 @@ async def _continue_order(
 ) -> Placement:
     """Return what a step must do about an existing order; take the order's lease if nobody holds it."""
     if order.status is OrderStatus.COMPLETED:
-        (answer,) = await fetch_row(connection, "read_answer", {"org_id": order.org_id, "order_id": order.id})
+        (answer,) = await fetch_row(connection, QUERIES["read_answer"], {"org_id": order.org_id, "order_id": order.id})
         if answer is not None:
             return Placement(action=Action.TAKE, order=order.listed, answer=answer)
         await _execute_query(connection, "reopen_order", order)
@@ -275,7 +275,7 @@ async def _continue_order(
     elif order.status is OrderStatus.FAILED:
         return await _build_stop(connection, order)
     await connection.execute(QUERIES["touch_run"], {"pipeline_run_id": step["pipeline_run_id"]})
-    held = await fetch_row(connection, "hold_order", _build_keys(order, request))
+    held = await fetch_row(connection, QUERIES["hold_order"], _build_keys(order, request))
     fresh = await require_order(connection, order.id, None)
     return Placement(action=Action.POLL if held else Action.WAIT, order=fresh.listed)
 

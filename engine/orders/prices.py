@@ -19,7 +19,7 @@ class PriceError(EngineError):
     """The file of prices cannot be read, or one of its entries is not a price."""
 
 
-def load_prices(file: str | None = None) -> Prices:
+def load_prices(file: str | None) -> Prices:
     """Load the prices from `file`, or else the prices that the project ships.
 
     Raises PriceError naming file and entry.

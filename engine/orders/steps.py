@@ -10,7 +10,7 @@ from typing import Any, Final
 from engine.errors import suggest_name
 from engine.orders.prices import Prices, find_price, format_usd
 from engine.plan import Plan
-from engine.research_plan import Research
+from engine.plans import index_research
 from engine.runs.errors import InvalidStepConfig, UnknownOperation
 
 _LONGEST_TIMEOUT = 7 * 24 * 60 * 60  # seconds
@@ -45,7 +45,7 @@ class CostCeiling:
 
 def check_steps(plans: Sequence[Plan], steps: Sequence[StepRequest]) -> None:
     """Raise UnknownOperation or InvalidStepConfig for the first step that cannot be executed."""
-    known = _list_research(plans)
+    known = index_research(plans)
     for place, step in enumerate(steps, start=1):
         if step.operation not in known:
             names = ", ".join(f"`{name}`" for name in sorted(known)) or "none"
@@ -61,7 +61,7 @@ def compute_cost_ceiling(
     plans: Sequence[Plan], prices: Prices, steps: Sequence[StepRequest], run_count: int
 ) -> CostCeiling:
     """Return the most that `run_count` runs of `steps` can cost; `check_steps` must have accepted the steps."""
-    known = _list_research(plans)
+    known = index_research(plans)
     total, unpriced = Decimal(0), set()
     for step in steps:
         research = known[step.operation]
@@ -77,10 +77,6 @@ def compute_cost_ceiling(
         max_cost=None if unpriced else total,
         unpriced=tuple(sorted(unpriced)),
     )
-
-
-def _list_research(plans: Sequence[Plan]) -> dict[str, Research]:
-    return {plan.research.operation: plan.research for plan in plans if plan.research is not None}
 
 
 def _is_seconds(value: Any) -> bool:

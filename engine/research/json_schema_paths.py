@@ -24,23 +24,24 @@ def find_dead_step(schema: Schema, steps: Sequence[str | None]) -> int | None:
 
 def list_kinds(schema: Schema, steps: Sequence[str | None]) -> set[str]:
     """Return the JSON types that the value at `steps` can have; all types if the schema does not say."""
-    nodes = [schema]
-    for step in steps:
-        nodes = [child for node in nodes for child in _list_children(schema, node, step)]
     kinds: set[str] = set()
-    for node in nodes:
-        for variant in _list_variants(schema, node):
-            kinds |= set(list_types(variant)) or _list_kinds_of_values(variant)
+    for variant in _follow_steps(schema, steps):
+        kinds |= set(list_types(variant)) or _list_kinds_of_values(variant)
     return kinds
 
 
 def list_properties(schema: Schema, steps: Sequence[str | None]) -> list[str]:
     """Return the names of the properties that the value at `steps` can have."""
+    return sorted({name for variant in _follow_steps(schema, steps) for name in variant.get("properties", {})})
+
+
+def _follow_steps(schema: Schema, steps: Sequence[str | None]) -> Iterator[Schema]:
+    """Yield the schemas that the value at `steps` can have, references and alternatives resolved."""
     nodes = [schema]
     for step in steps:
         nodes = [child for node in nodes for child in _list_children(schema, node, step)]
-    variants = (variant for node in nodes for variant in _list_variants(schema, node))
-    return sorted({name for variant in variants for name in variant.get("properties", {})})
+    for node in nodes:
+        yield from _list_variants(schema, node)
 
 
 _ANY_KIND = {"array", "boolean", "integer", "null", "number", "object", "string"}

@@ -44,9 +44,3 @@ def find_single_braces(prompt: str, names: Iterable[str]) -> dict[str, int]:
         if match := re.search(rf"(?<!\{{)\{{{re.escape(name)}\}}(?!\}})", prompt):
             offsets[name] = match.start()
     return offsets
-
-
-def find_line_and_column(text: str, offset: int) -> tuple[int, int]:
-    """Return the 1-based line and column of character `offset`."""
-    before = text[:offset]
-    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1

@@ -7,6 +7,7 @@ inside the step results, when elements = rows + duplicates + refused.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -32,14 +33,13 @@ class Account:
     stale_rows: int = 0  # entries of `stale_rows`: rows that a backfill has to compute again
     error: str = ""  # why the pending step results could not be processed
 
-    def record_step(self, step: Step) -> None:
-        """Count one step result: its outcome, its elements and each of its reasons."""
-        self.outcomes[step.outcome] += 1
-        for reason in step.reasons:
-            self.reasons[reason.code, reason.field] += 1
-        counts = (step.extraction.elements, step.row_count, step.extraction.duplicates, step.refused_count)
-        for name, count in zip(ELEMENT_COUNTS, counts, strict=True):
-            self.elements[name] += count
+    def record_steps(self, steps: Iterable[Step]) -> None:
+        """Count step results: their outcomes, their elements and each of their reasons."""
+        for step in steps:
+            self.outcomes[step.outcome] += 1
+            self.reasons.update((reason.code, reason.field) for reason in step.reasons)
+            counts = (step.extraction.elements, step.row_count, step.extraction.duplicates, step.refused_count)
+            self.elements.update(dict(zip(ELEMENT_COUNTS, counts, strict=True)))
 
     @property
     def recorded(self) -> int:

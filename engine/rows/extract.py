@@ -13,6 +13,7 @@ from engine.errors import EngineError
 from engine.jmespath.path import CompiledPath, EvaluationError, is_truthy
 from engine.plan import Field, OperationMapping, Plan
 from engine.rows.elements import Element, describe_kind, list_elements
+from engine.rows.keys import build_key
 from engine.rows.outcomes import ExtractionOutcome
 from engine.spec.vocabulary import OnAbsent, OnInvalid
 from engine.values.column_types import CastError, is_missing, shorten_json
@@ -164,6 +165,12 @@ def build_rejection(mapping: OperationMapping | None, *reasons: Reason) -> Extra
     return Extraction(ExtractionOutcome.REJECTED, reasons=reasons, elements=elements)
 
 
+def build_unreadable(mapping: OperationMapping | None, error: Exception) -> Extraction:
+    """Build the Extraction of a step result that cannot be read because of `error`."""
+    message = f"the step result cannot be read: {str(error).strip() or type(error).__name__}"
+    return build_rejection(mapping, Reason("unreadable", None, message))
+
+
 def _extract_elements(
     plan: Plan, mapping: OperationMapping, document: dict[str, Any], elements: list[Element], with_duplicates: bool
 ) -> Extraction:
@@ -198,14 +205,14 @@ def _extract_elements(
 
 def drop_duplicates(plan: Plan, rows: Mapping[int, Row]) -> tuple[dict[int, Row], list[Reason]]:
     """Return the last row of each key, by element index, and a reason for each row that is dropped."""
-    last = {tuple(row[column.name] for column in plan.key_fields): index for index, row in rows.items()}
+    last = {build_key(plan, row): index for index, row in rows.items()}
     if len(last) == len(rows):
         return dict(rows), []
     winners = set(last.values())
     duplicates = []
     for index, row in rows.items():
         if index not in winners:
-            key = tuple(row[column.name] for column in plan.key_fields)
+            key = build_key(plan, row)
             message = f"element {last[key]} has the same key, and the last of a key counts"
             duplicates.append(Reason("duplicate", None, message, shorten_json([str(part) for part in key]), index))
     return {index: row for index, row in rows.items() if index in winners}, duplicates

@@ -23,7 +23,7 @@ from engine.rows.keys import Key, build_key
 from engine.rows.outcomes import Outcome
 from engine.rows.steps import Step
 from engine.rows.units import Unit
-from engine.spec.vocabulary import OnAbsent, OnMissing
+from engine.spec.vocabulary import OnAbsent
 
 #: A value with at least so many characters may be too long for an index of its column.
 _LONG_VALUE = 500
@@ -134,7 +134,7 @@ class UnitFold:
     def list_missing(self, limit: int) -> list[Contributor]:
         """Return the step results whose documents still have to be read for the rows, newest first, at most `limit`."""
         missing: list[Contributor] = []
-        open_columns = {column.name for column in list_kept_fields(self.plan)}
+        open_columns = {column.name for column in self.plan.kept_fields}
         for contributor in reversed(self.contributors):
             if contributor.step is None:
                 missing.append(contributor)
@@ -175,7 +175,7 @@ class UnitFold:
 
         That is the newest one, or for a kept value an older one.
         """
-        if column in list_kept_fields(self.plan):
+        if column in self.plan.kept_fields:
             for contributor in self._list_counting(self.contributors):
                 for number in contributor.rows:
                     older = contributor.extracted.extraction.rows[number]
@@ -236,18 +236,13 @@ class UnitFold:
         return list(folded.values())
 
 
-def list_kept_fields(plan: Plan) -> list[Field]:
-    """Return the fields that keep their older value when a newer contribution has none (`on_missing: keep`)."""
-    return [column for column in plan.fields if column.on_missing is OnMissing.KEEP and not column.key]
-
-
 def _list_indexed_fields(plan: Plan) -> list[Field]:
     indexed = {name for names in plan.indexes for name in names}
     return [column for column in plan.fields if column.key or column.filter or column.name in indexed]
 
 
 def _fill_kept_values(plan: Plan, values: Row, older: Row, step_id: str) -> None:
-    for column in list_kept_fields(plan):
+    for column in plan.kept_fields:
         if values[column.name] is None:
             value = older[column.name]
             values[column.name] = step_id if value is HELD else value

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from engine.plan import Plan
-from engine.rows.extract import Row
 
 Key = tuple[Any, ...]
+Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
-def build_key(plan: Plan, row: Row) -> Key:
+def build_key(plan: Plan, row: Mapping[str, Any]) -> Key:
     """Return the values of the conflict columns without `org_id`, in conflict order."""
     return tuple(row[column.name] for column in plan.key_fields)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from engine.rows.document import Run, build_document
-from engine.rows.extract import Extraction, Reason, build_rejection, extract_rows
+from engine.rows.extract import Extraction, build_unreadable, extract_rows
 from engine.rows.reading import Reading
 from engine.values import exact_json
 
@@ -18,8 +18,7 @@ def extract_stored_result(reading: Reading, row: StepResultRow, *, with_duplicat
     try:
         return _extract_rows(reading, row, with_duplicates)
     except Exception as error:  # one step result must never keep others from being written
-        message = f"the step result cannot be read: {str(error).strip() or type(error).__name__}"
-        return build_rejection(reading.plan.find_mapping(row[5]), Reason("unreadable", None, message))
+        return build_unreadable(reading.plan.find_mapping(row[5]), error)
 
 
 def build_stored_document(reading: Reading, row: StepResultRow) -> dict[str, Any]:

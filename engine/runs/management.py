@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from engine.runs.runs import RUN_QUERIES, end_exhausted_runs, sync_submissions
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_rows
 from engine.store.errors import wrap_errors
 
 
@@ -60,7 +60,7 @@ async def queue_silent_runs(connection: Connection, max_attempts: int) -> int:
     """
     async with wrap_errors(), connection.transaction():
         await end_exhausted_runs(connection, "set_aside_silent_runs", {"max_attempts": max_attempts})
-        queued = await (await connection.execute(RUN_QUERIES["queue_silent_runs"])).fetchall()
+        queued = await fetch_rows(connection, RUN_QUERIES["queue_silent_runs"])
         await sync_submissions(connection, {submission for _, submission in queued})
     return len(queued)
 
@@ -68,8 +68,7 @@ async def queue_silent_runs(connection: Connection, max_attempts: int) -> int:
 async def list_runs(connection: Connection, wanted: RunFilter) -> list[str]:
     """Return runs as JSON texts, newest first."""
     async with wrap_errors():
-        rows = await (await connection.execute(RUN_QUERIES["list_runs"], asdict(wanted))).fetchall()
-    return [text for (text,) in rows]
+        return [text for (text,) in await fetch_rows(connection, RUN_QUERIES["list_runs"], asdict(wanted))]
 
 
 async def _change_runs(
@@ -77,7 +76,6 @@ async def _change_runs(
 ) -> list[ChangedRun]:
     parameters: Mapping[str, Any] = {"pipeline_run_id": run_id, "submission_id": submission_id}
     async with wrap_errors(), connection.transaction():
-        rows = await (await connection.execute(RUN_QUERIES[query], parameters)).fetchall()
-        changed = [ChangedRun(*row) for row in rows]
+        changed = [ChangedRun(*row) for row in await fetch_rows(connection, RUN_QUERIES[query], parameters)]
         await sync_submissions(connection, {run.submission_id for run in changed})
     return changed

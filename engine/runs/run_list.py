@@ -9,6 +9,7 @@ from typing import Any, Final
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
 from engine.sql.named_queries import read_named_queries
+from engine.sql.step_results import build_digest_parameters
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.tenant import run_as_tenant
@@ -37,7 +38,7 @@ async def list_runs_with_steps(connection: Connection, plans: Sequence[Plan], wa
 
     Each step has its outcome under each of `plans`. Raises StoreUnavailable.
     """
-    parameters = {**_build_parameters(wanted), **_name_digests(plans)}
+    parameters = {**_build_parameters(wanted), **build_digest_parameters(plans)}
     return await _fetch_texts(connection, "list_runs_with_steps", wanted.org_id, parameters)
 
 
@@ -55,7 +56,7 @@ async def read_step_result(
 ) -> bytes | None:
     """Return a step result with its payloads as JSON text; None if the organisation has none with that id."""
     parameters = {"org_id": org_id, "company_id": company_id, "step_result_id": step_result_id}
-    texts = await _fetch_texts(connection, "read_step_result", org_id, {**parameters, **_name_digests(plans)})
+    texts = await _fetch_texts(connection, "read_step_result", org_id, {**parameters, **build_digest_parameters(plans)})
     return texts[0] if texts else None
 
 
@@ -69,10 +70,6 @@ def _build_parameters(wanted: RunSearch) -> dict[str, Any]:
     patterns = [f"%{_escape_pattern(text)}%" for text in wanted.texts] or None
     window = SEARCH_WINDOW if patterns else wanted.limit + wanted.offset
     return {**asdict(wanted), "patterns": patterns, "window": window}
-
-
-def _name_digests(plans: Sequence[Plan]) -> dict[str, list[str]]:
-    return {"specs": [plan.name for plan in plans], "digests": [plan.digest for plan in plans]}
 
 
 def _escape_pattern(text: str) -> str:

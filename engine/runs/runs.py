@@ -14,7 +14,7 @@ from typing import Any, Final
 from engine.runs.errors import ForeignRecord, LostLease, RecordNotFound
 from engine.runs.statuses import RunStatus, StepStatus
 from engine.sql.named_queries import read_named_queries
-from engine.store.connection import Connection, RawJson
+from engine.store.connection import Connection, RawJson, fetch_row, fetch_rows
 from engine.store.errors import wrap_errors
 
 RUN_QUERIES: Final = read_named_queries("engine.runs", "runs.sql")
@@ -162,7 +162,7 @@ async def end_exhausted_runs(connection: Connection, query: str, parameters: Map
 
     Runs inside the caller's transaction.
     """
-    rows = await (await connection.execute(RUN_QUERIES[query], parameters)).fetchall()
+    rows = await fetch_rows(connection, RUN_QUERIES[query], parameters)
     for run_id, _, error_message in rows:
         run = {"pipeline_run_id": run_id, "error_message": error_message}
         await connection.execute(RUN_QUERIES["end_steps_of_run"], run)
@@ -186,7 +186,7 @@ async def _fetch_synced_status(connection: Connection, submission_id: str, org_i
 
 async def _fetch_row(connection: Connection, query: str, parameters: Mapping[str, Any]) -> Any:
     async with wrap_errors():
-        return await (await connection.execute(query, parameters)).fetchone()
+        return await fetch_row(connection, query, parameters)
 
 
 def _build_parameters(change: RunChange | StepChange) -> dict[str, Any]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final
 
 from engine.runs.errors import ForeignCompany, IdempotencyConflict, TooManyQueuedSteps
+from engine.runs.runs import SUBMISSION_QUERIES
 from engine.runs.statuses import Runner
-from engine.sql.named_queries import read_named_queries
 from engine.store.connection import Connection, RawJson, fetch_rows
 from engine.store.errors import FOREIGN_KEY_VIOLATION, StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
 from engine.store.tenant import open_tenant_transaction
-
-QUERIES: Final = read_named_queries("engine.runs", "submissions.sql", shared=("engine.runs", "runs.sql"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,23 +59,23 @@ async def _insert_submission(connection: Connection, submission: NewSubmission) 
     parameters = {field.name: getattr(submission, field.name) for field in fields(submission)}
     async with wrap_errors(), open_tenant_transaction(connection, submission.org_id) as cursor:
         if submission.company_id:
-            await cursor.execute(QUERIES["find_company"], parameters)
+            await cursor.execute(SUBMISSION_QUERIES["find_company"], parameters)
             if await cursor.fetchone() != (True,):
                 raise ForeignCompany(
                     "`company_id` does not belong to this organisation",
                     hint="send one of the organisation's own, or none",
                 )
-        await cursor.execute(QUERIES["lock_submitting"], parameters)
+        await cursor.execute(SUBMISSION_QUERIES["lock_submitting"], parameters)
         if submission.idempotency_key is not None:
-            await cursor.execute(QUERIES["find_by_idempotency_key"], parameters)
+            await cursor.execute(SUBMISSION_QUERIES["find_by_idempotency_key"], parameters)
             earlier = await cursor.fetchone()
             if earlier:
                 return _replay_submission(submission, *earlier)
         if submission.max_queued_steps is not None:
-            await cursor.execute(QUERIES["count_queued_steps"], parameters)
+            await cursor.execute(SUBMISSION_QUERIES["count_queued_steps"], parameters)
             (queued,) = await cursor.fetchone() or (0,)
             _check_queue(submission.step_count, queued, submission.max_queued_steps)
-        await cursor.execute(QUERIES["create_submission"], parameters)
+        await cursor.execute(SUBMISSION_QUERIES["create_submission"], parameters)
         row = await cursor.fetchone()
     assert row is not None
     text, run_ids = row
@@ -110,7 +107,7 @@ async def read_submission(
     """Return a submission with its runs and steps, without payloads; None if the organisation has none with that id."""
     parameters = {"submission_id": submission_id, "org_id": org_id, "company_id": company_id}
     async with wrap_errors(), open_tenant_transaction(connection, org_id) as cursor:
-        await cursor.execute(QUERIES["read_submission"], parameters)
+        await cursor.execute(SUBMISSION_QUERIES["read_submission"], parameters)
         row = await cursor.fetchone()
     return row[0] if row else None
 
@@ -118,17 +115,19 @@ async def read_submission(
 async def find_undispatched_runs(connection: Connection, submission_id: str) -> list[tuple[str, str, str | None, int]]:
     """Return id, organisation, company and restarts of each queued run that is not confirmed to be at Trigger.dev."""
     async with wrap_errors():
-        return await fetch_rows(connection, QUERIES["find_undispatched_runs"], {"submission_id": submission_id})
+        return await fetch_rows(
+            connection, SUBMISSION_QUERIES["find_undispatched_runs"], {"submission_id": submission_id}
+        )
 
 
 async def find_overdue_runs(connection: Connection) -> list[tuple[str, str, str | None, int]]:
     """Return the same for at most 100 runs, of all submissions, that have been queued for more than a minute."""
     async with wrap_errors():
-        return await fetch_rows(connection, QUERIES["find_left_runs"])
+        return await fetch_rows(connection, SUBMISSION_QUERIES["find_left_runs"])
 
 
 async def record_dispatch(connection: Connection, run_id: str, trigger_run_id: str) -> None:
     """Store the id that Trigger.dev gave a run."""
     parameters = {"pipeline_run_id": run_id, "trigger_run_id": trigger_run_id}
     async with wrap_errors():
-        await connection.execute(QUERIES["record_dispatch"], parameters)
+        await connection.execute(SUBMISSION_QUERIES["record_dispatch"], parameters)

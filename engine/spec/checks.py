@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -349,31 +348,29 @@ def _check_answers(specs: Sequence[tuple[Source, Spec]], paths: Mapping[str, Com
 def _check_folder(sources: Sequence[Source]) -> None:
     check_research_owners(sources)
     for key in ("table", "slug", "row_name"):
-        _check_unique(sources, "SPEC306", key, partial(_list_names, key))
+        _check_unique(sources, key)
 
 
-def _check_unique(
-    sources: Sequence[Source], code: str, what: str, claims: Callable[[Data], Iterator[tuple[str, Place]]]
-) -> None:
+def _check_unique(sources: Sequence[Source], key: str) -> None:
     owners: dict[str, Source] = {}
     for source in sources:
-        for name, place in claims(source.data or {}):
+        for name, place in _list_names(key, source.data or {}):
             owner = owners.setdefault(name, source)
-            if owner is not source and not _follows_from_table(what, source, owner):
-                _report_taken_name(source, place, code, what, name, owner)
+            if owner is not source and not _follows_from_table(key, source, owner):
+                _report_taken_name(source, place, key, name, owner)
 
 
-def _follows_from_table(what: str, source: Source, owner: Source) -> bool:
+def _follows_from_table(key: str, source: Source, owner: Source) -> bool:
     """Return whether two slugs are equal only because the tables are equal, which is reported already."""
-    return what == "slug" and source.data.get("table") == owner.data.get("table")
+    return key == "slug" and source.data.get("table") == owner.data.get("table")
 
 
-def _report_taken_name(source: Source, place: Place, code: str, what: str, name: str, owner: Source) -> None:
-    kind = what.replace("_", " ")
+def _report_taken_name(source: Source, place: Place, key: str, name: str, owner: Source) -> None:
+    kind = key.replace("_", " ")
     hint = f"choose another {kind}"
-    if what != "row_name":
+    if key != "row_name":
         hint = f"{hint}, or let one spec claim both operations"
-    source.report_value(place, code, f"{kind} `{name}` is claimed by `{owner.file}` too", hint)
+    source.report_value(place, "SPEC306", f"{kind} `{name}` is claimed by `{owner.file}` too", hint)
 
 
 def _list_names(key: str, data: Data) -> Iterator[tuple[str, Place]]:

@@ -12,10 +12,14 @@ from engine.spec.yaml_source import Place
 Paths = Mapping[str, CompiledPath]
 
 
+def list_rows_texts(rows: str | list[str] | None) -> list[str]:
+    """Return the paths of `rows`, which is one path or a list of them."""
+    return [rows] if isinstance(rows, str) else rows or []
+
+
 def list_rows(spec: Spec, paths: Paths, operation: str) -> list[CompiledPath]:
     """Return the paths of `rows` in one operation, outermost first; none if a step result gives one row."""
-    rows = spec.operations[operation].rows or spec.rows or ()
-    return [paths[text] for text in ([rows] if isinstance(rows, str) else rows)]
+    return [paths[text] for text in list_rows_texts(spec.operations[operation].rows or spec.rows)]
 
 
 def list_row_places(spec: Spec, operation: str) -> list[Place]:

@@ -59,9 +59,7 @@ def check_paths(source: Source, data: Data, parsed_paths: ParsedPaths) -> None:
     """Report every mistake in the paths of a spec."""
     without_rows = [] if _has_rows(data) else _find_item_readers(data, parsed_paths)
     for place, text in list_paths(data):
-        if source.is_cut_by_comment(place):
-            hint = "quote the path, or put the comment on a line of its own"
-            source.report_value(place, "SPEC406", f"YAML cuts this unquoted path at ` #`, leaving `{text}`", hint)
+        source.report_cut_path(place, text)
         _report_mistakes(source, place, parsed_paths[text])
         if place not in without_rows:
             _check_element_roots(source, data, place, parsed_paths[text])

@@ -16,7 +16,7 @@ from engine.spec.diagnostics import Diagnostic
 from engine.spec.raw_spec import Data, read_mapping
 from engine.spec.referenced_files import ReferencedFile
 from engine.spec.research_models import SCHEMA_WORDS, is_file_reference
-from engine.spec.yaml_source import Place, Source
+from engine.spec.yaml_source import Place, Source, locate_character
 from engine.values.normalizers import NORMALIZERS
 
 #: A function that parses a path which may start with the given roots.
@@ -87,8 +87,8 @@ class PromptText:
         if self.file is None:
             self.source.report_character(("research", "prompt"), offset, code, message, hint)
         else:
-            line, column = prompt_places.find_line_and_column(self.text, offset)
-            self.source.diagnostics.append(Diagnostic(self.file, line, column, code, message, hint))
+            position = locate_character(self.text, offset)
+            self.source.diagnostics.append(Diagnostic(self.file, position.line, position.column, code, message, hint))
 
 
 def find_prompt(source: Source, research: Data) -> PromptText | None:
@@ -189,9 +189,7 @@ def _check_output_keys(source: Source, research: Data, inputs: Data, parse: Pars
 
 
 def _report_path_mistakes(source: Source, place: Place, text: str, parsed: ParsedPath) -> None:
-    if source.is_cut_by_comment(place):
-        hint = "quote the path, or put the comment on a line of its own"
-        source.report_value(place, "SPEC406", f"YAML cuts this unquoted path at ` #`, leaving `{text}`", hint)
+    source.report_cut_path(place, text)
     for mistake in parsed.mistakes:
         source.report_character(place, mistake.offset, mistake.code, mistake.message, mistake.hint)
 

@@ -89,7 +89,7 @@ class Source:
         rest = self.text[scalar.end :].split("\n", 1)[0]
         return re.match(r"\s+#", rest) is not None
 
-    def add_diagnostic(self, position: Position, code: str, message: str, hint: str = "") -> None:
+    def add_diagnostic(self, position: Position, code: str, message: str, hint: str) -> None:
         self.diagnostics.append(Diagnostic(self.file, position.line, position.column, code, message, hint))
 
     def report_value(self, place: Place, code: str, message: str, hint: str = "") -> None:
@@ -103,6 +103,12 @@ class Source:
     def report_character(self, place: Place, offset: int, code: str, message: str, hint: str = "") -> None:
         """Add a diagnostic at character `offset` of the string at `place`."""
         self.add_diagnostic(self.find_character_position(place, offset), code, message, hint)
+
+    def report_cut_path(self, place: Place, text: str) -> None:
+        """Report a path without quotes of which YAML took the end for a comment; `text` is what is left of it."""
+        if self.is_cut_by_comment(place):
+            hint = "quote the path, or put the comment on a line of its own"
+            self.report_value(place, "SPEC406", f"YAML cuts this unquoted path at ` #`, leaving `{text}`", hint)
 
     def report_text_mistake(self, code: str, mistake: TextMistake) -> None:
         """Add a diagnostic for a mistake in the text of the file."""
@@ -126,8 +132,13 @@ class Source:
         return sum(len(line) + 1 for line in lines[: position.line - 1]) + position.column - 1
 
     def _locate_index(self, index: int) -> Position:
-        before = self.text[:index]
-        return Position(before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1)
+        return locate_character(self.text, index)
+
+
+def locate_character(text: str, index: int) -> Position:
+    """Return the line and column of the character at `index`."""
+    before = text[:index]
+    return Position(before.count("\n") + 1, index - (before.rfind("\n") + 1) + 1)
 
 
 def load_source(file: Path, shown_as: str) -> Source:

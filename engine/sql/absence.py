@@ -10,7 +10,7 @@ from engine.rows.reading import Reading
 from engine.sql.explain import build_key_conditions
 from engine.sql.identifiers import Statement, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_path_value
-from engine.sql.step_results import RECORDED_AT
+from engine.sql.step_results import RECORDED_AT, build_plan_parameters
 
 #: The operation of a step: from its output or, before there is one, from the steps of its run.
 _OPERATION = """coalesce(found.operation_id, (
@@ -63,7 +63,7 @@ def _build_statement(plan: Plan, key_reading: Reading, condition: str, parameter
     refused; order id, status, provider, provider_run_id, requested_at, the run's company; then the values of
     `key_reading.parts` as one JSON array text, and the step's input as JSON text.
     """
-    parts = ", ".join(build_path_value(steps, "document") for steps in key_reading.parts)
+    parts = ", ".join(map(build_path_value, key_reading.parts))
     roots = {steps[0] for steps in key_reading.parts}
     text = f"""
 select wanted.*, content.*
@@ -93,10 +93,9 @@ cross join lateral (
     cross join lateral (select coalesce(
         source.input_payload, run.blueprint_snapshot #> '{{entity,input}}', submission.input_payload
     ) as input) as given
-    cross join lateral {build_detoast_subquery("source", roots)} as document
+    cross join lateral {build_detoast_subquery(roots)} as document
     where source.id = wanted.id::uuid
     offset 0
 ) as content
 """
-    own = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
-    return Statement(text, {**parameters, **own})
+    return Statement(text, {**parameters, **build_plan_parameters(plan)})

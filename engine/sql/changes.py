@@ -60,7 +60,7 @@ update change_numbers set last = (select max(number) from given) where {_OWN} an
 
 def build_changes_statement(plan: Plan, query: Query, after: int, limit: int) -> Statement:
     """Select the changes with numbers above `after`: number, id, whether the row still exists, and its columns."""
-    columns, parameters = build_row_columns(plan, query, "shown")
+    columns, parameters = build_row_columns(plan, query)
     text = f"""
 select entry.number::text, entry.row_id::text, (shown.id is not null)::text,
         {columns}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
 from engine.sql.lineage import COUNT_STALE_SQL
-from engine.sql.step_results import FOUND, QUEUED, RECORDED_AT
+from engine.sql.step_results import FOUND, QUEUED, RECORDED_AT, build_plan_parameters
 
 #: Disable index scans for the transaction as long as the tables were not vacuumed, for counts over all organisations.
 #: Between a load and the first vacuum, an index-only scan visits the table for every entry, which takes several times
@@ -95,5 +95,4 @@ where {FOUND}
 order by found.recorded_at desc, found.id desc
 limit %(limit)s
 """
-    parameters = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
-    return Statement(text, {**parameters, "outcome": outcome, "org_id": org_id, "limit": limit})
+    return Statement(text, {**build_plan_parameters(plan), "outcome": outcome, "org_id": org_id, "limit": limit})

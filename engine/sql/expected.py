@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.reading import Reading
-from engine.spec.vocabulary import OnAbsent, OnMissing
+from engine.spec.vocabulary import OnAbsent
 from engine.sql.identifiers import quote, quote_names
 from engine.sql.step_results import FOUND, PENDING
 
@@ -171,13 +171,9 @@ def _build_ranked_query(keys: Sequence[str]) -> str:
     from "Contributions\""""
 
 
-def _list_kept_fields(plan: Plan) -> list[Field]:
-    return [column for column in plan.fields if column.on_missing is OnMissing.KEEP and not column.key]
-
-
 def _build_kept_query(plan: Plan) -> str:
     """Select the newest non-null value of each column with `on_missing: keep`, for keys with several contributions."""
-    values = "".join(f",\n        {_build_newest_value(column)}" for column in _list_kept_fields(plan))
+    values = "".join(f",\n        {_build_newest_value(column)}" for column in plan.kept_fields)
     return f"""    select "Group" as "Kept group"{values}
     from "Ranked" where "Count" > 1 group by "Group\""""
 
@@ -192,7 +188,7 @@ def _build_newest_value(column: Field) -> str:
 
 def _build_expected_query(plan: Plan) -> str:
     """Select one row per key: from the newest step result, with kept values for the columns that it leaves empty."""
-    kept = {column.name for column in _list_kept_fields(plan)}
+    kept = {column.name for column in plan.kept_fields}
     values = [
         f"coalesce(newest.{quote(column.name)}, kept.{quote(column.name)}) as {quote(column.name)}"
         if column.name in kept

@@ -24,8 +24,8 @@ def build_basis_statement(provider: ResearchProvider, step_ids: Sequence[str]) -
     text = f"""
 select source.id::text, basis.value::text
 from step_results as source
-cross join lateral {build_detoast_subquery("source", provider.basis[:1])} as document
-cross join lateral (select {build_path_value(provider.basis, "document")} as value offset 0) as basis
+cross join lateral {build_detoast_subquery(provider.basis[:1])} as document
+cross join lateral (select {build_path_value(provider.basis)} as value offset 0) as basis
 where source.id = any(string_to_array(%(ids)s, ',')::uuid[]) and basis.value is not null
 """
     return Statement(text, {"ids": ",".join(step_ids)})

@@ -13,7 +13,7 @@ from engine.rows.export_formats import ExportFormat
 from engine.rows.query import Query
 from engine.sql.conditions import build_conditions
 from engine.sql.identifiers import Statement, quote, quote_names, quote_table
-from engine.sql.select import build_order
+from engine.sql.select import build_order, build_paths
 from engine.values.column_types import TYPES, ColumnType
 
 #: JSON escapes control characters, so CSV with these as delimiter and quote adds nothing: a line is one object.
@@ -58,7 +58,7 @@ def _build_columns(plan: Plan, query: Query, format_: ExportFormat) -> tuple[str
         elif types[name].name in ("date", "timestamptz") and format_ is ExportFormat.PARQUET:
             column = f"case when isfinite({column}) then {column} end"
         columns.append(column)
-    paths, parameters = _build_paths(query)
+    paths, parameters = build_paths(query)
     return ", ".join((*columns, *paths)), parameters
 
 
@@ -70,15 +70,10 @@ def _build_lines(query: Query) -> tuple[str, dict[str, Any]]:
     row = f"(select row_to_json(line.*)::text from (select {quote_names(query.columns, 'shown.')}) as line)"
     if not query.paths:
         return row, {}
-    paths, parameters = _build_paths(query)
+    paths, parameters = build_paths(query)
     pairs = []
     for number, (path, value) in enumerate(zip(query.paths, paths, strict=True)):
         parameters[f"path_name_{number}"] = path.text
         pairs.append(f"to_json(%(path_name_{number})s::text)::text || ':' || coalesce(({value})::text, 'null')")
     members = f"nullif(substr({row}, 2, length({row}) - 2), '')"
     return f"'{{' || concat_ws(',', {', '.join((members, *pairs))}) || '}}'", parameters
-
-
-def _build_paths(query: Query) -> tuple[list[str], dict[str, Any]]:
-    values = [f"shown.{quote(path.column)} #> %(path_{number})s::text[]" for number, path in enumerate(query.paths)]
-    return values, {f"path_{number}": list(path.keys) for number, path in enumerate(query.paths)}

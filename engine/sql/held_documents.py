@@ -12,10 +12,10 @@ from engine.sql.json_paths import build_detoast_subquery, build_first_truthy, bu
 def build_held_value(reading: Reading, column: Field) -> str:
     """Build the expression of a held document; it reads the step result `source` and the subquery `document`."""
     values = {
-        operation: build_first_truthy(reading.find_alternatives(operation, column), "document")
+        operation: build_first_truthy(reading.find_alternatives(operation, column))
         for operation in reading.plan.operations
     }
-    return build_operation_case(values, "source.operation_id")
+    return build_operation_case(values)
 
 
 def collect_held_roots(reading: Reading, columns: Iterable[Field]) -> set[str]:
@@ -32,6 +32,6 @@ def build_held_subquery(reading: Reading, column: Field, step_id: str) -> str:
     """Build a subquery for a held document, its column `document`; `step_id` is SQL for the id of the step result."""
     return (
         f"(select {build_held_value(reading, column)} as document from step_results as source"
-        f" cross join lateral {build_detoast_subquery('source', collect_held_roots(reading, [column]))} as document"
+        f" cross join lateral {build_detoast_subquery(collect_held_roots(reading, [column]))} as document"
         f" where source.id = {step_id} offset 0)"
     )

@@ -6,9 +6,9 @@ Identifiers enter SQL only through `quote`, and values only as parameters, writt
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from engine.columns import is_document_column, list_document_columns
 from engine.plan import Plan
@@ -17,12 +17,11 @@ from engine.plan import Plan
 _MOST_BRANCHED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """SQL text and its parameters, as psycopg takes them."""
+class Statement(NamedTuple):
+    """SQL text and its parameters, as psycopg takes them: `connection.execute(*statement)`."""
 
     text: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = MappingProxyType({})
 
 
 def quote(name: str) -> str:
@@ -65,9 +64,9 @@ def build_key_lookup(plan: Plan, source: str) -> str:
     return _build_lookup(plan, plan.conflict, source, "*")
 
 
-def build_parent_lookup(plan: Plan, source: str) -> str:
-    """Build the query for the ids of the stored rows of the parent key of `source` (`on_absent: delete`)."""
-    return _build_lookup(plan, ("org_id", *(column.name for column in plan.parent_key)), source, "stored.id")
+def build_parent_lookup(plan: Plan) -> str:
+    """Build the query for the ids of the stored rows of the parent key in `parent` (`on_absent: delete`)."""
+    return _build_lookup(plan, ("org_id", *(column.name for column in plan.parent_key)), "parent", "stored.id")
 
 
 def _build_lookup(plan: Plan, names: Sequence[str], source: str, columns: str) -> str:

@@ -177,7 +177,7 @@ with parent as materialized (
 )
 delete from {quote_table(plan.table)} as stored
 using parent cross join lateral (
-        {build_parent_lookup(plan, "parent")}
+        {build_parent_lookup(plan)}
 ) as found
 where stored.id = found.id and found.id <> all(string_to_array(%(kept)s, ',')::uuid[])
     and (
@@ -196,7 +196,7 @@ with parent as materialized (
 )
 update {quote_table(plan.table)} as stored set source_step_result_id = null
 from parent cross join lateral (
-        {build_parent_lookup(plan, "parent")}
+        {build_parent_lookup(plan)}
 ) as found
 where stored.id = found.id and found.id <> all(string_to_array(%(kept)s, ',')::uuid[]) and {_SOURCE_IS_GONE}
 """

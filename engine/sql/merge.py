@@ -100,7 +100,7 @@ def build_insert_sql(reading: Reading) -> str:
     return f"""
 with inserted as (
     insert into {quote_table(plan.table)} as stored (id, {quote_names(list_written_columns(plan))})
-    select staged.{_ID}, {_build_select_list(reading)}
+    select staged.{_ID}, {", ".join(_build_values(reading).values())}
     from (
         select * from {name_staging_table(reading)}
         where {_ORDINAL} = any(%(ordinals)s::int[]) order by {_ORDINAL} offset 0
@@ -118,16 +118,14 @@ join inserted on inserted.id = staged.{_ID}
 def build_update_sql(reading: Reading) -> str:
     """Build the update of the stored rows `ids` to the staged rows `ordinals`; it returns the ordinals it updated."""
     plan = reading.plan
-    held = {column.name: f"{alias}.document" for alias, column in _alias_held_fields(reading)}
-    keys = {column.name for column in plan.key_fields}
-    names = [name for name in list_written_columns(plan) if name != "org_id" and name not in keys]
-    changes = [f"{quote(name)} = arriving.{quote(name)}" for name in names]
-    values = ", ".join(f"{held.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in names)
+    values = {name: value for name, value in _build_values(reading).items() if name not in plan.conflict}
+    changes = [f"{quote(name)} = arriving.{quote(name)}" for name in values]
+    columns = ", ".join(f"{value} as {quote(name)}" for name, value in values.items())
     return f"""
 update {quote_table(plan.table)} as stored set
 {indent_lines(changes)}
 from (
-    select target.ordinal as {_ORDINAL}, target.id as {_ID}, {values}
+    select target.ordinal as {_ORDINAL}, target.id as {_ID}, {columns}
     from unnest(%(ordinals)s::int[], %(ids)s::uuid[]) as target (ordinal, id)
     join {name_staging_table(reading)} as staged on staged.{_ORDINAL} = target.ordinal
 {_build_document_joins(reading)}
@@ -166,10 +164,10 @@ where {_STAGED_ROWS}
 """
 
 
-def _build_select_list(reading: Reading) -> str:
-    """Build the values to insert: documents joined in from step results, everything else from the staged row."""
-    values = {column.name: f"{alias}.document" for alias, column in _alias_held_fields(reading)}
-    return ", ".join(values.get(name, f"staged.{quote(name)}") for name in list_written_columns(reading.plan))
+def _build_values(reading: Reading) -> dict[str, str]:
+    """Return the value to write of each column: documents joined in from step results, others from the staged row."""
+    held = {column.name: f"{alias}.document" for alias, column in _alias_held_fields(reading)}
+    return {name: held.get(name, f"staged.{quote(name)}") for name in list_written_columns(reading.plan)}
 
 
 def _alias_held_fields(reading: Reading) -> list[tuple[str, Field]]:
@@ -192,14 +190,14 @@ def _build_late_difference(reading: Reading) -> str:
     """Build the condition that a staged row differs from the stored one; it reads joined documents last."""
     plan = reading.plan
     if not reading.held_fields:
-        return f"({build_row_difference(plan, 'stored', 'staged')})"
+        return f"({build_row_difference(plan, 'staged')})"
     held = {
         column.name: f"(select document from {_build_staged_document(reading, column)} as held)"
         for column in reading.held_fields
     }
     values = (f"{held.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in list_written_columns(plan))
     late = f"(select {', '.join(values)} offset 0) as late"
-    return f"exists (select from {late} where {build_row_difference(plan, 'stored', 'late')})"
+    return f"exists (select from {late} where {build_row_difference(plan, 'late')})"
 
 
 #: Lock the step results that have not changed since they were read, until the transaction ends; return their ids.

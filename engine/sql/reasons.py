@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
-from engine.sql.step_results import FOUND, PENDING, QUEUED, RECORDED_AT
+from engine.sql.step_results import (
+    FOUND,
+    PENDING,
+    QUEUED,
+    RECORDED_AT,
+    build_digest_parameters,
+    build_plan_parameters,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +46,7 @@ group by spec, outcome, reason ->> 'code', reason ->> 'field'
 order by count(*) desc, 1, 2, 3, 4
 limit %(limit)s::int
 """
-    parameters = {"specs": [plan.name for plan in plans], "digests": [plan.digest for plan in plans]}
-    return Statement(text, {**parameters, "org_id": org_id, "limit": limit})
+    return Statement(text, {**build_digest_parameters(plans), "org_id": org_id, "limit": limit})
 
 
 def build_steps_statement(plan: Plan, wanted: StepFilter) -> Statement:
@@ -67,10 +73,9 @@ where {FOUND} and found.org_id = %(org_id)s::uuid
 order by found.recorded_at desc, found.id desc
 limit %(limit)s offset %(offset)s
 """
-    parameters = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
     page = {"limit": wanted.limit, "offset": wanted.offset}
     asked = {"org_id": wanted.org_id, "outcome": wanted.outcome, "reason": json.dumps([reason])}
-    return Statement(text, {**parameters, **page, **asked})
+    return Statement(text, {**build_plan_parameters(plan), **page, **asked})
 
 
 def build_pending_statement(plan: Plan, org_id: str, *, queued: bool) -> Statement:
@@ -84,5 +89,4 @@ from step_results as found
 where {FOUND} and found.org_id = %(org_id)s::uuid
     and {QUEUED if queued else PENDING}
 """
-    parameters = {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
-    return Statement(text, {**parameters, "org_id": org_id})
+    return Statement(text, {**build_plan_parameters(plan), "org_id": org_id})

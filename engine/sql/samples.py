@@ -6,7 +6,7 @@ from typing import Final
 
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
-from engine.sql.step_results import FOUND
+from engine.sql.step_results import FOUND, build_plan_parameters
 
 #: The most bytes of documents, as stored, that are read; the newest document is read whatever its size is.
 _MOST_BYTES: Final = 2 * 1024 * 1024
@@ -34,5 +34,5 @@ from (
 where found.place = 1 or found.bytes <= %(most_bytes)s
 order by found.place
 """
-    parameters = {"operations": list(plan.operations), "org_id": org_id, "limit": limit, "most_bytes": _MOST_BYTES}
-    return Statement(text, parameters)
+    own = {"org_id": org_id, "limit": limit, "most_bytes": _MOST_BYTES}
+    return Statement(text, {**build_plan_parameters(plan), **own})

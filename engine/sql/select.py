@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.plan import Plan
 from engine.rows.ordering import OrderColumn
-from engine.rows.query import Count, DocumentPath, Query
+from engine.rows.query import Count, Query
 from engine.sql.conditions import build_conditions, spell_comparable
 from engine.sql.identifiers import Statement, build_answer_columns, quote, quote_names, quote_table
 
@@ -22,7 +22,7 @@ def build_page_statement(plan: Plan, query: Query) -> Statement:
     `build_row_columns`.
     """
     conditions, parameters = build_conditions(plan, query)
-    columns, more = build_row_columns(plan, query, "shown")
+    columns, more = build_row_columns(plan, query)
     position = ", ".join(f"shown.{quote(column.name)}::text" for column in query.order)
     text = f"""
 select {position}, shown.id::text,
@@ -40,7 +40,7 @@ order by {build_order(query.order, "shown.")}
 
 def build_row_statement(plan: Plan, query: Query, row_id: str) -> Statement:
     """Select the row with the id `row_id` of the query's organisation, with the columns of `build_row_columns`."""
-    columns, parameters = build_row_columns(plan, query, "shown")
+    columns, parameters = build_row_columns(plan, query)
     text = f"""
 select {columns}
 from {quote_table(plan.table)} as shown
@@ -52,23 +52,24 @@ where shown.org_id = %(org_id)s::uuid and shown.id = %(id)s::uuid
 def build_count_statement(plan: Plan, query: Query) -> Statement:
     """Count the matching rows of all pages; for `estimated`, select the planner's estimate as a JSON plan."""
     conditions, parameters = build_conditions(plan, query, paged=False)
-    if query.count is Count.EXACT:
-        return Statement(f"select count(*)::text from {quote_table(plan.table)}\nwhere {conditions}", parameters)
-    return Statement(f"explain (format json) select id from {quote_table(plan.table)}\nwhere {conditions}", parameters)
+    selected = "select count(*)::text" if query.count is Count.EXACT else "explain (format json) select id"
+    return Statement(f"{selected} from {quote_table(plan.table)}\nwhere {conditions}", parameters)
 
 
-def build_row_columns(plan: Plan, query: Query, source: str) -> tuple[str, dict[str, Any]]:
-    """Return the select list of a row in an answer, and its parameters: scalars as one JSON text, documents, paths.
+def build_row_columns(plan: Plan, query: Query) -> tuple[str, dict[str, Any]]:
+    """Return the select list of the row `shown` in an answer, and its parameters.
 
-    Documents and paths are `jsonb`, which callers read in Postgres's text format.
+    The columns: scalars as one JSON text, documents, paths. Documents and paths are `jsonb`, which callers read in
+    Postgres's text format.
     """
-    paths = [_build_path(path, number, source) for number, path in enumerate(query.paths)]
-    parameters = {f"path_{number}": list(path.keys) for number, path in enumerate(query.paths)}
-    return ",\n        ".join((build_answer_columns(plan, query.columns, source, cast=False), *paths)), parameters
+    paths, parameters = build_paths(query)
+    return ",\n        ".join((build_answer_columns(plan, query.columns, "shown", cast=False), *paths)), parameters
 
 
-def _build_path(path: DocumentPath, number: int, source: str) -> str:
-    return f"{source}.{quote(path.column)} #> %(path_{number})s::text[]"
+def build_paths(query: Query) -> tuple[list[str], dict[str, Any]]:
+    """Return the values at the query's paths into documents of the row `shown`, and their parameters."""
+    values = [f"shown.{quote(path.column)} #> %(path_{number})s::text[]" for number, path in enumerate(query.paths)]
+    return values, {f"path_{number}": list(path.keys) for number, path in enumerate(query.paths)}
 
 
 def build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:

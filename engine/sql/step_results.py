@@ -75,6 +75,16 @@ class Scope:
         return not any((*bounds, self.limit, self.after))
 
 
+def build_plan_parameters(plan: Plan) -> dict[str, Any]:
+    """Return the parameters of FOUND, PENDING and QUEUED for a plan."""
+    return {"operations": list(plan.operations), "spec": plan.name, "digest": plan.digest}
+
+
+def build_digest_parameters(plans: Sequence[Plan]) -> dict[str, list[str]]:
+    """Return the names of specs and their present digests, as the parameters `specs` and `digests`."""
+    return {"specs": [plan.name for plan in plans], "digests": [plan.digest for plan in plans]}
+
+
 def build_count_statement(plan: Plan, scope: Scope) -> Statement:
     """Count the step results that a scope selects, ignoring its limit."""
     condition, parameters = _build_conditions(plan, scope)
@@ -126,7 +136,7 @@ def build_step_results_statement(reading: Reading, scope: Scope) -> Statement:
     from reading documents of step results that are not selected.
     """
     condition, parameters = _build_conditions(reading.plan, scope)
-    parts = ", ".join(build_path_value(steps, "document") for steps in reading.parts)
+    parts = ", ".join(map(build_path_value, reading.parts))
     present = [f"{build_held_value(reading, column)} is not null" for column in reading.held_fields]
     roots = collect_held_roots(reading, reading.held_fields) | {steps[0] for steps in reading.parts}
     company = _COMPANY_ID if reading.reads_company else "null::text as company_id"
@@ -144,7 +154,7 @@ from (
 cross join lateral (
     select {", ".join([f"array_to_json(array[{parts}]::jsonb[])::text", company, *present])}
     from step_results as source
-    cross join lateral {build_detoast_subquery("source", roots)} as document
+    cross join lateral {build_detoast_subquery(roots)} as document
     where source.id = wanted.id
     offset 0
 ) as content
@@ -153,8 +163,7 @@ cross join lateral (
 
 
 def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
-    parameters: dict[str, Any] = {"operations": list(plan.operations)}
-    conditions = [FOUND]
+    parameters, conditions = build_plan_parameters(plan), [FOUND]
     for name, value, condition in (
         ("org_ids", list(scope.org_ids) or None, "found.org_id = any(%(org_ids)s::uuid[])"),
         ("submissions", list(scope.submissions) or None, "found.submission_id = any(%(submissions)s::uuid[])"),
@@ -176,5 +185,4 @@ def _build_conditions(plan: Plan, scope: Scope) -> tuple[str, dict[str, Any]]:
     if not scope.all:
         pending = (_QUEUED_OF_ORGS if scope.org_ids else QUEUED) if scope.queued and not scope.rejected else PENDING
         conditions.append(f"({pending} or {_REFUSED})" if scope.rejected else pending)
-        parameters |= {"spec": plan.name, "digest": plan.digest}
     return "\n    and ".join(conditions), parameters

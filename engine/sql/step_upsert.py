@@ -30,7 +30,7 @@ def build_compare_documents_sql(reading: Reading) -> str:
         f" as {quote(column.name)}"
         for column in reading.held_fields
     )
-    document = build_detoast_subquery("source", collect_held_roots(reading, reading.held_fields))
+    document = build_detoast_subquery(collect_held_roots(reading, reading.held_fields))
     return f"""
 select {tests or "true"}
 from step_results as source

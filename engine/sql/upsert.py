@@ -13,6 +13,8 @@ step results contribute to the row of this upsert, it makes the newest pending: 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from engine.columns import list_columns
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS, SOURCE_IDS
@@ -68,12 +70,9 @@ def list_written_columns(plan: Plan) -> tuple[str, ...]:
     return ("org_id", *(column.name for column in plan.fields), *SOURCE_COLUMNS)
 
 
-def build_row_difference(plan: Plan, stored: str, arriving: str) -> str:
-    """Build the condition that a stored row differs from the arriving one, digits included; documents come last."""
-    fields = sorted(_list_updated_fields(plan), key=lambda column: column.type.name == "jsonb")
-    tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in SOURCE_COLUMNS]
-    tests += [_build_change(column, stored, arriving) for column in fields]
-    return "\n    or ".join(tests)
+def build_row_difference(plan: Plan, arriving: str) -> str:
+    """Build the condition that the row `stored` differs from the arriving one, digits included."""
+    return _join_differences(plan, arriving, SOURCE_COLUMNS, _build_change)
 
 
 def build_on_conflict(plan: Plan, source_time_changes: str) -> str:
@@ -85,41 +84,42 @@ def build_on_conflict(plan: Plan, source_time_changes: str) -> str:
     changes += [f"{quote(name)} = excluded.{quote(name)}" for name in SOURCE_COLUMNS]
     return (
         f"on conflict ({quote_names(plan.conflict)}) do update set\n{indent_lines(changes)}\n"
-        f"where {_build_not_newer_condition('stored', 'excluded')}\n"
-        f"and ({source_time_changes}\n    or {_build_difference_condition(plan, 'stored', 'excluded')})"
+        f"where {_build_not_newer_condition('excluded')}\n"
+        f"and ({source_time_changes}\n    or {_build_difference_condition(plan, 'excluded')})"
     )
 
 
-def _build_not_newer_condition(stored: str, arriving: str) -> str:
+def _build_not_newer_condition(arriving: str) -> str:
     """Build the condition that the source of the stored row is not newer than the arriving one."""
     return (
-        f"({stored}.source_recorded_at is null or {arriving}.source_recorded_at is null"
-        f" or {stored}.source_recorded_at < {arriving}.source_recorded_at"
-        f" or {stored}.source_recorded_at = {arriving}.source_recorded_at and not coalesce("
-        f"{stored}.source_step_result_id > {arriving}.source_step_result_id, false))"
+        f"(stored.source_recorded_at is null or {arriving}.source_recorded_at is null"
+        f" or stored.source_recorded_at < {arriving}.source_recorded_at"
+        f" or stored.source_recorded_at = {arriving}.source_recorded_at and not coalesce("
+        f"stored.source_step_result_id > {arriving}.source_step_result_id, false))"
     )
 
 
-def _build_difference_condition(plan: Plan, stored: str, arriving: str) -> str:
-    """Build the condition that writing would change a field or a source id.
+def _build_difference_condition(plan: Plan, arriving: str) -> str:
+    """Build the condition that writing would change a field or a source id."""
+    return _join_differences(plan, arriving, SOURCE_IDS, _build_field_difference)
 
-    Documents come last, as the most expensive.
-    """
+
+def _join_differences(plan: Plan, arriving: str, sources: Iterable[str], build: Callable[[Field, str], str]) -> str:
+    """Join the conditions that a source column or a field differs; documents come last, as the most expensive."""
     fields = sorted(_list_updated_fields(plan), key=lambda column: column.type.name == "jsonb")
-    tests = [f"{stored}.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in SOURCE_IDS]
-    tests += [_build_field_difference(column, stored, arriving) for column in fields]
-    return "\n    or ".join(tests)
+    tests = [f"stored.{quote(name)} is distinct from {arriving}.{quote(name)}" for name in sources]
+    return "\n    or ".join([*tests, *(build(column, arriving) for column in fields)])
 
 
-def _build_field_difference(column: Field, stored: str, arriving: str) -> str:
-    changed = _build_change(column, stored, arriving)
+def _build_field_difference(column: Field, arriving: str) -> str:
+    changed = _build_change(column, arriving)
     new = f"{arriving}.{quote(column.name)}"
     return f"({new} is not null and {changed})" if column.on_missing is OnMissing.KEEP else changed
 
 
-def _build_change(column: Field, stored: str, arriving: str) -> str:
+def _build_change(column: Field, arriving: str) -> str:
     """Build the condition that a field differs, digits included: 1.10 and 1.1 differ."""
-    old, new = f"{stored}.{quote(column.name)}", f"{arriving}.{quote(column.name)}"
+    old, new = f"stored.{quote(column.name)}", f"{arriving}.{quote(column.name)}"
     if column.type.name == "jsonb":  # binary images are also faster to compare than documents
         return f"record_image_ne(row({old}), row({new}))"
     if column.type.name == "numeric":
@@ -136,11 +136,6 @@ def _build_new_value(column: Field) -> str:
 def _list_updated_fields(plan: Plan) -> list[Field]:
     """Return the fields an update may change: all but those of the key."""
     return [column for column in plan.fields if not column.key]
-
-
-def build_placeholder(name: str, type_name: str) -> str:
-    """Build a parameter's placeholder, with a cast to its type."""
-    return f"%({name})s::{type_name}"
 
 
 def build_upsert_sql(plan: Plan) -> str:
@@ -193,16 +188,15 @@ from {quote_table(plan.table)} as stored where stored.id = any(%(ids)s::uuid[])
 def _build_arriving_values(plan: Plan) -> list[str]:
     """Build the parameters as named columns; the source time defaults to now."""
     types = {"org_id": "uuid", **{column.name: column.type.sql for column in plan.fields}, **SOURCE_COLUMNS}
-    values = [f"{build_placeholder(name, types[name])} as {quote(name)}" for name in list_written_columns(plan)]
-    clock = f"coalesce({build_placeholder('source_recorded_at', 'timestamptz')}, clock_timestamp())"
-    values[-1] = f"{clock} as {quote('source_recorded_at')}"
+    values = [f"%({name})s::{types[name]} as {quote(name)}" for name in list_written_columns(plan)]
+    values[-1] = 'coalesce(%(source_recorded_at)s::timestamptz, clock_timestamp()) as "source_recorded_at"'
     return values
 
 
 def _build_unwritten_answer(plan: Plan) -> str:
     """Select the stored row, with the outcome `unchanged` or `superseded`, if the upsert did not write it."""
-    not_newer = _build_not_newer_condition("stored", "arriving")
-    difference = _build_difference_condition(plan, "stored", "arriving")
+    not_newer = _build_not_newer_condition("arriving")
+    difference = _build_difference_condition(plan, "arriving")
     return f"""    select
         case when {not_newer} or not ({difference})
             then 'unchanged' else 'superseded' end,

@@ -6,7 +6,6 @@ Names with a capital letter are this module's own: no column of a spec has one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from engine.plan import Plan
 from engine.provided_columns import SOURCE_COLUMNS
@@ -22,6 +21,7 @@ from engine.sql.expected import (
 )
 from engine.sql.held_documents import build_held_subquery
 from engine.sql.identifiers import Statement, quote, quote_names, quote_table
+from engine.sql.step_results import build_plan_parameters
 
 #: The temporary table of the keys whose expected and stored rows do not match.
 _JUDGED = '"Judged"'
@@ -64,13 +64,7 @@ from (
 ) as judged
 where "Kind" is not null
 """
-    parameters: dict[str, Any] = {
-        "operations": list(plan.operations),
-        "spec": plan.name,
-        "digest": plan.digest,
-        "org_ids": list(org_ids),
-    }
-    return Statement(text, parameters)
+    return Statement(text, {**build_plan_parameters(plan), "org_ids": list(org_ids)})
 
 
 def _build_stored_query(plan: Plan, org_ids: Sequence[str]) -> str:

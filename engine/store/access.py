@@ -13,7 +13,7 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from engine.errors import EngineError
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_value
 from engine.store.errors import UnknownOrganisation, wrap_errors
 
 _MOST_CHARACTERS: Final = 200
@@ -90,13 +90,12 @@ async def create_token(connection: Connection, new: NewToken) -> tuple[str, str]
     parameters["token_hash"] = hashlib.sha256(token.encode()).hexdigest()
     async with wrap_errors():
         try:
-            row = await (await connection.execute(_INSERT_BY_HASH, parameters)).fetchone()
+            token_id: str = await fetch_value(connection, _INSERT_BY_HASH, parameters)
         except errors.ForeignKeyViolation as error:
             if "org" in (error.diag.constraint_name or ""):
                 raise UnknownOrganisation(new.org_id) from error
             raise UnknownOwner("there is no such company or user", hint="check `--company` and `--user`") from error
-    assert row is not None
-    return row[0], token
+    return token_id, token
 
 
 async def list_tokens(connection: Connection, org_id: str | None = None) -> list[dict[str, Any]]:
@@ -108,8 +107,8 @@ async def list_tokens(connection: Connection, org_id: str | None = None) -> list
 async def revoke_token(connection: Connection, token_id: str) -> None:
     """Revoke a token, so that its next request is refused. Raises UnknownToken, StoreUnavailable."""
     async with wrap_errors():
-        row = await (await connection.execute(_REVOKE, [token_id])).fetchone()
-    if row is None:
+        revoked = await fetch_value(connection, _REVOKE, [token_id])
+    if revoked is None:
         raise UnknownToken(f"there is no API token `{token_id}`", hint="`dex token list` names them")
 
 

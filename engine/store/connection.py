@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import select
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from psycopg import AsyncConnection, postgres
+from psycopg.abc import Params
 from psycopg.adapt import Dumper
+from psycopg.rows import class_row
 from psycopg_pool import AsyncConnectionPool
 
 from engine.store.database_url import read_database_url
@@ -58,6 +59,7 @@ class StoreConnection(AsyncConnection[Any]):
     taken_at: float = 0.0
 
 
+T = TypeVar("T")
 Connection: TypeAlias = AsyncConnection[Any]
 Pool: TypeAlias = AsyncConnectionPool[StoreConnection]
 
@@ -118,11 +120,29 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
     return pool
 
 
-async def fetch_rows(
-    connection: AsyncConnection[Any], sql: str, parameters: Mapping[str, Any] | None = None
-) -> list[tuple[Any, ...]]:
+async def fetch_rows(connection: Connection, sql: str, parameters: Params | None = None) -> list[tuple[Any, ...]]:
     """Run one statement and return its rows. Raises psycopg's errors."""
     return await (await connection.execute(sql, parameters)).fetchall()
+
+
+async def fetch_row(connection: Connection, sql: str, parameters: Params | None = None) -> Any:
+    """Run one statement and return its first row; None if it has none. Raises psycopg's errors."""
+    return await (await connection.execute(sql, parameters)).fetchone()
+
+
+async def fetch_value(connection: Connection, sql: str, parameters: Params | None = None) -> Any:
+    """Run one statement and return the first column of its first row; None if it has none. Raises psycopg's errors."""
+    row = await fetch_row(connection, sql, parameters)
+    return row[0] if row else None
+
+
+async def fetch_records(connection: Connection, kind: type[T], sql: str, parameters: Params | None = None) -> list[T]:
+    """Run one statement and return its rows as objects of `kind`, whose fields have the names of the columns.
+
+    Raises psycopg's errors.
+    """
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return await (await cursor.execute(sql, parameters)).fetchall()
 
 
 def register_raw_json(connection: AsyncConnection[object]) -> None:
@@ -135,8 +155,7 @@ async def _configure_connection(
 ) -> None:
     """Register types, detect a pooler, and set the timeouts: for the session, or per transaction behind a pooler."""
     register_raw_json(connection)
-    row = await (await connection.execute("select pg_backend_pid()")).fetchone()
-    connection.behind_pooler = row is not None and row[0] != connection.info.backend_pid
+    connection.behind_pooler = await fetch_value(connection, "select pg_backend_pid()") != connection.info.backend_pid
     if connection.behind_pooler and "prepare_threshold" not in settings:
         connection.prepare_threshold = None
     if bounds is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from engine.store.connection import Connection
+from engine.store.connection import Connection, fetch_row, fetch_rows
 from engine.store.errors import wrap_errors
 
 #: Each query reads only work that is left (a queue, a partial index of refusals or of unfinished orders), no history.
@@ -56,16 +56,16 @@ class Figures:
 async def fetch_figures(connection: Connection) -> Figures:
     """Return the numbers of the whole database. Raises StoreUnavailable, StoreRefused if migrations are missing."""
     async with wrap_errors():
-        pending = await (await connection.execute(_PENDING)).fetchall()
-        stale = await (await connection.execute(_STALE)).fetchall()
-        refused = await (await connection.execute(_REFUSED)).fetchall()
-        orders = await (await connection.execute(_ORDERS)).fetchall()
-        runs = await (await connection.execute(_RUNS)).fetchall()
+        pending = await fetch_rows(connection, _PENDING)
+        stale = await fetch_rows(connection, _STALE)
+        refused = await fetch_rows(connection, _REFUSED)
+        orders = await fetch_rows(connection, _ORDERS)
+        runs, seconds_queued = await fetch_row(connection, _RUNS)
     return Figures(
         pending={spec: Waiting(count, float(seconds)) for spec, count, seconds in pending},
         stale_rows=dict(stale),
         rejected={spec: count for spec, count, _ in refused},
         refused={spec: int(count) for spec, _, count in refused},
         orders={status: Waiting(count, float(seconds)) for status, count, seconds in orders},
-        queued_runs=Waiting(runs[0][0], float(runs[0][1])),
+        queued_runs=Waiting(runs, float(seconds_queued)),
     )

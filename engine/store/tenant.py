@@ -33,9 +33,8 @@ async def open_tenant_transaction(connection: Connection, org_id: str) -> AsyncI
     `begin`, the settings and the first statement are sent together (pipeline mode), so the settings cost no round trip.
     """
     async with connection.pipeline(), connection.transaction():
-        for sql, parameters in _list_bounds(connection):
-            await connection.execute(sql, parameters)
-        await connection.execute(_ENTER_TENANT, {"role": TENANT_ROLE, "org_id": org_id})
+        for call in (*_list_bounds(connection), build_settings(org_id)):
+            await connection.execute(*call)
         async with connection.cursor() as cursor:
             yield cursor
 
@@ -45,8 +44,8 @@ async def open_tenant_snapshot(connection: Connection, org_id: str) -> AsyncIter
     """Open a read-only transaction as the tenant `org_id`, in which all statements see the same snapshot."""
     async with connection.transaction():
         await connection.execute(_SET_SNAPSHOT)
-        for sql, parameters in (*_list_bounds(connection), build_settings(org_id)):
-            await connection.execute(sql, parameters)
+        for call in (*_list_bounds(connection), build_settings(org_id)):
+            await connection.execute(*call)
         yield
 
 
@@ -58,8 +57,8 @@ async def run_as_tenant(
     With None (for operators) they run as the connected user, whom row level security may not restrict. The rows are in
     Postgres' text format.
     """
-    before, own = _build_calls(connection, org_id, statements)
-    return (await send_statements(connection, [*before, *own]))[len(before) :]
+    before = [*_list_bounds(connection), build_settings(org_id)]
+    return (await send_statements(connection, [*before, *statements]))[len(before) :]
 
 
 async def read_as_tenant(
@@ -69,17 +68,9 @@ async def read_as_tenant(
 
     Returns the rows of each, and whether those of the last one were cut.
     """
-    before, own = _build_calls(connection, org_id, statements)
-    results, cut = await send_bounded_statements(connection, [*before, *own], max_bytes)
+    before = [*_list_bounds(connection), build_settings(org_id)]
+    results, cut = await send_bounded_statements(connection, [*before, *statements], max_bytes)
     return results[len(before) :], cut
-
-
-def _build_calls(
-    connection: Connection, org_id: str | None, statements: Sequence[Statement]
-) -> tuple[list[Call], list[Call]]:
-    """Return the statements that set the transaction up for the tenant, and `statements`, both as calls to send."""
-    own = [(statement.text, statement.parameters) for statement in statements]
-    return [*_list_bounds(connection), build_settings(org_id)], own
 
 
 def build_settings(org_id: str | None) -> Call:

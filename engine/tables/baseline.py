@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Final
 
-from psycopg import AsyncConnection
-
+from engine.store.connection import Connection, fetch_row, fetch_rows
 from engine.store.errors import wrap_errors
 from engine.tables.migration_files import Migration, MigrationError, blank_opaque
 
@@ -21,9 +20,7 @@ order by 3 nulls last, 2
 """
 
 
-async def check_tables(
-    connection: AsyncConnection[Any], baselined: Iterable[Migration], pending: Iterable[Migration]
-) -> None:
+async def check_tables(connection: Connection, baselined: Iterable[Migration], pending: Iterable[Migration]) -> None:
     """Raise MigrationError unless each table of `baselined` exists once, and none of `pending` in another schema.
 
     A table in a second schema would be hidden from the migrations, or would be hidden by what they create.
@@ -31,10 +28,8 @@ async def check_tables(
     expected = sorted(set(_list_tables(baselined)))
     created = sorted(set(_list_tables(pending)) - set(expected))
     async with wrap_errors():
-        rows = await (await connection.execute(_SELECT_TABLES, [[*expected, *created]])).fetchall()
-        ((current, path),) = await (
-            await connection.execute("select current_schema()::text, current_schemas(false)::text[]")
-        ).fetchall()
+        rows = await fetch_rows(connection, _SELECT_TABLES, [[*expected, *created]])
+        current, path = await fetch_row(connection, "select current_schema()::text, current_schemas(false)::text[]")
     inside: dict[str, list[str]] = {}
     outside: dict[str, list[str]] = {}
     for table, schema, place in rows:

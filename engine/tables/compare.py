@@ -1,4 +1,7 @@
-"""Compare a plan with its table as the catalog describes it; without access to a database."""
+"""Compare a plan with its table as the catalog describes it: columns, rights and policies; without a database.
+
+`engine/tables/compare_indexes.py` compares the indexes.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from engine.plan import Plan
-from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
+from engine.provided_columns import PROVIDED_COLUMNS
 from engine.spec.vocabulary import OnAbsent
 from engine.sql.tenant import TENANT_ROLE
-from engine.tables.catalog import IndexRow, PolicyRow, Table
+from engine.tables.catalog import PolicyRow, Table
+from engine.tables.compare_indexes import compare_indexes, compare_key_index
 from engine.tables.ddl import (
     build_add_column,
     build_alter_column,
     build_alter_type,
-    build_drop_index,
     build_grant,
     build_provided_definition,
     build_row_security,
     build_schema_grant,
     build_sequence_grant,
     build_tenant_policy,
-    build_unique_index,
     spell_identifier,
-    spell_index,
     spell_table,
     spell_type,
 )
 from engine.tables.differences import Code, Difference
-from engine.tables.query_indexes import list_missing_indexes
 
 #: The privilege for each command, as `pg_policy` abbreviates it.
 _PRIVILEGES: Final = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
@@ -44,7 +44,7 @@ def compare_table(plan: Plan, table: Table) -> list[Difference]:
 
 def compare_reading(plan: Plan, table: Table) -> list[Difference]:
     """Return what makes reading slow or impossible: missing triggers that record changes, or indexes for queries."""
-    return [*compare_following(plan, table), *_compare_indexes(plan, table)]
+    return [*compare_following(plan, table), *compare_indexes(plan, table)]
 
 
 def compare_following(plan: Plan, table: Table) -> list[Difference]:
@@ -52,89 +52,6 @@ def compare_following(plan: Plan, table: Table) -> list[Difference]:
     message = f"changes of `{plan.table}` are not recorded, so `changes` misses them"
     sql = f"SELECT follow_changes('{plan.table}');"
     return [] if table.row.followed else [Difference(plan.name, Code.CHANGES_UNRECORDED, message, sql)]
-
-
-def compare_old_key(plan: Plan, table: Table) -> list[Difference]:
-    """Return the unique indexes that remain of a former key: they refuse rows that have different keys now."""
-    return [
-        Difference(
-            plan.name,
-            Code.UNIQUE_INDEX_LEFT,
-            f"unique index `{index.name}` of `{plan.table}` is on {', '.join(index.columns)}, which is not the key:"
-            " it refuses rows that the key tells apart",
-            build_drop_index(plan.table, index.name, is_constraint=index.constraint),
-        )
-        for index in list_left_indexes(plan, table)
-    ]
-
-
-def list_left_indexes(plan: Plan, table: Table) -> list[IndexRow]:
-    """Return the unique indexes that refuse rows which have different keys in the plan."""
-    unique = [index for index in table.indexes if index.unique and index.valid and not index.primary]
-    return [index for index in unique if _refuses_other_keys(plan, table, index)]
-
-
-def compare_superfluous(plan: Plan, table: Table) -> list[Difference]:
-    """Return the indexes that are of no use: their build failed, or another index does all that they do."""
-    return [
-        Difference(
-            plan.name,
-            Code.INDEX_SUPERFLUOUS,
-            f"index `{index.name}` of `{plan.table}` serves nothing: {reason}",
-            build_drop_index(plan.table, index.name, is_constraint=False),
-        )
-        for index, reason in list_superfluous_indexes(table)
-    ]
-
-
-def list_superfluous_indexes(table: Table) -> list[tuple[IndexRow, str]]:
-    """Return the indexes that are of no use, each with the reason. Of two equal ones, one with a constraint is kept."""
-    superfluous: list[tuple[IndexRow, str]] = []
-    kept = sorted(table.indexes, key=lambda index: (not index.primary, not index.constraint, index.name))
-    for index in kept[::-1]:
-        if index.constraint or index.primary:
-            continue
-        gone = {other.name for other, _ in superfluous}
-        if not index.valid:
-            superfluous.append((index, "its build failed"))
-        elif other := next(
-            (candidate for candidate in kept if candidate.name not in gone and _can_replace(candidate, index)), None
-        ):
-            superfluous.append((index, f"`{other.name}` serves the same and more"))
-    return superfluous[::-1]
-
-
-def _can_replace(replacement: IndexRow, index: IndexRow) -> bool:
-    """Return whether the index `replacement` serves every query of `index`, and refuses all rows that it refuses."""
-    if (
-        replacement.name == index.name
-        or not replacement.valid
-        or any(either.partial or either.has_expressions or either.method != "btree" for either in (replacement, index))
-    ):
-        return False
-    length = len(index.columns)
-    replacement_keys, keys = (
-        list(zip(either.columns, either.collations, either.kinds, strict=True)) for either in (replacement, index)
-    )
-    if replacement_keys[:length] != keys or not set(index.included) <= {*replacement.columns, *replacement.included}:
-        return False
-    is_same_key = (
-        length == len(replacement.columns) and replacement.nulls_equal == index.nulls_equal and replacement.immediate
-    )
-    return not index.unique or (replacement.unique and is_same_key)
-
-
-def _refuses_other_keys(plan: Plan, table: Table, index: IndexRow) -> bool:
-    """Return whether a unique index can refuse two rows that have different keys.
-
-    An index with a predicate or an expression is regarded as wanted. A column that nothing writes is null in every row,
-    or has its default, which is regarded as unique.
-    """
-    if index.partial or index.has_expressions or set(plan.conflict).issubset(index.columns):
-        return False
-    written = {"org_id", *(column.name for column in plan.fields), *SOURCE_COLUMNS}
-    unwritten = [name for name in index.columns if name not in written]
-    return not unwritten or (index.nulls_equal and not any(table.columns[name].has_default for name in unwritten))
 
 
 def list_required_columns(plan: Plan, table: Table) -> list[str]:
@@ -150,19 +67,6 @@ def report_old_rows(plan: Plan, columns: Sequence[str], count: int, *, is_more: 
     message += " spec requires: they were written under an old key"
     advice = f"dex rebuild {plan.name}; rows of no step result have to be corrected or deleted first"
     return Difference(plan.name, Code.ROWS_OF_OLD_KEY, message, advice=advice)
-
-
-def _compare_indexes(plan: Plan, table: Table) -> list[Difference]:
-    return [
-        Difference(
-            plan.name,
-            Code.INDEX_MISSING,
-            f"no index of `{plan.table}` serves {wanted.purpose}: {', '.join(key.text for key in wanted.keys)}",
-            wanted.build_sql(plan.table),
-            column=wanted.keys[min(1, len(wanted.keys) - 1)].name,
-        )
-        for wanted in list_missing_indexes(plan, table)
-    ]
 
 
 def _compare_columns(plan: Plan, table: Table) -> Iterator[Difference]:
@@ -187,55 +91,6 @@ def _compare_types(plan: Plan, table: Table) -> Iterator[Difference]:
             possible = name in field_types and row.type in table.types.values()
             advice = f"or write `type: {table.spell_spec_type(name)}` in the spec" if possible else ""
             yield Difference(plan.name, Code.TYPE_DIFFERS, message, sql, advice, column=name)
-
-
-def _compare_unique_index(plan: Plan, table: Table) -> Iterator[Difference]:
-    unique = [index for index in table.indexes if index.unique]
-    usable = list_key_indexes(plan, table)
-    nullable = [name for name in plan.conflict if name in table.columns and not table.columns[name].not_null]
-    sql = build_unique_index(plan.table, plan.conflict, nulls_equal=is_key_nullable(plan, table))
-    if not usable:
-        near = [f"`{index.name}` {why}" for index in unique if (why := _explain_near_miss(index, plan.conflict))]
-        aside = f" ({'; '.join(near)})" if near else ""
-        message = f"no unique index of `{plan.table}` is usable for `{', '.join(plan.conflict)}`{aside}"
-        yield Difference(plan.name, Code.NO_UNIQUE_INDEX, message, sql)
-    elif nullable and not all(index.nulls_equal for index in usable):
-        strict = [index.name for index in usable if not index.nulls_equal]
-        drops = "".join(f"\nDROP INDEX {spell_index(plan.table, name)};" for name in strict)
-        names = ", ".join(f"`{name}`" for name in nullable)
-        message = f"{names} may be NULL, and `{strict[0]}` lets rows with a NULL key repeat"
-        yield Difference(plan.name, Code.NULLABLE_KEY, message, sql + drops)
-
-
-def list_key_indexes(plan: Plan, table: Table) -> list[IndexRow]:
-    """Return the unique indexes that `ON CONFLICT` over the key of the plan can use."""
-    return [index for index in table.indexes if index.unique and _explain_unusable(index, plan.conflict) is None]
-
-
-def is_key_nullable(plan: Plan, table: Table) -> bool:
-    """Return whether a key column of the table is nullable; a missing one counts, since it is added as nullable."""
-    names = [name for name in plan.conflict if name != "org_id"]
-    return any(name not in table.columns or not table.columns[name].not_null for name in names)
-
-
-def _explain_unusable(index: IndexRow, conflict: Sequence[str]) -> str | None:
-    """Return why `ON CONFLICT` cannot use a unique index; None if it can. The order of columns does not matter."""
-    reasons = {
-        "has other columns": sorted(index.columns) != sorted(conflict),
-        "has expressions": index.has_expressions,
-        "is partial": index.partial,
-        "is invalid: its build failed": not index.valid,
-        "is deferrable": not index.immediate,
-    }
-    return next((reason for reason, applies in reasons.items() if applies), None)
-
-
-def _explain_near_miss(index: IndexRow, conflict: Sequence[str]) -> str | None:
-    """Return why a unique index on the key columns cannot be used; None if it can, and for other indexes."""
-    columns = {name for name in index.columns if name}
-    if index.has_expressions:
-        return "has expressions" if columns and columns <= set(conflict) else None
-    return _explain_unusable(index, conflict) if columns == set(conflict) else None
 
 
 def _compare_unfilled_columns(plan: Plan, table: Table) -> Iterator[Difference]:
@@ -324,7 +179,7 @@ def _is_wide(policy: PolicyRow) -> bool:
 _COMPARISONS: Final[tuple[Callable[[Plan, Table], Iterable[Difference]], ...]] = (
     _compare_columns,
     _compare_types,
-    _compare_unique_index,
+    compare_key_index,
     _compare_unfilled_columns,
     _compare_field_columns,
     _compare_role,

@@ -1,6 +1,6 @@
 """The differences between a database and the plans, each with the SQL that repairs it.
 
-`engine/tables/compare.py` finds them. `dex check --database` and `/readyz` show all of them;
+`engine/tables/compare.py` and `compare_indexes.py` find them. `dex check --database` and `/readyz` show all of them;
 `engine/tables/draft_migration.py` drafts a migration from those that can be repaired without losing data.
 """
 

@@ -14,9 +14,11 @@ from engine.errors import EngineError
 from engine.plan import Field, Plan
 from engine.provided_columns import LEADING_COLUMNS, TRAILING_COLUMNS
 from engine.tables.catalog import Table
-from engine.tables.compare import compare_following, compare_table, is_key_nullable
+from engine.tables.compare import compare_following, compare_table
+from engine.tables.compare_indexes import is_key_nullable
 from engine.tables.ddl import (
     build_alter_column,
+    build_drop_index,
     build_grant,
     build_index,
     build_index_name,
@@ -27,7 +29,6 @@ from engine.tables.ddl import (
     build_unique_index,
     shorten_identifier,
     spell_identifier,
-    spell_index,
     spell_table,
     spell_type,
 )
@@ -214,7 +215,7 @@ def _build_key(plan: Plan, table: Table, differences: Sequence[Difference], adde
     if added and name in taken:
         yield f"-- The key has grown by {', '.join(added)}. The old unique index still refuses rows that differ in"
         yield "-- nothing else; once no older release writes:"
-        yield f"--     DROP INDEX {spell_index(plan.table, build_index_name(plan.table, 'dedup'))};"
+        yield f"--     {build_drop_index(plan.table, name, is_constraint=False)}"
         suffix = f"dedup_{'_'.join(added)}"
         yield build_unique_index(plan.table, plan.conflict, nulls_equal=nulls_equal, suffix=suffix)
     elif any(difference.code == Code.NO_UNIQUE_INDEX for difference in differences):

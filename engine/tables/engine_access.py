@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
-
-from psycopg import AsyncConnection
-from psycopg.rows import class_row
+from typing import Final
 
 from engine.plan import Plan
 from engine.sql.tenant import ENGINE_ROLE
+from engine.store.connection import Connection, fetch_records, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
 from engine.tables.ddl import spell_table
 from engine.tables.engine_rights import (
@@ -19,8 +17,6 @@ from engine.tables.engine_rights import (
     has_access,
     list_table_rights,
 )
-
-Connection = AsyncConnection[Any]
 
 _ROLE_EXISTS: Final = "select exists (select from pg_roles where rolname = %s)"
 _SELECT_ENGINE_LOGINS: Final = """
@@ -64,15 +60,13 @@ where case when s.relkind = 'S' then not has_sequence_privilege(%(role)s, s.oid,
 async def role_exists(connection: Connection, name: str) -> bool:
     """Return whether the server has a role with this name. Raises StoreUnavailable."""
     async with wrap_errors():
-        row = await (await connection.execute(_ROLE_EXISTS, [name])).fetchone()
-    return bool(row and row[0])
+        return bool(await fetch_value(connection, _ROLE_EXISTS, [name]))
 
 
 async def list_engine_logins(connection: Connection) -> list[str]:
     """Return the logins that have the rights of the engine's role, except superusers. Raises StoreUnavailable."""
     async with wrap_errors():
-        rows = await (await connection.execute(_SELECT_ENGINE_LOGINS, [ENGINE_ROLE])).fetchall()
-    return [name for (name,) in rows]
+        return [name for (name,) in await fetch_rows(connection, _SELECT_ENGINE_LOGINS, [ENGINE_ROLE])]
 
 
 async def give_engine_access(connection: Connection, plans: Iterable[Plan]) -> list[str]:
@@ -90,8 +84,8 @@ async def give_engine_access(connection: Connection, plans: Iterable[Plan]) -> l
                 changed.append(table.name)
                 for statement in build_access_statements(table, rights[table.name]):
                     await connection.execute(statement.encode())
-        denied = await connection.execute(_SELECT_DENIED, {**_spell_tables(rights), "role": ENGINE_ROLE})
-        for (name,) in await denied.fetchall():
+        parameters = {**_spell_tables(rights), "role": ENGINE_ROLE}
+        for (name,) in await fetch_rows(connection, _SELECT_DENIED, parameters):
             await connection.execute(f"GRANT USAGE ON {name} TO {ENGINE_ROLE}".encode())
     return changed
 
@@ -100,8 +94,7 @@ async def read_tables(connection: Connection, rights: dict[str, Rights]) -> list
     """Return the existing ones of the tables, with their owners and what the engine's role may do with them."""
     changed = [table_rights.changed_column for table_rights in rights.values()]
     parameters = {**_spell_tables(rights), "names": list(rights), "changed": changed, "role": ENGINE_ROLE}
-    async with connection.cursor(row_factory=class_row(TableAccess)) as cursor:
-        return await (await cursor.execute(_SELECT_TABLES, parameters)).fetchall()
+    return await fetch_records(connection, TableAccess, _SELECT_TABLES, parameters)
 
 
 def _spell_tables(rights: dict[str, Rights]) -> dict[str, list[str]]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from psycopg import AsyncConnection, errors
+from psycopg import errors
 
 from engine.plan import Plan
 from engine.sql.old_rows import build_cast_sql, build_repeated_key_sql
+from engine.store.connection import Connection, fetch_value
 from engine.store.errors import wrap_errors
 from engine.tables.catalog import Table
 from engine.tables.differences import Code, Difference
@@ -32,13 +33,13 @@ def add_rebuild_advice(plan: Plan, difference: Difference) -> Difference:
 
 
 async def check_hints(
-    connection: AsyncConnection[Any], plan: Plan, table: Table, differences: Sequence[Difference]
+    connection: Connection, plan: Plan, table: Table, differences: Sequence[Difference]
 ) -> list[Difference]:
     """Return the differences with hints that work. Raises StoreUnavailable, StoreRefused."""
     return [await _check_hint(connection, plan, table, difference) for difference in differences]
 
 
-async def _check_hint(connection: AsyncConnection[Any], plan: Plan, table: Table, difference: Difference) -> Difference:
+async def _check_hint(connection: Connection, plan: Plan, table: Table, difference: Difference) -> Difference:
     fields = {column.name: column.type.sql for column in plan.fields}
     if difference.code is Code.TYPE_DIFFERS and difference.column in fields:
         async with wrap_errors():
@@ -49,8 +50,8 @@ async def _check_hint(connection: AsyncConnection[Any], plan: Plan, table: Table
     elif difference.code in _UNIQUE:
         columns = [name for name in plan.conflict if name in table.columns]
         async with wrap_errors():
-            row = await (await connection.execute(build_repeated_key_sql(plan.table, columns))).fetchone()
-        if row and row[0]:
+            is_repeated = await fetch_value(connection, build_repeated_key_sql(plan.table, columns))
+        if is_repeated:
             return _advise_rebuild(plan, difference, "rows share a key")
     return difference
 

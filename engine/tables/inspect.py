@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
-
-from psycopg import AsyncConnection
-from psycopg.rows import class_row
+from collections.abc import Iterable
 
 from engine.plan import Plan
 from engine.sql.identifiers import quote_table
 from engine.sql.old_rows import build_old_rows_sql
 from engine.sql.tenant import TENANT_ROLE
+from engine.store.connection import Connection, fetch_records, fetch_value
 from engine.store.errors import wrap_errors
 from engine.tables import catalog
 from engine.tables.catalog import ColumnRow, IndexRow, PolicyRow, Table, TableRow, TypeRow
-from engine.tables.compare import (
-    compare_old_key,
-    compare_reading,
-    compare_superfluous,
-    compare_table,
-    list_required_columns,
-    report_old_rows,
-)
+from engine.tables.compare import compare_reading, compare_table, list_required_columns, report_old_rows
+from engine.tables.compare_indexes import compare_old_key, compare_superfluous
 from engine.tables.differences import Difference, report_missing_table
 from engine.tables.hints import add_rebuild_advice, check_hints
 from engine.values.column_types import TYPES
-
-Connection = AsyncConnection[Any]
-Row = TypeVar("Row")
 
 #: The number up to which rows of a former key are counted: one is as wrong as a million.
 _MOST_OLD_ROWS = 1000
@@ -62,9 +50,8 @@ async def _find_old_rows(connection: Connection, plan: Plan, table: Table) -> li
     if not columns:
         return []
     async with wrap_errors():
-        query = build_old_rows_sql(plan.table, columns)
-        row = await (await connection.execute(query, {"limit": _MOST_OLD_ROWS + 1})).fetchone()
-    count = row[0] if row else 0
+        sql = build_old_rows_sql(plan.table, columns)
+        count = await fetch_value(connection, sql, {"limit": _MOST_OLD_ROWS + 1})
     if not count:
         return []
     return [report_old_rows(plan, columns, min(count, _MOST_OLD_ROWS), is_more=count > _MOST_OLD_ROWS)]
@@ -73,23 +60,17 @@ async def _find_old_rows(connection: Connection, plan: Plan, table: Table) -> li
 async def read_table(connection: Connection, name: str) -> Table | None:
     """Return a table as the catalog describes it; None if it does not exist. Raises StoreUnavailable."""
     async with wrap_errors():
-        rows = await _fetch_rows(
-            connection, TableRow, catalog.SELECT_TABLE, {"table": quote_table(name), "role": TENANT_ROLE}
-        )
+        named = {"table": quote_table(name), "role": TENANT_ROLE}
+        rows = await fetch_records(connection, TableRow, catalog.SELECT_TABLE, named)
         if not rows:
             return None
         parameters = {"oid": rows[0].oid, "role": TENANT_ROLE, "names": [type_.sql for type_ in TYPES.values()]}
-        columns = await _fetch_rows(connection, ColumnRow, catalog.SELECT_COLUMNS, parameters)
-        types = await _fetch_rows(connection, TypeRow, catalog.SELECT_TYPES, parameters)
+        columns = await fetch_records(connection, ColumnRow, catalog.SELECT_COLUMNS, parameters)
+        types = await fetch_records(connection, TypeRow, catalog.SELECT_TYPES, parameters)
         return Table(
             row=rows[0],
             columns={column.name: column for column in columns},
-            indexes=await _fetch_rows(connection, IndexRow, catalog.SELECT_INDEXES, parameters),
-            policies=await _fetch_rows(connection, PolicyRow, catalog.SELECT_POLICIES, parameters),
+            indexes=await fetch_records(connection, IndexRow, catalog.SELECT_INDEXES, parameters),
+            policies=await fetch_records(connection, PolicyRow, catalog.SELECT_POLICIES, parameters),
             types={row.name: row.type for row in types},
         )
-
-
-async def _fetch_rows(connection: Connection, kind: type[Row], query: str, parameters: Mapping[str, Any]) -> list[Row]:
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        return await (await cursor.execute(query, parameters)).fetchall()

@@ -18,10 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from psycopg import AsyncConnection
-from psycopg.rows import class_row
-
-from engine.store.connection import connect
+from engine.store.connection import Connection, connect, fetch_records, fetch_value
 from engine.store.errors import wrap_errors
 from engine.tables import migration_files
 from engine.tables.baseline import check_tables
@@ -124,7 +121,7 @@ async def read_status(dsn: str, migrations_dir: Path) -> list[MigrationState]:
     return [_build_state(file, history.get(file.number)) for file in files]
 
 
-async def list_pending(connection: AsyncConnection[Any], migrations_dir: Path) -> list[str]:
+async def list_pending(connection: Connection, migrations_dir: Path) -> list[str]:
     """Return one sentence for each reason why the database is behind the migrations.
 
     A database that is ahead of the folder is not behind: a new release migrates while processes of the old one still
@@ -146,7 +143,7 @@ async def list_pending(connection: AsyncConnection[Any], migrations_dir: Path) -
 
 
 async def _plan_migrations(
-    connection: AsyncConnection[Any], files: tuple[Migration, ...], baseline: int | None, report: Report
+    connection: Connection, files: tuple[Migration, ...], baseline: int | None, report: Report
 ) -> tuple[list[Migration], list[Migration]]:
     """Return the files to record as applied by hand, and the files to apply; check that both is possible.
 
@@ -174,8 +171,7 @@ async def _hold_lock(dsn: str, report: Report) -> AsyncIterator[None]:
         while True:
             async with holder.transaction():
                 await holder.execute(_KEEP_OPEN)
-                ((is_free,),) = await (await holder.execute(_TRY_LOCK)).fetchall()
-                if is_free:
+                if await fetch_value(holder, _TRY_LOCK):
                     yield
                     return
             if not is_told:
@@ -184,14 +180,11 @@ async def _hold_lock(dsn: str, report: Report) -> AsyncIterator[None]:
             await asyncio.sleep(_PAUSE)
 
 
-async def _read_history(connection: AsyncConnection[Any]) -> History:
+async def _read_history(connection: Connection) -> History:
     async with wrap_errors():
-        present = await (await connection.execute(_PRESENT)).fetchone()
-        if not (present and present[0]):
+        if not await fetch_value(connection, _PRESENT):
             return {}
-        async with connection.cursor(row_factory=class_row(AppliedMigration)) as cursor:
-            rows = await (await cursor.execute(_READ)).fetchall()
-            return {row.number: row for row in rows}
+        return {row.number: row for row in await fetch_records(connection, AppliedMigration, _READ)}
 
 
 def _build_state(file: Migration, applied: AppliedMigration | None) -> MigrationState:

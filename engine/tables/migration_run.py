@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
-from psycopg import AsyncConnection, errors
+from psycopg import errors
 
 from engine.sql.identifiers import quote
+from engine.store.connection import Connection, fetch_rows, fetch_value
 from engine.tables.migration_files import Migration, MigrationError
 from engine.tables.migration_steps import Step, split_steps
 
@@ -51,7 +52,7 @@ order by xact_start limit 1
 """
 
 
-async def run_migration(connection: AsyncConnection[Any], file: Migration, report: Report, patience: float) -> None:
+async def run_migration(connection: Connection, file: Migration, report: Report, patience: float) -> None:
     """Run a file and record it. Raises MigrationError when it fails, or gets no lock for `patience` seconds."""
 
     def report_progress(diagnostic: Any) -> None:
@@ -68,13 +69,13 @@ async def run_migration(connection: AsyncConnection[Any], file: Migration, repor
         connection.remove_notice_handler(report_progress)
 
 
-async def record_migration(connection: AsyncConnection[Any], file: Migration, *, baseline: bool) -> None:
+async def record_migration(connection: Connection, file: Migration, *, baseline: bool) -> None:
     """Record a file as applied; the primary key refuses a second process that does the same at once."""
     await connection.execute(_RECORD, [file.number, file.name, file.checksum, baseline])
 
 
 async def _run_step(
-    connection: AsyncConnection[Any],
+    connection: Connection,
     file: Migration,
     step: Step,
     report: Report,
@@ -106,7 +107,7 @@ async def _run_step(
 
 
 async def _run_in_transaction(
-    connection: AsyncConnection[Any], file: Migration, step: Step, *, is_long: bool, is_record: bool
+    connection: Connection, file: Migration, step: Step, *, is_long: bool, is_record: bool
 ) -> None:
     async with connection.transaction():
         await connection.execute(_SET_BOUNDS, {"timeout": LOCK_TIMEOUT, "is_long": is_long})
@@ -116,14 +117,14 @@ async def _run_in_transaction(
         await connection.execute(step.text.encode())
 
 
-async def _run_alone(connection: AsyncConnection[Any], step: Step) -> None:
+async def _run_alone(connection: Connection, step: Step) -> None:
     """Run a step outside of a transaction; first drop an index of its name whose build was interrupted."""
-    ((timeout,),) = await (await connection.execute("show statement_timeout")).fetchall()
+    timeout = await fetch_value(connection, "show statement_timeout")
     if timeout != "0":
         await connection.execute("set statement_timeout = 0")
     try:
         if step.index is not None:
-            for (name,) in await (await connection.execute(_DROP_INVALID, [quote(step.index)])).fetchall():
+            for (name,) in await fetch_rows(connection, _DROP_INVALID, [quote(step.index)]):
                 await connection.execute(f"drop index concurrently {name}".encode())
         await connection.execute(step.text.encode())
     finally:
@@ -131,8 +132,8 @@ async def _run_alone(connection: AsyncConnection[Any], step: Step) -> None:
             await connection.execute("select set_config('statement_timeout', %s, false)", [timeout])
 
 
-async def _build_refusal(connection: AsyncConnection[Any], file: Migration, patience: float) -> MigrationError:
-    rows = await (await connection.execute(_OLDEST_TRANSACTION)).fetchall()
+async def _build_refusal(connection: Connection, file: Migration, patience: float) -> MigrationError:
+    rows = await fetch_rows(connection, _OLDEST_TRANSACTION)
     message = f"{file.name}: a table it changes was in use for {patience:g} seconds, at every attempt"
     hint = "end the transaction that holds it, then migrate again"
     return MigrationError("\n".join([message, *(row[0] for row in rows)]), hint=hint)

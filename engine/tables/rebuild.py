@@ -22,9 +22,9 @@ from engine.provided_columns import PROVIDED_COLUMNS
 from engine.sql import rebuild
 from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, connect, fetch_rows
+from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
-from engine.tables.compare import is_key_nullable, list_key_indexes, list_left_indexes, list_superfluous_indexes
+from engine.tables.compare_indexes import is_key_nullable, list_key_indexes, list_left_indexes, list_superfluous_indexes
 from engine.tables.ddl import build_unique_index, shorten_identifier, spell_type
 from engine.tables.inspect import read_table
 from engine.tables.query_indexes import list_missing_indexes
@@ -49,7 +49,7 @@ async def rebuild_spec(
         if table is None:
             hint = f"dex draft-migration {plan.name}, then dex migrate"
             raise RebuildRefused(f"table `{plan.table}` does not exist", hint=hint)
-        ((schema,),) = await fetch_rows(connection, rebuild.SELECT_SCHEMA_SQL, {"oid": table.row.oid})
+        schema = await fetch_value(connection, rebuild.SELECT_SCHEMA_SQL, {"oid": table.row.oid})
         work = Rebuild(plan, connection, schema, table)
         await _check_dependents(work)
         await _remove_new_table(work)
@@ -70,8 +70,7 @@ async def rebuild_spec(
 
 
 async def _lock_spec(connection: Connection, plan: Plan) -> None:
-    ((is_free,),) = await fetch_rows(connection, rebuild.TRY_LOCK_SQL, {"spec": plan.name})
-    if not is_free:
+    if not await fetch_value(connection, rebuild.TRY_LOCK_SQL, {"spec": plan.name}):
         raise RebuildRefused(f"another rebuild of `{plan.name}` is running", hint="wait until it has ended")
 
 

@@ -16,7 +16,7 @@ from engine.provided_columns import PROVIDED_COLUMNS
 from engine.rows.accounts import Account
 from engine.sql import rebuild
 from engine.sql.identifiers import quote, quote_table
-from engine.store.connection import Connection, fetch_rows
+from engine.store.connection import Connection, fetch_rows, fetch_value
 from engine.tables.catalog import Table
 from engine.tables.ddl import shorten_identifier
 
@@ -121,7 +121,7 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
         await connection.execute(f"lock table {work.table_name} in access exclusive mode")
         await _exchange_names(work)
         await connection.execute("select follow_changes(%(name)s)", parameters)
-    ((result.rows,),) = await fetch_rows(connection, f"select count(*) from {quote_table(plan.table)}")
+    result.rows = await fetch_value(connection, f"select count(*) from {quote_table(plan.table)}")
     return result
 
 

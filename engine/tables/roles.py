@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
-from psycopg import AsyncConnection, sql
-from psycopg.rows import class_row
+from psycopg import sql
 
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.sql.tenant import ENGINE_ROLE, TENANT_ROLE
+from engine.store.connection import Connection, fetch_records, fetch_row, fetch_rows
 from engine.store.errors import wrap_errors
 from engine.tables.ddl import spell_table
 from engine.tables.engine_access import give_engine_access, read_tables, role_exists
 from engine.tables.engine_rights import PLAIN_FUNCTIONS, list_table_rights
-
-Connection = AsyncConnection[Any]
 
 _LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('dex db roles', 0))"
 _DATABASE: Final = "select current_database()::text, current_schema()::text, current_setting('server_version_num')::int"
@@ -141,16 +139,13 @@ async def make_roles(
 
 async def read_role(connection: Connection, name: str) -> Role | None:
     """Return a role of the server; None if there is none with this name."""
-    async with connection.cursor(row_factory=class_row(Role)) as cursor:
-        return await (await cursor.execute(_SELECT_ROLE, [name])).fetchone()
+    return next(iter(await fetch_records(connection, Role, _SELECT_ROLE, [name])), None)
 
 
 async def _make_roles(
     connection: Connection, migrating: Login, serving: Login, plans: Sequence[Plan], report: RolesReport
 ) -> None:
-    row = await (await connection.execute(_DATABASE)).fetchone()
-    assert row is not None
-    database, schema, version = row
+    database, schema, version = await fetch_row(connection, _DATABASE)
     for group in (TENANT_ROLE, ENGINE_ROLE):
         if not await role_exists(connection, group):
             await _execute_ddl(connection, "create role {} nologin", group)
@@ -210,8 +205,8 @@ async def _grant_privileges(
     connection: Connection, kind: str, name: str, role: str, privileges: list[str], report: RolesReport
 ) -> None:
     query = _MISSING_DATABASE_RIGHTS if kind == "database" else _MISSING_SCHEMA_RIGHTS
-    cursor = await connection.execute(query, {"role": role, "privileges": privileges})
-    missing = [privilege for (privilege,) in await cursor.fetchall()]
+    rows = await fetch_rows(connection, query, {"role": role, "privileges": privileges})
+    missing = [privilege for (privilege,) in rows]
     if missing:
         await _execute_ddl(connection, f"grant {', '.join(missing)} on {kind} {{}} to {{}}", name, role)
         report.done.append(f"gave {role} {', '.join(missing)} on the {kind} {name}")
@@ -221,7 +216,7 @@ async def _hand_over(connection: Connection, owner: str, plans: Sequence[Plan], 
     """Make the migrating login the owner of the tables and functions that a superuser owns."""
     rights = list_table_rights(plans)
     owners = {spell_table(table.name): table.owner for table in await read_tables(connection, rights)}
-    owners |= dict(await (await connection.execute(_SELECT_FOLLOWED)).fetchall())
+    owners |= dict(await fetch_rows(connection, _SELECT_FOLLOWED))
     foreign = {table: name for table, name in owners.items() if name != owner}
     for name in sorted(set(foreign.values())):
         role = await read_role(connection, name)
@@ -233,9 +228,9 @@ async def _hand_over(connection: Connection, owner: str, plans: Sequence[Plan], 
     for table in foreign:
         await _execute_ddl(connection, f"alter table {table} owner to {{}}", owner)
     parameters = {"owner": owner, "names": list(PLAIN_FUNCTIONS), "tables": list(owners)}
-    for (sequence,) in await (await connection.execute(_SELECT_SEQUENCES, parameters)).fetchall():
+    for (sequence,) in await fetch_rows(connection, _SELECT_SEQUENCES, parameters):
         await _execute_ddl(connection, f"alter sequence {sequence} owner to {{}}", owner)
-    functions = await (await connection.execute(_SELECT_FUNCTIONS, parameters)).fetchall()
+    functions = await fetch_rows(connection, _SELECT_FUNCTIONS, parameters)
     for (function,) in functions:
         await _execute_ddl(connection, f"alter function {function} owner to {{}}", owner)
     if foreign or functions:

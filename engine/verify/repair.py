@@ -10,7 +10,7 @@ from engine.plan import Plan
 from engine.rows.reading import Reading
 from engine.sql import verify
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, connect
+from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import wrap_errors
 from engine.verify.report import Verification
 from engine.verify.run import Judged, Progress, judge_rows, list_judged, open_snapshot, report_nothing, verify_spec
@@ -39,10 +39,10 @@ async def repair_spec(
 
 async def _queue_units(writer: Connection, queue: Connection, plan: Plan, wrong: Sequence[Judged]) -> None:
     """Queue the mismatching keys `wrong`: make their step results pending and their rows stale, in one transaction."""
-    cursor = await writer.execute(verify.build_contributors_sql(plan), {"numbers": [judged.number for judged in wrong]})
-    steps = [step for (step,) in await cursor.fetchall()]
+    numbers = [judged.number for judged in wrong]
+    rows = await fetch_rows(writer, verify.build_contributors_sql(plan), {"numbers": numbers})
     units = {judged.unit: judged.row_id or "" for judged in wrong}  # several rows of a parent key are one unit
     lineage = Lineage(plan, queue)
     async with queue.transaction():
-        await lineage.forget_outcomes(steps)
+        await lineage.forget_outcomes(step_id for (step_id,) in rows)
         await lineage.queue_stale(list(units.items()))

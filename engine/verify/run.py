@@ -27,8 +27,9 @@ from engine.rows.stored_result import StepResultRow, extract_stored_result
 from engine.rows.units import Unit, build_unit
 from engine.sql import expected, step_results, verify
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, connect, fetch_rows
+from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
+from engine.store.tasks import run_concurrently
 from engine.verify.report import KINDS, SAMPLE_SIZE, Sample, Verification
 
 _FETCH_SIZE = 50
@@ -63,10 +64,9 @@ async def open_snapshot(dsn: str) -> AsyncIterator[tuple[Connection, Connection]
         reader = await stack.enter_async_context(await connect(dsn))
         writer = await stack.enter_async_context(await connect(dsn))
         await reader.execute(verify.BEGIN_READER_SQL)
-        row = await (await reader.execute(verify.EXPORT_SNAPSHOT_SQL)).fetchone()
-        assert row
+        snapshot = await fetch_value(reader, verify.EXPORT_SNAPSHOT_SQL)
         await writer.execute(verify.BEGIN_SQL)
-        await writer.execute(verify.build_import_snapshot_sql(row[0]))
+        await writer.execute(verify.build_import_snapshot_sql(snapshot))
         await writer.execute(verify.SET_PLANNER_SQL)
         yield reader, writer
         await writer.rollback()
@@ -80,16 +80,11 @@ async def judge_rows(
     await writer.execute(expected.build_given_table_sql(reading))
     scope = Scope(all=True, org_ids=org_ids)
     fetched: asyncio.Queue[list[StepResultRow] | None] = asyncio.Queue(1)
-    fetching = asyncio.ensure_future(_fetch_step_results(reader, reading, scope, fetched))
-    try:
-        await _copy_contributions(writer, reading, fetched, progress)
-        await fetching
-    finally:
-        fetching.cancel()
-        await asyncio.gather(fetching, return_exceptions=True)
+    await run_concurrently(
+        _fetch_step_results(reader, reading, scope, fetched), _copy_contributions(writer, reading, fetched, progress)
+    )
     await writer.execute(expected.ANALYZE_SQL)
-    statement = verify.build_judge_statement(reading, org_ids)
-    await writer.execute(statement.text, statement.parameters)
+    await writer.execute(*verify.build_judge_statement(reading, org_ids))
     await writer.execute(verify.INDEX_SQL)
     await _mark_stale(writer, reading.plan)
 
@@ -118,8 +113,7 @@ async def list_judged(connection: Connection, plan: Plan) -> AsyncIterator[list[
 
 async def _mark_stale(connection: Connection, plan: Plan) -> None:
     """Mark mismatches as pending whose rows wait in `stale_rows` to be computed again."""
-    ((has_stale,),) = await fetch_rows(connection, verify.HAS_STALE_SQL, {"spec": plan.name})
-    if not has_stale:
+    if not await fetch_value(connection, verify.HAS_STALE_SQL, {"spec": plan.name}):
         return
     async for page in list_judged(connection, plan):
         parameters = {
@@ -134,15 +128,12 @@ async def _mark_stale(connection: Connection, plan: Plan) -> None:
 async def _fetch_step_results(
     reader: Connection, reading: Reading, scope: Scope, fetched: asyncio.Queue[list[StepResultRow] | None]
 ) -> None:
-    """Put all step results to verify into the queue, some at a time; put None at the end or after an error."""
-    try:
-        statement = step_results.build_step_results_statement(reading, scope)
-        async with reader.cursor(name="dex_verify") as cursor:
-            await cursor.execute(statement.text, statement.parameters)
-            while rows := await cursor.fetchmany(_FETCH_SIZE):
-                await fetched.put(rows)
-    finally:
-        await fetched.put(None)
+    """Put all step results to verify into the queue, some at a time, and None at the end."""
+    async with reader.cursor(name="dex_verify") as cursor:
+        await cursor.execute(*step_results.build_step_results_statement(reading, scope))
+        while rows := await cursor.fetchmany(_FETCH_SIZE):
+            await fetched.put(rows)
+    await fetched.put(None)
 
 
 async def _copy_contributions(
@@ -185,8 +176,7 @@ def _list_values(step_id: str, fields: list[str], row: Row) -> Iterator[Any]:
 
 
 async def _build_report(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> Verification:
-    statement = verify.build_row_count_statement(plan, org_ids)
-    ((rows,),) = await fetch_rows(connection, statement.text, statement.parameters)
+    rows = await fetch_value(connection, *verify.build_row_count_statement(plan, org_ids))
     mismatches = {kind: (count, stored) for kind, count, stored in await fetch_rows(connection, verify.COUNTS_SQL)}
     counts = {kind: mismatches.get(kind, (0, 0))[0] for kind in KINDS}
     samples = await fetch_rows(connection, verify.build_samples_sql(plan), {"most": SAMPLE_SIZE})

@@ -17,7 +17,7 @@ _LIFETIME = re.compile(r"([1-9][0-9]{0,4})([dh])")
 
 
 class Role(StrEnum):
-    """The role of a token. The first two may start paid work."""
+    """The role of a token. `org_admin` and `company_admin` may start paid work, `member` may not."""
 
     ORG_ADMIN = "org_admin"
     COMPANY_ADMIN = "company_admin"

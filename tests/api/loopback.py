@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,9 +25,7 @@ from engine.store.connection import connect
 from engine.store.database_url import replace_login
 from engine.tables.engine_access import give_engine_access
 from tests import world
-from tests.conftest import API_LOGIN, LOGIN_PASSWORD, load_project_plans
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.conftest import API_LOGIN, LOGIN_PASSWORD, ROOT, load_project_plans
 
 INTERNAL_KEY = "internal key of the tests, long enough to start with"
 JWT_SECRET = "session secret of the tests, long enough for every algorithm that is tried"

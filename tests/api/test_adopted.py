@@ -6,8 +6,9 @@ import psycopg
 import pytest
 
 from engine.tables.migrate import migrate
-from tests.api.loopback import ROOT, Api, internal_headers, read_data, run_api
+from tests.api.loopback import Api, internal_headers, read_data, run_api
 from tests.api.test_runs import build_payload, claim_run, insert_queued_run
+from tests.conftest import ROOT
 
 FOLDER = ROOT / "migrations"
 #: table -> the words of its status, as the system this grew out of has them.

@@ -2,16 +2,15 @@
 
 import re
 import time
-from pathlib import Path
 
 import psycopg
 import yaml
 
 from tests.api.loopback import Api
 from tests.api.test_telemetry import read_metric
+from tests.conftest import ROOT
 from tests.world import build_payload, insert_run, insert_step, insert_submission
 
-ROOT = Path(__file__).resolve().parents[2]
 TITLES = "company.derive.icp_job_titles"
 ICP, EVIDENCE = (("spec", "icp_job_titles"),), (("spec", "research_evidence"),)
 

@@ -15,7 +15,7 @@ from api.settings import Limits
 from scripts.processes import Process, build_dex_command, start_process
 from tests.api.loopback import INTERNAL_KEY, JWT_SECRET, Api, bearer_headers, read_error
 from tests.conftest import ROOT
-from tests.plain_http import HTTP
+from tests.plain_http import HTTP, find_free_port
 
 SLUG = "icp-job-titles"
 QUERY = f"/api/v1/{SLUG}/query"
@@ -293,8 +293,7 @@ def test_the_documentation_loads_nothing_from_elsewhere(api: Api) -> None:
 
 
 def test_the_operator_can_have_an_address_of_its_own(start: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = find_free_port()
     with start(operator_address=f"127.0.0.1:{port}") as api:
         for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
             assert api.client.get(path).status_code == 404, path

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from api.app import create_app
-from tests.api.loopback import ROOT, Api, build_settings, serve_app
-from tests.conftest import load_project_plans
+from tests.api.loopback import Api, build_settings, serve_app
+from tests.conftest import ROOT, load_project_plans
 from tests.plain_http import HTTP
 
 TABLE = "company_intel_briefings"

@@ -8,14 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from engine import plan
-from engine.plan import Plan
-from engine.spec import yaml_source
-from engine.spec.checks import check_sources
 from engine.tables import draft_migration
 from tests.api.loopback import Api, run_api
 from tests.api.test_openapi import resolve
 from tests.conftest import create_database
+from tests.database.conftest import compile_text
 
 SPEC = """
 spec: 1
@@ -41,16 +38,9 @@ fields:
 SLUG = "customers"
 
 
-def compile_spec() -> Plan:
-    checked = check_sources([yaml_source.parse_source(SPEC, "specs/customers.yaml")])
-    assert not checked.diagnostics
-    ((origin, spec),) = checked.specs
-    return plan.compile_spec(spec, origin.file, checked.paths)
-
-
 @pytest.fixture(scope="module")
 def api(server_dsn: str, template: str) -> Iterator[Api]:
-    customers = compile_spec()
+    customers = compile_text(SPEC)
     with create_database(server_dsn, template) as dsn, run_api(dsn, (customers,)) as api:
         api.execute(draft_migration.build_create_migration(customers))
         yield api
@@ -220,6 +210,6 @@ def test_the_document_names_the_rows(api: Api) -> None:
 
 def test_a_table_that_does_not_fit_rejects_no_row(server_dsn: str, template: str) -> None:
     """What is wrong with the server is no reason against a row: it must be sent again, not written off."""
-    with create_database(server_dsn, template) as dsn, run_api(dsn, (compile_spec(),)) as api:
+    with create_database(server_dsn, template) as dsn, run_api(dsn, (compile_text(SPEC),)) as api:
         answer = api.upsert(SLUG, {"rows": [build_row("Ada"), build_row("Bob")]}, api.insert_organisation())
         assert (answer.status_code, answer.json()["code"]) == (503, "table_misfit")

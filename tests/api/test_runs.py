@@ -486,6 +486,10 @@ class TestSync:
             api.execute(f"insert into pipeline_runs ({names}) values ({places})", list(row.values()))
         return submission
 
+    def sync_status(self, api: Api, org: str, *runs: dict[str, Any]) -> Any:
+        submission = self.runs(api, org, *runs)
+        return read_data(api.call_runner("submissions/sync-status", {"submission_id": submission}))["status"]
+
     @pytest.mark.parametrize(
         ("statuses", "expected"),
         [
@@ -526,20 +530,10 @@ class TestSync:
     def test_a_good_retry_outweighs_the_attempt_that_failed(self, api: Api, org: str) -> None:
         one = {"entity": {"input": {"domain": "a.com"}}}
         runs = [{**one, "status": "failed", "attempt": 1}, {**one, "status": "succeeded", "attempt": 2}]
-        assert (
-            read_data(api.call_runner("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))[
-                "status"
-            ]
-            == "completed"
-        )
+        assert self.sync_status(api, org, *runs) == "completed"
         other = {"entity": {"input": {"domain": "b.com"}}, "status": "failed"}
         runs = [{**one, "status": "failed", "attempt": 1}, {**one, "status": "succeeded", "attempt": 2}, other]
-        assert (
-            read_data(api.call_runner("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))[
-                "status"
-            ]
-            == "failed"
-        )
+        assert self.sync_status(api, org, *runs) == "failed"
 
     def test_children_of_an_attempt_that_was_retried_do_not_count(self, api: Api, org: str) -> None:
         old, new = str(uuid.uuid4()), str(uuid.uuid4())
@@ -550,20 +544,10 @@ class TestSync:
             {"id": new, "status": "succeeded", "attempt": 2},
             {**child, "status": "succeeded", "parent_pipeline_run_id": new},
         ]
-        assert (
-            read_data(api.call_runner("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))[
-                "status"
-            ]
-            == "completed"
-        )
+        assert self.sync_status(api, org, *runs) == "completed"
         runs = [{"id": str(uuid.uuid4()), "status": "succeeded"}]
         runs.append({**child, "status": "failed", "parent_pipeline_run_id": runs[0]["id"]})
-        assert (
-            read_data(api.call_runner("submissions/sync-status", {"submission_id": self.runs(api, org, *runs)}))[
-                "status"
-            ]
-            == "failed"
-        )
+        assert self.sync_status(api, org, *runs) == "failed"
 
     def test_nobody_is_404(self, api: Api) -> None:
         said = read_error(

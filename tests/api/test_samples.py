@@ -11,7 +11,8 @@ from engine import plans
 from engine.rows import document
 from engine.rows.extract import extract_rows
 from engine.values import exact_json
-from tests.api.loopback import ROOT, Api
+from tests.api.loopback import Api
+from tests.conftest import ROOT
 
 SAMPLES = ROOT.parent / "shared" / "samples"
 OPERATION = "company.derive.intel_briefing"

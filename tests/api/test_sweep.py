@@ -1,25 +1,16 @@
 """What nobody wrote live becomes rows by itself: the API sweeps, and a scheduler may ask for it."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import psycopg
-import pytest
 
 from tests.api.loopback import Api, internal_headers, read_data, read_error, run_api
-from tests.conftest import create_database
 from tests.world import build_payload, insert_organisation, insert_run, insert_step, insert_submission
 
 PATH = "/api/internal/reconcile"
 SECONDS = 30
-
-
-@pytest.fixture
-def dsn(server_dsn: str, template: str) -> Iterator[str]:
-    with create_database(server_dsn, template) as dsn:
-        yield dsn
 
 
 def record_titles(api: Api, domain: str) -> str:
@@ -49,8 +40,8 @@ def wait_for_registration(api: Api) -> None:
         time.sleep(0.05)
 
 
-def test_the_api_sweeps_what_is_pending(dsn: str) -> None:
-    with run_api(dsn, sweep_seconds=1) as api:
+def test_the_api_sweeps_what_is_pending(database: str) -> None:
+    with run_api(database, sweep_seconds=1) as api:
         wait_for_registration(api)
         step = record_titles(api, "a.com")
         deadline = time.monotonic() + SECONDS
@@ -62,8 +53,8 @@ def test_the_api_sweeps_what_is_pending(dsn: str) -> None:
         assert api.execute("select * from pending_results where spec = 'icp_job_titles'") == []
 
 
-def test_a_scheduler_asks_for_a_sweep(dsn: str) -> None:
-    with run_api(dsn) as api:
+def test_a_scheduler_asks_for_a_sweep(database: str) -> None:
+    with run_api(database) as api:
         wait_for_registration(api)
         read_error(api.post(PATH), 401, "missing_token")
         assert read_data(api.post(PATH, headers=internal_headers())) == []
@@ -73,8 +64,8 @@ def test_a_scheduler_asks_for_a_sweep(dsn: str) -> None:
         assert list_domains(api) == ["a.com"]
 
 
-def test_a_process_whose_spec_is_not_the_present_one_never_sweeps(dsn: str) -> None:
-    with run_api(dsn) as api:
+def test_a_process_whose_spec_is_not_the_present_one_never_sweeps(database: str) -> None:
+    with run_api(database) as api:
         wait_for_registration(api)
         record_titles(api, "a.com")
         api.execute(
@@ -87,9 +78,9 @@ def test_a_process_whose_spec_is_not_the_present_one_never_sweeps(dsn: str) -> N
         assert list_domains(api) == []
 
 
-def test_two_sweeps_at_once_share_the_work(dsn: str) -> None:
+def test_two_sweeps_at_once_share_the_work(database: str) -> None:
     """Of one spec one backfill is at work at a time; the other process leaves it alone and says so."""
-    with run_api(dsn) as api, run_api(dsn) as other:
+    with run_api(database) as api, run_api(database) as other:
         wait_for_registration(api)
         record_titles(api, "a.com")
         lock = "select pg_advisory_xact_lock(hashtextextended('dex backfill ' || 'icp_job_titles', 0))"

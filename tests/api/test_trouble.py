@@ -193,10 +193,10 @@ class TestRequestsThatMadeA500:
         assert (answer.status_code, answer.json()["meta"]["offset"]) == (200, 0)
 
 
-def insert_user(api: Api, org: str, *, is_active: bool = True) -> str:
+def insert_user(api: Api, org: str) -> str:
     user_id = str(uuid.uuid4())
-    row = (user_id, org, f"{user_id}@example.com", is_active)
-    api.execute("insert into users (id, org_id, email, is_active) values (%s, %s, %s, %s)", row)
+    row = (user_id, org, f"{user_id}@example.com")
+    api.execute("insert into users (id, org_id, email) values (%s, %s, %s)", row)
     return user_id
 
 

@@ -23,8 +23,8 @@ def build_row(**fields: Any) -> dict[str, Any]:
     return {"company_domain": "example.com", "client_company_name": "Client", "raw_parallel_output": {"a": 1}} | fields
 
 
-def count_rows(api: Api, org: str, table: str = "company_intel_briefings") -> int:
-    return int(api.fetch_value(f"select count(*) from {table} where org_id = %s", [org]))
+def count_rows(api: Api, org: str) -> int:
+    return int(api.fetch_value("select count(*) from company_intel_briefings where org_id = %s", [org]))
 
 
 class TestOutcomes:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from engine import plan
 from engine import plans as load
 from engine.plan import Plan
 from engine.project import Project
@@ -42,8 +41,7 @@ NO_ANSWER = ("incomplete", "refusal", "failed", "pending", "error")
 
 def load_known_plans() -> dict[str, Plan]:
     specs = [yaml_source.load_source(file, file.name) for file in sorted(HERE.glob("providers/*/*.yaml"))]
-    checked = check_sources(specs)
-    found = [plan.compile_spec(spec, origin.file, checked.paths) for origin, spec in checked.specs]
+    found = load.compile_checked(check_sources(specs))
     return {item.name: item for item in (*found, *load.load_plans(Project(ROOT)))}
 
 

@@ -24,9 +24,9 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def keep_sample(project: Path, output: Any) -> None:
+def keep_sample(project: Path) -> None:
     (project / CASE).mkdir(parents=True, exist_ok=True)
-    (project / CASE / "step_output.json").write_text(json.dumps(output))
+    (project / CASE / "step_output.json").write_text(json.dumps(OUTPUT))
 
 
 def run_process(project: Path, command: str, status: int, dsn: str) -> subprocess.CompletedProcess[str]:
@@ -54,14 +54,14 @@ def test_a_spec_with_rows_and_no_sample_is_a_warning(project: Path) -> None:
 
 
 def test_a_difference_has_no_long_lines(project: Path) -> None:
-    keep_sample(project, OUTPUT)
+    keep_sample(project)
     (project / CASE / "extraction.json").write_text("x" * 5000)
     lines = run_dex(project, "test", 1).splitlines()
     assert max(map(len, lines)) == 201 and any(line.endswith("x…") for line in lines)
 
 
 def test_check_says_how_many_samples_gave_a_value(project: Path) -> None:
-    keep_sample(project, OUTPUT)
+    keep_sample(project)
     (report,) = run_json(project, "check --strict")["samples"]
     assert (report["spec"], report["samples"], report["rows"], report["refused"]) == ("offices", 1, 1, 1)
     columns = {each["column"]: (each["values"], each["rows"], each["refused"]) for each in report["columns"]}
@@ -77,7 +77,7 @@ def test_check_says_how_many_samples_gave_a_value(project: Path) -> None:
     ],
 )
 def test_a_path_that_never_matches_is_seen(project: Path, right: str, wrong: str, place: str) -> None:
-    keep_sample(project, OUTPUT)
+    keep_sample(project)
     (project / "specs" / "offices.yaml").write_text(SPEC.replace(right, wrong))
     assert f"specs/offices.yaml:{place}" in run_dex(project, "check")
     assert {each["code"] for each in run_json(project, "check --strict", 1)["diagnostics"]} == {"SPEC701"}
@@ -86,7 +86,7 @@ def test_a_path_that_never_matches_is_seen(project: Path, right: str, wrong: str
 def test_check_of_files_says_what_is_about_them(project: Path) -> None:
     other = SPEC.replace("offices", "shops").replace("office", "shop").replace("type: integer", "type: number")
     (project / "specs" / "shops.yaml").write_text(other)
-    keep_sample(project, OUTPUT)
+    keep_sample(project)
     report = run_json(project, "check specs/offices.yaml")
     assert (report["diagnostics"], [each["spec"] for each in report["samples"]]) == ([], ["offices"])
     assert [each["code"] for each in run_json(project, "check specs/shops.yaml", 1)["diagnostics"]] == ["SPEC301"]
@@ -100,7 +100,7 @@ def test_check_of_files_says_what_is_about_them(project: Path) -> None:
 
 
 def test_accept_writes_what_test_compares(project: Path) -> None:
-    keep_sample(project, OUTPUT)
+    keep_sample(project)
     assert "extraction.json" in run_dex(project, "test", 1)
     assert run_json(project, "accept offices") == {"written": [f"{CASE}/extraction.json"], "failures": []}
     assert run_json(project, "test offices") == {"cases": 1, "failures": []}

@@ -4,14 +4,13 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
 from tests.conftest import ROOT, create_database
 from tests.forked_dex import run_dex_text
-from tests.world import insert_organisation
+from tests.world import fetch_rows, insert_organisation
 
 CASE = ROOT / "tests" / "cases" / "good" / "icp_job_titles"
 ICP = "company.derive.icp_job_titles"
@@ -35,11 +34,6 @@ def run_import(dsn: str, *words: object, status: int = 0) -> "subprocess.Complet
     return done
 
 
-def fetch_all(dsn: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-    with psycopg.connect(dsn) as connection:
-        return connection.execute(statement, parameters).fetchall()
-
-
 def test_each_file_is_a_step_result_and_its_rows(database: str, org: str, tmp_path: Path) -> None:
     output = json.loads((CASE / "step_output.json").read_text())
     payload = {"operation_result": {"operation_id": ICP, "status": "found", "output": {**output, "domain": "b.test"}}}
@@ -50,7 +44,7 @@ def test_each_file_is_a_step_result_and_its_rows(database: str, org: str, tmp_pa
     files = (CASE / "step_output.json", whole, exact)
     report = json.loads(run_import(database, "icp_job_titles", *files, "--org", org, "--json").stdout)
     assert (report["found"], report["written"], report["pending"]) == (3, 3, 0)
-    rows = fetch_all(
+    rows = fetch_rows(
         database,
         "select source_step_result_id::text from icp_job_titles"
         " where org_id = %s and source_submission_id = %s order by source_recorded_at",
@@ -58,7 +52,7 @@ def test_each_file_is_a_step_result_and_its_rows(database: str, org: str, tmp_pa
         report["submission_id"],
     )
     assert [step for (step,) in rows] == report["step_results"]
-    stored = fetch_all(
+    stored = fetch_rows(
         database,
         "select count(distinct pipeline_run_id), string_agg(input_payload ->> 'given', ','),"
         " max(output_payload #>> '{operation_result,output,number}') from step_results where submission_id = %s",
@@ -73,7 +67,7 @@ def test_the_later_file_of_one_key_is_newer(database: str, org: str, tmp_path: P
         (tmp_path / f"{name}.json").write_text(json.dumps({**output, "company_name": name}))
     files = (tmp_path / "second.json", tmp_path / "first.json")
     run_import(database, "icp_job_titles", *files, "--org", org)
-    assert fetch_all(database, "select company_name from icp_job_titles where org_id = %s", org) == [("first",)]
+    assert fetch_rows(database, "select company_name from icp_job_titles where org_id = %s", org) == [("first",)]
 
 
 def test_one_file_that_cannot_be_stored_keeps_all_out(database: str, org: str, tmp_path: Path) -> None:
@@ -98,7 +92,7 @@ def test_one_file_that_cannot_be_stored_keeps_all_out(database: str, org: str, t
     }.items():
         line = next(line for line in errors.splitlines() if name in line)
         assert words in line
-    assert fetch_all(database, "select count(*) from submissions where org_id = %s", org) == [(0,)]
+    assert fetch_rows(database, "select count(*) from submissions where org_id = %s", org) == [(0,)]
 
 
 def test_what_is_rejected_ends_with_one(database: str, org: str, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,9 +15,9 @@ from engine.plans import load_plans
 from engine.project import find_project
 from engine.sql.step_results import Scope
 from scripts.processes import build_dex_command
+from tests.conftest import ROOT
 from tests.world import Connection, build_payload, insert_run, insert_step, insert_submission
 
-ROOT = Path(__file__).resolve().parents[2]
 BRIEFING = "company.derive.intel_briefing"
 TITLES = "company.derive.icp_job_titles"
 #: Of the other organisation: nobody else may ever read this word.

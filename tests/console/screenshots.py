@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, expect
 
 from engine.embedded_postgres import run_server
 from tests.api.loopback import Api, run_api
-from tests.conftest import migrate_template
+from tests.conftest import ROOT, migrate_template
 from tests.console.chromium import open_browser
-from tests.console.example import ROOT, Example, build_example
+from tests.console.example import Example, build_example
 
 IMAGES = ROOT / "docs" / "images"
 #: Pixels of a window.

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from api.console_page import BUILT
+from tests.conftest import ROOT
 from tests.console.conftest import Console
-from tests.console.example import ROOT
 from tests.plain_http import HTTP
 
 #: Bytes as transferred, all pages together.

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.api.loopback import Api, bearer_headers
 from tests.console.conftest import Console
@@ -50,14 +50,7 @@ def test_the_research_is_laid_out(console: Console, example: Example, token: str
 
 
 def test_a_report_as_text_has_headings_and_never_markup(console: Console) -> None:
-    org = console.api.insert_organisation()
-    console.api.execute(
-        "insert into company_intel_briefings (org_id, company_domain, client_company_name, raw_parallel_output)"
-        " values (%s, 'quay.example', 'C', %s)",
-        (org, json.dumps(REPORT)),
-    )
-    token = console.api.insert_token(org)
-    page = console.open(f"#/rows/{BRIEFINGS}/{find_row(console.api, org, 'quay.example')}", key=token)
+    page = open_briefing(console, REPORT)
     report = page.locator("section[aria-labelledby=column-raw_parallel_output]")
     expect(report.get_by_role("heading", name="Quay Street")).to_be_visible()
     expect(report.get_by_role("listitem")).to_have_text(["first point", "second point"])
@@ -70,15 +63,8 @@ def test_a_report_as_text_has_headings_and_never_markup(console: Console) -> Non
 
 
 def test_a_huge_document_opens_at_once_and_in_parts(console: Console) -> None:
-    org = console.api.insert_organisation()
     document = {"people": [{"name": f"Person {n}", "notes": {"text": "x" * 300, "n": n}} for n in range(800)]}
-    console.api.execute(
-        "insert into company_intel_briefings (org_id, company_domain, client_company_name, raw_parallel_output)"
-        " values (%s, 'huge.example', 'C', %s)",
-        (org, json.dumps(document)),
-    )
-    token = console.api.insert_token(org)
-    page = console.open(f"#/rows/{BRIEFINGS}/{find_row(console.api, org, 'huge.example')}", key=token)
+    page = open_briefing(console, document)
     expect(page.get_by_text("Person 0", exact=True)).to_be_visible()
     expect(page.get_by_text("Person 40", exact=True)).to_have_count(0)
     page.get_by_role("button", name="Show more: 40 of 800").click()
@@ -90,6 +76,18 @@ def test_anothers_row_is_not_there(console: Console, example: Example, token: st
     expect(page.get_by_role("alert").first).to_contain_text("there is no such row")
     page.goto(f"{console.api.url}/console#/steps/{example.other_step}")
     expect(page.get_by_role("alert").first).to_contain_text("there is no such step result")
+
+
+def open_briefing(console: Console, document: Any) -> Page:
+    """Insert a row with this document for an organisation of its own; open its page."""
+    org = console.api.insert_organisation()
+    console.api.execute(
+        "insert into company_intel_briefings (org_id, company_domain, client_company_name, raw_parallel_output)"
+        " values (%s, 'quay.example', 'C', %s)",
+        (org, json.dumps(document)),
+    )
+    row = find_row(console.api, org, "quay.example")
+    return console.open(f"#/rows/{BRIEFINGS}/{row}", key=console.api.insert_token(org))
 
 
 def list_texts(value: Any) -> list[str]:

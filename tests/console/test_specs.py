@@ -4,9 +4,9 @@ import psycopg
 from playwright.sync_api import expect
 
 from tests.api.loopback import ADMIN_KEY, bearer_headers
-from tests.conftest import load_project_plans
+from tests.conftest import ROOT, load_project_plans
 from tests.console.conftest import Console
-from tests.console.example import BRIEFING, ROOT
+from tests.console.example import BRIEFING
 from tests.world import build_payload, insert_run, insert_step, insert_submission
 
 SPEC = "company_intel_briefings"

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from engine import plan
+from engine import plans
 from engine.backfill import coverage
 from engine.backfill import run as backfill
 from engine.backfill.live import LiveUpsert
@@ -24,8 +24,6 @@ from engine.rows import document
 from engine.rows.accounts import Account
 from engine.rows.extract import Extraction, extract_rows
 from engine.rows.outcomes import Outcome
-from engine.spec import yaml_source
-from engine.spec.checks import check_sources
 from engine.sql.step_results import Scope
 from engine.store.connection import connect
 from engine.tables import draft_migration
@@ -57,9 +55,7 @@ HEAD = build_head("quotes", QUOTES, "symbol")
 def compile_text(text: str) -> Plan:
     """Compile the text of one spec."""
     name = text.split("name: ", 1)[1].split("\n", 1)[0]
-    checked = check_sources([yaml_source.parse_source(text, f"specs/{name}.yaml")])
-    assert not checked.diagnostics, "\n".join(map(str, checked.diagnostics))
-    return plan.compile_spec(checked.specs[0][1], f"{name}.yaml", checked.paths)
+    return plans.compile_text(text, f"specs/{name}.yaml")
 
 
 class Run:

@@ -11,7 +11,7 @@ import pytest
 
 from engine.backfill import coverage
 from engine.backfill import run as backfill
-from engine.backfill.apply import BatchFold, list_recorded
+from engine.backfill.apply import BatchFold
 from engine.backfill.reader import extract_step
 from engine.plan import Plan
 from engine.rows.accounts import Account
@@ -245,13 +245,11 @@ def test_a_step_that_changes_between_reading_and_recording_stays_pending(world: 
     async def merge_outdated() -> Any:
         reading, statement = Reading(plan), step_results.build_step_results_statement(Reading(plan), Scope())
         async with await connect(world.dsn) as connection:
-            read = await (await connection.execute(statement.text, statement.parameters)).fetchall()
+            read = await (await connection.execute(*statement)).fetchall()
             payload = world.steps[changed][1].replace('"A"', '"C"')
             world.db.execute("update step_results set output_payload = %s where id = %s", [payload, changed])
             steps = [extract_step(reading, row) for row in read]
-            async with connection.transaction():
-                await BatchFold.build(reading).fold_batch(connection, steps, again=False)
-            return list_recorded(steps)
+            return await BatchFold.build(reading).fold_with_retry(connection, steps, again=False)
 
     assert [step.id for step in asyncio.run(merge_outdated())] == [same]
     assert world.read_outcomes(plan, changed, same) == ["pending", "written"]

@@ -30,10 +30,10 @@ from engine.store.connection import connect
 from engine.store.errors import StoreUnavailable
 from engine.store.upsert import Upsert
 from engine.tables.migrate import migrate
+from tests.conftest import ROOT
 from tests.database.conftest import QUOTES, Run, World, build_head
 from tests.forked_dex import run_dex_text
 
-ROOT = Path(__file__).resolve().parents[2]
 FIELDS = """
 symbol: {type: text, path: "output.symbol", required: true}
 venue: {type: text, path: "output.venue"}
@@ -324,13 +324,10 @@ def own_server(world: World) -> Iterator[tuple[Path, World]]:
 FORKER = """
 import asyncio, os, sys
 from pathlib import Path
-from engine import plan
 from engine.backfill import run as backfill
-from engine.spec import yaml_source
-from engine.spec.checks import check_sources
+from engine.plans import compile_text
 from engine.sql.step_results import Scope
-checked = check_sources([yaml_source.load_source(Path(sys.argv[2]), "specs/quotes.yaml")])
-made = plan.compile_spec(checked.specs[0][1], "quotes.yaml", checked.paths)
+made = compile_text(Path(sys.argv[2]).read_text(), "specs/quotes.yaml")
 print("ready", flush=True)
 for line in sys.stdin:
     child = os.fork()

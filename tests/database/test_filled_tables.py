@@ -17,8 +17,9 @@ import pytest
 from engine.tables.migrate import migrate
 from engine.tables.migration_files import MigrationError
 from tests.conftest import ROOT, create_database
-from tests.database.test_migrations import BY_HAND, FOLDER, execute_text, fetch_rows, read_catalog
+from tests.database.test_migrations import BY_HAND, FOLDER, execute_text, read_catalog
 from tests.forked_dex import run_dex_text
+from tests.world import fetch_rows
 
 #: Seconds that nobody may wait for a lock.
 MOST_WAITED: Final = 1.0

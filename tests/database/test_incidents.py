@@ -31,11 +31,11 @@ name: {type: text, path: "item.name", required: true}
 """
 
 
-def build_briefing(domain: str = "coreweave.example", client: str = "SecurityPal", **more: Any) -> dict[str, Any]:
-    content = {"brief": f"{client} on {domain}"}
+def build_briefing(domain: str = "coreweave.example", **more: Any) -> dict[str, Any]:
+    content = {"brief": f"SecurityPal on {domain}"}
     return {
         "domain": domain,
-        "client_company_name": client,
+        "client_company_name": "SecurityPal",
         "parallel_raw_response": {"output": {"type": "json", "content": content}},
         **more,
     }

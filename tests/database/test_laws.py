@@ -277,7 +277,7 @@ def test_first_truthy_in_sql_is_jmespath(world: World) -> None:
         stored = {"operation_result": {"output": output}, "cumulative_context": context}
         wanted = compiled.search(build_from_payload(exact_json.convert_to_stored(stored), Run()))
         query = (
-            f"select ({build_first_truthy(compiled.alternatives, 'document')})::text as found,"
+            f"select ({build_first_truthy(compiled.alternatives)})::text as found,"
             " %(wanted)s::jsonb::text as wanted"
             " from (select %(output)s::jsonb as output, %(context)s::jsonb as context) as document"
         )

@@ -19,6 +19,7 @@ from engine.store.connection import connect
 from engine.tables.migrate import State, list_pending, migrate, read_status
 from engine.tables.migration_files import MigrationError, load_migrations
 from tests.conftest import ROOT, create_database
+from tests.world import fetch_rows
 
 FOLDER = ROOT / "migrations"
 NAMES = tuple(sorted(path.name for path in FOLDER.glob("*.sql")))
@@ -42,11 +43,6 @@ from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
 union all select 'function', proname, prosecdef::text, prosrc, proconfig::text
 from pg_proc where pronamespace = 'public'::regnamespace
 """
-
-
-def fetch_rows(dsn: str, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    with psycopg.connect(dsn) as connection:
-        return connection.execute(query, parameters).fetchall()
 
 
 def execute_text(dsn: str, text: str) -> None:

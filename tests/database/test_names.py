@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.database.conftest import World
+from tests.database.conftest import QUOTES, World, build_head
 
 WORDS = (  # noqa: SIM905 - a text of words, read as one
     "ordinal overtaken staged stored excluded arriving upserted owner answer deleted reasons newer known"
@@ -23,7 +23,7 @@ def test_columns_named_after_the_words_of_our_sql(world: World, many: bool) -> N
     plan = world.create_spec("\n".join(lines), head=head)
     element = {"key": "K", "text": "as it is", "body": {"n": 1}}
     output = {"symbol": "A", "elements": [element], **element}
-    first = world.add_step(world.add_run(), "finance.fetch.quotes", output, at=1)
+    first = world.add_step(world.add_run(), QUOTES, output, at=1)
     assert world.upsert_live(plan, first) == ["written"]
     live = world.read_rows(plan)
     world.delete_rows(plan)
@@ -33,15 +33,7 @@ def test_columns_named_after_the_words_of_our_sql(world: World, many: bool) -> N
     assert world.run_backfill(plan, all=True).outcomes == {"unchanged": 1}
 
 
-HEAD = """
-spec: 1
-name: quotes
-title: Quotes
-operations: [finance.fetch.quotes]
-table: quotes
-row_name: quote
-conflict: [org_id, number, parent]
-"""
+HEAD = build_head("quotes", QUOTES, "number, parent")
 
 
 @pytest.mark.parametrize("table", ["arriving", "owner", "upserted", "answer", "order", "document", LONG])
@@ -51,7 +43,7 @@ def test_tables_named_after_the_words_of_our_sql(world: World, table: str) -> No
         'symbol: {type: text, path: "output.symbol"}\nbody: {type: jsonb, path: "output.body"}', head=head
     )
     world.create_table(plan)
-    step = world.add_step(world.add_run(), "finance.fetch.quotes", {"symbol": "A", "body": [1]})
+    step = world.add_step(world.add_run(), QUOTES, {"symbol": "A", "body": [1]})
     assert world.upsert_live(plan, step) == ["written"]
     assert world.upsert_live(plan, step) == ["unchanged"]
     assert world.run_backfill(plan, all=True).outcomes == {"unchanged": 1}

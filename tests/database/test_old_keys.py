@@ -36,9 +36,9 @@ def check(world: World) -> Check:
     return lambda plan: asyncio.run(find(plan))
 
 
-def change_key(world: World, fields: str = FIELDS, key: str = "domain") -> Plan:
+def change_key(world: World, fields: str = FIELDS) -> Plan:
     """Compile the spec with another key and give the table its unique index, as a migration by hand would."""
-    plan = world.compile_plan(fields, head=HEAD.replace("org_id, name", f"org_id, {key}"))
+    plan = world.compile_plan(fields, head=HEAD.replace("org_id, name", "org_id, domain"))
     columns = ", ".join(plan.conflict)
     world.db.execute(f"create unique index new_key on things ({columns}) nulls not distinct".encode())
     return plan

@@ -5,7 +5,6 @@ pgbouncer comes from the packages of the system; where it is not installed these
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -25,6 +24,7 @@ from scripts.processes import start_process
 from tests import world
 from tests.api.loopback import bearer_headers, read_error, run_api
 from tests.forked_dex import run_dex_text
+from tests.plain_http import find_free_port
 
 PGBOUNCER = shutil.which(
     "pgbouncer", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
@@ -44,8 +44,7 @@ def run_pooler(dsn: str, mode: str = "transaction") -> Iterator[str]:
     role = f"pooler_{uuid.uuid4().hex}"  # the server takes `postgres` from its own user alone; it goes with the server
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"create role {role} superuser login password '{role}'")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = find_free_port()
     with tempfile.TemporaryDirectory(prefix="dex-pooler-") as folder:
         Path(folder).chmod(0o755)  # root may not run it, and whom it becomes reads its settings
         settings = Path(folder) / "pgbouncer.ini"

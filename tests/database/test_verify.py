@@ -4,8 +4,10 @@ import ast
 import asyncio
 import inspect
 import json
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import types
@@ -20,28 +22,21 @@ from engine.plan import Plan
 from engine.rows import extract, fold
 from engine.sql.step_results import Scope
 from engine.store.connection import connect
+from engine.store.errors import StoreUnavailable
 from engine.verify.repair import repair_spec
 from engine.verify.report import Verification
 from engine.verify.run import verify_spec
 from tests.conftest import ROOT
-from tests.database.conftest import HEAD, World
+from tests.database.conftest import HEAD, QUOTES, World, build_head
 from tests.forked_dex import run_dex_text
 
-QUOTES = "finance.fetch.quotes"
 FIELDS = """
 symbol: {type: text, path: "output.symbol", required: true}
 note: {type: text, path: "output.note"}
 price: {type: numeric, path: "output.price", on_missing: clear}
 body: {type: jsonb, path: "output.body"}
 """
-LIST_HEAD = """
-spec: 1
-name: quotes
-title: Quotes
-operations: [finance.fetch.quotes]
-table: quotes
-row_name: quote
-conflict: [org_id, venue, symbol]
+LIST_HEAD = f"""{build_head("quotes", QUOTES, "venue, symbol")}
 rows: "output.symbols"
 on_absent: delete
 """
@@ -326,6 +321,30 @@ def test_it_is_right_while_others_write(world: World) -> None:
     world.run_backfill(plan)
     found = verify(world, plan)
     assert (found.holds, found.counts["pending"]) == (True, 0)
+
+
+def test_it_ends_when_its_connection_is_lost(world: World) -> None:
+    plan, run = world.create_spec(LIST_FIELDS, head=LIST_HEAD), world.add_run()
+    for venue in range(250):
+        symbols = [{"symbol": f"S{number}", "note": "n" * 100} for number in range(100)]
+        world.add_step(run, QUOTES, {"venue": f"V{venue}", "symbols": symbols})
+    started = asyncio.Event()
+
+    async def end_session() -> None:
+        await started.wait()
+        row = world.db.execute("select pid from pg_stat_activity where query like 'copy \"Given\"%'").fetchone()
+        assert row
+        os.kill(row["pid"], signal.SIGSTOP)  # copying waits for the server, and reading goes on until the queue is full
+        await asyncio.sleep(0.3)
+        world.db.execute("select pg_terminate_backend(%s)", [row["pid"]])
+        os.kill(row["pid"], signal.SIGCONT)
+
+    async def run_all() -> None:
+        verifying = verify_spec(world.dsn, plan, progress=lambda read: started.set())
+        await asyncio.wait_for(asyncio.gather(verifying, end_session()), 30)
+
+    with pytest.raises(StoreUnavailable):
+        world.loop.run(run_all())
 
 
 # --- as a user calls it ---

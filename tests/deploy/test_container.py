@@ -25,7 +25,8 @@ import yaml
 from scripts.processes import Process, start_process
 from tests import world
 from tests.conftest import ROOT
-from tests.system_postgres import find_port, needs_system_postgres, run_system_postgres
+from tests.plain_http import find_free_port
+from tests.system_postgres import needs_system_postgres, run_system_postgres
 
 FOLDER = ROOT / "scripts" / "deploy"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
@@ -153,7 +154,7 @@ def test_the_images_are_built_and_do_what_compose_starts(builder: Builder) -> No
             *("JWT_SECRET", "PARALLEL_API_KEY"),
         )
     }
-    ports = {name: find_port() for name in ("pooler", "api", "operator")}
+    ports = {name: find_free_port() for name in ("pooler", "api", "operator")}
     with run_system_postgres() as server:
         values["POSTGRES_PASSWORD"] = server.password
         with psycopg.connect(server.build_url(), autocommit=True) as connection:

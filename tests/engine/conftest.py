@@ -4,23 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from engine import plan
 from engine.plan import Plan
-from engine.spec import checks, yaml_source
 from tests.conftest import load_project_plans
+from tests.database.conftest import compile_text
 
 
 @pytest.fixture
 def compiled() -> Callable[[str], Plan]:
     """Compile the text of one spec, which must pass the checks."""
-
-    def compile_text(text: str) -> Plan:
-        name = next(line.split(": ")[1] for line in text.splitlines() if line.startswith("name: "))
-        checked = checks.check_sources([yaml_source.parse_source(text, f"specs/{name}.yaml")])
-        assert not checked.diagnostics, "\n".join(map(str, checked.diagnostics))
-        ((origin, spec),) = checked.specs
-        return plan.compile_spec(spec, origin.file, checked.paths)
-
     return compile_text
 
 

@@ -12,8 +12,8 @@ from engine.jmespath.path import compile_path, parse_path
 from engine.plans import UnknownSpec
 from engine.project import Project
 from engine.spec.diagnostics import SpecErrors
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SPEC = """spec: 1
 name: {name}
 title: Quotes

@@ -26,20 +26,10 @@ import psycopg
 from engine.embedded_postgres import postmaster, run_server
 from engine.embedded_postgres.data_folder import DataFolder
 from scripts.processes import Process
-from tests.conftest import find_memory_folder
+from tests.conftest import ROOT, find_memory_folder
 from tests.forked_dex import run_dex_text
-from tests.plain_http import HTTP
-from tests.runner.conftest import (
-    BIN,
-    ICP,
-    KEY,
-    ROOT,
-    TRIGGER,
-    build_node_command,
-    build_worker_command,
-    find_free_port,
-    start_process,
-)
+from tests.plain_http import HTTP, find_free_port
+from tests.runner.conftest import BIN, ICP, KEY, TRIGGER, build_node_command, build_worker_command, start_process
 from tests.world import insert_organisation
 
 SECONDS = 120

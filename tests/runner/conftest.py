@@ -4,7 +4,6 @@ import atexit
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,12 +22,11 @@ import pytest
 
 from scripts import processes
 from scripts.processes import Process
-from tests.conftest import create_database
+from tests.conftest import ROOT, create_database
 from tests.forked_dex import run_dex_text
-from tests.plain_http import HTTP
+from tests.plain_http import HTTP, find_free_port
 from tests.world import insert_organisation, insert_run, insert_step, insert_submission
 
-ROOT = Path(__file__).resolve().parents[2]
 TRIGGER = ROOT / "trigger"
 BIN = Path(sys.executable).parent
 WORKER = "src/local-runner/main.ts"
@@ -47,11 +45,6 @@ def start_process(command: Sequence[str | Path], env: Mapping[str, str], cwd: Pa
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     with processes.start_process(command, {"PATH": path, **env}, cwd=cwd) as process:
         yield process
-
-
-def find_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def build_node_command(script: str, *arguments: str) -> list[str]:

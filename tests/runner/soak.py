@@ -26,10 +26,11 @@ from typing import Any
 import httpx
 import psycopg
 
+from tests.conftest import ROOT
 from tests.forked_dex import run_dex_text
 from tests.plain_http import HTTP
 from tests.runner.chaos import Stage, open_stage
-from tests.runner.conftest import ICP, KEY, ROOT
+from tests.runner.conftest import ICP, KEY
 
 WRITERS, KEYS, IDLE = 16, 40, 1000
 SPECS = ("icp_job_titles", "research_evidence")

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from tests.conftest import create_database
-from tests.plain_http import HTTP
-from tests.runner.conftest import ICP, KEY, PERSON, Services, World, create_world, find_free_port
+from tests.plain_http import HTTP, find_free_port
+from tests.runner.conftest import ICP, KEY, PERSON, Services, World, create_world
 
 PARTICIPANTS = 32
 PAUSE_KEY = 4711

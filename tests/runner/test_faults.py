@@ -5,8 +5,8 @@ import threading
 from typing import Any
 
 from scripts.processes import Process
-from tests.plain_http import HTTP
-from tests.runner.conftest import COMPANY, ICP, PERSON, World, find_free_port
+from tests.plain_http import HTTP, find_free_port
+from tests.runner.conftest import COMPANY, ICP, PERSON, World
 from tests.runner.proxy import Cut, Exchange, start_proxy
 from tests.runner.test_kill import CONTEXT
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.plain_http import HTTP
-from tests.runner.conftest import ROOT, TRIGGER, Services, World, create_world
+from tests.runner.conftest import TRIGGER, Services, World, create_world
 from tests.runner.proxy import Exchange
 from tests.runner.test_faults import run_through_proxy
 from tests.runner.test_rows import run_dex, run_project

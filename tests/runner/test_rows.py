@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import create_database
+from tests.conftest import ROOT, create_database
 from tests.forked_dex import run_dex_text
-from tests.runner.conftest import ICP, ROOT, TRIGGER, Services, World, create_world, find_free_port
+from tests.plain_http import find_free_port
+from tests.runner.conftest import ICP, TRIGGER, Services, World, create_world
 from tests.runner.test_pipeline import CONTEXT
 
 SPEC = f"""\

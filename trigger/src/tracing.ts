@@ -45,7 +45,10 @@ export async function traceWork<Result>(
   }
 }
 
-/** Start to export spans over OTLP if the environment names an endpoint; return a function that exports the rest. */
+/**
+ * Start to export spans over OTLP if the environment names an endpoint; return a function that exports the rest. If the
+ * packages of OpenTelemetry are not installed, a warning is logged and nothing is exported.
+ */
 export async function startTracing(env: Environment, logger: Logger): Promise<() => Promise<void>> {
   if (!env["OTEL_EXPORTER_OTLP_ENDPOINT"] && !env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]) return () => Promise.resolve();
   try {

@@ -121,18 +121,20 @@ def _list_facts(plan: Plan) -> list[tuple[str, str]]:
         "rows": {mapping.operation: " / ".join(mapping.rows_texts) for mapping in plan.mappings},
         "only when": {mapping.operation: mapping.when.text if mapping.when else "" for mapping in plan.mappings},
     }
-    facts += [(name, text) for name, paths in guards.items() if (text := _format_alternatives(paths))]
+    for name, paths in guards.items():
+        if text := _join_alternatives({operation: format_code(path) for operation, path in paths.items()}):
+            facts.append((name, text))
     if plan.many:
         gone = "deleted" if plan.on_absent is OnAbsent.DELETE else "kept"
         facts.append(("rows whose element is gone", gone))
     return facts
 
 
-def _format_alternatives(texts: Mapping[str, str]) -> str:
+def _join_alternatives(texts: Mapping[str, str]) -> str:
     """Return the text that all operations have, or each operation with its own text."""
     if len(set(texts.values())) == 1:
-        return format_code(next(iter(texts.values())))
-    return "<br>".join(f"{format_code(operation)}: {format_code(text) or 'none'}" for operation, text in texts.items())
+        return next(iter(texts.values()))
+    return "<br>".join(f"{format_code(operation)}: {text or 'none'}" for operation, text in texts.items())
 
 
 def _list_columns(plan: Plan) -> list[tuple[str, ...]]:
@@ -140,8 +142,8 @@ def _list_columns(plan: Plan) -> list[tuple[str, ...]]:
         (
             format_code(column.name),
             format_code(column.type.name),
-            _format_alternatives(
-                {mapping.operation: _find_path_text(plan, mapping, column) for mapping in plan.mappings}
+            _join_alternatives(
+                {mapping.operation: format_code(_find_path_text(plan, mapping, column)) for mapping in plan.mappings}
             ),
             _format_normalizers(plan, column),
             _describe_missing(column),
@@ -163,9 +165,7 @@ def _format_normalizers(plan: Plan, column: Field) -> str:
         mapping.operation: format_codes(normalizer.name for normalizer in own.normalizers)
         for mapping, own in zip(plan.mappings, plan.list_operation_fields(column.name), strict=True)
     }
-    if len(set(texts.values())) == 1:
-        return next(iter(texts.values()))
-    return "<br>".join(f"{format_code(operation)}: {text or 'none'}" for operation, text in texts.items())
+    return _join_alternatives(texts)
 
 
 def _describe_missing(column: Field) -> str:

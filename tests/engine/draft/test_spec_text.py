@@ -7,13 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import plan
 from engine.draft import names, spec_text
 from engine.draft.sample import guess_column
 from engine.draft.spec_text import NotDrafted
 from engine.plan import Plan
+from engine.plans import compile_text
 from engine.rows import document, extract
-from engine.spec import checks, yaml_source
 from engine.values import exact_json
 from tests.conftest import count_examples
 
@@ -49,10 +48,7 @@ PERSON = {
 def compile_draft(files: dict[str, str]) -> Plan:
     """Compile the spec among some drafted files; it must pass the checks."""
     name, text = next((name, text) for name, text in files.items() if name.startswith("specs/"))
-    checked = checks.check_sources([yaml_source.parse_source(text, name)])
-    assert not checked.diagnostics, "\n".join(map(str, checked.diagnostics)) + "\n" + text
-    ((origin, spec),) = checked.specs
-    return plan.compile_spec(spec, origin.file, checked.paths)
+    return compile_text(text, name)
 
 
 def list_path_texts(built: Plan) -> dict[str, str]:

@@ -31,10 +31,8 @@ from engine.store.errors import StoreUnavailable
 from engine.store.upsert import SourceRefused
 from engine.tables import draft_migration
 from engine.values.exact_json import dumps, loads
-from tests.conftest import create_database
+from tests.conftest import ROOT, create_database
 from tests.world import insert_organisation
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

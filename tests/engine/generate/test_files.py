@@ -9,8 +9,8 @@ from engine.generate.generators import build_generated_files
 from engine.generate.header import build_header
 from engine.plans import load_plans
 from engine.project import find_project
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 WANTED = {"docs/reference/a.md": f"<!-- {build_header('a')} -->\na\n", "specs/x.json": "{}\n"}
 
 

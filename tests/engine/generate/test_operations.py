@@ -3,12 +3,10 @@
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 from engine.generate import operations
 from engine.plan import Plan
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.conftest import ROOT
 
 FUNDING = """
 spec: 1

@@ -4,7 +4,6 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +17,8 @@ from engine.spec.diagnostics import CODES
 from engine.tables.differences import PROBLEMS
 from engine.values.normalizers import NORMALIZERS
 from scripts.docs import error_examples, errors, normalizers
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 MANY = """\
 spec: 1
 name: people

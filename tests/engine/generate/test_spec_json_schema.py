@@ -13,8 +13,8 @@ from engine.spec import checks, yaml_source
 from engine.spec.models import Spec
 from engine.values.column_types import TYPES
 from engine.values.normalizers import NORMALIZERS
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 GOOD = [*sorted((ROOT / "specs").glob("*.yaml")), *sorted((ROOT / "tests" / "cases").glob("[gp]*/*/*.yaml"))]
 #: Codes of mistakes that stand in one spec and need no knowledge of JMESPath, YAML or other specs.
 SEEN = frozenset(("SPEC201", "SPEC202", "SPEC203", "SPEC204", "SPEC301", "SPEC303", "SPEC304", "SPEC309", "SPEC313"))

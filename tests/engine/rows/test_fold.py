@@ -6,29 +6,20 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import plan
 from engine.plan import Plan
 from engine.rows.extract import HELD, Extraction, Reason
 from engine.rows.fold import Contributor, UnitFold
 from engine.rows.outcomes import ExtractionOutcome
 from engine.rows.steps import MAX_BYTES, MAX_ROWS, BatchBuilder, Step, assign_writer, build_step
 from engine.rows.units import UNIT_SLOTS
-from engine.spec import yaml_source
-from engine.spec.checks import check_sources
+from tests.database.conftest import HEAD, compile_text
 
-SPEC = """
-spec: 1
-name: quotes
-title: Quotes
-operations: [finance.fetch.quotes]
-table: quotes
-row_name: quote
-conflict: [org_id, symbol]
+SPEC = f"""{HEAD}
 fields:
-  symbol: {type: text, path: "output.symbol"}
-  kept: {type: integer, path: "output.kept"}
-  also_kept: {type: integer, path: "output.also_kept"}
-  cleared: {type: integer, path: "output.cleared", on_missing: clear}
+  symbol: {{type: text, path: "output.symbol"}}
+  kept: {{type: integer, path: "output.kept"}}
+  also_kept: {{type: integer, path: "output.also_kept"}}
+  cleared: {{type: integer, path: "output.cleared", on_missing: clear}}
 """
 LISTS = """
 spec: 1
@@ -47,13 +38,8 @@ fields:
 """
 
 
-def compile_named(text: str, name: str) -> Plan:
-    checked = check_sources([yaml_source.parse_source(text, f"specs/{name}.yaml")])
-    return plan.compile_spec(checked.specs[0][1], f"{name}.yaml", checked.paths)
-
-
-PLAN = compile_named(SPEC, "quotes")
-REPLACING = compile_named(LISTS, "lists")
+PLAN = compile_text(SPEC)
+REPLACING = compile_text(LISTS)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.runs import imports, run_list, runs, submissions
+from engine.runs import imports, run_list, runs
 from engine.sql.named_queries import read_named_queries
 
 FILE = """-- The file's own comment.
@@ -55,7 +55,7 @@ MODULES = {
     "imports": imports.QUERIES,
     "run_list": run_list.QUERIES,
     "runs": runs.RUN_QUERIES,
-    "submissions": submissions.QUERIES,
+    "submissions": runs.SUBMISSION_QUERIES,
 }
 
 

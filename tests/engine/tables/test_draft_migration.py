@@ -19,8 +19,8 @@ from engine.store.upsert import Upsert
 from engine.tables import draft_migration, inspect
 from engine.tables.draft_migration import NothingToDraft
 from engine.tables.migrate import migrate
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 ORG = "b0293785-aa7a-4234-8201-cc47305295f8"
 
 EVERYTHING = """\

@@ -49,7 +49,10 @@ export interface RunOutcome {
   readonly persistence: Persistence[];
 }
 
-/** Execute a run to its end. Throws InternalApiError or ConflictError when it has to be resumed later. */
+/**
+ * Execute a run to its end. Throws when it has to be resumed later: InternalApiError or ConflictError, UnreachableError
+ * when the provider cannot be reached, or the reason of `signal` once that is aborted.
+ */
 export async function executeRun(payload: RunPayload, deps: Dependencies): Promise<RunOutcome> {
   const { pipeline_run_id: runId, org_id: orgId } = payload;
   const { logger } = deps;

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { isObject, stringifyJson, type Json } from "../json/exact.js";
 
 /** Everything on which an answer depends, except the organisation, which the engine adds. */
-export interface Question {
+interface Question {
   readonly operation: string;
   readonly provider: string;
   readonly processor: string;

@@ -57,7 +57,7 @@ const ORDER_ATTEMPTS = 12;
 
 /**
  * Conduct the research of one step. Failed research, missing inputs and an exceeded budget give a failed result, not an
- * error. Throws UnreachableError.
+ * error. Throws UnreachableError when the provider could not be reached before the step's time was over.
  */
 export async function conductResearch(
   operation: Operation,

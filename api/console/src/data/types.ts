@@ -65,8 +65,7 @@ export interface WholeSpec extends Spec {
   yaml: string;
 }
 
-export const OUTCOMES = ["written", "unchanged", "superseded", "filtered", "rejected"] as const;
-export type Outcome = (typeof OUTCOMES)[number];
+export type Outcome = "written" | "unchanged" | "superseded" | "filtered" | "rejected";
 
 export interface Account {
   spec: string;
@@ -171,7 +170,7 @@ export interface KeyExplanation {
   known?: KeyFinding[];
 }
 
-export interface Order {
+interface Order {
   id: string;
   status: string;
   provider: string;

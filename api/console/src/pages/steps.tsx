@@ -10,8 +10,8 @@ import type { ListedStep, Organisation, StepResult } from "../data/types";
 import { DataTable, type TableColumn } from "../parts/data-table";
 import { DocumentCard } from "../parts/document";
 import { Link } from "../parts/link";
-import { renderInline } from "../parts/markdown";
 import { Pager } from "../parts/pager";
+import { ReasonText } from "../parts/reason";
 import { StepLine } from "../parts/runs";
 import { Empty, Load } from "../parts/states";
 import { Status } from "../parts/status";
@@ -47,12 +47,7 @@ function renderReasons({ reasons }: ListedStep): VNode {
     <>
       {reasons.slice(0, 3).map((reason, index) => (
         <p key={index}>
-          {renderInline(reason.message)}
-          {reason.value !== null && reason.value !== undefined && (
-            <>
-              : <code>{reason.value}</code>
-            </>
-          )}
+          <ReasonText reason={reason} />
         </p>
       ))}
       {reasons.length > 3 && <p class="quiet-text">{`and ${reasons.length - 3} more`}</p>}

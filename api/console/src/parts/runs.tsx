@@ -6,6 +6,7 @@ import { useSession } from "../data/session";
 import type { Run, Spec, Step, StepOutcome } from "../data/types";
 import { Link } from "./link";
 import { renderInline } from "./markdown";
+import { ReasonText } from "./reason";
 import { Status } from "./status";
 import { Time } from "./time";
 
@@ -122,12 +123,7 @@ function OutcomeLine({ result }: { result: StepOutcome }): VNode {
                   <code>{reason.field}</code>{" "}
                 </>
               )}
-              {renderInline(reason.message)}
-              {reason.value !== null && reason.value !== undefined && (
-                <>
-                  : <code>{reason.value}</code>
-                </>
-              )}
+              <ReasonText reason={reason} />
             </li>
           ))}
           {reasons.length > 5 && <li class="quiet-text">{`and ${reasons.length - 5} more`}</li>}
