@@ -28,15 +28,13 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 OLDEST_PYTHON = (3, 11)
 OLDEST_NODE = (20, 19)
-#: Names of installed browsers that the console's tests can use.
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
     """Install or update everything; on failure, exit with one line on standard error."""
     parser = argparse.ArgumentParser(description="set the project up: .venv, the packages of node, the console")
     parser.add_argument("--bench", action="store_true", help="also what `make bench` compares with, and Ray")
-    parser.add_argument("--browser", action="store_true", help="also a browser for the tests, unless there is one")
+    parser.add_argument("--browser", action="store_true", help="also a browser for the tests")
     options = parser.parse_args(arguments)
     require_python()
     with lock_setup():
@@ -145,7 +143,7 @@ def install_once(name: str, lock: Path) -> None:
 def set_up_node(with_browser: bool) -> None:
     """Put `node` and `npm` into `.venv/bin`, install the npm packages of every lock file, and build the console."""
     folders = [ROOT / "trigger", ROOT / "api" / "console"]
-    if with_browser and not any(shutil.which(name) for name in BROWSERS):
+    if with_browser:
         folders.append(ROOT / "tests" / "console" / "browser")
     present = [folder for folder in folders if (folder / "package.json").is_file()]
     if not present:
