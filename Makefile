@@ -11,10 +11,10 @@ JOBS ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-long accept screenshots lint format types generate check bench lock clean
+.PHONY: help setup demo serve test test-postgres15 test-long accept screenshots lint format types generate check bench lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 18
 
 setup: ## make .venv, the packages of node and the console, or do nothing when they are up to date
 	@$(PYTHON) scripts/bootstrap.py
@@ -25,9 +25,12 @@ demo: setup ## run a pipeline on recorded research and look at the rows
 serve: setup ## leave the API and the console up on an embedded database
 	@$(DEX) serve --dev
 
-test: ## every test, on embedded Postgres and on a system Postgres 15; ARGS="..." for some
+test: ## every test, on the embedded Postgres 18; ARGS="..." for some
 	@$(PYTHON) scripts/bootstrap.py --browser
 	@$(RUN) scripts.test --jobs $(JOBS) $(ARGS)
+
+test-postgres15: setup ## the tests that depend on the version of Postgres, on a system Postgres 15
+	@$(RUN) scripts.test --second-server --jobs $(JOBS) $(ARGS)
 
 test-long: ## the laws at length: random histories and documents, 200 kills, 200 races for a budget; an hour
 	@$(PYTHON) scripts/bootstrap.py --bench

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -62,17 +62,20 @@ class Outcome:
 
 
 def main() -> None:
-    """Run pytest on the embedded Postgres, its database tests on an installed Postgres 15, and the tests of trigger/.
+    """Run pytest on the embedded Postgres and, beside it, the tests of trigger/.
 
-    The last two begin with the first, since its tests leave processors idle, and are printed after it. With arguments
-    for pytest, run only pytest, on the embedded Postgres or the one that `--postgres` names.
+    With `--second-server`, run the tests that depend on the version of Postgres on an installed Postgres 15. With
+    arguments for pytest, run only pytest, on the embedded Postgres or the one that `--postgres` names.
     """
     parser = argparse.ArgumentParser(
         description="run every test, or those that the arguments for pytest choose", allow_abbrev=False
     )
     parser.add_argument("--jobs", type=int, default=3, help="how many processes share the tests (default: 3)")
+    parser.add_argument("--second-server", action="store_true", help="what depends on the version, on Postgres 15")
     options, arguments = parser.parse_known_args()
-    if arguments:
+    if options.second_server:
+        outcomes = [run_on_second_server(options.jobs, arguments)]
+    elif arguments:
         outcomes = [run_suite(Suite("some tests", build_pytest_command(options.jobs, *arguments)))]
     else:
         outcomes = run_all_suites(options.jobs)
@@ -86,25 +89,23 @@ def build_pytest_command(jobs: int, *arguments: str) -> tuple[str, ...]:
 
 
 def run_all_suites(jobs: int) -> list[Outcome]:
-    """Run all suites side by side; what the first one prints is seen meanwhile, that of the others after it."""
-    others = [Suite("trigger/", (str(BIN / "npm"), "--prefix", "trigger", "--silent", "test"))]
-    missing = []
-    if find_system_binaries(15):
-        # Without pytest's cache, which the first suite writes at the same time.
-        options = ("--postgres", "system15", "-p", "no:cacheprovider")
-        command = build_pytest_command(max(jobs - 1, 1), *options, *list_arguments(ROOT))
-        others.append(Suite("system Postgres 15", command))
-    else:
-        missing.append(Outcome(True, "system Postgres 15: not on this machine, left out"))
-    with ExitStack() as stack, ThreadPoolExecutor(len(others)) as threads:
-        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in others]
-        running = [threads.submit(run_suite, *pair) for pair in zip(others, outputs, strict=True)]
-        outcomes = [run_suite(Suite("embedded Postgres", build_pytest_command(jobs)))]
-        for suite, output, future in zip(others, outputs, running, strict=True):
-            outcomes.append(future.result())
-            output.seek(0)
-            print(f"\n{suite.name}\n{output.read().decode(errors='replace')}", end="", flush=True)
-    return [*outcomes, *missing]
+    """Run both suites side by side; what the first one prints is seen meanwhile, that of the other after it."""
+    other = Suite("trigger/", (str(BIN / "npm"), "--prefix", "trigger", "--silent", "test"))
+    with tempfile.TemporaryFile() as output, ThreadPoolExecutor(1) as threads:
+        running = threads.submit(run_suite, other, output)
+        first = run_suite(Suite("embedded Postgres", build_pytest_command(jobs)))
+        second = running.result()
+        output.seek(0)
+        print(f"\n{other.name}\n{output.read().decode(errors='replace')}", end="", flush=True)
+    return [first, second]
+
+
+def run_on_second_server(jobs: int, arguments: Sequence[str]) -> Outcome:
+    """Run the tests that depend on the version of Postgres on an installed Postgres 15, if there is one."""
+    if not find_system_binaries(15):
+        return Outcome(True, "system Postgres 15: not on this machine, left out")
+    command = build_pytest_command(jobs, "--postgres", "system15", *(arguments or list_arguments(ROOT)))
+    return run_suite(Suite("system Postgres 15", command))
 
 
 def run_suite(suite: Suite, output: IO[bytes] | None = None) -> Outcome:
