@@ -28,6 +28,9 @@ from engine.store.errors import wrap_errors
 #: Seconds that a request waits for a free connection of the pool before its response is 503.
 CHECKOUT_TIMEOUT = 4.0
 
+#: Seconds that the server has to cancel a statement whose time is up; then its connection is closed.
+CANCEL_TIMEOUT = 1.0
+
 #: Whose share of the connection pool the current request uses: the tag of its endpoint, which for endpoints of a spec
 #: is the spec's name.
 pool_share: ContextVar[str] = ContextVar("pool_share", default="")
@@ -93,13 +96,18 @@ def _raise_if_canceled() -> None:
 
 @asynccontextmanager
 async def _bound_time(seconds: float) -> AsyncIterator[None]:
-    """Cancel the `with` block after `seconds`, and raise Fault 503."""
-    bound = asyncio.timeout(seconds)
+    """Cancel the `with` block after `seconds`, and raise Fault 503.
+
+    psycopg, when it is cancelled, asks the server to cancel the statement, and then waits for its end, each for up to
+    five seconds. A second cancellation ends that wait, and psycopg closes the connection: a server that is frozen
+    answers neither.
+    """
+    bound, last = asyncio.timeout(seconds), asyncio.timeout(seconds + CANCEL_TIMEOUT)
     try:
-        async with bound:
+        async with last, bound:
             yield
     except TimeoutError:
-        if not bound.expired():
+        if not (bound.expired() or last.expired()):
             raise
         raise build_busy_fault(f"it took longer than {seconds:g} seconds") from None
 

@@ -109,7 +109,7 @@ def _run_pipelines(here: Project, api: str, key: str, provider: str, tenant: Ten
     environment = {
         "DATA_ENGINE_API_URL": api,
         "DATA_ENGINE_INTERNAL_API_KEY": key,
-        "PARALLEL_API_KEY": "recorded",
+        "PARALLEL_API_KEY": "key-of-the-recorded-provider",
         "PARALLEL_BASE_URL": provider,
     }
     worker = build_dex_command("worker", "--until-idle", "--org", tenant.org_id)

@@ -28,6 +28,7 @@ from api.http.openapi import describe_errors
 from api.http.responses import build_data_response
 from api.http.route import BodyRoute
 from api.http.telemetry import bind_run
+from api.runs.trigger_dev import MAX_RUN_ID_LENGTH
 from engine.backfill.run import repair_run
 from engine.orders.errors import OrderConflict, OrderError, ProviderRunIdTaken
 from engine.plans import index_research
@@ -108,7 +109,7 @@ class RunUpdate(Body):
     status: RunStatus
     error_message: Text | None = None
     error_details: Document = None
-    trigger_run_id: Name | None = None
+    trigger_run_id: Annotated[str, Field(min_length=1, max_length=MAX_RUN_ID_LENGTH)] | None = None
     started_at: Time | None = None
     finished_at: Time | None = None
     lease_token: Id | None = None

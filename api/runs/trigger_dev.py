@@ -22,6 +22,8 @@ MAX_ATTEMPTS: Final = 4
 REQUEST_TIMEOUT: Final = 10.0  # seconds
 TOTAL_TIMEOUT: Final = 30.0  # seconds for all runs of one call, while the API's client waits
 MAX_CONCURRENT: Final = 8
+#: The most characters of a run id that are stored; those of Trigger.dev have about thirty.
+MAX_RUN_ID_LENGTH: Final = 500
 MAX_PAUSE: Final = 10.0  # seconds between two attempts
 #: HTTP statuses after which a request is retried; after others it would fail again.
 RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -106,6 +108,9 @@ def _read_dispatch(run_id: str, response: httpx.Response) -> Dispatch:
     trigger_run_id = answer.get("id") if isinstance(answer, dict) else None
     if not isinstance(trigger_run_id, str) or not trigger_run_id:
         return Dispatch(run_id, error=f"Trigger.dev answered {response.status_code} without a run id")
+    if len(trigger_run_id) > MAX_RUN_ID_LENGTH:
+        length = f"{len(trigger_run_id)} characters, more than {MAX_RUN_ID_LENGTH}"
+        return Dispatch(run_id, error=f"Trigger.dev answered {response.status_code} with a run id of {length}")
     return Dispatch(run_id, trigger_run_id=trigger_run_id)
 
 

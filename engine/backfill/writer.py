@@ -21,6 +21,7 @@ from engine.rows.fold import FoldedRow, UnitFold
 from engine.rows.keys import sort_key
 from engine.rows.outcomes import Outcome
 from engine.store.errors import DISCARDED_MESSAGE, is_row_error
+from engine.store.long_values import describe_long_value
 from engine.values.column_types import shorten_json
 
 #: A function that reads the step results that folds need.
@@ -90,8 +91,13 @@ class FoldWriter:
                     middle = len(numbers) // 2
                     pending.extendleft((numbers[middle:], numbers[:middle]))
                 else:
-                    message = f"the database refuses the row: {error.diag.message_primary or error} ({error.sqlstate})"
-                    refusals.append(self._build_refusal(numbers[0], message, error.diag.column_name))
+                    values = self.table.rows[numbers[0]].values
+                    column, reason = describe_long_value(self.plan, [values], error) or (
+                        error.diag.column_name,
+                        error.diag.message_primary or str(error),
+                    )
+                    message = f"the database refuses the row: {reason} ({error.sqlstate})"
+                    refusals.append(self._build_refusal(numbers[0], message, column))
                 continue
             refusals += [self._build_refusal(number, DISCARDED_MESSAGE) for number in numbers if number not in results]
             if is_final:

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from engine.columns import list_query_columns
 from engine.generate.header import build_header
 from engine.generate.type_names import build_type_name, to_pascal_case
 from engine.plan import Field, OperationMapping, Plan
+from engine.rows.filters import Operator, list_operators
 
 FOLDER: Final = "trigger/src/persist/generated"
 _WIDTH: Final = 120
@@ -99,12 +101,15 @@ def _build_module(plan: Plan) -> str:
 def _build_imports(plan: Plan) -> Iterator[str]:
     has_single = any(mapping.rows is None for mapping in plan.mappings)
     has_batched = any(mapping.rows is not None for mapping in plan.mappings)
+    filter_types = _list_filter_types(plan).values()
     has_numbers = any("Numeral" in _VALUE_TYPES[column.type.name] for column in plan.fields)
     imported = {
         _choose_store_function(plan): has_single,
         "storeRows": has_batched,
-        "type FilterValue": bool(plan.filters),
+        "type Comparison": "Comparison" in filter_types,
+        "type FilterValue": any(name.startswith("FilterValue") for name in filter_types),
         "type ProvidedColumns": True,
+        "type ProvidedFilters": True,
         "type RowBlock": has_single,
         "type RowsBlock": has_batched,
         "type SourceColumns": True,
@@ -152,12 +157,22 @@ def _build_filters_type(plan: Plan) -> Iterator[str]:
     name = build_type_name(plan, "Filters")
     yield f"/** The filters of `POST /api/v1/{plan.slug}/query`. */"
     if not plan.filters:
-        yield f"export type {name} = Record<string, never>;"
+        yield f"export type {name} = ProvidedFilters;"
         return
-    yield f"export interface {name} {{"
-    for column in plan.filters:
-        yield f"  readonly {build_object_key(column.name)}?: FilterValue<{_VALUE_TYPES[column.type.name]}>;"
+    yield f"export interface {name} extends ProvidedFilters {{"
+    yield from (f"  readonly {build_object_key(key)}?: {type_};" for key, type_ in _list_filter_types(plan).items())
     yield "}"
+
+
+def _list_filter_types(plan: Plan) -> dict[str, str]:
+    """Return the type of each declared filter. An array is found by operators only, not by a value or a list."""
+    columns = [column for column in list_query_columns(plan).values() if column.field is not None]
+    return {
+        column.name: f"FilterValue<{_VALUE_TYPES[column.type.name]}>"
+        if Operator.EQ in list_operators(column)
+        else "Comparison"
+        for column in columns
+    }
 
 
 def _build_column_type(column: Field) -> str:

@@ -166,7 +166,7 @@ class UnitFold:
             return False
         return any(
             isinstance(value := contributor.step.extraction.rows[number][column.name], str) and len(value) > _LONG_VALUE
-            for column in _list_indexed_fields(self.plan)
+            for column in list_indexed_fields(self.plan)
             for number in contributor.rows
         )
 
@@ -236,7 +236,8 @@ class UnitFold:
         return list(folded.values())
 
 
-def _list_indexed_fields(plan: Plan) -> list[Field]:
+def list_indexed_fields(plan: Plan) -> list[Field]:
+    """Return the fields whose columns have an index: those of the key, of filters, and of `indexes`."""
     indexed = {name for names in plan.indexes for name in names}
     return [column for column in plan.fields if column.key or column.filter or column.name in indexed]
 

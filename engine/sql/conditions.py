@@ -19,6 +19,8 @@ from engine.sql.identifiers import quote
 
 #: The text search configuration: words match as they are written, without stemming, in any language.
 SEARCH_CONFIGURATION: Final = "simple"
+#: The characters of a row that are searched: whatever they are, their `tsvector` is below its limit of a megabyte.
+SEARCHED_CHARACTERS: Final = 100_000
 _COLLATION: Final = ' collate "C"'
 _COMPARISONS: Final[Mapping[Operator, str]] = {
     Operator.EQ: "=",
@@ -59,12 +61,16 @@ def spell_comparable(column: QueryColumn, source: str = "") -> str:
 
 
 def build_search_document(plan: Plan) -> str:
-    """Return the expression that full text searches: the `tsvector` of the columns under `search`."""
+    """Return the expression that full text searches: the `tsvector` of the columns under `search`.
+
+    It is made of their first SEARCHED_CHARACTERS: beyond a megabyte Postgres refuses, and with it the whole query.
+    """
     parts = [
         f"array_to_string({quote(name)}, ' ')" if plan.field(name).type.name == "text[]" else quote(name)
         for name in plan.search
     ]
-    return f"to_tsvector('{SEARCH_CONFIGURATION}', concat_ws(' ', {', '.join(parts)}))"
+    text = f"left(concat_ws(' ', {', '.join(parts)}), {SEARCHED_CHARACTERS})"
+    return f"to_tsvector('{SEARCH_CONFIGURATION}', {text})"
 
 
 def _build_condition(column: QueryColumn, condition: Condition, parameters: _Parameters) -> str:

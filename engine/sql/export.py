@@ -45,21 +45,27 @@ def list_export_columns(plan: Plan, query: Query) -> dict[str, ColumnType]:
 
 
 def _build_columns(plan: Plan, query: Query, format_: ExportFormat) -> tuple[str, dict[str, Any]]:
-    """Return the select list for CSV and Parquet, and its parameters.
-
-    Arrays become JSON, as documents do. Parquet has no infinite timestamps, so they become null.
-    """
+    """Return the select list for CSV and Parquet, and its parameters."""
     types = list_export_columns(plan, query)
-    columns = []
-    for name in query.columns:
-        column = f"shown.{quote(name)}"
-        if types[name].name == "text[]":
-            column = f"to_json({column})"
-        elif types[name].name in ("date", "timestamptz") and format_ is ExportFormat.PARQUET:
-            column = f"case when isfinite({column}) then {column} end"
-        columns.append(column)
+    columns = [_build_column(f"shown.{quote(name)}", types[name].name, format_) for name in query.columns]
     paths, parameters = build_paths(query)
     return ", ".join((*columns, *paths)), parameters
+
+
+def _build_column(column: str, type_: str, format_: ExportFormat) -> str:
+    """Return a column as it stands in a file: in CSV its values are spelled as in JSON.
+
+    Arrays become JSON, as documents do. Parquet has no infinite times, so they become null.
+    """
+    if type_ == "text[]":
+        return f"to_json({column})"
+    if type_ in ("date", "timestamptz"):
+        if format_ is ExportFormat.PARQUET:
+            return f"case when isfinite({column}) then {column} end"
+        return f"btrim(to_json({column})::text, '\"')"
+    if type_ == "boolean" and format_ is ExportFormat.CSV:
+        return f"{column}::text"
+    return column
 
 
 def _build_lines(query: Query) -> tuple[str, dict[str, Any]]:

@@ -75,6 +75,11 @@ class StoreRefused(StoreError):
         self.column = error.diag.column_name
         self.detail = error.diag.message_detail or ""
 
+    def explain_refusal(self, column: str, reason: str) -> None:
+        """Name the column, and give the reason in our words instead of the database's."""
+        self.column = column
+        self.message = f"the database refuses: {reason}"
+
 
 def _find_hint(error: psycopg.Error) -> str:
     if error.sqlstate in PREPARED_LOST:

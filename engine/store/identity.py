@@ -32,12 +32,10 @@ _IS_READ_ONLY = "select pg_is_in_recovery() or current_setting('transaction_read
 _IS_SUPERUSER = "select rolsuper from pg_roles where rolname = session_user"
 
 _LIST_ORGANISATIONS = """
-select json_build_object('id', id, 'name', name, 'slug', slug)::text
+select id::text, json_build_object('id', id, 'name', name, 'slug', slug)::text
 from orgs where %(org_id)s::uuid is null or id = %(org_id)s::uuid
 order by lower(name), id limit %(limit)s
 """
-
-_LIST_FIRST_IDS = "select id::text from orgs order by lower(name), id limit %(limit)s"
 
 _ORGANISATION_EXISTS = "select exists (select from orgs where id = %s::uuid)"
 
@@ -98,15 +96,18 @@ async def list_organisations(connection: Connection, org_id: str | None, limit: 
 
     Raises StoreUnavailable.
     """
-    async with wrap_errors():
-        cursor = await connection.execute(_LIST_ORGANISATIONS, {"org_id": org_id, "limit": limit})
-        return [text for (text,) in await cursor.fetchall()]
+    return [text for _, text in await _fetch_organisations(connection, org_id, limit)]
 
 
 async def list_first_organisations(connection: Connection, limit: int) -> list[str]:
     """Return the ids of the first `limit` organisations by name. Raises StoreUnavailable."""
+    return [org_id for org_id, _ in await _fetch_organisations(connection, None, limit)]
+
+
+async def _fetch_organisations(connection: Connection, org_id: str | None, limit: int) -> list[tuple[str, str]]:
+    """Return the id and the JSON text of each organisation that `list_organisations` returns."""
     async with wrap_errors():
-        return [org_id for (org_id,) in await fetch_rows(connection, _LIST_FIRST_IDS, {"limit": limit})]
+        return await fetch_rows(connection, _LIST_ORGANISATIONS, {"org_id": org_id, "limit": limit})
 
 
 async def organisation_exists(connection: Connection, org_id: str) -> bool:

@@ -23,6 +23,7 @@ from engine.sql.identifiers import Statement
 from engine.store.connection import Connection, RawJson
 from engine.store.errors import FOREIGN_KEY_VIOLATION, RowDiscarded, StoreRefused, is_row_error, wrap_errors
 from engine.store.identity import check_organisation
+from engine.store.long_values import describe_long_value
 from engine.store.round_trip import TextRow
 from engine.store.tenant import run_as_tenant
 
@@ -75,6 +76,8 @@ class Upsert:
         except (SourceRefused, StoreRefused) as error:
             if isinstance(error, SourceRefused) or error.sqlstate == FOREIGN_KEY_VIOLATION:
                 await check_organisation(connection, org_id)
+            elif long_value := describe_long_value(self.plan, rows, error.__cause__):
+                error.explain_refusal(*long_value)
             raise
         return [self._build_stored_row(result) for result in results]
 

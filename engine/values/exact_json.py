@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -64,7 +65,7 @@ ExactInt.__name__ = "int"
 _Exact = TypeVar("_Exact", ExactFloat, ExactInt)
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _MOST_INT_DIGITS = 640  # the most that Python reads under every setting of `sys.set_int_max_str_digits`
-_MOST_LEVELS = 500  # of arrays and objects in each other; Python reads about 900, less deep in a stack of calls
+_MOST_LEVELS = 900  # of arrays and objects in each other, fewer than `loads` reads
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS: tuple[tuple[Any, JsonKind], ...] = (
     (type(None), JsonKind.NULL),
@@ -83,7 +84,7 @@ def loads(text: str | bytes) -> Json:
     """
     try:
         source = text if isinstance(text, str) else text.decode()
-        value: Json = _DECODER.decode(source.removeprefix("\ufeff"))
+        value = _decode(source.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
         sentence = error.msg[:1].lower() + error.msg[1:]
         raise ExactError(f"not JSON: {sentence} at line {error.lineno} column {error.colno}") from error
@@ -91,6 +92,16 @@ def loads(text: str | bytes) -> Json:
         raise ExactError(f"not JSON: byte {error.start} is not UTF-8") from error
     except RecursionError as error:
         raise ExactError("nested too deeply to be read") from error
+    return value
+
+
+def _decode(source: str) -> Json:
+    """Decode JSON that is nested up to some 980 levels, however many calls the caller is in: the two share a stack."""
+    try:
+        value: Json = _DECODER.decode(source)
+    except RecursionError:
+        with ThreadPoolExecutor(1) as thread:
+            value = thread.submit(_DECODER.decode, source).result()
     return value
 
 

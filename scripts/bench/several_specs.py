@@ -152,7 +152,7 @@ def _measure_runs(dsn: str, project: Project, count: int) -> float:
         environment = {
             "DATA_ENGINE_API_URL": f"http://127.0.0.1:{api.port}",
             "DATA_ENGINE_INTERNAL_API_KEY": api.key,
-            "PARALLEL_API_KEY": "recorded",
+            "PARALLEL_API_KEY": "key-of-the-recorded-provider",
             "PARALLEL_BASE_URL": json.loads(started.wait_for_line('"url"'))["url"],
         }
         worker = build_node_command(project, "src/local-runner/main.ts", "--until-idle", "--org", org)

@@ -191,7 +191,7 @@ def _run_recorded_worker(here: Project, command: list[str]) -> int:
         )
     with start_process(build_node_command(here, "recorded-provider/main.ts"), cwd=here.root) as provider:
         url = str(json.loads(provider.wait_for_line('"url"'))["url"])
-        bought = {"PARALLEL_API_KEY": "recorded", "PARALLEL_BASE_URL": url}
+        bought = {"PARALLEL_API_KEY": "key-of-the-recorded-provider", "PARALLEL_BASE_URL": url}
         return subprocess.run(command, env={**defaults, **environment, **bought}, check=False).returncode
 
 

@@ -56,7 +56,7 @@ _RUNNER_CODES: Final[Mapping[str, tuple[str, str]]] = {
         "Look at the provider, then `dex orders resolve`.",
     ),
     "provider_timeout": (
-        "There was no answer within the time of the step; the order stays open.",
+        "There was no answer that could be read within the time of the step; the order stays open.",
         "`dex orders collect`, or `dex runs retry`, takes the answer.",
     ),
     "provider_failed": ("The provider ended the research without an answer.", "`dex runs retry` orders anew."),

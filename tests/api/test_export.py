@@ -80,6 +80,9 @@ def test_csv_is_rfc_4180(rounds: Api, own: str) -> None:
     assert quoted["name"] == name and json.loads(quoted["raw"]) == {"a": 'b"'}
     assert json.loads(quoted["tags"]) == ["x,y", 'z"'] and quoted["amount"] == ""
     assert json.loads(series["raw"]) == build_row(4)["raw"] and series["amount"] == "0.0"
+    for row, shown in zip(rows, query(rounds, org, order=["name"]), strict=True):
+        for name in ("created_at", "seen", "day", "open"):  # spelled as in JSON
+            assert row[name] == {None: "", True: "true"}.get(shown[name], shown[name])
 
 
 def test_parquet_keeps_types(rounds: Api, own: str) -> None:

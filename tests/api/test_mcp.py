@@ -1,5 +1,6 @@
 """Agents: the official client against the real server, over HTTP with a tenant's token and over stdio."""
 
+import gzip
 import json
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -222,6 +223,42 @@ class TestWhoMay:
         assert answer.status_code == 200 and "mcp-session-id" not in answer.headers
         assert len(answer.json()["result"]["tools"]) >= 6
         assert api.client.get("/mcp", headers=headers).status_code == 405
+
+
+LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+
+
+class TestMessages:
+    @pytest.fixture
+    def headers(self, api: Api, org: str) -> dict[str, str]:
+        sent = {"accept": "application/json", "content-type": "application/json"}
+        return bearer_headers(api.insert_token(org), **sent)
+
+    def test_gzip_is_taken_as_by_every_endpoint(self, api: Api, headers: dict[str, str]) -> None:
+        packed = gzip.compress(json.dumps(LIST).encode())
+        answer = api.post("/mcp", packed, headers={**headers, "content-encoding": "gzip"})
+        assert answer.json()["result"]["tools"]
+        read_error(api.post("/mcp", packed, headers={**headers, "content-encoding": "br"}), 415, "unsupported_encoding")
+        read_error(api.post("/mcp", packed[:9], headers={**headers, "content-encoding": "gzip"}), 422, "invalid_gzip")
+
+    @pytest.mark.parametrize("version", [{}, {"mcp-protocol-version": "2026-07-28"}], ids=["older", "newest"])
+    def test_a_message_that_is_none_is_told(self, api: Api, headers: dict[str, str], version: dict[str, str]) -> None:
+        for body, code, request_id, said in (
+            (b"{", -32700, None, "the body is not JSON"),
+            ([LIST], -32600, None, "the body is no JSON object"),
+            ({**LIST, "id": None}, -32600, None, "`id` is neither a string nor a whole number"),
+            ({**LIST, "id": 1.5}, -32600, None, "`id` is neither a string nor a whole number"),
+            ({**LIST, "jsonrpc": "1.0"}, -32600, 1, '`jsonrpc` is not "2.0"'),
+            ({**LIST, "method": 5}, -32600, 1, "`method` is not a string"),
+            ({**LIST, "params": []}, -32600, 1, "`params` is no JSON object"),
+            ({"jsonrpc": "2.0", "id": 1, "result": {}}, -32600, 1, "`method` is not a string"),
+        ):
+            answer = api.post("/mcp", body, headers={**headers, **version})
+            error = answer.json()
+            assert (answer.status_code, error["id"], error["error"]["code"]) == (400, request_id, code), body
+            assert error["error"]["message"].startswith(said) and error["error"]["data"]["hint"]
+        notified = api.post("/mcp", {"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=headers)
+        assert notified.status_code == 202
 
 
 async def test_a_new_spec_appears_by_itself(database: str) -> None:

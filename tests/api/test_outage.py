@@ -12,7 +12,9 @@ import httpx
 import psycopg
 import pytest
 
+from api.context import CANCEL_TIMEOUT
 from api.http.errors import build_store_fault
+from api.settings import Limits
 from engine.store.errors import StoreRefused
 from tests.api.loopback import Api, bearer_headers, internal_headers, read_error, run_api, session_jwt
 
@@ -29,6 +31,8 @@ class Wire:
         (port,) = parse_qs(parts.query).get("port", ["5432"])
         self._target = f"{folder}/.s.PGSQL.{port}"
         self._open: list[socket.socket] = []
+        self._flows = threading.Event()
+        self._flows.set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._port = self._listener.getsockname()[1]
         self.dsn = urlunsplit(parts._replace(netloc=f"postgres@127.0.0.1:{self._port}", query="sslmode=disable"))
@@ -43,6 +47,15 @@ class Wire:
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
         self._open.clear()
+
+    @contextlib.contextmanager
+    def freeze(self) -> Iterator[None]:
+        """Pass nothing on within a `with` block, as a server does that is stopped by SIGSTOP."""
+        self._flows.clear()
+        try:
+            yield
+        finally:
+            self._flows.set()
 
     def mend(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self._port))
@@ -61,10 +74,10 @@ class Wire:
                 for source, target in ((near, far), (far, near)):
                     threading.Thread(target=self._pump, args=[source, target], daemon=True).start()
 
-    @staticmethod
-    def _pump(source: socket.socket, target: socket.socket) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                self._flows.wait()
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
 
@@ -147,6 +160,26 @@ def test_cut_in_the_middle_of_a_statement(wired: Api, wire: Wire) -> None:
         time.sleep(0.01)
     wire.mend()
     assert wired.upsert(SLUG, body, org).json()["meta"]["outcome"] == "unchanged"
+
+
+def test_a_frozen_database_is_given_up_within_the_bound(database: str, wire: Wire) -> None:
+    """It answers neither the statements nor the requests to cancel them."""
+    with run_api(wire.dsn, limits=Limits(statement_seconds=1)) as api, ThreadPoolExecutor(2) as threads:
+        api.dsn = database
+        org = api.insert_organisation()
+        callers = [internal_headers(org), bearer_headers(api.insert_token(org))]
+
+        def query(headers: dict[str, str]) -> httpx.Response:
+            return api.post(f"/api/v1/{SLUG}/query", {}, headers=headers)
+
+        assert [answer.status_code for answer in threads.map(query, callers)] == [200, 200]
+        with wire.freeze():
+            started = time.monotonic()
+            answers = list(threads.map(query, callers))
+            assert time.monotonic() - started < 1 + CANCEL_TIMEOUT + 2
+        for answer in answers:
+            read_error(answer, 503, "database_busy")
+        assert [answer.status_code for answer in threads.map(query, callers)] == [200, 200]
 
 
 def test_the_api_starts_without_its_database(database: str) -> None:

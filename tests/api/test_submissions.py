@@ -3,11 +3,12 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pytest
 
+from api.settings import Limits
 from tests.api.loopback import Api, bearer_headers, internal_headers, read_data, run_api, session_jwt
 from tests.api.trigger_desk import Trigger, start_trigger
 from tests.conftest import create_database
@@ -272,6 +273,11 @@ class TestTrigger:
             ((503, {"retry-after": "0"}, b""), 4, "Trigger.dev answered 503"),
             ((200, {}, b"<html>"), 1, "Trigger.dev answered 200 without a run id"),
             ((200, {}, b"{}"), 1, "Trigger.dev answered 200 without a run id"),
+            (
+                (200, {}, b'{"id": "%b"}' % (b"x" * 501)),
+                1,
+                "Trigger.dev answered 200 with a run id of 501 characters, more than 500",
+            ),
         ],
     )
     def test_what_is_not_taken_stays_queued_and_is_said(
@@ -286,6 +292,34 @@ class TestTrigger:
         assert len(trigger.asked) == times
         select = "select status, trigger_run_id from pipeline_runs where org_id = %s"
         assert api.execute(select, [org]) == [("queued", None)]
+
+    def test_an_id_that_cannot_be_recorded_leaves_the_others(self, api: Api, org: str, trigger: Trigger) -> None:
+        taken = b'{"id": "of-another-run-of-%b"}' % org.encode()
+        trigger.answers = [(200, {}, taken)] * 2
+        made = api.post(PATH, {**BODY, "inputs": [{"n": 1}, {"n": 2}]}, headers=internal_headers(org))
+        meta = made.json()["meta"]
+        assert (made.status_code, meta["dispatched"], len(meta["not_dispatched"])) == (200, 1, 1)
+        assert "Trigger.dev accepted it, which was not recorded: " in meta["not_dispatched"][0]["error"]
+
+    def test_a_database_that_fails_meanwhile_leaves_the_submission(
+        self, start: Callable[..., AbstractContextManager[Api]], trigger: Trigger
+    ) -> None:
+        """The answer says that it is stored: a client that was told 503 would submit it once more."""
+        limits = Limits(lock_seconds=60, statement_seconds=1)
+        with start(trigger_secret_key="tr_dev_secret", trigger_api_url=trigger.url, limits=limits) as api:
+            org = api.insert_organisation()
+            with ExitStack() as stack:
+                lock = api.hold_locks("lock table pipeline_runs in access exclusive mode")
+                trigger.meanwhile = lambda: stack.enter_context(lock)
+                made = api.post(PATH, BODY, headers=internal_headers(org))
+            submission = read_data(made)
+            (run,) = submission["pipeline_runs"]
+            said = "Trigger.dev accepted it, which was not recorded: the database could not do it now"
+            assert made.json()["meta"]["not_dispatched"] == [{"pipeline_run_id": run["id"], "error": said}]
+            trigger.meanwhile = lambda: None
+            told = read_data(api.call_runner("submissions/dispatch", {"submission_id": submission["id"]}))
+            assert told == {"dispatched": 1, "not_dispatched": []}
+        assert trigger.list_keys() == [run["id"]] * 2
 
     def test_what_was_left_is_offered_again(self, api: Api, org: str, trigger: Trigger) -> None:
         trigger.answers = [(401, {}, b"")]

@@ -333,7 +333,7 @@ REFUSED: list[tuple[str, bytes, int, str, str | None]] = [
         json.dumps(build_row(client_company_name=secrets.token_hex(9000))).encode(),
         422,
         "refused_by_database",
-        None,
+        "client_company_name",
     ),
 ]
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,10 +17,12 @@ class Trigger:
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     asked: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)  # path, authorization, body
     lock: threading.Lock = field(default_factory=threading.Lock)
+    meanwhile: Callable[[], Any] = lambda: None  # called before each answer
 
     def answer(self, path: str, authorization: str, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         with self.lock:
             self.asked.append((path, authorization, body))
+            self.meanwhile()
             if self.answers:
                 return self.answers.pop(0)
         if path.endswith("/cancel"):
@@ -29,7 +31,7 @@ class Trigger:
 
     def reset_answers(self) -> None:
         """Forget what was asked, and answer as Trigger.dev does."""
-        self.answers, self.asked = [], []
+        self.answers, self.asked, self.meanwhile = [], [], lambda: None
 
     def list_keys(self) -> list[str]:
         """Return the idempotency keys of the tasks that were asked for."""

@@ -303,6 +303,9 @@ def test_a_key_too_long_for_the_index_refuses_one_row_of_its_batch(world: World,
     run = world.add_run()
     steps = [world.add_step(run, QUOTES, build_quote(symbol), at=at) for at, symbol in enumerate(["A", long, "B"])]
     assert_rejected(world, plan, steps, steps[1:2], "54000")
+    (reason,) = world.read_ledger(plan)[steps[1]]["reasons"]
+    assert reason["field"] == "symbol"
+    assert "`symbol` has 9000 characters, more than its index takes" in reason["message"]
 
 
 def test_a_trigger_refuses_one_row_of_its_batch(world: World, plan: Plan) -> None:

@@ -314,10 +314,12 @@ def test_one_unreadable_step_result_stops_nothing(world: World) -> None:
     deep = "[" * 4000 + "1" + "]" * 4000
     bad = world.add_step(run, THINGS, f'{{"name": "deep", "body": {deep}}}')
     good = world.add_step(run, THINGS, {"name": "good", "body": {"a": 1}}, at=1)
+    edge = "[" * 900 + "]" * 900
+    readable = world.add_step(run, THINGS, f'{{"name": "edge", "body": {edge}}}', at=2)
     world.run_backfill(plan)
-    assert world.read_outcomes(plan, bad, good) == ["rejected", "written"]
+    assert world.read_outcomes(plan, bad, good, readable) == ["rejected", "written", "written"]
     assert [reason["code"] for reason in world.read_ledger(plan)[bad]["reasons"]] == ["unreadable"]
-    assert [account.outcomes for account in world.repair_run(run, plan)] == [{"rejected": 1, "unchanged": 1}]
+    assert [account.outcomes for account in world.repair_run(run, plan)] == [{"rejected": 1, "unchanged": 2}]
 
 
 # --- versions ---

@@ -2,7 +2,7 @@
 import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Address, buildAddress, navigate, parseAddress, useAddress } from "./data/address";
-import { Problem, readKey, storeKey } from "./data/api";
+import { KEY_REFUSED, Problem, readKey, storeKey } from "./data/api";
 import { chooseOrganisation, openSession, type Session, SessionContext } from "./data/session";
 import type { Organisation, Spec } from "./data/types";
 import { Header } from "./parts/header";
@@ -50,6 +50,16 @@ export function App(): VNode {
       else setProblem(error instanceof Problem ? error : new Problem("The page could not start.", 0, "page_error"));
     });
   }, [key, opened, round]);
+  useEffect(() => {
+    if (!opened) return undefined;
+    const askForKey = (event: Event): void => {
+      signOut(`${(event as CustomEvent<Problem>).detail.message}. Sign in again.`);
+    };
+    addEventListener(KEY_REFUSED, askForKey);
+    return () => {
+      removeEventListener(KEY_REFUSED, askForKey);
+    };
+  }, [opened]);
 
   if (key === null) {
     const signIn = async (given: string): Promise<void> => {

@@ -94,6 +94,15 @@ def test_the_signatures_are_the_directives() -> None:
     assert list(read_parameters(query_icp_job_titles).items()) == list({**filters, **page}.items())
 
 
+def test_a_document_of_many_levels_is_stored_and_read_again(org: str) -> None:
+    """Of as many as a backfill reads, since live rows and backfilled rows are the same."""
+    deep = loads("[" * 900 + "]" * 900)
+    stored = upsert_icp_job_titles(org_id=org, company_domain="deep.example.com", raw_parallel_output=deep)
+    assert dumps(stored["raw_parallel_output"]) == dumps(deep)
+    with pytest.raises(Refused, match="nested more than 900 levels deep"):
+        upsert_icp_job_titles(org_id=org, company_domain="deep.example.com", raw_parallel_output={"a": [deep, [deep]]})
+
+
 def test_the_annotations_are_the_directives_but_for_the_raw_body() -> None:
     upsert = inspect.signature(upsert_person_intel_briefing)
     assert upsert.parameters["person_full_name"].annotation is str

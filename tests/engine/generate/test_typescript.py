@@ -48,7 +48,7 @@ conflict: [org_id, name]
 rows: output.parallel_raw_response.output.content.__proto__."a b"
 fields:
   name: {type: text, path: item.constructor, required: true, description: 'Has a "quote", a \ and ${x}'}
-  parts: {type: "text[]", path: 'item.__proto__'}
+  parts: {type: "text[]", path: 'item.__proto__', filter: true}
   raw: {type: jsonb, path: 'item.raw'}
 """
 SHAPES = """
@@ -179,7 +179,9 @@ def test_a_module_exports_the_types_of_its_spec(plans: tuple[Plan, ...], compile
     assert (
         "export interface CustomerBody extends SourceColumns {\n  readonly rows: readonly CustomerElement[];\n}" in many
     )
-    assert "export type CustomerFilters = Record<string, never>;" in many
+    assert "export type CustomerFilters = ProvidedFilters;" in many
+    tagged = build_block(compiled(HARD_RESEARCH))
+    assert "Filters extends ProvidedFilters {\n  readonly parts?: Comparison;\n}" in tagged
 
 
 def test_the_provided_columns_are_those_of_the_engine() -> None:

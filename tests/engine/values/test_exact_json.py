@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.values import exact_json
-from engine.values.exact_json import ExactError, dumps, json_kind, loads, sort_keys_like_jsonb, write_number
+from engine.values.exact_json import ExactError, Json, dumps, json_kind, loads, sort_keys_like_jsonb, write_number
 
 NUMBERS = [
     "0",
@@ -191,8 +191,17 @@ def test_a_value_that_is_too_deep_to_be_read_again_is_refused() -> None:
     for _ in range(5000):
         deep = [deep]
     for value in (endless, deep):
-        with pytest.raises(ExactError, match="nested more than 500 levels deep"):
+        with pytest.raises(ExactError, match="nested more than 900 levels deep"):
             dumps(value)
+
+
+def test_what_is_written_is_read_again_however_deep_the_caller_is() -> None:
+    text = b"[" * 900 + b"]" * 900
+
+    def read(calls: int) -> Json:
+        return read(calls - 1) if calls else loads(text)
+
+    assert dumps(read(300)) == text
 
 
 def test_a_million_digits_are_not_computed_with() -> None:

@@ -9,7 +9,7 @@ import { setTimeout as pause } from "node:timers/promises";
 
 import { isObject, parseJson, stringifyJson, type Json, type JsonObject } from "../json/exact.js";
 import { toMessage, type Logger } from "../logger.js";
-import { readRequired, readRequiredUrl, type Environment } from "../settings.js";
+import { hideSecrets, readRequiredUrl, readSecret, type Environment } from "../settings.js";
 import { buildTraceHeaders } from "../tracing.js";
 
 interface RetryPolicy {
@@ -38,7 +38,7 @@ export interface InternalConfig extends InternalApi {
   readonly companyId: string | null;
 }
 
-/** A failed call: the path, the status and the API's message, but nothing of the request's body. */
+/** A failed call: the path, the status and the API's message, but nothing of the request's body and no secret. */
 export class InternalApiError extends Error {
   override readonly name = "InternalApiError";
 
@@ -51,7 +51,7 @@ export class InternalApiError extends Error {
     readonly isRetryable: boolean,
     readonly retryAfterMs: number | null = null,
   ) {
-    super(message);
+    super(hideSecrets(message));
   }
 }
 
@@ -64,7 +64,7 @@ const DEFAULT_RETRY: RetryPolicy = { attempts: 10, firstPauseMs: 500, longestPau
 export function readInternalApi(env: Environment): InternalApi {
   return {
     apiUrl: readRequiredUrl(env, "DATA_ENGINE_API_URL", "the address of the engine's API"),
-    apiKey: readRequired(env, "DATA_ENGINE_INTERNAL_API_KEY", "the API's `INTERNAL_API_KEY`"),
+    apiKey: readSecret(env, "DATA_ENGINE_INTERNAL_API_KEY", "the API's `INTERNAL_API_KEY`"),
     timeoutMs: 60 * MS_PER_SECOND,
     retry: DEFAULT_RETRY,
   };

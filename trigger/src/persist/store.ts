@@ -35,8 +35,24 @@ export interface SourceColumns {
   readonly source_operation_id?: string;
 }
 
-/** The filter of a column in a query: one value, a list of which one must match, or null for no filter. */
-export type FilterValue<Value> = Value | readonly Value[] | null;
+/** The operators of a filter; a row matches if it meets all that are given. */
+export interface Comparison<Value = never> {
+  readonly eq?: Value;
+  readonly in?: readonly Value[];
+  readonly gt?: Value;
+  readonly gte?: Value;
+  readonly lt?: Value;
+  readonly lte?: Value;
+  readonly prefix?: string;
+  readonly contains?: string;
+  readonly is?: "not null" | null;
+}
+
+/** The filter of a column in a query: a value, a list of which one must match, or operators. */
+export type FilterValue<Value> = Value | readonly Value[] | Comparison<Value>;
+
+/** The filters that every spec has. */
+export type ProvidedFilters = Readonly<Partial<Record<Exclude<keyof ProvidedColumns, "org_id">, FilterValue<string>>>>;
 
 /** What every persist block has: the endpoint, the guard, and the messages to log. */
 interface Block {

@@ -3,7 +3,7 @@ import Parallel, { APIConnectionError, APIConnectionTimeoutError, APIError } fro
 
 import { isObject, parseJson } from "../json/exact.js";
 import { toMessage } from "../logger.js";
-import { readRequired, readRequiredUrl, type Environment } from "../settings.js";
+import { hideSecrets, readRequiredUrl, readSecret, type Environment } from "../settings.js";
 import { MaybeBoughtError, NotBoughtError, type Order, type Provider, type ResearchState } from "./provider.js";
 
 /**
@@ -26,7 +26,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
  */
 export function createParallelProvider(env: Environment, timeoutMs = REQUEST_TIMEOUT_MS): Provider {
   const client = new Parallel({
-    apiKey: readRequired(env, "PARALLEL_API_KEY", "the key that research is bought with"),
+    apiKey: readSecret(env, "PARALLEL_API_KEY", "the key that research is bought with"),
     baseURL: env["PARALLEL_BASE_URL"] ? readRequiredUrl(env, "PARALLEL_BASE_URL", "the provider's address") : null,
     fetchOptions: { redirect: "manual" }, // `fetch` would send the header with the key to any host
     maxRetries: 0, // a retry by the SDK could order twice
@@ -48,14 +48,14 @@ async function orderResearch(client: Parallel, order: Order): Promise<string> {
     const runId = isObject(run) ? run["run_id"] : undefined;
     if (typeof runId === "string" && runId.trim() !== "") return runId;
   } catch (error) {
-    throw classifyOrderError(client, error);
+    throw classifyOrderError(error);
   }
   throw new MaybeBoughtError("the provider accepted the request without naming a run");
 }
 
 /** Convert a failed request's error to NotBoughtError, or to MaybeBoughtError when it may have been accepted. */
-function classifyOrderError(client: Parallel, error: unknown): Error {
-  const message = hideKey(client, describeError(error));
+function classifyOrderError(error: unknown): Error {
+  const message = hideSecrets(describeError(error));
   if (error instanceof APIConnectionError) {
     return NEVER_SENT_CODES.includes(readCauseCode(error))
       ? new NotBoughtError(message, true)
@@ -85,7 +85,7 @@ async function fetchState(
     const isNoResult = error instanceof APIError && (error.status === 408 || error.status === 404);
     return isNoResult
       ? fetchStatus(client, runId)
-      : { kind: "unreachable", message: hideKey(client, describeError(error)) };
+      : { kind: "unreachable", message: hideSecrets(describeError(error)) };
   }
 }
 
@@ -120,27 +120,19 @@ async function fetchStatus(client: Parallel, runId: string): Promise<ResearchSta
       return { kind: "unreachable", message: "the provider's answer names no status" };
     }
     const ending = ENDINGS[run.status];
-    if (ending === undefined) return { kind: "active", status: hideKey(client, run.status) };
+    if (ending === undefined) return { kind: "active", status: hideSecrets(run.status) };
     const { message } = readErrorBody(run.error);
     return {
       kind: "ended",
       status: run.status,
-      message: hideKey(client, `research \`${runId}\` ${ending}${message ? `: ${message}` : ""}`),
+      message: hideSecrets(`research \`${runId}\` ${ending}${message ? `: ${message}` : ""}`),
     };
   } catch (error) {
     if (!(error instanceof APIError) || error.status !== 404) {
-      return { kind: "unreachable", message: hideKey(client, describeError(error)) };
+      return { kind: "unreachable", message: hideSecrets(describeError(error)) };
     }
     return { kind: "ended", status: "unknown", message: `the provider does not know run \`${runId}\`` };
   }
-}
-
-/**
- * Replace the key wherever the provider, a proxy or `fetch` repeats it: messages are logged, and stored where tenants
- * read them.
- */
-function hideKey(client: Parallel, message: string): string {
-  return message.replaceAll(client.apiKey, "[PARALLEL_API_KEY]");
 }
 
 function describeError(error: unknown): string {

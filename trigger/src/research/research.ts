@@ -45,11 +45,6 @@ export interface Research {
   readonly endedAt: string | null;
 }
 
-/** The provider could not be reached before the step's time was over, so the run has to be resumed later. */
-export class UnreachableError extends Error {
-  override readonly name = "UnreachableError";
-}
-
 /** The seconds that the slowest processors take at most. */
 const DEFAULT_TIMEOUT_SECONDS = 2 * 60 * 60;
 /** The most attempts to order while the provider's limit per minute is reached; their pauses exceed a minute. */
@@ -57,7 +52,7 @@ const ORDER_ATTEMPTS = 12;
 
 /**
  * Conduct the research of one step. Failed research, missing inputs and an exceeded budget give a failed result, not an
- * error. Throws UnreachableError when the provider could not be reached before the step's time was over.
+ * error, and so does a provider that cannot be reached until the step's time is over.
  */
 export async function conductResearch(
   operation: Operation,
@@ -241,14 +236,11 @@ class Ordering {
     }
   }
 
-  /** Return the failure for a time-out. Throws UnreachableError if the provider could not be reached. */
+  /** Return the failure for a time-out, or for an answer that is refused. */
   #buildTimeout(order: ResearchOrder, pending: PendingState | Refusal | typeof WAITING): Failure {
     const research = `research \`${order.providerRunId ?? ""}\` of order \`${order.id}\``;
     if (pending.kind === "refused") return { code: "not_recorded", message: `${research}: ${pending.message}` };
-    if (pending.kind === "unreachable") {
-      throw new UnreachableError(`${research} gave no result within ${this.#seconds} s; at last ${pending.message}`);
-    }
-    const last = pending.kind === "active" ? `it is still ${pending.status}` : "another step asks for it";
+    const last = describePending(pending);
     const message =
       `${research} gave no result within ${this.#seconds} s; ${last}; the order stays open, ` +
       "and `dex orders collect` or a retry of the run takes its answer";
@@ -268,6 +260,11 @@ interface Refusal {
 }
 
 const WAITING = { kind: "waiting" } as const;
+
+function describePending(pending: PendingState | typeof WAITING): string {
+  if (pending.kind === "waiting") return "another step asks for it";
+  return pending.kind === "active" ? `it is still ${pending.status}` : `at last ${pending.message}`;
+}
 
 function describeWaiting({ action }: Placement): string {
   return action === "poll" ? "asking the provider" : "another step asks the provider";

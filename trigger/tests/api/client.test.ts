@@ -197,6 +197,22 @@ describe("what is not tried again", () => {
   });
 });
 
+describe("the internal key is in no message", () => {
+  const KEYS = {
+    "that an answer repeats": "a-key-of-the-engine",
+    "that `fetch` refuses as a header": "a-key\nof-it",
+  };
+  for (const [name, key] of Object.entries(KEYS)) {
+    test(name, async () => {
+      await using server = await startScriptedServer({ status: 401, body: `{"error": "who is ${key}?"}` });
+      const env = { DATA_ENGINE_API_URL: server.url, DATA_ENGINE_INTERNAL_API_KEY: key };
+      const config = buildConfig(server.url, { apiKey: readInternalApi(env).apiKey });
+      const { message } = await catchError(internalPost(config, PATH, {}));
+      assert.ok(message.includes("[DATA_ENGINE_INTERNAL_API_KEY]") && !message.includes(key), message);
+    });
+  }
+});
+
 describe("what counts as stored", () => {
   const NOT_STORED: Record<string, string> = {
     "no data": "{}",
@@ -249,7 +265,7 @@ describe("what counts as stored", () => {
 });
 
 describe("settings", () => {
-  const env = { DATA_ENGINE_API_URL: "http://127.0.0.1:1/", DATA_ENGINE_INTERNAL_API_KEY: "k" };
+  const env = { DATA_ENGINE_API_URL: "http://127.0.0.1:1/", DATA_ENGINE_INTERNAL_API_KEY: "the-internal-key" };
 
   test("the address loses its trailing slash", () => {
     assert.equal(readInternalApi(env).apiUrl, "http://127.0.0.1:1");

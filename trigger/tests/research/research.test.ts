@@ -14,7 +14,7 @@ import { parseStepConfig, type Operation, type StepConfig } from "../../src/rese
 import { createParallelProvider } from "../../src/research/parallel.js";
 import { MaybeBoughtError, NotBoughtError } from "../../src/research/provider.js";
 import type { Action, OrderEnd, Placement, PlacementRequest, StepOrders } from "../../src/research/orders.js";
-import { conductResearch, UnreachableError, type Research } from "../../src/research/research.js";
+import { conductResearch, type Research } from "../../src/research/research.js";
 import { SettingError } from "../../src/settings.js";
 import { createRecordingLogger, startScriptedServer } from "../loopback.js";
 
@@ -325,20 +325,18 @@ describe("each end at the provider", () => {
     assert.equal(result.status, "found");
   });
 
-  test("refused to the end of its time: the run is left, with the provider's own words", async () => {
+  test("refused to the end of its time: the step fails then, with the provider's own words", async () => {
     const refused = {
       status: 401,
       body: '{"type": "error", "error": {"ref_id": "ref_1", "message": "the key was revoked"}}',
     };
     await using provider = await startScriptedServer(ORDERED, refused);
     const book = new OrderBook();
-    await assert.rejects(
-      conduct({ base: provider.url, config: { timeout_seconds: 0.1 }, book }),
-      (error) =>
-        error instanceof UnreachableError &&
-        /`trun_1` .* gave no result within 0\.1 s; at last the provider answered 401: the key was revoked/.test(
-          error.message,
-        ),
+    const { result } = await conduct({ base: provider.url, config: { timeout_seconds: 0.1 }, book });
+    assert.equal(result.error?.code, "provider_timeout");
+    assert.match(
+      result.error.message,
+      /`trun_1` .* gave no result within 0\.1 s; at last the provider answered 401: the key was revoked/,
     );
     assert.deepEqual([book.status, book.events.at(-1)], ["open", "released"]);
   });

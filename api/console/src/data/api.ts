@@ -2,6 +2,8 @@
 import { parseJson } from "./json";
 
 const STORED_KEY = "dex.key";
+/** The event of the window after the API refused a key, such as a token that was revoked; `detail` is the Problem. */
+export const KEY_REFUSED = "dex.key-refused";
 
 /** An error response of the API, with its message, code and hint. */
 export class Problem extends Error {
@@ -56,8 +58,10 @@ export async function sendRequest(path: string, options: RequestOptions = {}): P
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Problem("The API does not answer.", 0, "no_answer", "Check that it runs and that you are online.");
   }
-  if (!response.ok) throw await readProblem(response);
-  return response;
+  if (response.ok) return response;
+  const problem = await readProblem(response);
+  if (problem.status === 401) dispatchEvent(new CustomEvent(KEY_REFUSED, { detail: problem }));
+  throw problem;
 }
 
 /** Responses that were requested before their page is drawn, by path; each is used once. */

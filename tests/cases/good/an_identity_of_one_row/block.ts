@@ -2,7 +2,14 @@
 import type { Json } from "../../json/exact.js";
 import { readPath } from "../../paths/read.js";
 import type { PersistStep } from "../step.js";
-import { storeRow, type FilterValue, type ProvidedColumns, type RowBlock, type SourceColumns } from "../store.js";
+import {
+  storeRow,
+  type FilterValue,
+  type ProvidedColumns,
+  type ProvidedFilters,
+  type RowBlock,
+  type SourceColumns,
+} from "../store.js";
 
 /** A row of `people`, as the API answers it. */
 export interface PersonRow extends ProvidedColumns {
@@ -21,7 +28,7 @@ export interface PersonBody extends SourceColumns {
 }
 
 /** The filters of `POST /api/v1/people/query`. */
-export interface PersonFilters {
+export interface PersonFilters extends ProvidedFilters {
   readonly identity?: FilterValue<string>;
 }
 

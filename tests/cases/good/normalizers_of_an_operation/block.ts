@@ -2,7 +2,7 @@
 import type { Json, Numeral } from "../../json/exact.js";
 import { readPath } from "../../paths/read.js";
 import type { PersistStep } from "../step.js";
-import { storeRow, type ProvidedColumns, type RowBlock, type SourceColumns } from "../store.js";
+import { storeRow, type ProvidedColumns, type ProvidedFilters, type RowBlock, type SourceColumns } from "../store.js";
 
 /** A row of `people`, as the API answers it. */
 export interface PersonRow extends ProvidedColumns {
@@ -23,7 +23,7 @@ export interface PersonBody extends SourceColumns {
 }
 
 /** The filters of `POST /api/v1/people/query`. */
-export type PersonFilters = Record<string, never>;
+export type PersonFilters = ProvidedFilters;
 
 /** People. */
 export async function persistPeople(step: PersistStep): Promise<void> {

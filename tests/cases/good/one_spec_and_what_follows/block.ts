@@ -2,7 +2,14 @@
 import type { Json, Numeral } from "../../json/exact.js";
 import { readPath } from "../../paths/read.js";
 import type { PersistStep } from "../step.js";
-import { storeRow, type FilterValue, type ProvidedColumns, type RowBlock, type SourceColumns } from "../store.js";
+import {
+  storeRow,
+  type FilterValue,
+  type ProvidedColumns,
+  type ProvidedFilters,
+  type RowBlock,
+  type SourceColumns,
+} from "../store.js";
 
 /** A row of `quotes`, as the API answers it. */
 export interface QuoteRow extends ProvidedColumns {
@@ -24,7 +31,7 @@ export interface QuoteBody extends SourceColumns {
 }
 
 /** The filters of `POST /api/v1/quotes/query`. */
-export interface QuoteFilters {
+export interface QuoteFilters extends ProvidedFilters {
   readonly symbol?: FilterValue<string>;
   readonly exchange?: FilterValue<string>;
 }

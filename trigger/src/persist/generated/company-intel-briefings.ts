@@ -2,7 +2,14 @@
 import type { Json } from "../../json/exact.js";
 import { readPath } from "../../paths/read.js";
 import type { PersistStep } from "../step.js";
-import { storeRow, type FilterValue, type ProvidedColumns, type RowBlock, type SourceColumns } from "../store.js";
+import {
+  storeRow,
+  type FilterValue,
+  type ProvidedColumns,
+  type ProvidedFilters,
+  type RowBlock,
+  type SourceColumns,
+} from "../store.js";
 
 /** A row of `company_intel_briefings`, as the API answers it. */
 export interface CompanyIntelBriefingRow extends ProvidedColumns {
@@ -30,7 +37,7 @@ export interface CompanyIntelBriefingBody extends SourceColumns {
 }
 
 /** The filters of `POST /api/v1/company-intel-briefings/query`. */
-export interface CompanyIntelBriefingFilters {
+export interface CompanyIntelBriefingFilters extends ProvidedFilters {
   readonly company_domain?: FilterValue<string>;
   readonly client_company_name?: FilterValue<string>;
 }

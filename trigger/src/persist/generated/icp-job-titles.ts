@@ -2,7 +2,14 @@
 import type { Json } from "../../json/exact.js";
 import { readPath } from "../../paths/read.js";
 import type { PersistStep } from "../step.js";
-import { storeRow, type FilterValue, type ProvidedColumns, type RowBlock, type SourceColumns } from "../store.js";
+import {
+  storeRow,
+  type FilterValue,
+  type ProvidedColumns,
+  type ProvidedFilters,
+  type RowBlock,
+  type SourceColumns,
+} from "../store.js";
 
 /** A row of `icp_job_titles`, as the API answers it. */
 export interface IcpJobTitlesRow extends ProvidedColumns {
@@ -28,7 +35,7 @@ export interface IcpJobTitlesBody extends SourceColumns {
 }
 
 /** The filters of `POST /api/v1/icp-job-titles/query`. */
-export interface IcpJobTitlesFilters {
+export interface IcpJobTitlesFilters extends ProvidedFilters {
   readonly company_domain?: FilterValue<string>;
 }
 

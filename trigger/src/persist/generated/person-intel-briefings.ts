@@ -2,7 +2,14 @@
 import type { Json } from "../../json/exact.js";
 import { readPath } from "../../paths/read.js";
 import type { PersistStep } from "../step.js";
-import { storeRow, type FilterValue, type ProvidedColumns, type RowBlock, type SourceColumns } from "../store.js";
+import {
+  storeRow,
+  type FilterValue,
+  type ProvidedColumns,
+  type ProvidedFilters,
+  type RowBlock,
+  type SourceColumns,
+} from "../store.js";
 
 /** A row of `person_intel_briefings`, as the API answers it. */
 export interface PersonIntelBriefingRow extends ProvidedColumns {
@@ -36,7 +43,7 @@ export interface PersonIntelBriefingBody extends SourceColumns {
 }
 
 /** The filters of `POST /api/v1/person-intel-briefings/query`. */
-export interface PersonIntelBriefingFilters {
+export interface PersonIntelBriefingFilters extends ProvidedFilters {
   readonly person_linkedin_url?: FilterValue<string>;
   readonly person_current_company_name?: FilterValue<string>;
   readonly client_company_name?: FilterValue<string>;
