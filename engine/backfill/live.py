@@ -204,7 +204,7 @@ class LiveUpsert:
         ]
         if any(value is HELD for value in extracted.values()):
             values = {column.name: wrap_document(posted.get(column.name)) for column in self.fold.reading.held_fields}
-            cursor = await connection.execute(self.compare_sql, {**values, "step_id": step.id})
+            cursor = await connection.execute(self.compare_sql, {**values, "Step": step.id})
             (row,) = await cursor.fetchall()
             differing += [name for name, differs in zip(values, row, strict=True) if differs]
         message = "the posted value is not the one the step result has"

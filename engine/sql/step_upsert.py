@@ -21,7 +21,7 @@ where step_result_id = %(id)s::uuid and spec = %(spec)s and not reasons @> %(rea
 
 
 def build_compare_documents_sql(reading: Reading) -> str:
-    """Build the query for whether each posted document differs from that of the step result `step_id`.
+    """Build the query for whether each posted document differs from that of the step result `Step`.
 
     Only for documents that Postgres copies itself (held fields).
     """
@@ -35,5 +35,5 @@ def build_compare_documents_sql(reading: Reading) -> str:
 select {tests or "true"}
 from step_results as source
 cross join lateral {document} as document
-where source.id = %(step_id)s::uuid
+where source.id = %(Step)s::uuid
 """

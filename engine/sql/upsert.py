@@ -44,23 +44,23 @@ _OWNER_CHECK = """\
 
 #: Make the newest step result that contributes to the row pending, so that the next sweep computes the row again.
 _PENDING = """\
-    delete from step_persistence where spec = %(spec)s and exists (select from "Upserted") and step_result_id = (
+    delete from step_persistence where spec = %(Spec)s and exists (select from "Upserted") and step_result_id = (
         select lineage.step_result_id
         from row_lineage as lineage join step_results as source on source.id = lineage.step_result_id
-        where lineage.org_id = %(org_id)s::uuid and lineage.unit = %(unit)s::uuid
+        where lineage.org_id = %(org_id)s::uuid and lineage.unit = %(Unit)s::uuid
         order by source.recorded_at desc, source.id desc limit 1
     )"""
 
 #: Record the lineage of a step result that an upsert names before it is recorded; the row is computed from it later.
 _CLAIM = """\
     insert into row_lineage as known (org_id, unit, step_result_id, spec, row_id, parent)
-    select %(org_id)s::uuid, %(unit)s::uuid, %(source_step_result_id)s::uuid, %(spec)s, id, %(parent)s::jsonb
+    select %(org_id)s::uuid, %(Unit)s::uuid, %(source_step_result_id)s::uuid, %(Spec)s, id, %(Parent)s::jsonb
     from "Upserted" where %(source_step_result_id)s::uuid is not null
     on conflict (org_id, unit, step_result_id) do update set row_id = excluded.row_id"""
 
 #: Lock the rows that are computed together with this one (the unit), in a statement before the upsert, so that the
 #: upsert sees what the last writer committed.
-LOCK_UNIT_SQL = "select pg_advisory_xact_lock(%(lock)s::bigint)"
+LOCK_UNIT_SQL = "select pg_advisory_xact_lock(%(Lock)s::bigint)"
 
 
 def list_written_columns(plan: Plan) -> tuple[str, ...]:
@@ -146,8 +146,9 @@ def build_placeholder(name: str, type_name: str) -> str:
 def build_upsert_sql(plan: Plan) -> str:
     """Build the statement of one live upsert, to be executed after LOCK_UNIT_SQL.
 
-    Parameters: `org_id`, `spec`, the id `unit` and the parent key `parent` of the rows that are computed together with
+    Parameters: `org_id`, `Spec`, the id `Unit` and the parent key `Parent` of the rows that are computed together with
     this one (engine/rows/units.py), every field and the source columns by name; `source_recorded_at` null means now.
+    Those with a capital letter are no column's: a spec may call its columns `unit` or `parent`.
 
     Returns one row: `submission_ok`, `run_ok`, `step_ok` (whether the source is the organisation's), `outcome`, then
     the stored row: its scalar columns as one JSON text, and each document as text. `outcome` is null if nothing was

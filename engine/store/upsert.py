@@ -117,8 +117,8 @@ class Upsert:
         results: list[TextRow] = [()] * len(parameter_sets)
         missing = list(range(len(parameter_sets)))
         for _ in range(_MAX_ATTEMPTS):
-            locks = sorted({parameter_sets[index]["lock"] for index in missing})
-            statements = [Statement(upsert.LOCK_UNIT_SQL, {"lock": lock}) for lock in locks]
+            locks = sorted({parameter_sets[index]["Lock"] for index in missing})
+            statements = [Statement(upsert.LOCK_UNIT_SQL, {"Lock": lock}) for lock in locks]
             statements += [Statement(self.sql, parameter_sets[index]) for index in missing]
             answers = (await run_as_tenant(connection, org_id, statements))[len(locks) :]
             for index, (answer,) in zip(missing, answers, strict=True):
@@ -149,10 +149,10 @@ class Upsert:
         (lock,) = list_locks(self.plan.name, [unit])
         return {
             "org_id": org_id,
-            "spec": self.plan.name,
-            "unit": unit.id,
-            "parent": unit.parent,
-            "lock": lock,
+            "Spec": self.plan.name,
+            "Unit": unit.id,
+            "Parent": unit.parent,
+            "Lock": lock,
             **{name: row.get(name) for name in SOURCE_COLUMNS},
             **{column.name: row.get(column.name) for column in self.plan.fields},
             **documents,

@@ -2,12 +2,16 @@
 
 import pytest
 
+from engine.backfill.preview import Preview
+from engine.backfill.run import run_backfill
+from engine.sql.step_results import Scope
 from tests.database.conftest import World
 
 WORDS = (  # noqa: SIM905 - a text of words, read as one
     "ordinal overtaken staged stored excluded arriving upserted owner answer deleted reasons newer known"
     " late source document documents output context held held_0 small scalars outcome wanted content found version"
     " shown page at ledger entry read rows_ value values select user order group table default offset_ at_time"
+    " unit spec lock cells step_id"
 ).split()
 LONG = "a_name_as_long_as_postgres_keeps_it_and_not_one_letter_longer_x"
 
@@ -23,7 +27,8 @@ def test_columns_named_after_the_words_of_our_sql(world: World, many: bool) -> N
     plan = world.create_spec("\n".join(lines), head=head)
     element = {"key": "K", "text": "as it is", "body": {"n": 1}}
     output = {"symbol": "A", "elements": [element], **element}
-    first = world.add_step(world.add_run(), "finance.fetch.quotes", output, at=1)
+    run = world.add_run()
+    first = world.add_step(run, "finance.fetch.quotes", output, at=1)
     assert world.upsert_live(plan, first) == ["written"]
     live = world.read_rows(plan)
     world.delete_rows(plan)
@@ -31,6 +36,15 @@ def test_columns_named_after_the_words_of_our_sql(world: World, many: bool) -> N
     assert world.read_rows(plan) == live
     assert world.upsert_live(plan, first) == ["unchanged"]
     assert world.run_backfill(plan, all=True).outcomes == {"unchanged": 1}
+    (row,) = world.extract_step(plan, first).rows
+    for outcome in ("written", "unchanged"):
+        (by_hand,) = world.upsert_rows(plan, run.org, {**row, "parent": "of no step result"})
+        assert by_hand.outcome == outcome
+    world.delete_rows(plan)
+    preview = Preview(plan)
+    world.loop.run(run_backfill(world.dsn, plan, Scope(), dry_run=True, preview=preview))
+    (added,) = preview.as_dict()["added"]
+    assert len(added["cells"]) == len(names), "each column is shown"
 
 
 HEAD = """

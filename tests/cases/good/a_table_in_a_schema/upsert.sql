@@ -38,15 +38,15 @@ and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded
     or stored."source_step_result_id" is distinct from excluded."source_step_result_id")
     returning stored.*
 ), "Pending" as (
-    delete from step_persistence where spec = %(spec)s and exists (select from "Upserted") and step_result_id = (
+    delete from step_persistence where spec = %(Spec)s and exists (select from "Upserted") and step_result_id = (
         select lineage.step_result_id
         from row_lineage as lineage join step_results as source on source.id = lineage.step_result_id
-        where lineage.org_id = %(org_id)s::uuid and lineage.unit = %(unit)s::uuid
+        where lineage.org_id = %(org_id)s::uuid and lineage.unit = %(Unit)s::uuid
         order by source.recorded_at desc, source.id desc limit 1
     )
 ), "Claim" as (
     insert into row_lineage as known (org_id, unit, step_result_id, spec, row_id, parent)
-    select %(org_id)s::uuid, %(unit)s::uuid, %(source_step_result_id)s::uuid, %(spec)s, id, %(parent)s::jsonb
+    select %(org_id)s::uuid, %(Unit)s::uuid, %(source_step_result_id)s::uuid, %(Spec)s, id, %(Parent)s::jsonb
     from "Upserted" where %(source_step_result_id)s::uuid is not null
     on conflict (org_id, unit, step_result_id) do update set row_id = excluded.row_id
 ), answer as (
