@@ -1,11 +1,13 @@
 """Rows are a function of the research: what is corrected, remapped, moved or deleted takes its traces with it."""
 
+import threading
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
-from engine.backfill.versions import SpecOutdated
+from engine.backfill.versions import SpecOutdated, register_versions
 from engine.plan import Plan
 from engine.store.errors import StoreRefused
 from tests.database.conftest import THINGS, World, build_head
@@ -334,3 +336,23 @@ def test_an_older_version_of_a_spec_leaves_its_work_pending(world: World, plan: 
     (account,) = world.repair_run(run, plan)
     assert account.pending == 1 and "not the one that was registered last" in account.error
     assert read(world, plan, "note") == [(None,)]
+
+
+def test_what_goes_while_a_version_is_registered_is_pending_no_more(world: World, plan: Plan) -> None:
+    """Deleted or changed in a transaction that ends only after the registration has seen the step results as found."""
+    run = world.add_run()
+    deleted, failed, _ = (world.add_step(run, THINGS, {"version": "v", "note": str(at)}, at=at) for at in range(3))
+    world.run_backfill(plan)
+    newer = world.compile_plan(FIELDS.replace("output.note", "output.notes"), head=HEAD)
+    with psycopg.connect(world.dsn) as other:
+        other.execute("delete from step_results where id = %s", [deleted])
+        other.execute("update step_results set status = 'failed' where id = %s", [failed])
+        ending = threading.Timer(0.5, other.commit)
+        ending.start()
+        world.loop.run(register_versions(world.own, [newer]))
+        ending.join()
+    (account,) = world.read_accounts(newer)
+    assert (account["found"], account["pending"]) == (1, 1)
+    world.run_backfill(newer)
+    (account,) = world.read_accounts(newer)
+    assert (account["found"], account["pending"], account["stale_rows"]) == (1, 0, 0)
