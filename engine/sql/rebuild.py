@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.plan import Plan
+from engine.rows.units import get_unit_fields
+from engine.spec.vocabulary import OnAbsent
 from engine.sql.identifiers import quote, quote_table
 
 #: Lock the spec for a rebuild, so that there is one at a time.
@@ -164,10 +166,11 @@ def build_new_table_sql(table: str, new_table: str) -> str:
 
 
 def build_unsourced_condition(source: str) -> str:
-    """Return the condition that no existing step result gives a row."""
+    """Return the condition that no existing step result gives a row; one that is being executed gives none yet."""
     return (
         f"({source}.source_step_result_id is null or not exists"
-        f" (select from step_results as step where step.id = {source}.source_step_result_id))"
+        f" (select from step_results as step where step.id = {source}.source_step_result_id"
+        " and step.status::text not in ('queued', 'running', 'retrying')))"
     )
 
 
@@ -175,6 +178,33 @@ def build_select_unsourced_sql(table: str) -> str:
     """Select the ids of the rows without a step result, newest first."""
     unsourced = build_unsourced_condition("old")
     return f"select old.id from {quote_table(table)} as old where {unsourced} order by old.updated_at desc, old.id"
+
+
+def build_stranded_rows_sql(plan: Plan) -> str:
+    """Select the rows that their step result does not give, though it exists: id, organisation, the key of their unit.
+
+    Parameter: `spec`. The step result was changed or moved while its lineage was not written yet.
+    """
+    keys = "".join(f", stored.{quote(column.name)}" for column in get_unit_fields(plan))
+    given = "lineage.row_id = stored.id"
+    if plan.on_absent is OnAbsent.DELETE:  # lineage names the parent key instead of the rows
+        given = " and ".join(
+            [
+                "lineage.org_id = stored.org_id",
+                *(
+                    f"(lineage.parent ->> '{column.name}')::{column.type.sql} is not distinct from"
+                    f" stored.{quote(column.name)}"
+                    for column in plan.parent_key
+                ),
+            ]
+        )
+    return f"""
+select stored.id::text, stored.org_id::text{keys} from {quote_table(plan.table)} as stored
+where not {build_unsourced_condition("stored")} and not exists (
+    select from row_lineage as lineage
+    where lineage.step_result_id = stored.source_step_result_id and lineage.spec = %(spec)s and {given}
+)
+"""
 
 
 def build_copy_rows_sql(plan: Plan, new_table: str, columns: Sequence[str], cast: Sequence[str]) -> str:

@@ -7,25 +7,29 @@ The steps of `rebuild_spec`:
   3. fill it from the step results, by a backfill under a temporary spec name; repeat that for what arrives meanwhile
   4. in one transaction: copy the rows without a step result, take over ids, drop the table and rename the new one
   5. backfill under the spec's own name, which finds every row as it should be, and writes ledger and lineage
+  6. compute the rows again whose step result was changed or moved before its lineage was written
 Killed before the swap, it leaves a table that the next rebuild drops; killed after it, step results are pending.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain, count
 from typing import Final
 
+from engine.backfill.lineage import Lineage
 from engine.backfill.run import run_backfill
 from engine.backfill.versions import register_versions
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS
+from engine.rows.units import build_unit, get_unit_fields
 from engine.sql import rebuild
 from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import wrap_errors
 from engine.tables.compare import is_key_nullable, list_key_indexes, list_left_indexes, list_superfluous_indexes
-from engine.tables.ddl import build_unique_index, shorten_identifier, spell_type
+from engine.tables.ddl import build_index_name, build_unique_index, shorten_identifier, spell_type
 from engine.tables.inspect import read_table
 from engine.tables.query_indexes import list_missing_indexes
 from engine.tables.rebuild_swap import Rebuild, RebuildRefused, RebuildReport, forget_specs, swap_with_retry
@@ -66,7 +70,23 @@ async def rebuild_spec(
         # They may have queued step results for the new table's temporary spec.
         await forget_specs(connection, [work.new_plan.name], work.new_plan.name)
     result.account = (await run_backfill(dsn, plan, Scope())).account
+    if await _queue_stranded_rows(dsn, plan):
+        await run_backfill(dsn, plan, Scope())
     return result
+
+
+async def _queue_stranded_rows(dsn: str, plan: Plan) -> bool:
+    """Queue the rows that their step result does not give any more; return whether there are any.
+
+    A change of a step result queues the rows that its lineage names. Between the last round that filled the new table
+    and step 5 there is none under the spec's name.
+    """
+    names = [column.name for column in get_unit_fields(plan)]
+    async with wrap_errors(), await connect(dsn) as connection:
+        rows = await fetch_rows(connection, rebuild.build_stranded_rows_sql(plan), {"spec": plan.name})
+        units = {build_unit(plan, org_id, dict(zip(names, key, strict=True))): row_id for row_id, org_id, *key in rows}
+        await Lineage(plan, connection).queue_stale(list(units.items()))
+    return bool(units)
 
 
 async def _lock_spec(connection: Connection, plan: Plan) -> None:
@@ -146,19 +166,19 @@ async def _create_indexes(work: Rebuild) -> None:
             work.renames.append((own, name))
     created = await read_table(connection, work.new_plan.table)
     assert created is not None
+    suffixes = []
     nulls_equal = is_key_nullable(work.new_plan, created)
     if not any(index.nulls_equal or not nulls_equal for index in list_key_indexes(work.plan, created)):
+        suffixes.append("dedup")
         await connection.execute(
             build_unique_index(work.new_plan.table, work.plan.conflict, nulls_equal=nulls_equal, suffix="dedup")
         )
     for wanted in list_missing_indexes(work.new_plan, created):
+        suffixes.append(wanted.suffix)
         await connection.execute(wanted.build_sql(work.new_plan.table))
-    created = await read_table(connection, work.new_plan.table)
-    assert created is not None
-    known = {own for own, _ in (*work.renames, *work.constraints)}
-    before, after = (f"idx_{plan.table.rpartition('.')[2]}_" for plan in (work.new_plan, work.plan))
-    taken = {name for _, name in work.renames}
-    for index in created.indexes:
-        name = shorten_identifier(after + index.name.removeprefix(before))
-        if index.name not in known and index.name.startswith(before) and name not in taken:
-            work.renames.append((index.name, name))
+    for suffix in suffixes:
+        taken = {name for _, name in work.renames}
+        ends = chain([suffix], (f"{suffix}_{number}" for number in count(2)))
+        usual = (build_index_name(work.plan.table, end) for end in ends)
+        own = build_index_name(work.new_plan.table, suffix)
+        work.renames.append((own, next(name for name in usual if name not in taken)))
