@@ -6,10 +6,12 @@ from engine.rows.reading import Reading
 from engine.sql.held_documents import build_held_value, collect_held_roots
 from engine.sql.identifiers import quote
 from engine.sql.json_paths import build_detoast_subquery
+from engine.sql.upsert import LATEST_TIME
 
-#: Select a step result of an organisation by id.
-SELECT_STEP_SQL = """
-select status::text, result_status, operation_id, submission_id::text, pipeline_run_id::text
+#: Select a step result of an organisation by id, with whether the time that the upsert gives for it is not far ahead.
+SELECT_STEP_SQL = f"""
+select status::text, result_status, operation_id, submission_id::text, pipeline_run_id::text,
+    coalesce(%(time)s::timestamptz <= {LATEST_TIME}, true)
 from step_results where id = %(id)s::uuid and org_id = %(org_id)s::uuid
 """
 

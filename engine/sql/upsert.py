@@ -25,8 +25,12 @@ _SOURCE_TIME_CHANGES = (
     " and stored.source_recorded_at is distinct from excluded.source_recorded_at)"
 )
 
-#: Whether the sources belong to the organisation and to each other.
-_OWNER_CHECK = """\
+#: The latest time that a source may give: a later one would win over all that is recorded until then. Migration 020 has
+#: the same limit for step results. It is the database's clock that counts, since step results have their times from it.
+LATEST_TIME = "clock_timestamp() + interval '5 minutes'"
+
+#: Whether the sources belong to the organisation and to each other, and their time is not far ahead.
+_OWNER_CHECK = f"""\
     select
         (arriving.source_submission_id is null or exists (
             select from submissions where id = arriving.source_submission_id and org_id = arriving.org_id
@@ -39,8 +43,10 @@ _OWNER_CHECK = """\
             select from step_results where id = arriving.source_step_result_id and org_id = arriving.org_id
             and pipeline_run_id = coalesce(arriving.source_pipeline_run_id, pipeline_run_id)
             and submission_id = coalesce(arriving.source_submission_id, submission_id)
-        )) as step_ok
+        )) as step_ok,
+        arriving.source_recorded_at <= {LATEST_TIME} as time_ok
     from "Arriving" as arriving"""
+_OWNER_OK = "owner.submission_ok and owner.run_ok and owner.step_ok and owner.time_ok"
 
 #: Make the newest step result that contributes to the row pending, so that the next sweep computes the row again.
 _PENDING = """\
@@ -150,10 +156,10 @@ def build_upsert_sql(plan: Plan) -> str:
     this one (engine/rows/units.py), every field and the source columns by name; `source_recorded_at` null means now.
     Those with a capital letter are no column's: a spec may call its columns `unit` or `parent`.
 
-    Returns one row: `submission_ok`, `run_ok`, `step_ok` (whether the source is the organisation's), `outcome`, then
-    the stored row: its scalar columns as one JSON text, and each document as text. `outcome` is null if nothing was
-    written and the snapshot has no row: the source is refused, a trigger discarded the row, or another writer
-    inserted one after the snapshot.
+    Returns one row: `submission_ok`, `run_ok`, `step_ok` (whether the source is the organisation's), `time_ok` (whether
+    its time is not far ahead), `outcome`, then the stored row: its scalar columns as one JSON text, and each document
+    as text. `outcome` is null if nothing was written and the snapshot has no row: the source is refused, a trigger
+    discarded the row, or another writer inserted one after the snapshot.
     """
     columns = list_written_columns(plan)
     answer_columns = build_answer_columns(plan, list_columns(plan), "upserted")
@@ -167,7 +173,7 @@ with "Arriving" as materialized (
     insert into {quote_table(plan.table)} as stored ({quote_names(columns)})
     select {quote_names(columns, "arriving.")}
     from "Arriving" as arriving, "Owner" as owner
-    where owner.submission_ok and owner.run_ok and owner.step_ok
+    where {_OWNER_OK}
     {build_on_conflict(plan, _SOURCE_TIME_CHANGES)}
     returning stored.*
 ), "Pending" as (
@@ -179,7 +185,8 @@ with "Arriving" as materialized (
     union all
 {_build_unwritten_answer(plan)}
 )
-select owner.submission_ok, owner.run_ok, owner.step_ok, answer.* from "Owner" as owner left join answer on true
+select owner.submission_ok, owner.run_ok, owner.step_ok, owner.time_ok, answer.*
+from "Owner" as owner left join answer on true
 """
 
 
@@ -212,4 +219,4 @@ def _build_unwritten_answer(plan: Plan) -> str:
         {build_key_lookup(plan, "arriving")}
         limit 1
     ) as stored
-    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok and owner.step_ok"""
+    where not exists (select from "Upserted") and {_OWNER_OK}"""

@@ -1,7 +1,7 @@
 """Rows are a function of the research: what is corrected, remapped, moved or deleted takes its traces with it."""
 
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -9,6 +9,7 @@ import pytest
 
 from engine.backfill.versions import SpecOutdated, register_versions
 from engine.plan import Plan
+from engine.rows.extract import Rejected
 from engine.store.errors import StoreRefused
 from tests.database.conftest import THINGS, World, build_head
 
@@ -210,6 +211,27 @@ def test_a_time_far_ahead_is_held_to_the_clock(world: World, plan: Plan) -> None
 
 
 # --- live ---
+
+
+def test_how_far_ahead_a_source_lies_is_told_by_the_clock_of_the_database(world: World, plan: Plan) -> None:
+    """Its clock is an hour ahead of ours; a step result has its time from it, and so has what a runner posts."""
+    run = world.add_run()
+    world.db.execute("create schema shifted")
+    world.db.execute("grant usage on schema shifted to public")
+    world.db.execute(
+        "create function shifted.clock_timestamp() returns timestamptz language sql"
+        " as $$ select pg_catalog.clock_timestamp() + interval '1 hour' $$"
+    )
+    world.loop.run(world.own.execute("set search_path = shifted, pg_catalog, public"))
+    row = {"version": "v", "note": "from an hour ahead", "score": None}
+    times = [datetime.now(UTC) + timedelta(minutes=minutes) for minutes in (64, 66)]
+    (stored,) = world.upsert_rows(plan, run.org, {**row, "source_recorded_at": times[0]})
+    assert stored.outcome == "written"
+    step = world.add_step(run, THINGS, {"version": "v", "note": "recorded"})
+    for named in ({}, {"source_step_result_id": step}):
+        with pytest.raises(Rejected, match="five minutes ahead of the database's clock"):
+            world.upsert_rows(plan, run.org, {**row, **named, "source_recorded_at": times[1]})
+    assert read(world, plan, "note", "source_recorded_at") == [("from an hour ahead", times[0])]
 
 
 def test_an_upsert_that_names_its_step_result_answers_what_is_stored(world: World, plan: Plan) -> None:

@@ -19,13 +19,14 @@ with "Arriving" as materialized (
             select from step_results where id = arriving.source_step_result_id and org_id = arriving.org_id
             and pipeline_run_id = coalesce(arriving.source_pipeline_run_id, pipeline_run_id)
             and submission_id = coalesce(arriving.source_submission_id, submission_id)
-        )) as step_ok
+        )) as step_ok,
+        arriving.source_recorded_at <= clock_timestamp() + interval '5 minutes' as time_ok
     from "Arriving" as arriving
 ), "Upserted" as (
     insert into "research"."people" as stored ("org_id", "name", "source_submission_id", "source_pipeline_run_id", "source_step_result_id", "source_recorded_at")
     select arriving."org_id", arriving."name", arriving."source_submission_id", arriving."source_pipeline_run_id", arriving."source_step_result_id", arriving."source_recorded_at"
     from "Arriving" as arriving, "Owner" as owner
-    where owner.submission_ok and owner.run_ok and owner.step_ok
+    where owner.submission_ok and owner.run_ok and owner.step_ok and owner.time_ok
     on conflict ("org_id", "name") do update set
     "source_submission_id" = excluded."source_submission_id",
     "source_pipeline_run_id" = excluded."source_pipeline_run_id",
@@ -62,6 +63,7 @@ and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded
         select * from "research"."people" as stored where stored."org_id" = arriving."org_id" and stored."name" = arriving."name"
         limit 1
     ) as stored
-    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok and owner.step_ok
+    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok and owner.step_ok and owner.time_ok
 )
-select owner.submission_ok, owner.run_ok, owner.step_ok, answer.* from "Owner" as owner left join answer on true
+select owner.submission_ok, owner.run_ok, owner.step_ok, owner.time_ok, answer.*
+from "Owner" as owner left join answer on true
