@@ -64,7 +64,8 @@ def build_search_document(plan: Plan) -> str:
         f"array_to_string({quote(name)}, ' ')" if plan.field(name).type.name == "text[]" else quote(name)
         for name in plan.search
     ]
-    return f"to_tsvector('{SEARCH_CONFIGURATION}', concat_ws(' ', {', '.join(parts)}))"
+    # An array, since a function takes at most 100 arguments
+    return f"to_tsvector('{SEARCH_CONFIGURATION}', array_to_string(array[{', '.join(parts)}]::text[], ' '))"
 
 
 def _build_condition(column: QueryColumn, condition: Condition, parameters: _Parameters) -> str:

@@ -1,10 +1,13 @@
 """Tables and columns may have any name a spec allows, the words of our own SQL included."""
 
+import json
+
 import pytest
 
 from engine.backfill.preview import Preview
 from engine.backfill.run import run_backfill
 from engine.sql.step_results import Scope
+from tests.api.loopback import internal_headers, read_data, run_api
 from tests.database.conftest import World
 
 WORDS = (  # noqa: SIM905 - a text of words, read as one
@@ -69,3 +72,19 @@ def test_tables_named_after_the_words_of_our_sql(world: World, table: str) -> No
     assert world.upsert_live(plan, step) == ["written"]
     assert world.upsert_live(plan, step) == ["unchanged"]
     assert world.run_backfill(plan, all=True).outcomes == {"unchanged": 1}
+
+
+def test_more_columns_and_paths_than_a_function_takes_arguments(world: World) -> None:
+    names = [f"c{number}" for number in range(120)]
+    lines = [f'{name}: {{type: text, path: "output.{name}"}}' for name in names]
+    head = HEAD.replace("number, parent", "c0") + f"search: [{', '.join(names)}]\n"
+    plan = world.create_spec("\n".join([*lines, 'body: {type: jsonb, path: "output"}']), head=head)
+    run = world.add_run()
+    world.add_step(run, "finance.fetch.quotes", {name: f"word {name}" for name in names})
+    world.run_backfill(plan)
+    with run_api(world.dsn, (plan,)) as api:
+        for words, found in (("c0 c119", [{"c7": "word c7"}]), ("c0 c120", [])):
+            assert read_data(api.query("quotes", run.org, {"q": words, "fields": ["c7"]})) == found
+        headers = {**internal_headers(run.org), "accept": "application/x-ndjson"}
+        exported = api.post("/api/v1/quotes/export", {"fields": [f"body.{name}" for name in names]}, headers=headers)
+        assert json.loads(exported.text) == {f"body.{name}": f"word {name}" for name in names}
