@@ -344,6 +344,24 @@ def test_one_unreadable_step_result_stops_nothing(world: World) -> None:
     assert [account.outcomes for account in world.repair_run(run, plan)] == [{"rejected": 1, "unchanged": 1}]
 
 
+@pytest.mark.parametrize("numbers", [("1.10", "1.1", "1.100"), ("1", "1.00", "1e0"), ("-0.0", "0", "0.0")])
+def test_a_numeric_key_has_one_spelling(world: World, numbers: tuple[str, ...]) -> None:
+    """Postgres regards them as one key: whichever comes first, the row is that of a fresh backfill."""
+    plan = world.create_spec(
+        FIELDS.replace(
+            'type: text, path: "output.version", normalize: [text]', 'type: numeric, path: "output.version"'
+        ),
+        head=HEAD,
+    )
+    run = world.add_run()
+    for at, number in enumerate(numbers):
+        step = world.add_step(run, THINGS, f'{{"version": {number}, "score": {number}, "note": "{at}"}}', at=at)
+        assert world.upsert_live(plan, step) == ["written"]
+    ((version, note),) = read(world, plan, "version", "note")
+    assert (str(version), note) == (min(numbers, key=len), "2")
+    assert_settled(world, plan)
+
+
 # --- versions ---
 
 
