@@ -245,16 +245,27 @@ def build_set_sequence_sql(new_table: str, column: str) -> str:
     )
 
 
+def build_release_ids_sql(plan: Plan, new_table: str) -> str:
+    """Give each row another id that has the id of a present row with another key: it took it over with an equal key."""
+    return (
+        f"update {quote_table(new_table)} as fresh set id = gen_random_uuid()\nfrom {quote_table(plan.table)} as old"
+        f"\nwhere old.id = fresh.id and not ({_build_key_match(plan)})"
+    )
+
+
 def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> str:
     """Give each row the id, the creation time and the columns outside the spec that the present row of its key has."""
     names = ("id", "created_at", *carried)
     changes = ", ".join(f"{quote(name)} = old.{quote(name)}" for name in names)
     key = ", ".join(f"{quote(name)}::text" for name in plan.conflict)
-    match = " and ".join(
-        f"fresh.{quote(name)}::text is not distinct from old.{quote(name)}::text" for name in plan.conflict
-    )
     return (
         f"update {quote_table(new_table)} as fresh set {changes}\nfrom (select distinct on ({key}) *"
-        f" from {quote_table(plan.table)} order by {key}, updated_at desc) as old\nwhere {match}"
+        f" from {quote_table(plan.table)} order by {key}, updated_at desc) as old\nwhere {_build_key_match(plan)}"
         " and fresh.id <> old.id"
+    )
+
+
+def _build_key_match(plan: Plan) -> str:
+    return " and ".join(
+        f"fresh.{quote(name)}::text is not distinct from old.{quote(name)}::text" for name in plan.conflict
     )

@@ -98,11 +98,22 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
 async def take_over_ids(work: Rebuild) -> None:
     """Give the rows of the new table the ids that the present rows with the same keys have."""
-    if not set(work.plan.conflict) <= work.table.columns.keys():
+    if not _has_key(work):
         return
     identities = await _read_identities(work)
     carried = [name for name in _list_extra_columns(work) if not identities.get(name)]
     await work.connection.execute(rebuild.build_take_over_sql(work.plan, work.new_plan.table, carried))
+
+
+async def _release_ids(work: Rebuild) -> None:
+    """Give up ids that were taken over before a present row got another key: its own row is to have them."""
+    if _has_key(work):
+        await work.connection.execute(rebuild.build_release_ids_sql(work.plan, work.new_plan.table))
+
+
+def _has_key(work: Rebuild) -> bool:
+    """Return whether the present table has all columns of the key."""
+    return set(work.plan.conflict) <= work.table.columns.keys()
 
 
 async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
@@ -112,6 +123,7 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
     async with connection.transaction():
         await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
         await connection.execute(f"lock table {work.table_name} in share row exclusive mode")
+        await _release_ids(work)
         await _copy_unsourced(work, result, drop_unsourced)
         await take_over_ids(work)
         parameters = {"name": plan.table}

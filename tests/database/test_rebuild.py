@@ -1,5 +1,6 @@
 """A changed key or type, through a table beside the old one that takes its place in one transaction."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -14,7 +15,9 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from engine.backfill.run import run_backfill
 from engine.plan import Plan
+from engine.sql.step_results import Scope
 from engine.tables.rebuild import rebuild_spec
 from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
 from tests.conftest import ROOT
@@ -354,6 +357,36 @@ def test_what_is_changed_meanwhile_leaves_no_row_behind(world: World, moment: st
     rows = [(row["org_id"], row["domain"]) for row in world.read_rows(after)]
     assert len(rows) == (12 if lists else 6), rows
     assert moved.org not in [org for org, _ in rows] and "d1.com" not in [domain for _, domain in rows]
+    assert_fresh(world, after)
+
+
+def test_an_id_is_that_of_its_key_whatever_changes_before_the_swap(world: World, before: Plan) -> None:
+    """Ids are taken over before the table is swapped; while it is in use, a present row gets another key."""
+    run = world.add_run()
+    steps = [world.add_step(run, THINGS, {"name": "n", "domain": f"d{at}.com", "size": at}, at=at) for at in (1, 2)]
+    world.run_backfill(before)
+    known, _ = read_ids(world, "name")["n"]
+    after = change(world, key="name, domain")
+
+    def change_key() -> None:
+        """Let the older one be the newest, once the row of the other one has taken over the id."""
+        with psycopg.connect(world.dsn, autocommit=True) as db:
+            while db.execute("select to_regclass('things_rebuild') is not null").fetchone() != (True,):
+                time.sleep(0.01)
+            while not db.execute("select from things_rebuild where id = %s", [known]).fetchall():
+                time.sleep(0.01)
+            db.execute("update step_results set finished_at = finished_at + interval '1 h' where id = %s", [steps[0]])
+        asyncio.run(run_backfill(world.dsn, before, Scope()))
+        user.commit()
+
+    with psycopg.connect(world.dsn) as user:
+        user.execute("lock table things in access share mode")
+        writer = threading.Thread(target=change_key)
+        writer.start()
+        rebuild(world, after)
+        writer.join()
+    assert {row["domain"] for row in world.read_rows(after)} == {"d1.com", "d2.com"}
+    assert read_ids(world, "domain")["d1.com"][0] == known
     assert_fresh(world, after)
 
 
