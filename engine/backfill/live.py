@@ -207,8 +207,8 @@ class LiveUpsert:
         if any(value is HELD for value in extracted.values()):
             values = {column.name: wrap_document(posted.get(column.name)) for column in self.fold.reading.held_fields}
             cursor = await connection.execute(self.compare_sql, {**values, "Step": step.id})
-            (row,) = await cursor.fetchall()
-            differing += [name for name, differs in zip(values, row, strict=True) if differs]
+            row = await cursor.fetchone()  # none where the step result was deleted meanwhile
+            differing += [name for name, differs in zip(values, row or (), strict=False) if differs]
         message = "the posted value is not the one the step result has"
         return [Reason("claim_differs", name, message) for name in differing]
 

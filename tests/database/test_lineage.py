@@ -246,6 +246,22 @@ def test_an_upsert_that_names_its_step_result_answers_what_is_stored(world: Worl
     assert_settled(world, plan)
 
 
+def test_an_upsert_whose_step_result_is_deleted_at_once_answers_what_is_stored(world: World) -> None:
+    """It is deleted as its rows are committed, before the posted document is compared with its own."""
+    plan = world.create_spec(f'{FIELDS}body: {{type: jsonb, path: "output.body"}}', head=HEAD)
+    world.db.execute(
+        "create function delete_source() returns trigger language plpgsql as $$ begin"
+        " delete from step_results where id = new.source_step_result_id; return null; end $$"
+    )
+    world.db.execute(
+        "create constraint trigger delete_source after insert on things deferrable initially deferred"
+        " for each row execute function delete_source()"
+    )
+    step = world.add_step(world.add_run(), THINGS, {"version": "v", "note": "n", "body": {"a": 1}})
+    assert world.upsert_live(plan, step) == ["written"]
+    assert read(world, plan, "note", "body") == [("n", '{"a": 1}')]
+
+
 def test_an_upsert_of_a_step_that_still_runs_is_written_as_given_and_folded_later(world: World, plan: Plan) -> None:
     run = world.add_run()
     step = world.add_step(run, THINGS, {"version": "right", "note": "stored"}, status="running")
