@@ -86,9 +86,10 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
     Raises RebuildRefused when the table stays in use, or has rows without a step result that do not fit the spec.
     """
-    await take_over_ids(work)  # most of them now, while nobody waits
     for attempt in range(_MOST_ATTEMPTS):
         try:
+            if attempt == 0:
+                await take_over_ids(work)  # most of them now, while nobody waits
             return await _swap_tables(work, drop_unsourced)
         except (errors.LockNotAvailable, errors.DeadlockDetected):
             await asyncio.sleep(min(attempt + 1, 5))
