@@ -14,6 +14,7 @@ Killed before the swap, it leaves a table that the next rebuild drops; killed af
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import chain, count
 from typing import Final
 
@@ -32,7 +33,15 @@ from engine.tables.compare import is_key_nullable, list_key_indexes, list_left_i
 from engine.tables.ddl import build_index_name, build_unique_index, shorten_identifier, spell_type
 from engine.tables.inspect import read_table
 from engine.tables.query_indexes import list_missing_indexes
-from engine.tables.rebuild_swap import Rebuild, RebuildRefused, RebuildReport, forget_specs, swap_with_retry
+from engine.tables.rebuild_swap import (
+    BOUND_LOCKS_SQL,
+    Rebuild,
+    RebuildRefused,
+    RebuildReport,
+    forget_specs,
+    retry_locked,
+    swap_with_retry,
+)
 
 #: How many backfills fill the new table, each for what arrived during the one before.
 _MOST_ROUNDS: Final = 5
@@ -56,8 +65,8 @@ async def rebuild_spec(
         ((schema,),) = await fetch_rows(connection, rebuild.SELECT_SCHEMA_SQL, {"oid": table.row.oid})
         work = Rebuild(plan, connection, schema, table)
         await _check_dependents(work)
-        await _remove_new_table(work)
-        await _create_new_table(work)
+        await retry_locked(plan, partial(_remove_new_table, work))
+        await retry_locked(plan, partial(_create_new_table, work))
         report(f"{plan.name}: table `{work.new_plan.table}` made; filling it from the step results")
         for _ in range(_MOST_ROUNDS):
             account = (await run_backfill(dsn, work.new_plan, Scope())).account
@@ -105,7 +114,9 @@ async def _check_dependents(work: Rebuild) -> None:
 
 async def _remove_new_table(work: Rebuild) -> None:
     """Remove what a rebuild that was killed has left behind."""
-    await work.connection.execute(f"drop table if exists {quote_table(work.new_plan.table)}")
+    async with work.connection.transaction():
+        await work.connection.execute(BOUND_LOCKS_SQL)
+        await work.connection.execute(f"drop table if exists {quote_table(work.new_plan.table)}")
     await forget_specs(work.connection, [work.new_plan.name], work.new_plan.name)
 
 
@@ -114,7 +125,10 @@ async def _remove_new_table(work: Rebuild) -> None:
 
 async def _create_new_table(work: Rebuild) -> None:
     connection = work.connection
+    work.renames.clear()
+    work.constraints.clear()
     async with connection.transaction():
+        await connection.execute(BOUND_LOCKS_SQL)
         await connection.execute(rebuild.build_new_table_sql(work.plan.table, work.new_plan.table))
         for change in _list_column_changes(work):
             await connection.execute(f"alter table {quote_table(work.new_plan.table)} {change}")

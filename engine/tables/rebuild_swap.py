@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from psycopg import errors
 
@@ -20,8 +20,11 @@ from engine.store.connection import Connection, fetch_rows
 from engine.tables.catalog import Table
 from engine.tables.ddl import shorten_identifier
 
-#: How long the swap waits for the table: other transactions wait behind it meanwhile.
-_LOCK_TIMEOUT: Final = "1s"
+T = TypeVar("T")
+
+#: Limit how long a transaction waits for a table: others wait behind it meanwhile. Foreign keys lock the tables that
+#: they refer to, when a table is created as when it is dropped.
+BOUND_LOCKS_SQL: Final = "set local lock_timeout = '1s'"
 _MOST_ATTEMPTS: Final = 60
 #: The number of rows without a step result that are copied at a time.
 _COPY_SIZE: Final = 1000
@@ -86,14 +89,23 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
     Raises RebuildRefused when the table stays in use, or has rows without a step result that do not fit the spec.
     """
-    for attempt in range(_MOST_ATTEMPTS):
+
+    async def swap() -> RebuildReport:
+        await _release_ids(work)
+        await take_over_ids(work)  # most of them now, while nobody waits
+        return await _swap_tables(work, drop_unsourced)
+
+    return await retry_locked(work.plan, swap)
+
+
+async def retry_locked(plan: Plan, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of `attempt`, tried again while it gets no lock. Raises RebuildRefused if it never does."""
+    for number in range(_MOST_ATTEMPTS):
         try:
-            if attempt == 0:
-                await take_over_ids(work)  # most of them now, while nobody waits
-            return await _swap_tables(work, drop_unsourced)
+            return await attempt()
         except (errors.LockNotAvailable, errors.DeadlockDetected):
-            await asyncio.sleep(min(attempt + 1, 5))
-    message = f"`{work.plan.table}` was in use each of {_MOST_ATTEMPTS} times that it was to be swapped"
+            await asyncio.sleep(min(number + 1, 5))
+    message = f"`{plan.table}`, or a table it refers to, was in use each of {_MOST_ATTEMPTS} times that it was needed"
     raise RebuildRefused(message, hint="end the long transactions that use it, then rebuild again")
 
 
@@ -122,7 +134,7 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
     connection, plan, new_plan = work.connection, work.plan, work.new_plan
     result = RebuildReport(plan.name)
     async with connection.transaction():
-        await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
+        await connection.execute(BOUND_LOCKS_SQL)
         await connection.execute(f"lock table {work.table_name} in share row exclusive mode")
         await _release_ids(work)
         await _copy_unsourced(work, result, drop_unsourced)

@@ -390,6 +390,28 @@ def test_an_id_is_that_of_its_key_whatever_changes_before_the_swap(world: World,
     assert_fresh(world, after)
 
 
+def test_nobody_waits_behind_a_rebuild_that_waits(world: World, before: Plan) -> None:
+    """Foreign keys of the new table lock submissions, which a long transaction has changed: others go on."""
+    run, _ = insert_quotes(world)
+    world.run_backfill(before)
+    after = change(world)
+    other = world.add_run()
+    with psycopg.connect(world.dsn) as long, psycopg.connect(world.dsn, autocommit=True) as short:
+        long.execute("update submissions set source = 'long' where id = %s", [run.submission])
+        rebuilding = threading.Thread(target=lambda: asyncio.run(rebuild_spec(world.dsn, after)))
+        rebuilding.start()
+        waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        while not short.execute(waiting).fetchall():
+            time.sleep(0.01)
+        short.execute("set lock_timeout = '5s'")
+        short.execute("update submissions set source = 'short' where id = %s", [other.submission])
+        assert rebuilding.is_alive()
+        long.commit()
+        rebuilding.join()
+    assert len(world.read_rows(after)) == 3
+    assert_fresh(world, after)
+
+
 def test_a_reader_sees_the_old_table_or_the_new_one(world: World, before: Plan) -> None:
     insert_quotes(world, 60)
     world.run_backfill(before)
