@@ -47,6 +47,7 @@ from api.server import serve_operator
 from api.settings import Settings
 from api.token_use import TokenUse
 from engine.backfill.versions import register_first_versions
+from engine.errors import EngineError
 from engine.orders.budgets import count_unbounded_organisations
 from engine.orders.errors import OrderError
 from engine.orders.prices import load_prices
@@ -246,7 +247,7 @@ async def _register_first_versions(context: Context) -> bool:
     try:
         async with wrap_errors(), context.readiness.pool.connection() as connection:
             await register_first_versions(connection, context.plans)
-    except StoreError as error:
+    except EngineError as error:  # SpecOutdated, too: another process registers another version at the same time
         log.warning("versions of specs not registered", reason=error.message)
         return False
     return True

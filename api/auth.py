@@ -35,6 +35,9 @@ log = structlog.get_logger("api")
 ORG_HEADER = "x-internal-org-id"
 COMPANY_HEADER = "x-internal-company-id"
 ALGORITHMS = ["HS256"]
+#: Seconds by which the clock of who issued a JWT may differ from ours: otherwise a clock that is a little behind would
+#: refuse every session at its beginning.
+_CLOCK_DIFFERENCE = 30
 #: The roles that may start paid work.
 SPENDERS = ("org_admin", "company_admin")
 
@@ -250,7 +253,13 @@ def _verify_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
 
 
 def _decode_with(value: str, secret: str) -> dict[str, Any]:
-    return jwt.decode(value, secret, algorithms=ALGORITHMS, options={"require": ["exp"], "verify_aud": False})
+    return jwt.decode(
+        value,
+        secret,
+        algorithms=ALGORITHMS,
+        options={"require": ["exp"], "verify_aud": False},
+        leeway=_CLOCK_DIFFERENCE,
+    )
 
 
 def _build_session_caller(claims: Mapping[str, Any]) -> Caller:

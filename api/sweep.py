@@ -20,8 +20,8 @@ from api.http.openapi import describe_errors
 from api.http.route import ROUTER_OPTIONS
 from api.operator import SpecCounts
 from engine.backfill.sweep import sweep_specs
+from engine.errors import EngineError
 from engine.rows.accounts import Account
-from engine.store.errors import StoreError
 
 log = structlog.get_logger("api")
 
@@ -41,8 +41,10 @@ async def sweep_forever(context: Context) -> None:
         await asyncio.sleep(seconds)
         try:
             _log_accounts(await sweep_specs(context.settings.database_url, context.plans))
-        except StoreError as error:
+        except EngineError as error:
             log.warning("sweep failed", reason=error.message)
+        except Exception as error:  # a sweep that ended would be missed by nobody
+            log.error("sweep failed", exc_info=error)
 
 
 @router.post(

@@ -23,7 +23,7 @@ from engine.values.column_types import TYPES, ColumnType
 from engine.values.normalizers import NORMALIZERS, Normalizer
 
 #: Part of every digest. Raise it when the engine starts to extract different rows from the same spec.
-EXTRACTION_VERSION = 2
+EXTRACTION_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

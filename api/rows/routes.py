@@ -38,7 +38,7 @@ from api.rows.upsert_body import RowsRejected, UpsertBody
 from engine.backfill.live import LiveResult, LiveUpsert
 from engine.plan import Plan
 from engine.rows.cursor import CursorSigner
-from engine.rows.extract import Reason
+from engine.rows.extract import Reason, Rejected
 from engine.rows.outcomes import find_strongest
 from engine.rows.query import QueryRejected, build_row_query
 from engine.store.errors import StoreRefused
@@ -117,6 +117,8 @@ async def _upsert_rows(upsert: LiveUpsert, request: Request) -> Response:
             result = await upsert.write_rows(connection, org_id, body.rows)
         except SourceRefused as error:
             raise _build_source_fault(error) from error
+        except Rejected as error:
+            raise RowsRejected(error.reasons) from error
     context.metrics.count_differing_claims(upsert.plan.name, len(result.claims))
     stored = [row for row in result.rows if isinstance(row, StoredRow)]
     rejected = body.rejected + _list_refused_rows(result, body, upsert.plan)

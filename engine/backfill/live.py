@@ -29,7 +29,7 @@ from engine.store.connection import Connection, RawJson, fetch_row
 from engine.store.errors import StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
 from engine.store.tenant import run_as_tenant
-from engine.store.upsert import SourceRefused, StoredRow, Upsert, join_row_json, wrap_document
+from engine.store.upsert import SourceRefused, StoredRow, Upsert, check_source_time, join_row_json, wrap_document
 from engine.values import exact_json
 from engine.values.column_types import shorten_json
 
@@ -78,8 +78,8 @@ class LiveUpsert:
         If they name a recorded step result, the rows of that are computed and written instead. Otherwise each row maps
         fields and source columns to converted values; with `all_or_none` all rows are written or none, without it those
         that the database accepts. Raises UnknownOrganisation; SourceRefused when the source is another organisation's;
-        StoreRefused when the database refuses a row, and `all_or_none` is set or the spec has no `rows`, or when a
-        statement fails for another reason than a row's values; StoreUnavailable.
+        Rejected when its time is far ahead; StoreRefused when the database refuses a row, and `all_or_none` is set or
+        the spec has no `rows`, or when a statement fails for another reason than a row's values; StoreUnavailable.
         """
         step_id = rows[0].get("source_step_result_id")
         if step_id is not None:
@@ -99,12 +99,15 @@ class LiveUpsert:
         They cannot while the step has no result or the result keeps changing, and while another version of the spec is
         the present one.
         """
-        row = await fetch_row(connection, step_upsert.SELECT_STEP_SQL, {"id": step_id, "org_id": org_id})
+        time = rows[0].get("source_recorded_at")
+        values = {"id": step_id, "org_id": org_id, "time": time}
+        row = await fetch_row(connection, step_upsert.SELECT_STEP_SQL, values)
         if row is None:
             await check_organisation(connection, org_id)
             raise SourceRefused("source_step_result_id")
-        status, result_status, operation, submission_id, run_id = row
+        status, result_status, operation, submission_id, run_id, is_time_valid = row
         _check_sources(rows[0], submission_id, run_id)
+        check_source_time(time, is_valid=is_time_valid)
         if status in _UNRECORDED:
             return None
         if status != "succeeded" or result_status != "found":
@@ -202,8 +205,9 @@ class LiveUpsert:
         ]
         if any(value is HELD for value in extracted.values()):
             values = {column.name: wrap_document(posted.get(column.name)) for column in self.fold.reading.held_fields}
-            row = await fetch_row(connection, self.compare_sql, {**values, "step_id": step.id})
-            differing += [name for name, differs in zip(values, row, strict=True) if differs]
+            row = await fetch_row(connection, self.compare_sql, {**values, "Step": step.id})
+            # There is no row where the step result was deleted meanwhile.
+            differing += [name for name, differs in zip(values, row or (), strict=False) if differs]
         message = "the posted value is not the one the step result has"
         return [Reason("claim_differs", name, message) for name in differing]
 

@@ -81,13 +81,12 @@ async def queue_history(connection: Connection, plan: Plan) -> bool:
         return True
     if not await _wait_for_writers(connection):
         return False
-    async with connection.transaction():
-        await connection.execute(versions.DELETE_FOREIGN_PENDING_SQL, parameters)
-        await connection.execute(versions.QUEUE_HISTORY_SQL, parameters)
+    await connection.execute(versions.QUEUE_HISTORY_SQL, parameters)
     if not await _wait_for_writers(connection):
         return False
     async with connection.transaction():
         await connection.execute(versions.DELETE_RECORDED_PENDING_SQL, parameters)
+        await connection.execute(versions.DELETE_LOST_PENDING_SQL, parameters)
         cursor = await connection.execute(versions.MARK_QUEUED_SQL, parameters)
         return cursor.rowcount > 0
 

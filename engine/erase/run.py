@@ -13,7 +13,7 @@ command again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,13 +31,15 @@ from engine.rows.units import Unit
 from engine.runs.management import cancel_runs
 from engine.sql import erase
 from engine.store.connection import Connection, connect, fetch_rows
-from engine.store.errors import wrap_errors
+from engine.store.errors import DEADLOCK, StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
 
 #: The most units, and the most step results, of one fold.
 _BATCH_SIZE: Final = 200
 #: How often to search again for what was written during the erasure.
 _MOST_PASSES: Final = 3
+#: How often a transaction is tried that loses deadlocks.
+_MOST_ATTEMPTS: Final = 5
 
 
 @dataclass(slots=True)
@@ -49,6 +51,13 @@ class Erasure:
     canceled_runs: int = 0
     mentions: Sequence[Mention] = ()
     names: set[str] = field(default_factory=set)  # the texts by which mentions were searched
+
+    def add_part(self, part: Erasure) -> None:
+        """Add what a later transaction removed; its search for mentions is the last one."""
+        self.removed += part.removed
+        self.blanked += part.blanked
+        self.canceled_runs += part.canceled_runs
+        self.mentions, self.names = part.mentions, part.names
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object that `dex erase` prints."""
@@ -74,13 +83,31 @@ async def erase_subject(
     async with wrap_errors(), await connect(dsn) as connection:
         await check_organisation(connection, org_id)
         for _ in range(_MOST_PASSES):
-            async with connection.transaction(force_rollback=dry_run):
-                search = SubjectSearch(connection, org_id, subject, columns)
-                removal = _Removal(search, await search.find_everything(), erasure, dry_run=dry_run)
-                await removal.remove_everything()
-            if dry_run or not removal.findings:
+            search = SubjectSearch(connection, org_id, subject, columns)
+            part, has_findings = await _remove_with_retry(search, erasure.names, dry_run=dry_run)
+            erasure.add_part(part)
+            if dry_run or not has_findings:
                 return erasure
     return erasure
+
+
+async def _remove_with_retry(search: SubjectSearch, names: Set[str], *, dry_run: bool) -> tuple[Erasure, bool]:
+    """Remove what a search finds in a transaction of its own, again after a deadlock with those who write rows.
+
+    Returns what was removed, and whether there was anything. `names` are searched among the mentions, too.
+    """
+    attempts = 1
+    while True:
+        erasure = Erasure(names={*names})
+        try:
+            async with wrap_errors(), search.connection.transaction(force_rollback=dry_run):
+                removal = _Removal(search, await search.find_everything(), erasure, dry_run=dry_run)
+                await removal.remove_everything()
+            return erasure, bool(removal.findings)
+        except StoreRefused as error:
+            if error.sqlstate != DEADLOCK or attempts == _MOST_ATTEMPTS:
+                raise
+            attempts += 1
 
 
 @dataclass(frozen=True)
@@ -110,9 +137,8 @@ class _Removal:
 
     async def remove_everything(self) -> None:
         """Remove what is about the person or company, then search for rows that still mention it."""
+        await self._lock_findings()
         keys, subject = self.keys, self.search.subject
-        for sql in (erase.LOCK_RUNS_SQL, erase.LOCK_STEPS_SQL):
-            await self.connection.execute(sql, keys)
         await self._cancel_runs()
         scrub = await self._prepare_scrub()
         units = await self._list_units(scrub)
@@ -125,6 +151,12 @@ class _Removal:
         await self._delete_rows(rows)
         self.erasure.names |= {*subject.known.search_texts, *self.findings.company_names}
         self.erasure.mentions = await find_mentions(self.connection, self.search.org_id, self.erasure.names)
+
+    async def _lock_findings(self) -> None:
+        """Lock runs and step results; leave out those that were moved to another organisation since they were found."""
+        findings = self.findings
+        for ids, sql in ((findings.runs, erase.LOCK_RUNS_SQL), (findings.steps, erase.LOCK_STEPS_SQL)):
+            ids &= {row_id for (row_id,) in await fetch_rows(self.connection, sql, self.keys)}
 
     async def _cancel_runs(self) -> None:
         """Cancel the unfinished runs, which would order or write more; their runners learn of it at their next call."""

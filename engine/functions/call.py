@@ -218,6 +218,8 @@ async def _store_rows(statement: LiveUpsert, org_id: str, rows: list[Row], conne
     except SourceRefused as error:
         hint = "pass ids of one submission, run and step result of the organisation in `org_id`"
         raise SourceRefused(error.field, hint=hint) from error
+    except Rejected as error:
+        raise Refused(error.reasons) from error
     if result.refused or not result.rows:
         refused = [reason for _, reason in result.refused] or result.reasons
         raise Refused(refused, hint="the step result named as source gives no such row; the ledger has the reason")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import MAX_PREC, Context, Decimal
 from typing import Any, Final
 
 from engine.errors import EngineError
@@ -19,6 +20,8 @@ from engine.spec.vocabulary import OnAbsent, OnInvalid
 from engine.values.column_types import CastError, is_missing, shorten_json
 from engine.values.exact_json import Json
 from engine.values.normalizers import NormalizeError
+
+_EXACT: Final = Context(prec=MAX_PREC)
 
 Row = dict[str, Any]  # values by column, in the types that are sent to Postgres
 
@@ -357,9 +360,15 @@ def _convert_value(field: Field, value: Json, steps: list[tuple[str, Json]] | No
     if is_missing(value, field.type):
         return None
     try:
-        return field.type.cast(value)
+        converted = field.type.cast(value)
     except CastError as error:
         raise Rejected(Reason("wrong_type", field.name, error.message, shorten_json(raw), advice=error.hint)) from error
+    return trim_decimal(converted) if field.key and isinstance(converted, Decimal) else converted
+
+
+def trim_decimal(number: Decimal) -> Decimal:
+    """Return a number without zeros at its end, so that 1.10 and 1.1, one key to Postgres, are stored alike."""
+    return Decimal(format(number.normalize(_EXACT), "f")) if number else Decimal(0)
 
 
 def _resolve_missing(field: Field) -> None:

@@ -7,7 +7,6 @@ a value to JSON and converts it to the column's type.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from engine.errors import EngineError
@@ -18,9 +17,6 @@ from engine.rows.keys import select_last_of_key
 from engine.values.column_types import TYPES, CastError, shorten_json
 
 V = TypeVar("V")
-
-#: How far in the future `source_recorded_at` may lie; migration 020 has the same limit for step results.
-MAX_TIME_AHEAD = timedelta(minutes=5)
 
 
 class Refused(EngineError):
@@ -68,17 +64,7 @@ def convert_sources(values: Mapping[str, Any]) -> tuple[Row, list[Reason]]:
             row[name] = None if value is None else TYPES[kind].cast(value)
         except CastError as error:
             reasons.append(Reason("wrong_type", name, str(error), shorten_json(value)))
-    if reason := _check_time(row.get("source_recorded_at")):
-        reasons.append(reason)
     return row, reasons
-
-
-def _check_time(recorded_at: datetime | None) -> Reason | None:
-    """Return why a time far in the future is refused (its row would win over all recorded until then), else None."""
-    if recorded_at is None or recorded_at <= datetime.now(UTC) + MAX_TIME_AHEAD:
-        return None
-    message = "it is more than five minutes in the future"
-    return Reason("future_time", "source_recorded_at", message, recorded_at.isoformat())
 
 
 def select_last_rows(plan: Plan, rows: Iterable[Row]) -> list[Row]:

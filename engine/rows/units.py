@@ -11,12 +11,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from decimal import MAX_PREC, Context, Decimal
+from decimal import Decimal
 from typing import Any, Final
 from zlib import crc32
 
 from engine.plan import Field, Plan
-from engine.rows.extract import Extraction
+from engine.rows.extract import Extraction, trim_decimal
 from engine.rows.outcomes import ExtractionOutcome
 from engine.spec.vocabulary import OnAbsent
 from engine.values import exact_json
@@ -26,7 +26,6 @@ from engine.values import exact_json
 #: thousand in all. And an upsert rarely waits for the batch of another organisation.
 ORGANISATION_SLOTS: Final = 64
 UNIT_SLOTS: Final = 8
-_EXACT: Final = Context(prec=MAX_PREC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def _make_canonical(value: Any) -> str | None:
         case bool():
             return "true" if value else "false"
         case Decimal():
-            return "0" if value == 0 else format(value.normalize(_EXACT), "f")
+            return format(trim_decimal(value), "f")
         case float():
             return repr(value + 0.0)
         case datetime():

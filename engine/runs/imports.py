@@ -41,8 +41,9 @@ async def import_results(connection: Connection, org_id: str, source: str, resul
             await cursor.execute(QUERIES["create_submission"], {"org_id": org_id, "source": source})
             (submission_id,) = await cursor.fetchone() or ("",)
             ids = []
-            for result in results:
+            for place, result in enumerate(results):
                 parameters = {
+                    "place": place,
                     "org_id": org_id,
                     "submission_id": submission_id,
                     "input_payload": result.input_payload,

@@ -6,10 +6,13 @@ values (%(org_id)s::uuid, '{}', %(source)s, 'completed')
 returning id::text
 
 -- name: create_step_result
--- Each step result gets a slightly later time than the one before, so that of two about one key the later is newer.
-with run as (
+-- Each step result gets a slightly later time than the one before, so that of two about one key the later is newer; by
+-- its place, since a clock may repeat a time or be set back.
+with moment as (
+    select now() + %(place)s * interval '1 microsecond' as at
+), run as (
     insert into pipeline_runs (org_id, submission_id, status, started_at, finished_at)
-    values (%(org_id)s::uuid, %(submission_id)s::uuid, 'succeeded', clock_timestamp(), clock_timestamp())
+    select %(org_id)s::uuid, %(submission_id)s::uuid, 'succeeded', at, at from moment
     returning id, finished_at
 )
 insert into step_results (

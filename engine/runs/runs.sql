@@ -295,10 +295,11 @@ with target as (
 select target.run_org_id::text, target.holds_lease, (select step from updated)::text from target
 
 -- name: forget_answer_of_step
--- An order keeps its answer until a step result has it; that may be the result of the step that placed the order.
+-- An order keeps its answer until a step result has it; that may be the result of the step that placed the order. The
+-- step may have been moved to another organisation since.
 update research_orders as o set answer = null, output = null
 from step_results as t
-where t.id = %(step_result_id)s::uuid and o.org_id = t.org_id and o.id = t.order_id and o.answer is not null
+where t.id = %(step_result_id)s::uuid and o.id = t.order_id and o.answer is not null
   and t.status = 'succeeded'
   and t.output_payload #> '{operation_result,output,parallel_raw_response}' is not null
   and not exists (

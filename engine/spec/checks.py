@@ -375,6 +375,6 @@ def _report_taken_name(source: Source, place: Place, key: str, name: str, owner:
 
 def _list_names(key: str, data: Data) -> Iterator[tuple[str, Place]]:
     if isinstance(data.get(key), str):
-        yield data[key], (key,)
+        yield data[key].removeprefix("public." if key == "table" else ""), (key,)
     elif key == "slug" and isinstance(data.get("table"), str):
         yield build_slug(data["table"]), ("table",)

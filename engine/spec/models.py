@@ -224,7 +224,7 @@ class Spec(StrictModel):
         min_length=1,
         max_length=MOST_INDEXED,
         description="The key: two rows with equal values in these columns are the same row. They must contain `org_id` "
-        "and match a unique index.",
+        "and match a unique index. Numbers are stored without zeros at their end: 1.10 and 1.1 are one key.",
         examples=[["org_id", "company_domain", "client_company_name"]],
     )
     rows: RowsPath | None = Field(

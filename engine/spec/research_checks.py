@@ -38,6 +38,9 @@ def check_research(source: Source, data: Data, parse: Parse) -> None:
     for name, settings in inputs.items():
         _check_input(source, name, read_mapping(settings), parse)
     _check_output_keys(source, research, inputs, parse)
+    for key, hint in (("prompt", "write what to research"), ("processor", "write one of the provider's, `pro`, say")):
+        if isinstance(text := research.get(key), str) and text and not text.strip():
+            source.report_value(("research", key), "SPEC209", f"`research.{key}` is blank", hint)
     prompt = find_prompt(source, research)
     if prompt is not None:
         _check_prompt(source, prompt, inputs)

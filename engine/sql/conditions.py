@@ -69,7 +69,8 @@ def build_search_document(plan: Plan) -> str:
         f"array_to_string({quote(name)}, ' ')" if plan.field(name).type.name == "text[]" else quote(name)
         for name in plan.search
     ]
-    text = f"left(concat_ws(' ', {', '.join(parts)}), {SEARCHED_CHARACTERS})"
+    # An array, since a function takes at most 100 arguments
+    text = f"left(array_to_string(array[{', '.join(parts)}]::text[], ' '), {SEARCHED_CHARACTERS})"
     return f"to_tsvector('{SEARCH_CONFIGURATION}', {text})"
 
 

@@ -143,12 +143,14 @@ group by n.nspname, c.relname, c.oid
 order by 1, 2
 """
 
+#: Lock the runs that are still the organisation's, then their step results and those found; return their ids.
 LOCK_RUNS_SQL = """
-select id from pipeline_runs where id = any(%(runs)s::uuid[]) order by id for update
+select id::text from pipeline_runs where id = any(%(runs)s::uuid[]) and org_id = %(org_id)s::uuid order by id for update
 """
 
 LOCK_STEPS_SQL = """
-select id from step_results where id = any(%(steps)s::uuid[]) or pipeline_run_id = any(%(runs)s::uuid[])
+select id::text from step_results
+where (id = any(%(steps)s::uuid[]) or pipeline_run_id = any(%(runs)s::uuid[])) and org_id = %(org_id)s::uuid
 order by id for update
 """
 

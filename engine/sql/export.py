@@ -82,4 +82,5 @@ def _build_lines(query: Query) -> tuple[str, dict[str, Any]]:
         parameters[f"path_name_{number}"] = path.text
         pairs.append(f"to_json(%(path_name_{number})s::text)::text || ':' || coalesce(({value})::text, 'null')")
     members = f"nullif(substr({row}, 2, length({row}) - 2), '')"
-    return f"'{{' || concat_ws(',', {', '.join((members, *pairs))}) || '}}'", parameters
+    # An array, since a function takes at most 100 arguments
+    return f"'{{' || array_to_string(array[{', '.join((members, *pairs))}], ',') || '}}'", parameters

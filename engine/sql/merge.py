@@ -154,7 +154,7 @@ def build_snapshot_sql(reading: Reading) -> str:
         for column in plan.fields
     )
     return f"""
-select staged.{_ORDINAL}, (select to_jsonb(cells) from (select {", ".join(cells)}) as cells)
+select staged.{_ORDINAL}, (select to_jsonb(cells.*) from (select {", ".join(cells)}) as cells)
 from {name_staging_table(reading)} as staged
 cross join lateral (
         {build_key_lookup(plan, "staged")}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.plan import Plan
+from engine.rows.units import get_unit_fields
+from engine.spec.vocabulary import OnAbsent
 from engine.sql.identifiers import quote, quote_table
 
 #: Lock the spec for a rebuild, so that there is one at a time.
@@ -164,10 +166,11 @@ def build_new_table_sql(table: str, new_table: str) -> str:
 
 
 def build_unsourced_condition(source: str) -> str:
-    """Return the condition that no existing step result gives a row."""
+    """Return the condition that no existing step result gives a row; one that is being executed gives none yet."""
     return (
         f"({source}.source_step_result_id is null or not exists"
-        f" (select from step_results as step where step.id = {source}.source_step_result_id))"
+        f" (select from step_results as step where step.id = {source}.source_step_result_id"
+        " and step.status::text not in ('queued', 'running', 'retrying')))"
     )
 
 
@@ -175,6 +178,33 @@ def build_select_unsourced_sql(table: str) -> str:
     """Select the ids of the rows without a step result, newest first."""
     unsourced = build_unsourced_condition("old")
     return f"select old.id from {quote_table(table)} as old where {unsourced} order by old.updated_at desc, old.id"
+
+
+def build_stranded_rows_sql(plan: Plan) -> str:
+    """Select the rows that their step result does not give, though it exists: id, organisation, the key of their unit.
+
+    Parameter: `spec`. The step result was changed or moved while its lineage was not written yet.
+    """
+    keys = "".join(f", stored.{quote(column.name)}" for column in get_unit_fields(plan))
+    given = "lineage.row_id = stored.id"
+    if plan.on_absent is OnAbsent.DELETE:  # lineage names the parent key instead of the rows
+        given = " and ".join(
+            [
+                "lineage.org_id = stored.org_id",
+                *(
+                    f"(lineage.parent ->> '{column.name}')::{column.type.sql} is not distinct from"
+                    f" stored.{quote(column.name)}"
+                    for column in plan.parent_key
+                ),
+            ]
+        )
+    return f"""
+select stored.id::text, stored.org_id::text{keys} from {quote_table(plan.table)} as stored
+where not {build_unsourced_condition("stored")} and not exists (
+    select from row_lineage as lineage
+    where lineage.step_result_id = stored.source_step_result_id and lineage.spec = %(spec)s and {given}
+)
+"""
 
 
 def build_copy_rows_sql(plan: Plan, new_table: str, columns: Sequence[str], cast: Sequence[str]) -> str:
@@ -215,16 +245,27 @@ def build_set_sequence_sql(new_table: str, column: str) -> str:
     )
 
 
+def build_release_ids_sql(plan: Plan, new_table: str) -> str:
+    """Give each row another id that has the id of a present row with another key: it took it over with an equal key."""
+    return (
+        f"update {quote_table(new_table)} as fresh set id = gen_random_uuid()\nfrom {quote_table(plan.table)} as old"
+        f"\nwhere old.id = fresh.id and not ({_build_key_match(plan)})"
+    )
+
+
 def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> str:
     """Give each row the id, the creation time and the columns outside the spec that the present row of its key has."""
     names = ("id", "created_at", *carried)
     changes = ", ".join(f"{quote(name)} = old.{quote(name)}" for name in names)
     key = ", ".join(f"{quote(name)}::text" for name in plan.conflict)
-    match = " and ".join(
-        f"fresh.{quote(name)}::text is not distinct from old.{quote(name)}::text" for name in plan.conflict
-    )
     return (
         f"update {quote_table(new_table)} as fresh set {changes}\nfrom (select distinct on ({key}) *"
-        f" from {quote_table(plan.table)} order by {key}, updated_at desc) as old\nwhere {match}"
+        f" from {quote_table(plan.table)} order by {key}, updated_at desc) as old\nwhere {_build_key_match(plan)}"
         " and fresh.id <> old.id"
+    )
+
+
+def _build_key_match(plan: Plan) -> str:
+    return " and ".join(
+        f"fresh.{quote(name)}::text is not distinct from old.{quote(name)}::text" for name in plan.conflict
     )

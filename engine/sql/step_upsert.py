@@ -6,10 +6,12 @@ from engine.rows.reading import Reading
 from engine.sql.held_documents import build_held_value, collect_held_roots
 from engine.sql.identifiers import quote
 from engine.sql.json_paths import build_detoast_subquery
+from engine.sql.upsert import LATEST_TIME
 
-#: Select a step result of an organisation by id.
-SELECT_STEP_SQL = """
-select status::text, result_status, operation_id, submission_id::text, pipeline_run_id::text
+#: Select a step result of an organisation by id, with whether the time that the upsert gives for it is not far ahead.
+SELECT_STEP_SQL = f"""
+select status::text, result_status, operation_id, submission_id::text, pipeline_run_id::text,
+    coalesce(%(time)s::timestamptz <= {LATEST_TIME}, true)
 from step_results where id = %(id)s::uuid and org_id = %(org_id)s::uuid
 """
 
@@ -21,7 +23,7 @@ where step_result_id = %(id)s::uuid and spec = %(spec)s and not reasons @> %(rea
 
 
 def build_compare_documents_sql(reading: Reading) -> str:
-    """Build the query for whether each posted document differs from that of the step result `step_id`.
+    """Build the query for whether each posted document differs from that of the step result `Step`.
 
     Only for documents that Postgres copies itself (held fields).
     """
@@ -35,5 +37,5 @@ def build_compare_documents_sql(reading: Reading) -> str:
 select {tests or "true"}
 from step_results as source
 cross join lateral {document} as document
-where source.id = %(step_id)s::uuid
+where source.id = %(Step)s::uuid
 """

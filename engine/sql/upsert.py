@@ -27,8 +27,12 @@ _SOURCE_TIME_CHANGES = (
     " and stored.source_recorded_at is distinct from excluded.source_recorded_at)"
 )
 
-#: Whether the sources belong to the organisation and to each other.
-_OWNER_CHECK = """\
+#: The latest time that a source may give: a later one would win over all that is recorded until then. Migration 020 has
+#: the same limit for step results. It is the database's clock that counts, since step results have their times from it.
+LATEST_TIME = "clock_timestamp() + interval '5 minutes'"
+
+#: Whether the sources belong to the organisation and to each other, and their time is not far ahead.
+_OWNER_CHECK = f"""\
     select
         (arriving.source_submission_id is null or exists (
             select from submissions where id = arriving.source_submission_id and org_id = arriving.org_id
@@ -41,28 +45,30 @@ _OWNER_CHECK = """\
             select from step_results where id = arriving.source_step_result_id and org_id = arriving.org_id
             and pipeline_run_id = coalesce(arriving.source_pipeline_run_id, pipeline_run_id)
             and submission_id = coalesce(arriving.source_submission_id, submission_id)
-        )) as step_ok
+        )) as step_ok,
+        arriving.source_recorded_at <= {LATEST_TIME} as time_ok
     from "Arriving" as arriving"""
+_OWNER_OK = "owner.submission_ok and owner.run_ok and owner.step_ok and owner.time_ok"
 
 #: Make the newest step result that contributes to the row pending, so that the next sweep computes the row again.
 _PENDING = """\
-    delete from step_persistence where spec = %(spec)s and exists (select from "Upserted") and step_result_id = (
+    delete from step_persistence where spec = %(Spec)s and exists (select from "Upserted") and step_result_id = (
         select lineage.step_result_id
         from row_lineage as lineage join step_results as source on source.id = lineage.step_result_id
-        where lineage.org_id = %(org_id)s::uuid and lineage.unit = %(unit)s::uuid
+        where lineage.org_id = %(org_id)s::uuid and lineage.unit = %(Unit)s::uuid
         order by source.recorded_at desc, source.id desc limit 1
     )"""
 
 #: Record the lineage of a step result that an upsert names before it is recorded; the row is computed from it later.
 _CLAIM = """\
     insert into row_lineage as known (org_id, unit, step_result_id, spec, row_id, parent)
-    select %(org_id)s::uuid, %(unit)s::uuid, %(source_step_result_id)s::uuid, %(spec)s, id, %(parent)s::jsonb
+    select %(org_id)s::uuid, %(Unit)s::uuid, %(source_step_result_id)s::uuid, %(Spec)s, id, %(Parent)s::jsonb
     from "Upserted" where %(source_step_result_id)s::uuid is not null
     on conflict (org_id, unit, step_result_id) do update set row_id = excluded.row_id"""
 
 #: Lock the rows that are computed together with this one (the unit), in a statement before the upsert, so that the
 #: upsert sees what the last writer committed.
-LOCK_UNIT_SQL = "select pg_advisory_xact_lock(%(lock)s::bigint)"
+LOCK_UNIT_SQL = "select pg_advisory_xact_lock(%(Lock)s::bigint)"
 
 
 def list_written_columns(plan: Plan) -> tuple[str, ...]:
@@ -141,13 +147,14 @@ def _list_updated_fields(plan: Plan) -> list[Field]:
 def build_upsert_sql(plan: Plan) -> str:
     """Build the statement of one live upsert, to be executed after LOCK_UNIT_SQL.
 
-    Parameters: `org_id`, `spec`, the id `unit` and the parent key `parent` of the rows that are computed together with
+    Parameters: `org_id`, `Spec`, the id `Unit` and the parent key `Parent` of the rows that are computed together with
     this one (engine/rows/units.py), every field and the source columns by name; `source_recorded_at` null means now.
+    Those with a capital letter are no column's: a spec may call its columns `unit` or `parent`.
 
-    Returns one row: `submission_ok`, `run_ok`, `step_ok` (whether the source is the organisation's), `outcome`, then
-    the stored row: its scalar columns as one JSON text, and each document as text. `outcome` is null if nothing was
-    written and the snapshot has no row: the source is refused, a trigger discarded the row, or another writer
-    inserted one after the snapshot.
+    Returns one row: `submission_ok`, `run_ok`, `step_ok` (whether the source is the organisation's), `time_ok` (whether
+    its time is not far ahead), `outcome`, then the stored row: its scalar columns as one JSON text, and each document
+    as text. `outcome` is null if nothing was written and the snapshot has no row: the source is refused, a trigger
+    discarded the row, or another writer inserted one after the snapshot.
     """
     columns = list_written_columns(plan)
     answer_columns = build_answer_columns(plan, list_columns(plan), "upserted")
@@ -161,7 +168,7 @@ with "Arriving" as materialized (
     insert into {quote_table(plan.table)} as stored ({quote_names(columns)})
     select {quote_names(columns, "arriving.")}
     from "Arriving" as arriving, "Owner" as owner
-    where owner.submission_ok and owner.run_ok and owner.step_ok
+    where {_OWNER_OK}
     {build_on_conflict(plan, _SOURCE_TIME_CHANGES)}
     returning stored.*
 ), "Pending" as (
@@ -173,7 +180,8 @@ with "Arriving" as materialized (
     union all
 {_build_unwritten_answer(plan)}
 )
-select owner.submission_ok, owner.run_ok, owner.step_ok, answer.* from "Owner" as owner left join answer on true
+select owner.submission_ok, owner.run_ok, owner.step_ok, owner.time_ok, answer.*
+from "Owner" as owner left join answer on true
 """
 
 
@@ -205,4 +213,4 @@ def _build_unwritten_answer(plan: Plan) -> str:
         {build_key_lookup(plan, "arriving")}
         limit 1
     ) as stored
-    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok and owner.step_ok"""
+    where not exists (select from "Upserted") and {_OWNER_OK}"""

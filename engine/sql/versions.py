@@ -25,27 +25,30 @@ on conflict (spec, digest) do update set
 #: transaction ends. It does not wait for the lock: later writers would have to wait behind it.
 TRY_LOCK_QUEUE_SQL = "select pg_try_advisory_xact_lock(hashtextextended('dex queue step results', 0))"
 
-#: The statements that add all that is pending of a version to `pending_results`. First, the entries of operations that
-#: the spec no longer claims are deleted.
-DELETE_FOREIGN_PENDING_SQL = """
-delete from pending_results as pending using step_results as step
-where pending.spec = %(spec)s and step.id = pending.step_result_id
-    and step.operation_id <> all(%(operations)s::text[])
-"""
+#: The version is still the present one: otherwise the entries are those of a process that registered another one since.
+_IS_PRESENT = "%(digest)s = (select digest from present_versions where spec = %(spec)s)"
+#: The statements that add all that is pending of a version to `pending_results`.
 QUEUE_HISTORY_SQL = f"""
 insert into pending_results (step_result_id, spec, org_id)
 select found.id, %(spec)s, found.org_id from step_results as found
-where {FOUND} and {PENDING}
+where {_IS_PRESENT} and {FOUND} and {PENDING}
 on conflict (step_result_id, spec) do nothing
 """
-DELETE_RECORDED_PENDING_SQL = """
+#: Those that were recorded meanwhile are taken out again, and those that are not found any more: changed, deleted, or
+#: of an operation that the spec no longer claims.
+DELETE_RECORDED_PENDING_SQL = f"""
 delete from pending_results as pending using step_persistence as ledger
 where pending.spec = %(spec)s and ledger.spec = pending.spec and ledger.step_result_id = pending.step_result_id
-    and ledger.spec_digest = %(digest)s
+    and ledger.spec_digest = %(digest)s and {_IS_PRESENT}
 """
-MARK_QUEUED_SQL = """
-update spec_versions set is_queued = true where spec = %(spec)s and digest = %(digest)s
-    and digest = (select digest from present_versions where spec = %(spec)s)
+DELETE_LOST_PENDING_SQL = f"""
+delete from pending_results as pending
+where pending.spec = %(spec)s and {_IS_PRESENT} and not exists (
+    select from step_results as found where found.id = pending.step_result_id and {FOUND}
+)
+"""
+MARK_QUEUED_SQL = f"""
+update spec_versions set is_queued = true where spec = %(spec)s and digest = %(digest)s and {_IS_PRESENT}
 """
 
 #: Whether a spec has pending step results or stale rows, given that its pending step results are queued.

@@ -37,6 +37,7 @@ DISK_FULL = "53100"
 #: The SQLSTATE of a statement for which the login lacks a right.
 NO_RIGHT = "42501"
 LOCK_NOT_AVAILABLE = "55P03"
+DEADLOCK = "40P01"
 #: A prepared statement exists already or no longer: behind a pooler, clients share the server's connections.
 PREPARED_LOST = ("42P05", "26000")
 _POOLER_HINT = "a pooler stands before the database: add `?prepare_threshold=0` to `DATABASE_URL`"

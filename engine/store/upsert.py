@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine.columns import list_columns, list_document_columns
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.provided_columns import SOURCE_COLUMNS, SOURCE_IDS
+from engine.rows.extract import Reason, Rejected
 from engine.rows.outcomes import Outcome
 from engine.rows.units import build_unit, list_locks
 from engine.sql import upsert
@@ -66,8 +68,9 @@ class Upsert:
     ) -> list[StoredRow]:
         """Write `rows` for `org_id` in one transaction. Each maps fields and source columns to converted values.
 
-        All rows of a call have the same source. Raises UnknownOrganisation, SourceRefused, StoreRefused for a row that
-        the database refuses; then nothing is written. Raises StoreUnavailable; then the rows may have been written.
+        All rows of a call have the same source. Raises UnknownOrganisation, SourceRefused, Rejected for a source whose
+        time is far ahead, StoreRefused for a row that the database refuses; then nothing is written. Raises
+        StoreUnavailable; then the rows may have been written.
         """
         parameter_sets = [self.build_parameters(org_id, row) for row in rows]
         try:
@@ -120,12 +123,12 @@ class Upsert:
         results: list[TextRow] = [()] * len(parameter_sets)
         missing = list(range(len(parameter_sets)))
         for _ in range(_MAX_ATTEMPTS):
-            locks = sorted({parameter_sets[index]["lock"] for index in missing})
-            statements = [Statement(upsert.LOCK_UNIT_SQL, {"lock": lock}) for lock in locks]
+            locks = sorted({parameter_sets[index]["Lock"] for index in missing})
+            statements = [Statement(upsert.LOCK_UNIT_SQL, {"Lock": lock}) for lock in locks]
             statements += [Statement(self.sql, parameter_sets[index]) for index in missing]
             answers = (await run_as_tenant(connection, org_id, statements))[len(locks) :]
             for index, (answer,) in zip(missing, answers, strict=True):
-                _check_sources(answer)
+                _check_sources(parameter_sets[index], answer)
                 results[index] = answer
             missing = [index for index in missing if results[index][_OUTCOME] is None]
             if not missing:
@@ -133,7 +136,7 @@ class Upsert:
         raise RowDiscarded
 
     def _build_stored_row(self, result: TextRow) -> StoredRow:
-        _, _, _, outcome, *texts = result
+        _, _, _, _, outcome, *texts = result
         assert outcome is not None
         return StoredRow(Outcome(outcome.decode()), join_row_json(self._document_columns, texts))
 
@@ -152,23 +155,33 @@ class Upsert:
         (lock,) = list_locks(self.plan.name, [unit])
         return {
             "org_id": org_id,
-            "spec": self.plan.name,
-            "unit": unit.id,
-            "parent": unit.parent,
-            "lock": lock,
+            "Spec": self.plan.name,
+            "Unit": unit.id,
+            "Parent": unit.parent,
+            "Lock": lock,
             **{name: row.get(name) for name in SOURCE_COLUMNS},
             **{column.name: row.get(column.name) for column in self.plan.fields},
             **documents,
         }
 
 
-_OUTCOME = 3  # the index of the outcome in a row of the result
+_OUTCOME = 4  # the index of the outcome in a row of the result
 
 
-def _check_sources(result: TextRow) -> None:
-    for name, is_valid in zip(SOURCE_IDS, result[:_OUTCOME], strict=True):
+def _check_sources(parameters: Mapping[str, Any], result: TextRow) -> None:
+    *ids_valid, time_valid = result[:_OUTCOME]
+    for name, is_valid in zip(SOURCE_IDS, ids_valid, strict=True):
         if is_valid != _TRUE:
             raise SourceRefused(name)
+    check_source_time(parameters["source_recorded_at"], is_valid=time_valid == _TRUE)
+
+
+def check_source_time(time: datetime | None, *, is_valid: bool) -> None:
+    """Raise Rejected for the time of a source that the database found to be far ahead, since its row would win."""
+    if not is_valid:
+        value = None if time is None else time.isoformat()
+        message = "it is more than five minutes ahead of the database's clock"
+        raise Rejected(Reason("future_time", "source_recorded_at", message, value))
 
 
 def wrap_document(value: Any) -> Any:

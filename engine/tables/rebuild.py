@@ -7,28 +7,41 @@ The steps of `rebuild_spec`:
   3. fill it from the step results, by a backfill under a temporary spec name; repeat that for what arrives meanwhile
   4. in one transaction: copy the rows without a step result, take over ids, drop the table and rename the new one
   5. backfill under the spec's own name, which finds every row as it should be, and writes ledger and lineage
+  6. compute the rows again whose step result was changed or moved before its lineage was written
 Killed before the swap, it leaves a table that the next rebuild drops; killed after it, step results are pending.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain, count
 from typing import Final
 
+from engine.backfill.lineage import Lineage
 from engine.backfill.run import run_backfill
 from engine.backfill.versions import register_versions
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS
+from engine.rows.units import build_unit, get_unit_fields
 from engine.sql import rebuild
 from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
 from engine.tables.compare_indexes import is_key_nullable, list_key_indexes, list_left_indexes, list_superfluous_indexes
-from engine.tables.ddl import build_unique_index, shorten_identifier, spell_type
+from engine.tables.ddl import build_index_name, build_unique_index, shorten_identifier, spell_type
 from engine.tables.inspect import read_table
 from engine.tables.query_indexes import list_missing_indexes
-from engine.tables.rebuild_swap import Rebuild, RebuildRefused, RebuildReport, forget_specs, swap_with_retry
+from engine.tables.rebuild_swap import (
+    BOUND_LOCKS_SQL,
+    Rebuild,
+    RebuildRefused,
+    RebuildReport,
+    forget_specs,
+    retry_locked,
+    swap_with_retry,
+)
 
 #: How many backfills fill the new table, each for what arrived during the one before.
 _MOST_ROUNDS: Final = 5
@@ -52,8 +65,8 @@ async def rebuild_spec(
         schema = await fetch_value(connection, rebuild.SELECT_SCHEMA_SQL, {"oid": table.row.oid})
         work = Rebuild(plan, connection, schema, table)
         await _check_dependents(work)
-        await _remove_new_table(work)
-        await _create_new_table(work)
+        await retry_locked(plan, partial(_remove_new_table, work))
+        await retry_locked(plan, partial(_create_new_table, work))
         report(f"{plan.name}: table `{work.new_plan.table}` made; filling it from the step results")
         for _ in range(_MOST_ROUNDS):
             account = (await run_backfill(dsn, work.new_plan, Scope())).account
@@ -66,7 +79,23 @@ async def rebuild_spec(
         # They may have queued step results for the new table's temporary spec.
         await forget_specs(connection, [work.new_plan.name], work.new_plan.name)
     result.account = (await run_backfill(dsn, plan, Scope())).account
+    if await _queue_stranded_rows(dsn, plan):
+        await run_backfill(dsn, plan, Scope())
     return result
+
+
+async def _queue_stranded_rows(dsn: str, plan: Plan) -> bool:
+    """Queue the rows that their step result does not give any more; return whether there are any.
+
+    A change of a step result queues the rows that its lineage names. Between the last round that filled the new table
+    and step 5 there is none under the spec's name.
+    """
+    names = [column.name for column in get_unit_fields(plan)]
+    async with wrap_errors(), await connect(dsn) as connection:
+        rows = await fetch_rows(connection, rebuild.build_stranded_rows_sql(plan), {"spec": plan.name})
+        units = {build_unit(plan, org_id, dict(zip(names, key, strict=True))): row_id for row_id, org_id, *key in rows}
+        await Lineage(plan, connection).queue_stale(list(units.items()))
+    return bool(units)
 
 
 async def _lock_spec(connection: Connection, plan: Plan) -> None:
@@ -84,7 +113,9 @@ async def _check_dependents(work: Rebuild) -> None:
 
 async def _remove_new_table(work: Rebuild) -> None:
     """Remove what a rebuild that was killed has left behind."""
-    await work.connection.execute(f"drop table if exists {quote_table(work.new_plan.table)}")
+    async with work.connection.transaction():
+        await work.connection.execute(BOUND_LOCKS_SQL)
+        await work.connection.execute(f"drop table if exists {quote_table(work.new_plan.table)}")
     await forget_specs(work.connection, [work.new_plan.name], work.new_plan.name)
 
 
@@ -93,7 +124,10 @@ async def _remove_new_table(work: Rebuild) -> None:
 
 async def _create_new_table(work: Rebuild) -> None:
     connection = work.connection
+    work.renames.clear()
+    work.constraints.clear()
     async with connection.transaction():
+        await connection.execute(BOUND_LOCKS_SQL)
         await connection.execute(rebuild.build_new_table_sql(work.plan.table, work.new_plan.table))
         for change in _list_column_changes(work):
             await connection.execute(f"alter table {quote_table(work.new_plan.table)} {change}")
@@ -145,19 +179,19 @@ async def _create_indexes(work: Rebuild) -> None:
             work.renames.append((own, name))
     created = await read_table(connection, work.new_plan.table)
     assert created is not None
+    suffixes = []
     nulls_equal = is_key_nullable(work.new_plan, created)
     if not any(index.nulls_equal or not nulls_equal for index in list_key_indexes(work.plan, created)):
+        suffixes.append("dedup")
         await connection.execute(
             build_unique_index(work.new_plan.table, work.plan.conflict, nulls_equal=nulls_equal, suffix="dedup")
         )
     for wanted in list_missing_indexes(work.new_plan, created):
+        suffixes.append(wanted.suffix)
         await connection.execute(wanted.build_sql(work.new_plan.table))
-    created = await read_table(connection, work.new_plan.table)
-    assert created is not None
-    known = {own for own, _ in (*work.renames, *work.constraints)}
-    before, after = (f"idx_{plan.table.rpartition('.')[2]}_" for plan in (work.new_plan, work.plan))
-    taken = {name for _, name in work.renames}
-    for index in created.indexes:
-        name = shorten_identifier(after + index.name.removeprefix(before))
-        if index.name not in known and index.name.startswith(before) and name not in taken:
-            work.renames.append((index.name, name))
+    for suffix in suffixes:
+        taken = {name for _, name in work.renames}
+        ends = chain([suffix], (f"{suffix}_{number}" for number in count(2)))
+        usual = (build_index_name(work.plan.table, end) for end in ends)
+        own = build_index_name(work.new_plan.table, suffix)
+        work.renames.append((own, next(name for name in usual if name not in taken)))

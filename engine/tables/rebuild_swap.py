@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from psycopg import errors
 
@@ -20,8 +20,11 @@ from engine.store.connection import Connection, fetch_rows, fetch_value
 from engine.tables.catalog import Table
 from engine.tables.ddl import shorten_identifier
 
-#: How long the swap waits for the table: other transactions wait behind it meanwhile.
-_LOCK_TIMEOUT: Final = "1s"
+T = TypeVar("T")
+
+#: Limit how long a transaction waits for a table: others wait behind it meanwhile. Foreign keys lock the tables that
+#: they refer to, when a table is created as when it is dropped.
+BOUND_LOCKS_SQL: Final = "set local lock_timeout = '1s'"
 _MOST_ATTEMPTS: Final = 60
 #: The number of rows without a step result that are copied at a time.
 _COPY_SIZE: Final = 1000
@@ -86,23 +89,44 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
     Raises RebuildRefused when the table stays in use, or has rows without a step result that do not fit the spec.
     """
-    await take_over_ids(work)  # most of them now, while nobody waits
-    for attempt in range(_MOST_ATTEMPTS):
+
+    async def swap() -> RebuildReport:
+        await _release_ids(work)
+        await take_over_ids(work)  # most of them now, while nobody waits
+        return await _swap_tables(work, drop_unsourced)
+
+    return await retry_locked(work.plan, swap)
+
+
+async def retry_locked(plan: Plan, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of `attempt`, tried again while it gets no lock. Raises RebuildRefused if it never does."""
+    for number in range(_MOST_ATTEMPTS):
         try:
-            return await _swap_tables(work, drop_unsourced)
+            return await attempt()
         except (errors.LockNotAvailable, errors.DeadlockDetected):
-            await asyncio.sleep(min(attempt + 1, 5))
-    message = f"`{work.plan.table}` was in use each of {_MOST_ATTEMPTS} times that it was to be swapped"
+            await asyncio.sleep(min(number + 1, 5))
+    message = f"`{plan.table}`, or a table it refers to, was in use each of {_MOST_ATTEMPTS} times that it was needed"
     raise RebuildRefused(message, hint="end the long transactions that use it, then rebuild again")
 
 
 async def take_over_ids(work: Rebuild) -> None:
     """Give the rows of the new table the ids that the present rows with the same keys have."""
-    if not set(work.plan.conflict) <= work.table.columns.keys():
+    if not _has_key(work):
         return
     identities = await _read_identities(work)
     carried = [name for name in _list_extra_columns(work) if not identities.get(name)]
     await work.connection.execute(rebuild.build_take_over_sql(work.plan, work.new_plan.table, carried))
+
+
+async def _release_ids(work: Rebuild) -> None:
+    """Give up ids that were taken over before a present row got another key: its own row is to have them."""
+    if _has_key(work):
+        await work.connection.execute(rebuild.build_release_ids_sql(work.plan, work.new_plan.table))
+
+
+def _has_key(work: Rebuild) -> bool:
+    """Return whether the present table has all columns of the key."""
+    return set(work.plan.conflict) <= work.table.columns.keys()
 
 
 async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
@@ -110,8 +134,9 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
     connection, plan, new_plan = work.connection, work.plan, work.new_plan
     result = RebuildReport(plan.name)
     async with connection.transaction():
-        await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
+        await connection.execute(BOUND_LOCKS_SQL)
         await connection.execute(f"lock table {work.table_name} in share row exclusive mode")
+        await _release_ids(work)
         await _copy_unsourced(work, result, drop_unsourced)
         await take_over_ids(work)
         parameters = {"name": plan.table}

@@ -116,6 +116,12 @@ class TestTenant:
     def test_a_session(self, api: Api, org: str) -> None:
         assert api.post(QUERY, {}, headers=bearer_headers(session_jwt(org))).status_code == 200
 
+    def test_a_session_of_a_clock_that_is_a_little_ahead(self, api: Api, org: str) -> None:
+        for ahead, status in ((10, 200), (120, 401)):
+            moment = int(time.time()) + ahead
+            session = session_jwt(org, iat=moment, nbf=moment)
+            assert api.post(QUERY, {}, headers=bearer_headers(session)).status_code == status
+
     @pytest.mark.parametrize(
         ("claims", "error"),
         [

@@ -109,6 +109,22 @@ class TestOneOrderPerQuestion:
         api.execute("update research_orders set ended_at = ended_at - interval '31 days' where org_id = %s", [org])
         assert place_order(api, insert_running_step(api, org))["action"] == "buy"
 
+    def test_a_run_that_moves_takes_the_answer_of_its_order_along(self, api: Api, org: str) -> None:
+        order = place_order(api, step := insert_running_step(api, org))["order"]
+        accept_order(api, order["id"], "trun_moved")
+        end_order(api, order["id"], {"a": 1})
+        move = (
+            "update pipeline_runs set org_id = %s where id = (select pipeline_run_id from step_results where id = %s)"
+        )
+        api.execute(move, [api.insert_organisation(), step])
+        taken = place_order(api, step)
+        assert (taken["action"], taken["answer"]) == ("take", {"a": 1})
+        result = {"operation_id": OPERATION, "status": "found", "output": {"parallel_raw_response": taken["answer"]}}
+        body = {"step_result_id": step, "status": "succeeded", "output_payload": {"operation_result": result}}
+        read_data(api.call_runner("step-results/update", body))
+        left = "select answer is null and output is null from research_orders where id = %s"
+        assert api.fetch_value(left, [order["id"]]), "the step result has it, in the other organisation"
+
     def test_without_a_living_answer_an_order_is_not_fresh(self, api: Api, org: str) -> None:
         order = place_order(api, step := insert_running_step(api, org))["order"]
         accept_order(api, order["id"])

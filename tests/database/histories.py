@@ -272,7 +272,9 @@ class History:
         return mistakes
 
     def build_key(self, row: dict[str, Any]) -> tuple[str, ...]:
-        return tuple(str(row[name]) for name in self.plan.conflict)
+        """Return the key of a row as text, a moment as JSON has it."""
+        values = (row[name] for name in self.plan.conflict)
+        return tuple(value.isoformat() if isinstance(value, datetime) else str(value) for value in values)
 
     def list_mistakes(self, found: Verification) -> set[Mistake]:
         """Return what a verification has found, but for what it does not call a mistake."""

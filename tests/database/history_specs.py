@@ -122,6 +122,93 @@ VARIANTS = {
         "check (rank is null or rank < 50 or note is not null)",
     ),
 }
+TYPED_KEYS = """spec: 1
+name: readings
+title: Readings
+operations: [lab.fetch.readings]
+table: readings
+row_name: reading
+conflict: [org_id, code, ratio, day, moment, flag, place]
+fields:
+  code: {type: numeric, path: "output.code"}
+  ratio: {type: double precision, path: "output.ratio"}
+  day: {type: date, path: "output.day"}
+  moment: {type: timestamptz, path: "output.moment"}
+  flag: {type: boolean, path: "output.flag"}
+  place: {type: text, path: "output.place"}
+  score: {type: numeric, path: "output.score"}
+  note: {type: text, path: "output.note"}
+  mood: {type: text, path: "output.mood", on_missing: clear}
+  seen: {type: timestamptz, path: "output.moment", on_missing: clear}
+"""
+TYPED_READING = st.fixed_dictionaries(
+    {"code": parse_numbers("1", "1.0", "1.10", "1.1", "0", "-0.0")},
+    optional={
+        "ratio": parse_numbers("0.1", "0.10", "2.5"),
+        "day": st.sampled_from([None, "2026-01-02"]),
+        "moment": st.sampled_from([None, "2026-01-02T03:04:05Z", "2026-01-02T05:04:05+02:00", "9999-12-31T23:59:59Z"]),
+        "flag": st.sampled_from([None, True, False]),
+        "place": st.sampled_from([None, "x"]),
+        "score": parse_numbers("1", "1.10", "1.1"),
+        "note": st.sampled_from(["n1", "n2"]),
+        "mood": st.sampled_from(["good", "bad"]),
+    },
+)
+NESTED = """spec: 1
+name: items
+title: Items
+operations: [shop.fetch.items]
+table: items
+row_name: item
+conflict: [org_id, domain, group, name]
+rows: ["output.items", "item.parts"]
+fields:
+  domain: {type: text, path: "output.domain", normalize: [domain]}
+  group: {type: text, path: "parent.name", null_key: match}
+  label: {type: text, path: "item.label"}
+  unit: {type: text, path: "item.code"}
+  name: {type: text, coalesce: [label, unit], null_key: match}
+  rank: {type: integer, path: "item.rank", on_invalid: missing}
+  note: {type: text, path: "item.note"}
+  mood: {type: text, path: "item.mood || output.mood", on_missing: clear}
+  whole: {type: jsonb, path: "item"}
+"""
+PART = st.fixed_dictionaries(
+    {},
+    optional={
+        "label": st.sampled_from([None, "l", "m", ""]),
+        "code": st.sampled_from([None, "l", "c"]),
+        "rank": st.one_of(parse_numbers("1", "100"), st.just("first")),
+        "note": st.sampled_from(["n1", "n2"]),
+        "mood": st.sampled_from(["good", "bad"]),
+    },
+)
+GROUP = st.fixed_dictionaries(
+    {"name": st.sampled_from(["g", None]), "parts": st.one_of(st.lists(PART, max_size=3), st.none())}
+)
+NESTED_LIST = st.fixed_dictionaries(
+    {
+        "domain": st.sampled_from(["a.example", "a.example", None, ""]),
+        "items": st.one_of(st.lists(GROUP, max_size=3), st.just([]), st.none()),
+    },
+    optional={"mood": st.sampled_from(["fine"])},
+)
+NESTED_VERSIONS = (
+    NESTED,
+    NESTED.replace("item.note", "item.label"),
+    NESTED.replace("[label, unit]", "[unit, label]"),
+)
+#: Those for which only the long run has time: keys of every type, a null in each; rows within rows, a derived key.
+LONG_VARIANTS = {
+    "typed keys": Variant("readings", (TYPED_KEYS, TYPED_KEYS.replace("output.note", "output.mood")), TYPED_READING),
+    "nested kept": Variant("items", NESTED_VERSIONS, NESTED_LIST),
+    "nested deleted": Variant(
+        "items",
+        tuple(f"{text}on_absent: delete\n" for text in NESTED_VERSIONS),
+        NESTED_LIST,
+        "check (rank is null or rank < 50 or note is not null)",
+    ),
+}
 
 #: What a person may write into a cell, which no output gives.
 EDITED_CELLS = {

@@ -3,10 +3,12 @@
 The search is independent of the engine's: it walks the catalog, reads every row of every table, and looks in the text.
 """
 
+import asyncio
 import json
 import subprocess
 import sys
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +269,51 @@ def test_an_answer_that_arrives_later_is_not_kept(office: Office) -> None:
         world.loop.run(record_end(world.own, order["id"], OrderStatus.COMPLETED, office.org, answer=answer))
     spent = world.db.execute("select status, cost::text, answer from research_orders where erased_at is not null")
     assert [tuple(row.values()) for row in spent] == [("completed", "0.1", None)] * 3
+
+
+def start_erasure(office: Office, pool: ThreadPoolExecutor) -> Future[Erasure]:
+    """Start the erasure of Jim Higgins, and wait until it waits for a lock."""
+    world, plans = office.world, tuple(office.world.specs.values())
+    erased = pool.submit(asyncio.run, erase_subject(world.dsn, plans, office.org, read_person("Jim Higgins")))
+    waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    while not world.db.execute(waiting).fetchall():
+        assert not erased.done(), erased.result()
+        time.sleep(0.05)
+    return erased
+
+
+def test_a_deadlock_is_lost_and_the_erasure_begun_anew(office: Office) -> None:
+    """Who writes rows locks a step result and its lineage in another order than an erasure."""
+    world = office.world
+    office.backfill()
+    (row,) = world.db.execute(
+        "select id from step_results where output_payload #>> '{operation_result,output,full_name}' = 'jim higgins'"
+    ).fetchall()
+    with psycopg.connect(world.dsn) as writer, ThreadPoolExecutor(1) as pool:
+        writer.execute("set deadlock_timeout = '1min'")  # so that it is the erasure that loses
+        writer.execute("select from row_lineage where step_result_id = %s for update", [row["id"]])
+        erased = start_erasure(office, pool)
+        writer.execute("select from step_results where id = %s for update", [row["id"]])
+        writer.rollback()
+        assert erased.result(30).removed["step_results"] == 3
+    office.backfill()
+    check_accounts(world)
+
+
+def test_what_moves_to_another_organisation_meanwhile_is_left_alone(office: Office) -> None:
+    """A run is moved while an erasure has found it and waits for it."""
+    world, other = office.world, Office(office.world)
+    (run,) = office.submit(build_person("Jim Higgins", JIM))
+    step = office.research(run, PERSON, build_person("Jim Higgins", JIM), "of the other organisation")
+    read_moved = "select to_jsonb(r) - 'updated_at' as text from pipeline_runs as r where id = %s"
+    with psycopg.connect(world.dsn) as holder, ThreadPoolExecutor(1) as pool:
+        holder.execute("update pipeline_runs set org_id = %s where id = %s", [other.org, run])
+        moved = holder.execute(read_moved, [run]).fetchone()
+        erased = start_erasure(office, pool)
+        holder.commit()
+        assert erased.result(30).removed["step_results"] == 3
+    assert world.db.execute("select from step_results where id = %s", [step]).fetchall()
+    assert world.db.execute(read_moved, [run]).fetchone() == {"text": moved[0] if moved else None}
 
 
 def test_rows_without_a_step_result_and_those_of_removed_specs_go(office: Office) -> None:

@@ -1,12 +1,15 @@
 """Rows are a function of the research: what is corrected, remapped, moved or deleted takes its traces with it."""
 
-from datetime import timedelta
+import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
-from engine.backfill.versions import SpecOutdated
+from engine.backfill.versions import SpecOutdated, register_versions
 from engine.plan import Plan
+from engine.rows.extract import Rejected
 from engine.store.errors import StoreRefused
 from tests.database.conftest import THINGS, World, build_head
 
@@ -210,6 +213,27 @@ def test_a_time_far_ahead_is_held_to_the_clock(world: World, plan: Plan) -> None
 # --- live ---
 
 
+def test_how_far_ahead_a_source_lies_is_told_by_the_clock_of_the_database(world: World, plan: Plan) -> None:
+    """Its clock is an hour ahead of ours; a step result has its time from it, and so has what a runner posts."""
+    run = world.add_run()
+    world.db.execute("create schema shifted")
+    world.db.execute("grant usage on schema shifted to public")
+    world.db.execute(
+        "create function shifted.clock_timestamp() returns timestamptz language sql"
+        " as $$ select pg_catalog.clock_timestamp() + interval '1 hour' $$"
+    )
+    world.loop.run(world.own.execute("set search_path = shifted, pg_catalog, public"))
+    row = {"version": "v", "note": "from an hour ahead", "score": None}
+    times = [datetime.now(UTC) + timedelta(minutes=minutes) for minutes in (64, 66)]
+    (stored,) = world.upsert_rows(plan, run.org, {**row, "source_recorded_at": times[0]})
+    assert stored.outcome == "written"
+    step = world.add_step(run, THINGS, {"version": "v", "note": "recorded"})
+    for named in ({}, {"source_step_result_id": step}):
+        with pytest.raises(Rejected, match="five minutes ahead of the database's clock"):
+            world.upsert_rows(plan, run.org, {**row, **named, "source_recorded_at": times[1]})
+    assert read(world, plan, "note", "source_recorded_at") == [("from an hour ahead", times[0])]
+
+
 def test_an_upsert_that_names_its_step_result_answers_what_is_stored(world: World, plan: Plan) -> None:
     run = world.add_run()
     step = world.add_step(run, THINGS, {"version": "v", "note": "stored", "score": 1})
@@ -220,6 +244,22 @@ def test_an_upsert_that_names_its_step_result_answers_what_is_stored(world: Worl
         ("claim_differs", "note")
     ]
     assert_settled(world, plan)
+
+
+def test_an_upsert_whose_step_result_is_deleted_at_once_answers_what_is_stored(world: World) -> None:
+    """It is deleted as its rows are committed, before the posted document is compared with its own."""
+    plan = world.create_spec(f'{FIELDS}body: {{type: jsonb, path: "output.body"}}', head=HEAD)
+    world.db.execute(
+        "create function delete_source() returns trigger language plpgsql as $$ begin"
+        " delete from step_results where id = new.source_step_result_id; return null; end $$"
+    )
+    world.db.execute(
+        "create constraint trigger delete_source after insert on things deferrable initially deferred"
+        " for each row execute function delete_source()"
+    )
+    step = world.add_step(world.add_run(), THINGS, {"version": "v", "note": "n", "body": {"a": 1}})
+    assert world.upsert_live(plan, step) == ["written"]
+    assert read(world, plan, "note", "body") == [("n", '{"a": 1}')]
 
 
 def test_an_upsert_of_a_step_that_still_runs_is_written_as_given_and_folded_later(world: World, plan: Plan) -> None:
@@ -322,6 +362,24 @@ def test_one_unreadable_step_result_stops_nothing(world: World) -> None:
     assert [account.outcomes for account in world.repair_run(run, plan)] == [{"rejected": 1, "unchanged": 2}]
 
 
+@pytest.mark.parametrize("numbers", [("1.10", "1.1", "1.100"), ("1", "1.00", "1e0"), ("-0.0", "0", "0.0")])
+def test_a_numeric_key_has_one_spelling(world: World, numbers: tuple[str, ...]) -> None:
+    """Postgres regards them as one key: whichever comes first, the row is that of a fresh backfill."""
+    plan = world.create_spec(
+        FIELDS.replace(
+            'type: text, path: "output.version", normalize: [text]', 'type: numeric, path: "output.version"'
+        ),
+        head=HEAD,
+    )
+    run = world.add_run()
+    for at, number in enumerate(numbers):
+        step = world.add_step(run, THINGS, f'{{"version": {number}, "score": {number}, "note": "{at}"}}', at=at)
+        assert world.upsert_live(plan, step) == ["written"]
+    ((version, note),) = read(world, plan, "version", "note")
+    assert (str(version), note) == (min(numbers, key=len), "2")
+    assert_settled(world, plan)
+
+
 # --- versions ---
 
 
@@ -336,3 +394,23 @@ def test_an_older_version_of_a_spec_leaves_its_work_pending(world: World, plan: 
     (account,) = world.repair_run(run, plan)
     assert account.pending == 1 and "not the one that was registered last" in account.error
     assert read(world, plan, "note") == [(None,)]
+
+
+def test_what_goes_while_a_version_is_registered_is_pending_no_more(world: World, plan: Plan) -> None:
+    """Deleted or changed in a transaction that ends only after the registration has seen the step results as found."""
+    run = world.add_run()
+    deleted, failed, _ = (world.add_step(run, THINGS, {"version": "v", "note": str(at)}, at=at) for at in range(3))
+    world.run_backfill(plan)
+    newer = world.compile_plan(FIELDS.replace("output.note", "output.notes"), head=HEAD)
+    with psycopg.connect(world.dsn) as other:
+        other.execute("delete from step_results where id = %s", [deleted])
+        other.execute("update step_results set status = 'failed' where id = %s", [failed])
+        ending = threading.Timer(0.5, other.commit)
+        ending.start()
+        world.loop.run(register_versions(world.own, [newer]))
+        ending.join()
+    (account,) = world.read_accounts(newer)
+    assert (account["found"], account["pending"]) == (1, 1)
+    world.run_backfill(newer)
+    (account,) = world.read_accounts(newer)
+    assert (account["found"], account["pending"], account["stale_rows"]) == (1, 0, 0)

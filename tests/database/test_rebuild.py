@@ -1,5 +1,6 @@
 """A changed key or type, through a table beside the old one that takes its place in one transaction."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -14,7 +15,9 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
+from engine.backfill.run import run_backfill
 from engine.plan import Plan
+from engine.sql.step_results import Scope
 from engine.tables.rebuild import rebuild_spec
 from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
 from tests.conftest import ROOT
@@ -34,6 +37,17 @@ name: {type: text, path: "output.name", filter: true}
 domain: {type: text, path: "output.domain", required: true, filter: true}
 size: {type: bigint, path: "output.size", on_invalid: missing}
 document: {type: jsonb, path: "output.document"}
+"""
+LISTS = {"rows": "output.list", "on_absent": "delete"}
+LIST = """
+name: {type: text, path: "output.name", required: true}
+domain: {type: text, path: "item.domain"}
+size: {type: text, path: "item.size", normalize: [text]}
+"""
+LIST_CHANGED = """
+kind: {type: text, path: "output.kind", required: true}
+domain: {type: text, path: "item.domain"}
+size: {type: bigint, path: "item.size"}
 """
 
 
@@ -199,6 +213,23 @@ def test_rows_of_no_step_result_are_copied(world: World, before: Plan) -> None:
     assert (row["name"], row["size"]) == ("by hand", 12)
 
 
+def test_a_row_of_a_step_that_is_not_recorded_yet_is_copied(world: World, before: Plan) -> None:
+    run, _ = insert_quotes(world)
+    world.run_backfill(before)
+    output = {"name": "early", "domain": "early.com", "size": 3}
+    step = world.add_step(run, THINGS, output, status="running", at=9)
+    blank = dict.fromkeys(column.name for column in before.fields)
+    early = {**blank, "name": "early", "domain": "early.com", "size": "2", "source_step_result_id": step}
+    world.upsert_rows(before, run.org, early)
+    after = change(world)
+    report = rebuild(world, after)
+    assert (report.rows, report.copied, report.left) == (4, 1, 0)
+    world.db.execute("update step_results set status = 'succeeded' where id = %s", [step])
+    world.run_backfill(after)
+    assert [row["size"] for row in world.read_rows(after) if row["domain"] == "early.com"] == [3]
+    assert_fresh(world, after)
+
+
 def test_a_row_of_no_step_result_that_does_not_fit_is_a_reason_to_refuse(world: World, before: Plan) -> None:
     run, _ = insert_quotes(world)
     world.run_backfill(before)
@@ -293,6 +324,91 @@ def test_what_is_written_meanwhile_is_not_lost(world: World, before: Plan) -> No
         writer.join()
     world.run_backfill(after)
     assert len(world.read_rows(after)) == 30 + (len(added) + 1) // 2
+    assert_fresh(world, after)
+
+
+@pytest.mark.parametrize("moment", ["0 of 0", "swapped"], ids=["before the swap", "behind the swap"])
+@pytest.mark.parametrize("lists", [False, True], ids=["one row", "rows"])
+def test_what_is_changed_meanwhile_leaves_no_row_behind(world: World, moment: str, lists: bool) -> None:
+    """A step result that is corrected or moved while no lineage names its row takes the row along nevertheless."""
+    fields, changed, more = (LIST, LIST_CHANGED, LISTS) if lists else (FIELDS, CHANGED, {})
+    before = world.create_spec(fields, head=HEAD.replace("name]", "name, domain]") if lists else HEAD, **more)
+    after = world.compile_plan(changed, head=HEAD.replace("name]", "kind, domain]" if lists else "domain]"), **more)
+    run, moved = world.add_run(), world.add_run()
+    steps = []
+    for number in range(6):
+        row = {"name": f"n{number}", "kind": f"k{number}", "domain": f"d{number}.com", "size": number}
+        output = {**row, "list": [{"domain": f"d{number}.com", "size": 1}, {"domain": f"e{number}.com", "size": 2}]}
+        steps.append(world.add_step(moved if number == 5 else run, THINGS, output, at=number))
+    world.run_backfill(before)
+    changes = (
+        "insert into orgs (name, slug) values ('Elsewhere', 'elsewhere')",
+        f"update pipeline_runs set org_id = (select id from orgs where slug = 'elsewhere') where id = '{moved.id}'",
+        "update step_results set output_payload ="
+        f" regexp_replace(output_payload::text, '\"([dk])1', '\"\\19', 'g')::jsonb where id = '{steps[1]}'",
+    )
+
+    def change_at_moment(line: str) -> None:
+        if moment in line:
+            for statement in changes:
+                world.db.execute(statement.encode())
+
+    rebuild(world, after, report=change_at_moment)
+    rows = [(row["org_id"], row["domain"]) for row in world.read_rows(after)]
+    assert len(rows) == (12 if lists else 6), rows
+    assert moved.org not in [org for org, _ in rows] and "d1.com" not in [domain for _, domain in rows]
+    assert_fresh(world, after)
+
+
+def test_an_id_is_that_of_its_key_whatever_changes_before_the_swap(world: World, before: Plan) -> None:
+    """Ids are taken over before the table is swapped; while it is in use, a present row gets another key."""
+    run = world.add_run()
+    steps = [world.add_step(run, THINGS, {"name": "n", "domain": f"d{at}.com", "size": at}, at=at) for at in (1, 2)]
+    world.run_backfill(before)
+    known, _ = read_ids(world, "name")["n"]
+    after = change(world, key="name, domain")
+
+    def change_key() -> None:
+        """Let the older one be the newest, once the row of the other one has taken over the id."""
+        with psycopg.connect(world.dsn, autocommit=True) as db:
+            while db.execute("select to_regclass('things_rebuild') is not null").fetchone() != (True,):
+                time.sleep(0.01)
+            while not db.execute("select from things_rebuild where id = %s", [known]).fetchall():
+                time.sleep(0.01)
+            db.execute("update step_results set finished_at = finished_at + interval '1 h' where id = %s", [steps[0]])
+        asyncio.run(run_backfill(world.dsn, before, Scope()))
+        user.commit()
+
+    with psycopg.connect(world.dsn) as user:
+        user.execute("lock table things in access share mode")
+        writer = threading.Thread(target=change_key)
+        writer.start()
+        rebuild(world, after)
+        writer.join()
+    assert {row["domain"] for row in world.read_rows(after)} == {"d1.com", "d2.com"}
+    assert read_ids(world, "domain")["d1.com"][0] == known
+    assert_fresh(world, after)
+
+
+def test_nobody_waits_behind_a_rebuild_that_waits(world: World, before: Plan) -> None:
+    """Foreign keys of the new table lock submissions, which a long transaction has changed: others go on."""
+    run, _ = insert_quotes(world)
+    world.run_backfill(before)
+    after = change(world)
+    other = world.add_run()
+    with psycopg.connect(world.dsn) as long, psycopg.connect(world.dsn, autocommit=True) as short:
+        long.execute("update submissions set source = 'long' where id = %s", [run.submission])
+        rebuilding = threading.Thread(target=lambda: asyncio.run(rebuild_spec(world.dsn, after)))
+        rebuilding.start()
+        waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        while not short.execute(waiting).fetchall():
+            time.sleep(0.01)
+        short.execute("set lock_timeout = '5s'")
+        short.execute("update submissions set source = 'short' where id = %s", [other.submission])
+        assert rebuilding.is_alive()
+        long.commit()
+        rebuilding.join()
+    assert len(world.read_rows(after)) == 3
     assert_fresh(world, after)
 
 

@@ -12,7 +12,15 @@ from hypothesis import HealthCheck, Phase, currently_in_test_context, given, not
 
 from tests.conftest import create_database
 from tests.database.histories import History
-from tests.database.history_specs import EDITS, VARIANTS, Action, Edit, draw_actions, format_actions
+from tests.database.history_specs import (
+    EDITS,
+    LONG_VARIANTS,
+    VARIANTS,
+    Action,
+    Edit,
+    draw_actions,
+    format_actions,
+)
 from tests.database.known_histories import KNOWN
 from tests.database.laboratory import Blocks, Laboratory
 
@@ -38,7 +46,7 @@ def open_laboratory(server_dsn: str, template: str, blocks: Blocks) -> Iterator[
         opened: list[Laboratory] = []
 
         def open_variant(name: str) -> Laboratory:
-            opened.append(Laboratory(dsn, VARIANTS[name], blocks))
+            opened.append(Laboratory(dsn, {**VARIANTS, **LONG_VARIANTS}[name], blocks))
             return opened[-1]
 
         yield open_variant
@@ -96,7 +104,7 @@ def test_rows_are_what_a_fresh_backfill_makes(open_laboratory: Callable[[str], L
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [*VARIANTS, *LONG_VARIANTS])
 def test_rows_are_what_a_fresh_backfill_makes_at_length(
     open_laboratory: Callable[[str], Laboratory], name: str
 ) -> None:

@@ -22,13 +22,14 @@ with "Arriving" as materialized (
             select from step_results where id = arriving.source_step_result_id and org_id = arriving.org_id
             and pipeline_run_id = coalesce(arriving.source_pipeline_run_id, pipeline_run_id)
             and submission_id = coalesce(arriving.source_submission_id, submission_id)
-        )) as step_ok
+        )) as step_ok,
+        arriving.source_recorded_at <= clock_timestamp() + interval '5 minutes' as time_ok
     from "Arriving" as arriving
 ), "Upserted" as (
     insert into "quotes" as stored ("org_id", "symbol", "exchange", "price", "body", "source_submission_id", "source_pipeline_run_id", "source_step_result_id", "source_recorded_at")
     select arriving."org_id", arriving."symbol", arriving."exchange", arriving."price", arriving."body", arriving."source_submission_id", arriving."source_pipeline_run_id", arriving."source_step_result_id", arriving."source_recorded_at"
     from "Arriving" as arriving, "Owner" as owner
-    where owner.submission_ok and owner.run_ok and owner.step_ok
+    where owner.submission_ok and owner.run_ok and owner.step_ok and owner.time_ok
     on conflict ("org_id", "symbol", "exchange") do update set
     "price" = excluded."price",
     "body" = coalesce(excluded."body", stored."body"),
@@ -45,15 +46,15 @@ and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded
     or (excluded."body" is not null and record_image_ne(row(stored."body"), row(excluded."body"))))
     returning stored.*
 ), "Pending" as (
-    delete from step_persistence where spec = %(spec)s and exists (select from "Upserted") and step_result_id = (
+    delete from step_persistence where spec = %(Spec)s and exists (select from "Upserted") and step_result_id = (
         select lineage.step_result_id
         from row_lineage as lineage join step_results as source on source.id = lineage.step_result_id
-        where lineage.org_id = %(org_id)s::uuid and lineage.unit = %(unit)s::uuid
+        where lineage.org_id = %(org_id)s::uuid and lineage.unit = %(Unit)s::uuid
         order by source.recorded_at desc, source.id desc limit 1
     )
 ), "Claim" as (
     insert into row_lineage as known (org_id, unit, step_result_id, spec, row_id, parent)
-    select %(org_id)s::uuid, %(unit)s::uuid, %(source_step_result_id)s::uuid, %(spec)s, id, %(parent)s::jsonb
+    select %(org_id)s::uuid, %(Unit)s::uuid, %(source_step_result_id)s::uuid, %(Spec)s, id, %(Parent)s::jsonb
     from "Upserted" where %(source_step_result_id)s::uuid is not null
     on conflict (org_id, unit, step_result_id) do update set row_id = excluded.row_id
 ), answer as (
@@ -74,6 +75,7 @@ and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded
         union all select * from "quotes" as stored where stored."org_id" = arriving."org_id" and stored."symbol" = arriving."symbol" and arriving."exchange" is null and stored."exchange" is null
         limit 1
     ) as stored
-    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok and owner.step_ok
+    where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok and owner.step_ok and owner.time_ok
 )
-select owner.submission_ok, owner.run_ok, owner.step_ok, answer.* from "Owner" as owner left join answer on true
+select owner.submission_ok, owner.run_ok, owner.step_ok, owner.time_ok, answer.*
+from "Owner" as owner left join answer on true
