@@ -30,7 +30,7 @@ test: ## every test, on the embedded Postgres 18; ARGS="..." for some
 	@$(RUN) scripts.test --jobs $(JOBS) $(ARGS)
 
 test-postgres15: setup ## the tests that depend on the version of Postgres, on a system Postgres 15
-	@$(RUN) scripts.test --second-server --jobs $(JOBS) $(ARGS)
+	@$(RUN) scripts.test --second-server --jobs $(JOBS)
 
 test-long: ## the laws at length: random histories and documents, 200 kills, 200 races for a budget; an hour
 	@$(PYTHON) scripts/bootstrap.py --bench

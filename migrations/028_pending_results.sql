@@ -6,8 +6,8 @@
 --
 -- is_queued: whether the history of a version was added. The registration of a version does that in transactions of their
 -- own: the version becomes the present one, from now on new step results are added for it; those who were writing then
--- have ended (they hold the lock below in share mode); the others are added; those who recorded, changed or deleted one of
--- them meanwhile have ended, and it is taken out. Until then the readers look for what is pending in the history itself.
+-- have ended (they hold the lock below in share mode); the others are added; those who recorded one of them meanwhile have
+-- ended, and what they recorded is taken out. Until then the readers look for what is pending in the history itself.
 
 ALTER TABLE spec_versions ADD COLUMN IF NOT EXISTS is_queued BOOLEAN NOT NULL DEFAULT FALSE;
 
@@ -46,12 +46,10 @@ BEGIN
 END;
 $$;
 
--- What is no longer found is no longer pending. The lock, as above: a registration that still saw it found may be adding
--- it, which this cannot see yet; it waits for this to end, and takes it out.
+-- What is no longer found is no longer pending.
 CREATE OR REPLACE FUNCTION unqueue_step() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('dex queue step results', 0));
     DELETE FROM pending_results WHERE step_result_id = OLD.id;
     RETURN NULL;
 END;

@@ -143,7 +143,7 @@ def install_once(name: str, lock: Path) -> None:
 def set_up_node(with_browser: bool) -> None:
     """Put `node` and `npm` into `.venv/bin`, install the npm packages of every lock file, and build the console."""
     folders = [ROOT / "trigger", ROOT / "api" / "console"]
-    if with_browser:
+    if with_browser and not os.environ.get("DEX_TEST_BROWSER"):
         folders.append(ROOT / "tests" / "console" / "browser")
     present = [folder for folder in folders if (folder / "package.json").is_file()]
     if not present:

@@ -90,6 +90,8 @@ CHOSEN_TESTS: dict[str, tuple[str, ...]] = {
         "test_a_swallowed_row_is_one_clear_error",
         "test_an_edit_of_what_is_no_result_moves_nothing",
         "test_an_upsert_that_names_its_step_result_answers_what_is_stored",
+        "test_how_far_ahead_a_source_lies_is_told_by_the_clock_of_the_database",
+        "test_what_goes_while_a_version_is_registered_is_pending_no_more",
         "test_what_the_database_refused_comes_again_with_rejected",
     ),
     "tests/database/test_old_keys.py": (

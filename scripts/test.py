@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +73,7 @@ def main() -> None:
     parser.add_argument("--second-server", action="store_true", help="what depends on the version, on Postgres 15")
     options, arguments = parser.parse_known_args()
     if options.second_server:
-        outcomes = [run_on_second_server(options.jobs, arguments)]
+        outcomes = [run_on_second_server(options.jobs)]
     elif arguments:
         outcomes = [run_suite(Suite("some tests", build_pytest_command(options.jobs, *arguments)))]
     else:
@@ -100,12 +99,13 @@ def run_all_suites(jobs: int) -> list[Outcome]:
     return [first, second]
 
 
-def run_on_second_server(jobs: int, arguments: Sequence[str]) -> Outcome:
+def run_on_second_server(jobs: int) -> Outcome:
     """Run the tests that depend on the version of Postgres on an installed Postgres 15, if there is one."""
     if not find_system_binaries(15):
         return Outcome(True, "system Postgres 15: not on this machine, left out")
-    command = build_pytest_command(jobs, "--postgres", "system15", *(arguments or list_arguments(ROOT)))
-    return run_suite(Suite("system Postgres 15", command))
+    # Without pytest's cache, which counts the runs of `make test`: see `take_share` in tests/conftest.py.
+    options = ("--postgres", "system15", "-p", "no:cacheprovider")
+    return run_suite(Suite("system Postgres 15", build_pytest_command(jobs, *options, *list_arguments(ROOT))))
 
 
 def run_suite(suite: Suite, output: IO[bytes] | None = None) -> Outcome:

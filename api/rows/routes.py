@@ -118,7 +118,7 @@ async def _upsert_rows(upsert: LiveUpsert, request: Request) -> Response:
         except SourceRefused as error:
             raise _build_source_fault(error) from error
         except Rejected as error:
-            raise RowsRejected(error.reasons) from error
+            raise RowsRejected([*body.rejected, *error.reasons]) from error
     context.metrics.count_differing_claims(upsert.plan.name, len(result.claims))
     stored = [row for row in result.rows if isinstance(row, StoredRow)]
     rejected = body.rejected + _list_refused_rows(result, body, upsert.plan)

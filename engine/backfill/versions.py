@@ -82,6 +82,7 @@ async def queue_history(connection: Connection, plan: Plan) -> bool:
     if not await _wait_for_writers(connection):
         return False
     await connection.execute(versions.QUEUE_HISTORY_SQL, parameters)
+    await connection.execute(versions.DELETE_UNCLAIMED_PENDING_SQL, parameters)
     if not await _wait_for_writers(connection):
         return False
     async with connection.transaction():

@@ -362,7 +362,8 @@ def _check_unique(sources: Sequence[Source], key: str) -> None:
 
 def _follows_from_table(key: str, source: Source, owner: Source) -> bool:
     """Return whether two slugs are equal only because the tables are equal, which is reported already."""
-    return key == "slug" and source.data.get("table") == owner.data.get("table")
+    tables = [[name for name, _ in _list_names("table", spec.data)] for spec in (source, owner)]
+    return key == "slug" and tables[0] == tables[1]
 
 
 def _report_taken_name(source: Source, place: Place, key: str, name: str, owner: Source) -> None:

@@ -257,7 +257,7 @@ def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> s
     """Give each row the id, the creation time and the columns outside the spec that the present row of its key has."""
     names = ("id", "created_at", *carried)
     changes = ", ".join(f"{quote(name)} = old.{quote(name)}" for name in names)
-    key = ", ".join(f"{quote(name)}::text" for name in plan.conflict)
+    key = ", ".join(_spell_key(plan, name) for name in plan.conflict)
     return (
         f"update {quote_table(new_table)} as fresh set {changes}\nfrom (select distinct on ({key}) *"
         f" from {quote_table(plan.table)} order by {key}, updated_at desc) as old\nwhere {_build_key_match(plan)}"
@@ -267,5 +267,14 @@ def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> s
 
 def _build_key_match(plan: Plan) -> str:
     return " and ".join(
-        f"fresh.{quote(name)}::text is not distinct from old.{quote(name)}::text" for name in plan.conflict
+        f"{_spell_key(plan, name, 'fresh.')} is not distinct from {_spell_key(plan, name, 'old.')}"
+        for name in plan.conflict
     )
+
+
+def _spell_key(plan: Plan, name: str, source: str = "") -> str:
+    """Return the text of a key column; of a number without zeros at its end, which rows of older engines may have."""
+    text = f"{source}{quote(name)}::text"
+    if name == "org_id" or plan.field(name).type.name != "numeric":
+        return text
+    return rf"regexp_replace({text}, '^(-?\d+)(?:\.0+|(\.\d*[1-9])0+)$', '\1\2')"

@@ -29,7 +29,7 @@ _SOURCE_TIME_CHANGES = (
 
 #: The latest time that a source may give: a later one would win over all that is recorded until then. Migration 020 has
 #: the same limit for step results. It is the database's clock that counts, since step results have their times from it.
-LATEST_TIME = "clock_timestamp() + interval '5 minutes'"
+LATEST_TIME = "now() + interval '5 minutes'"
 
 #: Whether the sources belong to the organisation and to each other, and their time is not far ahead.
 _OWNER_CHECK = f"""\

@@ -34,6 +34,12 @@ select found.id, %(spec)s, found.org_id from step_results as found
 where {_IS_PRESENT} and {FOUND} and {PENDING}
 on conflict (step_result_id, spec) do nothing
 """
+#: A version that was registered meanwhile may claim fewer operations, and may have been queued before this was added.
+DELETE_UNCLAIMED_PENDING_SQL = """
+delete from pending_results as pending using present_versions as present, step_results as step
+where pending.spec = %(spec)s and present.spec = pending.spec and step.id = pending.step_result_id
+    and step.operation_id <> all(present.operations)
+"""
 #: Those that were recorded meanwhile are taken out again, and those that are not found any more: changed, deleted, or
 #: of an operation that the spec no longer claims.
 DELETE_RECORDED_PENDING_SQL = f"""

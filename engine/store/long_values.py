@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -19,15 +20,15 @@ _MOST_BYTES: Final = 2704
 def describe_long_value(
     plan: Plan, rows: Iterable[Mapping[str, Any]], error: BaseException | None
 ) -> tuple[str, str] | None:
-    """Return the column of the longest indexed text in `rows` and a sentence about it; None for another error."""
+    """Return the column of the indexed text in `rows` that takes most room, and a sentence; None for other errors."""
     if not isinstance(error, psycopg.Error) or error.diag.source_function not in _REPORTERS:
         return None
     names = [column.name for column in list_indexed_fields(plan)]
-    lengths = [(len(value), name) for row in rows for name in names if isinstance(value := row.get(name), str)]
-    if not lengths:
+    values = [(value, name) for row in rows for name in names if isinstance(value := row.get(name), str)]
+    if not values:
         return None
-    length, name = max(lengths)
+    value, name = max(values, key=lambda pair: len(zlib.compress(pair[0].encode())))
     return name, (
-        f"`{name}` has {length} characters, more than its index takes ({_MOST_BYTES} bytes, compressed): shorten it, as"
-        " the normalizer `fingerprint` does"
+        f"`{name}` has {len(value)} characters, more than its index takes ({_MOST_BYTES} bytes, compressed): shorten"
+        " it, as the normalizer `fingerprint` does"
     )

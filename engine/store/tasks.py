@@ -16,7 +16,11 @@ async def run_concurrently(*coroutines: Coroutine[Any, Any, T]) -> list[T]:
     """
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
-        return list(await asyncio.gather(*tasks))
+        if tasks:  # `wait`, since a cancelled `gather` cancels them as well, before the lines below do
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        return [task.result() for task in tasks]
     finally:
         for task in tasks:
             task.cancel()

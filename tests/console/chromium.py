@@ -39,13 +39,14 @@ def find_chromium() -> str:
     with lock.hold_exclusively(PACKAGE / "node_modules" / ".lock"):  # it may have to be unpacked
         asked = subprocess.run([BIN / "node", "path.js"], cwd=PACKAGE, capture_output=True, text=True, check=True)
     installed = asked.stdout.strip()
-    started = subprocess.run([installed, "--version"], capture_output=True, text=True)
-    if started.returncode == 0:
-        return installed
-    # It lacks a library of the system, which a browser that came with the system does not.
-    found = next(filter(None, map(shutil.which, SYSTEM_BROWSERS)), None)
-    assert found, f"the browser does not start, and the machine has none: {started.stderr.strip()}"
-    return found
+    try:
+        subprocess.run([installed, "--version"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        # It is for Linux on x64, and needs libraries that the machine's own browser brings along.
+        found = next(filter(None, map(shutil.which, SYSTEM_BROWSERS)), None)
+        assert found, f"the browser of npm does not start, and the machine has none: {error}"
+        return found
+    return installed
 
 
 @contextmanager

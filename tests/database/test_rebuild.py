@@ -122,6 +122,20 @@ def test_what_the_key_does_not_change_keeps_id_and_creation_time(world: World, b
     assert_fresh(world, same_key)
 
 
+def test_a_number_that_an_earlier_engine_stored_with_zeros_is_the_same_key(world: World) -> None:
+    fields = FIELDS.replace("size: {type: text", "size: {type: numeric").replace(
+        ", normalize: [text]", ", required: true"
+    )
+    plan = world.create_spec(fields, head=HEAD.replace("org_id, name", "org_id, size"))
+    insert_quotes(world, count=11)
+    world.run_backfill(plan)
+    world.db.execute("update things set size = (size::text || '.00')::numeric")
+    known = {int(size): told for size, told in read_ids(world, "size").items()}
+    rebuild(world, plan)
+    assert read_ids(world, "size::text") == {str(size): told for size, told in known.items()}
+    assert_fresh(world, plan)
+
+
 def test_rows_that_go_are_noted_as_removed(world: World, before: Plan) -> None:
     insert_quotes(world)
     world.run_backfill(before)

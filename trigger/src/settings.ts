@@ -39,5 +39,8 @@ export function readRequiredUrl(env: Environment, name: string, what: string): s
   if (!URL.canParse(value) || !/^https?:$/.test(new URL(value).protocol)) {
     throw new SettingError(`\`${name}\` is \`${value}\`, not an http address such as https://engine.example.com`);
   }
+  if (new URL(value).username !== "" || new URL(value).password !== "") {
+    throw new SettingError(`\`${name}\` names a user or a password, which no request can send: leave them out`);
+  }
   return value.replace(/\/+$/, "");
 }

@@ -50,8 +50,8 @@ export interface RunOutcome {
 }
 
 /**
- * Execute a run to its end. Throws when it has to be resumed later: InternalApiError or ConflictError, UnreachableError
- * when the provider cannot be reached, or the reason of `signal` once that is aborted.
+ * Execute a run to its end. Throws when it has to be resumed later: InternalApiError or ConflictError, or the reason of
+ * `signal` once that is aborted.
  */
 export async function executeRun(payload: RunPayload, deps: Dependencies): Promise<RunOutcome> {
   const { pipeline_run_id: runId, org_id: orgId } = payload;

@@ -60,7 +60,7 @@ export async function sendRequest(path: string, options: RequestOptions = {}): P
   }
   if (response.ok) return response;
   const problem = await readProblem(response);
-  if (problem.status === 401) dispatchEvent(new CustomEvent(KEY_REFUSED, { detail: problem }));
+  if (problem.status === 401 && problem.code !== "") dispatchEvent(new CustomEvent(KEY_REFUSED, { detail: problem }));
   throw problem;
 }
 
