@@ -218,10 +218,11 @@ def test_how_far_ahead_a_source_lies_is_told_by_the_clock_of_the_database(world:
     run = world.add_run()
     world.db.execute("create schema shifted")
     world.db.execute("grant usage on schema shifted to public")
-    world.db.execute(
-        "create function shifted.clock_timestamp() returns timestamptz language sql"
-        " as $$ select pg_catalog.clock_timestamp() + interval '1 hour' $$"
-    )
+    for clock in ("clock_timestamp", "now"):
+        world.db.execute(
+            f"create function shifted.{clock}() returns timestamptz language sql"
+            f" as $$ select pg_catalog.{clock}() + interval '1 hour' $$".encode()
+        )
     world.loop.run(world.own.execute("set search_path = shifted, pg_catalog, public"))
     row = {"version": "v", "note": "from an hour ahead", "score": None}
     times = [datetime.now(UTC) + timedelta(minutes=minutes) for minutes in (64, 66)]

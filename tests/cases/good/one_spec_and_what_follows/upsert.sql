@@ -23,7 +23,7 @@ with "Arriving" as materialized (
             and pipeline_run_id = coalesce(arriving.source_pipeline_run_id, pipeline_run_id)
             and submission_id = coalesce(arriving.source_submission_id, submission_id)
         )) as step_ok,
-        arriving.source_recorded_at <= clock_timestamp() + interval '5 minutes' as time_ok
+        arriving.source_recorded_at <= now() + interval '5 minutes' as time_ok
     from "Arriving" as arriving
 ), "Upserted" as (
     insert into "quotes" as stored ("org_id", "symbol", "exchange", "price", "body", "source_submission_id", "source_pipeline_run_id", "source_step_result_id", "source_recorded_at")
