@@ -49,7 +49,7 @@ class Wire:
         self._open.clear()
 
     @contextlib.contextmanager
-    def freeze(self) -> Iterator[None]:
+    def hold_bytes(self) -> Iterator[None]:
         """Pass nothing on within a `with` block, as a server does that is stopped by SIGSTOP."""
         self._flows.clear()
         try:
@@ -72,9 +72,9 @@ class Wire:
                 far.connect(self._target)
                 self._open += [near, far]
                 for source, target in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=[source, target], daemon=True).start()
+                    threading.Thread(target=self._forward_bytes, args=[source, target], daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward_bytes(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flows.wait()
@@ -173,7 +173,7 @@ def test_a_frozen_database_is_given_up_within_the_bound(database: str, wire: Wir
             return api.post(f"/api/v1/{SLUG}/query", {}, headers=headers)
 
         assert [answer.status_code for answer in threads.map(query, callers)] == [200, 200]
-        with wire.freeze():
+        with wire.hold_bytes():
             started = time.monotonic()
             answers = list(threads.map(query, callers))
             assert time.monotonic() - started < 1 + CANCEL_TIMEOUT + 2

@@ -31,6 +31,15 @@ def parse_numbers(*texts: str) -> st.SearchStrategy[Any]:
     return st.sampled_from(texts).map(exact_json.parse_number)
 
 
+def draw_lists(items: st.SearchStrategy[Any], most: int, other_domain: str | None) -> st.SearchStrategy[Any]:
+    """Draw outputs with at most `most` of `items`, of one domain in half of them."""
+    domains = ["a.example", "a.example", other_domain, ""]
+    lists = st.one_of(st.lists(items, max_size=most), st.just([]), st.none())
+    return st.fixed_dictionaries(
+        {"domain": st.sampled_from(domains), "items": lists}, optional={"mood": st.sampled_from(["fine"])}
+    )
+
+
 READINGS = """spec: 1
 name: readings
 title: Readings
@@ -91,13 +100,7 @@ ITEM = st.one_of(
     ),
     st.fixed_dictionaries({"name": st.sampled_from(["x", "y"]), "note": st.sampled_from(["n1", "n2"])}),
 )
-LIST = st.fixed_dictionaries(
-    {
-        "domain": st.sampled_from(["a.example", "a.example", "b.example", ""]),
-        "items": st.one_of(st.lists(ITEM, max_size=4), st.just([]), st.none()),
-    },
-    optional={"mood": st.sampled_from(["fine"])},
-)
+LIST = draw_lists(ITEM, 4, "b.example")
 READING_VERSIONS = (
     READINGS,
     READINGS.replace("output.note", "output.remark"),
@@ -186,13 +189,7 @@ PART = st.fixed_dictionaries(
 GROUP = st.fixed_dictionaries(
     {"name": st.sampled_from(["g", None]), "parts": st.one_of(st.lists(PART, max_size=3), st.none())}
 )
-NESTED_LIST = st.fixed_dictionaries(
-    {
-        "domain": st.sampled_from(["a.example", "a.example", None, ""]),
-        "items": st.one_of(st.lists(GROUP, max_size=3), st.just([]), st.none()),
-    },
-    optional={"mood": st.sampled_from(["fine"])},
-)
+NESTED_LIST = draw_lists(GROUP, 3, None)
 NESTED_VERSIONS = (
     NESTED,
     NESTED.replace("item.note", "item.label"),
