@@ -93,10 +93,14 @@ def build_alter_type(table: str, column: str, type_: str) -> str:
     return build_alter_column(table, column, f"TYPE {type_} USING {spell_identifier(column)}::{type_}")
 
 
-def build_index(table: str, suffix: str, columns: Sequence[str]) -> str:
-    """Return the statement for the index `idx_<table>_<suffix>`; a column may have an order, as in `id DESC`."""
-    name = build_index_name(table, suffix)
-    return f"CREATE INDEX IF NOT EXISTS {spell_identifier(name)}\n    ON {_build_index_target(table, columns)};"
+def build_index(table: str, suffix: str, columns: Sequence[str], included: Sequence[str] = ()) -> str:
+    """Return the statement for the index `idx_<table>_<suffix>`; a column may have an order, as in `id DESC`.
+
+    `included` are the columns that the index stores without being ordered by them.
+    """
+    name = spell_identifier(build_index_name(table, suffix))
+    tail = f"\n    INCLUDE ({', '.join(map(spell_identifier, included))})" if included else ""
+    return f"CREATE INDEX IF NOT EXISTS {name}\n    ON {_build_index_target(table, columns)}{tail};"
 
 
 def build_unique_index(table: str, columns: Sequence[str], *, nulls_equal: bool, suffix: str = "") -> str:

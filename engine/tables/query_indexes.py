@@ -3,16 +3,18 @@
 Each begins with `org_id`, since every query is about one organisation. The columns of the order come last, so that a
 deep page costs as much as the first; the column of a filter comes before them. Text has the collation "C", with which
 queries compare it (`engine/sql/conditions.py`). Conditions that no index can serve under row level security
-(`numeric`, full text, `contains`) have none: they read all rows of the organisation.
+(`numeric`, full text, `contains`) have none: they read all rows of the organisation. Nor have orders by the source
+columns; these are stored in the index of `updated_at` too, so that all rows are read from it and not from the table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from engine.plan import Plan
+from engine.provided_columns import SOURCE_COLUMNS
 from engine.tables.catalog import IndexRow, Table
 from engine.tables.ddl import build_index
 
@@ -43,10 +45,17 @@ class QueryIndex:
     suffix: str  # the end of the index's name
     keys: tuple[IndexKey, ...]
     purpose: str
+    included: tuple[str, ...] = ()  # the columns that the index stores besides its keys
+
+    @property
+    def text(self) -> str:
+        """The columns as written in CREATE INDEX, without parentheses around the keys."""
+        included = f" INCLUDE ({', '.join(self.included)})" if self.included else ""
+        return ", ".join(key.text for key in self.keys) + included
 
     def build_sql(self, table: str) -> str:
         """Return the statement that creates the index."""
-        return build_index(table, self.suffix, [key.text for key in self.keys])
+        return build_index(table, self.suffix, [key.text for key in self.keys], self.included)
 
 
 _ORG: Final = IndexKey("org_id")
@@ -61,7 +70,8 @@ def list_query_indexes(plan: Plan) -> Iterator[QueryIndex]:
         if column.type.name not in _UNSERVED:
             key = IndexKey(column.name, _COLLATION if column.type.name == "text" else "")
             yield QueryIndex(f"{column.name}_newest", (_ORG, key, *_NEWEST), f"the filter `{column.name}`")
-    yield QueryIndex("changed", (_ORG, *_CHANGED), "`updated_at`")
+    sources = tuple(SOURCE_COLUMNS)
+    yield QueryIndex("changed_with_source", (_ORG, *_CHANGED), "`updated_at` and orders by source columns", sources)
     yield QueryIndex("source_submission", (IndexKey("source_submission_id"),), "the rows of a submission")
     yield QueryIndex("source_run", (IndexKey("source_pipeline_run_id"),), "the rows of a run")
 
@@ -69,12 +79,13 @@ def list_query_indexes(plan: Plan) -> Iterator[QueryIndex]:
 def list_missing_indexes(plan: Plan, table: Table) -> list[QueryIndex]:
     """Return those of `list_query_indexes` that the table lacks; an index that begins with the same columns will do."""
     usable = [index for index in table.indexes if index.valid and not index.partial and not index.has_expressions]
-    return [
-        wanted for wanted in list_query_indexes(plan) if not any(_can_serve(index, wanted.keys) for index in usable)
-    ]
+    return [wanted for wanted in list_query_indexes(plan) if not any(_can_serve(index, wanted) for index in usable)]
 
 
-def _can_serve(index: IndexRow, keys: Sequence[IndexKey]) -> bool:
+def _can_serve(index: IndexRow, wanted: QueryIndex) -> bool:
+    keys = wanted.keys
+    if not {*wanted.included} <= {*index.columns, *index.included}:
+        return False
     if len(index.columns) < len(keys) or any(
         (name, collation) != (key.name, key.collation)
         for name, collation, key in zip(index.columns, index.collations, keys, strict=False)
