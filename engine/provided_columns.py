@@ -56,5 +56,9 @@ PROVIDED_COLUMNS: Mapping[str, ProvidedColumn] = MappingProxyType(
 )
 #: The SQL type of each column of SOURCE_COLUMNS by its name.
 SOURCE_COLUMNS: Mapping[str, str] = MappingProxyType({column.name: column.type for column in _SOURCE_COLUMNS})
+#: The column that stores the words of a row in the table of a spec with `search`; Postgres computes it.
+SEARCH_COLUMN = "search_document"
+#: The names that no field may have, since the engine gives them to its own columns.
+ENGINE_COLUMNS = (*PROVIDED_COLUMNS, SEARCH_COLUMN)
 #: The columns of SOURCE_COLUMNS that are ids, in the order of the table.
 SOURCE_IDS = tuple(name for name, type_ in SOURCE_COLUMNS.items() if type_ == "uuid")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Container, Sequence
 from typing import Final
 
-from engine.provided_columns import PROVIDED_COLUMNS
+from engine.provided_columns import ENGINE_COLUMNS
 from engine.spec.models import CORE_TABLES, RESERVED_FILTERS, RESERVED_PARAMETERS, RESERVED_SPEC_NAMES, SYSTEM_COLUMNS
 
 #: The most characters of a name: Postgres allows 63, and names of indexes and triggers add some to it.
@@ -66,7 +66,7 @@ def join_words(*parts: str) -> str:
 def choose_column_name(text: str, owner: str, taken: Container[str]) -> str:
     """Return a column name that is not `taken`, for a JSON key of `owner`; a reserved name gets the owner as prefix."""
     name = to_snake_case(text)
-    if name in (*PROVIDED_COLUMNS, *RESERVED_PARAMETERS, *RESERVED_FILTERS, *SYSTEM_COLUMNS):
+    if name in (*ENGINE_COLUMNS, *RESERVED_PARAMETERS, *RESERVED_FILTERS, *SYSTEM_COLUMNS):
         name = f"{owner}_{name}"
     return find_free_name(name, taken)
 

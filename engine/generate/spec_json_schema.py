@@ -9,7 +9,7 @@ import json
 from typing import Any, Final
 
 from engine.generate.header import build_header
-from engine.provided_columns import PROVIDED_COLUMNS
+from engine.provided_columns import ENGINE_COLUMNS
 from engine.spec.models import (
     CORE_TABLES,
     IDENTIFIER,
@@ -98,7 +98,7 @@ def _describe_operations(operations: Schema) -> None:
 def _describe_fields(fields: Schema, field: Schema) -> None:
     fields["propertyNames"] = {
         "pattern": IDENTIFIER,
-        "not": {"enum": [*PROVIDED_COLUMNS, *RESERVED_PARAMETERS, *SYSTEM_COLUMNS]},
+        "not": {"enum": [*ENGINE_COLUMNS, *RESERVED_PARAMETERS, *SYSTEM_COLUMNS]},
     }
     properties = field["properties"]
     properties["type"] |= _describe_enum([TYPE_DOCS[name] for name in properties["type"]["enum"]])

@@ -71,6 +71,7 @@ class Query:
     offset: int = 0
     count: Count | None = None
     after: tuple[str | None, ...] | None = None  # the position of the last row of the page before
+    are_words_stored: bool = False  # whether the table stores the words that `search` looks for
 
     @property
     def tenant(self) -> str:

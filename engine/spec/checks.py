@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from engine.errors import suggest_name
 from engine.jmespath.path import CompiledPath
-from engine.provided_columns import PROVIDED_COLUMNS
+from engine.provided_columns import ENGINE_COLUMNS, PROVIDED_COLUMNS
 from engine.spec import shape_errors
 from engine.spec.answer_checks import check_answer_schema
 from engine.spec.answer_path_checks import check_answer_paths
@@ -142,7 +142,7 @@ def _check_filter(source: Source, name: str, kind: Any) -> None:
 
 def _check_field_name(source: Source, name: str) -> None:
     place = ("fields", name)
-    if name in PROVIDED_COLUMNS:
+    if name in ENGINE_COLUMNS:
         hint = "leave it out: the engine fills it"
         source.report_key(place, "SPEC207", f"column `{name}` is provided by the engine", hint)
     elif name in SYSTEM_COLUMNS:

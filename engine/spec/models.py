@@ -253,7 +253,8 @@ class Spec(StrictModel):
     )
     search: list[str] = Field(
         default=[],
-        description="Columns of type `text` or `text[]` whose words the query's `q` searches.",
+        description="Columns of type `text` or `text[]` whose words the query's `q` searches;"
+        " a drafted table stores them.",
         examples=[["round_name"]],
     )
     backfill: list[TargetSpec] = Field(default=[], description="Default targets of the backfill script.")

@@ -16,11 +16,8 @@ from engine.rows.filters import Condition, Operator
 from engine.rows.ordering import OrderColumn
 from engine.rows.query import Query
 from engine.sql.identifiers import quote
+from engine.sql.search import build_search_condition
 
-#: The text search configuration: words match as they are written, without stemming, in any language.
-SEARCH_CONFIGURATION: Final = "simple"
-#: The characters of a row that are searched: whatever they are, their `tsvector` is below its limit of a megabyte.
-SEARCHED_CHARACTERS: Final = 100_000
 _COLLATION: Final = ' collate "C"'
 _COMPARISONS: Final[Mapping[Operator, str]] = {
     Operator.EQ: "=",
@@ -48,8 +45,7 @@ def build_conditions(plan: Plan, query: Query, *, paged: bool = True) -> tuple[s
     clauses += [_build_condition(columns[condition.column], condition, parameters) for condition in query.conditions]
     if query.search is not None:
         placeholder = parameters.add_value(query.search, "text")
-        document = build_search_document(plan)
-        clauses.append(f"{document} @@ websearch_to_tsquery('{SEARCH_CONFIGURATION}', {placeholder})")
+        clauses.append(build_search_condition(plan, placeholder, are_words_stored=query.are_words_stored))
     if paged and query.after is not None:
         clauses.append(_build_position_condition(query.order, query.after, parameters))
     return "\n    and ".join(clauses), parameters
@@ -58,20 +54,6 @@ def build_conditions(plan: Plan, query: Query, *, paged: bool = True) -> tuple[s
 def spell_comparable(column: QueryColumn, source: str = "") -> str:
     """Return the SQL of a column for comparing and ordering: text gets the collation of its index."""
     return f"{source}{quote(column.name)}{_COLLATION if column.type.name == 'text' else ''}"
-
-
-def build_search_document(plan: Plan) -> str:
-    """Return the expression that full text searches: the `tsvector` of the columns under `search`.
-
-    It is made of their first SEARCHED_CHARACTERS: beyond a megabyte Postgres refuses, and with it the whole query.
-    """
-    parts = [
-        f"array_to_string({quote(name)}, ' ')" if plan.field(name).type.name == "text[]" else quote(name)
-        for name in plan.search
-    ]
-    # An array, since a function takes at most 100 arguments
-    text = f"left(array_to_string(array[{', '.join(parts)}]::text[], ' '), {SEARCHED_CHARACTERS})"
-    return f"to_tsvector('{SEARCH_CONFIGURATION}', {text})"
 
 
 def _build_condition(column: QueryColumn, condition: Condition, parameters: _Parameters) -> str:

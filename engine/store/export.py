@@ -20,6 +20,7 @@ from engine.sql.export import build_copy_statement
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.libpq import fetch_result, fetch_results, send_buffer, wait_for_socket
+from engine.store.select import find_stored_words
 from engine.store.tenant import build_settings
 
 #: The size of a block in bytes: the row that reaches it is the block's last.
@@ -36,6 +37,8 @@ async def stream_rows(connection: Connection, plan: Plan, query: Query, format_:
     Raises StoreUnavailable, StoreRefused. If the caller stops early, the connection is closed, which stops the
     statement.
     """
+    async with wrap_errors():
+        query = await find_stored_words(connection, plan, query)
     statement = build_copy_statement(plan, query, format_)
     text = AsyncClientCursor(connection).mogrify(statement.text.encode(), statement.parameters)  # COPY has none
     settings, parameters = build_settings(query.org_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -10,7 +10,9 @@ from engine.columns import list_document_columns
 from engine.plan import Plan
 from engine.rows.query import Count, Query
 from engine.sql import select
-from engine.store.connection import Connection
+from engine.sql.identifiers import quote_table
+from engine.sql.search import SELECT_STORED_WORDS
+from engine.store.connection import Connection, fetch_value
 from engine.store.errors import wrap_errors
 from engine.store.round_trip import TextRow
 from engine.store.tenant import read_as_tenant, run_as_tenant
@@ -36,9 +38,10 @@ async def fetch_page(connection: Connection, plan: Plan, query: Query, max_bytes
     The page ends early at the row with which it has `max_bytes`, since each of a thousand rows may have a document of
     megabytes.
     """
-    statements = [select.build_count_statement(plan, query)] if query.count else []
-    statements.append(select.build_page_statement(plan, query))
     async with wrap_errors():
+        query = await find_stored_words(connection, plan, query)
+        statements = [select.build_count_statement(plan, query)] if query.count else []
+        statements.append(select.build_page_statement(plan, query))
         (*counts, rows), cut = await read_as_tenant(connection, query.org_id, statements, max_bytes)
     width = len(query.order) + 1
     names = list_answer_names(plan, query)
@@ -56,6 +59,14 @@ async def fetch_row(connection: Connection, plan: Plan, query: Query, row_id: st
     async with wrap_errors():
         (rows,) = await run_as_tenant(connection, query.org_id, [statement])
     return join_row_json(list_answer_names(plan, query), rows[0]) if rows else None
+
+
+async def find_stored_words(connection: Connection, plan: Plan, query: Query) -> Query:
+    """Return the query with whether the table stores the words of exactly the columns that its `search` looks in."""
+    if query.search is None:
+        return query
+    columns = await fetch_value(connection, SELECT_STORED_WORDS, {"table": quote_table(plan.table)})
+    return replace(query, are_words_stored=columns == sorted(plan.search))
 
 
 def list_answer_names(plan: Plan, query: Query) -> tuple[str, ...]:

@@ -75,6 +75,7 @@ class Table:
     """A table with its columns, indexes and policies."""
 
     row: TableRow
+    stored_words: Sequence[str] | None  # the columns whose words it stores, in alphabetical order
     columns: Mapping[str, ColumnRow]
     indexes: Sequence[IndexRow]
     policies: Sequence[PolicyRow]

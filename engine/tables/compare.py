@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from engine.plan import Plan
-from engine.provided_columns import PROVIDED_COLUMNS
+from engine.provided_columns import PROVIDED_COLUMNS, SEARCH_COLUMN
 from engine.spec.vocabulary import OnAbsent
 from engine.sql.tenant import TENANT_ROLE
 from engine.tables.catalog import PolicyRow, Table
@@ -23,6 +23,7 @@ from engine.tables.ddl import (
     build_row_security,
     build_schema_grant,
     build_sequence_grant,
+    build_stored_words_definition,
     build_tenant_policy,
     spell_identifier,
     spell_table,
@@ -43,8 +44,8 @@ def compare_table(plan: Plan, table: Table) -> list[Difference]:
 
 
 def compare_reading(plan: Plan, table: Table) -> list[Difference]:
-    """Return what makes reading slow or impossible: missing triggers that record changes, or indexes for queries."""
-    return [*compare_following(plan, table), *compare_indexes(plan, table)]
+    """Return what makes reading slow or impossible: triggers that record changes, indexes, or stored words missing."""
+    return [*compare_following(plan, table), *compare_indexes(plan, table), *compare_stored_words(plan, table)]
 
 
 def compare_following(plan: Plan, table: Table) -> list[Difference]:
@@ -52,6 +53,19 @@ def compare_following(plan: Plan, table: Table) -> list[Difference]:
     message = f"changes of `{plan.table}` are not recorded, so `changes` misses them"
     sql = f"SELECT follow_changes('{plan.table}');"
     return [] if table.row.followed else [Difference(plan.name, Code.CHANGES_UNRECORDED, message, sql)]
+
+
+def compare_stored_words(plan: Plan, table: Table) -> list[Difference]:
+    """Return a difference if the table does not store the words of exactly the columns under `search`."""
+    if not plan.search or table.stored_words == sorted(plan.search):
+        return []
+    column, definition = spell_identifier(SEARCH_COLUMN), build_stored_words_definition(plan)
+    drop = f"DROP COLUMN {column}, " if SEARCH_COLUMN in table.columns else ""
+    sql = f"ALTER TABLE {spell_table(plan.table)} {drop}ADD COLUMN {column} {definition};"
+    names = ", ".join(f"`{name}`" for name in plan.search)
+    message = f"`{plan.table}` does not store the words of {names}, so a question with `q` makes them from every row"
+    advice = "Postgres writes the table anew meanwhile, and nobody else reads or writes it"
+    return [Difference(plan.name, Code.WORDS_NOT_STORED, message, sql, advice, column=SEARCH_COLUMN)]
 
 
 def list_required_columns(plan: Plan, table: Table) -> list[str]:

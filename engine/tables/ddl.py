@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from engine.plan import Field
+from engine.plan import Field, Plan
 from engine.provided_columns import ProvidedColumn
 from engine.sql.identifiers import quote
+from engine.sql.search import build_stored_words
 from engine.sql.tenant import TENANT_POLICY, TENANT_ROLE
 
 _MAX_IDENTIFIER_BYTES: Final = 63  # Postgres truncates longer names, so two of them may become equal
@@ -81,6 +82,11 @@ def build_provided_definition(column: ProvidedColumn) -> str:
 def build_add_column(table: str, column: str, definition: str) -> str:
     """Return the statement that adds a column unless the table already has one with that name."""
     return f"ALTER TABLE {spell_table(table)} ADD COLUMN IF NOT EXISTS {spell_identifier(column)} {definition};"
+
+
+def build_stored_words_definition(plan: Plan) -> str:
+    """Return type and expression of the column that stores the words for `q`."""
+    return build_stored_words(plan, spell_identifier)
 
 
 def build_alter_column(table: str, column: str, action: str) -> str:

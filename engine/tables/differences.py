@@ -34,6 +34,7 @@ class Code(StrEnum):
     UNIQUE_INDEX_LEFT = "TABLE522"
     ROWS_OF_OLD_KEY = "TABLE523"
     INDEX_SUPERFLUOUS = "TABLE524"
+    WORDS_NOT_STORED = "TABLE525"
 
 
 #: By code: the title, and what it means, for `docs/errors.md`.
@@ -96,6 +97,11 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     Code.INDEX_SUPERFLUOUS: (
         "index serves nothing",
         "Its build failed, or another index begins with the same columns: it only costs whoever writes.",
+    ),
+    Code.WORDS_NOT_STORED: (
+        "words not stored",
+        "The table does not store the words of the columns under `search`: a question with `q` is answered, by making"
+        " them from the text of every row of the organisation.",
     ),
 }
 

@@ -12,9 +12,9 @@ from typing import Final
 
 from engine.errors import EngineError
 from engine.plan import Field, Plan
-from engine.provided_columns import LEADING_COLUMNS, TRAILING_COLUMNS
+from engine.provided_columns import LEADING_COLUMNS, SEARCH_COLUMN, TRAILING_COLUMNS
 from engine.tables.catalog import Table
-from engine.tables.compare import compare_following, compare_table
+from engine.tables.compare import compare_following, compare_stored_words, compare_table
 from engine.tables.compare_indexes import is_key_nullable
 from engine.tables.ddl import (
     build_alter_column,
@@ -25,6 +25,7 @@ from engine.tables.ddl import (
     build_provided_definition,
     build_row_security,
     build_schema,
+    build_stored_words_definition,
     build_tenant_policy,
     build_unique_index,
     shorten_identifier,
@@ -44,6 +45,7 @@ _ADDED: Final = frozenset(
         Code.NO_TENANT_POLICY,
         Code.PRIVILEGE_MISSING,
         Code.CHANGES_UNRECORDED,
+        Code.WORDS_NOT_STORED,
     }
 )
 #: Differences that a person has to decide on, each with its comment in the draft.
@@ -53,6 +55,8 @@ _DECIDED: Final = {
     Code.NULLABLE_KEY: "a key column may be NULL, and the unique index lets such rows repeat:",
     Code.POLICY_TOO_WIDE: "a policy lets tenants reach rows without looking at the organisation:",
 }
+#: What the file is named by, if it adds nothing but this.
+_SUBJECTS: Final = {Code.CHANGES_UNRECORDED: "changes", Code.WORDS_NOT_STORED: "search"}
 _ALL_PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -72,14 +76,18 @@ def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) 
     if table is None:
         _check_not_drafted(plan, names)
         return f"{number:03d}_{stem}.sql", build_create_migration(plan)
-    differences = [*compare_table(plan, table), *compare_following(plan, table)]
+    differences = [
+        *compare_table(plan, table),
+        *compare_following(plan, table),
+        *compare_stored_words(plan, table),
+    ]
     added = [difference.column for difference in differences if difference.code == Code.COLUMN_MISSING]
     indexes = _build_missing_indexes(plan, table)
     if not added and not indexes and not any(difference.code in _ADDED for difference in differences):
         hint = "`dex check --database` says whether types, keys and policies fit too"
         raise NothingToDraft(f"table `{plan.table}` has every column and index of `{plan.name}`", hint=hint)
     codes = {difference.code for difference in differences if difference.code in _ADDED}
-    rest = "changes" if codes == {Code.CHANGES_UNRECORDED} else "access"
+    rest = _SUBJECTS.get(codes.pop(), "access") if len(codes) == 1 else "access"
     subject = added[0] if len(added) == 1 else "columns" if added else "indexes" if indexes else rest
     return f"{number:03d}_{stem}_{subject}.sql", _build_alter_migration(plan, table, differences, indexes)
 
@@ -144,6 +152,7 @@ def _build_table(plan: Plan) -> str:
         **{column.name: build_provided_definition(column) for column in LEADING_COLUMNS},
         **{column.name: spell_type(column) + (" NOT NULL" if column.required else "") for column in plan.fields},
         **{column.name: build_provided_definition(column) for column in TRAILING_COLUMNS},
+        **({SEARCH_COLUMN: build_stored_words_definition(plan)} if plan.search else {}),
     }
     lines = (f"    {spell_identifier(name)} {definition}" for name, definition in definitions.items())
     return f"CREATE TABLE IF NOT EXISTS {spell_table(plan.table)} (\n" + ",\n".join(lines) + "\n);"
@@ -225,10 +234,10 @@ def _build_key(plan: Plan, table: Table, differences: Sequence[Difference], adde
 
 
 def _list_added_statements(differences: Iterable[Difference]) -> Iterator[str]:
-    """Yield the statements that add row level security, policies, grants and change triggers."""
+    """Yield the statements that add row level security, policies, grants, change triggers and stored words."""
     for difference in differences:
         if difference.code in _ADDED and difference.code != Code.NO_UNIQUE_INDEX:
-            yield difference.sql
+            yield f"-- {difference.advice}\n{difference.sql}" if difference.advice else difference.sql
 
 
 def _build_closing_comments(plan: Plan, table: Table, differences: Iterable[Difference]) -> Iterator[str]:

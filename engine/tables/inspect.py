@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from engine.plan import Plan
 from engine.sql.identifiers import quote_table
 from engine.sql.old_rows import build_old_rows_sql
+from engine.sql.search import SELECT_STORED_WORDS
 from engine.sql.tenant import TENANT_ROLE
 from engine.store.connection import Connection, fetch_records, fetch_value
 from engine.store.errors import wrap_errors
@@ -69,6 +70,7 @@ async def read_table(connection: Connection, name: str) -> Table | None:
         types = await fetch_records(connection, TypeRow, catalog.SELECT_TYPES, parameters)
         return Table(
             row=rows[0],
+            stored_words=await fetch_value(connection, SELECT_STORED_WORDS, named),
             columns={column.name: column for column in columns},
             indexes=await fetch_records(connection, IndexRow, catalog.SELECT_INDEXES, parameters),
             policies=await fetch_records(connection, PolicyRow, catalog.SELECT_POLICIES, parameters),

@@ -22,7 +22,7 @@ from engine.backfill.lineage import Lineage
 from engine.backfill.run import run_backfill
 from engine.backfill.versions import register_versions
 from engine.plan import Plan
-from engine.provided_columns import PROVIDED_COLUMNS
+from engine.provided_columns import PROVIDED_COLUMNS, SEARCH_COLUMN
 from engine.rows.units import build_unit, get_unit_fields
 from engine.sql import rebuild
 from engine.sql.identifiers import quote, quote_table
@@ -30,7 +30,13 @@ from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
 from engine.tables.compare_indexes import is_key_nullable, list_key_indexes, list_left_indexes, list_superfluous_indexes
-from engine.tables.ddl import build_index_name, build_unique_index, shorten_identifier, spell_type
+from engine.tables.ddl import (
+    build_index_name,
+    build_stored_words_definition,
+    build_unique_index,
+    shorten_identifier,
+    spell_type,
+)
 from engine.tables.inspect import read_table
 from engine.tables.query_indexes import list_missing_indexes
 from engine.tables.rebuild_swap import (
@@ -139,6 +145,8 @@ async def _create_new_table(work: Rebuild) -> None:
 def _list_column_changes(work: Rebuild) -> Iterable[str]:
     """Yield the statements that give the new, empty table the columns of the changed spec."""
     wanted = {column.name: column for column in work.plan.fields}
+    if SEARCH_COLUMN in work.table.columns:  # no column may change while another one is computed from it
+        yield f"drop column {SEARCH_COLUMN}"
     for name, row in work.table.columns.items():
         column = wanted.get(name)
         if column is not None and row.generated:
@@ -157,6 +165,8 @@ def _list_column_changes(work: Rebuild) -> Iterable[str]:
     for name, provided in PROVIDED_COLUMNS.items():
         if name not in work.table.columns:
             yield f"add column {quote(name)} {provided.type} {provided.constraint}"
+    if work.plan.search:
+        yield f"add column {SEARCH_COLUMN} {build_stored_words_definition(work.plan)}"
 
 
 async def _create_indexes(work: Rebuild) -> None:

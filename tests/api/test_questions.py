@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from engine.plan import Plan
 from engine.rows.filters import Operator, list_operators
 from engine.rows.ordering import list_order_columns
 from engine.tables import draft_migration
+from engine.tables.ddl import build_stored_words_definition
 from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, read_data, read_error, run_api
 from tests.conftest import create_database
 from tests.database.conftest import compile_text
@@ -170,6 +172,33 @@ def test_a_row_of_many_words_is_searched_by_its_first_ones(rounds: Api) -> None:
     row = {"name": "Series X", "tags": [f"w{number}" for number in range(220_000)]}
     assert rounds.upsert(SLUG, row, org).status_code == 200
     assert (ask(rounds, org, q="w9999"), ask(rounds, org, q="w219999")) == (["X"], [])
+
+
+@pytest.mark.parametrize("stored", [[], ["name"]], ids=["none", "those of another column"])
+def test_a_table_is_searched_whatever_words_it_stores(rounds: Api, own: str, stored: list[str]) -> None:
+    """Every search finds what it finds where the words are stored, in pages, counts and exports."""
+
+    def search() -> list[list[str]]:
+        return [ask(rounds, own, q=words) for words in ("seed", "t2", "series -c", '"a 100"', "nothing")]
+
+    def count_exported() -> int:
+        headers = {**internal_headers(own), "accept": "application/x-ndjson"}
+        return len(rounds.post(f"/api/v1/{SLUG}/export", {"q": "seed"}, headers=headers).text.splitlines())
+
+    plan = rounds.plans[0]
+    found = search()
+    assert (found[0], count_exported()) == (["A", "C", "E", "G", "I"], 5)
+    assert len({tuple(letters) for letters in found}) == 5
+    rounds.execute(f"alter table {SLUG} drop column search_document")
+    try:
+        if stored:
+            definition = build_stored_words_definition(replace(plan, search=tuple(stored)))
+            rounds.execute(f"alter table {SLUG} add column search_document {definition}")
+        assert (search(), count_exported()) == (found, 5)
+    finally:
+        rounds.execute(f"alter table {SLUG} drop column if exists search_document")
+        rounds.execute(f"alter table {SLUG} add column search_document {build_stored_words_definition(plan)}")
+    assert search() == found
 
 
 def walk(api: Api, org: str, question: dict[str, Any]) -> Iterator[str]:

@@ -541,3 +541,15 @@ def test_the_commands_of_the_page(world: World, tmp_path: Path) -> None:
     ], ended
     rows = world.db.execute("select company_domain, client_company_name from company_intel_briefings").fetchall()
     assert rows == [{"company_domain": "acme.com", "client_company_name": "Two"}]
+
+
+def test_the_words_of_a_search_are_those_of_the_changed_spec(world: World) -> None:
+    """Postgres changes no column from which another one is computed, and both the columns and the search change."""
+    plan = world.create_spec(FIELDS, head=HEAD + "search: [name, size]\n")
+    insert_quotes(world)
+    world.run_backfill(plan)
+    after = world.compile_plan(CHANGED, head=HEAD.replace("org_id, name", "org_id, domain") + "search: [domain]\n")
+    rebuild(world, after)
+    words = world.db.execute("select search_document::text as words from things order by domain").fetchall()
+    assert [row["words"] for row in words] == ["'d0.com':1", "'d1.com':1", "'d2.com':1"]
+    assert_fresh(world, after)
