@@ -239,6 +239,32 @@ def test_a_table_that_nobody_follows_gets_its_triggers(
         draft_and_migrate(database, folder, plan)
 
 
+def test_a_search_that_is_added_or_changed_stores_its_words(
+    database: str, folder: Path, compiled: Callable[[str], Plan]
+) -> None:
+    """The rows that are there are searched by the words of the spec, before and after the migration."""
+
+    def find(plan: Plan, words: str) -> int:
+        async def work() -> int:
+            async with await connect(database) as connection:
+                return len((await select.fetch_page(connection, plan, build_query(plan, ORG, {"q": words}))).rows)
+
+        return asyncio.run(work())
+
+    plan = compiled(EVERYTHING)
+    draft_and_migrate(database, folder, plan)
+    upsert_and_query(database, plan, VALUES)
+    for search, found in (("[user]", {"ada": 1, "b": 0}), ("[tags, user]", {"ada": 1, "b": 1})):
+        plan = compiled(EVERYTHING + f"search: {search}\n")
+        assert {words: find(plan, words) for words in found} == found
+        name = draft_and_migrate(database, folder, plan)
+        assert name.endswith("_order_search.sql") and list_problems(database, plan) == []
+        assert "-- Postgres writes the table anew" in (folder / name).read_text()
+        assert {words: find(plan, words) for words in found} == found
+        with pytest.raises(NothingToDraft):
+            draft_and_migrate(database, folder, plan)
+
+
 def test_a_draft_that_waits_is_not_drafted_again(compiled: Callable[[str], Plan]) -> None:
     with pytest.raises(NothingToDraft, match=r"`027_order\.sql` would create it"):
         draft_migration.draft_migration(compiled(EVERYTHING), ["026_x.sql", "027_order.sql"], None)
