@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from engine.provided_columns import SEARCH_COLUMN
+from engine.sql.search import SELECT_STORED_WORDS
+
 #: Whether `table` has conditions on the content of its rows. Parameters: `table`, `fields` (columns of the spec),
-#: `optional` (those that may be null), `conflict`. An index that refuses too long a value is not among them.
-MAY_REFUSE_SQL = """
+#: `optional` (those that may be null), `conflict`. An index that refuses too long a value is not among them, nor are
+#: the words of a search, which are made of no more text than Postgres takes.
+MAY_REFUSE_SQL = f"""
 with target as (
     select to_regclass(%(table)s)::oid as id
 )
@@ -36,7 +40,7 @@ select exists (
 ) or exists (
     select from pg_attribute as field join pg_type as kind on kind.oid = field.atttypid, target
     where field.attrelid = target.id and field.attnum > 0 and not field.attisdropped and (
-        field.attgenerated <> ''
+        field.attgenerated <> '' and not (field.attname = '{SEARCH_COLUMN}' and exists ({SELECT_STORED_WORDS}))
         or field.attname = any(%(fields)s::text[]) and (field.atttypmod >= 0 or kind.typtype = 'd')
         or field.attname = any(%(optional)s::text[]) and field.attnotnull
     )
