@@ -55,6 +55,7 @@ CORE_RIGHTS: Final[Mapping[str, Rights]] = {
 PLAIN_FUNCTIONS: Final = (
     "choose_recorded_at",
     "follow_changes",
+    "join_words",
     "note_changes_of",
     "pin_search_path",
     "queue_rows_of_step",
