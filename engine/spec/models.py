@@ -178,10 +178,15 @@ def _expand_operations(value: Any) -> Any:
     return value
 
 
+def _spell_boolean(value: Any) -> Any:
+    """Return a boolean as text, which is no version: to Python `true` equals 1."""
+    return str(value) if isinstance(value, bool) else value
+
+
 class Spec(StrictModel):
     """One operation (or several of one kind) and the table its results become rows of."""
 
-    spec: Literal[1] = Field(description="Version of the format.")
+    spec: Annotated[Literal[1], BeforeValidator(_spell_boolean)] = Field(description="Version of the format.")
     name: str = Field(
         pattern=IDENTIFIER,
         description="Equals the file's stem. Names the query function, and the spec on the command line.",
