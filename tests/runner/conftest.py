@@ -23,7 +23,7 @@ import pytest
 from scripts import processes
 from scripts.processes import Process
 from tests.conftest import ROOT, create_database
-from tests.forked_dex import run_dex_text
+from tests.forked_dex import run_dex_text, start_dex
 from tests.plain_http import HTTP, find_free_port
 from tests.world import insert_organisation, insert_run, insert_step, insert_submission
 
@@ -96,7 +96,7 @@ class Services:
         env = {"DATABASE_URL": self.dsn, "INTERNAL_API_KEY": KEY, "JWT_SECRET": "a session secret of the runner tests"}
         env["DEX_SWEEP_SECONDS"] = "0"  # a test says when something is swept
         self.api = self.stack.enter_context(
-            start_process([BIN / "dex", "serve", "--port", str(self.port)], env, self.root)
+            start_dex("serve", "--port", str(self.port), environment={**os.environ, **env}, folder=self.root)
         )
         self.api.wait_for_line("serving on")
         deadline = time.monotonic() + SECONDS
