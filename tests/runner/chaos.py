@@ -29,7 +29,7 @@ from scripts.processes import Process
 from tests.conftest import find_memory_folder
 from tests.forked_dex import run_dex_text, start_dex
 from tests.plain_http import HTTP, find_free_port
-from tests.runner.conftest import ICP, KEY, TRIGGER, build_node_command, build_worker_command, start_process
+from tests.runner.conftest import ICP, KEY, TRIGGER, build_provider_command, build_worker_command, start_process
 from tests.world import insert_organisation
 
 SECONDS = 120
@@ -96,13 +96,13 @@ class Stage:
             part = start_process(self.build_command(name), environment, TRIGGER)
         self.parts[name] = self.stack.enter_context(part)
 
-    def build_command(self, name: str) -> list[str]:
+    def build_command(self, name: str) -> tuple[str, ...]:
         """Build the command of a part that node runs."""
         if name == "provider":
             words = ["--port", str(self.provider_port), "--delay", "200", "--book", str(self.book)]
-            return build_node_command("recorded-provider/main.ts", *words)
+            return build_provider_command(*words)
         words = ["--org", self.org_id, "--lease", str(self.lease), "--concurrency", "4"]
-        return [*build_worker_command(), *words]
+        return *build_worker_command(), *words
 
     def kill_part(self, name: str) -> None:
         """Kill a part and start it again."""
