@@ -74,8 +74,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak-seconds",
         type=float,
-        default=120.0,
-        help="how long the soak lasts (default: 120)",
+        default=60.0,
+        help="how long the soak lasts (default: 60)",
     )
 
 
