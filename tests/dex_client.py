@@ -5,6 +5,7 @@ Run with `python -IS` it starts in a few milliseconds, so it imports the standar
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ HEAD_BYTES = 8
 
 def send_request(
     link: socket.socket,
-    arguments: Sequence[str],
+    words: Sequence[str],
     environment: Mapping[str, str],
     folder: str,
     streams: Sequence[int],
@@ -24,10 +25,11 @@ def send_request(
 ) -> None:
     """Send one command, with its standard input, output and error."""
     request = {
-        "arguments": list(arguments),
+        "words": list(words),
         "environment": dict(environment),
         "folder": folder,
         "niceness": niceness,
+        "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
     }
     body = json.dumps(request).encode()
     socket.send_fds(link, [len(body).to_bytes(HEAD_BYTES, "big")], list(streams))
@@ -39,7 +41,7 @@ def main(address: str, *arguments: str) -> int:
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(address)
         folder = os.getcwd()  # noqa: PTH109 - to import pathlib takes longer than all of this
-        send_request(link, arguments, os.environ, folder, (0, 1, 2))
+        send_request(link, ("dex", *arguments), os.environ, folder, (0, 1, 2))
         with link.makefile() as lines:
             pid = int(lines.readline())
             for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -2,8 +2,9 @@
 
 Each pytest process starts one such server on first use. A command gets its own arguments, environment, folder, standard
 streams and exit status, as it would from a shell; only the second that Python takes to import the engine is spent once.
-`find_dex` gives a program to those who start `dex` themselves, such as the scripts of a page. What is about the program
-itself (how it starts, how much memory it takes) starts `dex` as a user does.
+`run_dex` runs a command to its end, `start_dex` leaves one running, such as `dex serve`. `find_dex` gives a program to
+those who start `dex` themselves, such as the scripts of a page. What is about the program itself (how it starts, how
+much memory it takes) starts `dex` as a user does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import atexit
 import gc
 import json
 import os
+import resource
+import runpy
 import select
 import shlex
 import shutil
@@ -21,8 +24,8 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +33,7 @@ from typing import Any, NoReturn
 
 from engine.plans import load_plans
 from engine.project import Project
+from scripts.processes import Process
 from tests import dex_client
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +46,58 @@ PRELOADED = (
     *("engine.tables.migrate", "engine.tables.rebuild", "engine.tables.roles", "engine.verify.repair"),
     *("engine.verify.run", "engine.verify.shards", "engine.erase.run", "api.settings"),
 )
+#: What `dex serve` imports, which takes two seconds; they are spent when a fork is to serve first.
+OF_SERVE = ("api.app", "api.server", "api.auth", "uvloop")
+
+
+class ForkedCommand(subprocess.Popen[bytes]):
+    """A command in a fork, with the methods of a process that `subprocess` has started."""
+
+    def __init__(
+        self,
+        words: Sequence[str | Path],
+        environment: Mapping[str, str],
+        folder: Path,
+        streams: Sequence[int],
+        niceness: int = 0,
+        script: Path | None = None,
+    ) -> None:
+        self.args = [str(script or "dex"), *(str(word) for word in words)]
+        self.stdin = None
+        self.returncode: int | None = None
+        self._link = socket.socket(socket.AF_UNIX)
+        self._link.connect(str(start_server()))
+        dex_client.send_request(self._link, self.args, environment, str(folder), streams, niceness)
+        self._lines = self._link.makefile()
+        self.pid = int(self._lines.readline())
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            ready = select.poll()  # `select` takes no descriptor from 1024 on
+            ready.register(self._link, select.POLLIN)
+            if not ready.poll(None if timeout is None else 1000 * timeout):
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self._lines.readline())  # negative for the signal that killed the command
+            self._lines.close()
+            self._link.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+
+@contextmanager
+def start_dex(*arguments: str, environment: Mapping[str, str], folder: Path = ROOT) -> Iterator[Process]:
+    """Run a command during a `with` block, in an environment of nothing but `environment`."""
+    with Path(os.devnull).open("rb") as nothing, tempfile.TemporaryFile() as output:
+        streams = (nothing.fileno(), output.fileno(), output.fileno())
+        process = Process(ForkedCommand(arguments, environment, folder, streams), output)
+        try:
+            yield process
+        finally:
+            process.stop()
 
 
 def run_dex(
@@ -50,27 +106,30 @@ def run_dex(
     folder: Path = ROOT,
     seconds: float = 200,
     niceness: int = 0,
+    script: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run one command to its end, in an environment of nothing but `environment`.
+    """Run one command, or a `script` of ours in its place, to its end, in an environment of nothing but `environment`.
 
     Raises subprocess.TimeoutExpired after `seconds`; the command is killed then.
     """
-    words = [str(argument) for argument in arguments]
     with (
         Path(os.devnull).open("rb") as nothing,
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,
-        socket.socket(socket.AF_UNIX) as link,
     ):
-        link.connect(str(start_server()))
         streams = (nothing.fileno(), output.fileno(), errors.fileno())
-        dex_client.send_request(link, words, environment, str(folder), streams, niceness)
-        status = wait_for_status(link, words, seconds)
+        command = ForkedCommand(arguments, environment, folder, streams, niceness, script)
+        try:
+            command.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(command.pid, signal.SIGKILL)
+            command.wait()
+            raise
         texts = []
         for file in (output, errors):
             file.seek(0)
             texts.append(file.read())
-    return subprocess.CompletedProcess(["dex", *words], status, *texts)
+    return subprocess.CompletedProcess(command.args, command.wait(), *texts)
 
 
 def run_dex_text(
@@ -79,9 +138,11 @@ def run_dex_text(
     folder: Path = ROOT,
     seconds: float = 200,
     niceness: int = 0,
+    script: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end; its output is text."""
-    done = run_dex(*arguments, environment=environment, folder=folder, seconds=seconds, niceness=niceness)
+    options: Any = {"folder": folder, "seconds": seconds, "niceness": niceness, "script": script}
+    done = run_dex(*arguments, environment=environment, **options)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
@@ -120,18 +181,6 @@ def stop_server(server: subprocess.Popen[bytes], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for_status(link: socket.socket, words: list[str], seconds: float) -> int:
-    """Return the exit status that the server reports; negative for the signal that killed the command."""
-    link.settimeout(seconds)
-    with link.makefile() as lines:
-        pid = int(lines.readline())
-        try:
-            return int(lines.readline())
-        except TimeoutError:
-            os.killpg(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(["dex", *words], seconds) from None
-
-
 # --- the server ---
 
 
@@ -144,13 +193,27 @@ def serve_requests(listener: socket.socket) -> None:
             sys.exit()
         link, _ = listener.accept()
         with link:
+            request, streams = receive_request(link)
+            if request["words"][:2] == ["dex", "serve"]:
+                import_modules(OF_SERVE)
             if os.fork() == 0:
                 listener.close()
-                request, streams = receive_request(link)
                 if fork_command(link, streams):
                     become_command(request, streams)
                     return
                 os._exit(0)
+            for stream in streams:
+                os.close(stream)
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules for all later forks, unless they are there already."""
+    missing = [name for name in names if name not in sys.modules]
+    for name in missing:
+        import_module(name)
+    if missing:
+        gc.collect()
+        gc.freeze()  # so that no fork copies what it only looks through for garbage
 
 
 def receive_request(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -191,15 +254,16 @@ def become_command(request: dict[str, Any], streams: list[int]) -> None:
         os.close(stream)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # even if the tests run in the background of a shell
     os.nice(request["niceness"])
+    resource.setrlimit(resource.RLIMIT_NOFILE, tuple(request["descriptors"]))
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.argv = ["dex", *request["arguments"]]
+    sys.argv = request["words"]
     program = sys.modules["__main__"]  # in its messages it is named by `sys.argv`, unless it is part of a package
     program.__spec__, program.__package__ = None, ""
 
 
-def run_main(main: Callable[[], None]) -> NoReturn:
+def run_main(main: Callable[[], object]) -> NoReturn:
     """Run the command and end with its exit status, without taking a copy of all that was imported apart first."""
     status = 0
     try:
@@ -217,11 +281,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
 if __name__ == "__main__":
     from scripts import dex
 
-    for name in PRELOADED:
-        import_module(name)
     load_plans(Project(ROOT))  # which computes, once, the versions of the normalizers and of what extracts
-    gc.collect()
-    gc.freeze()  # so that no fork copies what it only looks through for garbage
+    import_modules(PRELOADED)
     with socket.socket(fileno=int(sys.argv[1])) as listener_of_tests:
         serve_requests(listener_of_tests)
-    run_main(dex.main)
+    run_main(dex.main if sys.argv[0] == "dex" else lambda: runpy.run_path(sys.argv[0], run_name="__main__"))

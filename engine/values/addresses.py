@@ -11,7 +11,6 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
-import email_validator
 import idna
 
 from engine.errors import EngineError
@@ -96,6 +95,8 @@ def normalize_email(text: str) -> str:
     The part before the `@` keeps its case, since its server may distinguish case; the normalizer `lower` removes it.
     Raises AddressError for an invalid address.
     """
+    import email_validator  # takes 30 ms to import, which every command would wait for
+
     try:
         address = email_validator.validate_email(text.strip(), check_deliverability=False)
     except email_validator.EmailNotValidError as error:

@@ -1,20 +1,22 @@
 """What one client may take of the API: headers, bodies, connections, requests; and that it ends when it is told to."""
 
+import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from api.settings import Limits
-from scripts.processes import Process, build_dex_command, start_process
+from scripts.processes import build_dex_command, start_process
 from tests.api.loopback import INTERNAL_KEY, JWT_SECRET, Api, bearer_headers, read_error
 from tests.conftest import ROOT
+from tests.forked_dex import start_dex
 from tests.plain_http import HTTP, find_free_port
 
 SLUG = "icp-job-titles"
@@ -186,7 +188,9 @@ class TestConnections:
     def test_few_file_descriptors_are_no_outage(self, database: str) -> None:
         few = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160)); "
         command = [sys.executable, "-c", f"{few}os.execv(sys.argv[1], sys.argv[1:])"]
-        with serve_process(database, [*command, *build_dex_command("serve", "--port", "0")]) as (process, url):
+        command += build_dex_command("serve", "--port", "0")
+        with start_process(command, build_environment(database), cwd=ROOT) as process:
+            url = process.wait_for_line("serving on").split()[-1]
             parts = urlsplit(url)
             with ExitStack() as stack:
                 for _ in range(300):
@@ -235,10 +239,9 @@ class TestEnd:
 
     @pytest.mark.parametrize("lock", [False, True])
     def test_a_client_cannot_keep_it_from_stopping(self, database: str, lock: bool) -> None:
-        with serve_process(database, build_dex_command("serve", "--port", "0"), DEX_LIMIT_SHUTDOWN_SECONDS="2") as (
-            process,
-            url,
-        ):
+        environment = build_environment(database, DEX_LIMIT_SHUTDOWN_SECONDS="2")
+        with start_dex("serve", "--port", "0", environment=environment) as process:
+            url = process.wait_for_line("serving on").split()[-1]
             parts = urlsplit(url)
             api = Api(url, database, (), httpx.Client(verify=False))
             token = api.insert_token(api.insert_organisation())
@@ -255,12 +258,10 @@ class TestEnd:
                 assert time.monotonic() - started < 10
 
 
-@contextmanager
-def serve_process(database: str, command: list[str], **environment: str) -> Iterator[tuple[Process, str]]:
-    """Run `dex serve` as a process of its own, for the length of a `with` block: the process and its URL."""
-    variables = {"DATABASE_URL": database, "INTERNAL_API_KEY": INTERNAL_KEY, "JWT_SECRET": JWT_SECRET, **environment}
-    with start_process(command, variables, cwd=ROOT) as process:
-        yield process, process.wait_for_line("serving on").split()[-1]
+def build_environment(database: str, **variables: str) -> dict[str, str]:
+    """Build the environment in which `dex serve` serves a database."""
+    needed = {"DATABASE_URL": database, "INTERNAL_API_KEY": INTERNAL_KEY, "JWT_SECRET": JWT_SECRET}
+    return {**os.environ, **needed, **variables}
 
 
 def test_every_answer_carries_the_security_headers(api: Api, org: str) -> None:

@@ -30,7 +30,7 @@ from engine.store.connection import connect
 from engine.store.errors import StoreUnavailable
 from engine.store.upsert import Upsert
 from engine.tables.migrate import migrate
-from tests.conftest import ROOT
+from tests.conftest import ROOT, find_memory_folder
 from tests.database.conftest import QUOTES, Run, World, build_head
 from tests.forked_dex import run_dex_text
 
@@ -302,7 +302,7 @@ def test_a_stopped_database_is_said_so_and_the_backfill_resumed_once_it_is_back(
 @pytest.fixture
 def own_server(world: World) -> Iterator[tuple[Path, World]]:
     """A world in a server of its own, which may be stopped."""
-    folder = Path(tempfile.mkdtemp(prefix="dex-own-"))
+    folder = Path(tempfile.mkdtemp(prefix="dex-own-", dir=find_memory_folder()))
     folder.chmod(0o711)
     data = folder / "data"
     try:

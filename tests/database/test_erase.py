@@ -6,10 +6,8 @@ The search is independent of the engine's: it walks the catalog, reads every row
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -22,9 +20,8 @@ from engine.orders.statuses import OrderStatus
 from engine.store.connection import RawJson
 from engine.store.errors import UnknownOrganisation
 from engine.verify.run import verify_spec
-from tests.conftest import ROOT
 from tests.database.conftest import World
-from tests.forked_dex import run_dex_text
+from tests.forked_dex import run_dex_text, start_dex
 from tests.world import build_payload, insert_step
 
 TITLES = "company.derive.icp_job_titles"
@@ -374,22 +371,12 @@ def test_killed_before_its_commit_nothing_is_removed(office: Office) -> None:
     before = read_database(world)
     with psycopg.connect(world.dsn) as holder:
         holder.execute("select from submissions for update")
-        program = [
-            Path(sys.executable).parent / "dex",
-            "erase",
-            "--yes",
-            "--org",
-            office.org,
-            "--person",
-            "Jim Higgins",
-        ]
-        env = {"PATH": "/usr/bin:/bin", "DATABASE_URL": world.dsn}
-        process = subprocess.Popen(program, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
+        words = ("erase", "--yes", "--org", office.org, "--person", "Jim Higgins")
         waiting = "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%submissions%'"
-        while not world.db.execute(waiting).fetchall():
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.kill()
-        process.wait()
+        with start_dex(*words, environment={"DATABASE_URL": world.dsn}) as process:
+            while not world.db.execute(waiting).fetchall():
+                assert process.popen.poll() is None, process.text
+                time.sleep(0.05)
+            process.kill()
     assert read_database(world) == before
     assert office.erase(read_person("Jim Higgins")).removed["step_results"] == 3

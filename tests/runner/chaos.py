@@ -26,10 +26,10 @@ import psycopg
 from engine.embedded_postgres import postmaster, run_server
 from engine.embedded_postgres.data_folder import DataFolder
 from scripts.processes import Process
-from tests.conftest import ROOT, find_memory_folder
-from tests.forked_dex import run_dex_text
+from tests.conftest import find_memory_folder
+from tests.forked_dex import run_dex_text, start_dex
 from tests.plain_http import HTTP, find_free_port
-from tests.runner.conftest import BIN, ICP, KEY, TRIGGER, build_node_command, build_worker_command, start_process
+from tests.runner.conftest import ICP, KEY, TRIGGER, build_provider_command, build_worker_command, start_process
 from tests.world import insert_organisation
 
 SECONDS = 120
@@ -89,17 +89,20 @@ class Stage:
     # --- what can be killed ---
 
     def start_part(self, name: str) -> None:
-        command, folder = self.build_command(name)
-        self.parts[name] = self.stack.enter_context(start_process(command, self.build_environment(), folder))
-
-    def build_command(self, name: str) -> tuple[list[str], Path]:
+        environment = self.build_environment()
         if name == "api":
-            return [str(BIN / "dex"), "serve", "--port", str(self.api_port)], ROOT
+            part = start_dex("serve", "--port", str(self.api_port), environment={**os.environ, **environment})
+        else:
+            part = start_process(self.build_command(name), environment, TRIGGER)
+        self.parts[name] = self.stack.enter_context(part)
+
+    def build_command(self, name: str) -> tuple[str, ...]:
+        """Build the command of a part that node runs."""
         if name == "provider":
             words = ["--port", str(self.provider_port), "--delay", "200", "--book", str(self.book)]
-            return build_node_command("recorded-provider/main.ts", *words), TRIGGER
+            return build_provider_command(*words)
         words = ["--org", self.org_id, "--lease", str(self.lease), "--concurrency", "4"]
-        return [*build_worker_command(), *words], TRIGGER
+        return *build_worker_command(), *words
 
     def kill_part(self, name: str) -> None:
         """Kill a part and start it again."""

@@ -23,13 +23,12 @@ import pytest
 from scripts import processes
 from scripts.processes import Process
 from tests.conftest import ROOT, create_database
-from tests.forked_dex import run_dex_text
+from tests.forked_dex import run_dex_text, start_dex
 from tests.plain_http import HTTP, find_free_port
 from tests.world import insert_organisation, insert_run, insert_step, insert_submission
 
 TRIGGER = ROOT / "trigger"
 BIN = Path(sys.executable).parent
-WORKER = "src/local-runner/main.ts"
 
 KEY = "internal-key-of-the-runner-tests"
 ICP = "company.derive.icp_job_titles"
@@ -47,27 +46,35 @@ def start_process(command: Sequence[str | Path], env: Mapping[str, str], cwd: Pa
         yield process
 
 
-def build_node_command(script: str, *arguments: str) -> list[str]:
-    """Build the command that runs a file of trigger/, in that folder."""
-    return ["node", "--import", "tsx", script, *arguments]
+def build_worker_command(trigger: Path = TRIGGER) -> tuple[str, ...]:
+    """Build the command that runs the local runner of `trigger`."""
+    return "node", str(bundle_script("src/local-runner/main.ts", trigger))
+
+
+def build_provider_command(*arguments: str) -> tuple[str, ...]:
+    """Build the command that runs the recorded provider."""
+    return "node", str(bundle_script("recorded-provider/main.ts")), *arguments
 
 
 @cache
-def build_worker_command(trigger: Path = TRIGGER) -> tuple[str, ...]:
-    """Build the command that runs the local runner of `trigger`, bundled into one file by what `tsx` works with.
+def bundle_script(script: str, trigger: Path = TRIGGER) -> Path:
+    """Bundle a program of `trigger` into one file, by what `tsx` works with and Trigger.dev deploys with.
 
-    A worker starts in a fifth of the time; `dex worker`, which the demo and the tutorial run, is started by `tsx`.
+    A worker starts in a fifth of the time, a test of the task in a quarter; the demo and the tutorial start them by
+    `tsx`, as users do.
     """
-    folder = Path(tempfile.mkdtemp(prefix="dex-worker-"))
+    folder = Path(tempfile.mkdtemp(prefix="dex-bundle-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "node_modules").symlink_to(TRIGGER / "node_modules")
-    bundle = folder / "worker.mjs"
+    (folder / "recordings").symlink_to(TRIGGER / "recorded-provider" / "recordings")
+    bundle = folder / "program.mjs"
     # Packages of CommonJS ask for `require`, which a module has not.
     banner = 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);'
     options = ("--bundle", "--platform=node", "--format=esm", "--external:@opentelemetry/*", f"--banner:js={banner}")
-    command = [TRIGGER / "node_modules" / ".bin" / "esbuild", WORKER, *options, f"--outfile={bundle}"]
+    command = [TRIGGER / "node_modules" / ".bin" / "esbuild", script, *options, f"--outfile={bundle}"]
+    command.append("--log-level=error")
     subprocess.run(command, cwd=trigger, env={"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}, check=True)
-    return "node", str(bundle)
+    return bundle
 
 
 @dataclass
@@ -96,7 +103,7 @@ class Services:
         env = {"DATABASE_URL": self.dsn, "INTERNAL_API_KEY": KEY, "JWT_SECRET": "a session secret of the runner tests"}
         env["DEX_SWEEP_SECONDS"] = "0"  # a test says when something is swept
         self.api = self.stack.enter_context(
-            start_process([BIN / "dex", "serve", "--port", str(self.port)], env, self.root)
+            start_dex("serve", "--port", str(self.port), environment={**os.environ, **env}, folder=self.root)
         )
         self.api.wait_for_line("serving on")
         deadline = time.monotonic() + SECONDS
@@ -239,7 +246,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def services(server_dsn: str, template: str) -> Iterator[Services]:
-    recorded = start_process(build_node_command("recorded-provider/main.ts", "--delay", "50"), {}, TRIGGER)
+    recorded = start_process(build_provider_command("--delay", "50"), {}, TRIGGER)
     with ExitStack() as stack, create_database(server_dsn, template) as dsn, recorded as provider:
         yield Services(dsn, find_free_port(), json.loads(provider.wait_for_line("url"))["url"], stack)
         stack.close()

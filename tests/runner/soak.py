@@ -183,7 +183,7 @@ class Soak:
                     connection.sendall(b"GET / HTTP/1.1\r\nx: ")
                     while not self.is_over:
                         connection.sendall(b"a" * 65536)
-            time.sleep(0.05)
+            time.sleep(self.pause / 20)
 
     # --- those who watch ---
 

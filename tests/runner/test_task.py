@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from scripts.processes import Process
-from tests.runner.conftest import COMPANY, ICP, PERSON, TRIGGER, World, start_process
+from tests.runner.conftest import COMPANY, ICP, PERSON, TRIGGER, World, bundle_script, start_process
 from tests.runner.test_pipeline import CONTEXT
 
 HEADER = '    ...(config.orgId === "" ? {} : { "x-internal-org-id": config.orgId }),\n'
@@ -16,7 +16,7 @@ def run_contract(world: World, run_id: str, trigger: Path = TRIGGER) -> Process:
 
 
 def run_node_test(world: World, file: str, trigger: Path = TRIGGER, **variables: str) -> Process:
-    command = ["node", "--import", "tsx", "--test", "--test-reporter", "tap", f"tests/tasks/{file}"]
+    command = ["node", "--test", "--test-reporter", "tap", bundle_script(f"tests/tasks/{file}", trigger)]
     env = world.build_environment(CONTRACT_ORG_ID=world.org_id, **variables)
     test = world.stack.enter_context(start_process(command, env, trigger))
     test.wait_for_exit()

@@ -3,7 +3,7 @@
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -14,13 +14,20 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.api.loopback import internal_headers, run_api
 from tests.plain_http import HTTP
-from tests.runner.conftest import COMPANY, ICP, PERSON, TRIGGER, Services, build_node_command, start_process
+from tests.runner.conftest import (
+    COMPANY,
+    ICP,
+    PERSON,
+    TRIGGER,
+    Services,
+    build_worker_command,
+    bundle_script,
+    start_process,
+)
 from tests.runner.test_pipeline import CONTEXT
 from tests.world import insert_organisation
 
 PARENT = "b7ad6b7169203331"
-LOCAL_RUNNER = build_node_command("src/local-runner/main.ts", "--until-idle")
-TASK = build_node_command("--test", "--test-name-pattern", "a run is executed", "tests/tasks/run-pipeline.contract.ts")
 
 
 class Collector(BaseHTTPRequestHandler):
@@ -81,9 +88,20 @@ def _read_protobuf(body: Any) -> Iterator[dict[str, Any]]:
                 }
 
 
-@pytest.mark.parametrize("runner", [LOCAL_RUNNER, TASK], ids=["local runner", "Trigger.dev"])
+def build_local_command() -> tuple[str, ...]:
+    return *build_worker_command(), "--until-idle"
+
+
+def build_task_command() -> tuple[str, ...]:
+    contract = bundle_script("tests/tasks/run-pipeline.contract.ts")
+    return "node", "--test", "--test-name-pattern", "a run is executed", str(contract)
+
+
+@pytest.mark.parametrize(
+    "build_command", [build_local_command, build_task_command], ids=["local runner", "Trigger.dev"]
+)
 def test_one_trace_from_submission_to_row(
-    runner: list[str],
+    build_command: Callable[[], tuple[str, ...]],
     services: Services,
     database: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -116,7 +134,7 @@ def test_one_trace_from_submission_to_row(
             "CONTRACT_ORG_ID": org,
             "CONTRACT_RUN_ID": run["id"],
         }
-        ended = stack.enter_context(start_process(runner, environment, TRIGGER))
+        ended = stack.enter_context(start_process(build_command(), environment, TRIGGER))
         assert ended.wait_for_exit() == 0, ended.text
         ((found,),) = api.execute("select count(*) from company_intel_briefings where org_id = %s", [org])
         assert found == 1

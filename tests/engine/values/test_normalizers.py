@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine.values.column_types import TYPES
 from engine.values.exact_json import Json, dumps, json_kind, loads
 from engine.values.normalizers import NORMALIZERS, NormalizeError
+from tests.conftest import count_examples
 
 TABLE = loads((Path(__file__).parents[2] / "conformance" / "normalizers.json").read_bytes())
 ROWS = [(name, row) for name, rows in TABLE.items() for row in rows]  # type: ignore[union-attr]
@@ -49,8 +50,9 @@ _VALUES = st.recursive(
 _NUMBERS = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True).map(loads)
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("name", NORMALIZERS)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=count_examples(30, 1000))
 @given(value=_STRINGS | _NUMBERS | _VALUES)
 @example(value=[0, {"a": ""}])
 def test_laws(name: str, value: Json) -> None:

@@ -5,7 +5,6 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 
 import { lifecycleHooks, resourceCatalog, type TaskRunContext } from "@trigger.dev/core/v3";
 import { runInMockTaskContext } from "@trigger.dev/core/v3/test";
@@ -17,7 +16,7 @@ const catalog = new StandardResourceCatalog();
 resourceCatalog.setGlobalResourceCatalog(catalog);
 lifecycleHooks.setGlobalLifecycleHooksManager(new StandardLifecycleHooksManager());
 catalog.setCurrentFileContext("src/tasks/run-pipeline.ts", "src/tasks/run-pipeline");
-await import(fileURLToPath(new URL("../../src/tasks/run-pipeline.ts", import.meta.url)));
+await import("../../src/tasks/run-pipeline.js");
 catalog.clearCurrentFileContext();
 const hooks = { failure: lifecycleHooks.getTaskFailureHook(TASK), cancel: lifecycleHooks.getTaskCancelHook(TASK) };
 

@@ -6,7 +6,6 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
 
 import { resourceCatalog, type TaskRunContext } from "@trigger.dev/core/v3";
 import { runInMockTaskContext } from "@trigger.dev/core/v3/test";
@@ -15,12 +14,11 @@ import { StandardResourceCatalog } from "@trigger.dev/core/v3/workers";
 import type { RunOutcome } from "../../src/pipeline/execute-run.js";
 
 const TRIGGER_RUN = `run_${crypto.randomUUID()}`;
-const TASK = fileURLToPath(new URL("../../src/tasks/run-pipeline.ts", import.meta.url));
 
 const catalog = new StandardResourceCatalog();
 resourceCatalog.setGlobalResourceCatalog(catalog);
 catalog.setCurrentFileContext("src/tasks/run-pipeline.ts", "src/tasks/run-pipeline");
-await import(TASK);
+await import("../../src/tasks/run-pipeline.js");
 catalog.clearCurrentFileContext();
 
 function readVariable(name: string): string {
