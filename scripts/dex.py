@@ -6,7 +6,11 @@ Exit status: 0 for success, 1 when something is wrong, 2 for wrong usage. Each c
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -61,6 +65,8 @@ COMMANDS = (
     *rebuild.COMMANDS,
     *erase.COMMANDS,
 )
+#: What a file or a pipe answers that takes nothing more, without naming itself.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 #: Groups of commands, such as those of `dex token`. Several modules may add commands to one group.
 GROUPS = merge_groups((*access.GROUPS, *roles.GROUPS, *runs.GROUPS, *orders.GROUPS))
 
@@ -95,6 +101,7 @@ def main(arguments: list[str] | None = None, app: typer.Typer = app) -> None:
     An EngineError is printed as message and hint, without a traceback, and sets the exit status. A failure
     to read or write a file is printed in the same way.
     """
+    _prepare_streams()
     try:
         app(arguments)
     except EngineError as error:
@@ -103,10 +110,27 @@ def main(arguments: list[str] | None = None, app: typer.Typer = app) -> None:
             terminal.print_note(f"    {origins}")
         sys.exit(2 if is_usage_error(error) else 1)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is not None:
+            terminal.print_error(EngineError(f"cannot read or write `{error.filename}`: {error.strerror}"))
+        elif error.errno in _NO_ROOM:
+            cause = os.strerror(error.errno).lower()
+            terminal.print_error(EngineError(f"cannot write the output: {cause}", hint="write it to another disk"))
+        else:
             raise
-        terminal.print_error(EngineError(f"cannot read or write `{error.filename}`: {error.strerror}"))
         sys.exit(1)
+
+
+def _prepare_streams() -> None:
+    """Make the standard streams take any text, whatever the caller's shell made of them.
+
+    Python has None in place of a stream that is closed (`>&-`), and cannot write every character in every locale.
+    """
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open until the process ends
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - open until the process ends
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def is_usage_error(error: EngineError) -> bool:

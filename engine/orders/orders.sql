@@ -166,7 +166,9 @@ limit %(limit)s offset %(offset)s
 select json_build_object(
     {run_fields}, 'input', {run_input}, 'claims', r.claims, 'restarts', r.restarts, 'is_abandoned', {is_abandoned},
     'step_results', coalesce((
-        select json_agg(json_build_object({step_fields}) order by s.step_position, s.attempt)
+        select json_agg(
+            json_build_object({step_fields}, 'operation_id', {step_operation}) order by s.step_position, s.attempt
+        )
         from step_results as s where s.pipeline_run_id = r.id
     ), '[]'::json),
     'orders', coalesce((

@@ -14,7 +14,7 @@ from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.tenant import run_as_tenant
 
-QUERIES: Final = read_named_queries("engine.runs", "run_list.sql")
+QUERIES: Final = read_named_queries("engine.runs", "run_list.sql", shared=("engine.runs", "runs.sql"))
 #: The most runs, newest first, whose inputs a text search reads.
 SEARCH_WINDOW: Final = 5000
 

@@ -2,14 +2,9 @@
 
 -- fragment: step_fields
 -- A step result with its order and its outcome under each spec: the arguments of json_build_object for the row `t` of
--- the run `r`. The operation of a step without an output comes from the blueprint of its run.
+-- the run `r`.
 'id', t.id, 'position', t.step_position, 'attempt', t.attempt, 'status', t.status,
-'operation_id', coalesce(t.operation_id, (
-    select step ->> 'operation_id'
-    from jsonb_array_elements(case when jsonb_typeof(r.blueprint_snapshot -> 'steps') = 'array'
-                                   then r.blueprint_snapshot -> 'steps' else '[]' end) as step
-    where step ->> 'position' = t.step_position::text limit 1
-)),
+'operation_id', {step_operation},
 'result_status', t.result_status, 'error_message', t.error_message,
 'started_at', t.started_at, 'finished_at', t.finished_at, 'recorded_at', t.recorded_at,
 'order', (

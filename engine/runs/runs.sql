@@ -11,11 +11,21 @@
 'status', r.status, 'attempt', r.attempt, 'error_message', r.error_message, 'error_details', r.error_details,
 'started_at', r.started_at, 'finished_at', r.finished_at, 'created_at', r.created_at, 'updated_at', r.updated_at
 
+-- fragment: step_operation
+-- The operation of a step result, in a query that has its run as well. Where it has no output yet, the run's blueprint
+-- names the operation.
+coalesce(operation_id, (
+    select step ->> 'operation_id'
+    from jsonb_array_elements(case when jsonb_typeof(blueprint_snapshot -> 'steps') = 'array'
+                                   then blueprint_snapshot -> 'steps' else '[]' end) as step
+    where step ->> 'position' = step_position::text limit 1
+))
+
 -- fragment: step_fields
 -- A step result as the API returns it, without its payloads: the arguments of json_build_object for the row `s`.
 'id', s.id, 'org_id', s.org_id, 'company_id', s.company_id, 'submission_id', s.submission_id,
 'pipeline_run_id', s.pipeline_run_id, 'step_position', s.step_position, 'status', s.status,
-'attempt', s.attempt, 'operation_id', s.operation_id, 'result_status', s.result_status,
+'attempt', s.attempt, 'result_status', s.result_status,
 'error_message', s.error_message, 'error_details', s.error_details, 'duration_ms', s.duration_ms,
 'task_run_id', s.task_run_id, 'order_id', s.order_id,
 'started_at', s.started_at, 'finished_at', s.finished_at, 'created_at', s.created_at, 'updated_at', s.updated_at
@@ -219,7 +229,8 @@ select r.org_id::text, true, json_build_object(
     ),
     'step_results', coalesce((
         select json_agg(json_build_object(
-            {step_fields}, 'input_payload', s.input_payload, 'output_payload', s.output_payload
+            {step_fields}, 'operation_id', {step_operation},
+            'input_payload', s.input_payload, 'output_payload', s.output_payload
         ) order by s.step_position, s.attempt)
         from step_results as s where s.pipeline_run_id = r.id
     ), '[]'::json)
@@ -290,7 +301,7 @@ with target as (
     from target
     where s.id = target.id and target.holds_lease
       and (%(org_id)s::uuid is null or target.run_org_id = %(org_id)s::uuid)
-    returning json_build_object({step_fields}) as step
+    returning json_build_object({step_fields}, 'operation_id', s.operation_id) as step
 )
 select target.run_org_id::text, target.holds_lease, (select step from updated)::text from target
 

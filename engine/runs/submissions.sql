@@ -78,8 +78,9 @@ select json_build_object(
             'input', {run_input},
             'step_results', coalesce((
                 select json_agg(json_build_object(
-                    'id', t.id, 'step_position', t.step_position, 'status', t.status, 'operation_id', t.operation_id,
-                    'result_status', t.result_status, 'error_message', t.error_message, 'order_id', t.order_id,
+                    'id', t.id, 'step_position', t.step_position, 'status', t.status,
+                    'operation_id', {step_operation}, 'result_status', t.result_status,
+                    'error_message', t.error_message, 'order_id', t.order_id,
                     'started_at', t.started_at, 'finished_at', t.finished_at
                 ) order by t.step_position, t.attempt)
                 from step_results as t where t.pipeline_run_id = r.id

@@ -192,9 +192,13 @@ def export_rows(
         sys.stdout.buffer.flush()
         return
     unfinished = out.with_name(f"{out.name}.unfinished")
-    with unfinished.open("wb") as file:
-        run_in_database(partial(write_file, file), org_id)
-    unfinished.replace(out)
+    try:
+        with unfinished.open("wb") as file:
+            run_in_database(partial(write_file, file), org_id)
+        unfinished.replace(out)
+    except BaseException:  # ^C too
+        unfinished.unlink(missing_ok=True)
+        raise
     terminal.print_note(f"{plan.name}: wrote {out}")
 
 

@@ -23,7 +23,7 @@ from engine.orders.steps import CostCeiling, StepRequest, check_steps, compute_c
 from engine.plans import load_plans
 from engine.project import Project, find_project
 from engine.rows import render
-from engine.runs.errors import InvalidStepConfig, TooManyQueuedSteps, UnknownOperation
+from engine.runs.errors import IdempotencyConflict, InvalidStepConfig, RunError, TooManyQueuedSteps, UnknownOperation
 from engine.values import exact_json
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, read_optional_uuid, read_uuid
@@ -150,7 +150,8 @@ def _print_dry_run(ceiling: CostCeiling, as_json: bool) -> None:
 async def _create_submissions(dsn: str, arguments: _Arguments) -> _Report:
     """Store the submissions one after the other; return their ids.
 
-    Raises UnknownOrganisation, and TooManyQueuedSteps when the organisation's queue is full.
+    Raises UnknownOrganisation, TooManyQueuedSteps when the organisation's queue is full, and IdempotencyConflict when
+    the idempotency key was sent before with other inputs.
     """
     from engine.runs.submissions import create_submission
     from engine.store.connection import connect
@@ -160,7 +161,9 @@ async def _create_submissions(dsn: str, arguments: _Arguments) -> _Report:
         for number, batch in enumerate(_list_batches(arguments), start=1):
             try:
                 created = await create_submission(connection, _build_submission(arguments, number, batch))
-            except TooManyQueuedSteps as error:
+            except (IdempotencyConflict, TooManyQueuedSteps) as error:
+                if arguments.file is None:
+                    raise
                 raise _add_progress(error, arguments, len(report.run_ids)) from error
             report.submissions.append(created.json)
             report.run_ids += created.run_ids
@@ -170,11 +173,14 @@ async def _create_submissions(dsn: str, arguments: _Arguments) -> _Report:
     return report
 
 
-def _add_progress(error: TooManyQueuedSteps, arguments: _Arguments, done: int) -> TooManyQueuedSteps:
-    if arguments.file is None:
-        return error
-    hint = f"{error.hint}; then go on with `--idempotency-key {arguments.key}`"
-    return TooManyQueuedSteps(f"{error.message}; {done} of {arguments.ceiling.runs} run(s) are queued", hint=hint)
+def _add_progress(error: RunError, arguments: _Arguments, done: int) -> RunError:
+    """Return the error of a file's submission, with how far the file was queued and how to go on."""
+    queued = f"{error.message}; {done} of {arguments.ceiling.runs} run(s) are queued"
+    if isinstance(error, IdempotencyConflict):
+        changed = "the file has changed since it was submitted under this key"
+        hint = f"{changed}: submit the unchanged file, or only what is new, under another key"
+        return IdempotencyConflict(queued, hint=hint)
+    return TooManyQueuedSteps(queued, hint=f"{error.hint}; then go on with `--idempotency-key {arguments.key}`")
 
 
 def _list_batches(arguments: _Arguments) -> Iterator[list[bytes]]:

@@ -133,6 +133,7 @@ class TestReading:
         (run,) = found["pipeline_runs"]
         (step,) = run["step_results"]
         assert (run["status"], step["status"], step["step_position"]) == ("queued", "queued", 1)
+        assert step["operation_id"] == BODY["steps"][0]["operation_id"]
         assert "output_payload" not in step
         assert run["input"] == BODY["inputs"][0]
 

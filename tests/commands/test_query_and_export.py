@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from tests import forked_dex, world
-from tests.conftest import create_database
+from tests.conftest import ROOT, create_database
 
 SPEC = "icp_job_titles"
 ROWS = 250
@@ -36,7 +38,7 @@ def org(database: str) -> str:
         for org in (world.insert_organisation(connection), world.insert_organisation(connection)):
             connection.execute(
                 "insert into icp_job_titles (org_id, company_domain, company_name, raw_parallel_output)"
-                " select %s, 'c' || number || '.example.com', case when number %% 2 = 0 then 'A \"quoted\", name' end,"
+                " select %s, 'c' || number || '.example.com', case when number %% 2 = 0 then 'A \"quoted\", näme' end,"
                 " jsonb_build_object('number', number, 'price', 1.10) from generate_series(1, %s) as number",
                 [org, ROWS],
             )
@@ -88,7 +90,7 @@ def test_an_export_is_the_whole_answer(database: str, org: str, format_: str, tm
     expected = [
         {
             "company_domain": f"c{number}.example.com",
-            "company_name": 'A "quoted", name' if number % 2 == 0 else None,
+            "company_name": 'A "quoted", näme' if number % 2 == 0 else None,
             "raw_parallel_output": {"number": number, "price": 1.1},
         }
         for number in range(1, ROWS + 1)
@@ -133,3 +135,31 @@ def test_a_file_that_cannot_be_written_is_named(database: str, org: str, tmp_pat
     ):
         ended = run_dex(database, *words)
         assert ended.returncode == 2 and b"no folder" in ended.stderr and b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "sentence"),
+    [
+        ("dex export icp_job_titles --org $ORG > /dev/full", 1, "cannot write the output: no space left on device"),
+        ("ulimit -f 4; dex export icp_job_titles --org $ORG --out rows.ndjson", 1, "the output: file too large"),
+        ("dex query icp_job_titles --org $ORG --json >&-", 0, ""),
+        (
+            "PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 LC_ALL=C dex query icp_job_titles --org $ORG --limit 250",
+            0,
+            "250 row(s)",
+        ),
+    ],
+)
+def test_an_output_that_takes_nothing_is_named(
+    database: str, org: str, script: str, status: int, sentence: str, tmp_path: Path
+) -> None:
+    """Through the program itself, as a shell starts it: its streams are what this is about."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {"PATH": path, "ORG": org, "DATABASE_URL": database, "PYTHONDONTWRITEBYTECODE": "1"}
+    (tmp_path / "specs").symlink_to(ROOT / "specs")
+    (tmp_path / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
+    words = ["bash", "-c", script]
+    ended = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == status, ended.stderr
+    assert sentence in ended.stderr and "Traceback" not in ended.stderr
+    assert not list(tmp_path.glob("rows.ndjson*")), "half a file"

@@ -115,6 +115,9 @@ class TestFiles:
         for replayed in (1000, 1200):
             made = world.read_dex(*words)
             assert (made["runs"], made["replayed"], len(made["submissions"])) == (1200, replayed, 3)
+        self.write(tmp_path, "inputs.jsonl", "".join(f'{{"n": {n}}}\n' for n in range(1201)))  # the same and one more
+        changed = world.run_dex(*words, status=1)
+        assert "1000 of 1201 run(s) are queued" in changed.stderr and "the file has changed" in changed.stderr
         assert [json.loads(text)["n"] for text in self.list_inputs(world)] == list(range(1200))
 
     @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 /** The root component: the page that the address names, or the sign-in form if there is no valid key. */
 import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { type Address, buildAddress, navigate, parseAddress, useAddress } from "./data/address";
+import { type Address, buildAddress, decodePart, navigate, parseAddress, useAddress } from "./data/address";
 import { KEY_REFUSED, Problem, readKey, storeKey } from "./data/api";
 import { chooseOrganisation, openSession, type Session, SessionContext } from "./data/session";
 import type { Organisation, Spec } from "./data/types";
@@ -22,15 +22,15 @@ type Opened = Omit<Session, "signOut">;
 /** Take the key out of the URL's fragment, where `dex serve --dev` prints it, and return it; null if there is none. */
 function takeKeyFromAddress(): string | null {
   const match = /^#key=([^&]+)$/.exec(location.hash);
-  if (!match?.[1]) return readKey();
-  const key = decodeURIComponent(match[1]);
+  if (!match?.[1]) return null;
+  const key = decodePart(match[1]);
   storeKey(key);
   history.replaceState(null, "", "#/");
   return key;
 }
 
 export function App(): VNode {
-  const [key, setKey] = useState(takeKeyFromAddress);
+  const [key, setKey] = useState(() => takeKeyFromAddress() ?? readKey());
   const [opened, setOpened] = useState<Opened | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
   const [notice, setNotice] = useState<string | null>(null);
@@ -44,12 +44,37 @@ export function App(): VNode {
     setNotice(reason ?? null);
   };
   useEffect(() => {
-    if (key === null || opened) return;
-    openSession(key).then(setOpened, (error: unknown) => {
-      if (error instanceof Problem && error.status === 401) signOut(`${error.message}. Sign in again.`);
-      else setProblem(error instanceof Problem ? error : new Problem("The page could not start.", 0, "page_error"));
-    });
+    if (key === null || opened) return undefined;
+    let isPresent = true; // a slow response to an earlier key must not open its session
+    openSession(key).then(
+      (session) => {
+        if (isPresent) setOpened(session);
+      },
+      (error: unknown) => {
+        if (!isPresent) return;
+        if (error instanceof Problem && error.status === 401) signOut(`${error.message}. Sign in again.`);
+        else setProblem(error instanceof Problem ? error : new Problem("The page could not start.", 0, "page_error"));
+      },
+    );
+    return () => {
+      isPresent = false;
+    };
   }, [key, opened, round]);
+  useEffect(() => {
+    // A link with a key that is opened in a tab of the console only changes the fragment: nothing is loaded again.
+    const takeKey = (): void => {
+      const taken = takeKeyFromAddress();
+      if (taken === null) return;
+      setKey(taken);
+      setOpened(null);
+      setProblem(null);
+      setNotice(null);
+    };
+    addEventListener("hashchange", takeKey);
+    return () => {
+      removeEventListener("hashchange", takeKey);
+    };
+  }, []);
   useEffect(() => {
     if (!opened) return undefined;
     const askForKey = (event: Event): void => {
@@ -132,7 +157,8 @@ function Page({ session, address, organisation }: PageProps): VNode {
   if (organisation) {
     const about = { organisation, address };
     if (page === "rows" && name === undefined) return <FirstSpec specs={session.specs} />;
-    if (page === "rows" && spec && id) return <RowPage key={id} {...{ spec, id, organisation }} />;
+    if (page === "rows" && spec && id)
+      return <RowPage key={`${organisation.id} ${id}`} {...{ spec, id, organisation }} />;
     if (page === "rows" && spec) return <RowsPage key={`${spec.name} ${organisation.id}`} spec={spec} {...about} />;
     if (page === "why") return <WhyPage {...about} />;
     if (page === "runs") return name ? <SubmissionPage key={name} id={name} {...about} /> : <RunsPage {...about} />;

@@ -128,9 +128,9 @@ async function fetchStatus(client: Parallel, runId: string): Promise<ResearchSta
       message: hideSecrets(`research \`${runId}\` ${ending}${message ? `: ${message}` : ""}`),
     };
   } catch (error) {
-    if (!(error instanceof APIError) || error.status !== 404) {
-      return { kind: "unreachable", message: hideSecrets(describeError(error)) };
-    }
+    // Only the provider itself can say so: the 404 of a proxy, or of a wrong address, ends nothing that was paid for.
+    const isUnknown = error instanceof APIError && error.status === 404 && isProviderError(error.error);
+    if (!isUnknown) return { kind: "unreachable", message: hideSecrets(describeError(error)) };
     return { kind: "ended", status: "unknown", message: `the provider does not know run \`${runId}\`` };
   }
 }
@@ -161,7 +161,12 @@ function describeTarget(headers: unknown): string {
   return URL.canParse(target) ? ` to ${new URL(target).origin}` : "";
 }
 
-/** Read the provider's `{type: "error", error: {ref_id, message}}`; a proxy's body may be anything, and gives {}. */
+/** Return whether a body is the provider's `{type: "error", error: {ref_id, message}}`, and not that of a proxy. */
+function isProviderError(body: unknown): boolean {
+  return isObject(body) && isObject(body["error"] ?? null);
+}
+
+/** Read an error of the provider, with or without the object around it; a proxy's body may be anything, and gives {}. */
 function readErrorBody(body: unknown): { message?: string; reference?: string } {
   const inner = isObject(body) && "error" in body ? body["error"] : body;
   const { message, ref_id: reference } = isObject(inner) ? inner : {};

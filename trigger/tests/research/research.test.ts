@@ -325,6 +325,18 @@ describe("each end at the provider", () => {
     assert.equal(result.status, "found");
   });
 
+  for (const body of ["<html>404 Not Found</html>", '{"detail": "Not Found"}']) {
+    test(`a 404 that is not the provider's own is no end: ${body}`, async () => {
+      const lost = { status: 404, body };
+      await using provider = await startScriptedServer(ORDERED, lost, lost, {
+        status: 200,
+        body: '{"output": {"content": {"a": 1}}}',
+      });
+      const { result } = await conduct({ base: provider.url });
+      assert.equal(result.status, "found");
+    });
+  }
+
   test("refused to the end of its time: the step fails then, with the provider's own words", async () => {
     const refused = {
       status: 401,

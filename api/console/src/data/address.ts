@@ -11,7 +11,8 @@ export function parseAddress(hash: string): Address {
   return { path: path.split("/").filter(Boolean).map(decodePart), query: new URLSearchParams(query) };
 }
 
-function decodePart(part: string): string {
+/** Decode a part of the address; one that is not percent-encoded correctly stays as it is. */
+export function decodePart(part: string): string {
   try {
     return decodeURIComponent(part);
   } catch {

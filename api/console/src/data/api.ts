@@ -5,6 +5,8 @@ const STORED_KEY = "dex.key";
 /** The event of the window after the API refused a key, such as a token that was revoked; `detail` is the Problem. */
 export const KEY_REFUSED = "dex.key-refused";
 
+const ONLINE_HINT = "Check that it runs and that you are online.";
+
 /** An error response of the API, with its message, code and hint. */
 export class Problem extends Error {
   constructor(
@@ -14,6 +16,11 @@ export class Problem extends Error {
     readonly hint = "",
   ) {
     super(message);
+  }
+
+  /** The message and the hint on one line. The API's messages end without a full stop, the page's own with one. */
+  describe(): string {
+    return `${this.message.replace(/\.$/, "")}. ${this.hint}`.trim();
   }
 }
 
@@ -42,7 +49,8 @@ export function storeKey(key: string | null): void {
 
 /** Send a request with the key and return the response. Throws Problem for an error response, or if there is none. */
 export async function sendRequest(path: string, options: RequestOptions = {}): Promise<Response> {
-  const headers: Record<string, string> = { authorization: `Bearer ${options.key ?? readKey() ?? ""}` };
+  const key = options.key ?? readKey() ?? "";
+  const headers: Record<string, string> = { authorization: `Bearer ${key}` };
   if (options.accept) headers["accept"] = options.accept;
   const init: RequestInit = { method: options.method ?? "GET", headers, cache: "no-store", credentials: "omit" };
   if (options.body !== undefined) {
@@ -55,13 +63,32 @@ export async function sendRequest(path: string, options: RequestOptions = {}): P
     // Relative to the page's URL, so that it works below a path prefix of a proxy.
     response = await fetch(path, init);
   } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Problem("The API does not answer.", 0, "no_answer", "Check that it runs and that you are online.");
+    if (isAbort(error)) throw error;
+    throw new Problem("The API does not answer.", 0, "no_answer", ONLINE_HINT);
   }
   if (response.ok) return response;
   const problem = await readProblem(response);
-  if (problem.status === 401 && problem.code !== "") dispatchEvent(new CustomEvent(KEY_REFUSED, { detail: problem }));
+  // A slow response to the key of an earlier sign-in says nothing about the present one.
+  const isPresent = key === (readKey() ?? "");
+  if (problem.status === 401 && problem.code !== "" && isPresent) {
+    dispatchEvent(new CustomEvent(KEY_REFUSED, { detail: problem }));
+  }
   throw problem;
+}
+
+/** Wait for the body of a response. Throws Problem if the connection breaks before its end. */
+export async function readBody<T>(body: Promise<T>): Promise<T> {
+  try {
+    return await body;
+  } catch (error) {
+    // Browsers say so with a TypeError of different words; an abort or a full disk is a DOMException.
+    if (!(error instanceof TypeError)) throw error;
+    throw new Problem("The API's answer broke off before its end.", 0, "no_answer", ONLINE_HINT);
+  }
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
 }
 
 /** Responses that were requested before their page is drawn, by path; each is used once. */
@@ -87,7 +114,7 @@ export async function fetchJson<T, M = Record<string, unknown>>(
   const sent = early.get(path);
   early.delete(path);
   const response = await (sent ?? sendRequest(path, options));
-  const text = await response.text();
+  const text = await readBody(response.text());
   try {
     return parseJson(text) as Answer<T, M>;
   } catch {

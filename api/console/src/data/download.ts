@@ -1,4 +1,5 @@
 /** Save a response as a file; if the browser has a private file system, without holding it in memory. */
+import { readBody } from "./api";
 
 const FOLDER = "exports";
 /** How long the page keeps its file: by then the browser has copied it to the user's downloads. */
@@ -11,14 +12,14 @@ export const streamsFiles: boolean =
 /** Read a response to its end and give it to the browser's downloads. Throws if the response breaks off. */
 export async function saveResponse(response: Response, name: string): Promise<void> {
   if (!streamsFiles || !response.body) {
-    offerFile(await response.blob(), name);
+    offerFile(await readBody(response.blob()), name);
     return;
   }
   const folder = await openFolder();
   const stored = `${Date.now()}-${name}`;
   const file = await folder.getFileHandle(stored, { create: true });
   try {
-    await response.body.pipeTo(await file.createWritable());
+    await readBody(response.body.pipeTo(await file.createWritable()));
   } catch (error) {
     await folder.removeEntry(stored);
     throw error;

@@ -65,7 +65,7 @@ export function CostsPage({ address, organisation }: { address: Address; organis
   const orders = useLoad(
     ordersPath,
     async (signal) => (await fetchJson<ListedOrder[]>(ordersPath, { signal })).data,
-    "orders",
+    organisation.id,
   );
   return (
     <>

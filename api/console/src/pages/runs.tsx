@@ -26,7 +26,7 @@ export function RunsPage({ address, organisation }: RunsProps): VNode {
   const status = address.query.get("status");
   const offset = Number(address.query.get("offset") ?? 0) || 0;
   const path = buildPath("api/v1/runs", { status, offset, limit: PAGE, org_id: orgId });
-  const loaded = useLoad(path, async (signal) => (await fetchJson<Run[]>(path, { signal })).data, "runs");
+  const loaded = useLoad(path, async (signal) => (await fetchJson<Run[]>(path, { signal })).data, organisation.id);
   return (
     <>
       <h1>Runs</h1>

@@ -45,7 +45,7 @@ export function SignIn({ notice, signIn }: SignInProps): VNode {
         />
         {problem && (
           <p class="failed-title" role="alert">
-            {problem.message}. {problem.hint}
+            {problem.describe()}
           </p>
         )}
         <button type="submit" class="primary" disabled={busy}>

@@ -69,7 +69,11 @@ export function StepsPage({ address, organisation }: StepsProps): VNode {
     limit: PAGE,
     org_id: nameOrganisation(session, organisation),
   });
-  const loaded = useLoad(path, async (signal) => (await fetchJson<ListedStep[]>(path, { signal })).data, "steps");
+  const loaded = useLoad(
+    path,
+    async (signal) => (await fetchJson<ListedStep[]>(path, { signal })).data,
+    JSON.stringify([organisation.id, { ...query, offset: null }]),
+  );
   const title = session.specs.find((spec) => spec.name === query["spec"])?.title ?? query["spec"] ?? "";
   const offset = Number(query["offset"] ?? 0) || 0;
   return (

@@ -258,8 +258,7 @@ function Export({ spec, body }: { spec: Spec; body: Record<string, unknown> }): 
       await saveResponse(response, `${spec.slug}.${ending}`);
       setState("");
     } catch (error) {
-      const problem = toProblem(error);
-      setState(`${problem.message} ${problem.hint}`);
+      setState(toProblem(error).describe());
     }
   };
   return (

@@ -40,8 +40,7 @@ export function SubmissionActions({ id, runs, done }: ActionsProps): VNode | nul
       await fetchJson(`api/v1/submissions/${id}/${action}`, { method: "POST" });
       done();
     } catch (error) {
-      const problem = toProblem(error);
-      setMessage(`${problem.message}. ${problem.hint}`);
+      setMessage(toProblem(error).describe());
     }
   };
   return (
