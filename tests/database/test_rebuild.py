@@ -473,7 +473,7 @@ def test_no_row_is_older_than_before(world: World) -> None:
     assert_fresh(world, after)
 
 
-@pytest.mark.parametrize("action", ["correction"])
+@pytest.mark.parametrize("action", ["backfill", "correction"])
 def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, action: str) -> None:
     """The swap has moved the lineage and waits for a reader of the table; meanwhile somebody else begins."""
     world.db.execute("alter table things add constraint known check (domain <> 'x')")
