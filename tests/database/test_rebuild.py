@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from engine.backfill.live import LiveUpsert
 from engine.backfill.run import run_backfill
 from engine.plan import Plan
 from engine.rows.query import build_row_query
@@ -473,7 +474,7 @@ def test_no_row_is_older_than_before(world: World) -> None:
     assert_fresh(world, after)
 
 
-@pytest.mark.parametrize("action", ["backfill", "correction"])
+@pytest.mark.parametrize("action", ["backfill", "correction", "upsert"])
 def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, action: str) -> None:
     """The swap has moved the lineage and waits for a reader of the table; meanwhile somebody else begins."""
     world.db.execute("alter table things add constraint known check (domain <> 'x')")
@@ -488,6 +489,8 @@ def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, ac
     def begin() -> None:
         if action == "backfill":
             asyncio.run(run_backfill(world.dsn, after, Scope()))
+        elif action == "upsert":  # on a connection that has prepared nothing: it locks tables before it locks the row
+            asyncio.run(upsert_by_hand(world, after, run.org))
         else:
             with psycopg.connect(world.dsn, autocommit=True) as connection:
                 connection.execute(correct, [step])
@@ -506,8 +509,15 @@ def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, ac
         rebuilding.result()
         begun.result()
     world.run_backfill(after)
-    assert len(world.read_rows(after)) == 4
+    by_hand = world.db.execute("delete from things where name = 'by hand' returning id").fetchall()
+    assert (len(by_hand), len(world.read_rows(after))) == (1 if action == "upsert" else 0, 4)
     assert_fresh(world, after)
+
+
+async def upsert_by_hand(world: World, plan: Plan, org: str) -> None:
+    blank = dict.fromkeys(column.name for column in plan.fields)
+    async with await connect(world.dsn) as connection:
+        await LiveUpsert.build(plan).write_rows(connection, org, [{**blank, "name": "by hand", "domain": "hand.com"}])
 
 
 def list_waiting(world: World) -> set[str]:
