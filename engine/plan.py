@@ -110,6 +110,7 @@ class Plan:
     targets: tuple[Target, ...]
     research: Research | None  # None: another spec, or no spec, says how the operations are executed
     digest: str = field(repr=False)  # a hash of all that the stored rows depend on, so of no description
+    rebuilds: str = ""  # of a temporary plan that fills a new table: the spec whose table that becomes
     text: SpecText = field(repr=False, default=SpecText("", ""))
 
     @property

@@ -115,12 +115,12 @@ class BatchFold:
         of the spec is the present one, and psycopg's error where the database fails for a reason other than a row's
         values.
         """
-        if not is_trial:
-            await check_present_version(connection, self.plan)
         unchanged = await _lock_steps(connection, steps)
         steps = [step for step in steps if step.id in unchanged]
         lineage = Lineage(self.plan, connection)
         folds = await lineage.lock_units(steps, stale)
+        if not is_trial:  # after the locks: a rebuild holds them while it registers its version
+            await check_present_version(connection, self.plan)
         if any(len(fold.contributors) > 1 for fold in folds):
             may_refuse = await may_refuse_rows(connection, self.plan)
             for fold in folds:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from psycopg import errors
+
 from engine.plan import Plan
 from engine.sql.identifiers import quote_table
 from engine.sql.refusals import FORGET_REFUSALS_SQL, MAY_REFUSE_SQL, TABLE_STATE_SQL
@@ -21,5 +23,19 @@ async def may_refuse_rows(connection: Connection, plan: Plan) -> bool:
 
 async def forget_old_refusals(connection: Connection, plan: Plan) -> None:
     """Make step results pending again whose rows the database refused, if the table has changed since."""
-    state = await fetch_value(connection, TABLE_STATE_SQL, {"table": quote_table(plan.table)})
+    state = await _fetch_table_state(connection, plan)
     await connection.execute(FORGET_REFUSALS_SQL, {"spec": plan.name, "digest": plan.digest, "state": state})
+
+
+async def _fetch_table_state(connection: Connection, plan: Plan) -> str:
+    """Return a hash of what in the table can refuse a row.
+
+    While a rebuild swaps the table, Postgres waits for the table that goes, and then does not find it (XX000); the
+    second time there is the new one.
+    """
+    parameters = {"table": quote_table(plan.table)}
+    try:
+        state = await fetch_value(connection, TABLE_STATE_SQL, parameters)
+    except errors.InternalError_:
+        state = await fetch_value(connection, TABLE_STATE_SQL, parameters)
+    return str(state)

@@ -46,11 +46,18 @@ class Unit:
 
 
 def build_unit(plan: Plan, org_id: str, row: Mapping[str, Any]) -> Unit:
-    """Return the unit to which a row belongs, given at least the values of its key columns."""
+    """Return the unit to which a row belongs, given at least the values of its key columns.
+
+    A plan that fills a new table for a spec has the spec's ids in reverse: they differ from those of the present table,
+    and become the spec's own by `CARRY_RECORD_SQL` of engine/sql/rebuild.py.
+    """
     fields = get_unit_fields(plan)
     values: list[Any] = [_make_canonical(row[column.name]) for column in fields]
     kind = "parent" if plan.on_absent is OnAbsent.DELETE else "key"
-    digest = hashlib.blake2b(exact_json.dumps([plan.name, org_id, kind, values]), digest_size=16).hexdigest()
+    spec = plan.rebuilds or plan.name
+    digest = hashlib.blake2b(exact_json.dumps([spec, org_id, kind, values]), digest_size=16).hexdigest()
+    if plan.rebuilds:
+        digest = digest[::-1]
     unit_id = f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:]}"
     names = (column.name for column in fields)
     parent = exact_json.dumps(dict(zip(names, values, strict=True))).decode() if kind == "parent" else None
@@ -77,6 +84,11 @@ def group_rows_by_unit(plan: Plan, org_id: str, extraction: Extraction) -> dict[
 def list_locks(spec: str, units: Iterable[Unit]) -> list[int]:
     """Return the keys of the advisory locks for `units`, in the order in which every transaction takes them."""
     return sorted({_hash_lock(spec, unit.slot) for unit in units})
+
+
+def list_all_locks(spec: str) -> list[int]:
+    """Return the keys of all advisory locks for units of `spec`, in the order in which every transaction takes them."""
+    return sorted(_hash_lock(spec, slot) for slot in range(ORGANISATION_SLOTS * UNIT_SLOTS))
 
 
 def _hash_lock(spec: str, slot: int) -> int:

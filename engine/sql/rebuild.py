@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.plan import Plan
-from engine.rows.units import get_unit_fields
-from engine.spec.vocabulary import OnAbsent
 from engine.sql.identifiers import quote, quote_table
+
+#: The id of a unit (rows that are computed together) of a temporary spec as that of the spec: in reverse.
+_REVERSED_UNIT = "reverse(replace(unit::text, '-', ''))::uuid"
+
+#: The id of a row before it is given another one; a name that no column has.
+_OWN_ID = '"Own id"'
 
 #: Lock the spec for a rebuild, so that there is one at a time.
 TRY_LOCK_SQL = "select pg_try_advisory_xact_lock(hashtextextended('dex rebuild ' || %(spec)s, 0))"
@@ -134,13 +138,38 @@ select attname::text, attidentity = 'a' from pg_attribute
 where attrelid = to_regclass(%(table)s) and attidentity <> '' and not attisdropped
 """
 
-#: Delete the ledger, lineage and versions of specs: of the new table's, and of the spec that got another table.
+#: The statuses of a step that gives no row yet, but may have one: an upsert has named it.
+_UNRECORDED = "('queued', 'running', 'retrying')"
+
+#: Let the spec `spec` have the ledger, the lineage and the stale rows of the temporary spec `rebuilt`, in place of its
+#: own. Lineage comes first, as in the triggers of `step_results`: one that waits for an entry finds it renamed.
+#: The spec keeps the lineage of steps that are being executed, since their rows are copied. If such a step gives no row
+#: in the end, its row is looked up by its id, as the unit is that of the old key; with a parent key it would not be.
+CARRY_RECORD_SQL = (
+    f"""
+delete from row_lineage as entry where entry.spec = %(spec)s and not exists (
+    select from step_results as step where step.id = entry.step_result_id and step.status::text in {_UNRECORDED}
+)""",
+    f"""
+update row_lineage set spec = %(spec)s, unit = case spec when %(rebuilt)s then {_REVERSED_UNIT} else unit end,
+    parent = case spec when %(rebuilt)s then parent end
+where spec in (%(spec)s, %(rebuilt)s)""",
+    "delete from stale_rows where spec = %(spec)s",
+    f"update stale_rows set spec = %(spec)s, unit = {_REVERSED_UNIT} where spec = %(rebuilt)s",
+    "delete from step_persistence where spec = %(spec)s",
+    "update step_persistence set spec = %(spec)s where spec = %(rebuilt)s",
+)
+
+#: Let nothing be queued for the temporary spec `rebuilt`; then delete what else there is of it.
+UNQUEUE_SPEC_SQL = (
+    "delete from spec_versions where spec = %(rebuilt)s",
+    "delete from pending_results where spec = %(rebuilt)s",
+)
 FORGET_SPEC_SQL = (
-    "delete from spec_versions where spec = any(%(rebuilt)s::text[])",  # first: without it nothing is queued
-    "delete from step_persistence where spec = any(%(specs)s::text[])",
-    "delete from row_lineage where spec = any(%(specs)s::text[])",
-    "delete from stale_rows where spec = any(%(specs)s::text[])",
-    "delete from pending_results where spec = any(%(rebuilt)s::text[])",
+    *UNQUEUE_SPEC_SQL,
+    "delete from step_persistence where spec = %(rebuilt)s",
+    "delete from row_lineage where spec = %(rebuilt)s",
+    "delete from stale_rows where spec = %(rebuilt)s",
 )
 
 #: Record for readers of changes which rows the swap removed, and that every row was written.
@@ -170,7 +199,7 @@ def build_unsourced_condition(source: str) -> str:
     return (
         f"({source}.source_step_result_id is null or not exists"
         f" (select from step_results as step where step.id = {source}.source_step_result_id"
-        " and step.status::text not in ('queued', 'running', 'retrying')))"
+        f" and step.status::text not in {_UNRECORDED}))"
     )
 
 
@@ -178,33 +207,6 @@ def build_select_unsourced_sql(table: str) -> str:
     """Select the ids of the rows without a step result, newest first."""
     unsourced = build_unsourced_condition("old")
     return f"select old.id from {quote_table(table)} as old where {unsourced} order by old.updated_at desc, old.id"
-
-
-def build_stranded_rows_sql(plan: Plan) -> str:
-    """Select the rows that their step result does not give, though it exists: id, organisation, the key of their unit.
-
-    Parameter: `spec`. The step result was changed or moved while its lineage was not written yet.
-    """
-    keys = "".join(f", stored.{quote(column.name)}" for column in get_unit_fields(plan))
-    given = "lineage.row_id = stored.id"
-    if plan.on_absent is OnAbsent.DELETE:  # lineage names the parent key instead of the rows
-        given = " and ".join(
-            [
-                "lineage.org_id = stored.org_id",
-                *(
-                    f"(lineage.parent ->> '{column.name}')::{column.type.sql} is not distinct from"
-                    f" stored.{quote(column.name)}"
-                    for column in plan.parent_key
-                ),
-            ]
-        )
-    return f"""
-select stored.id::text, stored.org_id::text{keys} from {quote_table(plan.table)} as stored
-where not {build_unsourced_condition("stored")} and not exists (
-    select from row_lineage as lineage
-    where lineage.step_result_id = stored.source_step_result_id and lineage.spec = %(spec)s and {given}
-)
-"""
 
 
 def build_copy_rows_sql(plan: Plan, new_table: str, columns: Sequence[str], cast: Sequence[str]) -> str:
@@ -246,30 +248,57 @@ def build_set_sequence_sql(new_table: str, column: str) -> str:
 
 
 def build_release_ids_sql(plan: Plan, new_table: str) -> str:
-    """Give each row another id that has the id of a present row with another key: it took it over with an equal key."""
-    return (
-        f"update {quote_table(new_table)} as fresh set id = gen_random_uuid()\nfrom {quote_table(plan.table)} as old"
-        f"\nwhere old.id = fresh.id and not ({_build_key_match(plan)})"
-    )
+    """Give each row another id that has the id of a present row with another key: it took it over with an equal key.
+
+    Parameter: `rebuilt`, the temporary spec of the new table.
+    """
+    changes = f"""
+    select fresh.id as {_OWN_ID}, gen_random_uuid() as id
+    from {quote_table(new_table)} as fresh join {quote_table(plan.table)} as old on old.id = fresh.id
+    where not ({_build_key_match(plan)})"""
+    return _build_id_change(new_table, changes, ["id"])
 
 
 def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> str:
-    """Give each row the id, the creation time and the columns outside the spec that the present row of its key has."""
-    names = ("id", "created_at", *carried)
-    changes = ", ".join(f"{quote(name)} = old.{quote(name)}" for name in names)
+    """Give each row the id, the creation time and the columns outside the spec that the present row of its key has.
+
+    Parameter: `rebuilt`, the temporary spec of the new table.
+    """
+    names = ["id", "created_at", *carried]
     key = ", ".join(_spell_key(plan, name) for name in plan.conflict)
-    return (
-        f"update {quote_table(new_table)} as fresh set {changes}\nfrom (select distinct on ({key}) *"
-        f" from {quote_table(plan.table)} order by {key}, updated_at desc) as old\nwhere {_build_key_match(plan)}"
-        " and fresh.id <> old.id"
-    )
+    changes = f"""
+    select fresh.id as {_OWN_ID}, {", ".join(f"old.{quote(name)}" for name in names)}
+    from {quote_table(new_table)} as fresh
+    join (
+        select distinct on ({key}) * from {quote_table(plan.table)} order by {key}, updated_at desc
+    ) as old on {_build_key_match(plan)}
+    where fresh.id <> old.id"""
+    return _build_id_change(new_table, changes, names)
+
+
+def _build_id_change(new_table: str, changes: str, names: Sequence[str]) -> str:
+    """Build the statement that gives rows of the new table the columns `names` of the query `changes`, `id` among them.
+
+    `changes` returns the id that a row has until now as {_OWN_ID}. Lineage names the row by its new id as well.
+    """
+    columns = ", ".join(f"{quote(name)} = changed.{quote(name)}" for name in names)
+    return f"""
+with changed as materialized ({changes}
+), named as (
+    update row_lineage as entry set row_id = changed.id from changed
+    where entry.spec = %(rebuilt)s and entry.row_id = changed.{_OWN_ID}
+)
+update {quote_table(new_table)} as fresh set {columns} from changed where fresh.id = changed.{_OWN_ID}
+"""
 
 
 def _build_key_match(plan: Plan) -> str:
-    return " and ".join(
-        f"{_spell_key(plan, name, 'fresh.')} is not distinct from {_spell_key(plan, name, 'old.')}"
-        for name in plan.conflict
-    )
+    """Build the condition that two rows have the same key.
+
+    Arrays are equal also where both have null, and can be hashed: `is not distinct from` would compare all pairs.
+    """
+    fresh, old = (", ".join(_spell_key(plan, name, source) for name in plan.conflict) for source in ("fresh.", "old."))
+    return f"array[{fresh}] = array[{old}]"
 
 
 def _spell_key(plan: Plan, name: str, source: str = "") -> str:

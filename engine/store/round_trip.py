@@ -83,6 +83,8 @@ async def send_bounded_statements(
         _PREPARED[connection].forget_all()
     except errors.DuplicatePreparedStatement:  # another client prepared it, so there is a pooler that was not detected
         connection.prepare_threshold = None
+    except errors.DeadlockDetected:  # everything was rolled back: a swap of the table (`dex rebuild`) went before
+        pass
     return await _send_statements(connection, calls, max_bytes)
 
 

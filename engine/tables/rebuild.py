@@ -5,10 +5,10 @@ The steps of `rebuild_spec`:
   2. create a new table with the columns, indexes, triggers, policies and grants of the present one, as the spec wants
      them now
   3. fill it from the step results, by a backfill under a temporary spec name; repeat that for what arrives meanwhile
-  4. in one transaction: copy the rows without a step result, take over ids, drop the table and rename the new one
-  5. backfill under the spec's own name, which finds every row as it should be, and writes ledger and lineage
-  6. compute the rows again whose step result was changed or moved before its lineage was written
-Killed before the swap, it leaves a table that the next rebuild drops; killed after it, step results are pending.
+  4. in one transaction: fill in the last ones, copy the rows without a step result, take over ids, give the spec the
+     ledger and the lineage of the temporary one, drop the table and rename the new one
+  5. backfill what was recorded or changed during the swap
+Killed before the swap, it leaves a table that the next rebuild drops; after it, nothing is left to do but a backfill.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from functools import partial
 from itertools import chain, count
 from typing import Final
 
-from engine.backfill.lineage import Lineage
 from engine.backfill.run import run_backfill
-from engine.backfill.versions import register_versions
+from engine.backfill.versions import queue_history
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS, SEARCH_COLUMN
-from engine.rows.units import build_unit, get_unit_fields
 from engine.sql import rebuild
 from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope
@@ -44,7 +42,8 @@ from engine.tables.rebuild_swap import (
     Rebuild,
     RebuildRefused,
     RebuildReport,
-    forget_specs,
+    execute_all,
+    fill_new_table,
     retry_locked,
     swap_with_retry,
 )
@@ -69,39 +68,24 @@ async def rebuild_spec(
             hint = f"dex draft-migration {plan.name}, then dex migrate"
             raise RebuildRefused(f"table `{plan.table}` does not exist", hint=hint)
         schema = await fetch_value(connection, rebuild.SELECT_SCHEMA_SQL, {"oid": table.row.oid})
-        work = Rebuild(plan, connection, schema, table)
+        work = Rebuild(plan, connection, dsn, schema, table)
         await _check_dependents(work)
         await retry_locked(plan, partial(_remove_new_table, work))
         await retry_locked(plan, partial(_create_new_table, work))
         report(f"{plan.name}: table `{work.new_plan.table}` made; filling it from the step results")
         for _ in range(_MOST_ROUNDS):
-            account = (await run_backfill(dsn, work.new_plan, Scope())).account
+            account = await fill_new_table(work)
             report(f"{plan.name}: {account.recorded} of {account.found} step results folded")
             if not account.found and not account.stale_rows:
                 break
         result = await swap_with_retry(work, drop_unsourced)
-        report(f"{plan.name}: swapped, {result.rows} rows; writing ledger and lineage")
-        await register_versions(connection, [plan])  # waits for transactions that wrote step results during the swap
-        # They may have queued step results for the new table's temporary spec.
-        await forget_specs(connection, [work.new_plan.name], work.new_plan.name)
+        report(f"{plan.name}: swapped, {result.rows} rows")
+        await queue_history(connection, plan)  # waits for transactions that wrote step results during the swap
+        await execute_all(work, rebuild.UNQUEUE_SPEC_SQL)  # they may have queued some for the temporary spec
     result.account = (await run_backfill(dsn, plan, Scope())).account
-    if await _queue_stranded_rows(dsn, plan):
-        await run_backfill(dsn, plan, Scope())
+    for earlier in work.accounts:
+        result.account.include_earlier(earlier)
     return result
-
-
-async def _queue_stranded_rows(dsn: str, plan: Plan) -> bool:
-    """Queue the rows that their step result does not give any more; return whether there are any.
-
-    A change of a step result queues the rows that its lineage names. Between the last round that filled the new table
-    and step 5 there is none under the spec's name.
-    """
-    names = [column.name for column in get_unit_fields(plan)]
-    async with wrap_errors(), await connect(dsn) as connection:
-        rows = await fetch_rows(connection, rebuild.build_stranded_rows_sql(plan), {"spec": plan.name})
-        units = {build_unit(plan, org_id, dict(zip(names, key, strict=True))): row_id for row_id, org_id, *key in rows}
-        await Lineage(plan, connection).queue_stale(list(units.items()))
-    return bool(units)
 
 
 async def _lock_spec(connection: Connection, plan: Plan) -> None:
@@ -122,7 +106,7 @@ async def _remove_new_table(work: Rebuild) -> None:
     async with work.connection.transaction():
         await work.connection.execute(BOUND_LOCKS_SQL)
         await work.connection.execute(f"drop table if exists {quote_table(work.new_plan.table)}")
-    await forget_specs(work.connection, [work.new_plan.name], work.new_plan.name)
+    await execute_all(work, rebuild.FORGET_SPEC_SQL)
 
 
 # --- the new table --------------------------------------------------------------------------------------------------

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from psycopg import errors
 
+from engine.backfill.run import run_backfill
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS
 from engine.rows.accounts import Account
-from engine.sql import rebuild
+from engine.rows.units import list_all_locks
+from engine.sql import lineage, rebuild, versions
 from engine.sql.identifiers import quote, quote_table
+from engine.sql.step_results import Scope, build_plan_parameters
 from engine.store.connection import Connection, fetch_rows, fetch_value
 from engine.tables.catalog import Table
 from engine.tables.ddl import shorten_identifier
@@ -26,6 +29,11 @@ T = TypeVar("T")
 #: they refer to, when a table is created as when it is dropped.
 BOUND_LOCKS_SQL: Final = "set local lock_timeout = '1s'"
 _MOST_ATTEMPTS: Final = 60
+#: What is tried again. A key is violated where a backfill of the present table records a step result between the
+#: deletion of the ledger and its replacement; time runs out where too much arrived to be computed while others wait.
+_RETRIED: Final = (errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, TimeoutError)
+#: How long writers wait for the last backfill of the new table.
+_FILL_SECONDS: Final = 5
 #: The number of rows without a step result that are copied at a time.
 _COPY_SIZE: Final = 1000
 #: The most rows that an error names.
@@ -53,17 +61,19 @@ class Rebuild:
 
     plan: Plan
     connection: Connection
+    dsn: str
     schema: str  # of the table: any schema in the search path
     table: Table
     renames: list[tuple[str, str]] = field(default_factory=list)  # indexes, and their names after the swap
     constraints: list[tuple[str, str]] = field(default_factory=list)  # indexes, and the constraints they become
+    accounts: list[Account] = field(default_factory=list)  # of the backfills that filled the new table
 
     @property
     def new_plan(self) -> Plan:
         """The plan of the new table. Its temporary spec name keeps its ledger entries and lineage separate."""
         name = self.plan.table.rpartition(".")[2]
         table = f"{self.schema}.{shorten_identifier(f'{name}_rebuild')}"
-        return replace(self.plan, name=f"{self.plan.name} (rebuild)", table=table)
+        return replace(self.plan, name=f"{self.plan.name} (rebuild)", table=table, rebuilds=self.plan.name)
 
     @property
     def table_name(self) -> str:
@@ -73,15 +83,24 @@ class Rebuild:
     @property
     def parameters(self) -> dict[str, str]:
         return {
+            "spec": self.plan.name,
+            "rebuilt": self.new_plan.name,
             "table": self.table_name.replace("%%", "%"),
             "new_table": quote_table(self.new_plan.table).replace("%%", "%"),
         }
 
 
-async def forget_specs(connection: Connection, specs: Sequence[str], rebuilt: str) -> None:
-    """Delete the ledger entries, lineage and versions of specs; `rebuilt` is the temporary spec of the new table."""
-    for sql in rebuild.FORGET_SPEC_SQL:
-        await connection.execute(sql, {"specs": list(specs), "rebuilt": [rebuilt]})
+async def execute_all(work: Rebuild, statements: Iterable[str]) -> None:
+    """Execute statements that take the names of the spec and of its temporary one."""
+    for sql in statements:
+        await work.connection.execute(sql, work.parameters)
+
+
+async def fill_new_table(work: Rebuild) -> Account:
+    """Compute the rows of the step results that are pending for the new table; return the account of them."""
+    account = (await run_backfill(work.dsn, work.new_plan, Scope())).account
+    work.accounts.append(account)
+    return account
 
 
 async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
@@ -91,6 +110,7 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
     """
 
     async def swap() -> RebuildReport:
+        await fill_new_table(work)
         await _release_ids(work)
         await take_over_ids(work)  # most of them now, while nobody waits
         return await _swap_tables(work, drop_unsourced)
@@ -99,11 +119,11 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
 
 async def retry_locked(plan: Plan, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return the result of `attempt`, tried again while it gets no lock. Raises RebuildRefused if it never does."""
+    """Return the result of `attempt`, tried again while others are in its way. Raises RebuildRefused if they stay."""
     for number in range(_MOST_ATTEMPTS):
         try:
             return await attempt()
-        except (errors.LockNotAvailable, errors.DeadlockDetected):
+        except _RETRIED:
             await asyncio.sleep(min(number + 1, 5))
     message = f"`{plan.table}`, or a table it refers to, was in use each of {_MOST_ATTEMPTS} times that it was needed"
     raise RebuildRefused(message, hint="end the long transactions that use it, then rebuild again")
@@ -115,13 +135,15 @@ async def take_over_ids(work: Rebuild) -> None:
         return
     identities = await _read_identities(work)
     carried = [name for name in _list_extra_columns(work) if not identities.get(name)]
-    await work.connection.execute(rebuild.build_take_over_sql(work.plan, work.new_plan.table, carried))
+    statement = rebuild.build_take_over_sql(work.plan, work.new_plan.table, carried)
+    await work.connection.execute(statement, work.parameters)
 
 
 async def _release_ids(work: Rebuild) -> None:
     """Give up ids that were taken over before a present row got another key: its own row is to have them."""
     if _has_key(work):
-        await work.connection.execute(rebuild.build_release_ids_sql(work.plan, work.new_plan.table))
+        statement = rebuild.build_release_ids_sql(work.plan, work.new_plan.table)
+        await work.connection.execute(statement, work.parameters)
 
 
 def _has_key(work: Rebuild) -> bool:
@@ -135,14 +157,20 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
     result = RebuildReport(plan.name)
     async with connection.transaction():
         await connection.execute(BOUND_LOCKS_SQL)
+        locks = ",".join(map(str, list_all_locks(plan.name)))
+        await connection.execute(lineage.LOCK_UNITS_SQL, {"locks": locks})
         await connection.execute(f"lock table {work.table_name} in share row exclusive mode")
+        async with asyncio.timeout(_FILL_SECONDS):
+            await fill_new_table(work)  # so that no row is older than in the present table
         await _release_ids(work)
         await _copy_unsourced(work, result, drop_unsourced)
         await take_over_ids(work)
         parameters = {"name": plan.table}
         for sql in (rebuild.NOTE_REMOVED_SQL, rebuild.NOTE_WRITTEN_SQL):
             await connection.execute(sql.format(new_table=quote_table(new_plan.table)), parameters)
-        await forget_specs(connection, [plan.name, new_plan.name], new_plan.name)
+        await connection.execute(versions.REGISTER_SQL, build_plan_parameters(plan))
+        await execute_all(work, rebuild.CARRY_RECORD_SQL)
+        await execute_all(work, rebuild.UNQUEUE_SPEC_SQL)
         await connection.execute(f"lock table {work.table_name} in access exclusive mode")
         await _exchange_names(work)
         await connection.execute("select follow_changes(%(name)s)", parameters)

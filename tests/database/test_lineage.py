@@ -397,6 +397,15 @@ def test_an_older_version_of_a_spec_leaves_its_work_pending(world: World, plan: 
     assert read(world, plan, "note") == [(None,)]
 
 
+def test_what_is_recorded_under_an_older_version_is_pending(world: World, plan: Plan) -> None:
+    """A process that read the present version just before another one was registered records under the older one."""
+    step = world.add_step(world.add_run(), THINGS, {"version": "v", "note": "n"})
+    world.run_backfill(plan)
+    world.db.execute("update step_persistence set spec_digest = 'older', outcome = 'rejected'")
+    assert world.run_backfill(plan).found == 1
+    assert world.read_outcomes(plan, step) == ["unchanged"]
+
+
 def test_what_goes_while_a_version_is_registered_is_pending_no_more(world: World, plan: Plan) -> None:
     """Deleted or changed in a transaction that ends only after the registration has seen the step results as found."""
     run = world.add_run()

@@ -5,16 +5,24 @@ import json
 import shutil
 import threading
 import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
+from engine.backfill.live import LiveUpsert
 from engine.backfill.run import run_backfill
 from engine.plan import Plan
+from engine.rows.query import build_row_query
 from engine.sql.step_results import Scope
+from engine.store.changes import fetch_changes
+from engine.store.connection import connect
 from engine.tables.rebuild import rebuild_spec
 from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
 from tests.conftest import ROOT
@@ -38,6 +46,7 @@ document: {type: jsonb, path: "output.document"}
 LISTS = {"rows": "output.list", "on_absent": "delete"}
 LIST = """
 name: {type: text, path: "output.name", required: true}
+kind: {type: text, path: "output.kind"}
 domain: {type: text, path: "item.domain"}
 size: {type: text, path: "item.size", normalize: [text]}
 """
@@ -75,15 +84,30 @@ def insert_quotes(world: World, count: int = 5) -> tuple[Any, list[str]]:
     return run, [world.add_step(run, THINGS, output, at=number) for number, output in enumerate(outputs)]
 
 
+def compile_pair(world: World, lists: bool) -> tuple[Plan, Plan]:
+    """Return a spec, whose table is created, and the same with another key and other types; `lists`: with `rows`."""
+    fields, changed, more = (LIST, LIST_CHANGED, LISTS) if lists else (FIELDS, CHANGED, {})
+    before = world.create_spec(fields, head=HEAD.replace("name]", "name, domain]") if lists else HEAD, **more)
+    after = world.compile_plan(changed, head=HEAD.replace("name]", "kind, domain]" if lists else "domain]"), **more)
+    return before, after
+
+
+def build_listed(label: str) -> dict[str, Any]:
+    """Build the output of a step for either spec of `compile_pair`: one row, or two elements."""
+    elements = [{"domain": f"d{label}.com", "size": 3}, {"domain": f"e{label}.com", "size": 2}]
+    return {"name": f"n{label}", "kind": f"k{label}", "domain": f"d{label}.com", "size": 3, "list": elements}
+
+
 def assert_fresh(world: World, plan: Plan) -> None:
-    """The table is that of a fresh backfill, and nothing is pending."""
-    rows = world.read_rows(plan)
+    """Table and lineage are those of a fresh backfill, and nothing is pending."""
+    rows, lineage = world.read_rows(plan), read_lineage(world, plan)
     for account in world.read_accounts(plan):
         assert account["pending"] == account["stale_rows"] == 0, account
     world.delete_rows(plan)
     world.db.execute("delete from row_lineage")
     world.run_backfill(plan)
     assert world.read_rows(plan) == rows
+    assert read_lineage(world, plan) == lineage
     names = world.db.execute(
         "select relname from pg_class where relname like '%rebuild%' union all"
         " select spec from step_persistence where spec like '%rebuild%' union all"
@@ -95,13 +119,23 @@ def assert_fresh(world: World, plan: Plan) -> None:
     assert names == [], names
 
 
+def read_lineage(world: World, plan: Plan) -> list[dict[str, Any]]:
+    """Return the lineage of a spec, with the key of the row in place of its id."""
+    key = ", ".join(f"stored.{name}::text as {name}_of_row" for name in plan.conflict)
+    sql = (
+        f"select unit::text, step_result_id::text, parent, refused, row_id is null as is_list, {key} from row_lineage"
+        f" left join things as stored on stored.id = row_id where spec = %s order by unit, step_result_id"
+    )
+    return world.db.execute(sql.encode(), [plan.name]).fetchall()
+
+
 def test_a_changed_key_and_changed_types(world: World, before: Plan) -> None:
     insert_quotes(world)
     world.run_backfill(before)
     after = change(world)
     report = rebuild(world, after)
     assert (report.rows, report.copied, report.left) == (3, 0, 0)
-    assert report.account is not None and report.account.outcomes == {"unchanged": 3, "superseded": 2}
+    assert report.account is not None and report.account.outcomes == {"written": 3, "superseded": 2}
     rows = [(row["domain"], row["name"], row["size"], row["document"]) for row in world.read_rows(after)]
     assert rows == [("d0.com", "n1", 1, '{"n": 1}'), ("d1.com", "n3", 3, '{"n": 3}'), ("d2.com", "n4", 4, '{"n": 4}')]
     assert_fresh(world, after)
@@ -224,20 +258,28 @@ def test_rows_of_no_step_result_are_copied(world: World, before: Plan) -> None:
     assert (row["name"], row["size"]) == ("by hand", 12)
 
 
-def test_a_row_of_a_step_that_is_not_recorded_yet_is_copied(world: World, before: Plan) -> None:
-    run, _ = insert_quotes(world)
+@pytest.mark.parametrize(("status", "sizes"), [("succeeded", [3]), ("failed", [])])
+@pytest.mark.parametrize("lists", [False, True], ids=["one row", "rows"])
+def test_a_row_of_a_step_that_is_not_recorded_yet_is_copied(
+    world: World, lists: bool, status: str, sizes: list[int]
+) -> None:
+    before, after = compile_pair(world, lists)
+    run = world.add_run()
+    for number in range(3):
+        world.add_step(run, THINGS, build_listed(f"{number}"), at=number)
     world.run_backfill(before)
-    output = {"name": "early", "domain": "early.com", "size": 3}
-    step = world.add_step(run, THINGS, output, status="running", at=9)
+    step = world.add_step(run, THINGS, build_listed("early"), status="running", at=9)
     blank = dict.fromkeys(column.name for column in before.fields)
-    early = {**blank, "name": "early", "domain": "early.com", "size": "2", "source_step_result_id": step}
+    early = {**blank, "name": "nearly", "domain": "dearly.com", "size": "2", "source_step_result_id": step}
+    if lists:
+        early["kind"] = "kearly"
     world.upsert_rows(before, run.org, early)
-    after = change(world)
     report = rebuild(world, after)
-    assert (report.rows, report.copied, report.left) == (4, 1, 0)
-    world.db.execute("update step_results set status = 'succeeded' where id = %s", [step])
-    world.run_backfill(after)
-    assert [row["size"] for row in world.read_rows(after) if row["domain"] == "early.com"] == [3]
+    assert (report.rows, report.copied, report.left) == (7 if lists else 4, 1, 0)
+    world.db.execute(f"update step_results set status = '{status}' where id = '{step}'".encode())
+    for _ in range(2):  # the row belongs to rows of the new key, which are queued when those of the old key are done
+        world.run_backfill(after)
+    assert [row["size"] for row in world.read_rows(after) if row["domain"] == "dearly.com"] == sizes
     assert_fresh(world, after)
 
 
@@ -338,19 +380,24 @@ def test_what_is_written_meanwhile_is_not_lost(world: World, before: Plan) -> No
     assert_fresh(world, after)
 
 
-@pytest.mark.parametrize("moment", ["0 of 0", "swapped"], ids=["before the swap", "behind the swap"])
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_killed"),
+    [("0 of 0", False), ("swapped", False), ("swapped", True)],
+    ids=["before the swap", "behind the swap", "behind the swap, and the rebuild is killed"],
+)
 @pytest.mark.parametrize("lists", [False, True], ids=["one row", "rows"])
-def test_what_is_changed_meanwhile_leaves_no_row_behind(world: World, moment: str, lists: bool) -> None:
-    """A step result that is corrected or moved while no lineage names its row takes the row along nevertheless."""
-    fields, changed, more = (LIST, LIST_CHANGED, LISTS) if lists else (FIELDS, CHANGED, {})
-    before = world.create_spec(fields, head=HEAD.replace("name]", "name, domain]") if lists else HEAD, **more)
-    after = world.compile_plan(changed, head=HEAD.replace("name]", "kind, domain]" if lists else "domain]"), **more)
+def test_what_is_changed_meanwhile_leaves_no_row_behind(
+    world: World, moment: str, is_killed: bool, lists: bool
+) -> None:
+    before, after = compile_pair(world, lists)
     run, moved = world.add_run(), world.add_run()
     steps = []
     for number in range(6):
-        row = {"name": f"n{number}", "kind": f"k{number}", "domain": f"d{number}.com", "size": number}
-        output = {**row, "list": [{"domain": f"d{number}.com", "size": 1}, {"domain": f"e{number}.com", "size": 2}]}
-        steps.append(world.add_step(moved if number == 5 else run, THINGS, output, at=number))
+        steps.append(world.add_step(moved if number == 5 else run, THINGS, build_listed(f"{number}"), at=number))
     world.run_backfill(before)
     changes = (
         "insert into orgs (name, slug) values ('Elsewhere', 'elsewhere')",
@@ -363,12 +410,117 @@ def test_what_is_changed_meanwhile_leaves_no_row_behind(world: World, moment: st
         if moment in line:
             for statement in changes:
                 world.db.execute(statement.encode())
+            if is_killed:
+                raise Killed
 
-    rebuild(world, after, report=change_at_moment)
+    with pytest.raises(Killed) if is_killed else nullcontext():
+        rebuild(world, after, report=change_at_moment)
+    world.run_backfill(after)
     rows = [(row["org_id"], row["domain"]) for row in world.read_rows(after)]
     assert len(rows) == (12 if lists else 6), rows
     assert moved.org not in [org for org, _ in rows] and "d1.com" not in [domain for _, domain in rows]
     assert_fresh(world, after)
+
+
+def test_no_row_is_older_than_before(world: World) -> None:
+    """Whoever reads rows, or follows changes, meanwhile: the results of a key are folded at once, however many."""
+    kept = 'note: {type: text, path: "output.note", on_missing: keep}'
+    before = world.create_spec(FIELDS + kept, head=HEAD)
+    after = change(world, CHANGED + kept)
+    run = world.add_run()
+    for number in range(400):
+        output = {"name": f"n{number % 4}", "domain": f"d{number % 4}.com", "size": number}
+        world.add_step(run, THINGS, {**output, "note": "found once"} if number < 4 else output, at=number)
+    world.run_backfill(before)
+    seen: defaultdict[str, list[int]] = defaultdict(list)
+    stop = threading.Event()
+
+    async def follow() -> None:
+        query, number = build_row_query(before, run.org, None), 0
+        async with await connect(world.dsn) as connection:
+            while not stop.is_set():
+                async with connection.cursor(row_factory=dict_row) as cursor:
+                    await cursor.execute("select domain, size, note from things", prepare=False)
+                    rows = await cursor.fetchall()
+                changes = await fetch_changes(connection, before, query, after=number, limit=9, max_bytes=10**6)
+                number = changes.next
+                for row in [*rows, *(json.loads(entry)["row"] for entry in changes.entries)]:
+                    assert row is None or row["note"] == "found once", row
+                    if row is not None:
+                        seen[row["domain"]].append(int(row["size"]))
+
+    def research_again(line: str) -> None:
+        """Record and fold one more step result, once the new table has all of them."""
+        if "0 of 0" in line:
+            output = {"name": "n0", "domain": "d0.com", "size": 400}
+            world.add_step(run, THINGS, output, at=400)
+            with ThreadPoolExecutor() as another:
+                another.submit(asyncio.run, run_backfill(world.dsn, before, Scope())).result()
+
+    with ThreadPoolExecutor() as follower:
+        following = follower.submit(asyncio.run, follow())
+        try:
+            rebuild(world, after, report=research_again)
+        finally:
+            stop.set()
+        following.result()
+    assert seen.keys() == {"d0.com", "d1.com", "d2.com", "d3.com"}
+    for domain, sizes in seen.items():
+        assert sizes == sorted(sizes) and sizes[0] >= 396, (domain, sizes)
+    assert seen["d0.com"][-1] == 400
+    assert_fresh(world, after)
+
+
+@pytest.mark.parametrize("action", ["backfill", "correction", "upsert"])
+def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, action: str) -> None:
+    """The swap has moved the lineage and waits for a reader of the table; meanwhile somebody else begins."""
+    world.db.execute("alter table things add constraint known check (domain <> 'x')")
+    run, _ = insert_quotes(world)
+    world.run_backfill(before)
+    step = world.add_step(run, THINGS, {"domain": "new.com"}, at=5)  # it has no row before
+    after = change(world)
+    correct = (
+        "update step_results set output_payload = replace(output_payload::text, 'new', 'newer')::jsonb where id = %s"
+    )
+
+    def begin() -> None:
+        if action == "backfill":
+            asyncio.run(run_backfill(world.dsn, after, Scope()))
+        elif action == "upsert":  # on a connection that has prepared nothing: it locks tables before it locks the row
+            asyncio.run(upsert_by_hand(world, after, run.org))
+        else:
+            with psycopg.connect(world.dsn, autocommit=True) as connection:
+                connection.execute(correct, [step])
+
+    with psycopg.connect(world.dsn) as user, ThreadPoolExecutor() as others:
+        user.execute("select from things")
+        rebuilding = others.submit(asyncio.run, rebuild_spec(world.dsn, after))
+        waiting: set[str] = set()
+        while len(waiting) < 2:
+            while not any(query.endswith("in access exclusive mode") for query in list_waiting(world)):
+                time.sleep(0.001)
+            begun = others.submit(begin)
+            while not begun.done() and len(waiting) < 2:
+                waiting = list_waiting(world)
+        user.commit()
+        rebuilding.result()
+        begun.result()
+    world.run_backfill(after)
+    by_hand = world.db.execute("delete from things where name = 'by hand' returning id").fetchall()
+    assert (len(by_hand), len(world.read_rows(after))) == (1 if action == "upsert" else 0, 4)
+    assert_fresh(world, after)
+
+
+async def upsert_by_hand(world: World, plan: Plan, org: str) -> None:
+    blank = dict.fromkeys(column.name for column in plan.fields)
+    async with await connect(world.dsn) as connection:
+        await LiveUpsert.build(plan).write_rows(connection, org, [{**blank, "name": "by hand", "domain": "hand.com"}])
+
+
+def list_waiting(world: World) -> set[str]:
+    """Return the statements that wait for a lock."""
+    sql = "select query from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    return {row["query"] for row in world.db.execute(sql).fetchall()}
 
 
 def test_an_id_is_that_of_its_key_whatever_changes_before_the_swap(world: World, before: Plan) -> None:
