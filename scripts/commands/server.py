@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import secrets
@@ -45,6 +46,7 @@ def serve_api(
     `--dev` needs no environment variables: it creates random keys, applies the migrations, and prints a URL of the
     console that contains a key to sign in.
     """
+    gc.disable()  # until all is imported and built: of that nothing is garbage, and to look for it takes 0.4 s
     from api import settings
     from api.app import create_app
     from api.server import build_server, duplicate_listener
@@ -61,6 +63,7 @@ def serve_api(
             asyncio.run(migrate.migrate(dsn, here.migrations))
         loaded = settings.load_settings(environment, database_url=dsn)
         server = build_server(create_app(loaded, plans, here.migrations), loaded)
+        gc.enable()
         listener = _open_listener(host, port)
         address = f"http://{host}:{listener.getsockname()[1]}"
         terminal.print_note(f"console: {address}/console{_build_sign_in(dev)}")

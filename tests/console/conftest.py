@@ -12,6 +12,7 @@ from tests.api.loopback import Api, run_api
 from tests.conftest import create_database, make_template
 from tests.console.chromium import open_browser
 from tests.console.example import Example, build_example, find_example
+from tests.runner.test_demo import DEMO, run_demo
 
 #: What anything here may take at most: other tests may use the machine as well.
 MILLISECONDS = 20_000
@@ -51,7 +52,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def served(server_dsn: str, template: str) -> Iterator[tuple[Api, Example]]:
-    make_template(server_dsn, "template_console", template, build_example)
+    make_template(server_dsn, DEMO, template, run_demo)
+    make_template(server_dsn, "template_console", DEMO, build_example)
     with create_database(server_dsn, "template_console") as dsn:
         # In a thread of its own: this one may have the browser's event loop.
         with ThreadPoolExecutor(1) as thread:

@@ -13,6 +13,7 @@ from tests.api.loopback import Api, run_api
 from tests.conftest import ROOT, migrate_template
 from tests.console.chromium import open_browser
 from tests.console.example import Example, build_example
+from tests.runner.test_demo import run_demo
 
 IMAGES = ROOT / "docs" / "images"
 #: Pixels of a window.
@@ -40,6 +41,7 @@ def open_example() -> Iterator[tuple[Api, Example]]:
     folder.chmod(0o755)  # root runs a server as an unprivileged user
     with run_server(folder, durable=False, temporary=True) as dsn:
         asyncio.run(migrate_template(dsn))
+        run_demo(dsn)
         example = build_example(dsn)
         with run_api(dsn) as api:
             yield api, example

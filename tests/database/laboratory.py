@@ -59,8 +59,13 @@ def kill_at(exchange: int, after: bool) -> Iterator[None]:
         AsyncConnection.wait = whole  # type: ignore[method-assign]
         for connection in seen.values():
             connection.pgconn.finish()
-        with warnings.catch_warnings(action="ignore"):  # the cursors of the dead process were never closed
-            gc.collect()
+        collect_cursors()
+
+
+def collect_cursors() -> None:
+    """Free the cursors of processes that are dead; those were never closed, of which Python would warn."""
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
 
 
 class Blocks:
@@ -126,6 +131,7 @@ class Laboratory:
 
     def close(self) -> None:
         self.stack.close()
+        collect_cursors()  # of the last kill: whoever handles its exception still has them
 
     def empty(self) -> None:
         """Leave nothing in the database."""

@@ -362,7 +362,7 @@ class TestCommands:
         )
         for number in range(12):
             (steps / f"{number:02}.jsonl").write_text(lines)
-        words = ["extract", "icp_job_titles", "--from", str(steps), "--to", str(out), "--json"]
+        words = ["extract", "icp_job_titles", "--from", str(steps), "--to", str(out), "--workers", "1", "--json"]
         with start_process(build_dex_command(*words), cwd=ROOT) as process:
             deadline = time.monotonic() + 120
             while not (done := read_times(out)) and time.monotonic() < deadline:
@@ -370,7 +370,7 @@ class TestCommands:
             process.kill()
         assert 0 < len(done) < 12
         (out / "11.jsonl.parquet.0.unfinished").write_text("left by another kill")
-        report = json.loads(run_dex(*words, "--workers", "1").stdout)
+        report = json.loads(run_dex(*words).stdout)
         assert (report["found"], report["written"], report["files"]) == (12_000, 12_000, 12)
         after = read_times(out)
         assert len(after) == 12 and {file: after[file] for file in done} == done

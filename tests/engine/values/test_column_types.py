@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from engine.values.column_types import TYPES, CastError, is_missing, shorten_json
 from engine.values.exact_json import Json, dumps, json_kind, loads
+from tests.conftest import count_examples
 
 NAMES = [
     "text",
@@ -182,8 +183,9 @@ _VALUES = st.recursive(
 )
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("name", NAMES)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=count_examples(40, 1000))
 @given(value=_VALUES)
 @example(value=float("nan"))
 @example(value=float("inf"))
@@ -195,7 +197,8 @@ def test_a_cast_either_answers_or_raises_cast_error(name: str, value: Json) -> N
     assert json_kind(value) in TYPES[name].takes
 
 
-@settings(deadline=None)
+@pytest.mark.law
+@settings(deadline=None, max_examples=count_examples(40, 1000))
 @given(moment=st.datetimes(timezones=st.timezones()))
 def test_a_moment_is_the_same_in_every_zone(moment: datetime) -> None:
     try:
@@ -248,7 +251,8 @@ def test_shorten(value: Json, expected: str) -> None:
     assert len(expected) <= 80
 
 
-@settings(deadline=None)
+@pytest.mark.law
+@settings(deadline=None, max_examples=count_examples(40, 1000))
 @given(value=_VALUES)
 def test_what_was_shortened_can_be_stored(value: Json) -> None:
     short = shorten_json(value)

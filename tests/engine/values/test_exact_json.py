@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from engine.values import exact_json
 from engine.values.exact_json import ExactError, Json, dumps, json_kind, loads, sort_keys_like_jsonb, write_number
+from tests.conftest import count_examples
 
 NUMBERS = [
     "0",
@@ -90,7 +91,8 @@ def test_a_number_that_keeps_its_text_anyway_is_a_builtin(text: str) -> None:
     assert type(loads(text)).__module__ == "builtins"
 
 
-@settings(deadline=None)
+@pytest.mark.law
+@settings(deadline=None, max_examples=count_examples(40, 1000))
 @given(text=_texts)
 @example(text='{"a":1.10,"b":[1e400,{"c":-0}]}')
 def test_what_was_read_is_written_back(text: str) -> None:
@@ -99,7 +101,8 @@ def test_what_was_read_is_written_back(text: str) -> None:
     assert value == json.loads(text)  # every number computes as the builtin does
 
 
-@settings(deadline=None)
+@pytest.mark.law
+@settings(deadline=None, max_examples=count_examples(40, 1000))
 @given(text=_texts)
 def test_the_slow_way_of_writing_says_the_same(text: str) -> None:
     value = loads(text)
@@ -219,7 +222,8 @@ def test_jsonb_order_is_by_length_in_bytes_then_by_bytes() -> None:
     assert dumps(value).decode() != ordered  # the value given is left as it was
 
 
-@settings(deadline=None)
+@pytest.mark.law
+@settings(deadline=None, max_examples=count_examples(40, 1000))
 @given(text=_texts)
 def test_jsonb_order_changes_nothing_but_the_order(text: str) -> None:
     value = loads(text)

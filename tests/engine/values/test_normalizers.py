@@ -71,7 +71,8 @@ def test_laws(name: str, value: Json) -> None:
     assert repr(normalizer.function(once)) == repr(once)
 
 
-@settings(deadline=None)
+@pytest.mark.law
+@settings(deadline=None, max_examples=count_examples(40, 1000))
 @given(value=_STRINGS)
 def test_a_domain_is_a_host_name_and_nothing_else(value: str) -> None:
     try:
@@ -84,7 +85,8 @@ def test_a_domain_is_a_host_name_and_nothing_else(value: str) -> None:
 _LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True).filter(lambda label: label != "www")
 
 
-@settings(deadline=None)
+@pytest.mark.law
+@settings(deadline=None, max_examples=count_examples(40, 1000))
 @given(host=st.lists(_LABEL, min_size=2, max_size=4).map(".".join), data=st.data())
 def test_however_a_domain_is_written_it_is_the_same(host: str, data: st.DataObject) -> None:
     scheme = data.draw(st.sampled_from(["", "http://", "HTTPS://", "//", "ftp://"]))
@@ -95,7 +97,8 @@ def test_however_a_domain_is_written_it_is_the_same(host: str, data: st.DataObje
     assert NORMALIZERS["domain"].function(scheme + user + www + written + tail) == host
 
 
-@settings(deadline=None)
+@pytest.mark.law
+@settings(deadline=None, max_examples=count_examples(40, 1000))
 @given(path=st.from_regex(r"(in|company)/[a-zA-Z0-9_%-]{1,30}", fullmatch=True), slashes=st.integers(0, 3))
 def test_the_plain_linkedin_rule_holds_for_plain_urls(path: str, slashes: int) -> None:
     written = "https://www.LinkedIn.com/" + path + "/" * slashes
