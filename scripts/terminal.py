@@ -60,6 +60,12 @@ def print_rows(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     print_table(names, [["" if row[name] is None else row[name] for name in names] for row in rows])
 
 
+def print_cut(listed: int, limit: int, what: str) -> None:
+    """Print a note if a list has as many entries as it may have, so that others may be missing from it."""
+    if listed >= limit:
+        print_note(f"at most {limit} {what} are listed, and others may follow: `--limit` sets how many")
+
+
 def _pad_cell(cell: str, width: int) -> str:
     return cell.rjust(width) if cell.lstrip("-").isdigit() else cell.ljust(width)
 

@@ -87,6 +87,11 @@ def prepare_data_folder(folder: DataFolder) -> None:
         raise EmbeddedError(
             f"cannot make `{folder.path}`: {problem}", hint="name a server in `DATABASE_URL`"
         ) from problem
+    if os.statvfs(folder.path).f_flag & os.ST_RDONLY:
+        raise EmbeddedError(
+            f"`{folder.path}` is on a disk that is mounted read-only",
+            hint="mount it for writing, or name a server in `DATABASE_URL`",
+        )
     if not os.access(folder.users_lock, os.R_OK | os.W_OK):
         raise EmbeddedError(
             f"`{folder.path}` belongs to another user", hint="run as its owner, or remove the folder with its data"

@@ -30,6 +30,7 @@ from engine.rows.steps import Step
 from engine.rows.units import Unit
 from engine.runs.management import cancel_runs
 from engine.sql import erase
+from engine.sql.identifiers import quote_table
 from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import DEADLOCK, StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
@@ -82,13 +83,20 @@ async def erase_subject(
     columns = SubjectColumns(subject.kind, plans)
     async with wrap_errors(), await connect(dsn) as connection:
         await check_organisation(connection, org_id)
+        stored = await _list_stored_plans(connection, plans)
         for _ in range(_MOST_PASSES):
-            search = SubjectSearch(connection, org_id, subject, columns)
+            search = SubjectSearch(connection, org_id, subject, columns, stored)
             part, has_findings = await _remove_with_retry(search, erasure.names, dry_run=dry_run)
             erasure.add_part(part)
             if dry_run or not has_findings:
                 return erasure
     return erasure
+
+
+async def _list_stored_plans(connection: Connection, plans: Sequence[Plan]) -> list[Plan]:
+    """Return the plans that have a table."""
+    spelled = {quote_table(plan.table): plan for plan in plans}
+    return [spelled[name] for (name,) in await fetch_rows(connection, erase.FIND_TABLES_SQL, {"tables": [*spelled]})]
 
 
 async def _remove_with_retry(search: SubjectSearch, names: Set[str], *, dry_run: bool) -> tuple[Erasure, bool]:
@@ -193,7 +201,7 @@ class _Removal:
         keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": [plan.name for plan in plans]}
         await self.connection.execute(erase.MARK_UNITS_SQL, keys)
         await self.connection.execute(erase.DELETE_FOREIGN_STALE_SQL, keys)
-        for plan in plans:
+        for plan in self.search.stored:
             reading = Reading(plan)
             fold = BatchFold.build(reading)
             for start in range(0, len(changed), _BATCH_SIZE):  # first, so that their rows keep their ids

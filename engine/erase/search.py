@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from engine.erase.documents import SubjectColumns
 from engine.erase.subject import Identities, Subject, SubjectKind, collect_identities
+from engine.plan import Plan
 from engine.rows.document import Run, build_document, build_from_payload
 from engine.sql import erase
 from engine.store.connection import Connection
@@ -46,6 +47,7 @@ class SubjectSearch:
     org_id: str
     subject: Subject
     columns: SubjectColumns
+    stored: Sequence[Plan]  # the plans that have a table: a spec that was not migrated yet has no rows
 
     async def find_everything(self) -> Findings:
         """Return the ids of everything about the person or company.
@@ -93,7 +95,7 @@ class SubjectSearch:
         return {name for name in names if isinstance(name, str) and len(name.strip()) > 2}
 
     async def _find_rows(self, parameters: Mapping[str, Any], findings: Findings) -> None:
-        for plan in self.columns.plans:
+        for plan in self.stored:
             roles = self.columns.by_plan[plan.name]
             if not roles:
                 continue

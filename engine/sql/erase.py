@@ -230,6 +230,9 @@ update research_orders set question = 'erased ' || id, output = null, answer = n
 where org_id = %(org_id)s::uuid and id = any(%(orders)s::uuid[]) and erased_at is null
 """
 
+#: Of the tables of specs, those that have been created.
+FIND_TABLES_SQL = "select spelled from unnest(%(tables)s::text[]) as spelled where to_regclass(spelled) is not null"
+
 
 def build_find_rows_sql(table: str, columns: Sequence[str]) -> str:
     """Build the query for rows whose step result was deleted and whose `columns` mention a searched text.

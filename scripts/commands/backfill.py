@@ -319,6 +319,7 @@ def show_coverage(
     async def read_accounts(connection: Connection) -> list[dict[str, Any]]:
         for plan in chosen if explain is not None else ():
             found = await list_results_by_outcome(connection, plan, str(explain), org_id, limit)
+            terminal.print_cut(len(found), limit, f"step results of `{plan.name}`")
             results.extend({"spec": plan.name, **row} for row in found)
         return await fetch_coverage(connection, chosen, org_id and [org_id]) if explain is None or strict else []
 

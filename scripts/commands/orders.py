@@ -54,6 +54,7 @@ def list_orders(
 
     wanted = listing.OrderFilter(org_id=read_optional_uuid(org, "--org"), status=status, limit=limit)
     orders = run_in_database(lambda connection: listing.list_orders(connection, wanted), wanted.org_id)
+    terminal.print_cut(len(orders), limit, "orders")
     if as_json:
         terminal.print_json([render.embed_json(order) for order in orders])
         return

@@ -49,6 +49,7 @@ def list_runs(
         limit=limit,
     )
     runs = run_in_database(lambda connection: management.list_runs(connection, wanted), wanted.org_id)
+    terminal.print_cut(len(runs), limit, "runs")
     if as_json:
         terminal.print_json([render.embed_json(run) for run in runs])
         return

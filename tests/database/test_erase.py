@@ -8,6 +8,7 @@ import json
 import subprocess
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -238,6 +239,16 @@ def test_a_company_is_gone_and_its_people_stay(office: Office) -> None:
     assert len(world.read_rows(world.specs["person_intel_briefings"])) == 4
     office.backfill()
     check_accounts(world)
+
+
+def test_a_spec_without_a_table_stops_no_erasure(office: Office) -> None:
+    """Such as one that was drafted, and whose migration was not applied yet."""
+    world = office.world
+    office.backfill()
+    drafted = replace(world.specs["company_intel_briefings"], name="not_migrated", table="not_migrated")
+    plans = (*world.specs.values(), drafted)
+    erasure = world.loop.run(erase_subject(world.dsn, plans, office.org, read_company("coreweave.com")))
+    assert (erasure.removed["step_results"], erasure.removed["icp_job_titles"]) == (1, 1)
 
 
 def test_a_name_without_a_profile_takes_its_namesakes_and_a_profile_does_not(world: World) -> None:

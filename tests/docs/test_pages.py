@@ -133,3 +133,9 @@ def test_every_code_of_a_failed_step_or_run_is_on_the_page_of_errors() -> None:
     assert {"missing_inputs", "budget_exceeded", "set_aside", "canceled"} <= codes
     page = (ROOT / "docs" / "errors.md").read_text()
     assert [code for code in sorted(codes) if f"| `{code}` |" not in page] == []
+
+
+def test_every_migration_has_its_line_in_the_overview() -> None:
+    numbers = [path.name[:3] for path in sorted((ROOT / "migrations").glob("*.sql"))]
+    text = (ROOT / "docs" / "SYSTEM_OVERVIEW.md").read_text()
+    assert re.findall(r"^\| (\d{3}) \|", text, re.MULTILINE) == numbers

@@ -385,6 +385,20 @@ def test_programs_out_of_reach_are_copied(temporary_place: Path) -> None:
     assert started.startswith(str(data_dir if os.getuid() == 0 else temporary_place / "closed"))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+def test_a_folder_that_is_mounted_read_only_is_named_as_such(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    DataFolder(data_dir).create()
+    subprocess.run(["mount", "--bind", tmp_path, tmp_path], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", tmp_path], check=True)
+        with pytest.raises(EmbeddedError, match="mounted read-only") as refused, run_server(data_dir):
+            pass
+        assert "remove" not in refused.value.hint, "the data are whole"
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 def test_root_runs_it_as_the_owner_of_the_folder_or_as_somebody_unprivileged(data_dir: Path) -> None:
     with run_server(data_dir, durable=False) as dsn:
         assert fetch_value(dsn, "select 1") == 1

@@ -211,6 +211,8 @@ def run_chaos(size: Size, seed: int) -> None:
     """Submit, kill, let it come to an end, decide what is in doubt by the provider's book, and compare with it."""
     parts = ("api", "provider", *(f"runner-{n}" for n in range(size.runners)))
     with open_stage(partial(Stage, lease=size.lease), parts) as stage:
+        # Exactly what the questions cost: a step would fail by one order too many, even by one that is in doubt.
+        stage.run_dex("org", "budget", stage.org_id, "--usd", f"{0.1 * size.questions:.2f}")
         with ThreadPoolExecutor(9) as threads:
             work = [threads.submit(stage.submit, number, size.questions) for number in range(size.submissions)]
             killer = threads.submit(kill_at_random, stage, size, seed)
@@ -231,6 +233,8 @@ def bring_to_end(stage: Stage) -> None:
         for order in orders:
             run_id = accepted.get(order["id"])
             stage.run_dex("orders", "resolve", order["id"], *(["--accepted", run_id] if run_id else ["--not-accepted"]))
+        beyond = "select count(*) from step_results where error_details ->> 'code' = 'budget_exceeded'"
+        assert stage.execute(beyond) == [(0,)], "the questions cost more than their price for a while"
         failed = stage.execute("select distinct submission_id::text from pipeline_runs where status = 'failed'")
         if not failed and not orders:
             return

@@ -278,6 +278,9 @@ class TestManaging:
         waiting = world.queue_run([ICP], CONTEXT)
         listed = world.read_dex("runs", "list", "--org", world.org_id)
         assert [(run["id"], run["status"]) for run in listed] == [(waiting, "queued"), (done, "succeeded")]
+        for cut, noted in (("1", True), ("3", False)):
+            noticed = world.run_dex("runs", "list", "--org", world.org_id, "--limit", cut).stderr
+            assert ("at most 1 runs are listed" in noticed) is noted
         only = world.read_dex("runs", "list", "--org", world.org_id, "--status", "queued")
         assert [run["id"] for run in only] == [waiting]
         shown = world.read_dex("runs", "show", done)
