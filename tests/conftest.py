@@ -123,9 +123,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection() -> None:
+def pytest_collection(session: pytest.Session) -> None:
     """Collect no garbage while modules are imported: there is little, and to look for it takes a third of the time."""
-    gc.disable()
+    if is_worker(session.config) or not session.config.getoption("numprocesses", None):  # others import no test
+        gc.disable()
 
 
 def pytest_collection_finish() -> None:

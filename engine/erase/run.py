@@ -52,6 +52,7 @@ class Erasure:
     canceled_runs: int = 0
     mentions: Sequence[Mention] = ()
     names: set[str] = field(default_factory=set)  # the texts by which mentions were searched
+    specs_without_table: Sequence[str] = ()  # none was found, so nothing was removed from it
 
     def add_part(self, part: Erasure) -> None:
         """Add what a later transaction removed; its search for mentions is the last one."""
@@ -67,6 +68,7 @@ class Erasure:
             "blanked": {table: count for table, count in sorted(self.blanked.items()) if count},
             "canceled_runs": self.canceled_runs,
             "mentions": [mention.as_dict() for mention in self.mentions],
+            "specs_without_table": list(self.specs_without_table),
         }
 
 
@@ -84,6 +86,7 @@ async def erase_subject(
     async with wrap_errors(), await connect(dsn) as connection:
         await check_organisation(connection, org_id)
         stored = await _list_stored_plans(connection, plans)
+        erasure.specs_without_table = sorted({plan.name for plan in plans} - {plan.name for plan in stored})
         for _ in range(_MOST_PASSES):
             search = SubjectSearch(connection, org_id, subject, columns, stored)
             part, has_findings = await _remove_with_retry(search, erasure.names, dry_run=dry_run)

@@ -16,14 +16,15 @@ from engine.tables.catalog import PolicyRow, Table
 from engine.tables.compare_indexes import compare_indexes, compare_key_index
 from engine.tables.ddl import (
     build_add_column,
+    build_add_stored_words,
     build_alter_column,
     build_alter_type,
+    build_drop_stored_words,
     build_grant,
     build_provided_definition,
     build_row_security,
     build_schema_grant,
     build_sequence_grant,
-    build_stored_words_definition,
     build_tenant_policy,
     spell_identifier,
     spell_table,
@@ -56,15 +57,21 @@ def compare_following(plan: Plan, table: Table) -> list[Difference]:
 
 
 def compare_stored_words(plan: Plan, table: Table) -> list[Difference]:
-    """Return a difference if the table does not store the words of exactly the columns under `search`."""
-    if not plan.search or table.stored_words == sorted(plan.search):
+    """Return a difference if the table stores other words than those of the columns under `search`."""
+    if table.stored_words == (sorted(plan.search) or None):
         return []
-    column, definition = spell_identifier(SEARCH_COLUMN), build_stored_words_definition(plan)
-    drop = f"DROP COLUMN {column}, " if SEARCH_COLUMN in table.columns else ""
-    sql = f"ALTER TABLE {spell_table(plan.table)} {drop}ADD COLUMN {column} {definition};"
+    column = table.columns.get(SEARCH_COLUMN)
     names = ", ".join(f"`{name}`" for name in plan.search)
     message = f"`{plan.table}` does not store the words of {names}, so a question with `q` makes them from every row"
+    if column is not None and not column.generated:
+        advice = f"column `{SEARCH_COLUMN}` of the table is another one: rename it, then the words can be stored"
+        return [Difference(plan.name, Code.WORDS_NOT_STORED, message, advice=advice)] if plan.search else []
+    drop = [build_drop_stored_words(plan.table)] if column is not None else []
+    if not plan.search:
+        message = f"`{plan.table}` stores words in `{SEARCH_COLUMN}`, and the spec searches none"
+        return [Difference(plan.name, Code.WORDS_NOT_STORED, message, drop[0], column=SEARCH_COLUMN)]
     advice = "Postgres writes the table anew meanwhile, and nobody else reads or writes it"
+    sql = "\n".join([*drop, build_add_stored_words(plan)])
     return [Difference(plan.name, Code.WORDS_NOT_STORED, message, sql, advice, column=SEARCH_COLUMN)]
 
 
@@ -102,6 +109,9 @@ def _compare_types(plan: Plan, table: Table) -> Iterator[Difference]:
         if row and row.type != expected:
             message = f"column `{name}` of `{plan.table}` is `{row.type}`, the spec says `{expected}`"
             sql = build_alter_type(plan.table, name, expected)
+            if name in (table.stored_words or ()):  # Postgres changes no column from which another one is computed
+                stored = [build_add_stored_words(plan)] if plan.search else []
+                sql = "\n".join([build_drop_stored_words(plan.table), sql, *stored])
             possible = name in field_types and row.type in table.types.values()
             advice = f"or write `type: {table.spell_spec_type(name)}` in the spec" if possible else ""
             yield Difference(plan.name, Code.TYPE_DIFFERS, message, sql, advice, column=name)

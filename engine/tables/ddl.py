@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.plan import Field, Plan
-from engine.provided_columns import ProvidedColumn
+from engine.provided_columns import SEARCH_COLUMN, ProvidedColumn
 from engine.sql.identifiers import quote
 from engine.sql.search import build_stored_words
 from engine.sql.tenant import TENANT_POLICY, TENANT_ROLE
@@ -87,6 +87,17 @@ def build_add_column(table: str, column: str, definition: str) -> str:
 def build_stored_words_definition(plan: Plan) -> str:
     """Return type and expression of the column that stores the words for `q`."""
     return build_stored_words(plan, spell_identifier)
+
+
+def build_add_stored_words(plan: Plan) -> str:
+    """Return the statement that stores the words for `q`."""
+    definition = build_stored_words_definition(plan)
+    return f"ALTER TABLE {spell_table(plan.table)} ADD COLUMN {spell_identifier(SEARCH_COLUMN)} {definition};"
+
+
+def build_drop_stored_words(table: str) -> str:
+    """Return the statement that drops the stored words."""
+    return f"ALTER TABLE {spell_table(table)} DROP COLUMN {spell_identifier(SEARCH_COLUMN)};"
 
 
 def build_alter_column(table: str, column: str, action: str) -> str:

@@ -100,8 +100,8 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     Code.WORDS_NOT_STORED: (
         "words not stored",
-        "The table does not store the words of the columns under `search`: a question with `q` is answered, by making"
-        " them from the text of every row of the organisation.",
+        "The table does not store the words of the columns under `search`, or those of others: a question with `q` is"
+        " answered, by making them from the text of every row of the organisation.",
     ),
 }
 

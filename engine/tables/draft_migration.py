@@ -45,7 +45,6 @@ _ADDED: Final = frozenset(
         Code.NO_TENANT_POLICY,
         Code.PRIVILEGE_MISSING,
         Code.CHANGES_UNRECORDED,
-        Code.WORDS_NOT_STORED,
     }
 )
 #: Differences that a person has to decide on, each with its comment in the draft.
@@ -54,9 +53,8 @@ _DECIDED: Final = {
     Code.COLUMN_NOT_NULL: "`{column}` is NOT NULL, and its field is not `required`: require it in the spec, or:",
     Code.NULLABLE_KEY: "a key column may be NULL, and the unique index lets such rows repeat:",
     Code.POLICY_TOO_WIDE: "a policy lets tenants reach rows without looking at the organisation:",
+    Code.WORDS_NOT_STORED: "the words that `q` searches are not stored; to store them writes the table anew, locked:",
 }
-#: What the file is named by, if it adds nothing but this.
-_SUBJECTS: Final = {Code.CHANGES_UNRECORDED: "changes", Code.WORDS_NOT_STORED: "search"}
 _ALL_PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -87,7 +85,7 @@ def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) 
         hint = "`dex check --database` says whether types, keys and policies fit too"
         raise NothingToDraft(f"table `{plan.table}` has every column and index of `{plan.name}`", hint=hint)
     codes = {difference.code for difference in differences if difference.code in _ADDED}
-    rest = _SUBJECTS.get(codes.pop(), "access") if len(codes) == 1 else "access"
+    rest = "changes" if codes == {Code.CHANGES_UNRECORDED} else "access"
     subject = added[0] if len(added) == 1 else "columns" if added else "indexes" if indexes else rest
     return f"{number:03d}_{stem}_{subject}.sql", _build_alter_migration(plan, table, differences, indexes)
 
@@ -234,23 +232,23 @@ def _build_key(plan: Plan, table: Table, differences: Sequence[Difference], adde
 
 
 def _list_added_statements(differences: Iterable[Difference]) -> Iterator[str]:
-    """Yield the statements that add row level security, policies, grants, change triggers and stored words."""
+    """Yield the statements that add row level security, policies, grants and change triggers."""
     for difference in differences:
         if difference.code in _ADDED and difference.code != Code.NO_UNIQUE_INDEX:
-            yield f"-- {difference.advice}\n{difference.sql}" if difference.advice else difference.sql
+            yield difference.sql
 
 
 def _build_closing_comments(plan: Plan, table: Table, differences: Iterable[Difference]) -> Iterator[str]:
     """Yield comments on what a person has to decide, such as changes of types, which may lose values."""
     types = {column.name: column.type.sql for column in plan.fields}
     for difference in differences:
-        if difference.code in _DECIDED:
+        if difference.code in _DECIDED and difference.sql:
             yield f"-- {_DECIDED[difference.code].format(column=difference.column)}"
             yield from (f"--     {line}" for line in difference.sql.splitlines())
         if difference.code == Code.TYPE_DIFFERS and (name := difference.column) in types:
             type_ = table.spell_spec_type(name)
             yield f"-- `{name}` is {type_} here and {types[name]} in the spec; changing a type may lose values:"
-            yield f"--     {difference.sql}"
+            yield from (f"--     {line}" for line in difference.sql.splitlines())
     yield "-- `dex check --database` names whatever else does not fit, with the SQL that repairs it"
 
 

@@ -129,7 +129,8 @@ async def _create_new_table(work: Rebuild) -> None:
 def _list_column_changes(work: Rebuild) -> Iterable[str]:
     """Yield the statements that give the new, empty table the columns of the changed spec."""
     wanted = {column.name: column for column in work.plan.fields}
-    if SEARCH_COLUMN in work.table.columns:  # no column may change while another one is computed from it
+    words = work.table.columns.get(SEARCH_COLUMN)
+    if words is not None and words.generated:  # no column may change while another one is computed from it
         yield f"drop column {SEARCH_COLUMN}"
     for name, row in work.table.columns.items():
         column = wanted.get(name)
@@ -149,7 +150,7 @@ def _list_column_changes(work: Rebuild) -> Iterable[str]:
     for name, provided in PROVIDED_COLUMNS.items():
         if name not in work.table.columns:
             yield f"add column {quote(name)} {provided.type} {provided.constraint}"
-    if work.plan.search:
+    if work.plan.search and (words is None or words.generated):
         yield f"add column {SEARCH_COLUMN} {build_stored_words_definition(work.plan)}"
 
 

@@ -75,6 +75,9 @@ def _print_erasure(erasure: Erasure, dry_run: bool) -> None:
     more = len(erasure.mentions) - _SHOWN_MENTIONS
     if more > 0:
         terminal.print_note(f"and {more} more; --json lists them all")
+    if erasure.specs_without_table:
+        names = ", ".join(erasure.specs_without_table)
+        terminal.print_note(f"no table is found for {names}, so nothing was removed from it")
     if erasure.mentions:
         terminal.print_note("what mentions them is about somebody else, and stays")
 

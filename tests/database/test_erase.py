@@ -249,6 +249,7 @@ def test_a_spec_without_a_table_stops_no_erasure(office: Office) -> None:
     drafted = replace(world.specs["company_intel_briefings"], name="not_migrated", table="not_migrated")
     plans = (*world.specs.values(), drafted)
     erasure = world.loop.run(erase_subject(world.dsn, plans, office.org, read_company("coreweave.com")))
+    assert erasure.specs_without_table == ["not_migrated"]
     assert (erasure.removed["step_results"], erasure.removed["icp_job_titles"]) == (1, 1)
 
 

@@ -681,6 +681,17 @@ def test_the_commands_of_the_page(world: World, tmp_path: Path) -> None:
     assert rows == [{"company_domain": "acme.com", "client_company_name": "Two"}]
 
 
+def test_a_column_that_only_has_the_name_of_stored_words_is_carried_over(world: World) -> None:
+    plan = world.create_spec(FIELDS, head=HEAD)
+    world.db.execute("alter table things add column search_document text default 'of somebody else'")
+    insert_quotes(world)
+    world.run_backfill(plan)
+    after = world.compile_plan(CHANGED, head=HEAD.replace("org_id, name", "org_id, domain") + "search: [domain]\n")
+    rebuild(world, after)
+    rows = world.db.execute("select distinct search_document as words from things").fetchall()
+    assert [row["words"] for row in rows] == ["of somebody else"]
+
+
 def test_the_words_of_a_search_are_those_of_the_changed_spec(world: World) -> None:
     """Postgres changes no column from which another one is computed, and both the columns and the search change."""
     plan = world.create_spec(FIELDS, head=HEAD + "search: [name, size]\n")

@@ -69,6 +69,7 @@ export function App(): VNode {
       setOpened(null);
       setProblem(null);
       setNotice(null);
+      setRound((present) => present + 1); // the key may be the one that found no API
     };
     addEventListener("hashchange", takeKey);
     return () => {
@@ -157,8 +158,9 @@ function Page({ session, address, organisation }: PageProps): VNode {
   if (organisation) {
     const about = { organisation, address };
     if (page === "rows" && name === undefined) return <FirstSpec specs={session.specs} />;
-    if (page === "rows" && spec && id)
+    if (page === "rows" && spec && id) {
       return <RowPage key={`${organisation.id} ${id}`} {...{ spec, id, organisation }} />;
+    }
     if (page === "rows" && spec) return <RowsPage key={`${spec.name} ${organisation.id}`} spec={spec} {...about} />;
     if (page === "why") return <WhyPage {...about} />;
     if (page === "runs") return name ? <SubmissionPage key={name} id={name} {...about} /> : <RunsPage {...about} />;

@@ -163,7 +163,7 @@ function describeTarget(headers: unknown): string {
 
 /** Return whether a body is the provider's `{type: "error", error: {ref_id, message}}`, and not that of a proxy. */
 function isProviderError(body: unknown): boolean {
-  return isObject(body) && isObject(body["error"] ?? null);
+  return isObject(body) && body["type"] === "error" && isObject(body["error"] ?? null);
 }
 
 /** Read an error of the provider, with or without the object around it; a proxy's body may be anything, and gives {}. */

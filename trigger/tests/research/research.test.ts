@@ -325,7 +325,12 @@ describe("each end at the provider", () => {
     assert.equal(result.status, "found");
   });
 
-  for (const body of ["<html>404 Not Found</html>", '{"detail": "Not Found"}']) {
+  const ofOthers = [
+    "<html>404 Not Found</html>",
+    '{"detail": "Not Found"}',
+    '{"error": {"code": 404, "message": "?"}}',
+  ];
+  for (const body of ofOthers) {
     test(`a 404 that is not the provider's own is no end: ${body}`, async () => {
       const lost = { status: 404, body };
       await using provider = await startScriptedServer(ORDERED, lost, lost, {
