@@ -252,6 +252,10 @@ def become_command(request: dict[str, Any], streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    # Those of the server know whether its own files can be read again, not whether these can.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the streams of a process are open to its end
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)  # even if the tests run in the background of a shell
     os.nice(request["niceness"])
     resource.setrlimit(resource.RLIMIT_NOFILE, tuple(request["descriptors"]))
