@@ -67,6 +67,7 @@ def insert_many_rows(connection: psycopg.Connection[Any], plan: Plan, rows: int)
     for _, definition in indexes:
         connection.execute(definition)
     connection.execute(f"vacuum analyze {quote_table(plan.table)}")
+    connection.execute("checkpoint")  # or a query would wait until what was inserted is written to disk
 
 
 def _build_value(column: Field) -> str:
