@@ -185,6 +185,11 @@ on conflict (org_id, table_name, row_id) do update set removed = false, number =
 """
 
 
+def build_rebuilt_name(spec: str) -> str:
+    """Return the temporary name under which a spec's new table has its ledger, its lineage and its stale rows."""
+    return f"{spec} (rebuild)"
+
+
 def build_new_table_sql(table: str, new_table: str) -> str:
     """Build the statement that creates an empty table with the columns and checks of the present one."""
     return (

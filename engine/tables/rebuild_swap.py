@@ -73,7 +73,7 @@ class Rebuild:
         """The plan of the new table. Its temporary spec name keeps its ledger entries and lineage separate."""
         name = self.plan.table.rpartition(".")[2]
         table = f"{self.schema}.{shorten_identifier(f'{name}_rebuild')}"
-        return replace(self.plan, name=f"{self.plan.name} (rebuild)", table=table, rebuilds=self.plan.name)
+        return replace(self.plan, name=rebuild.build_rebuilt_name(self.plan.name), table=table, rebuilds=self.plan.name)
 
     @property
     def table_name(self) -> str:

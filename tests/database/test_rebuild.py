@@ -18,6 +18,8 @@ from psycopg.rows import dict_row
 
 from engine.backfill.live import LiveUpsert
 from engine.backfill.run import run_backfill
+from engine.erase.run import erase_subject
+from engine.erase.subject import read_company
 from engine.plan import Plan
 from engine.rows.query import build_row_query
 from engine.sql.step_results import Scope
@@ -43,6 +45,7 @@ domain: {type: text, path: "output.domain", required: true, filter: true}
 size: {type: bigint, path: "output.size", on_invalid: missing}
 document: {type: jsonb, path: "output.document"}
 """
+SAME_KEY = CHANGED.replace('path: "output.name"', 'path: "output.name", required: true')
 LISTS = {"rows": "output.list", "on_absent": "delete"}
 LIST = """
 name: {type: text, path: "output.name", required: true}
@@ -145,7 +148,7 @@ def test_what_the_key_does_not_change_keeps_id_and_creation_time(world: World, b
     insert_quotes(world)
     world.run_backfill(before)
     known = read_ids(world, "name")
-    same_key = change(world, CHANGED.replace('path: "output.name"', 'path: "output.name", required: true'), "name")
+    same_key = change(world, SAME_KEY, "name")
     rebuild(world, same_key)
     assert read_ids(world, "name") == known
     changes = world.db.execute("select removed from row_changes where table_name = 'things'").fetchall()
@@ -469,6 +472,30 @@ def test_no_row_is_older_than_before(world: World) -> None:
         assert sizes == sorted(sizes) and sizes[0] >= 396, (domain, sizes)
     assert seen["d0.com"][-1] == 400
     assert_fresh(world, after)
+
+
+def test_who_is_erased_meanwhile_is_not_in_the_new_table_and_nothing_else_is_lost(world: World) -> None:
+    kept = 'note: {type: text, path: "output.note", on_missing: keep}'
+    before = world.create_spec(FIELDS + kept, head=HEAD)
+    run = world.add_run()
+    for at, (name, domain, note) in enumerate(
+        [("older", "a.com", "a"), ("newer", "gone.com", "g"), ("older", "gone.com", None), ("newer", "b.com", None)]
+    ):
+        output = {"name": name, "domain": domain, "company_domain": domain, "size": at, "note": note}
+        world.add_step(run, THINGS, output, at=at)
+    same_key = change(world, SAME_KEY + kept, "name")
+    world.run_backfill(before)
+
+    def erase(line: str) -> None:
+        if "0 of 0" in line:
+            work = erase_subject(world.dsn, [before], run.org, read_company("gone.com"))
+            with ThreadPoolExecutor() as another:
+                assert another.submit(asyncio.run, work).result().removed["step_results"] == 2
+
+    rebuild(world, same_key, report=erase)
+    rows = [(row["name"], row["domain"], row["note"]) for row in world.read_rows(same_key)]
+    assert sorted(rows) == [("newer", "b.com", None), ("older", "a.com", "a")]
+    assert_fresh(world, same_key)
 
 
 @pytest.mark.parametrize("action", ["backfill", "correction", "upsert"])
