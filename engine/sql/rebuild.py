@@ -12,6 +12,7 @@ _REVERSED_UNIT = "reverse(replace(unit::text, '-', ''))::uuid"
 
 #: The id of a row before it is given another one; a name that no column has.
 _OWN_ID = '"Own id"'
+_ID_CHANGES = "pg_temp.dex_id_changes"
 
 #: Lock the spec for a rebuild, so that there is one at a time.
 TRY_LOCK_SQL = "select pg_try_advisory_xact_lock(hashtextextended('dex rebuild ' || %(spec)s, 0))"
@@ -252,10 +253,10 @@ def build_set_sequence_sql(new_table: str, column: str) -> str:
     )
 
 
-def build_release_ids_sql(plan: Plan, new_table: str) -> str:
+def build_release_ids(plan: Plan, new_table: str) -> tuple[str, ...]:
     """Give each row another id that has the id of a present row with another key: it took it over with an equal key.
 
-    Parameter: `rebuilt`, the temporary spec of the new table.
+    Returns statements for one transaction. Parameter: `rebuilt`, the temporary spec of the new table.
     """
     changes = f"""
     select fresh.id as {_OWN_ID}, gen_random_uuid() as id
@@ -264,10 +265,10 @@ def build_release_ids_sql(plan: Plan, new_table: str) -> str:
     return _build_id_change(new_table, changes, ["id"])
 
 
-def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> str:
+def build_take_over(plan: Plan, new_table: str, carried: Sequence[str]) -> tuple[str, ...]:
     """Give each row the id, the creation time and the columns outside the spec that the present row of its key has.
 
-    Parameter: `rebuilt`, the temporary spec of the new table.
+    Returns statements for one transaction. Parameter: `rebuilt`, the temporary spec of the new table.
     """
     names = ["id", "created_at", *carried]
     key = ", ".join(_spell_key(plan, name) for name in plan.conflict)
@@ -281,20 +282,25 @@ def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> s
     return _build_id_change(new_table, changes, names)
 
 
-def _build_id_change(new_table: str, changes: str, names: Sequence[str]) -> str:
-    """Build the statement that gives rows of the new table the columns `names` of the query `changes`, `id` among them.
+def _build_id_change(new_table: str, changes: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Build the statements that give rows of the new table the columns `names` of the query `changes`, `id` among them.
 
-    `changes` returns the id that a row has until now as {_OWN_ID}. Lineage names the row by its new id as well.
+    `changes` returns the id that a row has until now as _OWN_ID. Lineage and stale rows name the row by its new id as
+    well. Lineage comes first: whoever corrects a step result meanwhile, and so makes lineage a stale row of the same
+    id, is either waited for, and what it queued is then seen, or waits and finds the new id.
     """
     columns = ", ".join(f"{quote(name)} = changed.{quote(name)}" for name in names)
-    return f"""
-with changed as materialized ({changes}
-), named as (
-    update row_lineage as entry set row_id = changed.id from changed
-    where entry.spec = %(rebuilt)s and entry.row_id = changed.{_OWN_ID}
-)
-update {quote_table(new_table)} as fresh set {columns} from changed where fresh.id = changed.{_OWN_ID}
-"""
+    return (
+        f"create temporary table {_ID_CHANGES} on commit drop as {changes}",
+        *(
+            f"update {table} as entry set row_id = changed.id from {_ID_CHANGES} as changed"
+            f" where entry.spec = %(rebuilt)s and entry.row_id = changed.{_OWN_ID}"
+            for table in ("row_lineage", "stale_rows")
+        ),
+        f"update {quote_table(new_table)} as fresh set {columns} from {_ID_CHANGES} as changed"
+        f" where fresh.id = changed.{_OWN_ID}",
+        f"drop table {_ID_CHANGES}",
+    )
 
 
 def _build_key_match(plan: Plan) -> str:

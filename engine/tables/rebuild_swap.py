@@ -111,8 +111,10 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
     async def swap() -> RebuildReport:
         await fill_new_table(work)
-        await _release_ids(work)
-        await take_over_ids(work)  # most of them now, while nobody waits
+        async with work.connection.transaction():
+            await work.connection.execute(BOUND_LOCKS_SQL)
+            await _release_ids(work)
+            await _take_over_ids(work)  # most of them now, while nobody waits
         return await _swap_tables(work, drop_unsourced)
 
     return await retry_locked(work.plan, swap)
@@ -129,21 +131,19 @@ async def retry_locked(plan: Plan, attempt: Callable[[], Awaitable[T]]) -> T:
     raise RebuildRefused(message, hint="end the long transactions that use it, then rebuild again")
 
 
-async def take_over_ids(work: Rebuild) -> None:
+async def _take_over_ids(work: Rebuild) -> None:
     """Give the rows of the new table the ids that the present rows with the same keys have."""
     if not _has_key(work):
         return
     identities = await _read_identities(work)
     carried = [name for name in _list_extra_columns(work) if not identities.get(name)]
-    statement = rebuild.build_take_over_sql(work.plan, work.new_plan.table, carried)
-    await work.connection.execute(statement, work.parameters)
+    await execute_all(work, rebuild.build_take_over(work.plan, work.new_plan.table, carried))
 
 
 async def _release_ids(work: Rebuild) -> None:
     """Give up ids that were taken over before a present row got another key: its own row is to have them."""
     if _has_key(work):
-        statement = rebuild.build_release_ids_sql(work.plan, work.new_plan.table)
-        await work.connection.execute(statement, work.parameters)
+        await execute_all(work, rebuild.build_release_ids(work.plan, work.new_plan.table))
 
 
 def _has_key(work: Rebuild) -> bool:
@@ -164,7 +164,7 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
             await fill_new_table(work)  # so that no row is older than in the present table
         await _release_ids(work)
         await _copy_unsourced(work, result, drop_unsourced)
-        await take_over_ids(work)
+        await _take_over_ids(work)
         parameters = {"name": plan.table}
         for sql in (rebuild.NOTE_REMOVED_SQL, rebuild.NOTE_WRITTEN_SQL):
             await connection.execute(sql.format(new_table=quote_table(new_plan.table)), parameters)

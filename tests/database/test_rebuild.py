@@ -498,6 +498,31 @@ def test_who_is_erased_meanwhile_is_not_in_the_new_table_and_nothing_else_is_los
     assert_fresh(world, same_key)
 
 
+def test_a_row_is_not_left_behind_whose_step_is_corrected_while_its_id_is_taken_over(
+    world: World, before: Plan
+) -> None:
+    """The correction is open while the last step results are folded; the row then gets the id of the present one."""
+    _, steps = insert_quotes(world)
+    world.run_backfill(before)
+    after = change(world, SAME_KEY, "name")
+    with psycopg.connect(world.dsn) as user, ThreadPoolExecutor() as others:
+
+        def commit() -> None:
+            while not any(query.startswith("update row_lineage") for query in list_waiting(world)):
+                time.sleep(0.001)
+            user.commit()
+
+        def correct(line: str) -> None:
+            if "0 of 0" in line:
+                renamed = "replace(output_payload::text, 'n1', 'm1')::jsonb"
+                user.execute(f"update step_results set output_payload = {renamed} where id = %s".encode(), [steps[1]])
+                others.submit(commit)
+
+        rebuild(world, after, report=correct)
+    assert [row["name"] for row in world.read_rows(after)] == ["m1", "n0", "n2", "n3", "n4"]
+    assert_fresh(world, after)
+
+
 @pytest.mark.parametrize("action", ["backfill", "correction", "upsert"])
 def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, action: str) -> None:
     """The swap has moved the lineage and waits for a reader of the table; meanwhile somebody else begins."""
