@@ -155,11 +155,20 @@ delete from row_lineage as entry where entry.spec = %(spec)s and not exists (
 update row_lineage set spec = %(spec)s, unit = case spec when %(rebuilt)s then {_REVERSED_UNIT} else unit end,
     parent = case spec when %(rebuilt)s then parent end
 where spec in (%(spec)s, %(rebuilt)s)""",
-    "delete from stale_rows where spec = %(spec)s",
-    f"update stale_rows set spec = %(spec)s, unit = {_REVERSED_UNIT} where spec = %(rebuilt)s",
+    f"""
+with gone as (delete from stale_rows where spec = %(rebuilt)s returning *)
+insert into stale_rows as known (org_id, spec, unit, row_id, parent, remove_when_empty)
+select org_id, %(spec)s, {_REVERSED_UNIT}, row_id, parent, remove_when_empty from gone order by 1, 2, 3
+on conflict (org_id, spec, unit) do update set
+    row_id = coalesce(excluded.row_id, known.row_id), parent = coalesce(excluded.parent, known.parent),
+    remove_when_empty = excluded.remove_when_empty, revision = excluded.revision""",
     "delete from step_persistence where spec = %(spec)s",
     "update step_persistence set spec = %(spec)s where spec = %(rebuilt)s",
 )
+
+#: Delete the stale rows of the spec, which are computed in the new table: before rows without a step result are copied,
+#: since a step that is being executed then, and fails later in the swap, queues its copied row.
+DELETE_STALE_SQL = "delete from stale_rows where spec = %(spec)s"
 
 #: Let nothing be queued for the temporary spec `rebuilt`; then delete what else there is of it.
 UNQUEUE_SPEC_SQL = (

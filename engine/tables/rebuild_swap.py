@@ -163,6 +163,7 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
         async with asyncio.timeout(_FILL_SECONDS):
             await fill_new_table(work)  # so that no row is older than in the present table
         await _release_ids(work)
+        await execute_all(work, [rebuild.DELETE_STALE_SQL])
         await _copy_unsourced(work, result, drop_unsourced)
         await _take_over_ids(work)
         parameters = {"name": plan.table}

@@ -523,6 +523,28 @@ def test_a_row_is_not_left_behind_whose_step_is_corrected_while_its_id_is_taken_
     assert_fresh(world, after)
 
 
+def test_the_row_of_a_step_that_fails_once_it_was_copied_is_removed(world: World, before: Plan) -> None:
+    run, _ = insert_quotes(world)
+    world.run_backfill(before)
+    step = world.add_step(run, THINGS, {"name": "early", "domain": "early.com"}, status="running", at=9)
+    blank = dict.fromkeys(column.name for column in before.fields)
+    early = {**blank, "name": "early", "domain": "early.com", "source_step_result_id": step}
+    world.upsert_rows(before, run.org, early)
+    after = change(world)
+    with psycopg.connect(world.dsn) as user, ThreadPoolExecutor() as others:
+        user.execute("select from row_changes where table_name = 'things' for update")
+        rebuilding = others.submit(asyncio.run, rebuild_spec(world.dsn, after))
+        while not any(query.startswith("\nupdate row_changes") for query in list_waiting(world)):
+            time.sleep(0.001)
+        world.db.execute(f"update step_results set status = 'failed' where id = '{step}'".encode())
+        user.commit()
+        assert rebuilding.result().copied == 1
+    for _ in range(2):  # as above
+        world.run_backfill(after)
+    assert [row["domain"] for row in world.read_rows(after)] == ["d0.com", "d1.com", "d2.com"]
+    assert_fresh(world, after)
+
+
 @pytest.mark.parametrize("action", ["backfill", "correction", "upsert"])
 def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, action: str) -> None:
     """The swap has moved the lineage and waits for a reader of the table; meanwhile somebody else begins."""
