@@ -286,6 +286,27 @@ def test_a_row_of_a_step_that_is_not_recorded_yet_is_copied(
     assert_fresh(world, after)
 
 
+def test_all_rows_of_a_step_that_fails_later_are_removed(world: World) -> None:
+    """The key is as before, so the rows belong to the parent key by which the step's lineage knows one of them."""
+    before, _ = compile_pair(world, lists=True)
+    same_key = LIST.replace(
+        'size: {type: text, path: "item.size", normalize: [text]}', 'size: {type: bigint, path: "item.size"}'
+    )
+    after = world.compile_plan(same_key, head=HEAD.replace("name]", "name, domain]"), **LISTS)
+    run = world.add_run()
+    world.add_step(run, THINGS, build_listed("0"))
+    world.run_backfill(before)
+    step = world.add_step(run, THINGS, build_listed("early"), status="running", at=9)
+    early = {"name": "nearly", "kind": "kearly", "size": "2", "source_step_result_id": step}
+    world.upsert_rows(before, run.org, *({**early, "domain": f"{letter}early.com"} for letter in "def"))
+    assert rebuild(world, after).copied == 3
+    world.db.execute(f"update step_results set status = 'failed' where id = '{step}'".encode())
+    for _ in range(2):
+        world.run_backfill(after)
+    assert [row["domain"] for row in world.read_rows(after)] == ["d0.com", "e0.com"]
+    assert_fresh(world, after)
+
+
 def test_a_row_of_no_step_result_that_does_not_fit_is_a_reason_to_refuse(world: World, before: Plan) -> None:
     run, _ = insert_quotes(world)
     world.run_backfill(before)
