@@ -29,9 +29,11 @@ T = TypeVar("T")
 #: they refer to, when a table is created as when it is dropped.
 BOUND_LOCKS_SQL: Final = "set local lock_timeout = '1s'"
 _MOST_ATTEMPTS: Final = 60
-#: What is tried again. A key is violated where a backfill of the present table records a step result between the
-#: deletion of the ledger and its replacement; time runs out where too much arrived to be computed while others wait.
+#: What is tried again; time runs out where too much arrived to be computed while others wait.
 _RETRIED: Final = (errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, TimeoutError)
+#: The tables whose keys others may violate: where a backfill of the present table records a step result between the
+#: deletion of the ledger and its replacement. In any other table it is the rows that do not fit.
+_RECORD_TABLES: Final = ("step_persistence", "row_lineage", "stale_rows", "spec_versions")
 #: How long writers wait for the last backfill of the new table.
 _FILL_SECONDS: Final = 5
 #: The number of rows without a step result that are copied at a time.
@@ -122,11 +124,18 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
 async def retry_locked(plan: Plan, attempt: Callable[[], Awaitable[T]]) -> T:
     """Return the result of `attempt`, tried again while others are in its way. Raises RebuildRefused if they stay."""
+    is_late = False
     for number in range(_MOST_ATTEMPTS):
         try:
             return await attempt()
-        except _RETRIED:
+        except _RETRIED as error:
+            if isinstance(error, errors.UniqueViolation) and error.diag.table_name not in _RECORD_TABLES:
+                raise
+            is_late = isinstance(error, TimeoutError)
             await asyncio.sleep(min(number + 1, 5))
+    if is_late:
+        message = f"more step results arrive for `{plan.table}` than are computed in {_FILL_SECONDS} seconds"
+        raise RebuildRefused(message, hint="rebuild again when fewer arrive")
     message = f"`{plan.table}`, or a table it refers to, was in use each of {_MOST_ATTEMPTS} times that it was needed"
     raise RebuildRefused(message, hint="end the long transactions that use it, then rebuild again")
 
