@@ -48,7 +48,10 @@ class RebuildRefused(EngineError):
 
 @dataclass(slots=True)
 class RebuildReport:
-    """What a rebuild did; `copied` and `left` count the rows without a step result that were taken over or dropped."""
+    """What a rebuild did; `copied` and `left` count the rows without a step result that were taken over or dropped.
+
+    `account` is that of the spec afterwards: every step result was recorded anew.
+    """
 
     spec: str
     rows: int = 0
@@ -68,7 +71,6 @@ class Rebuild:
     table: Table
     renames: list[tuple[str, str]] = field(default_factory=list)  # indexes, and their names after the swap
     constraints: list[tuple[str, str]] = field(default_factory=list)  # indexes, and the constraints they become
-    accounts: list[Account] = field(default_factory=list)  # of the backfills that filled the new table
 
     @property
     def new_plan(self) -> Plan:
@@ -100,9 +102,7 @@ async def execute_all(work: Rebuild, statements: Iterable[str]) -> None:
 
 async def fill_new_table(work: Rebuild) -> Account:
     """Compute the rows of the step results that are pending for the new table; return the account of them."""
-    account = (await run_backfill(work.dsn, work.new_plan, Scope())).account
-    work.accounts.append(account)
-    return account
+    return (await run_backfill(work.dsn, work.new_plan, Scope())).account
 
 
 async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:

@@ -145,6 +145,19 @@ def test_a_changed_key_and_changed_types(world: World, before: Plan) -> None:
     assert_fresh(world, after)
 
 
+def test_the_account_counts_what_the_database_refuses_once(world: World, before: Plan) -> None:
+    insert_quotes(world)
+    world.run_backfill(before)
+    world.db.execute("alter table things add constraint known check (domain <> 'd1.com') not valid")
+    after = change(world)
+    account = rebuild(world, after).account
+    assert account is not None
+    assert account.outcomes == {"written": 2, "superseded": 1, "rejected": 2}
+    assert (account.found, account.elements["refused"], account.stale_rows) == (5, 2, 0)
+    assert account.reasons == {("refused_by_database", None): 2}
+    assert_fresh(world, after)
+
+
 def test_what_the_key_does_not_change_keeps_id_and_creation_time(world: World, before: Plan) -> None:
     insert_quotes(world)
     world.run_backfill(before)
