@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from psycopg import errors
 
 from engine.backfill.run import run_backfill
+from engine.backfill.versions import is_queued
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS
@@ -29,7 +30,7 @@ T = TypeVar("T")
 #: they refer to, when a table is created as when it is dropped.
 BOUND_LOCKS_SQL: Final = "set local lock_timeout = '1s'"
 _MOST_ATTEMPTS: Final = 60
-#: What is tried again; time runs out where too much arrived to be computed while others wait.
+#: What is tried again. Time runs out where more arrives than is computed while others wait, or is still being written.
 _RETRIED: Final = (errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, TimeoutError)
 #: The tables whose keys others may violate: where a backfill of the present table records a step result between the
 #: deletion of the ledger and its replacement. In any other table it is the rows that do not fit.
@@ -113,6 +114,10 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
     async def swap() -> RebuildReport:
         await fill_new_table(work)
+        if not await is_queued(
+            work.connection, work.new_plan
+        ):  # the one in the swap would wait for them, and all for it
+            raise TimeoutError("transactions that write step results have not ended")
         async with work.connection.transaction():
             await work.connection.execute(BOUND_LOCKS_SQL)
             await _release_ids(work)
@@ -134,8 +139,11 @@ async def retry_locked(plan: Plan, attempt: Callable[[], Awaitable[T]]) -> T:
             is_late = isinstance(error, TimeoutError)
             await asyncio.sleep(min(number + 1, 5))
     if is_late:
-        message = f"more step results arrive for `{plan.table}` than are computed in {_FILL_SECONDS} seconds"
-        raise RebuildRefused(message, hint="rebuild again when fewer arrive")
+        message = (
+            f"step results for `{plan.table}` were being written each of {_MOST_ATTEMPTS} times that it was swapped"
+        )
+        hint = "end the long transactions that write step results, or wait until fewer arrive; then rebuild again"
+        raise RebuildRefused(message, hint=hint)
     message = f"`{plan.table}`, or a table it refers to, was in use each of {_MOST_ATTEMPTS} times that it was needed"
     raise RebuildRefused(message, hint="end the long transactions that use it, then rebuild again")
 

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from engine.backfill import versions
 from engine.backfill.live import LiveUpsert
 from engine.backfill.run import run_backfill
 from engine.erase.run import erase_subject
@@ -29,9 +30,10 @@ from engine.store.errors import StoreRefused
 from engine.tables.rebuild import rebuild_spec
 from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
 from tests.conftest import ROOT
-from tests.database.conftest import THINGS, World, build_head
+from tests.database.conftest import START, THINGS, World, build_head
 from tests.database.page_walk import walk_page
 from tests.forked_dex import run_dex_text, start_dex
+from tests.world import build_payload, insert_step
 
 HEAD = build_head("things", THINGS, "name")
 FIELDS = """
@@ -579,10 +581,11 @@ def test_the_row_of_a_step_that_fails_once_it_was_copied_is_removed(world: World
     early = {**blank, "name": "early", "domain": "early.com", "source_step_result_id": step}
     world.upsert_rows(before, run.org, early)
     after = change(world)
-    with psycopg.connect(world.dsn) as user, ThreadPoolExecutor() as others:
+    with ThreadPoolExecutor() as others, psycopg.connect(world.dsn) as user:
         user.execute("select from row_changes where table_name = 'things' for update")
         rebuilding = others.submit(asyncio.run, rebuild_spec(world.dsn, after))
         while not any(query.startswith("\nupdate row_changes") for query in list_waiting(world)):
+            assert not rebuilding.done()
             time.sleep(0.001)
         world.db.execute(f"update step_results set status = 'failed' where id = '{step}'".encode())
         user.commit()
@@ -672,6 +675,31 @@ def test_an_id_is_that_of_its_key_whatever_changes_before_the_swap(world: World,
         writer.join()
     assert {row["domain"] for row in world.read_rows(after)} == {"d1.com", "d2.com"}
     assert read_ids(world, "domain")["d1.com"][0] == known
+    assert_fresh(world, after)
+
+
+def test_nobody_waits_for_a_rebuild_that_waits_for_step_results(
+    world: World, before: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "_QUEUE_TIMEOUT", 0.2)
+    run, _ = insert_quotes(world)
+    world.run_backfill(before)
+    after = change(world)
+    locked = "select count(*) from pg_locks where relation = 'things'::regclass and mode = 'ShareRowExclusiveLock'"
+    is_filled = threading.Event()
+    with ThreadPoolExecutor() as others, psycopg.connect(world.dsn) as long:
+        payload = build_payload(THINGS, {"name": "late", "domain": "late.com"})
+        insert_step(long, run.id, position=9, payload=payload, finished_at=START)
+        work = rebuild_spec(world.dsn, after, report=lambda line: is_filled.set() if "0 of 0" in line else None)
+        rebuilding = others.submit(asyncio.run, work)
+        assert is_filled.wait(30)
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            assert not count(world, locked) and not rebuilding.done()
+            time.sleep(0.01)
+        long.commit()
+        rebuilding.result()
+    assert len(world.read_rows(after)) == 4
     assert_fresh(world, after)
 
 
