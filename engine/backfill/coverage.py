@@ -31,6 +31,30 @@ async def fetch_coverage(
     """
     if not plans or org_ids == []:
         return []
+    accounts = await _fetch_accounts(connection, plans, org_ids)
+    return [
+        _report_account(org, account) for (spec, org), account in sorted(accounts.items(), key=lambda item: item[0])
+    ]
+
+
+async def fetch_account(connection: Connection, plan: Plan) -> Account:
+    """Return the account of a spec over all organisations, with its reasons. Raises StoreUnavailable."""
+    result = Account(plan.name)
+    for account in (await _fetch_accounts(connection, [plan], None)).values():
+        result.found += account.found
+        result.outcomes += account.outcomes
+        result.elements += account.elements
+        result.stale_rows += account.stale_rows
+    async with wrap_errors():
+        rows = await fetch_rows(connection, *coverage.build_reason_counts_statement(plan))
+    result.reasons.update({(code, name): count for code, name, count in rows})
+    return result
+
+
+async def _fetch_accounts(
+    connection: Connection, plans: Sequence[Plan], org_ids: Sequence[str] | None
+) -> dict[tuple[str, str], Account]:
+    """Return the account of each spec and organisation that has found step results."""
     async with wrap_errors(), connection.transaction():
         await connection.execute("set transaction isolation level repeatable read")
         if org_ids is None:
@@ -52,9 +76,7 @@ async def fetch_coverage(
     for spec, org in found.keys() | accounts.keys() | stale.keys():
         account = accounts[spec, org]
         account.found, account.stale_rows = found[spec, org], stale.get((spec, org), 0)
-    return [
-        _report_account(org, account) for (spec, org), account in sorted(accounts.items(), key=lambda item: item[0])
-    ]
+    return accounts
 
 
 def _sum_found(plans: Sequence[Plan], rows: Iterable[tuple[Any, ...]]) -> Counter[tuple[str, str]]:

@@ -65,7 +65,8 @@ class Removal:
         """Delete the rows of `folds` to which no step result contributes any more.
 
         A row whose step result was deleted stays; its source columns are cleared. After a change of the spec's key a
-        row may belong to another unit (rows that are computed together), and is queued to be computed with that.
+        row may belong to another unit (rows that are computed together), and is queued to be computed with that. So is
+        the row of a parent key: a step result that was executed during `dex rebuild` has left the id of only one.
         """
         units = {row_id: fold for fold in folds for row_id in fold.row_ids - _list_stored_ids(fold)}
         if not units:
@@ -76,7 +77,7 @@ class Removal:
         for row_id, org_id, has_source, *values in rows:
             fold = units[row_id]
             unit = build_unit(self.statements.plan, org_id, dict(zip(names, values, strict=True)))
-            if unit != fold.unit:
+            if unit != fold.unit or unit.parent:
                 if has_source:
                     queued.append((unit, row_id))
             elif fold.removes_when_empty:

@@ -31,6 +31,7 @@ from engine.rows.units import Unit
 from engine.runs.management import cancel_runs
 from engine.sql import erase
 from engine.sql.identifiers import quote_table
+from engine.sql.rebuild import build_rebuilt_name
 from engine.store.connection import Connection, connect, fetch_rows
 from engine.store.errors import DEADLOCK, StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
@@ -199,9 +200,13 @@ class _Removal:
         return rows
 
     async def _fold_units(self, units: set[tuple[str, Unit]], changed: Sequence[str]) -> None:
-        """Compute the rows of deleted and changed step results again; delete the queued entries of removed specs."""
-        plans = self.search.columns.plans
-        keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": [plan.name for plan in plans]}
+        """Compute the rows of deleted and changed step results again; delete the queued entries of removed specs.
+
+        Those of a table that is just being rebuilt stay queued: the rebuild computes them before it swaps the tables.
+        """
+        names = [plan.name for plan in self.search.columns.plans]
+        specs = [*names, *map(build_rebuilt_name, names)]
+        keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": specs}
         await self.connection.execute(erase.MARK_UNITS_SQL, keys)
         await self.connection.execute(erase.DELETE_FOREIGN_STALE_SQL, keys)
         for plan in self.search.stored:

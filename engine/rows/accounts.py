@@ -41,13 +41,6 @@ class Account:
             counts = (step.extraction.elements, step.row_count, step.extraction.duplicates, step.refused_count)
             self.elements.update(dict(zip(ELEMENT_COUNTS, counts, strict=True)))
 
-    def include_earlier(self, earlier: Account) -> None:
-        """Add what an earlier backfill has recorded. What that left pending was found again since, or has gone."""
-        self.found += earlier.recorded
-        self.outcomes += earlier.outcomes
-        self.reasons += earlier.reasons
-        self.elements += earlier.elements
-
     @property
     def recorded(self) -> int:
         """The number of step results that have an outcome."""

@@ -61,6 +61,17 @@ group by org_id, outcome
     return Statement("union all".join(parts), parameters)
 
 
+def build_reason_counts_statement(plan: Plan) -> Statement:
+    """Count the reasons in the ledger of a plan's present digest by (code, field), over all organisations."""
+    text = """
+select reason ->> 'code', reason ->> 'field', count(*)
+from step_persistence, jsonb_array_elements(reasons) as reason
+where spec = %(spec)s and spec_digest = %(digest)s and reasons <> '[]'
+group by 1, 2
+"""
+    return Statement(text, build_plan_parameters(plan))
+
+
 def _restrict_to_orgs(org_ids: Sequence[str] | None, source: str = "") -> str:
     return "true" if org_ids is None else f"{source}org_id = any(%(org_ids)s::uuid[])"
 

@@ -12,6 +12,7 @@ _REVERSED_UNIT = "reverse(replace(unit::text, '-', ''))::uuid"
 
 #: The id of a row before it is given another one; a name that no column has.
 _OWN_ID = '"Own id"'
+_ID_CHANGES = "pg_temp.dex_id_changes"
 
 #: Lock the spec for a rebuild, so that there is one at a time.
 TRY_LOCK_SQL = "select pg_try_advisory_xact_lock(hashtextextended('dex rebuild ' || %(spec)s, 0))"
@@ -154,11 +155,20 @@ delete from row_lineage as entry where entry.spec = %(spec)s and not exists (
 update row_lineage set spec = %(spec)s, unit = case spec when %(rebuilt)s then {_REVERSED_UNIT} else unit end,
     parent = case spec when %(rebuilt)s then parent end
 where spec in (%(spec)s, %(rebuilt)s)""",
-    "delete from stale_rows where spec = %(spec)s",
-    f"update stale_rows set spec = %(spec)s, unit = {_REVERSED_UNIT} where spec = %(rebuilt)s",
+    f"""
+with gone as (delete from stale_rows where spec = %(rebuilt)s returning *)
+insert into stale_rows as known (org_id, spec, unit, row_id, parent, remove_when_empty)
+select org_id, %(spec)s, {_REVERSED_UNIT}, row_id, parent, remove_when_empty from gone order by 1, 2, 3
+on conflict (org_id, spec, unit) do update set
+    row_id = coalesce(excluded.row_id, known.row_id), parent = coalesce(excluded.parent, known.parent),
+    remove_when_empty = excluded.remove_when_empty, revision = excluded.revision""",
     "delete from step_persistence where spec = %(spec)s",
     "update step_persistence set spec = %(spec)s where spec = %(rebuilt)s",
 )
+
+#: Delete the stale rows of the spec, which are computed in the new table: before rows without a step result are copied,
+#: since a step that is being executed then, and fails later in the swap, queues its copied row.
+DELETE_STALE_SQL = "delete from stale_rows where spec = %(spec)s"
 
 #: Let nothing be queued for the temporary spec `rebuilt`; then delete what else there is of it.
 UNQUEUE_SPEC_SQL = (
@@ -183,6 +193,11 @@ insert into row_changes as known (org_id, table_name, row_id)
 select fresh.org_id, %(name)s, fresh.id from {new_table} as fresh
 on conflict (org_id, table_name, row_id) do update set removed = false, number = null, changed_at = excluded.changed_at
 """
+
+
+def build_rebuilt_name(spec: str) -> str:
+    """Return the temporary name under which a spec's new table has its ledger, its lineage and its stale rows."""
+    return f"{spec} (rebuild)"
 
 
 def build_new_table_sql(table: str, new_table: str) -> str:
@@ -247,10 +262,10 @@ def build_set_sequence_sql(new_table: str, column: str) -> str:
     )
 
 
-def build_release_ids_sql(plan: Plan, new_table: str) -> str:
+def build_release_ids(plan: Plan, new_table: str) -> tuple[str, ...]:
     """Give each row another id that has the id of a present row with another key: it took it over with an equal key.
 
-    Parameter: `rebuilt`, the temporary spec of the new table.
+    Returns statements for one transaction. Parameter: `rebuilt`, the temporary spec of the new table.
     """
     changes = f"""
     select fresh.id as {_OWN_ID}, gen_random_uuid() as id
@@ -259,10 +274,10 @@ def build_release_ids_sql(plan: Plan, new_table: str) -> str:
     return _build_id_change(new_table, changes, ["id"])
 
 
-def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> str:
+def build_take_over(plan: Plan, new_table: str, carried: Sequence[str]) -> tuple[str, ...]:
     """Give each row the id, the creation time and the columns outside the spec that the present row of its key has.
 
-    Parameter: `rebuilt`, the temporary spec of the new table.
+    Returns statements for one transaction. Parameter: `rebuilt`, the temporary spec of the new table.
     """
     names = ["id", "created_at", *carried]
     key = ", ".join(_spell_key(plan, name) for name in plan.conflict)
@@ -276,20 +291,25 @@ def build_take_over_sql(plan: Plan, new_table: str, carried: Sequence[str]) -> s
     return _build_id_change(new_table, changes, names)
 
 
-def _build_id_change(new_table: str, changes: str, names: Sequence[str]) -> str:
-    """Build the statement that gives rows of the new table the columns `names` of the query `changes`, `id` among them.
+def _build_id_change(new_table: str, changes: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Build the statements that give rows of the new table the columns `names` of the query `changes`, `id` among them.
 
-    `changes` returns the id that a row has until now as {_OWN_ID}. Lineage names the row by its new id as well.
+    `changes` returns the id that a row has until now as _OWN_ID. Lineage and stale rows name the row by its new id as
+    well. Lineage comes first: whoever corrects a step result meanwhile, and so makes lineage a stale row of the same
+    id, is either waited for, and what it queued is then seen, or waits and finds the new id.
     """
     columns = ", ".join(f"{quote(name)} = changed.{quote(name)}" for name in names)
-    return f"""
-with changed as materialized ({changes}
-), named as (
-    update row_lineage as entry set row_id = changed.id from changed
-    where entry.spec = %(rebuilt)s and entry.row_id = changed.{_OWN_ID}
-)
-update {quote_table(new_table)} as fresh set {columns} from changed where fresh.id = changed.{_OWN_ID}
-"""
+    return (
+        f"create temporary table {_ID_CHANGES} on commit drop as {changes}",
+        *(
+            f"update {table} as entry set row_id = changed.id from {_ID_CHANGES} as changed"
+            f" where entry.spec = %(rebuilt)s and entry.row_id = changed.{_OWN_ID}"
+            for table in ("row_lineage", "stale_rows")
+        ),
+        f"update {quote_table(new_table)} as fresh set {columns} from {_ID_CHANGES} as changed"
+        f" where fresh.id = changed.{_OWN_ID}",
+        f"drop table {_ID_CHANGES}",
+    )
 
 
 def _build_key_match(plan: Plan) -> str:

@@ -18,6 +18,7 @@ from functools import partial
 from itertools import chain, count
 from typing import Final
 
+from engine.backfill.coverage import fetch_account
 from engine.backfill.run import run_backfill
 from engine.backfill.versions import queue_history
 from engine.plan import Plan
@@ -82,9 +83,9 @@ async def rebuild_spec(
         report(f"{plan.name}: swapped, {result.rows} rows")
         await queue_history(connection, plan)  # waits for transactions that wrote step results during the swap
         await execute_all(work, rebuild.UNQUEUE_SPEC_SQL)  # they may have queued some for the temporary spec
-    result.account = (await run_backfill(dsn, plan, Scope())).account
-    for earlier in work.accounts:
-        result.account.include_earlier(earlier)
+    await run_backfill(dsn, plan, Scope())
+    async with wrap_errors(), await connect(dsn) as connection:
+        result.account = await fetch_account(connection, plan)
     return result
 
 

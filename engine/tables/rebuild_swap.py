@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from psycopg import errors
 
 from engine.backfill.run import run_backfill
+from engine.backfill.versions import is_queued
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS
@@ -29,9 +30,11 @@ T = TypeVar("T")
 #: they refer to, when a table is created as when it is dropped.
 BOUND_LOCKS_SQL: Final = "set local lock_timeout = '1s'"
 _MOST_ATTEMPTS: Final = 60
-#: What is tried again. A key is violated where a backfill of the present table records a step result between the
-#: deletion of the ledger and its replacement; time runs out where too much arrived to be computed while others wait.
+#: What is tried again. Time runs out where more arrives than is computed while others wait, or is still being written.
 _RETRIED: Final = (errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, TimeoutError)
+#: The tables whose keys others may violate: where a backfill of the present table records a step result between the
+#: deletion of the ledger and its replacement. In any other table it is the rows that do not fit.
+_RECORD_TABLES: Final = ("step_persistence", "row_lineage", "stale_rows", "spec_versions")
 #: How long writers wait for the last backfill of the new table.
 _FILL_SECONDS: Final = 5
 #: The number of rows without a step result that are copied at a time.
@@ -46,7 +49,10 @@ class RebuildRefused(EngineError):
 
 @dataclass(slots=True)
 class RebuildReport:
-    """What a rebuild did; `copied` and `left` count the rows without a step result that were taken over or dropped."""
+    """What a rebuild did; `copied` and `left` count the rows without a step result that were taken over or dropped.
+
+    `account` is that of the spec afterwards: every step result was recorded anew.
+    """
 
     spec: str
     rows: int = 0
@@ -66,14 +72,13 @@ class Rebuild:
     table: Table
     renames: list[tuple[str, str]] = field(default_factory=list)  # indexes, and their names after the swap
     constraints: list[tuple[str, str]] = field(default_factory=list)  # indexes, and the constraints they become
-    accounts: list[Account] = field(default_factory=list)  # of the backfills that filled the new table
 
     @property
     def new_plan(self) -> Plan:
         """The plan of the new table. Its temporary spec name keeps its ledger entries and lineage separate."""
         name = self.plan.table.rpartition(".")[2]
         table = f"{self.schema}.{shorten_identifier(f'{name}_rebuild')}"
-        return replace(self.plan, name=f"{self.plan.name} (rebuild)", table=table, rebuilds=self.plan.name)
+        return replace(self.plan, name=rebuild.build_rebuilt_name(self.plan.name), table=table, rebuilds=self.plan.name)
 
     @property
     def table_name(self) -> str:
@@ -98,9 +103,7 @@ async def execute_all(work: Rebuild, statements: Iterable[str]) -> None:
 
 async def fill_new_table(work: Rebuild) -> Account:
     """Compute the rows of the step results that are pending for the new table; return the account of them."""
-    account = (await run_backfill(work.dsn, work.new_plan, Scope())).account
-    work.accounts.append(account)
-    return account
+    return (await run_backfill(work.dsn, work.new_plan, Scope())).account
 
 
 async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
@@ -111,8 +114,14 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
     async def swap() -> RebuildReport:
         await fill_new_table(work)
-        await _release_ids(work)
-        await take_over_ids(work)  # most of them now, while nobody waits
+        if not await is_queued(
+            work.connection, work.new_plan
+        ):  # the one in the swap would wait for them, and all for it
+            raise TimeoutError("transactions that write step results have not ended")
+        async with work.connection.transaction():
+            await work.connection.execute(BOUND_LOCKS_SQL)
+            await _release_ids(work)
+            await _take_over_ids(work)  # most of them now, while nobody waits
         return await _swap_tables(work, drop_unsourced)
 
     return await retry_locked(work.plan, swap)
@@ -120,30 +129,38 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
 async def retry_locked(plan: Plan, attempt: Callable[[], Awaitable[T]]) -> T:
     """Return the result of `attempt`, tried again while others are in its way. Raises RebuildRefused if they stay."""
+    is_late = False
     for number in range(_MOST_ATTEMPTS):
         try:
             return await attempt()
-        except _RETRIED:
+        except _RETRIED as error:
+            if isinstance(error, errors.UniqueViolation) and error.diag.table_name not in _RECORD_TABLES:
+                raise
+            is_late = isinstance(error, TimeoutError)
             await asyncio.sleep(min(number + 1, 5))
+    if is_late:
+        message = (
+            f"step results for `{plan.table}` were being written each of {_MOST_ATTEMPTS} times that it was swapped"
+        )
+        hint = "end the long transactions that write step results, or wait until fewer arrive; then rebuild again"
+        raise RebuildRefused(message, hint=hint)
     message = f"`{plan.table}`, or a table it refers to, was in use each of {_MOST_ATTEMPTS} times that it was needed"
     raise RebuildRefused(message, hint="end the long transactions that use it, then rebuild again")
 
 
-async def take_over_ids(work: Rebuild) -> None:
+async def _take_over_ids(work: Rebuild) -> None:
     """Give the rows of the new table the ids that the present rows with the same keys have."""
     if not _has_key(work):
         return
     identities = await _read_identities(work)
     carried = [name for name in _list_extra_columns(work) if not identities.get(name)]
-    statement = rebuild.build_take_over_sql(work.plan, work.new_plan.table, carried)
-    await work.connection.execute(statement, work.parameters)
+    await execute_all(work, rebuild.build_take_over(work.plan, work.new_plan.table, carried))
 
 
 async def _release_ids(work: Rebuild) -> None:
     """Give up ids that were taken over before a present row got another key: its own row is to have them."""
     if _has_key(work):
-        statement = rebuild.build_release_ids_sql(work.plan, work.new_plan.table)
-        await work.connection.execute(statement, work.parameters)
+        await execute_all(work, rebuild.build_release_ids(work.plan, work.new_plan.table))
 
 
 def _has_key(work: Rebuild) -> bool:
@@ -163,8 +180,9 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
         async with asyncio.timeout(_FILL_SECONDS):
             await fill_new_table(work)  # so that no row is older than in the present table
         await _release_ids(work)
+        await execute_all(work, [rebuild.DELETE_STALE_SQL])
         await _copy_unsourced(work, result, drop_unsourced)
-        await take_over_ids(work)
+        await _take_over_ids(work)
         parameters = {"name": plan.table}
         for sql in (rebuild.NOTE_REMOVED_SQL, rebuild.NOTE_WRITTEN_SQL):
             await connection.execute(sql.format(new_table=quote_table(new_plan.table)), parameters)
