@@ -77,14 +77,15 @@ async def send_bounded_statements(
     memory. Stopping cancels the last statement, which rolls the transaction back, so the statements must only read.
     """
     assert connection.autocommit, "a pipeline is a transaction of its own only in autocommit mode"
-    try:
-        return await _send_statements(connection, calls, max_bytes)
-    except errors.InvalidSqlStatementName:
-        _PREPARED[connection].forget_all()
-    except errors.DuplicatePreparedStatement:  # another client prepared it, so there is a pooler that was not detected
-        connection.prepare_threshold = None
-    except errors.DeadlockDetected:  # everything was rolled back: a swap of the table (`dex rebuild`) went before
-        pass
+    for _ in range(_MOST_ATTEMPTS - 1):
+        try:
+            return await _send_statements(connection, calls, max_bytes)
+        except errors.InvalidSqlStatementName:
+            _PREPARED[connection].forget_all()
+        except errors.DuplicatePreparedStatement:  # by another client: there is a pooler that was not detected
+            connection.prepare_threshold = None
+        except errors.DeadlockDetected:  # all was rolled back: a swap of the table (`dex rebuild`) went before, which
+            pass  # locks one table after the other that it refers to
     return await _send_statements(connection, calls, max_bytes)
 
 
@@ -107,6 +108,8 @@ class PreparedStatements:
         self.digests.clear()
 
 
+#: How often statements are sent at most; a swap may end them with a deadlock at each of the tables that it locks.
+_MOST_ATTEMPTS = 6
 _PREPARED: WeakKeyDictionary[Connection, PreparedStatements] = WeakKeyDictionary()
 
 
