@@ -34,6 +34,7 @@ Call = tuple[str, Mapping[str, Any]]
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)s|%%")
 _MOST_PREPARED = 100  # prepared statements per connection: psycopg's default
+_MOST_ATTEMPTS = 6  # to send statements: a swap may end them with a deadlock at each of the tables that it locks
 _TURN_BYTES = 512 * 1024  # of an answer to read before other tasks get their turn
 _CANCEL_TIMEOUT = 5.0  # seconds to wait for a cancelled statement's end; then the connection is closed
 
@@ -84,8 +85,8 @@ async def send_bounded_statements(
             _PREPARED[connection].forget_all()
         except errors.DuplicatePreparedStatement:  # by another client: there is a pooler that was not detected
             connection.prepare_threshold = None
-        except errors.DeadlockDetected:  # all was rolled back: a swap of the table (`dex rebuild`) went before, which
-            pass  # locks one table after the other that it refers to
+        except errors.DeadlockDetected:  # all was rolled back: a swap of the table (`dex rebuild`) went before
+            pass
     return await _send_statements(connection, calls, max_bytes)
 
 
@@ -108,8 +109,6 @@ class PreparedStatements:
         self.digests.clear()
 
 
-#: How often statements are sent at most; a swap may end them with a deadlock at each of the tables that it locks.
-_MOST_ATTEMPTS = 6
 _PREPARED: WeakKeyDictionary[Connection, PreparedStatements] = WeakKeyDictionary()
 
 

@@ -114,9 +114,8 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
     async def swap() -> RebuildReport:
         await fill_new_table(work)
-        if not await is_queued(
-            work.connection, work.new_plan
-        ):  # the one in the swap would wait for them, and all for it
+        if not await is_queued(work.connection, work.new_plan):
+            # The backfill in the swap would wait for them, and everybody else for the swap.
             raise TimeoutError("transactions that write step results have not ended")
         async with work.connection.transaction():
             await work.connection.execute(BOUND_LOCKS_SQL)
