@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from engine.plan import Plan
 from engine.sql.identifiers import quote, quote_table
+from engine.sql.step_results import UNFINISHED
 
 #: The id of a unit (rows that are computed together) of a temporary spec as that of the spec: in reverse.
 _REVERSED_UNIT = "reverse(replace(unit::text, '-', ''))::uuid"
@@ -139,9 +140,6 @@ select attname::text, attidentity = 'a' from pg_attribute
 where attrelid = to_regclass(%(table)s) and attidentity <> '' and not attisdropped
 """
 
-#: The statuses of a step that gives no row yet, but may have one: an upsert has named it.
-_UNRECORDED = "('queued', 'running', 'retrying')"
-
 #: Let the spec `spec` have the ledger, the lineage and the stale rows of the temporary spec `rebuilt`, in place of its
 #: own. Lineage comes first, as in the triggers of `step_results`: one that waits for an entry finds it renamed.
 #: The spec keeps the lineage of steps that are being executed, since their rows are copied. If such a step gives no row
@@ -149,7 +147,7 @@ _UNRECORDED = "('queued', 'running', 'retrying')"
 CARRY_RECORD_SQL = (
     f"""
 delete from row_lineage as entry where entry.spec = %(spec)s and not exists (
-    select from step_results as step where step.id = entry.step_result_id and step.status::text in {_UNRECORDED}
+    select from step_results as step where step.id = entry.step_result_id and step.status::text in {UNFINISHED}
 )""",
     f"""
 update row_lineage set spec = %(spec)s, unit = case spec when %(rebuilt)s then {_REVERSED_UNIT} else unit end,
@@ -214,7 +212,7 @@ def build_unsourced_condition(source: str) -> str:
     return (
         f"({source}.source_step_result_id is null or not exists"
         f" (select from step_results as step where step.id = {source}.source_step_result_id"
-        f" and step.status::text not in {_UNRECORDED}))"
+        f" and step.status::text not in {UNFINISHED}))"
     )
 
 

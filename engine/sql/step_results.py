@@ -20,6 +20,9 @@ from engine.sql.json_paths import build_detoast_subquery, build_path_value
 #: The condition that a row of step_results, under the alias `found`, is a found step result of the plan's operations.
 FOUND = "found.status = 'succeeded' and found.result_status = 'found' and found.operation_id = any(%(operations)s)"
 
+#: The statuses of a step that gives no row yet, but may have one: an upsert of its runner has named it.
+UNFINISHED = "('queued', 'running', 'retrying')"
+
 #: When a step result was recorded, limited to Python's years, since a `timestamptz` written by hand may be `infinity`.
 RECORDED_AT = "greatest('0001-01-02 00:00+00', least('9999-12-30 00:00+00', found.recorded_at))"
 

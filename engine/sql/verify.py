@@ -21,7 +21,7 @@ from engine.sql.expected import (
 )
 from engine.sql.held_documents import build_held_subquery
 from engine.sql.identifiers import Statement, quote, quote_names, quote_table
-from engine.sql.step_results import build_plan_parameters
+from engine.sql.step_results import UNFINISHED, build_plan_parameters
 
 #: The temporary table of the keys whose expected and stored rows do not match.
 _JUDGED = '"Judged"'
@@ -76,7 +76,7 @@ def _build_stored_query(plan: Plan, org_ids: Sequence[str]) -> str:
         match = build_match(list_parent_names(plan), plan.parent_key, "parent", "stored")
         join = f'\n    left join "Parents" as parent on {match}'
     return f"""    select stored.*, source.id is null as "Unsourced",
-        source.status::text in ('queued', 'running', 'retrying') or unrecorded.id is not null{pending}
+        source.status::text in {UNFINISHED} or unrecorded.id is not null{pending}
             as "Source pending"
     from {quote_table(plan.table)} as stored
     left join step_results as source on source.id = stored.source_step_result_id
