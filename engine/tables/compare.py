@@ -60,18 +60,19 @@ def compare_stored_words(plan: Plan, table: Table) -> list[Difference]:
     """Return a difference if the table stores other words than those of the columns under `search`."""
     if table.stored_words == (sorted(plan.search) or None):
         return []
-    column = table.columns.get(SEARCH_COLUMN)
-    names = ", ".join(f"`{name}`" for name in plan.search)
-    message = f"`{plan.table}` does not store the words of {names}, so a question with `q` makes them from every row"
-    if column is not None and not column.generated:
-        advice = f"column `{SEARCH_COLUMN}` of the table is another one: rename it, then the words can be stored"
-        return [Difference(plan.name, Code.WORDS_NOT_STORED, message, advice=advice)] if plan.search else []
-    drop = [build_drop_stored_words(plan.table)] if column is not None else []
+    drop = build_drop_stored_words(plan.table)
     if not plan.search:
         message = f"`{plan.table}` stores words in `{SEARCH_COLUMN}`, and the spec searches none"
-        return [Difference(plan.name, Code.WORDS_NOT_STORED, message, drop[0], column=SEARCH_COLUMN)]
+        return [Difference(plan.name, Code.WORDS_NOT_STORED, message, drop, column=SEARCH_COLUMN)]
+    names = ", ".join(f"`{name}`" for name in plan.search)
+    message = f"`{plan.table}` does not store the words of {names}, so a question with `q` makes them from every row"
+    column = table.columns.get(SEARCH_COLUMN)
+    if column is not None and not column.generated:
+        advice = f"column `{SEARCH_COLUMN}` of the table is another one: rename it, then the words can be stored"
+        return [Difference(plan.name, Code.WORDS_NOT_STORED, message, advice=advice, column=SEARCH_COLUMN)]
     advice = "Postgres writes the table anew meanwhile, and nobody else reads or writes it"
-    sql = "\n".join([*drop, build_add_stored_words(plan)])
+    add = build_add_stored_words(plan)
+    sql = add if column is None else f"{drop}\n{add}"
     return [Difference(plan.name, Code.WORDS_NOT_STORED, message, sql, advice, column=SEARCH_COLUMN)]
 
 
