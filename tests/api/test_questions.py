@@ -178,7 +178,7 @@ def test_a_row_of_many_words_is_searched_by_its_first_ones(rounds: Api) -> None:
 def test_a_table_is_searched_whatever_words_it_stores(rounds: Api, own: str, stored: list[str]) -> None:
     """Every search finds what it finds where the words are stored, in pages, counts and exports."""
 
-    def search() -> list[list[str]]:
+    def ask_each_search() -> list[list[str]]:
         return [ask(rounds, own, q=words) for words in ("seed", "t2", "series -c", '"a 100"', "nothing")]
 
     def count_exported() -> int:
@@ -186,7 +186,7 @@ def test_a_table_is_searched_whatever_words_it_stores(rounds: Api, own: str, sto
         return len(rounds.post(f"/api/v1/{SLUG}/export", {"q": "seed"}, headers=headers).text.splitlines())
 
     plan = rounds.plans[0]
-    found = search()
+    found = ask_each_search()
     assert (found[0], count_exported()) == (["A", "C", "E", "G", "I"], 5)
     assert len({tuple(letters) for letters in found}) == 5
     rounds.execute(f"alter table {SLUG} drop column search_document")
@@ -194,11 +194,11 @@ def test_a_table_is_searched_whatever_words_it_stores(rounds: Api, own: str, sto
         if stored:
             definition = build_stored_words_definition(replace(plan, search=tuple(stored)))
             rounds.execute(f"alter table {SLUG} add column search_document {definition}")
-        assert (search(), count_exported()) == (found, 5)
+        assert (ask_each_search(), count_exported()) == (found, 5)
     finally:
         rounds.execute(f"alter table {SLUG} drop column if exists search_document")
         rounds.execute(f"alter table {SLUG} add column search_document {build_stored_words_definition(plan)}")
-    assert search() == found
+    assert ask_each_search() == found
 
 
 def walk(api: Api, org: str, question: dict[str, Any]) -> Iterator[str]:

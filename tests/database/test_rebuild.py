@@ -488,7 +488,7 @@ def test_no_row_is_older_than_before(world: World) -> None:
     seen: defaultdict[str, list[int]] = defaultdict(list)
     stop = threading.Event()
 
-    async def follow() -> None:
+    async def follow_rows() -> None:
         query, number = build_row_query(before, run.org, None), 0
         async with await connect(world.dsn) as connection:
             while not stop.is_set():
@@ -511,7 +511,7 @@ def test_no_row_is_older_than_before(world: World) -> None:
                 another.submit(asyncio.run, run_backfill(world.dsn, before, Scope())).result()
 
     with ThreadPoolExecutor() as follower:
-        following = follower.submit(asyncio.run, follow())
+        following = follower.submit(asyncio.run, follow_rows())
         try:
             rebuild(world, after, report=research_again)
         finally:
@@ -536,13 +536,13 @@ def test_who_is_erased_meanwhile_is_not_in_the_new_table_and_nothing_else_is_los
     same_key = change(world, SAME_KEY + kept, "name")
     world.run_backfill(before)
 
-    def erase(line: str) -> None:
+    def erase_subject_meanwhile(line: str) -> None:
         if "0 of 0" in line:
             work = erase_subject(world.dsn, [before], run.org, read_company("gone.com"))
             with ThreadPoolExecutor() as another:
                 assert another.submit(asyncio.run, work).result().removed["step_results"] == 2
 
-    rebuild(world, same_key, report=erase)
+    rebuild(world, same_key, report=erase_subject_meanwhile)
     rows = [(row["name"], row["domain"], row["note"]) for row in world.read_rows(same_key)]
     assert sorted(rows) == [("newer", "b.com", None), ("older", "a.com", "a")]
     assert_fresh(world, same_key)
@@ -557,18 +557,18 @@ def test_a_row_is_not_left_behind_whose_step_is_corrected_while_its_id_is_taken_
     after = change(world, SAME_KEY, "name")
     with psycopg.connect(world.dsn) as user, ThreadPoolExecutor() as others:
 
-        def commit() -> None:
+        def commit_correction() -> None:
             while not any(query.startswith("update row_lineage") for query in list_waiting(world)):
                 time.sleep(0.001)
             user.commit()
 
-        def correct(line: str) -> None:
+        def correct_step(line: str) -> None:
             if "0 of 0" in line:
                 renamed = "replace(output_payload::text, 'n1', 'm1')::jsonb"
                 user.execute(f"update step_results set output_payload = {renamed} where id = %s".encode(), [steps[1]])
-                others.submit(commit)
+                others.submit(commit_correction)
 
-        rebuild(world, after, report=correct)
+        rebuild(world, after, report=correct_step)
     assert [row["name"] for row in world.read_rows(after)] == ["m1", "n0", "n2", "n3", "n4"]
     assert_fresh(world, after)
 
@@ -608,7 +608,7 @@ def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, ac
         "update step_results set output_payload = replace(output_payload::text, 'new', 'newer')::jsonb where id = %s"
     )
 
-    def begin() -> None:
+    def begin_action() -> None:
         if action == "backfill":
             asyncio.run(run_backfill(world.dsn, after, Scope()))
         elif action == "upsert":  # on a connection that has prepared nothing: it locks tables before it locks the row
@@ -617,7 +617,7 @@ def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, ac
             except StoreRefused as error:
                 if error.sqlstate != "42883":
                     raise
-                begin()  # the swap gave way to it, so it met the old table, of another type: text = bigint
+                begin_action()  # the swap gave way to it, so it met the old table, of another type: text = bigint
         else:
             with psycopg.connect(world.dsn, autocommit=True) as connection:
                 connection.execute(correct, [step])
@@ -629,7 +629,7 @@ def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, ac
         while len(waiting) < 2:
             while not any(query.endswith("in access exclusive mode") for query in list_waiting(world)):
                 time.sleep(0.001)
-            begun = others.submit(begin)
+            begun = others.submit(begin_action)
             while not begun.done() and len(waiting) < 2:
                 waiting = list_waiting(world)
         user.commit()

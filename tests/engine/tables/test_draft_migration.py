@@ -263,7 +263,7 @@ def test_a_search_that_is_added_or_changed_finds_the_rows_at_once(
 ) -> None:
     """To store the words locks the table, so it is a comment in a draft, and the hint of `dex check --database`."""
 
-    def find(plan: Plan, words: str) -> int:
+    def count_found(plan: Plan, words: str) -> int:
         async def work() -> int:
             async with await connect(database) as connection:
                 return len((await select.fetch_page(connection, plan, build_query(plan, ORG, {"q": words}))).rows)
@@ -274,13 +274,13 @@ def test_a_search_that_is_added_or_changed_finds_the_rows_at_once(
     upsert_and_query(database, compiled(EVERYTHING), VALUES)
     for search, found in (("[user]", {"ada": 1, "b": 0}), ("[tags, user]", {"ada": 1, "b": 1})):
         plan = compiled(EVERYTHING + f"search: {search}\n")
-        assert {words: find(plan, words) for words in found} == found
+        assert {words: count_found(plan, words) for words in found} == found
         with pytest.raises(NothingToDraft):
             draft_and_migrate(database, folder, plan)
         (problem,) = list_problems(database, plan, reading=True)
         with psycopg.connect(database) as connection:
             connection.execute(problem.split("hint: ")[1].encode())
-        assert {words: find(plan, words) for words in found} == found
+        assert {words: count_found(plan, words) for words in found} == found
         assert list_problems(database, plan, reading=True) == []
     more = EVERYTHING.replace("tags: {", "extra: {type: text, path: output.extra}\n  tags: {") + "search: [extra]\n"
     text = (folder / draft_and_migrate(database, folder, compiled(more))).read_text()
