@@ -133,8 +133,9 @@ export class RecordedProvider {
       return buildErrorReply(404, "run not found or failed");
     }
     if (research.behaviour === "mumbled" && this.#isFirstTime(runId)) return buildHtmlReply(200);
-    const remainingMs = research.readyAt - Date.now();
-    await pause(Math.max(0, Math.min(remainingMs, seconds * 1000)));
+    const end = Math.min(research.readyAt, Date.now() + seconds * 1000);
+    // A timer may end a millisecond early, and the run would be said to be active still.
+    for (let left = end - Date.now(); left > 0; left = end - Date.now()) await pause(left);
     if (Date.now() < research.readyAt) return buildErrorReply(408, "run is still active");
     const output = replaceContent(research.behaviour, research.result["output"] ?? null);
     return { status: 200, body: { ...research.result, run: this.#buildRunBody(research), output } };
