@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from itertools import chain
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import orjson
@@ -64,8 +65,11 @@ ExactInt.__name__ = "int"
 
 _Exact = TypeVar("_Exact", ExactFloat, ExactInt)
 _OPTIONS = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_TOO_DEEP = "nested too deeply to be read"
 _MOST_INT_DIGITS = 640  # the most that Python reads under every setting of `sys.set_int_max_str_digits`
 _MOST_LEVELS = 900  # of arrays and objects in each other, fewer than `loads` reads
+_CONTAINERS = (dict, list)  # as the decoder makes them
+_MOST_READ_LEVELS = 960  # those that every version of Python reads; newer ones read some thousands
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _KINDS: tuple[tuple[Any, JsonKind], ...] = (
     (type(None), JsonKind.NULL),
@@ -91,7 +95,9 @@ def loads(text: str | bytes) -> Json:
     except UnicodeDecodeError as error:
         raise ExactError(f"not JSON: byte {error.start} is not UTF-8") from error
     except RecursionError as error:
-        raise ExactError("nested too deeply to be read") from error
+        raise ExactError(_TOO_DEEP) from error
+    if source.count("[") + source.count("{") > _MOST_READ_LEVELS and _is_too_deep(value):
+        raise ExactError(_TOO_DEEP)
     return value
 
 
@@ -103,6 +109,17 @@ def _decode(source: str) -> Json:
         with ThreadPoolExecutor(1) as thread:
             value = thread.submit(_DECODER.decode, source).result()
     return value
+
+
+def _is_too_deep(value: Json) -> bool:
+    """Return whether a decoded value has more levels than every version of Python reads."""
+    parts: list[Any] = [[value]]
+    for _ in range(_MOST_READ_LEVELS + 1):
+        children = chain.from_iterable([part.values() if type(part) is dict else part for part in parts])
+        parts = [child for child in children if type(child) in _CONTAINERS]
+        if not parts:
+            return False
+    return True
 
 
 def dumps(value: Json, *, indent: bool = False) -> bytes:

@@ -400,7 +400,7 @@ print(account["skipped"], int(peak.split()[1]) // 1024)  # ru_maxrss would be th
             found, peak = map(int, done.stdout.split())
             assert found == count, done.stderr
             peaks.append(peak)
-        assert peaks[1] - peaks[0] < 30, peaks
+        assert peaks[1] - peaks[0] < 45, peaks  # the documents added are 80 MB
 
     def test_what_is_wrong_is_named(self, tmp_path: Path) -> None:
         for words, sentence in (

@@ -133,6 +133,7 @@ def test_a_byte_order_mark_is_no_part_of_the_document() -> None:
         (b'{"a": "\xff"}', "not JSON: byte 7 is not UTF-8"),
         (b'"\xed\xa0\x80"', "not JSON: byte 1 is not UTF-8"),
         ("[" * 100_000, "nested too deeply to be read"),
+        ("[" * 961 + "]" * 961, "nested too deeply to be read"),
     ],
     ids=lambda text: repr(text)[:24],
 )
