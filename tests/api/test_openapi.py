@@ -80,10 +80,10 @@ def test_answers_are_as_described(api: Api, org: str, document: dict[str, Any]) 
 
 
 #: What is not asked of every endpoint. Where a value may fit its schema and still be refused,
-#: `positive_data_acceptance` has nothing to say: a text that is no domain, a cursor that was never given out, a NUL
-#: that Postgres cannot store, an answer of a failed order. A bad row of a list is refused in the answer, and the others
-#: are taken. What takes something that was made before (a run, a step) answers 404 to ids that schemathesis makes up;
-#: following a made thing through its life is what the other files here do.
+#: `positive_data_acceptance` has nothing to say: a text that is no domain, a column that the spec has not, a cursor
+#: that was never given out, a NUL that Postgres cannot store, an answer of a failed order. A bad row of a list is
+#: refused in the answer, and the others are taken. What takes something that was made before (a run, a step) answers
+#: 404 to ids that schemathesis makes up; following a made thing through its life is what the other files here do.
 SETTINGS = """
 [checks]
 use_after_free.enabled = false
@@ -95,7 +95,7 @@ checks.negative_data_rejection.enabled = false
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
-include-path-regex = "(/upsert|/[{{]id[}}]|/query|/explain|/export|/v1/submissions|/research-orders/ended)$"
+include-path-regex = "(/upsert|/[{{]id[}}]|/changes|/query|/explain|/export|/v1/submissions|/research-orders/ended)$"
 exclude-path-regex = "/research-evidence/upsert$"
 checks.positive_data_acceptance.enabled = false
 """

@@ -17,6 +17,7 @@ from engine.backfill.versions import SpecOutdated, register_versions
 from engine.generate import typescript
 from engine.plan import Plan
 from engine.provided_columns import SOURCE_COLUMNS
+from engine.sql.identifiers import quote_names
 from engine.sql.step_results import Scope
 from engine.store.connection import connect
 from engine.store.errors import StoreUnavailable
@@ -257,14 +258,14 @@ class History:
             elif kind == "copy":
                 other["id"] = uuid.uuid4()
                 names = [name for name in other if not isinstance(other[name], (dict, list)) or name == "tags"]
+                columns, values = quote_names(names), ", ".join(["%s"] * len(names))
                 self.lab.db.execute(
-                    f'insert into "{self.plan.table}" ({", ".join(names)}) values ({", ".join(["%s"] * len(names))})',
-                    [other[name] for name in names],
+                    f'insert into "{self.plan.table}" ({columns}) values ({values})', [other[name] for name in names]
                 )
                 mistakes.add(("orphaned", self.build_key(other), str(other["id"]), ()))
             else:
-                columns = [column for column in self.plan.fields if not column.key and column.name in EDITED_CELLS]
-                name = columns[choice % len(columns)].name
+                cells = [column.name for column in self.plan.fields if not column.key and column.name in EDITED_CELLS]
+                name = cells[choice % len(cells)]
                 self.lab.db.execute(
                     f'update "{self.plan.table}" set "{name}" = %s where id = %s', [EDITED_CELLS[name], row["id"]]
                 )
