@@ -101,11 +101,11 @@ async def explain_absence(
 async def _list_steps(connection: Connection, matcher: KeyMatcher, org_id: str, key: PartialKey) -> list[FoundStep]:
     """Return the step results about the key that gave no row, only some rows, or rows for other keys of a list."""
     plan = matcher.plan
-    statement = build_candidates_statement(plan, matcher.reading, org_id, _MOST_CANDIDATES)
+    statement = build_candidates_statement(plan, matcher.fetch_plan, org_id, _MOST_CANDIDATES)
     steps = await _select_steps(connection, statement, matcher, org_id, key)
     parent = {column.name: key[column.name] for column in plan.parent_key if column.name in key}
     if plan.many and parent:
-        statement = build_answers_statement(plan, matcher.reading, org_id, parent, _MOST_ENTRIES)
+        statement = build_answers_statement(plan, matcher.fetch_plan, org_id, parent, _MOST_ENTRIES)
         steps += await _select_steps(connection, statement, matcher, org_id, key)
     return steps
 
