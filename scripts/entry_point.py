@@ -8,8 +8,8 @@ import sys
 def main() -> None:
     """Import the command line and run it."""
     try:
-        from scripts.dex import main as run_command_line
+        from scripts import dex
 
-        run_command_line()
+        dex.main()
     except KeyboardInterrupt:
         sys.exit(130)
