@@ -242,6 +242,8 @@ function ColumnChoice({ spec, columns, isDefault, ask }: ColumnProps): VNode {
   );
 }
 
+/** Seconds until the first row of an export has to come: as many as the API takes for a whole one. */
+const EXPORT_SECONDS = 6 * 3600;
 const FORMATS: [string, string, string][] = [
   ["CSV", "text/csv", "csv"],
   ["NDJSON", "application/x-ndjson", "ndjson"],
@@ -254,7 +256,8 @@ function Export({ spec, body }: { spec: Spec; body: Record<string, unknown> }): 
   const save = async (accept: string, ending: string): Promise<void> => {
     setState("exporting …");
     try {
-      const response = await sendRequest(`api/v1/${spec.slug}/export`, { method: "POST", body, accept });
+      const options = { method: "POST", body, accept, seconds: EXPORT_SECONDS } as const;
+      const response = await sendRequest(`api/v1/${spec.slug}/export`, options);
       await saveResponse(response, `${spec.slug}.${ending}`);
       setState("");
     } catch (error) {
