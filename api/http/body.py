@@ -110,7 +110,7 @@ def decode_value(name: str, text: bytes) -> Json:
 
 
 def _decode_fields(body: bytes) -> dict[str, Raw]:
-    """Split a JSON object into its fields. Raises Fault 422, which says why the body is not a JSON object."""
+    """Split a JSON object into its fields. Raises Fault 422 when the body is not one."""
     try:
         if not body.isascii():
             body.decode()

@@ -27,7 +27,7 @@ async def fetch_coverage(
 
     Their numbers are `found`, the count of each outcome, `pending`, those of the elements, and `stale_rows`. `found` is
     the sum of recorded and queued step results; the pending ones of a spec that does not queue them are counted in the
-    step results instead. Raises StoreUnavailable.
+    step results instead.
     """
     if not plans or org_ids == []:
         return []
@@ -38,7 +38,7 @@ async def fetch_coverage(
 
 
 async def fetch_account(connection: Connection, plan: Plan) -> Account:
-    """Return the account of a spec over all organisations, with its reasons. Raises StoreUnavailable."""
+    """Return the account of a spec over all organisations, with its reasons."""
     result = Account(plan.name)
     for account in (await _fetch_accounts(connection, [plan], None)).values():
         result.found += account.found
@@ -130,7 +130,7 @@ async def list_results_by_outcome(
 ) -> list[dict[str, Any]]:
     """Return the newest step results of a plan that have `outcome`, with the ledger's reasons.
 
-    `outcome` may also be `pending`, or `refused` for those with refused elements. Raises StoreUnavailable.
+    `outcome` may also be `pending`, or `refused` for those with refused elements.
     """
     async with wrap_errors():
         queued = await is_queued(connection, plan)

@@ -18,7 +18,7 @@ from engine.store.errors import wrap_errors
 async def fetch_fill_rates(connection: Connection, plans: Sequence[Plan], org_id: str | None) -> list[dict[str, Any]]:
     """Return the fill rates of each spec and organisation that has found step results; only of `org_id` if given.
 
-    Extracts the rows of all those step results, which reads all their documents. Raises StoreUnavailable.
+    Extracts the rows of all those step results, which reads all their documents.
     """
     reports = []
     for plan in plans:

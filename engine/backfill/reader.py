@@ -26,12 +26,12 @@ _FETCH_BYTES: Final = 2_000_000
 
 
 async def fetch_steps(connection: Connection, fetch_plan: FetchPlan, ids: Sequence[str]) -> list[Step]:
-    """Return those of the step results `ids` that are `found`, with their rows extracted. Raises psycopg's errors."""
+    """Return those of the step results `ids` that are `found`, with their rows extracted."""
     return [extract_step(fetch_plan, row) for row in await fetch_results(connection, fetch_plan, ids)]
 
 
 async def fetch_results(connection: Connection, fetch_plan: FetchPlan, ids: Sequence[str]) -> list[StepResultRow]:
-    """Return those of the step results `ids` that are `found`, as they are stored. Raises psycopg's errors."""
+    """Return those of the step results `ids` that are `found`, as they are stored."""
     if not ids:
         return []
     statement = step_results.build_step_results_statement(fetch_plan, Scope(step_ids=ids, all=True))
@@ -73,7 +73,7 @@ async def read_missing_steps(connection: Connection, fetch_plan: FetchPlan, fold
 async def stream_steps(connection: Connection, fetch_plan: FetchPlan, ids: Sequence[str]) -> AsyncIterator[Step]:
     """Yield those of the step results `ids` that are `found`, extracted, a few documents at a time.
 
-    They come in the order of (recorded_at, id) if `ids` has that order. Raises psycopg's errors.
+    They come in the order of (recorded_at, id) if `ids` has that order.
     """
     size, place = FIRST_SIZE, 0
     while place < len(ids):

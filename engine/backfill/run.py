@@ -116,7 +116,7 @@ async def repair_run(connection: Connection, plans: Sequence[Plan], pipeline_run
     """Backfill the step results of one run, without the spec's lock; return an Account for each spec that has any.
 
     An error of one spec (its table does not fit, another version is the present one) does not stop the others: its
-    Account counts its step results as pending and has the error. Raises StoreUnavailable.
+    Account counts its step results as pending and has the error.
     """
     accounts = []
     for plan in plans:

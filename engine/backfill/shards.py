@@ -82,7 +82,7 @@ async def run_shard(
 
 
 async def fetch_organisations(dsn: str, shard: Shard) -> list[str]:
-    """Return the organisations of a shard. Raises StoreUnavailable."""
+    """Return the organisations of a shard."""
     async with wrap_errors(), await connect(dsn) as connection:
         rows = await fetch_rows(connection, "select id::text from orgs order by id")
     return [org_id for (org_id,) in rows if shard.holds_organisation(org_id)]

@@ -85,7 +85,6 @@ async def explain_absence(
     """Return why a key of the organisation has no row, according to the newest step results about it.
 
     `plans` are all plans of the project: their research inputs tell which key an unfinished step is about.
-    Raises StoreUnavailable.
     """
     matcher = KeyMatcher.from_plans(plan, plans)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):

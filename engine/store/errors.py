@@ -7,7 +7,9 @@
         │   └── RowDiscarded      the insert of a row succeeded, but a trigger or rule dropped the row
         └── UnknownOrganisation   the organisation of the request does not exist
 
-They carry what the database reported. Their `hint` is for the operator of the database; the API gives other advice.
+Every function that uses the database may raise StoreUnavailable, and StoreRefused for a missing table or right;
+docstrings do not repeat it. The errors carry what the database reported. Their `hint` is for the operator of the
+database; the API gives other advice.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def add_rebuild_advice(plan: Plan, difference: Difference) -> Difference:
 async def check_hints(
     connection: Connection, plan: Plan, table: Table, differences: Sequence[Difference]
 ) -> list[Difference]:
-    """Return the differences with hints that work. Raises StoreUnavailable, StoreRefused."""
+    """Return the differences with hints that work."""
     return [await _check_hint(connection, plan, table, difference) for difference in differences]
 
 

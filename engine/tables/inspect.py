@@ -24,7 +24,7 @@ _MOST_OLD_ROWS = 1000
 
 
 async def find_differences(connection: Connection, plans: Iterable[Plan], *, reading: bool = False) -> list[Difference]:
-    """Return the differences between each plan and its table, in the order of plans and codes. Raises StoreUnavailable.
+    """Return the differences between each plan and its table, in the order of plans and codes.
 
     With `reading`, also what the endpoints that read need: indexes for queries, and triggers that record changes.
     """
@@ -59,7 +59,7 @@ async def _find_old_rows(connection: Connection, plan: Plan, table: Table) -> li
 
 
 async def read_table(connection: Connection, name: str) -> Table | None:
-    """Return a table as the catalog describes it; None if it does not exist. Raises StoreUnavailable."""
+    """Return a table as the catalog describes it; None if it does not exist."""
     async with wrap_errors():
         named = {"table": quote_table(name), "role": TENANT_ROLE}
         rows = await fetch_records(connection, TableRow, catalog.SELECT_TABLE, named)

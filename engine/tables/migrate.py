@@ -113,7 +113,7 @@ async def migrate(
 
 
 async def read_status(dsn: str, migrations_dir: Path) -> list[MigrationState]:
-    """Return the state of each migration, in order. Raises MigrationError as `migrate` does, and StoreUnavailable."""
+    """Return the state of each migration, in order. Raises MigrationError as `migrate` does."""
     files = migration_files.load_migrations(migrations_dir)
     async with await connect(dsn) as connection:
         history = await _read_history(connection)
