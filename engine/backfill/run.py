@@ -40,9 +40,9 @@ from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step, assign_writer
 from engine.rows.stored_result import StepResultRow
 from engine.sql import merge, step_results
 from engine.sql.step_results import Scope
+from engine.store.concurrency import run_concurrently
 from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import StoreRefused, wrap_errors
-from engine.store.tasks import run_concurrently
 
 #: Seconds that a transaction of the reader lasts.
 _READ_SECONDS: Final = 5.0

@@ -29,7 +29,7 @@ class StagingStatements:
 
     plan: Plan
     create_sql: str
-    empty_sql: str
+    clear_sql: str
     copy_sql: str
     lookup_sql: str
     insert_sql: str
@@ -43,7 +43,7 @@ class StagingStatements:
         return cls(
             plan=fetch_plan.plan,
             create_sql=merge.build_staging_table_sql(fetch_plan),
-            empty_sql=merge.build_empty_staging_sql(fetch_plan),
+            clear_sql=merge.build_clear_staging_sql(fetch_plan),
             copy_sql=merge.build_copy_sql(fetch_plan),
             lookup_sql=merge.build_lookup_sql(fetch_plan),
             insert_sql=merge.build_insert_sql(fetch_plan),

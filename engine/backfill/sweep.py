@@ -13,9 +13,9 @@ from engine.plan import Plan
 from engine.rows.accounts import Account
 from engine.sql import versions
 from engine.sql.step_results import Scope
+from engine.store.concurrency import run_concurrently
 from engine.store.connection import connect, fetch_value
 from engine.store.errors import StoreRefused, wrap_errors
-from engine.store.tasks import run_concurrently
 
 T = TypeVar("T")
 #: The number of specs swept concurrently: while Postgres writes for one, Python extracts for another.

@@ -221,7 +221,7 @@ class _Removal:
                 await self._fold_batch(fold, (), stale[start : start + _BATCH_SIZE])
 
     async def _fold_batch(self, fold: BatchFold, steps: Sequence[Step], stale: Sequence[Unit] = ()) -> None:
-        for sql in (fold.staging.create_sql, fold.staging.empty_sql):  # all batches are folded in one transaction
+        for sql in (fold.staging.create_sql, fold.staging.clear_sql):  # all batches are folded in one transaction
             await self.connection.execute(sql)
         await fold.fold_batch(self.connection, steps, stale, again=False, is_trial=self.dry_run)
 

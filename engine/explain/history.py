@@ -12,7 +12,7 @@ from engine.plan import Plan
 from engine.rows.fold import Contributor, FoldedRow, UnitFold
 from engine.rows.keys import Key
 from engine.rows.units import Unit
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.tenant import open_tenant_snapshot

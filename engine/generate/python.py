@@ -18,7 +18,7 @@ from engine.generate.type_names import build_type_name
 from engine.plan import Field, Plan
 from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
 from engine.rows.filters import Operator, list_operators
-from engine.spec.vocabulary import OnMissing
+from engine.spec.enums import OnMissing
 
 FOLDER: Final = "engine/generated"
 #: Names that a generated module uses, and that a parameter of the same name would hide.

@@ -16,7 +16,7 @@ from engine.plan import Field, OperationMapping, Plan
 from engine.rows.elements import Element, describe_kind, list_elements
 from engine.rows.keys import build_key
 from engine.rows.outcomes import ExtractionOutcome
-from engine.spec.vocabulary import OnAbsent, OnInvalid
+from engine.spec.enums import OnAbsent, OnInvalid
 from engine.values.column_types import CastError, is_missing, shorten_json
 from engine.values.exact_json import Json
 from engine.values.normalizers import NormalizeError

@@ -79,7 +79,7 @@ class FetchPlan:
 
     @cached_property
     def _places(self) -> tuple[tuple[Steps, str], ...]:
-        """The parts, each as the steps to the object that contains it, and its key in that object."""
+        """For each part: the steps to the object that contains it, and its key in that object."""
         return tuple((steps[:-1], steps[-1]) for steps in self.parts)
 
     def _is_copied(self, index: int, column: Field) -> bool:

@@ -23,7 +23,7 @@ from engine.rows.keys import Key, build_key
 from engine.rows.outcomes import Outcome
 from engine.rows.steps import Step
 from engine.rows.units import Unit
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 
 #: A value with at least so many characters may be too long for an index of its column.
 _LONG_VALUE = 500

@@ -24,7 +24,7 @@ class Diagnostic:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.code} {self.message}\n    hint: {self.hint}"
 
-    def to_payload(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the diagnostic."""
         return {
             "file": self.file,

@@ -61,7 +61,7 @@ def build_staging_table_sql(fetch_plan: FetchPlan) -> str:
     )
 
 
-def build_empty_staging_sql(fetch_plan: FetchPlan) -> str:
+def build_clear_staging_sql(fetch_plan: FetchPlan) -> str:
     """Build the statement that empties the staging table between two batches of one transaction."""
     return f"delete from {name_staging_table(fetch_plan)}"
 

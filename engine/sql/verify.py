@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from engine.plan import Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.fetch_plan import FetchPlan
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 from engine.sql.copied_documents import build_copied_subquery
-from engine.sql.expected import (
+from engine.sql.expected_rows import (
     GIVEN,
     PARENT_ELEMENT,
     build_expected_parts,

@@ -10,7 +10,7 @@ from typing import Final
 
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS, SEARCH_COLUMN
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 from engine.sql.tenant import TENANT_ROLE
 from engine.tables.catalog import PolicyRow, Table
 from engine.tables.compare_indexes import compare_indexes, compare_key_index
@@ -82,7 +82,7 @@ def list_required_columns(plan: Plan, table: Table) -> list[str]:
     return [name for name in names if name in table.columns and not table.columns[name].not_null]
 
 
-def report_old_rows(plan: Plan, columns: Sequence[str], count: int, *, is_more: bool) -> Difference:
+def report_missing_values(plan: Plan, columns: Sequence[str], count: int, *, is_more: bool) -> Difference:
     """Return the difference of a table with rows that lack values which the spec requires."""
     names = ", ".join(f"`{name}`" for name in columns)
     message = f"{'more than ' if is_more else ''}{count} row(s) of `{plan.table}` lack a value in {names}, which the"

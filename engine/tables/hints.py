@@ -12,7 +12,7 @@ from typing import Final
 from psycopg import errors
 
 from engine.plan import Plan
-from engine.sql.old_rows import build_cast_sql, build_repeated_key_sql
+from engine.sql.existing_rows import build_cast_sql, build_repeated_key_sql
 from engine.store.connection import Connection, fetch_value
 from engine.store.errors import wrap_errors
 from engine.tables.catalog import Table

@@ -165,7 +165,7 @@ async def _plan_migrations(
 
 @asynccontextmanager
 async def _hold_lock(dsn: str, report: Report) -> AsyncIterator[None]:
-    """Hold the lock of migrating during the block; first wait until no other process has it."""
+    """Hold the lock of migrations during the `with` block; first wait until no other process has it."""
     async with await connect(dsn) as holder:
         is_told = False
         while True:

@@ -25,11 +25,11 @@ from engine.rows.fetch_plan import FetchPlan
 from engine.rows.outcomes import ExtractionOutcome
 from engine.rows.stored_result import StepResultRow, extract_stored_result
 from engine.rows.units import Unit, build_unit
-from engine.sql import expected, step_results, verify
+from engine.sql import expected_rows, step_results, verify
 from engine.sql.step_results import Scope
+from engine.store.concurrency import run_concurrently
 from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
-from engine.store.tasks import run_concurrently
 from engine.verify.report import KINDS, SAMPLE_SIZE, Sample, Verification
 
 _FETCH_SIZE = 50
@@ -77,14 +77,14 @@ async def judge_rows(
     reader: Connection, writer: Connection, fetch_plan: FetchPlan, org_ids: Sequence[str], progress: Progress
 ) -> None:
     """Fill the temporary table of mismatches: extract all step results, compute the rows, compare with the table."""
-    await writer.execute(expected.build_given_table_sql(fetch_plan))
+    await writer.execute(expected_rows.build_given_table_sql(fetch_plan))
     scope = Scope(all=True, org_ids=org_ids)
     fetched: asyncio.Queue[list[StepResultRow] | None] = asyncio.Queue(1)
     await run_concurrently(
         _fetch_step_results(reader, fetch_plan, scope, fetched),
         _copy_contributions(writer, fetch_plan, fetched, progress),
     )
-    await writer.execute(expected.ANALYZE_SQL)
+    await writer.execute(expected_rows.ANALYZE_SQL)
     await writer.execute(*verify.build_judge_statement(fetch_plan, org_ids))
     await writer.execute(verify.INDEX_SQL)
     await _mark_stale(writer, fetch_plan.plan)
@@ -140,7 +140,7 @@ async def _fetch_step_results(
 async def _copy_contributions(
     writer: Connection, fetch_plan: FetchPlan, fetched: asyncio.Queue[list[StepResultRow] | None], progress: Progress
 ) -> None:
-    async with writer.cursor() as cursor, cursor.copy(expected.build_copy_sql(fetch_plan)) as copy:
+    async with writer.cursor() as cursor, cursor.copy(expected_rows.build_copy_sql(fetch_plan)) as copy:
         while rows := await fetched.get():
             for row in rows:
                 for contribution in list_contributions(fetch_plan, row):
@@ -149,7 +149,7 @@ async def _copy_contributions(
 
 
 def list_contributions(fetch_plan: FetchPlan, row: StepResultRow) -> Iterator[tuple[Any, ...]]:
-    """Yield what a step result gives for each key, as the columns of `expected.list_given_columns`."""
+    """Yield what a step result gives for each key, as the columns of `expected_rows.list_given_columns`."""
     step_id, org_id, submission_id, run_id, _, _, recorded_at, *_ = row
     extraction = extract_stored_result(fetch_plan, row, with_duplicates=True)
     if extraction.outcome is not ExtractionOutcome.ROW:
@@ -159,7 +159,7 @@ def list_contributions(fetch_plan: FetchPlan, row: StepResultRow) -> Iterator[tu
     fields = [column.name for column in fetch_plan.plan.fields]
     if extraction.parent is not None:
         values = (extraction.parent.get(name) for name in fields)
-        yield (*leading, expected.PARENT_ELEMENT, is_complete(extraction), *sources, *values)
+        yield (*leading, expected_rows.PARENT_ELEMENT, is_complete(extraction), *sources, *values)
     elements = extraction.indices or (0,) * len(extraction.rows)
     for element, extracted in zip(elements, extraction.rows, strict=True):
         yield (*leading, element, None, *sources, *_list_values(step_id, fields, extracted))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.rows.fetch_plan import FetchPlan
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 from engine.sql.identifiers import quote, quote_names
 from engine.sql.step_results import FOUND, PENDING
 
