@@ -4,7 +4,7 @@
     output = extractor(table)  # one row per step result: outcome, reasons, rows
     found = newest(extractor.spec, rows(extractor.spec, output))  # as Postgres stores the rows
 
-The input has the columns of `schema`; those but `output_payload` may be missing. Counting `outcome`
+The input has the columns of `schema`; all but `output_payload` may be missing. Counting `outcome`
 gives the account of the spec.
 
 `pyarrow` is an optional part of the installation: importing this raises ArrowMissing without it.

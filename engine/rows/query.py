@@ -80,8 +80,8 @@ class Query:
         return self.org_id
 
     @property
-    def question(self) -> list[Any]:
-        """The part of the query for which a cursor is valid: conditions, search and order, but not the page."""
+    def signed_parts(self) -> list[Any]:
+        """The parts of the query that a cursor's signature covers: conditions, search and order, but not the page."""
         conditions = sorted(
             ([condition.column, condition.operator, condition.value] for condition in self.conditions),
             key=lambda condition: condition[:2],

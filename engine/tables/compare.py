@@ -65,7 +65,7 @@ def compare_stored_words(plan: Plan, table: Table) -> list[Difference]:
         message = f"`{plan.table}` stores words in `{SEARCH_COLUMN}`, and the spec searches none"
         return [Difference(plan.name, Code.WORDS_NOT_STORED, message, drop, column=SEARCH_COLUMN)]
     names = ", ".join(f"`{name}`" for name in plan.search)
-    message = f"`{plan.table}` does not store the words of {names}, so a question with `q` makes them from every row"
+    message = f"`{plan.table}` does not store the words of {names}, so a query with `q` makes them from every row"
     column = table.columns.get(SEARCH_COLUMN)
     if column is not None and not column.generated:
         advice = f"column `{SEARCH_COLUMN}` of the table is another one: rename it, then the words can be stored"
