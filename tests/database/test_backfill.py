@@ -476,7 +476,7 @@ def test_a_live_row_the_database_refuses_names_what_it_refuses(world: World, pla
     world.db.execute("alter table quotes add constraint cheap check (price < 100)")
     with pytest.raises(StoreRefused) as refused_:
         world.upsert_rows(plan, world.add_org(), {"symbol": "A", "price": 100}, {"symbol": "B", "price": 1})
-    assert refused_.value.constraint == "cheap"
+    assert '"cheap"' in refused_.value.message
     assert world.read_rows(plan) == []
 
 
