@@ -45,9 +45,9 @@ def rows(spec: str, output: Any) -> Any:
 def newest(spec: str, table: Any) -> Any:
     """Return one row per key from the table of `rows`, as a backfill would store it.
 
-    The newest step result wins; a column with `on_null: keep` keeps an older value; with `on_absent: delete`, rows that
-    the newest step result does not have are left out. All rows of a key have to be in one table: partition by `org_id`,
-    which is part of every key.
+    The newest step result wins; a column with `on_missing: keep` keeps an older value; with `on_absent: delete`, rows
+    that the newest step result does not have are left out. All rows of a key have to be in one table: partition by
+    `org_id`, which is part of every key.
     """
     plan = _find_plan(spec)
     return arrow.Table.from_pylist(list(fold_cells(plan, table.to_pylist())), schema=build_newest_schema(plan))
