@@ -20,8 +20,8 @@ from starlette.requests import ClientDisconnect
 from api import accounts, callers, operator, specs, sweep
 from api.console_page import build_console_routes
 from api.context import Context
+from api.database_metrics import DatabaseMetrics
 from api.docs_page import build_docs_routes
-from api.figures import DatabaseFigures
 from api.http import telemetry
 from api.http.errors import (
     Fault,
@@ -161,7 +161,7 @@ def _build_context(settings: Settings, plans: tuple[Plan, ...], migrations: Path
         traces=build_traces(is_wanted=settings.traces, version=find_version()),
         migrations=migrations,
         readiness=Readiness(operator_pool, plans, migrations, metrics),
-        figures=DatabaseFigures(operator_pool, pool, plans, metrics.registry),
+        database_metrics=DatabaseMetrics(operator_pool, pool, plans, metrics.registry),
         token_use=TokenUse(operator_pool),
         requests=TokenBuckets(limits.requests_per_second, limits.requests_per_second * BURST_SECONDS),
         failed_tokens=TokenBuckets(limits.failed_tokens_per_minute / 60, limits.failed_tokens_per_minute),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from api.figures import DatabaseFigures
+from api.database_metrics import DatabaseMetrics
 from api.http.errors import build_busy_fault
 from api.http.metrics import Metrics
 from api.http.token_buckets import TokenBuckets
@@ -47,7 +47,7 @@ class Context:
     traces: Traces | None
     migrations: Path
     readiness: Readiness
-    figures: DatabaseFigures
+    database_metrics: DatabaseMetrics
     token_use: TokenUse
     requests: TokenBuckets  # by address
     failed_tokens: TokenBuckets  # by address

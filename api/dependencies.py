@@ -70,7 +70,7 @@ async def find_named_organisation(
         Omittable[HeaderId], Header(alias=ORG_HEADER, description="When sent, only of this organisation.")
     ] = None,
 ) -> str | None:
-    """Return the organisation in the header, None if there is none. Raises Fault 401 without the internal key."""
+    """Return the organisation in the header, None without one. Raises Fault 401 unless the internal key is sent."""
     require_internal_key(request, get_context(request))
     return read_optional_organisation(request)
 
@@ -78,14 +78,14 @@ async def find_named_organisation(
 async def find_tenant(
     request: Request, token: _TenantToken = None, org_id: _ActingOrganisation = None, company_id: _ActingCompany = None
 ) -> Caller:
-    """Return the calling tenant. Raises Fault 401."""
+    """Return the calling tenant. Raises Fault 401 for any other caller."""
     return await _authenticate_once(request, authenticate_tenant)
 
 
 async def find_spender(
     request: Request, token: _TenantToken = None, org_id: _ActingOrganisation = None, company_id: _ActingCompany = None
 ) -> Caller:
-    """Return the calling tenant. Raises Fault 401, and 403 unless its role may start paid work."""
+    """Return the calling tenant. Raises Fault 401 for any other caller, and 403 unless its role may start paid work."""
     caller = await _authenticate_once(request, authenticate_tenant)
     require_spender(caller)
     return caller
@@ -98,7 +98,7 @@ async def find_reader(
     org_id: _ActingOrganisation = None,
     company_id: _ActingCompany = None,
 ) -> Caller:
-    """Return the caller, a tenant or a super-admin. Raises Fault 401."""
+    """Return the caller, a tenant or a super-admin. Raises Fault 401 for any other."""
     return await _authenticate_once(request, authenticate_tenant_or_admin)
 
 

@@ -128,7 +128,7 @@ class MetricsResponse(PlainTextResponse):
 )
 async def answer_metrics(context: AppContext) -> Response:
     """Return the metrics of this process, and how much work is left in the database."""
-    await context.figures.refresh()
+    await context.database_metrics.refresh()
     return MetricsResponse(context.metrics.format_text())
 
 

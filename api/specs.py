@@ -163,14 +163,14 @@ def _describe_mapping(mapping: OperationMapping) -> dict[str, Any]:
 
 def _describe_column(plan: Plan, name: str) -> dict[str, Any]:
     asked = list_query_columns(plan).get(name)
-    questions = {
+    query_facts = {
         "operators": [] if asked is None else [operator.value for operator in list_operators(asked)],
         "sortable": name in list_order_columns(plan),
     }
     if name in PROVIDED_COLUMNS:
         column = PROVIDED_COLUMNS[name]
         constraints = {"key": name in plan.conflict, "required": not column.nullable}
-        return {"name": name, "type": column.type, "provided": True, **constraints, **questions, "sources": []}
+        return {"name": name, "type": column.type, "provided": True, **constraints, **query_facts, "sources": []}
     field = plan.field(name)
     index = plan.fields.index(field)
     return {
@@ -183,7 +183,7 @@ def _describe_column(plan: Plan, name: str) -> dict[str, Any]:
         "on_missing": field.on_missing,
         "on_invalid": field.on_invalid,
         "coalesce": field.coalesce,
-        **questions,
+        **query_facts,
         "sources": [_describe_source(mapping, index) for mapping in plan.mappings],
     }
 

@@ -4,7 +4,7 @@
     output = extractor(table)  # one row per step result: outcome, reasons, rows
     found = newest(extractor.spec, rows(extractor.spec, output))  # as Postgres stores the rows
 
-The input has the columns of `schema`; those but `output_payload` may be missing. Counting `outcome`
+The input has the columns of `schema`; all but `output_payload` may be missing. Counting `outcome`
 gives the account of the spec.
 
 `pyarrow` is an optional part of the installation: importing this raises ArrowMissing without it.
@@ -45,9 +45,9 @@ def rows(spec: str, output: Any) -> Any:
 def newest(spec: str, table: Any) -> Any:
     """Return one row per key from the table of `rows`, as a backfill would store it.
 
-    The newest step result wins; a column with `on_null: keep` keeps an older value; with `on_absent: delete`, rows that
-    the newest step result does not have are left out. All rows of a key have to be in one table: partition by `org_id`,
-    which is part of every key.
+    The newest step result wins; a column with `on_missing: keep` keeps an older value; with `on_absent: delete`, rows
+    that the newest step result does not have are left out. All rows of a key have to be in one table: partition by
+    `org_id`, which is part of every key.
     """
     plan = _find_plan(spec)
     return arrow.Table.from_pylist(list(fold_cells(plan, table.to_pylist())), schema=build_newest_schema(plan))

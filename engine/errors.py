@@ -77,7 +77,9 @@ class EngineError(Exception):
 def suggest_name(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the known name closest to `name`, or all known names when none is close."""
     names = sorted(known)
+    if not names:
+        return "there are none: add it, or leave it out"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean `{close[0]}`?"
-    return "known: " + ", ".join(f"`{known_name}`" for known_name in names) if names else ""
+    return "known: " + ", ".join(f"`{known_name}`" for known_name in names)

@@ -14,10 +14,10 @@ from types import MappingProxyType
 
 from engine.jmespath.path import ELEMENT_ROOTS, CompiledPath
 from engine.research_plan import Research, compile_research
+from engine.spec.enums import NullKey, OnAbsent, OnInvalid, OnMissing
 from engine.spec.models import FieldSpec, Override, Spec
 from engine.spec.operation_paths import list_rows_texts
 from engine.spec.referenced_files import ReferencedFile
-from engine.spec.vocabulary import NullKey, OnAbsent, OnInvalid, OnMissing
 from engine.values.code_versions import compute_version
 from engine.values.column_types import TYPES, ColumnType
 from engine.values.normalizers import NORMALIZERS, Normalizer

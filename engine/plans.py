@@ -29,7 +29,7 @@ def check_project(project: Project) -> Checked:
 
 
 def load_plans(project: Project) -> tuple[Plan, ...]:
-    """Return the plans of the project in the order of their names. Raises SpecErrors with every mistake in them."""
+    """Return the plans of the project in the order of their names. Raises SpecErrors when one has a mistake."""
     return compile_checked(check_project(project))
 
 
@@ -43,14 +43,14 @@ class PortableSpec:
 
 
 def read_texts(project: Project) -> tuple[PortableSpec, ...]:
-    """Return the text of each spec, with the files that it refers to. Raises SpecErrors with every mistake in them."""
+    """Return the text of each spec, with the files that it refers to. Raises SpecErrors when one has a mistake."""
     checked = check_project(project)
     compile_checked(checked)
     return tuple(PortableSpec(source.file, source.text, tuple(source.files.items())) for source, _ in checked.specs)
 
 
 def compile_texts(texts: Sequence[PortableSpec]) -> tuple[Plan, ...]:
-    """Return the plans of specs that came as text. Raises SpecErrors with every mistake in them."""
+    """Return the plans of specs that came as text. Raises SpecErrors when one has a mistake."""
     sources = []
     for portable in texts:
         source = yaml_source.parse_source(portable.text, portable.file)
@@ -60,13 +60,13 @@ def compile_texts(texts: Sequence[PortableSpec]) -> tuple[Plan, ...]:
 
 
 def compile_text(text: str, file: str) -> Plan:
-    """Return the plan of one spec, `file`, that refers to no files. Raises SpecErrors with every mistake in it."""
+    """Return the plan of one spec, `file`, that refers to no files. Raises SpecErrors when it has a mistake."""
     (plan,) = compile_texts([PortableSpec(file, text, ())])
     return plan
 
 
 def compile_checked(checked: Checked) -> tuple[Plan, ...]:
-    """Return the plans of checked specs. Raises SpecErrors with every mistake in them."""
+    """Return the plans of checked specs. Raises SpecErrors when one has a mistake."""
     if checked.diagnostics:
         raise SpecErrors(checked.diagnostics)
     return tuple(

@@ -43,7 +43,7 @@ def _choose_value(research_input: ResearchInput, values: Sequence[Json]) -> Norm
 
 
 def _normalize_value(research_input: ResearchInput, value: Json) -> str:
-    """Return the normalized text of a value, "" if it has none. Raises NormalizeError, naming normalizer and value."""
+    """Return the normalized text of a value, "" if it has none. Raises NormalizeError when a normalizer refuses it."""
     original = value
     for normalizer in research_input.normalizers:
         try:

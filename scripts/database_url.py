@@ -45,7 +45,7 @@ def has_database(project: Project) -> bool:
 def run_in_database(work: Callable[[Connection], Awaitable[T]], org_id: str | None = None) -> T:
     """Run `work` with one connection to the database that `open_database` gives; return its result.
 
-    With `org_id`, an id that no organisation has raises UnknownOrganisation: a mistyped one is not an empty answer.
+    Raises UnknownOrganisation when `org_id` names none, so that a mistyped id is no empty result.
     """
     from engine.store.connection import connect  # psycopg is imported late, so that other commands start fast
     from engine.store.identity import check_organisation

@@ -127,7 +127,8 @@ def main(arguments: list[str] | None = None, app: typer.Typer = app) -> None:
         sys.exit(2 if is_usage_error(error) else 1)
     except OSError as error:
         if error.filename is not None:
-            terminal.print_error(EngineError(f"cannot read or write `{error.filename}`: {error.strerror}"))
+            message = f"cannot read or write `{error.filename}`: {error.strerror}"
+            terminal.print_error(EngineError(message, hint="check the path, and that this user may use it"))
         elif error.errno in _NO_ROOM:
             cause = os.strerror(error.errno).lower()
             terminal.print_error(EngineError(f"cannot write the output: {cause}", hint="write it to another disk"))

@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What most commands import when they need it.
 PRELOADED = (
     *("engine.backfill.run", "engine.backfill.shards", "engine.backfill.coverage", "engine.explain.row"),
-    *("engine.explain.questions", "engine.generate.generators", "engine.generate.files", "engine.orders.listing"),
+    *("engine.explain.key", "engine.generate.generators", "engine.generate.files", "engine.orders.listing"),
     *("engine.orders.collection", "engine.runs.imports", "engine.runs.management", "engine.runs.submissions"),
     *("engine.store.access", "engine.store.export_files", "engine.store.select", "engine.tables.draft_migration"),
     *("engine.tables.migrate", "engine.tables.rebuild", "engine.tables.roles", "engine.verify.repair"),

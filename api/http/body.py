@@ -106,11 +106,11 @@ def decode_value(name: str, text: bytes) -> Json:
     try:
         return loads(text)
     except ExactError as error:
-        raise InvalidBody(f"`{name}`: {error}", field=name) from error
+        raise InvalidBody(f"`{name}`: {error}", field=name, hint=UNSTORABLE_JSON_HINT) from error
 
 
 def _decode_fields(body: bytes) -> dict[str, Raw]:
-    """Split a JSON object into its fields. Raises Fault 422, which says why the body is not a JSON object."""
+    """Split a JSON object into its fields. Raises Fault 422 when the body is not one."""
     try:
         if not body.isascii():
             body.decode()
@@ -162,7 +162,9 @@ def build_unknown_field_fault(
 def _build_syntax_fault(body: bytes, error: msgspec.DecodeError) -> Fault:
     escape = find_unstorable_escape(body)
     if escape and escape != "\\u0000":
-        return InvalidBody(f"the body holds a lone surrogate `{escape}`", code="unstorable_text", hint=UNSTORABLE_HINT)
+        return InvalidBody(
+            f"the body holds a lone surrogate `{escape}`", code="unstorable_text", hint=UNSTORABLE_TEXT_HINT
+        )
     if not body.strip():
         return InvalidBody("the body is empty", code="not_json", hint="send a JSON object")
     message = str(error).removeprefix("JSON is malformed: ")
@@ -170,7 +172,8 @@ def _build_syntax_fault(body: bytes, error: msgspec.DecodeError) -> Fault:
     return InvalidBody(sentence, code="not_json", hint="send a JSON object")
 
 
-UNSTORABLE_HINT = "Postgres stores neither NUL nor half a surrogate pair: remove it, or send U+FFFD instead"
+UNSTORABLE_JSON_HINT = "correct the value: it has to be JSON that a `jsonb` column of Postgres can hold"
+UNSTORABLE_TEXT_HINT = "Postgres stores neither NUL nor half a surrogate pair: remove it, or send U+FFFD instead"
 
 
 def find_unstorable_escape(raw: bytes) -> str | None:

@@ -71,7 +71,7 @@ class BodyRoute(EndpointRoute):
 
     @staticmethod
     async def authenticate(request: Request) -> object:
-        """Authenticate the caller. Raises Fault 401 or 403."""
+        """Authenticate the caller. Raises Fault 401 for an unknown one, and 403 for one without the right."""
         raise NotImplementedError
 
     def build_handler(self) -> Handler:
@@ -90,7 +90,7 @@ class _BoundedRequest(Request):
     """A request with a body of limited size, which may be gzip; the endpoint's model decodes it."""
 
     async def body(self) -> bytes:
-        """Return the body. Raises Fault 413, 415, 422."""
+        """Return the body, decompressed. Raises Fault 413, 415 or 422 as `read_body` does."""
         if not hasattr(self, "_body"):
             self._body = await read_body(self, get_context(self).settings.max_body_bytes)
         return self._body

@@ -28,7 +28,10 @@ agent_router = APIRouter(tags=["agents"], route_class=DocumentRoute)
 #: Not in the OpenAPI document: it is JSON-RPC, and MCP clients discover its tools through the protocol.
 @agent_router.post("/mcp", include_in_schema=False)
 async def answer_agent(request: Request) -> Response:
-    """Pass an agent's request to the SDK, which answers it. Raises Fault 401, 413, 415, 422, 501."""
+    """Pass a tenant's request to the SDK, which answers it.
+
+    Raises Fault 401 for any other caller, 501 when the SDK is not installed, and 413, 415 or 422 as `read_body` does.
+    """
     await find_tenant(request)
     try:
         check_installed()

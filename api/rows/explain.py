@@ -20,9 +20,9 @@ from api.rows import json_schemas
 from api.rows.query_body import build_query_fault, parse_organisation
 from api.rows.spec_router import RowId, SpecRouter, build_missing_row_fault
 from engine.explain.history import DEFAULT_LIMIT, MAX_LIMIT, read_history
+from engine.explain.key import explain_key
 from engine.explain.key_lookup import KeyMatchState, parse_key
 from engine.explain.key_states import KeyState
-from engine.explain.questions import explain_key
 from engine.explain.row import RowState, explain_row
 from engine.generate.type_names import build_type_name
 from engine.plan import Plan

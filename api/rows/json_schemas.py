@@ -77,7 +77,7 @@ def build_query_body_schema(plan: Plan) -> dict[str, Any]:
     body = _build_object(
         {
             **build_filter_schemas(plan),
-            **_build_question_schemas(plan),
+            **_build_query_option_schemas(plan),
             # Without `default`, since generated clients treat a property that has one as required.
             "limit": {
                 "type": ["integer", "null"],
@@ -108,7 +108,7 @@ def build_query_body_schema(plan: Plan) -> dict[str, Any]:
 
 def build_export_body_schema(plan: Plan) -> dict[str, Any]:
     """Build the schema of an export's request body: a query without limit, offset, cursor and count."""
-    body = _build_object({**build_filter_schemas(plan), **_build_question_schemas(plan)}, [])
+    body = _build_object({**build_filter_schemas(plan), **_build_query_option_schemas(plan)}, [])
     return _name_schema(plan, "Export", body)
 
 
@@ -117,7 +117,7 @@ def _name_schema(plan: Plan, kind: str, schema: Mapping[str, Any]) -> NamedSchem
     return NamedSchema(build_type_name(plan, kind), schema)
 
 
-def _build_question_schemas(plan: Plan) -> dict[str, Any]:
+def _build_query_option_schemas(plan: Plan) -> dict[str, Any]:
     """Return the schemas of a query's options besides filters and paging: `q`, `order`, `fields`, `org_id`."""
     names = list_order_columns(plan)
     search = {

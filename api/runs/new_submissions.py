@@ -9,6 +9,7 @@ from pydantic import Field, StrictBool
 
 from api.auth import Caller
 from api.context import Context
+from api.http.body import UNSTORABLE_JSON_HINT
 from api.http.errors import Fault, InvalidBody
 from api.http.models import Body, Id
 from api.http.traces import current_traceparent
@@ -114,7 +115,7 @@ def _encode_json(value: Any) -> RawJson:
     try:
         return RawJson(exact_json.dumps(value))
     except ExactError as error:
-        raise InvalidBody(error.message) from error
+        raise InvalidBody(error.message, hint=UNSTORABLE_JSON_HINT) from error
 
 
 def _build_step_snapshot(position: int, step: SubmittedStep) -> dict[str, Any]:

@@ -147,7 +147,7 @@ async def record_refusal(body: Refusal, context: AppContext, org_id: NamedOrgani
 
 
 @router.post("/unknown", summary="Record that it is unknown whether an order was accepted", response_model=Data[Facts])
-async def record_doubt(body: Refusal, context: AppContext, org_id: NamedOrganisation) -> Response:
+async def record_unknown_outcome(body: Refusal, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Record that it is unknown whether the provider accepted an order; return the order."""
     async with context.connection() as connection:
         order = await orders.record_unknown_outcome(connection, body.order_id, body.message, org_id, holder=body.holder)

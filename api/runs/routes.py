@@ -92,7 +92,7 @@ class Heartbeat(Body):
     ] = False
 
 
-class QueueQuestion(Body):
+class QueueRequest(Body):
     """A request for the counts of the queue: of the organisation in the header, or of all."""
 
 
@@ -190,7 +190,7 @@ async def claim_run(body: Claim, context: AppContext, org_id: NamedOrganisation)
     summary="Count the runs that are queued, leased or at Trigger.dev",
     response_model=Data[Facts],
 )
-async def read_queue(body: QueueQuestion, context: AppContext, org_id: NamedOrganisation) -> Response:
+async def read_queue(body: QueueRequest, context: AppContext, org_id: NamedOrganisation) -> Response:
     """Return how many runs are queued, leased or at Trigger.dev, and how many orders have no answer yet."""
     async with context.connection() as connection:
         return build_data_response(await runs.read_queue(connection, org_id))

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from api.auth import Caller
 from api.context import Context
 from api.dependencies import AppContext, Spender, Tenant, find_spender, require_internal
-from api.http.body import UNSTORABLE_HINT
+from api.http.body import UNSTORABLE_TEXT_HINT
 from api.http.errors import Fault, InvalidBody
 from api.http.models import Data, DataWithMeta, Id, Omittable
 from api.http.openapi import describe_errors
@@ -70,7 +70,7 @@ async def create_submission(
     key = check_idempotency_key(idempotency_key)
     if body.replaced:
         message = "the body holds a NUL or half a surrogate pair"
-        raise InvalidBody(message, code="unstorable_text", hint=UNSTORABLE_HINT)
+        raise InvalidBody(message, code="unstorable_text", hint=UNSTORABLE_TEXT_HINT)
     ceiling = compute_ceiling(context, body)
     if body.dry_run:
         return build_data_response(msgspec.json.encode({"dry_run": True, **ceiling.as_dict()}), ceiling.as_dict())

@@ -30,10 +30,10 @@ from engine.backfill.staging import StagingStatements
 from engine.backfill.versions import check_present_version
 from engine.backfill.writer import FoldWriter
 from engine.plan import Plan
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.fold import Contributor, UnitFold
 from engine.rows.keys import build_key
 from engine.rows.outcomes import Outcome
-from engine.rows.reading import Reading
 from engine.rows.steps import Step
 from engine.rows.units import Unit
 from engine.sql import merge
@@ -50,19 +50,21 @@ class BatchFold:
     To fold is to compute a row from everything that step results give for its key: the newest wins.
     """
 
-    reading: Reading
+    fetch_plan: FetchPlan
     staging: StagingStatements
     removal: RemovalStatements
     preview: Preview | None
 
     @classmethod
-    def build(cls, reading: Reading, preview: Preview | None = None) -> BatchFold:
+    def build(cls, fetch_plan: FetchPlan, preview: Preview | None = None) -> BatchFold:
         """Build the statements of a plan. `preview`, if given, collects what each batch changes."""
-        return cls(reading, StagingStatements.build(reading, preview), RemovalStatements.build(reading.plan), preview)
+        return cls(
+            fetch_plan, StagingStatements.build(fetch_plan, preview), RemovalStatements.build(fetch_plan.plan), preview
+        )
 
     @property
     def plan(self) -> Plan:
-        return self.reading.plan
+        return self.fetch_plan.plan
 
     async def fold_with_retry(
         self,
@@ -137,7 +139,7 @@ class BatchFold:
         return folds
 
     async def _read_missing(self, connection: Connection, folds: Sequence[UnitFold]) -> None:
-        await read_missing_steps(connection, self.reading, folds)
+        await read_missing_steps(connection, self.fetch_plan, folds)
 
     async def _record_steps(self, connection: Connection, steps: Sequence[Step], again: bool) -> None:
         if not steps:

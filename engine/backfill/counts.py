@@ -25,8 +25,8 @@ async def count_by_organisation(
 async def count_left(connection: Connection, plan: Plan, scope: Scope, shard: Shard = _WHOLE) -> int:
     """Return how many step results are pending in the organisations and runs that a scope selects.
 
-    They are counted by the ledger where `pending_results` has entries of an organisation: while another process adds
-    the history of a new version to that table, it may hold step results that were recorded a moment ago.
+    Where `pending_results` has entries of an organisation, its step results are counted by the ledger: the table may
+    name some that were recorded a moment ago, while another process adds the history of a new version to it.
     """
     scope = replace(scope, all=False, rejected=False)
     counts = await count_by_organisation(connection, plan, scope, shard)

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.backfill.versions import is_queued
 from engine.plan import Plan
-from engine.rows.accounts import ELEMENT_COUNTS, Account, count_outcomes
+from engine.rows.accounts import ELEMENT_COUNTS, Account, report_outcomes
 from engine.sql import coverage
 from engine.store.connection import Connection, fetch_rows
 from engine.store.errors import wrap_errors
@@ -23,11 +23,9 @@ async def fetch_coverage(
 ) -> list[dict[str, Any]]:
     """Return the account of each spec and organisation that has found step results, as JSON objects.
 
-    Without `org_ids` those of all organisations.
-
-    Their numbers are `found`, the count of each outcome, `pending`, those of the elements, and `stale_rows`. `found` is
-    the sum of recorded and queued step results; the pending ones of a spec that does not queue them are counted in the
-    step results instead. Raises StoreUnavailable.
+    Without `org_ids` those of all organisations. An account has `found`, the count of each outcome, `pending`, the
+    counts of elements, and `stale_rows`. `found` is the sum of recorded and queued step results; the pending ones of a
+    spec that does not queue them are counted in the step results instead.
     """
     if not plans or org_ids == []:
         return []
@@ -38,7 +36,7 @@ async def fetch_coverage(
 
 
 async def fetch_account(connection: Connection, plan: Plan) -> Account:
-    """Return the account of a spec over all organisations, with its reasons. Raises StoreUnavailable."""
+    """Return the account of a spec over all organisations, with its reasons."""
     result = Account(plan.name)
     for account in (await _fetch_accounts(connection, [plan], None)).values():
         result.found += account.found
@@ -118,7 +116,7 @@ def _report_account(org: str, account: Account) -> dict[str, Any]:
         "spec": account.spec,
         "org_id": org,
         "found": account.found,
-        **count_outcomes(account.outcomes),
+        **report_outcomes(account.outcomes),
         "pending": account.pending,
         **{name: account.elements[name] for name in ELEMENT_COUNTS},
         "stale_rows": account.stale_rows,
@@ -130,7 +128,7 @@ async def list_results_by_outcome(
 ) -> list[dict[str, Any]]:
     """Return the newest step results of a plan that have `outcome`, with the ledger's reasons.
 
-    `outcome` may also be `pending`, or `refused` for those with refused elements. Raises StoreUnavailable.
+    `outcome` may also be `pending`, or `refused` for those with refused elements.
     """
     async with wrap_errors():
         queued = await is_queued(connection, plan)

@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.backfill.reader import FETCH_SIZE, choose_fetch_size, extract_step, measure_rows
 from engine.plan import Plan
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.fill_rates import FillRates
-from engine.rows.reading import Reading
 from engine.sql import step_results
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection
@@ -18,7 +18,7 @@ from engine.store.errors import wrap_errors
 async def fetch_fill_rates(connection: Connection, plans: Sequence[Plan], org_id: str | None) -> list[dict[str, Any]]:
     """Return the fill rates of each spec and organisation that has found step results; only of `org_id` if given.
 
-    Extracts the rows of all those step results, which reads all their documents. Raises StoreUnavailable.
+    Extracts the rows of all those step results, which reads all their documents.
     """
     reports = []
     for plan in plans:
@@ -39,15 +39,15 @@ async def fetch_fill_rates(connection: Connection, plans: Sequence[Plan], org_id
 
 
 async def _count_values(connection: Connection, plan: Plan, org_id: str | None) -> dict[str, FillRates]:
-    reading = Reading(plan)
+    fetch_plan = FetchPlan(plan)
     scope = Scope(org_ids=[org_id] if org_id else [], all=True)
-    statement = step_results.build_step_results_statement(reading, scope)
+    statement = step_results.build_step_results_statement(fetch_plan, scope)
     rates: dict[str, FillRates] = {}
     async with connection.transaction(), connection.cursor(name="dex_fill_rates") as cursor:
         await cursor.execute(*statement)
         size = FETCH_SIZE
         while rows := await cursor.fetchmany(size):
-            for step in (extract_step(reading, row) for row in rows):
+            for step in (extract_step(fetch_plan, row) for row in rows):
                 rates.setdefault(step.org_id, FillRates(plan)).add_extraction(step.extraction)
             size = choose_fetch_size(len(rows), measure_rows(rows), FETCH_SIZE)
     return rates

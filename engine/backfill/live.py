@@ -17,10 +17,10 @@ from engine.backfill.reader import fetch_steps
 from engine.backfill.versions import SpecOutdated
 from engine.columns import list_columns, list_document_columns
 from engine.plan import Plan
-from engine.rows.extract import HELD, Reason, Row
+from engine.rows.extract import COPIED, Reason, Row
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.keys import build_key
 from engine.rows.outcomes import Outcome
-from engine.rows.reading import Reading
 from engine.rows.steps import Step
 from engine.sql import step_upsert
 from engine.sql.identifiers import Statement
@@ -62,9 +62,9 @@ class LiveUpsert:
 
     @classmethod
     def build(cls, plan: Plan) -> LiveUpsert:
-        reading = Reading(plan)
-        compare_sql = step_upsert.build_compare_documents_sql(reading)
-        return cls(Upsert.build(plan), BatchFold.build(reading), build_stored_rows_sql(plan), compare_sql)
+        fetch_plan = FetchPlan(plan)
+        compare_sql = step_upsert.build_compare_documents_sql(fetch_plan)
+        return cls(Upsert.build(plan), BatchFold.build(fetch_plan), build_stored_rows_sql(plan), compare_sql)
 
     @property
     def plan(self) -> Plan:
@@ -129,7 +129,7 @@ class LiveUpsert:
         Returns None when it was deleted, or when it kept changing before it could be locked.
         """
         for _ in range(_MAX_ATTEMPTS):
-            steps = await fetch_steps(connection, self.fold.reading, [step_id])
+            steps = await fetch_steps(connection, self.fold.fetch_plan, [step_id])
             recorded = await self.fold.fold_with_retry(connection, steps, again=False, lock_timeout=_LOCK_TIMEOUT)
             if recorded:
                 return recorded[0]
@@ -201,10 +201,12 @@ class LiveUpsert:
         differing = [
             column.name
             for column in self.plan.fields
-            if extracted[column.name] is not HELD and not _is_equal(posted.get(column.name), extracted[column.name])
+            if extracted[column.name] is not COPIED and not _is_equal(posted.get(column.name), extracted[column.name])
         ]
-        if any(value is HELD for value in extracted.values()):
-            values = {column.name: wrap_document(posted.get(column.name)) for column in self.fold.reading.held_fields}
+        if any(value is COPIED for value in extracted.values()):
+            values = {
+                column.name: wrap_document(posted.get(column.name)) for column in self.fold.fetch_plan.copied_fields
+            }
             row = await fetch_row(connection, self.compare_sql, {**values, "Step": step.id})
             # There is no row where the step result was deleted meanwhile.
             differing += [name for name, differs in zip(values, row or (), strict=False) if differs]

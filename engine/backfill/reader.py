@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import replace
 from typing import Final
 
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.fold import UnitFold
-from engine.rows.reading import Reading
 from engine.rows.steps import Step, build_step
 from engine.rows.stored_result import StepResultRow, extract_stored_result
 from engine.rows.units import Unit
@@ -25,16 +25,16 @@ _MOST_STEPS: Final = 500
 _FETCH_BYTES: Final = 2_000_000
 
 
-async def fetch_steps(connection: Connection, reading: Reading, ids: Sequence[str]) -> list[Step]:
-    """Return those of the step results `ids` that are `found`, with their rows extracted. Raises psycopg's errors."""
-    return [extract_step(reading, row) for row in await fetch_results(connection, reading, ids)]
+async def fetch_steps(connection: Connection, fetch_plan: FetchPlan, ids: Sequence[str]) -> list[Step]:
+    """Return those of the step results `ids` that are `found`, with their rows extracted."""
+    return [extract_step(fetch_plan, row) for row in await fetch_results(connection, fetch_plan, ids)]
 
 
-async def fetch_results(connection: Connection, reading: Reading, ids: Sequence[str]) -> list[StepResultRow]:
-    """Return those of the step results `ids` that are `found`, as they are stored. Raises psycopg's errors."""
+async def fetch_results(connection: Connection, fetch_plan: FetchPlan, ids: Sequence[str]) -> list[StepResultRow]:
+    """Return those of the step results `ids` that are `found`, as they are stored."""
     if not ids:
         return []
-    statement = step_results.build_step_results_statement(reading, Scope(step_ids=ids, all=True))
+    statement = step_results.build_step_results_statement(fetch_plan, Scope(step_ids=ids, all=True))
     return await fetch_rows(connection, *statement)
 
 
@@ -51,7 +51,7 @@ def measure_rows(rows: Sequence[StepResultRow]) -> int:
     return sum(len(row[8] or "") for row in rows)
 
 
-async def read_missing_steps(connection: Connection, reading: Reading, folds: Sequence[UnitFold]) -> None:
+async def read_missing_steps(connection: Connection, fetch_plan: FetchPlan, folds: Sequence[UnitFold]) -> None:
     """Read the step results from which the rows of `folds` are computed, newest first, until no more are needed.
 
     A newer step result may make older ones unnecessary, so the first round reads one per fold, and each further round
@@ -63,21 +63,21 @@ async def read_missing_steps(connection: Connection, reading: Reading, folds: Se
         if not missing:
             return
         unread = {contributor.step_id for _, contributor in missing} - steps.keys()
-        async for step in stream_steps(connection, reading, sorted(unread)):
+        async for step in stream_steps(connection, fetch_plan, sorted(unread)):
             steps[step.id] = _keep_rows(step, units)
         for fold, contributor in missing:
             fold.attach_step(contributor, steps.get(contributor.step_id))
         limit *= 2
 
 
-async def stream_steps(connection: Connection, reading: Reading, ids: Sequence[str]) -> AsyncIterator[Step]:
+async def stream_steps(connection: Connection, fetch_plan: FetchPlan, ids: Sequence[str]) -> AsyncIterator[Step]:
     """Yield those of the step results `ids` that are `found`, extracted, a few documents at a time.
 
-    They come in the order of (recorded_at, id) if `ids` has that order. Raises psycopg's errors.
+    They come in the order of (recorded_at, id) if `ids` has that order.
     """
     size, place = FIRST_SIZE, 0
     while place < len(ids):
-        steps = await fetch_steps(connection, reading, ids[place : place + size])
+        steps = await fetch_steps(connection, fetch_plan, ids[place : place + size])
         place += size
         for step in steps:
             yield step
@@ -93,12 +93,12 @@ def _keep_rows(step: Step, units: Set[Unit]) -> Step:
     return replace(step, units=known, extraction=replace(step.extraction, rows=rows))
 
 
-def extract_step(reading: Reading, row: StepResultRow) -> Step:
+def extract_step(fetch_plan: FetchPlan, row: StepResultRow) -> Step:
     """Extract the rows of one stored step result (the columns of `build_step_results_statement`); never raise."""
     step_id, org_id, submission_id, run_id, _, _, recorded_at, version, parts, *_ = row
     return build_step(
-        reading.plan,
-        extract_stored_result(reading, row),
+        fetch_plan.plan,
+        extract_stored_result(fetch_plan, row),
         org_id=org_id,
         size=len(parts or ""),
         id=step_id,

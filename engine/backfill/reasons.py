@@ -25,10 +25,7 @@ _NAMES: Final = ("outcome", "code", "field", "count", "message", "step_result_id
 async def count_reasons(
     connection: Connection, plans: Sequence[Plan], org_id: str
 ) -> Mapping[str, list[dict[str, Any]]]:
-    """Return the reasons of each spec, the most frequent first, each with its count and one example.
-
-    Raises StoreUnavailable.
-    """
+    """Return the reasons of each spec, the most frequent first, each with its count and one example."""
     statement = build_reason_counts_statement(plans, org_id, _MOST_REASONS)
     async with wrap_errors():
         (rows,) = await run_as_tenant(connection, org_id, [statement])
@@ -41,10 +38,7 @@ async def count_reasons(
 
 
 async def list_step_results(connection: Connection, plan: Plan, wanted: StepFilter) -> list[bytes]:
-    """Return the newest step results that match the filter `wanted`, each as JSON text.
-
-    Raises StoreUnavailable.
-    """
+    """Return the newest step results that match the filter `wanted`, each as JSON text."""
     statement = build_steps_statement(plan, wanted)
     async with wrap_errors():
         (rows,) = await run_as_tenant(connection, wanted.org_id, [statement])
@@ -52,10 +46,7 @@ async def list_step_results(connection: Connection, plan: Plan, wanted: StepFilt
 
 
 async def count_pending(connection: Connection, plans: Sequence[Plan], org_id: str) -> list[dict[str, Any]]:
-    """Return, per spec, how many step results are pending and when the oldest of them was recorded.
-
-    Raises StoreUnavailable.
-    """
+    """Return, per spec, how many step results are pending and when the oldest of them was recorded."""
     async with wrap_errors():
         statements = [build_pending_statement(plan, org_id, queued=await is_queued(connection, plan)) for plan in plans]
         results = await run_as_tenant(connection, org_id, statements)

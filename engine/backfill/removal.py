@@ -15,7 +15,7 @@ from engine.rows.fold import UnitFold
 from engine.rows.outcomes import ExtractionOutcome, Outcome
 from engine.rows.steps import Step
 from engine.rows.units import Unit, build_unit, get_unit_fields
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 from engine.sql import lineage
 from engine.store.connection import Connection, fetch_rows
 

@@ -34,15 +34,15 @@ from engine.backfill.versions import SpecOutdated, is_queued, queue_history, reg
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.rows.accounts import Account
-from engine.rows.extract import HELD
-from engine.rows.reading import Reading
+from engine.rows.extract import COPIED
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step, assign_writer
 from engine.rows.stored_result import StepResultRow
 from engine.sql import merge, step_results
 from engine.sql.step_results import Scope
+from engine.store.concurrency import run_concurrently
 from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import StoreRefused, wrap_errors
-from engine.store.tasks import run_concurrently
 
 #: Seconds that a transaction of the reader lasts.
 _READ_SECONDS: Final = 5.0
@@ -97,7 +97,7 @@ async def run_backfill(
             one_writer = dry_run or plan.many or result.account.found <= batch_size
             writer_count = 1 if one_writer else _WRITER_COUNT
             writers = [await stack.enter_async_context(await connect(dsn)) for _ in range(writer_count)]
-            stream = _Stream(Reading(plan), scope, preview, batch_size, dry_run, result, progress)
+            stream = _Stream(FetchPlan(plan), scope, preview, batch_size, dry_run, result, progress)
             if result.account.found:
                 await stream.process_scope(reader, writers)
             await fold_stale_rows(writers[0], stream.fold, scope.org_ids, dry_run=dry_run)
@@ -116,7 +116,7 @@ async def repair_run(connection: Connection, plans: Sequence[Plan], pipeline_run
     """Backfill the step results of one run, without the spec's lock; return an Account for each spec that has any.
 
     An error of one spec (its table does not fit, another version is the present one) does not stop the others: its
-    Account counts its step results as pending and has the error. Raises StoreUnavailable.
+    Account counts its step results as pending and has the error.
     """
     accounts = []
     for plan in plans:
@@ -137,13 +137,13 @@ async def build_pending_account(connection: Connection, plan: Plan, error: Engin
 
 
 async def _repair_plan(connection: Connection, plan: Plan, scope: Scope) -> Account:
-    reading = Reading(plan)
-    statement = step_results.build_step_results_statement(reading, scope)
+    fetch_plan = FetchPlan(plan)
+    statement = step_results.build_step_results_statement(fetch_plan, scope)
     rows = await fetch_rows(connection, *statement)
     account = Account(plan.name, found=len(rows))
     if rows:
-        steps = [extract_step(reading, row) for row in rows]
-        fold = BatchFold.build(reading)
+        steps = [extract_step(fetch_plan, row) for row in rows]
+        fold = BatchFold.build(fetch_plan)
         steps = await fold.fold_with_retry(connection, steps, again=False, lock_timeout=_REPAIR_LOCK_TIMEOUT)
         account.record_steps(steps)
     return account
@@ -174,7 +174,7 @@ class _Stream:
 
     def __init__(
         self,
-        reading: Reading,
+        fetch_plan: FetchPlan,
         scope: Scope,
         preview: Preview | None,
         batch_size: int,
@@ -182,9 +182,9 @@ class _Stream:
         result: BackfillResult,
         progress: Progress,
     ) -> None:
-        self.reading = reading
+        self.fetch_plan = fetch_plan
         self.scope = scope
-        self.fold = BatchFold.build(reading, preview)
+        self.fold = BatchFold.build(fetch_plan, preview)
         self.preview = preview
         self.batch_size = batch_size
         self.dry_run = dry_run
@@ -214,7 +214,7 @@ class _Stream:
         """Fetch step results in one transaction of some seconds; return what is left to fetch, None at the end."""
         clock = asyncio.get_running_loop().time
         ends, size, left = clock() + _READ_SECONDS, FIRST_SIZE, scope.limit
-        statement = step_results.build_step_results_statement(self.reading, scope)
+        statement = step_results.build_step_results_statement(self.fetch_plan, scope)
         async with reader.transaction(), reader.cursor(name="dex_backfill") as cursor:
             await cursor.execute(*statement)
             while rows := await cursor.fetchmany(size):
@@ -234,7 +234,7 @@ class _Stream:
             for number, row in enumerate(rows):
                 if number % _STEPS_IN_A_ROW == 0:
                     await asyncio.sleep(0)
-                step = extract_step(self.reading, row)
+                step = extract_step(self.fetch_plan, row)
                 if self.preview:
                     self.preview.fill_rates.add_extraction(step.extraction)
                 writer = assign_writer(step, len(batches)) if len(batches) > 1 else 0
@@ -261,5 +261,5 @@ def _collect_sample(sample: list[dict[str, Any]], steps: Sequence[Step]) -> None
     """Add rows of `steps` to `sample` until it is full; a document that stays in Postgres is shown as a placeholder."""
     for step in steps:
         for row in step.extraction.rows[: _SAMPLE_SIZE - len(sample)]:
-            values = {name: str(value) if value is HELD else value for name, value in row.items()}
+            values = {name: str(value) if value is COPIED else value for name, value in row.items()}
             sample.append({"step_result_id": step.id, "outcome": step.outcome, **values})

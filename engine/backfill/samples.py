@@ -27,7 +27,7 @@ class Samples:
 
 
 async def sample_columns(connection: Connection, plan: Plan, org_id: str, limit: int) -> Samples:
-    """Evaluate every path of the plan on an organisation's newest `limit` step results. Raises StoreUnavailable."""
+    """Evaluate every path of the plan on an organisation's newest `limit` step results."""
     async with wrap_errors():
         (rows,) = await run_as_tenant(connection, org_id, [build_newest_statement(plan, org_id, limit)])
     return Samples(len(rows), count_values_by_column(plan, _trace_steps(plan, org_id, rows)))

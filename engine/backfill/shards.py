@@ -22,7 +22,7 @@ from engine.backfill.stale_rows import count_stale, fold_stale_rows
 from engine.backfill.versions import queue_history, register_unknown_version
 from engine.plan import Plan
 from engine.rows.accounts import Account
-from engine.rows.reading import Reading
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.shards import Shard
 from engine.rows.steps import BATCH_SIZE, BatchBuilder, Step
 from engine.sql import merge, step_results
@@ -53,7 +53,7 @@ async def run_shard(
     `note_large` is called for each organisation with more step results than a shard's fair share (all / N). Step
     results that another process recorded meanwhile count neither as found nor as pending. Raises as `run_backfill`.
     """
-    reading = Reading(plan)
+    fetch_plan = FetchPlan(plan)
     async with wrap_errors(), await connect(dsn) as connection:
         if not dry_run:
             await register_unknown_version(connection, plan)
@@ -64,10 +64,10 @@ async def run_shard(
             await _note_large_organisations(connection, plan, scope, shard, note_large)
         result = BackfillResult(Account(plan.name, found=sum(own.values())))
         progress(result.account)
-        fold = BatchFold.build(reading)
+        fold = BatchFold.build(fetch_plan)
         for org_id in own:
             async for batch in _stream_batches(
-                connection, reading, org_id, replace(scope, org_ids=[org_id]), batch_size
+                connection, fetch_plan, org_id, replace(scope, org_ids=[org_id]), batch_size
             ):
                 steps = await fold.fold_with_retry(
                     connection, batch, again=scope.all, dry_run=dry_run, is_flushed=False
@@ -82,7 +82,7 @@ async def run_shard(
 
 
 async def fetch_organisations(dsn: str, shard: Shard) -> list[str]:
-    """Return the organisations of a shard. Raises StoreUnavailable."""
+    """Return the organisations of a shard."""
     async with wrap_errors(), await connect(dsn) as connection:
         rows = await fetch_rows(connection, "select id::text from orgs order by id")
     return [org_id for (org_id,) in rows if shard.holds_organisation(org_id)]
@@ -100,13 +100,13 @@ async def _note_large_organisations(
 
 
 async def _stream_batches(
-    connection: Connection, reading: Reading, org_id: str, scope: Scope, batch_size: int
+    connection: Connection, fetch_plan: FetchPlan, org_id: str, scope: Scope, batch_size: int
 ) -> AsyncIterator[Sequence[Step]]:
     """Yield the step results of one organisation in batches, oldest first, with no transaction open between them."""
     builder = BatchBuilder(batch_size)
-    while ids := await _fetch_page(connection, reading.plan, org_id, scope):
+    while ids := await _fetch_page(connection, fetch_plan.plan, org_id, scope):
         scope = replace(scope, after=(ids[-1][1], ids[-1][0]))
-        async for step in stream_steps(connection, reading, [step_id for step_id, _ in ids]):
+        async for step in stream_steps(connection, fetch_plan, [step_id for step_id, _ in ids]):
             if batch := builder.add_step(step):
                 yield batch
     if batch := builder.take_batch():

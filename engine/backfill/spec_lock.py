@@ -25,7 +25,7 @@ async def hold_spec_lock(
 ) -> None:
     """Wait until no other backfill of the spec runs, then hold its lock until `stack` is closed.
 
-    `waiting` is called once, if another backfill holds the lock. Raises psycopg's errors, StoreUnavailable.
+    `waiting` is called once, if another backfill holds the lock.
     """
     holder, is_told = connection, False
     if connection.behind_pooler:

@@ -13,9 +13,9 @@ from typing import Any
 
 from engine.backfill.preview import Preview
 from engine.plan import Plan
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.fold import FoldedRow, RowResult
 from engine.rows.outcomes import Outcome
-from engine.rows.reading import Reading
 from engine.sql import merge
 from engine.store.connection import Connection, fetch_rows
 
@@ -29,7 +29,7 @@ class StagingStatements:
 
     plan: Plan
     create_sql: str
-    empty_sql: str
+    clear_sql: str
     copy_sql: str
     lookup_sql: str
     insert_sql: str
@@ -39,17 +39,17 @@ class StagingStatements:
     preview: Preview | None
 
     @classmethod
-    def build(cls, reading: Reading, preview: Preview | None) -> StagingStatements:
+    def build(cls, fetch_plan: FetchPlan, preview: Preview | None) -> StagingStatements:
         return cls(
-            plan=reading.plan,
-            create_sql=merge.build_staging_table_sql(reading),
-            empty_sql=merge.build_empty_staging_sql(reading),
-            copy_sql=merge.build_copy_sql(reading),
-            lookup_sql=merge.build_lookup_sql(reading),
-            insert_sql=merge.build_insert_sql(reading),
-            update_sql=merge.build_update_sql(reading),
-            delete_misplaced_sql=merge.build_delete_misplaced_sql(reading.plan),
-            snapshot_sql=merge.build_snapshot_sql(reading),
+            plan=fetch_plan.plan,
+            create_sql=merge.build_staging_table_sql(fetch_plan),
+            clear_sql=merge.build_clear_staging_sql(fetch_plan),
+            copy_sql=merge.build_copy_sql(fetch_plan),
+            lookup_sql=merge.build_lookup_sql(fetch_plan),
+            insert_sql=merge.build_insert_sql(fetch_plan),
+            update_sql=merge.build_update_sql(fetch_plan),
+            delete_misplaced_sql=merge.build_delete_misplaced_sql(fetch_plan.plan),
+            snapshot_sql=merge.build_snapshot_sql(fetch_plan),
             preview=preview,
         )
 

@@ -13,9 +13,9 @@ from engine.plan import Plan
 from engine.rows.accounts import Account
 from engine.sql import versions
 from engine.sql.step_results import Scope
+from engine.store.concurrency import run_concurrently
 from engine.store.connection import connect, fetch_value
 from engine.store.errors import StoreRefused, wrap_errors
-from engine.store.tasks import run_concurrently
 
 T = TypeVar("T")
 #: The number of specs swept concurrently: while Postgres writes for one, Python extracts for another.
@@ -33,7 +33,7 @@ async def sweep_specs(dsn: str, plans: Sequence[Plan]) -> list[Account]:
     """Backfill the pending step results of each plan; return the Account of each that had some or could not be swept.
 
     A spec is skipped while another backfill of it runs, and while its present version is not the plan's: only a
-    deployment registers versions. Raises StoreUnavailable.
+    deployment registers versions.
     """
     accounts = await map_specs(lambda plan: _sweep_spec(dsn, plan), plans)
     return [account for account in accounts if account is not None]

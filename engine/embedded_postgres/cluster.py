@@ -79,7 +79,8 @@ def create_cluster(cluster: Path, programs: Path, user: OsUser, logins: str, *, 
     )
     if result.returncode != 0:
         raise EmbeddedError(
-            f"`{command[0]}` could not make a cluster: {result.stderr.strip() or result.stdout.strip()}"
+            f"`{command[0]}` could not make a cluster: {result.stderr.strip() or result.stdout.strip()}",
+            hint="correct what it names, or name a server in `DATABASE_URL`",
         )
     (unfinished / "pg_hba.conf").write_text(HBA_RULES)
     (unfinished / "pg_ident.conf").write_text(logins)

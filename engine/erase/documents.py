@@ -64,7 +64,7 @@ class SubjectColumns:
             path = mapping.paths[place]
             if column.type.name != "text" or path is None or not path.roots.isdisjoint(ELEMENT_ROOTS):
                 continue
-            names = ([column.name] if column.name in identity else []) + list_leaves(path)
+            names = ([column.name] if column.name in identity else []) + list_top_keys(path)
             if role := next((role for name in names if (role := find_role(self.kind, name))), None):
                 yield place, role
 
@@ -108,12 +108,12 @@ def _list_own_keys(kind: SubjectKind, research: Research) -> set[str]:
     keys: set[str] = set()
     for research_input in research.inputs:
         if is_own_key(kind, research_input.name):
-            keys |= {research_input.name, *(leaf for path in research_input.paths for leaf in list_leaves(path))}
+            keys |= {research_input.name, *(leaf for path in research_input.paths for leaf in list_top_keys(path))}
             keys |= {name for name, path in research.output if path.reads == {("inputs", research_input.name)}}
     return keys
 
 
-def list_leaves(path: CompiledPath) -> list[str]:
+def list_top_keys(path: CompiledPath) -> list[str]:
     """Return the names of the top-level keys that a path reads: `[domain, site]` for `output.domain || context.site`.
 
     The words of a name tell whether the path reads whom to erase. Alternatives that lead deeper (`output.company.name`)

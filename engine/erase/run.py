@@ -25,7 +25,7 @@ from engine.erase.scrub import DocumentScrub
 from engine.erase.search import Findings, SubjectSearch
 from engine.erase.subject import Subject, build_text_pattern
 from engine.plan import Plan
-from engine.rows.reading import Reading
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.steps import Step
 from engine.rows.units import Unit
 from engine.runs.management import cancel_runs
@@ -210,10 +210,10 @@ class _Removal:
         await self.connection.execute(erase.MARK_UNITS_SQL, keys)
         await self.connection.execute(erase.DELETE_FOREIGN_STALE_SQL, keys)
         for plan in self.search.stored:
-            reading = Reading(plan)
-            fold = BatchFold.build(reading)
+            fetch_plan = FetchPlan(plan)
+            fold = BatchFold.build(fetch_plan)
             for start in range(0, len(changed), _BATCH_SIZE):  # first, so that their rows keep their ids
-                steps = await fetch_steps(self.connection, reading, changed[start : start + _BATCH_SIZE])
+                steps = await fetch_steps(self.connection, fetch_plan, changed[start : start + _BATCH_SIZE])
                 if steps:
                     await self._fold_batch(fold, steps)
             stale = sorted((unit for spec, unit in units if spec == plan.name), key=lambda unit: unit.id)
@@ -221,7 +221,7 @@ class _Removal:
                 await self._fold_batch(fold, (), stale[start : start + _BATCH_SIZE])
 
     async def _fold_batch(self, fold: BatchFold, steps: Sequence[Step], stale: Sequence[Unit] = ()) -> None:
-        for sql in (fold.staging.create_sql, fold.staging.empty_sql):  # all batches are folded in one transaction
+        for sql in (fold.staging.create_sql, fold.staging.clear_sql):  # all batches are folded in one transaction
             await self.connection.execute(sql)
         await fold.fold_batch(self.connection, steps, stale, again=False, is_trial=self.dry_run)
 

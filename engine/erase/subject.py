@@ -163,7 +163,10 @@ class Subject:
 
 
 def read_person(text: str) -> Subject:
-    """Return the person named by a full name or a profile URL. Raises UnknownSubject for a blank or a site's URL."""
+    """Return the person named by a full name or a profile URL.
+
+    Raises UnknownSubject for a blank text, and for the URL of a site instead of a profile.
+    """
     if not text.strip():
         raise UnknownSubject("the person is blank", hint="write a name, or the URL of a LinkedIn profile")
     if re.search(r"://|^www\.|\.com/|/in/", text.strip(), re.IGNORECASE):

@@ -85,7 +85,6 @@ async def explain_absence(
     """Return why a key of the organisation has no row, according to the newest step results about it.
 
     `plans` are all plans of the project: their research inputs tell which key an unfinished step is about.
-    Raises StoreUnavailable.
     """
     matcher = KeyMatcher.from_plans(plan, plans)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
@@ -101,11 +100,11 @@ async def explain_absence(
 async def _list_steps(connection: Connection, matcher: KeyMatcher, org_id: str, key: PartialKey) -> list[FoundStep]:
     """Return the step results about the key that gave no row, only some rows, or rows for other keys of a list."""
     plan = matcher.plan
-    statement = build_candidates_statement(plan, matcher.reading, org_id, _MOST_CANDIDATES)
+    statement = build_candidates_statement(plan, matcher.fetch_plan, org_id, _MOST_CANDIDATES)
     steps = await _select_steps(connection, statement, matcher, org_id, key)
     parent = {column.name: key[column.name] for column in plan.parent_key if column.name in key}
     if plan.many and parent:
-        statement = build_answers_statement(plan, matcher.reading, org_id, parent, _MOST_ENTRIES)
+        statement = build_answers_statement(plan, matcher.fetch_plan, org_id, parent, _MOST_ENTRIES)
         steps += await _select_steps(connection, statement, matcher, org_id, key)
     return steps
 

@@ -16,8 +16,8 @@ from engine.jmespath.path import Steps
 from engine.plan import Field, Plan
 from engine.research.providers import PROVIDERS, ResearchProvider
 from engine.rows.explain import Trace, trace_fields
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.fold import Contributor, FoldedRow
-from engine.rows.reading import Reading
 from engine.rows.stored_result import StepResultRow, build_stored_document
 from engine.sql.explain import build_basis_statement
 from engine.store.connection import Connection, fetch_rows
@@ -87,12 +87,14 @@ async def build_cells(
     """Return the cells of `columns`, each with its trace and its evidence; each document is read only once."""
     origins = {column.name: folded.fold.find_source(folded, column) for column in columns}
     ids = {contributor.step_id for contributor, _ in origins.values()}
-    results = {row[0]: row for row in await fetch_results(contributions.connection, contributions.reading, sorted(ids))}
+    results = {
+        row[0]: row for row in await fetch_results(contributions.connection, contributions.fetch_plan, sorted(ids))
+    }
     sources: dict[tuple[str, int], RowSource] = {}
     for contributor, number in origins.values():
         if (place := (contributor.step_id, number)) not in sources:
             result = results[contributor.step_id]
-            sources[place] = _build_source(contributions.reading, result, contributor, number)
+            sources[place] = _build_source(contributions.fetch_plan, result, contributor, number)
     chosen = [(column, sources[origins[column.name][0].step_id, origins[column.name][1]]) for column in columns]
     evidence = await _collect_evidence(contributions.connection, chosen)
     return [_build_cell(stored, folded, column, source, evidence.get(column.name, ())) for column, source in chosen]
@@ -103,8 +105,8 @@ def build_unsourced_cells(stored: StoredRow, columns: Sequence[Field]) -> list[C
     return [Cell(field=column.name, value=stored.values[column.name]) for column in columns]
 
 
-def _build_source(reading: Reading, result: StepResultRow, contributor: Contributor, number: int) -> RowSource:
-    return RowSource(reading.plan, contributor, number, result[5], build_stored_document(reading, result))
+def _build_source(fetch_plan: FetchPlan, result: StepResultRow, contributor: Contributor, number: int) -> RowSource:
+    return RowSource(fetch_plan.plan, contributor, number, result[5], build_stored_document(fetch_plan, result))
 
 
 async def _collect_evidence(

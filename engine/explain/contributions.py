@@ -9,9 +9,9 @@ from typing import Any
 from engine.backfill.reader import fetch_steps, read_missing_steps
 from engine.plan import Plan
 from engine.rows.extract import Reason
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.fold import Contributor, FoldedRow, UnitFold
 from engine.rows.keys import Key
-from engine.rows.reading import Reading
 from engine.rows.units import Unit
 from engine.sql.explain import READ_LEDGER_SQL
 from engine.sql.lineage import READ_UNITS_SQL
@@ -38,7 +38,7 @@ class Contributions:
     """
 
     connection: Connection
-    reading: Reading
+    fetch_plan: FetchPlan
     unit: Unit
     contributors: list[Contributor]
     is_stale: bool  # whether `stale_rows` has the unit: a backfill will compute its rows again
@@ -46,7 +46,7 @@ class Contributions:
 
     @property
     def plan(self) -> Plan:
-        return self.reading.plan
+        return self.fetch_plan.plan
 
     async def fold_up_to(self, places: Sequence[int], *, whole: bool = False) -> list[UnitFold]:
         """Return, for each index in `places`, the fold of the step results up to that one, which computes rows.
@@ -56,7 +56,7 @@ class Contributions:
         folds = [UnitFold(self.plan, self.unit, self.contributors[: place + 1]) for place in places]
         for fold in folds:  # a refused contribution does not count, so documents of older ones may be needed
             fold.is_tested = whole or any(contributor.was_refused for contributor in fold.contributors)
-        await read_missing_steps(self.connection, self.reading, folds)
+        await read_missing_steps(self.connection, self.fetch_plan, folds)
         for contributor in self.contributors:
             if contributor.was_refused and contributor.step and not contributor.refusals:
                 self._restore_refusals(contributor)
@@ -89,7 +89,7 @@ async def read_contributions(
 
     `step_id` is left out if it gives no row of the unit.
     """
-    reading = Reading(plan, holds_documents=False)
+    fetch_plan = FetchPlan(plan, copies_documents=False)
     parameters = {"spec": plan.name, "orgs": unit.org_id, "units": unit.id, "ids": ""}
     contributors, is_stale = [], False
     for entry in await fetch_rows(connection, READ_UNITS_SQL, parameters):
@@ -99,13 +99,13 @@ async def read_contributions(
         elif recorded_at is not None:  # the step result still exists
             contributors.append(Contributor(contributor_id, recorded_at, row_id=row_id, was_refused=refused))
     if step_id is not None and step_id not in {contributor.step_id for contributor in contributors}:
-        steps = await fetch_steps(connection, reading, [step_id])
+        steps = await fetch_steps(connection, fetch_plan, [step_id])
         contributors += [
             Contributor(step.id, step.recorded_at, step, step.units[unit]) for step in steps if unit in step.units
         ]
     contributors.sort(key=lambda contributor: contributor.sort_key)
     ledger = await read_ledger(connection, plan, [contributor.step_id for contributor in contributors])
-    return Contributions(connection, reading, unit, contributors, is_stale, ledger)
+    return Contributions(connection, fetch_plan, unit, contributors, is_stale, ledger)
 
 
 async def read_ledger(connection: Connection, plan: Plan, step_ids: Sequence[str]) -> dict[str, LedgerEntry]:

@@ -12,7 +12,7 @@ from engine.plan import Plan
 from engine.rows.fold import Contributor, FoldedRow, UnitFold
 from engine.rows.keys import Key
 from engine.rows.units import Unit
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 from engine.store.connection import Connection
 from engine.store.errors import wrap_errors
 from engine.store.tenant import open_tenant_snapshot
@@ -53,7 +53,7 @@ async def read_history(
 ) -> History | None:
     """Return the versions of a row of the organisation; None if the organisation has no such row.
 
-    A row that no step result gives has no versions. Raises StoreUnavailable.
+    A row that no step result gives has no versions.
     """
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
         stored = await read_stored_row(connection, plan, org_id, row_id)
@@ -67,7 +67,7 @@ async def read_history(
 
 
 async def read_history_of_key(connection: Connection, plan: Plan, unit: Unit, key: Key, limit: int) -> History:
-    """Return the history of a key that has no row now. Raises StoreUnavailable."""
+    """Return the history of a key that has no row now."""
     async with wrap_errors(), open_tenant_snapshot(connection, unit.org_id):
         return await _collect_versions(connection, plan, unit, key, None, None, limit)
 

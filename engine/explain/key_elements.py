@@ -12,7 +12,7 @@ from engine.explain.key_lookup import PartialKey
 from engine.plan import Field, OperationMapping, Plan
 from engine.rows.elements import Element, list_elements
 from engine.rows.extract import NOTES, Rejected, convert_value, evaluate_path
-from engine.rows.reading import Reading
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.stored_result import StepResultRow, build_stored_document
 from engine.store.connection import Connection
 from engine.values.exact_json import ExactError, Json
@@ -44,18 +44,18 @@ class ElementMatcher:
 
         `refused` maps the id of a step result to the reasons in its ledger entry.
         """
-        reading = Reading(self.plan, holds_documents=False)
+        fetch_plan = FetchPlan(self.plan, copies_documents=False)
         narrowed: dict[str, Reasons] = {}
-        for row in await fetch_results(connection, reading, list(refused)):
+        for row in await fetch_results(connection, fetch_plan, list(refused)):
             reasons = refused[row[0]]
-            possible = self._list_possible(reading, row, list_refused_elements(reasons))
+            possible = self._list_possible(fetch_plan, row, list_refused_elements(reasons))
             narrowed[row[0]] = [reason for reason in reasons if reason.get("element") in possible]
         return narrowed
 
-    def _list_possible(self, reading: Reading, row: StepResultRow, refused: set[int]) -> set[int]:
+    def _list_possible(self, fetch_plan: FetchPlan, row: StepResultRow, refused: set[int]) -> set[int]:
         mapping = self.plan.find_mapping(row[5])
         try:
-            document = build_stored_document(reading, row)
+            document = build_stored_document(fetch_plan, row)
             outer = evaluate_path(mapping.rows, document, "rows") if mapping and mapping.rows else None
         except (ExactError, Rejected):
             return refused

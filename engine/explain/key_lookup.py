@@ -105,10 +105,7 @@ class SeveralRows:
 
 
 async def find_rows_of_key(connection: Connection, plan: Plan, org_id: str, key: PartialKey) -> SeveralRows:
-    """Return the rows of the organisation that have the values of `key`: none, one or several.
-
-    Raises StoreUnavailable.
-    """
+    """Return the rows of the organisation that have the values of `key`: none, one or several."""
     statement = build_rows_of_key_statement(plan, org_id, key, _MOST_ROWS + 1)
     async with wrap_errors(), open_tenant_snapshot(connection, org_id):
         records = await fetch_rows(connection, *statement)

@@ -15,7 +15,7 @@ from engine.research_inputs import normalize_inputs
 from engine.research_plan import Research
 from engine.rows.document import Run, build_document, merge_context
 from engine.rows.extract import Rejected, convert_value
-from engine.rows.reading import Reading
+from engine.rows.fetch_plan import FetchPlan
 from engine.values.exact_json import Json
 
 
@@ -32,7 +32,7 @@ class KeyMatcher:
         return cls(plan, index_research((*plans, plan)))
 
     @cached_property
-    def reading(self) -> Reading:
+    def fetch_plan(self) -> FetchPlan:
         """The parts of a step result to fetch: only those from which the compared columns are read."""
         names = {name for column in self.plan.parent_key for name in (column.name, *column.coalesce)}
         places = [place for place, column in enumerate(self.plan.fields) if column.name in names]
@@ -48,16 +48,16 @@ class KeyMatcher:
             for mapping in self.plan.mappings
         )
         fields = tuple(self.plan.fields[place] for place in places)
-        return Reading(replace(self.plan, fields=fields, mappings=mappings), holds_documents=False)
+        return FetchPlan(replace(self.plan, fields=fields, mappings=mappings), copies_documents=False)
 
     def is_about(self, key: PartialKey, operation: str, values: Iterable[Json], step_input: Json, run: Run) -> bool:
         """Return whether a step is about `key`: whether it has the key's value for each compared column.
 
         The compared columns are those of the key that are not read from elements. Their values are searched in the
-        result (`values`, one per path of `reading.parts`), and in the output that is expected for `step_input`, since a
+        result (`values`, one per path of `fetch_plan.parts`), and in the output expected for `step_input`, since a
         running step has no result. A key without such columns matches every step of the spec's operations.
         """
-        mapping = self.reading.plan.find_mapping(operation)
+        mapping = self.fetch_plan.plan.find_mapping(operation)
         if mapping is None:
             return False
         documents = [
@@ -71,7 +71,7 @@ class KeyMatcher:
         )
 
     def _build_recorded(self, operation: str, values: Iterable[Json], run: Run) -> dict[str, Any]:
-        roots = self.reading.build_document(values)
+        roots = self.fetch_plan.build_document(values)
         return build_document(roots["output"], roots["context"], run, operation, step_input=roots["step_input"])
 
     def _build_expected(self, operation: str, step_input: Json, run: Run) -> dict[str, Any]:

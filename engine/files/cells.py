@@ -17,7 +17,7 @@ from engine.rows.fold import Contributor, FoldedRow, UnitFold
 from engine.rows.outcomes import ExtractionOutcome
 from engine.rows.steps import Step
 from engine.rows.units import Unit, build_unit
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 from engine.values import exact_json
 
 Cells = dict[str, Any]

@@ -26,7 +26,7 @@ async def write_step_files(
     """Write the step results that have an output as `ORG/YYYY-MM.parquet` below `folder`.
 
     Returns the numbers of files and of step results. `progress` is called after each file with the number of step
-    results written so far and in total. Raises StoreUnavailable, OSError.
+    results written so far and in total. Raises OSError when a file cannot be written.
     """
     done = 0
     async with wrap_errors(), await connect(dsn) as connection:

@@ -51,7 +51,7 @@ class Extractor:
 def _list_results(table: Any) -> Iterator[Cells]:
     """Yield the step results of a table; other columns than `output_payload` that it lacks are None.
 
-    Raises PayloadMissing, since a table without payloads would look like one in which nothing was found.
+    Raises PayloadMissing when the table lacks that column: it would look like one in which nothing was found.
     """
     if "output_payload" not in table.column_names:
         raise PayloadMissing(

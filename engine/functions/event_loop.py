@@ -112,7 +112,7 @@ os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def call_with_connection(project: Project, function: Callable[[Connection], Awaitable[T]]) -> T:
-    """Call `function` with a connection to the database of `project`; wait for its result. Raises StoreUnavailable."""
+    """Call `function` with a connection to the database of `project`; wait for its result."""
     portal, pool = _event_loop.open_pool(project)
     return portal.call(_call_on_loop, pool, function)
 

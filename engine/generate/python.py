@@ -18,7 +18,7 @@ from engine.generate.type_names import build_type_name
 from engine.plan import Field, Plan
 from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
 from engine.rows.filters import Operator, list_operators
-from engine.spec.vocabulary import OnMissing
+from engine.spec.enums import OnMissing
 
 FOLDER: Final = "engine/generated"
 #: Names that a generated module uses, and that a parameter of the same name would hide.
@@ -229,7 +229,7 @@ def _build_query(plan: Plan) -> str:
                 " answer is the `cursor` of the page behind it; with `count` its `total` is that of all rows.",
                 *facts,
             ],
-            "Refused for a value that cannot be used, StoreUnavailable.",
+            f"Refused for a value that cannot be used, and {_UNAVAILABLE}.",
         ),
         f"call.Rows[{build_type_name(plan, 'Row')}]",
         "call.query",
@@ -246,7 +246,7 @@ def _build_explain(plan: Plan) -> str:
     docstring = build_docstring(
         "Return where each cell of a row comes from: step result, path, raw value, normalizers, evidence.",
         ["With `field` only that cell."],
-        "Refused for a field that does not exist, explain.RowMissing, StoreUnavailable.",
+        f"Refused for a field that does not exist, explain.RowMissing when there is no such row, and {_UNAVAILABLE}.",
     )
     body = f'    return explain.explain("{plan.name}", org_id=org_id, id=id, field=field)'
     return "\n".join((build_explain_signature(plan), docstring, body))
@@ -256,7 +256,7 @@ def _build_history(plan: Plan) -> str:
     docstring = build_docstring(
         "Return what a row was after each contribution, newest first.",
         ["It is made from the step results; a row that none of them gives has no history."],
-        "Refused, explain.RowMissing, StoreUnavailable.",
+        f"Refused for an invalid value, explain.RowMissing when there is no such row, and {_UNAVAILABLE}.",
     )
     return _build_function(
         build_history_signature(plan),
@@ -300,9 +300,11 @@ def _describe_normalizers(columns: Sequence[Field], how: str = "") -> str:
     return f"Normalized{' ' if how else ''}{how}: {', '.join(pairs)}."
 
 
+_UNAVAILABLE: Final = "StoreUnavailable when the database does not answer"
 _UPSERT_RAISES: Final = (
-    "Refused for a value that cannot be stored, SourceRefused for a source of another organisation, StoreRefused;"
-    " nothing is written then. After StoreUnavailable it is not known, and the same call may be repeated."
+    "Refused for a value that cannot be stored, SourceRefused for a source of another organisation, StoreRefused when"
+    " the database refuses a row; nothing is written then. After StoreUnavailable it is not known, and the same call "
+    "may be repeated."
 )
 
 

@@ -68,8 +68,8 @@ def upsert_company_intel_briefing(
     leaves what is stored; for `parallel_run_id` and `processor` it clears it.
 
     Raises Refused for a value that cannot be stored, SourceRefused for a source of another organisation,
-    StoreRefused; nothing is written then. After StoreUnavailable it is not known, and the same call may be
-    repeated.
+    StoreRefused when the database refuses a row; nothing is written then. After StoreUnavailable it is not known,
+    and the same call may be repeated.
     """
     return _cast(
         CompanyIntelBriefingRow,
@@ -117,7 +117,7 @@ def query_company_intel_briefings(
     page behind it; with `count` its `total` is that of all rows. Normalized as the stored values are:
     `company_domain` by `domain`.
 
-    Raises Refused for a value that cannot be used, StoreUnavailable.
+    Raises Refused for a value that cannot be used, and StoreUnavailable when the database does not answer.
     """
     return _cast(
         call.Rows[CompanyIntelBriefingRow],
@@ -155,7 +155,8 @@ def explain_company_intel_briefing(
 
     With `field` only that cell.
 
-    Raises Refused for a field that does not exist, explain.RowMissing, StoreUnavailable.
+    Raises Refused for a field that does not exist, explain.RowMissing when there is no such row, and
+    StoreUnavailable when the database does not answer.
     """
     return explain.explain("company_intel_briefings", org_id=org_id, id=id, field=field)
 
@@ -170,7 +171,8 @@ def list_company_intel_briefing_history(
 
     It is made from the step results; a row that none of them gives has no history.
 
-    Raises Refused, explain.RowMissing, StoreUnavailable.
+    Raises Refused for an invalid value, explain.RowMissing when there is no such row, and StoreUnavailable when the
+    database does not answer.
     """
     return _cast(
         "list[CompanyIntelBriefingVersion]",

@@ -65,8 +65,8 @@ def upsert_icp_job_titles(
     for `parallel_run_id` and `processor` it clears it.
 
     Raises Refused for a value that cannot be stored, SourceRefused for a source of another organisation,
-    StoreRefused; nothing is written then. After StoreUnavailable it is not known, and the same call may be
-    repeated.
+    StoreRefused when the database refuses a row; nothing is written then. After StoreUnavailable it is not known,
+    and the same call may be repeated.
     """
     return _cast(
         IcpJobTitlesRow,
@@ -112,7 +112,7 @@ def query_icp_job_titles(
     page behind it; with `count` its `total` is that of all rows. Normalized as the stored values are:
     `company_domain` by `domain`.
 
-    Raises Refused for a value that cannot be used, StoreUnavailable.
+    Raises Refused for a value that cannot be used, and StoreUnavailable when the database does not answer.
     """
     return _cast(
         call.Rows[IcpJobTitlesRow],
@@ -149,7 +149,8 @@ def explain_icp_job_titles(
 
     With `field` only that cell.
 
-    Raises Refused for a field that does not exist, explain.RowMissing, StoreUnavailable.
+    Raises Refused for a field that does not exist, explain.RowMissing when there is no such row, and
+    StoreUnavailable when the database does not answer.
     """
     return explain.explain("icp_job_titles", org_id=org_id, id=id, field=field)
 
@@ -164,7 +165,8 @@ def list_icp_job_titles_history(
 
     It is made from the step results; a row that none of them gives has no history.
 
-    Raises Refused, explain.RowMissing, StoreUnavailable.
+    Raises Refused for an invalid value, explain.RowMissing when there is no such row, and StoreUnavailable when the
+    database does not answer.
     """
     return _cast(
         "list[IcpJobTitlesVersion]",

@@ -76,8 +76,8 @@ def upsert_person_intel_briefing(
     clears it.
 
     Raises Refused for a value that cannot be stored, SourceRefused for a source of another organisation,
-    StoreRefused; nothing is written then. After StoreUnavailable it is not known, and the same call may be
-    repeated.
+    StoreRefused when the database refuses a row; nothing is written then. After StoreUnavailable it is not known,
+    and the same call may be repeated.
     """
     return _cast(
         PersonIntelBriefingRow,
@@ -129,7 +129,7 @@ def query_person_intel_briefings(
     page behind it; with `count` its `total` is that of all rows. Normalized as the stored values are:
     `person_linkedin_url` by `linkedin_url`.
 
-    Raises Refused for a value that cannot be used, StoreUnavailable.
+    Raises Refused for a value that cannot be used, and StoreUnavailable when the database does not answer.
     """
     return _cast(
         call.Rows[PersonIntelBriefingRow],
@@ -168,7 +168,8 @@ def explain_person_intel_briefing(
 
     With `field` only that cell.
 
-    Raises Refused for a field that does not exist, explain.RowMissing, StoreUnavailable.
+    Raises Refused for a field that does not exist, explain.RowMissing when there is no such row, and
+    StoreUnavailable when the database does not answer.
     """
     return explain.explain("person_intel_briefings", org_id=org_id, id=id, field=field)
 
@@ -183,7 +184,8 @@ def list_person_intel_briefing_history(
 
     It is made from the step results; a row that none of them gives has no history.
 
-    Raises Refused, explain.RowMissing, StoreUnavailable.
+    Raises Refused for an invalid value, explain.RowMissing when there is no such row, and StoreUnavailable when the
+    database does not answer.
     """
     return _cast(
         "list[PersonIntelBriefingVersion]",

@@ -73,8 +73,8 @@ def upsert_research_citation(
     `site` by `domain`, `confidence` by `lower`. None leaves what is stored.
 
     Raises Refused for a value that cannot be stored, SourceRefused for a source of another organisation,
-    StoreRefused; nothing is written then. After StoreUnavailable it is not known, and the same call may be
-    repeated.
+    StoreRefused when the database refuses a row; nothing is written then. After StoreUnavailable it is not known,
+    and the same call may be repeated.
     """
     return _cast(
         "list[ResearchCitationRow]",
@@ -117,7 +117,7 @@ def query_research_evidence(
     page behind it; with `count` its `total` is that of all rows. Normalized as the stored values are: `subject` by
     `domain`, `site` by `domain`, `confidence` by `lower`.
 
-    Raises Refused for a value that cannot be used, StoreUnavailable.
+    Raises Refused for a value that cannot be used, and StoreUnavailable when the database does not answer.
     """
     return _cast(
         call.Rows[ResearchCitationRow],
@@ -158,7 +158,8 @@ def explain_research_citation(
 
     With `field` only that cell.
 
-    Raises Refused for a field that does not exist, explain.RowMissing, StoreUnavailable.
+    Raises Refused for a field that does not exist, explain.RowMissing when there is no such row, and
+    StoreUnavailable when the database does not answer.
     """
     return explain.explain("research_evidence", org_id=org_id, id=id, field=field)
 
@@ -173,7 +174,8 @@ def list_research_citation_history(
 
     It is made from the step results; a row that none of them gives has no history.
 
-    Raises Refused, explain.RowMissing, StoreUnavailable.
+    Raises Refused for an invalid value, explain.RowMissing when there is no such row, and StoreUnavailable when the
+    database does not answer.
     """
     return _cast(
         "list[ResearchCitationVersion]",

@@ -26,7 +26,7 @@ Node = Mapping[str, Any]
 class PathError(EngineError):
     """A mistake in the text of a path. `code` is one of SPEC401..SPEC411, `offset` the 0-based character."""
 
-    def __init__(self, code: str, message: str, offset: int, hint: str = "") -> None:
+    def __init__(self, code: str, message: str, offset: int, hint: str) -> None:
         super().__init__(message, hint=hint)
         self.code = code
         self.offset = offset
@@ -46,7 +46,7 @@ def parse_expression(text: str) -> Node:
             "SPEC401", f"not JMESPath: {_describe_problem(error)}", offset, _find_parse_hint(text, offset)
         ) from error
     except jmes.JMESPathError as error:
-        raise PathError("SPEC401", f"not JMESPath: {describe_error(error)}", 0) from error
+        raise PathError("SPEC401", f"not JMESPath: {describe_error(error)}", 0, _GRAMMAR_HINT) from error
 
 
 def _normalize_literals(node: Node) -> Node:
@@ -73,6 +73,7 @@ def _find_parse_hint(text: str, offset: int) -> str:
 #: The quotes that word processors put in place of straight ones.
 _TYPOGRAPHIC_QUOTES = "[‘’‚‛“”„‟«»‹›]"
 
+_GRAMMAR_HINT = "see the JMESPath grammar; paths look like `output.domain || output.company_domain`"
 #: Pattern for the text before the mistake, pattern for the text at it, hint. The first row that matches is used.
 _PARSE_HINTS = (
     ("", r"$", "a step, an operand or a closing bracket is missing at the end"),
@@ -92,7 +93,7 @@ _PARSE_HINTS = (
     ("", r"['`]", "close the quote"),
     ("", r'"', "in JMESPath a string is written in single quotes, 'like this'; double quotes hold a key"),
     ("", r"[^\x00-\x7f]", 'a key with other letters than a to z is written in double quotes, output."größe"'),
-    ("", "", "see the JMESPath grammar; paths look like `output.domain || output.company_domain`"),
+    ("", "", _GRAMMAR_HINT),
 )
 
 

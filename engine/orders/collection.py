@@ -60,8 +60,7 @@ async def find_collectable_orders(connection: Connection, wanted: CollectableFil
 async def settle_order(connection: Connection, settlement: Settlement, org_id: str | None) -> str | None:
     """Write the answer of an ended order into the step that placed it; return the run's id, or None if nothing changed.
 
-    A run that failed only because answers were missing becomes succeeded once all its steps have one. Raises
-    RecordNotFound, ForeignRecord.
+    A run that failed only because answers were missing becomes succeeded once all its steps have one.
     """
     parameters = {
         "order_id": settlement.order_id,

@@ -3,6 +3,9 @@
 Two steps with the same question never order twice: `place_order` takes an advisory lock on (organisation, question),
 looks for an order that is unfinished or fresh, and makes a new one only if there is none. The step that holds the
 order's lease talks to the provider; other steps wait and call `place_order` again.
+
+Functions that take the id of a record raise RecordNotFound when there is none, and ForeignRecord when it belongs to
+another organisation than the caller named.
 """
 
 from __future__ import annotations
@@ -84,7 +87,7 @@ async def place_order(connection: Connection, request: OrderRequest, prices: Pri
     """Attach a step to the order for its question, making one if needed; return what the step must do next.
 
     Everything happens in one transaction. A step that has to wait calls this again until there is an answer. Raises
-    RecordNotFound, ForeignRecord, LostLease.
+    LostLease when the caller no longer holds the run's lease.
     """
     async with wrap_errors(), connection.transaction():
         step = await _lock_asking_step(connection, request, org_id)
@@ -102,8 +105,8 @@ async def record_acceptance(
     """Record that the provider accepted an order; return the order as JSON text. A second call changes nothing.
 
     With `is_resolved` a person reports the acceptance; that is allowed only while it is unknown whether the provider
-    accepted the order, else it raises OrderConflict. Raises RecordNotFound, ForeignRecord, OrderConflict when another
-    order has this run id, and ProviderRunIdTaken when the order has another.
+    accepted the order, else it raises OrderConflict. Raises OrderConflict also when another order has this run id, and
+    ProviderRunIdTaken when the order has another.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
@@ -128,7 +131,7 @@ async def record_refusal(
 
     `holder` is the attempt that asked the provider; it must still hold the order's lease. If it is None, a person found
     this out at the provider; that is allowed only while it is unknown whether the order was accepted. Raises
-    OrderConflict for another holder or an order whose acceptance is known, RecordNotFound, ForeignRecord.
+    OrderConflict when another request holds the order, or its acceptance is known.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
@@ -147,7 +150,7 @@ async def record_unknown_outcome(
 ) -> str:
     """Record that nobody knows whether the provider accepted an order; return the order as JSON text.
 
-    `holder` is the attempt that asked the provider. Raises RecordNotFound, ForeignRecord, OrderConflict.
+    `holder` is the attempt that asked the provider. Raises OrderConflict when another one holds the order.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
@@ -169,7 +172,7 @@ async def record_end(
 ) -> str:
     """Record how an open order ended, and its answer; return the order as JSON text. Later calls change nothing.
 
-    Raises RecordNotFound, ForeignRecord, OrderConflict.
+    Raises OrderConflict when the provider has not accepted the order, or nobody knows whether it did.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
@@ -180,10 +183,7 @@ async def record_end(
 
 
 async def release_order(connection: Connection, order_id: str, holder: str, org_id: str | None) -> str:
-    """Give up the lease of an order, so that another step may poll at once; return the order as JSON text.
-
-    Raises RecordNotFound, ForeignRecord.
-    """
+    """Give up the lease of an order, so that another step may poll at once; return the order as JSON text."""
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
         await _execute_query(connection, "release_order", order, holder=holder)
@@ -193,7 +193,7 @@ async def release_order(connection: Connection, order_id: str, holder: str, org_
 async def _lock_asking_step(connection: Connection, request: OrderRequest, org_id: str | None) -> dict[str, Any]:
     """Lock the step that asks for research, if its run may still order; return its columns.
 
-    Raises RecordNotFound, ForeignRecord, LostLease.
+    Raises LostLease when the caller no longer holds the run's lease.
     """
     parameters = {"step_result_id": request.step_result_id, "lease_token": request.lease_token}
     step = await _fetch_dict(connection, "read_asking_step", parameters)
@@ -326,7 +326,7 @@ async def _attach_step(connection: Connection, step: Mapping[str, Any], order_id
 
 
 async def require_order(connection: Connection, order_id: str, org_id: str | None) -> Order:
-    """Return an order. Raises RecordNotFound, and ForeignRecord where it is of another organisation than `org_id`."""
+    """Return an order, locked."""
     order = await _read_order(connection, order_id)
     if order is None:
         raise RecordNotFound("Order not found", hint="`dex orders` lists the orders")

@@ -22,7 +22,7 @@ class PriceError(EngineError):
 def load_prices(file: str | None) -> Prices:
     """Load the prices from `file`, or else the prices that the project ships.
 
-    Raises PriceError naming file and entry.
+    Raises PriceError, which names file and entry, when one is no price.
     """
     name = file or "prices.toml"
     try:

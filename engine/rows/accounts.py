@@ -56,7 +56,7 @@ class Account:
         report: dict[str, Any] = {
             "spec": self.spec,
             "found": self.recorded + self.pending,
-            **count_outcomes(self.outcomes),
+            **report_outcomes(self.outcomes),
             "pending": self.pending,
             **{name: self.elements[name] for name in ELEMENT_COUNTS},
             "stale_rows": self.stale_rows,
@@ -67,6 +67,6 @@ class Account:
         return {**report, "error": self.error} if self.error else report
 
 
-def count_outcomes(outcomes: Counter[str]) -> dict[str, int]:
+def report_outcomes(outcomes: Counter[str]) -> dict[str, int]:
     """Return the count of every outcome, in the order of Outcome; 0 for those that did not occur."""
     return {outcome.value: outcomes[outcome] for outcome in Outcome}

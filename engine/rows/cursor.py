@@ -82,5 +82,5 @@ UNSIGNED_CURSORS: Final = CursorSigner.from_secrets([""])
 
 
 def _compute_signature(key: bytes, plan: Plan, query: Query, place: bytes) -> bytes:
-    question = msgspec.json.encode([plan.name, query.org_id, query.question], enc_hook=str)
-    return hmac.digest(key, hashlib.sha256(question).digest() + place, "sha256")[:_SIGNATURE_LENGTH]
+    signed = msgspec.json.encode([plan.name, query.org_id, query.signed_parts], enc_hook=str)
+    return hmac.digest(key, hashlib.sha256(signed).digest() + place, "sha256")[:_SIGNATURE_LENGTH]

@@ -16,7 +16,7 @@ from engine.plan import Field, OperationMapping, Plan
 from engine.rows.elements import Element, describe_kind, list_elements
 from engine.rows.keys import build_key
 from engine.rows.outcomes import ExtractionOutcome
-from engine.spec.vocabulary import OnAbsent, OnInvalid
+from engine.spec.enums import OnAbsent, OnInvalid
 from engine.values.column_types import CastError, is_missing, shorten_json
 from engine.values.exact_json import Json
 from engine.values.normalizers import NormalizeError
@@ -48,8 +48,8 @@ REASONS: Final = {
 }
 
 
-class _Held:
-    """The type of HELD."""
+class _Copied:
+    """The type of COPIED."""
 
     def __repr__(self) -> str:
         return "<copied inside Postgres>"
@@ -59,7 +59,7 @@ class _Held:
 NOTES: Final = frozenset({"invalid_as_missing"})
 
 #: Stands for a document that Postgres copies from the step result to the row without sending it here; never null.
-HELD: Final = _Held()
+COPIED: Final = _Copied()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +127,13 @@ def extract_rows(
     plan: Plan,
     operation: str | None,
     document: dict[str, Any],
-    held: Mapping[str, bool] | None = None,
+    copied: Mapping[str, bool] | None = None,
     *,
     with_duplicates: bool = False,
 ) -> Extraction:
     """Extract the rows of one step result of `operation` from its document; report problems as reasons, never raise.
 
-    `with_duplicates` keeps all elements of one key, for a caller that chooses among them. `held` tells, for each
+    `with_duplicates` keeps all elements of one key, for a caller that chooses among them. `copied` tells, for each
     document that Postgres copies itself, whether it is present; the paths of these fields are not evaluated.
     """
     mapping = plan.find_mapping(operation)
@@ -151,7 +151,7 @@ def extract_rows(
             return Extraction(ExtractionOutcome.FILTERED, reasons=(reason,), elements=0)
         if mapping.rows is None:
             notes: list[Reason] = []
-            row = _extract_row(mapping, document, held or {}, notes)
+            row = _extract_row(mapping, document, copied or {}, notes)
             return Extraction(ExtractionOutcome.ROW, (row,), tuple(notes))
         outer = evaluate_path(mapping.rows, document, "rows")
     except Rejected as rejected:
@@ -252,7 +252,7 @@ def _extract_element(mapping: OperationMapping, element: Element, notes: list[Re
 
 
 def _extract_row(
-    mapping: OperationMapping, document: dict[str, Any], held: Mapping[str, bool], notes: list[Reason]
+    mapping: OperationMapping, document: dict[str, Any], copied: Mapping[str, bool], notes: list[Reason]
 ) -> Row:
     """Extract one row; add to `notes` why invalid values count as missing.
 
@@ -262,7 +262,7 @@ def _extract_row(
     reasons: list[Reason] = []
     for column, path in mapping.sources:
         try:
-            row[column.name] = _extract_value(column, path, document, held, notes)
+            row[column.name] = _extract_value(column, path, document, copied, notes)
         except Rejected as rejected:
             reasons += [_add_advice(reason, path) for reason in rejected.reasons]
     if not reasons:
@@ -305,10 +305,10 @@ def _add_advice(reason: Reason, path: CompiledPath) -> Reason:
 
 
 def _extract_value(
-    field: Field, path: CompiledPath, document: dict[str, Any], held: Mapping[str, bool], notes: list[Reason]
+    field: Field, path: CompiledPath, document: dict[str, Any], copied: Mapping[str, bool], notes: list[Reason]
 ) -> Any:
-    if field.name in held:
-        return HELD if held[field.name] else _resolve_missing(field)
+    if field.name in copied:
+        return COPIED if copied[field.name] else _resolve_missing(field)
     return convert_value(field, evaluate_path(path, document, field.name), notes=notes)
 
 

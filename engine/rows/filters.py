@@ -15,7 +15,7 @@ from engine.columns import QueryColumn, list_query_columns
 from engine.errors import suggest_name
 from engine.plan import Plan
 from engine.rows.extract import Reason, Rejected, convert_value
-from engine.spec.vocabulary import OnInvalid
+from engine.spec.enums import OnInvalid
 from engine.values.column_types import TYPES, CastError, shorten_json
 from engine.values.exact_json import Json
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from engine.plan import Field, Plan
-from engine.rows.extract import HELD, Reason, Row
+from engine.rows.extract import COPIED, Reason, Row
 from engine.rows.keys import Key, build_key
 from engine.rows.outcomes import Outcome
 from engine.rows.steps import Step
 from engine.rows.units import Unit
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 
 #: A value with at least so many characters may be too long for an index of its column.
 _LONG_VALUE = 500
@@ -230,8 +230,8 @@ class UnitFold:
                 if known := folded.get(key):
                     _fill_kept_values(self.plan, known.values, row, contributor.step_id)
                 else:
-                    held = contributor.step_id
-                    values = {name: held if value is HELD else value for name, value in row.items()}
+                    step_id = contributor.step_id
+                    values = {name: step_id if value is COPIED else value for name, value in row.items()}
                     folded[key] = FoldedRow(self, key, contributor, number, values)
         return list(folded.values())
 
@@ -246,4 +246,4 @@ def _fill_kept_values(plan: Plan, values: Row, older: Row, step_id: str) -> None
     for column in plan.kept_fields:
         if values[column.name] is None:
             value = older[column.name]
-            values[column.name] = step_id if value is HELD else value
+            values[column.name] = step_id if value is COPIED else value

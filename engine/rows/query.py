@@ -80,8 +80,8 @@ class Query:
         return self.org_id
 
     @property
-    def question(self) -> list[Any]:
-        """The part of the query for which a cursor is valid: conditions, search and order, but not the page."""
+    def signed_parts(self) -> list[Any]:
+        """The parts of the query that a cursor's signature covers: conditions, search and order, but not the page."""
         conditions = sorted(
             ([condition.column, condition.operator, condition.value] for condition in self.conditions),
             key=lambda condition: condition[:2],
@@ -94,7 +94,7 @@ def build_query(
 ) -> Query:
     """Build the query for rows of `org_id`; besides filters, the caller may use the parameters named in `options`.
 
-    Raises QueryRejected naming every parameter that is unknown, out of range, or not a value of its column.
+    Raises QueryRejected, which names every parameter that is unknown, out of range, or not a value of its column.
     """
     known = (*list_query_columns(plan), *options)
     reasons = [
@@ -126,7 +126,7 @@ def _describe_unknown(plan: Plan, name: str, known: Sequence[str]) -> str:
 def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:
     """Build the query for one row of `org_id`; `fields` selects columns and paths.
 
-    Raises QueryRejected naming every column or path that does not exist.
+    Raises QueryRejected, which names every column or path that does not exist.
     """
     reasons: list[Reason] = []
     columns, paths = _select_columns(plan, fields, reasons)

@@ -1,4 +1,4 @@
-"""The unit: the rows that are computed together: the row of a key or, with `on_absent: delete`, those of a parent key.
+"""Units: sets of rows that are computed together, the row of a key or, with `on_absent: delete`, those of a parent key.
 
 The id of a unit is a hash of spec, organisation and key. It is computed only here, and stored in `row_lineage` and
 `stale_rows`. Keys that Postgres regards as equal have the same id, such as 1.10 and 1.1 of `numeric`, or one moment in
@@ -18,7 +18,7 @@ from zlib import crc32
 from engine.plan import Field, Plan
 from engine.rows.extract import Extraction, trim_decimal
 from engine.rows.outcomes import ExtractionOutcome
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 from engine.values import exact_json
 
 #: A spec has ORGANISATION_SLOTS * UNIT_SLOTS advisory locks. A unit's lock is chosen by hashes of its organisation and

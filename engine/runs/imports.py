@@ -34,7 +34,7 @@ class Import:
 async def import_results(connection: Connection, org_id: str, source: str, results: Iterable[ImportedResult]) -> Import:
     """Store the step results of an organisation below a new submission, in one transaction.
 
-    Raises UnknownOrganisation, StoreRefused; then nothing is stored. Raises StoreUnavailable.
+    Raises UnknownOrganisation when there is no such organisation. After an error nothing is stored.
     """
     try:
         async with wrap_errors(), open_tenant_transaction(connection, org_id) as cursor:

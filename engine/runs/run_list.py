@@ -36,17 +36,14 @@ class RunSearch:
 async def list_runs_with_steps(connection: Connection, plans: Sequence[Plan], wanted: RunSearch) -> list[bytes]:
     """Return one page of an organisation's runs, newest first, each a JSON text with its steps.
 
-    Each step has its outcome under each of `plans`. Raises StoreUnavailable.
+    Each step has its outcome under each of `plans`.
     """
     parameters = {**_build_parameters(wanted), **build_digest_parameters(plans)}
     return await _fetch_texts(connection, "list_runs_with_steps", wanted.org_id, parameters)
 
 
 async def find_last_searched(connection: Connection, wanted: RunSearch) -> str | None:
-    """Return the id of the oldest run whose input a text search read; None if it read those of all runs.
-
-    Raises StoreUnavailable.
-    """
+    """Return the id of the oldest run whose input a text search read; None if it read those of all runs."""
     texts = await _fetch_texts(connection, "find_window_end", wanted.org_id, _build_parameters(wanted))
     return texts[0].decode() if texts else None
 

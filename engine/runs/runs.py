@@ -1,6 +1,8 @@
 """Read, claim and change pipeline runs and step results.
 
-Records are returned as the JSON text that Postgres wrote, so that no number changes on the way to the runner.
+Records are returned as the JSON text that Postgres wrote, so that no number changes on the way to the runner. Functions
+that take the id of a record raise RecordNotFound when there is none, and ForeignRecord when it belongs to another
+organisation than the caller named.
 """
 
 from __future__ import annotations
@@ -92,8 +94,8 @@ async def renew_lease(
 ) -> str:
     """Extend the lease of a run to `lease_seconds` from now; `error_message` says why its runner gives it up.
 
-    With `released` the runner was told to stop and gives the run back, so this attempt does not count. Raises
-    RecordNotFound, ForeignRecord, LostLease.
+    With `released` the runner was told to stop and gives the run back, so this attempt does not count. Raises LostLease
+    when the caller no longer holds the run's lease.
     """
     parameters = {
         "pipeline_run_id": run_id,
@@ -108,7 +110,7 @@ async def renew_lease(
 
 
 async def read_run(connection: Connection, run_id: str, org_id: str | None) -> str:
-    """Return a run with its submission and its step results as JSON text. Raises RecordNotFound, ForeignRecord."""
+    """Return a run with its submission and its step results as JSON text."""
     row = await _fetch_row(connection, RUN_QUERIES["read_run"], {"pipeline_run_id": run_id})
     return _check_access(row, "Pipeline run", org_id)
 
@@ -122,7 +124,7 @@ async def read_queue(connection: Connection, org_id: str | None) -> str:
 async def update_run(connection: Connection, change: RunChange, org_id: str | None) -> str:
     """Update a run and the status of its submission in one transaction; return the run as JSON text.
 
-    Raises RecordNotFound, ForeignRecord, LostLease.
+    Raises LostLease when the caller no longer holds the run's lease.
     """
     parameters = {**_build_parameters(change), "ended": change.status.is_final, "org_id": org_id}
     async with wrap_errors(), connection.transaction():
@@ -135,7 +137,10 @@ async def update_run(connection: Connection, change: RunChange, org_id: str | No
 
 
 async def update_step(connection: Connection, change: StepChange, org_id: str | None) -> str:
-    """Update a step result and return it as JSON text. Raises RecordNotFound, ForeignRecord, LostLease."""
+    """Update a step result and return it as JSON text.
+
+    Raises LostLease when the caller no longer holds the run's lease.
+    """
     ended = change.status is not None and change.status.is_final
     parameters = {**_build_parameters(change), "ended": ended, "org_id": org_id}
     async with wrap_errors(), connection.transaction():
@@ -146,14 +151,14 @@ async def update_step(connection: Connection, change: StepChange, org_id: str | 
 
 
 async def skip_remaining_steps(connection: Connection, run_id: str, position: int, org_id: str | None) -> str:
-    """Set the queued steps of a run after `position` to skipped. Raises RecordNotFound, ForeignRecord."""
+    """Set the queued steps of a run after `position` to skipped."""
     parameters = {"pipeline_run_id": run_id, "position": position, "org_id": org_id}
     row = await _fetch_row(connection, RUN_QUERIES["skip_remaining_steps"], parameters)
     return _check_access(row, "Pipeline run", org_id)
 
 
 async def sync_submission_status(connection: Connection, submission_id: str, org_id: str | None) -> str:
-    """Set the status of a submission as its runs' statuses imply. Raises RecordNotFound, ForeignRecord."""
+    """Set the status of a submission as its runs' statuses imply."""
     return _check_access(await _fetch_synced_status(connection, submission_id, org_id), "Submission", org_id)
 
 
@@ -203,7 +208,7 @@ def _build_parameters(change: RunChange | StepChange) -> dict[str, Any]:
 def _check_access(row: Any, kind: str, org_id: str | None) -> str:
     """Return the JSON text in a row of (owner, whether the caller holds the lease, text), if the caller may see it.
 
-    Raises RecordNotFound, ForeignRecord, LostLease.
+    Raises LostLease when the caller no longer holds the run's lease.
     """
     if row is None:
         raise RecordNotFound(f"{kind} not found", hint="check the id, and that it is of this database")

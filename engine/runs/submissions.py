@@ -44,8 +44,9 @@ class CreatedSubmission:
 async def create_submission(connection: Connection, submission: NewSubmission) -> CreatedSubmission:
     """Create a submission, a run per input, and the queued steps of each run, in one transaction.
 
-    If an earlier request had the same idempotency key and was equal, return its submission. Raises ForeignCompany,
-    IdempotencyConflict, TooManyQueuedSteps, UnknownOrganisation, StoreRefused, StoreUnavailable.
+    If an earlier request had the same idempotency key and was equal, return its submission; if it was another request,
+    raise IdempotencyConflict. Raises UnknownOrganisation when there is no such organisation, ForeignCompany when the
+    company is not its own, and TooManyQueuedSteps when more steps would be queued than it may have.
     """
     try:
         return await _insert_submission(connection, submission)

@@ -168,7 +168,10 @@ def _find_dead_read(steps: Steps, answer: Answer, located: AnswerPaths) -> _Dead
         dead = find_dead_step(tree, place)
         if dead is None:
             return None
-        hint = suggest_name(str(place[dead]), list_properties(tree, place[:dead]))
+        known = list_properties(tree, place[:dead])
+        hint = "nothing there has keys: correct the path or the schema"
+        if known:
+            hint = suggest_name(str(place[dead]), known)
         return _DeadRead(steps, len(steps) - (len(place) - dead), hint)
     if len(steps) > 1 and steps[0] == "output":
         keys = {*OUTPUT_KEYS, *answer.research.inputs, *answer.research.output}

@@ -21,6 +21,7 @@ from engine.spec import shape_errors
 from engine.spec.answer_checks import check_answer_schema
 from engine.spec.answer_path_checks import check_answer_paths
 from engine.spec.diagnostics import Diagnostic
+from engine.spec.enums import NullKey, OnInvalid, OnMissing
 from engine.spec.models import (
     CORE_TABLES,
     OPERATION_ID,
@@ -44,7 +45,6 @@ from engine.spec.raw_spec import (
     read_overrides,
 )
 from engine.spec.research_checks import check_research, check_research_owners
-from engine.spec.vocabulary import NullKey, OnInvalid, OnMissing
 from engine.spec.yaml_source import Place, Source
 from engine.values.column_types import TYPES
 from engine.values.normalizers import NORMALIZERS

@@ -19,13 +19,12 @@ class Diagnostic:
     column: int
     code: str
     message: str
-    hint: str = ""
+    hint: str
 
     def __str__(self) -> str:
-        first = f"{self.file}:{self.line}:{self.column}: {self.code} {self.message}"
-        return f"{first}\n    hint: {self.hint}" if self.hint else first
+        return f"{self.file}:{self.line}:{self.column}: {self.code} {self.message}\n    hint: {self.hint}"
 
-    def to_payload(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the diagnostic."""
         return {
             "file": self.file,

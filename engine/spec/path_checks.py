@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.jmespath.kinds import infer_kinds
 from engine.jmespath.path import DOCUMENT_ROOTS, ELEMENT_ROOTS, CompiledPath, ParsedPath, parse_path
+from engine.spec.enums import OnAbsent
 from engine.spec.raw_spec import (
     Data,
     list_field_paths,
@@ -19,7 +20,6 @@ from engine.spec.raw_spec import (
     read_overrides,
 )
 from engine.spec.research_checks import INPUT_ROOTS, OUTPUT_ROOTS, list_research_paths
-from engine.spec.vocabulary import OnAbsent
 from engine.spec.yaml_source import Place, Source
 from engine.values.column_types import TYPES, name_kinds
 from engine.values.exact_json import JsonKind

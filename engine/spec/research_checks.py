@@ -226,5 +226,7 @@ def _check_unused_inputs(source: Source, prompt: PromptText, inputs: Data, used:
 
 
 def _suggest_input(name: str, inputs: Data) -> str:
+    if not inputs:
+        return f"add the input `{name}`"
     hint = suggest_name(name, inputs)
-    return hint if hint.startswith("did you mean") else f"add the input `{name}`; {hint}".rstrip("; ")
+    return hint if hint.startswith("did you mean") else f"add the input `{name}`; {hint}"

@@ -92,15 +92,15 @@ class Source:
     def add_diagnostic(self, position: Position, code: str, message: str, hint: str) -> None:
         self.diagnostics.append(Diagnostic(self.file, position.line, position.column, code, message, hint))
 
-    def report_value(self, place: Place, code: str, message: str, hint: str = "") -> None:
+    def report_value(self, place: Place, code: str, message: str, hint: str) -> None:
         """Add a diagnostic at the value of `place`."""
         self.add_diagnostic(self.find_value_position(place), code, message, hint)
 
-    def report_key(self, place: Place, code: str, message: str, hint: str = "") -> None:
+    def report_key(self, place: Place, code: str, message: str, hint: str) -> None:
         """Add a diagnostic at the key of `place`."""
         self.add_diagnostic(self.find_key_position(place), code, message, hint)
 
-    def report_character(self, place: Place, offset: int, code: str, message: str, hint: str = "") -> None:
+    def report_character(self, place: Place, offset: int, code: str, message: str, hint: str) -> None:
         """Add a diagnostic at character `offset` of the string at `place`."""
         self.add_diagnostic(self.find_character_position(place, offset), code, message, hint)
 

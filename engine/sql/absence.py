@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.plan import Plan
-from engine.rows.reading import Reading
+from engine.rows.fetch_plan import FetchPlan
 from engine.sql.explain import build_key_conditions
 from engine.sql.identifiers import Statement, quote_table
 from engine.sql.json_paths import build_detoast_subquery, build_path_value
@@ -32,7 +32,7 @@ _GAVE_ALL_ROWS = """coalesce(
             and ledger.refused_count = 0{}, false)"""
 
 
-def build_candidates_statement(plan: Plan, key_reading: Reading, org_id: str, limit: int) -> Statement:
+def build_candidates_statement(plan: Plan, key_reading: FetchPlan, org_id: str, limit: int) -> Statement:
     """Select step results of the plan's operations that gave no row, or rows for some elements only, newest first.
 
     Columns: those of `_build_statement`.
@@ -42,7 +42,7 @@ def build_candidates_statement(plan: Plan, key_reading: Reading, org_id: str, li
 
 
 def build_answers_statement(
-    plan: Plan, key_reading: Reading, org_id: str, parent: Mapping[str, Any], limit: int
+    plan: Plan, key_reading: FetchPlan, org_id: str, parent: Mapping[str, Any], limit: int
 ) -> Statement:
     """Select the step results of stored rows that have the values `parent`, if no element of them was refused.
 
@@ -55,7 +55,7 @@ def build_answers_statement(
     return _build_statement(plan, key_reading, condition, {**values, "org_id": org_id, "limit": limit})
 
 
-def _build_statement(plan: Plan, key_reading: Reading, condition: str, parameters: Mapping[str, Any]) -> Statement:
+def _build_statement(plan: Plan, key_reading: FetchPlan, condition: str, parameters: Mapping[str, Any]) -> Statement:
     """Select step results of the plan's operations with their ledger entries and orders, newest first.
 
     Columns: id, status, result_status, operation, recorded_at, submission_id, pipeline_run_id, step_position,

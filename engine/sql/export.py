@@ -13,7 +13,7 @@ from engine.rows.export_formats import ExportFormat
 from engine.rows.query import Query
 from engine.sql.conditions import build_conditions
 from engine.sql.identifiers import Statement, quote, quote_names, quote_table
-from engine.sql.select import build_order, build_paths
+from engine.sql.select import build_order, build_path_values
 from engine.values.column_types import TYPES, ColumnType
 
 #: JSON escapes control characters, so CSV with these as delimiter and quote adds nothing: a line is one object.
@@ -48,7 +48,7 @@ def _build_columns(plan: Plan, query: Query, format_: ExportFormat) -> tuple[str
     """Return the select list for CSV and Parquet, and its parameters."""
     types = list_export_columns(plan, query)
     columns = [_build_column(f"shown.{quote(name)}", types[name].name, format_) for name in query.columns]
-    paths, parameters = build_paths(query)
+    paths, parameters = build_path_values(query)
     return ", ".join((*columns, *paths)), parameters
 
 
@@ -76,7 +76,7 @@ def _build_lines(query: Query) -> tuple[str, dict[str, Any]]:
     row = f"(select row_to_json(line.*)::text from (select {quote_names(query.columns, 'shown.')}) as line)"
     if not query.paths:
         return row, {}
-    paths, parameters = build_paths(query)
+    paths, parameters = build_path_values(query)
     pairs = []
     for number, (path, value) in enumerate(zip(query.paths, paths, strict=True)):
         parameters[f"path_name_{number}"] = path.text

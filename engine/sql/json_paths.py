@@ -1,7 +1,7 @@
 """Build SQL expressions that evaluate dotted paths over `step_results.output_payload` with the result of JMESPath.
 
 They read the subquery `document`, which `build_detoast_subquery` builds from a step result with the alias `source`.
-`engine/rows/reading.py` decides which paths Postgres evaluates.
+`engine/rows/fetch_plan.py` decides which paths Postgres evaluates.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Rows are copied to a temporary table in the order of their keys and numbered. A row of which no stored row is known is
 inserted under an id that was chosen before; the stored rows of the others are looked up by their keys, and those that
-differ are updated by their ids. Held documents are joined in from `step_results`, by the id of the step result that
+differ are updated by their ids. Copied documents are joined in from `step_results`, by the id of the step result that
 they come from.
 """
 
@@ -12,8 +12,8 @@ from hashlib import sha256
 
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
-from engine.rows.reading import Reading
-from engine.sql.held_documents import build_held_subquery
+from engine.rows.fetch_plan import FetchPlan
+from engine.sql.copied_documents import build_copied_subquery
 from engine.sql.identifiers import build_key_lookup, indent_lines, quote, quote_names, quote_table
 from engine.sql.upsert import build_row_difference, list_written_columns
 
@@ -24,63 +24,63 @@ _ID = '"Id"'
 _STAGED_ROWS = f"staged.{_ORDINAL} = any(%(ordinals)s::int[])"
 
 
-def list_staged_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
+def list_staged_columns(fetch_plan: FetchPlan) -> tuple[tuple[str, str], ...]:
     """Return name and type of each column of the staging table.
 
-    For a document that Postgres copies itself (a held field), the column has the id of the step result to copy from.
+    For a document that Postgres copies itself (a copied field), the column has the id of the step result to copy from.
     """
-    held = {column.name for column in reading.held_fields}
+    copied = {column.name for column in fetch_plan.copied_fields}
     return (
         ("Ordinal", "integer"),
         ("org_id", "uuid"),
-        *((column.name, "uuid" if column.name in held else column.type.sql) for column in reading.plan.fields),
+        *((column.name, "uuid" if column.name in copied else column.type.sql) for column in fetch_plan.plan.fields),
         *SOURCE_COLUMNS.items(),
     )
 
 
-def name_staging_table(reading: Reading) -> str:
+def name_staging_table(fetch_plan: FetchPlan) -> str:
     """Return the quoted name of the staging table: one per list of columns.
 
     Names with a capital letter cannot be tables or columns of a spec, whose names have none.
     """
-    columns = "\n".join(f"{name} {kind}" for name, kind in list_staged_columns(reading))
+    columns = "\n".join(f"{name} {kind}" for name, kind in list_staged_columns(fetch_plan))
     return quote(f"Arriving {sha256(columns.encode()).hexdigest()[:16]}")
 
 
-def build_staging_table_sql(reading: Reading) -> str:
+def build_staging_table_sql(fetch_plan: FetchPlan) -> str:
     """Build the statement that creates the staging table, unless this session has it; each commit empties it.
 
     A table for each batch would cost an upsert as much as all its other statements: they would be planned again, and
     the catalogs would grow by some forty rows a batch.
     """
-    columns = [f"{quote(name)} {kind}" for name, kind in list_staged_columns(reading)]
+    columns = [f"{quote(name)} {kind}" for name, kind in list_staged_columns(fetch_plan)]
     columns.append(f"{_ID} uuid default gen_random_uuid()")  # the id of the row if it has to be inserted
     return (
-        f"create temporary table if not exists {name_staging_table(reading)} (\n{indent_lines(columns)}\n)"
+        f"create temporary table if not exists {name_staging_table(fetch_plan)} (\n{indent_lines(columns)}\n)"
         " on commit delete rows"
     )
 
 
-def build_empty_staging_sql(reading: Reading) -> str:
+def build_clear_staging_sql(fetch_plan: FetchPlan) -> str:
     """Build the statement that empties the staging table between two batches of one transaction."""
-    return f"delete from {name_staging_table(reading)}"
+    return f"delete from {name_staging_table(fetch_plan)}"
 
 
-def build_copy_sql(reading: Reading) -> str:
+def build_copy_sql(fetch_plan: FetchPlan) -> str:
     """Build the COPY that fills the staging table."""
-    names = quote_names(name for name, _ in list_staged_columns(reading))
-    return f"copy {name_staging_table(reading)} ({names}) from stdin"
+    names = quote_names(name for name, _ in list_staged_columns(fetch_plan))
+    return f"copy {name_staging_table(fetch_plan)} ({names}) from stdin"
 
 
-def build_lookup_sql(reading: Reading) -> str:
+def build_lookup_sql(fetch_plan: FetchPlan) -> str:
     """Build the query for the stored rows that have the keys of the staged rows with the given `ordinals`.
 
     Returns (ordinal, id, whether they differ); the id is null if there is no stored row.
     """
-    plan = reading.plan
+    plan = fetch_plan.plan
     return f"""
-select staged.{_ORDINAL}, stored.id::text, stored.id is not null and {_build_late_difference(reading)}
-from {name_staging_table(reading)} as staged
+select staged.{_ORDINAL}, stored.id::text, stored.id is not null and {_build_late_difference(fetch_plan)}
+from {name_staging_table(fetch_plan)} as staged
 left join lateral (
         {build_key_lookup(plan, "staged")}
         limit 1
@@ -89,36 +89,36 @@ where {_STAGED_ROWS}
 """
 
 
-def build_insert_sql(reading: Reading) -> str:
+def build_insert_sql(fetch_plan: FetchPlan) -> str:
     """Build the insert of the staged rows with the given `ordinals`.
 
     Returns (ordinal, id, whether the table kept the row under its key). A row whose key another row has got meanwhile
     is left out, as is one that a trigger discards.
     """
-    plan = reading.plan
+    plan = fetch_plan.plan
     kept = " and ".join(f"inserted.{quote(name)} is not distinct from staged.{quote(name)}" for name in plan.conflict)
     return f"""
 with inserted as (
     insert into {quote_table(plan.table)} as stored (id, {quote_names(list_written_columns(plan))})
-    select staged.{_ID}, {", ".join(_build_values(reading).values())}
+    select staged.{_ID}, {", ".join(_build_values(fetch_plan).values())}
     from (
-        select * from {name_staging_table(reading)}
+        select * from {name_staging_table(fetch_plan)}
         where {_ORDINAL} = any(%(ordinals)s::int[]) order by {_ORDINAL} offset 0
     ) as staged
-{_build_document_joins(reading)}
+{_build_document_joins(fetch_plan)}
     on conflict ({quote_names(plan.conflict)}) do nothing
     returning id, {quote_names(plan.conflict, "stored.")}
 )
 select staged.{_ORDINAL}, inserted.id::text, {kept}
-from {name_staging_table(reading)} as staged
+from {name_staging_table(fetch_plan)} as staged
 join inserted on inserted.id = staged.{_ID}
 """
 
 
-def build_update_sql(reading: Reading) -> str:
+def build_update_sql(fetch_plan: FetchPlan) -> str:
     """Build the update of the stored rows `ids` to the staged rows `ordinals`; it returns the ordinals it updated."""
-    plan = reading.plan
-    values = {name: value for name, value in _build_values(reading).items() if name not in plan.conflict}
+    plan = fetch_plan.plan
+    values = {name: value for name, value in _build_values(fetch_plan).items() if name not in plan.conflict}
     changes = [f"{quote(name)} = arriving.{quote(name)}" for name in values]
     columns = ", ".join(f"{value} as {quote(name)}" for name, value in values.items())
     return f"""
@@ -127,8 +127,8 @@ update {quote_table(plan.table)} as stored set
 from (
     select target.ordinal as {_ORDINAL}, target.id as {_ID}, {columns}
     from unnest(%(ordinals)s::int[], %(ids)s::uuid[]) as target (ordinal, id)
-    join {name_staging_table(reading)} as staged on staged.{_ORDINAL} = target.ordinal
-{_build_document_joins(reading)}
+    join {name_staging_table(fetch_plan)} as staged on staged.{_ORDINAL} = target.ordinal
+{_build_document_joins(fetch_plan)}
     order by target.ordinal offset 0
 ) as arriving
 where stored.id = arriving.{_ID}
@@ -141,12 +141,12 @@ def build_delete_misplaced_sql(plan: Plan) -> str:
     return f"delete from {quote_table(plan.table)} where id = any(%(ids)s::uuid[])"
 
 
-def build_snapshot_sql(reading: Reading) -> str:
+def build_snapshot_sql(fetch_plan: FetchPlan) -> str:
     """Build the query for the stored rows with the keys of the staged rows `ordinals`: (ordinal, cells as JSON object).
 
     A document is represented by its hash and its first PREVIEW_LENGTH characters.
     """
-    plan = reading.plan
+    plan = fetch_plan.plan
     cells = (
         "md5(stored.{0}::text) || left(stored.{0}::text, {1}) as {0}".format(quote(column.name), PREVIEW_LENGTH)
         if column.type.name == "jsonb"
@@ -155,7 +155,7 @@ def build_snapshot_sql(reading: Reading) -> str:
     )
     return f"""
 select staged.{_ORDINAL}, (select to_jsonb(cells.*) from (select {", ".join(cells)}) as cells)
-from {name_staging_table(reading)} as staged
+from {name_staging_table(fetch_plan)} as staged
 cross join lateral (
         {build_key_lookup(plan, "staged")}
         limit 1
@@ -164,38 +164,38 @@ where {_STAGED_ROWS}
 """
 
 
-def _build_values(reading: Reading) -> dict[str, str]:
+def _build_values(fetch_plan: FetchPlan) -> dict[str, str]:
     """Return the value to write of each column: documents joined in from step results, others from the staged row."""
-    held = {column.name: f"{alias}.document" for alias, column in _alias_held_fields(reading)}
-    return {name: held.get(name, f"staged.{quote(name)}") for name in list_written_columns(reading.plan)}
+    copied = {column.name: f"{alias}.document" for alias, column in _alias_copied_fields(fetch_plan)}
+    return {name: copied.get(name, f"staged.{quote(name)}") for name in list_written_columns(fetch_plan.plan)}
 
 
-def _alias_held_fields(reading: Reading) -> list[tuple[str, Field]]:
-    """Return each held field (its document is joined in from a step result) with the alias of its join."""
-    return [(f"held_{index}", column) for index, column in enumerate(reading.held_fields)]
+def _alias_copied_fields(fetch_plan: FetchPlan) -> list[tuple[str, Field]]:
+    """Return each copied field (its document is joined in from a step result) with the alias of its join."""
+    return [(f"copied_{index}", column) for index, column in enumerate(fetch_plan.copied_fields)]
 
 
-def _build_document_joins(reading: Reading) -> str:
+def _build_document_joins(fetch_plan: FetchPlan) -> str:
     return "\n".join(
-        f"    left join lateral {_build_staged_document(reading, column)} as {alias} on true"
-        for alias, column in _alias_held_fields(reading)
+        f"    left join lateral {_build_staged_document(fetch_plan, column)} as {alias} on true"
+        for alias, column in _alias_copied_fields(fetch_plan)
     )
 
 
-def _build_staged_document(reading: Reading, column: Field) -> str:
-    return build_held_subquery(reading, column, f"staged.{quote(column.name)}")
+def _build_staged_document(fetch_plan: FetchPlan, column: Field) -> str:
+    return build_copied_subquery(fetch_plan, column, f"staged.{quote(column.name)}")
 
 
-def _build_late_difference(reading: Reading) -> str:
+def _build_late_difference(fetch_plan: FetchPlan) -> str:
     """Build the condition that a staged row differs from the stored one; it reads joined documents last."""
-    plan = reading.plan
-    if not reading.held_fields:
+    plan = fetch_plan.plan
+    if not fetch_plan.copied_fields:
         return f"({build_row_difference(plan, 'staged')})"
-    held = {
-        column.name: f"(select document from {_build_staged_document(reading, column)} as held)"
-        for column in reading.held_fields
+    copied = {
+        column.name: f"(select document from {_build_staged_document(fetch_plan, column)} as copied)"
+        for column in fetch_plan.copied_fields
     }
-    values = (f"{held.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in list_written_columns(plan))
+    values = (f"{copied.get(name, f'staged.{quote(name)}')} as {quote(name)}" for name in list_written_columns(plan))
     late = f"(select {', '.join(values)} offset 0) as late"
     return f"exists (select from {late} where {build_row_difference(plan, 'late')})"
 
@@ -205,7 +205,7 @@ def _build_late_difference(reading: Reading) -> str:
 #: Lists whose entries contain no comma are sent as one text: building psycopg's arrays would take as long as all other
 #: work of the client. They are in subqueries, as in `READ_UNITS_SQL`.
 LOCK_STEP_RESULTS_SQL = """
-select held.id::text
+select locked.id::text
 from (
     select *
     from unnest((select string_to_array(%(ids)s, ','))::uuid[], (select string_to_array(%(versions)s, ',')))
@@ -216,7 +216,7 @@ cross join lateral (
     select step.id from step_results as step
     where step.id = read.id and step.xmin::text = read.version
     for share
-) as held
+) as locked
 """
 
 #: Let the transaction commit without waiting for the disk. Keep in memory the rows that its triggers are given: with

@@ -62,11 +62,11 @@ def build_row_columns(plan: Plan, query: Query) -> tuple[str, dict[str, Any]]:
     The columns: scalars as one JSON text, documents, paths. Documents and paths are `jsonb`, which callers read in
     Postgres's text format.
     """
-    paths, parameters = build_paths(query)
+    paths, parameters = build_path_values(query)
     return ",\n        ".join((build_answer_columns(plan, query.columns, "shown", cast=False), *paths)), parameters
 
 
-def build_paths(query: Query) -> tuple[list[str], dict[str, Any]]:
+def build_path_values(query: Query) -> tuple[list[str], dict[str, Any]]:
     """Return the values at the query's paths into documents of the row `shown`, and their parameters."""
     values = [f"shown.{quote(path.column)} #> %(path_{number})s::text[]" for number, path in enumerate(query.paths)]
     return values, {f"path_{number}": list(path.keys) for number, path in enumerate(query.paths)}

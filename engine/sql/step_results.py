@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from engine.plan import Plan
-from engine.rows.reading import Reading
-from engine.sql.held_documents import build_held_value, collect_held_roots
+from engine.rows.fetch_plan import FetchPlan
+from engine.sql.copied_documents import build_copied_value, collect_copied_roots
 from engine.sql.identifiers import Statement
 from engine.sql.json_paths import build_detoast_subquery, build_path_value
 
@@ -128,21 +128,21 @@ def build_organisation_counts_statement(plan: Plan, scope: Scope) -> Statement:
     return Statement(text, parameters)
 
 
-def build_step_results_statement(reading: Reading, scope: Scope) -> Statement:
+def build_step_results_statement(fetch_plan: FetchPlan, scope: Scope) -> Statement:
     """Select the step results that a scope selects, oldest first, with the parts that a plan reads.
 
     Columns: id, org_id, submission_id, pipeline_run_id, step_position, operation_id, recorded_at, version, then the
-    values of `reading.parts` as one JSON array text, the run's company (null unless some path reads it), and for each
-    document that Postgres copies itself whether it is present.
+    values of `fetch_plan.parts` as one JSON array text, the run's company (null unless some path reads it), and for
+    each document that Postgres copies itself whether it is present.
 
     Step results are selected before their documents are read, one by one and in order: `offset 0` keeps the planner
     from reading documents of step results that are not selected.
     """
-    condition, parameters = _build_conditions(reading.plan, scope)
-    parts = ", ".join(map(build_path_value, reading.parts))
-    present = [f"{build_held_value(reading, column)} is not null" for column in reading.held_fields]
-    roots = collect_held_roots(reading, reading.held_fields) | {steps[0] for steps in reading.parts}
-    company = _COMPANY_ID if reading.reads_company else "null::text as company_id"
+    condition, parameters = _build_conditions(fetch_plan.plan, scope)
+    parts = ", ".join(map(build_path_value, fetch_plan.parts))
+    present = [f"{build_copied_value(fetch_plan, column)} is not null" for column in fetch_plan.copied_fields]
+    roots = collect_copied_roots(fetch_plan, fetch_plan.copied_fields) | {steps[0] for steps in fetch_plan.parts}
+    company = _COMPANY_ID if fetch_plan.reads_company else "null::text as company_id"
     text = f"""
 select wanted.id::text, wanted.org_id::text, wanted.submission_id::text, wanted.pipeline_run_id::text,
     wanted.step_position, wanted.operation_id, wanted.recorded_at, wanted.version, content.*

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.rows.reading import Reading
-from engine.sql.held_documents import build_held_value, collect_held_roots
+from engine.rows.fetch_plan import FetchPlan
+from engine.sql.copied_documents import build_copied_value, collect_copied_roots
 from engine.sql.identifiers import quote
 from engine.sql.json_paths import build_detoast_subquery
 from engine.sql.upsert import LATEST_TIME
@@ -22,17 +22,17 @@ where step_result_id = %(id)s::uuid and spec = %(spec)s and not reasons @> %(rea
 """
 
 
-def build_compare_documents_sql(reading: Reading) -> str:
+def build_compare_documents_sql(fetch_plan: FetchPlan) -> str:
     """Build the query for whether each posted document differs from that of the step result `Step`.
 
-    Only for documents that Postgres copies itself (held fields).
+    Only for documents that Postgres copies itself (copied fields).
     """
     tests = ", ".join(
-        f"record_image_ne(row({build_held_value(reading, column)}), row(%({column.name})s::jsonb))"
+        f"record_image_ne(row({build_copied_value(fetch_plan, column)}), row(%({column.name})s::jsonb))"
         f" as {quote(column.name)}"
-        for column in reading.held_fields
+        for column in fetch_plan.copied_fields
     )
-    document = build_detoast_subquery(collect_held_roots(reading, reading.held_fields))
+    document = build_detoast_subquery(collect_copied_roots(fetch_plan, fetch_plan.copied_fields))
     return f"""
 select {tests or "true"}
 from step_results as source

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from engine.columns import list_columns
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS, SOURCE_IDS
-from engine.spec.vocabulary import OnMissing
+from engine.spec.enums import OnMissing
 from engine.sql.identifiers import build_answer_columns, build_key_lookup, indent_lines, quote, quote_names, quote_table
 
 #: Whether the source time changes. It does so only if the caller gives one: the default, the clock, always differs.

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from engine.plan import Plan
 from engine.provided_columns import SOURCE_COLUMNS
-from engine.rows.reading import Reading
-from engine.spec.vocabulary import OnAbsent
-from engine.sql.expected import (
+from engine.rows.fetch_plan import FetchPlan
+from engine.spec.enums import OnAbsent
+from engine.sql.copied_documents import build_copied_subquery
+from engine.sql.expected_rows import (
     GIVEN,
     PARENT_ELEMENT,
     build_expected_parts,
@@ -19,7 +20,6 @@ from engine.sql.expected import (
     list_key_names,
     list_parent_names,
 )
-from engine.sql.held_documents import build_held_subquery
 from engine.sql.identifiers import Statement, quote, quote_names, quote_table
 from engine.sql.step_results import UNFINISHED, build_plan_parameters
 
@@ -38,18 +38,18 @@ def build_import_snapshot_sql(snapshot: str) -> str:
     return f"set transaction snapshot '{snapshot.replace(chr(39), '')}'"
 
 
-def build_judge_statement(reading: Reading, org_ids: Sequence[str]) -> Statement:
+def build_judge_statement(fetch_plan: FetchPlan, org_ids: Sequence[str]) -> Statement:
     """Build the statement that computes the row that each key must have, and stores the differences to the table.
 
     It creates the temporary table that COUNTS_SQL and the queries below read, with number, kind, id of the row, key and
     the columns that differ.
     """
-    plan = reading.plan
+    plan = fetch_plan.plan
     keys = list_key_names(plan)
     parts = [
         *build_expected_parts(plan),
         f'"Stored" as (\n{_build_stored_query(plan, org_ids)}\n)',
-        f'"Compared" as (\n{_build_compared_query(reading, keys)}\n)',
+        f'"Compared" as (\n{_build_compared_query(fetch_plan, keys)}\n)',
     ]
     text = f"""
 create temporary table {_JUDGED} on commit drop as
@@ -83,13 +83,13 @@ def _build_stored_query(plan: Plan, org_ids: Sequence[str]) -> str:
     left join "Unrecorded" as unrecorded on unrecorded.id = source.id{join}{scope}"""
 
 
-def _build_compared_query(reading: Reading, keys: Sequence[str]) -> str:
+def _build_compared_query(fetch_plan: FetchPlan, keys: Sequence[str]) -> str:
     """Select kind, id, key and differing columns of every key; kind is null if there are two rows to compare."""
-    plan = reading.plan
+    plan = fetch_plan.plan
     names = ", ".join(f"coalesce(stored.{quote(name)}, expected.{quote(name)}) as {quote(name)}" for name in keys)
     match = build_match(keys, plan.key_fields, "stored", "expected")
     return f"""    select stored.id as "Id", expected.org_id is not null as "Given", {names}, kind."Kind",
-        case when kind."Kind" is null then {_build_differences(reading)} end as "Columns"
+        case when kind."Kind" is null then {_build_differences(fetch_plan)} end as "Columns"
     from "Stored" as stored full join "Expected" as expected on {match}
     cross join lateral (select case
         when stored."Unsourced" then 'unsourced'
@@ -99,12 +99,12 @@ def _build_compared_query(reading: Reading, keys: Sequence[str]) -> str:
     end) as kind ("Kind")"""
 
 
-def _build_differences(reading: Reading) -> str:
+def _build_differences(fetch_plan: FetchPlan) -> str:
     """Build the array of the names of the columns whose stored cell is not the expected one."""
-    held = {column.name for column in reading.held_fields}
-    names = [*(column.name for column in reading.plan.fields if not column.key), *SOURCE_COLUMNS]
+    copied = {column.name for column in fetch_plan.copied_fields}
+    names = [*(column.name for column in fetch_plan.plan.fields if not column.key), *SOURCE_COLUMNS]
     tests = [
-        f"case when {_build_held_difference(reading, name) if name in held else _build_difference(name)}"
+        f"case when {_build_copied_difference(fetch_plan, name) if name in copied else _build_difference(name)}"
         f" then '{name}' end"
         for name in names
     ]
@@ -117,10 +117,10 @@ def _build_difference(name: str) -> str:
     return f"record_image_ne(row({stored}), row({expected})) and {_build_text_difference(stored, expected)}"
 
 
-def _build_held_difference(reading: Reading, name: str) -> str:
+def _build_copied_difference(fetch_plan: FetchPlan, name: str) -> str:
     """Build the condition that a stored document differs from that of the step result which the fold names."""
     stored = f"stored.{quote(name)}"
-    document = build_held_subquery(reading, reading.plan.field(name), f"expected.{quote(name)}")
+    document = build_copied_subquery(fetch_plan, fetch_plan.plan.field(name), f"expected.{quote(name)}")
     return (
         f"(select record_image_ne(row({stored}), row(value)) and {_build_text_difference(stored, 'value')}"
         f" from (select {document} as value offset 0) as wanted)"

@@ -82,7 +82,8 @@ class NewToken:
 async def create_token(connection: Connection, new: NewToken) -> tuple[str, str]:
     """Create an API token; return its id and its text, of which only a hash is stored.
 
-    Raises InvalidName, UnknownOrganisation, UnknownOwner, StoreUnavailable.
+    Raises InvalidName for an unusable name, UnknownOrganisation and UnknownOwner when there is no such organisation,
+    company or user.
     """
     token = _PREFIX + secrets.token_urlsafe(32)
     parameters = {name: getattr(new, name) for name in NewToken.__slots__}
@@ -99,13 +100,13 @@ async def create_token(connection: Connection, new: NewToken) -> tuple[str, str]
 
 
 async def list_tokens(connection: Connection, org_id: str | None = None) -> list[dict[str, Any]]:
-    """Return the tokens of an organisation, or of all, oldest first, without text and hash. Raises StoreUnavailable."""
+    """Return the tokens of an organisation, or of all, oldest first, without text and hash."""
     async with wrap_errors():
         return await _fetch_dicts(connection, _LIST_TOKENS, {"org_id": org_id})
 
 
 async def revoke_token(connection: Connection, token_id: str) -> None:
-    """Revoke a token, so that its next request is refused. Raises UnknownToken, StoreUnavailable."""
+    """Revoke a token, so that its next request is refused. Raises UnknownToken when there is none of this id."""
     async with wrap_errors():
         revoked = await fetch_value(connection, _REVOKE, [token_id])
     if revoked is None:
@@ -115,7 +116,7 @@ async def revoke_token(connection: Connection, token_id: str) -> None:
 async def create_organisation(connection: Connection, name: str) -> dict[str, Any]:
     """Create an organisation whose slug is made from its name; return it.
 
-    Raises InvalidName, OrganisationExists, StoreUnavailable.
+    Raises InvalidName for an unusable name, and OrganisationExists when another one has the slug.
     """
     name = check_name(name)
     slug = build_slug(name)
@@ -129,7 +130,7 @@ async def create_organisation(connection: Connection, name: str) -> dict[str, An
 
 
 async def list_organisations(connection: Connection) -> list[dict[str, Any]]:
-    """Return id, name, slug and creation time of each organisation, oldest first. Raises StoreUnavailable."""
+    """Return id, name, slug and creation time of each organisation, oldest first."""
     async with wrap_errors():
         return await _fetch_dicts(connection, _LIST_ORGANISATIONS, [])
 

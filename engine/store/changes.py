@@ -29,7 +29,6 @@ async def fetch_changes(
     """Return the changes of the query's organisation after number `after`: up to `limit` or about `max_bytes`.
 
     All committed changes are numbered first. A read-only server cannot do that, so it returns only numbered ones.
-    Raises StoreUnavailable, StoreRefused.
     """
     org_id = query.tenant
     read = changes.build_changes_statement(plan, query, after, limit)

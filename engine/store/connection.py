@@ -3,6 +3,9 @@
 psycopg prepares statements by default. A pooler that gives a server connection to another client after each
 transaction does not keep prepared statements, so none are prepared behind a pooler. It is detected by its process id,
 which is not the server's. `?prepare_threshold=N` in the URL overrides the detection; 0 prepares nothing.
+
+The `fetch_` functions raise psycopg's own errors: their callers wrap them, around all statements of a task
+(`wrap_errors`).
 """
 
 from __future__ import annotations
@@ -76,7 +79,7 @@ class _RawJsonDumper(Dumper):
 
 
 async def connect(dsn: str) -> StoreConnection:
-    """Open one connection in autocommit mode. Raises InvalidDatabaseUrl, StoreUnavailable."""
+    """Open one connection in autocommit mode. Raises InvalidDatabaseUrl when the URL cannot be read."""
     url, settings = read_database_url(dsn)
     async with wrap_errors():
         connection = await StoreConnection.connect(url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT, **settings)
@@ -89,9 +92,10 @@ async def connect(dsn: str) -> StoreConnection:
 
 
 def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Pool:
-    """Return a pool of up to `size` connections, which is not open yet. Raises InvalidDatabaseUrl.
+    """Return a pool of up to `size` connections, which is not open yet.
 
-    It gives out no connection that died while it was idle. `bounds` are the timeouts of every statement.
+    It gives out no connection that died while it was idle. `bounds` are the timeouts of every statement. Raises
+    InvalidDatabaseUrl when the URL cannot be read.
     """
     url, settings = read_database_url(dsn)
 
@@ -121,26 +125,23 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
 
 
 async def fetch_rows(connection: Connection, sql: str, parameters: Params | None = None) -> list[tuple[Any, ...]]:
-    """Run one statement and return its rows. Raises psycopg's errors."""
+    """Run one statement and return its rows."""
     return await (await connection.execute(sql, parameters)).fetchall()
 
 
 async def fetch_row(connection: Connection, sql: str, parameters: Params | None = None) -> Any:
-    """Run one statement and return its first row; None if it has none. Raises psycopg's errors."""
+    """Run one statement and return its first row; None if it has none."""
     return await (await connection.execute(sql, parameters)).fetchone()
 
 
 async def fetch_value(connection: Connection, sql: str, parameters: Params | None = None) -> Any:
-    """Run one statement and return the first column of its first row; None if it has none. Raises psycopg's errors."""
+    """Run one statement and return the first column of its first row; None if it has none."""
     row = await fetch_row(connection, sql, parameters)
     return row[0] if row else None
 
 
 async def fetch_records(connection: Connection, kind: type[T], sql: str, parameters: Params | None = None) -> list[T]:
-    """Run one statement and return its rows as objects of `kind`, whose fields have the names of the columns.
-
-    Raises psycopg's errors.
-    """
+    """Run one statement and return its rows as objects of `kind`, whose fields have the names of the columns."""
     async with connection.cursor(row_factory=class_row(kind)) as cursor:
         return await (await cursor.execute(sql, parameters)).fetchall()
 

@@ -7,7 +7,9 @@
         │   └── RowDiscarded      the insert of a row succeeded, but a trigger or rule dropped the row
         └── UnknownOrganisation   the organisation of the request does not exist
 
-They carry what the database reported. Their `hint` is for the operator of the database; the API gives other advice.
+Every function that uses the database may raise StoreUnavailable, and StoreRefused for a missing table or right;
+docstrings do not repeat it. The errors carry what the database reported. Their `hint` is for the operator of the
+database; the API gives other advice.
 """
 
 from __future__ import annotations
@@ -62,19 +64,14 @@ class StoreUnavailable(StoreError):
 
 
 class StoreRefused(StoreError):
-    """The database refuses a statement.
-
-    `constraint` is the name of a violated one; others are as Postgres reports them.
-    """
+    """The database refuses a statement. `column` is the one that Postgres names, if it names one."""
 
     def __init__(self, error: psycopg.Error) -> None:
         message = error.diag.message_primary or str(error).strip() or type(error).__name__
         hint = _find_hint(error)
         super().__init__(f"the database refuses: {message}", hint=hint)
         self.sqlstate = error.sqlstate or ""
-        self.constraint = error.diag.constraint_name
         self.column = error.diag.column_name
-        self.detail = error.diag.message_detail or ""
 
     def explain_refusal(self, column: str, reason: str) -> None:
         """Name the column, and give the reason in our words instead of the database's."""
@@ -96,8 +93,7 @@ class RowDiscarded(StoreRefused):
     def __init__(self) -> None:
         EngineError.__init__(self, DISCARDED_MESSAGE)
         self.sqlstate = "44000"  # counts as caused by the row, as a violated check option of a view does
-        self.constraint = self.column = None
-        self.detail = ""
+        self.column = None
 
 
 class UnknownOrganisation(StoreError):

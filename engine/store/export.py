@@ -34,8 +34,7 @@ Block = list[bytes]  # complete rows, each with its line end
 async def stream_rows(connection: Connection, plan: Plan, query: Query, format_: ExportFormat) -> AsyncGenerator[Block]:
     """Yield every row that matches, in the query's order and from one snapshot, in blocks.
 
-    Raises StoreUnavailable, StoreRefused. If the caller stops early, the connection is closed, which stops the
-    statement.
+    If the caller stops early, the connection is closed, which stops the statement.
     """
     async with wrap_errors():
         query = await find_stored_words(connection, plan, query)

@@ -45,7 +45,7 @@ def check_format(format_: ExportFormat) -> None:
 async def write_export(
     connection: Connection, plan: Plan, query: Query, format_: ExportFormat
 ) -> AsyncGenerator[bytes]:
-    """Yield a file with every row that matches, as bytes. Raises ParquetMissing, StoreUnavailable, StoreRefused."""
+    """Yield a file with every row that matches, as bytes. Raises ParquetMissing as `check_format` does."""
     check_format(format_)
     columns = list_export_columns(plan, query)
     async with aclosing(stream_rows(connection, plan, query, format_)) as blocks:

@@ -20,7 +20,7 @@ class FilledColumns:
 
 
 async def fetch_filled_columns(connection: Connection, plan: Plan, org_id: str, newest: int) -> FilledColumns:
-    """Count the values of each column in the `newest` rows of an organisation. Raises StoreUnavailable."""
+    """Count the values of each column in the `newest` rows of an organisation."""
     async with wrap_errors():
         ((row,),) = await run_as_tenant(connection, org_id, [build_filled_columns_statement(plan, org_id, newest)])
     count, *filled = (int(value or b"0") for value in row)

@@ -55,7 +55,7 @@ class Token:
 
 
 async def find_token(connection: Connection, token_hash: str) -> Token | None:
-    """Return the token with this SHA-256 hash; None if there is none. Raises StoreUnavailable."""
+    """Return the token with this SHA-256 hash; None if there is none."""
     async with wrap_errors():
         row = await (await connection.execute(_FIND_BY_HASH, (token_hash,))).fetchone()
     return Token(*row) if row else None
@@ -68,39 +68,36 @@ async def record_token_use(connection: Connection, token_ids: Sequence[str]) -> 
 
 
 async def is_retired_user(connection: Connection, user_id: str) -> bool:
-    """Return whether the user exists and is inactive. Raises StoreUnavailable."""
+    """Return whether the user exists and is inactive."""
     return await _fetch_flag(connection, _IS_RETIRED_USER, user_id)
 
 
 async def is_active_admin(connection: Connection, admin_id: str) -> bool:
-    """Return whether the super-admin exists and is active. Raises StoreUnavailable."""
+    """Return whether the super-admin exists and is active."""
     return await _fetch_flag(connection, _IS_ACTIVE_ADMIN, admin_id)
 
 
 async def fetch_is_superuser(connection: Connection) -> bool:
-    """Return whether the login of the connection is a superuser. Raises StoreUnavailable."""
+    """Return whether the login of the connection is a superuser."""
     async with wrap_errors():
         row = await (await connection.execute(_IS_SUPERUSER)).fetchone()
     return bool(row and row[0])
 
 
 async def fetch_read_only(connection: Connection) -> bool:
-    """Return whether the server is read-only. Raises StoreUnavailable."""
+    """Return whether the server is read-only."""
     async with wrap_errors():
         row = await (await connection.execute(_IS_READ_ONLY)).fetchone()
     return bool(row and row[0])
 
 
 async def list_organisations(connection: Connection, org_id: str | None, limit: int) -> list[str]:
-    """Return organisations as JSON texts, by name: only the one called `org_id`, or at most `limit` if that is None.
-
-    Raises StoreUnavailable.
-    """
+    """Return organisations as JSON texts, by name: only the one called `org_id`, or at most `limit` if that is None."""
     return [text for _, text in await _fetch_organisations(connection, org_id, limit)]
 
 
 async def list_first_organisations(connection: Connection, limit: int) -> list[str]:
-    """Return the ids of the first `limit` organisations by name. Raises StoreUnavailable."""
+    """Return the ids of the first `limit` organisations by name."""
     return [org_id for org_id, _ in await _fetch_organisations(connection, None, limit)]
 
 
@@ -111,7 +108,7 @@ async def _fetch_organisations(connection: Connection, org_id: str | None, limit
 
 
 async def organisation_exists(connection: Connection, org_id: str) -> bool:
-    """Return whether there is an organisation with this id. Raises StoreUnavailable."""
+    """Return whether there is an organisation with this id."""
     return await _fetch_flag(connection, _ORGANISATION_EXISTS, org_id)
 
 

@@ -33,7 +33,7 @@ class Page:
 
 
 async def fetch_page(connection: Connection, plan: Plan, query: Query, max_bytes: int | None = None) -> Page:
-    """Return the page of `plan`'s table that `query` selects. Raises StoreUnavailable, StoreRefused.
+    """Return the page of `plan`'s table that `query` selects.
 
     The page ends early at the row with which it has `max_bytes`, since each of a thousand rows may have a document of
     megabytes.
@@ -54,7 +54,7 @@ async def fetch_page(connection: Connection, plan: Plan, query: Query, max_bytes
 
 
 async def fetch_row(connection: Connection, plan: Plan, query: Query, row_id: str) -> bytes | None:
-    """Return one row of the query's organisation; None if it has no such row. Raises StoreUnavailable."""
+    """Return one row of the query's organisation; None if it has no such row."""
     statement = select.build_row_statement(plan, query, row_id)
     async with wrap_errors():
         (rows,) = await run_as_tenant(connection, query.org_id, [statement])

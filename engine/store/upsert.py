@@ -68,9 +68,9 @@ class Upsert:
     ) -> list[StoredRow]:
         """Write `rows` for `org_id` in one transaction. Each maps fields and source columns to converted values.
 
-        All rows of a call have the same source. Raises UnknownOrganisation, SourceRefused, Rejected for a source whose
-        time is far ahead, StoreRefused for a row that the database refuses; then nothing is written. Raises
-        StoreUnavailable; then the rows may have been written.
+        All rows of a call have the same source. Raises UnknownOrganisation when there is no such organisation,
+        SourceRefused when the source is not the organisation's, Rejected when its time is far ahead, and StoreRefused
+        when the database refuses a row; then nothing is written. After StoreUnavailable the rows may have been written.
         """
         parameter_sets = [self.build_parameters(org_id, row) for row in rows]
         try:

@@ -10,7 +10,7 @@ from typing import Final
 
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS, SEARCH_COLUMN
-from engine.spec.vocabulary import OnAbsent
+from engine.spec.enums import OnAbsent
 from engine.sql.tenant import TENANT_ROLE
 from engine.tables.catalog import PolicyRow, Table
 from engine.tables.compare_indexes import compare_indexes, compare_key_index
@@ -65,7 +65,7 @@ def compare_stored_words(plan: Plan, table: Table) -> list[Difference]:
         message = f"`{plan.table}` stores words in `{SEARCH_COLUMN}`, and the spec searches none"
         return [Difference(plan.name, Code.WORDS_NOT_STORED, message, drop, column=SEARCH_COLUMN)]
     names = ", ".join(f"`{name}`" for name in plan.search)
-    message = f"`{plan.table}` does not store the words of {names}, so a question with `q` makes them from every row"
+    message = f"`{plan.table}` does not store the words of {names}, so a query with `q` makes them from every row"
     column = table.columns.get(SEARCH_COLUMN)
     if column is not None and not column.generated:
         advice = f"column `{SEARCH_COLUMN}` of the table is another one: rename it, then the words can be stored"
@@ -82,7 +82,7 @@ def list_required_columns(plan: Plan, table: Table) -> list[str]:
     return [name for name in names if name in table.columns and not table.columns[name].not_null]
 
 
-def report_old_rows(plan: Plan, columns: Sequence[str], count: int, *, is_more: bool) -> Difference:
+def report_missing_values(plan: Plan, columns: Sequence[str], count: int, *, is_more: bool) -> Difference:
     """Return the difference of a table with rows that lack values which the spec requires."""
     names = ", ".join(f"`{name}`" for name in columns)
     message = f"{'more than ' if is_more else ''}{count} row(s) of `{plan.table}` lack a value in {names}, which the"

@@ -18,7 +18,7 @@ def compare_indexes(plan: Plan, table: Table) -> list[Difference]:
         Difference(
             plan.name,
             Code.INDEX_MISSING,
-            f"no index of `{plan.table}` serves {wanted.purpose}: {wanted.text}",
+            f"no index of `{plan.table}` serves {wanted.purpose}: {wanted.columns}",
             wanted.build_sql(plan.table),
             column=wanted.keys[min(1, len(wanted.keys) - 1)].name,
         )

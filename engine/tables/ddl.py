@@ -116,8 +116,16 @@ def build_index(table: str, suffix: str, columns: Sequence[str], included: Seque
     `included` are the columns that the index stores without being ordered by them.
     """
     name = spell_identifier(build_index_name(table, suffix))
-    tail = f"\n    INCLUDE ({', '.join(map(spell_identifier, included))})" if included else ""
-    return f"CREATE INDEX IF NOT EXISTS {name}\n    ON {_build_index_target(table, columns)}{tail};"
+    target = spell_index_columns(columns, included, separator="\n    ")
+    return f"CREATE INDEX IF NOT EXISTS {name}\n    ON {spell_table(table)} {target};"
+
+
+def spell_index_columns(columns: Sequence[str], included: Sequence[str] = (), *, separator: str = " ") -> str:
+    """Return the columns of an index as CREATE INDEX has them, such as `(org_id, id DESC) INCLUDE (name)`."""
+    parts = [f"({', '.join(map(_spell_index_column, columns))})"]
+    if included:
+        parts.append(f"INCLUDE ({', '.join(map(spell_identifier, included))})")
+    return separator.join(parts)
 
 
 def build_unique_index(table: str, columns: Sequence[str], *, nulls_equal: bool, suffix: str = "") -> str:
@@ -128,11 +136,7 @@ def build_unique_index(table: str, columns: Sequence[str], *, nulls_equal: bool,
     name = spell_identifier(build_index_name(table, suffix))
     head = f"IF NOT EXISTS {name}\n    ON" if suffix else "ON"
     tail = " NULLS NOT DISTINCT" if nulls_equal else ""
-    return f"CREATE UNIQUE INDEX {head} {_build_index_target(table, columns)}{tail};"
-
-
-def _build_index_target(table: str, columns: Sequence[str]) -> str:
-    return f"{spell_table(table)} ({', '.join(map(_spell_index_column, columns))})"
+    return f"CREATE UNIQUE INDEX {head} {spell_table(table)} {spell_index_columns(columns)}{tail};"
 
 
 def _spell_index_column(column: str) -> str:

@@ -80,7 +80,7 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     Code.INDEX_MISSING: (
         "index missing",
-        "A question of the query endpoint has no index: it is answered, by reading more than it needs.",
+        "No index serves a query of the endpoint: it is answered, by reading more rows than it needs.",
     ),
     Code.CHANGES_UNRECORDED: (
         "changes not noted",
@@ -100,7 +100,7 @@ PROBLEMS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     Code.WORDS_NOT_STORED: (
         "words not stored",
-        "The table does not store the words of the columns under `search`, or those of others: a question with `q` is"
+        "The table does not store the words of the columns under `search`, or those of others: a query with `q` is"
         " answered, by making them from the text of every row of the organisation.",
     ),
 }

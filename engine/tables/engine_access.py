@@ -58,13 +58,13 @@ where case when s.relkind = 'S' then not has_sequence_privilege(%(role)s, s.oid,
 
 
 async def role_exists(connection: Connection, name: str) -> bool:
-    """Return whether the server has a role with this name. Raises StoreUnavailable."""
+    """Return whether the server has a role with this name."""
     async with wrap_errors():
         return bool(await fetch_value(connection, _ROLE_EXISTS, [name]))
 
 
 async def list_engine_logins(connection: Connection) -> list[str]:
-    """Return the logins that have the rights of the engine's role, except superusers. Raises StoreUnavailable."""
+    """Return the logins that have the rights of the engine's role, except superusers."""
     async with wrap_errors():
         return [name for (name,) in await fetch_rows(connection, _SELECT_ENGINE_LOGINS, [ENGINE_ROLE])]
 
@@ -72,7 +72,7 @@ async def list_engine_logins(connection: Connection) -> list[str]:
 async def give_engine_access(connection: Connection, plans: Iterable[Plan]) -> list[str]:
     """Grant the engine's role the rights that it lacks on tables of the current user; return the names of those tables.
 
-    Does nothing if the role does not exist (`dex db roles` creates it). Raises StoreUnavailable, StoreRefused.
+    Does nothing if the role does not exist (`dex db roles` creates it).
     """
     if not await role_exists(connection, ENGINE_ROLE):
         return []

@@ -12,7 +12,7 @@ from typing import Final
 from psycopg import errors
 
 from engine.plan import Plan
-from engine.sql.old_rows import build_cast_sql, build_repeated_key_sql
+from engine.sql.existing_rows import build_cast_sql, build_repeated_key_sql
 from engine.store.connection import Connection, fetch_value
 from engine.store.errors import wrap_errors
 from engine.tables.catalog import Table
@@ -35,7 +35,7 @@ def add_rebuild_advice(plan: Plan, difference: Difference) -> Difference:
 async def check_hints(
     connection: Connection, plan: Plan, table: Table, differences: Sequence[Difference]
 ) -> list[Difference]:
-    """Return the differences with hints that work. Raises StoreUnavailable, StoreRefused."""
+    """Return the differences with hints that work."""
     return [await _check_hint(connection, plan, table, difference) for difference in differences]
 
 

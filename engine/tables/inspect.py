@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.plan import Plan
+from engine.sql.existing_rows import build_missing_values_sql
 from engine.sql.identifiers import quote_table
-from engine.sql.old_rows import build_old_rows_sql
 from engine.sql.search import SELECT_STORED_WORDS
 from engine.sql.tenant import TENANT_ROLE
 from engine.store.connection import Connection, fetch_records, fetch_value
 from engine.store.errors import wrap_errors
 from engine.tables import catalog
 from engine.tables.catalog import ColumnRow, IndexRow, PolicyRow, Table, TableRow, TypeRow
-from engine.tables.compare import compare_reading, compare_table, list_required_columns, report_old_rows
+from engine.tables.compare import compare_reading, compare_table, list_required_columns, report_missing_values
 from engine.tables.compare_indexes import compare_old_key, compare_superfluous
 from engine.tables.differences import Difference, report_missing_table
 from engine.tables.hints import add_rebuild_advice, check_hints
 from engine.values.column_types import TYPES
 
 #: The number up to which rows of a former key are counted: one is as wrong as a million.
-_MOST_OLD_ROWS = 1000
+_MOST_COUNTED_ROWS = 1000
 
 
 async def find_differences(connection: Connection, plans: Iterable[Plan], *, reading: bool = False) -> list[Difference]:
-    """Return the differences between each plan and its table, in the order of plans and codes. Raises StoreUnavailable.
+    """Return the differences between each plan and its table, in the order of plans and codes.
 
     With `reading`, also what the endpoints that read need: indexes for queries, and triggers that record changes.
     """
@@ -37,7 +37,7 @@ async def find_differences(connection: Connection, plans: Iterable[Plan], *, rea
         of_plan = compare_table(plan, table)
         if reading:
             of_plan += [*compare_reading(plan, table), *compare_old_key(plan, table), *compare_superfluous(plan, table)]
-            of_plan += await _find_old_rows(connection, plan, table)
+            of_plan += await _find_missing_values(connection, plan, table)
             of_plan = await check_hints(connection, plan, table, of_plan)
         else:
             of_plan = [add_rebuild_advice(plan, difference) for difference in of_plan]
@@ -45,21 +45,21 @@ async def find_differences(connection: Connection, plans: Iterable[Plan], *, rea
     return differences
 
 
-async def _find_old_rows(connection: Connection, plan: Plan, table: Table) -> list[Difference]:
+async def _find_missing_values(connection: Connection, plan: Plan, table: Table) -> list[Difference]:
     """Count the rows that lack a required value, up to a limit."""
     columns = list_required_columns(plan, table)
     if not columns:
         return []
     async with wrap_errors():
-        sql = build_old_rows_sql(plan.table, columns)
-        count = await fetch_value(connection, sql, {"limit": _MOST_OLD_ROWS + 1})
+        sql = build_missing_values_sql(plan.table, columns)
+        count = await fetch_value(connection, sql, {"limit": _MOST_COUNTED_ROWS + 1})
     if not count:
         return []
-    return [report_old_rows(plan, columns, min(count, _MOST_OLD_ROWS), is_more=count > _MOST_OLD_ROWS)]
+    return [report_missing_values(plan, columns, min(count, _MOST_COUNTED_ROWS), is_more=count > _MOST_COUNTED_ROWS)]
 
 
 async def read_table(connection: Connection, name: str) -> Table | None:
-    """Return a table as the catalog describes it; None if it does not exist. Raises StoreUnavailable."""
+    """Return a table as the catalog describes it; None if it does not exist."""
     async with wrap_errors():
         named = {"table": quote_table(name), "role": TENANT_ROLE}
         rows = await fetch_records(connection, TableRow, catalog.SELECT_TABLE, named)

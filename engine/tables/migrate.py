@@ -113,7 +113,7 @@ async def migrate(
 
 
 async def read_status(dsn: str, migrations_dir: Path) -> list[MigrationState]:
-    """Return the state of each migration, in order. Raises MigrationError as `migrate` does, and StoreUnavailable."""
+    """Return the state of each migration, in order. Raises MigrationError as `migrate` does."""
     files = migration_files.load_migrations(migrations_dir)
     async with await connect(dsn) as connection:
         history = await _read_history(connection)
@@ -165,7 +165,7 @@ async def _plan_migrations(
 
 @asynccontextmanager
 async def _hold_lock(dsn: str, report: Report) -> AsyncIterator[None]:
-    """Hold the lock of migrating during the block; first wait until no other process has it."""
+    """Hold the lock of migrations during the `with` block; first wait until no other process has it."""
     async with await connect(dsn) as holder:
         is_told = False
         while True:

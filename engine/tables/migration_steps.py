@@ -38,7 +38,7 @@ class Step:
 
 
 def split_steps(file: Migration) -> list[Step]:
-    """Return the steps of a file in order.
+    """Split a migration into the steps that are executed one after the other.
 
     Raises MigrationError for a BEGIN without COMMIT, or a COMMIT without BEGIN.
     """

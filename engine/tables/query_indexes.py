@@ -16,7 +16,7 @@ from typing import Final
 from engine.plan import Plan
 from engine.provided_columns import SOURCE_COLUMNS
 from engine.tables.catalog import IndexRow, Table
-from engine.tables.ddl import build_index
+from engine.tables.ddl import build_index, spell_index_columns
 
 _COLLATION: Final = "C"
 #: Types whose filters no btree can serve: a filter on an array tests its elements.
@@ -48,10 +48,9 @@ class QueryIndex:
     included: tuple[str, ...] = ()  # the columns that the index stores besides its keys
 
     @property
-    def text(self) -> str:
-        """The columns as written in CREATE INDEX, without parentheses around the keys."""
-        included = f" INCLUDE ({', '.join(self.included)})" if self.included else ""
-        return ", ".join(key.text for key in self.keys) + included
+    def columns(self) -> str:
+        """The columns as written in CREATE INDEX."""
+        return spell_index_columns([key.text for key in self.keys], self.included)
 
     def build_sql(self, table: str) -> str:
         """Return the statement that creates the index."""

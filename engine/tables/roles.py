@@ -116,7 +116,7 @@ async def make_roles(
     """Create both logins and grant them their rights in this database; return what was done.
 
     `keep_passwords` is called before the commit: if it raises, no login exists whose password is lost. Raises
-    RolesRefused; then nothing is changed.
+    RolesRefused when a login cannot be created, or has the wrong rights; then nothing is changed.
     """
     report = RolesReport()
     try:

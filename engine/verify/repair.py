@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.backfill.lineage import Lineage
 from engine.backfill.run import run_backfill
 from engine.plan import Plan
-from engine.rows.reading import Reading
+from engine.rows.fetch_plan import FetchPlan
 from engine.sql import verify
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect, fetch_rows
@@ -28,7 +28,7 @@ async def repair_spec(
     present one.
     """
     async with wrap_errors(), open_snapshot(dsn) as (reader, writer), await connect(dsn) as queue:
-        await judge_rows(reader, writer, Reading(plan), org_ids, progress)
+        await judge_rows(reader, writer, FetchPlan(plan), org_ids, progress)
         async for page in list_judged(writer, plan):
             wrong = [judged for judged in page if judged.kind != "unsourced" or judged.is_given]
             if wrong:

@@ -20,16 +20,16 @@ from decimal import Decimal
 from typing import Any
 
 from engine.plan import Plan
-from engine.rows.extract import HELD, Extraction, Row
+from engine.rows.extract import COPIED, Extraction, Row
+from engine.rows.fetch_plan import FetchPlan
 from engine.rows.outcomes import ExtractionOutcome
-from engine.rows.reading import Reading
 from engine.rows.stored_result import StepResultRow, extract_stored_result
 from engine.rows.units import Unit, build_unit
-from engine.sql import expected, step_results, verify
+from engine.sql import expected_rows, step_results, verify
 from engine.sql.step_results import Scope
+from engine.store.concurrency import run_concurrently
 from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import wrap_errors
-from engine.store.tasks import run_concurrently
 from engine.verify.report import KINDS, SAMPLE_SIZE, Sample, Verification
 
 _FETCH_SIZE = 50
@@ -51,9 +51,9 @@ async def verify_spec(
     Only for the organisations `org_ids`, or for all if it is empty. Raises StoreUnavailable, and StoreRefused when the
     table does not fit the plan.
     """
-    reading = Reading(plan)
+    fetch_plan = FetchPlan(plan)
     async with wrap_errors(), open_snapshot(dsn) as (reader, writer):
-        await judge_rows(reader, writer, reading, org_ids, progress)
+        await judge_rows(reader, writer, fetch_plan, org_ids, progress)
         return await _build_report(writer, plan, org_ids)
 
 
@@ -74,19 +74,20 @@ async def open_snapshot(dsn: str) -> AsyncIterator[tuple[Connection, Connection]
 
 
 async def judge_rows(
-    reader: Connection, writer: Connection, reading: Reading, org_ids: Sequence[str], progress: Progress
+    reader: Connection, writer: Connection, fetch_plan: FetchPlan, org_ids: Sequence[str], progress: Progress
 ) -> None:
     """Fill the temporary table of mismatches: extract all step results, compute the rows, compare with the table."""
-    await writer.execute(expected.build_given_table_sql(reading))
+    await writer.execute(expected_rows.build_given_table_sql(fetch_plan))
     scope = Scope(all=True, org_ids=org_ids)
     fetched: asyncio.Queue[list[StepResultRow] | None] = asyncio.Queue(1)
     await run_concurrently(
-        _fetch_step_results(reader, reading, scope, fetched), _copy_contributions(writer, reading, fetched, progress)
+        _fetch_step_results(reader, fetch_plan, scope, fetched),
+        _copy_contributions(writer, fetch_plan, fetched, progress),
     )
-    await writer.execute(expected.ANALYZE_SQL)
-    await writer.execute(*verify.build_judge_statement(reading, org_ids))
+    await writer.execute(expected_rows.ANALYZE_SQL)
+    await writer.execute(*verify.build_judge_statement(fetch_plan, org_ids))
     await writer.execute(verify.INDEX_SQL)
-    await _mark_stale(writer, reading.plan)
+    await _mark_stale(writer, fetch_plan.plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,39 +127,39 @@ async def _mark_stale(connection: Connection, plan: Plan) -> None:
 
 
 async def _fetch_step_results(
-    reader: Connection, reading: Reading, scope: Scope, fetched: asyncio.Queue[list[StepResultRow] | None]
+    reader: Connection, fetch_plan: FetchPlan, scope: Scope, fetched: asyncio.Queue[list[StepResultRow] | None]
 ) -> None:
     """Put all step results to verify into the queue, some at a time, and None at the end."""
     async with reader.cursor(name="dex_verify") as cursor:
-        await cursor.execute(*step_results.build_step_results_statement(reading, scope))
+        await cursor.execute(*step_results.build_step_results_statement(fetch_plan, scope))
         while rows := await cursor.fetchmany(_FETCH_SIZE):
             await fetched.put(rows)
     await fetched.put(None)
 
 
 async def _copy_contributions(
-    writer: Connection, reading: Reading, fetched: asyncio.Queue[list[StepResultRow] | None], progress: Progress
+    writer: Connection, fetch_plan: FetchPlan, fetched: asyncio.Queue[list[StepResultRow] | None], progress: Progress
 ) -> None:
-    async with writer.cursor() as cursor, cursor.copy(expected.build_copy_sql(reading)) as copy:
+    async with writer.cursor() as cursor, cursor.copy(expected_rows.build_copy_sql(fetch_plan)) as copy:
         while rows := await fetched.get():
             for row in rows:
-                for contribution in list_contributions(reading, row):
+                for contribution in list_contributions(fetch_plan, row):
                     await copy.write_row(contribution)
             progress(len(rows))
 
 
-def list_contributions(reading: Reading, row: StepResultRow) -> Iterator[tuple[Any, ...]]:
-    """Yield what a step result gives for each key, as the columns of `expected.list_given_columns`."""
+def list_contributions(fetch_plan: FetchPlan, row: StepResultRow) -> Iterator[tuple[Any, ...]]:
+    """Yield what a step result gives for each key, as the columns of `expected_rows.list_given_columns`."""
     step_id, org_id, submission_id, run_id, _, _, recorded_at, *_ = row
-    extraction = extract_stored_result(reading, row, with_duplicates=True)
+    extraction = extract_stored_result(fetch_plan, row, with_duplicates=True)
     if extraction.outcome is not ExtractionOutcome.ROW:
         return
     leading = (step_id, recorded_at)
     sources = (org_id, submission_id, run_id)
-    fields = [column.name for column in reading.plan.fields]
+    fields = [column.name for column in fetch_plan.plan.fields]
     if extraction.parent is not None:
         values = (extraction.parent.get(name) for name in fields)
-        yield (*leading, expected.PARENT_ELEMENT, is_complete(extraction), *sources, *values)
+        yield (*leading, expected_rows.PARENT_ELEMENT, is_complete(extraction), *sources, *values)
     elements = extraction.indices or (0,) * len(extraction.rows)
     for element, extracted in zip(elements, extraction.rows, strict=True):
         yield (*leading, element, None, *sources, *_list_values(step_id, fields, extracted))
@@ -172,7 +173,7 @@ def is_complete(extraction: Extraction) -> bool:
 def _list_values(step_id: str, fields: list[str], row: Row) -> Iterator[Any]:
     for name in fields:
         value = row[name]
-        yield step_id if value is HELD else value
+        yield step_id if value is COPIED else value
 
 
 async def _build_report(connection: Connection, plan: Plan, org_ids: Sequence[str]) -> Verification:

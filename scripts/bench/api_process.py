@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.bench.process import build_dex_command, read_cpu_seconds, read_peak
+from scripts.bench.process import build_installed_command, read_cpu_seconds, read_peak
 from scripts.processes import start_process
 
 
@@ -41,7 +41,7 @@ def start_api(dsn: str, cwd: Path | None = None, program: Sequence[str] = ()) ->
     key = secrets.token_urlsafe(32)
     environment = {"DATABASE_URL": dsn, "INTERNAL_API_KEY": key, "JWT_SECRET": secrets.token_urlsafe(32)}
     arguments = ("serve", "--port", "0")
-    command = [*program, *arguments] if program else build_dex_command(*arguments)
+    command = [*program, *arguments] if program else build_installed_command(*arguments)
     with start_process(command, environment, cwd=cwd) as process:
         port = int(process.wait_for_line("serving on ").rsplit(":", 1)[-1])
         yield RunningApi(port, key, process.popen.pid)

@@ -14,12 +14,12 @@ from statistics import median
 import psycopg
 
 from scripts.bench.dataset import Server, fill_step_results
-from scripts.bench.process import Measurement, build_dex_command, build_module_command, run_measured
+from scripts.bench.process import Measurement, build_installed_command, build_module_command, run_measured
 from scripts.bench.result import Group, Line
 from scripts.bench.text import TABLE
 
 SIZE = 20_000  # bytes of a document
-_BACKFILL = build_dex_command("backfill", TABLE, "--json")
+_BACKFILL = build_installed_command("backfill", TABLE, "--json")
 
 
 @dataclass
@@ -71,7 +71,7 @@ def _run_round(runs: Runs, rows: int, once: bool) -> int:
     _reset_tables(runs.dsn)
     runs.run_competitor("dex", _BACKFILL)
     runs.run_competitor("again", _BACKFILL)
-    runs.run_competitor("verify", build_dex_command("verify", TABLE, "--json"))
+    runs.run_competitor("verify", build_installed_command("verify", TABLE, "--json"))
     before = _read_number(runs.dsn, _CHANGES)
     runs.run_competitor("all", [*_BACKFILL, "--all"])
     if once:

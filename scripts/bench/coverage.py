@@ -10,7 +10,7 @@ import psycopg
 from engine.plans import load_plans
 from engine.project import find_project
 from scripts.bench.dataset import ORGS, Server, insert_runs, vacuum_database
-from scripts.bench.process import build_dex_command, run_measured
+from scripts.bench.process import build_installed_command, run_measured
 from scripts.bench.result import Group, Line
 
 _RUNS = 400
@@ -47,7 +47,7 @@ def measure_coverage(server: Server, rows: int, rounds: int, report: Callable[[s
                 connection.execute(_LEDGER, parameters)
         vacuum_database(dsn)
         environment = {"DATABASE_URL": dsn}
-        command, bare = build_dex_command("coverage", "--json"), build_dex_command("coverage", "--help")
+        command, bare = build_installed_command("coverage", "--json"), build_installed_command("coverage", "--help")
         runs = [run_measured(command, environment) for _ in range(rounds)]
         start = median(run_measured(bare, environment, prints_json=False).wall for _ in range(rounds))
     count = sum(account["found"] for account in runs[0].report)

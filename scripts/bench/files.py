@@ -13,7 +13,7 @@ import psycopg
 from engine.files.export_steps import write_step_files
 from engine.files.schemas import INPUT, parquet
 from scripts.bench.dataset import Server, fill_step_results
-from scripts.bench.process import Measurement, build_dex_command, build_module_command, run_measured
+from scripts.bench.process import Measurement, build_installed_command, build_module_command, run_measured
 from scripts.bench.result import Group, Line
 from scripts.bench.text import TABLE
 
@@ -73,7 +73,7 @@ def _measure_peak(steps: Path, folder: Path, count: int, report: Callable[[str],
 
 
 def _build_commands(steps: Path) -> dict[str, list[str]]:
-    dask = build_dex_command("extract", TABLE, "--from", str(steps), "--json")
+    dask = build_installed_command("extract", TABLE, "--from", str(steps), "--json")
     return {
         "loop": build_module_command("extract_loop", TABLE, str(steps)),
         "one": [*dask, "--workers", "1"],
@@ -101,4 +101,4 @@ def _write_files(dsn: str, folder: Path, steps: Path) -> None:
 def _run_backfill(dsn: str) -> Measurement:
     with psycopg.connect(dsn) as connection:
         connection.execute(f"truncate {TABLE}, step_persistence, row_lineage, stale_rows")
-    return run_measured(build_dex_command("backfill", TABLE, "--json"), {"DATABASE_URL": dsn})
+    return run_measured(build_installed_command("backfill", TABLE, "--json"), {"DATABASE_URL": dsn})

@@ -82,8 +82,8 @@ def read_cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def build_dex_command(*arguments: str) -> list[str]:
-    """Build the command that runs `dex` as a user starts it."""
+def build_installed_command(*arguments: str) -> list[str]:
+    """Build the command that runs the installed `dex`, as a user starts it."""
     return [str(Path(sys.executable).parent / "dex"), *arguments]
 
 

@@ -28,7 +28,7 @@ from engine.project import Project, find_project
 from engine.tables.draft_migration import build_create_migration
 from scripts.bench.api_process import start_api
 from scripts.bench.dataset import Server, build_id, fill_step_results
-from scripts.bench.process import build_dex_command, run_measured
+from scripts.bench.process import build_installed_command, run_measured
 from scripts.bench.result import Group, Line
 from scripts.bench.text import TABLE
 from scripts.commands.server import build_node_command
@@ -119,7 +119,7 @@ def _delete_rows(dsn: str, plans: Sequence[Plan]) -> None:
 
 def _measure_sweep(dsn: str, project: Project, plans: Sequence[Plan]) -> float:
     _delete_rows(dsn, plans)
-    measured = run_measured(build_dex_command("reconcile", "--json"), {"DATABASE_URL": dsn}, cwd=project.root)
+    measured = run_measured(build_installed_command("reconcile", "--json"), {"DATABASE_URL": dsn}, cwd=project.root)
     return measured.wall
 
 
@@ -145,7 +145,9 @@ def _measure_runs(dsn: str, project: Project, count: int) -> float:
         for number in range(count)
         for argument in ("--input", _RUN_INPUT.format(number=f"{time.monotonic_ns()}-{number}"))
     ]
-    submit = build_dex_command("submit", "--json", "--org", org, "--step", "company.derive.intel_briefing", *inputs)
+    submit = build_installed_command(
+        "submit", "--json", "--org", org, "--step", "company.derive.intel_briefing", *inputs
+    )
     run_measured(submit, {"DATABASE_URL": dsn}, cwd=project.root)
     provider = build_node_command(project, "recorded-provider/main.ts", "--delay", "0")
     with start_api(dsn, project.root) as api, start_process(provider, cwd=project.root) as started:

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from scripts.bench.dataset import Server, fill_step_results, vacuum_database
-from scripts.bench.process import build_dex_command, run_measured
+from scripts.bench.process import build_installed_command, run_measured
 from scripts.bench.result import Group, Line
 from scripts.bench.text import TABLE
 
@@ -29,7 +29,7 @@ def _measure_database(server: Server, size: int, rows: int, report: Callable[[st
     with server.create_database("sizes") as dsn:
         report(f"sizes: making {rows:,} step results of {size // 1000} KB")
         fill_step_results(dsn, rows, size)
-        run_measured(build_dex_command("backfill", TABLE, "--json"), {"DATABASE_URL": dsn})
+        run_measured(build_installed_command("backfill", TABLE, "--json"), {"DATABASE_URL": dsn})
         vacuum_database(dsn)
         with psycopg.connect(dsn) as connection:
             return [line for table in _TABLES for line in _measure_table(connection, table, size)]

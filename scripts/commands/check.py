@@ -45,9 +45,9 @@ def check_specs(
     warnings = [warning for report in samples for warning in _choose_diagnostics(report.warnings, chosen)]
     if chosen is not None:
         samples = [report for report in samples if f"specs/{report.fill_rates.plan.name}.yaml" in chosen]
-    report, lines = [mistake.to_payload() for mistake in mistakes], [str(mistake) for mistake in mistakes]
+    report, lines = [mistake.as_dict() for mistake in mistakes], [str(mistake) for mistake in mistakes]
     if strict:
-        report += [warning.to_payload() for warning in warnings]
+        report += [warning.as_dict() for warning in warnings]
     if database_too and not report:
         differences, lines = _check_database(here)
         report += differences
@@ -55,7 +55,7 @@ def check_specs(
         terminal.print_json(
             {
                 "diagnostics": report,
-                "warnings": [] if strict else [warning.to_payload() for warning in warnings],
+                "warnings": [] if strict else [warning.as_dict() for warning in warnings],
                 "samples": [_describe_samples(mistake) for mistake in samples if mistake.fill_rates.step_results],
             }
         )

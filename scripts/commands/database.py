@@ -35,7 +35,7 @@ def apply_migrations(
     status: Annotated[bool, typer.Option("--status", help="Show what is applied and what is pending.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be applied.")] = False,
     baseline: Annotated[
-        int | None, typer.Option(help="Adopt a database in which those up to number N were applied by hand.")
+        int | None, typer.Option(help="Adopt a database in which the migrations up to number N were applied by hand.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -43,8 +43,8 @@ def apply_migrations(
 
     This can run while others work with the tables: nobody waits for more than a moment.
 
-    Afterwards the specs of this checkout are the present ones: a process that has an older version of a spec leaves the
-    spec's step results pending.
+    Afterwards the specs of this checkout count as the present ones: processes that still have another version of a spec
+    leave its step results pending.
     """
     from engine.tables.migrate import migrate, read_status
 
@@ -119,7 +119,7 @@ Fields = Annotated[str | None, typer.Option(help="Columns and paths, separated b
 
 def query_rows(
     spec: SpecName,
-    org: Annotated[str | None, typer.Option(help="Only this organisation, with its own permissions.")] = None,
+    org: Annotated[str | None, typer.Option(help="Only this organisation, with the rights of its tenant.")] = None,
     filters: Filters = None,
     order: Order = None,
     search: Search = None,

@@ -69,8 +69,8 @@ def explain_row(
     plan = find_plan(plans, spec)
 
     async def fetch_explanation(connection: Connection) -> dict[str, Any]:
+        from engine.explain.key import explain_key
         from engine.explain.key_lookup import parse_key
-        from engine.explain.questions import explain_key
         from engine.explain.row import explain_row
 
         if named.org_id is not None and named.key:
@@ -103,8 +103,8 @@ def show_history(
 
     async def fetch_history(connection: Connection) -> History:
         from engine.explain.history import read_history
+        from engine.explain.key import read_key_history
         from engine.explain.key_lookup import parse_key
-        from engine.explain.questions import read_key_history
 
         if named.org_id is not None and named.key:
             return await read_key_history(connection, plan, named.org_id, parse_key(plan, named.key), limit)

@@ -103,7 +103,7 @@ def read_json_file(file: str) -> Json:
 
 
 def _advise_on_lines(error: exact_json.ExactError) -> str:
-    """Return what to do about a second document that follows in another line, as in JSON Lines; else nothing."""
+    """Return the advice for a file of JSON Lines, in which a second document follows in another line; else ""."""
     cause = error.__cause__
     if not isinstance(cause, JSONDecodeError) or cause.msg != "Extra data" or cause.lineno == 1:
         return ""

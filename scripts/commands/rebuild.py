@@ -22,7 +22,8 @@ from scripts.database_url import describe_database, open_database
 def rebuild_table(
     spec: SpecName,
     drop_unsourced: Annotated[
-        bool, typer.Option("--drop-unsourced", help="Leave rows of no step result behind where they do not fit.")
+        bool,
+        typer.Option("--drop-unsourced", help="Drop rows of no step result that do not fit the changed spec."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,

@@ -174,7 +174,7 @@ async def _create_submissions(dsn: str, arguments: _Arguments) -> _Report:
 
 
 def _add_progress(error: RunError, arguments: _Arguments, done: int) -> RunError:
-    """Return the error of a file's submission, with how far the file was queued and how to go on."""
+    """Add to the error of a file's submission how many of its runs are queued, and how to continue."""
     queued = f"{error.message}; {done} of {arguments.ceiling.runs} run(s) are queued"
     if isinstance(error, IdempotencyConflict):
         changed = "the file has changed since it was submitted under this key"

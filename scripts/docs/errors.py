@@ -31,6 +31,10 @@ _ADVICE: Final[Mapping[str, str]] = {
     "absent_deleted": "Nothing: `on_absent: delete` asks for it.",
     "absent_kept": "Mend what rejected them; a result whose elements all become rows removes what is gone.",
     "not_found": "Nothing: the research found nothing, and nothing is stored.",
+    "unreadable": "Correct the step result: its JSON is too deep, or holds a number or character that cannot be read.",
+    "duplicate": "Add a column of the element to `conflict` where both elements are meant to be rows.",
+    "claim_differs": "The row has the step result's value; if a persist block sent another, deploy the generated one.",
+    "future_time": "Correct the clock of the machine that sends it, or the time.",
 }
 
 #: By code of a failed step or run: what it means, and what to do about it.
@@ -129,7 +133,7 @@ def _build_spec_section(name: str) -> str:
 
 
 def _build_reason_section(name: str) -> str:
-    parts = [f"### `{name}`", f"{REASONS[name][0].upper()}{REASONS[name][1:]}. {_ADVICE.get(name, '')}".rstrip()]
+    parts = [f"### `{name}`", f"{REASONS[name][0].upper()}{REASONS[name][1:]}. {_ADVICE[name]}"]
     reason = error_examples.build_reason_example(name)
     return "\n\n".join([*parts, build_code_block("text", _format_reason(reason))] if reason else parts)
 

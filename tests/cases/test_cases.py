@@ -28,3 +28,10 @@ def test_case(case: Case) -> None:
 def test_every_code_has_a_case() -> None:
     errors = "".join(file.read_text() for file in HERE.glob("wrong/*/errors.txt"))
     assert not [code for code in CODES if f" {code} " not in errors and code not in OF_PROJECTS]
+
+
+def test_every_mistake_has_a_hint() -> None:
+    for file in HERE.glob("wrong/*/errors.txt"):
+        lines = file.read_text().splitlines()
+        for mistake, hint in zip(lines[::2], lines[1::2], strict=True):
+            assert mistake.startswith("specs/") and hint.startswith("    hint: "), f"{file}: {mistake}"

@@ -1,4 +1,4 @@
-"""Rows: a question that stands in the address, its pages and its export."""
+"""Rows: a query that the address contains, its pages and its export."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from tests.console.conftest import Console
 PAGE = "#/rows/company_intel_briefings"
 
 
-def test_the_question_stands_in_the_address(console: Console, token: str) -> None:
+def test_the_address_contains_the_query(console: Console, token: str) -> None:
     page = console.open(PAGE, key=token)
     expect(page.locator("table.rows tbody tr")).to_have_count(3)
     expect(page.locator(".count")).to_have_text("3 rows")
@@ -37,7 +37,7 @@ def test_the_question_stands_in_the_address(console: Console, token: str) -> Non
     expect(other.get_by_role("columnheader", name="Company domain")).to_have_attribute("aria-sort", "ascending")
 
 
-def test_it_says_what_is_wrong_with_a_question(console: Console, token: str) -> None:
+def test_it_says_what_is_wrong_with_a_query(console: Console, token: str) -> None:
     page = console.open(f"{PAGE}?created_at.gt=tomorrow", key=token)
     answer = console.api.post(
         "/api/v1/company-intel-briefings/query", {"created_at": {"gt": "tomorrow"}}, headers=bearer_headers(token)

@@ -89,3 +89,15 @@ def test_an_export_that_breaks_off_is_no_file(console: Console) -> None:
     network.send("Network.emulateNetworkConditions", {**limits, "downloadThroughput": -1})
     expect(page.get_by_text("The API's answer broke off before its end. Check that it runs")).to_be_visible()
     assert downloads == []
+
+
+def test_an_api_that_never_answers_is_given_up_and_asked_again(console: Console, token: str) -> None:
+    page = console.open("", key=token)
+    page.clock.install()
+    with hold_requests(page, "**/api/v1/**"):
+        with page.expect_request("**/api/v1/costs*"):
+            page.get_by_role("navigation", name="Pages").get_by_role("link", name="Costs").click()
+        page.clock.fast_forward("01:31")
+        expect(page.get_by_text("The API did not answer within 90 seconds.").first).to_be_visible()
+    page.get_by_role("button", name="Try again").first.click()
+    expect(page.locator("table tbody tr").first).to_be_visible()

@@ -15,7 +15,7 @@ from engine.backfill.apply import BatchFold
 from engine.backfill.reader import extract_step
 from engine.plan import Plan
 from engine.rows.accounts import Account
-from engine.rows.reading import Reading
+from engine.rows.fetch_plan import FetchPlan
 from engine.sql import step_results
 from engine.sql.step_results import Scope
 from engine.store.connection import connect
@@ -243,13 +243,13 @@ def test_a_step_that_changes_between_reading_and_recording_stays_pending(world: 
     changed, same = (world.add_step(run, QUOTES, build_quote(symbol), at=at) for at, symbol in enumerate("AB"))
 
     async def merge_outdated() -> Any:
-        reading, statement = Reading(plan), step_results.build_step_results_statement(Reading(plan), Scope())
+        fetch_plan, statement = FetchPlan(plan), step_results.build_step_results_statement(FetchPlan(plan), Scope())
         async with await connect(world.dsn) as connection:
             read = await (await connection.execute(*statement)).fetchall()
             payload = world.steps[changed][1].replace('"A"', '"C"')
             world.db.execute("update step_results set output_payload = %s where id = %s", [payload, changed])
-            steps = [extract_step(reading, row) for row in read]
-            return await BatchFold.build(reading).fold_with_retry(connection, steps, again=False)
+            steps = [extract_step(fetch_plan, row) for row in read]
+            return await BatchFold.build(fetch_plan).fold_with_retry(connection, steps, again=False)
 
     assert [step.id for step in asyncio.run(merge_outdated())] == [same]
     assert world.read_outcomes(plan, changed, same) == ["pending", "written"]
@@ -476,7 +476,7 @@ def test_a_live_row_the_database_refuses_names_what_it_refuses(world: World, pla
     world.db.execute("alter table quotes add constraint cheap check (price < 100)")
     with pytest.raises(StoreRefused) as refused_:
         world.upsert_rows(plan, world.add_org(), {"symbol": "A", "price": 100}, {"symbol": "B", "price": 1})
-    assert refused_.value.constraint == "cheap"
+    assert '"cheap"' in refused_.value.message
     assert world.read_rows(plan) == []
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from engine.explain.absence import Absence
 from engine.explain.history import History, read_history
+from engine.explain.key import explain_key, read_key_history
 from engine.explain.key_lookup import SeveralRows, parse_key
-from engine.explain.questions import explain_key, read_key_history
 from engine.explain.row import Explanation, explain_row
 from engine.plan import Plan
 from engine.rows.query import QueryRejected

@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from engine.backfill.reader import extract_step
 from engine.jmespath import path
 from engine.rows.document import Run, build_from_payload
-from engine.rows.reading import _INDEX_LIKE, Reading
+from engine.rows.fetch_plan import _INDEX_LIKE, FetchPlan
 from engine.sql import step_results
 from engine.sql.json_paths import build_first_truthy
 from engine.sql.step_results import Scope
@@ -250,10 +250,10 @@ def test_a_pruned_document_gives_what_the_whole_gives(world: World) -> None:
         for output, context in documents:
             world.add_step(run, "finance.fetch.quotes", write_json(output), context=write_json(context))
         for expression, plan in zip(EXPRESSIONS, plans, strict=True):
-            statement = step_results.build_step_results_statement(Reading(plan), Scope())
+            statement = step_results.build_step_results_statement(FetchPlan(plan), Scope())
             with world.db.cursor(row_factory=tuple_row) as cursor:
                 rows = cursor.execute(statement.text, statement.parameters).fetchall()
-            for step in [extract_step(Reading(plan), row) for row in rows]:
+            for step in [extract_step(FetchPlan(plan), row) for row in rows]:
                 assert step.extraction == world.extract_step(plan, step.id), (expression, world.steps[step.id][1])
 
     check_law()

@@ -12,7 +12,7 @@ from tests.database.conftest import QUOTES, World, build_head
 
 WORDS = (  # noqa: SIM905 - a text of words, read as one
     "ordinal overtaken staged stored excluded arriving upserted owner answer deleted reasons newer known"
-    " late source document documents output context held held_0 small scalars outcome wanted content found version"
+    " late source document documents output context copied copied_0 small scalars outcome wanted content found version"
     " shown page at ledger entry read rows_ value values select user order group table default offset_ at_time"
     " unit spec lock cells step_id"
 ).split()

@@ -169,7 +169,7 @@ def test_a_missing_index_is_named_with_the_statement_that_makes_it(filled: psyco
     filled.execute("drop index idx_rounds_domain_newest")
     filled.execute("create index mistaken on rounds (org_id, domain, created_at desc, id desc)")
     (found,) = asyncio.run(find(dsn))
-    assert found.startswith("rounds: TABLE520 no index of `rounds` serves the filter `domain`: org_id, domain COLLATE")
+    assert found.startswith("rounds: TABLE520 no index of `rounds` serves the filter `domain`: (org_id, domain COLLATE")
     filled.execute(found.split("hint: ")[1])
     filled.execute("drop index mistaken")
     filled.execute("alter table rounds drop column search_document")

@@ -103,7 +103,7 @@ def test_an_unknown_spec_names_the_known_ones() -> None:
     [
         ("domian", ["domain", "trim"], "did you mean `domain`?"),
         ("x", ["domain", "trim"], "known: `domain`, `trim`"),
-        ("x", [], ""),
+        ("x", [], "there are none: add it, or leave it out"),
     ],
 )
 def test_the_nearest_name(name: str, known: Any, hint: str) -> None:

@@ -41,7 +41,7 @@ function makeUpValue(root: JsonObject, schema: JsonObject, path: string[], numbe
   if (node["const"] !== undefined) return node["const"];
   const alternative = listAlternatives(node).find((part) => resolveReference(root, part)["type"] !== "null");
   if (alternative !== undefined) {
-    return makeUpValue(root, { ...withoutAlternatives(node), ...alternative }, path, number);
+    return makeUpValue(root, { ...dropAlternatives(node), ...alternative }, path, number);
   }
   const type = listTypes(node).find((name) => name !== "null") ?? "string";
   if (type === "object") return makeUpObject(root, node, path, number);
@@ -110,6 +110,6 @@ function buildBasisEntry(field: string): JsonObject {
   };
 }
 
-function withoutAlternatives(node: JsonObject): JsonObject {
+function dropAlternatives(node: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(node).filter(([key]) => !["anyOf", "oneOf", "allOf"].includes(key)));
 }

@@ -21,7 +21,7 @@ from engine.generate.docs.markdown import (
 from engine.generate.python import build_query_signature, build_upsert_signature
 from engine.plan import Field, OperationMapping, Plan
 from engine.provided_columns import SOURCE_COLUMNS
-from engine.spec.vocabulary import OnAbsent, OnInvalid, OnMissing
+from engine.spec.enums import OnAbsent, OnInvalid, OnMissing
 
 FOLDER: Final = "docs/reference"
 _RUN_ID: Final = "5f0b1c1e-3f0a-4b1e-9f7e-0a6f3b1d2c4e"

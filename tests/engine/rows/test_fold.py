@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.plan import Plan
-from engine.rows.extract import HELD, Extraction, Reason
+from engine.rows.extract import COPIED, Extraction, Reason
 from engine.rows.fold import Contributor, UnitFold
 from engine.rows.outcomes import ExtractionOutcome
 from engine.rows.steps import MAX_BYTES, MAX_ROWS, BatchBuilder, Step, assign_writer, build_step
@@ -134,7 +134,7 @@ def test_a_contributor_that_no_longer_gives_the_key_drops_out() -> None:
 
 
 def test_a_held_value_is_staged_as_the_step_it_is_taken_from() -> None:
-    (folded,) = build_fold(build_test_step(3, build_row(kept=HELD)), build_test_step(7, build_row())).fold_rows()
+    (folded,) = build_fold(build_test_step(3, build_row(kept=COPIED)), build_test_step(7, build_row())).fold_rows()
     assert folded.values["kept"] == "s3"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine import plan
 from engine.generate import python, typescript
 from engine.generate.docs import spec_pages
-from engine.rows.reading import Reading
+from engine.rows.fetch_plan import FetchPlan
 from engine.spec import yaml_source
 from engine.spec.checks import check_sources
 from engine.spec.models import CORE_TABLES
@@ -153,13 +153,13 @@ def test_what_the_checks_pass_compiles_and_can_be_spelled(changes: Any) -> None:
     if not found.diagnostics:
         ((_, spec),) = found.specs
         made = plan.compile_spec(spec, "quotes.yaml", found.paths)
-        reading = Reading(made)
+        fetch_plan = FetchPlan(made)
         for spelled in (
             upsert.build_upsert_sql(made),
-            merge.build_lookup_sql(reading),
-            merge.build_insert_sql(reading),
-            merge.build_update_sql(reading),
-            step_results.build_step_results_statement(reading, step_results.Scope()).text,
+            merge.build_lookup_sql(fetch_plan),
+            merge.build_insert_sql(fetch_plan),
+            merge.build_update_sql(fetch_plan),
+            step_results.build_step_results_statement(fetch_plan, step_results.Scope()).text,
         ):
             assert spelled
         assert made.on_absent == "keep" or lineage.build_remove_absent_sql(made)

@@ -2,8 +2,8 @@
  * The client of the engine's internal API.
  *
  * Every request has headers with the key, the organisation and the company. One function sets them, and a write counts
- * as successful only if the response contains the row: calls were once sent without the organisation, and got 401 for
- * 22 days before anybody noticed.
+ * as successful only if the response contains the row: otherwise calls without the organisation, which get 401, could
+ * lose rows for weeks before anybody notices.
  */
 import { setTimeout as pause } from "node:timers/promises";
 

@@ -5,7 +5,10 @@ const STORED_KEY = "dex.key";
 /** The event of the window after the API refused a key, such as a token that was revoked; `detail` is the Problem. */
 export const KEY_REFUSED = "dex.key-refused";
 
+const LATE_HINT = "It accepted the connection: see whether it, or a proxy in front of it, hangs.";
 const ONLINE_HINT = "Check that it runs and that you are online.";
+/** Seconds until an answer has to begin. The API itself ends what takes it longer than 60. */
+const ANSWER_SECONDS = 90;
 
 /** An error response of the API, with its message, code and hint. */
 export class Problem extends Error {
@@ -33,6 +36,8 @@ interface RequestOptions {
   method?: "GET" | "POST";
   body?: unknown;
   accept?: string;
+  /** Seconds until the answer has to begin, by default ANSWER_SECONDS; its body may take any time. */
+  seconds?: number;
   signal?: AbortSignal | undefined;
   key?: string;
 }
@@ -57,14 +62,24 @@ export async function sendRequest(path: string, options: RequestOptions = {}): P
     headers["content-type"] = "application/json";
     init.body = JSON.stringify(options.body);
   }
-  if (options.signal) init.signal = options.signal;
+  const seconds = options.seconds ?? ANSWER_SECONDS;
+  const late = new AbortController();
+  const timer = setTimeout(() => {
+    late.abort();
+  }, seconds * 1000);
+  init.signal = options.signal ? AbortSignal.any([options.signal, late.signal]) : late.signal;
   let response: Response;
   try {
     // Relative to the page's URL, so that it works below a path prefix of a proxy.
     response = await fetch(path, init);
   } catch (error) {
+    if (late.signal.aborted) {
+      throw new Problem(`The API did not answer within ${seconds} seconds.`, 0, "no_answer", LATE_HINT);
+    }
     if (isAbort(error)) throw error;
     throw new Problem("The API does not answer.", 0, "no_answer", ONLINE_HINT);
+  } finally {
+    clearTimeout(timer);
   }
   if (response.ok) return response;
   const problem = await readProblem(response);

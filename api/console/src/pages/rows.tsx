@@ -4,12 +4,12 @@ import { type Address, buildAddress, navigate } from "../data/address";
 import { fetchJson } from "../data/api";
 import { formatCount, humanize } from "../data/format";
 import { type Loaded, useLoad } from "../data/load";
-import { buildBody, chooseColumns, PAGE_SIZE, type Question, readQuestion, writeQuestion } from "../data/question";
+import { buildBody, chooseColumns, PAGE_SIZE, type TableQuery, parseQuery, buildParameters } from "../data/table-query";
 import { nameOrganisation, useSession } from "../data/session";
 import type { Column, Organisation, PageMeta, Row, Spec } from "../data/types";
 import { Link } from "../parts/link";
 import { renderInline } from "../parts/markdown";
-import { QuestionForm } from "../parts/question-form";
+import { QueryForm } from "../parts/query-form";
 import { Empty, Load } from "../parts/states";
 import { CellValue, isNumeric } from "../parts/value";
 
@@ -27,15 +27,15 @@ interface Page {
 export function RowsPage({ spec, organisation, address }: RowsProps): VNode {
   const session = useSession();
   const orgId = nameOrganisation(session, organisation);
-  const question = readQuestion(address.query);
-  const columns = chooseColumns(spec, question);
-  const body = buildBody(spec, question, orgId);
+  const tableQuery = parseQuery(address.query);
+  const columns = chooseColumns(spec, tableQuery);
+  const body = buildBody(spec, tableQuery, orgId);
   const asked = JSON.stringify(body);
   const page = useLoad(
-    JSON.stringify([body, question.cursor, columns.map((column) => column.name)]),
+    JSON.stringify([body, tableQuery.cursor, columns.map((column) => column.name)]),
     async (signal) => {
       const fields = [...new Set(["id", ...columns.map((column) => column.name)])];
-      const whole = { ...body, fields, limit: PAGE_SIZE, ...(question.cursor ? { cursor: question.cursor } : {}) };
+      const whole = { ...body, fields, limit: PAGE_SIZE, ...(tableQuery.cursor ? { cursor: tableQuery.cursor } : {}) };
       const answer = await fetchJson<Row[], PageMeta>(`api/v1/${spec.slug}/query`, {
         method: "POST",
         body: whole,
@@ -55,8 +55,8 @@ export function RowsPage({ spec, organisation, address }: RowsProps): VNode {
     });
     return answer.meta.count ?? null;
   });
-  const ask = (next: Partial<Question>): void => {
-    navigate(buildAddress(["rows", spec.name], writeQuestion({ ...question, cursor: null, ...next })));
+  const changeQuery = (next: Partial<TableQuery>): void => {
+    navigate(buildAddress(["rows", spec.name], buildParameters({ ...tableQuery, cursor: null, ...next })));
   };
   return (
     <>
@@ -66,13 +66,13 @@ export function RowsPage({ spec, organisation, address }: RowsProps): VNode {
         <Link to={["specs", spec.name]}>Spec</Link>
       </div>
       {spec.description && <p class="lead">{renderInline(spec.description)}</p>}
-      <QuestionForm
-        key={JSON.stringify([question.filters, question.search])}
-        {...{ spec, question, columns, ask }}
+      <QueryForm
+        key={JSON.stringify([tableQuery.filters, tableQuery.search])}
+        {...{ spec, tableQuery, columns, changeQuery }}
         exportBody={{ ...body, fields: columns.map((column) => column.name) }}
       />
       <Load of={page} what="Asking for rows">
-        {(loaded) => <RowTable {...{ spec, question, columns, ask, count }} page={loaded} />}
+        {(loaded) => <RowTable {...{ spec, tableQuery, columns, changeQuery, count }} page={loaded} />}
       </Load>
     </>
   );
@@ -92,19 +92,19 @@ function SpecTabs({ specs, current }: { specs: Spec[]; current: Spec }): VNode {
 
 interface TableProps {
   spec: Spec;
-  question: Question;
+  tableQuery: TableQuery;
   columns: Column[];
   page: Page;
   count: Loaded<number | null>;
-  ask: (next: Partial<Question>) => void;
+  changeQuery: (next: Partial<TableQuery>) => void;
 }
 
-function RowTable({ spec, question, columns, page, count, ask }: TableProps): VNode {
-  const asksSomething = question.filters.length > 0 || question.search !== "";
+function RowTable({ spec, tableQuery, columns, page, count, changeQuery }: TableProps): VNode {
+  const isFiltered = tableQuery.filters.length > 0 || tableQuery.search !== "";
   if (page.rows.length === 0) {
     return (
-      <Empty title={asksSomething ? "No row matches" : "The table has no row yet"}>
-        {asksSomething ? (
+      <Empty title={isFiltered ? "No row matches" : "The table has no row yet"}>
+        {isFiltered ? (
           <p>
             <Link to={["rows", spec.name]}>Show every row</Link>, or ask{" "}
             <Link to={["why"]}>why something is missing</Link>.
@@ -121,7 +121,7 @@ function RowTable({ spec, question, columns, page, count, ask }: TableProps): VN
     <>
       <p class="count" role="status">
         {count.data !== null && count.state === "ready"
-          ? `${formatCount(count.data)} ${count.data === 1 ? "row" : "rows"}${asksSomething ? " match" : ""}`
+          ? `${formatCount(count.data)} ${count.data === 1 ? "row" : "rows"}${isFiltered ? " match" : ""}`
           : count.state === "failed"
             ? "too many rows to count now"
             : "counting …"}
@@ -131,7 +131,7 @@ function RowTable({ spec, question, columns, page, count, ask }: TableProps): VN
           <thead>
             <tr>
               {columns.map((column) => (
-                <ColumnHead key={column.name} {...{ column, question, ask }} />
+                <ColumnHead key={column.name} {...{ column, tableQuery, changeQuery }} />
               ))}
             </tr>
           </thead>
@@ -155,13 +155,13 @@ function RowTable({ spec, question, columns, page, count, ask }: TableProps): VN
         </table>
       </div>
       <nav class="pager" aria-label="Pages of the table">
-        {question.cursor && (
-          <Link to={["rows", spec.name]} query={writeQuestion({ ...question, cursor: null })}>
+        {tableQuery.cursor && (
+          <Link to={["rows", spec.name]} query={buildParameters({ ...tableQuery, cursor: null })}>
             First page
           </Link>
         )}
         {page.meta.next_cursor && (
-          <Link to={["rows", spec.name]} query={writeQuestion({ ...question, cursor: page.meta.next_cursor })}>
+          <Link to={["rows", spec.name]} query={buildParameters({ ...tableQuery, cursor: page.meta.next_cursor })}>
             Next page
           </Link>
         )}
@@ -181,15 +181,19 @@ function PlainValue({ row, column }: { row: Row; column: Column }): VNode {
 
 interface HeadProps {
   column: Column;
-  question: Question;
-  ask: (next: Partial<Question>) => void;
+  tableQuery: TableQuery;
+  changeQuery: (next: Partial<TableQuery>) => void;
 }
 
 /** The head of a column: a button if rows can be ordered by it (ascending, descending, then newest first again). */
-function ColumnHead({ column, question, ask }: HeadProps): VNode {
+function ColumnHead({ column, tableQuery, changeQuery }: HeadProps): VNode {
   const name = humanize(column.name);
   const direction =
-    question.order[0] === column.name ? "ascending" : question.order[0] === `-${column.name}` ? "descending" : "none";
+    tableQuery.order[0] === column.name
+      ? "ascending"
+      : tableQuery.order[0] === `-${column.name}`
+        ? "descending"
+        : "none";
   if (!column.sortable) {
     return (
       <th scope="col" class={isNumeric(column) ? "number" : ""} title={column.description}>
@@ -204,7 +208,7 @@ function ColumnHead({ column, question, ask }: HeadProps): VNode {
         type="button"
         class="sort"
         onClick={() => {
-          ask({ order: next });
+          changeQuery({ order: next });
         }}
       >
         {name}

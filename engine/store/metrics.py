@@ -1,4 +1,4 @@
-"""Read the numbers that an operator watches: what is pending, refused or ordered, how much and for how long."""
+"""Read the values of metrics from the database: what is pending, refused or ordered, how much and for how long."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class MetricValues:
     """The numbers at one moment; a spec or status without records is left out."""
 
     pending: dict[str, Waiting]  # step results by spec
@@ -53,15 +53,15 @@ class Figures:
     queued_runs: Waiting  # for a local runner
 
 
-async def fetch_figures(connection: Connection) -> Figures:
-    """Return the numbers of the whole database. Raises StoreUnavailable, StoreRefused if migrations are missing."""
+async def fetch_metric_values(connection: Connection) -> MetricValues:
+    """Return the numbers of the whole database."""
     async with wrap_errors():
         pending = await fetch_rows(connection, _PENDING)
         stale = await fetch_rows(connection, _STALE)
         refused = await fetch_rows(connection, _REFUSED)
         orders = await fetch_rows(connection, _ORDERS)
         runs, seconds_queued = await fetch_row(connection, _RUNS)
-    return Figures(
+    return MetricValues(
         pending={spec: Waiting(count, float(seconds)) for spec, count, seconds in pending},
         stale_rows=dict(stale),
         rejected={spec: count for spec, count, _ in refused},

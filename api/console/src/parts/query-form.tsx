@@ -5,25 +5,25 @@ import { sendRequest } from "../data/api";
 import { saveResponse, streamsFiles } from "../data/download";
 import { humanize } from "../data/format";
 import { toProblem } from "../data/load";
-import { type Filter, OPERATOR_NAMES, type Question } from "../data/question";
+import { type Filter, OPERATOR_NAMES, type TableQuery } from "../data/table-query";
 import type { Column, Spec } from "../data/types";
 
 interface FormProps {
   spec: Spec;
-  question: Question;
+  tableQuery: TableQuery;
   columns: Column[];
-  ask: (next: Partial<Question>) => void;
+  changeQuery: (next: Partial<TableQuery>) => void;
   exportBody: Record<string, unknown>;
 }
 
-export function QuestionForm({ spec, question, columns, ask, exportBody }: FormProps): VNode {
-  const [filters, setFilters] = useState<Filter[]>(question.filters);
-  const [search, setSearch] = useState(question.search);
+export function QueryForm({ spec, tableQuery, columns, changeQuery, exportBody }: FormProps): VNode {
+  const [filters, setFilters] = useState<Filter[]>(tableQuery.filters);
+  const [search, setSearch] = useState(tableQuery.search);
   const offered = spec.columns.filter((column) => column.operators.length > 0);
   const first = offered.find((column) => !column.provided) ?? offered[0];
   const submit = (event: Event): void => {
     event.preventDefault();
-    ask({
+    changeQuery({
       filters: filters.filter((filter) => filter.value.trim() !== "" || filter.operator === "is"),
       search: search.trim(),
     });
@@ -32,7 +32,7 @@ export function QuestionForm({ spec, question, columns, ask, exportBody }: FormP
     setFilters(filters.flatMap((other, place) => (place === index ? (filter ?? []) : other)));
   };
   return (
-    <form class="question" onSubmit={submit} role="search" aria-label={`Rows of ${spec.title}`}>
+    <form class="query-form" onSubmit={submit} role="search" aria-label={`Rows of ${spec.title}`}>
       {spec.search.length > 0 && (
         <label class="search-field">
           Search{" "}
@@ -55,7 +55,7 @@ export function QuestionForm({ spec, question, columns, ask, exportBody }: FormP
           }}
         />
       ))}
-      <div class="question-actions">
+      <div class="query-actions">
         {first && (
           <button
             type="button"
@@ -71,18 +71,18 @@ export function QuestionForm({ spec, question, columns, ask, exportBody }: FormP
             Show
           </button>
         )}
-        {(question.filters.length > 0 || question.search) && (
+        {(tableQuery.filters.length > 0 || tableQuery.search) && (
           <button
             type="button"
             onClick={() => {
-              ask({ filters: [], search: "" });
+              changeQuery({ filters: [], search: "" });
             }}
           >
             Clear
           </button>
         )}
         <span class="spacer" />
-        <ColumnChoice {...{ spec, columns, ask }} isDefault={question.fields.length === 0} />
+        <ColumnChoice {...{ spec, columns, changeQuery }} isDefault={tableQuery.fields.length === 0} />
         <Export spec={spec} body={exportBody} />
       </div>
     </form>
@@ -199,14 +199,14 @@ interface ColumnProps {
   spec: Spec;
   columns: Column[];
   isDefault: boolean;
-  ask: (next: Partial<Question>) => void;
+  changeQuery: (next: Partial<TableQuery>) => void;
 }
 
-function ColumnChoice({ spec, columns, isDefault, ask }: ColumnProps): VNode {
+function ColumnChoice({ spec, columns, isDefault, changeQuery }: ColumnProps): VNode {
   const chosen = new Set(columns.map((column) => column.name));
   const toggle = (name: string): void => {
     const next = spec.columns.filter((column) => (column.name === name ? !chosen.has(name) : chosen.has(column.name)));
-    if (next.length > 0) ask({ fields: next.map((column) => column.name) });
+    if (next.length > 0) changeQuery({ fields: next.map((column) => column.name) });
   };
   return (
     <details class="menu">
@@ -231,7 +231,7 @@ function ColumnChoice({ spec, columns, isDefault, ask }: ColumnProps): VNode {
           <button
             type="button"
             onClick={() => {
-              ask({ fields: [] });
+              changeQuery({ fields: [] });
             }}
           >
             The usual ones
@@ -242,6 +242,8 @@ function ColumnChoice({ spec, columns, isDefault, ask }: ColumnProps): VNode {
   );
 }
 
+/** Seconds until the first row of an export has to come: as many as the API takes for a whole one. */
+const EXPORT_SECONDS = 6 * 3600;
 const FORMATS: [string, string, string][] = [
   ["CSV", "text/csv", "csv"],
   ["NDJSON", "application/x-ndjson", "ndjson"],
@@ -254,7 +256,8 @@ function Export({ spec, body }: { spec: Spec; body: Record<string, unknown> }): 
   const save = async (accept: string, ending: string): Promise<void> => {
     setState("exporting …");
     try {
-      const response = await sendRequest(`api/v1/${spec.slug}/export`, { method: "POST", body, accept });
+      const options = { method: "POST", body, accept, seconds: EXPORT_SECONDS } as const;
+      const response = await sendRequest(`api/v1/${spec.slug}/export`, options);
       await saveResponse(response, `${spec.slug}.${ending}`);
       setState("");
     } catch (error) {

@@ -1,4 +1,4 @@
-"""The closed vocabularies of the spec format: the words that a key accepts, and what each of them does.
+"""The enums of the spec format: the words that a key accepts, and what each of them does.
 
 The YAML models use `Literal` instead, so that messages and the JSON Schema list the words; plans use these enums.
 """

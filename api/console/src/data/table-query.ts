@@ -7,7 +7,7 @@ export interface Filter {
   value: string;
 }
 
-export interface Question {
+export interface TableQuery {
   filters: Filter[];
   search: string;
   order: string[];
@@ -31,7 +31,7 @@ export const OPERATOR_NAMES: Record<string, string> = {
 };
 
 /** Parse a query from an address's parameters: `company_domain=acme.com&founded.gte=2000&order=-updated_at`. */
-export function readQuestion(query: URLSearchParams): Question {
+export function parseQuery(query: URLSearchParams): TableQuery {
   const filters: Filter[] = [];
   for (const [name, value] of query) {
     if (WORDS.has(name)) continue;
@@ -48,15 +48,15 @@ export function readQuestion(query: URLSearchParams): Question {
 }
 
 /** Convert a query to the parameters of an address. */
-export function writeQuestion(question: Partial<Question>): URLSearchParams {
+export function buildParameters(tableQuery: Partial<TableQuery>): URLSearchParams {
   const query = new URLSearchParams();
-  for (const { column, operator, value } of question.filters ?? []) {
+  for (const { column, operator, value } of tableQuery.filters ?? []) {
     query.append(operator === "eq" ? column : `${column}.${operator}`, value);
   }
-  if (question.search) query.set("q", question.search);
-  if (question.order?.length) query.set("order", question.order.join(","));
-  if (question.fields?.length) query.set("fields", question.fields.join(","));
-  if (question.cursor) query.set("cursor", question.cursor);
+  if (tableQuery.search) query.set("q", tableQuery.search);
+  if (tableQuery.order?.length) query.set("order", tableQuery.order.join(","));
+  if (tableQuery.fields?.length) query.set("fields", tableQuery.fields.join(","));
+  if (tableQuery.cursor) query.set("cursor", tableQuery.cursor);
   return query;
 }
 
@@ -65,15 +65,15 @@ function splitList(text: string | null): string[] {
 }
 
 /** Build the request body from a query's filters, search and order, which only the API validates. */
-export function buildBody(spec: Spec, question: Question, orgId: string | null): Record<string, unknown> {
+export function buildBody(spec: Spec, tableQuery: TableQuery, orgId: string | null): Record<string, unknown> {
   const body: Record<string, unknown> = {};
-  for (const { column, operator, value } of question.filters) {
+  for (const { column, operator, value } of tableQuery.filters) {
     const known = spec.columns.find((candidate) => candidate.name === column);
     const operators = (body[column] ??= {}) as Record<string, unknown>;
     operators[operator] = convertOperand(known, operator, value);
   }
-  if (question.search) body["q"] = question.search;
-  if (question.order.length) body["order"] = question.order;
+  if (tableQuery.search) body["q"] = tableQuery.search;
+  if (tableQuery.order.length) body["order"] = tableQuery.order;
   if (orgId) body["org_id"] = orgId;
   return body;
 }
@@ -94,9 +94,9 @@ function convertValue(column: Column | undefined, value: string): unknown {
 }
 
 /** Return the columns to show: the chosen ones; by default the spec's fields except documents, and `updated_at`. */
-export function chooseColumns(spec: Spec, question: Question): Column[] {
+export function chooseColumns(spec: Spec, tableQuery: TableQuery): Column[] {
   const byName = new Map(spec.columns.map((column) => [column.name, column]));
-  const chosen = question.fields.flatMap((name) => byName.get(name) ?? []);
+  const chosen = tableQuery.fields.flatMap((name) => byName.get(name) ?? []);
   if (chosen.length) return chosen;
   const light = spec.columns.filter((column) => !column.provided && column.type !== "jsonb");
   return [...light.slice(0, 8), ...spec.columns.filter((column) => column.name === "updated_at")];

@@ -1,8 +1,8 @@
 """Decide which parts of a stored step result to fetch, and which documents stay on the server.
 
-A document whose path has the form `a.b || c`, and that no normalizer changes, is *held*: Postgres copies it from
-`step_results` to the target table. So its numbers keep their digits, and only the small values beside it are fetched
-(`engine/sql/json_paths.py` has the SQL).
+Postgres itself copies a document from `step_results` to the target table if its path has the form `a.b || c` and no
+normalizer changes it: a *copied document*. So its numbers keep their digits, and only the small values beside it are
+fetched (`engine/sql/json_paths.py` has the SQL).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _INDEX_LIKE = re.compile(r"[ \t\n\v\f\r]*[-+]?[0-9]+")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Which parts of stored step results a plan reads. Without `holds_documents`, every document is fetched too."""
+class FetchPlan:
+    """Which parts of stored step results a plan reads. Without `copies_documents`, every document is fetched too."""
 
     plan: Plan
-    holds_documents: bool = True
+    copies_documents: bool = True
 
     @cached_property
     def parts(self) -> tuple[Steps, ...]:
@@ -42,14 +42,14 @@ class Reading:
         )
 
     @cached_property
-    def held_fields(self) -> tuple[Field, ...]:
-        """The fields whose document is held (copied by Postgres). A field is held in all operations or in none."""
-        return tuple(column for index, column in enumerate(self.plan.fields) if self._is_held(index, column))
+    def copied_fields(self) -> tuple[Field, ...]:
+        """The fields whose document Postgres copies. A field is copied in all operations or in none."""
+        return tuple(column for index, column in enumerate(self.plan.fields) if self._is_copied(index, column))
 
     def find_alternatives(self, operation: str, field: Field) -> tuple[Steps, ...]:
-        """Return the dotted paths by which `operation` fills a held field, preferred ones first.
+        """Return the dotted paths by which `operation` fills a copied field, preferred ones first.
 
-        A held field is a document that Postgres copies without sending it here.
+        A copied field is a document that Postgres copies without sending it here.
         """
         mapping = self.plan.find_mapping(operation)
         assert mapping is not None
@@ -79,22 +79,22 @@ class Reading:
 
     @cached_property
     def _places(self) -> tuple[tuple[Steps, str], ...]:
-        """The parts, each as the steps to the object that contains it, and its key in that object."""
+        """For each part: the steps to the object that contains it, and its key in that object."""
         return tuple((steps[:-1], steps[-1]) for steps in self.parts)
 
-    def _is_held(self, index: int, column: Field) -> bool:
+    def _is_copied(self, index: int, column: Field) -> bool:
         return (
-            self.holds_documents
+            self.copies_documents
             and column.type.name == "jsonb"
             and all(not mapping.fields[index].normalizers for mapping in self.plan.mappings)
             and all(mapping.rows is None and _is_plain_path(mapping.paths[index]) for mapping in self.plan.mappings)
         )
 
     def _list_fetched_paths(self) -> Iterable[CompiledPath]:
-        held = {self.plan.fields.index(column) for column in self.held_fields}
+        copied = {self.plan.fields.index(column) for column in self.copied_fields}
         for mapping in self.plan.mappings:
             yield from (path for path in (mapping.rows, mapping.inner_rows, mapping.when) if path)
-            yield from (path for index, path in enumerate(mapping.paths) if path and index not in held)
+            yield from (path for index, path in enumerate(mapping.paths) if path and index not in copied)
 
 
 def _is_plain_path(path: CompiledPath | None) -> bool:

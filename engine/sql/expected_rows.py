@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from engine.plan import Field, Plan
 from engine.provided_columns import SOURCE_COLUMNS
-from engine.rows.reading import Reading
-from engine.spec.vocabulary import OnAbsent
+from engine.rows.fetch_plan import FetchPlan
+from engine.spec.enums import OnAbsent
 from engine.sql.identifiers import quote, quote_names
 from engine.sql.step_results import FOUND, PENDING
 
@@ -38,12 +38,12 @@ _ZEROS = {
 }
 
 
-def list_given_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
+def list_given_columns(fetch_plan: FetchPlan) -> tuple[tuple[str, str], ...]:
     """Return name and type of each column of the table of contributions.
 
-    A held document (one that Postgres copies itself) is represented by the id of its step result.
+    A copied document (one that Postgres copies itself) is represented by the id of its step result.
     """
-    held = {column.name for column in reading.held_fields}
+    copied = {column.name for column in fetch_plan.copied_fields}
     return (
         ("Step", "uuid"),
         ("Recorded", "timestamptz"),
@@ -51,19 +51,19 @@ def list_given_columns(reading: Reading) -> tuple[tuple[str, str], ...]:
         ("Complete", "boolean"),
         ("org_id", "uuid"),
         *((name, SOURCE_COLUMNS[name]) for name in _SOURCE_IDS),
-        *((column.name, "uuid" if column.name in held else column.type.sql) for column in reading.plan.fields),
+        *((column.name, "uuid" if column.name in copied else column.type.sql) for column in fetch_plan.plan.fields),
     )
 
 
-def build_given_table_sql(reading: Reading) -> str:
+def build_given_table_sql(fetch_plan: FetchPlan) -> str:
     """Build the statement that creates the temporary table of contributions (`GIVEN`)."""
-    columns = ", ".join(f"{quote(name)} {kind}" for name, kind in list_given_columns(reading))
+    columns = ", ".join(f"{quote(name)} {kind}" for name, kind in list_given_columns(fetch_plan))
     return f"create temporary table {GIVEN} ({columns}) on commit drop"
 
 
-def build_copy_sql(reading: Reading) -> str:
+def build_copy_sql(fetch_plan: FetchPlan) -> str:
     """Build the COPY that fills the temporary table of contributions (`GIVEN`)."""
-    return f"copy {GIVEN} ({quote_names(name for name, _ in list_given_columns(reading))}) from stdin"
+    return f"copy {GIVEN} ({quote_names(name for name, _ in list_given_columns(fetch_plan))}) from stdin"
 
 
 ANALYZE_SQL = f"analyze {GIVEN}"

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 from engine.plan import Plan
 from engine.store.connection import Pool
 from engine.store.errors import StoreError, wrap_errors
-from engine.store.figures import Figures, fetch_figures
+from engine.store.metrics import MetricValues, fetch_metric_values
 
 log = structlog.get_logger("api")
 
@@ -30,14 +30,14 @@ _TIMEOUT: Final = 2.0
 _UNFINISHED: Final = ("requested", "open", "unknown")
 
 
-class DatabaseFigures(Collector):
+class DatabaseMetrics(Collector):
     """The numbers last read from the database, and the use of the connection pool, as Prometheus metrics."""
 
     def __init__(self, operator_pool: Pool, pool: Pool, plans: Sequence[Plan], registry: CollectorRegistry) -> None:
         self._operator_pool = operator_pool
         self._pool = pool
         self._specs = [plan.name for plan in plans]
-        self._figures: Figures | None = None
+        self._values: MetricValues | None = None
         self._is_up = False
         self._looked_at = -KEPT_SECONDS
         self._lock = asyncio.Lock()
@@ -50,7 +50,7 @@ class DatabaseFigures(Collector):
                 return
             try:
                 async with asyncio.timeout(_TIMEOUT), wrap_errors(), self._operator_pool.connection(_TIMEOUT) as lent:
-                    self._figures = await fetch_figures(lent)
+                    self._values = await fetch_metric_values(lent)
                 self._is_up = True
             except (StoreError, TimeoutError) as error:
                 self._is_up = False
@@ -68,8 +68,8 @@ class DatabaseFigures(Collector):
             "dex_database_up", "1 if the numbers below could be read from the database lately.", value=int(self._is_up)
         )
         yield from self._collect_pool()
-        if self._figures is not None:
-            yield from _collect_figures(self._figures, self._specs)
+        if self._values is not None:
+            yield from _collect_values(self._values, self._specs)
 
     def _collect_pool(self) -> Iterable[Metric]:
         stats = self._pool.get_stats()
@@ -85,24 +85,24 @@ class DatabaseFigures(Collector):
         yield CounterMetricFamily("dex_pool_errors", "Requests that got no connection in time.", value=errors)
 
 
-def _collect_figures(figures: Figures, specs: Sequence[str]) -> Iterable[Metric]:
+def _collect_values(latest: MetricValues, specs: Sequence[str]) -> Iterable[Metric]:
     """Return the numbers of every spec of the project, 0 if it has none, and of removed specs that still have some."""
-    pending = {spec: waiting.count for spec, waiting in figures.pending.items()}
-    seconds = {spec: waiting.oldest_seconds for spec, waiting in figures.pending.items()}
+    pending = {spec: waiting.count for spec, waiting in latest.pending.items()}
+    seconds = {spec: waiting.oldest_seconds for spec, waiting in latest.pending.items()}
     for name, help_text, values in (
         ("dex_pending_results", "Step results whose rows are not written yet.", pending),
         ("dex_oldest_pending_seconds", "How long the oldest of them has been pending.", seconds),
-        ("dex_stale_rows", "Rows that have to be computed again.", figures.stale_rows),
-        ("dex_rejected_results", "Step results that gave no row, for a recorded reason.", figures.rejected),
-        ("dex_refused_elements", "Elements of step results that gave no row, likewise.", figures.refused),
+        ("dex_stale_rows", "Rows that have to be computed again.", latest.stale_rows),
+        ("dex_rejected_results", "Step results that gave no row, for a recorded reason.", latest.rejected),
+        ("dex_refused_elements", "Elements of step results that gave no row, likewise.", latest.refused),
     ):
         yield _build_gauge(name, help_text, "spec", {**dict.fromkeys(specs, 0), **values})
-    counts = {status: waiting.count for status, waiting in figures.orders.items()}
-    ages = {status: waiting.oldest_seconds for status, waiting in figures.orders.items()}
+    counts = {status: waiting.count for status, waiting in latest.orders.items()}
+    ages = {status: waiting.oldest_seconds for status, waiting in latest.orders.items()}
     nothing = dict.fromkeys(_UNFINISHED, 0)
     yield _build_gauge("dex_unfinished_orders", "Unfinished orders.", "status", {**nothing, **counts})
     yield _build_gauge("dex_oldest_order_seconds", "The age of the oldest of them.", "status", {**nothing, **ages})
-    queued = figures.queued_runs
+    queued = latest.queued_runs
     yield GaugeMetricFamily("dex_queued_runs", "Runs that wait for a worker.", value=queued.count)
     yield GaugeMetricFamily(
         "dex_oldest_queued_seconds", "How long the oldest of them has been pending.", value=queued.oldest_seconds

@@ -2,8 +2,8 @@
 
 from typing import get_args
 
+from engine.spec.enums import OnAbsent, OnMissing
 from engine.spec.models import FieldSpec, Spec
-from engine.spec.vocabulary import OnAbsent, OnMissing
 
 
 def test_the_models_and_the_enums_have_the_same_words() -> None:

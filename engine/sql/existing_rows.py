@@ -1,4 +1,4 @@
-"""Build the statements that find out whether a table's rows fit a changed key or type."""
+"""Build the statements that test whether the existing rows of a table fit a changed key or type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.sql.identifiers import quote, quote_table
 
 
-def build_old_rows_sql(table: str, columns: Sequence[str]) -> str:
+def build_missing_values_sql(table: str, columns: Sequence[str]) -> str:
     """Count the rows that lack a value in one of `columns`, at most `limit`."""
     missing = " or ".join(f"{quote(name)} is null" for name in columns)
     return f"select count(*) from (select from {quote_table(table)} where {missing} limit %(limit)s) as old"
