@@ -191,8 +191,7 @@ def _format_rate(speed: float | None) -> str:
 class PlainProgress:
     """Progress for a log: a line per spec every few seconds, with the rate since the line before."""
 
-    def __init__(self, seconds: float = _PROGRESS_SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._printed: dict[str, tuple[float, int]] = {}  # by spec: when, and the count then
 
     def show_account(self, state: Account) -> None:
@@ -203,7 +202,7 @@ class PlainProgress:
         """Print `sentence` with the rate at which `count` grows, unless a line of the spec was printed just now."""
         now = time.monotonic()
         at, counted = self._printed.setdefault(spec, (now, count))
-        if now - at >= self._seconds:
+        if now - at >= _PROGRESS_SECONDS:
             self._printed[spec] = (now, count)
             print_note(f"{spec}: {sentence}, {(count - counted) / (now - at):,.0f}/s")
 

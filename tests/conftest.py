@@ -46,6 +46,9 @@ SHARE = "DEX_TEST_SHARE"
 
 #: Whether laws are tried with as many inputs as `make test-long` has time for.
 IS_LONG = "DEX_TEST_LONG"
+#: How many shares there are of the inputs of laws, each the ones that follow from one seed. A run takes one of them, so
+#: that it fails for what was changed; what nobody has tried yet is for the long run.
+LAW_SHARES = 5
 #: The tests that take longest, longest first. The processes of a parallel run begin with them, so that none of them is
 #: alone at the end.
 LONGEST = (
@@ -79,6 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before hypothesis reads its seed
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--postgres") == "system15" and not find_system_binaries(15):
         raise pytest.UsageError("--postgres system15: this machine has no PostgreSQL 15 programs")
@@ -93,6 +97,8 @@ def pytest_configure(config: pytest.Config) -> None:
         folder = Path(tempfile.mkdtemp(prefix="dex-tests-", dir=find_memory_folder()))
         folder.chmod(0o755)
         os.environ[DATA_DIR] = str(folder)
+    if not os.environ.get(IS_LONG) and config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = int(os.environ[SHARE]) % LAW_SHARES
 
 
 def find_memory_folder() -> Path | None:

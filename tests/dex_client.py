@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 
 #: Bytes that say how long a request is; the descriptors of its streams travel with them.
 HEAD_BYTES = 8
+#: The signals that the command gets in place of this process.
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def send_request(
@@ -38,14 +40,17 @@ def send_request(
 
 def main(address: str, *arguments: str) -> int:
     """Run a command with the streams, the environment and the folder of this process; return its exit status."""
+    # One that comes before the command has a process waits for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     with socket.socket(socket.AF_UNIX) as link:
         link.connect(address)
         folder = os.getcwd()  # noqa: PTH109 - to import pathlib takes longer than all of this
         send_request(link, ("dex", *arguments), os.environ, folder, (0, 1, 2))
         with link.makefile() as lines:
             pid = int(lines.readline())
-            for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for request in PASSED_ON:
                 signal.signal(request, lambda number, _: os.kill(pid, number))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
             return int(lines.readline())
 
 

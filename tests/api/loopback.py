@@ -17,7 +17,7 @@ import httpx
 import jwt
 import psycopg
 
-from api.app import create_app
+from api.app import READINESS_INTERVAL, create_app
 from api.server import build_server
 from api.settings import Limits, Settings
 from engine.plan import Plan
@@ -205,6 +205,17 @@ def build_settings(dsn: str, **changes: Any) -> Settings:
         "limits": Limits(failed_tokens_per_minute=1000),  # every test comes from one address
     }
     return Settings(**(defaults | changes))
+
+
+def wait_for_registration(api: Api) -> None:
+    """Wait until the started API has given each spec its first version.
+
+    If it could not at once, as on a busy machine, it tries again after READINESS_INTERVAL of `api/app.py`.
+    """
+    deadline = time.monotonic() + 2 * READINESS_INTERVAL
+    while api.fetch_value("select count(*) from spec_versions where is_queued") < len(api.plans):
+        assert time.monotonic() < deadline, "the specs were not registered"
+        time.sleep(0.05)
 
 
 async def give_access(dsn: str, plans: tuple[Plan, ...]) -> None:

@@ -6,7 +6,7 @@ import time
 import psycopg
 import yaml
 
-from tests.api.loopback import Api
+from tests.api.loopback import Api, wait_for_registration
 from tests.api.test_telemetry import read_metric
 from tests.conftest import ROOT
 from tests.world import build_payload, insert_run, insert_step, insert_submission
@@ -18,10 +18,7 @@ ICP, EVIDENCE = (("spec", "icp_job_titles"),), (("spec", "research_evidence"),)
 def test_what_waits_and_what_was_refused_is_counted(own_api: Api) -> None:
     own_api.client.get("/readyz")
     with psycopg.connect(own_api.dsn, autocommit=True) as connection:
-        deadline = time.monotonic() + 30
-        while len(connection.execute("select from spec_versions where is_queued").fetchall()) < 4:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for_registration(own_api)
         org = own_api.insert_organisation()
         run = insert_run(connection, org, insert_submission(connection, org))
         for position, domain in enumerate((None, "a.com")):
@@ -68,7 +65,7 @@ def test_a_locked_table_leaves_a_scrape_its_answer(own_api: Api) -> None:
         connection.execute("lock table pending_results in access exclusive mode")
         started = time.monotonic()
         assert read_metric(own_api, "dex_database_up") == {(): 0}
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10, "it waits two seconds for the database, and the lock is held"
 
 
 def test_the_alerts_name_metrics_that_exist(api: Api) -> None:

@@ -164,7 +164,7 @@ def test_cut_in_the_middle_of_a_statement(wired: Api, wire: Wire) -> None:
 
 def test_a_frozen_database_is_given_up_within_the_bound(database: str, wire: Wire) -> None:
     """It answers neither the statements nor the requests to cancel them."""
-    with run_api(wire.dsn, limits=Limits(statement_seconds=1)) as api, ThreadPoolExecutor(2) as threads:
+    with run_api(wire.dsn, limits=Limits(statement_seconds=2)) as api, ThreadPoolExecutor(2) as threads:
         api.dsn = database
         org = api.insert_organisation()
         callers = [internal_headers(org), bearer_headers(api.insert_token(org))]
@@ -176,7 +176,7 @@ def test_a_frozen_database_is_given_up_within_the_bound(database: str, wire: Wir
         with wire.hold_bytes():
             started = time.monotonic()
             answers = list(threads.map(query, callers))
-            assert time.monotonic() - started < 1 + CANCEL_TIMEOUT + 2
+            assert time.monotonic() - started < 2 + CANCEL_TIMEOUT + 5  # seconds for a busy machine
         for answer in answers:
             read_error(answer, 503, "database_busy")
         assert [answer.status_code for answer in threads.map(query, callers)] == [200, 200]

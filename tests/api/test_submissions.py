@@ -306,7 +306,7 @@ class TestTrigger:
         self, start: Callable[..., AbstractContextManager[Api]], trigger: Trigger
     ) -> None:
         """The answer says that it is stored: a client that was told 503 would submit it once more."""
-        limits = Limits(lock_seconds=60, statement_seconds=1)
+        limits = Limits(lock_seconds=60, statement_seconds=2)
         with start(trigger_secret_key="tr_dev_secret", trigger_api_url=trigger.url, limits=limits) as api:
             org = api.insert_organisation()
             with ExitStack() as stack:

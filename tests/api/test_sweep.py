@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from tests.api.loopback import Api, internal_headers, read_data, read_error, run_api
+from tests.api.loopback import Api, internal_headers, read_data, read_error, run_api, wait_for_registration
 from tests.world import build_payload, insert_organisation, insert_run, insert_step, insert_submission
 
 PATH = "/api/internal/reconcile"
@@ -30,14 +30,6 @@ def list_domains(api: Api) -> list[str]:
 def find_account(answer: httpx.Response) -> dict[str, Any]:
     """Return the account of the job titles; the evidence of the same research has one of its own."""
     return next(account for account in read_data(answer) if account["spec"] == "icp_job_titles")
-
-
-def wait_for_registration(api: Api) -> None:
-    """Wait until the started API has given each spec its first version."""
-    deadline = time.monotonic() + SECONDS
-    while api.fetch_value("select count(*) from spec_versions where is_queued") < len(api.plans):
-        assert time.monotonic() < deadline, "the specs were not registered"
-        time.sleep(0.05)
 
 
 def test_the_api_sweeps_what_is_pending(database: str) -> None:

@@ -1,12 +1,15 @@
 """Tables that are locked or slow, connections that died, servers that take no writes, people who were switched off."""
 
 import base64
+import json
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -23,7 +26,6 @@ from tests.api.loopback import (
     read_error,
     session_jwt,
 )
-from tests.plain_http import HTTP
 
 SLUG = "icp-job-titles"
 OTHER = "company-intel-briefings"
@@ -49,7 +51,7 @@ WAITING = "select count(*) from pg_stat_activity where datname = current_databas
 
 
 def test_a_locked_table_slows_its_own_spec_only(start: Start) -> None:
-    with start(pool_size=4, limits=Limits(lock_seconds=2)) as api, ThreadPoolExecutor(10) as threads:
+    with start(pool_size=4, limits=Limits(lock_seconds=5)) as api, ThreadPoolExecutor(10) as threads:
         org = api.insert_organisation()
         body = {"company_domain": "a.com", "raw_parallel_output": {"a": 1}}
         with api.hold_locks("lock table icp_job_titles in access exclusive mode"):
@@ -62,7 +64,7 @@ def test_a_locked_table_slows_its_own_spec_only(start: Start) -> None:
                 lambda: api.call_runner("pipeline-runs/claim", {"worker": "w"}),
             ):
                 status, seconds = measure(call)
-                assert (status, seconds < 1.5) == (200, True), seconds
+                assert (status, seconds < 3) == (200, True), seconds
             for answer in [future.result() for future in blocked]:
                 hint = read_error(answer, 503, "database_busy")["hint"]
                 assert "rolled back" in hint or "it is not known" in hint  # the second where no connection was free
@@ -93,20 +95,22 @@ def test_a_slow_table_is_given_up(start: Start) -> None:
 
 
 def test_statements_of_clients_who_left_are_cancelled(start: Start) -> None:
-    with start(limits=Limits(lock_seconds=60, statement_seconds=60)) as api, ThreadPoolExecutor(4) as threads:
-        org = api.insert_organisation()
-        _, run_id = api.insert_submission(org)
-
-        def leave() -> None:
-            with suppress(httpx.TimeoutException):
-                body = {"pipeline_run_id": run_id}
-                HTTP.post(f"{api.url}/api/internal/pipeline-runs/get", json=body, headers=internal_headers(), timeout=2)
-
+    with start(limits=Limits(lock_seconds=60, statement_seconds=60)) as api:
+        _, run_id = api.insert_submission(api.insert_organisation())
+        parts = urlsplit(api.url)
+        body = json.dumps({"pipeline_run_id": run_id})
+        headers = {**internal_headers(), "host": "x", "content-length": str(len(body))}
+        lines = [
+            "POST /api/internal/pipeline-runs/get HTTP/1.1",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        request = "\r\n".join([*lines, "", body]).encode()
         with api.hold_locks("lock table step_results in access exclusive mode"):
-            leaving = [threads.submit(leave) for _ in range(4)]
-            wait_until(api, WAITING, 2)
-            for future in leaving:
-                future.result()
+            with ExitStack() as clients:
+                for _ in range(4):
+                    client = clients.enter_context(socket.create_connection((parts.hostname, parts.port)))
+                    client.sendall(request)
+                wait_until(api, WAITING, 2)
             wait_until(api, WAITING, 0)
         assert api.call_runner("pipeline-runs/get", {"pipeline_run_id": run_id}).status_code == 200
 

@@ -22,6 +22,7 @@ def test_it_shows_what_the_endpoint_says(console: Console, token: str) -> None:
     assert len(accounts) == 4
     for account in accounts:
         card = page.locator(f"section[aria-labelledby=spec-{account['spec']}]")
+        expect(card.locator(".sum")).to_have_count(2)
         steps, elements = card.locator(".sum").all_inner_texts()
         assert read_numbers(steps) == [account["found"], *(account[outcome] for outcome in OUTCOMES)]
         assert read_numbers(elements) == [account[name] for name in ("elements", "rows", "duplicates", "refused")]

@@ -385,7 +385,10 @@ def test_killed_before_its_commit_nothing_is_removed(office: Office) -> None:
     with psycopg.connect(world.dsn) as holder:
         holder.execute("select from submissions for update")
         words = ("erase", "--yes", "--org", office.org, "--person", "Jim Higgins")
-        waiting = "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%submissions%'"
+        waiting = (
+            "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            " and query like '%submissions%'"
+        )
         with start_dex(*words, environment={"DATABASE_URL": world.dsn}) as process:
             while not world.db.execute(waiting).fetchall():
                 assert process.popen.poll() is None, process.text

@@ -491,7 +491,9 @@ def test_no_row_is_older_than_before(world: World) -> None:
     async def follow_rows() -> None:
         query, number = build_row_query(before, run.org, None), 0
         async with await connect(world.dsn) as connection:
-            while not stop.is_set():
+            is_last = False
+            while not is_last:
+                is_last = stop.is_set()
                 async with connection.cursor(row_factory=dict_row) as cursor:
                     await cursor.execute("select domain, size, note from things", prepare=False)
                     rows = await cursor.fetchall()
@@ -779,7 +781,12 @@ def test_a_rebuild_that_is_killed_anywhere_is_done_again(world: World, before: P
     swapped += " atttypid = 'int8'::regtype"
     environment = {"DATABASE_URL": world.dsn}
     for number, query in enumerate((filling, swapped)):
-        with start_dex("rebuild", "things", "--yes", environment=environment, folder=tmp_path) as running:
+        with (
+            psycopg.connect(world.dsn) as reader,
+            start_dex("rebuild", "things", "--yes", environment=environment, folder=tmp_path) as running,
+        ):
+            if query == filling:
+                reader.execute("select from things")  # so that nothing is swapped before it was seen
             output = {"name": f"m{number}", "domain": f"m{number}.com", "size": 1}
             world.add_step(run, THINGS, output, at=1000 + number)
             while not count(world, query):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 import yaml
 
@@ -112,9 +113,11 @@ def test_procrastinate_with_two_workers_of_which_one_is_killed(world: World, tmp
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
     with ExitStack() as workers:
-        first, _ = (workers.enter_context(start_worker(environment)) for _ in range(2))
-        wait_for_jobs(world, "doing", 2)
-        os.killpg(first.pid, signal.SIGKILL)  # and the shard that it runs, as on a machine that loses power
+        with psycopg.connect(world.dsn) as holder:  # so that no shard ends between the look and the kill
+            holder.execute(f"lock table {SPEC} in exclusive mode")
+            first, _ = (workers.enter_context(start_worker(environment)) for _ in range(2))
+            wait_for_jobs(world, "doing", 2)
+            os.killpg(first.pid, signal.SIGKILL)  # and the shard that it runs, as on a machine that loses power
         wait_for_jobs(world, "succeeded", 8)
     attempts = world.db.execute(
         "select attempts from procrastinate_jobs where task_name = 'backfill_shard' order by attempts"

@@ -332,7 +332,8 @@ def test_it_ends_when_its_connection_is_lost(world: World) -> None:
 
     async def end_session() -> None:
         await started.wait()
-        row = world.db.execute("select pid from pg_stat_activity where query like 'copy \"Given\"%'").fetchone()
+        copying = "select pid from pg_stat_activity where datname = current_database() and query like 'copy \"Given\"%'"
+        row = world.db.execute(copying).fetchone()
         assert row
         os.kill(row["pid"], signal.SIGSTOP)  # copying waits for the server, and reading goes on until the queue is full
         await asyncio.sleep(0.3)
