@@ -216,9 +216,11 @@ async def _join_or_make_order(
     unfinished = await fetch_row(connection, QUERIES["find_unfinished"], keys)
     if unfinished:
         order = await require_order(connection, unfinished[0], None)
-        if not_before is None or order.requested_at >= not_before:
+        is_wanted = not_before is None or order.requested_at >= not_before
+        if is_wanted:
             await _attach_step(connection, step, order.id)
-        return await _continue_order(connection, order, request, step)
+        if is_wanted or order.status.is_unfinished:  # it may have ended since it was found, with an older answer
+            return await _continue_order(connection, order, request, step)
     if request.fresh_for is not None:
         parameters = {**keys, "fresh_for": request.fresh_for, "not_before": not_before}
         fresh = await fetch_row(connection, QUERIES["find_fresh"], parameters)

@@ -15,6 +15,11 @@ class OrderStatus(StrEnum):
     NOT_ACCEPTED = "not_accepted"  # the provider certainly did not accept it: nothing was bought
     UNKNOWN = "unknown"  # the answer to the request was lost: the provider may have accepted it
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Return whether an order with this status may still get an answer; it then blocks its question."""
+        return self in (OrderStatus.REQUESTED, OrderStatus.OPEN, OrderStatus.UNKNOWN)
+
 
 class Action(StrEnum):
     """What a step must do next about its order."""

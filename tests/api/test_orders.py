@@ -4,9 +4,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.api.loopback import Api, bearer_headers, internal_headers, read_data, read_error, session_jwt
+from tests.api.test_trouble import WAITING, wait_until
+from tests.forked_dex import run_dex_text
 
 OPERATION = "company.derive.icp_job_titles"
 QUESTION = "0" * 64
@@ -108,6 +111,21 @@ class TestOneOrderPerQuestion:
         assert place_order(api, first)["answer"] == {"a": 1}, "a step keeps its order"
         api.execute("update research_orders set ended_at = ended_at - interval '31 days' where org_id = %s", [org])
         assert place_order(api, insert_running_step(api, org))["action"] == "buy"
+
+    def test_who_wants_a_newer_answer_does_not_get_one_that_arrives_meanwhile(self, api: Api, org: str) -> None:
+        """The order of an earlier submission ends between the moment it is found and the moment it is locked."""
+        order = place_order(api, insert_running_step(api, org))["order"]
+        accept_order(api, order["id"], "trun_earlier")
+        later = insert_running_step(api, org)
+        api.execute("update submissions set created_at = now() + interval '1 second' where org_id = %s", [org])
+        end = "update research_orders set status = 'completed', ended_at = now(), answer = '1' where id = %s"
+        with psycopg.connect(api.dsn) as connection, ThreadPoolExecutor(1) as threads:
+            connection.execute(end, [order["id"]])
+            placing = threads.submit(place_order, api, later, refresh=True)
+            wait_until(api, WAITING, 1)
+            connection.commit()
+            placed = placing.result()
+        assert (placed["action"], placed["order"]["id"] != order["id"]) == ("buy", True)
 
     def test_a_run_that_moves_takes_the_answer_of_its_order_along(self, api: Api, org: str) -> None:
         order = place_order(api, step := insert_running_step(api, org))["order"]
