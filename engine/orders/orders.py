@@ -268,6 +268,7 @@ async def _continue_order(
             return Placement(action=Action.TAKE, order=order.listed, answer=answer)
         await _execute_query(connection, "reopen_order", order)
     elif order.status is OrderStatus.REQUESTED and order.held_by == request.holder:
+        await connection.execute(QUERIES["hold_order"], _build_keys(order, request))
         return Placement(action=Action.BUY, order=order.listed)
     elif order.status is OrderStatus.REQUESTED and order.is_held:
         return Placement(action=Action.WAIT, order=order.listed)

@@ -184,6 +184,14 @@ class TestTrouble:
         assert accept_order(api, order["id"])["status"] == "open", "its answer came late"
         assert place_order(api, second, "4")["action"] == "poll"
 
+    def test_who_repeats_a_request_holds_the_order_anew(self, api: Api, org: str) -> None:
+        """The answer to the first request was lost, and it took longer than the lease to repeat it."""
+        first, second = insert_running_step(api, org), insert_running_step(api, org)
+        place_order(api, first)
+        api.execute("update research_orders set held_until = now() where org_id = %s", [org])
+        assert place_order(api, first)["action"] == "buy"
+        assert place_order(api, second)["action"] == "wait", "it is being ordered"
+
     def test_one_order_has_one_research(self, api: Api, org: str) -> None:
         order = place_order(api, insert_running_step(api, org))["order"]
         accept_order(api, order["id"], "trun_1")
