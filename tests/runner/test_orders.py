@@ -58,6 +58,7 @@ class TestCollecting:
         assert tally == {"completed": 1, "failed": 0, "open": 0, "unreachable": 0, "settled": 1}
         assert_answered(world, run_id)
         (step,) = world.select_steps(run_id)
+        assert "parallel_raw_response" not in step["output_payload"]["cumulative_context"], "the answer is kept once"
         (order,) = world.select_orders()
         assert step["finished_at"] == order["ended_at"] == world.select_rows("icp_job_titles")[0]["source_recorded_at"]
         assert world.read_dex("orders", "collect", "--org", world.org_id)["completed"] == 0, "once is enough"

@@ -5,7 +5,7 @@
 import { internalCall, InternalApiError, type InternalApi, type InternalConfig } from "../api/client.js";
 import { isObject, type Json, type JsonObject } from "../json/exact.js";
 import { toMessage, type Logger } from "../logger.js";
-import { mergeContext } from "../pipeline/run.js";
+import { carryContext } from "../pipeline/run.js";
 import { parseOrder, type ResearchOrder } from "../research/orders.js";
 import type { Provider } from "../research/provider.js";
 import { ResultBuilder } from "../research/result.js";
@@ -146,7 +146,7 @@ async function settleStep(
   const body = {
     order_id: order.id,
     status: end.status,
-    output_payload: { operation_result: end.result, cumulative_context: mergeContext(context, end.result.output) },
+    output_payload: { operation_result: end.result, cumulative_context: carryContext(context, end.result.output) },
     ...("failure" in end ? { error_message: end.failure.message, error_details: end.failure } : {}),
   };
   const data = await internalCall(config, "/api/internal/research-orders/settle", body);
