@@ -1,5 +1,7 @@
 """Orders: one per question, whoever asks; what became of them; within the budget."""
 
+import json
+import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -41,6 +43,13 @@ def accept_order(api: Api, order_id: str, run_id: str = "trun_1") -> Any:
 def end_order(api: Api, order_id: str, answer: Any) -> Any:
     body = {"order_id": order_id, "status": "completed", "answer": answer}
     return read_data(api.call_runner("research-orders/ended", body))
+
+
+def run_dex(api: Api, *words: str, status: int = 0) -> str:
+    """Run a command on the database of the API; return what it printed, or its error where `status` is not 0."""
+    done = run_dex_text(*words, environment={**os.environ, "DATABASE_URL": api.dsn})
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stderr if status else done.stdout
 
 
 def fetch_orders(api: Api, org: str) -> Any:
@@ -218,6 +227,19 @@ class TestTrouble:
         stopped = place_order(api, step)
         assert (stopped["action"], stopped["code"], stopped["message"]) == ("stop", "provider_failed", "it broke")
         assert place_order(api, insert_running_step(api, org))["action"] == "buy", "a failure is not shared afterwards"
+
+    def test_a_run_that_moved_is_retried_with_a_new_order(self, api: Api, org: str) -> None:
+        step = insert_running_step(api, org)
+        order = place_order(api, step)["order"]
+        accept_order(api, order["id"], "trun_failed")
+        body = {"order_id": order["id"], "status": "failed", "code": "provider_failed", "message": "it broke"}
+        read_data(api.call_runner("research-orders/ended", body))
+        (run_id,) = api.execute("select pipeline_run_id::text from step_results where id = %s", [step])[0]
+        moved = "update pipeline_runs set org_id = %s, status = 'failed' where id = %s"
+        api.execute(moved, [api.insert_organisation(), run_id])
+        api.execute("update step_results set status = 'failed' where id = %s", [step])
+        run_dex(api, "runs", "retry", run_id)
+        assert place_order(api, step, "2")["action"] == "buy"
 
     @pytest.mark.parametrize("path", ["accepted", "not-accepted", "unknown", "ended", "release", "settle"])
     def test_of_another_organisation_is_403(self, api: Api, org: str, path: str) -> None:
