@@ -19,6 +19,8 @@ const ENDINGS: Readonly<Record<string, string>> = {
 /** Codes of network errors that mean that the request certainly did not arrive. */
 const NEVER_SENT_CODES = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN"];
 const REQUEST_TIMEOUT_MS = 30_000;
+/** The engine refuses a record with a message beyond its limit: then nobody would know that an order was refused. */
+const MOST_MESSAGE_CHARACTERS = 2000;
 
 /**
  * Create the provider for PARALLEL_BASE_URL, or for Parallel's own address. A request may take `timeoutMs`, beyond the
@@ -171,8 +173,8 @@ function readErrorBody(body: unknown): { message?: string; reference?: string } 
   const inner = isObject(body) && "error" in body ? body["error"] : body;
   const { message, ref_id: reference } = isObject(inner) ? inner : {};
   return {
-    ...(typeof message === "string" ? { message } : {}),
-    ...(typeof reference === "string" ? { reference } : {}),
+    ...(typeof message === "string" ? { message: message.slice(0, MOST_MESSAGE_CHARACTERS) } : {}),
+    ...(typeof reference === "string" ? { reference: reference.slice(0, MOST_MESSAGE_CHARACTERS) } : {}),
   };
 }
 
