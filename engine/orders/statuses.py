@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+#: The code of the note on an open order whose run the provider does not know, or knows as that of another order.
+RUN_UNKNOWN: Final = "provider_unknown"
 
 
 class OrderStatus(StrEnum):
@@ -14,6 +18,11 @@ class OrderStatus(StrEnum):
     FAILED = "failed"
     NOT_ACCEPTED = "not_accepted"  # the provider certainly did not accept it: nothing was bought
     UNKNOWN = "unknown"  # the answer to the request was lost: the provider may have accepted it
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Return whether an order with this status may still get an answer; it then blocks its question."""
+        return self in (OrderStatus.REQUESTED, OrderStatus.OPEN, OrderStatus.UNKNOWN)
 
 
 class Action(StrEnum):

@@ -166,7 +166,7 @@ with target as (
     set status = 'queued', finished_at = null, error_message = null, error_details = null, output_payload = null,
         order_id = case when exists (
             select from research_orders as o
-            where o.org_id = s.org_id and o.id = s.order_id and o.status in ('failed', 'not_accepted')
+            where o.id = s.order_id and o.status in ('failed', 'not_accepted')
         ) then null else s.order_id end
     from restarted
     where s.pipeline_run_id = restarted.id and s.status <> 'succeeded'

@@ -1,12 +1,17 @@
 """Orders: one per question, whoever asks; what became of them; within the budget."""
 
+import json
+import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.api.loopback import Api, bearer_headers, internal_headers, read_data, read_error, session_jwt
+from tests.api.test_trouble import WAITING, wait_until
+from tests.forked_dex import run_dex_text
 
 OPERATION = "company.derive.icp_job_titles"
 QUESTION = "0" * 64
@@ -38,6 +43,13 @@ def accept_order(api: Api, order_id: str, run_id: str = "trun_1") -> Any:
 def end_order(api: Api, order_id: str, answer: Any) -> Any:
     body = {"order_id": order_id, "status": "completed", "answer": answer}
     return read_data(api.call_runner("research-orders/ended", body))
+
+
+def run_dex(api: Api, *words: str, status: int = 0) -> str:
+    """Run a command on the database of the API; return what it printed, or its error where `status` is not 0."""
+    done = run_dex_text(*words, environment={**os.environ, "DATABASE_URL": api.dsn})
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stderr if status else done.stdout
 
 
 def fetch_orders(api: Api, org: str) -> Any:
@@ -109,6 +121,21 @@ class TestOneOrderPerQuestion:
         api.execute("update research_orders set ended_at = ended_at - interval '31 days' where org_id = %s", [org])
         assert place_order(api, insert_running_step(api, org))["action"] == "buy"
 
+    def test_who_wants_a_newer_answer_does_not_get_one_that_arrives_meanwhile(self, api: Api, org: str) -> None:
+        """The order of an earlier submission ends between the moment it is found and the moment it is locked."""
+        order = place_order(api, insert_running_step(api, org))["order"]
+        accept_order(api, order["id"], "trun_earlier")
+        later = insert_running_step(api, org)
+        api.execute("update submissions set created_at = now() + interval '1 second' where org_id = %s", [org])
+        end = "update research_orders set status = 'completed', ended_at = now(), answer = '1' where id = %s"
+        with psycopg.connect(api.dsn) as connection, ThreadPoolExecutor(1) as threads:
+            connection.execute(end, [order["id"]])
+            placing = threads.submit(place_order, api, later, refresh=True)
+            wait_until(api, WAITING, 1)
+            connection.commit()
+            placed = placing.result()
+        assert (placed["action"], placed["order"]["id"] != order["id"]) == ("buy", True)
+
     def test_a_run_that_moves_takes_the_answer_of_its_order_along(self, api: Api, org: str) -> None:
         order = place_order(api, step := insert_running_step(api, org))["order"]
         accept_order(api, order["id"], "trun_moved")
@@ -166,6 +193,40 @@ class TestTrouble:
         assert accept_order(api, order["id"])["status"] == "open", "its answer came late"
         assert place_order(api, second, "4")["action"] == "poll"
 
+    def test_who_repeats_a_request_holds_the_order_anew(self, api: Api, org: str) -> None:
+        """The answer to the first request was lost, and it took longer than the lease to repeat it."""
+        first, second = insert_running_step(api, org), insert_running_step(api, org)
+        place_order(api, first)
+        api.execute("update research_orders set held_until = now() where org_id = %s", [org])
+        assert place_order(api, first)["action"] == "buy"
+        assert place_order(api, second)["action"] == "wait", "it is being ordered"
+
+    def test_a_run_that_the_provider_does_not_know_is_asked_for_until_a_person_resolves_it(
+        self, api: Api, org: str
+    ) -> None:
+        step, other = insert_running_step(api, org), insert_running_step(api, org)
+        order = place_order(api, step)["order"]
+        accept_order(api, order["id"])
+        not_there = ("orders", "resolve", order["id"], "--not-accepted", "--json")
+        doubt = {"order_id": order["id"], "holder": "collect", "message": "the provider does not know run `trun_1`"}
+        noted = read_data(api.call_runner("research-orders/unknown", doubt))
+        assert (noted["status"], noted["cost"], noted["error_code"]) == ("open", None, "provider_unknown")
+        assert "at this moment" in run_dex(api, *not_there, status=1)
+        released = {"order_id": order["id"], "holder": f"{step}/h"}
+        read_data(api.call_runner("research-orders/release", released))
+        assert place_order(api, other)["action"] == "poll", "equal questions wait for it, and buy nothing"
+        assert fetch_orders(api, org)[0]["error_code"] is None, "the provider is asked again"
+        read_data(api.call_runner("research-orders/unknown", doubt))
+        read_data(api.call_runner("research-orders/release", {**released, "holder": f"{other}/h"}))
+        corrected = json.loads(run_dex(api, "orders", "resolve", order["id"], "--accepted", "trun_2", "--json"))
+        assert (corrected["status"], corrected["provider_run_id"]) == ("open", "trun_2")
+        assert "nothing to resolve" in run_dex(api, *not_there, status=1)
+        read_data(api.call_runner("research-orders/unknown", doubt))
+        refused = json.loads(run_dex(api, *not_there))
+        assert (refused["status"], refused["cost"], refused["provider_run_id"]) == ("not_accepted", "0", None)
+        assert refused["error_message"].endswith("does not have it; the provider does not know run `trun_1`")
+        assert place_order(api, other, "2")["action"] == "buy"
+
     def test_one_order_has_one_research(self, api: Api, org: str) -> None:
         order = place_order(api, insert_running_step(api, org))["order"]
         accept_order(api, order["id"], "trun_1")
@@ -192,6 +253,19 @@ class TestTrouble:
         stopped = place_order(api, step)
         assert (stopped["action"], stopped["code"], stopped["message"]) == ("stop", "provider_failed", "it broke")
         assert place_order(api, insert_running_step(api, org))["action"] == "buy", "a failure is not shared afterwards"
+
+    def test_a_run_that_moved_is_retried_with_a_new_order(self, api: Api, org: str) -> None:
+        step = insert_running_step(api, org)
+        order = place_order(api, step)["order"]
+        accept_order(api, order["id"], "trun_failed")
+        body = {"order_id": order["id"], "status": "failed", "code": "provider_failed", "message": "it broke"}
+        read_data(api.call_runner("research-orders/ended", body))
+        (run_id,) = api.execute("select pipeline_run_id::text from step_results where id = %s", [step])[0]
+        moved = "update pipeline_runs set org_id = %s, status = 'failed' where id = %s"
+        api.execute(moved, [api.insert_organisation(), run_id])
+        api.execute("update step_results set status = 'failed' where id = %s", [step])
+        run_dex(api, "runs", "retry", run_id)
+        assert place_order(api, step, "2")["action"] == "buy"
 
     @pytest.mark.parametrize("path", ["accepted", "not-accepted", "unknown", "ended", "release", "settle"])
     def test_of_another_organisation_is_403(self, api: Api, org: str, path: str) -> None:

@@ -60,6 +60,21 @@ def test_the_providers_key_is_in_no_log_and_no_record(world: World) -> None:
     assert "a-key-of-31" not in f"{worker.text}{run}{world.select_steps(run_id)}{world.select_orders()}"
 
 
+def test_a_refusal_of_many_words_is_a_refusal(world: World) -> None:
+    """A provider may repeat what it refuses; a record of the refusal that is itself refused would leave a doubt."""
+    words = json.dumps({"type": "error", "error": {"message": "too long: " + 200_000 * "x"}}).encode()
+
+    def refuse(exchange: Exchange) -> Any:
+        return (422, "application/json", words) if exchange.method == "POST" else None
+
+    run_id = world.queue_run([ICP], CONTEXT)
+    with start_proxy(world.provider_url, refuse) as url:
+        assert world.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 1
+    (order,) = world.select_orders()
+    (step,) = world.select_steps(run_id)
+    assert (order["status"], step["error_details"]["code"]) == ("not_accepted", "not_bought")
+
+
 def test_missing_organisation_header_is_warned_of_and_repaired(world: World) -> None:
     """The incident: for 22 days every persist call went out like this."""
 

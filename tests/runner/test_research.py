@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.plain_http import HTTP
-from tests.runner.conftest import TRIGGER, Services, World, create_world
-from tests.runner.proxy import Exchange
+from tests.runner.conftest import TRIGGER, Services, World, bundle_script, create_world
+from tests.runner.proxy import Cut, Exchange, start_proxy
 from tests.runner.test_faults import run_through_proxy
 from tests.runner.test_rows import run_dex, run_project
 
@@ -123,6 +123,31 @@ def leave_to_an_older_api(own: World, run_id: str) -> None:
     assert (worker.popen.returncode, run["status"]) == (1, "running"), worker.text
     assert run["error_message"].endswith("; deploy the API with the specs of the runner"), run
     own.expire_lease(run_id)
+
+
+def test_an_answer_is_of_the_processor_that_it_was_bought_with(own: World) -> None:
+    """Between the order and its answer the spec gets another prompt and another processor."""
+
+    def keep_away(exchange: Exchange) -> None:
+        if exchange.method == "GET":
+            raise Cut
+
+    context = {"company_name": "Acme", "domain": "acme.com", "known": []}
+    run_id = own.queue_run([FUNDING], context, timeout_seconds=1)
+    with start_proxy(own.provider_url, keep_away) as url:
+        assert own.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 1
+    changed = SPEC.replace("processor: pro", "processor: core").replace("Known already:", "Known:")
+    (own.services.root / "specs" / "company_funding.yaml").write_text(changed)
+    run_dex(own.services.root, "generate")
+    bundle_script.cache_clear()
+    own.run_dex("runs", "retry", run_id)
+    worker = own.run_worker()
+    assert worker.popen.returncode == 0, worker.text
+    (step,) = own.select_steps(run_id)
+    result = step["output_payload"]["operation_result"]
+    (attempt,) = result["provider_attempts"]
+    assert (result["output"]["processor"], attempt["processor"], attempt["action"]) == ("pro", "pro", "resumed")
+    assert len(own.select_orders()) == 1
 
 
 def list_orders(own: World) -> list[dict[str, Any]]:

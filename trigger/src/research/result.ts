@@ -50,7 +50,7 @@ export class ResultBuilder {
     const isFound = !isEmptyContent(readContent(envelope));
     const output = {
       parallel_run_id: order.providerRunId,
-      processor: this.#processor,
+      processor: order.processor, // that of the step may have changed since
       ...keys,
       parallel_raw_response: envelope,
     };
@@ -77,7 +77,8 @@ export class ResultBuilder {
   #buildAttempts(action: Attempt["action"], order: ResearchOrder | null, status: string): Attempt[] {
     const { provider } = this.#operation;
     const runId = order?.providerRunId ?? null;
-    return [{ provider, action, order_id: order?.id ?? null, run_id: runId, processor: this.#processor, status }];
+    const processor = order?.processor ?? this.#processor;
+    return [{ provider, action, order_id: order?.id ?? null, run_id: runId, processor, status }];
   }
 }
 
