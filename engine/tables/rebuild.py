@@ -68,7 +68,7 @@ async def rebuild_spec(
         if table is None:
             hint = f"dex draft-migration {plan.name}, then dex migrate"
             raise RebuildRefused(f"table `{plan.table}` does not exist", hint=hint)
-        schema = await fetch_value(connection, rebuild.SELECT_SCHEMA_SQL, {"oid": table.row.oid})
+        schema = await fetch_value(connection, rebuild.SELECT_SCHEMA_SQL, {"table": quote_table(plan.table)})
         work = Rebuild(plan, connection, dsn, schema, table)
         await _check_dependents(work)
         await retry_locked(plan, partial(_remove_new_table, work))
@@ -103,11 +103,11 @@ async def _check_dependents(work: Rebuild) -> None:
 
 
 async def _remove_new_table(work: Rebuild) -> None:
-    """Remove what a rebuild that was killed has left behind."""
+    """Remove what a rebuild that was killed has left behind, the table last: an erasure looks for it."""
+    await execute_all(work, rebuild.FORGET_SPEC_SQL)
     async with work.connection.transaction():
         await work.connection.execute(BOUND_LOCKS_SQL)
         await work.connection.execute(f"drop table if exists {quote_table(work.new_plan.table)}")
-    await execute_all(work, rebuild.FORGET_SPEC_SQL)
 
 
 # --- the new table --------------------------------------------------------------------------------------------------

@@ -75,10 +75,8 @@ class Rebuild:
 
     @property
     def new_plan(self) -> Plan:
-        """The plan of the new table. Its temporary spec name keeps its ledger entries and lineage separate."""
-        name = self.plan.table.rpartition(".")[2]
-        table = f"{self.schema}.{shorten_identifier(f'{name}_rebuild')}"
-        return replace(self.plan, name=rebuild.build_rebuilt_name(self.plan.name), table=table, rebuilds=self.plan.name)
+        """The plan of the new table."""
+        return build_new_plan(self.plan, self.schema)
 
     @property
     def table_name(self) -> str:
@@ -93,6 +91,15 @@ class Rebuild:
             "table": self.table_name.replace("%%", "%"),
             "new_table": quote_table(self.new_plan.table).replace("%%", "%"),
         }
+
+
+def build_new_plan(plan: Plan, schema: str) -> Plan:
+    """Return the plan of the new table of a spec, which is made in the schema of the present one.
+
+    Its temporary spec name keeps its ledger entries and lineage separate.
+    """
+    table = f"{schema}.{shorten_identifier(plan.table.rpartition('.')[2] + '_rebuild')}"
+    return replace(plan, name=rebuild.build_rebuilt_name(plan.name), table=table, rebuilds=plan.name)
 
 
 async def execute_all(work: Rebuild, statements: Iterable[str]) -> None:
@@ -173,6 +180,7 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
     result = RebuildReport(plan.name)
     async with connection.transaction():
         await connection.execute(BOUND_LOCKS_SQL)
+        await connection.execute(rebuild.LOCK_SWAP_SQL, work.parameters)
         locks = ",".join(map(str, list_all_locks(plan.name)))
         await connection.execute(lineage.LOCK_UNITS_SQL, {"locks": locks})
         await connection.execute(f"lock table {work.table_name} in share row exclusive mode")

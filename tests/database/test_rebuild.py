@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from engine.backfill import versions
 from engine.backfill.live import LiveUpsert
 from engine.backfill.run import run_backfill
-from engine.erase.run import erase_subject
+from engine.erase.run import Erasure, erase_subject
 from engine.erase.subject import read_company
 from engine.plan import Plan
 from engine.rows.query import build_row_query
@@ -27,11 +27,13 @@ from engine.sql.step_results import Scope
 from engine.store.changes import fetch_changes
 from engine.store.connection import connect
 from engine.store.errors import StoreRefused
+from engine.tables.inspect import find_differences
 from engine.tables.rebuild import rebuild_spec
-from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
+from engine.tables.rebuild_swap import RebuildRefused, RebuildReport, build_new_plan
 from tests.conftest import ROOT
 from tests.database.conftest import START, THINGS, World, build_head
 from tests.database.page_walk import walk_page
+from tests.database.test_erase import search_database
 from tests.forked_dex import run_dex_text, start_dex
 from tests.world import build_payload, insert_step
 
@@ -546,6 +548,85 @@ def test_who_is_erased_meanwhile_is_not_in_the_new_table_and_nothing_else_is_los
     rows = [(row["name"], row["domain"], row["note"]) for row in world.read_rows(same_key)]
     assert sorted(rows) == [("newer", "b.com", None), ("older", "a.com", "a")]
     assert_fresh(world, same_key)
+
+
+@pytest.mark.parametrize("lists", [False, True], ids=["one row", "rows"])
+@pytest.mark.parametrize("is_killed", [False, True], ids=["running", "killed"])
+def test_who_is_erased_is_nowhere_at_once(world: World, is_killed: bool, lists: bool) -> None:
+    """Neither in the table of a rebuild that is running or was killed, nor in what is recorded of that table.
+
+    Under the changed key one row has two step results, and what the older one of the two says is kept in it.
+    """
+    before, after = compile_pair(world, lists)
+    run = world.add_run()
+    shared = build_listed("shared")
+    about = {"company_domain": "erased.com", "document": {"about": "erased.com"}, "kind": "erased.com"}
+    for at, output in enumerate(({**shared, **about}, {**shared, "name": "kept", "kind": "kept"})):
+        world.add_step(run, THINGS, output, at=at)
+    corrected = world.add_step(run, THINGS, {**build_listed("right"), **about, "company_domain": "right.com"}, at=2)
+    world.run_backfill(before)
+
+    def erase_meanwhile() -> None:
+        correct = "replace(output_payload::text, 'erased.com', 'kright')::jsonb where id = %s"
+        world.db.execute(f"update step_results set output_payload = {correct}".encode(), [corrected])
+        with ThreadPoolExecutor() as another:
+            another.submit(asyncio.run, run_backfill(world.dsn, before, Scope())).result()
+            if not is_killed:  # it computes the row of the corrected step result
+                another.submit(asyncio.run, run_backfill(world.dsn, after_rebuilt, Scope())).result()
+            work = erase_subject(world.dsn, [before], run.org, read_company("erased.com"))
+            assert another.submit(asyncio.run, work).result().removed["step_results"] == 1
+        assert search_database(world, "erased.com") == set()
+        assert world.db.execute("select from stale_rows").fetchall() == []
+
+    def act(line: str) -> None:
+        if "0 of 0" in line and is_killed:
+            raise Killed
+        if "0 of 0" in line:
+            erase_meanwhile()
+
+    after_rebuilt = build_new_plan(after, "public")
+    with pytest.raises(Killed) if is_killed else nullcontext():
+        rebuild(world, after, report=act)
+    if is_killed:
+        erase_meanwhile()
+        rebuild(world, after)
+    assert search_database(world, "erased.com") == set()
+    domains = {row["domain"] for row in world.read_rows(after)}
+    assert domains == {"dshared.com", "dright.com", *(("eshared.com", "eright.com") if lists else ())}
+    assert_fresh(world, after)
+
+
+def test_the_swap_waits_for_an_erasure(world: World, before: Plan) -> None:
+    """What the erasure has found is recorded by the names that it has until the swap."""
+    run, _ = insert_quotes(world)
+    output = {"name": "n", "domain": "d0.com", "company_domain": "erased.com", "document": {"about": "erased.com"}}
+    step = world.add_step(run, THINGS, output, at=-1)
+    world.run_backfill(before)
+    after = change(world)
+    is_filled = threading.Event()
+    with ThreadPoolExecutor() as others, psycopg.connect(world.dsn) as user:
+
+        def erase(line: str) -> None:
+            if "0 of 0" in line and not is_filled.is_set():
+                user.execute("select from step_results where id = %s for update", [step])
+                work = erase_subject(world.dsn, [before], run.org, read_company("erased.com"))
+                erasing.append(others.submit(asyncio.run, work))
+                while not list_waiting(world):
+                    assert not erasing[0].done(), erasing[0].result()
+                    time.sleep(0.001)
+                is_filled.set()
+
+        erasing: list[Future[Erasure]] = []
+        rebuilding = others.submit(asyncio.run, rebuild_spec(world.dsn, after, report=erase))
+        assert is_filled.wait(30)
+        while not any("dex swap" in query for query in list_waiting(world)):
+            assert not rebuilding.done(), rebuilding.result()
+            time.sleep(0.001)
+        user.commit()
+        assert erasing[0].result().removed["step_results"] == 1
+        rebuilding.result()
+    assert search_database(world, "erased.com") == set()
+    assert_fresh(world, after)
 
 
 def test_a_row_is_not_left_behind_whose_step_is_corrected_while_its_id_is_taken_over(
