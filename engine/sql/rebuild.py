@@ -30,18 +30,30 @@ union all
 select 'rule', rule.rulename::text from target join pg_rewrite as rule on rule.ev_class = target.oid
 union all
 select 'foreign key', source.conname || ' of ' || source.conrelid::regclass::text
-from target join pg_constraint as source on source.confrelid = target.oid and source.conrelid <> target.oid
+from target join pg_constraint as source on source.confrelid = target.oid
 union all
-select 'function', dependency.objid::regprocedure::text
-from target join pg_depend as dependency
-    on dependency.refobjid = target.oid and dependency.classid = 'pg_proc'::regclass
+select distinct named.type, named.identity
+from target join pg_class as relation on relation.oid = target.oid
+join pg_type as row_type on row_type.oid = relation.reltype
+join pg_depend as dependency
+    on dependency.refclassid = 'pg_class'::regclass and dependency.refobjid = relation.oid
+        and dependency.classid not in ('pg_rewrite'::regclass, 'pg_constraint'::regclass, 'pg_class'::regclass)
+    or dependency.refclassid = 'pg_type'::regclass and dependency.refobjid in (row_type.oid, row_type.typarray)
+cross join lateral pg_identify_object(dependency.classid, dependency.objid, dependency.objsubid) as named
+where dependency.deptype = 'n'
+    and not exists (
+        select from pg_depend as own where own.classid = dependency.classid and own.objid = dependency.objid
+            and own.refclassid = 'pg_class'::regclass and own.refobjid = relation.oid and own.deptype in ('a', 'i')
+    )
 union all
 select 'partition or child', child.inhrelid::regclass::text
 from target join pg_inherits as child on target.oid in (child.inhparent, child.inhrelid)
 union all
-select 'publication', publication.pubname::text
-from target join pg_publication_rel as member on member.prrelid = target.oid
-join pg_publication as publication on publication.oid = member.prpubid
+select 'publication', member.pubname::text
+from target join pg_class as relation on relation.oid = target.oid
+join pg_namespace as schema on schema.oid = relation.relnamespace
+join pg_publication_tables as member
+    on member.schemaname = schema.nspname and member.tablename = relation.relname
 order by 1, 2
 """
 

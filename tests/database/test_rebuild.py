@@ -383,6 +383,22 @@ def test_a_column_whose_values_cannot_be_taken_over_is_named_at_once(world: Worl
         ("create rule quiet as on delete to things do instead nothing", "rule `quiet`"),
         ("create table child () inherits (things)", "partition or child `child`"),
         ("create publication told for table things", "publication `told`"),
+        ("create publication told for all tables", "publication `told`"),
+        ("create publication told for tables in schema public", "publication `told`"),
+        ("alter table things add column parent uuid references things (id)", "foreign key `things_parent_fkey of thi"),
+        (
+            "create function label(things) returns text language sql return 'x'",
+            "function `public.label(public.things)`",
+        ),
+        (
+            "create function number() returns bigint language sql begin atomic select count(*) from things; end",
+            "function `public.number()`",
+        ),
+        ("create table kept (thing things)", "table column `public.kept.thing`"),
+        (
+            "create table kept (id uuid); create policy of_things on kept using (id in (select id from things))",
+            "policy `of_things on public.kept`",
+        ),
     ],
 )
 def test_what_depends_on_the_table_is_a_reason_to_refuse(
