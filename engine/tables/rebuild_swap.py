@@ -72,6 +72,7 @@ class Rebuild:
     table: Table
     renames: list[tuple[str, str]] = field(default_factory=list)  # indexes, and their names after the swap
     constraints: list[tuple[str, str]] = field(default_factory=list)  # indexes, and the constraints they become
+    statistics: list[tuple[str, str]] = field(default_factory=list)  # extended ones, and their names after the swap
 
     @property
     def new_plan(self) -> Plan:
@@ -158,9 +159,7 @@ async def _take_over_ids(work: Rebuild) -> None:
     """Give the rows of the new table the ids that the present rows with the same keys have."""
     if not _has_key(work):
         return
-    identities = await _read_identities(work)
-    carried = [name for name in _list_extra_columns(work) if not identities.get(name)]
-    await execute_all(work, rebuild.build_take_over(work.plan, work.new_plan.table, carried))
+    await execute_all(work, rebuild.build_take_over(work.plan, work.new_plan.table, _list_extra_columns(work)))
 
 
 async def _release_ids(work: Rebuild) -> None:
@@ -205,10 +204,12 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
 
 async def _exchange_names(work: Rebuild) -> None:
     connection, new_table = work.connection, quote_table(work.new_plan.table)
-    identities = await _read_identities(work)
-    for name in identities:
+    identities = await read_identities(work)
+    for name, is_always in identities.items():
         parameters = {"new_table": work.parameters["new_table"], "column": name}
         await connection.execute(rebuild.build_set_sequence_sql(work.new_plan.table, name), parameters)
+        if is_always:
+            await connection.execute(f"alter table {new_table} alter column {quote(name)} set generated always")
     for sequence, column in await fetch_rows(connection, rebuild.SELECT_SEQUENCES_SQL, work.parameters):
         if column not in identities:
             await connection.execute(f"alter sequence {sequence} owned by {new_table}.{quote(column)}")
@@ -218,6 +219,8 @@ async def _exchange_names(work: Rebuild) -> None:
     await connection.execute(f"alter table {new_table} rename to {quote(name)}")
     for own, wanted in work.renames:
         await connection.execute(f"alter index {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
+    for own, wanted in work.statistics:
+        await connection.execute(f"alter statistics {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
     for _, change in work.constraints:
         await connection.execute(f"alter table {work.table_name} {change}")
     for kind, own in own_names:
@@ -276,7 +279,7 @@ def _list_extra_columns(work: Rebuild) -> list[str]:
     return [name for name, row in work.table.columns.items() if name not in own and not row.generated]
 
 
-async def _read_identities(work: Rebuild) -> dict[str, bool]:
+async def read_identities(work: Rebuild) -> dict[str, bool]:
     """Return, by name of an identity column, whether its values are always generated."""
     rows = await fetch_rows(work.connection, rebuild.SELECT_IDENTITIES_SQL, work.parameters)
     return dict(rows)

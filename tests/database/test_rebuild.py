@@ -216,6 +216,18 @@ def test_everything_around_the_table_is_carried_over(world: World, before: Plan)
         "create policy closed on things as restrictive for select to public using (domain <> 'secret')",
         "alter table things set (fillfactor = 80)",
         "comment on table things is 'what was found'",
+        "alter table things disable trigger own_stamp",
+        "alter table things add constraint apart exclude using btree (remark with =) where (remark is not null)",
+        "create statistics together (dependencies) on name, domain from things",
+        "create statistics sizes on size, name from things",
+        "alter table things alter column name set statistics 500",
+        "alter table things alter column domain set (n_distinct = -0.5)",
+        "alter table things replica identity full",
+        "comment on index own is 'of one person'",
+        "comment on trigger own_stamp on things is 'does nothing'",
+        "comment on policy closed on things is 'keeps secrets'",
+        "comment on column things.remark is 'by hand'",
+        "alter table things set unlogged",
         "update things set remark = 'mine' where name = 'n4'",
     ):
         world.db.execute(statement.encode())
@@ -251,14 +263,22 @@ def describe_table(world: World) -> dict[str, list[str]]:
         " join pg_class as c on c.oid = i.indexrelid where i.indrelid = 'things'::regclass",
         "constraints": "select conname || pg_get_constraintdef(oid) from pg_constraint"
         " where conrelid = 'things'::regclass and contype <> 'n'",
-        "triggers": "select pg_get_triggerdef(oid) from pg_trigger where tgrelid = 'things'::regclass"
-        " and not tgisinternal",
+        "statistics": "select pg_get_statisticsobjdef(oid) from pg_statistic_ext where stxrelid = 'things'::regclass",
+        "columns": "select concat_ws(' ', attname, attstattarget, attoptions, attidentity) from pg_attribute"
+        " where attrelid = 'things'::regclass and attnum > 0 and not attisdropped",
+        "remarks": "select concat_ws(' ', named.type, replace(named.identity, c.relname, ''), description)"
+        " from pg_class as c, pg_description as remark, pg_identify_object(classoid, objoid, objsubid) as named"
+        " where c.oid = 'things'::regclass and (objoid = c.oid or objoid in (select indexrelid from pg_index where"
+        " indrelid = c.oid) or objoid in (select oid from pg_trigger where tgrelid = c.oid union all"
+        " select oid from pg_policy where polrelid = c.oid))",
+        "triggers": "select concat_ws(' ', tgenabled, pg_get_triggerdef(oid)) from pg_trigger"
+        " where tgrelid = 'things'::regclass and not tgisinternal",
         "policies": "select concat_ws(' ', policyname, permissive, roles, cmd, qual, with_check) from pg_policies"
         " where tablename = 'things'",
         "grants": "select a::text from pg_class cross join unnest(relacl) as a where relname = 'things' union all"
         " select attname || a::text from pg_attribute cross join unnest(attacl) as a"
         " where attrelid = 'things'::regclass",
-        "options": "select concat_ws(' ', reloptions, relrowsecurity, obj_description(oid)) from pg_class"
+        "options": "select concat_ws(' ', reloptions, relrowsecurity, relreplident, relpersistence) from pg_class"
         " where oid = 'things'::regclass",
     }
     return {
@@ -411,6 +431,82 @@ def test_what_depends_on_the_table_is_a_reason_to_refuse(
         rebuild(world, change(world))
     assert named in caught.value.message
     assert len(world.read_rows(before)) == 5
+
+
+def test_a_role_that_lost_a_default_privilege_does_not_get_it_back(world: World, before: Plan) -> None:
+    role = f"reader_{world.db.info.dbname}"
+    world.db.execute(f"create role {role}; alter default privileges grant all on tables to {role}".encode())
+    try:
+        insert_quotes(world)
+        world.run_backfill(before)
+        rebuild(world, change(world))
+        read = world.db.execute(f"select has_table_privilege('{role}', 'things', 'select') as may".encode())
+        assert read.fetchone() == {"may": False}
+    finally:
+        world.db.execute(f"drop owned by {role}; drop role {role}".encode())
+
+
+def test_numbers_that_are_always_generated_are_kept(world: World, before: Plan) -> None:
+    world.db.execute("alter table things add column serial bigint generated always as identity")
+    run, _ = insert_quotes(world)
+    world.run_backfill(before)
+    blank = dict.fromkeys(column.name for column in before.fields)
+    world.upsert_rows(before, run.org, {**blank, "name": "by hand", "domain": "hand.com"})
+    world.db.execute("delete from things where name = 'n0'")
+    world.run_backfill(before, all=True)  # so that the numbers are not in the order of the step results
+    numbers = "select name, serial from things order by name"
+    known = world.db.execute(numbers).fetchall()
+    rebuild(world, change(world, SAME_KEY, "name"))
+    assert world.db.execute(numbers).fetchall() == known
+    (last,) = world.db.execute(
+        "insert into things (org_id, name, domain) select org_id, 'x', 'x.com' from things limit 1 returning serial"
+    )
+    assert last["serial"] > max(row["serial"] for row in known)
+
+
+def test_a_rebuild_takes_longer_than_a_transaction_may_be_idle(world: World, before: Plan) -> None:
+    insert_quotes(world)
+    world.run_backfill(before)
+    bounds = "-c idle_in_transaction_session_timeout=100 -c statement_timeout=5000"
+    world.dsn += f"&options={quote(bounds)}"
+    after = change(world)
+    rebuild(world, after, report=lambda line: time.sleep(0.2))
+    assert len(world.read_rows(after)) == 3
+    assert_fresh(world, after)
+
+
+@pytest.mark.parametrize("table", ["t" * 63, "end.things", f"{'s' * 63}.{'u' * 63}"])
+def test_a_table_of_any_name(world: World, table: str) -> None:
+    """The longest names that Postgres stores, and a schema that has to be quoted."""
+    head = HEAD.replace("table: things", f'table: "{table}"\nslug: things')
+    before = world.create_spec(FIELDS, head=head)
+    insert_quotes(world)
+    world.run_backfill(before)
+    after = world.compile_plan(CHANGED, head=head.replace("org_id, name", "org_id, domain"))
+    for _ in range(2):
+        report = rebuild(world, after)
+        assert (report.rows, report.account and report.account.pending) == (3, 0)
+    left = world.db.execute("select relname from pg_class where relname like '%rebuild%'").fetchall()
+    assert left == [], left
+    differences = world.loop.run(find_differences(world.own, [after], reading=True))
+    assert differences == []
+
+
+def test_of_two_rebuilds_of_a_spec_the_second_is_refused(world: World, before: Plan) -> None:
+    insert_quotes(world)
+    world.run_backfill(before)
+    after = change(world)
+    refused: list[str] = []
+
+    def rebuild_too(line: str) -> None:
+        if "0 of 0" in line:
+            with ThreadPoolExecutor() as others, pytest.raises(RebuildRefused) as caught:
+                others.submit(asyncio.run, rebuild_spec(world.dsn, after)).result()
+            refused.append(caught.value.message)
+
+    rebuild(world, after, report=rebuild_too)
+    assert refused == ["another rebuild of `things` is running"]
+    assert_fresh(world, after)
 
 
 def test_what_a_killed_rebuild_has_left_is_removed(world: World, before: Plan) -> None:
