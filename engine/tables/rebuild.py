@@ -97,6 +97,7 @@ async def rebuild_spec(
             report(f"{plan.name}: {account.recorded} of {account.found} step results folded")
             if not account.found and not account.stale_rows:
                 break
+        await connection.execute(f"analyze {quote_table(work.new_plan.table)}")  # its readers get good plans at once
         result = await swap_with_retry(work, drop_unsourced)
         report(f"{plan.name}: swapped, {result.rows} rows")
         await queue_history(connection, plan)  # waits for transactions that wrote step results during the swap
@@ -108,6 +109,8 @@ async def rebuild_spec(
 
 
 async def _lock_spec(connection: Connection, plan: Plan) -> None:
+    """Lock the spec until the transaction of `connection` ends, which is idle for as long as the rebuild takes."""
+    await connection.execute(BOUND_LOCKS_SQL)
     if not await fetch_value(connection, rebuild.TRY_LOCK_SQL, {"spec": plan.name}):
         raise RebuildRefused(f"another rebuild of `{plan.name}` is running", hint="wait until it has ended")
 

@@ -27,8 +27,12 @@ from engine.tables.ddl import shorten_identifier
 T = TypeVar("T")
 
 #: Limit how long a transaction waits for a table: others wait behind it meanwhile. Foreign keys lock the tables that
-#: they refer to, when a table is created as when it is dropped.
-BOUND_LOCKS_SQL: Final = "set local lock_timeout = '1s'"
+#: they refer to, when a table is created as when it is dropped. No statement takes too long, and no pause in which the
+#: new table is filled, whatever the server allows others.
+BOUND_LOCKS_SQL: Final = """
+select set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true),
+    set_config('idle_in_transaction_session_timeout', '0', true)
+"""
 _MOST_ATTEMPTS: Final = 60
 #: What is tried again. Time runs out where more arrives than is computed while others wait, or is still being written.
 _RETRIED: Final = (errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, TimeoutError)
@@ -197,7 +201,7 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
         await execute_all(work, rebuild.UNQUEUE_SPEC_SQL)
         await connection.execute(f"lock table {work.table_name} in access exclusive mode")
         await _exchange_names(work)
-        await connection.execute("select follow_changes(%(name)s)", parameters)
+        await connection.execute("select note_changes_of(%(name)s)", parameters)
     result.rows = await fetch_value(connection, f"select count(*) from {quote_table(plan.table)}")
     return result
 

@@ -146,6 +146,7 @@ def test_a_changed_key_and_changed_types(world: World, before: Plan) -> None:
     assert report.account is not None and report.account.outcomes == {"written": 3, "superseded": 2}
     rows = [(row["domain"], row["name"], row["size"], row["document"]) for row in world.read_rows(after)]
     assert rows == [("d0.com", "n1", 1, '{"n": 1}'), ("d1.com", "n3", 3, '{"n": 3}'), ("d2.com", "n4", 4, '{"n": 4}')]
+    assert count(world, "select count(*) from pg_stats where tablename = 'things'") > 3, "Postgres knows its columns"
     assert_fresh(world, after)
 
 
