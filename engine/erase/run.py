@@ -1,24 +1,28 @@
 """Erase a person or company (the subject) from the data of one organisation, in one transaction.
 
 The steps of `erase_subject`:
-  1. find what is about the subject (engine/erase/search.py), and cancel the unfinished runs about it
-  2. delete the step results about it; their ledger, lineage and pending entries are deleted with them
-  3. remove it from the inputs and contexts that its runs and submissions keep, and blank its orders
-  4. fold the rows again that other step results contribute to, and delete the other rows
-  5. search all tables for what still mentions it
-A dry run does the same and rolls it back. If the process is killed before the commit, nothing has changed; run the
-command again.
+  1. before that transaction, empty what killed rebuilds have left, and compute the rows that wait for a sweep
+  2. find what is about the subject (engine/erase/search.py), and cancel the unfinished runs about it
+  3. delete the step results about it; their ledger, lineage and pending entries are deleted with them
+  4. remove it from the inputs and contexts that its runs and submissions keep, and blank its orders
+  5. fold the rows again that other step results contribute to, and delete the other rows
+  6. search all tables for what still mentions it
+A dry run does the same without the first step, and rolls it back. If the process is killed before the commit, nothing
+has changed; run the command again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from engine.backfill.apply import BatchFold
 from engine.backfill.reader import fetch_steps
+from engine.backfill.stale_rows import fold_stale_rows
+from engine.backfill.versions import SpecOutdated
 from engine.erase.documents import Scrubber, SubjectColumns
 from engine.erase.mentions import Mention, find_mentions
 from engine.erase.scrub import DocumentScrub
@@ -32,6 +36,7 @@ from engine.runs.management import cancel_runs
 from engine.sql import erase, rebuild
 from engine.sql.identifiers import quote_table
 from engine.sql.lineage import LOCK_UNITS_SQL
+from engine.sql.merge import FLUSH_COMMITS_SQL
 from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import DEADLOCK, StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
@@ -91,6 +96,7 @@ async def erase_subject(
         erasure.specs_without_table = sorted({plan.name for plan in plans} - {plan.name for plan in stored})
         if not dry_run:
             await _empty_left_tables(connection, stored)
+            await _fold_queued_rows(connection, stored, org_id)
         for _ in range(_MOST_PASSES):
             search = SubjectSearch(connection, org_id, subject, columns, stored)
             part, has_findings = await _remove_with_retry(search, erasure.names, dry_run=dry_run)
@@ -116,6 +122,19 @@ async def _empty_left_tables(connection: Connection, plans: Sequence[Plan]) -> N
                 if await fetch_value(connection, rebuild.TRY_LOCK_SQL, parameters):  # otherwise a rebuild is running
                     for sql in (f"truncate {quote_table(new_plan.table)}", *rebuild.FORGET_SPEC_SQL):
                         await connection.execute(sql, parameters)
+
+
+async def _fold_queued_rows(connection: Connection, plans: Sequence[Plan], org_id: str) -> None:
+    """Compute the rows that wait for a sweep, such as those of step results deleted by hand: the queue has their keys.
+
+    What cannot be computed, since another version of the spec is the present one or the table does not fit, is left to
+    the sweep.
+    """
+    for plan in plans:
+        with suppress(SpecOutdated, StoreRefused):
+            async with wrap_errors():
+                await fold_stale_rows(connection, BatchFold.build(Reading(plan)), [org_id], dry_run=False)
+    await connection.execute(FLUSH_COMMITS_SQL)
 
 
 async def _find_new_plan(connection: Connection, plan: Plan) -> Plan:
