@@ -218,6 +218,9 @@ def test_ready_while_a_rebuild_swaps_a_table(own_api: Api) -> None:
         user.commit()
         assert asked.result() == []
         rebuilding.result()
+    org, row = own_api.insert_organisation(), {"company_domain": "acme.com", "raw_parallel_output": {"a": 1}}
+    assert own_api.upsert(plan.slug, row, org).status_code == 200, "its login may write what it could write before"
+    assert len(own_api.query(plan.slug, org).json()["data"]) == 1
 
 
 def test_every_problem_is_named_at_once(own_api: Api) -> None:

@@ -30,6 +30,7 @@ from engine.store.errors import StoreRefused
 from engine.tables.inspect import find_differences
 from engine.tables.rebuild import rebuild_spec
 from engine.tables.rebuild_swap import RebuildRefused, RebuildReport, build_new_plan
+from engine.verify.run import verify_spec
 from tests.conftest import ROOT
 from tests.database.conftest import START, THINGS, World, build_head
 from tests.database.page_walk import walk_page
@@ -508,6 +509,22 @@ def test_of_two_rebuilds_of_a_spec_the_second_is_refused(world: World, before: P
     rebuild(world, after, report=rebuild_too)
     assert refused == ["another rebuild of `things` is running"]
     assert_fresh(world, after)
+
+
+def test_two_specs_of_one_operation_are_rebuilt_at_once(world: World, before: Plan) -> None:
+    other = build_head("others", THINGS, "name")
+    others = world.create_spec(FIELDS, head=other)
+    insert_quotes(world, 60)
+    for plan in (before, others):
+        world.run_backfill(plan)
+    changed = [change(world), world.compile_plan(CHANGED, head=other.replace("org_id, name", "org_id, domain"))]
+    with ThreadPoolExecutor() as threads:
+        rebuilding = [threads.submit(asyncio.run, rebuild_spec(world.dsn, plan)) for plan in changed]
+        assert [each.result().rows for each in rebuilding] == [30, 30]
+    for plan in changed:
+        found = world.loop.run(verify_spec(world.dsn, plan))
+        assert found.holds, found.as_dict()
+    assert_fresh(world, changed[0])
 
 
 def test_what_a_killed_rebuild_has_left_is_removed(world: World, before: Plan) -> None:
